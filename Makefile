@@ -1,0 +1,41 @@
+# What a newcomer types: `make demo` and `make test`. Each does its own set-up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup fmt lint test check demo schemas clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.installed ## the virtual environment, with everything installed
+
+fmt: setup ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only --quiet .
+
+lint: setup ## ruff, mypy, the import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup lint ## every rule and every test, with branch coverage
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+
+check: test ## test, then the wheel in an environment of its own
+	bash scripts/check_wheel.sh
+
+demo: setup ## train, evaluate, release and verify on the embedded sample, in .demo/
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh
+
+schemas: setup ## write schemas/ from the records
+	$(BIN)/python scripts/write_schemas.py
+
+clean: ## remove what make made
+	rm -rf $(VENV) .demo dist build .hypothesis .coverage* .mypy_cache .ruff_cache

@@ -1,0 +1,234 @@
+"""Settings of a training and of a registry repository: YAML → strict pydantic records.
+
+YAML is read by the safe loader with duplicate keys refused, rendered as JSON and taken in by the same strict
+way as every document, so that an error names its dotted path. Unknown keys are errors; every default is
+written into the run's config.json.
+"""
+
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import Field, model_validator
+
+from modelreg import files
+from modelreg.errors import InputError, Problem
+from modelreg.records.base import ModelName, Name, Record, validate
+from modelreg.records.data import Limits
+from modelreg.records.metrics import EvaluationSettings
+from modelreg.records.model import Conv2dFsqSettings
+
+PROJECT_FILE = "modelreg.yaml"
+
+
+class SampleSource(Record):
+    """The recordings that come with modelreg."""
+
+    kind: Literal["sample"] = "sample"
+
+
+class NpySource(Record):
+    """Windows cut elsewhere: .npy files beside a metadata JSON that declares them."""
+
+    kind: Literal["npy"]
+    path: Annotated[str, Field(min_length=1)]  # the metadata JSON
+
+
+Source = Annotated[SampleSource | NpySource, Field(discriminator="kind")]
+
+
+class DataSettings(Record):
+    """Which recordings, and how windows are cut from them."""
+
+    sources: Annotated[tuple[Source, ...], Field(min_length=1, max_length=1)] = (SampleSource(),)
+    window: Annotated[int, Field(ge=8, le=100_000)] = 100  # samples
+    hop: Annotated[int, Field(ge=1, le=100_000)] = 50  # samples
+    labels: Literal["majority", "pure"] = "majority"  # pure: every labelled sample of the window agrees
+    fold: Literal[1, 2] = 1
+
+    @model_validator(mode="after")
+    def _foldable(self) -> "DataSettings":
+        if self.window % self.fold:
+            raise ValueError("fold: 2 needs an even window")
+        return self
+
+
+Subjects = Annotated[int, Field(ge=1)] | Annotated[tuple[Name, ...], Field(min_length=1)]
+
+
+class SubjectSplit(Record):
+    """By subject: a number takes the highest ids (test first, then validation); a list names them."""
+
+    by: Literal["subject"] = "subject"
+    test: Subjects = 3
+    validation: Subjects = 1
+
+
+class TimeSplit(Record):
+    """By time: every recording is cut into a training, a validation and a test piece, with gaps between."""
+
+    by: Literal["time"]
+    test: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    gap: Annotated[int, Field(ge=1)] | None = None  # samples; null: one window, which is the least
+
+    @model_validator(mode="after")
+    def _leaves_training(self) -> "TimeSplit":
+        if self.test + self.validation >= 1:
+            raise ValueError("test and validation leave nothing to train on")
+        return self
+
+
+class GivenSplit(Record):
+    """As the source gives it: npy files of three parts. Subjects may not be shared."""
+
+    by: Literal["given"]
+
+
+Split = Annotated[SubjectSplit | TimeSplit | GivenSplit, Field(discriminator="by")]
+
+
+class QualitySettings(Record):
+    """What is done about missing values (NaN and Inf), and the thresholds of the quality check."""
+
+    missing: Literal["interpolate", "drop", "raise"] = "interpolate"
+    limits: Limits = Limits()
+
+
+class NormalizationSettings(Record):
+    """One mean and deviation for each channel, or for each channel of each device."""
+
+    per: Literal["channel", "device_channel"] = "channel"
+
+
+class TrainingSettings(Record):
+    """The optimisation. Equal settings, versions and thread count give equal bytes on one machine."""
+
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 300
+    patience: Annotated[int, Field(ge=1)] = 30  # epochs without a better validation loss; plateau only
+    optimizer: Literal["adam", "adamw"] = "adam"
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    scheduler: Literal["plateau", "onecycle", "cosine"] = "plateau"
+    gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0  # of the global norm
+    class_weights: Literal["none", "balanced"] = "none"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    threads: Annotated[int, Field(ge=1, le=256)] = 2  # part of what a result depends on
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
+class TrainConfig(Record):
+    """config.json, and the YAML file of a training."""
+
+    schema_version: Literal[1] = 1
+    data: DataSettings = DataSettings()
+    split: Split = SubjectSplit()
+    quality: QualitySettings = QualitySettings()
+    normalization: NormalizationSettings = NormalizationSettings()
+    model: Conv2dFsqSettings = Conv2dFsqSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+
+class Gate(Record):
+    """A bound on a metric that a release must meet."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _bounds(self) -> "Gate":
+        if self.min is None and self.max is None:
+            raise ValueError("give min, max or both")
+        return self
+
+
+class ProjectConfig(Record):
+    """modelreg.yaml, at the root of a registry repository."""
+
+    default_model: ModelName = "conv2d_fsq"
+    repository: Annotated[str, Field(pattern="^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")] | None = None
+    license: Name | None = None  # of the models, as Hugging Face names it; for the cards
+    tag_format: Annotated[str, Field(pattern="\\{version\\}")] = (
+        "v{version}"  # other models: {model}-v{version}
+    )
+    assets: Literal["external", "committed"] = "external"
+    gates: dict[Name, Gate] = {}  # dotted path into eval_metrics.json -> bounds
+
+
+Settings = TypeVar("Settings", bound=Record)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """The safe loader, with duplicate keys refused."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for index, key in enumerate(keys):
+            if key in keys[:index]:
+                mark = node.value[index][0].start_mark
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", mark)
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Read one YAML document. Raises InputError with line and column."""
+    try:
+        return yaml.load(text, _StrictLoader)  # noqa: S506 a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"{where}: line {mark.line + 1}, column {mark.column + 1}" if mark else where
+        raise InputError("not valid YAML", [Problem(place, str(error.problem))]) from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InputError("not valid YAML", [Problem(where, str(error))]) from error
+
+
+def load(path: Path, record: type[Settings], assignments: Sequence[str] = ()) -> Settings:
+    """Read a YAML file into settings, `a.b=c` assignments applied on top. Raises InputError."""
+    data = files.read_bytes(path)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "not valid YAML", [Problem(str(path), f"not UTF-8 at byte {error.start}")]
+        ) from error
+    return settle(parse_yaml(text, str(path)), record, str(path), assignments)
+
+
+def settle(document: Any, record: type[Settings], where: str, assignments: Sequence[str] = ()) -> Settings:
+    """Take a parsed document and assignments into settings. Raises InputError."""
+    document = {} if document is None else document
+    if not isinstance(document, dict):
+        raise InputError("not a configuration", [Problem(where, "must be a mapping of keys to values")])
+    for assignment in assignments:
+        document = _assign(document, assignment)
+    try:
+        data = files.to_json(document)
+    except (TypeError, ValueError) as error:  # a date, a set, NaN: YAML knows more than JSON
+        raise InputError("not a configuration", [Problem(where, f"not a plain value: {error}")]) from error
+    return validate(data, record, where)
+
+
+def _assign(document: dict[str, Any], assignment: str) -> dict[str, Any]:
+    """Return the document with one `a.b=value` applied; the value is YAML."""
+    path, equals, text = assignment.partition("=")
+    if not equals or not all(path.split(".")):
+        raise InputError("not an assignment", [Problem(f"--set {assignment}", "write it as a.b=value")])
+    first, dot, rest = path.partition(".")
+    if not dot:
+        return {**document, first: parse_yaml(text, f"--set {path}")}
+    inner = document.get(first, {})
+    if not isinstance(inner, dict):
+        raise InputError("not an assignment", [Problem(f"--set {assignment}", f"{first} has no parts")])
+    return {**document, first: _assign(inner, f"{rest}={text}")}
+
+
+def find_project(start: Path) -> Path | None:
+    """Return the nearest folder upwards from `start` that holds modelreg.yaml, as git finds its own."""
+    for folder in (start, *start.parents):
+        if (folder / PROJECT_FILE).is_file():
+            return folder
+    return None

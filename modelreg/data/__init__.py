@@ -1,0 +1,1 @@
+"""Recordings in, windows out: numpy and scipy, nothing else."""

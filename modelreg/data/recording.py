@@ -1,0 +1,73 @@
+"""What every source yields: recordings, and what they all share."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelreg.records.data import PartName
+from modelreg.records.model import Channel
+
+UNLABELLED = -1
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What one device recorded, on its own clock."""
+
+    values: NDArray[np.float32]  # (samples, channels); NaN and Inf are missing values
+    rate_hz: float
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One subject, one session; per device a signal; labels over time."""
+
+    name: str
+    subject: str
+    session: str
+    signals: dict[str, Signal]  # by device, in the order of the dataset
+    labels: NDArray[np.int32]  # (samples,) of the first device's clock: index of the class, or UNLABELLED
+    start: int = 0  # samples of the original recording before this piece of it
+    part: PartName | None = None  # where the source itself divides
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The recordings of a source, and what they share."""
+
+    kind: str
+    name: str
+    license: str
+    citation: str
+    channels: tuple[Channel, ...]
+    devices: tuple[str, ...]
+    classes: tuple[str, ...]
+    rate_hz: float
+    recordings: tuple[Recording, ...]
+    digest: str  # hex SHA-256 over the arrays that were read
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of one part, in recording order."""
+
+    x: NDArray[np.float32]  # (N, C, D, T)
+    y: NDArray[np.int64]  # (N,) index of the class
+    subject: NDArray[np.int32]  # (N,) index into subjects
+    recording: NDArray[np.int32]  # (N,) index into recordings
+    start: NDArray[np.int64]  # (N,) first sample in the original recording
+    subjects: tuple[str, ...]
+    recordings: tuple[str, ...]
+    dropped: int = 0
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what a digest of this part covers."""
+        return {
+            "x": self.x,
+            "y": self.y,
+            "subject": np.array([self.subjects[i] for i in self.subject], dtype="U"),
+            "recording": np.array([self.recordings[i] for i in self.recording], dtype="U"),
+            "start": self.start,
+        }

@@ -1,0 +1,53 @@
+"""What can go wrong, and the exit code of each kind (design.md section 4).
+
+An error carries the whole list of problems, never just the first one. Only `cli.main` turns an error
+into an exit code; 1 is kept for bugs, 2 for Typer's usage errors, 130 for Ctrl-C.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, NamedTuple
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong: where, and the rule it breaks in words a user can act on."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+class ModelregError(Exception):
+    """The base of every error that a user can cause and mend."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, summary: str, problems: Iterable[Problem] = ()) -> None:
+        self.summary = summary
+        self.problems: Sequence[Problem] = tuple(problems)
+        super().__init__("\n".join([summary, *(f"  {problem}" for problem in self.problems)]))
+
+
+class InputError(ModelregError):
+    """A configuration, a document or data that breaks a rule."""
+
+    exit_code = 3
+
+
+class VerificationFailed(ModelregError):
+    """A version is not what its manifest says."""
+
+    exit_code = 4
+
+
+class RegistryError(ModelregError):
+    """A version that exists, is unknown, or may not be made."""
+
+    exit_code = 5
+
+
+class GateFailed(ModelregError):
+    """A metric misses its bound."""
+
+    exit_code = 9

@@ -1,0 +1,114 @@
+"""The base of every record, its scalar types, and the one way in and out of a document.
+
+In: bytes → strict JSON → JSON Schema (an independent opinion, from schemas/) → pydantic. Errors carry the
+dotted path and the rule. Out: `to_bytes`, the canonical form.
+"""
+
+from functools import cache
+from importlib.resources import files as package_files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from modelreg import files
+from modelreg.errors import InputError, Problem
+
+_COMPONENT = "[A-Za-z0-9_][A-Za-z0-9_.+-]*"  # no hidden file, `..`, backslash, control or non-ASCII character
+
+Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]+$", min_length=64, max_length=64)]
+GitCommit = Annotated[str, StringConstraints(pattern="^[0-9a-f]+$", min_length=40, max_length=64)]
+RelativePath = Annotated[str, StringConstraints(pattern=f"^{_COMPONENT}(/{_COMPONENT})*$", max_length=240)]
+Name = Annotated[str, StringConstraints(pattern="^[^\\x00-\\x1f\\x7f]+$", min_length=1, max_length=100)]
+ModelName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]*$", max_length=60)]
+VersionText = Annotated[
+    str,
+    StringConstraints(
+        pattern="^[0-9]+\\.[0-9]+\\.[0-9]+(-[0-9A-Za-z.-]+)?(\\+[0-9A-Za-z.-]+)?$", max_length=80
+    ),
+]
+Timestamp = Annotated[
+    str,
+    StringConstraints(
+        pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$", min_length=20, max_length=20
+    ),
+]
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Record(BaseModel):
+    """A frozen, strict, closed document or part of one."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=True
+    )
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the record as plain JSON values, under the names of the document."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def to_bytes(self) -> bytes:
+        """Render the record in canonical JSON."""
+        return files.to_json(self.to_document())
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def parse(data: bytes, record: type[AnyRecord], where: str) -> AnyRecord:
+    """Read a document. Raises InputError with every problem: strict JSON, then schema, then record."""
+    document = files.parse_json(data, where)
+    if problems := schema_problems(document, record, where):
+        raise InputError(f"not a valid {record.__name__}", problems)
+    return validate(files.to_json(document), record, where)
+
+
+def load(path: Path, record: type[AnyRecord]) -> AnyRecord:
+    """Read a document from a file. Raises InputError."""
+    return parse(files.read_bytes(path), record, path.name)
+
+
+def validate(data: bytes, record: type[AnyRecord], where: str) -> AnyRecord:
+    """Take strict JSON into a record. Raises InputError with the dotted path of every problem."""
+    try:
+        return record.model_validate_json(data)
+    except ValidationError as error:
+        problems = [
+            Problem(dotted(where, *part["loc"]), part["msg"]) for part in error.errors(include_url=False)
+        ]
+        raise InputError(f"not a valid {record.__name__}", problems) from error
+
+
+def schema_problems(document: object, record: type[Record], where: str) -> list[Problem]:
+    """Return what the record's published JSON Schema finds wrong with a document."""
+    errors = sorted(
+        _validator(record.__name__).iter_errors(document), key=lambda error: list(map(str, error.path))
+    )
+    return [Problem(dotted(where, *error.path), error.message[:300]) for error in errors]
+
+
+def dotted(where: str, *path: str | int) -> str:
+    """Return the place of a value: the file, then the dotted path inside it."""
+    return f"{where}: {'.'.join(map(str, path))}" if path else where
+
+
+def json_schema(record: type[Record]) -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a record, as it stands in schemas/."""
+    schema = record.model_json_schema(by_alias=True, mode="validation")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def shared_folder(name: str) -> Traversable:
+    """Return `schemas` or `configs`: inside an installed package, beside it in a checkout."""
+    inside = package_files("modelreg") / name
+    return inside if inside.is_dir() else Path(__file__).parents[2] / name
+
+
+@cache
+def _validator(name: str) -> Any:
+    from jsonschema import Draft202012Validator  # 60 ms: loaded when the first document is read
+
+    schema = (shared_folder("schemas") / f"{name}.schema.json").read_bytes()
+    return Draft202012Validator(files.parse_json(schema, name))

@@ -1,0 +1,124 @@
+"""What is known of the data: its quality, its parts, its normalization."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from modelreg.records.base import Count, Name, Record, Sha256, Share
+from modelreg.records.model import Channel
+
+PartName = Literal["train", "validation", "test"]
+PARTS: tuple[PartName, ...] = ("train", "validation", "test")
+
+
+class ChannelQuality(Record):
+    """One channel of one device in one recording. Inf is missing; the statistics are of finite values."""
+
+    device: Name
+    channel: Name
+    nan: Count
+    inf: Count
+    nan_rate: Share
+    inf_rate: Share
+    constant: bool
+    mean: float | None  # null: no finite value
+    std: float | None
+    min: float | None
+    max: float | None
+
+
+class RecordingQuality(Record):
+    """The quality of one recording, and what in it breaks a threshold."""
+
+    recording: Name
+    subject: Name
+    samples: Count
+    labelled: Count
+    channels: tuple[ChannelQuality, ...]
+    problems: tuple[str, ...]
+
+
+class SourceRecord(Record):
+    """Where recordings came from."""
+
+    kind: Name
+    name: Name
+    digest: Sha256  # over the arrays that were read
+    license: str
+    citation: str
+
+
+class QualityReport(Record):
+    """What `modelreg data check` found."""
+
+    schema_version: Literal[1] = 1
+    sources: tuple[SourceRecord, ...]
+    recordings: tuple[RecordingQuality, ...]
+
+
+class Limits(Record):
+    """The thresholds of the quality check; the device checks its input by them too."""
+
+    max_nan_rate: Share = 0.05
+    max_inf_rate: Share = 0.01
+    std_min: Annotated[float, Field(ge=0)] = 0.01
+    std_max: Annotated[float, Field(gt=0)] = 50.0
+    channels: dict[Name, tuple[float, float]] = {}  # channel name -> lowest and highest possible value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Limits":
+        if self.std_min >= self.std_max:
+            raise ValueError("std_min must lie below std_max")
+        for name, (low, high) in self.channels.items():
+            if low >= high:
+                raise ValueError(f"channels.{name}: the lower limit must lie below the upper one")
+        return self
+
+
+class Normalization(Record):
+    """normalization.json: z = (x - mean) / std, fitted on the training part alone."""
+
+    schema_version: Literal[1] = 1
+    method: Literal["zscore"] = "zscore"
+    per: Literal["channel", "device_channel"]
+    fitted_on: Literal["train"] = "train"
+    samples: Count  # per channel
+    data_digest: Sha256  # of the training part
+    layout: Literal["NCDT"] = "NCDT"
+    channels: tuple[Channel, ...]
+    devices: tuple[Name, ...]
+    rate_hz: Annotated[float, Field(gt=0)]
+    timesteps: Annotated[int, Field(ge=1)]
+    fold: Literal[1, 2]
+    mean: tuple[tuple[float, ...], ...]  # one row for all devices, or one row per device; C columns
+    std: tuple[tuple[Annotated[float, Field(gt=0)], ...], ...]
+    limits: Limits
+
+
+class PartRecord(Record):
+    """One part of the split: who is in it, how much, and the digest of its windows."""
+
+    subjects: tuple[Name, ...]
+    recordings: Count
+    windows: Count
+    dropped: Count  # windows left out: a missing value that stayed, or no label by the rule
+    class_windows: dict[Name, Count]
+    digest: Sha256  # over windows (before normalization), labels, subjects, recordings and starts
+
+
+class DataRecord(Record):
+    """data.json: what the model was trained and tested on, and how it was divided."""
+
+    schema_version: Literal[1] = 1
+    sources: tuple[SourceRecord, ...]
+    classes: tuple[Name, ...]
+    channels: tuple[Channel, ...]
+    devices: tuple[Name, ...]
+    rate_hz: float
+    window: Count  # samples
+    hop: Count  # samples
+    labels: Literal["majority", "pure"]
+    fold: Literal[1, 2]
+    split: Literal["subject", "time", "given"]
+    gap: Count  # samples between parts, where the split is by time
+    parts: dict[PartName, PartRecord]

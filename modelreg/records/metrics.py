@@ -1,0 +1,129 @@
+"""eval_metrics.json: every number is computed from the recorded predictions of the held-out part."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from modelreg.records.base import Count, Name, Record, Sha256, Share
+from modelreg.records.data import PartName
+
+
+class EvaluationSettings(Record):
+    """How the intervals and the null band of the calibration error are drawn."""
+
+    ece_bins: Annotated[int, Field(ge=2, le=100)] = 15
+    replicates: Annotated[int, Field(ge=100, le=100_000)] = 1000
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class ClassMetrics(Record):
+    """One class against the rest; precision and F1 are 0 where nothing was predicted."""
+
+    precision: Share
+    recall: Share
+    f1: Share
+    support: Count
+
+
+class ReliabilityBin(Record):
+    """One bin of the reliability diagram."""
+
+    count: Count
+    confidence: Share
+    accuracy: Share
+
+
+class Calibration(Record):
+    """Expected calibration error over equal-mass bins, with what perfect calibration would give at this n."""
+
+    ece: Share
+    bins: Count
+    null_mean: Share  # of the error of a perfectly calibrated model with these confidences
+    null_high: Share  # its 95 % quantile: an error below it shows nothing
+    table: tuple[ReliabilityBin, ...]
+
+
+class Interval(Record):
+    """A percentile bootstrap interval over subjects."""
+
+    low: float
+    high: float
+    level: Share
+    subjects: Count
+    replicates: Count
+
+
+class NoInterval(Record):
+    """Why there is no interval."""
+
+    reason: str
+
+
+class SubjectMetrics(Record):
+    """One held-out subject alone."""
+
+    windows: Count
+    accuracy: Share
+    macro_f1: Share
+
+
+class Baselines(Record):
+    """What a model without input reaches: always the commonest class of this part; a uniform guess."""
+
+    majority_accuracy: Share
+    uniform_accuracy: Share
+
+
+class CodeUsage(Record):
+    """How much of the quantizer the held-out part used."""
+
+    total: Count
+    used: Count
+    used_share: Share
+    perplexity: Annotated[float, Field(ge=0)]
+    levels_used: tuple[Count, ...]  # per dimension
+
+
+class Protocol(Record):
+    """How the numbers were made: on which part, who was in it, and that nobody in it was seen before."""
+
+    kind: Literal["holdout"] = "holdout"
+    part: PartName
+    split: Literal["subject", "time", "given"]
+    subjects: dict[PartName, tuple[Name, ...]]
+    digests: dict[PartName, Sha256]
+    evaluations: Annotated[
+        int, Field(ge=1)
+    ]  # how often this run's test part was evaluated, this time included
+
+
+class Metrics(Record):
+    """What follows from the predictions alone; verify computes it again from predictions.npz."""
+
+    windows: Count
+    accuracy: Share
+    balanced_accuracy: Share  # mean recall over the classes present
+    macro_f1: Share
+    weighted_f1: Share
+    log_loss: Annotated[float, Field(ge=0)]
+    brier: Annotated[float, Field(ge=0, le=2)]  # sum over classes, mean over windows
+    calibration: Calibration
+    baselines: Baselines
+    per_class: dict[Name, ClassMetrics]
+    per_subject: dict[Name, SubjectMetrics]
+    confusion: tuple[tuple[Count, ...], ...]  # rows: true class, columns: predicted
+    codes: CodeUsage | None
+    intervals: dict[Literal["accuracy", "balanced_accuracy", "macro_f1"], Interval | NoInterval]
+
+
+class EvalMetrics(Metrics):
+    """eval_metrics.json: the metrics, the protocol, and the digest of the predictions they come from."""
+
+    schema_version: Literal[1] = 1
+    model: Name
+    classes: tuple[Name, ...]
+    parameters: Count
+    settings: EvaluationSettings  # with these, the same predictions give the same record
+    protocol: Protocol
+    predictions_sha256: Sha256

@@ -1,0 +1,17 @@
+"""What every test shares: a bounded hypothesis profile and the paths of the checkout."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("modelreg", deadline=None, max_examples=50, derandomize=True, database=None)
+settings.load_profile("modelreg")
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
