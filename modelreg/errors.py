@@ -51,3 +51,14 @@ class GateFailed(ModelregError):
     """A metric misses its bound."""
 
     exit_code = 9
+
+
+Failure = tuple[type[ModelregError], Problem]
+
+
+def raise_all(summary: str, failures: Iterable[Failure]) -> None:
+    """Raise one error that lists every failure; where kinds meet, the one of the lowest exit code."""
+    found = list(failures)
+    if found:
+        kind = min((kind for kind, _ in found), key=lambda kind: kind.exit_code)
+        raise kind(summary, [problem for _, problem in found])

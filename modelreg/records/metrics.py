@@ -126,4 +126,5 @@ class EvalMetrics(Metrics):
     parameters: Count
     settings: EvaluationSettings  # with these, the same predictions give the same record
     protocol: Protocol
+    checkpoint_sha256: Sha256  # of the weights that predicted
     predictions_sha256: Sha256

@@ -87,6 +87,10 @@ class Predicate(Record):
 class Provenance(Record):
     """provenance.json: an in-toto statement v1 with the SLSA v1 provenance predicate."""
 
+    def to_document(self) -> dict[str, Any]:
+        """Return the statement as in-toto writes it: a field without a value is left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
     type_: Annotated[Literal["https://in-toto.io/Statement/v1"], Field(alias="_type")] = (
         "https://in-toto.io/Statement/v1"
     )

@@ -1,0 +1,52 @@
+"""Run folders: `runs/<model>-<NNN>`, their files, and which one is the newest."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from modelreg.errors import InputError, Problem
+from modelreg.records.base import load
+from modelreg.records.run import RunRecord
+
+CONFIG = "config.json"
+CHECKPOINT = "checkpoint.safetensors"
+LAST = "last.safetensors"
+NORMALIZATION = "normalization.json"
+HISTORY = "history.jsonl"
+DATA = "data.json"
+RUN = "run.json"
+METRICS = "eval_metrics.json"
+PREDICTIONS = "predictions.npz"
+REPORT = "report.md"
+
+_NAME = re.compile(r"(?P<model>[a-z][a-z0-9_]*)-(?P<number>[0-9]{3,})")
+
+
+def numbered(runs: Path, model: str | None = None) -> Iterator[tuple[int, Path]]:
+    """Yield the number and folder of every run, of one model or of all."""
+    for folder in runs.iterdir() if runs.is_dir() else ():
+        match = _NAME.fullmatch(folder.name)
+        if match and folder.is_dir() and model in (None, match["model"]):
+            yield int(match["number"]), folder
+
+
+def next_folder(runs: Path, model: str) -> Path:
+    """Return the folder of the next run: numbers count over all models, so the highest is the newest."""
+    number = max((number for number, _ in numbered(runs)), default=0) + 1
+    return runs / f"{model}-{number:03d}"
+
+
+def newest(runs: Path, model: str | None = None) -> Path:
+    """Return the run with the highest number. Raises InputError where there is none."""
+    found = max(numbered(runs, model), default=None)
+    if found is None:
+        what = f"no run of {model}" if model else "no run"
+        raise InputError("nothing to work on", [Problem(str(runs), f"{what} here; make one with `modelreg train`")])
+    return found[1]
+
+
+def load_run(folder: Path) -> RunRecord:
+    """Read run.json. Raises InputError, also where the folder is no run."""
+    if not (folder / RUN).is_file():
+        raise InputError("not a run", [Problem(str(folder), f"holds no {RUN}; make a run with `modelreg train`")])
+    return load(folder / RUN, RunRecord)
