@@ -13,7 +13,7 @@ import yaml
 from modelreg import config
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import Name
-from modelreg.records.data import DataRecord
+from modelreg.records.data import PARTS, DataRecord
 from modelreg.records.metrics import EvalMetrics, Interval, Metrics
 from modelreg.records.model import ModelSpec
 from modelreg.records.run import RunRecord
@@ -74,7 +74,7 @@ def find_differences(text: str, metrics: EvalMetrics) -> Iterator[Problem]:
 def stated_metrics(text: str) -> dict[str, float]:
     """Return the metrics of the front matter's model-index by name. Raises InputError where there is none."""
     match = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
-    front = config.parse_yaml(match[1], "front matter") if match else None
+    front: Any = config.parse_yaml(match[1], "front matter") if match else None
     try:
         rows = front["model-index"][0]["results"][0]["metrics"]
         return {row["name"]: row["value"] for row in rows}
@@ -156,7 +156,7 @@ def _data_and_protocol(facts: Facts) -> str:
     parts = "\n".join(
         f"| {name} | {', '.join(map(escape, part.subjects))} | {part.recordings} | {part.windows} | {part.dropped} "
         f"| `{part.digest[:16]}` |"
-        for name, part in data.parts.items()
+        for name, part in ((name, data.parts[name]) for name in PARTS)
     )
     sources = "\n".join(f"- {escape(s.name)}: {s.citation} Licence: {s.license}." for s in data.sources)
     gap = f", with a gap of {data.gap} samples" if data.split == "time" else ""
@@ -181,7 +181,7 @@ def _results(facts: Facts) -> str:
     )
     classes = "\n".join(
         f"| {escape(name)} | {row.precision:.4f} | {row.recall:.4f} | {row.f1:.4f} | {row.support} |"
-        for name, row in metrics.per_class.items()
+        for name, row in ((name, metrics.per_class[name]) for name in metrics.classes)
     )
     subjects = "\n".join(
         f"| {escape(name)} | {row.accuracy:.4f} | {row.macro_f1:.4f} | {row.windows} |"
@@ -262,7 +262,10 @@ def _table_differences(text: str, key: str, expected: dict[str, dict[str, float]
         for column, value in columns.items():
             cell = stated.get(name, {}).get(column)
             if not _is_close(cell, value):
-                yield Problem(f"table of each {key}: {name}", f"the card says {column} {cell}, eval_metrics.json {value}")
+                yield Problem(
+                    f"table of each {key}: {name}",
+                    f"the card says {column} {cell}, eval_metrics.json {value}",
+                )
 
 
 def _is_close(cell: str | None, value: float) -> bool:

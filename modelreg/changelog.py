@@ -41,7 +41,8 @@ def roll(text: str, tag: str, date: str) -> str:
 def _sections(lines: list[str]) -> Iterator[tuple[str, int, int]]:
     """Yield tag, heading's line and end of each section; headings inside code fences are text."""
     headings = list(_headings(lines))
-    for (tag, first), (_, last) in zip(headings, [*headings[1:], ("", _references(lines))], strict=True):
+    ends = [*(first for _, first in headings[1:]), _references(lines)]
+    for (tag, first), last in zip(headings, ends, strict=False):  # no heading, one end
         yield tag, first, last
 
 

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from modelreg import files
 from modelreg.errors import InputError, Problem
-from modelreg.records.base import ModelName, Name, Record, validate
+from modelreg.records.base import ModelName, Name, Record, shared_folder, validate
 from modelreg.records.data import Limits
 from modelreg.records.metrics import EvaluationSettings
 from modelreg.records.model import Conv2dFsqSettings
@@ -152,9 +152,7 @@ class ProjectConfig(Record):
     default_model: ModelName = "conv2d_fsq"
     repository: Annotated[str, Field(pattern="^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")] | None = None
     license: Name | None = None  # of the models, as Hugging Face names it; for the cards
-    tag_format: Annotated[str, Field(pattern="\\{version\\}")] = (
-        "v{version}"  # other models: {model}-v{version}
-    )
+    tag_format: Annotated[str, Field(pattern="\\{version\\}")] = "v{version}"  # other models: {model}-v{version}
     assets: Literal["external", "committed"] = "external"
     gates: dict[Name, Gate] = {}  # dotted path into eval_metrics.json -> bounds
 
@@ -192,10 +190,13 @@ def load(path: Path, record: type[Settings], assignments: Sequence[str] = ()) ->
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(
-            "not valid YAML", [Problem(str(path), f"not UTF-8 at byte {error.start}")]
-        ) from error
+        raise InputError("not valid YAML", [Problem(str(path), f"not UTF-8 at byte {error.start}")]) from error
     return settle(parse_yaml(text, str(path)), record, str(path), assignments)
+
+
+def default() -> Any:
+    """Return the built-in training configuration, on the embedded sample, as a parsed document."""
+    return parse_yaml((shared_folder("configs") / "sample.yaml").read_text("utf-8"), "sample.yaml")
 
 
 def settle(document: Any, record: type[Settings], where: str, assignments: Sequence[str] = ()) -> Settings:

@@ -104,6 +104,12 @@ def to_json(document: object) -> bytes:
     return f"{text}\n".encode()
 
 
+def to_line(document: object) -> bytes:
+    """Render a document as one line of a .jsonl file."""
+    text = json.dumps(document, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write `data` under `path`, whole or not at all."""
     staged = path.with_name(f".{path.name}.tmp")
@@ -161,13 +167,11 @@ def read_npz(path: Path, limit: int = ARRAYS_LIMIT) -> dict[str, NDArray[Any]]:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
         if unpacked > limit:
-            raise InputError("cannot read", [Problem(str(path), f"unpacks to more than {limit} bytes")])
+            raise InputError("cannot read", [Problem(path.name, f"unpacks to more than {limit} bytes")])
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            "cannot read", [Problem(str(path), f"not an .npz of plain arrays: {error}")]
-        ) from error
+        raise InputError("cannot read", [Problem(path.name, f"not an .npz of plain arrays: {error}")]) from error
 
 
 def npz_bytes(arrays: Mapping[str, NDArray[Any]], *, compressed: bool = False) -> bytes:

@@ -30,7 +30,10 @@ def value_at(document: Mapping[str, Any], path: str) -> float | None:
 
 def bounds(gate: Gate) -> str:
     """Return the bounds in words."""
-    parts = [f"at least {gate.min:g}" if gate.min is not None else "", f"at most {gate.max:g}" if gate.max is not None else ""]
+    parts = [
+        f"at least {gate.min:g}" if gate.min is not None else "",
+        f"at most {gate.max:g}" if gate.max is not None else "",
+    ]
     return " and ".join(filter(None, parts))
 
 

@@ -37,8 +37,12 @@ class Findings:
     files: int
 
 
-def inspect(folder: Path, model: str, version: str, *, complete: bool = False) -> Findings:
-    """Check a version's folder. With `complete`, an asset that is not on this machine is a problem."""
+def inspect(folder: Path, *, named: tuple[str, str] | None = None, complete: bool = False) -> Findings:
+    """Check a version's folder. With `complete`, an asset that is not on this machine is a problem.
+
+    `named` is the model and version that it must be; left out: those of its place, `<model>/v<version>`.
+    """
+    model, version = named or (folder.parent.name, folder.name.removeprefix("v"))
     try:
         manifest = load(folder / registry.MANIFEST, Manifest)
     except InputError as error:
@@ -46,7 +50,11 @@ def inspect(folder: Path, model: str, version: str, *, complete: bool = False) -
     absent = [entry for entry in manifest.files if entry.stored == "asset" and not (folder / entry.path).exists()]
     notices = tuple(Problem(entry.path, "is not on this machine: it travels as a release asset") for entry in absent)
     present = [entry for entry in manifest.files if entry not in absent]
-    problems = [*_irregular(folder), *_manifest_problems(manifest, model, version), *(notices if complete else ())]
+    problems = [
+        *_irregular(folder),
+        *_manifest_problems(manifest, model, version),
+        *(notices if complete else ()),
+    ]
     broken = list(_file_problems(folder, present))
     problems += [*broken, *_unlisted(folder, manifest), *_sums_problems(folder, manifest)]
     usable = {entry.path for entry in present} - {problem.where for problem in broken}
@@ -175,12 +183,12 @@ def _recomputed(path: Path, spec: ModelSpec, measured: EvalMetrics) -> Iterator[
     """Compute the metrics again from the recorded predictions and yield what differs."""
     try:
         predictions = metrics.from_arrays(files.read_npz(path), path.name, len(spec.classes))
+        again = metrics.compute(
+            predictions, classes=spec.classes, levels=spec.quantizer.levels, settings=measured.settings
+        )
     except InputError as error:
         yield from error.problems
         return
-    again = metrics.compute(
-        predictions, classes=spec.classes, levels=spec.quantizer.levels, settings=measured.settings
-    )
     for place, what in metrics.differences(measured, again):
         yield Problem(f"{registry.METRICS}: {place}", what)
     strangers = set(again.per_subject) - set(measured.protocol.subjects[measured.protocol.part])

@@ -24,15 +24,11 @@ Name = Annotated[str, StringConstraints(pattern="^[^\\x00-\\x1f\\x7f]+$", min_le
 ModelName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]*$", max_length=60)]
 VersionText = Annotated[
     str,
-    StringConstraints(
-        pattern="^[0-9]+\\.[0-9]+\\.[0-9]+(-[0-9A-Za-z.-]+)?(\\+[0-9A-Za-z.-]+)?$", max_length=80
-    ),
+    StringConstraints(pattern="^[0-9]+\\.[0-9]+\\.[0-9]+(-[0-9A-Za-z.-]+)?(\\+[0-9A-Za-z.-]+)?$", max_length=80),
 ]
 Timestamp = Annotated[
     str,
-    StringConstraints(
-        pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$", min_length=20, max_length=20
-    ),
+    StringConstraints(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$", min_length=20, max_length=20),
 ]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -41,9 +37,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Record(BaseModel):
     """A frozen, strict, closed document or part of one."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=True)
 
     def to_document(self) -> dict[str, Any]:
         """Return the record as plain JSON values, under the names of the document."""
@@ -75,17 +69,13 @@ def validate(data: bytes, record: type[AnyRecord], where: str) -> AnyRecord:
     try:
         return record.model_validate_json(data)
     except ValidationError as error:
-        problems = [
-            Problem(dotted(where, *part["loc"]), part["msg"]) for part in error.errors(include_url=False)
-        ]
+        problems = [Problem(dotted(where, *part["loc"]), part["msg"]) for part in error.errors(include_url=False)]
         raise InputError(f"not a valid {record.__name__}", problems) from error
 
 
 def schema_problems(document: object, record: type[Record], where: str) -> list[Problem]:
     """Return what the record's published JSON Schema finds wrong with a document."""
-    errors = sorted(
-        _validator(record.__name__).iter_errors(document), key=lambda error: list(map(str, error.path))
-    )
+    errors = sorted(_validator(record.__name__).iter_errors(document), key=lambda error: list(map(str, error.path)))
     return [Problem(dotted(where, *error.path), error.message[:300]) for error in errors]
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from modelreg.records.base import Count, Name, Record, Sha256, Share
+from modelreg.records.base import Count, Name, Record, RelativePath, Sha256, Share
 from modelreg.records.model import Channel
 
 PartName = Literal["train", "validation", "test"]
@@ -122,3 +122,41 @@ class DataRecord(Record):
     split: Literal["subject", "time", "given"]
     gap: Count  # samples between parts, where the split is by time
     parts: dict[PartName, PartRecord]
+
+
+class NpyFiles(Record):
+    """The arrays of one part, in the folder of the metadata."""
+
+    x: RelativePath  # float32, float64 or integer, in the declared layout
+    y: RelativePath  # integer (N,), index of the class
+    subject: RelativePath  # integer or unicode (N,)
+
+
+NpyPart = Literal["all", "train", "validation", "test"]
+
+
+class NpyMetadata(Record):
+    """The metadata JSON of windows cut elsewhere: everything that .npy files do not say themselves."""
+
+    schema_version: Literal[1] = 1
+    name: Name
+    license: str
+    citation: str
+    layout: Literal["NCDT", "NCT", "NTC"]  # N windows, C channels, D devices, T timesteps
+    channels: Annotated[tuple[Channel, ...], Field(min_length=1)]
+    devices: Annotated[tuple[Name, ...], Field(min_length=1)]
+    classes: Annotated[tuple[Name, ...], Field(min_length=2)]
+    rate_hz: Annotated[float, Field(gt=0)]
+    timesteps: Annotated[int, Field(ge=1)]
+    parts: dict[NpyPart, NpyFiles]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "NpyMetadata":
+        if self.layout != "NCDT" and len(self.devices) > 1:
+            raise ValueError(f"layout {self.layout} has no axis for {len(self.devices)} devices: use NCDT")
+        if set(self.parts) not in ({"all"}, set(PARTS)):
+            raise ValueError("parts: give `all` alone, or each of `train`, `validation` and `test`")
+        for names in ([channel.name for channel in self.channels], self.devices, self.classes):
+            if len(set(names)) < len(names):
+                raise ValueError(f"a name occurs twice in {', '.join(names)}")
+        return self

@@ -93,9 +93,7 @@ class Protocol(Record):
     split: Literal["subject", "time", "given"]
     subjects: dict[PartName, tuple[Name, ...]]
     digests: dict[PartName, Sha256]
-    evaluations: Annotated[
-        int, Field(ge=1)
-    ]  # how often this run's test part was evaluated, this time included
+    evaluations: Annotated[int, Field(ge=1)]  # how often this run's test part was evaluated, this time included
 
 
 class Metrics(Record):

@@ -1,0 +1,125 @@
+"""What enters from outside: the time, the environment, git, what is installed. Nothing else reads them."""
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelreg import __version__
+from modelreg.errors import InputError, Problem, RegistryError
+
+if TYPE_CHECKING:
+    from modelreg.config import ProjectConfig, TrainingSettings
+    from modelreg.records.run import Environment, GitState
+
+RECORDED = ("numpy", "scipy", "torch", "safetensors")
+
+
+def now() -> str:
+    """Return the time as ISO 8601 UTC, to the second. SOURCE_DATE_EPOCH, where it is set, is the time."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    try:
+        moment = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        what = "must be seconds since 1970, as a whole number"
+        raise InputError("bad environment", [Problem(f"SOURCE_DATE_EPOCH={epoch}", what)]) from error
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def need_extra(extra: str, *modules: str) -> None:
+    """Raise InputError where a module of an extra is not installed, naming the command that installs it."""
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        raise InputError(f"{', '.join(missing)} not installed; pip install 'modelreg[{extra}]'")
+
+
+def project() -> tuple[Path, "ProjectConfig"]:
+    """Return the registry repository around the working directory. Raises InputError where there is none."""
+    from modelreg import config
+
+    root = config.find_project(Path.cwd())
+    if root is None:
+        what = "no modelreg.yaml here or above; make a registry repository with `modelreg init`"
+        raise InputError("not in a registry repository", [Problem(str(Path.cwd()), what)])
+    return root, config.load(root / config.PROJECT_FILE, config.ProjectConfig)
+
+
+def workplace() -> Path:
+    """Return the folder that holds `runs/`: the registry repository's root, else the working directory."""
+    from modelreg import config
+
+    return config.find_project(Path.cwd()) or Path.cwd()
+
+
+def describe(settings: "TrainingSettings") -> "Environment":
+    """Return what a training's result may depend on."""
+    from modelreg.records.run import Environment
+
+    return Environment(
+        modelreg=__version__,
+        python=platform.python_version(),
+        packages={name: found for name in RECORDED if (found := _installed(name))},
+        machine=platform.machine(),
+        device=settings.device,
+        threads=settings.threads,
+        git=git_state(Path.cwd()),
+    )
+
+
+def git_state(folder: Path) -> "GitState | None":
+    """Return the commit a folder is at, or None where there is no repository, commit or git."""
+    from modelreg.records.run import GitState
+
+    commit = _git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
+    if commit is None:
+        return None
+    return GitState(commit=commit.strip(), dirty=bool(_git(folder, "status", "--porcelain")))
+
+
+def git_changes(root: Path) -> tuple[str, ...]:
+    """Return the paths, relative to `root`, that differ from the commit or are new and not ignored."""
+    text = _git(root, "status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--", ".") or ""
+    prefix = (_git(root, "rev-parse", "--show-prefix") or "").strip()
+    return tuple(entry[3:].removeprefix(prefix) for entry in text.split("\0") if entry)
+
+
+def git_tags(root: Path) -> frozenset[str]:
+    """Return the names of all tags."""
+    return frozenset((_git(root, "tag", "--list") or "").split())
+
+
+def git_commit(root: Path, paths: tuple[str, ...], message: str) -> None:
+    """Commit exactly these paths. Raises RegistryError with git's own words."""
+    _git_must(root, "add", "--", *paths)
+    _git_must(root, "commit", "--quiet", "--message", message, "--", *paths)
+
+
+def git_tag(root: Path, tag: str, message: str) -> None:
+    """Make an annotated tag at HEAD. Raises RegistryError with git's own words."""
+    _git_must(root, "tag", "--annotate", "--message", message, tag)
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Return what git prints, or None where it fails or is not installed."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _git_must(folder: Path, *arguments: str) -> None:
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RegistryError("git refused", [Problem(f"git {arguments[0]}", done.stderr.strip() or done.stdout.strip())])
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

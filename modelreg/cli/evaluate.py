@@ -1,0 +1,55 @@
+"""`modelreg evaluate`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modelreg.cli import environment
+from modelreg.cli.console import emit_json, out, table
+
+if TYPE_CHECKING:
+    from modelreg.records.metrics import EvalMetrics
+
+
+def evaluate(
+    run: Annotated[
+        Path | None, typer.Argument(help="A run's folder; left out: the newest run.", metavar="[RUN]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print eval_metrics.json.")] = False,
+) -> None:
+    """Compute a run's metrics on subjects it never saw, from predictions that are kept.
+
+    Each look at the held-out part is counted, and the model card states how many there were.
+
+    Example: modelreg evaluate runs/conv2d_fsq-001
+    """
+    environment.need_extra("train", "torch", "safetensors", "matplotlib", "scipy")
+    from modelreg import experiment, runs
+
+    folder = run or runs.newest(environment.workplace() / "runs")
+    measured = experiment.evaluate(folder, Path.cwd(), environment.now)
+    if as_json:
+        emit_json(measured.to_document())
+        return
+    _show(measured)
+    out.print(f"report: {folder / runs.REPORT}")
+    out.print(f"next: modelreg release v0.1.0 --run {folder}")
+
+
+def _show(measured: "EvalMetrics") -> None:
+    from modelreg.card import headline
+    from modelreg.records.metrics import Interval
+
+    protocol = measured.protocol
+    out.print(f"{measured.model}: {measured.windows} windows of {', '.join(protocol.subjects[protocol.part])}")
+    rows = []
+    for name, value in headline(measured).items():
+        interval = {str(key): found for key, found in measured.intervals.items()}.get(name)
+        span = f"{interval.low:.4f} to {interval.high:.4f}" if isinstance(interval, Interval) else ""
+        rows.append((name, f"{value:.4f}", span))
+    out.print(table(("metric", "value", "95 % over subjects"), rows, right=("value",)))
+    reasons = {interval.reason for interval in measured.intervals.values() if not isinstance(interval, Interval)}
+    for reason in sorted(reasons):
+        out.print(f"no interval: {reason}")
+    out.print(f"looks at the held-out part so far: {protocol.evaluations}")

@@ -1,0 +1,79 @@
+"""`modelreg release`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modelreg.cli import environment
+from modelreg.cli.console import emit_json, out
+
+if TYPE_CHECKING:
+    from modelreg.release import Plan, Step
+
+WORDS: "dict[Step, str]" = {
+    "version": "write {folder}",
+    "changelog": "move [Unreleased] of CHANGELOG.md under [{tag}]",
+    "table": "write the table of RELEASES.md",
+    "commit": "commit {paths}",
+    "tag": "tag {tag}",
+}
+
+
+def release(
+    version: Annotated[str, typer.Argument(help="The new version: v0.2.0, or v0.2.0-rc.1.")],
+    model: Annotated[str | None, typer.Option(help="Take the newest run of this model.")] = None,
+    run: Annotated[Path | None, typer.Option(help="The run to release; left out: the newest.")] = None,
+    roll_changelog: Annotated[
+        bool,
+        typer.Option("--roll-changelog", help="Move what stands under [Unreleased] under the new heading."),
+    ] = False,
+    commit: Annotated[bool, typer.Option("--commit", help="Commit the version; the tree must be clean.")] = False,
+    tag: Annotated[bool, typer.Option("--tag", help="Commit the version and tag the commit.")] = False,
+    allow_older: Annotated[bool, typer.Option("--allow-older", help="Allow a version lower than the newest.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Allow weights that an older version already has.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the steps and take none.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the steps as JSON.")] = False,
+) -> None:
+    """Make a version out of an evaluated run, all or nothing.
+
+    Killed at any moment, it is finished by running it again.
+
+    Example: modelreg release v0.2.0 --roll-changelog --tag
+    """
+    from modelreg import release as releasing
+    from modelreg import runs
+
+    root, project = environment.project()
+    folder = run or runs.newest(root / "runs", model)
+    request = releasing.Request(version, folder, roll_changelog, allow_older, force, commit, tag)
+    situation = releasing.Situation(
+        now=environment.now(),
+        git=environment.git_state(root),
+        changed=environment.git_changes(root),
+        tags=environment.git_tags(root),
+    )
+    plan = releasing.plan(root, request, project, situation)
+    message = f"Release {plan.model} v{plan.version}"
+    actions: dict[Step, Callable[[], None]] = {
+        "version": lambda: releasing.make_version(plan, project, situation),
+        "changelog": lambda: releasing.roll_changelog(plan, situation),
+        "table": lambda: releasing.write_table(root),
+        "commit": lambda: environment.git_commit(root, plan.paths, message),
+        "tag": lambda: environment.git_tag(root, plan.tag, message),
+    }
+    for step in plan.steps:
+        if not dry_run:
+            actions[step]()
+        if not as_json:
+            out.print(f"{'would ' if dry_run else ''}{_words(step, plan)}")
+    if as_json:
+        emit_json({"model": plan.model, "version": plan.version, "steps": plan.steps, "dry_run": dry_run})
+    elif not dry_run:
+        out.print(f"next: modelreg verify {plan.model}@v{plan.version}")
+
+
+def _words(step: "Step", plan: "Plan") -> str:
+    folder = plan.folder.relative_to(plan.root)
+    return WORDS[step].format(folder=folder, tag=plan.tag, paths=", ".join(plan.paths))

@@ -1,0 +1,64 @@
+"""`modelreg train`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modelreg.cli import environment
+from modelreg.cli.console import out
+from modelreg.cli.progress import show_training
+
+if TYPE_CHECKING:
+    from modelreg.config import TrainConfig
+
+
+def train(
+    configuration: Annotated[
+        Path | None,
+        typer.Argument(help="A YAML file; left out: the built-in default on the embedded sample.", metavar="[CONFIG]"),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a setting; may be repeated.", metavar="A.B=C")
+    ] = None,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="The run's folder; left out: the next one under runs/.")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with a run that was interrupted.", metavar="RUN")] = None,
+) -> None:
+    """Train a model; every epoch is on disk before the next begins.
+
+    Example: modelreg train configs/sample.yaml --set training.epochs=20
+    """
+    environment.need_extra("train", "torch", "safetensors", "tensorboard", "matplotlib", "scipy")
+    from modelreg import config, experiment, runs
+    from modelreg.ml import training
+    from modelreg.records.base import load
+
+    if resume and (configuration or assignments or out_folder):
+        raise typer.BadParameter("--resume goes on with the run's own configuration: give nothing else")
+    if resume:
+        folder, settings = resume, load(resume / runs.CONFIG, config.TrainConfig)
+    else:
+        settings = _settings(configuration, assignments or [])
+        folder = out_folder or runs.next_folder(environment.workplace() / "runs", settings.model.name)
+        experiment.start(settings, folder, Path.cwd(), environment.describe(settings.training), environment.now())
+    training.tune_allocator()
+    shown = _shown(folder)
+    best = show_training(experiment.train(folder, Path.cwd(), environment.now), settings.training, shown)
+    out.print(f"{shown}: best epoch {best.number}, validation loss {best.validation_loss:.4f}")
+    out.print(f"next: modelreg evaluate {shown}")
+
+
+def _settings(configuration: Path | None, assignments: list[str]) -> "TrainConfig":
+    from modelreg import config
+
+    if configuration is None:
+        return config.settle(config.default(), config.TrainConfig, "the built-in default", assignments)
+    return config.load(configuration, config.TrainConfig, assignments)
+
+
+def _shown(folder: Path) -> str:
+    """Return a folder as a user would type it here."""
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)

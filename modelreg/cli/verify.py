@@ -1,0 +1,90 @@
+"""`modelreg verify`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modelreg.cli import environment
+from modelreg.cli.console import emit_json, err, out
+from modelreg.errors import Problem, VerificationFailed
+
+if TYPE_CHECKING:
+    from modelreg.integrity import Findings
+
+
+def verify(
+    reference: Annotated[
+        str | None,
+        typer.Argument(
+            help="v0.2.0, model@v0.2.0, model@latest, or a version's folder; left out: the whole registry.",
+            metavar="[REF]",
+        ),
+    ] = None,
+    complete: Annotated[
+        bool,
+        typer.Option("--complete", help="An asset that is not on this machine is a failure, not a notice."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Check everything that can be wrong with a version: offline, all at once, writing nothing.
+
+    Example: modelreg verify conv2d_fsq@v0.1.0
+    """
+    from modelreg import integrity
+
+    found = {_name(folder): integrity.inspect(folder, complete=complete) for folder in _folders(reference)}
+    general = _table_problems() if reference is None else []
+    if as_json:
+        emit_json(
+            {
+                "versions": [_document(name, findings) for name, findings in found.items()],
+                "problems": [problem._asdict() for problem in general],
+            }
+        )
+    else:
+        _show(found)
+    problems = [Problem(f"{name}: {where}", what) for name, f in found.items() for where, what in f.problems]
+    if problems or general:
+        raise VerificationFailed("verification failed", [*problems, *general])
+
+
+def _folders(reference: str | None) -> list[Path]:
+    from modelreg import registry
+
+    if reference and ("/" in reference or Path(reference).is_dir()):
+        return [Path(reference).absolute()]
+    root, project = environment.project()
+    if reference is None:
+        return list(registry.version_folders(root))
+    return [registry.resolve(reference, root, project.default_model)]
+
+
+def _table_problems() -> list[Problem]:
+    from modelreg import release
+
+    root, _ = environment.project()
+    return list(release.find_table_problems(root))
+
+
+def _name(folder: Path) -> str:
+    return f"{folder.parent.name}@{folder.name}"
+
+
+def _show(found: "dict[str, Findings]") -> None:
+    for name, findings in found.items():
+        for where, what in findings.notices:
+            err.print(f"notice: {name}: {where}: {what}")
+        if not findings.problems:
+            out.print(f"{name}: {findings.files} files verified")
+    if not found:
+        out.print("the registry holds no version; make one with: modelreg release v0.1.0")
+
+
+def _document(name: str, findings: "Findings") -> dict[str, object]:
+    return {
+        "version": name,
+        "files": findings.files,
+        "problems": [problem._asdict() for problem in findings.problems],
+        "notices": [notice._asdict() for notice in findings.notices],
+    }

@@ -1,0 +1,247 @@
+"""A run from a configuration: start it, train it (again, after a kill), evaluate it, use it.
+
+This is the one room that brings data, network and run folder together. A run's folder appears whole, with all
+that its training will need; then every epoch writes the best weights if they are new, the history, and last the
+state to go on from. So training a fresh run and going on with a killed one are the same call.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelreg import files, metrics, registry, report, runs
+from modelreg.config import TrainConfig
+from modelreg.data import normalization, preparation
+from modelreg.data.recording import Windows
+from modelreg.errors import InputError, Problem
+from modelreg.records.base import load, parse
+from modelreg.records.data import DataRecord, Normalization, PartName
+from modelreg.records.metrics import EvalMetrics, Protocol
+from modelreg.records.model import ModelSpec
+from modelreg.records.run import Environment, Epoch, Evaluation, RunRecord
+
+if TYPE_CHECKING:
+    from modelreg.ml.training import Part
+
+Clock = Callable[[], str]  # now, ISO 8601 UTC
+
+HELD_OUT: PartName = "test"
+
+
+def start(config: TrainConfig, folder: Path, base: Path, environment: Environment, now: str) -> None:
+    """Make a run's folder, ready to train. Raises InputError where configuration or data break a rule."""
+    from modelreg.ml import networks
+
+    if folder.exists():
+        raise InputError("cannot start a run", [Problem(str(folder), "exists; give another --out")])
+    prepared = preparation.prepare(config, base)
+    record = RunRecord(
+        model=networks.spec(config.model, prepared.input, prepared.classes),
+        seed=config.training.seed,
+        status="training",
+        started=now,
+        finished=None,
+        environment=environment,
+        epochs=0,
+        best_epoch=None,
+        best_validation_loss=None,
+        stopped=None,
+    )
+    with files.staged_folder(folder) as staged:
+        files.write_atomic(staged / runs.CONFIG, config.to_bytes())
+        files.write_atomic(staged / runs.DATA, prepared.record.to_bytes())
+        files.write_atomic(staged / runs.NORMALIZATION, prepared.normalization.to_bytes())
+        files.write_atomic(staged / runs.RUN, record.to_bytes())
+
+
+def train(folder: Path, base: Path, clock: Clock) -> Iterator[Epoch]:
+    """Train a started run to its end, from where it stands; yield each epoch once it is on disk."""
+    from modelreg.ml import checkpoint, networks, training
+
+    config, run = load(folder / runs.CONFIG, TrainConfig), runs.load_run(folder)
+    if run.status == "trained":
+        raise InputError("nothing to resume", [Problem(str(folder), "is trained to its end")])
+    parts = {name: _tensors(folder, part) for name, part in _recorded_windows(folder, config, base).items()}
+    spec = run.model
+    network = networks.seeded(spec.settings, spec.input.shape, len(spec.classes), seed=run.seed)
+    last = folder / runs.LAST
+    resume = checkpoint.read(last) if last.exists() else None
+    history = read_history(folder)[: resume.state["epoch"] if resume and resume.state else 0]
+    with _board(folder, len(history)) as draw:
+        for snapshot in training.fit(network, parts["train"], parts["validation"], config.training, resume):
+            history.append(snapshot.epoch)
+            if snapshot.epoch.best:
+                files.write_atomic(folder / runs.CHECKPOINT, checkpoint.to_bytes(snapshot.weights))
+            files.write_atomic(folder / runs.HISTORY, b"".join(map(_line, history)))
+            files.write_atomic(last, checkpoint.to_bytes(snapshot.tensors, snapshot.state))
+            draw(snapshot.epoch)
+            yield snapshot.epoch
+    files.write_atomic(folder / runs.RUN, _trained(run, config, history, clock()).to_bytes())
+
+
+def evaluate(folder: Path, base: Path, clock: Clock) -> EvalMetrics:
+    """Compute a trained run's metrics on its held-out part; keep the predictions and write the report.
+
+    The look at the held-out part is logged in run.json before anything that follows from it is written.
+    """
+    config, run = load(folder / runs.CONFIG, TrainConfig), runs.load_run(folder)
+    if run.status != "trained":
+        what = f"is not trained to its end; go on with `modelreg train --resume {folder}`"
+        raise InputError("cannot evaluate", [Problem(str(folder), what)])
+    windows = _recorded_windows(folder, config, base)[HELD_OUT]
+    predictions = predict(folder, run.model, windows)
+    recorded = files.npz_bytes(predictions.arrays())
+    look = Evaluation(at=clock(), part=HELD_OUT, predictions_sha256=files.sha256_bytes(recorded))
+    run = run.model_copy(update={"evaluations": (*run.evaluations, look)})
+    files.write_atomic(folder / runs.RUN, run.to_bytes())
+    files.write_atomic(folder / runs.PREDICTIONS, recorded)
+    measured = measure(folder, config, run, predictions)
+    files.write_atomic(folder / runs.METRICS, measured.to_bytes())
+    _write_report(folder, measured, run)
+    return measured
+
+
+def predict(folder: Path, spec: ModelSpec, windows: Windows) -> metrics.Predictions:
+    """Return what a run's best weights answer to windows in raw units."""
+    from modelreg.ml import evaluation
+
+    network = evaluation.load_network(spec, folder / runs.CHECKPOINT)
+    scale = load(folder / runs.NORMALIZATION, Normalization)
+    answers = evaluation.predict(network, normalization.apply(windows.x, scale))
+    arrays = windows.arrays()
+    return metrics.Predictions(
+        logits=answers.logits,
+        y=windows.y,
+        subject=arrays["subject"],
+        recording=arrays["recording"],
+        start=windows.start,
+        code=answers.code_index,
+    )
+
+
+def measure(folder: Path, config: TrainConfig, run: RunRecord, predictions: metrics.Predictions) -> EvalMetrics:
+    """Return the metrics of recorded predictions, with the protocol they were made by."""
+    data, spec = load(folder / runs.DATA, DataRecord), run.model
+    protocol = Protocol(
+        part=HELD_OUT,
+        split=data.split,
+        subjects={name: part.subjects for name, part in data.parts.items()},
+        digests={name: part.digest for name, part in data.parts.items()},
+        evaluations=sum(look.part == HELD_OUT for look in run.evaluations),
+    )
+    computed = metrics.compute(
+        predictions, classes=spec.classes, levels=spec.quantizer.levels, settings=config.evaluation
+    )
+    return EvalMetrics(
+        **dict(computed),
+        model=spec.settings.name,
+        classes=spec.classes,
+        parameters=spec.parameters,
+        settings=config.evaluation,
+        protocol=protocol,
+        checkpoint_sha256=files.sha256(folder / runs.CHECKPOINT),
+        predictions_sha256=files.sha256(folder / runs.PREDICTIONS),
+    )
+
+
+def classify(folder: Path, windows: NDArray[np.float32]) -> tuple[tuple[str, ...], NDArray[np.float32]]:
+    """Return the classes, and their probabilities (N, K) for windows (N, C, D, T) in raw units.
+
+    `folder` is a run or a version. Raises InputError where the windows do not fit.
+    """
+    from modelreg.ml import evaluation
+
+    spec = load_spec(folder)
+    network = evaluation.load_network(spec, folder / runs.CHECKPOINT)
+    scaled = normalization.apply(windows, load(folder / runs.NORMALIZATION, Normalization))
+    logits = evaluation.predict(network, scaled).logits
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return spec.classes, odds / odds.sum(axis=1, keepdims=True)
+
+
+def load_spec(folder: Path) -> ModelSpec:
+    """Return the network of a run or of a version."""
+    version = folder / registry.MODEL_CONFIG
+    return load(version, ModelSpec) if version.is_file() else runs.load_run(folder).model
+
+
+def read_history(folder: Path) -> list[Epoch]:
+    """Return the epochs that a run has on disk."""
+    path = folder / runs.HISTORY
+    lines = files.read_bytes(path).splitlines() if path.exists() else []
+    return [parse(line, Epoch, f"{path.name}: line {number}") for number, line in enumerate(lines, 1)]
+
+
+def _line(epoch: Epoch) -> bytes:
+    return files.to_line(epoch.to_document())
+
+
+def _recorded_windows(folder: Path, config: TrainConfig, base: Path) -> dict[PartName, Windows]:
+    """Cut the run's windows again. Raises InputError where they are not those that data.json recorded."""
+    recorded, prepared = load(folder / runs.DATA, DataRecord), preparation.prepare(config, base)
+    problems = [
+        Problem(f"{name} part", f"has digest {prepared.record.parts[name].digest}, not {part.digest}")
+        for name, part in recorded.parts.items()
+        if prepared.record.parts[name].digest != part.digest
+    ]
+    if problems:
+        raise InputError("the data has changed since the run was started", problems)
+    return prepared.windows
+
+
+def _tensors(folder: Path, windows: Windows) -> "Part":
+    import torch
+
+    from modelreg.ml.training import Part
+
+    scale = load(folder / runs.NORMALIZATION, Normalization)
+    return Part(torch.from_numpy(normalization.apply(windows.x, scale)), torch.from_numpy(windows.y))
+
+
+def _trained(run: RunRecord, config: TrainConfig, history: list[Epoch], now: str) -> RunRecord:
+    best = next(epoch for epoch in reversed(history) if epoch.best)
+    changes = {
+        "status": "trained",
+        "finished": now,
+        "epochs": len(history),
+        "best_epoch": best.number,
+        "best_validation_loss": best.validation_loss,
+        "stopped": "epochs" if len(history) == config.training.epochs else "patience",
+    }
+    return run.model_copy(update=changes)
+
+
+def _write_report(folder: Path, measured: EvalMetrics, run: RunRecord) -> None:
+    """Draw the pictures and write report.md, which shows them."""
+    history = read_history(folder)
+    pictures = {
+        "confusion.png": report.draw_confusion(measured),
+        "curves.png": report.draw_curves(history, run.best_epoch or 0),
+        "reliability.png": report.draw_reliability(measured),
+        "subjects.png": report.draw_subjects(measured),
+    }
+    for name, picture in pictures.items():
+        files.write_atomic(folder / name, picture)
+    text = report.markdown(
+        measured, load(folder / runs.DATA, DataRecord), run, {n.removesuffix(".png"): n for n in pictures}
+    )
+    files.write_atomic(folder / runs.REPORT, text.encode())
+
+
+@contextmanager
+def _board(folder: Path, epochs: int) -> Iterator[Callable[[Epoch], None]]:
+    """Yield what draws an epoch for TensorBoard; events after `epochs`, of a killed training, are hidden."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder / "tensorboard"), purge_step=epochs + 1) as writer:
+
+        def draw(epoch: Epoch) -> None:
+            for name, value in epoch.to_document().items():
+                if name not in ("number", "best"):
+                    writer.add_scalar(name, value, epoch.number)
+
+        yield draw

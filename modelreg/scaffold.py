@@ -1,0 +1,75 @@
+"""The files of a new registry repository."""
+
+from modelreg import changelog, config, release
+
+_PROJECT = """\
+# The settings of this registry repository; every key may be left out.
+default_model: conv2d_fsq
+# repository: owner/name          # for releases on GitHub; left out: from the remote `origin`
+# license: apache-2.0             # of your models, as Hugging Face names it; goes into every card
+assets: external                  # binaries are git-ignored and travel as release assets; or: committed
+gates:                            # a release must meet them; any number of eval_metrics.json by its path
+  accuracy: {min: 0.85}
+"""
+
+_CHANGELOG = """\
+# Changelog
+
+The format is that of [Keep a Changelog](https://keepachangelog.com/en/1.1.0/); versions follow
+[Semantic Versioning](https://semver.org/).
+
+## [Unreleased]
+
+### Added
+
+- The first model.
+"""
+
+_RELEASES = f"""\
+# Releases
+
+A version is made by `modelreg release vX.Y.Z` out of an evaluated run and never changes. `modelreg verify`
+checks every version: digests, documents, and the metrics against the recorded predictions.
+
+{release.TABLE_START}
+{release.TABLE_END}
+"""
+
+_IGNORE = """\
+/runs/
+/dist/
+# binaries of a version travel as release assets; take these lines out for `assets: committed`
+/registry/*/*/*.safetensors
+/registry/*/*/*.npz
+/registry/*/*/*.onnx
+/registry/*/*/*.tar.gz
+"""
+
+_WORKFLOW = """\
+name: verify
+on: [push, pull_request]
+permissions:
+  contents: read
+jobs:
+  verify:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v4
+      - uses: actions/setup-python@v5
+        with:
+          python-version: "3.12"
+      - run: pip install modelreg
+      - run: modelreg verify
+"""
+
+
+def documents() -> dict[str, str]:
+    """Return every file of a new repository by its path."""
+    return {
+        config.PROJECT_FILE: _PROJECT,
+        changelog.NAME: _CHANGELOG,
+        release.TABLE: _RELEASES,
+        ".gitignore": _IGNORE,
+        ".github/workflows/verify.yml": _WORKFLOW,
+        "registry/.gitkeep": "",
+    }

@@ -1,0 +1,74 @@
+"""changelog: sections found and rolled, text kept as it is."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelreg import changelog
+from modelreg.errors import InputError
+
+TEXT = """# Changelog
+
+## [Unreleased]
+
+### Added
+
+- A thing
+  that goes on.
+
+```
+## [v9.9.9] - not a heading
+```
+
+## [v0.1.0] - 2026-01-02
+
+- First.
+
+[v0.1.0]: https://example.org
+"""
+
+lines = st.lists(st.sampled_from(["- a", "", "  b", "### Added", "text [x]"]), max_size=6)
+
+
+@pytest.mark.parametrize(
+    ("tag", "body"),
+    [("v0.1.0", "- First."), ("v9.9.9", None), ("v0.2.0", None)],
+)
+def test_a_section_is_found_by_its_tag(tag, body) -> None:
+    """Its body has no blank edges and no link references; a heading in a code fence is text."""
+    assert changelog.section(TEXT, tag) == body
+
+
+def test_rolling_moves_what_is_unreleased() -> None:
+    """The new section has the body that [Unreleased] had."""
+    rolled = changelog.roll(TEXT, "v0.2.0", "2026-11-21")
+
+    assert changelog.section(rolled, "v0.2.0") == changelog.section(TEXT, "Unreleased")
+
+
+def test_rolling_empties_unreleased() -> None:
+    """Nothing stays under [Unreleased]."""
+    assert changelog.section(changelog.roll(TEXT, "v0.2.0", "2026-11-21"), "Unreleased") == ""
+
+
+@given(lines.filter(lambda body: "".join(body).strip()), lines)
+def test_rolling_adds_one_heading_and_changes_nothing_else(body, old) -> None:
+    """Without the new heading the text is what it was."""
+    text = "\n".join(["# C", "", "## [Unreleased]", *body, "## [v1.0.0] - x", *old, ""])
+    rolled = changelog.roll(text, "v1.1.0", "2026-11-21")
+
+    assert rolled.replace("\n## [v1.1.0] - 2026-11-21\n", "", 1) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"), [("# C\n", "no .Unreleased. section"), ("## [Unreleased]\n\n\n## [v1.0.0]\n- x\n", "is empty")]
+)
+def test_nothing_to_roll_is_refused(text, rule) -> None:
+    """A missing or empty [Unreleased] is named."""
+    with pytest.raises(InputError, match=rule):
+        changelog.roll(text, "v1.1.0", "2026-11-21")
+
+
+def test_headings_without_brackets_count() -> None:
+    """`## v1.0.0` is a heading too."""
+    assert changelog.section("## v1.0.0\n- x\n", "v1.0.0") == "- x"

@@ -1,0 +1,121 @@
+"""config: YAML into strict settings, every error with its dotted path."""
+
+import pytest
+
+from modelreg import config
+from modelreg.config import ProjectConfig, TrainConfig
+from modelreg.errors import InputError
+
+
+def test_the_default_is_a_valid_configuration() -> None:
+    """The built-in default needs no key of its own."""
+    assert config.settle(config.default(), TrainConfig, "x").training.epochs == 40
+
+
+def test_every_default_is_written() -> None:
+    """The rendered configuration reads back as itself and names every key."""
+    settings = TrainConfig()
+
+    assert config.settle(settings.to_document(), TrainConfig, "x") == settings
+
+
+def test_assignments_go_on_top() -> None:
+    """A dotted path reaches inside; the value is YAML."""
+    settings = config.settle({"training": {"seed": 4}}, TrainConfig, "x", ["training.epochs=3", "model.levels=[4, 4]"])
+
+    assert (settings.training.seed, settings.training.epochs, settings.model.levels) == (4, 3, (4, 4))
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ({"training": {"epoch": 3}}, "x: training.epoch: Extra inputs"),
+        ({"training": {"epochs": "3"}}, "x: training.epochs: Input should be a valid integer"),
+        ({"training": {"epochs": 0}}, "x: training.epochs: Input should be greater"),
+        ({"data": {"window": 9, "fold": 2}}, "x: data: .*even window"),
+        ({"split": {"by": "magic"}}, "x: split"),
+        ({"split": {"by": "time", "test": 0.6, "validation": 0.5}}, "leave nothing to train on"),
+        ({"model": {"widths": [8]}}, "1 widths but 3 kernels"),
+        ({"model": {"kernels": [[1, 4], [1, 3], [1, 3]]}}, "must be odd"),
+        ({"model": {"levels": [1]}}, "model.levels.0"),
+        ({"quality": {"limits": {"std_min": 5, "std_max": 1}}}, "std_min must lie below"),
+        ({"quality": {"limits": {"channels": {"ax": [2, 1]}}}}, "channels.ax: the lower limit"),
+        ({"data": {"sources": []}}, "data.sources"),
+        ("text", "must be a mapping"),
+        ({"training": {"seed": object()}}, "not a plain value"),
+    ],
+)
+def test_what_breaks_a_rule_is_named(document, problem) -> None:
+    """The error has the dotted path and the rule."""
+    with pytest.raises(InputError, match=problem):
+        config.settle(document, TrainConfig, "x")
+
+
+def test_all_problems_come_at_once() -> None:
+    """Two faults, two problems."""
+    with pytest.raises(InputError) as caught:
+        config.settle({"training": {"epoch": 3, "batch_size": 1}}, TrainConfig, "x")
+
+    assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: 1\nb: {c: 1, c: 2}\n", "line 2, column 11: duplicate key 'c'"),
+        ("a: [1\n", "line 2, column 1"),
+        ("\x00", "special characters"),
+        ("a: !!python/object:os.system {}", "could not determine a constructor"),
+        ("- " * 3000, "x"),
+    ],
+)
+def test_yaml_that_is_not_plain_is_refused(text, problem) -> None:
+    """Duplicate keys, broken syntax, tags and absurd nesting give a place."""
+    with pytest.raises(InputError, match=problem):
+        config.parse_yaml(text, "x")
+
+
+@pytest.mark.parametrize("assignment", ["training.epochs", "=3", "a..b=1", ".a=1"])
+def test_a_bad_assignment_is_named(assignment) -> None:
+    """An assignment is a.b=value."""
+    with pytest.raises(InputError, match=r"write it as a\.b=value"):
+        config.settle(None, TrainConfig, "x", [assignment])
+
+
+def test_an_assignment_into_a_value_is_refused() -> None:
+    """A number has no parts."""
+    with pytest.raises(InputError, match="epochs has no parts"):
+        config.settle({"training": {"epochs": 3}}, TrainConfig, "x", ["training.epochs.x=1"])
+
+
+def test_a_file_is_read(tmp_path) -> None:
+    """Settings come from a YAML file."""
+    (tmp_path / "c.yaml").write_text("gates: {accuracy: {min: 0.5}}\n")
+
+    assert config.load(tmp_path / "c.yaml", ProjectConfig).gates["accuracy"].min == 0.5
+
+
+def test_a_file_that_is_not_utf8_is_refused(tmp_path) -> None:
+    """The byte is named."""
+    (tmp_path / "c.yaml").write_bytes(b"a: \xff")
+    with pytest.raises(InputError, match="not UTF-8 at byte 3"):
+        config.load(tmp_path / "c.yaml", ProjectConfig)
+
+
+def test_a_gate_needs_a_bound() -> None:
+    """A gate without min and max would pass everything."""
+    with pytest.raises(InputError, match="give min, max or both"):
+        config.settle({"gates": {"accuracy": {}}}, ProjectConfig, "x")
+
+
+def test_the_project_is_found_upwards(tmp_path) -> None:
+    """As git finds its own."""
+    (tmp_path / "modelreg.yaml").write_text("")
+    (tmp_path / "a" / "b").mkdir(parents=True)
+
+    assert config.find_project(tmp_path / "a" / "b") == tmp_path
+
+
+def test_outside_there_is_no_project(tmp_path) -> None:
+    """No modelreg.yaml, no project."""
+    assert config.find_project(tmp_path) is None
