@@ -1,0 +1,116 @@
+"""The only reader and writer of weights: safetensors, nothing pickled.
+
+A file holds contiguous tensors and at most one metadata key, `state`, with canonical strict JSON: several
+keys would be written in random order. Equal tensors and state give equal bytes.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from modelreg import files
+from modelreg.errors import InputError, Problem
+from modelreg.files import Json
+
+LIMIT = 2**30  # bytes
+
+_FOREIGN = {
+    b"version https://git-lfs": "a Git LFS pointer, not the weights: fetch them with `git lfs pull`",
+    b"PK\x03\x04": "a zip archive, as torch.save writes it, not safetensors",
+    b"\x80": "a pickle, which is never loaded, not safetensors",
+    b"\x89HDF": "an HDF5 file, not safetensors",
+}
+
+
+class Saved(NamedTuple):
+    """What a file holds."""
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Json] | None
+
+
+def to_bytes(tensors: Mapping[str, Tensor], state: Mapping[str, Json] | None = None) -> bytes:
+    """Render tensors, and a state of JSON values whose non-finite numbers become null."""
+    contiguous = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
+    metadata = None if state is None else {"state": files.to_json(finite(dict(state))).decode()}
+    return safetensors.torch.save(contiguous, metadata)
+
+
+def read(path: Path, limit: int = LIMIT) -> Saved:
+    """Read tensors and state. Raises InputError, naming a file that is something else as what it is."""
+    data = files.read_bytes(path, limit)
+    try:
+        tensors = safetensors.torch.load(data)
+    except (SafetensorError, KeyError) as error:  # KeyError: a number format that torch lacks
+        what = _foreign(data) or f"damaged or not safetensors: {error}"
+        raise InputError("cannot read weights", [Problem(str(path), what)]) from error
+    return Saved(tensors, _state(data, str(path)))
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Fill a network from a file that must fit it tensor by tensor. Raises InputError."""
+    tensors = read(path).tensors
+    if problems := [*mismatches(network.state_dict(), tensors), *non_finite(tensors)]:
+        raise InputError(f"{path}: the weights do not fit the network", problems)
+    network.load_state_dict(tensors)
+
+
+def mismatches(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> Iterator[Problem]:
+    """Yield what is missing, unexpected, of another shape or of another number format."""
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found:
+            yield Problem(name, "missing")
+        elif name not in expected:
+            yield Problem(name, "unexpected")
+        elif (kind := _kind(found[name])) != (rule := _kind(expected[name])):
+            yield Problem(name, f"is {kind}, must be {rule}")
+
+
+def non_finite(tensors: Mapping[str, Tensor]) -> Iterator[Problem]:
+    """Yield the tensors that hold NaN or Inf."""
+    for name, tensor in sorted(tensors.items()):
+        if count := int((~tensor.isfinite()).sum()):
+            yield Problem(name, f"{count} of {tensor.numel()} values are NaN or Inf")
+
+
+def finite(value: Json) -> Json:
+    """Return JSON values as JSON would give them back: non-finite numbers as null, tuples as lists."""
+    if isinstance(value, Mapping):
+        return {name: finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def _state(data: bytes, where: str) -> dict[str, Json] | None:
+    """Return the state in the header of a file that safetensors has accepted."""
+    header = files.parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")], where)
+    text = header.get("__metadata__", {}).get("state")
+    if text is None:
+        return None
+    state = files.parse_json(text.encode(), f"{where}: state")
+    if not isinstance(state, dict):
+        raise InputError("cannot read weights", [Problem(f"{where}: state", "must be a JSON object")])
+    return state
+
+
+def _foreign(data: bytes) -> str | None:
+    """Name what a file is that safetensors refuses, where its first bytes tell."""
+    if not data:
+        return "empty"
+    for start, what in _FOREIGN.items():
+        if data.startswith(start):
+            return what
+    head = data[:512]
+    if head.isascii() and all(byte >= 32 or byte in b"\t\n\r" for byte in head):
+        return f"a text file of {len(data)} bytes, not weights"
+    return None

@@ -1,0 +1,357 @@
+"""The training loop: it learns, it repeats itself to the bit, it can be interrupted, and it says when it fails."""
+
+import math
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.functional import cross_entropy
+
+from modelreg.config import TrainingSettings
+from modelreg.errors import InputError
+from modelreg.ml import checkpoint, networks, quantize, training
+from modelreg.ml.checkpoint import Saved
+from modelreg.ml.networks import Network
+from modelreg.ml.training import Part, Snapshot
+from modelreg.records.model import Conv2dFsqSettings
+
+MODEL = Conv2dFsqSettings(
+    widths=(6, 8), kernels=((1, 3), (1, 3)), levels=(8, 6, 5), hidden=16, batchnorm_before_fsq=True
+)
+SHAPE = (3, 2, 16)
+CLASSES = 4
+SCHEDULERS = ("plateau", "onecycle", "cosine")
+
+
+def part(n: int, seed: int) -> Part:
+    """Windows whose class is the frequency of a noisy sine."""
+    random = torch.Generator().manual_seed(seed)
+    y = torch.randint(CLASSES, (n,), generator=random)
+    phase = 6.28 * torch.rand(n, 3, 2, 1, generator=random)
+    x = torch.sin((y[:, None, None, None] + 1) * torch.arange(16) / 3 + phase)
+    return Part(x + 0.1 * torch.randn(x.shape, generator=random), y)
+
+
+TRAIN, VALIDATION = part(65, seed=1), part(20, seed=2)
+
+
+def settings(**changes: Any) -> TrainingSettings:
+    """Return settings that are quick."""
+    return TrainingSettings(**{"epochs": 4, "batch_size": 16, "threads": 1, "learning_rate": 0.01, **changes})
+
+
+def network(dropout: float = 0.0) -> Network:
+    """Return the same network each time."""
+    return networks.seeded(MODEL.model_copy(update={"dropout": dropout}), SHAPE, CLASSES, seed=0)
+
+
+def fit(
+    resume: Saved | None = None,
+    train: Part = TRAIN,
+    validation: Part = VALIDATION,
+    dropout: float = 0.0,
+    **changes: Any,
+) -> Iterator[Snapshot]:
+    """Train a network from its first weights."""
+    return training.fit(network(dropout), train, validation, settings(**changes), resume)
+
+
+def as_bytes(snapshot: Snapshot) -> bytes:
+    """Return all of a snapshot as bytes."""
+    return checkpoint.to_bytes(snapshot.tensors, snapshot.state) + snapshot.epoch.to_bytes()
+
+
+def refusal(*arguments: Any, **changes: Any) -> list[str]:
+    """Return the problems of a training that is refused."""
+    with pytest.raises(InputError) as caught:
+        list(fit(*arguments, **changes))
+    return [str(problem) for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("done", [1, 3])
+def test_resumed_equals_uninterrupted(scheduler: str, done: int, tmp_path: Path) -> None:
+    """Every snapshot after an interruption is, byte for byte, that of a training that was not interrupted."""
+    chosen: dict[str, Any] = {"scheduler": scheduler, "dropout": 0.5, "epochs": 5, "patience": 3}
+    whole = [as_bytes(snapshot) for snapshot in fit(**chosen)]
+    *_, last = islice(fit(**chosen), done)
+    (tmp_path / "last").write_bytes(checkpoint.to_bytes(last.tensors, last.state))
+    torch.manual_seed(999)
+    rest = [as_bytes(snapshot) for snapshot in fit(checkpoint.read(tmp_path / "last"), **chosen)]
+
+    assert rest == whole[done:]
+
+
+def test_a_training_that_ended_has_nothing_to_resume() -> None:
+    """Resuming after the last epoch yields nothing."""
+    *_, last = fit()
+
+    assert list(fit(Saved(last.tensors, last.state))) == []
+
+
+@pytest.mark.parametrize("noise", [1, 2])
+def test_same_seed_same_bits(noise: int) -> None:
+    """The caller's random state has no part in the result."""
+    torch.manual_seed(noise)
+    first = [as_bytes(snapshot) for snapshot in fit(dropout=0.5)]
+    torch.rand(100 * noise)
+
+    assert [as_bytes(snapshot) for snapshot in fit(dropout=0.5)] == first
+
+
+def test_another_seed_gives_other_weights() -> None:
+    """The seed reaches the order of the batches."""
+    first, second = next(fit(seed=1)), next(fit(seed=2))
+
+    assert as_bytes(first) != as_bytes(second)
+
+
+def test_the_caller_keeps_his_settings() -> None:
+    """Random state, threads and determinism are as before between epochs, and when training is left early."""
+    before = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
+    state = torch.get_rng_state()
+    epochs = fit(threads=torch.get_num_threads() + 1)
+    next(epochs)
+
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_loss_starts_at_that_of_a_guess() -> None:
+    """Before it learns, a network is as unsure as can be: its loss is about log(classes)."""
+    epoch = next(fit(learning_rate=1e-9)).epoch
+
+    assert epoch.train_loss == pytest.approx(math.log(CLASSES), abs=0.15)
+
+
+def test_one_batch_can_be_learnt_by_heart() -> None:
+    """A loop that learns drives the loss of sixteen windows to almost nothing."""
+    few = part(16, seed=3)
+    *_, last = fit(train=few, validation=few, epochs=80, patience=80, learning_rate=0.02)
+
+    assert last.epoch.train_loss < 0.1
+    assert last.epoch.train_accuracy == 1.0
+
+
+def test_it_generalises() -> None:
+    """On an easy problem the validation accuracy is far above a guess."""
+    *_, last = fit(epochs=30)
+
+    assert last.epoch.validation_accuracy > 0.7
+
+
+def test_validation_changes_no_weight() -> None:
+    """Other validation data, the same weights: also the statistics of BatchNorm come from training alone."""
+    first, second = (list(islice(fit(validation=v, scheduler="cosine"), 2))[-1] for v in (VALIDATION, TRAIN))
+
+    assert checkpoint.to_bytes(first.weights) == checkpoint.to_bytes(second.weights)
+
+
+def test_epochs_tell_what_the_weights_say() -> None:
+    """Validation loss and accuracy are plain ones in eval mode, without smoothing or class weights."""
+    trained = network()
+    options = settings(label_smoothing=0.2, class_weights="balanced")
+    epoch = next(training.fit(trained, TRAIN, VALIDATION, options)).epoch
+    with torch.no_grad():
+        logits = trained.eval()(VALIDATION.x).logits
+
+    assert epoch.validation_loss == pytest.approx(cross_entropy(logits, VALIDATION.y).item(), rel=1e-5)
+    assert epoch.validation_accuracy == int((logits.argmax(1) == VALIDATION.y).sum()) / 20
+
+
+def test_code_usage_is_counted_over_the_epoch() -> None:
+    """At a rate of almost zero, the codes of the epoch are those of its batches in training mode."""
+    trained = network()
+    epoch = next(training.fit(trained, TRAIN, VALIDATION, settings(learning_rate=1e-12, batch_size=65))).epoch
+    usage = quantize.usage(network().train()(TRAIN.x).code_index, MODEL.levels)
+
+    assert (epoch.perplexity, epoch.used_share) == pytest.approx(usage)
+
+
+def test_the_first_step_follows_the_definition() -> None:
+    """One batch of all windows: the weights are those of a plain Adam step on the weighted, smoothed loss."""
+    options = settings(label_smoothing=0.1, class_weights="balanced", batch_size=65, weight_decay=0.1)
+    snapshot = next(training.fit(network(), TRAIN, VALIDATION, options))
+    plain = network().train()
+    optimizer = torch.optim.Adam(plain.parameters(), lr=0.01, weight_decay=0.1)
+    weight = 65 / (CLASSES * torch.bincount(TRAIN.y).float())
+    cross_entropy(plain(TRAIN.x).logits, TRAIN.y, weight=weight, label_smoothing=0.1).backward()
+    norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
+    optimizer.step()
+
+    assert snapshot.epoch.gradient_norm == pytest.approx(norm.item(), rel=1e-4)
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(snapshot.weights[name], value, atol=2e-4, rtol=1e-3)
+
+
+def test_a_class_without_windows_has_a_finite_weight() -> None:
+    """Balanced weights do not divide by zero."""
+    few = Part(TRAIN.x, TRAIN.y % 2)
+
+    assert math.isfinite(next(fit(train=few, class_weights="balanced")).epoch.train_loss)
+
+
+def test_no_clipping_still_measures_the_gradient() -> None:
+    """gradient_clip: null leaves the gradient as it is and records its norm."""
+    assert next(fit(gradient_clip=None, optimizer="adamw")).epoch.gradient_norm > 0
+
+
+@given(st.integers(2, 300), st.integers(2, 70))
+def test_batches_hold_every_window_and_never_one_alone(windows: int, batch_size: int) -> None:
+    """All windows are used; no batch is of one; none exceeds the size by more than one."""
+    sizes = training._sizes(windows, batch_size)
+
+    assert sum(sizes) == windows
+    assert 2 <= min(sizes) <= max(sizes) <= batch_size + 1
+
+
+def test_every_window_is_seen_once_an_epoch() -> None:
+    """The batches of an epoch are a permutation of the part, channels last in memory."""
+    random = torch.Generator().manual_seed(0)
+    resting = training._on_device(TRAIN, settings())
+    batches = list(training._batches(resting, torch.randperm(65, generator=random), 16))
+    seen = torch.cat([x.flatten(1) for x, _ in batches])
+
+    assert torch.equal(seen.sort(0).values, TRAIN.x.flatten(1).sort(0).values)
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x, _ in batches)
+
+
+def test_the_best_epoch_is_that_of_the_lowest_validation_loss() -> None:
+    """An epoch is best when its validation loss lies below all before it; the state remembers which."""
+    snapshots = list(fit(epochs=12, learning_rate=0.05))
+    losses = [snapshot.epoch.validation_loss for snapshot in snapshots]
+
+    assert [s.epoch.best for s in snapshots] == [
+        loss < min(losses[:i], default=math.inf) for i, loss in enumerate(losses)
+    ]
+    assert snapshots[-1].state["best_epoch"] == losses.index(min(losses)) + 1
+
+
+def test_patience_ends_a_training_with_plateau() -> None:
+    """After `patience` epochs without a better validation loss no other comes."""
+    snapshots = list(fit(epochs=60, patience=2, learning_rate=0.05))
+    bests = [snapshot.epoch.number for snapshot in snapshots if snapshot.epoch.best]
+
+    assert snapshots[-1].epoch.number == bests[-1] + 2 < 60
+
+
+@pytest.mark.parametrize("scheduler", ["onecycle", "cosine"])
+def test_other_schedules_run_out(scheduler: str) -> None:
+    """Patience ends no training whose schedule needs all its epochs."""
+    assert len(list(fit(epochs=12, patience=1, scheduler=scheduler, learning_rate=0.05))) == 12
+
+
+def test_cosine_goes_from_the_rate_to_zero() -> None:
+    """Each epoch has the rate of the half cosine."""
+    rates = [snapshot.epoch.learning_rate for snapshot in fit(epochs=6, scheduler="cosine")]
+
+    assert rates == pytest.approx([0.005 * (1 + math.cos(math.pi * i / 6)) for i in range(6)])
+
+
+def test_onecycle_rises_before_it_falls() -> None:
+    """The policy's rate at the start of the epochs has its peak inside."""
+    rates = [snapshot.epoch.learning_rate for snapshot in fit(epochs=8, scheduler="onecycle")]
+
+    assert rates[0] == pytest.approx(0.01 / 25)
+    assert 0 < rates.index(max(rates)) < 7
+
+
+def test_plateau_halves_the_rate() -> None:
+    """Without progress the rate falls long before patience ends."""
+    rates = {snapshot.epoch.learning_rate for snapshot in fit(epochs=20, patience=6, learning_rate=1e-6)}
+
+    assert 0.5e-6 in rates
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"epochs": 9}, ["training.epochs"]),
+        ({"seed": 1, "threads": 2}, ["training.seed", "training.threads"]),
+        ({"train": part(64, seed=1)}, ["train"]),
+    ],
+)
+def test_another_training_is_not_resumed(changes: dict[str, Any], where: list[str]) -> None:
+    """Every setting that differs from those of the snapshot is listed."""
+    snapshot = next(fit())
+    problems = refusal(Saved(snapshot.tensors, snapshot.state), **changes)
+
+    assert [problem.split(":")[0] for problem in problems] == where
+
+
+def test_a_snapshot_of_another_network_is_not_resumed() -> None:
+    """Missing, unexpected and mis-shaped tensors are listed."""
+    snapshot = next(fit())
+    tensors = {**snapshot.tensors, "optimizer.0.exp_avg": torch.zeros(2), "network.extra": torch.zeros(1)}
+    del tensors["random.shuffles"]
+    problems = refusal(Saved(tensors, snapshot.state))
+
+    assert [problem.split(": ")[1] for problem in problems] == [
+        "unexpected",
+        "is float32 (2,), must be float32 (6, 3, 1, 3)",
+        "missing",
+    ]
+
+
+def test_weights_alone_cannot_be_resumed() -> None:
+    """A best checkpoint has no state; that is an input error."""
+    assert refusal(Saved(next(fit()).weights, None))
+
+
+def test_divergence_names_its_step_and_a_way_out() -> None:
+    """A loss that is no number stops the training, at the step where it came up."""
+    (problem,) = refusal(learning_rate=1e30, gradient_clip=None)
+
+    assert problem.startswith("epoch 1, step 2 of 4: ")
+    assert "training.learning_rate" in problem
+
+
+def test_divergence_in_validation_is_found() -> None:
+    """Weights that break only on the validation part stop the training as well."""
+    huge = Part(torch.full_like(VALIDATION.x, 3e38), VALIDATION.y)
+
+    assert refusal(validation=huge)[0].startswith("epoch 1, validation: ")
+
+
+def test_every_fault_of_the_data_is_listed() -> None:
+    """Shape, type, labels, NaN and too few windows: each part with its own."""
+    bad = Part(torch.full((2, *SHAPE), math.nan), torch.tensor([0, CLASSES]))
+    problems = refusal(train=Part(TRAIN.x[:, :2], TRAIN.y.int()), validation=bad)
+
+    assert [problem.split(":")[0] for problem in problems] == [
+        "train.x",
+        "train.y",
+        "validation.x",
+        "validation.y",
+    ]
+
+
+def test_one_window_is_too_few() -> None:
+    """BatchNorm needs two."""
+    assert refusal(train=part(1, seed=1)) == ["train: 1 windows, at least 2 are needed"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_cuda_that_is_not_there_is_said() -> None:
+    """Asking for a GPU without one is an input error, not torch's traceback."""
+    assert "no CUDA device" in refusal(device="cuda")[0]
+
+
+def test_the_allocator_is_tuned_where_glibc_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without mallopt nothing is done, and that is said."""
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
+
+    assert training.tune_allocator() is False
+
+
+def test_tuning_the_allocator_changes_no_bit() -> None:
+    """It is a matter of speed alone."""
+    before = as_bytes(next(fit()))
+    training.tune_allocator()
+
+    assert as_bytes(next(fit())) == before
