@@ -10,6 +10,7 @@ DOCUMENTS: tuple[type[base.Record], ...] = (
     config.TrainConfig,
     data.DataRecord,
     data.Normalization,
+    data.NpyMetadata,
     data.QualityReport,
     metrics.EvalMetrics,
     model.ModelSpec,

@@ -1,11 +1,13 @@
 """What every source yields: recordings, and what they all share."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from modelreg.errors import Problem
 from modelreg.records.data import PartName
 from modelreg.records.model import Channel
 
@@ -31,6 +33,15 @@ class Recording:
     labels: NDArray[np.int32]  # (samples,) of the first device's clock: index of the class, or UNLABELLED
     start: int = 0  # samples of the original recording before this piece of it
     part: PartName | None = None  # where the source itself divides
+
+
+def find_clock_problems(recordings: Iterable[Recording]) -> Iterator[Problem]:
+    """Yield each recording whose devices and labels do not share one clock, sample for sample."""
+    for recording in recordings:
+        clocks = {(len(signal.values), signal.rate_hz) for signal in recording.signals.values()}
+        lengths = {len(recording.labels), *(length for length, _ in clocks)}
+        if len(clocks) > 1 or len(lengths) > 1:
+            yield Problem(recording.name, "its devices differ in rate or number of samples")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,137 @@
+"""From a training's settings to the windows of each part, with what is known of them.
+
+read → split → correct → cut → normalization of the training part. Nothing here mixes parts: the quality of a
+recording and its correction know that recording alone, the normalization knows the training part alone.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from modelreg import files
+from modelreg.config import TrainConfig
+from modelreg.data import normalization, quality, sources, splits, windows
+from modelreg.data.recording import Dataset, Recording, Windows
+from modelreg.errors import InputError, Problem
+from modelreg.records.data import PARTS, DataRecord, Normalization, PartName, PartRecord, QualityReport
+from modelreg.records.model import InputSpec
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a training and an evaluation start from."""
+
+    windows: dict[PartName, Windows]  # in the units of the channels, before normalization
+    normalization: Normalization
+    record: DataRecord
+    input: InputSpec
+    classes: tuple[str, ...]
+    quality: QualityReport  # of every recording, before correction
+
+
+def prepare(config: TrainConfig, base: Path) -> Prepared:
+    """Read, divide, correct and cut the data of a configuration; relative paths start at `base`.
+
+    Raises InputError: unreadable data, a split that cannot be made, a part without windows, a class that the
+    training part lacks, a constant channel.
+    """
+    dataset = sources.read(config.data.sources[0], base)
+    _refuse_time_split_of_windows(dataset, config)
+    report = quality.check(dataset, config.quality.limits)
+    parts = _correct(splits.split(dataset.recordings, config.split, config.data.window), dataset, config)
+    cut = {part: _cut(recordings, dataset, config) for part, recordings in parts.items()}
+    if problems := list(_find_problems(cut, dataset)):
+        raise InputError("cannot train on these data", problems)
+    spec = _input_spec(dataset, config)
+    records = {part: _part_record(cut[part], dataset) for part in PARTS}
+    return Prepared(
+        windows=cut,
+        normalization=normalization.fit(
+            parts["train"],
+            spec,
+            per=config.normalization.per,
+            limits=config.quality.limits,
+            data_digest=records["train"].digest,
+        ),
+        record=_data_record(dataset, config, records),
+        input=spec,
+        classes=dataset.classes,
+        quality=report,
+    )
+
+
+def _refuse_time_split_of_windows(dataset: Dataset, config: TrainConfig) -> None:
+    """Windows cut elsewhere may overlap each other unseen, so that time cannot divide them safely."""
+    if dataset.kind == "npy" and config.split.by == "time":
+        what = "windows cut elsewhere do not say where they lie in time: split by subject, or as given"
+        raise InputError("cannot split by time", [Problem("split.by", what)])
+
+
+def _correct(parts: splits.Parts, dataset: Dataset, config: TrainConfig) -> splits.Parts:
+    """Correct every part in one call, so that one error lists all that is missing."""
+    recordings = [recording for part in parts.values() for recording in part]
+    corrected = iter(quality.correct(recordings, dataset.channels, config.quality.missing))
+    return {part: tuple(islice(corrected, len(pieces))) for part, pieces in parts.items()}
+
+
+def _cut(recordings: tuple[Recording, ...], dataset: Dataset, config: TrainConfig) -> Windows:
+    return windows.cut(
+        recordings,
+        classes=dataset.classes,
+        window=config.data.window,
+        hop=config.data.hop,
+        labels=config.data.labels,
+        fold=config.data.fold,
+    )
+
+
+def _find_problems(cut: Mapping[PartName, Windows], dataset: Dataset) -> Iterator[Problem]:
+    for part, found in cut.items():
+        if not len(found.y):
+            longest = max(len(recording.labels) for recording in dataset.recordings)
+            yield Problem(part, f"no window ({found.dropped} dropped; the longest recording has {longest} samples)")
+    present = set(cut["train"].y.tolist())
+    for number, name in enumerate(dataset.classes):
+        if number not in present:
+            yield Problem("train", f"no window of class {name}")
+
+
+def _input_spec(dataset: Dataset, config: TrainConfig) -> InputSpec:
+    return InputSpec(
+        channels=dataset.channels,
+        devices=dataset.devices,
+        timesteps=config.data.window,
+        rate_hz=dataset.rate_hz,
+        fold=config.data.fold,
+    )
+
+
+def _part_record(part: Windows, dataset: Dataset) -> PartRecord:
+    counts = Counter(part.y.tolist())
+    return PartRecord(
+        subjects=tuple(sorted(part.subjects, key=splits.natural)),
+        recordings=len(part.recordings),
+        windows=len(part.y),
+        dropped=part.dropped,
+        class_windows={name: counts[number] for number, name in enumerate(dataset.classes)},
+        digest=files.sha256_arrays(part.arrays()),
+    )
+
+
+def _data_record(dataset: Dataset, config: TrainConfig, parts: dict[PartName, PartRecord]) -> DataRecord:
+    return DataRecord(
+        sources=(quality.describe(dataset),),
+        classes=dataset.classes,
+        channels=dataset.channels,
+        devices=dataset.devices,
+        rate_hz=dataset.rate_hz,
+        window=config.data.window,
+        hop=config.data.hop,
+        labels=config.data.labels,
+        fold=config.data.fold,
+        split=config.split.by,
+        gap=splits.gap_of(config.split, config.data.window),
+        parts=parts,
+    )

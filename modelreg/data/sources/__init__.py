@@ -1,0 +1,14 @@
+"""One module per native format; `read` takes what a configuration names to a Dataset."""
+
+from pathlib import Path
+
+from modelreg.config import NpySource, SampleSource
+from modelreg.data.recording import Dataset
+from modelreg.data.sources import npy, sample
+
+
+def read(source: SampleSource | NpySource, base: Path) -> Dataset:
+    """Read a source; a relative path starts at `base`. Raises InputError with every problem."""
+    if isinstance(source, SampleSource):
+        return sample.read()
+    return npy.read(base / source.path)

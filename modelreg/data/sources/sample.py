@@ -1,0 +1,69 @@
+"""The recordings that come with modelreg: a smart watch, ten people, seven shoulder exercises.
+
+scripts/make_sample.py made the file, sample.LICENSE covers it. The authors recorded acceleration in g and
+angular velocity in rad/s with an Apple Watch at 50 Hz; every sample of a recording has the recording's label.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelreg import files
+from modelreg.data.recording import Dataset, Recording, Signal
+from modelreg.errors import InputError, Problem
+from modelreg.records.model import Channel
+
+FILE = Path(__file__).with_name("sample.npz")
+DIGEST = "b0ddd8ae951556ace081b0e4be32605fb759221c252d0b3ee0b3df2bd0d2ab6b"  # over the arrays in it
+CITATION = (
+    "Burns D, Leung N, Hardisty M, Whyne C, Henry P, McLachlin S. Shoulder physiotherapy exercise "
+    "recognition: machine learning the inertial signals from a smartwatch. Physiological Measurement 39(7) "
+    "075007, 2018. "
+    "doi:10.1088/1361-6579/aacfd9, arXiv:1802.01489"
+)
+CHANNELS = (
+    *(Channel(name=name, unit="g") for name in ("ax", "ay", "az")),
+    *(Channel(name=name, unit="rad/s") for name in ("wx", "wy", "wz")),
+)
+CLASSES = ("PEN", "ABD", "FEL", "IR", "ER", "TRAP", "ROW")
+SIDES = ("left", "right")
+DEVICE = "watch"
+RATE_HZ = 50.0
+STEPS = 1000  # of the stored integers, per unit
+
+
+def read(path: Path = FILE) -> Dataset:
+    """Read the sample. Raises InputError if it is not, array for array, the one that was released."""
+    arrays = files.read_npz(path)
+    digest = files.sha256_arrays(arrays)
+    if digest != DIGEST:
+        raise InputError("the sample was changed", [Problem(str(path), f"its digest is not {DIGEST}")])
+    return Dataset(
+        kind="sample",
+        name="seglearn-watch",
+        license="BSD-3-Clause",
+        citation=CITATION,
+        channels=CHANNELS,
+        devices=(DEVICE,),
+        classes=CLASSES,
+        rate_hz=RATE_HZ,
+        recordings=tuple(_recordings(arrays)),
+        digest=digest,
+    )
+
+
+def _recordings(arrays: dict[str, NDArray[Any]]) -> Iterator[Recording]:
+    ends = np.cumsum(arrays["lengths"])[:-1]
+    pieces = np.split(arrays["samples"], ends)
+    for samples, label, number, side in zip(pieces, arrays["label"], arrays["subject"], arrays["side"], strict=True):
+        subject, session = f"s{number:02d}", SIDES[side]
+        yield Recording(
+            name=f"{subject}-{CLASSES[label]}-{session}",
+            subject=subject,
+            session=session,
+            signals={DEVICE: Signal((samples / np.float64(STEPS)).astype(np.float32), RATE_HZ)},
+            labels=np.full(len(samples), label, dtype=np.int32),
+        )

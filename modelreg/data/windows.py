@@ -1,0 +1,101 @@
+"""Windows of equal length, cut from recordings.
+
+A window has one label: the commonest of its samples (ties go to the lowest class, and to a class rather than
+to no label), or under `pure` the one that all its samples bear. A window without such a label, or with a
+missing value, is left out and counted.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from modelreg.data.recording import UNLABELLED, Recording, Windows, find_clock_problems
+from modelreg.errors import InputError, Problem
+
+
+class _Cut(NamedTuple):
+    """The windows of one recording."""
+
+    x: NDArray[np.float32]  # (n, C, D, T)
+    y: NDArray[np.int64]  # (n,)
+    start: NDArray[np.int64]  # (n,)
+    dropped: int
+
+
+def cut(
+    recordings: Sequence[Recording],
+    *,
+    classes: Sequence[str],
+    window: int,
+    hop: int,
+    labels: Literal["majority", "pure"],
+    fold: Literal[1, 2],
+) -> Windows:
+    """Cut every `hop` samples a window of `window` samples; at least one recording is needed.
+
+    fold 2 halves the time axis of a single device into two rows, the earlier half first: (C, 2, T/2).
+    Raises InputError where devices differ in clock, recordings in rate, or more than one device is folded.
+    """
+    _refuse_mixed(recordings, fold)
+    cuts = [
+        _cut_one(recording, classes=len(classes), window=window, hop=hop, pure=labels == "pure")
+        for recording in recordings
+    ]
+    counts = [len(piece.y) for piece in cuts]
+    subjects = tuple(dict.fromkeys(recording.subject for recording in recordings))
+    whose = [subjects.index(recording.subject) for recording in recordings]
+    return Windows(
+        x=_fold(np.concatenate([piece.x for piece in cuts]), fold),
+        y=np.concatenate([piece.y for piece in cuts]),
+        subject=np.repeat(np.array(whose, dtype=np.int32), counts),
+        recording=np.repeat(np.arange(len(recordings), dtype=np.int32), counts),
+        start=np.concatenate([piece.start for piece in cuts]),
+        subjects=subjects,
+        recordings=tuple(recording.name for recording in recordings),
+        dropped=sum(piece.dropped for piece in cuts),
+    )
+
+
+def _refuse_mixed(recordings: Sequence[Recording], fold: int) -> None:
+    problems = list(find_clock_problems(recordings))
+    rates = sorted({signal.rate_hz for recording in recordings for signal in recording.signals.values()})
+    if len(rates) > 1:
+        problems.append(Problem("rate_hz", f"recordings have {', '.join(f'{rate:g}' for rate in rates)} Hz"))
+    if fold > 1 and any(len(recording.signals) > 1 for recording in recordings):
+        problems.append(Problem("data.fold", "only the windows of a single device can be folded"))
+    if problems:
+        raise InputError("windows need one clock: recordings are not resampled or aligned here", problems)
+
+
+def _cut_one(recording: Recording, *, classes: int, window: int, hop: int, pure: bool) -> _Cut:
+    samples = np.stack([signal.values for signal in recording.signals.values()], axis=2)  # (S, C, D)
+    if len(samples) < window:
+        none = np.empty(0, dtype=np.int64)
+        return _Cut(np.empty((0, *samples.shape[1:], window), dtype=np.float32), none, none, 0)
+    x = sliding_window_view(samples, window, axis=0)[::hop]  # (n, C, D, T)
+    start = np.arange(len(x), dtype=np.int64) * hop
+    y, keep = _label(recording.labels, start, classes=classes, window=window, pure=pure)
+    keep &= np.isfinite(x).all(axis=(1, 2, 3))
+    return _Cut(x[keep], y[keep], recording.start + start[keep], int(np.count_nonzero(~keep)))
+
+
+def _label(
+    labels: NDArray[np.int32], start: NDArray[np.int64], *, classes: int, window: int, pure: bool
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the label of each window, and whether it has one; no label counts as a last class."""
+    known = np.where(labels == UNLABELLED, classes, labels)
+    bears = known[:, None] == np.arange(classes + 1)  # (S, K + 1)
+    before = np.concatenate([np.zeros((1, classes + 1), dtype=np.int64), np.cumsum(bears, axis=0)])
+    counts = before[start + window] - before[start]  # (n, K + 1)
+    best = counts.argmax(axis=1)
+    keep = best < classes
+    return best, keep & (counts.max(axis=1) == window) if pure else keep
+
+
+def _fold(x: NDArray[np.float32], fold: int) -> NDArray[np.float32]:
+    """Return (N, C, D * fold, T / fold), contiguous."""
+    count, channels, devices, timesteps = x.shape
+    return np.ascontiguousarray(x).reshape(count, channels, devices * fold, timesteps // fold)

@@ -1,0 +1,266 @@
+"""Preparation: from settings to windows, with nothing of one part in another."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from two_device import CHANNELS, CLASSES, DEVICES, GIVEN, two_device_arrays, write_two_device
+
+from modelreg import config, files
+from modelreg.data.preparation import Prepared, prepare
+from modelreg.data.sources import sample
+from modelreg.errors import InputError
+from modelreg.records.data import PARTS, DataRecord, Normalization, QualityReport
+
+NPY = {"sources": [{"kind": "npy", "path": "dataset.json"}]}
+
+
+def settings(**parts: Any) -> config.TrainConfig:
+    """Return a training configuration with some of its parts set."""
+    return config.settle(parts, config.TrainConfig, "test")
+
+
+def two_device(folder: Path, *, given: bool = False, **parts: Any) -> Prepared:
+    """Prepare the two-device fixture."""
+    write_two_device(folder, given=given)
+    return prepare(settings(**{"data": NPY, **parts}), folder)
+
+
+def problems_of(**parts: Any) -> list[str]:
+    """Return why the sample cannot be prepared under these settings."""
+    with pytest.raises(InputError) as caught:
+        prepare(settings(**parts), Path())
+    return list(map(str, caught.value.problems))
+
+
+@pytest.fixture(scope="module")
+def watch() -> Prepared:
+    """The embedded sample under the default settings."""
+    return prepare(config.TrainConfig(), Path())
+
+
+def test_default_split_is_by_rule(watch: Prepared) -> None:
+    """The three highest ids are for test, the next for validation, all others for training."""
+    assert {part: watch.record.parts[part].subjects for part in PARTS} == {
+        "train": ("s01", "s02", "s03", "s04", "s05", "s06"),
+        "validation": ("s07",),
+        "test": ("s08", "s09", "s10"),
+    }
+
+
+def test_default_record_counts_the_windows(watch: Prepared) -> None:
+    """Every part's record counts its windows, in all and by class."""
+    counted = {
+        part: (found.windows, sum(found.class_windows.values()), found.dropped)
+        for part, found in watch.record.parts.items()
+    }
+
+    assert counted == {part: (len(w.y), len(w.y), w.dropped) for part, w in watch.windows.items()}
+
+
+def test_digests_are_of_the_windows(watch: Prepared) -> None:
+    """Each part's digest is over its windows, and the normalization bears the training part's."""
+    digests = {part: found.digest for part, found in watch.record.parts.items()}
+
+    assert digests == {part: files.sha256_arrays(w.arrays()) for part, w in watch.windows.items()}
+    assert watch.normalization.data_digest == digests["train"]
+
+
+def test_default_windows_count_as_possible(watch: Prepared) -> None:
+    """Nothing of the sample is dropped: each recording gives all the windows that fit."""
+    expected = sum((len(r.labels) - 100) // 50 + 1 for r in sample.read().recordings)
+
+    assert sum(len(w.y) for w in watch.windows.values()) == expected
+
+
+def test_record_says_what_was_read(watch: Prepared) -> None:
+    """The source, its digest and its licence are in the record."""
+    (source,) = watch.record.sources
+
+    assert (source.kind, source.digest, source.license) == ("sample", sample.DIGEST, "BSD-3-Clause")
+
+
+def test_normalization_is_of_the_training_people(watch: Prepared) -> None:
+    """Its statistics are those of the training people's samples, and of nobody else's."""
+    people = watch.record.parts["train"].subjects
+    values = np.concatenate(
+        [r.signals["watch"].values for r in sample.read().recordings if r.subject in people]
+    ).astype(np.float64)
+
+    np.testing.assert_allclose(watch.normalization.mean, [values.mean(axis=0)], rtol=1e-9)
+    np.testing.assert_allclose(watch.normalization.std, [values.std(axis=0)], rtol=1e-9)
+
+
+@pytest.mark.parametrize("record", [DataRecord, Normalization, QualityReport])
+def test_records_read_back(record: type[Any], watch: Prepared) -> None:
+    """What is written to a run is a valid document."""
+    from modelreg.records.base import parse
+
+    (made,) = (value for value in vars(watch).values() if isinstance(value, record))
+    assert parse(made.to_bytes(), record, "test") == made
+
+
+def test_prepared_twice_is_the_same(watch: Prepared) -> None:
+    """The same settings give the same record and normalization."""
+    again = prepare(config.TrainConfig(), Path())
+
+    assert (again.record, again.normalization) == (watch.record, watch.normalization)
+
+
+def test_two_devices(tmp_path: Path) -> None:
+    """Two devices and nine channels go through as (N, 9, 2, 100)."""
+    prepared = two_device(tmp_path, normalization={"per": "device_channel"})
+
+    assert prepared.windows["train"].x.shape == (2 * 18, 9, 2, 100)
+    assert prepared.input.shape == (9, 2, 100)
+    assert (prepared.input.channels, prepared.input.devices, prepared.classes) == (CHANNELS, DEVICES, CLASSES)
+    assert np.shape(prepared.normalization.mean) == (2, 9)
+
+
+def test_given_parts(tmp_path: Path) -> None:
+    """Parts that the source gives are kept."""
+    prepared = two_device(tmp_path, given=True, split={"by": "given"})
+
+    assert {part: found.subjects for part, found in prepared.record.parts.items()} == GIVEN
+
+
+def test_fold_is_named() -> None:
+    """A folded time axis is in the input, the record and the normalization."""
+    prepared = prepare(settings(data={"fold": 2}), Path())
+
+    assert {part: w.x.shape[1:] for part, w in prepared.windows.items()} == dict.fromkeys(PARTS, (6, 2, 50))
+    assert prepared.input.shape == (6, 2, 50)
+    assert (prepared.record.fold, prepared.normalization.fold) == (2, 2)
+
+
+def test_by_time_shares_no_sample() -> None:
+    """Split by time, no sample of a recording is in the windows of two parts, nor nearer than the gap."""
+    prepared = prepare(settings(split={"by": "time"}), Path())
+    ends: dict[str, int] = {}
+    for part in PARTS:
+        windows = prepared.windows[part]
+        for number, name in enumerate(windows.recordings):
+            starts = windows.start[windows.recording == number]
+            assert starts.min() >= ends.get(name, -100) + 100
+            ends[name] = int(starts.max()) + 100
+    assert prepared.record.gap == 100
+
+
+def spoil(array: NDArray[np.float32]) -> None:
+    """Turn a part's values into something else altogether."""
+    array *= -1000
+    array[0, 0, 0, 3] = np.nan
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_held_out_values_change_nothing_in_training(part: str, tmp_path: Path) -> None:
+    """Other validation or test values leave the normalization and the training windows as they were."""
+    before = two_device(tmp_path, given=True, split={"by": "given"})
+    x = np.load(tmp_path / f"{part}_x.npy")
+    spoil(x)
+    np.save(tmp_path / f"{part}_x.npy", x)
+    after = prepare(settings(data=NPY, split={"by": "given"}), tmp_path)
+
+    assert after.record.parts[part] != before.record.parts[part]  # type: ignore[index]
+    assert after.normalization == before.normalization
+    assert after.record.parts["train"] == before.record.parts["train"]
+
+
+def test_training_values_change_the_normalization(tmp_path: Path) -> None:
+    """The test above could fail: training values do move the statistics."""
+    before = two_device(tmp_path, given=True, split={"by": "given"})
+    x = np.load(tmp_path / "train_x.npy")
+    spoil(x)
+    np.save(tmp_path / "train_x.npy", x)
+
+    assert prepare(settings(data=NPY, split={"by": "given"}), tmp_path).normalization.mean != before.normalization.mean
+
+
+def with_missing(folder: Path, missing: str) -> Callable[[], Prepared]:
+    """Write the fixture with a NaN in window 0 and no finite value in a channel of window 1."""
+    path = write_two_device(folder)
+    x = two_device_arrays()["x"]
+    x[0, 2, 1, 50] = np.nan
+    x[1, 4, 0] = np.inf
+    np.save(path.parent / "all_x.npy", x)
+    return lambda: prepare(settings(data=NPY, quality={"missing": missing}), folder)
+
+
+@pytest.mark.parametrize(("missing", "dropped"), [("interpolate", 1), ("drop", 2)])
+def test_missing_values_cost_windows(missing: str, dropped: int, tmp_path: Path) -> None:
+    """What cannot be filled is dropped and counted; what is left is finite, and the report knows it all."""
+    prepared = with_missing(tmp_path, missing)()
+    counted = sum(channel.nan + channel.inf for r in prepared.quality.recordings for channel in r.channels)
+
+    assert prepared.record.parts["train"].dropped == dropped
+    assert np.isfinite(prepared.windows["train"].x).all()
+    assert counted == 101
+
+
+def test_missing_values_may_be_refused(tmp_path: Path) -> None:
+    """Under `raise` every channel with missing values is listed."""
+    with pytest.raises(InputError) as caught:
+        with_missing(tmp_path, "raise")()
+
+    assert list(map(str, caught.value.problems)) == [
+        "all/00000: collar acc_z: 1 missing values",
+        "all/00001: phone gyro_y: 100 missing values",
+    ]
+
+
+def test_windows_cut_elsewhere_are_not_split_by_time(tmp_path: Path) -> None:
+    """Windows that may overlap unseen cannot be divided by time."""
+    with pytest.raises(InputError, match="do not say where they lie in time"):
+        two_device(tmp_path, split={"by": "time"})
+
+
+def test_window_longer_than_every_recording() -> None:
+    """Parts without windows are named with the reason, and the classes that are missing."""
+    assert problems_of(data={"window": 3000})[:4] == [
+        "train: no window (0 dropped; the longest recording has 2618 samples)",
+        "validation: no window (0 dropped; the longest recording has 2618 samples)",
+        "test: no window (0 dropped; the longest recording has 2618 samples)",
+        "train: no window of class PEN",
+    ]
+
+
+def test_missing_class_in_training(tmp_path: Path) -> None:
+    """A class that the training people never did is named."""
+    write_two_device(tmp_path)
+    y = two_device_arrays()["y"]
+    np.save(tmp_path / "all_y.npy", np.where(y == 1, 0, y))
+
+    with pytest.raises(InputError, match="train: no window of class walk"):
+        prepare(settings(data=NPY), tmp_path)
+
+
+def test_class_may_be_absent_from_test(tmp_path: Path) -> None:
+    """A class that no test person did is allowed, and counted as zero."""
+    write_two_device(tmp_path)
+    arrays = two_device_arrays()
+    keep = ~((arrays["y"] == 2) & np.isin(arrays["subject"], ["s4", "s5", "s10"]))
+    for key, array in arrays.items():
+        np.save(tmp_path / f"all_{key}.npy", array[keep])
+
+    assert prepare(settings(data=NPY), tmp_path).record.parts["test"].class_windows == {
+        "rest": 18,
+        "walk": 18,
+        "run": 0,
+    }
+
+
+def test_limits_travel_to_the_device() -> None:
+    """The thresholds of the quality check are in the normalization."""
+    prepared = prepare(settings(quality={"limits": {"channels": {"ax": [-16, 16]}}}), Path())
+
+    assert prepared.normalization.limits.channels == {"ax": (-16, 16)}
+
+
+def test_unknown_limit_is_refused() -> None:
+    """A limit for a channel that the data lack is an input error."""
+    assert problems_of(quality={"limits": {"channels": {"mag": [0, 1]}}}) == [
+        "quality.limits.channels.mag: no such channel"
+    ]

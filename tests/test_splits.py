@@ -1,0 +1,314 @@
+"""Splits: parts cannot leak, and planted leaks are found."""
+
+from collections.abc import Sequence
+from itertools import combinations, pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from modelreg.config import GivenSplit, SubjectSplit, TimeSplit
+from modelreg.data import splits
+from modelreg.data.recording import Recording, Signal
+from modelreg.data.splits import find_leaks, natural, split
+from modelreg.data.windows import cut
+from modelreg.errors import InputError
+from modelreg.records.data import PARTS, PartName
+
+WINDOW = 10
+
+
+def piece(
+    subject: str, name: str = "", *, length: int = 100, start: int = 0, part: PartName | None = None
+) -> Recording:
+    """Return a recording whose values are its sample numbers."""
+    values = np.arange(start, start + length, dtype=np.float32)[:, None]
+    labels = np.zeros(length, dtype=np.int32)
+    return Recording(name or f"{subject}-r", subject, "", {"watch": Signal(values, 50.0)}, labels, start, part)
+
+
+def people(*subjects: str) -> list[Recording]:
+    """Return two recordings of each subject."""
+    return [piece(subject, f"{subject}-{i}") for subject in subjects for i in range(2)]
+
+
+def subjects_of(parts: splits.Parts) -> dict[str, set[str]]:
+    """Return who is in each part."""
+    return {part: {recording.subject for recording in recordings} for part, recordings in parts.items()}
+
+
+def problems_of(recordings: Sequence[Recording], settings: Any) -> list[str]:
+    """Return the problems of a split that cannot be made."""
+    with pytest.raises(InputError) as caught:
+        split(recordings, settings, WINDOW)
+    return list(map(str, caught.value.problems))
+
+
+NAMES = st.sets(st.from_regex("[a-b]?[0-9]{1,3}", fullmatch=True), min_size=1, max_size=9)
+
+
+@given(names=NAMES, test=st.integers(1, 4), validation=st.integers(1, 4))
+def test_by_subject_shares_nobody(names: set[str], test: int, validation: int) -> None:
+    """Parts share no subject, keep every recording, and have as many subjects as asked."""
+    assume(len(names) > test + validation)
+    recordings = people(*names)
+    parts = split(recordings, SubjectSplit(test=test, validation=validation), WINDOW)
+    whose = subjects_of(parts)
+
+    assert not any(whose[one] & whose[other] for one, other in combinations(PARTS, 2))
+    assert sorted(r.name for part in PARTS for r in parts[part]) == sorted(r.name for r in recordings)
+    assert (len(whose["test"]), len(whose["validation"])) == (test, validation)
+
+
+@given(names=NAMES)
+def test_numbers_take_the_highest_ids(names: set[str]) -> None:
+    """Test people come last in natural order, validation people before them."""
+    assume(len(names) > 3)
+    ordered = sorted(names, key=natural)
+
+    assert subjects_of(split(people(*names), SubjectSplit(test=2, validation=1), WINDOW)) == {
+        "train": {*ordered[:-3]},
+        "validation": {ordered[-3]},
+        "test": {*ordered[-2:]},
+    }
+
+
+def test_natural_order() -> None:
+    """Numbers inside names count as numbers."""
+    assert sorted(["s10", "s9", "s1", "s01", "10", "9", "a", "s9b"], key=natural) == [
+        "9", "10", "a", "s01", "s1", "s9", "s9b", "s10",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "train", "validation", "test"),
+    [
+        (SubjectSplit(), {"s1"}, {"s2"}, {"s3", "s9", "s10"}),
+        (SubjectSplit(test=("s1",), validation=2), {"s2", "s3"}, {"s9", "s10"}, {"s1"}),
+        (SubjectSplit(test=1, validation=("s10", "s9")), {"s1", "s2"}, {"s9", "s10"}, {"s3"}),
+        (SubjectSplit(test=("s1", "s10"), validation=("s2",)), {"s3", "s9"}, {"s2"}, {"s1", "s10"}),
+    ],
+)
+def test_lists_name_people(settings: SubjectSplit, train: set[str], validation: set[str], test: set[str]) -> None:
+    """A list takes whom it names; a number takes the highest of those nobody named."""
+    parts = split(people("s10", "s9", "s1", "s3", "s2"), settings, WINDOW)
+
+    assert subjects_of(parts) == {"train": train, "validation": validation, "test": test}
+
+
+def test_order_is_kept() -> None:
+    """Within a part recordings keep the order of the source."""
+    parts = split(people("s4", "s2", "s9", "s7", "s1"), SubjectSplit(test=1), WINDOW)
+
+    assert [r.name for r in parts["train"]] == ["s4-0", "s4-1", "s2-0", "s2-1", "s1-0", "s1-1"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "problems"),
+    [
+        (SubjectSplit(test=2), ["split: takes 3 of 3 subjects, none is left to train on"]),
+        (SubjectSplit(test=7), ["split: takes 8 of 3 subjects, none is left to train on"]),
+        (
+            SubjectSplit(test=("s1", "s2"), validation=("s3",)),
+            ["split: takes 3 of 3 subjects, none is left to train on"],
+        ),
+        (
+            SubjectSplit(test=("x2", "x10", "s1"), validation=("s1", "y")),
+            [
+                "split.test: no subject x2; there are s1, s2, s3",
+                "split.test: no subject x10; there are s1, s2, s3",
+                "split.validation: no subject y; there are s1, s2, s3",
+                "split: subject s1 is named for test and for validation",
+            ],
+        ),
+    ],
+)
+def test_by_subject_problems(settings: SubjectSplit, problems: list[str]) -> None:
+    """Unknown people, people named twice and nobody left are all said at once."""
+    assert problems_of(people("s1", "s2", "s3"), settings) == problems
+
+
+TIMES = {
+    "lengths": st.lists(st.integers(1, 400), min_size=1, max_size=3),
+    "window": st.integers(1, 40),
+    "gap": st.none() | st.integers(1, 80),
+    "test": st.floats(0.05, 0.5),
+    "validation": st.floats(0.05, 0.45),
+}
+
+
+def split_by_time(
+    lengths: list[int], window: int, gap: int | None, test: float, validation: float
+) -> tuple[list[Recording], splits.Parts]:
+    """Split recordings by time where that can be done."""
+    recordings = [piece("s1", f"r{i}", length=length) for i, length in enumerate(lengths)]
+    try:
+        return recordings, split(recordings, TimeSplit(by="time", test=test, validation=validation, gap=gap), window)
+    except InputError:
+        smallest = min(int((n - 2 * (gap or window)) * min(test, validation, 1 - test - validation)) for n in lengths)
+        assert (gap or window) < window or smallest < window
+        assume(False)
+        raise
+
+
+@given(**TIMES)
+def test_by_time_shares_no_sample(
+    lengths: list[int], window: int, gap: int | None, test: float, validation: float
+) -> None:
+    """No sample of a window of one part lies within a window's length of a sample of another part's window."""
+    recordings, parts = split_by_time(lengths, window, gap, test, validation)
+    for number in range(len(recordings)):
+        reach = []
+        for part in PARTS:
+            windows = cut([parts[part][number]], classes="a", window=window, hop=1, labels="pure", fold=1)
+            reach.append((windows.x.min(), windows.x.max(), windows.start.min(), windows.start.max()))
+        for earlier, later in pairwise(reach):
+            assert later[0] - earlier[1] > window
+        assert all(first == start and last == end + window - 1 for first, last, start, end in reach)
+
+
+@given(**TIMES)
+def test_by_time_covers_the_recording(
+    lengths: list[int], window: int, gap: int | None, test: float, validation: float
+) -> None:
+    """Three pieces and two gaps are the recording, in the order train, validation, test."""
+    recordings, parts = split_by_time(lengths, window, gap, test, validation)
+    for recording, *pieces in zip(recordings, *(parts[part] for part in PARTS), strict=True):
+        ends = [each.start + len(each.labels) for each in pieces]
+
+        assert [each.start for each in pieces] == [0, *(end + (gap or window) for end in ends[:2])]
+        assert ends[2] == len(recording.labels)
+
+
+@given(**TIMES)
+def test_by_time_gives_the_shares(
+    lengths: list[int], window: int, gap: int | None, test: float, validation: float
+) -> None:
+    """Test and validation have their shares of what the gaps leave."""
+    recordings, parts = split_by_time(lengths, window, gap, test, validation)
+    for number, recording in enumerate(recordings):
+        usable = len(recording.labels) - 2 * (gap or window)
+        found = [len(parts[part][number].labels) for part in ("test", "validation")]
+
+        assert found == pytest.approx([usable * test, usable * validation], abs=1)
+
+
+def test_by_time_cuts_values_with_labels() -> None:
+    """A piece of a piece counts from the original recording, and its values are those of its samples."""
+    parts = split([piece("s1", length=200, start=1000)], TimeSplit(by="time"), WINDOW)
+    test = parts["test"][0]
+
+    assert test.start == 1164
+    np.testing.assert_array_equal(test.signals["watch"].values[:, 0], np.arange(1164, 1200))
+
+
+def test_by_time_problems() -> None:
+    """A gap under one window, recordings too short and clocks that differ are said at once."""
+    recordings = [
+        piece("s1", "long", length=900),
+        piece("s1", "short", length=60),
+        piece("s1", "tiny", length=5),
+        Recording("odd", "s1", "", {"watch": Signal(np.zeros((9, 1), np.float32), 50.0)}, np.zeros(900, np.int32)),
+    ]
+
+    assert problems_of(recordings, TimeSplit(by="time", gap=9)) == [
+        "odd: its devices differ in rate or number of samples",
+        "split.gap: is 9: must be at least one window, 10 samples",
+        "short: too short, no window of 10 samples in each of train 26, validation 8, test 8",
+        "tiny: too short, no window of 10 samples in each of train 0, validation 0, test 0",
+    ]
+
+
+def test_given_parts() -> None:
+    """Recordings go where their source put them."""
+    recordings = [piece("s1", part="test"), piece("s2", part="train"), piece("s3", part="validation")]
+
+    assert subjects_of(split(recordings, GivenSplit(by="given"), WINDOW)) == {
+        "train": {"s2"},
+        "validation": {"s3"},
+        "test": {"s1"},
+    }
+
+
+def test_given_problems() -> None:
+    """Recordings without a part and parts without a recording are said at once."""
+    recordings = [piece("s1", part="train"), piece("s2"), piece("s3", part="test"), piece("s4")]
+
+    assert problems_of(recordings, GivenSplit(by="given")) == [
+        "s2-r: the source gives it no part",
+        "s4-r: the source gives it no part",
+        "validation: no recording",
+    ]
+
+
+def test_given_by_a_source_that_does_not_divide() -> None:
+    """A source without any part is one problem, however many recordings it has."""
+    assert problems_of(people("s1", "s2"), GivenSplit(by="given")) == ["split.by: the source does not divide itself"]
+
+
+def test_given_shared_subject_is_refused() -> None:
+    """A source that puts one person into two parts is refused."""
+    recordings = [
+        piece("s1", "a", part="train"),
+        piece("s2", "b", part="validation"),
+        piece("s1", "c", part="test"),
+        piece("s2", "d", part="test"),
+    ]
+
+    assert problems_of(recordings, GivenSplit(by="given")) == [
+        "s1: this subject is in train and test",
+        "s2: this subject is in validation and test",
+    ]
+
+
+def leaks(by: Any, gap: int = 0, **parts: list[Recording]) -> list[str]:
+    """Return the leaks of hand-made parts."""
+    return list(map(str, find_leaks(parts, by, gap)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("by", ["subject", "given"])
+def test_planted_subject_is_found(by: str) -> None:
+    """One person in two parts is a leak, whatever the recording."""
+    found = leaks(by, train=people("s1", "s2"), validation=people("s3"), test=[piece("s2", "other")])
+
+    assert found == ["s2: this subject is in train and test"]
+
+
+@pytest.mark.parametrize(
+    ("start", "leaking"), [(0, True), (99, True), (100, True), (109, True), (110, False), (300, False)]
+)
+@pytest.mark.parametrize("order", [1, -1])
+def test_planted_overlap_is_found(start: int, leaking: bool, order: int) -> None:
+    """Pieces of one recording must lie a gap apart; sharing a sample is the worst of it."""
+    pieces = [piece("s1", length=100), piece("s1", start=start, length=50)][::order]
+    found = leaks("time", WINDOW, train=pieces[:1], test=pieces[1:])
+
+    assert bool(found) == leaking
+
+
+def test_planted_overlap_by_subject_is_found() -> None:
+    """The same samples under two people's names are found by their recording."""
+    found = leaks("subject", train=[piece("s1", "r")], test=[piece("s2", "r", start=99), piece("s2", "q")])
+
+    assert found == ["r: train and test share samples of it, or lie nearer than 0 samples"]
+
+
+@given(names=NAMES, victim=st.randoms(use_true_random=False))
+def test_any_planted_recording_is_found(names: set[str], victim: Any) -> None:
+    """Put any recording of one part into another: it is found."""
+    assume(len(names) > 4)
+    parts = split(people(*names), SubjectSplit(), WINDOW)
+    source, target = victim.sample(PARTS, 2)
+    planted = victim.choice(parts[source])
+
+    assert leaks("subject", **{**parts, target: [*parts[target], planted]})  # type: ignore[arg-type]
+
+
+def test_split_looks_for_leaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A split that came out wrong raises instead of returning."""
+    shared = {part: tuple(people("s1")) for part in PARTS}
+    monkeypatch.setattr(splits, "_by_subject", lambda *_: shared)
+
+    assert "s1: this subject is in train and validation" in problems_of(people("s1"), SubjectSplit())

@@ -1,0 +1,203 @@
+"""Windows: what is cut equals a naive loop over the samples."""
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from two_device import CLASSES, two_device_recordings
+
+from modelreg.data.recording import UNLABELLED, Recording, Signal, Windows
+from modelreg.data.windows import cut
+from modelreg.errors import InputError
+
+K = ("a", "b", "c")
+
+
+def recording_of(labels: list[int], *, devices: int = 2, channels: int = 3, seed: int = 0, **changes: Any) -> Recording:
+    """Return a recording of noise with these labels, a few values of it missing."""
+    generator = np.random.default_rng(seed)
+    values = generator.standard_normal((devices, len(labels), channels)).astype(np.float32)
+    values[generator.random(values.shape) < 0.01] = generator.choice([np.nan, np.inf])
+    fields = {
+        "name": f"r{seed}",
+        "subject": f"s{seed % 2}",
+        "session": "",
+        "signals": {f"d{d}": Signal(values[d], 50.0) for d in range(devices)},
+        "labels": np.array(labels, dtype=np.int32),
+    }
+    return Recording(**{**fields, **changes})
+
+
+def label_of(labels: NDArray[np.int32], rule: str) -> int:
+    """Return the label of a window as the definition reads."""
+    counts = Counter(labels.tolist())
+    if rule == "pure":
+        return int(labels[0]) if len(counts) == 1 else UNLABELLED
+    most = max(counts.values())
+    return min((k for k, n in counts.items() if n == most and k != UNLABELLED), default=UNLABELLED)
+
+
+def naive(recordings: list[Recording], window: int, hop: int, rule: str) -> list[tuple[Any, ...]]:
+    """Return x, y, subject, recording and start of each window, one at a time."""
+    found = []
+    for recording in recordings:
+        values = np.array([signal.values for signal in recording.signals.values()])  # (D, S, C)
+        for start in range(0, len(recording.labels) - window + 1, hop):
+            x = values[:, start : start + window].transpose(2, 0, 1)
+            y = label_of(recording.labels[start : start + window], rule)
+            if y != UNLABELLED and np.isfinite(x).all():
+                found.append((x, y, recording.subject, recording.name, recording.start + start))
+    return found
+
+
+def as_list(windows: Windows) -> list[tuple[Any, ...]]:
+    """Return windows in the form of `naive`."""
+    names = [windows.recordings[i] for i in windows.recording]
+    subjects = [windows.subjects[i] for i in windows.subject]
+    return list(zip(windows.x, windows.y, subjects, names, windows.start, strict=True))
+
+
+LABELS = st.lists(st.tuples(st.integers(-1, 2), st.integers(1, 12)), min_size=1, max_size=6).map(
+    lambda runs: [label for label, length in runs for _ in range(length)]
+)
+
+
+@given(
+    labels=st.lists(LABELS, min_size=1, max_size=4),
+    window=st.integers(1, 20),
+    hop=st.integers(1, 25),
+    rule=st.sampled_from(["majority", "pure"]),
+    devices=st.integers(1, 2),
+)
+def test_windows_are_those_of_a_loop(labels: list[list[int]], window: int, hop: int, rule: Any, devices: int) -> None:
+    """Values, labels, subjects, recordings and starts are those of the definition; the rest is counted."""
+    recordings = [recording_of(each, devices=devices, seed=i, start=7 * i) for i, each in enumerate(labels)]
+    windows = cut(recordings, classes=K, window=window, hop=hop, labels=rule, fold=1)
+    expected = naive(recordings, window, hop, rule)
+    possible = sum(len(range(0, len(each) - window + 1, hop)) for each in labels)
+
+    np.testing.assert_equal(as_list(windows), expected)
+    assert windows.dropped == possible - len(expected)
+
+
+@given(labels=LABELS, fold=st.sampled_from([1, 2]))
+def test_windows_have_their_types(labels: list[int], fold: Any) -> None:
+    """Arrays are contiguous, of the stated types and shapes, even where no window is cut."""
+    windows = cut([recording_of(labels, devices=1)], classes=K, window=8, hop=3, labels="majority", fold=fold)
+    types = {key: str(getattr(windows, key).dtype) for key in ("x", "y", "subject", "recording", "start")}
+
+    assert windows.x.flags.c_contiguous
+    assert windows.x.shape == (len(windows.y), 3, fold, 8 // fold)
+    assert types == {"x": "float32", "y": "int64", "subject": "int32", "recording": "int32", "start": "int64"}
+
+
+def test_fold_puts_the_earlier_half_first() -> None:
+    """Row 0 is the first half of the time axis, row 1 the second."""
+    recordings = [recording_of([0] * 50, devices=1)]
+    flat = cut(recordings, classes=K, window=10, hop=10, labels="pure", fold=1).x
+    folded = cut(recordings, classes=K, window=10, hop=10, labels="pure", fold=2).x
+
+    np.testing.assert_array_equal(folded[:, :, 0], flat[:, :, 0, :5])
+    np.testing.assert_array_equal(folded[:, :, 1], flat[:, :, 0, 5:])
+
+
+@pytest.mark.parametrize(
+    ("labels", "majority", "pure"),
+    [
+        ([0, 0, 1, 1], [0], []),
+        ([2, 2, 1, 1], [1], []),
+        ([-1, -1, 2, 2], [2], []),
+        ([-1, -1, -1, 2], [], []),
+        ([2, 2, 2, -1], [2], []),
+        ([2, 2, 2, 2], [2], [2]),
+        ([-1, -1, -1, -1], [], []),
+    ],
+)
+def test_label_of_a_window(labels: list[int], majority: list[int], pure: list[int]) -> None:
+    """Ties go to the lowest class; a majority without label, or any stranger under `pure`, drops the window."""
+    recording = recording_of(labels, signals={"d": Signal(np.zeros((4, 1), np.float32), 50.0)})
+    found = [
+        cut([recording], classes=K, window=4, hop=1, labels=rule, fold=1).y.tolist() for rule in ("majority", "pure")
+    ]
+
+    assert found == [majority, pure]
+
+
+@pytest.mark.parametrize("missing", [np.nan, np.inf, -np.inf])
+def test_no_missing_value_reaches_a_window(missing: float) -> None:
+    """One missing value costs exactly the windows that hold it."""
+    values = np.zeros((30, 1), np.float32)
+    values[12] = missing
+    recording = recording_of([0] * 30, signals={"d": Signal(values, 50.0)})
+    windows = cut([recording], classes=K, window=10, hop=5, labels="majority", fold=1)
+
+    assert (windows.start.tolist(), windows.dropped) == ([0, 15, 20], 2)
+
+
+def test_two_devices_are_stacked() -> None:
+    """Real two-device data become (N, 9, 2, 100), devices in order."""
+    recordings = two_device_recordings()
+    windows = cut(recordings, classes=CLASSES, window=100, hop=50, labels="majority", fold=1)
+
+    assert windows.x.shape == (18 * 9, 9, 2, 100)
+    np.testing.assert_array_equal(windows.x[0, :, 1].T, recordings[0].signals["collar"].values[:100])
+
+
+def bent(**changes: Any) -> Recording:
+    """Return a recording whose second device differs."""
+    recording = recording_of([0] * 20)
+    second = {"values": recording.signals["d1"].values, "rate_hz": 50.0, **changes}
+    return recording_of([0] * 20, signals={"d0": recording.signals["d0"], "d1": Signal(**second)})
+
+
+SHORT = np.zeros((19, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("recordings", "fold", "problems"),
+    [
+        ([bent(values=SHORT)], 1, ["r0: its devices differ in rate or number of samples"]),
+        (
+            [bent(rate_hz=25.0)],
+            1,
+            ["r0: its devices differ in rate or number of samples", "rate_hz: recordings have 25, 50 Hz"],
+        ),
+        (
+            [replace(recording_of([0] * 20), labels=np.zeros(21, np.int32))],
+            1,
+            ["r0: its devices differ in rate or number of samples"],
+        ),
+        (
+            [recording_of([0] * 20, signals={"d": Signal(np.zeros((20, 3), np.float32), rate)}) for rate in (50, 100)],
+            1,
+            ["rate_hz: recordings have 50, 100 Hz"],
+        ),
+        ([recording_of([0] * 20)], 2, ["data.fold: only the windows of a single device can be folded"]),
+    ],
+)
+def test_recordings_that_do_not_fit(recordings: list[Recording], fold: Any, problems: list[str]) -> None:
+    """Clocks that differ, rates that differ and a fold of two devices are refused, all at once."""
+    with pytest.raises(InputError) as caught:
+        cut(recordings, classes=K, window=10, hop=5, labels="majority", fold=fold)
+
+    assert list(map(str, caught.value.problems)) == problems
+
+
+def test_arrays_name_people_and_recordings() -> None:
+    """What a digest covers is independent of how names are numbered."""
+    windows = cut(
+        [recording_of([0] * 10, seed=i, signals={"d": Signal(np.zeros((10, 1), np.float32), 50.0)}) for i in (1, 0)],
+        classes=K,
+        window=10,
+        hop=10,
+        labels="pure",
+        fold=1,
+    )
+
+    assert windows.arrays()["subject"].tolist() == ["s1", "s0"]
+    assert windows.arrays()["recording"].tolist() == ["r1", "r0"]
