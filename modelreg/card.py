@@ -85,7 +85,7 @@ def stated_metrics(text: str) -> dict[str, float]:
 
 def escape(text: str) -> str:
     """Return `text` as Markdown that shows it literally, also in a table's cell."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", text)
+    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", text)
 
 
 def _headline_value(metrics: Metrics, name: str) -> float:
@@ -158,7 +158,7 @@ def _data_and_protocol(facts: Facts) -> str:
         f"| `{part.digest[:16]}` |"
         for name, part in ((name, data.parts[name]) for name in PARTS)
     )
-    sources = "\n".join(f"- {escape(s.name)}: {s.citation} Licence: {s.license}." for s in data.sources)
+    sources = "\n".join(f"- {escape(s.name)}: {s.citation.rstrip('.')}. Licence: {s.license}." for s in data.sources)
     gap = f", with a gap of {data.gap} samples" if data.split == "time" else ""
     times = f"{protocol.evaluations} {'time' if protocol.evaluations == 1 else 'times'}"
     return f"""## Data and protocol

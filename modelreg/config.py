@@ -5,9 +5,10 @@ way as every document, so that an error names its dotted path. Unknown keys are 
 written into the run's config.json.
 """
 
+import re
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import Field, model_validator
@@ -44,7 +45,7 @@ class DataSettings(Record):
     sources: Annotated[tuple[Source, ...], Field(min_length=1, max_length=1)] = (SampleSource(),)
     window: Annotated[int, Field(ge=8, le=100_000)] = 100  # samples
     hop: Annotated[int, Field(ge=1, le=100_000)] = 50  # samples
-    labels: Literal["majority", "pure"] = "majority"  # pure: every labelled sample of the window agrees
+    labels: Literal["majority", "pure"] = "majority"  # pure: every sample of the window bears it
     fold: Literal[1, 2] = 1
 
     @model_validator(mode="after")
@@ -161,7 +162,12 @@ Settings = TypeVar("Settings", bound=Record)
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """The safe loader, with duplicate keys refused."""
+    """The safe loader, with duplicate keys refused and plain words read by the core schema of YAML 1.2.
+
+    PyYAML follows YAML 1.1, in which 1e-3 is a text, `no` a truth value, 1:30 a number and 2026-11-21 a date.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -170,6 +176,15 @@ class _StrictLoader(yaml.SafeLoader):
                 mark = node.value[index][0].start_mark
                 raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", mark)
         return super().construct_mapping(node, deep)
+
+
+for _tag, _pattern, _starts in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+", list("-+.0123456789")),
+):
+    _StrictLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), _starts)
 
 
 def parse_yaml(text: str, where: str) -> Any:

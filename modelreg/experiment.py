@@ -93,7 +93,7 @@ def evaluate(folder: Path, base: Path, clock: Clock) -> EvalMetrics:
         what = f"is not trained to its end; go on with `modelreg train --resume {folder}`"
         raise InputError("cannot evaluate", [Problem(str(folder), what)])
     windows = _recorded_windows(folder, config, base)[HELD_OUT]
-    predictions = predict(folder, run.model, windows)
+    predictions = predict(folder, run.model, windows, threads=config.training.threads)
     recorded = files.npz_bytes(predictions.arrays())
     look = Evaluation(at=clock(), part=HELD_OUT, predictions_sha256=files.sha256_bytes(recorded))
     run = run.model_copy(update={"evaluations": (*run.evaluations, look)})
@@ -105,10 +105,13 @@ def evaluate(folder: Path, base: Path, clock: Clock) -> EvalMetrics:
     return measured
 
 
-def predict(folder: Path, spec: ModelSpec, windows: Windows) -> metrics.Predictions:
-    """Return what a run's best weights answer to windows in raw units."""
+def predict(folder: Path, spec: ModelSpec, windows: Windows, *, threads: int) -> metrics.Predictions:
+    """Return what a run's best weights answer to windows in raw units; `threads` are part of the last bit."""
+    import torch
+
     from modelreg.ml import evaluation
 
+    torch.set_num_threads(threads)
     network = evaluation.load_network(spec, folder / runs.CHECKPOINT)
     scale = load(folder / runs.NORMALIZATION, Normalization)
     answers = evaluation.predict(network, normalization.apply(windows.x, scale))

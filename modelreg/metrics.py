@@ -121,9 +121,9 @@ def _array_problems(arrays: Mapping[str, NDArray[Any]], where: str, classes: int
         yield Problem(dotted(where, name), "missing")
     for name in sorted(arrays.keys() - _DTYPES.keys()):
         yield Problem(dotted(where, name), "not an array of predictions")
-    windows = len(arrays["y"]) if "y" in arrays and arrays["y"].ndim else 0
-    if "y" in arrays and not windows:
-        yield Problem(dotted(where, "y"), "holds no window")
+    windows = next((len(arrays[name]) for name in ("y", "logits") if name in arrays and arrays[name].ndim), 0)
+    if not windows:
+        yield Problem(where, "holds no window")
     for name in [name for name in _DTYPES if name in arrays]:
         shape = (windows, classes) if name == "logits" else (windows,)
         for what in _problems_of(name, arrays[name], shape, classes):

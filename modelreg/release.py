@@ -110,6 +110,12 @@ def tag_of(project: ProjectConfig, model: str, version: str) -> str:
     return form.format(model=model, version=version)
 
 
+def gate_outcomes(run: Path, project: ProjectConfig) -> list[gates.Outcome]:
+    """Hold the project's gates against a run's metrics; none where the run has no metrics yet."""
+    path = run / runs.METRICS
+    return gates.check(load(path, EvalMetrics).to_document(), project.gates) if path.is_file() else []
+
+
 def make_version(plan: Plan, project: ProjectConfig, situation: Situation) -> None:
     """Build the version's folder, check it as `verify` would, and give it its name."""
     with files.staged_folder(plan.folder) as staged:
@@ -196,8 +202,7 @@ def _run_failures(draft: Plan, run: RunRecord, project: ProjectConfig) -> Iterat
             Problem(str(draft.run), f"has no metrics; make them with `modelreg evaluate {draft.run}`"),
         )
     else:
-        document = load(draft.run / runs.METRICS, EvalMetrics).to_document()
-        for outcome in gates.check(document, project.gates):
+        for outcome in gate_outcomes(draft.run, project):
             if outcome.failure:
                 yield GateFailed, Problem(f"gate {outcome.path}", outcome.failure)
 

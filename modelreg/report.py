@@ -239,7 +239,7 @@ def _png(draw: Callable[["Figure"], None], width: float, height: float) -> bytes
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the tables have every name
         figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
         draw(figure)
-        figure.savefig(buffer, format="png", metadata={"Software": None})
+        figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
     return buffer.getvalue()
 
 
@@ -290,7 +290,7 @@ def _reliability(axes: "Axes", metrics: EvalMetrics) -> None:
     axes.set(xlabel="confidence", ylabel="accuracy", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes.set_title(f"error {number(calibration.ece)}; a calibrated model's: up to {number(calibration.null_high)}")
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper left")
+    axes.figure.legend(loc="outside upper center", ncols=3, fontsize=8, columnspacing=1)
 
 
 def _subjects(axes: "Axes", metrics: EvalMetrics) -> None:

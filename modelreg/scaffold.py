@@ -8,8 +8,10 @@ default_model: conv2d_fsq
 # repository: owner/name          # for releases on GitHub; left out: from the remote `origin`
 # license: apache-2.0             # of your models, as Hugging Face names it; goes into every card
 assets: external                  # binaries are git-ignored and travel as release assets; or: committed
-gates:                            # a release must meet them; any number of eval_metrics.json by its path
-  accuracy: {min: 0.85}
+# A release must meet its gates: bounds on any number of eval_metrics.json, by its path. Set yours here.
+# gates:
+#   accuracy: {min: 0.85}
+#   calibration.ece: {max: 0.05}
 """
 
 _CHANGELOG = """\
@@ -32,7 +34,7 @@ A version is made by `modelreg release vX.Y.Z` out of an evaluated run and never
 checks every version: digests, documents, and the metrics against the recorded predictions.
 
 {release.TABLE_START}
-{release.TABLE_END}
+{release.TABLE_HEAD}{release.TABLE_END}
 """
 
 _IGNORE = """\

@@ -75,6 +75,34 @@ def test_yaml_that_is_not_plain_is_refused(text, problem) -> None:
         config.parse_yaml(text, "x")
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001),
+        ("1E3", 1000.0),
+        (".5", 0.5),
+        ("-2", -2),
+        ("007", "007"),
+        ("0x1f", 31),
+        ("no", "no"),
+        ("on", "on"),
+        ("1:30", "1:30"),
+        ("2026-11-21", "2026-11-21"),
+        ("true", True),
+        ("~", None),
+        ("", None),
+        ("1.2.3", "1.2.3"),
+        ("1_000", "1_000"),
+        ("'1'", "1"),
+    ],
+)
+def test_plain_words_are_read_as_yaml_1_2_does(text, value) -> None:
+    """1e-3 is a number; `no` and a date are words."""
+    found = config.parse_yaml(f"a: {text}", "x")["a"]
+
+    assert (found, type(found)) == (value, type(value))
+
+
 @pytest.mark.parametrize("assignment", ["training.epochs", "=3", "a..b=1", ".a=1"])
 def test_a_bad_assignment_is_named(assignment) -> None:
     """An assignment is a.b=value."""

@@ -55,6 +55,17 @@ def workplace() -> Path:
     return config.find_project(Path.cwd()) or Path.cwd()
 
 
+def shown(path: Path) -> str:
+    """Return a path as a user would type it here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def make_cuda_repeatable() -> None:
+    """Ask cuBLAS for the same bits on every run; it must be told before CUDA starts."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
 def describe(settings: "TrainingSettings") -> "Environment":
     """Return what a training's result may depend on."""
     from modelreg.records.run import Environment

@@ -33,8 +33,8 @@ def evaluate(
         emit_json(measured.to_document())
         return
     _show(measured)
-    out.print(f"report: {folder / runs.REPORT}")
-    out.print(f"next: modelreg release v0.1.0 --run {folder}")
+    out.print(f"report: {environment.shown(folder / runs.REPORT)}")
+    out.print(f"next: modelreg release v0.1.0 --run {environment.shown(folder)}")
 
 
 def _show(measured: "EvalMetrics") -> None:

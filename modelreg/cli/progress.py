@@ -41,9 +41,12 @@ def show_training(epochs: Iterator["Epoch"], settings: "TrainingSettings", folde
 
 
 def _plain(epochs: Iterator["Epoch"], settings: "TrainingSettings") -> Iterator["Epoch"]:
+    """Print a line an epoch; `*` marks the best so far."""
     for epoch in epochs:
-        cells = zip(COLUMNS[1:], _cells(epoch)[1:], strict=True)
-        err.print(f"epoch {epoch.number}/{settings.epochs}: " + ", ".join(f"{name} {cell}" for name, cell in cells))
+        mark = "*" if epoch.best else " "
+        loss = f"loss {epoch.train_loss:.4f}, val {epoch.validation_loss:.4f}"
+        accuracy = f"accuracy {epoch.train_accuracy:.3f}, val {epoch.validation_accuracy:.3f}"
+        err.print(f"epoch {epoch.number:3}/{settings.epochs}{mark} {loss}; {accuracy}; codes {epoch.used_share:.1%}")
         yield epoch
 
 

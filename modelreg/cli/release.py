@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelreg.cli import environment
-from modelreg.cli.console import emit_json, out
+from modelreg.cli.console import emit_json, err, out, table
 
 if TYPE_CHECKING:
+    from modelreg.gates import Outcome
     from modelreg.release import Plan, Step
 
 WORDS: "dict[Step, str]" = {
@@ -54,6 +55,7 @@ def release(
         changed=environment.git_changes(root),
         tags=environment.git_tags(root),
     )
+    _show_gates(releasing.gate_outcomes(folder, project))
     plan = releasing.plan(root, request, project, situation)
     message = f"Release {plan.model} v{plan.version}"
     actions: dict[Step, Callable[[], None]] = {
@@ -72,6 +74,23 @@ def release(
         emit_json({"model": plan.model, "version": plan.version, "steps": plan.steps, "dry_run": dry_run})
     elif not dry_run:
         out.print(f"next: modelreg verify {plan.model}@v{plan.version}")
+
+
+def _show_gates(outcomes: "list[Outcome]") -> None:
+    """Print every gate with what it found, where one of them fails."""
+    from modelreg import gates
+
+    if any(outcome.failure for outcome in outcomes):
+        rows = [
+            (
+                o.path,
+                "-" if o.value is None else f"{o.value:.4f}",
+                gates.bounds(o.gate),
+                "FAILS" if o.failure else "met",
+            )
+            for o in outcomes
+        ]
+        err.print(table(("gate", "value", "must be", ""), rows, right=("value",)))
 
 
 def _words(step: "Step", plan: "Plan") -> str:

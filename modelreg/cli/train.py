@@ -43,8 +43,10 @@ def train(
         settings = _settings(configuration, assignments or [])
         folder = out_folder or runs.next_folder(environment.workplace() / "runs", settings.model.name)
         experiment.start(settings, folder, Path.cwd(), environment.describe(settings.training), environment.now())
+    if settings.training.device == "cuda":
+        environment.make_cuda_repeatable()
     training.tune_allocator()
-    shown = _shown(folder)
+    shown = environment.shown(folder)
     best = show_training(experiment.train(folder, Path.cwd(), environment.now), settings.training, shown)
     out.print(f"{shown}: best epoch {best.number}, validation loss {best.validation_loss:.4f}")
     out.print(f"next: modelreg evaluate {shown}")
@@ -56,9 +58,3 @@ def _settings(configuration: Path | None, assignments: list[str]) -> "TrainConfi
     if configuration is None:
         return config.settle(config.default(), config.TrainConfig, "the built-in default", assignments)
     return config.load(configuration, config.TrainConfig, assignments)
-
-
-def _shown(folder: Path) -> str:
-    """Return a folder as a user would type it here."""
-    here = Path.cwd()
-    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)

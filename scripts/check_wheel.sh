@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Build the wheel, install it into an empty virtual environment, and train with it from outside the checkout.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"$root/.venv/bin/python" -m build --wheel --outdir "$work/dist" "$root" >"$work/build.log" 2>&1 || { cat "$work/build.log"; exit 1; }
+"${PYTHON:-python3}" -m venv "$work/light"
+wheel=$(echo "$work"/dist/*.whl)
+"$work/light/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$root/constraints.txt" "$wheel"
+mkdir "$work/outside"
+cd "$work/outside"
+echo "light install, no torch:"
+"$work/light/bin/modelreg" init .
+"$work/light/bin/modelreg" verify
+"$work/light/bin/modelreg" train 2>&1 | grep -F "pip install 'modelreg[train]'"
+echo "with [train]:"
+"$work/light/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$root/constraints.txt" "$wheel[train]"
+"$work/light/bin/modelreg" train --set training.epochs=3
+"$work/light/bin/modelreg" evaluate
+echo "the wheel works outside the checkout"

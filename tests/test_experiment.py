@@ -1,0 +1,309 @@
+"""experiment and the walk: train, kill, resume, evaluate, release, verify, on the command line."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from two_device import write_two_device
+
+from modelreg import experiment, files, runs
+from modelreg.cli import main
+from modelreg.config import TrainConfig
+from modelreg.errors import InputError
+from modelreg.records.base import load
+from modelreg.records.metrics import EvalMetrics
+
+NOW = "2026-11-21T10:00:00Z"
+TINY = """
+data:
+  sources: [{kind: npy, path: data/dataset.json}]
+  window: 100
+  hop: 100
+split: {by: subject, test: 2, validation: 1}
+model: {widths: [4, 8], kernels: [[2, 5], [1, 3]], levels: [4, 3], hidden: 8, dropout: 0.1}
+training: {epochs: 6, batch_size: 16, threads: 1, learning_rate: 0.01}
+evaluation: {replicates: 100}
+"""
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A registry with one run on made-up recordings: trained, evaluated, released."""
+    root = make_registry(tmp_path_factory.mktemp("walk"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setenv("SOURCE_DATE_EPOCH", "1795255200")
+        assert main(["train", "tiny.yaml"]) == 0
+        assert main(["evaluate"]) == 0
+        assert main(["release", "v0.1.0", "--roll-changelog"]) == 0
+    return root
+
+
+@pytest.fixture
+def registry(tmp_path, monkeypatch):
+    """A registry without a run; the working directory."""
+    make_registry(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795255200")
+    return tmp_path
+
+
+def make_registry(root: Path) -> Path:
+    """Write what `init` writes, recordings and a small configuration."""
+    main(["init", str(root)])
+    (root / "data").mkdir()
+    write_two_device(root / "data")
+    (root / "tiny.yaml").write_text(TINY)
+    return root
+
+
+def result_of(run: Path) -> dict[str, bytes]:
+    """What a resumed training must give again, byte for byte."""
+    return {name: (run / name).read_bytes() for name in (runs.CHECKPOINT, runs.HISTORY, runs.LAST)}
+
+
+def test_a_run_holds_what_the_plan_says(finished) -> None:
+    """design.md section 3, and the pictures of the report."""
+    names = {path.name for path in (finished / "runs/conv2d_fsq-001").iterdir()}
+
+    assert names == {
+        *("config.json", "checkpoint.safetensors", "last.safetensors", "normalization.json", "history.jsonl"),
+        *("data.json", "run.json", "eval_metrics.json", "predictions.npz", "report.md", "tensorboard"),
+        *("confusion.png", "curves.png", "reliability.png", "subjects.png"),
+    }
+
+
+def test_every_default_is_in_the_runs_configuration(finished) -> None:
+    """config.json needs no default of ours to be read."""
+    document = json.loads((finished / "runs/conv2d_fsq-001/config.json").read_text())
+
+    assert document == load(finished / "runs/conv2d_fsq-001/config.json", TrainConfig).to_document()
+
+
+def test_the_same_training_gives_the_same_bytes(finished, registry) -> None:
+    """In another folder, in the same process."""
+    main(["train", "tiny.yaml"])
+
+    assert result_of(registry / "runs/conv2d_fsq-001") == result_of(finished / "runs/conv2d_fsq-001")
+
+
+@pytest.mark.parametrize("write", [1, 2, 3, 4, 7, 11, 16])
+def test_a_training_killed_at_a_write_goes_on_with_the_same_bytes(finished, registry, write) -> None:
+    """Before the first epoch, between the files of one, and late."""
+    assert run_killed(write) == 9
+    assert main(["train", "--resume", "runs/conv2d_fsq-001"]) == 0
+    assert result_of(registry / "runs/conv2d_fsq-001") == result_of(finished / "runs/conv2d_fsq-001")
+
+
+def run_killed(write: int) -> int:
+    """Train in another process that dies at the n-th file that an epoch writes."""
+    script = f"""
+import os
+from pathlib import Path
+from modelreg.cli import main
+from modelreg.ml import training
+real, count = Path.replace, 0
+def dying(self, target):
+    global count
+    count += str(self).startswith(str(Path("runs/conv2d_fsq-001").absolute()))
+    if count == {write}:
+        os.kill(os.getpid(), 9)
+    return real(self, target)
+Path.replace = dying
+main(["train", "tiny.yaml"])
+"""
+    return -subprocess.run([sys.executable, "-c", script], check=False, capture_output=True).returncode
+
+
+def test_ctrl_c_says_how_to_go_on(registry) -> None:
+    """Exit 130, the command to type, and a run that can be resumed."""
+    command = [sys.executable, "-m", "modelreg", "train", "tiny.yaml", "--set", "training.epochs=100000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    wait_for(registry / "runs/conv2d_fsq-001" / runs.LAST)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+
+    assert (process.returncode, "modelreg train --resume runs/conv2d_fsq-001" in said) == (130, True)
+
+
+def wait_for(path: Path) -> None:
+    """Wait until a file is there, a minute at most."""
+    end = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (lambda run: (run / "config.json").write_text("{"), "config.json"),
+        (lambda run: edit(run / "config.json", lambda d: d["training"].update(epochs=7)), "training.epochs: is 7"),
+        (lambda run: (run / "last.safetensors").write_bytes(b"stub"), "last.safetensors"),
+    ],
+)
+def test_a_run_that_was_changed_is_not_resumed(registry, capsys, change, rule) -> None:
+    """Another number of epochs, a broken file: exit 3, nothing written."""
+    run_killed(10)
+    change(registry / "runs/conv2d_fsq-001")
+    before = (registry / "runs/conv2d_fsq-001/history.jsonl").read_bytes()
+    code = main(["train", "--resume", "runs/conv2d_fsq-001"])
+
+    assert (code, rule in capsys.readouterr().err) == (3, True)
+    assert (registry / "runs/conv2d_fsq-001/history.jsonl").read_bytes() == before
+
+
+def edit(path: Path, change) -> None:
+    """Change a JSON document in place."""
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_bytes(files.to_json(document))
+
+
+def test_a_finished_run_is_not_resumed(finished, monkeypatch, capsys) -> None:
+    """There is nothing to go on with."""
+    monkeypatch.chdir(finished)
+
+    assert (main(["train", "--resume", "runs/conv2d_fsq-001"]), "trained to its end" in capsys.readouterr().err) == (
+        3,
+        True,
+    )
+
+
+def test_changed_data_are_refused(registry, capsys) -> None:
+    """The digests in data.json are those of the data, or nothing is computed."""
+    main(["train", "tiny.yaml", "--set", "training.epochs=1"])
+    path = registry / "data" / json.loads((registry / "data/dataset.json").read_text())["parts"]["all"]["x"]
+    np.save(path, np.load(path) + 1)
+    code = main(["evaluate"])
+
+    assert (code, "the data has changed" in capsys.readouterr().err) == (3, True)
+
+
+def test_an_existing_folder_is_not_trained_into(registry, capsys) -> None:
+    """--out names a new folder."""
+    (registry / "taken").mkdir()
+
+    assert (main(["train", "tiny.yaml", "--out", "taken"]), list((registry / "taken").iterdir())) == (3, [])
+
+
+@pytest.mark.parametrize(
+    ("assignment", "rule"),
+    [
+        ("model.kernels=[[3, 5], [1, 3]]", "device rows"),
+        ("split.test=9", "subject"),
+        ("data.window=101", "window"),
+        ("training.epochs=x", "training.epochs"),
+    ],
+)
+def test_a_configuration_that_cannot_work_leaves_nothing(registry, capsys, assignment, rule) -> None:
+    """Exit 3 and no half-made run."""
+    code = main(["train", "tiny.yaml", "--set", assignment])
+
+    assert (code, rule in capsys.readouterr().err, (registry / "runs").exists()) == (3, True, False)
+
+
+def test_a_training_that_diverges_says_what_to_try(registry, capsys) -> None:
+    """Exit 3, where it happened, and what to change."""
+    code = main(["train", "tiny.yaml", "--set", "training.learning_rate=1e30", "--set", "training.gradient_clip=1e30"])
+    said = capsys.readouterr().err
+
+    assert (code, "epoch 1, " in said, "training.learning_rate" in said) == (3, True, True)
+
+
+def test_an_untrained_run_is_not_evaluated(registry, capsys) -> None:
+    """The message names the command that goes on."""
+    run_killed(5)
+
+    assert (main(["evaluate"]), "modelreg train --resume" in capsys.readouterr().err) == (3, True)
+
+
+def test_metrics_name_the_weights_and_the_predictions(finished) -> None:
+    """By their digests."""
+    run = finished / "runs/conv2d_fsq-001"
+    measured = load(run / runs.METRICS, EvalMetrics)
+
+    assert (measured.checkpoint_sha256, measured.predictions_sha256) == (
+        files.sha256(run / runs.CHECKPOINT),
+        files.sha256(run / runs.PREDICTIONS),
+    )
+
+
+def test_every_look_at_the_test_part_is_counted(registry, capsys) -> None:
+    """In run.json, and in the metrics."""
+    main(["train", "tiny.yaml", "--set", "training.epochs=1"])
+    main(["evaluate"])
+    main(["evaluate"])
+    capsys.readouterr()
+    main(["evaluate", "--json"])
+    shown = json.loads(capsys.readouterr().out)["protocol"]["evaluations"]
+
+    assert (shown, len(runs.load_run(registry / "runs/conv2d_fsq-001").evaluations)) == (3, 3)
+
+
+def test_a_look_is_counted_even_if_it_breaks_off(registry, monkeypatch) -> None:
+    """It is logged before anything that follows from it is written."""
+    main(["train", "tiny.yaml", "--set", "training.epochs=1"])
+
+    def broken(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("modelreg.experiment.measure", broken)
+    main(["evaluate"])
+
+    assert len(runs.load_run(registry / "runs/conv2d_fsq-001").evaluations) == 1
+
+
+def test_the_walk_ends_in_a_verified_version(finished, monkeypatch, capsys) -> None:
+    """train, evaluate, release; then verify, assets included."""
+    monkeypatch.chdir(finished)
+
+    assert main(["verify", "--complete"]) == 0
+
+
+def test_the_cards_own_example_runs(finished, monkeypatch) -> None:
+    """Copied from the card and typed as it stands."""
+    monkeypatch.chdir(finished)
+    card = (finished / "registry/conv2d_fsq/v0.1.0/model_card.md").read_text()
+    space: dict[str, object] = {}
+    exec(card.split("```python\n")[1].split("```")[0], space)  # noqa: S102 that is the test
+
+    assert space["probabilities"].shape == (1, len(space["classes"]))
+
+
+def test_a_run_classifies_as_it_was_evaluated(finished, monkeypatch) -> None:
+    """The same windows in raw units give the recorded answers."""
+    from modelreg.data import preparation
+
+    monkeypatch.chdir(finished)
+    run = finished / "runs/conv2d_fsq-001"
+    windows = preparation.prepare(load(run / runs.CONFIG, TrainConfig), finished).windows["test"]
+    _, probabilities = experiment.classify(run, windows.x)
+
+    recorded = files.read_npz(run / runs.PREDICTIONS)["logits"]
+    np.testing.assert_array_equal(probabilities.argmax(1), recorded.argmax(1))
+
+
+def test_the_sample_is_learnt_from(tmp_path, monkeypatch, capsys) -> None:
+    """Two epochs of the built-in default lie far above the majority baseline, on people never seen."""
+    monkeypatch.chdir(tmp_path)
+    main(["train", "--set", "training.epochs=2"])
+    main(["evaluate"])
+    measured = load(tmp_path / "runs/conv2d_fsq-001" / runs.METRICS, EvalMetrics)
+
+    assert measured.accuracy > 2 * measured.baselines.majority_accuracy
+
+
+def test_windows_of_another_shape_are_refused(finished) -> None:
+    """The shape that is wanted is named."""
+    with pytest.raises(InputError):
+        experiment.classify(finished / "runs/conv2d_fsq-001", np.zeros((1, 9, 1, 100), dtype=np.float32))
+
+
+def test_tensorboard_has_events(finished) -> None:
+    """An event file with scalars."""
+    assert list((finished / "runs/conv2d_fsq-001/tensorboard").glob("events.*"))

@@ -1,0 +1,51 @@
+"""Start-up: what a command does not need is never loaded."""
+
+import subprocess
+import sys
+
+import pytest
+
+SLOW = ("torch", "onnx", "onnxruntime", "onnxsim", "requests", "jsonschema", "scipy", "matplotlib", "numba")
+PROBE = """
+import sys
+from modelreg.cli import main
+code = main(sys.argv[1:])
+print([name for name in {slow!r} if name in sys.modules])
+sys.exit(code)
+"""
+
+
+def loaded(arguments, cwd) -> str:
+    """Return the last line that the probe prints: which slow modules a command has loaded."""
+    command = [sys.executable, "-c", PROBE.format(slow=SLOW), *arguments]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", [["--help"], ["--version"], ["train", "--help"], ["release", "--help"]])
+def test_help_loads_nothing_slow(tmp_path, command) -> None:
+    """None of torch, onnx, requests, jsonschema and their like."""
+    assert loaded(command, tmp_path) == "[]"
+
+
+@pytest.mark.parametrize("command", [["init"], ["data", "check"]])
+def test_light_commands_load_no_torch(tmp_path, command) -> None:
+    """A new registry, and a look at data, need none of them either."""
+    assert loaded(command, tmp_path) == "[]"
+
+
+@pytest.mark.parametrize("command", [["verify"], ["list"], ["show"]])
+def test_reading_the_registry_loads_only_the_validator(root, command) -> None:
+    """`verify`, `list` and `show` work where torch is not installed."""
+    assert loaded(command, root) == "['jsonschema']"
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_without_torch_a_command_names_the_extra(tmp_path, command) -> None:
+    """One line, exit 3."""
+    probe = "import sys; sys.modules['torch'] = None; from modelreg.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", probe, command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (3, "error: torch not installed; pip install 'modelreg[train]'\n")

@@ -1,0 +1,168 @@
+"""records: generated schemas are those committed, and agree with pydantic."""
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from example_run import (
+    NOW,
+    data_record,
+    epoch,
+    eval_metrics,
+    model_spec,
+    normalization,
+    predictions,
+    run_record,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from pydantic import ValidationError
+
+from modelreg import files
+from modelreg.config import ProjectConfig, TrainConfig
+from modelreg.errors import InputError
+from modelreg.records import base
+from modelreg.records.version import FileEntry, Manifest, Tool
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+import numpy as np
+import write_schemas
+
+MANIFEST = Manifest(
+    model="conv2d_fsq",
+    version="0.1.0",
+    created=NOW,
+    tool=Tool(version="0.1.0"),
+    git=None,
+    files=(FileEntry(path="a/b.json", sha256="a" * 64, size=1, stored="git"),),
+)
+EXAMPLES = [
+    MANIFEST,
+    ProjectConfig(),
+    TrainConfig(),
+    data_record(),
+    epoch(),
+    eval_metrics(predictions(np.random.default_rng(0)), "a" * 64, "b" * 64),
+    model_spec(),
+    normalization(),
+    run_record("a" * 64),
+]
+WRONG = [None, -1, 1.5, "", "x\n", [], {}, True, 10**30, "../x", "A" * 200]
+
+
+def test_the_committed_schemas_are_the_generated_ones(tmp_path, root) -> None:
+    """`make schemas` would change nothing."""
+    write_schemas.main(tmp_path)
+    generated = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    assert generated == {path.name: path.read_bytes() for path in (root / "schemas").iterdir()}
+
+
+@pytest.mark.parametrize("record", write_schemas.DOCUMENTS, ids=lambda record: record.__name__)
+def test_a_schema_is_valid_and_closed(record) -> None:
+    """It is a valid 2020-12 schema that admits no unknown key."""
+    schema = base.json_schema(record)
+    Draft202012Validator.check_schema(schema)
+
+    assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("record", EXAMPLES, ids=lambda record: type(record).__name__)
+def test_a_record_comes_back(record) -> None:
+    """What is rendered is read as the same record."""
+    assert base.parse(record.to_bytes(), type(record), "x") == record
+
+
+@given(st.data())
+def test_pydantic_and_schema_agree(data) -> None:
+    """Whatever one value of a document is replaced by, both accept it or both refuse it.
+
+    Left out: text with a newline at its end, which Python's `$` lets pass, 1.0 for an integer, and what only
+    our validators know (these are the second opinion's blind spots; a document must pass both).
+    """
+    record = data.draw(st.sampled_from(EXAMPLES))
+    document = record.to_document()
+    changed = copy.deepcopy(document)
+    place = data.draw(st.sampled_from(list(places(changed))))
+    put(changed, place, data.draw(st.sampled_from([w for w in WRONG if w != "x\n"])))
+    schema_accepts = not base.schema_problems(changed, type(record), "x")
+    assert schema_accepts == pydantic_accepts(changed, type(record)), (place, changed)
+
+
+def places(document, path=()):
+    """Yield the path of every value in a document."""
+    items = document.items() if isinstance(document, dict) else enumerate(document)
+    for key, value in items:
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from places(value, (*path, key))
+
+
+def put(document, path, value):
+    """Replace the value at a path."""
+    for key in path[:-1]:
+        document = document[key]
+    document[path[-1]] = value
+
+
+def pydantic_accepts(document, record) -> bool:
+    """Say whether the types alone accept it; what a validator of ours refuses counts as accepted."""
+    try:
+        record.model_validate_json(json.dumps(document))
+    except ValidationError as error:
+        return all(part["type"] == "value_error" for part in error.errors())
+    return True
+
+
+def test_a_second_validator_accepts_our_documents(tmp_path, root) -> None:
+    """check-jsonschema, with an engine and regular expressions of its own, on every kind of document."""
+    for record in EXAMPLES:
+        name = type(record).__name__
+        (tmp_path / f"{name}.json").write_bytes(record.to_bytes())
+        schema = root / "schemas" / f"{name}.schema.json"
+        command = [sys.executable, "-m", "check_jsonschema", "--schemafile", schema, tmp_path / f"{name}.json"]
+        subprocess.run(command, check=True, capture_output=True)
+
+
+def test_a_second_validator_refuses_what_ours_refuses(tmp_path, root) -> None:
+    """A path that escapes is refused by the published schema alone."""
+    document = MANIFEST.to_document()
+    document["files"][0]["path"] = "../x"
+    (tmp_path / "m.json").write_bytes(files.to_json(document))
+    schema = root / "schemas" / "Manifest.schema.json"
+    command = [sys.executable, "-m", "check_jsonschema", "--schemafile", schema, tmp_path / "m.json"]
+
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 1
+
+
+def test_a_newline_at_the_end_is_refused() -> None:
+    """Schema or pydantic: one of the two sees it."""
+    document = MANIFEST.to_document()
+    document["files"][0]["sha256"] = "a" * 64 + "\n"
+    with pytest.raises(InputError, match=r"files\.0\.sha256"):
+        base.parse(files.to_json(document), Manifest, "manifest.json")
+
+
+def test_an_integer_written_as_a_float_is_refused() -> None:
+    """The schema lets 1.0 pass as an integer; the record does not."""
+    data = MANIFEST.to_bytes().replace(b'"size": 1,', b'"size": 1.0,')
+    with pytest.raises(InputError, match=r"files\.0\.size"):
+        base.parse(data, Manifest, "manifest.json")
+
+
+def test_an_error_has_the_dotted_path() -> None:
+    """File, path, rule; all problems at once."""
+    document = MANIFEST.to_document()
+    document["files"][0]["size"] = -1
+    document["version"] = "one"
+    with pytest.raises(InputError) as caught:
+        base.parse(files.to_json(document), Manifest, "manifest.json")
+
+    assert [problem.where for problem in caught.value.problems] == [
+        "manifest.json: files.0.size",
+        "manifest.json: version",
+    ]

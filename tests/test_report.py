@@ -1,0 +1,332 @@
+"""The report states what the records hold, and its pictures are the same bytes each time."""
+
+import re
+import sys
+
+import pytest
+from example_records import (
+    CLASSES,
+    example_data_record,
+    example_history,
+    example_metrics,
+    example_run_record,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from modelreg import report
+from modelreg.records.metrics import EvalMetrics, ReliabilityBin
+
+PICTURES = {name: f"{name}.png" for name in ("confusion", "curves", "reliability", "subjects")}
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+DRAW = {
+    "confusion": lambda: report.draw_confusion(example_metrics()),
+    "reliability": lambda: report.draw_reliability(example_metrics()),
+    "subjects": lambda: report.draw_subjects(example_metrics()),
+    "curves": lambda: report.draw_curves(example_history(), 28),
+}
+
+
+def text_of(metrics: EvalMetrics | None = None, *, pictures=PICTURES, **changes) -> str:
+    """Render the report of the example, with fields of its run or data record changed."""
+    run, data = changes.get("run", example_run_record()), changes.get("data", example_data_record())
+    return report.markdown(metrics or example_metrics(), data, run, pictures)
+
+
+def cells_of(text: str, header: str) -> dict[str, list[str]]:
+    """Read a table as a Markdown reader does: the first cell of each row and the others."""
+    tokens = MarkdownIt().enable("table").parse(text)
+    rows, row = {}, []
+    inside = False
+    for index, token in enumerate(tokens):
+        if token.type == "tr_open":
+            row = []
+        elif token.type in {"th_open", "td_open"}:
+            children = tokens[index + 1].children or []
+            row.append("".join(child.content for child in children))
+        elif token.type == "tr_close" and row[0] == header:
+            inside = True
+        elif token.type == "tr_close" and inside:
+            rows[row[0]] = row[1:]
+        elif token.type == "table_close":
+            inside = False
+    return rows
+
+
+def calibrated(metrics: EvalMetrics, **changes) -> EvalMetrics:
+    """Return the metrics with another calibration."""
+    return metrics.model_copy(update={"calibration": metrics.calibration.model_copy(update=changes)})
+
+
+def looked(metrics: EvalMetrics, **changes) -> EvalMetrics:
+    """Return the metrics with another protocol."""
+    return metrics.model_copy(update={"protocol": metrics.protocol.model_copy(update=changes)})
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0.000"),
+        (1.0, "1.000"),
+        (0.86249, "0.8625"),
+        (0.000123456, "0.0001235"),
+        (12.3456, "12.35"),
+        (999.94, "999.9"),
+        (999.96, "1,000"),
+        (4800, "4,800"),
+        (-0.5, "-0.5000"),
+    ],
+)
+def test_numbers_have_four_digits(value, text) -> None:
+    """Four significant digits; from a thousand on, whole."""
+    assert report.number(value) == text
+
+
+# The text
+
+
+@given(st.integers(0, 2**32), st.integers(2, 8), st.integers(1, 7), st.integers(1, 30))
+def test_tables_hold_every_class_and_subject(seed, classes, subjects, windows) -> None:
+    """Supports, scores and windows of the tables are those of the record."""
+    names = tuple(f"c{i}" for i in range(classes))
+    people = [f"p{i}" for i in range(subjects)]
+    metrics = example_metrics(names, subjects=people, windows=windows, seed=seed)
+    text = text_of(metrics, data=example_data_record(names, subjects=people))
+    number = report.number
+
+    assert cells_of(text, "class") == {
+        name: [number(row.precision), number(row.recall), number(row.f1), str(row.support)]
+        for name, row in metrics.per_class.items()
+    }
+    assert cells_of(text, "subject") == {
+        name: [number(row.accuracy), number(row.macro_f1), str(row.windows)]
+        for name, row in metrics.per_subject.items()
+    }
+
+
+@given(st.text(st.characters(codec="utf-8", min_codepoint=33, exclude_characters="\x7f&"), min_size=1, max_size=20))
+def test_any_class_name_is_shown_literally(name) -> None:
+    """A name is no Markdown, and does not break its table."""
+    shown = cells_of(text_of(example_metrics((name, "another class"), windows=2)), "class")
+
+    assert list(shown) == [name, "another class"]
+
+
+def test_special_characters_are_escaped() -> None:
+    """Bars, stars, underscores and angle brackets stay what they are."""
+    assert r"| a\|b \*c\* \<d\> |" in text_of()
+
+
+def test_classes_keep_the_order_of_the_model() -> None:
+    """A record read back from JSON has its keys sorted; the table has the model's order."""
+    metrics = EvalMetrics.model_validate_json(example_metrics().to_bytes())
+
+    assert tuple(cells_of(text_of(metrics), "class")) == CLASSES
+
+
+@pytest.mark.parametrize("name", report.HEADLINE)
+def test_the_headline_states_each_metric(name) -> None:
+    """Value, and the interval where there is one."""
+    metrics = example_metrics()
+    value, interval = cells_of(text_of(metrics), "metric")[report.HEADLINE[name]]
+    expected = metrics.intervals.get(name)
+
+    assert value == report.number(getattr(metrics, name))
+    assert interval == (
+        f"{report.number(expected.low)} to {report.number(expected.high)} (95 %)" if expected is not None else ""
+    )
+
+
+def test_the_reason_for_no_interval_is_shown_once() -> None:
+    """Who asks for an interval of three subjects reads why there is none."""
+    people = ("s07", "s08", "s09")
+    text = text_of(example_metrics(subjects=people), data=example_data_record(subjects=people))
+
+    assert text.count("No interval: 3 held-out subjects; an interval over subjects needs 5.") == 1
+    assert cells_of(text, "metric")["accuracy"][1] == "none"
+
+
+def test_baselines_are_stated() -> None:
+    """A number means something beside what needs no input."""
+    metrics = example_metrics()
+
+    assert f"{report.number(metrics.baselines.majority_accuracy)}, a uniform guess 0.2500." in text_of(metrics)
+
+
+def test_parts_are_listed_with_their_digests() -> None:
+    """Who was tested, who was trained on, and which bytes."""
+    data = example_data_record()
+
+    assert cells_of(text_of(data=data), "part") == {
+        name: [", ".join(part.subjects), str(part.recordings), str(part.windows), part.digest[:12]]
+        for name, part in data.parts.items()
+    }
+
+
+def test_strangers_are_said_to_be_strangers() -> None:
+    """A split by subject tests on people that were never seen."""
+    assert "No subject of the test part was in another part." in text_of()
+
+
+def test_shared_subjects_are_named() -> None:
+    """A split by time shares its subjects: the report warns, and states the gap."""
+    metrics = looked(example_metrics(), split="time", subjects={"train": ("s07", "s01"), "test": ("s07", "s08")})
+    data = example_data_record().model_copy(update={"split": "time", "gap": 100})
+    text = text_of(metrics, data=data)
+
+    assert "**Also seen in another part: s07. The numbers say nothing about new subjects.**" in text
+    assert "divided by time, with a gap of 100 samples." in text
+
+
+@pytest.mark.parametrize(("times", "words"), [(1, "evaluated **once**."), (7, "evaluated **7 times**:")])
+def test_looks_at_the_test_part_are_counted(times, words) -> None:
+    """How often the held-out part was looked at is part of the result."""
+    assert words in text_of(example_metrics(evaluations=times))
+
+
+def test_an_error_within_the_null_band_shows_nothing() -> None:
+    """The sentence follows from the band."""
+    text = text_of(calibrated(example_metrics(), ece=0.05, null_mean=0.04, null_high=0.05))
+
+    assert "shows 0.04000 on average" in text
+    assert "**it shows nothing against the confidences.**" in text
+
+
+@pytest.mark.parametrize(("confidence", "word"), [(0.99, "above"), (0.3, "below")])
+def test_an_error_above_the_null_band_has_a_direction(confidence, word) -> None:
+    """Too sure or not sure enough."""
+    table = (ReliabilityBin(count=240, confidence=confidence, accuracy=0.8),)
+    metrics = calibrated(example_metrics(), ece=0.3, null_high=0.1, table=table)
+    expected = f"Their mean is {report.number(confidence)}, {word} the accuracy of {report.number(metrics.accuracy)}."
+
+    assert expected in text_of(metrics)
+
+
+def test_code_usage_is_stated_without_warning_where_all_levels_are_used() -> None:
+    """Used, total and the levels of each dimension."""
+    metrics = example_metrics()
+    assert metrics.codes is not None
+    text = text_of(metrics)
+
+    assert f"used {metrics.codes.used} of 4,800 codes" in text
+    assert cells_of(text, "dimension")["1"] == ["8", "8"]
+    assert "Under half" not in text
+
+
+def test_starved_dimensions_are_named() -> None:
+    """Under half of the levels is a warning; exactly half is none."""
+    metrics = example_metrics()
+    assert metrics.codes is not None
+    codes = metrics.codes.model_copy(update={"levels_used": (4, 2, 5, 5, 1)})
+    text = text_of(metrics.model_copy(update={"codes": codes}))
+
+    assert "**Under half of the levels used in dimension 2 (2 of 6), 5 (1 of 4).**" in text
+
+
+def test_without_codes_there_is_no_section() -> None:
+    """A model without a quantizer has nothing to say of codes."""
+    assert "## Codes" not in text_of(example_metrics(levels=None))
+
+
+def test_how_it_was_trained() -> None:
+    """Seed, epochs, the kept epoch, versions, and that the tree was dirty."""
+    text = text_of()
+
+    assert (
+        "seed 0: 40 epochs,\nuntil patience ran out. The weights of epoch 28 were kept: validation loss 0.4321." in text
+    )
+    assert "commit `cccccccccccc` with uncommitted changes" in text
+    assert r"cpu (x86\_64, 2 threads),\nPython 3.11.9, numpy 2.4.6, torch 2.13.0.".replace(r"\n", "\n") in text
+
+
+@pytest.mark.parametrize(("dirty", "words"), [(False, "commit `cccccccccccc`, on"), (None, "at no commit, on")])
+def test_the_commit_of_a_clean_tree_or_of_none(dirty, words) -> None:
+    """A tree without changes has no remark; outside git there is no commit."""
+    run = example_run_record()
+    assert run.environment.git is not None
+    git = None if dirty is None else run.environment.git.model_copy(update={"dirty": dirty})
+    changed = run.model_copy(update={"environment": run.environment.model_copy(update={"git": git})})
+
+    assert words in text_of(run=changed)
+
+
+def test_an_unfinished_run_has_no_kept_epoch() -> None:
+    """Nothing is said that is not known."""
+    unknown = {"status": "training", "best_epoch": None, "best_validation_loss": None, "stopped": None}
+    text = text_of(run=example_run_record().model_copy(update={**unknown, "finished": None}))
+
+    assert "and not finished.\n" in text
+    assert "were kept" not in text
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_are_shown_where_they_are_given(name) -> None:
+    """Each by its own path, and only where there is one."""
+    assert re.findall(r"!\[[^]]+\]\((.*)\)", text_of(pictures={name: f"x/{name}.png"})) == [f"x/{name}.png"]
+
+
+def test_the_text_ends_with_one_newline() -> None:
+    """A file of text ends with a newline, and no paragraph with blanks."""
+    text = text_of()
+
+    assert text.endswith(".png)\n")
+    assert not re.search(r"[ \t]\n|\n{3}", text)
+
+
+# The pictures
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_pictures_are_the_same_bytes_twice(name) -> None:
+    """PNG, and nothing in it that changes from one run to the next."""
+    first, second = DRAW[name](), DRAW[name]()
+
+    assert first.startswith(SIGNATURE)
+    assert first == second
+
+
+def test_pictures_ignore_the_settings_of_the_user() -> None:
+    """A matplotlibrc does not change a picture, and drawing changes no setting."""
+    import matplotlib as mpl
+
+    plain = DRAW["subjects"]()
+    with mpl.rc_context({"font.size": 30, "axes.facecolor": "black"}):
+        assert DRAW["subjects"]() == plain
+        assert mpl.rcParams["font.size"] == 30
+
+
+@pytest.mark.parametrize("classes", [2, 20])
+def test_a_confusion_matrix_of_any_usual_size(classes) -> None:
+    """Long names, names that look like formulas, scripts the font lacks, classes that never occur."""
+    names = ("$x^{", "歩く", *(f"a rather long name of a behaviour {i}" for i in range(classes - 2)))
+
+    assert report.draw_confusion(example_metrics(names, windows=1)).startswith(SIGNATURE)
+
+
+def test_large_counts_are_written_smaller() -> None:
+    """Five digits still fit their cell."""
+    metrics = example_metrics().model_copy(update={"confusion": ((12345, 0), (1, 99)), "classes": ("a", "b")})
+
+    assert report.draw_confusion(metrics).startswith(SIGNATURE)
+
+
+def test_curves_of_a_single_epoch() -> None:
+    """One point is drawn as a point."""
+    assert report.draw_curves(example_history(1), 1).startswith(SIGNATURE)
+
+
+def test_long_names_are_cut_in_pictures() -> None:
+    """A picture has room for so many characters; the tables have the whole name."""
+    assert report._label("x" * 25) == "x" * 23 + "…"
+    assert report._label("x" * 24) == "x" * 24
+
+
+def test_the_module_loads_no_matplotlib() -> None:
+    """The registry side answers at once."""
+    import subprocess
+
+    code = "import sys, modelreg.report; print({'matplotlib', 'torch', 'scipy'} & set(sys.modules))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert answer.stdout == "set()\n"
