@@ -3,6 +3,7 @@
 Command modules import slow things inside the command, so that `--help` answers at once.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -61,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
+    except BrokenPipeError:  # `modelreg list | head -1`: the reader has what it wants
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 lives as long as the process
+        return 141
     except SystemExit as done:  # Typer's own: --help, usage errors
         return done.code if isinstance(done.code, int) else int(done.code is not None)
     return 0

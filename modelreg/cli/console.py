@@ -1,27 +1,47 @@
-"""Where words go: results to stdout, diagnostics and progress to stderr. Data is never read as markup."""
+"""Where words go: results to stdout, diagnostics to stderr. Nothing that is printed is read as markup.
+
+rich draws tables and costs 40 ms: it is loaded when the first table is drawn.
+"""
 
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console
-from rich.table import Table
+if TYPE_CHECKING:
+    from rich.table import Table
 
-out = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
-err = Console(markup=False, highlight=False, emoji=False, stderr=True, soft_wrap=True)
+
+def say(text: str) -> None:
+    """Print a line of a result."""
+    sys.stdout.write(f"{text}\n")
+
+
+def note(text: str) -> None:
+    """Print a line of diagnostics."""
+    sys.stderr.write(f"{text}\n")
 
 
 def emit_json(document: object) -> None:
     """Print a result for machines: one JSON document on stdout."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    say(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()) -> Table:
-    """Return a table of text; columns named in `right` are aligned to the right."""
+def draw(made: "Table", stream: TextIO) -> None:
+    """Print a table."""
+    from rich.console import Console
+
+    Console(file=stream, markup=False, highlight=False, emoji=False).print(made)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> "Table":
+    """Return a table of plain text; columns named in `right` are aligned to the right."""
+    from rich.table import Table
+    from rich.text import Text
+
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        made.add_row(*map(str, row))
+        made.add_row(*(Text(str(cell)) for cell in row))
     return made

@@ -1,11 +1,12 @@
 """`modelreg data check`: how good the recordings are, before anything is trained on them."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelreg.cli.console import emit_json, err, out, table
+from modelreg.cli.console import draw, emit_json, note, say, table
 from modelreg.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -62,14 +63,14 @@ def _document(source: str) -> dict[str, object] | None:
 def _show(report: "QualityReport") -> None:
     """Print one row per channel over all recordings, then what breaks a threshold."""
     for source in report.sources:
-        out.print(f"{source.name}: {len(report.recordings)} recordings, digest {source.digest[:16]}")
+        say(f"{source.name}: {len(report.recordings)} recordings, digest {source.digest[:16]}")
     columns = ("device", "channel", "min", "max", "std, lowest", "std, highest", "NaN", "Inf", "constant")
-    out.print(table(columns, _rows(report), right=columns[2:]))
+    draw(table(columns, _rows(report), right=columns[2:]), sys.stdout)
     for recording in report.recordings:
         for problem in recording.problems:
-            err.print(f"{recording.recording}: {problem}")
+            note(f"{recording.recording}: {problem}")
     broken = sum(bool(recording.problems) for recording in report.recordings)
-    out.print(f"{broken} of {len(report.recordings)} recordings break a threshold")
+    say(f"{broken} of {len(report.recordings)} recordings break a threshold")
 
 
 def _rows(report: "QualityReport") -> list[tuple[object, ...]]:

@@ -4,7 +4,6 @@ import os
 import platform
 import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,6 +129,8 @@ def _git_must(folder: Path, *arguments: str) -> None:
 
 
 def _installed(name: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version  # 20 ms
+
     try:
         return version(name)
     except PackageNotFoundError:

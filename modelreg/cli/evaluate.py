@@ -1,12 +1,13 @@
 """`modelreg evaluate`."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelreg.cli import environment
-from modelreg.cli.console import emit_json, out, table
+from modelreg.cli.console import draw, emit_json, say, table
 
 if TYPE_CHECKING:
     from modelreg.records.metrics import EvalMetrics
@@ -33,8 +34,8 @@ def evaluate(
         emit_json(measured.to_document())
         return
     _show(measured)
-    out.print(f"report: {environment.shown(folder / runs.REPORT)}")
-    out.print(f"next: modelreg release v0.1.0 --run {environment.shown(folder)}")
+    say(f"report: {environment.shown(folder / runs.REPORT)}")
+    say(f"next: modelreg release v0.1.0 --run {environment.shown(folder)}")
 
 
 def _show(measured: "EvalMetrics") -> None:
@@ -42,14 +43,14 @@ def _show(measured: "EvalMetrics") -> None:
     from modelreg.records.metrics import Interval
 
     protocol = measured.protocol
-    out.print(f"{measured.model}: {measured.windows} windows of {', '.join(protocol.subjects[protocol.part])}")
+    say(f"{measured.model}: {measured.windows} windows of {', '.join(protocol.subjects[protocol.part])}")
     rows = []
     for name, value in headline(measured).items():
         interval = {str(key): found for key, found in measured.intervals.items()}.get(name)
         span = f"{interval.low:.4f} to {interval.high:.4f}" if isinstance(interval, Interval) else ""
         rows.append((name, f"{value:.4f}", span))
-    out.print(table(("metric", "value", "95 % over subjects"), rows, right=("value",)))
+    draw(table(("metric", "value", "95 % over subjects"), rows, right=("value",)), sys.stdout)
     reasons = {interval.reason for interval in measured.intervals.values() if not isinstance(interval, Interval)}
     for reason in sorted(reasons):
-        out.print(f"no interval: {reason}")
-    out.print(f"looks at the held-out part so far: {protocol.evaluations}")
+        say(f"no interval: {reason}")
+    say(f"looks at the held-out part so far: {protocol.evaluations}")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from modelreg.cli.console import out
+from modelreg.cli.console import say
 from modelreg.errors import InputError, Problem
 
 
@@ -28,5 +28,5 @@ def init(
     for name, text in documents.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         files.write_atomic(folder / name, text.encode())
-        out.print(f"wrote {folder / name}")
-    out.print(f"next: {f'cd {folder}; ' if folder != Path() else ''}modelreg train")
+        say(f"wrote {folder / name}")
+    say(f"next: {f'cd {folder}; ' if folder != Path() else ''}modelreg train")

@@ -1,21 +1,10 @@
 """Progress of a training: a live table on a terminal, plain lines elsewhere."""
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rich.console import Group
-from rich.live import Live
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
-from modelreg.cli.console import err, table
-from modelreg.errors import InputError, Problem
+from modelreg.cli.console import note, table
 
 if TYPE_CHECKING:
     from modelreg.config import TrainingSettings
@@ -25,19 +14,14 @@ SHOWN = 8  # epochs in the live table
 COLUMNS = ("epoch", "loss", "val loss", "acc", "val acc", "rate", "gradient", "codes", "perplexity")
 
 
-def show_training(epochs: Iterator["Epoch"], settings: "TrainingSettings", folder: str) -> "Epoch":
-    """Draw each epoch as it comes; return the best. On Ctrl-C, say how to go on."""
-    best: Epoch | None = None
+def show_training(epochs: Iterator["Epoch"], settings: "TrainingSettings", folder: str) -> None:
+    """Draw each epoch as it comes. On Ctrl-C, say how to go on."""
     try:
-        for epoch in _live(epochs, settings) if err.is_terminal else _plain(epochs, settings):
-            best = epoch if epoch.best else best
+        for _ in _live(epochs, settings) if sys.stderr.isatty() else _plain(epochs, settings):
+            pass
     except KeyboardInterrupt:
-        err.print(f"stopped; go on with: modelreg train --resume {folder}")
+        note(f"stopped; go on with: modelreg train --resume {folder}")
         raise
-    if best is None:
-        what = "no epoch was better than the ones before the interruption; evaluate it"
-        raise InputError("nothing was trained", [Problem(folder, what)])
-    return best
 
 
 def _plain(epochs: Iterator["Epoch"], settings: "TrainingSettings") -> Iterator["Epoch"]:
@@ -46,23 +30,29 @@ def _plain(epochs: Iterator["Epoch"], settings: "TrainingSettings") -> Iterator[
         mark = "*" if epoch.best else " "
         loss = f"loss {epoch.train_loss:.4f}, val {epoch.validation_loss:.4f}"
         accuracy = f"accuracy {epoch.train_accuracy:.3f}, val {epoch.validation_accuracy:.3f}"
-        err.print(f"epoch {epoch.number:3}/{settings.epochs}{mark} {loss}; {accuracy}; codes {epoch.used_share:.1%}")
+        note(f"epoch {epoch.number:3}/{settings.epochs}{mark} {loss}; {accuracy}; codes {epoch.used_share:.1%}")
         yield epoch
 
 
 def _live(epochs: Iterator["Epoch"], settings: "TrainingSettings") -> Iterator["Epoch"]:
-    bar = Progress(
-        TextColumn("epochs"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=err,
+    """Draw the last epochs and a bar with the time left."""
+    from rich import progress
+    from rich.console import Console, Group
+    from rich.live import Live
+
+    console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+    bar = progress.Progress(
+        progress.TextColumn("epoch"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left:"),
+        progress.TimeRemainingColumn(),
+        console=console,
     )
-    task = bar.add_task("epochs", total=settings.epochs)
+    task = bar.add_task("", total=settings.epochs)
     rows: list[tuple[str, ...]] = []
-    with Live(bar, console=err, refresh_per_second=4) as live:
+    with Live(bar, console=console, refresh_per_second=4) as live:
         for epoch in epochs:
             rows = [*rows, _cells(epoch)][-SHOWN:]
             bar.update(task, completed=epoch.number)

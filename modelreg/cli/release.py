@@ -1,5 +1,6 @@
 """`modelreg release`."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelreg.cli import environment
-from modelreg.cli.console import emit_json, err, out, table
+from modelreg.cli.console import draw, emit_json, say, table
 
 if TYPE_CHECKING:
     from modelreg.gates import Outcome
@@ -69,11 +70,11 @@ def release(
         if not dry_run:
             actions[step]()
         if not as_json:
-            out.print(f"{'would ' if dry_run else ''}{_words(step, plan)}")
+            say(f"{'would ' if dry_run else ''}{_words(step, plan)}")
     if as_json:
         emit_json({"model": plan.model, "version": plan.version, "steps": plan.steps, "dry_run": dry_run})
     elif not dry_run:
-        out.print(f"next: modelreg verify {plan.model}@v{plan.version}")
+        say(f"next: modelreg verify {plan.model}@v{plan.version}")
 
 
 def _show_gates(outcomes: "list[Outcome]") -> None:
@@ -90,7 +91,7 @@ def _show_gates(outcomes: "list[Outcome]") -> None:
             )
             for o in outcomes
         ]
-        err.print(table(("gate", "value", "must be", ""), rows, right=("value",)))
+        draw(table(("gate", "value", "must be", ""), rows, right=("value",)), sys.stderr)
 
 
 def _words(step: "Step", plan: "Plan") -> str:

@@ -1,11 +1,12 @@
 """`modelreg list` and `modelreg show`: reading the registry."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelreg.cli import environment
-from modelreg.cli.console import emit_json, out, table
+from modelreg.cli.console import draw, emit_json, say, table
 
 if TYPE_CHECKING:
     from modelreg.registry import Version
@@ -26,7 +27,7 @@ def list_versions(
     if as_json:
         emit_json(found)
     elif not found:
-        out.print("no version yet; make one with: modelreg release v0.1.0")
+        say("no version yet; make one with: modelreg release v0.1.0")
     else:
         columns = ("version", "released", "accuracy", "macro F1", "parameters")
         rows = [
@@ -39,7 +40,7 @@ def list_versions(
             )
             for s in found
         ]
-        out.print(table(columns, rows, right=columns[2:]))
+        draw(table(columns, rows, right=columns[2:]), sys.stdout)
 
 
 def show(
@@ -67,13 +68,13 @@ def show(
     if as_json:
         emit_json({"manifest": version.manifest.to_document(), "metrics": measured.to_document()})
         return
-    out.print(f"{version.reference}, released {version.manifest.created}")
-    out.print(f"tested on {measured.windows} windows of {', '.join(measured.per_subject)}")
+    say(f"{version.reference}, released {version.manifest.created}")
+    say(f"tested on {measured.windows} windows of {', '.join(measured.per_subject)}")
     headline = [(name, f"{value:.4f}") for name, value in card.headline(measured).items()]
-    out.print(table(("metric", "value"), headline, right=("value",)))
+    draw(table(("metric", "value"), headline, right=("value",)), sys.stdout)
     files = [(entry.path, entry.size, entry.stored, entry.sha256[:16]) for entry in version.manifest.files]
-    out.print(table(("file", "bytes", "stored", "sha256"), files, right=("bytes",)))
-    out.print(f"card: {folder.relative_to(root) / registry.CARD}")
+    draw(table(("file", "bytes", "stored", "sha256"), files, right=("bytes",)), sys.stdout)
+    say(f"card: {folder.relative_to(root) / registry.CARD}")
 
 
 def _summary(version: "Version") -> dict[str, object]:

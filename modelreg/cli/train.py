@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelreg.cli import environment
-from modelreg.cli.console import out
+from modelreg.cli.console import say
 from modelreg.cli.progress import show_training
 
 if TYPE_CHECKING:
@@ -47,9 +47,10 @@ def train(
         environment.make_cuda_repeatable()
     training.tune_allocator()
     shown = environment.shown(folder)
-    best = show_training(experiment.train(folder, Path.cwd(), environment.now), settings.training, shown)
-    out.print(f"{shown}: best epoch {best.number}, validation loss {best.validation_loss:.4f}")
-    out.print(f"next: modelreg evaluate {shown}")
+    show_training(experiment.train(folder, Path.cwd(), environment.now), settings.training, shown)
+    trained = runs.load_run(folder)
+    say(f"{shown}: best epoch {trained.best_epoch}, validation loss {trained.best_validation_loss:.4f}")
+    say(f"next: modelreg evaluate {shown}")
 
 
 def _settings(configuration: Path | None, assignments: list[str]) -> "TrainConfig":

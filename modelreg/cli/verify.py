@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelreg.cli import environment
-from modelreg.cli.console import emit_json, err, out
+from modelreg.cli.console import emit_json, note, say
 from modelreg.errors import Problem, VerificationFailed
 
 if TYPE_CHECKING:
@@ -74,11 +74,11 @@ def _name(folder: Path) -> str:
 def _show(found: "dict[str, Findings]") -> None:
     for name, findings in found.items():
         for where, what in findings.notices:
-            err.print(f"notice: {name}: {where}: {what}")
+            note(f"notice: {name}: {where}: {what}")
         if not findings.problems:
-            out.print(f"{name}: {findings.files} files verified")
+            say(f"{name}: {findings.files} files verified")
     if not found:
-        out.print("the registry holds no version; make one with: modelreg release v0.1.0")
+        say("the registry holds no version; make one with: modelreg release v0.1.0")
 
 
 def _document(name: str, findings: "Findings") -> dict[str, object]:
