@@ -13,7 +13,7 @@ import yaml
 from modelreg import config
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import Name
-from modelreg.records.data import PARTS, DataRecord
+from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics, Interval, Metrics
 from modelreg.records.model import ModelSpec
 from modelreg.records.run import RunRecord
@@ -103,7 +103,7 @@ def _front_matter(facts: Facts) -> dict[str, Any]:
             "type": source.name,
             "name": source.name,
             "split": facts.metrics.protocol.part,
-            "revision": facts.metrics.protocol.digests[facts.metrics.protocol.part],
+            "revision": facts.metrics.protocol.tested.digest,
         },
         "metrics": metrics,
     }
@@ -138,7 +138,7 @@ its classifier stands finite scalar quantization with levels {list(spec.quantize
 def _intended_use(facts: Facts) -> str:
     protocol = facts.metrics.protocol
     weakest = min(facts.metrics.per_class, key=lambda name: facts.metrics.per_class[name].recall)
-    people = len(protocol.subjects["train"])
+    people = len(protocol.parts.train.subjects)
     unseen = (
         "Every window gets one of its classes: it has no class for anything else, and was never tested on other\n"
         "movements, other devices, other positions or other sampling rates."
@@ -156,7 +156,7 @@ def _data_and_protocol(facts: Facts) -> str:
     parts = "\n".join(
         f"| {name} | {', '.join(map(escape, part.subjects))} | {part.recordings} | {part.windows} | {part.dropped} "
         f"| `{part.digest[:16]}` |"
-        for name, part in ((name, data.parts[name]) for name in PARTS)
+        for name, part in data.parts.items()
     )
     sources = "\n".join(f"- {escape(s.name)}: {s.citation.rstrip('.')}. Licence: {s.license}." for s in data.sources)
     gap = f", with a gap of {data.gap} samples" if data.split == "time" else ""

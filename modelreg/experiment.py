@@ -132,8 +132,7 @@ def measure(folder: Path, config: TrainConfig, run: RunRecord, predictions: metr
     protocol = Protocol(
         part=HELD_OUT,
         split=data.split,
-        subjects={name: part.subjects for name, part in data.parts.items()},
-        digests={name: part.digest for name, part in data.parts.items()},
+        parts=data.parts,
         evaluations=sum(look.part == HELD_OUT for look in run.evaluations),
     )
     computed = metrics.compute(

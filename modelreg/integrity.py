@@ -5,9 +5,10 @@ The rules, in order:
 1. The folder holds regular files only: no symlink, no device, nothing outside it.
 2. manifest.json is valid, sorted, and names this model and version; no two paths differ only by case.
 3. Every listed file is there, with its size and digest. A file that travels as an asset may be absent.
-4. Nothing else is there but the manifest, sha256sum.txt (which says the same) and signatures.
+4. Nothing else is there but the manifest, sha256sum.txt (which says the same) and the signature.
 5. The documents agree: with their schemas, with each other, with the checkpoint's shapes, and the metrics
-   with what the recorded predictions give when computed again. The card states those metrics.
+   with what the recorded predictions give when computed again. The predictions are of the whole held-out part,
+   whose subjects stand in no other part. The card states those metrics.
 """
 
 import os
@@ -24,8 +25,6 @@ from modelreg.records.data import Normalization
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
 from modelreg.records.version import FileEntry, Manifest, Provenance
-
-SIGNATURE_SUFFIX = ".sig"
 
 
 @dataclass(frozen=True)
@@ -88,10 +87,19 @@ def _manifest_problems(manifest: Manifest, model: str, version: str) -> Iterator
     for path, times in Counter(path.lower() for path in paths).items():
         if times > 1:
             yield Problem(registry.MANIFEST, f"{path} is listed {times} times, or differs only by case")
-    for name in sorted({*registry.DOCUMENTS, *registry.ASSETS} - set(paths)):
+    yield from _listing_problems(manifest)
+
+
+def _listing_problems(manifest: Manifest) -> Iterator[Problem]:
+    """Yield what the manifest must list and does not, or must not and does."""
+    listed = {entry.path: entry for entry in manifest.files}
+    for name in sorted({*registry.DOCUMENTS, *registry.ASSETS} - listed.keys()):
         yield Problem(registry.MANIFEST, f"does not list {name}")
-    for name in sorted({registry.MANIFEST, registry.SUMS} & set(paths)):
+    for name in sorted({registry.MANIFEST, registry.SUMS, registry.SIGNATURE} & listed.keys()):
         yield Problem(registry.MANIFEST, f"lists {name}, which it must not")
+    for name in sorted(set(registry.DOCUMENTS) & listed.keys()):
+        if listed[name].stored != "git":
+            yield Problem(registry.MANIFEST, f"{name} must be stored in git, not as an asset")
 
 
 def _file_problems(folder: Path, entries: Iterable[FileEntry]) -> Iterator[Problem]:
@@ -108,9 +116,9 @@ def _file_problems(folder: Path, entries: Iterable[FileEntry]) -> Iterator[Probl
 
 
 def _unlisted(folder: Path, manifest: Manifest) -> Iterator[Problem]:
-    listed = {entry.path for entry in manifest.files} | {registry.MANIFEST, registry.SUMS}
+    listed = {entry.path for entry in manifest.files} | {registry.MANIFEST, registry.SUMS, registry.SIGNATURE}
     for path, mode in _walk(folder):
-        if path not in listed and not path.endswith(SIGNATURE_SUFFIX) and stat.S_ISREG(mode):
+        if path not in listed and stat.S_ISREG(mode):
             yield Problem(path, "is not in the manifest")
 
 
@@ -169,6 +177,10 @@ def _metrics_problems(folder: Path, spec: ModelSpec, measured: EvalMetrics, usab
         if getattr(measured, name) != theirs:
             what = f"is {getattr(measured, name)}, but model_config.json has {theirs}"
             yield Problem(f"{registry.METRICS}: {name}", what)
+    protocol = measured.protocol
+    if protocol.split != "time" and protocol.known_subjects:
+        names = ", ".join(protocol.known_subjects)
+        yield Problem(f"{registry.METRICS}: protocol", f"{names} of the {protocol.part} part stand in another part too")
     for name, stated in (
         (registry.CHECKPOINT, measured.checkpoint_sha256),
         (registry.PREDICTIONS, measured.predictions_sha256),
@@ -191,9 +203,13 @@ def _recomputed(path: Path, spec: ModelSpec, measured: EvalMetrics) -> Iterator[
         return
     for place, what in metrics.differences(measured, again):
         yield Problem(f"{registry.METRICS}: {place}", what)
-    strangers = set(again.per_subject) - set(measured.protocol.subjects[measured.protocol.part])
-    for name in sorted(strangers):
-        yield Problem(registry.PREDICTIONS, f"subject {name} is not in the {measured.protocol.part} part")
+    part, tested = measured.protocol.part, measured.protocol.tested
+    for name in sorted(set(again.per_subject) ^ set(tested.subjects)):
+        yield Problem(registry.PREDICTIONS, f"subject {name} is either not in the {part} part, or was not predicted")
+    for name, row in again.per_class.items():
+        if row.support != tested.class_windows.get(name, 0):
+            what = f"has {row.support} windows of {name}, but the {part} part {tested.class_windows.get(name, 0)}"
+            yield Problem(registry.PREDICTIONS, what)
 
 
 def _checkpoint_problems(folder: Path, spec: ModelSpec) -> Iterator[Problem]:
@@ -230,8 +246,8 @@ def _provenance_problems(
     if provenance.subject[0].digest.get("sha256") != measured.checkpoint_sha256:
         yield Problem(registry.PROVENANCE, "its subject is another checkpoint")
     stated = {r.name: r.digest.get("sha256") for r in provenance.predicate.build_definition.resolved_dependencies}
-    for part, digest in measured.protocol.digests.items():
-        if stated.get(f"data/{part}") != digest:
-            yield Problem(registry.PROVENANCE, f"the {part} part is not the one of {registry.METRICS}")
-    if normalization.data_digest != measured.protocol.digests["train"]:
+    for name, part in measured.protocol.parts.items():
+        if stated.get(f"data/{name}") != part.digest:
+            yield Problem(registry.PROVENANCE, f"the {name} part is not the one of {registry.METRICS}")
+    if normalization.data_digest != measured.protocol.parts.train.digest:
         yield Problem(registry.NORMALIZATION, f"was not fitted on the training part of {registry.METRICS}")

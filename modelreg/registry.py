@@ -23,6 +23,7 @@ PROVENANCE = "provenance.json"
 PREDICTIONS = "predictions.npz"
 MANIFEST = "manifest.json"
 SUMS = "sha256sum.txt"
+SIGNATURE = "model.sig"
 DOCUMENTS = (CARD, MODEL_CONFIG, NORMALIZATION, METRICS, PROVENANCE)
 ASSETS = (CHECKPOINT, PREDICTIONS)
 

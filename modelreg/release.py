@@ -25,7 +25,7 @@ from modelreg.errors import (
     raise_all,
 )
 from modelreg.records.base import load
-from modelreg.records.data import PARTS, DataRecord
+from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import GitState, RunRecord
 from modelreg.records.version import FileEntry, Manifest, Provenance, Stored, Tool
@@ -281,7 +281,7 @@ def provenance(folder: Path, run: RunRecord, data: DataRecord, project: ProjectC
     uri = f"git+https://github.com/{project.repository}" if project.repository else None
     inputs = [{"name": "training code", "uri": uri, "digest": {"gitCommit": commit.commit}}] if commit else []
     inputs += [{"name": f"source/{s.name}", "digest": {"sha256": s.digest}} for s in data.sources]
-    inputs += [{"name": f"data/{name}", "digest": {"sha256": data.parts[name].digest}} for name in PARTS]
+    inputs += [{"name": f"data/{name}", "digest": {"sha256": part.digest}} for name, part in data.parts.items()]
     produced = (runs.HISTORY, runs.NORMALIZATION, runs.METRICS, runs.PREDICTIONS)
     document = {
         "_type": "https://in-toto.io/Statement/v1",
@@ -323,7 +323,7 @@ def _with_table(root: Path) -> str:
 def _row(version: registry.Version) -> str:
     measured = version.metrics()
     digest = next(entry.sha256 for entry in version.manifest.files if entry.path == registry.CHECKPOINT)
-    subjects = ", ".join(measured.protocol.subjects[measured.protocol.part])
+    subjects = ", ".join(measured.protocol.tested.subjects)
     folder = f"{registry.FOLDER}/{version.manifest.model}/{version.folder.name}/{registry.CARD}"
     numbers = f"{measured.accuracy:.4f} | {measured.macro_f1:.4f} | {measured.calibration.ece:.4f}"
     tested = f"{measured.windows} windows of {card.escape(subjects)}"

@@ -126,9 +126,8 @@ Weights `{metrics.checkpoint_sha256[:12]}`, predictions `{metrics.predictions_sh
 
 def _strangers(metrics: EvalMetrics) -> str:
     """Return whether the tested subjects were seen before, in a sentence."""
-    subjects, part = metrics.protocol.subjects, metrics.protocol.part
-    seen = {name for other, names in subjects.items() if other != part for name in names}
-    if known := sorted(seen.intersection(subjects[part])):
+    part = metrics.protocol.part
+    if known := metrics.protocol.known_subjects:
         names = ", ".join(map(escape, known))
         return f"**Also seen in another part: {names}. The numbers say nothing about new subjects.**"
     return f"No subject of the {part} part was in another part."

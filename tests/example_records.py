@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from modelreg import files, metrics
-from modelreg.records.data import PARTS, DataRecord, PartRecord, SourceRecord
+from modelreg.records.data import PARTS, DataRecord, PartRecord, PartRecords, SourceRecord
 from modelreg.records.metrics import EvalMetrics, EvaluationSettings, Protocol
 from modelreg.records.model import Channel, Conv2dFsqSettings, FsqSpec, InputSpec, ModelSpec
 from modelreg.records.run import Environment, Epoch, Evaluation, GitState, RunRecord
@@ -64,8 +64,7 @@ def example_metrics(
         protocol=Protocol(
             part="test",
             split="subject",
-            subjects={name: part.subjects for name, part in data.parts.items()},
-            digests={name: part.digest for name, part in data.parts.items()},
+            parts=data.parts,
             evaluations=evaluations,
         ),
         checkpoint_sha256=files.sha256_bytes(b"checkpoint"),
@@ -90,7 +89,7 @@ def example_data_record(
         fold=1,
         split="subject",
         gap=0,
-        parts={name: _part(name, people[name], classes, windows) for name in PARTS},
+        parts=PartRecords(**{name: _part(name, people[name], classes, windows) for name in PARTS}),
     )
 
 

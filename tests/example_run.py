@@ -9,7 +9,7 @@ from safetensors.numpy import save as save_tensors
 
 from modelreg import files, metrics, runs, scaffold
 from modelreg.config import ProjectConfig, TrainConfig
-from modelreg.records.data import DataRecord, Limits, Normalization, PartRecord, SourceRecord
+from modelreg.records.data import DataRecord, Limits, Normalization, PartRecord, PartRecords, SourceRecord
 from modelreg.records.metrics import EvalMetrics, EvaluationSettings, Protocol
 from modelreg.records.model import Channel, Conv2dFsqSettings, FsqSpec, InputSpec, ModelSpec
 from modelreg.records.run import Environment, Epoch, Evaluation, GitState, RunRecord
@@ -92,7 +92,7 @@ def predictions(rng: np.random.Generator, windows: int = 60) -> metrics.Predicti
     """Random answers for the two test subjects."""
     return metrics.Predictions(
         logits=rng.normal(size=(windows, 3)).astype(np.float32),
-        y=rng.integers(0, 3, windows),
+        y=np.arange(windows) % 3,
         subject=np.array([f"s{4 + i % 2}" for i in range(windows)]),
         recording=np.array([f"s{4 + i % 2}-r" for i in range(windows)]),
         start=np.arange(windows, dtype=np.int64) * 8,
@@ -113,8 +113,7 @@ def eval_metrics(recorded: metrics.Predictions, checkpoint: str, digest: str) ->
         protocol=Protocol(
             part="test",
             split="subject",
-            subjects={name: part.subjects for name, part in data.parts.items()},
-            digests={name: part.digest for name, part in data.parts.items()},
+            parts=data.parts,
             evaluations=1,
         ),
         checkpoint_sha256=checkpoint,
@@ -148,7 +147,7 @@ def data_record() -> DataRecord:
         fold=1,
         split="subject",
         gap=0,
-        parts=parts,
+        parts=PartRecords(**parts),
     )
 
 

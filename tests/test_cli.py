@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 
 import pytest
 from example_run import write_registry, write_run
@@ -98,8 +99,6 @@ def test_no_command_shows_the_help(capsys) -> None:
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
 def test_completion_is_offered(name) -> None:
     """For the shells that people use."""
-    import sys
-
     script = "from modelreg.cli import run; run()"
     environment = {"_MODELREG_COMPLETE": f"source_{name}", "PATH": "/usr/bin:/bin"}
     command = [sys.executable, "-c", f"import sys; sys.argv = ['modelreg']; {script}"]
@@ -313,6 +312,14 @@ def test_ctrl_c_is_exit_130(registry, monkeypatch, capsys) -> None:
     code = main(["release", "v0.1.0", "--roll-changelog"])
 
     assert (code, list((registry / "registry" / "conv2d_fsq").iterdir())) == (130, [])
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path) -> None:
+    """`modelreg data check --json | head -1` ends in silence."""
+    command = f"{sys.executable} -m modelreg data check --json | head -n 1"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S602
+
+    assert (done.stdout, done.stderr) == ("{\n", "")
 
 
 def test_a_bug_is_not_hidden(registry, monkeypatch) -> None:

@@ -133,6 +133,13 @@ def test_a_signature_may_join_later(version) -> None:
     assert problems(version) == []
 
 
+def test_only_one_name_is_that_of_a_signature(version) -> None:
+    """Any other file is an extra file."""
+    (version / "payload.sig").write_text("{}")
+
+    assert problems(version) == ["payload.sig: is not in the manifest"]
+
+
 def test_a_link_is_found(version) -> None:
     """A symbolic link is refused even where it leads to the right bytes."""
     (version / "eval_metrics.json").rename(version.parent / "elsewhere.json")
@@ -186,6 +193,7 @@ def test_missing_sums_are_found(version) -> None:
         (lambda files_: files_.append({**files_[-1]}), "is listed 2 times"),
         (lambda files_: files_.append({**files_[-1], "path": "PREDICTIONS.npz"}), "differs only by case"),
         (lambda files_: files_.append({**files_[-1], "path": "manifest.json"}), "lists manifest.json"),
+        (lambda files_: files_[1].update(stored="asset"), "eval_metrics.json must be stored in git"),
     ],
 )
 def test_a_manifest_that_breaks_a_rule_is_found(version, change, problem) -> None:
@@ -211,9 +219,24 @@ TAMPERED = [
     ("eval_metrics.json", lambda d: d.update(parameters=1), "eval_metrics.json: parameters"),
     ("eval_metrics.json", lambda d: d.update(checkpoint_sha256="0" * 64), "computed from another checkpoint"),
     ("eval_metrics.json", lambda d: d.update(predictions_sha256="0" * 64), "computed from another predictions"),
-    ("eval_metrics.json", lambda d: d["protocol"]["digests"].update(test="0" * 64), "the test part is not the one"),
-    ("eval_metrics.json", lambda d: d["protocol"]["digests"].update(train="0" * 64), "was not fitted on"),
-    ("eval_metrics.json", lambda d: d["protocol"]["subjects"].update(test=["s4"]), "subject s5 is not in the test"),
+    (
+        "eval_metrics.json",
+        lambda d: d["protocol"]["parts"]["test"].update(digest="0" * 64),
+        "the test part is not the one",
+    ),
+    ("eval_metrics.json", lambda d: d["protocol"]["parts"]["train"].update(digest="0" * 64), "was not fitted on"),
+    (
+        "eval_metrics.json",
+        lambda d: d["protocol"]["parts"]["test"].update(subjects=["s4"]),
+        "subject s5 is either not in",
+    ),
+    ("eval_metrics.json", lambda d: d["protocol"]["parts"]["train"].update(subjects=["s4"]), "stand in another part"),
+    (
+        "eval_metrics.json",
+        lambda d: d["protocol"]["parts"]["test"]["class_windows"].update(walk=99),
+        "has 20 windows of walk",
+    ),
+    ("eval_metrics.json", lambda d: d["protocol"]["parts"].pop("test"), "'test' is a required property"),
     ("eval_metrics.json", lambda d: d.update(surprise=1), "surprise"),
     ("normalization.json", lambda d: d["channels"].reverse(), "normalization.json: channels"),
     ("normalization.json", lambda d: d.update(rate_hz=25.0), "normalization.json: rate_hz"),

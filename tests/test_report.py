@@ -171,7 +171,11 @@ def test_strangers_are_said_to_be_strangers() -> None:
 
 def test_shared_subjects_are_named() -> None:
     """A split by time shares its subjects: the report warns, and states the gap."""
-    metrics = looked(example_metrics(), split="time", subjects={"train": ("s07", "s01"), "test": ("s07", "s08")})
+    parts = example_metrics().protocol.parts
+    shared = parts.train.model_copy(update={"subjects": ("s07", "s01")})
+    tested = parts.test.model_copy(update={"subjects": ("s07", "s08")})
+    both = parts.model_copy(update={"train": shared, "test": tested})
+    metrics = looked(example_metrics(), split="time", parts=both)
     data = example_data_record().model_copy(update={"split": "time", "gap": 100})
     text = text_of(metrics, data=data)
 

@@ -43,7 +43,7 @@ def _show(measured: "EvalMetrics") -> None:
     from modelreg.records.metrics import Interval
 
     protocol = measured.protocol
-    say(f"{measured.model}: {measured.windows} windows of {', '.join(protocol.subjects[protocol.part])}")
+    say(f"{measured.model}: {measured.windows} windows of {', '.join(protocol.tested.subjects)}")
     rows = []
     for name, value in headline(measured).items():
         interval = {str(key): found for key, found in measured.intervals.items()}.get(name)

@@ -15,7 +15,7 @@ from modelreg.config import TrainConfig
 from modelreg.data import normalization, quality, sources, splits, windows
 from modelreg.data.recording import Dataset, Recording, Windows
 from modelreg.errors import InputError, Problem
-from modelreg.records.data import PARTS, DataRecord, Normalization, PartName, PartRecord, QualityReport
+from modelreg.records.data import PARTS, DataRecord, Normalization, PartName, PartRecord, PartRecords, QualityReport
 from modelreg.records.model import InputSpec
 
 
@@ -45,7 +45,7 @@ def prepare(config: TrainConfig, base: Path) -> Prepared:
     if problems := list(_find_problems(cut, dataset)):
         raise InputError("cannot train on these data", problems)
     spec = _input_spec(dataset, config)
-    records = {part: _part_record(cut[part], dataset) for part in PARTS}
+    records = PartRecords(**{part: _part_record(cut[part], dataset) for part in PARTS})
     return Prepared(
         windows=cut,
         normalization=normalization.fit(
@@ -53,7 +53,7 @@ def prepare(config: TrainConfig, base: Path) -> Prepared:
             spec,
             per=config.normalization.per,
             limits=config.quality.limits,
-            data_digest=records["train"].digest,
+            data_digest=records.train.digest,
         ),
         record=_data_record(dataset, config, records),
         input=spec,
@@ -120,7 +120,7 @@ def _part_record(part: Windows, dataset: Dataset) -> PartRecord:
     )
 
 
-def _data_record(dataset: Dataset, config: TrainConfig, parts: dict[PartName, PartRecord]) -> DataRecord:
+def _data_record(dataset: Dataset, config: TrainConfig, parts: PartRecords) -> DataRecord:
     return DataRecord(
         sources=(quality.describe(dataset),),
         classes=dataset.classes,

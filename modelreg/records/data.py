@@ -1,5 +1,6 @@
 """What is known of the data: its quality, its parts, its normalization."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -106,6 +107,23 @@ class PartRecord(Record):
     digest: Sha256  # over windows (before normalization), labels, subjects, recordings and starts
 
 
+class PartRecords(Record):
+    """All three parts; none may be left out."""
+
+    train: PartRecord
+    validation: PartRecord
+    test: PartRecord
+
+    def __getitem__(self, name: PartName) -> PartRecord:
+        part: PartRecord = getattr(self, name)
+        return part
+
+    def items(self) -> Iterator[tuple[PartName, PartRecord]]:
+        """Yield each part with its name, training first."""
+        for name in PARTS:
+            yield name, self[name]
+
+
 class DataRecord(Record):
     """data.json: what the model was trained and tested on, and how it was divided."""
 
@@ -121,7 +139,7 @@ class DataRecord(Record):
     fold: Literal[1, 2]
     split: Literal["subject", "time", "given"]
     gap: Count  # samples between parts, where the split is by time
-    parts: dict[PartName, PartRecord]
+    parts: PartRecords
 
 
 class NpyFiles(Record):

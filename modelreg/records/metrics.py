@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from modelreg.records.base import Count, Name, Record, Sha256, Share
-from modelreg.records.data import PartName
+from modelreg.records.data import PartName, PartRecord, PartRecords
 
 
 class EvaluationSettings(Record):
@@ -91,9 +91,19 @@ class Protocol(Record):
     kind: Literal["holdout"] = "holdout"
     part: PartName
     split: Literal["subject", "time", "given"]
-    subjects: dict[PartName, tuple[Name, ...]]
-    digests: dict[PartName, Sha256]
+    parts: PartRecords
     evaluations: Annotated[int, Field(ge=1)]  # how often this run's test part was evaluated, this time included
+
+    @property
+    def tested(self) -> PartRecord:
+        """The part that the numbers are of."""
+        return self.parts[self.part]
+
+    @property
+    def known_subjects(self) -> tuple[str, ...]:
+        """The tested subjects that another part holds too."""
+        seen = {name for other, part in self.parts.items() if other != self.part for name in part.subjects}
+        return tuple(sorted(seen.intersection(self.tested.subjects)))
 
 
 class Metrics(Record):
