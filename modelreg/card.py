@@ -1,4 +1,4 @@
-"""The model card: rendered from records, and read back so that `verify` can hold it against them.
+"""The model card: rendered from records, and rendered again by `verify`, which wants the very same text.
 
 The front matter follows Hugging Face's modelcard metadata, with a `model-index` of the real metrics. Below it
 stand the human sections. No sentence states a number that is not in a record.
@@ -6,12 +6,13 @@ stand the human sections. No sentence states a number that is not in a record.
 
 import re
 from collections.abc import Iterator
+from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
 import yaml
 
 from modelreg import config
-from modelreg.errors import InputError, Problem
+from modelreg.errors import Problem
 from modelreg.records.base import Name
 from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics, Interval, Metrics
@@ -28,8 +29,6 @@ HEADLINE = {
     "brier": "brier_score",
     "ece": "ece",
 }
-CLASS_COLUMNS = ("precision", "recall", "f1", "support")
-TOLERANCE = 5.1e-5  # tables round to four decimals
 
 
 class Facts(NamedTuple):
@@ -57,35 +56,37 @@ def headline(metrics: Metrics) -> dict[str, float]:
     return {name: _headline_value(metrics, name) for name in HEADLINE}
 
 
-def find_differences(text: str, metrics: EvalMetrics) -> Iterator[Problem]:
-    """Yield every number that the card states otherwise than the metrics, or does not state."""
-    stated = stated_metrics(text)
-    for name, value in headline(metrics).items():
-        if stated.get(name) != value:
-            yield Problem(f"model-index: {name}", f"the card says {stated.get(name)}, eval_metrics.json {value}")
-    yield from _table_differences(text, "metric", {n: {"value": v} for n, v in headline(metrics).items()})
-    classes = {
-        escape(name): {column: float(getattr(row, column)) for column in CLASS_COLUMNS}
-        for name, row in metrics.per_class.items()
-    }
-    yield from _table_differences(text, "class", classes)
+def find_differences(text: str, facts: Facts) -> Iterator[Problem]:
+    """Yield every line of a card that its facts do not render to, and every line of those that it lacks."""
+    stated, rendered = text.split("\n"), render(facts).split("\n")
+    for tag, first, last, start, end in SequenceMatcher(None, stated, rendered, autojunk=False).get_opcodes():
+        if tag != "equal":
+            says, must = " / ".join(stated[first:last])[:200], " / ".join(rendered[start:end])[:200]
+            yield Problem(f"line {first + 1}", f"says {says!r}, but the records say {must!r}")
 
 
-def stated_metrics(text: str) -> dict[str, float]:
-    """Return the metrics of the front matter's model-index by name. Raises InputError where there is none."""
+def stated_license(text: str) -> str | None:
+    """Return the licence of the front matter: the one thing in a card that no other record holds."""
     match = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
     front: Any = config.parse_yaml(match[1], "front matter") if match else None
-    try:
-        rows = front["model-index"][0]["results"][0]["metrics"]
-        return {row["name"]: row["value"] for row in rows}
-    except (KeyError, IndexError, TypeError) as error:
-        what = "has no front matter with a model-index of one result"
-        raise InputError("not a model card", [Problem("model_card.md", what)]) from error
+    stated = front.get("license") if isinstance(front, dict) else None
+    return stated if isinstance(stated, str) else None
 
 
 def escape(text: str) -> str:
-    """Return `text` as Markdown that shows it literally, also in a table's cell."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", text)
+    """Return `text` as Markdown that shows it literally, on one line, also in a table's cell."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", " ".join(text.split()))
+
+
+def cutting(data: DataRecord) -> str:
+    """Return how windows came to be and how they were divided, in sentences."""
+    if data.sources[0].kind == "npy":
+        came = f"Windows of {data.window} samples came ready cut from the source, so each counts as a recording."
+        return f"{came} They were divided by subject{', as the source gives them' if data.split == 'given' else ''}."
+    cut = f"Windows of {data.window} samples were cut every {data.hop} and labelled by {data.labels},"
+    if data.split == "time":
+        return f"{cut} after every recording had been divided in time, with gaps of {data.gap} samples."
+    return f"{cut} after the recordings had been divided by {data.split}."
 
 
 def _headline_value(metrics: Metrics, name: str) -> float:
@@ -119,7 +120,7 @@ def _front_matter(facts: Facts) -> dict[str, Any]:
 def _what_it_is(facts: Facts) -> str:
     spec, (channels, rows, timesteps) = facts.spec, facts.spec.input.shape
     seconds = spec.input.timesteps / spec.input.rate_hz
-    names = ", ".join(f"{escape(channel.name)} ({channel.unit})" for channel in spec.input.channels)
+    names = ", ".join(f"{escape(channel.name)} ({escape(channel.unit)})" for channel in spec.input.channels)
     fold = (
         "\n\nThe window's time axis is **folded into two rows** (`fold: 2`): the first half above the second."
         if spec.input.fold == 2
@@ -143,7 +144,9 @@ def _intended_use(facts: Facts) -> str:
         "Every window gets one of its classes: it has no class for anything else, and was never tested on other\n"
         "movements, other devices, other positions or other sampling rates."
     )
-    shared = " The parts share subjects: these numbers say nothing about new ones." if protocol.split == "time" else ""
+    shared = (
+        " **The parts share subjects: these numbers say nothing about new ones.**" if protocol.known_subjects else ""
+    )
     return f"""## Intended use and limits
 
 For recordings like those it was trained on ({people} subjects): the same channels, units, rate and placement.
@@ -158,15 +161,15 @@ def _data_and_protocol(facts: Facts) -> str:
         f"| `{part.digest[:16]}` |"
         for name, part in data.parts.items()
     )
-    sources = "\n".join(f"- {escape(s.name)}: {s.citation.rstrip('.')}. Licence: {s.license}." for s in data.sources)
-    gap = f", with a gap of {data.gap} samples" if data.split == "time" else ""
+    sources = "\n".join(
+        f"- {escape(s.name)}: {escape(s.citation.rstrip('.'))}. Licence: {escape(s.license)}." for s in data.sources
+    )
     times = f"{protocol.evaluations} {'time' if protocol.evaluations == 1 else 'times'}"
     return f"""## Data and protocol
 
 {sources}
 
-Windows of {data.window} samples every {data.hop}, labelled by {data.labels}; recordings were divided by
-{data.split}{gap} before any window was cut. Normalization was fitted on the training part alone.
+{cutting(data)} Normalization was fitted on the training part alone.
 The {protocol.part} part was evaluated **{times}** with this run.
 
 | part | subjects | recordings | windows | dropped | digest |
@@ -243,50 +246,15 @@ classes, probabilities = classify(Path("registry/{facts.model}/v{facts.version}"
 def _how_it_was_made(facts: Facts) -> str:
     run = facts.run
     packages = ", ".join(f"{name} {version}" for name, version in run.environment.packages.items())
-    commit = f"commit `{run.environment.git.commit[:12]}`" if run.environment.git else "no git commit"
-    dirty = " (with uncommitted changes)" if run.environment.git and run.environment.git.dirty else ""
+    git = run.environment.git
+    place = f" in a repository at commit `{git.commit[:12]}`" if git else ", outside of any git repository,"
+    dirty = " (with uncommitted changes)" if git and git.dirty else ""
     return f"""## How it was made
 
-Trained by modelreg {run.environment.modelreg} at {commit}{dirty} with seed {run.seed}, {run.epochs} epochs, the weights
+Trained by modelreg {run.environment.modelreg}{place}{dirty} with seed {run.seed}, {run.epochs} epochs, the weights
 of epoch {run.best_epoch} kept for their validation loss of {run.best_validation_loss:.4f}; on {run.environment.device},
 {run.environment.threads} threads, Python {run.environment.python}, {packages}.
 
 `provenance.json` states the configuration and the digest of every part of the data; `manifest.json` the digest of
 every file; `predictions.npz` holds the predictions that every number above was computed from. This card was
 rendered from those records; no number in it was typed."""
-
-
-def _table_differences(text: str, key: str, expected: dict[str, dict[str, float]]) -> Iterator[Problem]:
-    stated = _table(text, key)
-    for name, columns in expected.items():
-        for column, value in columns.items():
-            cell = stated.get(name, {}).get(column)
-            if not _is_close(cell, value):
-                yield Problem(
-                    f"table of each {key}: {name}",
-                    f"the card says {column} {cell}, eval_metrics.json {value}",
-                )
-
-
-def _is_close(cell: str | None, value: float) -> bool:
-    try:
-        return abs(float(cell or "nan") - value) <= TOLERANCE
-    except ValueError:
-        return False
-
-
-def _table(text: str, key: str) -> dict[str, dict[str, str]]:
-    """Return the rows of the Markdown table whose first column is `key`: first cell -> column -> cell."""
-    lines = text.splitlines()
-    start = next((n for n, line in enumerate(lines) if line.startswith(f"| {key} |")), len(lines))
-    rows: dict[str, dict[str, str]] = {}
-    for line in lines[start + 2 :]:
-        if not line.startswith("|"):
-            break
-        first, *cells = _cells(line)
-        rows[first] = dict(zip(_cells(lines[start])[1:], cells, strict=False))
-    return rows
-
-
-def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]

@@ -147,13 +147,21 @@ class Gate(Record):
         return self
 
 
+_WORD = "[A-Za-z0-9_][A-Za-z0-9_-]*"  # no `..`, no hidden part, no option: what git takes as a tag
+_BETWEEN = f"[A-Za-z0-9_-]*([./]{_WORD})*"
+_VERSION = f"\\{{version\\}}|\\{{model\\}}{_BETWEEN}[./]?\\{{version\\}}|\\{{version\\}}{_BETWEEN}[./]?\\{{model\\}}"
+TagFormat = Annotated[
+    str, Field(pattern=f"^({_WORD}[./])*({_WORD})?({_VERSION}){_BETWEEN}$", max_length=100)
+]  # {version} once, {model} at most once
+
+
 class ProjectConfig(Record):
     """modelreg.yaml, at the root of a registry repository."""
 
     default_model: ModelName = "conv2d_fsq"
     repository: Annotated[str, Field(pattern="^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")] | None = None
     license: Name | None = None  # of the models, as Hugging Face names it; for the cards
-    tag_format: Annotated[str, Field(pattern="\\{version\\}")] = "v{version}"  # other models: {model}-v{version}
+    tag_format: TagFormat = "v{version}"  # other models: {model}-v{version}
     assets: Literal["external", "committed"] = "external"
     gates: dict[Name, Gate] = {}  # dotted path into eval_metrics.json -> bounds
 

@@ -5,10 +5,11 @@ that its training will need; then every epoch writes the best weights if they ar
 state to go on from. So training a fresh run and going on with a killed one are the same call.
 """
 
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,11 @@ def start(config: TrainConfig, folder: Path, base: Path, environment: Environmen
     if folder.exists():
         raise InputError("cannot start a run", [Problem(str(folder), "exists; give another --out")])
     prepared = preparation.prepare(config, base)
+    documents = {
+        runs.CONFIG: config.to_bytes(),
+        runs.DATA: prepared.record.to_bytes(),
+        runs.NORMALIZATION: prepared.normalization.to_bytes(),
+    }
     record = RunRecord(
         model=networks.spec(config.model, prepared.input, prepared.classes),
         seed=config.training.seed,
@@ -50,21 +56,23 @@ def start(config: TrainConfig, folder: Path, base: Path, environment: Environmen
         best_epoch=None,
         best_validation_loss=None,
         stopped=None,
+        files={name: files.sha256_bytes(data) for name, data in documents.items()},
     )
     with files.staged_folder(folder) as staged:
-        files.write_atomic(staged / runs.CONFIG, config.to_bytes())
-        files.write_atomic(staged / runs.DATA, prepared.record.to_bytes())
-        files.write_atomic(staged / runs.NORMALIZATION, prepared.normalization.to_bytes())
-        files.write_atomic(staged / runs.RUN, record.to_bytes())
+        for name, data in {**documents, runs.RUN: record.to_bytes()}.items():
+            files.write_atomic(staged / name, data)
 
 
-def train(folder: Path, base: Path, clock: Clock) -> Iterator[Epoch]:
-    """Train a started run to its end, from where it stands; yield each epoch once it is on disk."""
+def train(folder: Path, base: Path, environment: Environment, clock: Clock) -> Iterator[Epoch]:
+    """Train a started run to its end, from where it stands; yield each epoch once it is on disk.
+
+    Raises InputError where the run, its data or its environment are not what they were at the start: the bytes of
+    a resumed training are those of an uninterrupted one only where all of these are.
+    """
     from modelreg.ml import checkpoint, networks, training
 
-    config, run = load(folder / runs.CONFIG, TrainConfig), runs.load_run(folder)
-    if run.status == "trained":
-        raise InputError("nothing to resume", [Problem(str(folder), "is trained to its end")])
+    run, config = _load(folder, status="training")
+    _refuse("cannot go on with this run", _environment_differences(run.environment, environment))
     parts = {name: _tensors(folder, part) for name, part in _recorded_windows(folder, config, base).items()}
     spec = run.model
     network = networks.seeded(spec.settings, spec.input.shape, len(spec.classes), seed=run.seed)
@@ -80,22 +88,26 @@ def train(folder: Path, base: Path, clock: Clock) -> Iterator[Epoch]:
             files.write_atomic(last, checkpoint.to_bytes(snapshot.tensors, snapshot.state))
             draw(snapshot.epoch)
             yield snapshot.epoch
-    files.write_atomic(folder / runs.RUN, _trained(run, config, history, clock()).to_bytes())
+    files.write_atomic(folder / runs.RUN, _trained(folder, run, config, history, clock()).to_bytes())
 
 
-def evaluate(folder: Path, base: Path, clock: Clock) -> EvalMetrics:
+def discard_if_empty(folder: Path) -> None:
+    """Remove a run that failed before its first epoch ended: nothing can be gone on with."""
+    if not (folder / runs.HISTORY).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def evaluate(folder: Path, base: Path, environment: Environment, clock: Clock) -> EvalMetrics:
     """Compute a trained run's metrics on its held-out part; keep the predictions and write the report.
 
     The look at the held-out part is logged in run.json before anything that follows from it is written.
     """
-    config, run = load(folder / runs.CONFIG, TrainConfig), runs.load_run(folder)
-    if run.status != "trained":
-        what = f"is not trained to its end; go on with `modelreg train --resume {folder}`"
-        raise InputError("cannot evaluate", [Problem(str(folder), what)])
+    run, config = _load(folder, status="trained")
     windows = _recorded_windows(folder, config, base)[HELD_OUT]
     predictions = predict(folder, run.model, windows, threads=config.training.threads)
     recorded = files.npz_bytes(predictions.arrays())
-    look = Evaluation(at=clock(), part=HELD_OUT, predictions_sha256=files.sha256_bytes(recorded))
+    digest = files.sha256_bytes(recorded)
+    look = Evaluation(at=clock(), part=HELD_OUT, predictions_sha256=digest, environment=environment)
     run = run.model_copy(update={"evaluations": (*run.evaluations, look)})
     files.write_atomic(folder / runs.RUN, run.to_bytes())
     files.write_atomic(folder / runs.PREDICTIONS, recorded)
@@ -130,7 +142,6 @@ def measure(folder: Path, config: TrainConfig, run: RunRecord, predictions: metr
     """Return the metrics of recorded predictions, with the protocol they were made by."""
     data, spec = load(folder / runs.DATA, DataRecord), run.model
     protocol = Protocol(
-        part=HELD_OUT,
         split=data.split,
         parts=data.parts,
         evaluations=sum(look.part == HELD_OUT for look in run.evaluations),
@@ -182,16 +193,44 @@ def _line(epoch: Epoch) -> bytes:
     return files.to_line(epoch.to_document())
 
 
+def _load(folder: Path, *, status: Literal["training", "trained"]) -> tuple[RunRecord, TrainConfig]:
+    """Read a run that must be in this state. Raises InputError, also where a sealed file was changed."""
+    run = runs.load_run(folder)
+    if run.status != status:
+        what = f"is not trained to its end; go on with `modelreg train --resume {folder}`"
+        what = "is trained to its end" if status == "training" else what
+        raise InputError(
+            f"the run is {'already ' if status == 'training' else 'not yet '}trained", [Problem(str(folder), what)]
+        )
+    _refuse("the run is not what it was", runs.find_changed(folder, run))
+    return run, load(folder / runs.CONFIG, TrainConfig)
+
+
+def _refuse(summary: str, problems: Iterable[Problem]) -> None:
+    """Raise InputError where there is a problem."""
+    if found := list(problems):
+        raise InputError(summary, found)
+
+
+def _environment_differences(then: Environment, now: Environment) -> Iterator[Problem]:
+    """Yield what a result may depend on and is not what it was; whether git's tree is dirty is no matter."""
+    old, new = then.to_document(), now.to_document()
+    for name in Environment.model_fields:
+        if name != "git" and old[name] != new[name]:
+            yield Problem(name, f"is {new[name]}, but the run was started with {old[name]}")
+
+
 def _recorded_windows(folder: Path, config: TrainConfig, base: Path) -> dict[PartName, Windows]:
-    """Cut the run's windows again. Raises InputError where they are not those that data.json recorded."""
-    recorded, prepared = load(folder / runs.DATA, DataRecord), preparation.prepare(config, base)
+    """Cut the run's windows again. Raises InputError where they are not those that the run recorded."""
+    prepared = preparation.prepare(config, base)
+    recorded, scale = load(folder / runs.DATA, DataRecord), load(folder / runs.NORMALIZATION, Normalization)
+    now, then = prepared.record.to_document(), recorded.to_document()
     problems = [
-        Problem(f"{name} part", f"has digest {prepared.record.parts[name].digest}, not {part.digest}")
-        for name, part in recorded.parts.items()
-        if prepared.record.parts[name].digest != part.digest
+        Problem(f"{runs.DATA}: {name}", "is not what the data give now") for name in then if now[name] != then[name]
     ]
-    if problems:
-        raise InputError("the data has changed since the run was started", problems)
+    if prepared.normalization != scale:
+        problems.append(Problem(runs.NORMALIZATION, "is not what the training part gives now"))
+    _refuse("the data have changed since the run was started", problems)
     return prepared.windows
 
 
@@ -204,7 +243,8 @@ def _tensors(folder: Path, windows: Windows) -> "Part":
     return Part(torch.from_numpy(normalization.apply(windows.x, scale)), torch.from_numpy(windows.y))
 
 
-def _trained(run: RunRecord, config: TrainConfig, history: list[Epoch], now: str) -> RunRecord:
+def _trained(folder: Path, run: RunRecord, config: TrainConfig, history: list[Epoch], now: str) -> RunRecord:
+    """Return the record of a run that has come to its end, weights and history sealed."""
     best = next(epoch for epoch in reversed(history) if epoch.best)
     changes = {
         "status": "trained",
@@ -213,6 +253,7 @@ def _trained(run: RunRecord, config: TrainConfig, history: list[Epoch], now: str
         "best_epoch": best.number,
         "best_validation_loss": best.validation_loss,
         "stopped": "epochs" if len(history) == config.training.epochs else "patience",
+        "files": run.files | runs.seal(folder, (runs.CHECKPOINT, runs.HISTORY)),
     }
     return run.model_copy(update=changes)
 

@@ -1,22 +1,32 @@
 """Bytes on disk: hashing, strict JSON, canonical JSON, atomic writes, staged folders, bounded reads.
 
 A file appears whole or not at all: its bytes go to a temporary sibling, reach the disk (fsync), and take
-the name in one rename; then the folder's own entry is synced. A folder appears the same way. What a kill
-leaves behind is a hidden sibling `.<name>.tmp` or `.<name>.staged`, which the next write replaces.
+the name in one rename; then the folder's own entry is synced. A folder appears the same way, and is locked while
+it is filled: one writer at a time. What a kill leaves behind is a hidden sibling `.<name>.tmp` or
+`.<name>.staged`, which the next write replaces.
+
+What is read is a regular file, and no larger than a limit says, whatever it claims of itself.
 """
 
+import errno
+import fcntl
 import hashlib
 import io
 import json
 import math
 import os
+import re
 import shutil
 import stat
+import struct
+import tokenize
+import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import IO, Any, Literal, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +34,35 @@ from numpy.typing import NDArray
 from modelreg.errors import InputError, Problem
 
 DOCUMENT_LIMIT = 16 * 2**20  # bytes; a document is text that people read
-ARRAYS_LIMIT = 4 * 2**30  # bytes; predictions and samples, unpacked
+ARRAYS_LIMIT = 512 * 2**20  # bytes; predictions and samples, packed or unpacked
 
 Json: TypeAlias = Any  # what json.loads gives: typed by the record that takes it in
 
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP)  # a file system that locks no folders, as NFS
+_DAMAGED_HEADER = (ValueError, TypeError, OverflowError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError)
+_DAMAGED_ARCHIVE = (
+    *(OSError, ValueError, TypeError, EOFError, OverflowError, struct.error, zlib.error, zipfile.BadZipFile),
+    NotImplementedError,
+)
+
+
+def open_regular(path: Path, where: str | None = None) -> io.BufferedReader:
+    """Open a regular file to be read. Raises InputError for anything else, also a pipe that nobody writes to."""
+    where = where or str(path)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:  # ValueError: a name that none can be, as with a NUL in it
+        raise InputError("cannot read", [Problem(where, getattr(error, "strerror", None) or str(error))]) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError("cannot read", [Problem(where, "not a regular file")])
+    return os.fdopen(descriptor, "rb")
+
 
 def sha256(path: Path) -> str:
-    """Return the hex SHA-256 digest of a file."""
-    with path.open("rb") as file:
+    """Return the hex SHA-256 digest of a regular file. Raises InputError for anything else."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -53,20 +84,26 @@ def sha256_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
 
 def read_bytes(path: Path, limit: int = DOCUMENT_LIMIT) -> bytes:
     """Read a regular file of at most `limit` bytes. Raises InputError for anything else."""
-    try:
-        with path.open("rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise InputError("cannot read", [Problem(str(path), "not a regular file")])
+    with open_regular(path) as file:
+        try:
             data = file.read(limit + 1)
-    except OSError as error:
-        raise InputError("cannot read", [Problem(str(path), error.strerror or str(error))]) from error
+        except OSError as error:
+            raise InputError("cannot read", [Problem(str(path), error.strerror or str(error))]) from error
     if len(data) > limit:
         raise InputError("cannot read", [Problem(str(path), f"larger than {limit} bytes")])
     return data
 
 
+def read_text(path: Path, limit: int = DOCUMENT_LIMIT) -> str:
+    """Read a UTF-8 file of at most `limit` bytes. Raises InputError for anything else."""
+    try:
+        return read_bytes(path, limit).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError("cannot read", [Problem(str(path), f"not UTF-8 at byte {error.start}")]) from error
+
+
 def parse_json(data: bytes, where: str) -> Json:
-    """Parse UTF-8 JSON, refusing what Python's parser lets pass: NaN, Infinity, 1e400, duplicate keys."""
+    """Parse UTF-8 JSON, refusing what Python's parser lets pass: NaN, 1e400, duplicate keys, half a character."""
 
     def refuse(what: str) -> NoReturn:
         raise InputError("not strict JSON", [Problem(where, what)])
@@ -83,12 +120,17 @@ def parse_json(data: bytes, where: str) -> Json:
         return document
 
     try:
+        text = data.decode("utf-8")
         document: Json = json.loads(
-            data.decode("utf-8"),
+            text,
             parse_float=finite,
             parse_constant=lambda text: refuse(f"not a JSON number: {text}"),
             object_pairs_hook=unique,
         )
+        if _SURROGATE.search(text):
+            to_line(document)
+    except UnicodeEncodeError as error:
+        refuse(f"not Unicode text: {error.object[error.start]!r} stands alone")
     except UnicodeDecodeError as error:
         refuse(f"not UTF-8 at byte {error.start}")
     except json.JSONDecodeError as error:
@@ -111,11 +153,24 @@ def to_line(document: object) -> bytes:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` under `path`, whole or not at all."""
+    """Write `data` under `path`, whole or not at all. One writer at a time: the temporary name is always the same."""
+    with _replacing(path) as file:
+        file.write(data)
+
+
+def copy_atomic(source: Path, target: Path) -> None:
+    """Copy a file's bytes to `target`, whole or not at all, without holding them in memory. Raises InputError."""
+    with open_regular(source) as reader, _replacing(target) as writer:
+        shutil.copyfileobj(reader, writer, 2**20)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Yield an open file that takes the name `path` when the block ends well."""
     staged = path.with_name(f".{path.name}.tmp")
     try:
         with staged.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         staged.replace(path)
@@ -125,53 +180,135 @@ def write_atomic(path: Path, data: bytes) -> None:
     _sync_folder(path.parent)
 
 
-def copy_atomic(source: Path, target: Path) -> None:
-    """Copy a file's bytes to `target`, whole or not at all, without holding them in memory."""
-    staged = target.with_name(f".{target.name}.tmp")
-    try:
-        with source.open("rb") as reader, staged.open("wb") as writer:
-            shutil.copyfileobj(reader, writer, 2**20)
-            writer.flush()
-            os.fsync(writer.fileno())
-        staged.replace(target)
-    except BaseException:
-        staged.unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
-
-
 @contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside `target` that takes its name when the block ends well.
 
-    Raises FileExistsError if `target` exists. What an earlier kill left under the staged name is removed.
+    Raises FileExistsError if `target` exists, InputError while another process fills the same folder. What an
+    earlier kill left under the staged name is removed.
     """
-    if target.exists():
-        raise FileExistsError(target)
     staged = target.with_name(f".{target.name}.staged")
-    shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir(parents=True)
+    staged.mkdir(parents=True, exist_ok=True)
     try:
+        lock = _lock(staged)
+    except (BlockingIOError, FileNotFoundError) as error:
+        what = "another process is writing it; wait for its end, or stop it"
+        raise InputError("cannot write", [Problem(str(target), what)]) from error
+    try:
+        if target.exists():
+            raise FileExistsError(target)
+        _empty(staged)
         yield staged
         _sync_folder(staged)
         staged.rename(target)
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
+    finally:
+        os.close(lock)
     _sync_folder(target.parent)
 
 
-def read_npz(path: Path, limit: int = ARRAYS_LIMIT) -> dict[str, NDArray[Any]]:
-    """Read every array of an .npz of at most `limit` unpacked bytes; nothing in it is ever unpickled."""
+def _lock(folder: Path) -> int:
+    """Return a descriptor that holds the one lock on a folder until it is closed, or the process ends.
+
+    Raises BlockingIOError or FileNotFoundError if another process holds it, or has just given the folder its name.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-        if unpacked > limit:
-            raise InputError("cannot read", [Problem(path.name, f"unpacks to more than {limit} bytes")])
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError("cannot read", [Problem(path.name, f"not an .npz of plain arrays: {error}")]) from error
+        _flock(descriptor)
+        if not os.path.samestat(os.fstat(descriptor), folder.stat()):
+            raise BlockingIOError(errno.EWOULDBLOCK, "renamed")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _flock(descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+class NpyHeader(NamedTuple):
+    """What an .npy file says of its one array."""
+
+    shape: tuple[int, ...]
+    order: Literal["C", "F"]
+    dtype: np.dtype[Any]
+
+
+def read_npy_header(stream: IO[bytes], size: int) -> NpyHeader:
+    """Read the header of an .npy of `size` bytes, which must be what the array takes. Raises ValueError.
+
+    A header is a line of Python: a damaged one fails wherever numpy reads it as such.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy warns of headers that Python 2 wrote
+            version = np.lib.format.read_magic(stream)
+            if version != (1, 0):
+                raise ValueError(f"format {version}, but np.save writes plain arrays in (1, 0)")
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    except _DAMAGED_HEADER as error:
+        raise ValueError(f"damaged header: {error}") from error
+    if dtype.hasobject or not dtype.itemsize:
+        raise ValueError(f"of type {dtype}")
+    if min(shape, default=0) < 0 or math.prod(length or 1 for length in shape) >= 2**48:
+        raise ValueError(f"no array can have shape {shape}")
+    if stream.tell() + math.prod(shape) * dtype.itemsize != size:
+        raise ValueError(f"{size} bytes are not what {dtype} of shape {shape} takes")
+    return NpyHeader(shape, "F" if fortran else "C", dtype)
+
+
+def read_npz(path: Path, limit: int = ARRAYS_LIMIT) -> dict[str, NDArray[Any]]:
+    """Read every array of an .npz of at most `limit` bytes, packed and unpacked. Raises InputError.
+
+    What an entry claims is held against the limit and against its header before anything is allocated; nothing in
+    it is ever unpickled.
+    """
+    with open_regular(path, path.name) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                entries = _entries(archive, os.fstat(file.fileno()).st_size, limit)
+                return {entry.filename.removesuffix(".npy"): _read_entry(archive, entry) for entry in entries}
+        except _DAMAGED_ARCHIVE as error:
+            raise InputError("cannot read", [Problem(path.name, f"not an .npz of plain arrays: {error}")]) from error
+
+
+def _entries(archive: zipfile.ZipFile, size: int, limit: int) -> list[zipfile.ZipInfo]:
+    """Return the entries of an archive of `size` bytes if each may be opened. Raises ValueError."""
+    entries = archive.infolist()
+    if max(size, sum(entry.file_size for entry in entries)) > limit:
+        raise ValueError(f"unpacks to more than {limit} bytes")
+    if len({entry.filename for entry in entries}) < len(entries):
+        raise ValueError("two entries have one name")
+    for entry in entries:
+        if not entry.filename.endswith(".npy"):
+            raise ValueError(f"{entry.filename!r} is no .npy")
+        if entry.flag_bits & 1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{entry.filename!r} is encrypted, or packed by other means than deflate")
+        if entry.compress_size > size:  # the reader would allocate as much
+            raise ValueError(f"{entry.filename!r} claims more bytes than the file has")
+    return entries
+
+
+def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
+    with archive.open(entry) as stream:
+        shape, order, dtype = read_npy_header(stream, entry.file_size)
+        content = stream.read(entry.file_size - stream.tell())  # to a byte: the checksum is compared at the end
+    return np.ndarray(shape, dtype, bytearray(content), order=order)
 
 
 def npz_bytes(arrays: Mapping[str, NDArray[Any]], *, compressed: bool = False) -> bytes:

@@ -1,4 +1,8 @@
-"""Where versions live: `registry/<model>/v<X.Y.Z>/`. Load, list, resolve a reference. A version never changes."""
+"""Where versions live: `registry/<model>/v<X.Y.Z>/`. Load, list, resolve a reference. A version never changes.
+
+What is read here was verified when the version was made, and `verify` does it again: so these readers check with
+strict JSON and the record alone, and leave the second opinion of the JSON Schema (ten times as slow) to `verify`.
+"""
 
 import re
 from collections.abc import Iterator
@@ -8,25 +12,31 @@ from typing import NamedTuple
 import semver
 
 from modelreg import files
-from modelreg.errors import Problem, RegistryError
-from modelreg.records.base import load
+from modelreg.errors import InputError, Problem, RegistryError
+from modelreg.records.base import AnyRecord, validate
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.version import Manifest
 
 FOLDER = "registry"
+KEEP = ".gitkeep"  # git knows no empty folder
 CHECKPOINT = "checkpoint.safetensors"
 CARD = "model_card.md"
 MODEL_CONFIG = "model_config.json"
 NORMALIZATION = "normalization.json"
 METRICS = "eval_metrics.json"
 PROVENANCE = "provenance.json"
+DATA = "data.json"
+RUN = "run.json"
 PREDICTIONS = "predictions.npz"
 MANIFEST = "manifest.json"
 SUMS = "sha256sum.txt"
 SIGNATURE = "model.sig"
-DOCUMENTS = (CARD, MODEL_CONFIG, NORMALIZATION, METRICS, PROVENANCE)
+DOCUMENTS = (CARD, MODEL_CONFIG, NORMALIZATION, METRICS, DATA, RUN, PROVENANCE)
 ASSETS = (CHECKPOINT, PREDICTIONS)
 
+VERSION_LIMIT = 80  # characters, as records.base.VersionText has it
+
+_MODEL = re.compile(r"[a-z][a-z0-9_]*")
 _REFERENCE = re.compile(r"(?:(?P<model>[a-z][a-z0-9_]*)@)?(?P<which>latest|v?[0-9].*)")
 
 
@@ -37,22 +47,20 @@ class Version(NamedTuple):
     manifest: Manifest
 
     @property
-    def number(self) -> semver.Version:
-        """The semantic version."""
-        return semver.Version.parse(self.manifest.version)
-
-    @property
     def reference(self) -> str:
         """How the command line names it."""
         return f"{self.manifest.model}@v{self.manifest.version}"
 
     def metrics(self) -> EvalMetrics:
         """Read its metrics."""
-        return load(self.folder / METRICS, EvalMetrics)
+        return _read(self.folder / METRICS, EvalMetrics)
 
 
 def parse_version(text: str) -> semver.Version:
     """Read a semantic version; the leading v is optional. Raises RegistryError."""
+    if len(text.removeprefix("v")) > VERSION_LIMIT:
+        what = f"longer than {VERSION_LIMIT} characters"
+        raise RegistryError("no such version can be", [Problem(f"{text[:VERSION_LIMIT]}…", what)])
     try:
         return semver.Version.parse(text.removeprefix("v"))
     except ValueError as error:
@@ -62,15 +70,38 @@ def parse_version(text: str) -> semver.Version:
 
 def version_folders(root: Path, model: str | None = None) -> Iterator[Path]:
     """Yield the folders of all versions, by model and then by precedence."""
-    models = [root / FOLDER / model] if model else sorted((root / FOLDER).glob("[a-z]*"))
+    models = [root / FOLDER / model] if model else filter(_is_model, _entries(root / FOLDER))
     for parent in models:
-        found = [folder for folder in parent.glob("v*") if semver.Version.is_valid(folder.name[1:])]
+        found = [folder for folder in _entries(parent) if _is_version(folder)]
         yield from sorted(found, key=lambda folder: semver.Version.parse(folder.name[1:]))
+
+
+def find_strays(root: Path) -> Iterator[Problem]:
+    """Yield what lies under registry/ and is no version, so that no command would ever see it."""
+    for parent in _entries(root / FOLDER):
+        if _is_model(parent):
+            for path in _entries(parent):
+                if not _is_version(path) and not _is_leftover(path) and path.name != KEEP:
+                    yield Problem(_place(path, root), f"is no version: a version is a folder {parent.name}/v<X.Y.Z>")
+        elif parent.name != KEEP:
+            yield Problem(_place(parent, root), "is no model: a model is a folder named in small letters, digits and _")
+
+
+def find_leftovers(root: Path) -> Iterator[Problem]:
+    """Yield the folders that an interrupted release left; they do no harm."""
+    for parent in filter(_is_model, _entries(root / FOLDER)):
+        for path in filter(_is_leftover, _entries(parent)):
+            yield Problem(_place(path, root), "left by an interrupted release; the next one removes it")
+
+
+def read(folder: Path) -> Version:
+    """Load a version. Raises InputError on a broken manifest."""
+    return Version(folder, _read(folder / MANIFEST, Manifest))
 
 
 def versions(root: Path, model: str | None = None) -> list[Version]:
     """Load every version, by model and then by precedence. Raises InputError on a broken manifest."""
-    return [Version(folder, load(folder / MANIFEST, Manifest)) for folder in version_folders(root, model)]
+    return [read(folder) for folder in version_folders(root, model)]
 
 
 def resolve(reference: str, root: Path, default_model: str) -> Path:
@@ -103,11 +134,44 @@ def sums_text(manifest: Manifest, manifest_sha256: str) -> str:
 
 
 def same_weights(root: Path, model: str, checkpoint: Path) -> Iterator[Version]:
-    """Yield the versions whose checkpoint has the very bytes of this one."""
+    """Yield the versions whose checkpoint has the very bytes of this one; a broken manifest is not asked."""
     digest = files.sha256(checkpoint)
-    for version in versions(root, model):
+    for folder in version_folders(root, model):
+        try:
+            version = read(folder)
+        except InputError:  # what is wrong with it, `verify` says
+            continue
         if any(entry.path == CHECKPOINT and entry.sha256 == digest for entry in version.manifest.files):
             yield version
+
+
+def _read(path: Path, record: type[AnyRecord]) -> AnyRecord:
+    """Read a document of a version that was verified when it was made. Raises InputError."""
+    data = files.read_bytes(path)
+    files.parse_json(data, path.name)  # pydantic alone would take a key that is there twice
+    return validate(data, record, path.name)
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _is_model(path: Path) -> bool:
+    return path.is_dir() and _MODEL.fullmatch(path.name) is not None
+
+
+def _is_version(path: Path) -> bool:
+    number = path.name.removeprefix("v")
+    named = number != path.name and len(number) <= VERSION_LIMIT and semver.Version.is_valid(number)
+    return named and path.is_dir()
+
+
+def _is_leftover(path: Path) -> bool:
+    return path.name.startswith(".v") and path.suffix == ".staged" and path.is_dir()
+
+
+def _place(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
 
 
 def _known(root: Path, model: str) -> str:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from modelreg.card import escape
+from modelreg.card import cutting, escape
 from modelreg.records.data import DataRecord
-from modelreg.records.metrics import EvalMetrics, Interval
+from modelreg.records.metrics import CodeUsage, EvalMetrics, Interval
 from modelreg.records.run import Epoch, RunRecord
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ HEADLINE = {
     "log_loss": "log loss",
     "brier": "Brier score",
 }
+CURVES = """
+
+The training loss is the one that was minimised, with label smoothing, class weights and drop-out where the
+configuration has them; the validation loss is the plain cross-entropy. So the first may lie above the second."""
 STOPPED = {"patience": "until patience ran out", "epochs": "as many as were asked for", None: "and not finished"}
 
 
@@ -72,7 +76,7 @@ def markdown(metrics: EvalMetrics, data: DataRecord, run: RunRecord, pictures: M
         _subjects_section(metrics) + _picture(pictures, "subjects", "Accuracy and macro F1 of each subject"),
         _calibration_section(metrics) + _picture(pictures, "reliability", "Reliability diagram"),
         _codes_section(metrics, run),
-        _training_section(run) + _picture(pictures, "curves", "Loss and accuracy over the epochs"),
+        _training_section(run) + _picture(pictures, "curves", "Loss and accuracy over the epochs") + CURVES,
     )
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -107,21 +111,22 @@ def _interval(metrics: EvalMetrics, name: str) -> str:
 
 
 def _protocol_section(metrics: EvalMetrics, data: DataRecord) -> str:
-    protocol = metrics.protocol
     rows = [
-        (name, ", ".join(map(escape, part.subjects)), part.recordings, part.windows, f"`{part.digest[:12]}`")
+        (name, _names(part.subjects), part.recordings, part.windows, part.dropped, f"`{part.digest[:12]}`")
         for name, part in data.parts.items()
     ]
     sources = ", ".join(f"{escape(source.name)} (`{source.digest[:12]}`)" for source in data.sources)
-    gap = f", with a gap of {data.gap} samples" if data.split == "time" else ""
     return f"""## What was tested, on whom
 
-{sources}: windows of {data.window} samples every {data.hop} at {data.rate_hz:g} Hz, labels by {data.labels};
-divided by {protocol.split}{gap}. {_strangers(metrics)} {_looks(metrics)}
+{sources}, at {data.rate_hz:g} Hz. {cutting(data)} {_strangers(metrics)} {_looks(metrics)}
 
-{_table(("part", "subjects", "recordings", "windows", "digest"), rows)}
+{_table(("part", "subjects", "recordings", "windows", "dropped", "digest"), rows)}
 
 Weights `{metrics.checkpoint_sha256[:12]}`, predictions `{metrics.predictions_sha256[:12]}`."""
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(map(escape, names))
 
 
 def _strangers(metrics: EvalMetrics) -> str:
@@ -184,13 +189,19 @@ def _calibration_verdict(metrics: EvalMetrics) -> str:
     )
 
 
+def starved(codes: CodeUsage, levels: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Return dimension, levels used and levels of each dimension that uses under half of its levels."""
+    pairs = enumerate(zip(codes.levels_used, levels, strict=True), 1)
+    return [(i, used, of) for i, (used, of) in pairs if 2 * used < of]
+
+
 def _codes_section(metrics: EvalMetrics, run: RunRecord) -> str:
     if (codes := metrics.codes) is None:
         return ""
     levels = run.model.quantizer.levels
     rows = [(i, used, of) for i, (used, of) in enumerate(zip(codes.levels_used, levels, strict=True), 1)]
-    starved = [f"{i} ({used} of {of})" for i, used, of in rows if 2 * used < of]
-    warning = f"\n\n**Under half of the levels used in dimension {', '.join(starved)}.**" if starved else ""
+    found = [f"{i} ({used} of {of})" for i, used, of in starved(codes, levels)]
+    warning = f"\n\n**Under half of the levels used in dimension {', '.join(found)}.**" if found else ""
     return f"""## Codes
 
 The {metrics.protocol.part} part used {codes.used:,} of {codes.total:,} codes (a share of {number(codes.used_share)}),
@@ -202,7 +213,8 @@ with a perplexity of {number(codes.perplexity)}.{warning}
 def _training_section(run: RunRecord) -> str:
     environment, settings = run.environment, run.model.settings
     git = environment.git
-    commit = f"commit `{git.commit[:12]}`{' with uncommitted changes' if git.dirty else ''}" if git else "no commit"
+    dirty = " with uncommitted changes" if git and git.dirty else ""
+    place = f"in a repository at commit `{git.commit[:12]}`{dirty}" if git else "outside of any git repository"
     packages = ", ".join(f"{escape(name)} {escape(version)}" for name, version in environment.packages.items())
     loss = run.best_validation_loss
     kept = "" if loss is None else f" The weights of epoch {run.best_epoch} were kept: validation loss {number(loss)}."
@@ -210,7 +222,7 @@ def _training_section(run: RunRecord) -> str:
 
 `{settings.name}`, {run.model.parameters:,} parameters, seed {run.seed}: {run.epochs} epochs,
 {STOPPED[run.stopped]}.{kept}
-From {run.started} to {run.finished or "now"}, by modelreg {escape(environment.modelreg)} at {commit}, on
+From {run.started} to {run.finished or "now"}, by modelreg {escape(environment.modelreg)} {place}, on
 {escape(environment.device)} ({escape(environment.machine)}, {environment.threads} threads),
 Python {escape(environment.python)}, {packages}."""
 

@@ -1,9 +1,10 @@
 """Run folders: `runs/<model>-<NNN>`, their files, and which one is the newest."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from modelreg import files
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import load
 from modelreg.records.run import RunRecord
@@ -50,3 +51,17 @@ def load_run(folder: Path) -> RunRecord:
     if not (folder / RUN).is_file():
         raise InputError("not a run", [Problem(str(folder), f"holds no {RUN}; make a run with `modelreg train`")])
     return load(folder / RUN, RunRecord)
+
+
+def seal(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return the digests of a run's files, by name."""
+    return {name: files.sha256(folder / name) for name in names}
+
+
+def find_changed(folder: Path, run: RunRecord) -> Iterator[Problem]:
+    """Yield every sealed file of a run that is not what it was."""
+    for name, digest in sorted(run.files.items()):
+        if not (folder / name).is_file():
+            yield Problem(str(folder / name), "is missing")
+        elif files.sha256(folder / name) != digest:
+            yield Problem(str(folder / name), "was changed after the run wrote it; train again")

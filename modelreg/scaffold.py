@@ -1,6 +1,10 @@
 """The files of a new registry repository."""
 
-from modelreg import changelog, config, release
+import os
+from pathlib import Path
+
+from modelreg import changelog, config, registry, release
+from modelreg.errors import InputError, Problem
 
 _PROJECT = """\
 # The settings of this registry repository; every key may be left out.
@@ -73,5 +77,19 @@ def documents() -> dict[str, str]:
         release.TABLE: _RELEASES,
         ".gitignore": _IGNORE,
         ".github/workflows/verify.yml": _WORKFLOW,
-        "registry/.gitkeep": "",
+        f"{registry.FOLDER}/{registry.KEEP}": "",
     }
+
+
+def missing(folder: Path) -> dict[str, str]:
+    """Return the files that a folder still lacks. Raises InputError where another file has the place of one."""
+    lacking = {name: text for name, text in documents().items() if not _holds(folder / name, text)}
+    taken = [folder / name for name in lacking if os.path.lexists(folder / name)]
+    if taken:
+        what = "exists with other content, and is not overwritten"
+        raise InputError("cannot make a registry here", [Problem(str(path), what) for path in taken])
+    return lacking
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_bytes() == text.encode()

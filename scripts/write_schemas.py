@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from modelreg import config, files
+from modelreg import config, files, provenance
 from modelreg.records import base, data, metrics, model, run, version
 
 DOCUMENTS: tuple[type[base.Record], ...] = (
@@ -17,7 +17,7 @@ DOCUMENTS: tuple[type[base.Record], ...] = (
     run.Epoch,
     run.RunRecord,
     version.Manifest,
-    version.Provenance,
+    provenance.Provenance,
 )
 
 

@@ -62,7 +62,6 @@ def example_metrics(
         parameters=45_000,
         settings=SETTINGS,
         protocol=Protocol(
-            part="test",
             split="subject",
             parts=data.parts,
             evaluations=evaluations,
@@ -93,6 +92,17 @@ def example_data_record(
     )
 
 
+ENVIRONMENT = Environment(
+    modelreg="0.1.0",
+    python="3.11.9",
+    packages={"numpy": "2.4.6", "torch": "2.13.0"},
+    machine="x86_64",
+    device="cpu",
+    threads=2,
+    git=GitState(commit="c" * 40, dirty=True),
+)
+
+
 def example_run_record() -> RunRecord:
     """Return a trained run that looked at its test part once."""
     return RunRecord(
@@ -101,20 +111,13 @@ def example_run_record() -> RunRecord:
         status="trained",
         started=AT,
         finished=AT,
-        environment=Environment(
-            modelreg="0.1.0",
-            python="3.11.9",
-            packages={"numpy": "2.4.6", "torch": "2.13.0"},
-            machine="x86_64",
-            device="cpu",
-            threads=2,
-            git=GitState(commit="c" * 40, dirty=True),
-        ),
+        environment=ENVIRONMENT,
         epochs=40,
         best_epoch=28,
         best_validation_loss=0.4321,
         stopped="patience",
-        evaluations=(Evaluation(at=AT, part="test", predictions_sha256="b" * 64),),
+        files={},
+        evaluations=(Evaluation(at=AT, part="test", predictions_sha256="b" * 64, environment=ENVIRONMENT),),
     )
 
 
@@ -162,7 +165,7 @@ def _part(name: str, subjects: tuple[str, ...], classes: tuple[str, ...], window
     return PartRecord(
         subjects=subjects,
         recordings=len(subjects),
-        windows=windows * len(subjects),
+        windows=windows * len(subjects) // len(classes) * len(classes),
         dropped=0,
         class_windows={label: windows * len(subjects) // len(classes) for label in classes},
         digest=files.sha256_bytes(name.encode()),

@@ -1,17 +1,16 @@
 """A small consistent run folder and registry, made without torch. Its numbers are of random predictions:
 a fixture of the tests, never reported."""
 
-import math
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save as save_tensors
 
-from modelreg import files, metrics, runs, scaffold
+from modelreg import files, fsq, metrics, runs, scaffold
 from modelreg.config import ProjectConfig, TrainConfig
 from modelreg.records.data import DataRecord, Limits, Normalization, PartRecord, PartRecords, SourceRecord
 from modelreg.records.metrics import EvalMetrics, EvaluationSettings, Protocol
-from modelreg.records.model import Channel, Conv2dFsqSettings, FsqSpec, InputSpec, ModelSpec
+from modelreg.records.model import Channel, Conv2dFsqSettings, InputSpec, ModelSpec
 from modelreg.records.run import Environment, Epoch, Evaluation, GitState, RunRecord
 
 NOW = "2026-11-21T10:00:00Z"
@@ -34,7 +33,8 @@ def write_run(folder: Path, *, seed: int = 0, status: str = "trained") -> Path:
     recorded = predictions(rng)
     (folder / runs.PREDICTIONS).write_bytes(files.npz_bytes(recorded.arrays()))
     digest = files.sha256(folder / runs.PREDICTIONS)
-    run = run_record(digest).model_copy(update={"status": status})
+    files_ = runs.seal(folder, (runs.CHECKPOINT, runs.CONFIG, runs.DATA, runs.HISTORY, runs.NORMALIZATION))
+    run = run_record(digest).model_copy(update={"status": status, "files": files_})
     (folder / runs.RUN).write_bytes(run.to_bytes())
     checkpoint = files.sha256(folder / runs.CHECKPOINT)
     (folder / runs.METRICS).write_bytes(eval_metrics(recorded, checkpoint, digest).to_bytes())
@@ -59,6 +59,7 @@ def tensors(rng: np.random.Generator) -> dict[str, np.ndarray]:
         "device_part.bn1.bias": (4,),
         "device_part.bn1.running_mean": (4,),
         "device_part.bn1.running_var": (4,),
+        "device_part.bn1.num_batches_tracked": (),
         "device_part.projection.weight": (2, 4),
         "device_part.projection.bias": (2,),
         "host_part.head.0.weight": (5, 2),
@@ -66,7 +67,8 @@ def tensors(rng: np.random.Generator) -> dict[str, np.ndarray]:
         "host_part.head.3.weight": (3, 5),
         "host_part.head.3.bias": (3,),
     }
-    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    kinds = {"device_part.bn1.num_batches_tracked": np.int64}
+    return {name: np.asarray(rng.normal(size=shape), kinds.get(name, np.float32)) for name, shape in shapes.items()}
 
 
 def model_spec() -> ModelSpec:
@@ -75,15 +77,7 @@ def model_spec() -> ModelSpec:
         settings=SETTINGS,
         input=InputSpec(channels=CHANNELS, devices=("watch",), timesteps=16, rate_hz=50.0),
         classes=CLASSES,
-        quantizer=FsqSpec(
-            levels=(3, 2),
-            epsilon=1e-3,
-            half_range=(1.001, 0.5005),
-            offset=(0.0, 0.5),
-            shift=(0.0, math.atanh(0.5 / 0.5005)),
-            half_width=(1, 1),
-            basis=(1, 3),
-        ),
+        quantizer=fsq.spec((3, 2)),
         parameters=79,
     )
 
@@ -111,7 +105,6 @@ def eval_metrics(recorded: metrics.Predictions, checkpoint: str, digest: str) ->
         parameters=79,
         settings=settings,
         protocol=Protocol(
-            part="test",
             split="subject",
             parts=data.parts,
             evaluations=1,
@@ -184,6 +177,17 @@ def epoch() -> Epoch:
     )
 
 
+ENVIRONMENT = Environment(
+    modelreg="0.1.0",
+    python="3.11.7",
+    packages={"torch": "2.13.0"},
+    machine="x86_64",
+    device="cpu",
+    threads=2,
+    git=GitState(commit="c" * 40, dirty=False),
+)
+
+
 def run_record(digest: str) -> RunRecord:
     """A trained run that was evaluated once."""
     return RunRecord(
@@ -192,18 +196,11 @@ def run_record(digest: str) -> RunRecord:
         status="trained",
         started=NOW,
         finished=NOW,
-        environment=Environment(
-            modelreg="0.1.0",
-            python="3.11.7",
-            packages={"torch": "2.13.0"},
-            machine="x86_64",
-            device="cpu",
-            threads=2,
-            git=GitState(commit="c" * 40, dirty=False),
-        ),
+        environment=ENVIRONMENT,
         epochs=1,
         best_epoch=1,
         best_validation_loss=1.1,
         stopped="epochs",
-        evaluations=(Evaluation(at=NOW, part="test", predictions_sha256=digest),),
+        files={},
+        evaluations=(Evaluation(at=NOW, part="test", predictions_sha256=digest, environment=ENVIRONMENT),),
     )

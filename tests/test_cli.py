@@ -1,15 +1,20 @@
 """The command line: results on stdout, errors on stderr, the exit code of each kind."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from example_run import write_registry, write_run
 
-from modelreg import __version__
+from modelreg import __version__, files
 from modelreg.cli import app, main
 from modelreg.config import Gate, ProjectConfig
+from modelreg.records.base import load
+from modelreg.records.metrics import EvalMetrics
 
 
 @pytest.fixture
@@ -27,6 +32,51 @@ def released(registry, capsys):
     assert main(["release", "v0.1.0", "--roll-changelog"]) == 0
     capsys.readouterr()
     return registry
+
+
+@pytest.fixture
+def two_versions(released, capsys):
+    """The same, with v0.2.0 released too, of another run."""
+    write_run(released / "runs" / "conv2d_fsq-002", seed=1)
+    changelog = released / "CHANGELOG.md"
+    changelog.write_text(changelog.read_text().replace("## [Unreleased]", "## [Unreleased]\n\n- Better.\n", 1))
+    assert main(["release", "v0.2.0", "--roll-changelog"]) == 0
+    capsys.readouterr()
+    return released
+
+
+def break_manifest(version: Path) -> None:
+    """Make it no JSON."""
+    (version / "manifest.json").write_text("{")
+
+
+def drop_metrics(version: Path) -> None:
+    """Lose eval_metrics.json."""
+    (version / "eval_metrics.json").unlink()
+
+
+def unlist_checkpoint(version: Path) -> None:
+    """Leave a manifest that is valid, and silent about the weights."""
+    manifest = json.loads((version / "manifest.json").read_bytes())
+    manifest["files"] = [entry for entry in manifest["files"] if entry["path"] != "checkpoint.safetensors"]
+    (version / "manifest.json").write_bytes(files.to_json(manifest))
+
+
+def run_command(arguments, folder, stdout, *, stderr=subprocess.PIPE, buffered=True):
+    """Run a command in a process of its own; return its exit code and what it says on stderr."""
+    command = [sys.executable, "-m", "modelreg", *arguments]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, stdout=stdout, stderr=stderr, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+@pytest.fixture
+def nobody():
+    """The end of a pipe whose reader has left."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
 
 
 def git(folder, *arguments):
@@ -115,6 +165,31 @@ def test_init_makes_a_registry_that_verifies(tmp_path, monkeypatch, capsys) -> N
     assert (main(["verify"]), main(["list"])) == (0, 0)
 
 
+def test_init_that_failed_is_finished_by_a_second(tmp_path, monkeypatch, capsys) -> None:
+    """What the first has written is no reason to stop."""
+    write = files.write_atomic
+
+    def full(path, data):
+        if path.name == "RELEASES.md":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_atomic", full)
+        failed = main(["init", str(tmp_path)])
+
+    assert (failed, main(["init", str(tmp_path)]), (tmp_path / "registry" / ".gitkeep").exists()) == (3, 0, True)
+
+
+def test_init_writes_no_file_twice(tmp_path, capsys) -> None:
+    """A second one has nothing to say but what comes next."""
+    main(["init", str(tmp_path)])
+    capsys.readouterr()
+    main(["init", str(tmp_path)])
+
+    assert capsys.readouterr().out == f"next: cd {tmp_path}; modelreg train\n"
+
+
 def test_init_overwrites_nothing(tmp_path, capsys) -> None:
     """Every file in the way is named, and none is written."""
     (tmp_path / "CHANGELOG.md").write_text("mine")
@@ -198,28 +273,79 @@ def test_a_dirty_tree_is_refused(repository, capsys) -> None:
     assert (code, "notes.txt: is not committed" in capsys.readouterr().err) == (5, True)
 
 
-def test_what_git_refuses_is_told_in_its_words_and_finished_later(repository, monkeypatch, capsys) -> None:
-    """A commit that fails leaves the version; the same command goes on once the cause is gone."""
+TAGGED = ["release", "v0.1.0", "--roll-changelog", "--tag"]
+
+
+def refuse_commits(repository) -> Path:
+    """Install a hook that lets no commit pass, and return it."""
     hook = repository / ".git" / "hooks" / "pre-commit"
     hook.write_text("#!/bin/sh\necho not today >&2\nexit 1\n")
     hook.chmod(0o755)
-    refused = main(["release", "v0.1.0", "--roll-changelog", "--tag"])
+    return hook
+
+
+def kill_at(function, folder, condition="True") -> None:
+    """Run the tagged release in a process of its own that ends, as by kill -9, where it calls a function."""
+    code = f"""
+import os, sys
+from modelreg.cli import environment, main
+real = {function}
+{function} = lambda *words: os._exit(137) if {condition} else real(*words)
+main({TAGGED!r})
+"""
+    assert subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, check=False).returncode == 137
+
+
+def test_what_git_refuses_is_told_in_its_words(repository, capsys) -> None:
+    """Exit 5, and what the hook said."""
+    refuse_commits(repository)
+    code = main(TAGGED)
+
+    assert (code, "not today" in capsys.readouterr().err) == (5, True)
+
+
+def test_a_refused_commit_is_finished_by_the_same_command(repository, capsys) -> None:
+    """The version stays; once the cause is gone, the release goes on."""
+    hook = refuse_commits(repository)
+    main(TAGGED)
     hook.unlink()
 
-    assert (
-        refused,
-        "not today" in capsys.readouterr().err,
-        main(["release", "v0.1.0", "--roll-changelog", "--tag"]),
-    ) == (
-        5,
-        True,
+    assert (main(TAGGED), git(repository, "tag").split()) == (0, ["v0.1.0"])
+
+
+@pytest.mark.parametrize("step", ["git_commit", "git_tag"])
+def test_a_release_that_was_killed_is_finished_by_the_same_command(repository, capsys, step) -> None:
+    """Between renaming and committing, and between committing and tagging."""
+    kill_at(f"environment.{step}", repository)
+
+    assert (main(TAGGED), git(repository, "tag").split(), git(repository, "status", "--porcelain")) == (
         0,
+        ["v0.1.0"],
+        "",
     )
 
 
+def test_a_commit_that_was_killed_half_way_is_finished(repository, capsys) -> None:
+    """The files are in git's index, and no commit is made of them."""
+    kill_at("environment._git_must", repository, "'commit' in words")
+
+    assert (main(TAGGED), git(repository, "status", "--porcelain")) == (0, "")
+
+
+@pytest.mark.parametrize("step", ["git_commit", "git_tag"])
+def test_a_release_that_was_killed_leaves_a_version_that_verifies(repository, capsys, step) -> None:
+    """Whatever git has not heard of yet."""
+    kill_at(f"environment.{step}", repository)
+
+    assert main(["verify", "v0.1.0"]) == 0
+
+
 def test_verify_names_what_it_verified(released, capsys) -> None:
-    """One line a version."""
-    assert (main(["verify"]), capsys.readouterr().out) == (0, "conv2d_fsq@v0.1.0: 7 files verified\n")
+    """One line a version, with how many files the manifest lists."""
+    main(["verify"])
+    listed = json.loads((released / "registry/conv2d_fsq/v0.1.0/manifest.json").read_bytes())["files"]
+
+    assert capsys.readouterr().out == f"conv2d_fsq@v0.1.0: {len(listed)} files verified\n"
 
 
 @pytest.mark.parametrize(
@@ -228,6 +354,68 @@ def test_verify_names_what_it_verified(released, capsys) -> None:
 def test_verify_takes_any_reference(released, capsys, reference) -> None:
     """Number, alias-like name or path."""
     assert main(["verify", reference]) == 0
+
+
+def test_verify_takes_a_path_with_dots(two_versions, monkeypatch, capsys) -> None:
+    """From inside another version."""
+    monkeypatch.chdir(two_versions / "registry/conv2d_fsq/v0.2.0")
+    main(["verify", "../v0.1.0"])
+
+    assert capsys.readouterr().out.startswith("conv2d_fsq@v0.1.0: ")
+
+
+def test_verify_of_no_folder_is_exit_5(registry, capsys) -> None:
+    """It is unknown, which is no failure of a version."""
+    assert (main(["verify", "nowhere/v0.1.0"]), capsys.readouterr().err) == (
+        5,
+        "error: unknown version\n  nowhere/v0.1.0: no such folder\n",
+    )
+
+
+BREAKERS = [break_manifest, drop_metrics, unlist_checkpoint]
+
+
+@pytest.mark.parametrize("break_it", BREAKERS)
+def test_a_broken_version_hides_no_other(two_versions, capsys, break_it) -> None:
+    """The line of the one that is whole is there."""
+    break_it(two_versions / "registry/conv2d_fsq/v0.1.0")
+    code = main(["verify"])
+
+    assert (code, capsys.readouterr().out.split(":")[0]) == (4, "conv2d_fsq@v0.2.0")
+
+
+@pytest.mark.parametrize("break_it", BREAKERS)
+def test_a_broken_version_leaves_the_json_whole(two_versions, capsys, break_it) -> None:
+    """Both versions are in it; the problems are those of the broken one."""
+    break_it(two_versions / "registry/conv2d_fsq/v0.1.0")
+    main(["verify", "--json"])
+
+    assert [bool(version["problems"]) for version in json_of(capsys)["versions"]] == [True, False]
+
+
+@pytest.mark.parametrize("place", ["conv2d_fsq/v1.0/manifest.json", "Conv/v0.1.0/manifest.json", "stray.txt"])
+def test_what_is_no_version_is_exit_4(released, capsys, place) -> None:
+    """A folder that no command would ever see is told of, as JSON too."""
+    files.write_atomic(make_room(released / "registry" / place), b"{}")
+    code = main(["verify", "--json"])
+    problem = json_of(capsys)["problems"][0]
+
+    assert (code, f"registry/{place}".startswith(problem["where"])) == (4, True)
+
+
+def make_room(path: Path) -> Path:
+    """Make the folder of a path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def test_what_an_interrupted_release_left_is_a_notice(released, capsys) -> None:
+    """Exit 0."""
+    (released / "registry/conv2d_fsq/.v0.2.0.staged").mkdir()
+    code = main(["verify"])
+    notice = "notice: registry/conv2d_fsq/.v0.2.0.staged: left by an interrupted release; the next one removes it\n"
+
+    assert (code, capsys.readouterr().err) == (0, notice)
 
 
 def test_a_broken_version_is_exit_4_with_every_problem(released, capsys) -> None:
@@ -272,6 +460,32 @@ def test_list_shows_the_versions(released, capsys) -> None:
     assert json_of(capsys)[0]["reference"] in text
 
 
+@pytest.mark.parametrize("break_it", [break_manifest, drop_metrics])
+def test_list_shows_the_rest_where_a_version_is_broken(two_versions, capsys, break_it) -> None:
+    """On stdout, whole."""
+    break_it(two_versions / "registry/conv2d_fsq/v0.1.0")
+    main(["list", "--json"])
+
+    assert [version["version"] for version in json_of(capsys)] == ["0.2.0"]
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_list_names_a_broken_version(released, capsys, options) -> None:
+    """Exit 4: machines must notice."""
+    break_manifest(released / "registry/conv2d_fsq/v0.1.0")
+    code = main(["list", *options])
+
+    assert (code, "conv2d_fsq@v0.1.0: manifest.json: line 1" in capsys.readouterr().err) == (4, True)
+
+
+def test_list_of_broken_versions_does_not_say_that_there_is_none(released, capsys) -> None:
+    """There is one, and it is broken."""
+    break_manifest(released / "registry/conv2d_fsq/v0.1.0")
+    main(["list"])
+
+    assert "no version yet" not in capsys.readouterr().out
+
+
 def test_show_shows_the_files(released, capsys) -> None:
     """With their digests; the latest of the default model where nothing is said."""
     main(["show"])
@@ -314,12 +528,77 @@ def test_ctrl_c_is_exit_130(registry, monkeypatch, capsys) -> None:
     assert (code, list((registry / "registry" / "conv2d_fsq").iterdir())) == (130, [])
 
 
-def test_a_reader_that_leaves_early_is_no_error(tmp_path) -> None:
-    """`modelreg data check --json | head -1` ends in silence."""
-    command = f"{sys.executable} -m modelreg data check --json | head -n 1"
-    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S602
+def test_ctrl_c_says_so(registry, monkeypatch, capsys) -> None:
+    """In one word."""
 
-    assert (done.stdout, done.stderr) == ("{\n", "")
+    def interrupted(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("modelreg.registry.version_folders", interrupted)
+    main(["list"])
+
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["--help"], ["--version"], ["list"], ["list", "--json"], ["show"], ["verify"], ["data", "check", "--json"]],
+    ids=" ".join,
+)
+def test_a_reader_that_leaves_early_is_no_error(released, nobody, command) -> None:
+    """Silence, and the code of a program that SIGPIPE ended: a table, few lines and many alike."""
+    assert run_command(command, released, nobody) == (141, "")
+
+
+def test_a_reader_that_leaves_early_is_no_error_without_a_buffer(released, nobody) -> None:
+    """The same where the very write fails, and not the flush at the end."""
+    assert run_command(["list", "--json"], released, nobody, buffered=False) == (141, "")
+
+
+def test_an_error_keeps_its_code_where_nobody_reads_it(registry, nobody) -> None:
+    """`modelreg show v9.0.0 2>&1 | true`."""
+    assert run_command(["show", "v9.0.0"], registry, nobody, stderr=nobody) == (5, None)
+
+
+def test_a_failed_verification_keeps_its_code_where_nobody_reads_it(two_versions, nobody) -> None:
+    """`modelreg verify | true`: what is wrong stands on stderr."""
+    break_manifest(two_versions / "registry/conv2d_fsq/v0.1.0")
+
+    assert run_command(["verify"], two_versions, nobody)[0] == 4
+
+
+def test_a_full_disk_at_stdout_is_exit_3(released) -> None:
+    """`modelreg list > /dev/full`: what was printed is lost, and that is said once."""
+    with Path("/dev/full").open("w") as full:
+        assert run_command(["list", "--json"], released, full) == (3, "error: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [(["init", "/dev/null/x"], "/dev/null/x: Not a directory"), (["init", "/proc/x"], "/proc/x: No such file")],
+)
+def test_a_place_that_cannot_be_written_is_exit_3(command, message, capsys) -> None:
+    """One line: the place, and the system's own words."""
+    assert (main(command), capsys.readouterr().err.startswith(f"error: {message}")) == (3, True)
+
+
+def test_a_full_disk_is_exit_3_and_leaves_no_version(registry, monkeypatch, capsys) -> None:
+    """In the middle of a release."""
+
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", full)
+    code = main(["release", "v0.1.0", "--roll-changelog"])
+
+    assert (code, list(registry.glob("registry/*/*"))) == (3, [])
+
+
+def test_a_version_too_long_for_a_record_is_exit_5(registry, capsys) -> None:
+    """Before anything is staged."""
+    version = f"v1.0.0-{'a' * 80}"
+
+    assert (main(["release", version, "--roll-changelog"]), capsys.readouterr().err.count("\n")) == (5, 2)
 
 
 def test_a_bug_is_not_hidden(registry, monkeypatch) -> None:
@@ -328,7 +607,7 @@ def test_a_bug_is_not_hidden(registry, monkeypatch) -> None:
     def broken(*_args, **_kwargs):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("modelreg.registry.versions", broken)
+    monkeypatch.setattr("modelreg.registry.version_folders", broken)
     with pytest.raises(ZeroDivisionError):
         main(["list"])
 
@@ -366,6 +645,69 @@ def test_data_check_reads_npy_files(tmp_path, capsys) -> None:
     metadata = write_two_device(tmp_path)
 
     assert main(["data", "check", str(metadata)]) == 0
+
+
+def test_data_check_starts_a_configured_path_at_the_root(registry, monkeypatch, capsys) -> None:
+    """As training does, from any folder."""
+    from two_device import write_two_device
+
+    (registry / "data").mkdir()
+    write_two_device(registry / "data")
+    (registry / "c.yaml").write_text("data: {sources: [{kind: npy, path: data/dataset.json}]}\n")
+    monkeypatch.chdir(registry / "runs")
+
+    assert main(["data", "check", "../c.yaml"]) == 0
+
+
+def test_data_check_of_a_file_that_is_no_text_is_exit_3(tmp_path, capsys) -> None:
+    """Naming the byte."""
+    (tmp_path / "bad.yaml").write_bytes(b"model: {\xff}\n")
+
+    assert (main(["data", "check", str(tmp_path / "bad.yaml")]), "not UTF-8 at byte 8" in capsys.readouterr().err) == (
+        3,
+        True,
+    )
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_data_is_looked_for_at_the_root(registry, monkeypatch, command) -> None:
+    """From any folder: what `train` has read, `evaluate` finds."""
+    seen = []
+
+    def record(*arguments):
+        seen.extend(argument for argument in arguments if argument == registry)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("modelreg.experiment.start", record)
+    monkeypatch.setattr("modelreg.experiment.evaluate", record)
+    monkeypatch.chdir(registry / "runs")
+    main([command])
+
+    assert seen == [registry]
+
+
+@pytest.mark.parametrize(
+    ("used", "warnings"),
+    [((3, 2), []), ((2, 1), []), ((1, 2), ["warning: dimension 1 uses 1 of 3 levels; try "])],
+)
+def test_evaluate_warns_where_levels_are_not_used(registry, monkeypatch, capsys, used, warnings) -> None:
+    """Under half of them, on stderr, and what to try; half is enough."""
+    measured = load(registry / "runs/conv2d_fsq-001/eval_metrics.json", EvalMetrics)
+    codes = measured.codes.model_copy(update={"levels_used": used})
+    measured = measured.model_copy(update={"codes": codes})
+    monkeypatch.setattr("modelreg.experiment.evaluate", lambda *_: measured)
+    main(["evaluate"])
+
+    assert [line[: line.index("try") + 4] for line in capsys.readouterr().err.splitlines()] == warnings
+
+
+def test_evaluate_writes_json(registry, monkeypatch, capsys) -> None:
+    """The document itself."""
+    measured = load(registry / "runs/conv2d_fsq-001/eval_metrics.json", EvalMetrics)
+    monkeypatch.setattr("modelreg.experiment.evaluate", lambda *_: measured)
+    main(["evaluate", "--json"])
+
+    assert json_of(capsys) == measured.to_document()
 
 
 @pytest.mark.parametrize("source", ["missing.yaml", "missing.json"])

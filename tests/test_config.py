@@ -1,6 +1,10 @@
 """config: YAML into strict settings, every error with its dotted path."""
 
+import subprocess
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modelreg import config
 from modelreg.config import ProjectConfig, TrainConfig
@@ -134,6 +138,44 @@ def test_a_gate_needs_a_bound() -> None:
     """A gate without min and max would pass everything."""
     with pytest.raises(InputError, match="give min, max or both"):
         config.settle({"gates": {"accuracy": {}}}, ProjectConfig, "x")
+
+
+@pytest.mark.parametrize(
+    "form", ["v{version}", "{model}-v{version}", "a.b/{version}", "{version}/{model}", "_{version}"]
+)
+def test_a_tag_is_named_by_version_and_model(form) -> None:
+    """The version once, the model at most once, in any order."""
+    assert config.settle({"tag_format": form}, ProjectConfig, "x").tag_format == form
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["v", "{foo}{version}", "{0}{version}", "{version}{version}", "{model}{version}{model}", "{version", "{version!r}"]
+    + [
+        "a {version}",
+        "-{version}",
+        "/{version}",
+        ".{version}",
+        "{version}.",
+        "{version}/",
+        "a..{version}",
+        "ü{version}",
+    ]
+    + ["{version}\n", "a/.b{version}", "v~{version}", "v^{version}", "v:{version}", "v@{{version}"],
+)
+def test_a_tag_that_git_would_refuse_is_refused(form) -> None:
+    """Another place holder, none or two, a blank, a path that is none."""
+    with pytest.raises(InputError, match="tag_format"):
+        config.settle({"tag_format": form}, ProjectConfig, "x")
+
+
+@given(st.from_regex(ProjectConfig.model_fields["tag_format"].metadata[0].pattern, fullmatch=True))
+def test_git_takes_every_tag(form) -> None:
+    """Whatever the pattern accepts is a tag, and no option of `git tag`."""
+    tag = form.replace("{version}", "1.2.3-rc.1").replace("{model}", "conv2d_fsq")
+    found = subprocess.run(["git", "check-ref-format", f"refs/tags/{tag}"], check=False).returncode
+
+    assert (found, tag[:1] == "-") == (int(tag.endswith(".lock") or ".lock/" in tag), False)
 
 
 def test_the_project_is_found_upwards(tmp_path) -> None:

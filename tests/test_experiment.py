@@ -1,6 +1,7 @@
 """experiment and the walk: train, kill, resume, evaluate, release, verify, on the command line."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,20 +142,43 @@ def wait_for(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
-        (lambda run: (run / "config.json").write_text("{"), "config.json"),
-        (lambda run: edit(run / "config.json", lambda d: d["training"].update(epochs=7)), "training.epochs: is 7"),
+        (lambda run: edit(run / "config.json", lambda d: d["training"].update(epochs=7)), "config.json: was changed"),
+        (
+            lambda run: edit(run / "normalization.json", lambda d: d.update(samples=7)),
+            "normalization.json: was changed",
+        ),
+        (lambda run: edit(run / "data.json", lambda d: d.update(hop=7)), "data.json: was changed"),
+        (lambda run: (run / "data.json").unlink(), "data.json: is missing"),
         (lambda run: (run / "last.safetensors").write_bytes(b"stub"), "last.safetensors"),
+        (
+            lambda run: edit(run / "run.json", lambda d: d["environment"].update(threads=7)),
+            "threads: is 1, but the run",
+        ),
     ],
 )
 def test_a_run_that_was_changed_is_not_resumed(registry, capsys, change, rule) -> None:
-    """Another number of epochs, a broken file: exit 3, nothing written."""
+    """Configuration, data, normalization, state or environment: exit 3, nothing written."""
     run_killed(10)
-    change(registry / "runs/conv2d_fsq-001")
-    before = (registry / "runs/conv2d_fsq-001/history.jsonl").read_bytes()
+    run = registry / "runs/conv2d_fsq-001"
+    change(run)
+    before = (run / "history.jsonl").read_bytes()
     code = main(["train", "--resume", "runs/conv2d_fsq-001"])
 
-    assert (code, rule in capsys.readouterr().err) == (3, True)
-    assert (registry / "runs/conv2d_fsq-001/history.jsonl").read_bytes() == before
+    assert (code, rule in capsys.readouterr().err, (run / "history.jsonl").read_bytes() == before) == (3, True, True)
+
+
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "normalization.json", "config.json", "history.jsonl"])
+def test_a_run_that_was_changed_is_neither_evaluated_nor_released(
+    finished, tmp_path, monkeypatch, capsys, name
+) -> None:
+    """No number is made with weights, constants or settings that the training did not write."""
+    root = shutil.copytree(finished, tmp_path / "copy")
+    monkeypatch.chdir(root)
+    path = root / "runs/conv2d_fsq-001" / name
+    path.write_bytes(path.read_bytes() + b"\n")
+    codes = main(["evaluate"]), main(["release", "v9.0.0", "--roll-changelog", "--force"])
+
+    assert (codes, capsys.readouterr().err.count("was changed after the run wrote it")) == ((3, 3), 2)
 
 
 def edit(path: Path, change) -> None:
@@ -181,7 +205,16 @@ def test_changed_data_are_refused(registry, capsys) -> None:
     np.save(path, np.load(path) + 1)
     code = main(["evaluate"])
 
-    assert (code, "the data has changed" in capsys.readouterr().err) == (3, True)
+    assert (code, "the data have changed" in capsys.readouterr().err) == (3, True)
+
+
+def test_changed_metadata_is_refused(registry, capsys) -> None:
+    """Classes in another order would give every number another meaning."""
+    main(["train", "tiny.yaml", "--set", "training.epochs=1"])
+    edit(registry / "data/dataset.json", lambda d: d["classes"].reverse())
+    code = main(["evaluate"])
+
+    assert (code, "data.json: classes" in capsys.readouterr().err) == (3, True)
 
 
 def test_an_existing_folder_is_not_trained_into(registry, capsys) -> None:
@@ -208,11 +241,12 @@ def test_a_configuration_that_cannot_work_leaves_nothing(registry, capsys, assig
 
 
 def test_a_training_that_diverges_says_what_to_try(registry, capsys) -> None:
-    """Exit 3, where it happened, and what to change."""
+    """Exit 3, where it happened and what to change; no run is left that nothing can be done with."""
     code = main(["train", "tiny.yaml", "--set", "training.learning_rate=1e30", "--set", "training.gradient_clip=1e30"])
     said = capsys.readouterr().err
 
     assert (code, "epoch 1, " in said, "training.learning_rate" in said) == (3, True, True)
+    assert list((registry / "runs").iterdir()) == []
 
 
 def test_an_untrained_run_is_not_evaluated(registry, capsys) -> None:
@@ -256,6 +290,22 @@ def test_a_look_is_counted_even_if_it_breaks_off(registry, monkeypatch) -> None:
     main(["evaluate"])
 
     assert len(runs.load_run(registry / "runs/conv2d_fsq-001").evaluations) == 1
+
+
+def test_metrics_older_than_the_last_look_are_not_released(registry, monkeypatch, capsys) -> None:
+    """A look that broke off counts, so the count in the metrics would be a lie."""
+    main(["train", "tiny.yaml", "--set", "training.epochs=1"])
+    main(["evaluate"])
+
+    def broken(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("modelreg.experiment.measure", broken)
+        main(["evaluate"])
+    code = main(["release", "v0.1.0", "--roll-changelog"])
+
+    assert (code, "was looked at since its metrics were written" in capsys.readouterr().err) == (3, True)
 
 
 def test_the_walk_ends_in_a_verified_version(finished, monkeypatch, capsys) -> None:

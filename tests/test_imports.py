@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from example_run import write_registry, write_run
 
 SLOW = ("torch", "onnx", "onnxruntime", "onnxsim", "requests", "jsonschema", "scipy", "matplotlib", "numba")
 PROBE = """
@@ -34,10 +35,25 @@ def test_light_commands_load_no_torch(tmp_path, command) -> None:
     assert loaded(command, tmp_path) == "[]"
 
 
-@pytest.mark.parametrize("command", [["verify"], ["list"], ["show"]])
-def test_reading_the_registry_loads_only_the_validator(root, command) -> None:
-    """`verify`, `list` and `show` work where torch is not installed."""
-    assert loaded(command, root) == "['jsonschema']"
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    """A registry with one version."""
+    root = write_registry(tmp_path_factory.mktemp("released"))
+    write_run(root / "runs" / "conv2d_fsq-001")
+    command = [sys.executable, "-m", "modelreg", "release", "v0.1.0", "--roll-changelog"]
+    subprocess.run(command, cwd=root, capture_output=True, check=True)
+    return root
+
+
+@pytest.mark.parametrize("command", [["list"], ["show"]])
+def test_reading_the_registry_loads_nothing_slow(released, command) -> None:
+    """What was verified is read by its records alone."""
+    assert loaded(command, released) == "[]"
+
+
+def test_verify_loads_only_the_validator(released) -> None:
+    """It works where torch is not installed."""
+    assert loaded(["verify"], released) == "['jsonschema']"
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])

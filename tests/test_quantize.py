@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from modelreg import fsq
 from modelreg.ml import quantize as q
-from modelreg.records.model import FsqSpec
 
 LEVELS = st.lists(st.integers(2, 1000), min_size=1, max_size=6)
 LEVEL_SETS = [(8, 6, 5, 5, 4), (7, 5, 3), (8, 8, 8), (4,), (3, 4, 5, 6)]
@@ -21,7 +21,7 @@ LEVEL_SETS = [(8, 6, 5, 5, 4), (7, 5, 3), (8, 8, 8), (4,), (3, 4, 5, 6)]
 
 def make_grid(levels: tuple[int, ...] | list[int]) -> q.Grid:
     """Return the constants of these levels."""
-    return q.grid(q.constants(levels))
+    return q.grid(fsq.spec(levels))
 
 
 def projections(d: int, seed: int = 0, n: int = 20_000) -> Tensor:
@@ -154,7 +154,7 @@ def test_the_layer_has_nothing_to_save() -> None:
 
 def test_the_record_repeats_the_quantizer_without_our_code() -> None:
     """The formula in FsqSpec's docstring, in plain Python, gives the codes that torch gives."""
-    spec = FsqSpec(**q.constants((8, 6, 5, 5, 4))._asdict())
+    spec = fsq.spec((8, 6, 5, 5, 4))
     z = projections(5, n=500)
     rows = zip(spec.half_range, spec.offset, spec.shift, spec.half_width, spec.basis, strict=True)
     index = [0] * len(z)

@@ -10,9 +10,10 @@ from example_run import NOW, write_registry, write_run
 from modelreg import files, registry, release, runs
 from modelreg.config import Gate, ProjectConfig
 from modelreg.errors import GateFailed, InputError, ModelregError, RegistryError, VerificationFailed
+from modelreg.provenance import Provenance
 from modelreg.records.base import load
 from modelreg.records.run import GitState
-from modelreg.records.version import Manifest, Provenance
+from modelreg.records.version import Manifest
 
 GIT = GitState(commit="d" * 40, dirty=False)
 PROJECT = ProjectConfig()
@@ -93,7 +94,8 @@ def test_provenance_names_what_went_in(root) -> None:
     plan = carry_out(root, request_for(root), ProjectConfig(repository="owner/name"))
     inputs = load(plan.folder / "provenance.json", Provenance).predicate.build_definition.resolved_dependencies
 
-    assert [i.name for i in inputs] == ["training code", "source/planted", "data/train", "data/validation", "data/test"]
+    names = ["repository of the working directory", "source/planted", "data/train", "data/validation", "data/test"]
+    assert [i.name for i in inputs] == names
 
 
 def refused(root, request, project=PROJECT, situation=None):
@@ -242,14 +244,54 @@ def test_a_run_without_metrics_is_refused(root) -> None:
     assert "modelreg evaluate" in str(refused(root, request_for(root)))
 
 
-def test_metrics_of_other_weights_are_refused(root) -> None:
-    """Weights changed after the evaluation: nothing is written, exit 4."""
-    checkpoint = root / "runs/conv2d_fsq-001/checkpoint.safetensors"
-    data = bytearray(checkpoint.read_bytes())
-    data[-1] ^= 1
-    checkpoint.write_bytes(data)
+def test_improved_metrics_are_refused(root) -> None:
+    """What would not verify is not released: exit 4, nothing written."""
+    path = root / "runs/conv2d_fsq-001/eval_metrics.json"
+    document = json.loads(path.read_text())
+    path.write_bytes(files.to_json(document | {"accuracy": 0.9995}))
 
     assert isinstance(refused(root, request_for(root)), VerificationFailed)
+
+
+def test_changed_weights_are_refused(root) -> None:
+    """Weights changed after the training: exit 3."""
+    with (root / "runs/conv2d_fsq-001/checkpoint.safetensors").open("ab") as file:
+        file.write(b"x")
+
+    assert "was changed after the run wrote it" in str(refused(root, request_for(root)))
+
+
+def test_a_broken_neighbour_is_refused_before_anything_is_written(root) -> None:
+    """The table could not be written: exit 5, naming the version and the command that says more."""
+    (root / "registry/conv2d_fsq/v0.0.1").mkdir(parents=True)
+    error = refused(root, request_for(root))
+
+    assert (error.exit_code, "conv2d_fsq@v0.0.1" in str(error), "modelreg verify" in str(error)) == (5, True, True)
+
+
+def test_committed_assets_that_git_ignores_are_refused(root) -> None:
+    """The manifest would say `git`, and a clone would lack them."""
+    project = ProjectConfig(assets="committed")
+    situation = release.Situation(NOW, GIT, ignored=frozenset({"checkpoint.safetensors"}))
+    error = refused(root, request_for(root, commit=True), project, situation)
+
+    assert "checkpoint.safetensors: is ignored by git" in str(error)
+
+
+def test_a_commit_needs_an_identity(root) -> None:
+    """Git's own words come before anything is staged."""
+    error = refused(root, request_for(root, commit=True), situation=release.Situation(NOW, GIT, identity="tell me who"))
+
+    assert "git: tell me who" in str(error)
+
+
+@pytest.mark.parametrize("path", ["CHANGELOG.md.orig", "registry/conv2d_fsq/v0.1.0.bak/x"])
+def test_a_path_beside_the_release_is_not_part_of_it(root, path) -> None:
+    """A finished release stays finished, whatever else lies around."""
+    carry_out(root, request_for(root))
+    situation = release.Situation(NOW, GIT, changed=(path,), tags=frozenset({"v0.1.0"}))
+
+    assert "exists" in str(refused(root, request_for(root, tag=True), situation=situation))
 
 
 def test_no_run_is_refused(root) -> None:

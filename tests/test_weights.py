@@ -1,4 +1,6 @@
-"""weights: the header of a checkpoint, read without torch."""
+"""weights: a checkpoint read without torch."""
+
+import json
 
 import numpy as np
 import pytest
@@ -10,38 +12,83 @@ from safetensors.numpy import save
 from modelreg import weights
 from modelreg.errors import InputError
 
-DATA = save(tensors(np.random.default_rng(0)))
+TENSORS = tensors(np.random.default_rng(0))
+DATA = save(TENSORS)
 
 
-def test_shapes_are_those_that_were_saved(tmp_path) -> None:
-    """Every tensor is found with its shape."""
-    (tmp_path / "c").write_bytes(DATA)
-    found = {name: entry.shape for name, entry in weights.read_header(tmp_path / "c").items()}
-
-    assert found == {name: array.shape for name, array in tensors(np.random.default_rng(0)).items()}
+def written(folder, data):
+    """Write a file and return its path."""
+    (folder / "c").write_bytes(data)
+    return folder / "c"
 
 
-def test_parameters_leave_out_running_statistics(tmp_path) -> None:
+def test_tensors_are_those_that_were_saved(tmp_path) -> None:
+    """Every tensor is found with its values."""
+    found = weights.read(written(tmp_path, DATA))
+
+    assert {name: array.tobytes() for name, array in found.items()} == {n: a.tobytes() for n, a in TENSORS.items()}
+
+
+def test_the_shapes_of_a_network_follow_from_its_record() -> None:
+    """Without torch."""
+    assert weights.shapes(model_spec()) == {name: array.shape for name, array in TENSORS.items()}
+
+
+def test_torch_builds_the_same_shapes() -> None:
+    """The definition is the network itself, with a norm before the quantizer too."""
+    from modelreg.ml import networks
+
+    spec = model_spec()
+    settings = spec.settings.model_copy(
+        update={"batchnorm_before_fsq": True, "widths": (4, 6), "kernels": ((1, 3),) * 2}
+    )
+    spec = networks.spec(settings, spec.input, spec.classes)
+    network = networks.seeded(settings, spec.input.shape, len(spec.classes), seed=0)
+
+    assert weights.shapes(spec) == {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+
+
+def test_parameters_leave_out_running_statistics() -> None:
     """What is not trained is not counted."""
-    (tmp_path / "c").write_bytes(DATA)
-
-    assert weights.parameter_count(weights.read_header(tmp_path / "c")) == model_spec().parameters
+    assert weights.parameter_count(weights.shapes(model_spec())) == model_spec().parameters
 
 
 @given(st.binary(max_size=200) | st.integers(0, len(DATA) - 1).map(lambda n: DATA[:n]))
 def test_anything_else_is_refused(tmp_path_factory, data) -> None:
     """Random bytes and truncated files give a problem, never a crash or a large allocation."""
-    path = tmp_path_factory.mktemp("w") / "c"
-    path.write_bytes(data)
     with pytest.raises(InputError):
-        weights.read_header(path)
+        weights.read(written(tmp_path_factory.mktemp("w"), data))
+
+
+@given(st.integers(0, len(DATA) - 1), st.integers(0, 7))
+def test_a_flipped_bit_is_read_or_refused(tmp_path_factory, position, bit) -> None:
+    """Nothing but InputError ever comes out of a damaged file."""
+    broken = bytearray(DATA)
+    broken[position] ^= 1 << bit
+    try:
+        found = weights.read(written(tmp_path_factory.mktemp("w"), bytes(broken)))
+    except InputError:
+        return
+    assert isinstance(found, dict)
 
 
 @pytest.mark.parametrize(
-    "header", [b"[]", b'{"a": 1}', b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}']
+    ("header", "body", "rule"),
+    [
+        (b"[]", b"", "header is not an object"),
+        (b'{"a": 1}', b"", "not that of a safetensors file"),
+        (b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}', b"", "not that of a safetensors file"),
+        (b'{"a": {"dtype": "NOPE", "shape": [1], "data_offsets": [0, 4]}}', b"1234", "number format NOPE"),
+        (b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}', b"1234", "does not lie where"),
+        (
+            json.dumps({n: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for n in "ab"}).encode(),
+            b"1234",
+            "b does not lie where",
+        ),
+        (b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}', b"12345", "shorter or longer"),
+    ],
 )
-def test_a_foreign_header_is_refused(tmp_path, header) -> None:
-    """A header that is JSON but not of tensors is refused."""
-    (tmp_path / "c").write_bytes(len(header).to_bytes(8, "little") + header)
-    with pytest.raises(InputError, match="header"):
-        weights.read_header(tmp_path / "c")
+def test_a_header_that_breaks_a_rule_is_refused(tmp_path, header, body, rule) -> None:
+    """Made-up formats, overlapping tensors, sizes that do not fit."""
+    with pytest.raises(InputError, match=rule):
+        weights.read(written(tmp_path, len(header).to_bytes(8, "little") + header + body))

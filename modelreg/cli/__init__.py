@@ -6,6 +6,7 @@ Command modules import slow things inside the command, so that `--help` answers 
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -55,19 +56,46 @@ app.command("show")(show.show)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code (design.md section 4)."""
     try:
-        app(args=None if argv is None else list(argv))
+        code = _call(None if argv is None else list(argv))
+        sys.stdout.flush()  # now, while it can still be told what became of it
     except ModelregError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return 130
+        code = _fail(str(error), error.exit_code)
     except BrokenPipeError:  # `modelreg list | head -1`: the reader has what it wants
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 lives as long as the process
-        return 141
-    except SystemExit as done:  # Typer's own: --help, usage errors
-        return done.code if isinstance(done.code, int) else int(done.code is not None)
-    return 0
+        code = 141  # what a shell reports of a program that SIGPIPE ended
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        code = _fail(f"{where}{error.strerror or error}", 3)
+    _settle_output()
+    return code
+
+
+def _call(argv: list[str] | None) -> int:
+    """Run a command line through Typer, which ends with SystemExit whatever happens, and return the exit code."""
+    code: int | str | None = 0
+    try:
+        app(args=argv)
+    except SystemExit as done:
+        if isinstance(done.__context__, BrokenPipeError):  # of which Typer and rich make an exit 1
+            raise done.__context__ from None
+        code = done.code
+    if code == 130:  # so Typer ends on Ctrl-C
+        sys.stderr.write("interrupted\n")
+    return code if isinstance(code, int) else int(code is not None)
+
+
+def _fail(message: str, code: int) -> int:
+    with suppress(OSError):  # nobody there to read it
+        sys.stderr.write(f"error: {message}\n")
+    return code
+
+
+def _settle_output() -> None:
+    """Send to nowhere what a reader that has left, or a full disk, did not take: Python would complain at its end."""
+    for stream in filter(None, (sys.__stdout__, sys.__stderr__)):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def run() -> None:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from modelreg.cli import environment
 from modelreg.cli.console import draw, emit_json, note, say, table
 from modelreg.errors import InputError, Problem
 
 if TYPE_CHECKING:
+    from modelreg.config import TrainConfig
     from modelreg.records.data import QualityReport
 
 app = typer.Typer(help="Look at recordings.", no_args_is_help=True)
@@ -33,11 +35,11 @@ def check(
 
     Example: modelreg data check configs/sample.yaml --strict
     """
-    from modelreg import config
     from modelreg.data import quality, sources
 
-    settings = config.settle(_document(source), config.TrainConfig, source)
-    dataset = sources.read(settings.data.sources[0], Path.cwd())
+    settings = _settings(source)
+    typed = source.endswith(".json")  # a path that is typed starts here, one in a configuration at the root
+    dataset = sources.read(settings.data.sources[0], Path.cwd() if typed else environment.workplace())
     report = quality.check(dataset, settings.quality.limits)
     if as_json:
         emit_json(report.to_document())
@@ -48,16 +50,16 @@ def check(
         raise InputError("the data breaks thresholds", broken)
 
 
-def _document(source: str) -> dict[str, object] | None:
+def _settings(source: str) -> "TrainConfig":
     """Return the configuration that reads a source."""
-    from modelreg import config, files
+    from modelreg import config
 
     if source == "sample":
-        return None
+        return config.settle(None, config.TrainConfig, source)
     if source.endswith(".json"):
-        return {"data": {"sources": [{"kind": "npy", "path": source}]}}
-    document: dict[str, object] = config.parse_yaml(files.read_bytes(Path(source)).decode("utf-8"), source)
-    return document
+        npy = {"data": {"sources": [{"kind": "npy", "path": source}]}}
+        return config.settle(npy, config.TrainConfig, source)
+    return config.load(Path(source), config.TrainConfig)
 
 
 def _show(report: "QualityReport") -> None:

@@ -1,13 +1,14 @@
 """`modelreg evaluate`."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelreg.cli import environment
-from modelreg.cli.console import draw, emit_json, say, table
+from modelreg.cli.console import draw, emit_json, note, say, table
 
 if TYPE_CHECKING:
     from modelreg.records.metrics import EvalMetrics
@@ -21,21 +22,36 @@ def evaluate(
 ) -> None:
     """Compute a run's metrics on subjects it never saw, from predictions that are kept.
 
-    Each look at the held-out part is counted, and the model card states how many there were.
+    Each look at the held-out part is counted, and the model card states how many there were. Paths inside the run's
+    configuration start at the registry's root, or at the working directory where there is none.
 
     Example: modelreg evaluate runs/conv2d_fsq-001
     """
     environment.need_extra("train", "torch", "safetensors", "matplotlib", "scipy")
     from modelreg import experiment, runs
+    from modelreg.config import TrainConfig
+    from modelreg.records.base import load
 
     folder = run or runs.newest(environment.workplace() / "runs")
-    measured = experiment.evaluate(folder, Path.cwd(), environment.now)
+    settings = load(folder / runs.CONFIG, TrainConfig).training
+    here = environment.describe(settings.model_copy(update={"device": "cpu"}))
+    measured = experiment.evaluate(folder, environment.workplace(), here, environment.now)
+    _warn(measured, runs.load_run(folder).model.quantizer.levels)
     if as_json:
         emit_json(measured.to_document())
         return
     _show(measured)
     say(f"report: {environment.shown(folder / runs.REPORT)}")
     say(f"next: modelreg release v0.1.0 --run {environment.shown(folder)}")
+
+
+def _warn(measured: "EvalMetrics", levels: Sequence[int]) -> None:
+    """Note each dimension of the codes that is hardly used."""
+    from modelreg import report
+
+    for dimension, used, of in report.starved(measured.codes, levels) if measured.codes else ():
+        advice = "try --set model.batchnorm_before_fsq=true, or fewer levels"
+        note(f"warning: dimension {dimension} uses {used} of {of} levels; {advice}")
 
 
 def _show(measured: "EvalMetrics") -> None:

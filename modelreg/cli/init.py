@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from modelreg.cli.console import say
-from modelreg.errors import InputError, Problem
 
 
 def init(
@@ -14,18 +13,13 @@ def init(
 ) -> None:
     """Make a registry repository: settings, registry/, changelog, releases page, .gitignore, a CI workflow.
 
-    Nothing that exists is overwritten.
+    Nothing that exists is overwritten; what an earlier `init` has not written is.
 
     Example: modelreg init my-models
     """
     from modelreg import files, scaffold
 
-    documents = scaffold.documents()
-    taken = [name for name in documents if (folder / name).exists()]
-    if taken:
-        what = "exists, and is not overwritten"
-        raise InputError("cannot make a registry here", [Problem(str(folder / name), what) for name in taken])
-    for name, text in documents.items():
+    for name, text in scaffold.missing(folder).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         files.write_atomic(folder / name, text.encode())
         say(f"wrote {folder / name}")

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from modelreg.cli.console import note, table
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from modelreg.records.run import Epoch
 
 SHOWN = 8  # epochs in the live table
-COLUMNS = ("epoch", "loss", "val loss", "acc", "val acc", "rate", "gradient", "codes", "perplexity")
+COLUMNS = ("epoch", "loss", "val loss", "acc", "val acc", "rate", "grad", "codes", "perpl.")
 
 
 def show_training(epochs: Iterator["Epoch"], settings: "TrainingSettings", folder: str) -> None:
-    """Draw each epoch as it comes. On Ctrl-C, say how to go on."""
+    """Draw each epoch as it comes, on stderr. On Ctrl-C, say how to go on."""
     try:
-        for _ in _live(epochs, settings) if sys.stderr.isatty() else _plain(epochs, settings):
+        for _ in live(epochs, settings.epochs, sys.stderr) if sys.stderr.isatty() else _plain(epochs, settings):
             pass
     except KeyboardInterrupt:
         note(f"stopped; go on with: modelreg train --resume {folder}")
@@ -34,13 +34,13 @@ def _plain(epochs: Iterator["Epoch"], settings: "TrainingSettings") -> Iterator[
         yield epoch
 
 
-def _live(epochs: Iterator["Epoch"], settings: "TrainingSettings") -> Iterator["Epoch"]:
-    """Draw the last epochs and a bar with the time left."""
+def live(epochs: Iterator["Epoch"], total: int, stream: TextIO) -> Iterator["Epoch"]:
+    """Draw the last epochs and a bar with the time left on a terminal of 80 columns or more."""
     from rich import progress
     from rich.console import Console, Group
     from rich.live import Live
 
-    console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+    console = Console(file=stream, markup=False, highlight=False, emoji=False)
     bar = progress.Progress(
         progress.TextColumn("epoch"),
         progress.BarColumn(),
@@ -50,7 +50,7 @@ def _live(epochs: Iterator["Epoch"], settings: "TrainingSettings") -> Iterator["
         progress.TimeRemainingColumn(),
         console=console,
     )
-    task = bar.add_task("", total=settings.epochs)
+    task = bar.add_task("", total=total)
     rows: list[tuple[str, ...]] = []
     with Live(bar, console=console, refresh_per_second=4) as live:
         for epoch in epochs:

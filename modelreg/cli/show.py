@@ -1,12 +1,15 @@
 """`modelreg list` and `modelreg show`: reading the registry."""
 
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelreg.cli import environment
 from modelreg.cli.console import draw, emit_json, say, table
+from modelreg.errors import InputError, Problem, VerificationFailed
 
 if TYPE_CHECKING:
     from modelreg.registry import Version
@@ -16,17 +19,17 @@ def list_versions(
     model: Annotated[str | None, typer.Argument(help="Only versions of this model.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the versions of the registry with their numbers.
+    """List the versions of the registry with their numbers; exit 4 where one of them cannot be read.
 
     Example: modelreg list conv2d_fsq
     """
     from modelreg import registry
 
     root, _ = environment.project()
-    found = [_summary(version) for version in registry.versions(root, model)]
+    found, broken = _summaries(registry.version_folders(root, model))
     if as_json:
         emit_json(found)
-    elif not found:
+    elif not found and not broken:
         say("no version yet; make one with: modelreg release v0.1.0")
     else:
         columns = ("version", "released", "accuracy", "macro F1", "parameters")
@@ -41,6 +44,8 @@ def list_versions(
             for s in found
         ]
         draw(table(columns, rows, right=columns[2:]), sys.stdout)
+    if broken:
+        raise VerificationFailed("not every version can be read; modelreg verify says more", broken)
 
 
 def show(
@@ -58,12 +63,10 @@ def show(
     Example: modelreg show conv2d_fsq@latest
     """
     from modelreg import card, registry
-    from modelreg.records.base import load
-    from modelreg.records.version import Manifest
 
     root, project = environment.project()
     folder = registry.resolve(reference or f"{project.default_model}@latest", root, project.default_model)
-    version = registry.Version(folder, load(folder / registry.MANIFEST, Manifest))
+    version = registry.read(folder)
     measured = version.metrics()
     if as_json:
         emit_json({"manifest": version.manifest.to_document(), "metrics": measured.to_document()})
@@ -75,6 +78,19 @@ def show(
     files = [(entry.path, entry.size, entry.stored, entry.sha256[:16]) for entry in version.manifest.files]
     draw(table(("file", "bytes", "stored", "sha256"), files, right=("bytes",)), sys.stdout)
     say(f"card: {folder.relative_to(root) / registry.CARD}")
+
+
+def _summaries(folders: Iterable[Path]) -> tuple[list[dict[str, object]], list[Problem]]:
+    """Return what is listed of each version, and why some cannot be."""
+    from modelreg import registry
+
+    found, broken = [], []
+    for folder in folders:
+        try:
+            found.append(_summary(registry.read(folder)))
+        except InputError as error:
+            broken += [Problem(f"{folder.parent.name}@{folder.name}: {where}", what) for where, what in error.problems]
+    return found, broken
 
 
 def _summary(version: "Version") -> dict[str, object]:

@@ -8,6 +8,7 @@ import typer
 from modelreg.cli import environment
 from modelreg.cli.console import say
 from modelreg.cli.progress import show_training
+from modelreg.errors import InputError
 
 if TYPE_CHECKING:
     from modelreg.config import TrainConfig
@@ -28,6 +29,8 @@ def train(
 ) -> None:
     """Train a model; every epoch is on disk before the next begins.
 
+    Paths inside a configuration start at the registry's root, or at the working directory where there is none.
+
     Example: modelreg train configs/sample.yaml --set training.epochs=20
     """
     environment.need_extra("train", "torch", "safetensors", "tensorboard", "matplotlib", "scipy")
@@ -37,17 +40,23 @@ def train(
 
     if resume and (configuration or assignments or out_folder):
         raise typer.BadParameter("--resume goes on with the run's own configuration: give nothing else")
+    base = environment.workplace()
     if resume:
         folder, settings = resume, load(resume / runs.CONFIG, config.TrainConfig)
     else:
         settings = _settings(configuration, assignments or [])
-        folder = out_folder or runs.next_folder(environment.workplace() / "runs", settings.model.name)
-        experiment.start(settings, folder, Path.cwd(), environment.describe(settings.training), environment.now())
+        folder = out_folder or runs.next_folder(base / "runs", settings.model.name)
+        experiment.start(settings, folder, base, environment.describe(settings.training), environment.now())
+    here = environment.describe(settings.training)
     if settings.training.device == "cuda":
         environment.make_cuda_repeatable()
     training.tune_allocator()
     shown = environment.shown(folder)
-    show_training(experiment.train(folder, Path.cwd(), environment.now), settings.training, shown)
+    try:
+        show_training(experiment.train(folder, base, here, environment.now), settings.training, shown)
+    except InputError:
+        experiment.discard_if_empty(folder)
+        raise
     trained = runs.load_run(folder)
     say(f"{shown}: best epoch {trained.best_epoch}, validation loss {trained.best_validation_loss:.4f}")
     say(f"next: modelreg evaluate {shown}")

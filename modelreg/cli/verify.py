@@ -1,5 +1,7 @@
 """`modelreg verify`."""
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,7 +9,7 @@ import typer
 
 from modelreg.cli import environment
 from modelreg.cli.console import emit_json, note, say
-from modelreg.errors import Problem, VerificationFailed
+from modelreg.errors import Problem, RegistryError, VerificationFailed
 
 if TYPE_CHECKING:
     from modelreg.integrity import Findings
@@ -34,44 +36,56 @@ def verify(
     from modelreg import integrity
 
     found = {_name(folder): integrity.inspect(folder, complete=complete) for folder in _folders(reference)}
-    general = _table_problems() if reference is None else []
+    problems, notices = _around() if reference is None else ([], [])
     if as_json:
         emit_json(
             {
                 "versions": [_document(name, findings) for name, findings in found.items()],
-                "problems": [problem._asdict() for problem in general],
+                "problems": [problem._asdict() for problem in problems],
+                "notices": [notice._asdict() for notice in notices],
             }
         )
     else:
-        _show(found)
-    problems = [Problem(f"{name}: {where}", what) for name, f in found.items() for where, what in f.problems]
-    if problems or general:
-        raise VerificationFailed("verification failed", [*problems, *general])
+        _show(found, notices)
+    broken = [Problem(f"{name}: {where}", what) for name, f in found.items() for where, what in f.problems]
+    if broken or problems:
+        raise VerificationFailed("verification failed", [*broken, *problems])
 
 
 def _folders(reference: str | None) -> list[Path]:
     from modelreg import registry
 
     if reference and ("/" in reference or Path(reference).is_dir()):
-        return [Path(reference).absolute()]
+        return [_version_folder(reference)]
     root, project = environment.project()
     if reference is None:
         return list(registry.version_folders(root))
     return [registry.resolve(reference, root, project.default_model)]
 
 
-def _table_problems() -> list[Problem]:
-    from modelreg import release
+def _version_folder(path: str) -> Path:
+    """Return the folder of a path as it was typed: `..` is taken out, no link is followed."""
+    folder = Path(os.path.abspath(path))  # noqa: PTH100 Path.absolute() keeps `..`, resolve() follows links
+    if not folder.is_dir():
+        raise RegistryError("unknown version", [Problem(path, "no such folder")])
+    return folder
+
+
+def _around() -> tuple[list[Problem], list[Problem]]:
+    """Return the problems and notices of the registry that are no one version's."""
+    from modelreg import registry, release
 
     root, _ = environment.project()
-    return list(release.find_table_problems(root))
+    return [*registry.find_strays(root), *release.find_table_problems(root)], list(registry.find_leftovers(root))
 
 
 def _name(folder: Path) -> str:
     return f"{folder.parent.name}@{folder.name}"
 
 
-def _show(found: "dict[str, Findings]") -> None:
+def _show(found: "dict[str, Findings]", general: Iterable[Problem]) -> None:
+    for notice in general:
+        note(f"notice: {notice}")
     for name, findings in found.items():
         for where, what in findings.notices:
             note(f"notice: {name}: {where}: {what}")

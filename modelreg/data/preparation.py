@@ -7,15 +7,18 @@ recording and its correction know that recording alone, the normalization knows 
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
+
+import numpy as np
 
 from modelreg import files
 from modelreg.config import TrainConfig
 from modelreg.data import normalization, quality, sources, splits, windows
 from modelreg.data.recording import Dataset, Recording, Windows
 from modelreg.errors import InputError, Problem
-from modelreg.records.data import PARTS, DataRecord, Normalization, PartName, PartRecord, PartRecords, QualityReport
+from modelreg.records.data import PARTS, DataRecord, Normalization, PartName, PartRecord, PartRecords
 from modelreg.records.model import InputSpec
 
 
@@ -28,7 +31,6 @@ class Prepared:
     record: DataRecord
     input: InputSpec
     classes: tuple[str, ...]
-    quality: QualityReport  # of every recording, before correction
 
 
 def prepare(config: TrainConfig, base: Path) -> Prepared:
@@ -39,7 +41,7 @@ def prepare(config: TrainConfig, base: Path) -> Prepared:
     """
     dataset = sources.read(config.data.sources[0], base)
     _refuse_time_split_of_windows(dataset, config)
-    report = quality.check(dataset, config.quality.limits)
+    quality.refuse_unknown_limits(dataset, config.quality.limits)
     parts = _correct(splits.split(dataset.recordings, config.split, config.data.window), dataset, config)
     cut = {part: _cut(recordings, dataset, config) for part, recordings in parts.items()}
     if problems := list(_find_problems(cut, dataset)):
@@ -58,7 +60,6 @@ def prepare(config: TrainConfig, base: Path) -> Prepared:
         record=_data_record(dataset, config, records),
         input=spec,
         classes=dataset.classes,
-        quality=report,
     )
 
 
@@ -92,10 +93,27 @@ def _find_problems(cut: Mapping[PartName, Windows], dataset: Dataset) -> Iterato
         if not len(found.y):
             longest = max(len(recording.labels) for recording in dataset.recordings)
             yield Problem(part, f"no window ({found.dropped} dropped; the longest recording has {longest} samples)")
+    yield from _find_copies(cut)
     present = set(cut["train"].y.tolist())
     for number, name in enumerate(dataset.classes):
         if number not in present:
             yield Problem("train", f"no window of class {name}")
+
+
+def _find_copies(cut: Mapping[PartName, Windows]) -> Iterator[Problem]:
+    """Yield windows that stand bit for bit in two parts: the same recording under two names.
+
+    Windows in which every channel stands still are left alone: a device at rest may repeat itself.
+    """
+    seen: dict[bytes, tuple[PartName, str]] = {}
+    for part, found in cut.items():
+        for n in np.flatnonzero(np.ptp(found.x, axis=-1).any(axis=(1, 2))):
+            digest, place = blake2b(found.x[n].tobytes(), digest_size=16).digest(), found.recordings[found.recording[n]]
+            first = seen.setdefault(digest, (part, place))
+            if first[0] != part:
+                yield Problem(
+                    f"{part}: {place}", f"from sample {found.start[n]}: the same window as in {first[0]}: {first[1]}"
+                )
 
 
 def _input_spec(dataset: Dataset, config: TrainConfig) -> InputSpec:

@@ -18,14 +18,19 @@ from modelreg.records.model import Channel
 
 def check(dataset: Dataset, limits: Limits) -> QualityReport:
     """Measure every recording. Raises InputError if a limit names a channel that the data do not have."""
-    known = {channel.name for channel in dataset.channels}
-    if unknown := sorted(limits.channels.keys() - known):
-        problems = [Problem(f"quality.limits.channels.{name}", "no such channel") for name in unknown]
-        raise InputError(f"{dataset.name} has the channels {', '.join(sorted(known))}", problems)
+    refuse_unknown_limits(dataset, limits)
     return QualityReport(
         sources=(describe(dataset),),
         recordings=tuple(measure(recording, dataset.channels, limits) for recording in dataset.recordings),
     )
+
+
+def refuse_unknown_limits(dataset: Dataset, limits: Limits) -> None:
+    """Raise InputError if a limit names a channel that the data do not have."""
+    known = {channel.name for channel in dataset.channels}
+    if unknown := sorted(limits.channels.keys() - known):
+        problems = [Problem(f"quality.limits.channels.{name}", "no such channel") for name in unknown]
+        raise InputError(f"{dataset.name} has the channels {', '.join(sorted(known))}", problems)
 
 
 def describe(dataset: Dataset) -> SourceRecord:

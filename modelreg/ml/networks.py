@@ -14,9 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from modelreg import fsq
 from modelreg.errors import InputError, Problem
-from modelreg.ml.quantize import FSQ, constants
-from modelreg.records.model import Conv2dFsqSettings, FsqSpec, InputSpec, ModelSpec
+from modelreg.ml.quantize import FSQ
+from modelreg.records.model import Conv2dFsqSettings, InputSpec, ModelSpec
 
 Shape = tuple[int, int, int]  # C channels, D device rows, T timesteps
 
@@ -98,7 +99,7 @@ def spec(settings: Conv2dFsqSettings, input_spec: InputSpec, classes: tuple[str,
         settings=settings,
         input=input_spec,
         classes=classes,
-        quantizer=FsqSpec(**constants(settings.levels)._asdict()),
+        quantizer=fsq.spec(settings.levels),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
     )
 

@@ -1,14 +1,7 @@
 """Finite scalar quantization (Mentzer 2023, arXiv:2309.15505, appendix A): every code is arithmetic.
 
-Of a projection z (…, d), with L levels in a dimension and ε pinned in the record:
-
-    half_range = (L − 1)(1 + ε) / 2      offset = ½ where L is even, else 0
-    shift      = atanh(offset / half_range), so that bound(0) = 0
-    bound(z)   = tanh(z + shift) · half_range − offset
-    r          = bound(z), rounded half to even: −⌊L/2⌋ … ⌈L/2⌉ − 1
-    code       = r / ⌊L/2⌋               index  = Σ (r_i + ⌊L_i/2⌋) · Π_{j<i} L_j
-
-Codes and indices turn into each other by division and remainder; the codebook is never a table.
+The constants and formulae are those of modelreg/fsq.py. Codes and indices turn into each other by division and
+remainder; the codebook is never a table.
 """
 
 import math
@@ -18,21 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from modelreg import fsq
 from modelreg.errors import Problem
-
-EPSILON = 1e-3  # keeps the outermost levels reachable; up to 1000 levels it reaches no further one
-
-
-class Constants(NamedTuple):
-    """What pins a quantizer, in double precision: one entry per dimension, as a record keeps it."""
-
-    levels: tuple[int, ...]  # L
-    epsilon: float
-    half_range: tuple[float, ...]
-    offset: tuple[float, ...]
-    shift: tuple[float, ...]
-    half_width: tuple[int, ...]  # ⌊L/2⌋
-    basis: tuple[int, ...]  # Π_{j<i} L_j
+from modelreg.records.model import FsqSpec
 
 
 class Grid(NamedTuple):
@@ -53,22 +34,7 @@ class Usage(NamedTuple):
     used_share: float  # of all codes
 
 
-def constants(levels: Sequence[int], epsilon: float = EPSILON) -> Constants:
-    """Return the constants of a quantizer with these levels, each from 2 to 1000."""
-    half_range = tuple((L - 1) * (1 + epsilon) / 2 for L in levels)
-    offset = tuple(0.5 if L % 2 == 0 else 0.0 for L in levels)
-    return Constants(
-        levels=tuple(levels),
-        epsilon=epsilon,
-        half_range=half_range,
-        offset=offset,
-        shift=tuple(math.atanh(o / h) for o, h in zip(offset, half_range, strict=True)),
-        half_width=tuple(L // 2 for L in levels),
-        basis=tuple(math.prod(levels[:i]) for i in range(len(levels))),
-    )
-
-
-def grid(c: Constants) -> Grid:
+def grid(c: FsqSpec) -> Grid:
     """Return the constants as tensors."""
     return Grid(
         levels=torch.tensor(c.levels),
@@ -123,7 +89,7 @@ def usage(index: Tensor, levels: Sequence[int]) -> Usage:
 
 def dead_levels(index: Tensor, levels: Sequence[int]) -> list[Problem]:
     """Return a warning for each dimension of which indices (N,) use under half the levels, or only one."""
-    used = [len(torch.unique(digit)) for digit in digits(torch.unique(index), grid(constants(levels))).T]
+    used = [len(torch.unique(digit)) for digit in digits(torch.unique(index), grid(fsq.spec(levels))).T]
     return list(_dead(used, levels))
 
 
@@ -143,9 +109,9 @@ class FSQ(nn.Module):
     half_width: Tensor
     basis: Tensor
 
-    def __init__(self, levels: Sequence[int], epsilon: float = EPSILON) -> None:
+    def __init__(self, levels: Sequence[int], epsilon: float = fsq.EPSILON) -> None:
         super().__init__()
-        for name, tensor in grid(constants(levels, epsilon))._asdict().items():
+        for name, tensor in grid(fsq.spec(levels, epsilon))._asdict().items():
             self.register_buffer(name, tensor, persistent=False)
 
     @property

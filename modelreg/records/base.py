@@ -4,6 +4,7 @@ In: bytes → strict JSON → JSON Schema (an independent opinion, from schemas/
 dotted path and the rule. Out: `to_bytes`, the canonical form.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files as package_files
 from importlib.resources.abc import Traversable
@@ -16,11 +17,16 @@ from modelreg import files
 from modelreg.errors import InputError, Problem
 
 _COMPONENT = "[A-Za-z0-9_][A-Za-z0-9_.+-]*"  # no hidden file, `..`, backslash, control or non-ASCII character
+# What no name holds, and what none begins or ends with. \u2028 means the same to Python, to Rust (pydantic) and to
+# ECMA (the published schemas); \s does not.
+_BREAKS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+_BLANKS = r" \xa0\u1680\u2000-\u200a\u202f\u205f\u3000\ufeff"
+_NAME = f"^[^{_BREAKS}{_BLANKS}]([^{_BREAKS}]*[^{_BREAKS}{_BLANKS}])?$"
 
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]+$", min_length=64, max_length=64)]
 GitCommit = Annotated[str, StringConstraints(pattern="^[0-9a-f]+$", min_length=40, max_length=64)]
 RelativePath = Annotated[str, StringConstraints(pattern=f"^{_COMPONENT}(/{_COMPONENT})*$", max_length=240)]
-Name = Annotated[str, StringConstraints(pattern="^[^\\x00-\\x1f\\x7f]+$", min_length=1, max_length=100)]
+Name = Annotated[str, StringConstraints(pattern=_NAME, min_length=1, max_length=100)]
 ModelName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]*$", max_length=60)]
 VersionText = Annotated[
     str,
@@ -56,7 +62,7 @@ def parse(data: bytes, record: type[AnyRecord], where: str) -> AnyRecord:
     document = files.parse_json(data, where)
     if problems := schema_problems(document, record, where):
         raise InputError(f"not a valid {record.__name__}", problems)
-    return validate(files.to_json(document), record, where)
+    return validate(data, record, where)
 
 
 def load(path: Path, record: type[AnyRecord]) -> AnyRecord:
@@ -75,7 +81,10 @@ def validate(data: bytes, record: type[AnyRecord], where: str) -> AnyRecord:
 
 def schema_problems(document: object, record: type[Record], where: str) -> list[Problem]:
     """Return what the record's published JSON Schema finds wrong with a document."""
-    errors = sorted(_validator(record.__name__).iter_errors(document), key=lambda error: list(map(str, error.path)))
+    try:
+        errors = sorted(_validator(record.__name__).iter_errors(document), key=lambda error: list(map(str, error.path)))
+    except RecursionError:  # where it quotes a document that is all brackets
+        return [Problem(where, "nested too deeply")]
     return [Problem(dotted(where, *error.path), error.message[:300]) for error in errors]
 
 
@@ -100,5 +109,18 @@ def shared_folder(name: str) -> Traversable:
 def _validator(name: str) -> Any:
     from jsonschema import Draft202012Validator  # 60 ms: loaded when the first document is read
 
-    schema = (shared_folder("schemas") / f"{name}.schema.json").read_bytes()
-    return Draft202012Validator(files.parse_json(schema, name))
+    schema = files.parse_json((shared_folder("schemas") / f"{name}.schema.json").read_bytes(), name)
+    return Draft202012Validator(_inlined(schema, schema.get("$defs", {})))
+
+
+def _inlined(part: Any, definitions: Mapping[str, Any]) -> Any:
+    """Return a schema in which every $ref is replaced by what it names: each look-up costs as much as a check."""
+    if isinstance(part, list):
+        return [_inlined(each, definitions) for each in part]
+    if not isinstance(part, dict):
+        return part
+    plain = {key: _inlined(value, definitions) for key, value in part.items() if key not in ("$ref", "$defs")}
+    if "$ref" in part:
+        named = definitions[part["$ref"].removeprefix("#/$defs/")]
+        return {**_inlined(named, definitions), **plain}
+    return plain

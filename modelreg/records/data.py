@@ -99,12 +99,18 @@ class Normalization(Record):
 class PartRecord(Record):
     """One part of the split: who is in it, how much, and the digest of its windows."""
 
-    subjects: tuple[Name, ...]
-    recordings: Count
-    windows: Count
+    subjects: Annotated[tuple[Name, ...], Field(min_length=1)]
+    recordings: Annotated[int, Field(ge=1)]
+    windows: Annotated[int, Field(ge=1)]
     dropped: Count  # windows left out: a missing value that stayed, or no label by the rule
     class_windows: dict[Name, Count]
     digest: Sha256  # over windows (before normalization), labels, subjects, recordings and starts
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "PartRecord":
+        if self.windows != sum(self.class_windows.values()):
+            raise ValueError("windows is not the sum of class_windows")
+        return self
 
 
 class PartRecords(Record):

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from modelreg.records.base import Count, Name, Record, Sha256, Share
-from modelreg.records.data import PartName, PartRecord, PartRecords
+from modelreg.records.data import PartRecord, PartRecords
 
 
 class EvaluationSettings(Record):
@@ -89,7 +89,7 @@ class Protocol(Record):
     """How the numbers were made: on which part, who was in it, and that nobody in it was seen before."""
 
     kind: Literal["holdout"] = "holdout"
-    part: PartName
+    part: Literal["test"] = "test"  # the only part that no choice was made on
     split: Literal["subject", "time", "given"]
     parts: PartRecords
     evaluations: Annotated[int, Field(ge=1)]  # how often this run's test part was evaluated, this time included
@@ -136,3 +136,9 @@ class EvalMetrics(Metrics):
     protocol: Protocol
     checkpoint_sha256: Sha256  # of the weights that predicted
     predictions_sha256: Sha256
+
+    @model_validator(mode="after")
+    def _covers_every_class(self) -> "EvalMetrics":
+        if sorted(self.per_class) != sorted(self.classes) or len(self.confusion) != len(self.classes):
+            raise ValueError("per_class and confusion must have every class, once")
+        return self

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from modelreg.records.base import Count, GitCommit, Name, Record, Sha256, Share, Timestamp
+from modelreg.records.base import Count, GitCommit, Name, Record, RelativePath, Sha256, Share, Timestamp
 from modelreg.records.data import PartName
 from modelreg.records.model import ModelSpec
 
@@ -25,7 +25,7 @@ class Environment(Record):
     machine: Name  # x86_64, aarch64
     device: Literal["cpu", "cuda"]
     threads: Annotated[int, Field(ge=1)]
-    git: GitState | None
+    git: GitState | None  # of the repository around the working directory, if there is one
 
 
 class Evaluation(Record):
@@ -34,10 +34,15 @@ class Evaluation(Record):
     at: Timestamp
     part: PartName
     predictions_sha256: Sha256
+    environment: Environment
 
 
 class RunRecord(Record):
-    """run.json."""
+    """run.json.
+
+    `files` seals what the run is made of: the configuration, the data and the normalization as they were at the
+    start, the weights and the history as they were at the end. A file that was changed by hand is refused.
+    """
 
     schema_version: Literal[1] = 1
     model: ModelSpec
@@ -50,6 +55,7 @@ class RunRecord(Record):
     best_epoch: Count | None
     best_validation_loss: float | None
     stopped: Literal["patience", "epochs"] | None
+    files: dict[RelativePath, Sha256]
     evaluations: tuple[Evaluation, ...] = ()
 
 

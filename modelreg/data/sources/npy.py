@@ -5,10 +5,10 @@ read before any content, nothing is unpickled, and no file lies outside the fold
 one go: first of the files, then of what is in them.
 """
 
-import tokenize
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,7 @@ from modelreg.records.data import NpyFiles, NpyMetadata, PartName
 
 WHY_SUBJECTS = "subject ids are needed: modelreg reports numbers on unseen subjects only"
 SUBJECT_LENGTH = 100  # characters, as everywhere a name goes
-# An .npy header is a line of Python: a damaged one fails wherever numpy reads it as such.
-_DAMAGED_HEADER = (ValueError, TypeError, OverflowError, SyntaxError, tokenize.TokenError)
+FILE_LIMIT = 4 * 2**30  # bytes of one array
 
 
 class Arrays(NamedTuple):
@@ -95,14 +94,22 @@ def _open(folder: Path, name: str) -> NDArray[Any] | Problem:
     path = folder / name
     if path.resolve() != folder.resolve() / name:
         return Problem(str(path), "a symbolic link: the files must lie in the folder of the metadata")
-    if not path.is_file():
-        return Problem(str(path), "missing, or not a regular file")
-    if path.stat().st_size > files.ARRAYS_LIMIT:
-        return Problem(str(path), f"larger than {files.ARRAYS_LIMIT} bytes")
     try:
-        return np.lib.format.open_memmap(path, mode="r")
-    except (OSError, *_DAMAGED_HEADER) as error:
+        with files.open_regular(path) as file:
+            return _map(file)
+    except InputError as error:
+        return error.problems[0]
+    except (OSError, ValueError) as error:
         return Problem(str(path), f"must be an .npy array of plain numbers or text, not objects: {error}")
+
+
+def _map(file: IO[bytes]) -> NDArray[Any]:
+    """Map an .npy file. Raises ValueError where it is none."""
+    size = os.fstat(file.fileno()).st_size
+    if size > FILE_LIMIT:
+        raise ValueError(f"larger than {FILE_LIMIT} bytes")
+    shape, order, dtype = files.read_npy_header(file, size)
+    return np.memmap(file, dtype, mode="r", offset=file.tell(), shape=shape, order=order)
 
 
 def _find_problems(arrays: Arrays, names: NpyFiles, metadata: NpyMetadata) -> Iterator[Problem]:
@@ -140,8 +147,10 @@ def _find_subject_problems(arrays: Arrays, name: str) -> Iterator[Problem]:
         yield Problem(name, _wrong_length(arrays, subject))
     else:
         for value in np.unique(subject):
-            if not (0 < len(str(value)) <= SUBJECT_LENGTH and str(value).isprintable()):
-                yield Problem(name, f"{str(value)!r} is no subject id: 1 to {SUBJECT_LENGTH} printable characters")
+            text = str(value)
+            if not (0 < len(text) <= SUBJECT_LENGTH and text.isprintable() and text == text.strip()):
+                rule = f"1 to {SUBJECT_LENGTH} printable characters, no blank at either end"
+                yield Problem(name, f"{text!r} is no subject id: {rule}")
 
 
 def _wrong_length(arrays: Arrays, array: NDArray[Any]) -> str:

@@ -1,0 +1,205 @@
+"""Whether the documents of a version tell one story: each is held against the others and against the arrays.
+
+Every document is a record that stands for itself; what two of them state must be the same. The metrics are computed
+again from the recorded predictions, the quantizer from its levels, the card from all of them. What cannot be seen
+here: whether the predictions really are what the weights answer to the data.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from modelreg import card, files, fsq, metrics, provenance, registry, runs, weights
+from modelreg.errors import InputError, Problem
+from modelreg.provenance import Provenance
+from modelreg.records.data import DataRecord, Normalization
+from modelreg.records.metrics import EvalMetrics
+from modelreg.records.model import ModelSpec
+from modelreg.records.run import RunRecord
+from modelreg.records.version import Manifest
+
+CARD_LIMIT = 2**20  # bytes
+
+
+class Documents(NamedTuple):
+    """The documents of a version, read."""
+
+    manifest: Manifest
+    spec: ModelSpec
+    normalization: Normalization
+    measured: EvalMetrics
+    data: DataRecord
+    run: RunRecord
+    provenance: Provenance
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digest of every file, by its path."""
+        return {entry.path: entry.sha256 for entry in self.manifest.files}
+
+
+def find_problems(folder: Path, found: Documents, present: set[str]) -> Iterator[Problem]:
+    """Yield where the documents contradict each other; of the assets, only those `present` are looked into."""
+    yield from _network_problems(found.spec)
+    yield from _equal(registry.RUN, "model", found.run.model, found.spec)
+    yield from _sealed(found)
+    yield from _normalization_problems(found.spec, found.normalization, found.data)
+    yield from _protocol_problems(found)
+    yield from _provenance_problems(found)
+    if registry.CHECKPOINT in present:
+        yield from _checkpoint_problems(folder / registry.CHECKPOINT, found.spec)
+    if registry.PREDICTIONS in present:
+        yield from _prediction_problems(folder / registry.PREDICTIONS, found)
+    if registry.CARD in present:
+        yield from _card_problems(folder / registry.CARD, found)
+
+
+def _equal(document: str, place: str, stated: object, other: object) -> Iterator[Problem]:
+    if stated != other:
+        yield Problem(f"{document}: {place}", f"is {_short(stated)}, but another document has {_short(other)}")
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def _network_problems(spec: ModelSpec) -> Iterator[Problem]:
+    expected = fsq.spec(spec.settings.levels)
+    for name in ("levels", "epsilon", "offset", "half_width", "basis", "half_range"):
+        yield from _equal(
+            f"{registry.MODEL_CONFIG}: quantizer", name, getattr(spec.quantizer, name), getattr(expected, name)
+        )
+    pairs = zip(spec.quantizer.shift, expected.shift, strict=False)
+    if len(spec.quantizer.shift) != len(expected.shift) or any(abs(a - b) > 1e-9 for a, b in pairs):
+        yield Problem(f"{registry.MODEL_CONFIG}: quantizer.shift", "is not atanh(offset / half_range)")
+
+
+def _sealed(found: Documents) -> Iterator[Problem]:
+    """Hold the digests that the run took at its time against those of the manifest."""
+    for name in (runs.CHECKPOINT, runs.NORMALIZATION, runs.DATA):
+        if found.run.files.get(name) != found.digests[name]:
+            yield Problem(registry.RUN, f"the run had another {name}")
+    yield from _equal(registry.RUN, "status", found.run.status, "trained")
+    looks = [look for look in found.run.evaluations if look.part == found.measured.protocol.part]
+    yield from _equal(registry.METRICS, "protocol.evaluations", found.measured.protocol.evaluations, len(looks))
+    if looks and looks[-1].predictions_sha256 != found.digests[registry.PREDICTIONS]:
+        yield Problem(registry.RUN, "its last look at the test part gave other predictions")
+
+
+def _normalization_problems(spec: ModelSpec, scale: Normalization, data: DataRecord) -> Iterator[Problem]:
+    for name in ("layout", "channels", "devices", "rate_hz", "timesteps", "fold"):
+        yield from _equal(registry.NORMALIZATION, name, getattr(scale, name), getattr(spec.input, name))
+    for name in ("channels", "devices", "rate_hz", "fold"):
+        yield from _equal(registry.DATA, name, getattr(data, name), getattr(spec.input, name))
+    yield from _equal(registry.DATA, "window", data.window, spec.input.timesteps)
+    yield from _equal(registry.NORMALIZATION, "data_digest", scale.data_digest, data.parts.train.digest)
+    rows = len(spec.input.devices) if scale.per == "device_channel" else 1
+    for name in ("mean", "std"):
+        shape = [len(row) for row in getattr(scale, name)]
+        if shape != [len(spec.input.channels)] * rows:
+            what = f"must have {rows} rows of {len(spec.input.channels)} channels"
+            yield Problem(f"{registry.NORMALIZATION}: {name}", what)
+
+
+def _protocol_problems(found: Documents) -> Iterator[Problem]:
+    measured, spec, data = found.measured, found.spec, found.data
+    for document, name, stated, other in (
+        (registry.METRICS, "model", measured.model, spec.settings.name),
+        (registry.METRICS, "classes", measured.classes, spec.classes),
+        (registry.METRICS, "parameters", measured.parameters, spec.parameters),
+        (registry.METRICS, "protocol.split", measured.protocol.split, data.split),
+        (registry.METRICS, "protocol.parts", measured.protocol.parts, data.parts),
+        (registry.METRICS, "checkpoint_sha256", measured.checkpoint_sha256, found.digests[registry.CHECKPOINT]),
+        (registry.METRICS, "predictions_sha256", measured.predictions_sha256, found.digests[registry.PREDICTIONS]),
+        (registry.DATA, "classes", data.classes, spec.classes),
+        (registry.MANIFEST, "model", found.manifest.model, spec.settings.name),
+    ):
+        yield from _equal(document, name, stated, other)
+    if data.split != "time" and measured.protocol.known_subjects:
+        names = ", ".join(measured.protocol.known_subjects)
+        yield Problem(f"{registry.METRICS}: protocol", f"{names} of the test part stand in another part too")
+
+
+def _provenance_problems(found: Documents) -> Iterator[Problem]:
+    """Make the statement again from the other documents, and the configuration that it states itself."""
+    definition = found.provenance.predicate.build_definition
+    config = definition.external_parameters.config
+    digests = {name: found.digests[name] for name in registry.ASSETS}
+    digests |= {name: found.digests[name] for name in (registry.NORMALIZATION, registry.METRICS)}
+    digests[runs.HISTORY] = found.run.files.get(runs.HISTORY, "")
+    expected = provenance.statement(config, found.run, found.data, digests, registry.CHECKPOINT).to_document()
+    for place, stated, made in _leaves(found.provenance.to_document(), expected):
+        yield from _equal(registry.PROVENANCE, place, stated, made)
+    for name, stated, made in (
+        ("model", config.model, found.spec.settings),
+        ("evaluation", config.evaluation, found.measured.settings),
+        ("split", config.split.by, found.data.split),
+        ("training.seed", config.training.seed, found.run.seed),
+    ):
+        yield from _equal(registry.PROVENANCE, f"config.{name}", stated, made)
+    if not any("path" in source.to_document() for source in config.data.sources):  # a path was cut, others were not
+        sealed = found.run.files.get(runs.CONFIG)
+        yield from _equal(registry.PROVENANCE, "config's sha256", files.sha256_bytes(config.to_bytes()), sealed)
+
+
+def _leaves(stated: object, made: object, place: str = "") -> Iterator[tuple[str, object, object]]:
+    """Yield the dotted place of every value of two documents, with both values; None where one has none."""
+    if isinstance(stated, dict) and isinstance(made, dict):
+        for name in sorted(stated.keys() | made.keys()):
+            yield from _leaves(stated.get(name), made.get(name), f"{place}.{name}".lstrip("."))
+    elif isinstance(stated, list) and isinstance(made, list) and len(stated) == len(made):
+        for index, pair in enumerate(zip(stated, made, strict=True)):
+            yield from _leaves(*pair, f"{place}.{index}")
+    else:
+        yield place, stated, made
+
+
+def _checkpoint_problems(path: Path, spec: ModelSpec) -> Iterator[Problem]:
+    try:
+        arrays = weights.read(path)
+    except InputError as error:
+        yield from error.problems
+    else:
+        yield from (Problem(path.name, what) for what in weights.find_problems(arrays, spec))
+
+
+def _prediction_problems(path: Path, found: Documents) -> Iterator[Problem]:
+    """Compute the metrics again from the recorded predictions, and see that they are of the whole test part."""
+    spec, measured = found.spec, found.measured
+    try:
+        predictions = metrics.from_arrays(files.read_npz(path), path.name, len(spec.classes))
+        again = metrics.compute(
+            predictions, classes=spec.classes, levels=spec.quantizer.levels, settings=measured.settings
+        )
+    except InputError as error:
+        yield from error.problems
+        return
+    for place, what in metrics.differences(measured, again):
+        yield Problem(f"{registry.METRICS}: {place}", what)
+    if predictions.code is None:
+        yield Problem(path.name, "holds no codes")
+    tested = measured.protocol.tested
+    windows = set(zip(predictions.recording.tolist(), predictions.start.tolist(), strict=True))
+    yield from _equal(path.name, "subjects", sorted(again.per_subject), sorted(tested.subjects))
+    yield from _equal(path.name, "recordings", len(set(predictions.recording.tolist())), tested.recordings)
+    yield from _equal(path.name, "distinct windows", len(windows), tested.windows)
+    supports = {name: row.support for name, row in again.per_class.items()}
+    yield from _equal(path.name, "windows of each class", supports, tested.class_windows)
+
+
+def _card_problems(path: Path, found: Documents) -> Iterator[Problem]:
+    manifest = found.manifest
+    try:
+        text = files.read_bytes(path, CARD_LIMIT).decode("utf-8")
+        license_ = card.stated_license(text)
+    except UnicodeDecodeError as error:
+        yield Problem(path.name, f"not UTF-8 at byte {error.start}")
+    except InputError as error:
+        yield from error.problems
+    else:
+        facts = card.Facts(
+            manifest.model, manifest.version, license_, found.measured, found.spec, found.data, found.run
+        )
+        for place, what in card.find_differences(text, facts):
+            yield Problem(f"{path.name}: {place}", what)

@@ -1,0 +1,131 @@
+"""provenance.json: an in-toto statement v1, with the SLSA v1 predicate, of where a checkpoint came from.
+
+docs/provenance.md explains each field. The statement is a pure function of the run's records and digests.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from modelreg import files
+from modelreg.config import TrainConfig
+from modelreg.records.base import Count, Name, Record, Timestamp
+from modelreg.records.data import DataRecord
+from modelreg.records.run import Environment, RunRecord
+
+BUILD_TYPE = "urn:modelreg:build-type:train:1"
+BUILDER = "urn:modelreg:builder:local"  # somebody's machine: SLSA level 1
+
+
+class ResourceDescriptor(Record):
+    """in-toto v1: a thing with a digest."""
+
+    name: Name
+    digest: dict[Name, Name]
+
+
+class ExternalParameters(Record):
+    """What a user chose; a source's path is cut to its last name."""
+
+    config: TrainConfig
+    seed: Count
+
+
+class BuildDefinition(Record):
+    """SLSA v1: what went in."""
+
+    build_type: Annotated[str, Field(alias="buildType")]
+    external_parameters: Annotated[ExternalParameters, Field(alias="externalParameters")]
+    internal_parameters: Annotated[Environment, Field(alias="internalParameters")]
+    resolved_dependencies: Annotated[tuple[ResourceDescriptor, ...], Field(alias="resolvedDependencies")]
+
+
+class Builder(Record):
+    """SLSA v1: who ran it. A build on one's own machine is level 1."""
+
+    id: str
+    version: dict[Name, Name]
+
+
+class RunMetadata(Record):
+    """SLSA v1: when."""
+
+    started_on: Annotated[Timestamp, Field(alias="startedOn")]
+    finished_on: Annotated[Timestamp, Field(alias="finishedOn")]
+
+
+class RunDetails(Record):
+    """SLSA v1: how it ran and what else came out."""
+
+    builder: Builder
+    metadata: RunMetadata
+    byproducts: tuple[ResourceDescriptor, ...]
+
+
+class Predicate(Record):
+    """SLSA v1 provenance."""
+
+    build_definition: Annotated[BuildDefinition, Field(alias="buildDefinition")]
+    run_details: Annotated[RunDetails, Field(alias="runDetails")]
+
+
+class Provenance(Record):
+    """provenance.json: an in-toto statement v1 with the SLSA v1 provenance predicate."""
+
+    type_: Annotated[Literal["https://in-toto.io/Statement/v1"], Field(alias="_type")] = (
+        "https://in-toto.io/Statement/v1"
+    )
+    subject: Annotated[tuple[ResourceDescriptor, ...], Field(min_length=1)]
+    predicate_type: Annotated[Literal["https://slsa.dev/provenance/v1"], Field(alias="predicateType")] = (
+        "https://slsa.dev/provenance/v1"
+    )
+    predicate: Predicate
+
+
+def statement(
+    config: TrainConfig, run: RunRecord, data: DataRecord, digests: Mapping[str, str], subject: str
+) -> Provenance:
+    """Return the statement about a run's file `subject`; `digests` are those of it and of what came out beside it."""
+    document = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [_described(subject, digests[subject])],
+        "predicateType": "https://slsa.dev/provenance/v1",
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": {"config": _without_places(config), "seed": run.seed},
+                "internalParameters": run.environment.to_document(),
+                "resolvedDependencies": _inputs(run, data),
+            },
+            "runDetails": {
+                "builder": {"id": BUILDER, "version": {"modelreg": run.environment.modelreg}},
+                "metadata": {"startedOn": run.started, "finishedOn": run.finished},
+                "byproducts": [_described(name, digests[name]) for name in sorted(digests) if name != subject],
+            },
+        },
+    }
+    return Provenance.model_validate_json(files.to_json(document))
+
+
+def _without_places(config: TrainConfig) -> dict[str, Any]:
+    """Return the configuration with every source's path cut to its last name: a folder's place is private."""
+    settings = config.to_document()
+    for source in settings["data"]["sources"]:
+        if "path" in source:
+            source["path"] = Path(source["path"]).name
+    return settings
+
+
+def _inputs(run: RunRecord, data: DataRecord) -> list[dict[str, Any]]:
+    git = run.environment.git
+    repository: list[dict[str, Any]] = (
+        [{"name": "repository of the working directory", "digest": {"gitCommit": git.commit}}] if git else []
+    )
+    sources = [_described(f"source/{source.name}", source.digest) for source in data.sources]
+    return [*repository, *sources, *(_described(f"data/{name}", part.digest) for name, part in data.parts.items())]
+
+
+def _described(name: str, digest: str) -> dict[str, Any]:
+    return {"name": name, "digest": {"sha256": digest}}
