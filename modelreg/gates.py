@@ -17,7 +17,7 @@ class Outcome(NamedTuple):
 
 def check(metrics: Mapping[str, Any], gates: Mapping[str, Gate]) -> list[Outcome]:
     """Hold every gate against a metrics document. A metric that is missing fails."""
-    return [_outcome(path, gate, value_at(metrics, path)) for path, gate in gates.items()]
+    return [_outcome(path, gate, value_at(metrics, path), _hint(metrics, path)) for path, gate in gates.items()]
 
 
 def value_at(document: Mapping[str, Any], path: str) -> float | None:
@@ -26,6 +26,12 @@ def value_at(document: Mapping[str, Any], path: str) -> float | None:
     for name in path.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _hint(metrics: Mapping[str, Any], path: str) -> str:
+    """Return where in the document a name stands that was given without its place."""
+    places = [f"{part}.{path}" for part, inner in metrics.items() if isinstance(inner, Mapping) and path in inner]
+    return f"; there is {', '.join(places)}" if places else ""
 
 
 def bounds(gate: Gate) -> str:
@@ -37,8 +43,8 @@ def bounds(gate: Gate) -> str:
     return " and ".join(filter(None, parts))
 
 
-def _outcome(path: str, gate: Gate, value: float | None) -> Outcome:
+def _outcome(path: str, gate: Gate, value: float | None, hint: str) -> Outcome:
     if value is None:
-        return Outcome(path, gate, None, "no such number in eval_metrics.json")
+        return Outcome(path, gate, None, f"no such number in eval_metrics.json{hint}")
     met = (gate.min is None or value >= gate.min) and (gate.max is None or value <= gate.max)
     return Outcome(path, gate, value, None if met else f"{value:.4f}, but must be {bounds(gate)}")

@@ -119,6 +119,14 @@ def resolve(reference: str, root: Path, default_model: str) -> Path:
     return folder
 
 
+def refuse_unknown_model(root: Path, model: str) -> None:
+    """Raise RegistryError where no version of a model is, naming the models that there are."""
+    known = dict.fromkeys(folder.parent.name for folder in version_folders(root))
+    if model not in known:
+        what = f"there is {', '.join(known)}" if known else "the registry is empty"
+        raise RegistryError("unknown model", [Problem(model, what)])
+
+
 def latest(root: Path, model: str) -> Path:
     """Return the folder of the highest stable version. Raises RegistryError."""
     folders = [f for f in version_folders(root, model) if not semver.Version.parse(f.name[1:]).prerelease]

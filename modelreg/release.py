@@ -272,9 +272,13 @@ def _git_failures(
     if request.tag and draft.tag in situation.tags and not finishing:
         yield RegistryError, Problem(draft.tag, "the tag exists")
     if project.assets == "committed":
-        for name in sorted(situation.ignored):
-            what = "is ignored by git, but modelreg.yaml says `assets: committed`; change .gitignore or modelreg.yaml"
-            yield RegistryError, Problem(name, what)
+        yield from ((RegistryError, problem) for problem in _ignored_assets(situation))
+
+
+def _ignored_assets(situation: Situation) -> Iterator[Problem]:
+    for name in sorted(situation.ignored):
+        what = "is ignored by git, but modelreg.yaml says `assets: committed`; change .gitignore or modelreg.yaml"
+        yield Problem(name, what)
 
 
 def _stage(staged: Path, plan: Plan, project: ProjectConfig, situation: Situation) -> None:

@@ -716,3 +716,75 @@ def test_a_missing_source_is_exit_3(tmp_path, monkeypatch, capsys, source) -> No
     monkeypatch.chdir(tmp_path)
 
     assert (main(["data", "check", source]), source in capsys.readouterr().err) == (3, True)
+
+
+def test_an_unknown_model_is_exit_5(released, capsys) -> None:
+    """Naming the models that there are."""
+    assert (main(["list", "nope"]), "there is conv2d_fsq" in capsys.readouterr().err) == (5, True)
+
+
+def test_show_takes_a_path(released, capsys) -> None:
+    """As verify does."""
+    assert main(["show", "registry/conv2d_fsq/v0.1.0"]) == 0
+
+
+def test_a_run_is_not_verified_as_a_version(released, capsys) -> None:
+    """The message names the command that makes a version of it."""
+    (released / "runs/conv2d_fsq-001/last.safetensors").write_bytes(b"")
+
+    assert (main(["verify", "runs/conv2d_fsq-001"]), "is a run, not a version" in capsys.readouterr().err) == (5, True)
+
+
+def test_assets_that_git_would_ignore_cannot_be_committed(repository, capsys) -> None:
+    """`assets: committed` with the .gitignore of `init`: refused before anything is written."""
+    (repository / "modelreg.yaml").write_bytes(ProjectConfig(assets="committed").to_bytes())
+    git(repository, "commit", "--all", "--quiet", "--message", "commit the binaries")
+    code = main(["release", "v0.1.0", "--roll-changelog", "--tag"])
+
+    assert (code, "checkpoint.safetensors: is ignored by git" in capsys.readouterr().err) == (5, True)
+
+
+def test_without_an_identity_nothing_is_written(repository, monkeypatch, capsys) -> None:
+    """Git says before staging that it could not commit."""
+    for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(repository))
+    git(repository, "config", "user.useConfigOnly", "true")
+    code = main(["release", "v0.1.0", "--roll-changelog", "--tag"])
+
+    assert (code, "git: " in capsys.readouterr().err, list(repository.glob("registry/*/v*"))) == (5, True, [])
+
+
+def test_a_late_tag_stands_on_the_commit_of_its_version(repository, capsys) -> None:
+    """Not on whatever came after it."""
+    main(["release", "v0.1.0", "--roll-changelog", "--commit"])
+    git(repository, "commit", "--quiet", "--allow-empty", "--message", "later")
+    main(["release", "v0.1.0", "--roll-changelog", "--tag"])
+
+    assert git(repository, "log", "-1", "--format=%s", "v0.1.0") == "Release conv2d_fsq v0.1.0\n"
+
+
+def test_a_path_is_printed_as_the_shell_wants_it(tmp_path, monkeypatch) -> None:
+    """What is printed can be pasted."""
+    from modelreg.cli import environment
+
+    monkeypatch.chdir(tmp_path)
+
+    assert environment.shown(tmp_path / "runs [x]" / "a b") == "'runs [x]/a b'"
+
+
+def test_a_gate_named_without_its_place_is_told_where_it_stands(registry, capsys) -> None:
+    """`ece` is `calibration.ece`."""
+    (registry / "modelreg.yaml").write_bytes(ProjectConfig(gates={"ece": Gate(max=0.5)}).to_bytes())
+    main(["release", "v0.1.0", "--roll-changelog"])
+
+    assert "there is calibration.ece" in capsys.readouterr().err
+
+
+def test_strict_names_every_problem_once(tmp_path, capsys) -> None:
+    """Not in the table's notes and again in the error."""
+    (tmp_path / "c.yaml").write_text("quality: {limits: {std_max: 3.0}}\n")
+    main(["data", "check", str(tmp_path / "c.yaml"), "--strict"])
+    lines = capsys.readouterr().err.splitlines()
+
+    assert len(lines) == len(set(lines))

@@ -44,7 +44,7 @@ def check(
     if as_json:
         emit_json(report.to_document())
     else:
-        _show(report)
+        _show(report, problems=not strict)
     broken = [Problem(r.recording, problem) for r in report.recordings for problem in r.problems]
     if broken and strict:
         raise InputError("the data breaks thresholds", broken)
@@ -62,13 +62,13 @@ def _settings(source: str) -> "TrainConfig":
     return config.load(Path(source), config.TrainConfig)
 
 
-def _show(report: "QualityReport") -> None:
+def _show(report: "QualityReport", *, problems: bool) -> None:
     """Print one row per channel over all recordings, then what breaks a threshold."""
     for source in report.sources:
         say(f"{source.name}: {len(report.recordings)} recordings, digest {source.digest[:16]}")
     columns = ("device", "channel", "min", "max", "std, lowest", "std, highest", "NaN", "Inf", "constant")
     draw(table(columns, _rows(report), right=columns[2:]), sys.stdout)
-    for recording in report.recordings:
+    for recording in report.recordings if problems else ():
         for problem in recording.problems:
             note(f"{recording.recording}: {problem}")
     broken = sum(bool(recording.problems) for recording in report.recordings)

@@ -2,7 +2,9 @@
 
 import os
 import platform
+import shlex
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,6 +49,22 @@ def project() -> tuple[Path, "ProjectConfig"]:
     return root, config.load(root / config.PROJECT_FILE, config.ProjectConfig)
 
 
+def version_folder(reference: str) -> Path:
+    """Return the folder of a reference or of a path, as it was typed. Raises RegistryError."""
+    from modelreg import registry, runs
+
+    if "/" not in reference and not Path(reference).is_dir():
+        root, settings = project()
+        return registry.resolve(reference, root, settings.default_model)
+    folder = Path(os.path.abspath(reference))  # noqa: PTH100 Path.absolute() keeps `..`, resolve() follows links
+    if not folder.is_dir():
+        raise RegistryError("unknown version", [Problem(reference, "no such folder")])
+    if (folder / runs.LAST).exists():
+        what = "is a run, not a version; make a version of it with `modelreg release`"
+        raise RegistryError("unknown version", [Problem(reference, what)])
+    return folder
+
+
 def workplace() -> Path:
     """Return the folder that holds `runs/`: the registry repository's root, else the working directory."""
     from modelreg import config
@@ -55,9 +73,9 @@ def workplace() -> Path:
 
 
 def shown(path: Path) -> str:
-    """Return a path as a user would type it here."""
+    """Return a path as a user would type it here, quoted for the shell."""
     here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def make_cuda_repeatable() -> None:
@@ -102,30 +120,50 @@ def git_tags(root: Path) -> frozenset[str]:
     return frozenset((_git(root, "tag", "--list") or "").split())
 
 
+def git_identity_problem(root: Path) -> str | None:
+    """Return in git's words why it could not commit here, or None where it could."""
+    done = _run_git(root, "var", "GIT_COMMITTER_IDENT")
+    lines = done.stderr.strip().splitlines() if done and done.returncode else []
+    return lines[-1].removeprefix("fatal: ") if lines else None
+
+
+def git_ignored(root: Path, paths: Sequence[Path]) -> frozenset[str]:
+    """Return the names of those paths, existing or not, that git ignores."""
+    done = _run_git(root, "check-ignore", "--", *map(str, paths))
+    return frozenset(Path(line).name for line in done.stdout.splitlines()) if done else frozenset()
+
+
 def git_commit(root: Path, paths: tuple[str, ...], message: str) -> None:
     """Commit exactly these paths. Raises RegistryError with git's own words."""
     _git_must(root, "add", "--", *paths)
     _git_must(root, "commit", "--quiet", "--message", message, "--", *paths)
 
 
-def git_tag(root: Path, tag: str, message: str) -> None:
-    """Make an annotated tag at HEAD. Raises RegistryError with git's own words."""
-    _git_must(root, "tag", "--annotate", "--message", message, tag)
+def git_tag(root: Path, tag: str, message: str, path: str) -> None:
+    """Make an annotated tag at the commit that last changed `path`. Raises RegistryError with git's own words."""
+    commit = (_git(root, "log", "--max-count=1", "--format=%H", "--", path) or "").strip()
+    _git_must(root, "tag", "--annotate", "--message", message, tag, commit or "HEAD")
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
     """Return what git prints, or None where it fails or is not installed."""
+    done = _run_git(folder, *arguments)
+    return done.stdout if done and done.returncode == 0 else None
+
+
+def _run_git(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str] | None":
+    """Run git in a folder; None where it is not installed."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return None
-    return done.stdout if done.returncode == 0 else None
 
 
 def _git_must(folder: Path, *arguments: str) -> None:
     done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RegistryError("git refused", [Problem(f"git {arguments[0]}", done.stderr.strip() or done.stdout.strip())])
+        problem = Problem(f"git {arguments[0]}", done.stderr.strip() or done.stdout.strip())
+        raise RegistryError("git refused; mend it and type the same command again: it goes on from here", [problem])
 
 
 def _installed(name: str) -> str | None:

@@ -42,13 +42,23 @@ def evaluate(
         return
     _show(measured)
     say(f"report: {environment.shown(folder / runs.REPORT)}")
-    say(f"next: modelreg release v0.1.0 --run {environment.shown(folder)}")
+    say(f"next: modelreg release {_next_version(measured.model)} --run {environment.shown(folder)}")
+
+
+def _next_version(model: str) -> str:
+    """Return the version that a release would take next."""
+    from modelreg import registry
+
+    newest = [folder.name for folder in registry.version_folders(environment.workplace(), model)][-1:]
+    return f"v{registry.parse_version(newest[0]).bump_minor()}" if newest else "v0.1.0"
 
 
 def _warn(measured: "EvalMetrics", levels: Sequence[int]) -> None:
     """Note each dimension of the codes that is hardly used."""
     from modelreg import report
 
+    if known := measured.protocol.known_subjects:
+        note(f"warning: {', '.join(known)} were trained on too: the numbers say nothing about new subjects")
     for dimension, used, of in report.starved(measured.codes, levels) if measured.codes else ():
         advice = "try --set model.batchnorm_before_fsq=true, or fewer levels"
         note(f"warning: dimension {dimension} uses {used} of {of} levels; {advice}")

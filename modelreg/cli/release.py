@@ -55,6 +55,8 @@ def release(
         git=environment.git_state(root),
         changed=environment.git_changes(root),
         tags=environment.git_tags(root),
+        identity=environment.git_identity_problem(root),
+        ignored=environment.git_ignored(root, _assets(root)),
     )
     _show_gates(releasing.gate_outcomes(folder, project))
     plan = releasing.plan(root, request, project, situation)
@@ -64,7 +66,7 @@ def release(
         "changelog": lambda: releasing.roll_changelog(plan, situation),
         "table": lambda: releasing.write_table(root),
         "commit": lambda: environment.git_commit(root, plan.paths, message),
-        "tag": lambda: environment.git_tag(root, plan.tag, message),
+        "tag": lambda: environment.git_tag(root, plan.tag, message, plan.paths[0]),
     }
     for step in plan.steps:
         if not dry_run:
@@ -75,6 +77,13 @@ def release(
         emit_json({"model": plan.model, "version": plan.version, "steps": plan.steps, "dry_run": dry_run})
     elif not dry_run:
         say(f"next: modelreg verify {plan.model}@v{plan.version}")
+
+
+def _assets(root: Path) -> list[Path]:
+    """Return where the binaries of a version would lie, for git to say whether it would take them."""
+    from modelreg import registry
+
+    return [root / registry.FOLDER / "model" / "v0.0.0" / name for name in registry.ASSETS]
 
 
 def _show_gates(outcomes: "list[Outcome]") -> None:

@@ -26,6 +26,8 @@ def list_versions(
     from modelreg import registry
 
     root, _ = environment.project()
+    if model:
+        registry.refuse_unknown_model(root, model)
     found, broken = _summaries(registry.version_folders(root, model))
     if as_json:
         emit_json(found)
@@ -52,7 +54,7 @@ def show(
     reference: Annotated[
         str | None,
         typer.Argument(
-            help="v0.2.0, model@v0.2.0 or model@latest; left out: the default model's latest.",
+            help="v0.2.0, model@v0.2.0, model@latest or a folder; left out: the default model's latest.",
             metavar="[REF]",
         ),
     ] = None,
@@ -64,8 +66,7 @@ def show(
     """
     from modelreg import card, registry
 
-    root, project = environment.project()
-    folder = registry.resolve(reference or f"{project.default_model}@latest", root, project.default_model)
+    folder = environment.version_folder(reference or "latest")
     version = registry.read(folder)
     measured = version.metrics()
     if as_json:
@@ -73,11 +74,13 @@ def show(
         return
     say(f"{version.reference}, released {version.manifest.created}")
     say(f"tested on {measured.windows} windows of {', '.join(measured.per_subject)}")
+    if measured.protocol.known_subjects:
+        say("these subjects were trained on too: the numbers say nothing about new ones")
     headline = [(name, f"{value:.4f}") for name, value in card.headline(measured).items()]
     draw(table(("metric", "value"), headline, right=("value",)), sys.stdout)
     files = [(entry.path, entry.size, entry.stored, entry.sha256[:16]) for entry in version.manifest.files]
     draw(table(("file", "bytes", "stored", "sha256"), files, right=("bytes",)), sys.stdout)
-    say(f"card: {folder.relative_to(root) / registry.CARD}")
+    say(f"card: {environment.shown(folder / registry.CARD)}")
 
 
 def _summaries(folders: Iterable[Path]) -> tuple[list[dict[str, object]], list[Problem]]:

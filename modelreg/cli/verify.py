@@ -1,6 +1,5 @@
 """`modelreg verify`."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +8,7 @@ import typer
 
 from modelreg.cli import environment
 from modelreg.cli.console import emit_json, note, say
-from modelreg.errors import Problem, RegistryError, VerificationFailed
+from modelreg.errors import Problem, VerificationFailed
 
 if TYPE_CHECKING:
     from modelreg.integrity import Findings
@@ -55,20 +54,9 @@ def verify(
 def _folders(reference: str | None) -> list[Path]:
     from modelreg import registry
 
-    if reference and ("/" in reference or Path(reference).is_dir()):
-        return [_version_folder(reference)]
-    root, project = environment.project()
-    if reference is None:
-        return list(registry.version_folders(root))
-    return [registry.resolve(reference, root, project.default_model)]
-
-
-def _version_folder(path: str) -> Path:
-    """Return the folder of a path as it was typed: `..` is taken out, no link is followed."""
-    folder = Path(os.path.abspath(path))  # noqa: PTH100 Path.absolute() keeps `..`, resolve() follows links
-    if not folder.is_dir():
-        raise RegistryError("unknown version", [Problem(path, "no such folder")])
-    return folder
+    if reference is not None:
+        return [environment.version_folder(reference)]
+    return list(registry.version_folders(environment.project()[0]))
 
 
 def _around() -> tuple[list[Problem], list[Problem]]:
