@@ -150,9 +150,7 @@ class Gate(Record):
 _WORD = "[A-Za-z0-9_][A-Za-z0-9_-]*"  # no `..`, no hidden part, no option: what git takes as a tag
 _BETWEEN = f"[A-Za-z0-9_-]*([./]{_WORD})*"
 _VERSION = f"\\{{version\\}}|\\{{model\\}}{_BETWEEN}[./]?\\{{version\\}}|\\{{version\\}}{_BETWEEN}[./]?\\{{model\\}}"
-TagFormat = Annotated[
-    str, Field(pattern=f"^({_WORD}[./])*({_WORD})?({_VERSION}){_BETWEEN}$", max_length=100)
-]  # {version} once, {model} at most once
+TAG_FORMAT = f"^({_WORD}[./])*({_WORD})?({_VERSION}){_BETWEEN}$"  # {version} once, {model} at most once
 
 
 class ProjectConfig(Record):
@@ -161,7 +159,7 @@ class ProjectConfig(Record):
     default_model: ModelName = "conv2d_fsq"
     repository: Annotated[str, Field(pattern="^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")] | None = None
     license: Name | None = None  # of the models, as Hugging Face names it; for the cards
-    tag_format: TagFormat = "v{version}"  # other models: {model}-v{version}
+    tag_format: Annotated[str, Field(pattern=TAG_FORMAT, max_length=100)] = "v{version}"  # or {model}-v{version}
     assets: Literal["external", "committed"] = "external"
     gates: dict[Name, Gate] = {}  # dotted path into eval_metrics.json -> bounds
 

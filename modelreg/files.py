@@ -23,7 +23,7 @@ import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, NoReturn, TypeAlias
@@ -127,10 +127,7 @@ def parse_json(data: bytes, where: str) -> Json:
             parse_constant=lambda text: refuse(f"not a JSON number: {text}"),
             object_pairs_hook=unique,
         )
-        if _SURROGATE.search(text):
-            to_line(document)
-    except UnicodeEncodeError as error:
-        refuse(f"not Unicode text: {error.object[error.start]!r} stands alone")
+        _check_characters(text, document, refuse)
     except UnicodeDecodeError as error:
         refuse(f"not UTF-8 at byte {error.start}")
     except json.JSONDecodeError as error:
@@ -138,6 +135,15 @@ def parse_json(data: bytes, where: str) -> Json:
     except (RecursionError, ValueError):  # ValueError: an integer of more than 4300 digits
         refuse("nested too deeply, or a number of thousands of digits")
     return document
+
+
+def _check_characters(text: str, document: Json, refuse: Callable[[str], NoReturn]) -> None:
+    """Refuse a surrogate escape without its other half: Python keeps it, and could never write it again."""
+    try:
+        if _SURROGATE.search(text):
+            to_line(document)
+    except UnicodeEncodeError as error:
+        refuse(f"not Unicode text: {error.object[error.start]!r} stands alone")
 
 
 def to_json(document: object) -> bytes:
@@ -189,24 +195,31 @@ def staged_folder(target: Path) -> Iterator[Path]:
     """
     staged = target.with_name(f".{target.name}.staged")
     staged.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = _lock(staged)
-    except (BlockingIOError, FileNotFoundError) as error:
-        what = "another process is writing it; wait for its end, or stop it"
-        raise InputError("cannot write", [Problem(str(target), what)]) from error
-    try:
+    with _sole_writer(staged, target):
         if target.exists():
             raise FileExistsError(target)
         _empty(staged)
         yield staged
         _sync_folder(staged)
         staged.rename(target)
+    _sync_folder(target.parent)
+
+
+@contextmanager
+def _sole_writer(staged: Path, target: Path) -> Iterator[None]:
+    """Hold the lock on a staged folder, and remove the folder if the block fails."""
+    try:
+        lock = _lock(staged)
+    except (BlockingIOError, FileNotFoundError) as error:
+        what = "another process is writing it; wait for its end, or stop it"
+        raise InputError("cannot write", [Problem(str(target), what)]) from error
+    try:
+        yield
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
     finally:
         os.close(lock)
-    _sync_folder(target.parent)
 
 
 def _lock(folder: Path) -> int:
@@ -216,21 +229,21 @@ def _lock(folder: Path) -> int:
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        _flock(descriptor)
-        if not os.path.samestat(os.fstat(descriptor), folder.stat()):
-            raise BlockingIOError(errno.EWOULDBLOCK, "renamed")
+        _claim(descriptor, folder)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def _flock(descriptor: int) -> None:
+def _claim(descriptor: int, folder: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
+    if not os.path.samestat(os.fstat(descriptor), folder.stat()):
+        raise BlockingIOError(errno.EWOULDBLOCK, "renamed since it was opened")
 
 
 def _empty(folder: Path) -> None:

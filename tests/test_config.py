@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelreg import config
-from modelreg.config import ProjectConfig, TrainConfig
+from modelreg.config import ProjectConfig, TimeSplit, TrainConfig
 from modelreg.errors import InputError
 
 
@@ -53,6 +53,13 @@ def test_what_breaks_a_rule_is_named(document, problem) -> None:
     """The error has the dotted path and the rule."""
     with pytest.raises(InputError, match=problem):
         config.settle(document, TrainConfig, "x")
+
+
+def test_a_split_by_time_leaves_the_rest_to_train_on() -> None:
+    """The shares of the two held-out pieces come as they are given."""
+    split = config.settle({"split": {"by": "time", "test": 0.5, "validation": 0.4}}, TrainConfig, "x").split
+
+    assert split == TimeSplit(by="time", test=0.5, validation=0.4)
 
 
 def test_all_problems_come_at_once() -> None:
@@ -150,18 +157,11 @@ def test_a_tag_is_named_by_version_and_model(form) -> None:
 
 @pytest.mark.parametrize(
     "form",
-    ["v", "{foo}{version}", "{0}{version}", "{version}{version}", "{model}{version}{model}", "{version", "{version!r}"]
-    + [
-        "a {version}",
-        "-{version}",
-        "/{version}",
-        ".{version}",
-        "{version}.",
-        "{version}/",
-        "a..{version}",
-        "ü{version}",
-    ]
-    + ["{version}\n", "a/.b{version}", "v~{version}", "v^{version}", "v:{version}", "v@{{version}"],
+    [
+        *("v", "{foo}{version}", "{0}{version}", "{version}{version}", "{model}{version}{model}", "{version!r}"),
+        *("a {version}", "-{version}", "/{version}", ".{version}", "{version}.", "{version}/", "{version}\n"),
+        *("a..{version}", "ü{version}", "a/.b{version}", "v~{version}", "v^{version}", "v:{version}", "v@{{version}"),
+    ],
 )
 def test_a_tag_that_git_would_refuse_is_refused(form) -> None:
     """Another place holder, none or two, a blank, a path that is none."""
@@ -169,7 +169,7 @@ def test_a_tag_that_git_would_refuse_is_refused(form) -> None:
         config.settle({"tag_format": form}, ProjectConfig, "x")
 
 
-@given(st.from_regex(ProjectConfig.model_fields["tag_format"].metadata[0].pattern, fullmatch=True))
+@given(st.from_regex(config.TAG_FORMAT, fullmatch=True))
 def test_git_takes_every_tag(form) -> None:
     """Whatever the pattern accepts is a tag, and no option of `git tag`."""
     tag = form.replace("{version}", "1.2.3-rc.1").replace("{model}", "conv2d_fsq")

@@ -1,14 +1,24 @@
 """files: strict JSON, atomic writes, staged folders, bounded reads."""
 
+import contextlib
+import errno
+import fcntl
+import io
 import json
 import math
 import os
 import stat
+import subprocess
+import sys
+import tracemalloc
+import warnings
+import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from modelreg import files
 from modelreg.errors import InputError
@@ -42,6 +52,8 @@ def test_json_is_canonical(document) -> None:
         (b'{"a": 1, "b": {"c": 1, "c": 2}}', "duplicate key: 'c'"),
         (b'{"a": 1,}', "line 1, column"),
         (b"\xff", "not UTF-8 at byte 0"),
+        (rb'["a\ud800"]', r"not Unicode text: '\\ud800' stands alone"),
+        (rb'{"\uDC00\uD800": 1}', "not Unicode text"),
         (b"[" * 200_000, "nested too deeply"),
         (b"1" * 5000, "thousands of digits"),
         (b"", "line 1, column 1"),
@@ -51,6 +63,21 @@ def test_json_that_python_would_let_pass_is_refused(data, rule) -> None:
     """Each refusal says which rule is broken."""
     with pytest.raises(InputError, match=rule):
         files.parse_json(data, "file.json")
+
+
+surrogates = st.from_regex(r'"(\\u[dD][89a-fA-F][0-9a-f]{2}|\\\\|x)*"', fullmatch=True)
+
+
+@given(surrogates)
+def test_halves_of_characters_are_read_in_pairs_only(text) -> None:
+    """What is read can be written; the rest is an input error."""
+    halves = any("\ud800" <= character <= "\udfff" for character in json.loads(text))
+    try:
+        written = files.to_line(files.parse_json(text.encode(), "x"))
+    except InputError:
+        written = None
+
+    assert (written is None) == halves
 
 
 def test_to_json_refuses_what_is_not_json() -> None:
@@ -104,7 +131,7 @@ def test_a_copy_is_whole(tmp_path) -> None:
 
 def test_a_failed_copy_leaves_nothing(tmp_path) -> None:
     """A source that is missing leaves no target."""
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(InputError, match="No such file"):
         files.copy_atomic(tmp_path / "a", tmp_path / "b")
 
     assert list(tmp_path.iterdir()) == []
@@ -150,6 +177,8 @@ def test_staging_clears_what_a_kill_left(tmp_path) -> None:
     """A stale staged folder is replaced."""
     (tmp_path / ".v1.staged").mkdir()
     (tmp_path / ".v1.staged" / "stale").write_bytes(b"1")
+    (tmp_path / ".v1.staged" / "folder" / "inner").mkdir(parents=True)
+    (tmp_path / ".v1.staged" / "link").symlink_to(tmp_path)
     with files.staged_folder(tmp_path / "v1"):
         pass
 
@@ -163,6 +192,84 @@ def test_staging_refuses_an_existing_target(tmp_path) -> None:
         pass
 
 
+SECOND = """
+import sys
+from pathlib import Path
+from modelreg import files
+try:
+    with files.staged_folder(Path(sys.argv[1])):
+        print("in", flush=True)
+        sys.stdin.read()
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def names(folder) -> list[str]:
+    """Return what a folder holds."""
+    return [path.name for path in folder.iterdir()]
+
+
+def second_writer(target) -> subprocess.Popen:
+    """Start another process that fills the same folder until its input ends."""
+    command = [sys.executable, "-c", SECOND, target]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_second_process_is_told_to_wait(tmp_path) -> None:
+    """Two processes that make one folder: the second is refused, the first is not disturbed."""
+    with files.staged_folder(tmp_path / "v1") as staged:
+        (staged / "file").write_bytes(b"1")
+        told, _ = second_writer(tmp_path / "v1").communicate()
+
+    assert ("another process is writing it" in told, names(tmp_path / "v1")) == (True, ["file"])
+
+
+def test_a_killed_process_holds_nobody_up(tmp_path) -> None:
+    """Its lock ends with it, and what it left is replaced."""
+    with second_writer(tmp_path / "v1") as killed:
+        killed.stdout.readline()
+        killed.kill()
+    with files.staged_folder(tmp_path / "v1") as staged:
+        (staged / "file").write_bytes(b"1")
+
+    assert names(tmp_path) == ["v1"]
+
+
+def test_folders_side_by_side_are_made_at_once(tmp_path) -> None:
+    """The lock is on one folder, not on all of its parent."""
+    with files.staged_folder(tmp_path / "v1"), files.staged_folder(tmp_path / "v2"):
+        pass
+
+    assert sorted(names(tmp_path)) == ["v1", "v2"]
+
+
+def test_a_lock_on_a_folder_that_was_renamed_is_none(tmp_path, monkeypatch) -> None:
+    """The first process ends between the second's open and its lock: the second does not touch what came to be."""
+
+    def late(descriptor, operation) -> None:
+        (tmp_path / ".v1.staged").rename(tmp_path / "v1")
+        (tmp_path / ".v1.staged").mkdir()
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(InputError, match="another process"), files.staged_folder(tmp_path / "v1"):
+        pass
+
+
+@pytest.mark.parametrize(("number", "made"), [(errno.EBADF, ["v1"]), (errno.EIO, [".v1.staged"])])
+def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch, number, made) -> None:
+    """NFS locks no folders; any other failure of the lock is one."""
+
+    def refuse(descriptor, operation) -> None:
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with contextlib.suppress(OSError), files.staged_folder(tmp_path / "v1"):
+        pass
+
+    assert names(tmp_path) == made
+
+
 def test_reading_is_bounded(tmp_path) -> None:
     """A file over the limit is refused without being read whole."""
     (tmp_path / "a").write_bytes(b"12345")
@@ -171,16 +278,44 @@ def test_reading_is_bounded(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "rule"), [("missing", "No such file"), ("folder", "directory"), ("pipe", "not a regular file")]
+    ("name", "rule"),
+    [
+        ("missing", "No such file"),
+        ("folder", "not a regular file"),
+        ("pipe", "not a regular file"),
+        ("a\0b", "null byte"),
+        ("/proc/self/mem", "Input/output error|not a zip file"),
+    ],
 )
-def test_only_regular_files_are_read(tmp_path, name, rule) -> None:
-    """What is missing, a folder or a device is refused in words."""
+@pytest.mark.parametrize("read", [files.read_bytes, files.read_npz, files.read_text])
+def test_only_regular_files_are_read(tmp_path, name, rule, read) -> None:
+    """What is missing, a folder, a pipe without a writer, or broken is refused in words, and at once."""
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    keep_open = os.open(tmp_path / "pipe", os.O_RDWR)
     with pytest.raises(InputError, match=rule):
-        files.read_bytes(tmp_path / name)
-    os.close(keep_open)
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["missing", "pipe"])
+def test_only_regular_files_are_hashed(tmp_path, name) -> None:
+    """A pipe without a writer does not hold a hash up."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match=r"No such file|not a regular file"):
+        files.sha256(tmp_path / name)
+
+
+def test_text_is_utf8(tmp_path) -> None:
+    """The first byte that is not is named."""
+    (tmp_path / "a").write_bytes("größer".encode("latin-1"))
+    with pytest.raises(InputError, match="not UTF-8 at byte 2"):
+        files.read_text(tmp_path / "a")
+
+
+def test_text_comes_back(tmp_path) -> None:
+    """Text is read as it was written, line ends and all."""
+    (tmp_path / "a").write_bytes("größer\r\n".encode())
+
+    assert files.read_text(tmp_path / "a") == "größer\r\n"
 
 
 @given(st.integers(0, 5), st.booleans())
@@ -221,6 +356,135 @@ def test_npz_that_unpacks_too_far_is_refused(tmp_path) -> None:
     (tmp_path / "a.npz").write_bytes(files.npz_bytes({"a": np.zeros(10_000)}, compressed=True))
     with pytest.raises(InputError, match="unpacks to more than 1000 bytes"):
         files.read_npz(tmp_path / "a.npz", limit=1000)
+
+
+ARRAYS = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "s": np.array(["a", "bc"]), "e": np.zeros((0, 3))}
+NPZ = [files.npz_bytes(ARRAYS), files.npz_bytes(ARRAYS, compressed=True)]
+
+
+def read_or_refuse(folder, data: bytes) -> bool:
+    """Read an .npz, or be refused by an InputError in less memory than 4 MiB."""
+    (folder / "a.npz").write_bytes(data)
+    tracemalloc.start()
+    try:
+        files.read_npz(folder / "a.npz")
+    except InputError:
+        pass
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    return peak < 2**22
+
+
+@given(st.binary(max_size=400), st.sampled_from(NPZ))
+def test_foreign_bytes_are_refused(tmp_path_factory, noise, data) -> None:
+    """Noise, and an archive behind noise, is read or refused, cheaply."""
+    assert all(read_or_refuse(tmp_path_factory.getbasetemp(), each) for each in (noise, noise + data))
+
+
+@pytest.mark.parametrize("data", NPZ, ids=["stored", "deflated"])
+def test_every_truncated_npz_is_refused(tmp_path, data) -> None:
+    """No prefix of an archive is one."""
+    for end in range(len(data)):
+        (tmp_path / "a.npz").write_bytes(data[:end])
+        with pytest.raises(InputError):
+            files.read_npz(tmp_path / "a.npz")
+
+
+@settings(max_examples=500)
+@given(st.sampled_from(NPZ), st.data())
+def test_every_damaged_npz_is_read_or_refused(tmp_path_factory, data, draw) -> None:
+    """Any byte may be anything: arrays or an InputError, and no large allocation."""
+    damaged = bytearray(data)
+    damaged[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.integers(0, 255))
+
+    assert read_or_refuse(tmp_path_factory.getbasetemp(), bytes(damaged))
+
+
+def npy(shape: str = "(2,)", descr: str = "'<f4'", content: bytes = b"\0" * 8) -> bytes:
+    """Return an .npy whose header says whatever one likes."""
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + content
+
+
+def zipped(*entries: tuple[str, bytes], how: int = zipfile.ZIP_STORED) -> bytes:
+    """Return an archive of these entries."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", how) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that occur twice
+        for name, content in entries:
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def with_flag(data: bytes, at: int, value: int) -> bytes:
+    """Set a field of the first entry of the central directory."""
+    place = data.index(b"PK\x01\x02") + at
+    size = 4 if at == CLAIMED else 2
+    return data[:place] + value.to_bytes(size, "little") + data[place + size :]
+
+
+FLAGS, METHOD, CLAIMED = 8, 10, 20
+PLAIN = zipped(("a.npy", npy()))
+
+
+@pytest.mark.parametrize(
+    ("data", "rule"),
+    [
+        (zipped(("a.npy", npy()), ("notes.txt", b"")), "'notes.txt' is no .npy"),
+        (zipped(("a.npy", npy()), ("a.npy", npy())), "two entries have one name"),
+        (zipped(("a.npy", npy()), how=zipfile.ZIP_LZMA), "other means than deflate"),
+        (zipped(("a.npy", npy()), how=zipfile.ZIP_BZIP2), "other means than deflate"),
+        (with_flag(PLAIN, METHOD, 77), "other means than deflate"),
+        (with_flag(PLAIN, FLAGS, 1), "encrypted"),
+        (with_flag(PLAIN, FLAGS, 0x20), "patched"),
+        (with_flag(PLAIN, CLAIMED, 2**31), "claims more bytes"),
+        (zipped(("a.npy", npy(shape=f"({2**40},)"))), "bytes are not what"),
+        (zipped(("a.npy", npy(shape=f"({2**50},)"))), "no array can have"),
+        (zipped(("a.npy", npy(shape=f"({2**50}, 0)", content=b""))), "no array can have"),
+        (zipped(("a.npy", npy(shape="(-1, -2)"))), "no array can have"),
+        (zipped(("a.npy", npy(content=b"1234567"))), "bytes are not what"),
+        (zipped(("a.npy", npy(content=b"123456789"))), "bytes are not what"),
+        (zipped(("a.npy", npy(descr="'|O'"))), "of type object"),
+        (zipped(("a.npy", npy(descr="'<U0'", content=b""))), "of type"),
+        (zipped(("a.npy", npy(shape="(2,"))), "damaged header"),
+        (zipped(("a.npy", npy(descr="'\\d'"))), "damaged header"),
+        (zipped(("a.npy", npy().replace(b"\x01\x00", b"\x02\x00", 1))), "damaged header"),
+        (zipped(("a.npy", npy(content=b"\0" * 7 + b"\1"))).replace(b"\0" * 7 + b"\1", b"\0" * 8), "Bad CRC"),
+    ],
+)
+def test_npz_of_other_things_is_refused(tmp_path, data, rule) -> None:
+    """An entry that is no plain array, or not what its header says, is refused before it is read."""
+    (tmp_path / "a.npz").write_bytes(data)
+    with pytest.raises(InputError, match=rf"a\.npz: not an \.npz of plain arrays: .*{rule}"):
+        files.read_npz(tmp_path / "a.npz")
+
+
+def test_a_bomb_behind_a_small_claim_is_not_unpacked(tmp_path) -> None:
+    """An entry that claims little and holds 100 MB is read as far as it claims."""
+    data = bytearray(zipped(("a.npy", npy(content=b"\0" * 10**8)), how=zipfile.ZIP_DEFLATED))
+    true = len(npy(content=b"\0" * 10**8)).to_bytes(4, "little")
+
+    assert read_or_refuse(tmp_path, bytes(data.replace(true, len(npy()).to_bytes(4, "little"))))
+
+
+def test_an_array_of_python_2_is_read(tmp_path) -> None:
+    """A shape of long integers is read without a warning."""
+    (tmp_path / "a.npz").write_bytes(zipped(("a.npy", npy(shape="(2L,)"))))
+
+    assert files.read_npz(tmp_path / "a.npz")["a"].tolist() == [0, 0]
+
+
+@given(hnp.arrays(st.sampled_from(["<f4", ">f8", "i2", "?", "<U3"]), hnp.array_shapes(min_dims=0, min_side=0)))
+def test_every_plain_array_comes_back(tmp_path_factory, array) -> None:
+    """Any number type, any shape, either order of axes; what was read can be changed."""
+    path = tmp_path_factory.getbasetemp() / "a.npz"
+    path.write_bytes(files.npz_bytes({"c": array, "f": np.array(array, order="F")}))
+    found = files.read_npz(path)
+
+    np.testing.assert_array_equal(found["c"], array, strict=True)
+    np.testing.assert_array_equal(found["f"], array, strict=True)
+    assert found["c"].flags.writeable
 
 
 @pytest.mark.parametrize("other", [{"a": np.arange(4.0)}, {"b": np.arange(4)}, {"a": np.arange(4).reshape(2, 2)}])

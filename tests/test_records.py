@@ -1,5 +1,6 @@
 """records: generated schemas are those committed, and agree with pydantic."""
 
+import contextlib
 import copy
 import json
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import regress
 from example_run import (
     NOW,
     data_record,
@@ -20,11 +22,11 @@ from example_run import (
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from modelreg import files
-from modelreg.config import ProjectConfig, TrainConfig
-from modelreg.errors import InputError
+from modelreg.config import Gate, ProjectConfig, TrainConfig
+from modelreg.errors import InputError, Problem
 from modelreg.records import base
 from modelreg.records.version import FileEntry, Manifest, Tool
 
@@ -91,6 +93,97 @@ def test_pydantic_and_schema_agree(data) -> None:
     put(changed, place, data.draw(st.sampled_from([w for w in WRONG if w != "x\n"])))
     schema_accepts = not base.schema_problems(changed, type(record), "x")
     assert schema_accepts == pydantic_accepts(changed, type(record)), (place, changed)
+
+
+@pytest.mark.parametrize("record", EXAMPLES, ids=lambda record: type(record).__name__)
+@given(data=st.data())
+def test_an_inlined_schema_is_the_published_one(record, data) -> None:
+    """Whatever values are replaced, the schema without references finds what the one of schemas/ finds."""
+    document = copy.deepcopy(record.to_document())
+    for place in data.draw(st.lists(st.sampled_from(list(places(document))), max_size=3)):
+        with contextlib.suppress(KeyError, IndexError, TypeError):  # what it led to was replaced before
+            put(document, place, data.draw(st.sampled_from(WRONG)))
+    published = Draft202012Validator(base.json_schema(type(record)))
+    found = [Problem(base.dotted("x", *error.path), error.message[:300]) for error in published.iter_errors(document)]
+
+    assert sorted(base.schema_problems(document, type(record), "x")) == sorted(found)
+
+
+GOOD_NAMES = ["a", "walk", "run|fast", "Größe", "走る", "a b", "é", "👟", "\u200d", "ß" * 100]
+BLANKS = [" ", "\xa0", "\u1680", *map(chr, range(0x2000, 0x200B)), "\u202f", "\u205f", "\u3000", "\ufeff"]
+CONTROLS = [*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), "\u2028", "\u2029"]
+
+
+def takes_name(text) -> tuple[bool, bool, bool]:
+    """Say whether Rust (pydantic), ECMA (check-jsonschema) and Python (jsonschema) take a text as a name."""
+    schema = TypeAdapter(base.Name).json_schema()
+    try:
+        TypeAdapter(base.Name).validate_python(text)
+    except ValidationError:
+        rust = False
+    else:
+        rust = True
+    ecma = regress.Regex(schema["pattern"], "u").find(text) is not None and 1 <= len(text) <= 100
+    return rust, ecma, Draft202012Validator(schema).is_valid(text)
+
+
+@pytest.mark.parametrize("name", [*GOOD_NAMES, *(f"a{blank}b" for blank in BLANKS)])
+def test_a_name_may_be_of_any_script(name) -> None:
+    """Three engines of regular expressions take it, with blanks inside."""
+    assert takes_name(name) == (True, True, True)
+
+
+@pytest.mark.parametrize("name", [f(each) for each in [*BLANKS, *CONTROLS] for f in (str, "{}a".format, "a{}".format)])
+def test_a_name_neither_begins_nor_ends_with_a_blank(name) -> None:
+    """Three engines refuse it, but for one newline at the end, which Python's `$` lets pass."""
+    assert takes_name(name) == (False, False, name == "a\n")
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_name_is_one_line(control) -> None:
+    """No control character, no line break of any kind."""
+    assert takes_name(f"a{control}b") == (False, False, False)
+
+
+def test_what_a_card_would_lose_is_no_name() -> None:
+    """Whatever Python strips from a line, or breaks it at, is left out of names."""
+    lost = [c for c in map(chr, range(0x110000)) if c.strip() != c or len(f"a{c}b".splitlines()) > 1]
+
+    assert set(lost) <= {*BLANKS, *CONTROLS}
+
+
+@given(st.text(st.sampled_from('"\\ud8DcfF0a[]{},: '), max_size=30) | st.from_regex(r'\["(\\\\ud[89abcd]..|x)*"\]'))
+def test_half_a_character_is_an_input_error(text) -> None:
+    """JSON with surrogates, in pairs or alone, is read or refused; nothing else happens."""
+    try:
+        base.parse(text.encode("utf-8", "replace"), Manifest, "x")
+    except InputError as error:
+        found = error
+
+    assert found.problems
+
+
+def test_deep_nesting_is_an_input_error() -> None:
+    """Brackets without end are refused: by the parser, and just below its limit by who would quote them."""
+    for depth in (100, *range(800, 1000), 100_000):
+        with pytest.raises(InputError):
+            base.parse(b'{"files":' + b"[" * depth + b"]" * depth + b"}", Manifest, "x")
+
+
+def test_a_record_is_loaded_from_a_file(tmp_path) -> None:
+    """What was written is read."""
+    files.write_atomic(tmp_path / "manifest.json", MANIFEST.to_bytes())
+
+    assert base.load(tmp_path / "manifest.json", Manifest) == MANIFEST
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([repr, "{:.30e}".format, "{:.25f}".format]))
+def test_a_number_is_read_as_python_reads_it(number, render) -> None:
+    """The record's own parser gives the very float that the schema saw."""
+    text = render(number)
+    document = {"min": float(text)}
+
+    assert base.validate(f'{{"min": {text}}}'.encode(), Gate, "x").to_document() == {**document, "max": None}
 
 
 def places(document, path=()):

@@ -356,6 +356,7 @@ ARRAYS = two_device_arrays()
         ("subject", np.full(108, ""), "'' is no subject id"),
         ("subject", np.full(108, "a\nb"), "'a\\nb' is no subject id"),
         ("subject", np.full(108, "x" * 101), "is no subject id: 1 to 100"),
+        ("subject", np.full(108, " x"), "no blank at either end"),
     ],
 )
 def test_bad_array(key: str, array: np.ndarray[Any, Any], what: str, tmp_path: Path) -> None:
@@ -424,15 +425,16 @@ def piped(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "what"),
     [
-        (Path.unlink, "missing, or not a regular file"),
-        (piped, "missing, or not a regular file"),
+        (Path.unlink, "No such file"),
+        (piped, "not a regular file"),
+        (lambda path: path.write_bytes(path.read_bytes() + b"more"), "bytes are not what"),
         (linked, "a symbolic link"),
         (truncate, "must be an .npy array"),
         (pickled, "not objects"),
         (lambda path: path.write_bytes(pickle.dumps(Malicious())), "must be an .npy array"),
         (lambda path: path.write_bytes(b""), "must be an .npy array"),
         (lambda path: np.savez(path.open("wb"), x=ARRAYS["x"]), "must be an .npy array"),
-        (lambda path: os.truncate(path, files.ARRAYS_LIMIT + 1), "larger than"),
+        (lambda path: os.truncate(path, npy.FILE_LIMIT + 1), "larger than"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
@@ -448,7 +450,6 @@ def test_bad_file(spoil: Callable[[Path], object], what: str, tmp_path: Path) ->
     assert what in problem.what
 
 
-@pytest.mark.filterwarnings("ignore:Reading:UserWarning")
 @given(position=st.integers(0, 127), value=st.integers(0, 255))
 def test_damaged_header_never_crashes(position: int, value: int, tmp_path_factory: Any) -> None:
     """Any byte of a header may be anything: the file is read or it is an input error."""
