@@ -168,12 +168,19 @@ Settings = TypeVar("Settings", bound=Record)
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """The safe loader, with duplicate keys refused and plain words read by the core schema of YAML 1.2.
+    """The safe loader, with duplicate keys and aliases refused and plain words read by the core schema of YAML 1.2.
 
-    PyYAML follows YAML 1.1, in which 1e-3 is a text, `no` a truth value, 1:30 a number and 2026-11-21 a date.
+    PyYAML follows YAML 1.1, in which 1e-3 is a text, `no` a truth value, 1:30 a number and 2026-11-21 a date. A few
+    lines of aliases to aliases unfold to billions of values.
     """
 
     yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # type: ignore[misc]
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "an alias; write the value out", event.start_mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]

@@ -67,8 +67,14 @@ def train(folder: Path, base: Path, environment: Environment, clock: Clock) -> I
     """Train a started run to its end, from where it stands; yield each epoch once it is on disk.
 
     Raises InputError where the run, its data or its environment are not what they were at the start: the bytes of
-    a resumed training are those of an uninterrupted one only where all of these are.
+    a resumed training are those of an uninterrupted one only where all of these are. One process at a time.
     """
+    runs.load_run(folder)  # a folder that is no run is refused in words before it is locked
+    with files.sole_writer(folder, folder):
+        yield from _train(folder, base, environment, clock)
+
+
+def _train(folder: Path, base: Path, environment: Environment, clock: Clock) -> Iterator[Epoch]:
     from modelreg.ml import checkpoint, networks, training
 
     run, config = _load(folder, status="training")

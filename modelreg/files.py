@@ -195,7 +195,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
     """
     staged = target.with_name(f".{target.name}.staged")
     staged.mkdir(parents=True, exist_ok=True)
-    with _sole_writer(staged, target):
+    with sole_writer(staged, target), _removed_on_failure(staged):
         if target.exists():
             raise FileExistsError(target)
         _empty(staged)
@@ -206,20 +206,26 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _sole_writer(staged: Path, target: Path) -> Iterator[None]:
-    """Hold the lock on a staged folder, and remove the folder if the block fails."""
+def sole_writer(folder: Path, target: Path) -> Iterator[None]:
+    """Hold the one lock on a folder. Raises InputError, naming `target`, while another process holds it."""
     try:
-        lock = _lock(staged)
+        lock = _lock(folder)
     except (BlockingIOError, FileNotFoundError) as error:
         what = "another process is writing it; wait for its end, or stop it"
         raise InputError("cannot write", [Problem(str(target), what)]) from error
     try:
         yield
-    except BaseException:
-        shutil.rmtree(staged, ignore_errors=True)
-        raise
     finally:
         os.close(lock)
+
+
+@contextmanager
+def _removed_on_failure(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _lock(folder: Path) -> int:

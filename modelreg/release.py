@@ -163,7 +163,7 @@ def _broken_versions(root: Path) -> Iterator[Problem]:
     """Yield the versions that the table cannot be made of."""
     for folder in registry.version_folders(root):
         try:
-            registry.Version(folder, load(folder / registry.MANIFEST, Manifest)).metrics()
+            registry.read(folder).metrics()
         except InputError as error:
             yield Problem(f"{folder.parent.name}@{folder.name}", f"{error.problems[0]}; `modelreg verify` says more")
 

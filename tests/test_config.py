@@ -33,7 +33,9 @@ def test_assignments_go_on_top() -> None:
 @pytest.mark.parametrize(
     ("document", "problem"),
     [
-        ({"training": {"epoch": 3}}, "x: training.epoch: Extra inputs"),
+        ({"training": {"epoch": 3}}, "x: training.epoch: unknown key; did you mean training.epochs"),
+        ({"epochs": 3}, "x: epochs: unknown key; did you mean training.epochs"),
+        ({"qwxyz": 3}, "x: qwxyz: unknown key$"),
         ({"training": {"epochs": "3"}}, "x: training.epochs: Input should be a valid integer"),
         ({"training": {"epochs": 0}}, "x: training.epochs: Input should be greater"),
         ({"data": {"window": 9, "fold": 2}}, "x: data: .*even window"),
@@ -74,6 +76,7 @@ def test_all_problems_come_at_once() -> None:
     ("text", "problem"),
     [
         ("a: 1\nb: {c: 1, c: 2}\n", "line 2, column 11: duplicate key 'c'"),
+        ("a: &x [1]\nb: *x\n", "line 2, column 4: an alias; write the value out"),
         ("a: [1\n", "line 2, column 1"),
         ("\x00", "special characters"),
         ("a: !!python/object:os.system {}", "could not determine a constructor"),

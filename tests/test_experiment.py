@@ -188,6 +188,24 @@ def edit(path: Path, change) -> None:
     path.write_bytes(files.to_json(document))
 
 
+def test_two_processes_do_not_train_one_run(registry, capsys) -> None:
+    """The second is refused; the first is not disturbed."""
+    run_killed(5)
+    folder = registry / "runs/conv2d_fsq-001"
+    with files.sole_writer(folder, folder):
+        code = main(["train", "--resume", "runs/conv2d_fsq-001"])
+
+    assert (code, "another process is writing it" in capsys.readouterr().err) == (3, True)
+
+
+def test_what_is_no_run_is_not_resumed(registry, capsys) -> None:
+    """The message names the command that makes one."""
+    assert (main(["train", "--resume", "nope"]), "make a run with `modelreg train`" in capsys.readouterr().err) == (
+        3,
+        True,
+    )
+
+
 def test_a_finished_run_is_not_resumed(finished, monkeypatch, capsys) -> None:
     """There is nothing to go on with."""
     monkeypatch.chdir(finished)

@@ -370,6 +370,26 @@ def test_the_same_window_many_times_is_found(version) -> None:
     assert any("distinct windows: is 2" in found for found in problems(version))
 
 
+def test_predictions_without_codes_are_found(version) -> None:
+    """The network has a quantizer, so its codes are part of what it answered."""
+    arrays = files.read_npz(version / "predictions.npz")
+    del arrays["code"]
+    (version / "predictions.npz").write_bytes(files.npz_bytes(arrays))
+    edit(version / "eval_metrics.json", lambda d: d.update(codes=None))
+    reseal(version)
+
+    assert "predictions.npz: holds no codes" in problems(version)
+
+
+def test_a_front_matter_that_is_no_yaml_is_found(version) -> None:
+    """With its place."""
+    card = version / "model_card.md"
+    card.write_text(card.read_text().replace("library_name: modelreg", "library_name: [", 1))
+    reseal(version)
+
+    assert any(found.startswith("front matter: line") for found in problems(version))
+
+
 def test_a_version_behind_a_link_is_found(version) -> None:
     """The folder itself may not be a link."""
     moved = version.rename(version.parent / "elsewhere")

@@ -170,13 +170,3 @@ def test_perplexity_of_equal_shares_is_their_number() -> None:
     usage = q.usage(torch.tensor([0, 7, 39, 5] * 10), (8, 5))
 
     assert usage == pytest.approx((4, 0.1))
-
-
-def test_a_dimension_that_uses_few_levels_is_named() -> None:
-    """Under half its levels, or a single one, is worth a warning; half of them is not."""
-    g = make_grid((8, 6, 2))
-    codes = torch.tensor([[-1.0, -1.0, 0.0], [-0.75, 0.0, 0.0], [-0.5, 1 / 3, 0.0]])
-    problems = q.dead_levels(q.index_of(codes, g), (8, 6, 2))
-
-    assert [problem.where for problem in problems] == ["model.levels.0", "model.levels.2"]
-    assert "3 of 8" in problems[0].what

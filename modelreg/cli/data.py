@@ -31,7 +31,9 @@ def check(
     strict: Annotated[bool, typer.Option(help="Exit 3 where a threshold is broken.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
 ) -> None:
-    """Report missing values, constant channels and ranges of every recording.
+    """Report on the quality of recordings.
+
+    Missing values, constant channels and ranges; what breaks a threshold.
 
     Example: modelreg data check configs/sample.yaml --strict
     """

@@ -20,7 +20,9 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print eval_metrics.json.")] = False,
 ) -> None:
-    """Compute a run's metrics on subjects it never saw, from predictions that are kept.
+    """Compute the metrics of a run's held-out part.
+
+    They come from predictions that are kept: on subjects it never saw, unless the split is by time.
 
     Each look at the held-out part is counted, and the model card states how many there were. Paths inside the run's
     configuration start at the registry's root, or at the working directory where there is none.

@@ -11,7 +11,9 @@ from modelreg.cli.console import say
 def init(
     folder: Annotated[Path, typer.Argument(help="Where; made if it does not exist.", metavar="[DIR]")] = Path(),
 ) -> None:
-    """Make a registry repository: settings, registry/, changelog, releases page, .gitignore, a CI workflow.
+    """Make a registry repository.
+
+    Settings, registry/, changelog, releases page, .gitignore and a CI workflow.
 
     Nothing that exists is overwritten; what an earlier `init` has not written is.
 

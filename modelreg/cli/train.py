@@ -27,7 +27,10 @@ def train(
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with a run that was interrupted.", metavar="RUN")] = None,
 ) -> None:
-    """Train a model; every epoch is on disk before the next begins.
+    """Train a model.
+
+    Every epoch is on disk before the next begins; `*` marks the best so far. The loss shown for training is the one
+    that is minimised, label smoothing included; for validation it is the plain cross-entropy.
 
     Paths inside a configuration start at the registry's root, or at the working directory where there is none.
 
@@ -42,6 +45,7 @@ def train(
         raise typer.BadParameter("--resume goes on with the run's own configuration: give nothing else")
     base = environment.workplace()
     if resume:
+        runs.load_run(resume)  # a folder that is no run is refused as that
         folder, settings = resume, load(resume / runs.CONFIG, config.TrainConfig)
     else:
         settings = _settings(configuration, assignments or [])

@@ -28,7 +28,9 @@ def verify(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Check everything that can be wrong with a version: offline, all at once, writing nothing.
+    """Check everything that can be wrong with a version.
+
+    Offline, all at once, writing nothing.
 
     Example: modelreg verify conv2d_fsq@v0.1.0
     """

@@ -5,14 +5,13 @@ remainder; the codebook is never a table.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from modelreg import fsq
-from modelreg.errors import Problem
 from modelreg.records.model import FsqSpec
 
 
@@ -85,18 +84,6 @@ def usage(index: Tensor, levels: Sequence[int]) -> Usage:
     counts = torch.unique(index, return_counts=True)[1].double()
     p = counts / counts.sum()
     return Usage(math.exp(-(p * p.log()).sum().item()), len(counts) / math.prod(levels))
-
-
-def dead_levels(index: Tensor, levels: Sequence[int]) -> list[Problem]:
-    """Return a warning for each dimension of which indices (N,) use under half the levels, or only one."""
-    used = [len(torch.unique(digit)) for digit in digits(torch.unique(index), grid(fsq.spec(levels))).T]
-    return list(_dead(used, levels))
-
-
-def _dead(used: Sequence[int], levels: Sequence[int]) -> Iterator[Problem]:
-    for i, (n, L) in enumerate(zip(used, levels, strict=True)):
-        if n < max(2, L / 2):
-            yield Problem(f"model.levels.{i}", f"uses {n} of {L} levels: fewer might do")
 
 
 class FSQ(nn.Module):

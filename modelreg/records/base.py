@@ -4,14 +4,16 @@ In: bytes → strict JSON → JSON Schema (an independent opinion, from schemas/
 dotted path and the rule. Out: `to_bytes`, the canonical form.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files as package_files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
 
 from modelreg import files
 from modelreg.errors import InputError, Problem
@@ -75,8 +77,34 @@ def validate(data: bytes, record: type[AnyRecord], where: str) -> AnyRecord:
     try:
         return record.model_validate_json(data)
     except ValidationError as error:
-        problems = [Problem(dotted(where, *part["loc"]), part["msg"]) for part in error.errors(include_url=False)]
+        problems = [Problem(dotted(where, *part["loc"]), _words(record, part)) for part in error.errors()]
         raise InputError(f"not a valid {record.__name__}", problems) from error
+
+
+def _words(record: type[Record], error: ErrorDetails) -> str:
+    """Return pydantic's message in words a user can act on: an unknown key with the one that was meant."""
+    if error["type"] != "extra_forbidden":
+        return error["msg"].removeprefix("Value error, ")
+    unknown, known = str(error["loc"][-1]), sorted(_keys(record))
+    near = get_close_matches(unknown, [key.rsplit(".", 1)[-1] for key in known], n=1)
+    meant = [key for key in known if near and key.rsplit(".", 1)[-1] == near[0]]
+    return f"unknown key; did you mean {' or '.join(meant)}?" if meant else "unknown key"
+
+
+def _keys(record: type[BaseModel], place: str = "") -> Iterator[str]:
+    """Yield the dotted path of every key of a record and of the records inside it."""
+    for name, field in record.model_fields.items():
+        yield f"{place}{name}"
+        for inner in _records_in(field.annotation):
+            yield from _keys(inner, f"{place}{name}.")
+
+
+def _records_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the records of a field's type, those of a union or a list included."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _records_in(part)
 
 
 def schema_problems(document: object, record: type[Record], where: str) -> list[Problem]:
