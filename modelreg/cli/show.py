@@ -19,7 +19,9 @@ def list_versions(
     model: Annotated[str | None, typer.Argument(help="Only versions of this model.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the versions of the registry with their numbers; exit 4 where one of them cannot be read.
+    """List the versions of the registry with their numbers.
+
+    Exit 4 where one of them cannot be read.
 
     Example: modelreg list conv2d_fsq
     """
