@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from modelreg import card, files, fsq, metrics, provenance, registry, runs, weights
+from modelreg.config import TrainConfig
 from modelreg.errors import InputError, Problem
 from modelreg.provenance import Provenance
+from modelreg.records.base import validate
 from modelreg.records.data import DataRecord, Normalization
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
@@ -123,14 +125,24 @@ def _protocol_problems(found: Documents) -> Iterator[Problem]:
 
 def _provenance_problems(found: Documents) -> Iterator[Problem]:
     """Make the statement again from the other documents, and the configuration that it states itself."""
-    definition = found.provenance.predicate.build_definition
-    config = definition.external_parameters.config
-    digests = {name: found.digests[name] for name in registry.ASSETS}
-    digests |= {name: found.digests[name] for name in (registry.NORMALIZATION, registry.METRICS)}
+    stated = found.provenance.predicate.build_definition.external_parameters.config
+    try:
+        config = validate(files.to_json(stated), TrainConfig, f"{registry.PROVENANCE}: config")
+    except InputError as error:
+        yield from error.problems
+        return
+    digests = {name: found.digests[name] for name in (*registry.ASSETS, registry.NORMALIZATION, registry.METRICS)}
     digests[runs.HISTORY] = found.run.files.get(runs.HISTORY, "")
-    expected = provenance.statement(config, found.run, found.data, digests, registry.CHECKPOINT).to_document()
-    for place, stated, made in _leaves(found.provenance.to_document(), expected):
-        yield from _equal(registry.PROVENANCE, place, stated, made)
+    expected = provenance.statement(stated, found.run, found.data, digests, registry.CHECKPOINT).to_document()
+    for place, theirs, ours in _leaves(found.provenance.to_document(), expected):
+        yield from _equal(registry.PROVENANCE, place, theirs, ours)
+    yield from _configuration_problems(found, config)
+    if not any("path" in source for source in provenance.sources_of(stated)):  # a path was cut; without one it is whole
+        sealed = found.run.files.get(runs.CONFIG)
+        yield from _equal(registry.PROVENANCE, "config's sha256", files.sha256_bytes(files.to_json(stated)), sealed)
+
+
+def _configuration_problems(found: Documents, config: TrainConfig) -> Iterator[Problem]:
     for name, stated, made in (
         ("model", config.model, found.spec.settings),
         ("evaluation", config.evaluation, found.measured.settings),
@@ -138,9 +150,6 @@ def _provenance_problems(found: Documents) -> Iterator[Problem]:
         ("training.seed", config.training.seed, found.run.seed),
     ):
         yield from _equal(registry.PROVENANCE, f"config.{name}", stated, made)
-    if not any("path" in source.to_document() for source in config.data.sources):  # a path was cut, others were not
-        sealed = found.run.files.get(runs.CONFIG)
-        yield from _equal(registry.PROVENANCE, "config's sha256", files.sha256_bytes(config.to_bytes()), sealed)
 
 
 def _leaves(stated: object, made: object, place: str = "") -> Iterator[tuple[str, object, object]]:

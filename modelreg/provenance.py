@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from modelreg import files
-from modelreg.config import TrainConfig
 from modelreg.records.base import Count, Name, Record, Timestamp
 from modelreg.records.data import DataRecord
 from modelreg.records.run import Environment, RunRecord
@@ -27,9 +26,12 @@ class ResourceDescriptor(Record):
 
 
 class ExternalParameters(Record):
-    """What a user chose; a source's path is cut to its last name."""
+    """What a user chose; a source's path is cut to its last name.
 
-    config: TrainConfig
+    The configuration stays the document it was: one of an older modelreg lacks the keys that came later.
+    """
+
+    config: dict[str, Any]
     seed: Count
 
 
@@ -85,7 +87,7 @@ class Provenance(Record):
 
 
 def statement(
-    config: TrainConfig, run: RunRecord, data: DataRecord, digests: Mapping[str, str], subject: str
+    config: dict[str, Any], run: RunRecord, data: DataRecord, digests: Mapping[str, str], subject: str
 ) -> Provenance:
     """Return the statement about a run's file `subject`; `digests` are those of it and of what came out beside it."""
     document = {
@@ -109,13 +111,18 @@ def statement(
     return Provenance.model_validate_json(files.to_json(document))
 
 
-def _without_places(config: TrainConfig) -> dict[str, Any]:
+def _without_places(config: dict[str, Any]) -> dict[str, Any]:
     """Return the configuration with every source's path cut to its last name: a folder's place is private."""
-    settings = config.to_document()
-    for source in settings["data"]["sources"]:
-        if "path" in source:
-            source["path"] = Path(source["path"]).name
-    return settings
+    sources = [
+        source | {"path": Path(source["path"]).name} if "path" in source else source for source in sources_of(config)
+    ]
+    return config | {"data": config["data"] | {"sources": sources}} if sources else config
+
+
+def sources_of(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the sources that a configuration states; none where it leaves them to the default."""
+    sources: list[dict[str, Any]] = config.get("data", {}).get("sources", [])
+    return sources
 
 
 def _inputs(run: RunRecord, data: DataRecord) -> list[dict[str, Any]]:

@@ -291,9 +291,8 @@ def _stage(staged: Path, plan: Plan, project: ProjectConfig, situation: Situatio
     facts = card.Facts(plan.model, plan.version, project.license, measured, run.model, data, run)
     files.write_atomic(staged / registry.CARD, card.render(facts).encode())
     files.write_atomic(staged / registry.MODEL_CONFIG, run.model.to_bytes())
-    origin = provenance.statement(
-        load(plan.run / runs.CONFIG, TrainConfig), run, data, _digests(plan.run), runs.CHECKPOINT
-    )
+    config = load(plan.run / runs.CONFIG, TrainConfig).to_document()
+    origin = provenance.statement(config, run, data, _digests(plan.run), runs.CHECKPOINT)
     files.write_atomic(staged / registry.PROVENANCE, origin.to_bytes())
     stored: Stored = "git" if project.assets == "committed" else "asset"
     manifest = Manifest(

@@ -390,6 +390,43 @@ def test_a_front_matter_that_is_no_yaml_is_found(version) -> None:
     assert any(found.startswith("front matter: line") for found in problems(version))
 
 
+def test_a_configuration_of_an_older_modelreg_is_itself(version) -> None:
+    """A key that came later is not part of what was sealed."""
+    edit(version / "provenance.json", without_evaluation)
+    config = json.loads((version / "provenance.json").read_text())["predicate"]["buildDefinition"]["externalParameters"]
+    digest = files.sha256_bytes(files.to_json(config["config"]))
+    edit(version / "run.json", lambda d: d["files"].update({"config.json": digest}))
+    reseal(version)
+
+    assert not [found for found in problems(version) if "provenance" in found and "evaluation" not in found]
+
+
+def without_evaluation(document):
+    """Take a part out of the stated configuration."""
+    del document["predicate"]["buildDefinition"]["externalParameters"]["config"]["evaluation"]
+
+
+def test_a_configuration_that_is_none_is_found(version) -> None:
+    """With its dotted path."""
+    edit(version / "provenance.json", lambda d: set_config(d, {"data": {"sources": []}}))
+    reseal(version)
+
+    assert any("provenance.json: config: data.sources" in found for found in problems(version))
+
+
+def test_an_empty_configuration_is_found(version) -> None:
+    """It is valid, as every key has a default, and not the one of the run."""
+    edit(version / "provenance.json", lambda d: set_config(d, {}))
+    reseal(version)
+
+    assert any("provenance.json: config's sha256" in found for found in problems(version))
+
+
+def set_config(document, config):
+    """Replace the stated configuration."""
+    document["predicate"]["buildDefinition"]["externalParameters"]["config"] = config
+
+
 def test_a_version_behind_a_link_is_found(version) -> None:
     """The folder itself may not be a link."""
     moved = version.rename(version.parent / "elsewhere")
