@@ -5,7 +5,7 @@
 Both run in one process, in turns, epoch by epoch; the best of the rounds counts, as other work on the machine
 only ever takes time away. Both do the same number of Adam steps on batches of the same size; `fit` clips the gradient,
 measures it and the codes, checks for NaN, validates and copies a snapshot besides. Then everything again with
-glibc's allocator tuned (`training.tune_allocator`), which cannot be undone in a process.
+glibc's allocator tuned (`process.tune_allocator`), which cannot be undone in a process.
 """
 
 import time
@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from modelreg.config import TrainingSettings
-from modelreg.ml import networks, training
+from modelreg.ml import networks, process, training
 from modelreg.ml.networks import Network
 from modelreg.ml.training import Part
 from modelreg.records.model import Conv2dFsqSettings
@@ -74,7 +74,7 @@ def main() -> None:
     data = Part(x, torch.randint(CLASSES, (WINDOWS,), generator=random))
     found = {}
     for allocator in ("default", "tuned"):
-        if allocator == "tuned" and not training.tune_allocator():
+        if allocator == "tuned" and not process.tune_allocator():
             print("no glibc: the allocator cannot be tuned")
             break
         for batch_size in (64, 512):

@@ -103,6 +103,22 @@ class NormalizationSettings(Record):
     per: Literal["channel", "device_channel"] = "channel"
 
 
+class AugmentationSettings(Record):
+    """How training windows are changed at random; 0 is off. Validation and test windows never are."""
+
+    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 0.0  # sigma; about a random axis, one for each device
+    jitter: Annotated[float, Field(ge=0, le=10)] = 0.0  # sigma of the noise, in deviations of the channel
+    scaling: Annotated[float, Field(ge=0, le=1)] = 0.0  # sigma of the factor of each channel
+    time_warp: Annotated[float, Field(ge=0, le=2)] = 0.0  # sigma of the logarithm of the speed
+    warp_knots: Annotated[int, Field(ge=2, le=100)] = 4  # between which the speed is interpolated
+    channel_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # probability that a channel of a device is silent
+
+    @property
+    def is_off(self) -> bool:
+        """Whether nothing is changed."""
+        return not (self.rotation_deg or self.jitter or self.scaling or self.time_warp or self.channel_dropout)
+
+
 class TrainingSettings(Record):
     """The optimisation. Equal settings, versions and thread count give equal bytes on one machine."""
 
@@ -129,6 +145,7 @@ class TrainConfig(Record):
     split: Split = SubjectSplit()
     quality: QualitySettings = QualitySettings()
     normalization: NormalizationSettings = NormalizationSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
     model: Conv2dFsqSettings = Conv2dFsqSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()

@@ -26,6 +26,7 @@ from modelreg.records.model import ModelSpec
 from modelreg.records.run import Environment, Epoch, Evaluation, RunRecord
 
 if TYPE_CHECKING:
+    from modelreg.ml.augmentation import Augmentation
     from modelreg.ml.training import Part
 
 Clock = Callable[[], str]  # now, ISO 8601 UTC
@@ -86,7 +87,10 @@ def _train(folder: Path, base: Path, environment: Environment, clock: Clock) -> 
     resume = checkpoint.read(last) if last.exists() else None
     history = read_history(folder)[: resume.state["epoch"] if resume and resume.state else 0]
     with _board(folder, len(history)) as draw:
-        for snapshot in training.fit(network, parts["train"], parts["validation"], config.training, resume):
+        epochs = training.fit(
+            network, parts["train"], parts["validation"], config.training, resume, _augmentation(folder, config)
+        )
+        for snapshot in epochs:
             history.append(snapshot.epoch)
             if snapshot.epoch.best:
                 files.write_atomic(folder / runs.CHECKPOINT, checkpoint.to_bytes(snapshot.weights))
@@ -247,6 +251,17 @@ def _tensors(folder: Path, windows: Windows) -> "Part":
 
     scale = load(folder / runs.NORMALIZATION, Normalization)
     return Part(torch.from_numpy(normalization.apply(windows.x, scale)), torch.from_numpy(windows.y))
+
+
+def _augmentation(folder: Path, config: TrainConfig) -> "Augmentation | None":
+    import torch
+
+    from modelreg.ml import augmentation
+
+    scale = load(folder / runs.NORMALIZATION, Normalization)
+    mean, std = (torch.tensor(rows).T[:, :, None] for rows in (scale.mean, scale.std))  # (C, D or 1, 1)
+    names = [channel.name for channel in scale.channels]
+    return augmentation.make(config.augmentation, names, augmentation.Scale(mean, std))
 
 
 def _trained(folder: Path, run: RunRecord, config: TrainConfig, history: list[Epoch], now: str) -> RunRecord:

@@ -26,6 +26,7 @@ data:
   window: 100
   hop: 100
 split: {by: subject, test: 2, validation: 1}
+augmentation: {rotation_deg: 10, jitter: 0.02, scaling: 0.05, time_warp: 0.1, channel_dropout: 0.02}
 model: {widths: [4, 8], kernels: [[2, 5], [1, 3]], levels: [4, 3], hidden: 8, dropout: 0.1}
 training: {epochs: 6, batch_size: 16, threads: 1, learning_rate: 0.01}
 evaluation: {replicates: 100}

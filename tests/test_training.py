@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from modelreg.config import TrainingSettings
 from modelreg.errors import InputError
-from modelreg.ml import checkpoint, networks, quantize, training
+from modelreg.ml import checkpoint, networks, process, quantize, training
 from modelreg.ml.checkpoint import Saved
 from modelreg.ml.networks import Network
 from modelreg.ml.training import Part, Snapshot
@@ -346,12 +346,12 @@ def test_the_allocator_is_tuned_where_glibc_is(monkeypatch: pytest.MonkeyPatch) 
     """Without mallopt nothing is done, and that is said."""
     monkeypatch.setattr("ctypes.CDLL", lambda _: object())
 
-    assert training.tune_allocator() is False
+    assert process.tune_allocator() is False
 
 
 def test_tuning_the_allocator_changes_no_bit() -> None:
     """It is a matter of speed alone."""
     before = as_bytes(next(fit()))
-    training.tune_allocator()
+    process.tune_allocator()
 
     assert as_bytes(next(fit())) == before

@@ -38,7 +38,7 @@ def train(
     """
     environment.need_extra("train", "torch", "safetensors", "tensorboard", "matplotlib", "scipy")
     from modelreg import config, experiment, runs
-    from modelreg.ml import training
+    from modelreg.ml import process
     from modelreg.records.base import load
 
     if resume and (configuration or assignments or out_folder):
@@ -54,7 +54,7 @@ def train(
     here = environment.describe(settings.training)
     if settings.training.device == "cuda":
         environment.make_cuda_repeatable()
-    training.tune_allocator()
+    process.tune_allocator()
     shown = environment.shown(folder)
     try:
         show_training(experiment.train(folder, base, here, environment.now), settings.training, shown)

@@ -10,11 +10,8 @@ needs: a resumed training gives the same bits as an uninterrupted one. Every win
 - cosine: from the learning rate to 0 over the epochs; runs out.
 """
 
-import ctypes
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -29,8 +26,10 @@ from modelreg.config import TrainingSettings
 from modelreg.errors import InputError, Problem
 from modelreg.files import Json
 from modelreg.ml import checkpoint
+from modelreg.ml.augmentation import Augmentation
 from modelreg.ml.checkpoint import Saved
 from modelreg.ml.networks import Network
+from modelreg.ml.process import repeatable
 from modelreg.ml.quantize import usage
 from modelreg.records.base import Count, Record, validate
 from modelreg.records.run import Epoch
@@ -40,8 +39,6 @@ ADVICE = (
     "the loss or its gradient is NaN or Inf: try a lower training.learning_rate, a lower "
     "training.gradient_clip, and check the scale of the data with `modelreg data check`"
 )
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 class Part(NamedTuple):
@@ -70,20 +67,23 @@ def fit(
     validation: Part,
     settings: TrainingSettings,
     resume: Saved | None = None,
+    augmentation: Augmentation | None = None,
 ) -> Iterator[Snapshot]:
     """Train a network in place, from `resume` where that is given. Raises InputError when it is iterated."""
     if problems := list(find_problems(network, train, validation, settings)):
         raise InputError("cannot train", problems)
-    loop = _Loop(network, settings, windows=len(train.y))
+    loop = _Loop(network, settings, len(train.y), augmentation)
     if resume is not None:
         loop.restore(resume)
     learn, test = _on_device(train, settings), _on_device(validation, settings)
     objective = _objective(learn.y, network.classes, settings)
     while not loop.ended:
-        with _exactly(settings, loop.random):
+        with repeatable(settings, loop.random):
             rate = loop.rate
             order = torch.randperm(len(learn.y), generator=loop.shuffles)
-            learned = _run(network.train(), _batches(learn, order, settings.batch_size), objective, loop.step)
+            learned = _run(
+                network.train(), loop.changed(_batches(learn, order, settings.batch_size)), objective, loop.step
+            )
             with torch.no_grad():
                 in_order = _batches(test, torch.arange(len(test.y)), VALIDATION_BATCH)
                 tested = _run(network.eval(), in_order, F.cross_entropy)
@@ -97,21 +97,6 @@ def find_problems(network: Network, train: Part, validation: Part, settings: Tra
         yield Problem("training.device", "cuda, but torch finds no CUDA device here")
     yield from _part_problems("train", train, network, least=2)
     yield from _part_problems("validation", validation, network, least=1)
-
-
-def tune_allocator() -> bool:
-    """Keep freed memory in the process instead of giving it back; tell whether that was possible.
-
-    By default glibc may map a large block anew for each activation and unmap it when freed: 13 page faults
-    per window, 7 % of the CPU time, in some processes and none in others. With this call there are none;
-    benchmarks/training.py measured 1.0 to 1.1 times the windows per second. It changes the whole process, so
-    a command calls it, once, before it trains. Elsewhere than under glibc it does nothing.
-    """
-    libc = ctypes.CDLL(None) if os.name == "posix" else None
-    mallopt = getattr(libc, "mallopt", None)
-    if mallopt is None:
-        return False
-    return bool(mallopt(M_MMAP_THRESHOLD, 2**30) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 class State(Record):
@@ -149,8 +134,11 @@ class _Pass(NamedTuple):
 class _Loop:
     """All that changes from epoch to epoch."""
 
-    def __init__(self, network: Network, settings: TrainingSettings, windows: int) -> None:
+    def __init__(
+        self, network: Network, settings: TrainingSettings, windows: int, augmentation: Augmentation | None
+    ) -> None:
         self.network = network
+        self.augmentation = augmentation
         self.settings = settings
         self.windows = windows
         network.to(device=settings.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -158,10 +146,17 @@ class _Loop:
         self.scheduler = _scheduler(self.optimizer, settings, len(_sizes(windows, settings.batch_size)))
         self.epoch = self.best_epoch = 0
         self.best_loss = math.inf
-        shuffle, dropout = torch.randint(2**62, (2,), generator=torch.Generator().manual_seed(settings.seed))
-        self.shuffles = torch.Generator().manual_seed(int(shuffle))
+        seeds = torch.randint(2**62, (3,), generator=torch.Generator().manual_seed(settings.seed))
+        shuffle, dropout, augment = map(int, seeds)
+        self.shuffles = torch.Generator().manual_seed(shuffle)
+        self.augments = torch.Generator().manual_seed(augment)
         devices: set[str] = {"cpu", settings.device}
-        self.random = {d: torch.Generator(d).manual_seed(int(dropout)).get_state() for d in devices}
+        self.random = {d: torch.Generator(d).manual_seed(dropout).get_state() for d in devices}
+
+    def changed(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield training batches as the augmentation changes them."""
+        for x, y in batches:
+            yield (x if self.augmentation is None else self.augmentation.apply(x, self.augments)), y
 
     @property
     def rate(self) -> float:
@@ -220,7 +215,8 @@ class _Loop:
             for i, entry in self.optimizer.state_dict()["state"].items()
             for name, value in entry.items()
         }
-        random = {**self.random, "shuffles": self.shuffles.get_state()}
+        own = {"shuffles": self.shuffles.get_state(), "augmentation": self.augments.get_state()}
+        random = {**self.random, **own}
         parts = {"network": self.network.state_dict(), "optimizer": moments, "random": random}
         return {f"{part}.{name}": tensor for part in parts for name, tensor in parts[part].items()}
 
@@ -252,6 +248,7 @@ class _Loop:
         self.scheduler.load_state_dict({k: v for k, v in state.scheduler.items() if v is not None})
         self.random = _under("random.", saved.tensors)
         self.shuffles.set_state(self.random.pop("shuffles"))
+        self.augments.set_state(self.random.pop("augmentation"))
         self.epoch, self.best_epoch, self.best_loss = state.epoch, state.best_epoch, state.best_loss
 
     def _other_settings(self, state: State) -> Iterator[Problem]:
@@ -362,33 +359,6 @@ def _part_problems(name: str, part: Part, network: Network, *, least: int) -> It
         yield Problem(name, f"{len(part.y)} windows, at least {least} are needed")
     elif not 0 <= int(part.y.min()) <= int(part.y.max()) < network.classes:
         yield Problem(f"{name}.y", f"labels outside 0 … {network.classes - 1}")
-
-
-@contextmanager
-def _exactly(settings: TrainingSettings, random: dict[str, Tensor]) -> Iterator[None]:
-    """Run with the training's own threads, random state and deterministic operators; restore the caller's.
-
-    On CUDA an operator without a deterministic form warns instead of failing: MaxPool2d has none in torch's
-    books, though windows that do not overlap leave it nothing to add up in any order.
-    """
-    threads = torch.get_num_threads()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    cuda = settings.device == "cuda"
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if cuda else []):
-        try:
-            torch.set_num_threads(settings.threads)
-            torch.use_deterministic_algorithms(True, warn_only=cuda)
-            torch.set_rng_state(random["cpu"])
-            if cuda:
-                torch.cuda.set_rng_state(random["cuda"])
-            yield
-            random["cpu"] = torch.get_rng_state()
-            if cuda:
-                random["cuda"] = torch.cuda.get_rng_state()
-        finally:
-            torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
 
 
 def _copy(tensor: Tensor) -> Tensor:
