@@ -13,7 +13,10 @@ cd "$work/outside"
 echo "light install, no torch:"
 "$work/light/bin/modelreg" init .
 "$work/light/bin/modelreg" verify
-"$work/light/bin/modelreg" train 2>&1 | grep -F "pip install 'modelreg[train]'"
+if "$work/light/bin/modelreg" train 2>"$work/refusal"; then
+  echo "train ran without torch" && exit 1
+fi
+grep -F "pip install 'modelreg[train]'" "$work/refusal"
 echo "with [train]:"
 "$work/light/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$root/constraints.txt" "$wheel[train]"
 "$work/light/bin/modelreg" train --set training.epochs=3
