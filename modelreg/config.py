@@ -36,7 +36,24 @@ class NpySource(Record):
     path: Annotated[str, Field(min_length=1)]  # the metadata JSON
 
 
-Source = Annotated[SampleSource | NpySource, Field(discriminator="kind")]
+DsadsUnit = Literal["T", "RA", "LA", "RL", "LL"]  # torso, right arm, left arm, right leg, left leg
+
+
+class DsadsSource(Record):
+    """Daily and Sports Activities in its native layout; the units become devices."""
+
+    kind: Literal["dsads"]
+    path: Annotated[str, Field(min_length=1)]  # the folder, or one .tar.xz
+    units: Annotated[tuple[DsadsUnit, ...], Field(min_length=1, max_length=5)] = ("RA", "RL")
+
+    @model_validator(mode="after")
+    def _each_once(self) -> "DsadsSource":
+        if len(set(self.units)) < len(self.units):
+            raise ValueError("units: each may stand there once")
+        return self
+
+
+Source = Annotated[SampleSource | NpySource | DsadsSource, Field(discriminator="kind")]
 
 
 class DataSettings(Record):

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
-from modelreg.config import NpySource, SampleSource
+from modelreg.config import DsadsSource, NpySource, SampleSource
 from modelreg.data.recording import Dataset
-from modelreg.data.sources import npy, sample
+from modelreg.data.sources import dsads, npy, sample
 
 
-def read(source: SampleSource | NpySource, base: Path) -> Dataset:
+def read(source: SampleSource | NpySource | DsadsSource, base: Path) -> Dataset:
     """Read a source; a relative path starts at `base`. Raises InputError with every problem."""
     if isinstance(source, SampleSource):
         return sample.read()
+    if isinstance(source, DsadsSource):
+        return dsads.read(base / source.path, source.units)
     return npy.read(base / source.path)

@@ -1,0 +1,164 @@
+"""The source dsads: native folders and archives, joined again; every fault with file, line and rule."""
+
+import io
+import lzma
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modelreg import config
+from modelreg.config import TrainConfig
+from modelreg.data.preparation import prepare
+from modelreg.data.sources import dsads
+from modelreg.errors import InputError
+
+REAL = Path(__file__).parents[2] / "shared" / "data" / "dsads"
+
+
+def text(seed: int) -> bytes:
+    """One segment as the set writes it: made up, for tests only."""
+    rows = np.random.default_rng(seed).normal(size=(125, 45)).round(4)
+    return "".join(",".join(map(str, row)) + "\n" for row in rows.tolist()).encode()
+
+
+def members(subjects=(1, 2), activities=(1, 19), segments=(1, 2)) -> dict[str, bytes]:
+    """Files by their native names."""
+    return {
+        f"a{a:02d}/p{p}/s{s:02d}.txt": text(p * 10_000 + a * 100 + s)
+        for a in activities
+        for p in subjects
+        for s in segments
+    }
+
+
+def write_folder(folder: Path, found: dict[str, bytes]) -> Path:
+    """Write native folders."""
+    for name, data in found.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def write_archive(path: Path, found: dict[str, bytes]) -> Path:
+    """Write a .tar.xz of the same names."""
+    with tarfile.open(path, "w:xz") as archive:
+        for name, data in found.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+def test_folder_and_archive_are_the_same(tmp_path) -> None:
+    """The digest is over the arrays, however they were packed."""
+    folder = write_folder(tmp_path / "native", members())
+    write_archive(tmp_path / "p.tar.xz", members())
+
+    assert dsads.read(folder, ("RA",)).digest == dsads.read(tmp_path / "p.tar.xz", ("RA",)).digest
+
+
+def test_pieces_are_joined_in_order(tmp_path) -> None:
+    """A recording is its segments one after another, the columns of its unit only."""
+    found = members()
+    recording = dsads.read(write_folder(tmp_path, found), ("RA", "LL")).recordings[0]
+    pieces = [np.loadtxt(io.BytesIO(found[f"a01/p1/s{n:02d}.txt"]), delimiter=",") for n in (1, 2)]
+
+    np.testing.assert_array_equal(recording.signals["RA"].values, np.concatenate(pieces)[:, 9:18].astype(np.float32))
+
+
+def test_labels_are_the_activity(tmp_path) -> None:
+    """a19 is the last class."""
+    recording = dsads.read(write_folder(tmp_path, members()), ("T",)).recordings[-1]
+
+    assert (recording.name, set(recording.labels.tolist())) == ("p2-a19", {18})
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda f: f.update({"a01/p1/s01.txt": text(0).replace(b"\n", b",x\n", 1)}), "s01.txt: line 1: has 46 columns"),
+        (lambda f: f.update({"a01/p1/s01.txt": text(0).replace(b",", b"\n", 1)}), "has 126 lines, must have 125"),
+        (
+            lambda f: f.update({"a01/p1/s01.txt": b"1e," + b"0," * 43 + b"0\n" + (b"0," * 44 + b"0\n") * 124}),
+            "column 1: not a number: b'1e'",
+        ),
+        (lambda f: f.update({"a01/p1/s01.txt": b"1,2\n" * 125}), "line 1: has 2 columns, must have 45"),
+        (lambda f: f.update({"a01/p1/s01.txt": b""}), "has 0 lines"),
+        (lambda f: f.pop("a01/p1/s01.txt"), "a01/p1: lacks s01.txt"),
+        (lambda f: f.update({"a20/p1/s01.txt": text(0)}), "a20/p1: no such activity"),
+        (lambda f: f.clear(), "holds neither"),
+    ],
+)
+def test_a_fault_is_named(tmp_path, change, problem) -> None:
+    """File, line and rule."""
+    found = members()
+    change(found)
+    (tmp_path / "d").mkdir()
+    with pytest.raises(InputError, match=problem):
+        dsads.read(write_folder(tmp_path / "d", found), ("T",))
+
+
+@pytest.mark.parametrize("data", [b"", b"text", lzma.compress(b"text"), b"\xfd7zXZ\x00broken"])
+def test_what_is_no_archive_is_refused(tmp_path, data) -> None:
+    """Empty, foreign and damaged files."""
+    (tmp_path / "p1.tar.xz").write_bytes(data)
+    with pytest.raises(InputError):
+        dsads.read(tmp_path, ("T",))
+
+
+def test_a_truncated_archive_is_refused(tmp_path) -> None:
+    """Half of a recording is none."""
+    path = write_archive(tmp_path / "p1.tar.xz", members())
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(InputError, match="not a whole"):
+        dsads.read(tmp_path, ("T",))
+
+
+def test_other_files_are_left_alone(tmp_path) -> None:
+    """What has another name is no segment."""
+    folder = write_folder(tmp_path, members() | {"a01/p1/sxx.txt": b"notes"})
+
+    assert len(dsads.read(folder, ("T",)).recordings) == 4
+
+
+def test_other_members_are_left_alone(tmp_path) -> None:
+    """Links, strangers and paths that climb are not segments."""
+    with tarfile.open(write_archive(tmp_path / "p1.tar.xz", {}), "w:xz") as archive:
+        link = tarfile.TarInfo("a01/p1/s03.txt")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+        archive.addfile(tarfile.TarInfo("../evil.txt"))
+    with pytest.raises(InputError, match="holds neither"):
+        dsads.read(tmp_path, ("T",))
+
+
+def test_a_unit_stands_there_once() -> None:
+    """The same device twice is a mistake."""
+    source = {"kind": "dsads", "path": "x", "units": ["RA", "RA"]}
+    with pytest.raises(InputError, match="each may stand there once"):
+        config.settle({"data": {"sources": [source]}}, TrainConfig, "x")
+
+
+def test_two_units_are_two_device_rows(tmp_path) -> None:
+    """Windows are (N, 9, 2, T)."""
+    write_folder(tmp_path, members(subjects=(1, 2, 3), activities=range(1, 20)))
+    settings = config.settle(
+        {
+            "data": {"sources": [{"kind": "dsads", "path": "."}]},
+            "split": {"by": "subject", "test": 1, "validation": 1},
+        },
+        TrainConfig,
+        "x",
+    )
+
+    assert prepare(settings, tmp_path).windows["train"].x.shape == (19 * 4, 9, 2, 100)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the recordings under ../shared/data are not here")
+def test_the_real_recordings_are_whole() -> None:
+    """One person: 19 activities of five minutes, 149 windows each."""
+    dataset = dsads.read(REAL / "p1.tar.xz", ("RA", "RL"))
+
+    assert [len(recording.labels) for recording in dataset.recordings] == [7500] * 19
