@@ -248,12 +248,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 def load(path: Path, record: type[Settings], assignments: Sequence[str] = ()) -> Settings:
     """Read a YAML file into settings, `a.b=c` assignments applied on top. Raises InputError."""
-    data = files.read_bytes(path)
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError("not valid YAML", [Problem(str(path), f"not UTF-8 at byte {error.start}")]) from error
-    return settle(parse_yaml(text, str(path)), record, str(path), assignments)
+    return settle(parse_yaml(files.read_text(path), str(path)), record, str(path), assignments)
 
 
 def default() -> Any:

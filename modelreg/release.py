@@ -42,6 +42,8 @@ COPIED = (runs.CHECKPOINT, runs.PREDICTIONS, runs.NORMALIZATION, runs.METRICS, r
 
 Step = Literal["version", "changelog", "table", "commit", "tag"]
 
+NO_TABLE = Problem(TABLE, f"is missing, or lacks the lines {TABLE_START} and {TABLE_END}")
+
 
 @dataclass(frozen=True)
 class Request:
@@ -151,7 +153,7 @@ def find_table_problems(root: Path) -> Iterator[Problem]:
     """Yield where RELEASES.md says something else than the registry."""
     text = _read_text(root / TABLE)
     if text is None or not _has_markers(text):
-        yield Problem(TABLE, f"is missing, or lacks the lines {TABLE_START} and {TABLE_END}")
+        yield NO_TABLE
         return
     broken = list(_broken_versions(root))
     yield from (Problem(TABLE, f"cannot be compared: {problem}") for problem in broken)
@@ -251,7 +253,7 @@ def _text_failures(draft: Plan, request: Request) -> Iterator[Failure]:
         yield InputError, Problem(changelog.NAME, "has nothing under [Unreleased]; say what is new first")
     table = _read_text(draft.root / TABLE)
     if table is None or not _has_markers(table):
-        yield InputError, Problem(TABLE, f"is missing, or lacks the lines {TABLE_START} and {TABLE_END}")
+        yield InputError, NO_TABLE
 
 
 def _git_failures(

@@ -160,9 +160,10 @@ def _run_git(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]
 
 
 def _git_must(folder: Path, *arguments: str) -> None:
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        problem = Problem(f"git {arguments[0]}", done.stderr.strip() or done.stdout.strip())
+    done = _run_git(folder, *arguments)
+    if done is None or done.returncode:
+        words = (done.stderr.strip() or done.stdout.strip()) if done else "git is not installed"
+        problem = Problem(f"git {arguments[0]}", words)
         raise RegistryError("git refused; mend it and type the same command again: it goes on from here", [problem])
 
 
