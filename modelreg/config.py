@@ -17,49 +17,20 @@ from modelreg import files
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import ModelName, Name, Record, shared_folder, validate
 from modelreg.records.data import Limits
+from modelreg.records.export import Target
 from modelreg.records.metrics import EvaluationSettings
 from modelreg.records.model import Conv2dFsqSettings
+from modelreg.records.source import SampleSource, Source
 
 PROJECT_FILE = "modelreg.yaml"
-
-
-class SampleSource(Record):
-    """The recordings that come with modelreg."""
-
-    kind: Literal["sample"] = "sample"
-
-
-class NpySource(Record):
-    """Windows cut elsewhere: .npy files beside a metadata JSON that declares them."""
-
-    kind: Literal["npy"]
-    path: Annotated[str, Field(min_length=1)]  # the metadata JSON
-
-
-DsadsUnit = Literal["T", "RA", "LA", "RL", "LL"]  # torso, right arm, left arm, right leg, left leg
-
-
-class DsadsSource(Record):
-    """Daily and Sports Activities in its native layout; the units become devices."""
-
-    kind: Literal["dsads"]
-    path: Annotated[str, Field(min_length=1)]  # the folder, or one .tar.xz
-    units: Annotated[tuple[DsadsUnit, ...], Field(min_length=1, max_length=5)] = ("RA", "RL")
-
-    @model_validator(mode="after")
-    def _each_once(self) -> "DsadsSource":
-        if len(set(self.units)) < len(self.units):
-            raise ValueError("units: each may stand there once")
-        return self
-
-
-Source = Annotated[SampleSource | NpySource | DsadsSource, Field(discriminator="kind")]
 
 
 class DataSettings(Record):
     """Which recordings, and how windows are cut from them."""
 
-    sources: Annotated[tuple[Source, ...], Field(min_length=1, max_length=1)] = (SampleSource(),)
+    sources: Annotated[tuple[Source, ...], Field(min_length=1, max_length=16)] = (SampleSource(),)
+    classes: Annotated[tuple[Name, ...], Field(min_length=2)] | None = None  # null: as the sources first name them
+    rate_hz: Annotated[float, Field(gt=0, le=100_000)] | None = None  # resampled to; null: the rate they all have
     window: Annotated[int, Field(ge=8, le=100_000)] = 100  # samples
     hop: Annotated[int, Field(ge=1, le=100_000)] = 50  # samples
     labels: Literal["majority", "pure"] = "majority"  # pure: every sample of the window bears it
@@ -108,9 +79,11 @@ Split = Annotated[SubjectSplit | TimeSplit | GivenSplit, Field(discriminator="by
 
 
 class QualitySettings(Record):
-    """What is done about missing values (NaN and Inf), and the thresholds of the quality check."""
+    """What is done about missing values (NaN, Inf and gaps of a clock), and the thresholds of the quality check."""
 
-    missing: Literal["interpolate", "drop", "raise"] = "interpolate"
+    missing: Literal["zero", "mean", "median", "interpolate", "drop", "raise"] = "interpolate"
+    max_fill_s: Annotated[float, Field(gt=0)] | None = 1.0  # longer stretches stay missing; null: fills all
+    strict: bool = False  # refuse to train where a threshold is broken
     limits: Limits = Limits()
 
 
@@ -195,6 +168,7 @@ class ProjectConfig(Record):
     license: Name | None = None  # of the models, as Hugging Face names it; for the cards
     tag_format: Annotated[str, Field(pattern=TAG_FORMAT, max_length=100)] = "v{version}"  # or {model}-v{version}
     assets: Literal["external", "committed"] = "external"
+    targets: tuple[Target, ...] = ()  # what a release exports where the run lacks it
     gates: dict[Name, Gate] = {}  # dotted path into eval_metrics.json -> bounds
 
 

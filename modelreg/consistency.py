@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from modelreg import card, files, fsq, metrics, provenance, registry, runs, weights
+from modelreg import artifacts, card, files, fsq, metrics, provenance, registry, runs, weights
 from modelreg.config import TrainConfig
 from modelreg.errors import InputError, Problem
 from modelreg.provenance import Provenance
@@ -48,6 +48,8 @@ def find_problems(folder: Path, found: Documents, present: set[str]) -> Iterator
     yield from _normalization_problems(found.spec, found.normalization, found.data)
     yield from _protocol_problems(found)
     yield from _provenance_problems(found)
+    facts = artifacts.Facts(found.manifest.version, found.spec, found.data, found.digests, frozenset(present))
+    yield from artifacts.find_problems(folder, facts)
     if registry.CHECKPOINT in present:
         yield from _checkpoint_problems(folder / registry.CHECKPOINT, found.spec)
     if registry.PREDICTIONS in present:

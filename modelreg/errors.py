@@ -47,6 +47,12 @@ class RegistryError(ModelregError):
     exit_code = 5
 
 
+class ExportError(ModelregError):
+    """A graph that is not the checkpoint's, or that the target cannot compute."""
+
+    exit_code = 8
+
+
 class GateFailed(ModelregError):
     """A metric misses its bound."""
 

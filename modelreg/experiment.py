@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from modelreg import files, metrics, registry, report, runs
 from modelreg.config import TrainConfig
 from modelreg.data import normalization, preparation
+from modelreg.data.preparation import Prepared
+from modelreg.data.reading import Reading
 from modelreg.data.recording import Windows
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import load, parse
-from modelreg.records.data import DataRecord, Normalization, PartName
+from modelreg.records.data import DataRecord, Normalization, PartName, QualityReport
 from modelreg.records.metrics import EvalMetrics, Protocol
 from modelreg.records.model import ModelSpec
 from modelreg.records.run import Environment, Epoch, Evaluation, RunRecord
@@ -34,17 +36,18 @@ Clock = Callable[[], str]  # now, ISO 8601 UTC
 HELD_OUT: PartName = "test"
 
 
-def start(config: TrainConfig, folder: Path, base: Path, environment: Environment, now: str) -> None:
-    """Make a run's folder, ready to train. Raises InputError where configuration or data break a rule."""
+def start(config: TrainConfig, folder: Path, reading: Reading, environment: Environment, now: str) -> Prepared:
+    """Make a run's folder and return the data that it will train on. Raises InputError where a rule is broken."""
     from modelreg.ml import networks
 
     if folder.exists():
         raise InputError("cannot start a run", [Problem(str(folder), "exists; give another --out")])
-    prepared = preparation.prepare(config, base)
+    prepared = preparation.prepare(config, reading)
     documents = {
         runs.CONFIG: config.to_bytes(),
         runs.DATA: prepared.record.to_bytes(),
         runs.NORMALIZATION: prepared.normalization.to_bytes(),
+        runs.QUALITY: prepared.quality.to_bytes(),
     }
     record = RunRecord(
         model=networks.spec(config.model, prepared.input, prepared.classes),
@@ -62,25 +65,33 @@ def start(config: TrainConfig, folder: Path, base: Path, environment: Environmen
     with files.staged_folder(folder) as staged:
         for name, data in {**documents, runs.RUN: record.to_bytes()}.items():
             files.write_atomic(staged / name, data)
+    return prepared
 
 
-def train(folder: Path, base: Path, environment: Environment, clock: Clock) -> Iterator[Epoch]:
+def reopen(folder: Path, reading: Reading, environment: Environment) -> Prepared:
+    """Return the data of a run whose training is to go on. Raises InputError where it cannot."""
+    run, config = _load(folder, status="training")
+    _refuse("cannot go on with this run", _environment_differences(run.environment, environment))
+    return preparation.prepare(config, reading)
+
+
+def train(folder: Path, prepared: Prepared, environment: Environment, clock: Clock) -> Iterator[Epoch]:
     """Train a started run to its end, from where it stands; yield each epoch once it is on disk.
 
     Raises InputError where the run, its data or its environment are not what they were at the start: the bytes of
     a resumed training are those of an uninterrupted one only where all of these are. One process at a time.
     """
-    runs.load_run(folder)  # a folder that is no run is refused in words before it is locked
     with files.sole_writer(folder, folder):
-        yield from _train(folder, base, environment, clock)
+        yield from _train(folder, prepared, environment, clock)
 
 
-def _train(folder: Path, base: Path, environment: Environment, clock: Clock) -> Iterator[Epoch]:
+def _train(folder: Path, prepared: Prepared, environment: Environment, clock: Clock) -> Iterator[Epoch]:
     from modelreg.ml import checkpoint, networks, training
 
     run, config = _load(folder, status="training")
     _refuse("cannot go on with this run", _environment_differences(run.environment, environment))
-    parts = {name: _tensors(folder, part) for name, part in _recorded_windows(folder, config, base).items()}
+    refuse_other_data(folder, prepared)
+    parts = {name: _tensors(folder, part) for name, part in prepared.windows.items()}
     spec = run.model
     network = networks.seeded(spec.settings, spec.input.shape, len(spec.classes), seed=run.seed)
     last = folder / runs.LAST
@@ -107,13 +118,15 @@ def discard_if_empty(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def evaluate(folder: Path, base: Path, environment: Environment, clock: Clock) -> EvalMetrics:
+def evaluate(folder: Path, reading: Reading, environment: Environment, clock: Clock) -> EvalMetrics:
     """Compute a trained run's metrics on its held-out part; keep the predictions and write the report.
 
     The look at the held-out part is logged in run.json before anything that follows from it is written.
     """
     run, config = _load(folder, status="trained")
-    windows = _recorded_windows(folder, config, base)[HELD_OUT]
+    prepared = preparation.prepare(config, reading)
+    refuse_other_data(folder, prepared)
+    windows = prepared.windows[HELD_OUT]
     predictions = predict(folder, run.model, windows, threads=config.training.threads)
     recorded = files.npz_bytes(predictions.arrays())
     digest = files.sha256_bytes(recorded)
@@ -230,9 +243,8 @@ def _environment_differences(then: Environment, now: Environment) -> Iterator[Pr
             yield Problem(name, f"is {new[name]}, but the run was started with {old[name]}")
 
 
-def _recorded_windows(folder: Path, config: TrainConfig, base: Path) -> dict[PartName, Windows]:
-    """Cut the run's windows again. Raises InputError where they are not those that the run recorded."""
-    prepared = preparation.prepare(config, base)
+def refuse_other_data(folder: Path, prepared: Prepared) -> None:
+    """Raise InputError where data are not those that a run or a version recorded."""
     recorded, scale = load(folder / runs.DATA, DataRecord), load(folder / runs.NORMALIZATION, Normalization)
     now, then = prepared.record.to_document(), recorded.to_document()
     problems = [
@@ -241,7 +253,6 @@ def _recorded_windows(folder: Path, config: TrainConfig, base: Path) -> dict[Par
     if prepared.normalization != scale:
         problems.append(Problem(runs.NORMALIZATION, "is not what the training part gives now"))
     _refuse("the data have changed since the run was started", problems)
-    return prepared.windows
 
 
 def _tensors(folder: Path, windows: Windows) -> "Part":
@@ -280,20 +291,12 @@ def _trained(folder: Path, run: RunRecord, config: TrainConfig, history: list[Ep
 
 
 def _write_report(folder: Path, measured: EvalMetrics, run: RunRecord) -> None:
-    """Draw the pictures and write report.md, which shows them."""
-    history = read_history(folder)
-    pictures = {
-        "confusion.png": report.draw_confusion(measured),
-        "curves.png": report.draw_curves(history, run.best_epoch or 0),
-        "reliability.png": report.draw_reliability(measured),
-        "subjects.png": report.draw_subjects(measured),
-    }
-    for name, picture in pictures.items():
-        files.write_atomic(folder / name, picture)
-    text = report.markdown(
-        measured, load(folder / runs.DATA, DataRecord), run, {n.removesuffix(".png"): n for n in pictures}
-    )
-    files.write_atomic(folder / runs.REPORT, text.encode())
+    """Write the report as Markdown and as a page, with its pictures; with the quality of the data if it was kept."""
+    kept = folder / runs.QUALITY
+    quality = load(kept, QualityReport) if kept.is_file() else None
+    data = load(folder / runs.DATA, DataRecord)
+    for name, document in report.documents(measured, data, run, read_history(folder), quality).items():
+        files.write_atomic(folder / name, document)
 
 
 @contextmanager

@@ -205,6 +205,26 @@ def staged_folder(target: Path) -> Iterator[Path]:
     _sync_folder(target.parent)
 
 
+def write_folder(target: Path, documents: Mapping[str, bytes]) -> None:
+    """Write a flat folder of files whole, in place of one that stands there; left alone where it says the same."""
+    if target.is_dir() and {path.name: path.read_bytes() for path in target.iterdir() if path.is_file()} == documents:
+        return
+    fresh = target.with_name(f".{target.name}.fresh")
+    shutil.rmtree(fresh, ignore_errors=True)
+    with staged_folder(fresh) as staged:
+        for name, data in documents.items():
+            write_atomic(staged / name, data)
+    if target.exists():
+        old = target.with_name(f".{target.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        target.rename(old)
+        fresh.rename(target)
+        shutil.rmtree(old)
+    else:
+        fresh.rename(target)
+    _sync_folder(target.parent)
+
+
 @contextmanager
 def sole_writer(folder: Path, target: Path) -> Iterator[None]:
     """Hold the one lock on a folder. Raises InputError, naming `target`, while another process holds it."""

@@ -13,7 +13,7 @@ from typing import Literal
 
 import semver
 
-from modelreg import __version__, card, changelog, files, gates, integrity, provenance, registry, runs
+from modelreg import __version__, artifacts, card, changelog, files, gates, integrity, provenance, registry, runs
 from modelreg.config import ProjectConfig, TrainConfig
 from modelreg.errors import (
     Failure,
@@ -26,6 +26,7 @@ from modelreg.errors import (
 )
 from modelreg.records.base import load
 from modelreg.records.data import DataRecord
+from modelreg.records.export import Target
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import GitState, RunRecord
 from modelreg.records.version import FileEntry, Manifest, Stored, Tool
@@ -40,7 +41,7 @@ TABLE_HEAD = """\
 
 COPIED = (runs.CHECKPOINT, runs.PREDICTIONS, runs.NORMALIZATION, runs.METRICS, runs.DATA, runs.RUN)
 
-Step = Literal["version", "changelog", "table", "commit", "tag"]
+Step = Literal["export", "version", "changelog", "table", "commit", "tag"]
 
 NO_TABLE = Problem(TABLE, f"is missing, or lacks the lines {TABLE_START} and {TABLE_END}")
 
@@ -80,6 +81,7 @@ class Plan:
     version: str
     tag: str
     steps: tuple[Step, ...]
+    missing: tuple[Target, ...] = ()  # exports that the run lacks
 
     @property
     def folder(self) -> Path:
@@ -113,7 +115,13 @@ def plan(root: Path, request: Request, project: ProjectConfig, situation: Situat
     if not finishing:
         failures += [*_registry_failures(draft, request, number), *_run_failures(draft, run, project)]
     raise_all(f"cannot release {model} v{number}", failures)
-    return Plan(root, request.run, model, str(number), draft.tag, pending)
+    missing = _missing_exports(draft.run, project) if "version" in pending else ()
+    steps: tuple[Step, ...] = ("export", *pending) if missing else pending
+    return Plan(root, request.run, model, str(number), draft.tag, steps, missing)
+
+
+def _missing_exports(run: Path, project: ProjectConfig) -> tuple[Target, ...]:
+    return tuple(target for target in project.targets if not artifacts.has(run, target))
 
 
 def tag_of(project: ProjectConfig, model: str, version: str) -> str:
@@ -227,6 +235,7 @@ def _run_failures(draft: Plan, run: RunRecord, project: ProjectConfig) -> Iterat
         yield InputError, Problem(str(draft.run), what)
         return
     yield from _metrics_failures(draft, run)
+    yield from ((InputError, problem) for problem in _export_problems(draft.run))
     for outcome in gate_outcomes(draft.run, project):
         if outcome.failure:
             yield GateFailed, Problem(f"gate {outcome.path}", outcome.failure)
@@ -240,6 +249,14 @@ def _metrics_failures(draft: Plan, run: RunRecord) -> Iterator[Failure]:
     if measured.protocol.evaluations != len(looks) or digests != [measured.predictions_sha256]:
         what = f"was looked at since its metrics were written; run `modelreg evaluate {draft.run}` again"
         yield InputError, Problem(str(draft.run), what)
+
+
+def _export_problems(run: Path) -> Iterator[Problem]:
+    """Yield where a run's exports are damaged, or of other weights."""
+    for target in artifacts.exported(run):
+        yield from artifacts.find_changed(run, target)
+        if artifacts.checkpoint_of(run, target) != files.sha256(run / runs.CHECKPOINT):
+            yield Problem(f"{run.name}/{target}", "was exported from other weights; run `modelreg export` again")
 
 
 def _text_failures(draft: Plan, request: Request) -> Iterator[Failure]:
@@ -296,14 +313,19 @@ def _stage(staged: Path, plan: Plan, project: ProjectConfig, situation: Situatio
     config = load(plan.run / runs.CONFIG, TrainConfig).to_document()
     origin = provenance.statement(config, run, data, _digests(plan.run), runs.CHECKPOINT)
     files.write_atomic(staged / registry.PROVENANCE, origin.to_bytes())
+    for target in artifacts.exported(plan.run):
+        for name, content in artifacts.for_version(plan.run, target, plan.version).items():
+            (staged / name).parent.mkdir(exist_ok=True)
+            files.write_atomic(staged / name, content)
     stored: Stored = "git" if project.assets == "committed" else "asset"
+    paths = sorted(path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file())
     manifest = Manifest(
         model=plan.model,
         version=plan.version,
         created=situation.now,
         tool=Tool(version=__version__),
         git=situation.git,
-        files=tuple(_entry(path, stored) for path in sorted(staged.iterdir())),
+        files=tuple(_entry(staged, path, stored) for path in paths),
     )
     files.write_atomic(staged / registry.MANIFEST, manifest.to_bytes())
     sums = registry.sums_text(manifest, files.sha256(staged / registry.MANIFEST))
@@ -316,12 +338,14 @@ def _digests(run: Path) -> dict[str, str]:
     return {name: files.sha256(run / name) for name in made}
 
 
-def _entry(path: Path, stored: Stored) -> FileEntry:
+def _entry(staged: Path, path: str, stored: Stored) -> FileEntry:
+    """Describe a file; weights, predictions and graphs go where the project keeps them, bundles always travel."""
+    kept: Stored = stored if path in registry.ASSETS or path.endswith(".onnx") else "git"
     return FileEntry(
-        path=path.name,
-        sha256=files.sha256(path),
-        size=path.stat().st_size,
-        stored=stored if path.name in registry.ASSETS else "git",
+        path=path,
+        sha256=files.sha256(staged / path),
+        size=(staged / path).stat().st_size,
+        stored="asset" if path.endswith(artifacts.ARCHIVE) else kept,
     )
 
 

@@ -12,6 +12,7 @@ default_model: conv2d_fsq
 # repository: owner/name          # for releases on GitHub; left out: from the remote `origin`
 # license: apache-2.0             # of your models, as Hugging Face names it; goes into every card
 assets: external                  # binaries are git-ignored and travel as release assets; or: committed
+targets: []                       # what a release exports where the run lacks it: [onnx, hailo8]
 # A release must meet its gates: bounds on any number of eval_metrics.json, by its path. Set yours here.
 # gates:
 #   accuracy: {min: 0.85}
@@ -44,11 +45,11 @@ checks every version: digests, documents, and the metrics against the recorded p
 _IGNORE = """\
 /runs/
 /dist/
-# binaries of a version travel as release assets; take these lines out for `assets: committed`
-/registry/*/*/*.safetensors
-/registry/*/*/*.npz
-/registry/*/*/*.onnx
-/registry/*/*/*.tar.gz
+# binaries of a version travel as release assets; for `assets: committed`, take out all of these but the last
+/registry/**/*.safetensors
+/registry/**/*.npz
+/registry/**/*.onnx
+/registry/**/*.tar.gz
 """
 
 _WORKFLOW = """\

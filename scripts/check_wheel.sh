@@ -21,4 +21,7 @@ echo "with [train]:"
 "$work/light/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$root/constraints.txt" "$wheel[train]"
 "$work/light/bin/modelreg" train --set training.epochs=3
 "$work/light/bin/modelreg" evaluate
+echo "with [export]:"
+"$work/light/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$root/constraints.txt" "$wheel[export]"
+"$work/light/bin/modelreg" export --target hailo8
 echo "the wheel works outside the checkout"

@@ -8,7 +8,10 @@ say() { printf '\n$ %s\n' "$*"; "$@"; }
 say modelreg data check
 say modelreg train
 say modelreg evaluate
+say modelreg export --target hailo8
 say modelreg release v0.1.0 --roll-changelog
 say modelreg verify --complete
 say modelreg list
-printf '\nThe report: .demo/runs/conv2d_fsq-001/report.md\nThe card:   .demo/registry/conv2d_fsq/v0.1.0/model_card.md\n'
+run=.demo/runs/conv2d_fsq-001
+printf '\nThe report: %s/report.html\nThe bundle: %s/hailo8/README.md\n' "$run" "$run"
+printf 'The card:   .demo/registry/conv2d_fsq/v0.1.0/model_card.md\n'

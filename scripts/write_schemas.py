@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from modelreg import config, files, provenance
-from modelreg.records import base, data, metrics, model, run, version
+from modelreg.records import base, data, export, metrics, model, run, version
 
 DOCUMENTS: tuple[type[base.Record], ...] = (
     config.ProjectConfig,
@@ -12,6 +12,8 @@ DOCUMENTS: tuple[type[base.Record], ...] = (
     data.Normalization,
     data.NpyMetadata,
     data.QualityReport,
+    export.BundleRecord,
+    export.ParityRecord,
     metrics.EvalMetrics,
     model.ModelSpec,
     run.Epoch,

@@ -11,6 +11,14 @@ settings.load_profile("modelreg")
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory):
+    """Keep what is read in a folder of this session: tests know nothing of the user's cache."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("MODELREG_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The checkout."""

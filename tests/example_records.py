@@ -6,7 +6,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from modelreg import files, metrics
-from modelreg.records.data import PARTS, DataRecord, PartRecord, PartRecords, SourceRecord
+from modelreg.records.data import (
+    PARTS,
+    ChannelQuality,
+    ClockQuality,
+    DataRecord,
+    PartRecord,
+    PartRecords,
+    QualityReport,
+    RecordingQuality,
+    SourceRecord,
+)
 from modelreg.records.metrics import EvalMetrics, EvaluationSettings, Protocol
 from modelreg.records.model import Channel, Conv2dFsqSettings, FsqSpec, InputSpec, ModelSpec
 from modelreg.records.run import Environment, Epoch, Evaluation, GitState, RunRecord
@@ -159,6 +169,59 @@ def example_history(epochs: int = 40, best: int = 28) -> list[Epoch]:
         )
         for number in range(1, epochs + 1)
     ]
+
+
+def example_quality_report(recordings: int = 30, broken: int = 25) -> QualityReport:
+    """Return the quality of two devices in `recordings`, of which the first `broken` break thresholds."""
+    source = SourceRecord(kind="csv", name="field|trip", digest="a" * 64, license="CC0-1.0", citation="None.")
+    return QualityReport(
+        sources=(source,), recordings=tuple(_recording_quality(i, broken=i < broken) for i in range(recordings))
+    )
+
+
+def _recording_quality(number: int, *, broken: bool) -> RecordingQuality:
+    missing = 0.002 * (number + 1) if broken else 0.0
+    return RecordingQuality(
+        recording=f"s{number % 7 + 1:02}-<r{number}>",
+        subject=f"s{number % 7 + 1:02}",
+        samples=5000,
+        labelled=4800,
+        score=round(100 - 900 * missing, 3),
+        missing_rate=missing,
+        recommendation="interpolate" if broken else "none",
+        clocks=tuple(
+            ClockQuality(
+                device=device,
+                rate_hz=49.8 + number / 100,
+                nominal_hz=50.0,
+                offset_s=offset,
+                jitter=0.05,
+                gaps=2 * broken,
+                longest_gap_s=0.9 if broken else 0.02,
+                missing_rate=missing,
+            )
+            for device, offset in (("collar", 0.0), ("phone", 0.25))
+        ),
+        channels=tuple(
+            ChannelQuality(
+                device=device,
+                channel=channel.name,
+                nan=round(5000 * missing),
+                inf=0,
+                nan_rate=missing,
+                inf_rate=0.0,
+                constant=broken and device == "phone",
+                saturated_rate=0.001 * number,
+                mean=0.1,
+                std=1.0 + number,
+                min=-4.0 - number,
+                max=4.0 + number,
+            )
+            for device in ("collar", "phone")
+            for channel in CHANNELS
+        ),
+        problems=tuple(f"phone {channel.name}: constant" for channel in CHANNELS) if broken else (),
+    )
 
 
 def _part(name: str, subjects: tuple[str, ...], classes: tuple[str, ...], windows: int) -> PartRecord:

@@ -13,6 +13,7 @@ from example_run import write_registry, write_run
 from modelreg import __version__, files
 from modelreg.cli import app, main
 from modelreg.config import Gate, ProjectConfig
+from modelreg.data.reading import Reading
 from modelreg.records.base import load
 from modelreg.records.metrics import EvalMetrics
 
@@ -675,7 +676,7 @@ def test_data_is_looked_for_at_the_root(registry, monkeypatch, command) -> None:
     seen = []
 
     def record(*arguments):
-        seen.extend(argument for argument in arguments if argument == registry)
+        seen.extend(argument.base for argument in arguments if isinstance(argument, Reading))
         raise KeyboardInterrupt
 
     monkeypatch.setattr("modelreg.experiment.start", record)

@@ -11,6 +11,7 @@ import pytest
 from modelreg import config
 from modelreg.config import TrainConfig
 from modelreg.data.preparation import prepare
+from modelreg.data.reading import Reading
 from modelreg.data.sources import dsads
 from modelreg.errors import InputError
 
@@ -56,13 +57,16 @@ def test_folder_and_archive_are_the_same(tmp_path) -> None:
     folder = write_folder(tmp_path / "native", members())
     write_archive(tmp_path / "p.tar.xz", members())
 
-    assert dsads.read(folder, ("RA",)).digest == dsads.read(tmp_path / "p.tar.xz", ("RA",)).digest
+    assert (
+        dsads.read(folder, ("RA",), Reading(Path())).sources
+        == dsads.read(tmp_path / "p.tar.xz", ("RA",), Reading(Path())).sources
+    )
 
 
 def test_pieces_are_joined_in_order(tmp_path) -> None:
     """A recording is its segments one after another, the columns of its unit only."""
     found = members()
-    recording = dsads.read(write_folder(tmp_path, found), ("RA", "LL")).recordings[0]
+    recording = dsads.read(write_folder(tmp_path, found), ("RA", "LL"), Reading(Path())).recordings[0]
     pieces = [np.loadtxt(io.BytesIO(found[f"a01/p1/s{n:02d}.txt"]), delimiter=",") for n in (1, 2)]
 
     np.testing.assert_array_equal(recording.signals["RA"].values, np.concatenate(pieces)[:, 9:18].astype(np.float32))
@@ -70,7 +74,7 @@ def test_pieces_are_joined_in_order(tmp_path) -> None:
 
 def test_labels_are_the_activity(tmp_path) -> None:
     """a19 is the last class."""
-    recording = dsads.read(write_folder(tmp_path, members()), ("T",)).recordings[-1]
+    recording = dsads.read(write_folder(tmp_path, members()), ("T",), Reading(Path())).recordings[-1]
 
     assert (recording.name, set(recording.labels.tolist())) == ("p2-a19", {18})
 
@@ -97,7 +101,7 @@ def test_a_fault_is_named(tmp_path, change, problem) -> None:
     change(found)
     (tmp_path / "d").mkdir()
     with pytest.raises(InputError, match=problem):
-        dsads.read(write_folder(tmp_path / "d", found), ("T",))
+        dsads.read(write_folder(tmp_path / "d", found), ("T",), Reading(Path()))
 
 
 @pytest.mark.parametrize("data", [b"", b"text", lzma.compress(b"text"), b"\xfd7zXZ\x00broken"])
@@ -105,7 +109,7 @@ def test_what_is_no_archive_is_refused(tmp_path, data) -> None:
     """Empty, foreign and damaged files."""
     (tmp_path / "p1.tar.xz").write_bytes(data)
     with pytest.raises(InputError):
-        dsads.read(tmp_path, ("T",))
+        dsads.read(tmp_path, ("T",), Reading(Path()))
 
 
 def test_a_truncated_archive_is_refused(tmp_path) -> None:
@@ -113,14 +117,14 @@ def test_a_truncated_archive_is_refused(tmp_path) -> None:
     path = write_archive(tmp_path / "p1.tar.xz", members())
     path.write_bytes(path.read_bytes()[:-5000])
     with pytest.raises(InputError, match="not a whole"):
-        dsads.read(tmp_path, ("T",))
+        dsads.read(tmp_path, ("T",), Reading(Path()))
 
 
 def test_other_files_are_left_alone(tmp_path) -> None:
     """What has another name is no segment."""
     folder = write_folder(tmp_path, members() | {"a01/p1/sxx.txt": b"notes"})
 
-    assert len(dsads.read(folder, ("T",)).recordings) == 4
+    assert len(dsads.read(folder, ("T",), Reading(Path())).recordings) == 4
 
 
 def test_other_members_are_left_alone(tmp_path) -> None:
@@ -131,7 +135,7 @@ def test_other_members_are_left_alone(tmp_path) -> None:
         archive.addfile(link)
         archive.addfile(tarfile.TarInfo("../evil.txt"))
     with pytest.raises(InputError, match="holds neither"):
-        dsads.read(tmp_path, ("T",))
+        dsads.read(tmp_path, ("T",), Reading(Path()))
 
 
 def test_a_unit_stands_there_once() -> None:
@@ -153,12 +157,12 @@ def test_two_units_are_two_device_rows(tmp_path) -> None:
         "x",
     )
 
-    assert prepare(settings, tmp_path).windows["train"].x.shape == (19 * 4, 9, 2, 100)
+    assert prepare(settings, Reading(tmp_path)).windows["train"].x.shape == (19 * 4, 9, 2, 100)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the recordings under ../shared/data are not here")
 def test_the_real_recordings_are_whole() -> None:
     """One person: 19 activities of five minutes, 149 windows each."""
-    dataset = dsads.read(REAL / "p1.tar.xz", ("RA", "RL"))
+    dataset = dsads.read(REAL / "p1.tar.xz", ("RA", "RL"), Reading(Path()))
 
     assert [len(recording.labels) for recording in dataset.recordings] == [7500] * 19

@@ -75,8 +75,9 @@ def test_a_run_holds_what_the_plan_says(finished) -> None:
 
     assert names == {
         *("config.json", "checkpoint.safetensors", "last.safetensors", "normalization.json", "history.jsonl"),
-        *("data.json", "run.json", "eval_metrics.json", "predictions.npz", "report.md", "tensorboard"),
-        *("confusion.png", "curves.png", "reliability.png", "subjects.png"),
+        *("data.json", "quality.json", "run.json", "eval_metrics.json", "predictions.npz", "tensorboard"),
+        *("report.md", "report.html"),
+        *("classes.png", "confusion.png", "curves.png", "reliability.png", "subjects.png"),
     }
 
 
@@ -347,10 +348,11 @@ def test_the_cards_own_example_runs(finished, monkeypatch) -> None:
 def test_a_run_classifies_as_it_was_evaluated(finished, monkeypatch) -> None:
     """The same windows in raw units give the recorded answers."""
     from modelreg.data import preparation
+    from modelreg.data.reading import Reading
 
     monkeypatch.chdir(finished)
     run = finished / "runs/conv2d_fsq-001"
-    windows = preparation.prepare(load(run / runs.CONFIG, TrainConfig), finished).windows["test"]
+    windows = preparation.prepare(load(run / runs.CONFIG, TrainConfig), Reading(finished)).windows["test"]
     _, probabilities = experiment.classify(run, windows.x)
 
     recorded = files.read_npz(run / runs.PREDICTIONS)["logits"]

@@ -11,6 +11,7 @@ from two_device import CHANNELS, CLASSES, DEVICES, GIVEN, two_device_arrays, wri
 
 from modelreg import config, files
 from modelreg.data.preparation import Prepared, prepare
+from modelreg.data.reading import Reading
 from modelreg.data.sources import sample
 from modelreg.errors import InputError
 from modelreg.records.data import PARTS, DataRecord, Normalization
@@ -26,20 +27,20 @@ def settings(**parts: Any) -> config.TrainConfig:
 def two_device(folder: Path, *, given: bool = False, **parts: Any) -> Prepared:
     """Prepare the two-device fixture."""
     write_two_device(folder, given=given)
-    return prepare(settings(**{"data": NPY, **parts}), folder)
+    return prepare(settings(**{"data": NPY, **parts}), Reading(folder))
 
 
 def problems_of(**parts: Any) -> list[str]:
     """Return why the sample cannot be prepared under these settings."""
     with pytest.raises(InputError) as caught:
-        prepare(settings(**parts), Path())
+        prepare(settings(**parts), Reading(Path()))
     return list(map(str, caught.value.problems))
 
 
 @pytest.fixture(scope="module")
 def watch() -> Prepared:
     """The embedded sample under the default settings."""
-    return prepare(config.TrainConfig(), Path())
+    return prepare(config.TrainConfig(), Reading(Path()))
 
 
 def test_default_split_is_by_rule(watch: Prepared) -> None:
@@ -105,7 +106,7 @@ def test_records_read_back(record: type[Any], watch: Prepared) -> None:
 
 def test_prepared_twice_is_the_same(watch: Prepared) -> None:
     """The same settings give the same record and normalization."""
-    again = prepare(config.TrainConfig(), Path())
+    again = prepare(config.TrainConfig(), Reading(Path()))
 
     assert (again.record, again.normalization) == (watch.record, watch.normalization)
 
@@ -129,7 +130,7 @@ def test_given_parts(tmp_path: Path) -> None:
 
 def test_fold_is_named() -> None:
     """A folded time axis is in the input, the record and the normalization."""
-    prepared = prepare(settings(data={"fold": 2}), Path())
+    prepared = prepare(settings(data={"fold": 2}), Reading(Path()))
 
     assert {part: w.x.shape[1:] for part, w in prepared.windows.items()} == dict.fromkeys(PARTS, (6, 2, 50))
     assert prepared.input.shape == (6, 2, 50)
@@ -138,7 +139,7 @@ def test_fold_is_named() -> None:
 
 def test_by_time_shares_no_sample() -> None:
     """Split by time, no sample of a recording is in the windows of two parts, nor nearer than the gap."""
-    prepared = prepare(settings(split={"by": "time"}), Path())
+    prepared = prepare(settings(split={"by": "time"}), Reading(Path()))
     ends: dict[str, int] = {}
     for part in PARTS:
         windows = prepared.windows[part]
@@ -162,7 +163,7 @@ def test_held_out_values_change_nothing_in_training(part: str, tmp_path: Path) -
     x = np.load(tmp_path / f"{part}_x.npy")
     spoil(x)
     np.save(tmp_path / f"{part}_x.npy", x)
-    after = prepare(settings(data=NPY, split={"by": "given"}), tmp_path)
+    after = prepare(settings(data=NPY, split={"by": "given"}), Reading(tmp_path))
 
     assert after.record.parts[part] != before.record.parts[part]  # type: ignore[index]
     assert after.normalization == before.normalization
@@ -175,8 +176,9 @@ def test_training_values_change_the_normalization(tmp_path: Path) -> None:
     x = np.load(tmp_path / "train_x.npy")
     spoil(x)
     np.save(tmp_path / "train_x.npy", x)
+    after = prepare(settings(data=NPY, split={"by": "given"}), Reading(tmp_path))
 
-    assert prepare(settings(data=NPY, split={"by": "given"}), tmp_path).normalization.mean != before.normalization.mean
+    assert after.normalization.mean != before.normalization.mean
 
 
 def with_missing(folder: Path, missing: str) -> Callable[[], Prepared]:
@@ -186,7 +188,7 @@ def with_missing(folder: Path, missing: str) -> Callable[[], Prepared]:
     x[0, 2, 1, 50] = np.nan
     x[1, 4, 0] = np.inf
     np.save(path.parent / "all_x.npy", x)
-    return lambda: prepare(settings(data=NPY, quality={"missing": missing}), folder)
+    return lambda: prepare(settings(data=NPY, quality={"missing": missing}), Reading(folder))
 
 
 @pytest.mark.parametrize(("missing", "dropped"), [("interpolate", 1), ("drop", 2)])
@@ -232,7 +234,7 @@ def test_missing_class_in_training(tmp_path: Path) -> None:
     np.save(tmp_path / "all_y.npy", np.where(y == 1, 0, y))
 
     with pytest.raises(InputError, match="train: no window of class walk"):
-        prepare(settings(data=NPY), tmp_path)
+        prepare(settings(data=NPY), Reading(tmp_path))
 
 
 def test_class_may_be_absent_from_test(tmp_path: Path) -> None:
@@ -243,7 +245,7 @@ def test_class_may_be_absent_from_test(tmp_path: Path) -> None:
     for key, array in arrays.items():
         np.save(tmp_path / f"all_{key}.npy", array[keep])
 
-    assert prepare(settings(data=NPY), tmp_path).record.parts["test"].class_windows == {
+    assert prepare(settings(data=NPY), Reading(tmp_path)).record.parts["test"].class_windows == {
         "rest": 18,
         "walk": 18,
         "run": 0,
@@ -252,7 +254,7 @@ def test_class_may_be_absent_from_test(tmp_path: Path) -> None:
 
 def test_limits_travel_to_the_device() -> None:
     """The thresholds of the quality check are in the normalization."""
-    prepared = prepare(settings(quality={"limits": {"channels": {"ax": [-16, 16]}}}), Path())
+    prepared = prepare(settings(quality={"limits": {"channels": {"ax": [-16, 16]}}}), Reading(Path()))
 
     assert prepared.normalization.limits.channels == {"ax": (-16, 16)}
 
@@ -271,7 +273,7 @@ def test_a_window_in_two_parts_is_refused(tmp_path: Path) -> None:
     x[subject == "s10"] = x[subject == "s1"]
     np.save(tmp_path / "all_x.npy", x)
     with pytest.raises(InputError, match="the same window as in train"):
-        prepare(settings(data=NPY), path.parent)
+        prepare(settings(data=NPY), Reading(path.parent))
 
 
 def test_a_device_at_rest_may_repeat_itself(tmp_path: Path) -> None:
@@ -282,4 +284,4 @@ def test_a_device_at_rest_may_repeat_itself(tmp_path: Path) -> None:
         x[np.flatnonzero(subject == name)[0]] = 1.0
     np.save(tmp_path / "all_x.npy", x)
 
-    assert prepare(settings(data=NPY), path.parent).record.parts.test.windows > 0
+    assert prepare(settings(data=NPY), Reading(path.parent)).record.parts.test.windows > 0

@@ -2,12 +2,14 @@
 
 import io
 import re
+from contextlib import suppress
 
 import pytest
 from example_run import epoch
 
 from modelreg.cli import progress
 from modelreg.config import TrainingSettings
+from modelreg.errors import InputError
 
 WIDE = {"train_loss": 1234.56789, "validation_loss": 1234.56789, "gradient_norm": 1234.5, "perplexity": 10000.0}
 
@@ -100,3 +102,47 @@ def test_elsewhere_each_epoch_is_a_line() -> None:
     show(epochs(2), 2, stderr)
 
     assert [line[:10] for line in stderr.getvalue().splitlines()] == ["epoch   1/", "epoch   2/"]
+
+
+def clock(*times):
+    """Return a clock that shows one time after the other, the last one for ever."""
+    left = list(times)
+    return lambda: left.pop(0) if len(left) > 1 else left[0]
+
+
+def test_short_reading_shows_nothing() -> None:
+    """Half a second is no wait."""
+    stream = io.StringIO()
+    with progress.show_reading(stream, clock(0, 0, 0.4)) as tell:
+        tell(1, 2, "a.csv")
+
+    assert stream.getvalue() == ""
+
+
+def test_long_reading_prints_lines() -> None:
+    """One in five seconds, where there is no terminal."""
+    stream = io.StringIO()
+    with progress.show_reading(stream, clock(0, 0, 3, 3, 6)) as tell:
+        tell(1, 3, "a.csv")
+        tell(2, 3, "b.csv")
+        tell(3, 3, "")
+
+    assert stream.getvalue() == "reading b.csv (2 of 3 read)\n"
+
+
+def test_long_reading_draws_a_bar(terminal) -> None:
+    """On a terminal."""
+    with progress.show_reading(terminal, clock(0, 1)) as tell:
+        tell(1, 3, "a.csv")
+        tell(2, 3, "b.csv")
+
+    assert any("reading b.csv" in frame and "2/3" in frame for frame in terminal.frames())
+
+
+def test_the_bar_is_gone_in_the_end(terminal) -> None:
+    """What follows starts on a clean line, also where reading fails."""
+    with suppress(InputError), progress.show_reading(terminal, clock(0, 1)) as tell:
+        tell(1, 3, "a.csv")
+        raise InputError("a.csv is damaged")
+
+    assert terminal.getvalue().endswith("\x1b[2K")

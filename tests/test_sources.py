@@ -26,12 +26,13 @@ from two_device import (
 )
 
 from modelreg import files
-from modelreg.config import NpySource, SampleSource
 from modelreg.data import sources
+from modelreg.data.reading import Reading
 from modelreg.data.recording import Dataset
 from modelreg.data.sources import npy, sample
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import NpyMetadata
+from modelreg.records.source import NpySource, SampleSource
 
 Edit = Callable[[dict[str, Any]], object]
 
@@ -54,7 +55,7 @@ def original() -> Path:
 @pytest.fixture(scope="session")
 def watch() -> Dataset:
     """The embedded sample."""
-    return sources.read(SampleSource(), Path())
+    return sources.read(SampleSource(), Reading(Path()))
 
 
 def problems_of(read: Callable[[], object]) -> list[Problem]:
@@ -179,7 +180,7 @@ def test_relative_path_starts_at_base(tmp_path: Path) -> None:
     """A path in a configuration is read from the given base."""
     write_two_device(tmp_path)
 
-    assert sources.read(NpySource(kind="npy", path="dataset.json"), tmp_path).name == "two-device"
+    assert sources.read(NpySource(kind="npy", path="dataset.json"), Reading(tmp_path)).sources[0].name == "two-device"
 
 
 def test_each_window_becomes_a_recording(tmp_path: Path) -> None:
@@ -254,10 +255,10 @@ def test_integer_subjects_become_names(tmp_path: Path) -> None:
 def test_digest_covers_every_array(tmp_path: Path) -> None:
     """Changing any one array changes the digest of the data set."""
     path = write_two_device(tmp_path)
-    digests = {npy.read(path).digest}
+    digests = {npy.read(path).sources[0].digest}
     for key, array in two_device_arrays().items():
         np.save(tmp_path / f"all_{key}.npy", np.roll(array, 1, axis=0))
-        digests.add(npy.read(path).digest)
+        digests.add(npy.read(path).sources[0].digest)
 
     assert len(digests) == 4
 

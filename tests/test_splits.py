@@ -312,3 +312,26 @@ def test_split_looks_for_leaks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(splits, "_by_subject", lambda *_: shared)
 
     assert "s1: this subject is in train and validation" in problems_of(people("s1"), SubjectSplit())
+
+
+@given(names=NAMES, validation=st.integers(1, 3))
+def test_leave_one_out_tests_everybody_once(names: set[str], validation: int) -> None:
+    """Each fold tests one subject, and all folds together test each subject once."""
+    assume(len(names) >= validation + 2)
+
+    assert [fold.test for fold in splits.leave_one_out(names, validation)] == [(n,) for n in sorted(names, key=natural)]
+
+
+@given(names=NAMES, validation=st.integers(1, 3))
+def test_every_fold_can_be_split(names: set[str], validation: int) -> None:
+    """No fold shares a subject between its parts, and each has the validation subjects asked for."""
+    assume(len(names) >= validation + 2)
+    folds = [subjects_of(split(people(*names), fold, WINDOW)) for fold in splits.leave_one_out(names, validation)]
+
+    assert {len(fold["validation"]) for fold in folds} == {validation}
+
+
+def test_leave_one_out_wants_somebody_to_train_on() -> None:
+    """Two subjects, of which one validates, leave nobody."""
+    with pytest.raises(InputError, match="one at least must train"):
+        splits.leave_one_out(["a", "b"])

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from modelreg import __version__
-from modelreg.cli import data, evaluate, init, release, show, train, verify
+from modelreg.cli import data, evaluate, export, init, release, show, train, verify
 from modelreg.errors import ModelregError
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ app.command("init")(init.init)
 app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("export")(export.export)
 app.command("release")(release.release)
 app.command("verify")(verify.verify)
 app.command("list")(show.list_versions)

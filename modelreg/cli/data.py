@@ -1,5 +1,7 @@
-"""`modelreg data check`: how good the recordings are, before anything is trained on them."""
+"""`modelreg data`: how good the recordings are, and whom each fold tests, before anything is trained on them."""
 
+import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +15,8 @@ from modelreg.errors import InputError, Problem
 if TYPE_CHECKING:
     from modelreg.config import TrainConfig
     from modelreg.records.data import QualityReport
+
+SHOWN = 20  # problems on the terminal; the page and the JSON have all
 
 app = typer.Typer(help="Look at recordings.", no_args_is_help=True)
 
@@ -30,26 +34,61 @@ def check(
     ] = "sample",
     strict: Annotated[bool, typer.Option(help="Exit 3 where a threshold is broken.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Write the report as quality.json and a page, quality.html.")
+    ] = None,
 ) -> None:
     """Report on the quality of recordings.
 
-    Missing values, constant channels and ranges; what breaks a threshold.
+    Missing values, constant and saturated channels, ranges, gaps and jitter of clocks; what breaks a threshold, and
+    a score of 0 to 100 for each recording.
 
     Example: modelreg data check configs/sample.yaml --strict
     """
-    from modelreg.data import quality, sources
+    from modelreg.data import preparation, quality
 
     settings = _settings(source)
     typed = source.endswith(".json")  # a path that is typed starts here, one in a configuration at the root
-    dataset = sources.read(settings.data.sources[0], Path.cwd() if typed else environment.workplace())
-    report = quality.check(dataset, settings.quality.limits)
+    _need(settings)
+    with environment.reading(Path.cwd() if typed else None) as reading:
+        report = quality.check(preparation.read(settings, reading), settings.quality.limits)
+    if out_folder:
+        _write(report, out_folder)
     if as_json:
         emit_json(report.to_document())
     else:
         _show(report, problems=not strict)
-    broken = [Problem(r.recording, problem) for r in report.recordings for problem in r.problems]
-    if broken and strict:
-        raise InputError("the data breaks thresholds", broken)
+        say(f"report: {environment.shown(out_folder / 'quality.html')}" if out_folder else "a page: --out FOLDER")
+    if strict:
+        quality.refuse_broken(report)
+
+
+@app.command()
+def folds(
+    configuration: Annotated[Path, typer.Argument(help="A training configuration (YAML).", metavar="CONFIG")],
+    validation: Annotated[int, typer.Option(min=1, help="How many subjects validate each fold.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the splits as JSON.")] = False,
+) -> None:
+    """List the folds of leave-one-subject-out.
+
+    One training for each subject, who is tested by a model that never saw them. Prints the commands that train them.
+
+    Example: modelreg data folds configs/sample.yaml
+    """
+    from modelreg import config
+    from modelreg.data import preparation, splits
+
+    settings = config.load(configuration, config.TrainConfig)
+    _need(settings)
+    with environment.reading() as reading:
+        subjects = {recording.subject for recording in preparation.read(settings, reading).recordings}
+    found = splits.leave_one_out(subjects, validation)
+    if as_json:
+        emit_json([fold.to_document() for fold in found])
+        return
+    for fold in found:
+        parts = json.dumps(fold.to_document())  # JSON is YAML
+        say(f"modelreg train {shlex.quote(str(configuration))} --set {shlex.quote(f'split={parts}')}")
 
 
 def _settings(source: str) -> "TrainConfig":
@@ -61,38 +100,89 @@ def _settings(source: str) -> "TrainConfig":
     if source.endswith(".json"):
         npy = {"data": {"sources": [{"kind": "npy", "path": source}]}}
         return config.settle(npy, config.TrainConfig, source)
+    if not source.endswith((".yaml", ".yml")):
+        what = "must be `sample`, the metadata JSON of .npy files, or a configuration (.yaml)"
+        raise InputError("no such source", [Problem(source, what)])
     return config.load(Path(source), config.TrainConfig)
 
 
+def _need(settings: "TrainConfig") -> None:
+    """Raise InputError where text is to be read and what parses it is not installed."""
+    if any(source.kind in ("csv", "dsads") for source in settings.data.sources):
+        environment.need_extra("train", "pandas")
+
+
+def _write(report: "QualityReport", folder: Path) -> None:
+    """Write the report's documents, each atomically."""
+    from modelreg import files
+    from modelreg.report import quality_documents
+
+    folder.mkdir(parents=True, exist_ok=True)
+    title = f"Quality of {', '.join(source.name for source in report.sources)}"
+    for name, data in quality_documents(report, title).items():
+        files.write_atomic(folder / name, data)
+
+
 def _show(report: "QualityReport", *, problems: bool) -> None:
-    """Print one row per channel over all recordings, then what breaks a threshold."""
+    """Print one row per channel over all recordings, one per clock, then what breaks a threshold."""
     for source in report.sources:
-        say(f"{source.name}: {len(report.recordings)} recordings, digest {source.digest[:16]}")
-    columns = ("device", "channel", "min", "max", "std, lowest", "std, highest", "NaN", "Inf", "constant")
-    draw(table(columns, _rows(report), right=columns[2:]), sys.stdout)
-    for recording in report.recordings if problems else ():
-        for problem in recording.problems:
-            note(f"{recording.recording}: {problem}")
+        say(f"{source.name}: digest {source.digest[:16]}")
+    columns = ("device", "channel", "min", "max", "std from", "to", "missing", "saturated", "constant")
+    draw(table(columns, _channel_rows(report), right=columns[2:]), sys.stdout)
+    if rows := _clock_rows(report):
+        header = ("clock", "Hz", "declared", "jitter up to", "gaps", "longest", "starts up to")
+        draw(table(header, rows, right=header[1:]), sys.stdout)
+    found = [(r.recording, problem) for r in report.recordings for problem in r.problems] if problems else []
+    for recording, problem in found[:SHOWN]:
+        note(f"{recording}: {problem}")
+    if len(found) > SHOWN:
+        note(f"and {len(found) - SHOWN} more: --json or --out FOLDER")
+    scores = [recording.score for recording in report.recordings]
+    worst = min(report.recordings, key=lambda recording: recording.score)
+    mean = sum(scores) / len(scores)
+    say(f"{len(scores)} recordings, score {mean:.1f} of 100; lowest {worst.score:.1f}: {worst.recording}")
     broken = sum(bool(recording.problems) for recording in report.recordings)
     say(f"{broken} of {len(report.recordings)} recordings break a threshold")
+    for advice in ("mean", "interpolate", "drop"):
+        if count := sum(recording.recommendation == advice for recording in report.recordings):
+            say(f"missing values: {advice} is advised for {count} recordings")
 
 
-def _rows(report: "QualityReport") -> list[tuple[object, ...]]:
+def _channel_rows(report: "QualityReport") -> list[tuple[object, ...]]:
     keys = dict.fromkeys((c.device, c.channel) for r in report.recordings for c in r.channels)
     rows: list[tuple[object, ...]] = []
     for key in keys:
         found = [c for r in report.recordings for c in r.channels if (c.device, c.channel) == key]
         lows, highs = [c.min for c in found if c.min is not None], [c.max for c in found if c.max is not None]
         stds = [c.std for c in found if c.std is not None]
-        numbers = [
-            f"{value:.3g}" if value is not None else "-"
-            for value in (
-                min(lows, default=None),
-                max(highs, default=None),
-                min(stds, default=None),
-                max(stds, default=None),
+        ends = (
+            min(lows, default=None),
+            max(highs, default=None),
+            min(stds, default=None),
+            max(stds, default=None),
+        )
+        numbers = ["-" if value is None else f"{value:.3g}" for value in ends]
+        saturated = f"{max(c.saturated_rate for c in found):.1%}"
+        rows.append((*key, *numbers, sum(c.nan + c.inf for c in found), saturated, sum(c.constant for c in found)))
+    return rows
+
+
+def _clock_rows(report: "QualityReport") -> list[tuple[object, ...]]:
+    """Return the worst of each device's clocks over all recordings."""
+    devices = dict.fromkeys(clock.device for r in report.recordings for clock in r.clocks)
+    rows: list[tuple[object, ...]] = []
+    for device in devices:
+        found = [clock for r in report.recordings for clock in r.clocks if clock.device == device]
+        rates = sorted(clock.rate_hz for clock in found)
+        rows.append(
+            (
+                device,
+                f"{rates[0]:.4g} to {rates[-1]:.4g}",
+                f"{found[0].nominal_hz:g}",
+                f"{max(clock.jitter for clock in found):.3g}",
+                sum(clock.gaps for clock in found),
+                f"{max(clock.longest_gap_s for clock in found):.3g} s",
+                f"{max(clock.offset_s for clock in found):.3g} s",
             )
-        ]
-        counts = (sum(c.nan for c in found), sum(c.inf for c in found), sum(c.constant for c in found))
-        rows.append((*key, *numbers, *counts))
+        )
     return rows

@@ -4,10 +4,13 @@ import os
 import platform
 import shlex
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from modelreg import __version__
@@ -15,8 +18,10 @@ from modelreg.errors import InputError, Problem, RegistryError
 
 if TYPE_CHECKING:
     from modelreg.config import ProjectConfig, TrainingSettings
+    from modelreg.data.reading import Reading
     from modelreg.records.run import Environment, GitState
 
+EXPORT = ("torch", "onnx", "onnxsim", "onnxscript", "onnxruntime", "pandas")  # what the extra [export] must have
 RECORDED = ("numpy", "scipy", "torch", "safetensors")
 
 
@@ -70,6 +75,19 @@ def workplace() -> Path:
     from modelreg import config
 
     return config.find_project(Path.cwd()) or Path.cwd()
+
+
+@contextmanager
+def reading(base: Path | None = None) -> Iterator["Reading"]:
+    """Yield how recordings are read here: kept in MODELREG_CACHE, else ~/.cache/modelreg; `off` keeps nothing."""
+    from modelreg.cli.progress import show_reading
+    from modelreg.data.reading import Reading
+
+    named = os.environ.get("MODELREG_CACHE")
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    cache = None if named == "off" else Path(named or Path(home) / "modelreg")
+    with show_reading(sys.stderr, monotonic) as tell:
+        yield Reading(base or workplace(), cache, tell)
 
 
 def shown(path: Path) -> str:

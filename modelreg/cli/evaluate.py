@@ -29,7 +29,7 @@ def evaluate(
 
     Example: modelreg evaluate runs/conv2d_fsq-001
     """
-    environment.need_extra("train", "torch", "safetensors", "matplotlib", "scipy")
+    environment.need_extra("train", "torch", "safetensors", "matplotlib", "scipy", "pandas")
     from modelreg import experiment, runs
     from modelreg.config import TrainConfig
     from modelreg.records.base import load
@@ -37,7 +37,8 @@ def evaluate(
     folder = run or runs.newest(environment.workplace() / "runs")
     settings = load(folder / runs.CONFIG, TrainConfig).training
     here = environment.describe(settings.model_copy(update={"device": "cpu"}))
-    measured = experiment.evaluate(folder, environment.workplace(), here, environment.now)
+    with environment.reading() as reading:
+        measured = experiment.evaluate(folder, reading, here, environment.now)
     _warn(measured, runs.load_run(folder).model.quantizer.levels)
     if as_json:
         emit_json(measured.to_document())

@@ -1,17 +1,70 @@
-"""Progress of a training: a live table on a terminal, plain lines elsewhere."""
+"""Progress of reading and of training: a bar and a live table on a terminal, plain lines elsewhere."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from modelreg.cli.console import note, table
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from modelreg.config import TrainingSettings
     from modelreg.records.run import Epoch
 
+SILENT_S, LINE_S = 0.5, 5.0  # reading that takes no longer shows nothing; one plain line in so many seconds
 SHOWN = 8  # epochs in the live table
 COLUMNS = ("epoch", "loss", "val loss", "acc", "val acc", "rate", "grad", "codes", "perpl.")
+
+
+@contextmanager
+def show_reading(stream: TextIO, clock: Callable[[], float]) -> Iterator[Callable[[int, int, str], None]]:
+    """Yield what is told how far reading has got: done, of how many, what is next."""
+    with ExitStack() as shown:
+        tell = _bar(stream, shown) if stream.isatty() else _lines(stream, clock)
+        begun = clock()
+        yield lambda done, of, what: tell(done, of, what) if clock() - begun > SILENT_S else None
+
+
+def _bar(stream: TextIO, shown: ExitStack) -> Callable[[int, int, str], None]:
+    """Return what moves a bar that is gone when `shown` is left; it is made with the first step."""
+    made: list[tuple[Progress, TaskID]] = []
+
+    def tell(done: int, of: int, what: str) -> None:
+        if not made:
+            made.append(_new_bar(stream, shown))
+        bar, task = made[0]
+        bar.update(task, completed=done, total=of, description=f"reading {what[-40:]}")
+
+    return tell
+
+
+def _new_bar(stream: TextIO, shown: ExitStack) -> "tuple[Progress, TaskID]":
+    from rich import progress
+    from rich.console import Console
+
+    console = Console(file=stream, markup=False, highlight=False, emoji=False)
+    columns = (
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+    )
+    bar = shown.enter_context(progress.Progress(*columns, console=console, transient=True))
+    return bar, bar.add_task("reading", total=None)
+
+
+def _lines(stream: TextIO, clock: Callable[[], float]) -> Callable[[int, int, str], None]:
+    """Return what prints a line now and then."""
+    last = clock()
+
+    def tell(done: int, of: int, what: str) -> None:
+        nonlocal last
+        if done < of and clock() - last >= LINE_S:
+            last = clock()
+            stream.write(f"reading {what} ({done} of {of} read)\n")
+
+    return tell
 
 
 def show_training(epochs: Iterator["Epoch"], settings: "TrainingSettings", folder: str) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from modelreg.release import Plan, Step
 
 WORDS: "dict[Step, str]" = {
+    "export": "export {targets} into the run",
     "version": "write {folder}",
     "changelog": "move [Unreleased] of CHANGELOG.md under [{tag}]",
     "table": "write the table of RELEASES.md",
@@ -62,6 +63,7 @@ def release(
     plan = releasing.plan(root, request, project, situation)
     message = f"Release {plan.model} v{plan.version}"
     actions: dict[Step, Callable[[], None]] = {
+        "export": lambda: _export(plan),
         "version": lambda: releasing.make_version(plan, project, situation),
         "changelog": lambda: releasing.roll_changelog(plan, situation),
         "table": lambda: releasing.write_table(root),
@@ -79,11 +81,22 @@ def release(
         say(f"next: modelreg verify {plan.model}@v{plan.version}")
 
 
+def _export(plan: "Plan") -> None:
+    """Export what modelreg.yaml names and the run lacks, at the usual settings."""
+    environment.need_extra("export", *environment.EXPORT)
+    from modelreg import deployment
+    from modelreg.records.export import ExportSettings
+
+    with environment.reading() as reading:
+        deployment.export(plan.run, plan.run, plan.missing, ExportSettings(), reading)
+
+
 def _assets(root: Path) -> list[Path]:
     """Return where the binaries of a version would lie, for git to say whether it would take them."""
-    from modelreg import registry
+    from modelreg import artifacts, registry
 
-    return [root / registry.FOLDER / "model" / "v0.0.0" / name for name in registry.ASSETS]
+    names = [*registry.ASSETS, *(f"{artifacts.ONNX}/{name}" for name in artifacts.GRAPH_FILES)]
+    return [root / registry.FOLDER / "model" / "v0.0.0" / name for name in names]
 
 
 def _show_gates(outcomes: "list[Outcome]") -> None:
@@ -105,4 +118,5 @@ def _show_gates(outcomes: "list[Outcome]") -> None:
 
 def _words(step: "Step", plan: "Plan") -> str:
     folder = plan.folder.relative_to(plan.root)
-    return WORDS[step].format(folder=folder, tag=plan.tag, paths=", ".join(plan.paths))
+    names = {"folder": folder, "tag": plan.tag, "paths": ", ".join(plan.paths), "targets": ", ".join(plan.missing)}
+    return WORDS[step].format(**names)

@@ -36,28 +36,31 @@ def train(
 
     Example: modelreg train configs/sample.yaml --set training.epochs=20
     """
-    environment.need_extra("train", "torch", "safetensors", "tensorboard", "matplotlib", "scipy")
+    environment.need_extra("train", "torch", "safetensors", "tensorboard", "matplotlib", "scipy", "pandas")
     from modelreg import config, experiment, runs
     from modelreg.ml import process
     from modelreg.records.base import load
 
     if resume and (configuration or assignments or out_folder):
         raise typer.BadParameter("--resume goes on with the run's own configuration: give nothing else")
-    base = environment.workplace()
     if resume:
         runs.load_run(resume)  # a folder that is no run is refused as that
         folder, settings = resume, load(resume / runs.CONFIG, config.TrainConfig)
     else:
         settings = _settings(configuration, assignments or [])
-        folder = out_folder or runs.next_folder(base / "runs", settings.model.name)
-        experiment.start(settings, folder, base, environment.describe(settings.training), environment.now())
+        folder = out_folder or runs.next_folder(environment.workplace() / "runs", settings.model.name)
     here = environment.describe(settings.training)
+    with environment.reading() as reading:
+        if resume:
+            prepared = experiment.reopen(folder, reading, here)
+        else:
+            prepared = experiment.start(settings, folder, reading, here, environment.now())
     if settings.training.device == "cuda":
         environment.make_cuda_repeatable()
     process.tune_allocator()
     shown = environment.shown(folder)
     try:
-        show_training(experiment.train(folder, base, here, environment.now), settings.training, shown)
+        show_training(experiment.train(folder, prepared, here, environment.now), settings.training, shown)
     except InputError:
         experiment.discard_if_empty(folder)
         raise

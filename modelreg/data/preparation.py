@@ -1,7 +1,7 @@
 """From a training's settings to the windows of each part, with what is known of them.
 
-read → split → correct → cut → normalization of the training part. Nothing here mixes parts: the quality of a
-recording and its correction know that recording alone, the normalization knows the training part alone.
+read → join → align → split → correct → cut → normalization of the training part. Nothing here mixes parts: quality
+and alignment know one recording alone; what is filled in and the normalization know the training part alone.
 """
 
 from collections import Counter
@@ -9,16 +9,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
 from modelreg import files
 from modelreg.config import TrainConfig
-from modelreg.data import normalization, quality, sources, splits, windows
-from modelreg.data.recording import Dataset, Recording, Windows
+from modelreg.data import assembly, clocks, normalization, quality, sources, splits, windows
+from modelreg.data.reading import Reading
+from modelreg.data.recording import Dataset, Recording, Windows, natural
 from modelreg.errors import InputError, Problem
-from modelreg.records.data import PARTS, DataRecord, Normalization, PartName, PartRecord, PartRecords
+from modelreg.records.data import PARTS, DataRecord, Normalization, PartName, PartRecord, PartRecords, QualityReport
 from modelreg.records.model import InputSpec
 
 
@@ -29,20 +29,25 @@ class Prepared:
     windows: dict[PartName, Windows]  # in the units of the channels, before normalization
     normalization: Normalization
     record: DataRecord
+    quality: QualityReport  # of the recordings as they were read
     input: InputSpec
     classes: tuple[str, ...]
 
 
-def prepare(config: TrainConfig, base: Path) -> Prepared:
-    """Read, divide, correct and cut the data of a configuration; relative paths start at `base`.
+def prepare(config: TrainConfig, reading: Reading) -> Prepared:
+    """Read, align, divide, correct and cut the data of a configuration.
 
-    Raises InputError: unreadable data, a split that cannot be made, a part without windows, a class that the
-    training part lacks, a constant channel.
+    Raises InputError: unreadable data, sources that do not fit together, clocks that cannot be aligned, a split that
+    cannot be made, a part without windows, a class that the training part lacks, a constant channel; with
+    `quality.strict` also a broken threshold.
     """
-    dataset = sources.read(config.data.sources[0], base)
-    _refuse_time_split_of_windows(dataset, config)
-    quality.refuse_unknown_limits(dataset, config.quality.limits)
-    parts = _correct(splits.split(dataset.recordings, config.split, config.data.window), dataset, config)
+    dataset = read(config, reading)
+    _refuse_time_split(dataset, config)
+    judged = quality.check(dataset, config.quality.limits)
+    if config.quality.strict:
+        quality.refuse_broken(judged)
+    recordings = _align(dataset, config)
+    parts = _correct(splits.split(recordings, config.split, config.data.window), dataset, config)
     cut = {part: _cut(recordings, dataset, config) for part, recordings in parts.items()}
     if problems := list(_find_problems(cut, dataset)):
         raise InputError("cannot train on these data", problems)
@@ -58,22 +63,43 @@ def prepare(config: TrainConfig, base: Path) -> Prepared:
             data_digest=records.train.digest,
         ),
         record=_data_record(dataset, config, records),
+        quality=judged,
         input=spec,
         classes=dataset.classes,
     )
 
 
-def _refuse_time_split_of_windows(dataset: Dataset, config: TrainConfig) -> None:
-    """Windows cut elsewhere may overlap each other unseen, so that time cannot divide them safely."""
-    if dataset.kind == "npy" and config.split.by == "time":
+def read(config: TrainConfig, reading: Reading) -> Dataset:
+    """Read the sources of a configuration and join them. Raises InputError."""
+    return assembly.join([sources.read(source, reading) for source in config.data.sources], config.data)
+
+
+def _refuse_time_split(dataset: Dataset, config: TrainConfig) -> None:
+    """Windows cut elsewhere may overlap each other unseen; the filter of resampling reaches over a short gap."""
+    if config.split.by != "time":
+        return
+    problems = []
+    if any(source.kind == "npy" for source in dataset.sources):
         what = "windows cut elsewhere do not say where they lie in time: split by subject, or as given"
-        raise InputError("cannot split by time", [Problem("split.by", what)])
+        problems.append(Problem("split.by", what))
+    gap, reach = splits.gap_of(config.split, config.data.window), 2 * clocks.REACH
+    if gap < reach and any(clocks.is_resampled(r, dataset.rate_hz) for r in dataset.recordings):
+        problems.append(Problem("split.gap", f"is {gap}: where recordings are resampled, at least {reach} samples"))
+    if problems:
+        raise InputError("cannot split by time", problems)
+
+
+def _align(dataset: Dataset, config: TrainConfig) -> tuple[Recording, ...]:
+    if problems := list(clocks.find_problems(dataset.recordings)):
+        raise InputError("devices cannot be put on one clock", problems)
+    return tuple(clocks.align(r, dataset.rate_hz, config.quality.limits) for r in dataset.recordings)
 
 
 def _correct(parts: splits.Parts, dataset: Dataset, config: TrainConfig) -> splits.Parts:
     """Correct every part in one call, so that one error lists all that is missing."""
     recordings = [recording for part in parts.values() for recording in part]
-    corrected = iter(quality.correct(recordings, dataset.channels, config.quality.missing))
+    fill = quality.fit(parts["train"], config.quality)
+    corrected = iter(quality.correct(recordings, dataset.channels, config.quality, fill))
     return {part: tuple(islice(corrected, len(pieces))) for part, pieces in parts.items()}
 
 
@@ -129,7 +155,7 @@ def _input_spec(dataset: Dataset, config: TrainConfig) -> InputSpec:
 def _part_record(part: Windows, dataset: Dataset) -> PartRecord:
     counts = Counter(part.y.tolist())
     return PartRecord(
-        subjects=tuple(sorted(part.subjects, key=splits.natural)),
+        subjects=tuple(sorted(part.subjects, key=natural)),
         recordings=len(part.recordings),
         windows=len(part.y),
         dropped=part.dropped,
@@ -140,7 +166,7 @@ def _part_record(part: Windows, dataset: Dataset) -> PartRecord:
 
 def _data_record(dataset: Dataset, config: TrainConfig, parts: PartRecords) -> DataRecord:
     return DataRecord(
-        sources=(quality.describe(dataset),),
+        sources=dataset.sources,
         classes=dataset.classes,
         channels=dataset.channels,
         devices=dataset.devices,

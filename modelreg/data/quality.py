@@ -1,28 +1,60 @@
 """Data quality: measure, judge, correct. Inf counts as missing, as NaN does.
 
-Every statistic is of one recording alone, so that nothing of one part can reach another.
+What is measured of a recording knows that recording alone. The values that a strategy fills in (`mean`, `median`) are
+fitted on the training part, so that nothing of another part can reach it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal
+from modelreg.config import QualitySettings
+from modelreg.data import clocks
+from modelreg.data.recording import UNLABELLED, Dataset, Recording
 from modelreg.errors import InputError, Problem
-from modelreg.records.data import ChannelQuality, Limits, QualityReport, RecordingQuality, SourceRecord
+from modelreg.records.data import (
+    ChannelQuality,
+    ClockQuality,
+    Limits,
+    QualityReport,
+    Recommendation,
+    RecordingQuality,
+)
 from modelreg.records.model import Channel
+
+MEAN_UP_TO, INTERPOLATE_UP_TO = 0.10, 0.20  # missing rates; beyond, a recording is better dropped
+SATURATED = 3  # equal samples in a row at the lowest or highest value: one or two may be chance
+
+Fill = NDArray[np.float32]  # (D, C), what stands in for a missing value
 
 
 def check(dataset: Dataset, limits: Limits) -> QualityReport:
     """Measure every recording. Raises InputError if a limit names a channel that the data do not have."""
     refuse_unknown_limits(dataset, limits)
     return QualityReport(
-        sources=(describe(dataset),),
-        recordings=tuple(measure(recording, dataset.channels, limits) for recording in dataset.recordings),
+        sources=dataset.sources,
+        recordings=tuple(measure(recording, dataset.channels, limits) for recording in _whole(dataset)),
     )
+
+
+def _whole(dataset: Dataset) -> Iterator[Recording]:
+    """Yield what is judged as one: a recording, or all windows of a subject where they were cut elsewhere."""
+    if any(source.kind != "npy" for source in dataset.sources):
+        yield from dataset.recordings
+        return
+    groups: dict[tuple[str, str], list[Recording]] = defaultdict(list)
+    for recording in dataset.recordings:
+        groups[recording.subject, recording.session].append(recording)
+    for (subject, session), found in groups.items():
+        signals = {
+            device: replace(signal, values=np.concatenate([piece.signals[device].values for piece in found]))
+            for device, signal in found[0].signals.items()
+        }
+        labels = np.concatenate([piece.labels for piece in found])
+        yield replace(found[0], name=f"{session}: {subject}", signals=signals, labels=labels)
 
 
 def refuse_unknown_limits(dataset: Dataset, limits: Limits) -> None:
@@ -30,71 +62,75 @@ def refuse_unknown_limits(dataset: Dataset, limits: Limits) -> None:
     known = {channel.name for channel in dataset.channels}
     if unknown := sorted(limits.channels.keys() - known):
         problems = [Problem(f"quality.limits.channels.{name}", "no such channel") for name in unknown]
-        raise InputError(f"{dataset.name} has the channels {', '.join(sorted(known))}", problems)
+        raise InputError(f"the data have the channels {', '.join(sorted(known))}", problems)
 
 
-def describe(dataset: Dataset) -> SourceRecord:
-    """Return where a data set came from."""
-    return SourceRecord(
-        kind=dataset.kind,
-        name=dataset.name,
-        digest=dataset.digest,
-        license=dataset.license,
-        citation=dataset.citation,
-    )
+def refuse_broken(report: QualityReport) -> None:
+    """Raise InputError with every threshold that a recording breaks."""
+    if broken := [Problem(r.recording, problem) for r in report.recordings for problem in r.problems]:
+        raise InputError("the data break thresholds", broken)
+
+
+# Measure and judge
 
 
 def measure(recording: Recording, channels: Sequence[Channel], limits: Limits) -> RecordingQuality:
     """Return what is in a recording, and in words what breaks a threshold."""
-    measured = [
+    stamps = tuple(clocks.measure(recording.signals, limits))
+    measured = tuple(
         quality
         for device, signal in recording.signals.items()
         for quality in _measure_signal(device, signal.values, channels)
-    ]
+    )
+    missing = max((quality.nan_rate + quality.inf_rate for quality in measured), default=0.0)
     return RecordingQuality(
         recording=recording.name,
         subject=recording.subject,
         samples=len(recording.labels),
         labelled=int(np.count_nonzero(recording.labels != UNLABELLED)),
-        channels=tuple(measured),
-        problems=tuple(
-            f"{quality.device} {quality.channel}: {what}" for quality in measured for what in _judge(quality, limits)
+        score=score(measured, stamps, limits),
+        missing_rate=min(missing, 1.0),
+        recommendation=recommend(missing),
+        clocks=stamps,
+        channels=measured,
+        problems=(
+            *(f"{clock.device} clock: {what}" for clock in stamps for what in clocks.judge(clock, limits)),
+            *(
+                f"{quality.device} {quality.channel}: {what}"
+                for quality in measured
+                for what in _judge(quality, limits)
+            ),
         ),
     )
 
 
-def correct(
-    recordings: Sequence[Recording],
-    channels: Sequence[Channel],
-    missing: Literal["interpolate", "drop", "raise"],
-) -> tuple[Recording, ...]:
-    """Return the recordings with missing values treated; those that stay are NaN, and cost their windows.
+def recommend(missing_rate: float) -> Recommendation:
+    """Return what to do about missing values: few hardly move a mean, many cannot be made up."""
+    if missing_rate == 0:
+        return "none"
+    if missing_rate <= MEAN_UP_TO:
+        return "mean"
+    return "interpolate" if missing_rate <= INTERPOLATE_UP_TO else "drop"
 
-    interpolate: linearly inside the recording, its ends hold the nearest value; a channel without any finite
-    value stays missing. drop: nothing is filled. raise: InputError lists every channel with missing values.
+
+def score(channels: Sequence[ChannelQuality], stamps: Sequence[ClockQuality], limits: Limits) -> float:
+    """Return 0 to 100: the mean over the channels of the share of samples that say something.
+
+    Of a channel: finite share * (1 - saturated share) * how far its deviation reaches `limits.std_min` (0 where it
+    is constant). Times the share of the worst clock's time that lies outside of gaps.
     """
-    if missing == "raise" and (problems := list(find_missing(recordings, channels))):
-        raise InputError("the data have missing values", problems)
-    treat = _interpolate if missing == "interpolate" else _mark
-    return tuple(
-        replace(
-            recording,
-            signals={
-                device: Signal(treat(signal.values), signal.rate_hz) for device, signal in recording.signals.items()
-            },
-        )
-        for recording in recordings
-    )
+    shares = [
+        (1 - channel.nan_rate - channel.inf_rate) * (1 - channel.saturated_rate) * _liveliness(channel, limits)
+        for channel in channels
+    ]
+    covered = 1 - max((clock.missing_rate for clock in stamps), default=0.0)
+    return max(100 * float(np.mean(shares)) * covered, 0.0) if shares else 0.0
 
 
-def find_missing(recordings: Sequence[Recording], channels: Sequence[Channel]) -> Iterator[Problem]:
-    """Yield every channel of every recording that has missing values."""
-    for recording in recordings:
-        for device, signal in recording.signals.items():
-            counts = np.count_nonzero(~np.isfinite(signal.values), axis=0)
-            for channel, count in zip(channels, counts, strict=True):
-                if count:
-                    yield Problem(f"{recording.name}: {device} {channel.name}", f"{count} missing values")
+def _liveliness(channel: ChannelQuality, limits: Limits) -> float:
+    if channel.std is None or channel.constant:
+        return 0.0
+    return min(channel.std / limits.std_min, 1.0) if limits.std_min else 1.0
 
 
 def _measure_signal(device: str, values: NDArray[np.float32], channels: Sequence[Channel]) -> Iterator[ChannelQuality]:
@@ -108,6 +144,7 @@ def _measure_signal(device: str, values: NDArray[np.float32], channels: Sequence
     high = np.max(values, axis=0, where=finite, initial=-np.inf)
     nan = np.count_nonzero(np.isnan(values), axis=0)
     inf = np.count_nonzero(np.isinf(values), axis=0)
+    saturated = _count_saturated(values, low, high)
     samples = max(len(values), 1)
     for c, channel in enumerate(channels):
         yield ChannelQuality(
@@ -118,11 +155,31 @@ def _measure_signal(device: str, values: NDArray[np.float32], channels: Sequence
             nan_rate=int(nan[c]) / samples,
             inf_rate=int(inf[c]) / samples,
             constant=bool(low[c] == high[c]),
+            saturated_rate=int(saturated[c]) / samples,
             mean=float(mean[c]) if count[c] else None,
             std=float(std[c]) if count[c] else None,
             min=float(low[c]) if count[c] else None,
             max=float(high[c]) if count[c] else None,
         )
+
+
+def _count_saturated(
+    values: NDArray[np.float32], low: NDArray[np.float32], high: NDArray[np.float32]
+) -> NDArray[np.intp]:
+    """Return, per column, the samples in runs of at least SATURATED at either end; a constant has no range."""
+    counts = np.zeros(values.shape[1], dtype=np.intp)
+    for end in (low, high):
+        at_end = values == end
+        for c in np.flatnonzero((at_end.sum(axis=0) >= SATURATED) & (low < high)):
+            runs = _run_lengths(at_end[:, c])
+            counts[c] += runs[runs >= SATURATED].sum()
+    return counts
+
+
+def _run_lengths(flags: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the length of each run of true values."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]])))
+    return edges[1::2] - edges[::2]
 
 
 def _judge(quality: ChannelQuality, limits: Limits) -> Iterator[str]:
@@ -135,6 +192,8 @@ def _judge(quality: ChannelQuality, limits: Limits) -> Iterator[str]:
         yield "no finite value"
         return
     yield from _judge_spread(quality.std, constant=quality.constant, limits=limits)
+    if quality.saturated_rate > limits.max_saturated_rate:
+        yield f"{quality.saturated_rate:.1%} saturated, above {limits.max_saturated_rate:.1%}"
     low, high = limits.channels.get(quality.channel, (-np.inf, np.inf))
     if quality.min < low or quality.max > high:
         yield f"values from {quality.min:g} to {quality.max:g}, outside {low:g} to {high:g}"
@@ -149,17 +208,90 @@ def _judge_spread(std: float, *, constant: bool, limits: Limits) -> Iterator[str
         yield f"standard deviation {std:.3g}, above {limits.std_max:g}"
 
 
-def _mark(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the values with NaN for everything that is missing."""
-    return np.where(np.isfinite(values), values, np.float32(np.nan))
+# Correct
 
 
-def _interpolate(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Fill the gaps of each column of (samples, C) from its finite values, where it has any."""
-    filled = _mark(values)
-    rows = np.arange(len(values))
-    for column in filled.T:
-        gap = np.isnan(column)
-        if gap.any() and not gap.all():
-            column[gap] = np.interp(rows[gap], rows[~gap], column[~gap])
-    return filled
+def fit(recordings: Iterable[Recording], settings: QualitySettings) -> Fill | None:
+    """Return what `mean` or `median` fill in, of the finite labelled samples of the training part; else None.
+
+    A channel of a device without any finite value has none: it stays missing (NaN).
+    """
+    if settings.missing not in ("mean", "median"):
+        return None
+    samples = [
+        np.stack([signal.values[r.labels != UNLABELLED] for signal in r.signals.values()], axis=1) for r in recordings
+    ]
+    pooled = np.concatenate(samples).astype(np.float64)  # (S, D, C)
+    pooled[~np.isfinite(pooled)] = np.nan
+    known = np.isfinite(pooled).any(axis=0)
+    pooled[:, ~known] = 0
+    middle = (np.nanmean if settings.missing == "mean" else np.nanmedian)(pooled, axis=0)
+    return np.where(known, middle, np.nan).astype(np.float32)
+
+
+def correct(
+    recordings: Sequence[Recording], channels: Sequence[Channel], settings: QualitySettings, fill: Fill | None = None
+) -> tuple[Recording, ...]:
+    """Return the recordings with missing values treated; those that stay are NaN, and cost their windows.
+
+    interpolate: linearly inside the recording, its ends hold the nearest value; a channel without any finite
+    value stays missing. zero: 0. mean, median: what `fit` found. A stretch longer than `max_fill_s` stays missing.
+    drop: nothing is filled. raise: InputError lists every channel with missing values.
+    """
+    if settings.missing == "raise" and (problems := list(find_missing(recordings, channels))):
+        raise InputError("the data have missing values", problems)
+    return tuple(_corrected(recording, settings, fill) for recording in recordings)
+
+
+def find_missing(recordings: Sequence[Recording], channels: Sequence[Channel]) -> Iterator[Problem]:
+    """Yield every channel of every recording that has missing values."""
+    for recording in recordings:
+        for device, signal in recording.signals.items():
+            counts = np.count_nonzero(~np.isfinite(signal.values), axis=0)
+            for channel, count in zip(channels, counts, strict=True):
+                if count:
+                    yield Problem(f"{recording.name}: {device} {channel.name}", f"{count} missing values")
+
+
+def _corrected(recording: Recording, settings: QualitySettings, fill: Fill | None) -> Recording:
+    signals = {}
+    for number, (device, signal) in enumerate(recording.signals.items()):
+        longest = np.inf if settings.max_fill_s is None else settings.max_fill_s * signal.rate_hz
+        means = None if fill is None else fill[number]
+        signals[device] = replace(signal, values=_treated(signal.values, settings.missing, means, longest))
+    return replace(recording, signals=signals)
+
+
+def _treated(
+    values: NDArray[np.float32], strategy: str, means: NDArray[np.float32] | None, longest: float
+) -> NDArray[np.float32]:
+    """Return (samples, C) with NaN for what stays missing; the very values where nothing is."""
+    gaps = ~np.isfinite(values)
+    if not gaps.any():
+        return values
+    treated = np.where(gaps, np.float32(np.nan), values)
+    for c in range(values.shape[1]):
+        filled = _filled(treated[:, c], gaps[:, c], strategy, 0 if means is None else means[c])
+        treated[:, c] = np.where(gaps[:, c] & (_run_of(gaps[:, c]) <= longest), filled, treated[:, c])
+    return treated
+
+
+def _filled(
+    column: NDArray[np.float32], gap: NDArray[np.bool_], strategy: str, middle: np.float32 | int
+) -> NDArray[np.float32]:
+    """Return one channel with every missing value filled; `zero` has 0 for its middle."""
+    if strategy in ("drop", "raise"):
+        return column
+    if strategy != "interpolate":
+        return np.where(gap, np.float32(middle), column)
+    if gap.all():
+        return column
+    rows = np.arange(len(column))
+    return np.where(gap, np.interp(rows, rows[~gap], column[~gap]), column).astype(np.float32)
+
+
+def _run_of(flags: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return for each true value the length of the run it lies in; 0 for each false one."""
+    lengths = np.zeros(len(flags), dtype=np.intp)
+    lengths[flags] = np.repeat(runs := _run_lengths(flags), runs)
+    return lengths

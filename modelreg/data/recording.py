@@ -1,5 +1,6 @@
 """What every source yields: recordings, and what they all share."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg.errors import Problem
-from modelreg.records.data import PartName
+from modelreg.records.data import PartName, SourceRecord
 from modelreg.records.model import Channel
 
 UNLABELLED = -1
@@ -19,7 +20,8 @@ class Signal:
     """What one device recorded, on its own clock."""
 
     values: NDArray[np.float32]  # (samples, channels); NaN and Inf are missing values
-    rate_hz: float
+    rate_hz: float  # nominal
+    time: NDArray[np.float64] | None = None  # (samples,) seconds, never falling; None: sample n lies at n / rate_hz
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,12 @@ class Recording:
     part: PartName | None = None  # where the source itself divides
 
 
+def natural(name: str) -> tuple[tuple[str | int, ...], str]:
+    """Return a sort key by which s9 comes before s10."""
+    pieces = re.split("([0-9]+)", name)  # text and digits take turns
+    return tuple(int(piece) if i % 2 else piece for i, piece in enumerate(pieces)), name
+
+
 def find_clock_problems(recordings: Iterable[Recording]) -> Iterator[Problem]:
     """Yield each recording whose devices and labels do not share one clock, sample for sample."""
     for recording in recordings:
@@ -46,18 +54,14 @@ def find_clock_problems(recordings: Iterable[Recording]) -> Iterator[Problem]:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The recordings of a source, and what they share."""
+    """The recordings of one or several sources, and what they share."""
 
-    kind: str
-    name: str
-    license: str
-    citation: str
+    sources: tuple[SourceRecord, ...]  # the digest of each is over the arrays that were read
     channels: tuple[Channel, ...]
     devices: tuple[str, ...]
     classes: tuple[str, ...]
     rate_hz: float
     recordings: tuple[Recording, ...]
-    digest: str  # hex SHA-256 over the arrays that were read
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,14 @@ and a test piece, and a gap of at least one window between them is thrown away, 
 shares or adjoins a sample of another. Whatever divided them, `find_leaks` looks at the parts afresh.
 """
 
-import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Literal, TypeAlias
 
 from modelreg.config import Split, SubjectSplit, TimeSplit
-from modelreg.data.recording import Recording, Signal, find_clock_problems
+from modelreg.data.recording import Recording, Signal, find_clock_problems, natural
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import PARTS, PartName
 
@@ -58,10 +57,20 @@ def find_leaks(
                 yield Problem(piece.name, f"{both} share samples of it, or lie nearer than {gap} samples")
 
 
-def natural(name: str) -> tuple[tuple[str | int, ...], str]:
-    """Return a sort key by which s9 comes before s10."""
-    pieces = re.split("([0-9]+)", name)  # text and digits take turns
-    return tuple(int(piece) if i % 2 else piece for i, piece in enumerate(pieces)), name
+def leave_one_out(subjects: Iterable[str], validation: int = 1) -> tuple[SubjectSplit, ...]:
+    """Return one split for each subject, who alone is tested; the `validation` subjects after it, in a ring, validate.
+
+    So every subject is tested once and no subject validates every fold. Raises InputError where none would be left
+    to train on.
+    """
+    ring = sorted(set(subjects), key=natural)
+    if len(ring) < validation + 2:
+        what = f"there are {len(ring)}: one is tested, {validation} validate, and one at least must train"
+        raise InputError("cannot leave one subject out", [Problem("subjects", what)])
+    return tuple(
+        SubjectSplit(test=(name,), validation=tuple(ring[(n + i) % len(ring)] for i in range(1, validation + 1)))
+        for n, name in enumerate(ring)
+    )
 
 
 def _by_name(recordings: Sequence[Recording]) -> Mapping[str, list[Recording]]:

@@ -22,10 +22,27 @@ class ChannelQuality(Record):
     nan_rate: Share
     inf_rate: Share
     constant: bool
+    saturated_rate: Share = 0.0  # samples in a run of three or more at the lowest or highest value
     mean: float | None  # null: no finite value
     std: float | None
     min: float | None
     max: float | None
+
+
+class ClockQuality(Record):
+    """The time stamps of one device in one recording; intervals are those between one sample and the next."""
+
+    device: Name
+    rate_hz: float  # one over the median interval
+    nominal_hz: float  # as the source declares it
+    offset_s: float  # of its first sample after the earliest first sample of any device
+    jitter: Annotated[float, Field(ge=0)]  # standard deviation of the intervals without gaps, in median intervals
+    gaps: Count  # intervals longer than the limit
+    longest_gap_s: Annotated[float, Field(ge=0)]  # the longest interval, gap or not
+    missing_rate: Share  # of its time that lies in gaps
+
+
+Recommendation = Literal["none", "mean", "interpolate", "drop"]
 
 
 class RecordingQuality(Record):
@@ -35,6 +52,10 @@ class RecordingQuality(Record):
     subject: Name
     samples: Count
     labelled: Count
+    score: Annotated[float, Field(ge=0, le=100)]  # docs/data.md says how it is computed
+    missing_rate: Share  # NaN and Inf, of the worst channel
+    recommendation: Recommendation  # what to do about missing values, by their rate
+    clocks: tuple[ClockQuality, ...]
     channels: tuple[ChannelQuality, ...]
     problems: tuple[str, ...]
 
@@ -64,6 +85,10 @@ class Limits(Record):
     max_inf_rate: Share = 0.01
     std_min: Annotated[float, Field(ge=0)] = 0.01
     std_max: Annotated[float, Field(gt=0)] = 50.0
+    max_saturated_rate: Share = 0.01
+    max_gap_s: Annotated[float, Field(gt=0)] = 0.5  # between two samples of a clock
+    max_offset_s: Annotated[float, Field(gt=0)] = 2.0  # between the starts of two devices
+    max_jitter: Annotated[float, Field(gt=0)] = 0.5  # standard deviation of the intervals, in median intervals
     channels: dict[Name, tuple[float, float]] = {}  # channel name -> lowest and highest possible value
 
     @model_validator(mode="after")

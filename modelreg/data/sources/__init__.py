@@ -1,16 +1,19 @@
 """One module per native format; `read` takes what a configuration names to a Dataset."""
 
-from pathlib import Path
-
-from modelreg.config import DsadsSource, NpySource, SampleSource
+from modelreg.data.reading import Reading
 from modelreg.data.recording import Dataset
-from modelreg.data.sources import dsads, npy, sample
+from modelreg.data.sources import csv, dsads, npy, sample
+from modelreg.records.source import CsvSource, DsadsSource, NpySource, SampleSource, Source
 
 
-def read(source: SampleSource | NpySource | DsadsSource, base: Path) -> Dataset:
-    """Read a source; a relative path starts at `base`. Raises InputError with every problem."""
-    if isinstance(source, SampleSource):
-        return sample.read()
-    if isinstance(source, DsadsSource):
-        return dsads.read(base / source.path, source.units)
-    return npy.read(base / source.path)
+def read(source: Source, reading: Reading) -> Dataset:
+    """Read a source under its own names. Raises InputError with every problem."""
+    match source:
+        case SampleSource():
+            return sample.read()
+        case NpySource():
+            return npy.read(reading.base / source.path)
+        case DsadsSource():
+            return dsads.read(reading.base / source.path, source.units, reading)
+        case CsvSource():
+            return csv.read(source, reading)

@@ -3,14 +3,17 @@
 Native layout: `aAA/pN/sSS.txt`, in a folder or in `.tar.xz` archives beside each other. Each file is five seconds,
 125 rows of 45 comma-separated numbers, nine for each of the units torso, right arm, left arm, right leg, left leg.
 The 60 files of a person and activity are consecutive pieces of one recording and are joined again.
+
+An archive is unpacked and parsed once and kept in the cache, by its digest; of folders, each recording.
 """
 
+import io
 import lzma
 import re
 import tarfile
-import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,10 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg import files
-from modelreg.config import DsadsUnit
+from modelreg.data.reading import Parsed, Reading, combine
 from modelreg.data.recording import Dataset, Recording, Signal
 from modelreg.errors import InputError, Problem
+from modelreg.records.data import SourceRecord
 from modelreg.records.model import Channel
+from modelreg.records.source import DsadsUnit
 
 RATE_HZ = 25.0
 ROWS, COLUMNS = 125, 45
@@ -59,108 +64,148 @@ CITATION = (
 )
 
 _MEMBER = re.compile(r"(?:.*/)?a(?P<activity>[0-9]{2})/p(?P<subject>[0-9])/s(?P<segment>[0-9]{2})\.txt")
+_NUMBER = re.compile(rb"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 Key = tuple[int, int]  # subject, activity
+Pieces = Mapping[Key, Mapping[int, "Segment"]]  # the segments of each recording, by number
+PARSER = "dsads-2"  # part of the cache's keys: another number where the parsing changes
 
 
 class Segment(NamedTuple):
     """Five seconds of a recording."""
 
-    key: Key
-    number: int
     where: str
     text: bytes
 
 
-def read(path: Path, units: Sequence[DsadsUnit]) -> Dataset:
+def read(path: Path, units: Sequence[DsadsUnit], reading: Reading) -> Dataset:
     """Read a folder or an archive. Raises InputError with file, line and rule of every problem."""
-    pieces: dict[Key, dict[int, NDArray[np.float32]]] = defaultdict(dict)
+    found: dict[str, Parsed] = {}
     problems: list[Problem] = []
-    for segment in _segments(path):
-        try:
-            pieces[segment.key][segment.number] = parse(segment.text, segment.where)
-        except InputError as error:
-            problems.extend(error.problems)
-    problems += _gaps(pieces)
-    if problems or not pieces:
+    for name, parsed in _recall_all(path, reading, problems):
+        if name in found:
+            problems.append(Problem(str(path), f"recording {name} is there twice"))
+        found[name] = parsed
+    if problems or not found:
         nothing = Problem(str(path), "holds neither aAA/pN/sSS.txt nor a .tar.xz of them")
         raise InputError("cannot read the recordings", problems or [nothing])
-    recordings = tuple(_recording(key, pieces[key], units) for key in sorted(pieces))
-    arrays = {f"{r.name}/{device}": signal.values for r in recordings for device, signal in r.signals.items()}
+    digest = combine({name: parsed.digest for name, parsed in found.items()})
+    source = SourceRecord(kind="dsads", name="dsads", digest=digest, license="CC-BY-4.0", citation=CITATION)
     return Dataset(
-        kind="dsads",
-        name="dsads",
-        license="CC-BY-4.0",
-        citation=CITATION,
+        sources=(source,),
         channels=CHANNELS,
         devices=tuple(units),
         classes=CLASSES,
         rate_hz=RATE_HZ,
-        recordings=recordings,
-        digest=files.sha256_arrays(arrays),
+        recordings=tuple(_recording(name, found[name].values, units) for name in sorted(found)),
     )
 
 
-def parse(text: bytes, where: str) -> NDArray[np.float32]:
-    """Return the (125, 45) numbers of one file. Raises InputError with the line and the rule."""
-    lines = text.split()
-    if len(lines) == ROWS and all(line.count(b",") == COLUMNS - 1 for line in lines):
-        numbers = _numbers(b",".join(lines))
-        if len(numbers) == ROWS * COLUMNS:
-            return numbers.reshape(ROWS, COLUMNS).astype(np.float32)
-    raise InputError("not a segment", list(_line_problems(lines, where)))
-
-
-def _numbers(text: bytes) -> NDArray[np.float64]:
-    """Return comma-separated numbers, ten times as fast as float(); fewer than there are where one is none."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # numpy's, for text that ends before its end
-        try:
-            return np.fromstring(text, sep=",")
-        except ValueError:  # a later numpy's
-            return np.empty(0)
-
-
-def _line_problems(lines: Sequence[bytes], where: str) -> Iterator[Problem]:
-    if len(lines) != ROWS:
-        yield Problem(where, f"has {len(lines)} lines, must have {ROWS}")
-    for number, line in enumerate(lines, 1):
-        cells = line.split(b",")
-        if len(cells) != COLUMNS:
-            yield Problem(f"{where}: line {number}", f"has {len(cells)} columns, must have {COLUMNS}")
-        for column, cell in enumerate(cells, 1):
-            if len(_numbers(cell)) != 1:
-                yield Problem(f"{where}: line {number}, column {column}", f"not a number: {cell[:40]!r}")
-
-
-def _segments(path: Path) -> Iterator[Segment]:
-    """Yield every segment below a folder, or in its archives, or in one archive."""
+def _recall_all(path: Path, reading: Reading, problems: list[Problem]) -> Iterator[tuple[str, Parsed]]:
+    """Yield every recording below a folder, or in its archives, or in one archive; note what is wrong with others."""
     archives = [path] if path.is_file() else sorted(path.glob("*.tar.xz"))
-    for archive in archives:
-        yield from _archived(archive)
-    found = {file: _MEMBER.fullmatch(file.as_posix()) for file in sorted(path.glob("a*/p*/s*.txt"))}
-    for file, match in found.items():
-        if match:
-            yield _segment(match, str(file), files.read_bytes(file, SEGMENT_LIMIT))
+    folders = _files_of_recordings(path)
+    total = len(archives) + len(folders)
+    for done, archive in enumerate(archives):
+        reading.tell(done, total, archive.name)
+        yield from _recall(partial(_unpack, archive), files.sha256(archive), reading, problems)
+    for done, (key, paths) in enumerate(sorted(folders.items()), len(archives)):
+        reading.tell(done, total, _name(key))
+        segments = {number: Segment(str(p), files.read_bytes(p, SEGMENT_LIMIT)) for number, p in paths.items()}
+        digest = combine({str(number): files.sha256_bytes(s.text) for number, s in segments.items()})
+        yield from _recall(partial(dict, {key: segments}), f"{_name(key)}-{digest}", reading, problems)
+    reading.tell(total, total, path.name)
 
 
-def _archived(path: Path) -> Iterator[Segment]:
+def _recall(
+    load: Callable[[], Pieces], digest: str, reading: Reading, problems: list[Problem]
+) -> Iterator[tuple[str, Parsed]]:
+    """Yield the recordings of one archive or folder, parsed now or earlier."""
+    try:
+        yield from reading.recall(f"{PARSER}-{digest}", lambda: _parse_all(load())).items()
+    except InputError as error:
+        problems.extend(error.problems)
+
+
+def _parse_all(pieces: Pieces) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Yield each recording's name and numbers, (samples, 45). Raises InputError with what is wrong with all of them."""
+    problems = list(_gaps(pieces))
+    for key in sorted(pieces):
+        segments = [pieces[key][number] for number in sorted(pieces[key])]
+        try:
+            yield _name(key), parse(segments)
+        except InputError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise InputError("cannot read the recordings", problems)
+
+
+def parse(segments: Sequence[Segment]) -> NDArray[np.float32]:
+    """Return the numbers of consecutive segments, (125 * segments, 45). Raises InputError with line and rule."""
+    import pandas as pd
+
+    problems = [problem for segment in segments for problem in _shape_problems(segment)]
+    if not problems:
+        text = b"".join(b"\n".join(segment.text.split()) + b"\n" for segment in segments)
+        try:
+            table = pd.read_csv(io.BytesIO(text), header=None, dtype=np.float64, na_filter=False)
+            return table.to_numpy().astype(np.float32)
+        except ValueError:
+            problems = [problem for segment in segments for problem in _number_problems(segment)]
+    raise InputError("not a segment", problems)
+
+
+def _shape_problems(segment: Segment) -> Iterator[Problem]:
+    lines = segment.text.split()
+    if len(lines) != ROWS:
+        yield Problem(segment.where, f"has {len(lines)} lines, must have {ROWS}")
+    for number, line in enumerate(lines, 1):
+        if (columns := line.count(b",") + 1) != COLUMNS:
+            yield Problem(f"{segment.where}: line {number}", f"has {columns} columns, must have {COLUMNS}")
+
+
+def _number_problems(segment: Segment) -> Iterator[Problem]:
+    for number, line in enumerate(segment.text.split(), 1):
+        for column, cell in enumerate(line.split(b","), 1):
+            if not _NUMBER.fullmatch(cell):
+                yield Problem(f"{segment.where}: line {number}, column {column}", f"not a number: {cell[:40]!r}")
+
+
+def _files_of_recordings(path: Path) -> dict[Key, dict[int, Path]]:
+    """Return the text files below a folder, by recording and number."""
+    found: dict[Key, dict[int, Path]] = defaultdict(dict)
+    for file in path.glob("a*/p*/s*.txt"):
+        if match := _MEMBER.fullmatch(file.as_posix()):
+            found[_key(match)][int(match["segment"])] = file
+    return found
+
+
+def _unpack(path: Path) -> Pieces:
+    """Return the text files in an archive, by recording and number. Raises InputError where it is damaged."""
+    found: dict[Key, dict[int, Segment]] = defaultdict(dict)
     try:
         with tarfile.open(path, "r|xz") as archive:
             for member in archive:
                 match = _MEMBER.fullmatch(member.name)
                 reader = archive.extractfile(member) if match and member.isreg() else None
                 if match and reader and member.size <= SEGMENT_LIMIT:
-                    yield _segment(match, f"{path.name}: {member.name}", reader.read(SEGMENT_LIMIT))
+                    segment = Segment(f"{path.name}: {member.name}", reader.read(SEGMENT_LIMIT))
+                    found[_key(match)][int(match["segment"])] = segment
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
         raise InputError("cannot read", [Problem(str(path), f"not a whole .tar.xz archive: {error}")]) from error
+    return found
 
 
-def _segment(match: re.Match[str], where: str, text: bytes) -> Segment:
-    return Segment((int(match["subject"]), int(match["activity"])), int(match["segment"]), where, text)
+def _key(match: re.Match[str]) -> Key:
+    return int(match["subject"]), int(match["activity"])
 
 
-def _gaps(pieces: Mapping[Key, Mapping[int, object]]) -> Iterator[Problem]:
+def _name(key: Key) -> str:
+    subject, activity = key
+    return f"p{subject}-a{activity:02d}"
+
+
+def _gaps(pieces: Pieces) -> Iterator[Problem]:
     """Yield what is no known activity, and what is missing between the pieces of a recording."""
     for (subject, activity), found in sorted(pieces.items()):
         where = f"a{activity:02d}/p{subject}"
@@ -171,15 +216,14 @@ def _gaps(pieces: Mapping[Key, Mapping[int, object]]) -> Iterator[Problem]:
             yield Problem(where, f"lacks {names}: pieces of one recording cannot be joined over a gap")
 
 
-def _recording(key: Key, pieces: Mapping[int, NDArray[np.float32]], units: Sequence[DsadsUnit]) -> Recording:
-    subject, activity = key
-    values = np.concatenate([pieces[number] for number in sorted(pieces)])
+def _recording(name: str, values: NDArray[np.float32], units: Sequence[DsadsUnit]) -> Recording:
+    subject, _, activity = name.partition("-")
     width = len(CHANNELS)
     columns = {unit: slice(width * UNITS.index(unit), width * (UNITS.index(unit) + 1)) for unit in units}
     return Recording(
-        name=f"p{subject}-a{activity:02d}",
-        subject=f"p{subject}",
-        session=f"a{activity:02d}",
-        signals={unit: Signal(np.ascontiguousarray(values[:, part]), RATE_HZ) for unit, part in columns.items()},
-        labels=np.full(len(values), activity - 1, dtype=np.int32),
+        name=name,
+        subject=subject,
+        session=activity,
+        signals={unit: Signal(values[:, part], RATE_HZ) for unit, part in columns.items()},
+        labels=np.full(len(values), int(activity[1:]) - 1, dtype=np.int32),
     )

@@ -17,7 +17,7 @@ from modelreg import files
 from modelreg.data.recording import Dataset, Recording, Signal
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import parse
-from modelreg.records.data import NpyFiles, NpyMetadata, PartName
+from modelreg.records.data import NpyFiles, NpyMetadata, PartName, SourceRecord
 
 WHY_SUBJECTS = "subject ids are needed: modelreg reports numbers on unseen subjects only"
 SUBJECT_LENGTH = 100  # characters, as everywhere a name goes
@@ -46,19 +46,19 @@ def read(path: Path) -> Dataset:
     ]
     if problems:
         raise InputError(f"the data are not what {path.name} declares", problems)
+    digest = files.sha256_arrays(
+        {f"{part}/{key}": array for part in parts for key, array in parts[part]._asdict().items()}
+    )
+    source = SourceRecord(
+        kind="npy", name=metadata.name, digest=digest, license=metadata.license, citation=metadata.citation
+    )
     return Dataset(
-        kind="npy",
-        name=metadata.name,
-        license=metadata.license,
-        citation=metadata.citation,
+        sources=(source,),
         channels=metadata.channels,
         devices=metadata.devices,
         classes=metadata.classes,
         rate_hz=metadata.rate_hz,
         recordings=tuple(recording for part in parts for recording in _recordings(part, parts[part], metadata)),
-        digest=files.sha256_arrays(
-            {f"{part}/{key}": array for part in parts for key, array in parts[part]._asdict().items()}
-        ),
     )
 
 

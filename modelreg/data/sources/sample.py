@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from modelreg import files
 from modelreg.data.recording import Dataset, Recording, Signal
 from modelreg.errors import InputError, Problem
+from modelreg.records.data import SourceRecord
 from modelreg.records.model import Channel
 
 FILE = Path(__file__).with_name("sample.npz")
@@ -42,16 +43,16 @@ def read(path: Path = FILE) -> Dataset:
     if digest != DIGEST:
         raise InputError("the sample was changed", [Problem(str(path), f"its digest is not {DIGEST}")])
     return Dataset(
-        kind="sample",
-        name="seglearn-watch",
-        license="BSD-3-Clause",
-        citation=CITATION,
+        sources=(
+            SourceRecord(
+                kind="sample", name="seglearn-watch", digest=digest, license="BSD-3-Clause", citation=CITATION
+            ),
+        ),
         channels=CHANNELS,
         devices=(DEVICE,),
         classes=CLASSES,
         rate_hz=RATE_HZ,
         recordings=tuple(_recordings(arrays)),
-        digest=digest,
     )
 
 

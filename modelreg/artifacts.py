@@ -1,0 +1,357 @@
+"""Graphs and bundles where they are kept: their names, how they go into a version, and whether they fit it.
+
+A run has `onnx/` and a folder for each Hailo target, beside it the same folder as `<target>.tar.gz`. A version has
+`onnx/`, and of each bundle `<target>/bundle.json`, which git keeps, and `<target>/bundle.tar.gz`, which travels as an
+asset. On the way a release writes its version into the graphs' metadata and into bundle.json; nothing else changes,
+so the parity that was measured in the run still holds, and `verify` can tell without onnx.
+"""
+
+import gzip
+import io
+import tarfile
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import numpy as np
+
+from modelreg import files, graphfile, registry
+from modelreg.errors import InputError, Problem
+from modelreg.records.base import load
+from modelreg.records.data import DataRecord
+from modelreg.records.export import GRAPHS, TARGETS, BundleRecord, GraphName, ParityRecord, Target, Tensor
+from modelreg.records.model import ModelSpec
+
+ONNX = "onnx"
+PARITY = "parity.json"
+BUNDLE = "bundle.json"
+ARCHIVE = "bundle.tar.gz"
+SUMS = "sha256sum.txt"
+GRAPH_FILES = tuple(f"{name}.onnx" for name in GRAPHS)
+EXECUTABLE = ("compile.sh", "compile.py")
+HAILO: tuple[Target, ...] = ("hailo8", "hailo8l")
+BUNDLE_LIMIT = 512 * 2**20  # bytes, unpacked
+
+
+def has(run: Path, target: Target) -> bool:
+    """Return whether a run has an export for a target."""
+    return (run / target / (PARITY if target == ONNX else BUNDLE)).is_file()
+
+
+def exported(run: Path) -> tuple[Target, ...]:
+    """Return the targets that a run has exports for."""
+    return tuple(target for target in TARGETS if has(run, target))
+
+
+def checkpoint_of(run: Path, target: Target) -> str:
+    """Return the digest of the weights that an export was made of. Raises InputError."""
+    return (parity_of(run) if target == ONNX else load(run / target / BUNDLE, BundleRecord)).checkpoint_sha256
+
+
+def parity_of(folder: Path) -> ParityRecord:
+    """Read the parity record of a run or a version. Raises InputError."""
+    return load(folder / ONNX / PARITY, ParityRecord)
+
+
+def find_changed(run: Path, target: Target) -> Iterator[Problem]:
+    """Yield where a run's export is not whole, or not what was exported."""
+    try:
+        sums = _sums_of(run, target)
+    except InputError as error:
+        yield from error.problems
+        return
+    for name, digest in sums.items():
+        path = run / target / name
+        if not path.is_file() or path.is_symlink():
+            yield Problem(f"{target}/{name}", "is missing; export again")
+        elif files.sha256(path) != digest:
+            yield Problem(f"{target}/{name}", "was changed since it was exported; export again")
+
+
+def _sums_of(run: Path, target: Target) -> dict[str, str]:
+    """Return the digests that an export states of its files."""
+    if target == ONNX:
+        return {f"{name}.onnx": graph.sha256 for name, graph in parity_of(run).graphs.items()}
+    return dict(load(run / target / BUNDLE, BundleRecord).files)
+
+
+def for_version(run: Path, target: Target, version: str) -> dict[str, bytes]:
+    """Return what a version keeps of a run's export, by path, its version written in."""
+    if target == ONNX:
+        graphs = {name: _stamped(run / ONNX / name, version) for name in GRAPH_FILES}
+        return {
+            f"{ONNX}/{name}": data for name, data in {**graphs, PARITY: files.read_bytes(run / ONNX / PARITY)}.items()
+        }
+    bundle = stamped_bundle(run / target, version)
+    return {f"{target}/{BUNDLE}": bundle[BUNDLE], f"{target}/{ARCHIVE}": pack(bundle)}
+
+
+def stamped_bundle(folder: Path, version: str) -> dict[str, bytes]:
+    """Return the files of a run's bundle with a release's version in its graphs and in bundle.json."""
+    record = load(folder / BUNDLE, BundleRecord)
+    return sealed(record, {name: files.read_bytes(folder / name, BUNDLE_LIMIT) for name in record.files}, version)
+
+
+def sealed(record: BundleRecord, found: Mapping[str, bytes], version: str | None) -> dict[str, bytes]:
+    """Return a whole bundle: its files, bundle.json, which states their digests, and sha256sum.txt, which states all.
+
+    With a version, it is written into the graphs' metadata and into bundle.json.
+    """
+    stamped = {name: graphfile.stamp(found[name], version) for name in GRAPH_FILES} if version else {}
+    return _sealed({**found, **stamped}, record.model_copy(update={"version": version}))
+
+
+def _sealed(found: Mapping[str, bytes], record: BundleRecord) -> dict[str, bytes]:
+    digests = {name: files.sha256_bytes(data) for name, data in sorted(found.items())}
+    whole = {**found, BUNDLE: record.model_copy(update={"files": digests}).to_bytes()}
+    sums = "".join(f"{files.sha256_bytes(whole[name])}  {name}\n" for name in sorted(whole))
+    return {**whole, SUMS: sums.encode()}
+
+
+def pack(bundle: Mapping[str, bytes]) -> bytes:
+    """Return files as a .tar.gz: sorted, of no owner and no time, so that the same files give the same bytes."""
+    packed = io.BytesIO()
+    with (
+        gzip.GzipFile(fileobj=packed, mode="wb", filename="", mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+    ):
+        for name in sorted(bundle):
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(bundle[name]), 0o755 if name in EXECUTABLE else 0o644
+            archive.addfile(member, io.BytesIO(bundle[name]))
+    return packed.getvalue()
+
+
+def unpack(path: Path) -> dict[str, bytes]:
+    """Return the files of a packed bundle. Raises InputError; what a member claims is held against the limit first."""
+    found: dict[str, bytes] = {}
+    left = BUNDLE_LIMIT
+    try:
+        with files.open_regular(path) as file, tarfile.open(fileobj=file, mode="r|gz") as archive:
+            for member in archive:
+                if member.name in found:
+                    _refuse_member(member, "is there twice")
+                found[member.name] = _read_member(archive, member, left)
+                left -= member.size
+    except (tarfile.TarError, zlib.error, OSError, EOFError, ValueError) as error:
+        raise InputError("cannot read", [Problem(path.name, f"not a bundle: {error}")]) from error
+    return found
+
+
+def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo, left: int) -> bytes:
+    reader = archive.extractfile(member) if member.isreg() and "/" not in member.name else None
+    if reader is None:
+        _refuse_member(member, "is no plain file")
+    if member.size > left:
+        _refuse_member(member, "makes more than the limit")
+    return reader.read(member.size)
+
+
+def _refuse_member(member: tarfile.TarInfo, why: str) -> NoReturn:
+    raise tarfile.TarError(f"{member.name!r} {why}")
+
+
+def _stamped(path: Path, version: str) -> bytes:
+    return graphfile.stamp(files.read_bytes(path, graphfile.GRAPH_LIMIT), version)
+
+
+# Whether they fit their version
+
+
+class Facts(NamedTuple):
+    """What is known of a version without its exports."""
+
+    version: str
+    spec: ModelSpec
+    data: DataRecord
+    digests: Mapping[str, str]  # of every file in the manifest
+    present: frozenset[str]  # the files that are here, with the bytes of the manifest
+
+
+def find_problems(folder: Path, facts: Facts) -> Iterator[Problem]:
+    """Yield where a version's graphs and bundles are not of its checkpoint, or not what they say."""
+    listed = facts.digests.keys()
+    if any(path.startswith(f"{ONNX}/") for path in listed):
+        yield from _find_unlisted(listed, ONNX, (*GRAPH_FILES, PARITY))
+        if f"{ONNX}/{PARITY}" in facts.present:
+            yield from _find_graph_problems(folder, facts)
+    for target in HAILO:
+        if any(path.startswith(f"{target}/") for path in listed):
+            yield from _find_unlisted(listed, target, (BUNDLE, ARCHIVE))
+            if f"{target}/{BUNDLE}" in facts.present:
+                yield from _find_bundle_problems(folder, target, facts)
+
+
+def _find_unlisted(listed: Collection[str], part: str, names: tuple[str, ...]) -> Iterator[Problem]:
+    for name in names:
+        if f"{part}/{name}" not in listed:
+            yield Problem(registry.MANIFEST, f"does not list {part}/{name}")
+
+
+def _find_graph_problems(folder: Path, facts: Facts) -> Iterator[Problem]:
+    where = f"{ONNX}/{PARITY}"
+    try:
+        parity = parity_of(folder)
+    except InputError as error:
+        yield from error.problems
+        return
+    yield from _find_strangers(where, parity, facts)
+    yield from _find_breaches(parity, where)
+    for name in GRAPHS:
+        path = f"{ONNX}/{name}.onnx"
+        if path in facts.present:
+            data = files.read_bytes(folder / path, graphfile.GRAPH_LIMIT)
+            yield from find_misfits(data, name, path, parity, facts)
+
+
+def _find_strangers(where: str, record: ParityRecord | BundleRecord, facts: Facts) -> Iterator[Problem]:
+    """Yield where a record of an export is of another model, checkpoint or normalization."""
+    for key, stated, other in (
+        ("model", record.model, facts.spec.settings.name),
+        ("checkpoint_sha256", record.checkpoint_sha256, facts.digests.get(registry.CHECKPOINT)),
+        ("normalization_sha256", record.normalization_sha256, facts.digests.get(registry.NORMALIZATION)),
+    ):
+        if stated != other:
+            yield Problem(f"{where}: {key}", f"is {stated}, but the version has {other}")
+
+
+def _find_breaches(parity: ParityRecord, where: str) -> Iterator[Problem]:
+    """Yield where the recorded parity is none."""
+    for name, path in (("whole", parity.whole), ("split", parity.split)):
+        if path.codes_different > path.codes_near_boundary:
+            yield Problem(f"{where}: {name}.codes_different", "is more than lie near a rounding boundary")
+        if path.argmax_compared + path.codes_different < parity.windows:
+            yield Problem(f"{where}: {name}.argmax_compared", "leaves out windows whose codes agree")
+    if set(parity.graphs) != set(GRAPHS):
+        yield Problem(f"{where}: graphs", f"must be {', '.join(GRAPHS)}")
+
+
+def find_misfits(data: bytes, name: GraphName, where: str, parity: ParityRecord, facts: Facts) -> Iterator[Problem]:
+    """Yield where a graph of a version is not the one whose parity was measured, or not of this model."""
+    proven = graphfile.unstamp(data, facts.version)
+    if proven is None:
+        yield Problem(where, f"does not end with version {facts.version} in its metadata")
+        return
+    stated = parity.graphs.get(name)
+    if stated is None or files.sha256_bytes(proven) != stated.sha256:
+        yield Problem(where, f"is not the graph whose parity {PARITY} states")
+        return
+    try:
+        graph = graphfile.read(data, where)
+    except InputError as error:
+        yield from error.problems
+        return
+    wanted = interface(facts.spec)[name]
+    for key, found, other in (
+        ("inputs", graph.inputs, wanted[0]),
+        ("outputs", graph.outputs, wanted[1]),
+        ("opset", graph.opset, parity.opset),
+        ("metadata", graph.metadata, {**metadata(facts.spec, facts.digests), graphfile.VERSION_KEY: facts.version}),
+        (f"{PARITY}: inputs", stated.inputs, wanted[0]),
+        (f"{PARITY}: outputs", stated.outputs, wanted[1]),
+        (f"{PARITY}: operators", stated.operators, graph.operators),
+    ):
+        if found != other:
+            yield Problem(f"{where}: {key}", f"is {found}, must be {other}")
+
+
+def interface(spec: ModelSpec) -> dict[GraphName, tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
+    """Return the inputs and outputs of each graph of a model."""
+    windows = Tensor(name="windows", shape=(1, *spec.input.shape))
+    projection = Tensor(name="projection", shape=(1, len(spec.quantizer.levels)))
+    code = Tensor(name="code", shape=projection.shape)
+    logits = Tensor(name="logits", shape=(1, len(spec.classes)))
+    return {
+        "encoder": ((windows,), (projection,)),
+        "head": ((projection,), (code, logits)),
+        "model": ((windows,), (projection, code, logits)),
+    }
+
+
+def metadata(spec: ModelSpec, digests: Mapping[str, str]) -> dict[str, str]:
+    """Return what a graph says of itself; `digests` has those of the checkpoint and the normalization, by name."""
+    return {
+        "model": spec.settings.name,
+        "classes": files.to_line(list(spec.classes)).decode().strip(),
+        "checkpoint_sha256": digests[registry.CHECKPOINT],
+        "normalization_sha256": digests[registry.NORMALIZATION],
+    }
+
+
+def _find_bundle_problems(folder: Path, target: Target, facts: Facts) -> Iterator[Problem]:
+    where = f"{target}/{BUNDLE}"
+    try:
+        record = load(folder / where, BundleRecord)
+    except InputError as error:
+        yield from error.problems
+        return
+    yield from _find_strangers(where, record, facts)
+    yield from find_contradictions(record, target, where, facts)
+    archive = f"{target}/{ARCHIVE}"
+    if archive in facts.present:
+        try:
+            bundle = unpack(folder / archive)
+        except InputError as error:
+            yield from error.problems
+            return
+        if bundle.get(BUNDLE) != files.read_bytes(folder / where):
+            yield Problem(archive, f"holds another {BUNDLE} than lies beside it")
+        elif bundle != _sealed_again(bundle, record):
+            yield Problem(archive, f"does not hold what its {BUNDLE} and {SUMS} state")
+        else:
+            yield from find_calibration_problems(bundle, record, archive)
+
+
+def _sealed_again(bundle: Mapping[str, bytes], record: BundleRecord) -> dict[str, bytes]:
+    """Return the bundle that bundle.json and sha256sum.txt would be right for."""
+    return _sealed({name: data for name, data in bundle.items() if name not in (BUNDLE, SUMS)}, record)
+
+
+def find_contradictions(record: BundleRecord, target: Target, where: str, facts: Facts) -> Iterator[Problem]:
+    """Yield where bundle.json says something else than the model and its data."""
+    spec, (channels, rows, steps) = facts.spec, facts.spec.input.shape
+    (window,), (projection,) = interface(spec)["encoder"]
+    counts = facts.data.parts.train.class_windows
+    shape = record.calibration.shape
+    for key, stated, other in (
+        ("version", record.version, facts.version),
+        ("hw_arch", record.hw_arch, target),
+        ("classes", record.classes, spec.classes),
+        ("channels", record.channels, spec.input.channels),
+        ("devices", record.devices, spec.input.devices),
+        ("input", record.input, window),
+        ("output", record.output, projection),
+        ("device_input", record.device_input, (rows, steps, channels)),
+        ("calibration.shape", shape[1:], (rows, steps, channels)),
+        ("calibration.class_windows", sum(record.calibration.class_windows.values()), shape[0]),
+        ("calibration.values", record.calibration.values, "raw" if record.normalization == "chip" else "normalized"),
+        ("files: calibration.npy", record.files.get("calibration.npy"), record.calibration.sha256),
+        ("files: normalization.json", record.files.get(registry.NORMALIZATION), record.normalization_sha256),
+    ):
+        if stated != other:
+            yield Problem(f"{where}: {key}", f"is {stated}, must be {other}")
+    for name, count in record.calibration.class_windows.items():
+        if count > counts.get(name, 0):
+            what = f"{count} windows of {name}, but the training part has {counts.get(name, 0)}"
+            yield Problem(f"{where}: calibration.class_windows", what)
+    for name in GRAPH_FILES:
+        if record.files.get(name) != facts.digests.get(f"{ONNX}/{name}", record.files.get(name)):
+            yield Problem(f"{where}: files", f"its {name} is not the version's")
+
+
+def find_calibration_problems(bundle: Mapping[str, bytes], record: BundleRecord, where: str) -> Iterator[Problem]:
+    """Yield where the calibration set is not what bundle.json says: its shape, its range, and who normalizes."""
+    stated = record.calibration
+    try:
+        header = files.read_npy_header(io.BytesIO(bundle["calibration.npy"]), len(bundle["calibration.npy"]))
+        values = np.load(io.BytesIO(bundle["calibration.npy"]), allow_pickle=False)
+    except (KeyError, ValueError) as error:
+        yield Problem(f"{where}: calibration.npy", f"cannot be read: {error}")
+        return
+    low, high = (tuple(end.tolist()) for end in (values.min(axis=(0, 1, 2)), values.max(axis=(0, 1, 2))))
+    if (header.shape, header.dtype, low, high) != (stated.shape, np.dtype("<f4"), stated.low, stated.high):
+        yield Problem(f"{where}: calibration.npy", f"has not the shape, the type or the range that {BUNDLE} states")
+    on_chip = b"normalization(" in bundle.get("model_script.alls", b"")
+    if on_chip != (record.normalization == "chip"):
+        yield Problem(f"{where}: model_script.alls", f"contradicts normalization: {record.normalization}")

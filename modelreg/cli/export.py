@@ -1,0 +1,104 @@
+"""`modelreg export`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from modelreg.cli import environment
+from modelreg.cli.console import emit_json, note, say
+
+if TYPE_CHECKING:
+    from modelreg.records.export import ParityRecord, Target
+
+
+def export(
+    reference: Annotated[
+        str | None, typer.Argument(help="A run's folder or a version; left out: the newest run.", metavar="[REF]")
+    ] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="onnx, hailo8 or hailo8l; may be repeated. The graphs are always made.")
+    ] = None,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Where the folders go; left out: the run, or dist/ for a version.")
+    ] = None,
+    data_folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Where the recordings lie; left out: where the configuration says. A version knows only names.",
+        ),
+    ] = None,
+    opset: Annotated[int, typer.Option(help="Of the ONNX graphs: 16, 17 or 18.")] = 17,
+    normalize: Annotated[
+        Literal["host", "chip"],
+        typer.Option(help="Who normalizes before the device part: host, or chip (in the model script)."),
+    ] = "host",
+    optimization_level: Annotated[int, typer.Option(min=0, max=4, help="Of the compiler; 2 and more want a GPU.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print parity.json.")] = False,
+) -> None:
+    """Make ONNX graphs and Hailo compile bundles.
+
+    The graphs are proven equal to the checkpoint on real windows before anything is written: encoder (for the
+    device), head (for the host) and the whole model.
+
+    Example: modelreg export --target hailo8
+    """
+    environment.need_extra("export", *environment.EXPORT)
+    from modelreg import deployment
+    from modelreg.records.export import ExportSettings
+
+    targets = _targets(target or ["onnx"])
+    if opset not in (16, 17, 18):
+        what = "must be 16, 17 or 18: torch's conversion below is not reliable, and 19 and more were never compiled"
+        raise typer.BadParameter(what, param_hint="--opset")
+    folder, place = _places(reference, out_folder)
+    settings = ExportSettings(opset=opset, normalization=normalize, optimization_level=optimization_level)
+    with environment.reading(data_folder) as reading:
+        made = deployment.export(folder, place, targets, settings, reading)
+    for warning in made.warnings:
+        note(f"warning: {warning}")
+    if as_json:
+        emit_json(made.parity.to_document())
+        return
+    show(made.parity)
+    for path in made.written:
+        say(f"{environment.shown(path)}/")
+    if place == folder:
+        say(f"next: modelreg release VERSION --run {environment.shown(folder)}")
+
+
+def show(record: "ParityRecord") -> None:
+    """Print how near the graphs come to the checkpoint."""
+    what = f"{record.windows} real windows and {len(record.edge_cases)} edge cases"
+    say(f"{record.model}: graphs equal to the checkpoint on {what}, opset {record.opset}")
+    for name, path in (("model.onnx", record.whole), ("encoder.onnx + head.onnx", record.split)):
+        errors = f"projection {path.projection_error:.1e}, logits {path.logits_error:.1e}"
+        codes = f"{path.codes_different} of {path.codes} code digits differ"
+        say(f"  {name}: largest error {errors}; {codes}")
+
+
+def _targets(names: list[str]) -> "list[Target]":
+    from modelreg.export import hailo
+    from modelreg.records.export import TARGETS
+
+    for name in names:
+        hailo.refuse_architecture(name)
+        if name not in TARGETS:
+            raise typer.BadParameter(f"no target {name}; there are {', '.join(TARGETS)}", param_hint="--target")
+    return [target for target in TARGETS if target in names]
+
+
+def _places(reference: str | None, out_folder: Path | None) -> tuple[Path, Path]:
+    """Return what is exported, and where the folders go."""
+    from modelreg import registry, runs
+
+    if reference is None:
+        folder = runs.newest(environment.workplace() / "runs")
+    elif (Path(reference) / runs.LAST).exists():
+        folder = Path(reference)
+    else:
+        folder = environment.version_folder(reference)
+    if out_folder or not (folder / registry.MANIFEST).is_file():
+        return folder, out_folder or folder
+    return folder, environment.workplace() / "dist" / f"{folder.parent.name}-{folder.name}"

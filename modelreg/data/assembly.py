@@ -1,0 +1,195 @@
+"""Sources onto common names: labels onto classes, channels and devices onto those of the first source.
+
+A map keeps what it names, in its order; without one, all is kept as it is. Samples whose label is dropped are
+unlabelled; a recording of which nothing else is left is left out.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelreg.config import DataSettings
+from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal
+from modelreg.errors import InputError, Problem
+from modelreg.records.model import Channel
+from modelreg.records.source import ChannelMap, LabelledSource, MappedSource
+
+
+class _Names(NamedTuple):
+    """What every name of a source becomes."""
+
+    labels: Mapping[str, str | None]
+    channels: Mapping[str, ChannelMap]
+    devices: Mapping[str, str]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Ours, in the order in which the labels first name them."""
+        return tuple(dict.fromkeys(name for name in self.labels.values() if name is not None))
+
+
+def join(datasets: Sequence[Dataset], settings: DataSettings) -> Dataset:
+    """Return the recordings of all sources, which are in the order of `settings.sources`, as one data set.
+
+    Raises InputError with every name that does not fit: an unknown label, class, channel or device, a recording
+    that two sources have, rates that differ where none is set.
+    """
+    pairs = [(d, s, f"data.sources.{n}") for n, (d, s) in enumerate(zip(datasets, settings.sources, strict=True))]
+    if problems := [problem for pair in pairs for problem in _find_unfit(*pair)]:
+        raise InputError("the sources do not have what the configuration names", problems)
+    renamed = [rename(dataset, source) for dataset, source, _ in pairs]
+    if problems := list(_find_differences(renamed, settings)):
+        raise InputError("the sources do not fit together", problems)
+    classes = settings.classes or _classes(renamed)
+    return replace(
+        renamed[0],
+        sources=tuple(source for dataset in renamed for source in dataset.sources),
+        classes=classes,
+        rate_hz=settings.rate_hz or renamed[0].rate_hz,
+        recordings=tuple(
+            _relabelled(recording, [classes.index(name) for name in dataset.classes])
+            for dataset in renamed
+            for recording in dataset.recordings
+        ),
+    )
+
+
+def rename(dataset: Dataset, source: LabelledSource) -> Dataset:
+    """Return a data set under common names; every name of the source's maps must be in it."""
+    names = _names(dataset, source)
+    classes = names.classes
+    codes = [UNLABELLED if (name := names.labels[x]) is None else classes.index(name) for x in dataset.classes]
+    kept = _in_order(dataset, names)
+    columns = [dataset.channels.index(channel) for channel in kept]
+    scales = np.array([channel.scale for channel in names.channels.values()])
+    recordings = (
+        _relabelled(recording, codes) for recording in dataset.recordings if not _is_dropped(recording, source)
+    )
+    return replace(
+        dataset,
+        channels=tuple(
+            Channel(name=names.channels[old.name].name, unit=names.channels[old.name].unit or old.unit) for old in kept
+        ),
+        devices=tuple(names.devices.values()),
+        classes=classes,
+        recordings=tuple(
+            replace(
+                recording,
+                name=f"{source.prefix}{recording.name}",
+                subject=f"{source.prefix}{recording.subject}",
+                signals={new: _select(recording.signals[old], columns, scales) for old, new in names.devices.items()},
+            )
+            for recording in recordings
+            if UNLABELLED not in codes or (recording.labels != UNLABELLED).any()
+        ),
+    )
+
+
+def _names(dataset: Dataset, source: LabelledSource) -> _Names:
+    """Return a source's maps, each filled in where it is left out."""
+    maps = source if isinstance(source, MappedSource) else MappedSource()
+    return _Names(
+        source.labels or {name: name for name in dataset.classes},
+        maps.channels or {channel.name: ChannelMap(name=channel.name) for channel in dataset.channels},
+        maps.devices or {name: name for name in dataset.devices},
+    )
+
+
+def _in_order(dataset: Dataset, names: _Names) -> list[Channel]:
+    """Return the kept channels of a source in the order of the map."""
+    known = {channel.name: channel for channel in dataset.channels}
+    return [known[name] for name in names.channels]
+
+
+def _is_dropped(recording: Recording, source: LabelledSource) -> bool:
+    return any(re.fullmatch(pattern, recording.name) for pattern in source.drop)
+
+
+def _relabelled(recording: Recording, codes: Sequence[int]) -> Recording:
+    """Return the recording with each label replaced by the code at its place."""
+    table = np.array([*codes, UNLABELLED], dtype=np.int32)  # the last is what UNLABELLED, -1, finds
+    return replace(recording, labels=table[recording.labels])
+
+
+def _select(signal: Signal, columns: Sequence[int], scales: NDArray[np.float64]) -> Signal:
+    """Return the chosen channels times their scales; the very signal where nothing changes."""
+    if list(columns) == list(range(signal.values.shape[1])) and (scales == 1).all():
+        return signal
+    with np.errstate(over="ignore"):
+        return replace(signal, values=(signal.values[:, columns] * scales).astype(np.float32))
+
+
+def _classes(datasets: Iterable[Dataset]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for dataset in datasets for name in dataset.classes))
+
+
+def _find_unfit(dataset: Dataset, source: LabelledSource, where: str) -> Iterator[Problem]:
+    """Yield every name in a source's maps that it does not have, and every label that its map leaves open."""
+    names = _names(dataset, source)
+    known = {
+        "labels": dataset.classes,
+        "channels": [channel.name for channel in dataset.channels],
+        "devices": dataset.devices,
+    }
+    for part, mapping in names._asdict().items():
+        for name in mapping:
+            if name not in known[part]:
+                yield Problem(f"{where}.{part}.{name}", f"the source has no such name: it has {', '.join(known[part])}")
+    for name in dataset.classes:
+        if name not in names.labels:
+            yield Problem(f"{where}.labels", f"says nothing of {name}: give it a class, or null to drop it")
+    yield from _find_twice([channel.name for channel in names.channels.values()], f"{where}.channels")
+    yield from _find_twice(names.devices.values(), f"{where}.devices")
+    if all(_is_dropped(recording, source) for recording in dataset.recordings):
+        yield Problem(f"{where}.drop", "leaves no recording")
+
+
+def _find_twice(names: Iterable[str], where: str) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            yield Problem(where, f"two become {name}")
+        seen.add(name)
+
+
+def _find_differences(datasets: Sequence[Dataset], settings: DataSettings) -> Iterator[Problem]:
+    """Yield what keeps renamed data sets apart."""
+    first, *others = datasets
+    for number, other in enumerate(others, 1):
+        for part, ours, theirs in (
+            ("channels", _with_units(first), _with_units(other)),
+            ("devices", first.devices, other.devices),
+        ):
+            if ours != theirs:
+                what = f"are {', '.join(theirs)}, but those of the first source are {', '.join(ours)}: map them"
+                yield Problem(f"data.sources.{number}.{part}", what)
+    names = Counter(recording.name for dataset in datasets for recording in dataset.recordings)
+    if twice := [name for name, count in names.items() if count > 1]:
+        what = f"{len(twice)} recordings have the name of another, as {twice[0]}: give one source a prefix"
+        yield Problem("data.sources", what)
+    yield from _find_class_problems(_classes(datasets), settings.classes)
+    rates = sorted({s.rate_hz for d in datasets for r in d.recordings for s in r.signals.values()})
+    if len(rates) > 1 and settings.rate_hz is None:
+        what = f"recordings have {', '.join(f'{rate:g}' for rate in rates)} Hz: set the rate to resample them to"
+        yield Problem("data.rate_hz", what)
+    ready = {source.kind == "npy" for dataset in datasets for source in dataset.sources}
+    if len(ready) > 1:
+        yield Problem("data.sources", "windows cut elsewhere (npy) and recordings cannot be joined")
+
+
+def _with_units(dataset: Dataset) -> list[str]:
+    return [f"{channel.name} in {channel.unit}" for channel in dataset.channels]
+
+
+def _find_class_problems(found: Sequence[str], wanted: Sequence[str] | None) -> Iterator[Problem]:
+    if wanted is not None:
+        for name in sorted(set(found) - set(wanted)):
+            yield Problem("data.classes", f"lacks {name}, which a source has")
+        for name in sorted(set(wanted) - set(found)):
+            yield Problem("data.classes", f"no source has {name}; there are {', '.join(found)}")
+        yield from _find_twice(wanted, "data.classes")

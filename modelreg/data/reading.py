@@ -1,0 +1,135 @@
+"""How recordings are read: from where, what is kept of them, and who is told how far it has got.
+
+Text is parsed once. What was parsed of one file is kept in a folder of the cache named by the digest of the file's
+bytes and of all that steers the parsing, as plain .npy files with their digests; the next reading maps them into
+memory, so that a recording is read when it is touched. A kept array that is not what it was is parsed again.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelreg import files
+from modelreg.errors import InputError, Problem
+
+INDEX = "index.json"  # array name -> its digest
+
+
+class Parsed(NamedTuple):
+    """One array that was parsed, and its digest."""
+
+    values: NDArray[Any]
+    digest: str
+
+
+Tell = Callable[[int, int, str], None]  # done, of how many, what is read next
+Parse = Callable[[], Iterable[tuple[str, NDArray[Any]]]]  # names are plain file names; one array at a time
+
+
+def _tell_nobody(done: int, of: int, what: str) -> None:
+    """Take no notice."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How recordings are read."""
+
+    base: Path  # where relative paths start
+    cache: Path | None = None  # None: nothing is kept
+    tell: Tell = _tell_nobody
+
+    def recall(self, key: str, parse: Parse) -> dict[str, Parsed]:
+        """Return what `parse` yields, or what it yielded under the same key before. Raises what `parse` raises."""
+        if self.cache is None:
+            return {name: _with_digest(array) for name, array in parse()}
+        kept = self.cache / key
+        with _explained(self.cache):
+            found = _load(kept)
+        if found is None:
+            _keep(kept, parse)
+            found = _load(kept)
+        if found is None:
+            raise InputError("cannot read", [Problem(str(kept), "changed while it was written; run it again")])
+        return found
+
+
+def combine(digests: Mapping[str, str]) -> str:
+    """Return one digest over the named digests of parts, in name order."""
+    return files.sha256_bytes("".join(f"{name}\0{digests[name]}\n" for name in sorted(digests)).encode())
+
+
+def map_npy(path: Path, limit: int) -> NDArray[Any]:
+    """Map an .npy file of plain values into memory, its header read first. Raises InputError, ValueError, OSError."""
+    with files.open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise ValueError(f"larger than {limit} bytes")
+        shape, order, dtype = files.read_npy_header(file, size)
+        if not np.prod(shape):
+            return np.empty(shape, dtype, order)  # nothing can be mapped
+        return np.memmap(file, dtype, mode="r", offset=file.tell(), shape=shape, order=order)
+
+
+def _with_digest(array: NDArray[Any]) -> Parsed:
+    return Parsed(array, files.sha256_arrays({"": array}))
+
+
+def _load(kept: Path) -> dict[str, Parsed] | None:
+    """Return the kept arrays if all are there and what they were; what is damaged is removed."""
+    if not kept.is_dir():
+        return None
+    try:
+        index = files.parse_json(files.read_bytes(kept / INDEX), INDEX)
+        found = {name: _with_digest(map_npy(kept / f"{name}.npy", 2**40)) for name in index}
+    except (InputError, ValueError, OSError):
+        found, index = {}, None
+    if index == {name: parsed.digest for name, parsed in found.items()}:
+        return found
+    shutil.rmtree(kept)
+    return None
+
+
+def _keep(kept: Path, parse: Parse) -> None:
+    """Parse into a folder that takes its name when all is written; who comes second leaves the first's."""
+    cache = kept.parent
+    with _explained(cache):
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(prefix=".", dir=cache))
+    try:
+        index = {}
+        for name, array in parse():
+            with _explained(cache):
+                np.save(staged / f"{name}.npy", array, allow_pickle=False)
+            index[name] = files.sha256_arrays({"": array})
+        with _explained(cache):
+            files.write_atomic(staged / INDEX, files.to_json(index))
+            _name(staged, kept)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _name(staged: Path, kept: Path) -> None:
+    """Give the staged folder its name, unless another process was first."""
+    try:
+        staged.rename(kept)
+    except OSError:
+        if not kept.is_dir():
+            raise
+
+
+@contextmanager
+def _explained(cache: Path) -> Iterator[None]:
+    """Say what to do where the cache cannot be used."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.strerror or error}; MODELREG_CACHE names another folder for the cache, or says `off`"
+        raise InputError("cannot keep what was read", [Problem(str(cache), what)]) from error

@@ -1,0 +1,184 @@
+"""From a run or a version to what runs elsewhere: graphs proven equal to the checkpoint, and compile bundles.
+
+Nothing is written before the graphs were held against the network on real windows. A run's export goes into the run;
+that of a version goes elsewhere, for a version never changes.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelreg import artifacts, experiment, files, graphfile, registry, runs
+from modelreg.config import TrainConfig
+from modelreg.data import normalization as scaling
+from modelreg.data import preparation
+from modelreg.data.preparation import Prepared
+from modelreg.data.reading import Reading
+from modelreg.errors import ExportError, Problem
+from modelreg.export import graphs, hailo, operators, parity
+from modelreg.ml import evaluation
+from modelreg.ml.networks import Network
+from modelreg.provenance import Provenance
+from modelreg.records.base import load, validate
+from modelreg.records.export import GRAPHS, ExportSettings, GraphName, GraphRecord, HailoArch, ParityRecord, Target
+from modelreg.records.model import ModelSpec
+from modelreg.records.version import Manifest
+
+PACKAGES = ("onnx", "onnxruntime", "onnxsim", "torch")
+
+
+class Exported(NamedTuple):
+    """What an export made: how near the graphs come, where they lie, and what a target may not compute."""
+
+    parity: ParityRecord
+    written: tuple[Path, ...]
+    warnings: tuple[Problem, ...]
+
+
+class _Origin(NamedTuple):
+    """What is exported."""
+
+    folder: Path
+    version: str | None  # None: a run
+    spec: ModelSpec
+    network: Network
+    prepared: Prepared
+
+
+def export(
+    folder: Path, place: Path, targets: Sequence[Target], settings: ExportSettings, reading: Reading
+) -> Exported:
+    """Export a run or a version into folders of `place`, each named as its target; `onnx` is always among them.
+
+    Raises ExportError where a graph does not answer as the checkpoint does, or holds what a target cannot compute;
+    InputError where the data are not those of the training. Then nothing is written.
+    """
+    origin = _open(folder, reading)
+    made, record = prove(origin, settings)
+    warnings = [problem for target in targets for problem in _compilable(made["encoder"], target)]
+    whole: dict[str, dict[str, bytes]] = {
+        target: _bundle(origin, made, record, target, settings) for target in targets if target != "onnx"
+    }
+    whole["onnx"] = {
+        **{f"{name}.onnx": _stamped(data, origin.version) for name, data in made.items()},
+        artifacts.PARITY: record.to_bytes(),
+    }
+    for target, documents in whole.items():
+        files.write_folder(place / target, documents)
+        if target != "onnx":
+            files.write_atomic(place / f"{target}.tar.gz", artifacts.pack(documents))
+    return Exported(record, tuple(place / target for target in sorted(whole)), tuple(dict.fromkeys(warnings)))
+
+
+def prove(origin: _Origin, settings: ExportSettings) -> tuple[dict[GraphName, bytes], ParityRecord]:
+    """Return the graphs of a network and the record of their parity. Raises ExportError where there is none."""
+    digests = _digests(origin.folder)
+    made = graphs.export(origin.network, artifacts.metadata(origin.spec, digests), settings.opset)
+    real = _spread(origin.prepared.windows["train"].x, settings.parity_windows)
+    normalized = scaling.apply(real, origin.prepared.normalization)
+    edges = _edges(origin)
+    measured = parity.measure(
+        origin.network, made, np.concatenate([normalized, np.stack(list(edges.values()))]), settings.tolerance
+    )
+    parity.refuse(measured)
+    return made, ParityRecord(
+        model=origin.spec.settings.name,
+        checkpoint_sha256=digests[registry.CHECKPOINT],
+        normalization_sha256=digests[registry.NORMALIZATION],
+        opset=settings.opset,
+        graphs={name: _graph_record(made[name], name) for name in GRAPHS},
+        windows=len(real),
+        windows_digest=files.sha256_arrays({"windows": real}),
+        edge_cases=tuple(edges),
+        tolerance=settings.tolerance,
+        whole=measured.whole,
+        split=measured.split,
+        packages={name: installed(name) for name in PACKAGES},
+    )
+
+
+def _open(folder: Path, reading: Reading) -> _Origin:
+    """Read a run or a version and the data that it was trained on. Raises InputError where they are others."""
+    manifest = folder / registry.MANIFEST
+    version = load(manifest, Manifest).version if manifest.is_file() else None
+    prepared = preparation.prepare(_config(folder, released=version is not None), reading)
+    experiment.refuse_other_data(folder, prepared)
+    spec = experiment.load_spec(folder)
+    return _Origin(folder, version, spec, evaluation.load_network(spec, folder / registry.CHECKPOINT), prepared)
+
+
+def _config(folder: Path, *, released: bool) -> TrainConfig:
+    """Return the configuration of a training; a version states it in its provenance."""
+    if not released:
+        return load(folder / runs.CONFIG, TrainConfig)
+    origin = load(folder / registry.PROVENANCE, Provenance)
+    stated = origin.predicate.build_definition.external_parameters.config
+    return validate(files.to_json(stated), TrainConfig, f"{registry.PROVENANCE}: config")
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {name: files.sha256(folder / name) for name in (registry.CHECKPOINT, registry.NORMALIZATION)}
+
+
+def _graph_record(data: bytes, name: str) -> GraphRecord:
+    graph = graphfile.read(data, name)
+    return GraphRecord(
+        sha256=files.sha256_bytes(data), inputs=graph.inputs, outputs=graph.outputs, operators=graph.operators
+    )
+
+
+def _compilable(encoder: bytes, target: Target) -> Sequence[Problem]:
+    """Return what a target may not compute. Raises ExportError for what it cannot."""
+    if target == "onnx":
+        return ()
+    verdicts = operators.check(encoder, target)
+    if verdicts.refused:
+        raise ExportError(f"{target} cannot compute the encoder", verdicts.refused)
+    return verdicts.warned
+
+
+def _bundle(
+    origin: _Origin, made: Mapping[GraphName, bytes], record: ParityRecord, target: HailoArch, settings: ExportSettings
+) -> dict[str, bytes]:
+    """Return the files of a bundle."""
+    contents = hailo.Contents(
+        spec=origin.spec,
+        normalization=origin.prepared.normalization,
+        normalization_file=files.read_bytes(origin.folder / registry.NORMALIZATION),
+        graphs={f"{name}.onnx": data for name, data in made.items()},
+        parity=record,
+        windows=origin.prepared.windows["train"],
+        vectors=_vectors(origin),
+    )
+    described, found = hailo.make(contents, target, settings)
+    return artifacts.sealed(described, found, origin.version)
+
+
+def _vectors(origin: _Origin) -> dict[str, NDArray[np.float32]]:
+    """Return windows of the validation part with what torch answers: what a compiled model is compared by."""
+    raw = _spread(origin.prepared.windows["validation"].x, hailo.VECTORS)
+    windows = scaling.apply(raw, origin.prepared.normalization)
+    return {"windows_raw": raw, "windows": windows, **parity.of_torch(origin.network, windows)._asdict()}
+
+
+def _spread(x: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """Return at most `count` windows, evenly spread over all."""
+    return x[np.linspace(0, len(x) - 1, min(count, len(x))).astype(np.intp)]
+
+
+def _edges(origin: _Origin) -> dict[str, NDArray[np.float32]]:
+    """Return the edge windows; a sensor's limits are those of the quality check, else the training part's range."""
+    scale, x = origin.prepared.normalization, origin.prepared.windows["train"].x
+    low, high = x.min(axis=(0, 2, 3)), x.max(axis=(0, 2, 3))
+    for number, channel in enumerate(scale.channels):
+        low[number], high[number] = scale.limits.channels.get(channel.name, (low[number], high[number]))
+    ends = [scaling.apply(end[None, :, None, None], scale)[0] for end in (low, high, np.zeros_like(low))]
+    return parity.edge_windows(origin.spec.input.shape, *ends)
+
+
+def _stamped(data: bytes, version: str | None) -> bytes:
+    return graphfile.stamp(data, version) if version else data

@@ -1,0 +1,243 @@
+"""A network as three ONNX graphs: the encoder for the device, the head for the host, and the whole model.
+
+torch.onnx.export falls back silently, names nodes by position and leaves stack traces and paths behind. So batch
+normalization is folded before it, and after it the graph is rewritten to names of ours, stripped, simplified by
+onnxsim, checked in full, and held against what was asked: opset, static float32 shapes of one window, no Round on the
+device. The same network gives the same bytes.
+"""
+
+import copy
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from modelreg.errors import ExportError, Problem
+from modelreg.ml.networks import Network
+from modelreg.records.export import GraphName
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto
+
+OPSETS = (16, 17, 18)
+IR_VERSION = 8  # of opset 16 to 18; what the compiler's onnx 1.17 surely reads
+WINDOW, PROJECTION, CODE, LOGITS = "windows", "projection", "code", "logits"
+NOT_ON_DEVICE = ("Round", "Floor", "Sign", "Cast", "ArgMin", "Gather")
+
+
+class _Encoder(nn.Module):
+    """Windows (1, C, D, T) -> projection (1, d)."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.device_part = network.device_part
+
+    def forward(self, windows: Tensor) -> Tensor:
+        projection: Tensor = self.device_part(windows)
+        return projection
+
+
+class _Head(nn.Module):
+    """Projection (1, d) -> code (1, d), logits (1, K)."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.host_part = network.host_part
+
+    def forward(self, projection: Tensor) -> tuple[Tensor, Tensor]:
+        answer = self.host_part(projection)
+        return answer.code, answer.logits
+
+
+class _Whole(nn.Module):
+    """Windows (1, C, D, T) -> projection, code, logits."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        answer = self.network(windows)
+        return answer.projection, answer.code, answer.logits
+
+
+def export(network: Network, metadata: Mapping[str, str], opset: int) -> dict[GraphName, bytes]:
+    """Return the three graphs as ONNX files. Raises ExportError where one is not what was asked for."""
+    if opset not in OPSETS:
+        what = f"is {opset}: below 16 the exporter's conversion is not reliable, above 18 the compiler was never seen"
+        raise ExportError("cannot export", [Problem("opset", f"{what}; choose {OPSETS[0]} to {OPSETS[-1]}")])
+    folded = fold(network)
+    window, projection = torch.zeros(1, *network.shape), torch.zeros(1, len(network.levels))
+    return {
+        "encoder": _export(_Encoder(folded), window, ([WINDOW], [PROJECTION]), metadata, opset),
+        "head": _export(_Head(folded), projection, ([PROJECTION], [CODE, LOGITS]), metadata, opset),
+        "model": _export(_Whole(folded), window, ([WINDOW], [PROJECTION, CODE, LOGITS]), metadata, opset),
+    }
+
+
+def fold(network: Network) -> Network:
+    """Return a copy, ready to predict, in which every batch normalization is part of the layer before it."""
+    from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+    folded = copy.deepcopy(network).cpu().eval()
+    layers = dict(folded.device_part.named_children())
+    names = list(layers)
+    for before, name in pairwise(names):
+        layer, norm = layers[before], layers[name]
+        if isinstance(norm, nn.BatchNorm2d) and isinstance(layer, nn.Conv2d):
+            setattr(folded.device_part, before, fuse_conv_bn_eval(layer, norm))
+        elif isinstance(norm, nn.BatchNorm1d) and isinstance(layer, nn.Linear):
+            setattr(folded.device_part, before, fuse_linear_bn_eval(layer, norm))
+        else:
+            continue
+        delattr(folded.device_part, name)
+    return folded
+
+
+def _export(
+    module: nn.Module, example: Tensor, names: tuple[list[str], list[str]], metadata: Mapping[str, str], opset: int
+) -> bytes:
+    import onnx
+    import onnxsim
+
+    inputs, outputs = names
+    with _quiet():
+        program = torch.onnx.export(
+            module.eval(),
+            (example,),
+            input_names=inputs,
+            output_names=outputs,
+            dynamo=True,
+            opset_version=opset,
+            external_data=False,
+            verbose=False,
+        )
+        assert program is not None  # noqa: S101 it is with dynamo=True
+        model, same = onnxsim.simplify(program.model_proto)
+    if not same:
+        raise ExportError("cannot export", [Problem(outputs[0], "onnxsim changed what the graph computes")])
+    _rewrite_pooling(model.graph)
+    _rename(model.graph)
+    _strip(model, metadata)
+    onnx.checker.check_model(model, full_check=True)
+    if problems := list(_find_problems(model, names, opset)):
+        raise ExportError("the exporter did not do what was asked", problems)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter's remarks on opsets and on torchvision; what it did is checked afterwards."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", (FutureWarning, DeprecationWarning))
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _rewrite_pooling(graph: "GraphProto") -> None:
+    """Make GlobalAveragePool and Flatten of an average over all that is left, and of the Reshape after it.
+
+    The compiler knows them for sure (hailo.md 4.2); a Reshape to a constant shape it may refuse.
+    """
+    from onnx import helper
+
+    shapes = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in _values(graph)}
+    for node in graph.node:
+        if node.op_type == "AveragePool" and _kernel(node) == shapes[node.input[0]][2:]:
+            _become(node, helper.make_node("GlobalAveragePool", node.input[:1], node.output))
+        elif node.op_type == "Reshape" and len(shapes[node.input[0]]) == 4 and len(shapes[node.output[0]]) == 2:
+            _become(node, helper.make_node("Flatten", node.input[:1], node.output, axis=1))
+    used = {name for node in graph.node for name in node.input}
+    for weight in [weight for weight in graph.initializer if weight.name not in used]:
+        graph.initializer.remove(weight)
+
+
+def _values(graph: "GraphProto") -> list:  # type: ignore[type-arg]
+    return [*graph.input, *graph.value_info, *graph.output]
+
+
+def _kernel(node: "NodeProto") -> list[int]:
+    return next((list(a.ints) for a in node.attribute if a.name == "kernel_shape"), [])
+
+
+def _become(node: "NodeProto", other: "NodeProto") -> None:
+    node.CopyFrom(other)
+
+
+def _rename(graph: "GraphProto") -> None:
+    """Name nodes after what they do (conv1, relu1, …) and tensors and weights after their nodes."""
+    numbers: Counter[str] = Counter()
+    kept = {value.name for value in [*graph.input, *graph.output]}
+    names = {name: name for name in kept}
+    for node in graph.node:
+        kind = node.op_type.lower()
+        numbers[kind] += 1
+        node.name = f"{kind}{numbers[kind]}"
+        for place, name in enumerate(node.input):
+            names.setdefault(name, f"{node.name}_{('x', 'weight', 'bias')[place]}")
+        for place, name in enumerate(node.output):
+            names.setdefault(name, node.name if place == 0 else f"{node.name}_{place}")
+        node.input[:] = [names[name] for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+    for named in [*graph.initializer, *graph.value_info]:
+        named.name = names.get(named.name, named.name)
+    initializers = sorted(graph.initializer, key=lambda weight: weight.name)
+    del graph.initializer[:]
+    graph.initializer.extend(initializers)
+    del graph.value_info[:]  # inner shapes follow from the outer ones
+
+
+def _strip(model: "ModelProto", metadata: Mapping[str, str]) -> None:
+    """Leave nothing of the exporter but the graph; put our metadata in, sorted."""
+    from onnx import helper
+
+    for part in [
+        model,
+        model.graph,
+        *model.graph.node,
+        *model.graph.input,
+        *model.graph.output,
+        *model.graph.initializer,
+    ]:
+        part.doc_string = ""
+        del part.metadata_props[:]
+    for node in model.graph.node:
+        node.domain = ""
+    model.graph.name = "modelreg"
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version, model.domain, model.model_version = "modelreg", "", "", 0
+    del model.functions[:]
+    helper.set_model_props(model, dict(sorted(metadata.items())))
+
+
+def _find_problems(model: "ModelProto", names: tuple[list[str], list[str]], opset: int) -> Iterator[Problem]:
+    """Yield where a graph is not what was asked for."""
+    from onnx import TensorProto
+
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    if opsets != {"": opset}:
+        yield Problem("opset", f"is {opsets}, asked for was {opset}")
+    graph = model.graph
+    if ([value.name for value in graph.input], [value.name for value in graph.output]) != names:
+        yield Problem("graph", "its inputs and outputs are not those that were asked for")
+    for value in [*graph.input, *graph.output]:
+        tensor = value.type.tensor_type
+        sizes = [dimension.dim_value for dimension in tensor.shape.dim]
+        if tensor.elem_type != TensorProto.FLOAT or sizes[:1] != [1] or min(sizes) < 1:
+            yield Problem(value.name, f"must be float32 of a batch of one, is of shape {sizes}")
+    for node in graph.node:
+        if node.op_type == "BatchNormalization":
+            yield Problem(node.name, "is a batch normalization that was not folded")
+        if names == ([WINDOW], [PROJECTION]) and node.op_type in NOT_ON_DEVICE:
+            yield Problem(node.name, f"is a {node.op_type}, which the device cannot compute")

@@ -1,0 +1,155 @@
+"""Graphs held against the network they came from: torch on one side, ONNX Runtime on the other.
+
+Two ways lead through the graphs: the whole model, and the encoder followed by the head, as on the device. Both must
+give torch's projection, code and logits on real windows and on edge values. A code may differ only where the bounded
+value lies so near to a rounding boundary that the last bits decide.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from modelreg.errors import ExportError, Problem
+from modelreg.export.graphs import CODE, LOGITS, PROJECTION, WINDOW
+from modelreg.ml import quantize
+from modelreg.ml.networks import Network
+from modelreg.records.export import GraphName, PathParity, Tolerance
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+Floats = NDArray[np.float32]
+LEAST_WINDOWS = 256
+
+
+class Answers(NamedTuple):
+    """What N windows give."""
+
+    projection: Floats  # (N, d)
+    code: Floats  # (N, d)
+    logits: Floats  # (N, K)
+
+
+class Parity(NamedTuple):
+    """Both ways held against torch, and where they break the tolerance."""
+
+    whole: PathParity
+    split: PathParity
+    problems: tuple[Problem, ...]
+
+
+def of_torch(network: Network, windows: Floats) -> Answers:
+    """Return the network's own answers to normalized windows (N, C, D, T), one by one as the graphs are asked."""
+    network.eval()
+    with torch.inference_mode():
+        outputs = [network(window[None]) for window in torch.from_numpy(windows)]
+    return Answers(
+        torch.cat([output.projection for output in outputs]).numpy(),
+        torch.cat([output.code for output in outputs]).numpy(),
+        torch.cat([output.logits for output in outputs]).numpy(),
+    )
+
+
+def of_graphs(graphs: Mapping[GraphName, bytes], windows: Floats) -> tuple[Answers, Answers]:
+    """Return ONNX Runtime's answers by the whole graph, and by the encoder and then the head."""
+    sessions = {name: _session(data) for name, data in graphs.items()}
+    whole = [sessions["model"].run([PROJECTION, CODE, LOGITS], {WINDOW: window[None]}) for window in windows]
+    projections = [sessions["encoder"].run([PROJECTION], {WINDOW: window[None]})[0] for window in windows]
+    heads = [sessions["head"].run([CODE, LOGITS], {PROJECTION: projection}) for projection in projections]
+    return (
+        Answers(*(np.concatenate(parts) for parts in zip(*whole, strict=True))),
+        Answers(np.concatenate(projections), *(np.concatenate(parts) for parts in zip(*heads, strict=True))),
+    )
+
+
+def measure(network: Network, graphs: Mapping[GraphName, bytes], windows: Floats, tolerance: Tolerance) -> Parity:
+    """Hold graphs against their network on normalized windows (N, C, D, T)."""
+    expected = of_torch(network, windows)
+    boundary = near_boundary(network, expected.projection, tolerance.boundary)
+    found, problems = [], []
+    for name, answers in zip(("model.onnx", "encoder.onnx and head.onnx"), of_graphs(graphs, windows), strict=True):
+        found.append(compare(expected, answers, boundary))
+        problems += list(find_breaches(expected, answers, boundary, tolerance, name))
+    return Parity(found[0], found[1], tuple(problems))
+
+
+def refuse(parity: Parity) -> None:
+    """Raise ExportError where a graph does not answer as its network."""
+    if parity.problems:
+        raise ExportError("the graphs do not answer as the checkpoint does; nothing was written", parity.problems)
+
+
+def near_boundary(network: Network, projection: Floats, within: float) -> NDArray[np.bool_]:
+    """Return (N, d): whether a bounded value lies within so much of half way between two levels."""
+    bounded = quantize.bound(torch.from_numpy(projection), network.host_part.fsq.grid).double().numpy()
+    near: NDArray[np.bool_] = np.abs(bounded - np.floor(bounded) - 0.5) <= within
+    return near
+
+
+def compare(expected: Answers, found: Answers, boundary: NDArray[np.bool_]) -> PathParity:
+    """Return how far one way through the graphs lies from torch."""
+    different = expected.code != found.code
+    agree = ~different.any(axis=1)
+    answers = expected.logits[agree].argmax(axis=1) != found.logits[agree].argmax(axis=1)
+    return PathParity(
+        projection_error=_largest(expected.projection - found.projection),
+        codes=different.size,
+        codes_near_boundary=int(boundary.sum()),
+        codes_different=int(different.sum()),
+        logits_error=_largest(expected.logits[agree] - found.logits[agree]),
+        argmax_compared=int(agree.sum()),
+        argmax_different=int(answers.sum()),
+    )
+
+
+def find_breaches(
+    expected: Answers, found: Answers, boundary: NDArray[np.bool_], tolerance: Tolerance, where: str
+) -> Iterator[Problem]:
+    """Yield each rule that one way through the graphs breaks, with the measured error."""
+    agree = (expected.code == found.code).all(axis=1)
+    for name, rows in (("projection", slice(None)), ("logits", agree)):
+        then, now = getattr(expected, name)[rows], getattr(found, name)[rows]
+        allowed = tolerance.absolute + tolerance.relative * np.abs(then)
+        if (over := ~(np.abs(then - now) <= allowed)).any():  # NaN is over
+            what = f"differs by {_largest(then - now):.3g} in {int(over.any(axis=1).sum())} windows of {len(then)}"
+            yield Problem(f"{where}: {name}", f"{what}; allowed is {tolerance.absolute:g} + {tolerance.relative:g}·|x|")
+    if flipped := int(((expected.code != found.code) & ~boundary).sum()):
+        what = f"{flipped} digits differ that lie farther than {tolerance.boundary:g} from a rounding boundary"
+        yield Problem(f"{where}: code", what)
+    ordered = np.sort(expected.logits[agree], axis=1)
+    clear = ordered[:, -1] - ordered[:, -2] > 2 * tolerance.absolute
+    if wrong := int((expected.logits[agree].argmax(axis=1) != found.logits[agree].argmax(axis=1))[clear].sum()):
+        yield Problem(f"{where}: logits", f"{wrong} windows get another class")
+
+
+def edge_windows(shape: tuple[int, int, int], low: Floats, high: Floats, normalized_zero: Floats) -> dict[str, Floats]:
+    """Return windows that no recording holds, by name: zeros, each raw zero, constants and the sensors' limits.
+
+    `low`, `high` and `normalized_zero` are (C, D or 1, 1), normalized.
+    """
+    full = np.ones(shape, dtype=np.float32)
+    alternating = np.where(np.arange(shape[2]) % 2, high, low).astype(np.float32) * full
+    return {
+        "zeros": 0 * full,
+        "raw zeros": normalized_zero * full,
+        "ones": full,
+        "lowest values": low * full,
+        "highest values": high * full,
+        "lowest and highest in turn": alternating,
+    }
+
+
+def _session(data: bytes) -> "InferenceSession":
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def _largest(difference: Floats) -> float:
+    return float(np.abs(difference).max(initial=0.0))

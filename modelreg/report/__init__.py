@@ -1,0 +1,29 @@
+"""The reports of an evaluation and of a data check, from records alone: Markdown, pictures and self-contained pages.
+
+matplotlib and the Markdown reader are loaded when the first picture or page is made.
+"""
+
+from modelreg.report.advice import Advice, recommendations, starved
+from modelreg.report.bundle import documents
+from modelreg.report.page import html
+from modelreg.report.pictures import draw_classes, draw_confusion, draw_curves, draw_reliability, draw_subjects
+from modelreg.report.quality import quality_documents
+from modelreg.report.sections import markdown
+from modelreg.report.text import HEADLINE, number
+
+__all__ = [
+    "HEADLINE",
+    "Advice",
+    "documents",
+    "draw_classes",
+    "draw_confusion",
+    "draw_curves",
+    "draw_reliability",
+    "draw_subjects",
+    "html",
+    "markdown",
+    "number",
+    "quality_documents",
+    "recommendations",
+    "starved",
+]

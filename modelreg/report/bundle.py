@@ -1,0 +1,40 @@
+"""All files of an evaluation's report: text, page and pictures."""
+
+from collections.abc import Callable, Sequence
+
+from modelreg import runs
+from modelreg.records.data import DataRecord, QualityReport
+from modelreg.records.metrics import EvalMetrics
+from modelreg.records.run import Epoch, RunRecord
+from modelreg.report import pictures
+from modelreg.report.page import html
+from modelreg.report.sections import markdown
+
+PAGE = "report.html"
+
+
+def documents(
+    metrics: EvalMetrics,
+    data: DataRecord,
+    run: RunRecord,
+    history: Sequence[Epoch],
+    quality: QualityReport | None = None,
+) -> dict[str, bytes]:
+    """Return what `evaluate` writes, by file name: the pictures for a light page, report.md, and report.html.
+
+    The page holds each picture twice, for light and for dark, and shows the one that the reader's system asks for.
+    """
+    best = run.best_epoch or 0
+    draw: dict[str, Callable[[bool], bytes]] = {
+        "confusion": lambda dark: pictures.draw_confusion(metrics, dark=dark),
+        "curves": lambda dark: pictures.draw_curves(history, best, dark=dark),
+        "classes": lambda dark: pictures.draw_classes(metrics, dark=dark),
+        "reliability": lambda dark: pictures.draw_reliability(metrics, dark=dark),
+        "subjects": lambda dark: pictures.draw_subjects(metrics, dark=dark),
+    }
+    drawn = {f"{name}.png": (of(False), of(True)) for name, of in draw.items()}
+    paths = {name.removesuffix(".png"): name for name in drawn}
+    text = markdown(metrics, data, run, paths, history, quality)
+    page = html(text, f"Evaluation of {metrics.model}", drawn)
+    light = {name: picture for name, (picture, _) in drawn.items()}
+    return {**light, runs.REPORT: text.encode(), PAGE: page.encode()}

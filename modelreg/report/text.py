@@ -1,0 +1,40 @@
+"""How numbers, names and tables are written in Markdown: the same way in every section."""
+
+from collections.abc import Collection, Iterable, Sequence
+
+from modelreg.card import escape
+
+HEADLINE = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "weighted_f1": "weighted F1",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+}
+
+
+def number(value: float) -> str:
+    """Return a number with four significant digits; from a thousand on, whole."""
+    return f"{value:,.0f}" if abs(value) >= 999.95 else f"{value:#.4g}"
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage with three significant digits."""
+    return f"{100 * share:.3g} %"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names as Markdown that shows them literally, with commas between."""
+    return ", ".join(map(escape, names))
+
+
+def counted(count: int, what: str) -> str:
+    """Return a count and its noun: `1 window`, `2,000 windows`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, words: Collection[str] = ()) -> str:
+    """Return a Markdown table. Columns are aligned to the right, but for the first and those that hold `words`."""
+    rule = ["---" if name in (header[0], *words) else "---:" for name in header]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in (header, rule, *rows))

@@ -1,0 +1,58 @@
+"""A folder of text files and the source that describes it: made up, for tests only."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelreg.data.reading import Reading
+from modelreg.data.recording import Dataset
+from modelreg.data.sources import csv
+from modelreg.errors import InputError
+from modelreg.records.source import CsvSource
+
+FILES = r"(?P<subject>\w+)_(?P<session>\w+)\.csv"
+TEXT = "a,b,label\n1,2,walk\n3,4,rest\n5,6,walk\n"
+
+
+def channels(a: str | int = "a", b: str | int = "b", scale: float = 1.0) -> dict[str, Any]:
+    """Two channels."""
+    return {"acc_x": {"column": a, "unit": "g", "scale": scale}, "acc_y": {"column": b, "unit": "g"}}
+
+
+def device(**changes: Any) -> dict[str, Any]:
+    """One device of two channels."""
+    return {"files": FILES, "rate_hz": 50, "channels": channels()} | changes
+
+
+def timed(unit: str, **changes: Any) -> dict[str, Any]:
+    """The devices of a source that has time stamps."""
+    return {"watch": device(time={"column": "t", "unit": unit}, **changes)}
+
+
+def source(**changes: Any) -> CsvSource:
+    """The settings of one device's files with a column of labels."""
+    document = {"kind": "csv", "path": ".", "name": "mine", "license": "CC0-1.0", "citation": "nobody, now"}
+    document |= {"devices": {"watch": device()}, "label": "label"}
+    return CsvSource.model_validate_json(json.dumps(document | changes))
+
+
+def write(folder: Path, texts: dict[str, str | bytes]) -> Path:
+    """Write the files below a folder."""
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(text.encode() if isinstance(text, str) else text)
+    return folder
+
+
+def read(folder: Path, texts: dict[str, str | bytes], **changes: Any) -> Dataset:
+    """Write the files and read them, nothing kept."""
+    return csv.read(source(**changes), Reading(write(folder, texts)))
+
+
+def problems(folder: Path, texts: dict[str, str | bytes], **changes: Any) -> list[str]:
+    """Write the files and return what is wrong with them, their paths below the folder."""
+    with pytest.raises(InputError) as caught:
+        read(folder, texts, **changes)
+    return [str(problem).removeprefix(f"{folder}/") for problem in caught.value.problems]

@@ -1,0 +1,120 @@
+"""`modelreg data`: the quality of recordings on the terminal, as JSON and as a page; the folds."""
+
+import json
+
+import numpy as np
+import pytest
+from two_device import write_two_device
+
+from modelreg.cli import main
+from modelreg.records.base import load
+from modelreg.records.data import QualityReport
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def broken(here):
+    """Windows of two devices, with a flat channel in one subject's."""
+    path = write_two_device(here)
+    x = np.load(here / "all_x.npy")
+    x[np.load(here / "all_subject.npy") == "s1", 0, 0] = 1.0
+    np.save(here / "all_x.npy", x)
+    return path.name
+
+
+def test_the_sample_breaks_nothing(here, capsys) -> None:
+    """The built-in recordings pass the built-in thresholds."""
+    main(["data", "check"])
+
+    assert "0 of 140 recordings break a threshold" in capsys.readouterr().out
+
+
+def test_the_table_fits_80_columns(here, capsys, monkeypatch) -> None:
+    """No line is longer, none is wrapped into the next."""
+    monkeypatch.setenv("COLUMNS", "80")
+    main(["data", "check"])
+
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_what_breaks_is_named(here, broken, capsys) -> None:
+    """On stderr, with recording, device and channel."""
+    main(["data", "check", broken])
+
+    assert "phone acc_x" in capsys.readouterr().err
+
+
+def test_strict_fails(here, broken) -> None:
+    """Exit 3."""
+    assert main(["data", "check", broken, "--strict"]) == 3
+
+
+def test_json_is_the_record(here, capsys) -> None:
+    """What is printed is a whole QualityReport."""
+    main(["data", "check", "--json"])
+
+    assert len(QualityReport.model_validate_json(capsys.readouterr().out).recordings) == 140
+
+
+def test_out_writes_json_and_page(here, capsys) -> None:
+    """The record, and a page that shows it."""
+    main(["data", "check", "--out", "look"])
+
+    assert (
+        len(load(here / "look/quality.json", QualityReport).recordings),
+        (here / "look/quality.html").is_file(),
+    ) == (
+        140,
+        True,
+    )
+
+
+def test_a_source_that_is_none_is_refused(here, capsys) -> None:
+    """With what there is to choose from."""
+    main(["data", "check", "sampel"])
+
+    assert "must be `sample`, the metadata JSON of .npy files, or a configuration" in capsys.readouterr().err
+
+
+def test_without_pandas_the_extra_is_named(here, capsys, monkeypatch) -> None:
+    """Text is not parsed by the light install."""
+    monkeypatch.setattr("modelreg.cli.environment.find_spec", lambda name: None)
+    (here / "d.yaml").write_text("data: {sources: [{kind: dsads, path: x}]}")
+    main(["data", "check", "d.yaml"])
+
+    assert capsys.readouterr().err == "error: pandas not installed; pip install 'modelreg[train]'\n"
+
+
+def test_a_missing_value_brings_advice(here, capsys) -> None:
+    """By its rate."""
+    write_two_device(here)
+    x = np.load(here / "all_x.npy")
+    x[0, 0, 0, 0] = np.nan
+    np.save(here / "all_x.npy", x)
+    main(["data", "check", "dataset.json"])
+
+    assert "missing values: mean is advised for 1 recordings" in capsys.readouterr().out
+
+
+def test_folds_are_commands(here, capsys) -> None:
+    """One for each subject; each can be typed as it stands."""
+    (here / "c.yaml").write_text("data: {sources: [{kind: sample}]}")
+    main(["data", "folds", "c.yaml"])
+
+    assert capsys.readouterr().out.splitlines()[0] == (
+        """modelreg train c.yaml --set 'split={"by": "subject", "test": ["s01"], "validation": ["s02"]}'"""
+    )
+
+
+def test_folds_as_json(here, capsys) -> None:
+    """Ten people, ten splits."""
+    (here / "c.yaml").write_text("data: {sources: [{kind: sample}]}")
+    main(["data", "folds", "c.yaml", "--json"])
+
+    assert len(json.loads(capsys.readouterr().out)) == 10

@@ -1,0 +1,71 @@
+"""The source csv on two real sets: phones and watches with clocks of their own, and a native set written as CSV."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+from csv_folder import device, source
+
+from modelreg import config
+from modelreg.config import TrainConfig
+from modelreg.data.reading import Reading
+from modelreg.data.sources import csv, dsads
+from modelreg.records.base import shared_folder
+
+REAL = Path(__file__).parents[2] / "shared" / "data"
+
+
+def spsw(folder: Path):
+    """The source of the shipped configuration, on another folder."""
+    with shared_folder("configs").joinpath("spsw.yaml").open("rb") as file:
+        document = config.parse_yaml(file.read().decode(), "spsw.yaml")
+    settings = config.settle(document, TrainConfig, "spsw.yaml")
+    return settings.data.sources[0].model_copy(update={"path": str(folder)})
+
+
+def test_the_shipped_configuration_is_valid() -> None:
+    """Two devices, each with a clock."""
+    assert [bool(device.time) for device in spsw(Path("x")).devices.values()] == [True, True]
+
+
+@pytest.mark.skipif(not (REAL / "spsw").is_dir(), reason="the recordings under ../shared/data are not here")
+def test_phone_and_watch_are_read_whole(tmp_path) -> None:
+    """23 people, 223 executions, two clocks each."""
+    with tarfile.open(next((REAL / "spsw").glob("*.tar.xz"))) as archive:
+        archive.extractall(tmp_path, filter="data")
+    dataset = csv.read(spsw(tmp_path / "DATA"), Reading(tmp_path))
+    stamped = sum(signal.time is not None for r in dataset.recordings for signal in r.signals.values())
+
+    assert (len(dataset.recordings), len({r.subject for r in dataset.recordings}), stamped) == (223, 23, 446)
+
+
+@pytest.mark.skipif(not (REAL / "dsads").is_dir(), reason="the recordings under ../shared/data are not here")
+def test_the_native_files_as_text_are_the_same(tmp_path) -> None:
+    """The numbers' texts are copied: signals and labels are those of the source dsads, to the bit."""
+    native = dsads.read(REAL / "dsads" / "p1.tar.xz", ("RA", "LA"), Reading(tmp_path))
+    header = [f"{unit}_{channel.name}" for unit in ("RA", "LA") for channel in native.channels]
+    with tarfile.open(REAL / "dsads" / "p1.tar.xz") as archive:
+        members = {member.name: member for member in archive}
+        for activity in (1, 9, 19):
+            pieces = sorted(name for name in members if f"a{activity:02d}/" in name and name.endswith(".txt"))
+            lines = [",".join([*header, "label"])]
+            for name in pieces:
+                text = io.TextIOWrapper(archive.extractfile(members[name]))
+                lines += [",".join([*row.split(",")[9:27], dsads.CLASSES[activity - 1]]) for row in text if row.strip()]
+            (tmp_path / f"p1_a{activity:02d}.csv").write_text("\n".join(lines))
+    columns = {
+        unit: device(
+            rate_hz=25, channels={c.name: {"column": f"{unit}_{c.name}", "unit": c.unit} for c in native.channels}
+        )
+        for unit in ("RA", "LA")
+    }
+    found = csv.read(source(devices=columns), Reading(tmp_path))
+    known = {r.name: r for r in native.recordings}
+
+    assert all(
+        (recording.signals[unit].values == known[recording.name].signals[unit].values).all()
+        and {found.classes[c] for c in recording.labels} == {native.classes[c] for c in known[recording.name].labels}
+        for recording in found.recordings
+        for unit in ("RA", "LA")
+    )

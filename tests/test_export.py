@@ -1,0 +1,365 @@
+"""`modelreg export` and what follows: into the run, into a version, verified there."""
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from two_device import write_two_device
+
+from modelreg import artifacts, files, integrity
+from modelreg.cli import main
+from modelreg.records.base import load
+from modelreg.records.export import BundleRecord, ParityRecord
+
+TINY = """
+data: {sources: [{kind: npy, path: data/dataset.json}], window: 100, hop: 100}
+split: {by: subject, test: 2, validation: 1}
+model: {widths: [4, 8], kernels: [[2, 5], [1, 3]], levels: [4, 3], hidden: 8}
+training: {epochs: 2, batch_size: 16, threads: 1, learning_rate: 0.01}
+evaluation: {replicates: 100}
+"""
+RUN = "runs/conv2d_fsq-001"
+VERSION = "registry/conv2d_fsq/v0.1.0"
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory):
+    """A registry whose run was exported for Hailo-8 and released with it."""
+    root = tmp_path_factory.mktemp("walked")
+    assert main(["init", str(root)]) == 0
+    (root / "data").mkdir()
+    write_two_device(root / "data")
+    (root / "tiny.yaml").write_text(TINY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setenv("SOURCE_DATE_EPOCH", "1795255200")
+        for command in ("train tiny.yaml", "evaluate", "export --target hailo8", "release v0.1.0 --roll-changelog"):
+            assert main(command.split()) == 0
+    return root
+
+
+@pytest.fixture
+def here(walked, monkeypatch):
+    """The registry as the working directory."""
+    monkeypatch.chdir(walked)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795255200")
+    return walked
+
+
+def bundle(root: Path) -> BundleRecord:
+    """The run's bundle.json."""
+    return load(root / RUN / "hailo8" / "bundle.json", BundleRecord)
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """The digest of every file below a folder."""
+    return {p.relative_to(folder).as_posix(): files.sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_a_run_gains_graphs_and_a_bundle(walked) -> None:
+    """design.md section 3, and issue 4's list."""
+    names = {
+        p.relative_to(walked / RUN).as_posix() for part in ("onnx", "hailo8") for p in (walked / RUN / part).iterdir()
+    }
+
+    assert names == {
+        *(f"onnx/{name}" for name in ("encoder.onnx", "head.onnx", "model.onnx", "parity.json")),
+        *(f"hailo8/{name}.onnx" for name in ("encoder", "head", "model")),
+        *(f"hailo8/{name}" for name in ("bundle.json", "parity.json", "normalization.json", "calibration.npy")),
+        *(f"hailo8/{name}" for name in ("model_script.alls", "test_vectors.npz", "README.md", "sha256sum.txt")),
+        *("hailo8/compile.py", "hailo8/compile.sh"),
+    }
+
+
+def test_exporting_again_changes_no_byte(here, tmp_path) -> None:
+    """In another process, into another folder."""
+    command = [sys.executable, "-m", "modelreg", "export", RUN, "--target", "hailo8", "--out", str(tmp_path / "out")]
+    subprocess.run(command, check=True, capture_output=True)
+    again = tree(tmp_path / "out")
+
+    assert again == {name: digest for name, digest in tree(here / RUN).items() if name in again}
+
+
+def test_the_parity_is_recorded(walked) -> None:
+    """Of both ways, on real windows and edge cases."""
+    parity = load(walked / RUN / "onnx/parity.json", ParityRecord)
+
+    assert (parity.windows, len(parity.edge_cases), parity.whole.codes) == (54, 6, 60 * 2)
+
+
+def test_the_vectors_are_what_the_graphs_answer(walked) -> None:
+    """test_vectors.npz holds inputs and expected outputs of encoder, head and whole."""
+    vectors = np.load(walked / RUN / "hailo8/test_vectors.npz")
+    session = onnxruntime.InferenceSession(walked / RUN / "hailo8/encoder.onnx")
+    answer = session.run(None, {"windows": vectors["windows"][:1]})[0]
+
+    np.testing.assert_allclose(answer, vectors["projection"][:1], atol=1e-5)
+
+
+def test_calibration_is_normalized_training_windows_nhwc(walked) -> None:
+    """Rows, steps, channels; class-balanced; what bundle.json says."""
+    values = np.load(walked / RUN / "hailo8/calibration.npy")
+    record = bundle(walked).calibration
+
+    assert (values.shape, values.dtype, record.values, set(record.class_windows.values())) == (
+        (54, 2, 100, 9),
+        np.float32,
+        "normalized",
+        {18},
+    )
+
+
+def test_on_chip_normalization_takes_raw_windows(here, tmp_path) -> None:
+    """The script normalizes exactly if the set is raw."""
+    main(["export", RUN, "--target", "hailo8", "--normalize", "chip", "--out", str(tmp_path)])
+    scripts = [(folder / "hailo8/model_script.alls").read_text() for folder in (tmp_path, here / RUN)]
+    raw = np.load(tmp_path / "hailo8/calibration.npy")
+
+    assert (["normalization(" in script for script in scripts], abs(raw).max() > 20) == ([True, False], True)
+
+
+def test_sha256sum_agrees(walked) -> None:
+    """The bundle checks itself with coreutils."""
+    done = subprocess.run(
+        ["sha256sum", "--check", "--quiet", "sha256sum.txt"], cwd=walked / RUN / "hailo8", check=False
+    )
+
+    assert done.returncode == 0
+
+
+def test_the_archive_is_the_folder(walked) -> None:
+    """Sorted, without owner or time."""
+    with tarfile.open(walked / RUN / "hailo8.tar.gz") as archive:
+        members = archive.getmembers()
+        found = {m.name: hashlib.sha256(archive.extractfile(m).read()).hexdigest() for m in members}
+
+    assert (found, {(m.mtime, m.uid, m.uname) for m in members}) == (tree(walked / RUN / "hailo8"), {(0, 0, "")})
+
+
+def test_a_version_carries_them(walked) -> None:
+    """Graphs and parity, and of the bundle its record and the archive."""
+    names = {name for name in tree(walked / VERSION) if "/" in name}
+
+    assert names == {
+        *(f"onnx/{name}" for name in ("encoder.onnx", "head.onnx", "model.onnx", "parity.json")),
+        *("hailo8/bundle.json", "hailo8/bundle.tar.gz"),
+    }
+
+
+def test_the_version_verifies(here) -> None:
+    """Complete."""
+    assert main(["verify", "--complete"]) == 0
+
+
+def test_the_version_is_in_the_metadata(walked) -> None:
+    """Of every graph, read by ONNX Runtime."""
+    session = onnxruntime.InferenceSession(walked / VERSION / "onnx/model.onnx")
+
+    assert session.get_modelmeta().custom_metadata_map["version"] == "0.1.0"
+
+
+def test_a_versions_export_is_what_it_carries(here, tmp_path, capsys) -> None:
+    """Made again from the registry and the data, to the byte."""
+    main(["export", "v0.1.0", "--target", "hailo8", "--data", "data", "--out", str(tmp_path)])
+    made = tree(tmp_path)
+
+    assert (made["onnx/model.onnx"], made["hailo8.tar.gz"]) == (
+        files.sha256(here / VERSION / "onnx/model.onnx"),
+        files.sha256(here / VERSION / "hailo8/bundle.tar.gz"),
+    )
+
+
+def test_a_version_is_exported_to_dist(here) -> None:
+    """Never into itself."""
+    before = tree(here / VERSION)
+    main(["export", "v0.1.0", "--data", "data"])
+
+    assert ((here / "dist/conv2d_fsq-v0.1.0/onnx/model.onnx").is_file(), tree(here / VERSION) == before) == (True, True)
+
+
+def test_json_is_the_parity_record(here, capsys, tmp_path) -> None:
+    """What is printed is parity.json."""
+    main(["export", RUN, "--json", "--out", str(tmp_path)])
+
+    assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "onnx/parity.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--target", "hailo10h"], 8, "Hailo-10/15 line"),
+        (["--target", "tpu"], 2, "no target tpu"),
+        (["--opset", "11"], 2, "must be 16, 17 or 18"),
+        (["nowhere/at/all"], 5, "no such folder"),
+    ],
+)
+def test_a_wrong_wish_is_refused(here, capsys, arguments, code, words) -> None:
+    """With the reason."""
+    assert (main(["export", *arguments]), words in " ".join(capsys.readouterr().err.split())) == (code, True)
+
+
+def test_a_breach_of_parity_writes_nothing(here, tmp_path, monkeypatch) -> None:
+    """Exit 8."""
+    from modelreg.export import graphs
+
+    made = graphs.export
+
+    def wrong(network, metadata, opset):
+        other = type(network)(_settings(), network.shape, network.classes).eval()
+        return made(other, metadata, opset)
+
+    monkeypatch.setattr(graphs, "export", wrong)
+
+    assert (main(["export", RUN, "--target", "hailo8", "--out", str(tmp_path / "o")]), (tmp_path / "o").exists()) == (
+        8,
+        False,
+    )
+
+
+def _settings():
+    from modelreg.records.model import Conv2dFsqSettings
+
+    return Conv2dFsqSettings(widths=(4, 8), kernels=((2, 5), (1, 3)), levels=(4, 3), hidden=8)
+
+
+def test_other_data_are_refused(here, tmp_path, monkeypatch) -> None:
+    """The windows must be those of the training."""
+    x = np.load(here / "data/all_x.npy")
+    np.save(here / "data/all_x.npy", x + 1)
+    try:
+        code = main(["export", RUN, "--out", str(tmp_path / "o")])
+    finally:
+        np.save(here / "data/all_x.npy", x)
+
+    assert code == 3
+
+
+def facts(root: Path) -> artifacts.Facts:
+    """What `verify` knows of the version."""
+    from modelreg import registry
+    from modelreg.records.data import DataRecord
+    from modelreg.records.model import ModelSpec
+
+    folder = root / VERSION
+    found = tree(folder)
+    return artifacts.Facts(
+        "0.1.0",
+        load(folder / registry.MODEL_CONFIG, ModelSpec),
+        load(folder / registry.DATA, DataRecord),
+        found,
+        frozenset(found),
+    )
+
+
+def test_nothing_is_wrong_with_the_example(walked) -> None:
+    """So that what follows is found for its lie alone."""
+    assert list(artifacts.find_problems(walked / VERSION, facts(walked))) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"version": "0.2.0"},
+        {"hw_arch": "hailo8l"},
+        {"model": "other"},
+        {"classes": ("rest", "walk", "fly")},
+        {"devices": ("phone", "watch")},
+        {"device_input": (100, 2, 9)},
+        {"normalization": "chip"},
+        {"checkpoint_sha256": "0" * 64},
+        {"normalization_sha256": "0" * 64},
+        {"files": {}},
+    ],
+)
+def test_a_lie_in_bundle_json_is_found(walked, changes) -> None:
+    """Each field against the model, the data and the digests."""
+    record = load(walked / VERSION / "hailo8/bundle.json", BundleRecord).model_copy(update=changes)
+    found = [
+        *artifacts.find_contradictions(record, "hailo8", "b", facts(walked)),
+        *artifacts._find_strangers("b", record, facts(walked)),
+    ]
+
+    assert found
+
+
+def unpacked(root: Path) -> dict[str, bytes]:
+    """The files in the version's archive."""
+    return artifacts.unpack(root / VERSION / "hailo8/bundle.tar.gz")
+
+
+def test_random_calibration_is_found(walked) -> None:
+    """A set of other numbers has another range."""
+    values = np.random.default_rng(0).random((54, 2, 100, 9), dtype=np.float32)
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    record = load(walked / VERSION / "hailo8/bundle.json", BundleRecord)
+    found = artifacts.find_calibration_problems({**unpacked(walked), "calibration.npy": buffer.getvalue()}, record, "b")
+
+    assert "the range that bundle.json states" in str(next(found))
+
+
+def test_a_script_that_normalizes_twice_is_found(walked) -> None:
+    """The set is normalized already."""
+    record = load(walked / VERSION / "hailo8/bundle.json", BundleRecord)
+    script = b"normalization1 = normalization([0], [1])\n"
+    found = artifacts.find_calibration_problems({**unpacked(walked), "model_script.alls": script}, record, "b")
+
+    assert "contradicts normalization: host" in str(next(found))
+
+
+@pytest.mark.parametrize(
+    "name", ["onnx/encoder.onnx", "onnx/parity.json", "hailo8/bundle.json", "hailo8/bundle.tar.gz"]
+)
+def test_a_flipped_bit_is_found(walked, tmp_path, name) -> None:
+    """By its digest."""
+    import shutil
+
+    copy = tmp_path / "conv2d_fsq" / "v0.1.0"
+    shutil.copytree(walked / VERSION, copy)
+    data = bytearray((copy / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / name).write_bytes(data)
+
+    assert name in {problem.where for problem in integrity.inspect(copy).problems}
+
+
+def test_a_release_exports_what_is_missing(here, tmp_path, monkeypatch, capsys) -> None:
+    """What modelreg.yaml names and the run lacks."""
+    import shutil
+
+    root = tmp_path / "other"
+    shutil.copytree(here, root, ignore=shutil.ignore_patterns("onnx", "hailo8*", "v0.1.0", "dist"))
+    (root / "modelreg.yaml").write_text("targets: [onnx]\n")
+    (root / "RELEASES.md").unlink()
+    (root / "CHANGELOG.md").unlink()
+    (root / "modelreg.yaml").rename(root / "keep")
+    main(["init", str(root)])
+    (root / "keep").rename(root / "modelreg.yaml")
+    monkeypatch.chdir(root)
+    code = main(["release", "v0.1.0", "--roll-changelog"])
+
+    assert (code, "export onnx into the run" in capsys.readouterr().out, (root / VERSION / "onnx").is_dir()) == (
+        0,
+        True,
+        True,
+    )
+
+
+def test_a_changed_export_is_not_released(here, tmp_path, monkeypatch, capsys) -> None:
+    """Exit 3, with the file."""
+    import shutil
+
+    root = tmp_path / "other"
+    shutil.copytree(here, root)
+    (root / RUN / "onnx/head.onnx").write_bytes(b"stub")
+    monkeypatch.chdir(root)
+    code = main(["release", "v0.2.0", "--roll-changelog", "--force"])
+
+    assert (code, "onnx/head.onnx: was changed" in capsys.readouterr().err) == (3, True)
