@@ -20,6 +20,7 @@ RUN = "run.json"
 METRICS = "eval_metrics.json"
 PREDICTIONS = "predictions.npz"
 REPORT = "report.md"
+PAGE = "report.html"
 
 _NAME = re.compile(r"(?P<model>[a-z][a-z0-9_]*)-(?P<number>[0-9]{3,})")
 

@@ -3,11 +3,14 @@
 import hashlib
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
+import hailo_stub
 import numpy as np
 import onnxruntime
 import pytest
@@ -141,6 +144,19 @@ def test_the_archive_is_the_folder(walked) -> None:
         found = {m.name: hashlib.sha256(archive.extractfile(m).read()).hexdigest() for m in members}
 
     assert (found, {(m.mtime, m.uid, m.uname) for m in members}) == (tree(walked / RUN / "hailo8"), {(0, 0, "")})
+
+
+@pytest.mark.parametrize("normalize", ["host", "chip"])
+def test_an_exported_bundle_compiles_at_the_first_try(here, tmp_path, normalize) -> None:
+    """By the stub of the compiler, which checks every call and really quantizes."""
+    main(["export", RUN, "--target", "hailo8", "--normalize", normalize, "--out", str(tmp_path)])
+    stub = hailo_stub.install(tmp_path / "stub")
+    environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(stub)}
+    done = subprocess.run(
+        ["sh", "compile.sh"], cwd=tmp_path / "hailo8", env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, (tmp_path / "hailo8/conv2d_fsq.hef").is_file(), done.stderr) == (0, True, "")
 
 
 def test_a_version_carries_them(walked) -> None:
@@ -319,8 +335,6 @@ def test_a_script_that_normalizes_twice_is_found(walked) -> None:
 )
 def test_a_flipped_bit_is_found(walked, tmp_path, name) -> None:
     """By its digest."""
-    import shutil
-
     copy = tmp_path / "conv2d_fsq" / "v0.1.0"
     shutil.copytree(walked / VERSION, copy)
     data = bytearray((copy / name).read_bytes())
@@ -332,8 +346,6 @@ def test_a_flipped_bit_is_found(walked, tmp_path, name) -> None:
 
 def test_a_release_exports_what_is_missing(here, tmp_path, monkeypatch, capsys) -> None:
     """What modelreg.yaml names and the run lacks."""
-    import shutil
-
     root = tmp_path / "other"
     shutil.copytree(here, root, ignore=shutil.ignore_patterns("onnx", "hailo8*", "v0.1.0", "dist"))
     (root / "modelreg.yaml").write_text("targets: [onnx]\n")
@@ -354,8 +366,6 @@ def test_a_release_exports_what_is_missing(here, tmp_path, monkeypatch, capsys) 
 
 def test_a_changed_export_is_not_released(here, tmp_path, monkeypatch, capsys) -> None:
     """Exit 3, with the file."""
-    import shutil
-
     root = tmp_path / "other"
     shutil.copytree(here, root)
     (root / RUN / "onnx/head.onnx").write_bytes(b"stub")

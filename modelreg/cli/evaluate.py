@@ -44,7 +44,7 @@ def evaluate(
         emit_json(measured.to_document())
         return
     _show(measured)
-    say(f"report: {environment.shown(folder / runs.REPORT)}")
+    say(f"report: {environment.shown(folder / runs.PAGE)}")
     say(f"next: modelreg release {_next_version(measured.model)} --run {environment.shown(folder)}")
 
 

@@ -10,8 +10,6 @@ from modelreg.report import pictures
 from modelreg.report.page import html
 from modelreg.report.sections import markdown
 
-PAGE = "report.html"
-
 
 def documents(
     metrics: EvalMetrics,
@@ -37,4 +35,4 @@ def documents(
     text = markdown(metrics, data, run, paths, history, quality)
     page = html(text, f"Evaluation of {metrics.model}", drawn)
     light = {name: picture for name, (picture, _) in drawn.items()}
-    return {**light, runs.REPORT: text.encode(), PAGE: page.encode()}
+    return {**light, runs.REPORT: text.encode(), runs.PAGE: page.encode()}
