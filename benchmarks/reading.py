@@ -86,14 +86,15 @@ def write_tables(native: Path, folder: Path) -> list[Path]:
 
 def describe(folder: Path) -> CsvSource:
     """Return the source of those CSV files: five devices in one file."""
-    devices = {
-        unit: CsvDevice(
+    devices = tuple(
+        CsvDevice(
+            name=unit,
             files=r"(?P<subject>p\d)_(?P<session>a\d\d)\.csv",
             rate_hz=dsads.RATE_HZ,
-            channels={c.name: CsvChannel(column=f"{unit}_{c.name}", unit=c.unit) for c in dsads.CHANNELS},
+            channels=tuple(CsvChannel(name=c.name, column=f"{unit}_{c.name}", unit=c.unit) for c in dsads.CHANNELS),
         )
         for unit in dsads.UNITS
-    }
+    )
     return CsvSource(
         kind="csv", path=str(folder), name="dsads", license="", citation="", devices=devices, label="label"
     )
@@ -101,13 +102,12 @@ def describe(folder: Path) -> CsvSource:
 
 def one_device(source: CsvSource) -> CsvSource:
     """Return the same files with all columns as the channels of one device."""
-    channels = {
-        f"{unit}_{name}": channel
-        for unit, device in source.devices.items()
-        for name, channel in device.channels.items()
-    }
-    device = next(iter(source.devices.values())).model_copy(update={"channels": channels})
-    return source.model_copy(update={"devices": {"all": device}})
+    channels = tuple(
+        channel.model_copy(update={"name": f"{device.name}_{channel.name}"})
+        for device in source.devices
+        for channel in device.channels
+    )
+    return source.model_copy(update={"devices": (source.devices[0].model_copy(update={"channels": channels}),)})
 
 
 def main(folder: Path, other: Path | None, scratch: Path) -> None:

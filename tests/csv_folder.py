@@ -34,8 +34,14 @@ def timed(unit: str, **changes: Any) -> dict[str, Any]:
 def source(**changes: Any) -> CsvSource:
     """The settings of one device's files with a column of labels."""
     document = {"kind": "csv", "path": ".", "name": "mine", "license": "CC0-1.0", "citation": "nobody, now"}
-    document |= {"devices": {"watch": device()}, "label": "label"}
-    return CsvSource.model_validate_json(json.dumps(document | changes))
+    document |= {"devices": {"watch": device()}, "label": "label"} | changes
+    devices = [{**found, "channels": _listed(found["channels"])} for found in _listed(document["devices"])]
+    return CsvSource.model_validate_json(json.dumps(document | {"devices": devices}))
+
+
+def _listed(named: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what a configuration lists: each thing with its name."""
+    return [{"name": name, **found} for name, found in named.items()]
 
 
 def write(folder: Path, texts: dict[str, str | bytes]) -> Path:

@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from two_device import CHANNELS, two_device_recordings
 
+from modelreg.config import QualitySettings
 from modelreg.data import quality
 from modelreg.data.recording import Dataset, Recording, Signal
 from modelreg.data.sources import sample
@@ -45,8 +46,13 @@ def problems_of(column: Sequence[float] | NDArray[Any], **limits: Any) -> tuple[
 
 def corrected(column: Sequence[float] | NDArray[Any], missing: Any) -> NDArray[np.float32]:
     """Return a column after its correction."""
-    (recording,) = quality.correct([recording_of(column)], ONE, missing)
+    (recording,) = quality.correct([recording_of(column)], ONE, settings(missing))
     return recording.signals["watch"].values[:, 0]
+
+
+def settings(missing: Any, longest: float | None = None) -> QualitySettings:
+    """Settings that fill stretches of any length, unless one says otherwise."""
+    return QualitySettings(missing=missing, max_fill_s=longest)
 
 
 @given(
@@ -145,11 +151,11 @@ def test_drop_fills_nothing(column: NDArray[np.float32]) -> None:
     np.testing.assert_array_equal(corrected(column, "drop"), np.array(expected, dtype=np.float32))
 
 
-@given(column=COLUMNS, missing=st.sampled_from(["interpolate", "drop"]))
+@given(column=COLUMNS, missing=st.sampled_from(["interpolate", "drop", "zero"]))
 def test_correction_changes_no_input(column: NDArray[np.float32], missing: str) -> None:
     """The recording that came in is left as it was."""
     recording = recording_of(column)
-    quality.correct([recording], ONE, missing)  # type: ignore[arg-type]
+    quality.correct([recording], ONE, settings(missing))
 
     np.testing.assert_array_equal(recording.signals["watch"].values[:, 0], column)
 
@@ -157,8 +163,8 @@ def test_correction_changes_no_input(column: NDArray[np.float32], missing: str) 
 def test_a_recording_is_corrected_by_itself() -> None:
     """What another recording holds fills no gap here."""
     hole = recording_of([NAN, 1.0, NAN])
-    alone = quality.correct([hole], ONE, "interpolate")[0]
-    beside = quality.correct([recording_of([9.0]), hole, recording_of([9.0])], ONE, "interpolate")[1]
+    alone = quality.correct([hole], ONE, settings("interpolate"))[0]
+    beside = quality.correct([recording_of([9.0]), hole, recording_of([9.0])], ONE, settings("interpolate"))[1]
 
     np.testing.assert_array_equal(alone.signals["watch"].values, beside.signals["watch"].values)
 
@@ -167,7 +173,7 @@ def test_raise_lists_every_missing_channel() -> None:
     """Under `raise` each channel with missing values is named, across recordings."""
     holes = [recording_of([1.0, NAN, INF], name="one"), recording_of([1.0]), recording_of([NAN], name="two")]
     with pytest.raises(InputError) as caught:
-        quality.correct(holes, ONE, "raise")
+        quality.correct(holes, ONE, settings("raise"))
 
     assert list(map(str, caught.value.problems)) == [
         "one: watch ax: 2 missing values",
@@ -203,3 +209,71 @@ def test_limit_of_an_unknown_channel(watch: Dataset) -> None:
         "quality.limits.channels.mx",
         "quality.limits.channels.my",
     ]
+
+
+@given(column=COLUMNS, longest=st.integers(0, 20))
+def test_only_short_stretches_are_filled(column: NDArray[np.float32], longest: int) -> None:
+    """A run of more samples than fit into the limit stays missing; the oracle counts runs one by one."""
+    (found,) = quality.correct([recording_of(column)], ONE, settings("zero", (longest + 0.5) / 50))
+    expected, gap = column.copy(), ~np.isfinite(column)
+    for start in np.flatnonzero(gap & ~np.concatenate([[False], gap[:-1]])):
+        length = next((n for n, missing in enumerate(gap[start:]) if not missing), len(gap) - start)
+        expected[start : start + length] = 0 if length <= longest else NAN
+
+    np.testing.assert_array_equal(found.signals["watch"].values[:, 0], expected)
+
+
+def test_a_fill_is_per_device_and_channel() -> None:
+    """Each gap gets its own channel's value."""
+    values = np.array([[NAN, 1], [2, NAN]], np.float32)
+    recording = replace(recording_of([0.0, 0.0]), signals={"watch": Signal(values, 50.0)})
+    (found,) = quality.correct([recording], (*ONE, *ONE), settings("mean"), np.array([[7, 8]], np.float32))
+
+    assert found.signals["watch"].values.tolist() == [[7, 1], [2, 8]]
+
+
+def test_a_channel_without_a_value_in_training_is_not_filled() -> None:
+    """There is no mean of nothing."""
+    fill = quality.fit([recording_of([NAN, INF])], settings("median"))
+
+    assert np.isnan(fill).all()
+
+
+@given(column=COLUMNS, place=st.integers(0, 39), kind=st.sampled_from(["missing", "flat"]))
+def test_the_score_never_rises_with_damage(column: NDArray[np.float32], place: int, kind: str) -> None:
+    """Within 0 and 100; another missing value, or a flat channel, does not raise it."""
+    column = np.concatenate([column, np.sin(np.arange(60))]).astype(np.float32)
+    worse = column.copy()
+    worse[place % len(column) if kind == "missing" else slice(None)] = NAN if kind == "missing" else 1.0
+    before, after = (quality.measure(recording_of(c), ONE, Limits(std_min=1e-30)).score for c in (column, worse))
+
+    assert 0 <= after <= before + 1e-9 <= 100 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("rate", "advice"),
+    [(0, "none"), (1e-6, "mean"), (0.1, "mean"), (0.1001, "interpolate"), (0.2, "interpolate"), (0.21, "drop")],
+)
+def test_the_recommendation_goes_by_rate(rate: float, advice: str) -> None:
+    """Mean up to 10 %, interpolate up to 20 %, drop beyond."""
+    assert quality.recommend(rate) == advice
+
+
+@pytest.mark.parametrize(
+    ("column", "rate"),
+    [
+        ([1, 2, 3, 3, 3, 1], 0.5),  # three in a row at the top
+        ([1, 2, 3, 3, 2, 3], 0.0),  # never three in a row
+        ([0, 0, 0, 0, 1, 2, 2, 2], 7 / 8),  # both ends
+        ([5, 5, 5, 5], 0.0),  # a constant has no range
+        ([NAN, 3, 3, 3, 1, 2], 0.5),
+    ],
+)
+def test_saturation_is_a_run_at_an_end(column: list[float], rate: float) -> None:
+    """Of three samples or more."""
+    assert measured(column).saturated_rate == rate
+
+
+def test_a_limit_of_no_spread_counts_every_signal_as_lively() -> None:
+    """std_min of 0 asks for nothing but a signal that is not constant."""
+    assert quality.measure(recording_of([1, 2, 1]), ONE, Limits(std_min=0.0)).score == 100

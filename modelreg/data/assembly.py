@@ -1,6 +1,7 @@
 """Sources onto common names: labels onto classes, channels and devices onto those of the first source.
 
-A map keeps what it names, in its order; without one, all is kept as it is. Samples whose label is dropped are
+A list of channels or devices keeps what it names, in its order; without one, all is kept as it is. Classes stand in
+the order of the labels that first become them, unless `data.classes` says otherwise. Samples whose label is dropped are
 unlabelled; a recording of which nothing else is left is left out.
 """
 
@@ -17,7 +18,7 @@ from modelreg.config import DataSettings
 from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal
 from modelreg.errors import InputError, Problem
 from modelreg.records.model import Channel
-from modelreg.records.source import ChannelMap, LabelledSource, MappedSource
+from modelreg.records.source import ChannelMap, DeviceMap, LabelledSource, MappedSource
 
 
 class _Names(NamedTuple):
@@ -27,10 +28,14 @@ class _Names(NamedTuple):
     channels: Mapping[str, ChannelMap]
     devices: Mapping[str, str]
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Ours, in the order in which the labels first name them."""
-        return tuple(dict.fromkeys(name for name in self.labels.values() if name is not None))
+    def classes(self, labels: Iterable[str]) -> tuple[str, ...]:
+        """Return ours, in the order of their labels."""
+        return tuple(dict.fromkeys(name for label in labels if (name := self.labels[label]) is not None))
+
+    def channel(self, theirs: Channel) -> Channel:
+        """Return what a channel becomes."""
+        ours = self.channels[theirs.name]
+        return Channel(name=ours.name or theirs.name, unit=ours.unit or theirs.unit)
 
 
 def join(datasets: Sequence[Dataset], settings: DataSettings) -> Dataset:
@@ -62,7 +67,7 @@ def join(datasets: Sequence[Dataset], settings: DataSettings) -> Dataset:
 def rename(dataset: Dataset, source: LabelledSource) -> Dataset:
     """Return a data set under common names; every name of the source's maps must be in it."""
     names = _names(dataset, source)
-    classes = names.classes
+    classes = names.classes(dataset.classes)
     codes = [UNLABELLED if (name := names.labels[x]) is None else classes.index(name) for x in dataset.classes]
     kept = _in_order(dataset, names)
     columns = [dataset.channels.index(channel) for channel in kept]
@@ -72,9 +77,7 @@ def rename(dataset: Dataset, source: LabelledSource) -> Dataset:
     )
     return replace(
         dataset,
-        channels=tuple(
-            Channel(name=names.channels[old.name].name, unit=names.channels[old.name].unit or old.unit) for old in kept
-        ),
+        channels=tuple(map(names.channel, kept)),
         devices=tuple(names.devices.values()),
         classes=classes,
         recordings=tuple(
@@ -93,10 +96,12 @@ def rename(dataset: Dataset, source: LabelledSource) -> Dataset:
 def _names(dataset: Dataset, source: LabelledSource) -> _Names:
     """Return a source's maps, each filled in where it is left out."""
     maps = source if isinstance(source, MappedSource) else MappedSource()
+    channels = maps.channels or [ChannelMap(channel=channel.name) for channel in dataset.channels]
+    devices = maps.devices or [DeviceMap(device=name, name=name) for name in dataset.devices]
     return _Names(
         source.labels or {name: name for name in dataset.classes},
-        maps.channels or {channel.name: ChannelMap(name=channel.name) for channel in dataset.channels},
-        maps.devices or {name: name for name in dataset.devices},
+        {channel.channel: channel for channel in channels},
+        {device.device: device.name for device in devices},
     )
 
 
@@ -143,7 +148,7 @@ def _find_unfit(dataset: Dataset, source: LabelledSource, where: str) -> Iterato
     for name in dataset.classes:
         if name not in names.labels:
             yield Problem(f"{where}.labels", f"says nothing of {name}: give it a class, or null to drop it")
-    yield from _find_twice([channel.name for channel in names.channels.values()], f"{where}.channels")
+    yield from _find_twice([c.name or c.channel for c in names.channels.values()], f"{where}.channels")
     yield from _find_twice(names.devices.values(), f"{where}.devices")
     if all(_is_dropped(recording, source) for recording in dataset.recordings):
         yield Problem(f"{where}.drop", "leaves no recording")

@@ -36,9 +36,17 @@ Pattern = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_co
 class ChannelMap(Record):
     """What a channel of a source becomes."""
 
-    name: Name
+    channel: Name  # theirs
+    name: Name | None = None  # ours; null: as it is
     unit: Name | None = None  # null: as it is
     scale: Scale = 1.0  # theirs times this is ours
+
+
+class DeviceMap(Record):
+    """What a device of a source becomes."""
+
+    device: Name  # theirs
+    name: Name  # ours
 
 
 class LabelledSource(Record):
@@ -50,10 +58,10 @@ class LabelledSource(Record):
 
 
 class MappedSource(LabelledSource):
-    """A source that names its own channels and devices. A map keeps what it names, in its order."""
+    """A source that names its own channels and devices. A list keeps what it names, in its order; null keeps all."""
 
-    channels: Annotated[dict[Name, ChannelMap], Field(min_length=1)] | None = None
-    devices: Annotated[dict[Name, Name], Field(min_length=1)] | None = None  # their device -> ours
+    channels: Annotated[tuple[ChannelMap, ...], Field(min_length=1)] | None = None
+    devices: Annotated[tuple[DeviceMap, ...], Field(min_length=1)] | None = None
 
 
 class SampleSource(MappedSource):
@@ -100,6 +108,7 @@ class CsvTime(Record):
 class CsvChannel(Record):
     """One column of a file, as a channel."""
 
+    name: Name
     column: Column
     unit: Name  # after scaling
     scale: Scale = 1.0  # the file's number times this; -1 turns an axis round
@@ -108,10 +117,11 @@ class CsvChannel(Record):
 class CsvDevice(Record):
     """Where one device's signal stands."""
 
+    name: Name
     files: Pattern  # matched against the whole path below the source's folder; named groups: subject, session, label
     rate_hz: Annotated[float, Field(gt=0)]  # nominal
     time: CsvTime | None = None  # null: row n was sampled at n / rate_hz
-    channels: Annotated[dict[Name, CsvChannel], Field(min_length=1)]
+    channels: Annotated[tuple[CsvChannel, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _names_the_subject(self) -> "CsvDevice":
@@ -127,7 +137,7 @@ class CsvDevice(Record):
     def columns(self) -> tuple[Column, ...]:
         """Return every column that is named."""
         time = (self.time.column,) if self.time else ()
-        return (*time, *(channel.column for channel in self.channels.values()))
+        return (*time, *(channel.column for channel in self.channels))
 
 
 class CsvSource(LabelledSource):
@@ -138,7 +148,7 @@ class CsvSource(LabelledSource):
     name: Name
     license: str
     citation: str
-    devices: Annotated[dict[Name, CsvDevice], Field(min_length=1)]
+    devices: Annotated[tuple[CsvDevice, ...], Field(min_length=1)]
     label: Column | None = None  # a column of the first device's files; null: the group `label` of the patterns
     separator: Annotated[str, Field(min_length=1, max_length=1), AfterValidator(_separates)] = ","
     header: bool = True
@@ -146,23 +156,33 @@ class CsvSource(LabelledSource):
 
     @model_validator(mode="after")
     def _consistent(self) -> "CsvSource":
-        first, *others = self.devices.values()
+        first, *others = self.devices
         for device in others:
-            if [(name, c.unit) for name, c in device.channels.items()] != [
-                (name, c.unit) for name, c in first.channels.items()
-            ]:
+            if [(c.name, c.unit) for c in device.channels] != [(c.name, c.unit) for c in first.channels]:
                 raise ValueError("devices: every device needs the same channels, in the same order and units")
             if _groups(device) != _groups(first):
                 raise ValueError("devices: the patterns of all devices need the same groups")
+        for names in ([device.name for device in self.devices], [channel.name for channel in first.channels]):
+            _refuse_twice(names)
         if (self.label is None) != ("label" in _groups(first)):
             raise ValueError("label: name a column, or a group (?P<label>...) in the patterns; one of both")
         if self.label in first.columns():
             raise ValueError("label: this column is a channel or the time, too")
-        columns = [column for device in self.devices.values() for column in device.columns()]
+        columns = [column for device in self.devices for column in device.columns()]
         columns += [] if self.label is None else [self.label]
         if any(isinstance(column, str) != self.header for column in columns):
             raise ValueError("columns go by their names where there is a header, by numbers from 1 where there is none")
         return self
+
+    @property
+    def by_name(self) -> dict[str, CsvDevice]:
+        """The devices by their names, in their order."""
+        return {device.name: device for device in self.devices}
+
+
+def _refuse_twice(names: list[str]) -> None:
+    if len(set(names)) < len(names):
+        raise ValueError(f"a name occurs twice in {', '.join(names)}")
 
 
 def _groups(device: CsvDevice) -> set[str]:

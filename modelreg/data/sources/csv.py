@@ -53,7 +53,7 @@ def read(source: CsvSource, reading: Reading) -> Dataset:
     plan = _plan(source, reading.base / source.path)
     found = _read_all(plan, source, reading)
     classes = tuple(source.labels or sorted({name for key in plan for name in _names(key, found, source)}))
-    first = next(iter(source.devices.values()))
+    first = source.devices[0]
     digests = {
         f"{key.name}/{device}/{name}": parsed.digest
         for (key, device), arrays in found.items()
@@ -65,8 +65,8 @@ def read(source: CsvSource, reading: Reading) -> Dataset:
     )
     return Dataset(
         sources=(record,),
-        channels=tuple(Channel(name=name, unit=channel.unit) for name, channel in first.channels.items()),
-        devices=tuple(source.devices),
+        channels=tuple(Channel(name=channel.name, unit=channel.unit) for channel in first.channels),
+        devices=tuple(source.by_name),
         classes=classes,
         rate_hz=first.rate_hz,
         recordings=tuple(
@@ -74,7 +74,7 @@ def read(source: CsvSource, reading: Reading) -> Dataset:
                 name=key.name,
                 subject=key.subject,
                 session=key.session,
-                signals={name: _signal(found[key, name], device) for name, device in source.devices.items()},
+                signals={name: _signal(found[key, name], device) for name, device in source.by_name.items()},
                 labels=_labels(key, found, source, classes),
             )
             for key in sorted(plan, key=lambda key: natural(key.name))
@@ -88,12 +88,12 @@ def _plan(source: CsvSource, folder: Path) -> _Plan:
     paths = sorted(_walk(folder, problems))
     files_of = {
         name: [(_key(match), path) for path in paths if (match := re.fullmatch(device.files, path))]
-        for name, device in source.devices.items()
+        for name, device in source.by_name.items()
     }
     there = f"there are {', '.join(paths[:3])}" if paths else "there is no file at all"
     for name, found in files_of.items():
         if not found and not problems:
-            pattern = source.devices[name].files
+            pattern = source.by_name[name].files
             problems.append(Problem(str(folder), f"no path fits {pattern!r}, the files of {name}: {there}"))
     plan: _Plan = defaultdict(dict)
     for name, found in files_of.items():
@@ -160,7 +160,7 @@ def _read_all(plan: _Plan, source: CsvSource, reading: Reading) -> _Found:
     for key, paths in plan.items():
         for device, path in paths.items():
             uses[path].append((key, device))
-    layouts = {device: Layout.of(source, device) for device in source.devices}
+    layouts = {device: Layout.of(source, device) for device in source.by_name}
     found: _Found = {}
     problems: list[Problem] = []
     for done, path in enumerate(sorted(uses)):
@@ -175,7 +175,7 @@ def _read_all(plan: _Plan, source: CsvSource, reading: Reading) -> _Found:
     reading.tell(len(uses), len(uses), folder.name)
     problems += _find_unknown_labels(plan, found, source, folder)
     for (key, name), arrays in found.items():
-        problems += _find_rate_problems(arrays, source.devices[name], str(folder / plan[key][name]))
+        problems += _find_rate_problems(arrays, source.by_name[name], str(folder / plan[key][name]))
     _raise("cannot read the recordings", problems, folder)
     return found
 
@@ -215,7 +215,7 @@ def _is_near(rate: float, nominal: float) -> bool:
 
 def _find_unknown_labels(plan: _Plan, found: _Found, source: CsvSource, folder: Path) -> Iterator[Problem]:
     """Yield the first place of each label of which the map says nothing."""
-    first = next(iter(source.devices))
+    first = source.devices[0].name
     known = set(source.labels or ())
     for key in plan if source.labels else ():
         for name, where in _names(key, found, source).items():
@@ -229,7 +229,7 @@ def _names(key: _Key, found: _Found, source: CsvSource) -> dict[str, str]:
     """Return the labels of a recording, and on which line of its file each stands first."""
     if source.label is None:
         return {key.label: ""} if key.label and key.label not in source.missing else {}
-    arrays = found.get((key, next(iter(source.devices))))
+    arrays = found.get((key, source.devices[0].name))
     if arrays is None:
         return {}
     labels, lines = (arrays[name].values.tolist() for name in ("labels", "lines"))
@@ -238,7 +238,7 @@ def _names(key: _Key, found: _Found, source: CsvSource) -> dict[str, str]:
 
 def _labels(key: _Key, found: _Found, source: CsvSource, classes: Sequence[str]) -> NDArray[np.int32]:
     """Return the class of every row of the first device."""
-    arrays = found[key, next(iter(source.devices))]
+    arrays = found[key, source.devices[0].name]
     table = np.array([*(classes.index(name) for name in _names(key, found, source)), UNLABELLED], dtype=np.int32)
     if source.label is None:
         return np.full(len(arrays["values"].values), table[0])

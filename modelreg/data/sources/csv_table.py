@@ -46,8 +46,8 @@ class Layout(NamedTuple):
     @classmethod
     def of(cls, source: CsvSource, device: str) -> "Layout":
         """Return the layout of a device's files; labels are those of the first device."""
-        label = source.label if device == next(iter(source.devices)) else None
-        return cls(source.devices[device], label, source.separator, source.header, source.missing)
+        label = source.label if device == source.devices[0].name else None
+        return cls(source.by_name[device], label, source.separator, source.header, source.missing)
 
     @property
     def has_dates(self) -> bool:
@@ -62,7 +62,7 @@ class Layout(NamedTuple):
     def to_document(self) -> dict[str, Any]:
         """Return the layout as JSON values: equal ones parse equally."""
         return {
-            "channels": [[channel.column, channel.scale] for channel in self.device.channels.values()],
+            "channels": [[channel.column, channel.scale] for channel in self.device.channels],
             "time": self.device.time and self.device.time.to_document(),
             **self._asdict() | {"device": None},
         }
@@ -187,7 +187,7 @@ def _find_places(file: _File) -> _Places:
         raise file.error(problems)
     return _Places(
         width=len(cells),
-        channels=tuple(names.index(str(channel.column)) for channel in device.channels.values()),
+        channels=tuple(names.index(str(channel.column)) for channel in device.channels),
         time=names.index(str(device.time.column)) if device.time else None,
         label=None if label is None else names.index(str(label)),
         names=names,
@@ -315,7 +315,7 @@ def _number(text: str) -> float | None:
 
 def _scale(file: _File, places: _Places, table: _Table) -> NDArray[np.float32]:
     """Return the channels, (rows, C), each times its scale; what float32 cannot hold becomes Inf: missing."""
-    channels = file.layout.device.channels.values()
+    channels = file.layout.device.channels
     first = table.numbers[places.channels[0]]
     values = np.empty((len(first), len(channels)), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
