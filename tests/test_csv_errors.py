@@ -271,6 +271,14 @@ def test_what_is_kept_is_checked(tmp_path) -> None:
         ({"devices": {"w": device(files="(?P<subject>.*)(?P<x>.*)")}}, "no such group: x"),
         ({"devices": {"w": device(), "p": device(channels={"acc_x": {"column": "a", "unit": "g"}})}}, "same channels"),
         ({"header": False}, "columns go by their names"),
+        (
+            {
+                "devices": {
+                    "w": device(channels=channels("a", "b") | {"acc_z": {"column": "c", "unit": "g", "name": "acc_x"}})
+                }
+            },
+            "a name occurs twice in acc_x",
+        ),
         ({"devices": {"w": device(files="(")}}, "not a regular expression"),
         ({"devices": {"w": device(channels=channels(scale=0.0))}}, "a scale of 0"),
         *(({"separator": text}, "separator") for text in ('"', "\n", "5", ".", "¦", "e")),

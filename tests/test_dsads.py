@@ -166,3 +166,30 @@ def test_the_real_recordings_are_whole() -> None:
     dataset = dsads.read(REAL / "p1.tar.xz", ("RA", "RL"), Reading(Path()))
 
     assert [len(recording.labels) for recording in dataset.recordings] == [7500] * 19
+
+
+def test_a_recording_in_two_archives_is_refused(tmp_path) -> None:
+    """Whose numbers would count?"""
+    write_archive(tmp_path / "one.tar.xz", members())
+    write_archive(tmp_path / "two.tar.xz", members(subjects=(2,)))
+    with pytest.raises(InputError, match="recording p2-a01 is there twice"):
+        dsads.read(tmp_path, ("T",), Reading(Path()))
+
+
+def test_nothing_is_parsed_twice(tmp_path, monkeypatch) -> None:
+    """The second reading of a folder and of an archive takes what the first one kept."""
+    write_folder(tmp_path / "d", members())
+    write_archive(tmp_path / "d" / "p.tar.xz", members(subjects=(3,)))
+    reading = Reading(tmp_path, tmp_path / "cache")
+    first = dsads.read(tmp_path / "d", ("T",), reading)
+    monkeypatch.setattr(dsads, "parse", None)
+
+    assert dsads.read(tmp_path / "d", ("T",), reading).sources == first.sources
+
+
+def test_progress_names_each_recording(tmp_path) -> None:
+    """How many of how many, and which."""
+    told = []
+    dsads.read(write_folder(tmp_path, members()), ("T",), Reading(tmp_path, tell=lambda *what: told.append(what)))
+
+    assert (told[0], told[-1][:2]) == ((0, 4, "p1-a01"), (4, 4))

@@ -364,6 +364,18 @@ def test_a_release_exports_what_is_missing(here, tmp_path, monkeypatch, capsys) 
     )
 
 
+def test_an_export_of_other_weights_is_not_released(here, tmp_path, monkeypatch, capsys) -> None:
+    """Exit 3, with what to do."""
+    root = tmp_path / "other"
+    shutil.copytree(here, root)
+    record = load(root / RUN / "onnx/parity.json", ParityRecord)
+    (root / RUN / "onnx/parity.json").write_bytes(record.model_copy(update={"checkpoint_sha256": "0" * 64}).to_bytes())
+    monkeypatch.chdir(root)
+    code = main(["release", "v0.2.0", "--roll-changelog", "--force"])
+
+    assert (code, "was exported from other weights" in capsys.readouterr().err) == (3, True)
+
+
 def test_a_changed_export_is_not_released(here, tmp_path, monkeypatch, capsys) -> None:
     """Exit 3, with the file."""
     root = tmp_path / "other"

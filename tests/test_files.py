@@ -505,3 +505,38 @@ def test_written_files_are_plain(tmp_path) -> None:
     files.write_atomic(tmp_path / "a", b"")
 
     assert stat.S_ISREG((tmp_path / "a").stat().st_mode)
+
+
+def test_a_folder_is_written_whole(tmp_path) -> None:
+    """With exactly these files."""
+    files.write_folder(tmp_path / "x", {"a": b"1", "b": b"2"})
+
+    assert {path.name: path.read_bytes() for path in (tmp_path / "x").iterdir()} == {"a": b"1", "b": b"2"}
+
+
+def test_a_folder_takes_the_place_of_an_older_one(tmp_path) -> None:
+    """Nothing of it is left, nor beside it."""
+    files.write_folder(tmp_path / "x", {"a": b"1", "b": b"2"})
+    files.write_folder(tmp_path / "x", {"a": b"3"})
+
+    assert ([p.name for p in tmp_path.iterdir()], (tmp_path / "x/a").read_bytes()) == (["x"], b"3")
+
+
+def test_an_equal_folder_is_left_alone(tmp_path) -> None:
+    """Not a file is touched."""
+    files.write_folder(tmp_path / "x", {"a": b"1"})
+    before = (tmp_path / "x/a").stat().st_ino
+    files.write_folder(tmp_path / "x", {"a": b"1"})
+
+    assert (tmp_path / "x/a").stat().st_ino == before
+
+
+def test_a_killed_write_of_a_folder_is_written_over(tmp_path) -> None:
+    """What an earlier kill left beside it is no hindrance."""
+    for name in (".x.fresh", ".x.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "rest").write_text("")
+    files.write_folder(tmp_path / "x", {"a": b"1"})
+    files.write_folder(tmp_path / "x", {"a": b"2"})
+
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]

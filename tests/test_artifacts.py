@@ -1,0 +1,388 @@
+"""Graphs and bundles in a version: every contradiction and every damage is found without onnx or torch."""
+
+import io
+import tarfile
+
+import numpy as np
+import pytest
+from example_run import data_record, model_spec
+from onnx import TensorProto, helper
+
+from modelreg import artifacts, files, graphfile, registry
+from modelreg.artifacts import ARCHIVE, BUNDLE, PARITY, Facts
+from modelreg.errors import InputError
+from modelreg.records.export import (
+    GRAPHS,
+    BundleRecord,
+    CalibrationRecord,
+    GraphRecord,
+    ParityRecord,
+    PathParity,
+    Tolerance,
+    Toolchain,
+)
+
+VERSION = "0.2.0"
+WEIGHTS, SCALE = "c" * 64, files.sha256_bytes(b"{}")
+SPEC = model_spec()
+
+
+def graph(name, metadata=None, opset=17) -> bytes:
+    """An ONNX file with the interface of the model and nothing in it."""
+    tensors = [
+        [helper.make_tensor_value_info(t.name, TensorProto.FLOAT, t.shape) for t in side]
+        for side in artifacts.interface(SPEC)[name]
+    ]
+    made = helper.make_model(
+        helper.make_graph([helper.make_node("Relu", ["a"], ["b"], "relu1")], "g", *tensors),
+        opset_imports=[helper.make_opsetid("", opset)],
+    )
+    known = {registry.CHECKPOINT: WEIGHTS, registry.NORMALIZATION: SCALE}
+    helper.set_model_props(made, artifacts.metadata(SPEC, known) if metadata is None else metadata)
+    return made.SerializeToString()
+
+
+def parity(graphs: dict[str, bytes]) -> ParityRecord:
+    """The record of these graphs."""
+    way = PathParity(
+        projection_error=0.0,
+        codes=20,
+        codes_near_boundary=0,
+        codes_different=0,
+        logits_error=0.0,
+        argmax_compared=10,
+        argmax_different=0,
+    )
+    read = {name: graphfile.read(data, name) for name, data in graphs.items()}
+    return ParityRecord(
+        model="conv2d_fsq",
+        checkpoint_sha256=WEIGHTS,
+        normalization_sha256=SCALE,
+        opset=17,
+        graphs={
+            name: GraphRecord(
+                sha256=files.sha256_bytes(graphs[name]),
+                inputs=found.inputs,
+                outputs=found.outputs,
+                operators=found.operators,
+            )
+            for name, found in read.items()
+        },
+        windows=10,
+        windows_digest="d" * 64,
+        edge_cases=("zeros",),
+        tolerance=Tolerance(),
+        whole=way,
+        split=way,
+        packages={},
+    )
+
+
+def calibration() -> np.ndarray:
+    """Made-up windows, NHWC."""
+    return np.random.default_rng(0).normal(size=(30, 1, 16, 2)).astype(np.float32)
+
+
+def bundle_record(values: bytes) -> BundleRecord:
+    """What bundle.json says."""
+    numbers = calibration()
+    (window,), (projection,) = artifacts.interface(SPEC)["encoder"]
+    return BundleRecord(
+        model="conv2d_fsq",
+        version=None,
+        hw_arch="hailo8",
+        network="conv2d_fsq",
+        toolchain=Toolchain(dataflow_compiler=">=3.31,<4", hailort=">=4.21,<5"),
+        checkpoint_sha256=WEIGHTS,
+        normalization_sha256=SCALE,
+        classes=SPEC.classes,
+        channels=SPEC.input.channels,
+        devices=SPEC.input.devices,
+        input=window,
+        output=projection,
+        device_input=(1, 16, 2),
+        normalization="host",
+        optimization_level=1,
+        min_snr_db=10.0,
+        calibration=CalibrationRecord(
+            shape=numbers.shape,
+            values="normalized",
+            class_windows=dict.fromkeys(SPEC.classes, 10),
+            low=tuple(numbers.min(axis=(0, 1, 2)).tolist()),
+            high=tuple(numbers.max(axis=(0, 1, 2)).tolist()),
+            sha256=files.sha256_bytes(values),
+        ),
+        opset=17,
+        files={},
+    )
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run with graphs and a bundle."""
+    graphs = {name: graph(name) for name in GRAPHS}
+    buffer = io.BytesIO()
+    np.save(buffer, calibration())
+    onnx = {f"{name}.onnx": data for name, data in graphs.items()}
+    found = {
+        **onnx,
+        "calibration.npy": buffer.getvalue(),
+        "model_script.alls": b"model_optimization_config(calibration, calibset_size=30)\n",
+        registry.NORMALIZATION: b"{}",
+    }
+    files.write_folder(tmp_path / "run/onnx", {**onnx, PARITY: parity(graphs).to_bytes()})
+    files.write_folder(tmp_path / "run/hailo8", artifacts.sealed(bundle_record(buffer.getvalue()), found, None))
+    return tmp_path / "run"
+
+
+class Stored:
+    """A version's folder and what is known of it; documents may be replaced."""
+
+    def __init__(self, run) -> None:
+        self.folder = run.parent / "version"
+        for target in ("onnx", "hailo8"):
+            for name, data in artifacts.for_version(run, target, VERSION).items():
+                self.put(name, data)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a file."""
+        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / name).write_bytes(data)
+
+    def change(self, name: str, record, **changes) -> None:
+        """Change a document."""
+        document = artifacts.load(self.folder / name, record)
+        self.put(name, document.model_copy(update=changes).to_bytes())
+
+    def problems(self, absent=()) -> list[str]:
+        """What is wrong."""
+        paths = [p.relative_to(self.folder).as_posix() for p in self.folder.rglob("*") if p.is_file()]
+        digests = {path: files.sha256(self.folder / path) for path in paths}
+        known = {**digests, registry.CHECKPOINT: WEIGHTS, registry.NORMALIZATION: SCALE}
+        facts = Facts(VERSION, SPEC, data_record(), known, frozenset(paths) - set(absent))
+        return list(map(str, artifacts.find_problems(self.folder, facts)))
+
+
+@pytest.fixture
+def stored(run):
+    """A version of that run."""
+    return Stored(run)
+
+
+def test_a_version_of_a_run_is_right(stored) -> None:
+    """So that each of the following is found for its lie alone."""
+    assert stored.problems() == []
+
+
+def test_a_whole_run_has_nothing_changed(run) -> None:
+    """Of either target."""
+    assert [*artifacts.find_changed(run, "onnx"), *artifacts.find_changed(run, "hailo8")] == []
+
+
+@pytest.mark.parametrize("name", ["onnx/head.onnx", "hailo8/calibration.npy"])
+def test_a_lost_file_of_an_export_is_named(run, name) -> None:
+    """With what to do."""
+    (run / name).unlink()
+
+    assert [str(p) for p in artifacts.find_changed(run, name.split("/")[0])] == [f"{name}: is missing; export again"]
+
+
+@pytest.mark.parametrize(("target", "name"), [("onnx", PARITY), ("hailo8", BUNDLE)])
+def test_a_record_that_cannot_be_read_is_named(run, target, name) -> None:
+    """No export without it."""
+    (run / target / name).write_bytes(b"{}")
+
+    assert list(artifacts.find_changed(run, target))
+
+
+@pytest.mark.parametrize("name", [f"onnx/{PARITY}", f"hailo8/{BUNDLE}"])
+def test_a_record_of_a_version_that_cannot_be_read_is_a_problem(stored, name) -> None:
+    """It is named with its rule."""
+    stored.put(name, b"{}")
+
+    assert any("required" in problem for problem in stored.problems())
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"model": "other"}, "onnx/parity.json: model: is other"),
+        ({"checkpoint_sha256": "0" * 64}, "onnx/parity.json: checkpoint_sha256: is 0000"),
+        ({"normalization_sha256": "0" * 64}, "onnx/parity.json: normalization_sha256: is 0000"),
+        ({"opset": 18}, "onnx/encoder.onnx: opset: is 17, must be 18"),
+        ({"graphs": {}}, "onnx/parity.json: graphs: must be encoder, head, model"),
+        ({"windows": 99}, "onnx/parity.json: whole.argmax_compared: leaves out windows"),
+    ],
+)
+def test_a_lie_in_the_parity_is_found(stored, changes, problem) -> None:
+    """Against the version and the graphs."""
+    stored.change(f"onnx/{PARITY}", ParityRecord, **changes)
+
+    assert any(found.startswith(problem) for found in stored.problems())
+
+
+def test_more_flips_than_boundaries_are_found(stored) -> None:
+    """No parity was there."""
+    way = artifacts.load(stored.folder / "onnx" / PARITY, ParityRecord).whole.model_copy(update={"codes_different": 1})
+    stored.change(f"onnx/{PARITY}", ParityRecord, whole=way)
+
+    assert stored.problems() == ["onnx/parity.json: whole.codes_different: is more than lie near a rounding boundary"]
+
+
+def test_a_graph_of_another_version_is_found(stored) -> None:
+    """By the end of its metadata."""
+    stored.put("onnx/head.onnx", graphfile.stamp(graph("head"), "0.3.0"))
+
+    assert "onnx/head.onnx: does not end with version 0.2.0 in its metadata" in stored.problems()
+
+
+def test_a_graph_that_was_not_proven_is_found(stored) -> None:
+    """Its digest is not the one in parity.json."""
+    stored.put("onnx/head.onnx", graphfile.stamp(graph("head", opset=16), VERSION))
+
+    assert "onnx/head.onnx: is not the graph whose parity parity.json states" in stored.problems()
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"stub", "not an ONNX file of ours"),
+        (graph("model"), "onnx/head.onnx: inputs: is"),
+        (graph("head", metadata={}), "onnx/head.onnx: metadata: is"),
+    ],
+)
+def test_a_graph_that_was_proven_and_is_wrong_is_found(stored, data, problem) -> None:
+    """Somebody wrote its digest into parity.json."""
+    record = artifacts.load(stored.folder / "onnx" / PARITY, ParityRecord)
+    head = record.graphs["head"].model_copy(update={"sha256": files.sha256_bytes(data)})
+    stored.change(f"onnx/{PARITY}", ParityRecord, graphs={**record.graphs, "head": head})
+    stored.put("onnx/head.onnx", graphfile.stamp(data, VERSION))
+
+    assert any(problem in found for found in stored.problems())
+
+
+@pytest.mark.parametrize("name", [f"onnx/{PARITY}", "onnx/model.onnx", f"hailo8/{BUNDLE}", f"hailo8/{ARCHIVE}"])
+def test_half_an_export_is_found(stored, name) -> None:
+    """The manifest must list all of it."""
+    (stored.folder / name).unlink()
+
+    assert f"manifest.json: does not list {name}" in stored.problems()
+
+
+def test_what_is_not_here_is_not_looked_into(stored) -> None:
+    """An asset may travel."""
+    absent = {"onnx/encoder.onnx", "onnx/head.onnx", "onnx/model.onnx", f"hailo8/{ARCHIVE}"}
+
+    assert stored.problems(absent) == []
+
+
+def test_damaged_records_are_left_to_their_digest(stored) -> None:
+    """What is not the manifest's is no document."""
+    assert stored.problems({f"onnx/{PARITY}", f"hailo8/{BUNDLE}"}) == []
+
+
+def test_too_many_calibration_windows_of_a_class_are_found(stored) -> None:
+    """The training part has twenty of each."""
+    record = artifacts.load(stored.folder / "hailo8" / BUNDLE, BundleRecord)
+    counts = record.calibration.model_copy(update={"class_windows": {"rest": 30}})
+    stored.change(f"hailo8/{BUNDLE}", BundleRecord, calibration=counts)
+
+    assert "hailo8/bundle.json: calibration.class_windows: 30 windows of rest, but the training part has 20" in (
+        stored.problems()
+    )
+
+
+def test_another_graph_in_the_bundle_is_found(stored) -> None:
+    """The bundle's graphs are the version's."""
+    record = artifacts.load(stored.folder / "hailo8" / BUNDLE, BundleRecord)
+    stored.change(f"hailo8/{BUNDLE}", BundleRecord, files={**record.files, "head.onnx": "0" * 64})
+
+    assert "hailo8/bundle.json: files: its head.onnx is not the version's" in stored.problems()
+
+
+def packed(stored, **changes: bytes) -> None:
+    """Pack the bundle anew with other files, the sums left as they were."""
+    bundle = artifacts.unpack(stored.folder / "hailo8" / ARCHIVE)
+    stored.put(
+        f"hailo8/{ARCHIVE}", artifacts.pack({**bundle, **{name.replace("__", "."): d for name, d in changes.items()}})
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"bundle__json": b"{}"}, "holds another bundle.json than lies beside it"),
+        ({"model_script__alls": b"x"}, "does not hold what its bundle.json and sha256sum.txt state"),
+        ({"extra__txt": b"x"}, "does not hold what its bundle.json and sha256sum.txt state"),
+    ],
+)
+def test_an_archive_with_other_files_is_found(stored, changes, problem) -> None:
+    """Against the record beside it and its own sums."""
+    packed(stored, **changes)
+
+    assert stored.problems() == [f"hailo8/{ARCHIVE}: {problem}"]
+
+
+def archive(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
+    """A .tar.gz of these members."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as made:
+        for member, data in members:
+            member.size = len(data)
+            made.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def link() -> tarfile.TarInfo:
+    """A symbolic link out of the bundle."""
+    member = tarfile.TarInfo("passwd")
+    member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    return member
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"text", "not a bundle"),
+        (archive((tarfile.TarInfo("a"), b"x"))[:-20], "not a bundle"),
+        (archive((tarfile.TarInfo("a/b"), b"x")), "'a/b' is no plain file"),
+        (archive((link(), b"")), "'passwd' is no plain file"),
+        (archive((tarfile.TarInfo("a"), b"x"), (tarfile.TarInfo("a"), b"x")), "'a' is there twice"),
+    ],
+)
+def test_a_damaged_archive_is_found(stored, data, problem) -> None:
+    """Nothing is unpacked onto the disk, no link is followed."""
+    stored.put(f"hailo8/{ARCHIVE}", data)
+
+    assert any(problem in found for found in stored.problems())
+
+
+def test_an_archive_over_the_limit_is_refused(stored, monkeypatch) -> None:
+    """What a member claims is held against it first."""
+    monkeypatch.setattr(artifacts, "BUNDLE_LIMIT", 100)
+    with pytest.raises(InputError, match="makes more than the limit"):
+        artifacts.unpack(stored.folder / "hailo8" / ARCHIVE)
+
+
+def test_a_calibration_set_that_cannot_be_read_is_found(stored) -> None:
+    """A stub under its name."""
+    record = artifacts.load(stored.folder / "hailo8" / BUNDLE, BundleRecord)
+
+    assert "cannot be read" in str(next(artifacts.find_calibration_problems({"calibration.npy": b"stub"}, record, "b")))
+
+
+def test_a_calibration_set_of_another_shape_is_found(stored) -> None:
+    """NCHW is not what the compiler reads."""
+    record = artifacts.load(stored.folder / "hailo8" / BUNDLE, BundleRecord)
+    buffer = io.BytesIO()
+    np.save(buffer, calibration().transpose(0, 3, 1, 2))
+    found = artifacts.find_calibration_problems({"calibration.npy": buffer.getvalue()}, record, "b")
+
+    assert "has not the shape" in str(next(found))
+
+
+def test_the_same_files_pack_to_the_same_bytes(stored) -> None:
+    """In any order."""
+    bundle = artifacts.unpack(stored.folder / "hailo8" / ARCHIVE)
+
+    assert artifacts.pack(dict(reversed(bundle.items()))) == (stored.folder / "hailo8" / ARCHIVE).read_bytes()
