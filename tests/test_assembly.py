@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modelreg import config
 from modelreg.config import DataSettings, TrainConfig
@@ -65,9 +67,10 @@ def test_without_maps_nothing_changes() -> None:
 
 def test_labels_merge_and_drop() -> None:
     """Two become one; what is null is unlabelled."""
-    found = joined({"labels": {"sit": "rest", "stand": "rest", "walk": None}})
+    made = replace(dataset(), classes=("sit", "stand", "walk", "run"))
+    found = joined({"labels": {"sit": "rest", "stand": "rest", "walk": None, "run": "go"}}, datasets=[made])
 
-    assert (found.classes, found.recordings[0].labels.tolist()) == (("rest",), [0, 0, 0, 0, -1, -1])
+    assert (found.classes, found.recordings[0].labels.tolist()) == (("rest", "go"), [0, 0, 0, 0, -1, -1])
 
 
 def test_a_recording_without_a_label_left_is_left_out() -> None:
@@ -254,3 +257,92 @@ def _sample_classes() -> tuple[str, ...]:
     from modelreg.data.sources import sample
 
     return sample.CLASSES
+
+
+@pytest.mark.parametrize("devices", [["B", "A"], ["B"]])
+def test_labels_stay_with_the_time_at_which_they_were_given(devices) -> None:
+    """They are on the first device's clock: where another comes first, they go over to its clock."""
+    time = np.arange(6) / 25
+    made = dataset()
+    late = {"A": replace(made.recordings[0].signals["A"], time=time), "B": Signal(np.ones((6, 3)), 25.0, time + 0.08)}
+    made = replace(made, recordings=(replace(made.recordings[0], signals=late),))
+    maps = {"devices": [{"device": name, "name": name} for name in devices]}
+
+    assert joined(maps, datasets=[made]).recordings[0].labels.tolist() == [1, 1, 2, -1, -1, -1]
+
+
+def test_the_rate_is_that_of_the_devices_that_stay() -> None:
+    """Not of one that nobody wants."""
+    made = dataset()
+    mixed = tuple(
+        replace(r, signals={"A": r.signals["A"], "B": replace(r.signals["B"], rate_hz=50.0)}) for r in made.recordings
+    )
+    found = joined({"devices": [{"device": "B", "name": "b"}]}, datasets=[replace(made, recordings=mixed)])
+
+    assert found.rate_hz == 50.0
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ({"channels": [{"channel": "x"}, {"channel": "x", "name": "again"}]}, "data.sources.0.channels.x: is listed"),
+        (
+            {"devices": [{"device": "A", "name": "a"}, {"device": "A", "name": "b"}]},
+            "data.sources.0.devices.A: is listed twice",
+        ),
+        ({"prefix": " "}, "data.sources.0.prefix: and p1-1 make no name"),
+        ({"labels": {"sit": None, "stand": None, "walk": None}}, "data.sources.0.labels: leave no recording"),
+        ({"labels": {"sit": "a", "stand": "a", "walk": "a"}}, "data.sources: the labels make one class, a"),
+    ],
+)
+def test_a_map_that_cannot_be_meant_is_refused(source, problem) -> None:
+    """Alone, with its place."""
+    (found,) = problems_of(source)
+
+    assert found.startswith(problem)
+
+
+def test_a_prefix_may_not_make_names_too_long() -> None:
+    """No report could hold them; what is dropped needs no name."""
+    made = dataset(subjects=("p" * 90, "q"))
+
+    assert "make no name: at most 100 characters" in problems_of({"prefix": "x" * 40}, datasets=[made])[0]
+    assert joined({"prefix": "x" * 40, "drop": ["p+-1"]}, datasets=[made]).recordings[0].subject == "x" * 40 + "q"
+
+
+def test_what_no_float_holds_is_missing() -> None:
+    """A scale beyond all bounds makes infinities, which the quality check finds."""
+    found = joined({"channels": [{"channel": "y", "scale": 1e300}]})
+
+    assert np.isposinf(found.recordings[0].signals["A"].values).all()
+
+
+@given(
+    chosen=st.permutations("xyz"),
+    count=st.integers(1, 3),
+    scales=st.lists(st.sampled_from([-1, 1, 0.5, 2]), min_size=3),
+)
+def test_any_choice_of_channels_is_numpys(chosen, count, scales) -> None:
+    """The columns by their names, times their scales."""
+    listed = [{"channel": name, "scale": float(scale)} for name, scale in zip(chosen[:count], scales, strict=False)]
+    found = joined({"channels": listed})
+    values = dataset().recordings[0].signals["B"].values
+
+    expected = np.stack([values[:, "xyz".index(each["channel"])] * each["scale"] for each in listed], axis=1)
+    np.testing.assert_array_equal(found.recordings[0].signals["B"].values, expected)
+
+
+def test_a_source_that_describes_its_channels_itself_needs_no_map() -> None:
+    """Of csv, labels, `drop` and `prefix` alone are mapped."""
+    device = {"name": "A", "files": "(?P<subject>.).csv", "rate_hz": 25.0}
+    channels = [{"name": "x", "column": "x", "unit": "g"}]
+    described = {
+        "name": "n",
+        "license": "l",
+        "citation": "c",
+        "label": "y",
+        "devices": [{**device, "channels": channels}],
+    }
+    found = joined({"kind": "csv", **described, "prefix": "c-", "drop": ["p1-1"]}, datasets=[dataset(kind="csv")])
+
+    assert ([r.subject for r in found.recordings], found.devices) == (["c-p2"], ("A", "B"))

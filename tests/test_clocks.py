@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from modelreg.data import clocks
@@ -277,3 +277,137 @@ def test_unequal_rates_may_differ_by_a_sample_of_the_slower() -> None:
     found = aligned({"a": uniform(50, 2), "b": uniform(25, 2)}, 25)
 
     assert {len(signal.values) for signal in found.signals.values()} == {50}
+
+
+def test_equal_stamps_at_the_end_are_averaged() -> None:
+    """All other samples lie on the grid: that is no reason to take the first of the two."""
+    time = np.array([0.0, 0.1, 0.2, 0.2])
+    values = np.array([[0], [1], [2], [4]], np.float32)
+
+    np.testing.assert_allclose(aligned({"d": Signal(values, 10.0, time)}, 10).signals["d"].values[:, 0], [0, 1, 3])
+
+
+@pytest.mark.parametrize("old", [49.98, 50.02, 33.3333, 1000 / 19.99])
+def test_a_rate_that_no_small_ratio_meets_does_not_drift(old: float) -> None:
+    """After ten minutes the sine still lies where it was recorded."""
+    found = middle(aligned({"d": uniform(old, 600)}, 50).signals["d"])
+    time = 1 + np.arange(len(found)) / 50
+
+    assert np.abs(found - sine(time)[:, 0]).max() < 0.02
+
+
+@given(
+    rates=st.lists(st.floats(0.5, 500), min_size=1, max_size=3),
+    target=st.floats(0.5, 500),
+    seconds=st.floats(0, 3),
+)
+@example(rates=[1000.0], target=0.4, seconds=9.0)
+@example(rates=[49.999], target=50.0, seconds=600.0)
+def test_any_rate_comes_out_at_any_other(rates: list[float], target: float, seconds: float) -> None:
+    """Devices that last equally long have equally many samples, labels too; nothing finite is lost."""
+    signals = {f"d{n}": Signal(np.ones((1 + round(seconds * r), 1), np.float32), r) for n, r in enumerate(rates)}
+    assume(not list(clocks.find_problems([recording(signals)])))
+    found = aligned(signals, target)
+    lengths = {len(found.labels), *(len(signal.values) for signal in found.signals.values())}
+
+    assert (len(lengths), all(np.isfinite(s.values).all() for s in found.signals.values())) == (1, True)
+
+
+STEPS = st.sampled_from([0.0, 1e-6, 0.01, 0.02, 0.3, 0.7, 1.1])
+
+
+@given(
+    intervals=st.lists(STEPS, max_size=40),
+    others=st.lists(STEPS, max_size=40),
+    target=st.sampled_from([1.0, 7.3, 50.0]),
+)
+def test_any_clock_is_measured_and_aligned(intervals: list[float], others: list[float], target: float) -> None:
+    """Bursts, equal stamps and gaps: missing are moments inside a gap, and no other."""
+    stamps = {d: np.cumsum([0.0, *steps]) for d, steps in (("a", intervals), ("b", others))}
+    signals = {d: Signal(np.ones((len(time), 1), np.float32), 50.0, time) for d, time in stamps.items()}
+    found = aligned(signals, target)
+    rates = [clock.missing_rate for clock in clocks.measure(signals, LIMITS)]
+    gaps = {d: (np.diff(time) > LIMITS.max_gap_s).any() for d, time in stamps.items()}
+
+    assert all(0 <= rate <= 1 for rate in rates)
+    assert len({len(found.labels), *(len(s.values) for s in found.signals.values())}) == 1
+    assert all(gaps[d] or (s.values == 1).all() for d, s in found.signals.items())
+
+
+def test_bursts_cost_no_memory() -> None:
+    """Stamps a microsecond apart ask for no grid of microseconds."""
+    time = np.repeat(np.arange(500) * 0.1, 5) + np.tile(np.arange(5) * 1e-6, 500)
+    grid = clocks.Grid(np.arange(2495) / 50, 50.0)
+    _, even = clocks._even(Signal(np.ones((2500, 1), np.float32), 50.0, time), time, grid)
+
+    assert len(even) <= clocks.FINEST * len(time)
+
+
+@pytest.mark.parametrize(("old", "new"), [(100.0, 50.0), (70.0, 50.0), (25.0, 50.0), (20.0, 50.0)])
+def test_the_filter_reaches_no_further_than_it_says(old: float, new: float) -> None:
+    """Another last sample changes, to the bit, nothing but the last REACH at the lower of the rates."""
+    made, wild = uniform(old, 10), uniform(old, 10)
+    wild.values[-1] = 1e4
+    before, after = (aligned({"d": signal}, new).signals["d"].values for signal in (made, wild))
+    reach = int(np.ceil(clocks.REACH * max(1, new / old))) + 1
+
+    np.testing.assert_array_equal(before[:-reach], after[:-reach])
+
+
+def test_a_slow_device_without_stamps_has_no_gaps() -> None:
+    """Its samples are a second apart by its rate: nothing is missing."""
+    assert np.isfinite(aligned({"d": uniform(1, 20)}, 10).signals["d"].values).all()
+
+
+def test_a_stray_stamp_is_refused() -> None:
+    """A clock that starts in 1970 and goes on today would be a grid of years."""
+    signal = stamped(50, 20, start=1.7e9)
+    signal.time[0] = 0.0
+    with pytest.raises(InputError, match=r"r: the time stamps of d span 1.7e\+09 s, its samples last 20 s"):
+        aligned({"d": signal}, 50)
+
+
+def test_labels_go_over_to_another_clock() -> None:
+    """Sample by sample, the label of what was recorded at that time; none where nothing was labelled."""
+    labels = np.repeat([0, 1], 50).astype(np.int32)
+    made = recording({"a": stamped(50, 2), "b": stamped(25, 4, start=0.5)}, labels)
+    time = made.signals["b"].time
+    expected = np.where(time > 2, -1, (time > 0.99).astype(int))
+
+    np.testing.assert_array_equal(clocks.labels_by(made, "b"), expected)
+
+
+@pytest.mark.parametrize("other", [uniform(50, 2), stamped(50, 2)])
+def test_labels_of_a_clock_that_is_not_known_stay(other: Signal) -> None:
+    """Those of the first device itself, and where the two share no time."""
+    made = recording({"a": uniform(50, 2), "b": other}, np.arange(100, dtype=np.int32))
+
+    assert clocks.labels_by(made, "a" if other.time is None else "b") is made.labels
+
+
+def test_a_device_that_recorded_nothing_labels_nothing() -> None:
+    """The other one's samples have no label."""
+    made = recording({"a": Signal(np.empty((0, 1), np.float32), 50.0), "b": uniform(50, 1)})
+
+    assert set(clocks.labels_by(made, "b").tolist()) == {-1}
+
+
+@pytest.mark.parametrize(
+    ("signal", "new", "expected"),
+    [
+        (uniform(50, 2), 50, 0),  # nothing is resampled
+        (uniform(100, 2), 50, 10),  # ten samples of the slower rate, which is the new one
+        (uniform(25, 2), 100, 40),  # which is the old one
+        (stamped(50, 2), 50, 35),  # and half a second over which a clock is interpolated
+    ],
+)
+def test_the_reach_of_resampling_is_known(signal, new, expected) -> None:
+    """In samples of the new rate, to either side."""
+    assert clocks.reach(recording({"d": signal}), new, LIMITS) == expected
+
+
+def test_a_slow_device_is_not_all_gaps() -> None:
+    """Its usual interval is longer than the limit."""
+    signal = Signal(np.arange(20, dtype=np.float32)[:, None], 1.0, np.arange(20.0))
+
+    assert np.isfinite(aligned({"d": signal}, 2).signals["d"].values).all()

@@ -225,7 +225,7 @@ def test_a_recording_in_two_parts_is_refused(monkeypatch) -> None:
 def test_resampled_recordings_need_a_wider_gap_in_time(monkeypatch) -> None:
     """The filter reaches over a short one."""
     parts = {"data": {"sources": [{"kind": "dsads", "path": "x"}], "window": 10, "hop": 5}, "split": {"by": "time"}}
-    with pytest.raises(InputError, match="at least 20 samples"):
+    with pytest.raises(InputError, match="at least 70 samples"):
         prepared(monkeypatch, planted(None), **parts)
 
 

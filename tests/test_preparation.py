@@ -1,20 +1,22 @@
 """Preparation: from settings to windows, with nothing of one part in another."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from two_device import CHANNELS, CLASSES, DEVICES, GIVEN, two_device_arrays, write_two_device
+from two_device import CHANNELS, CLASSES, DEVICES, GIVEN, two_device_arrays, two_device_recordings, write_two_device
 
 from modelreg import config, files
 from modelreg.data.preparation import Prepared, prepare
 from modelreg.data.reading import Reading
+from modelreg.data.recording import Dataset, Signal
 from modelreg.data.sources import sample
 from modelreg.errors import InputError
-from modelreg.records.data import PARTS, DataRecord, Normalization
+from modelreg.records.data import PARTS, DataRecord, Normalization, SourceRecord
 
 NPY = {"sources": [{"kind": "npy", "path": "dataset.json"}]}
 
@@ -285,3 +287,76 @@ def test_a_device_at_rest_may_repeat_itself(tmp_path: Path) -> None:
     np.save(tmp_path / "all_x.npy", x)
 
     assert prepare(settings(data=NPY), Reading(path.parent)).record.parts.test.windows > 0
+
+
+def resampled(values_of: Callable[[NDArray[np.float32]], NDArray[np.float32]], rate_hz: float) -> Dataset:
+    """Return recordings at another rate, their values changed."""
+    recordings = tuple(
+        replace(r, signals={d: Signal(values_of(s.values.copy()), rate_hz) for d, s in r.signals.items()})
+        for r in two_device_recordings(800)
+    )
+    source = SourceRecord(kind="dsads", name="made up", digest="a" * 64, license="", citation="")
+    return Dataset((source,), CHANNELS, DEVICES, CLASSES, rate_hz, recordings)
+
+
+@pytest.mark.parametrize(("old", "new"), [(50.0, 25.0), (70.0, 50.0)])
+def test_later_samples_change_nothing_in_training_after_resampling(
+    old: float, new: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Split by time with the least gap, no bit of a training window, nor of its statistics, knows a later part."""
+    chosen = {"sources": [{"kind": "dsads", "path": "x"}], "window": 20, "hop": 20, "rate_hz": new}
+    samples = int(799 / old * new) + 1  # after resampling, of which two gaps of 20 and two fifths are not for training
+    later = int((samples - 40) * 0.6 + 22) / new
+
+    def spoiled(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        values[int(later * old) + 1 :] = -9 * values[int(later * old) + 1 :] + 5
+        return values
+
+    found = []
+    for change in (np.copy, spoiled):
+        monkeypatch.setattr("modelreg.data.sources.read", lambda *_, change=change: resampled(change, old))
+        found.append(prepare(settings(data=chosen, split={"by": "time"}), Reading(Path())))
+
+    assert found[0].record.parts["test"] != found[1].record.parts["test"]
+    assert found[0].record.parts["train"] == found[1].record.parts["train"]
+    assert found[0].normalization == found[1].normalization
+
+
+def test_a_subject_in_two_given_parts_is_refused(tmp_path: Path) -> None:
+    """However the source divides."""
+    write_two_device(tmp_path, given=True)
+    subjects = np.load(tmp_path / "test_subject.npy")
+    np.save(tmp_path / "test_subject.npy", np.where(subjects == "s10", "s1", subjects))
+
+    with pytest.raises(InputError, match="s1: this subject is in train and test"):
+        prepare(settings(data=NPY, split={"by": "given"}), Reading(tmp_path))
+
+
+@pytest.mark.parametrize("missing", ["mean", "median"])
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_a_fill_is_of_the_training_part(missing: str, part: str, tmp_path: Path) -> None:
+    """Other held-out values change no filled training window; and training values fill the gap of a held-out one."""
+    two_device(tmp_path, given=True, split={"by": "given"})
+    filled = []
+    for factor in (1, 100):
+        for each in PARTS:
+            x = two_device_arrays(GIVEN[each])["x"] * (factor if each == part else 1)
+            x[0, 2, 1, 50:60] = np.nan
+            np.save(tmp_path / f"{each}_x.npy", x)
+        found = prepare(
+            settings(data=NPY, split={"by": "given"}, quality={"missing": missing}), Reading(tmp_path)
+        ).windows
+        filled.append((found["train"].x.tobytes(), found[part].x[0, 2, 1, 50:60].tobytes()))
+
+    assert filled[0] == filled[1]
+
+
+def test_strict_refuses_what_breaks_a_threshold(tmp_path: Path) -> None:
+    """By subject and channel, before anything is divided."""
+    write_two_device(tmp_path)
+    x = np.load(tmp_path / "all_x.npy")
+    x[:18, 3, 0] = np.nan
+    np.save(tmp_path / "all_x.npy", x)
+
+    with pytest.raises(InputError, match=r"all: s1: phone gyro_x: 100\.0% NaN, above 5\.0%"):
+        prepare(settings(data=NPY, quality={"strict": True}), Reading(tmp_path))

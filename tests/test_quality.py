@@ -17,7 +17,7 @@ from modelreg.data import quality
 from modelreg.data.recording import Dataset, Recording, Signal
 from modelreg.data.sources import sample
 from modelreg.errors import InputError
-from modelreg.records.data import ChannelQuality, Limits
+from modelreg.records.data import ChannelQuality, ClockQuality, Limits, SourceRecord
 from modelreg.records.model import Channel
 
 NAN, INF = np.nan, np.inf
@@ -239,15 +239,13 @@ def test_a_channel_without_a_value_in_training_is_not_filled() -> None:
     assert np.isnan(fill).all()
 
 
-@given(column=COLUMNS, place=st.integers(0, 39), kind=st.sampled_from(["missing", "flat"]))
-def test_the_score_never_rises_with_damage(column: NDArray[np.float32], place: int, kind: str) -> None:
-    """Within 0 and 100; another missing value, or a flat channel, does not raise it."""
-    column = np.concatenate([column, np.sin(np.arange(60))]).astype(np.float32)
-    worse = column.copy()
-    worse[place % len(column) if kind == "missing" else slice(None)] = NAN if kind == "missing" else 1.0
-    before, after = (quality.measure(recording_of(c), ONE, Limits(std_min=1e-30)).score for c in (column, worse))
+@given(column=COLUMNS)
+def test_a_flat_channel_lowers_the_score(column: NDArray[np.float32]) -> None:
+    """From something of 100 to nothing."""
+    lively = np.concatenate([column, np.sin(np.arange(60))]).astype(np.float32)
+    before, after = (quality.measure(recording_of(c), ONE, Limits()).score for c in (lively, np.ones_like(lively)))
 
-    assert 0 <= after <= before + 1e-9 <= 100 + 1e-9
+    assert 0 == after < before <= 100
 
 
 @pytest.mark.parametrize(
@@ -277,3 +275,101 @@ def test_saturation_is_a_run_at_an_end(column: list[float], rate: float) -> None
 def test_a_limit_of_no_spread_counts_every_signal_as_lively() -> None:
     """std_min of 0 asks for nothing but a signal that is not constant."""
     assert quality.measure(recording_of([1, 2, 1]), ONE, Limits(std_min=0.0)).score == 100
+
+
+SHARES = st.floats(0, 1)
+WORSE = st.fixed_dictionaries({}, optional={"nan_rate": SHARES, "saturated_rate": SHARES, "std": st.floats(0, 1)})
+
+
+def record(**changes: Any) -> ChannelQuality:
+    """Return the quality of a channel with nothing wrong."""
+    made = {"device": "d", "channel": "c", "nan": 0, "inf": 0, "nan_rate": 0.0, "inf_rate": 0.0, "constant": False}
+    return ChannelQuality(**{**made, "mean": 0.0, "std": 1.0, "min": -1.0, "max": 1.0, **changes})
+
+
+@given(changes=WORSE, others=st.lists(WORSE, max_size=3), shrink=SHARES)
+def test_the_score_falls_with_each_of_its_terms(changes: dict[str, float], others: list[Any], shrink: float) -> None:
+    """Fewer finite values, more saturated ones, a lower deviation, more gaps: never a higher score; in 0 to 100."""
+    rest = [record(**each) for each in others]
+    worse = {key: v * shrink if key == "std" else v + (1 - v) * (1 - shrink) for key, v in changes.items()}
+    clock = ClockQuality(
+        device="d", rate_hz=1, nominal_hz=1, offset_s=0, jitter=0, gaps=1, longest_gap_s=1, missing_rate=shrink
+    )
+    scores = [quality.score([record(**each), *rest], [], Limits()) for each in (worse, changes)]
+
+    assert 0 <= scores[0] <= scores[1] + 1e-9 <= 100 + 1e-9
+    assert 0 <= quality.score([record(**changes), *rest], [clock], Limits()) <= scores[1]
+
+
+@given(levels=st.lists(st.floats(0.05, 1.2), min_size=2, max_size=2), seed=st.integers(0, 99))
+def test_a_narrower_range_never_raises_the_score(levels: list[float], seed: int) -> None:
+    """A signal that is clipped at a lower level scores no better."""
+    wave = np.sin(np.arange(200) / 7) + np.random.default_rng(seed).normal(0, 0.1, 200)
+    low, high = (quality.measure(recording_of(np.clip(wave, -x, x)), ONE, Limits()).score for x in sorted(levels))
+
+    assert low <= high
+
+
+def test_a_score_of_no_channel_is_nothing() -> None:
+    """Nothing was measured, nothing is good."""
+    assert quality.score([], [], Limits()) == 0
+
+
+@given(
+    columns=st.lists(COLUMNS, min_size=1, max_size=3),
+    missing=st.sampled_from(["mean", "median"]),
+    labelled=st.integers(0, 39),
+)
+def test_a_fill_is_numpys(columns: list[NDArray[np.float32]], missing: str, labelled: int) -> None:
+    """nanmean or nanmedian of the labelled samples; no value where there is none, and no warning."""
+    recordings = [
+        recording_of(c, labels=np.where(np.arange(len(c)) < labelled, 0, -1).astype(np.int32)) for c in columns
+    ]
+    known = np.concatenate([c[:labelled] for c in columns]).astype(np.float64)
+    known = known[np.isfinite(known)]
+    oracle = {"mean": np.mean, "median": np.median}[missing]
+
+    np.testing.assert_allclose(
+        quality.fit(recordings, settings(missing)), [[oracle(known) if len(known) else NAN]], rtol=1e-6, atol=1e-4
+    )
+
+
+@given(column=COLUMNS, missing=st.sampled_from(["zero", "mean", "median"]))
+def test_a_constant_fill_touches_only_what_is_missing(column: NDArray[np.float32], missing: str) -> None:
+    """Zero under `zero`, else what was fitted."""
+    fill = None if missing == "zero" else np.array([[7]], np.float32)
+    (found,) = quality.correct([recording_of(column)], ONE, settings(missing), fill)
+    expected = np.where(np.isfinite(column), column, 0 if fill is None else 7)
+
+    np.testing.assert_array_equal(found.signals["watch"].values[:, 0], expected)
+
+
+@pytest.mark.parametrize("missing", ["zero", "interpolate", "drop", "raise"])
+def test_other_strategies_are_fitted_to_nothing(missing: str) -> None:
+    """There is no statistic that could leak."""
+    assert quality.fit([recording_of(WAVE)], settings(missing)) is None
+
+
+def test_windows_of_a_long_name_are_reported() -> None:
+    """Subject and part together are no longer than a name may be."""
+    source = SourceRecord(kind="npy", name="n", digest="0" * 64, license="", citation="")
+    found = quality.check(
+        Dataset((source,), ONE, ("watch",), ("a",), 50.0, (recording_of(WAVE, subject="s" * 100),)), Limits()
+    )
+
+    assert found.recordings[0].recording == f"left: {'s' * 94}"
+
+
+def test_nothing_broken_is_not_refused(watch: Dataset) -> None:
+    """The sample passes under `strict`."""
+    quality.refuse_broken(quality.check(watch, Limits()))
+
+
+def test_broken_thresholds_are_refused_all_at_once() -> None:
+    """Each by its recording."""
+    source = SourceRecord(kind="csv", name="n", digest="0" * 64, license="", citation="")
+    flat = (recording_of([1, 1], name="one"), recording_of([2, 2], name="two"))
+    with pytest.raises(InputError) as caught:
+        quality.refuse_broken(quality.check(Dataset((source,), ONE, ("watch",), ("a",), 50.0, flat), Limits()))
+
+    assert list(map(str, caught.value.problems)) == ["one: watch ax: constant", "two: watch ax: constant"]

@@ -1,12 +1,19 @@
 """The cache of parsed arrays: never other than what was parsed."""
 
+import os
+import resource
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from modelreg.data.reading import INDEX, Reading, combine, map_npy
+from modelreg.data.reading import INDEX, MAPPED_FROM, Reading, combine, map_npy
 from modelreg.errors import InputError, Problem
 
 ARRAYS = {
@@ -44,9 +51,12 @@ def test_nothing_is_parsed_twice(tmp_path) -> None:
     assert values_of(Reading(tmp_path, tmp_path / "cache"), refuse) == first
 
 
-def test_kept_arrays_are_mapped(tmp_path) -> None:
-    """They are read when they are touched."""
-    assert isinstance(Reading(tmp_path, tmp_path).recall("key", parse)["values"].values, np.memmap)
+@pytest.mark.parametrize(("size", "mapped"), [(MAPPED_FROM, True), (MAPPED_FROM // 2, False)])
+def test_large_arrays_are_mapped(tmp_path, size, mapped) -> None:
+    """They are read when they are touched; small ones hold no file open."""
+    found = Reading(tmp_path, tmp_path).recall("key", lambda: [("x", np.zeros(size, np.int8))])["x"].values
+
+    assert (isinstance(found, np.memmap), found.flags.writeable) == (mapped, False)
 
 
 @pytest.mark.parametrize("name", ["values.npy", "labels.npy", INDEX])
@@ -158,3 +168,124 @@ def test_what_cannot_be_read_back_is_an_error(tmp_path) -> None:
     """An array that no .npy holds safely."""
     with pytest.raises(InputError, match="run it again"):
         Reading(tmp_path, tmp_path / "cache").recall("key", lambda: [("void", np.zeros(2, "V0"))])
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array(3.5),
+        np.empty((0, 3), np.float32),
+        np.empty((2, 0), "<U4"),
+        np.array(["", "ä", "日本"]),
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.arange(5, dtype=">i4")[::2],
+        np.array([np.nan, np.inf, -0.0]),
+    ],
+    ids=lambda array: f"{array.dtype.str}{array.shape}",
+)
+def test_any_plain_array_comes_back(tmp_path, array) -> None:
+    """Its type, shape and values, and the digest it has without a cache."""
+    kept, fresh = (Reading(tmp_path, cache).recall("key", lambda: [("x", array)])["x"] for cache in (tmp_path, None))
+
+    np.testing.assert_array_equal(kept.values, array, strict=True)
+    assert kept.digest == fresh.digest
+
+
+def test_the_order_is_the_same_with_and_without_a_cache(tmp_path) -> None:
+    """By name, however they were parsed."""
+    orders = [list(Reading(tmp_path, cache).recall("key", parse)) for cache in (None, tmp_path, tmp_path)]
+
+    assert orders == [["empty", "labels", "values"]] * 3
+
+
+@given(name=st.sampled_from(["values.npy", "labels.npy", "empty.npy", INDEX]), data=st.data())
+def test_any_damage_is_found(name, data) -> None:
+    """A byte changed, or all from it on lost, anywhere in any kept file: what was parsed comes back."""
+    with TemporaryDirectory() as folder:
+        reading = Reading(Path(folder), Path(folder) / "cache")
+        expected = values_of(reading)
+        path = Path(folder) / "cache/key" / name
+        content = path.read_bytes()
+        place = data.draw(st.integers(0, len(content) - 1))
+        tail = bytes([content[place] ^ data.draw(st.integers(1, 255))]) + content[place + 1 :]
+        path.write_bytes(content[:place] + data.draw(st.sampled_from([tail, b""])))
+
+        assert values_of(reading) == expected
+
+
+@pytest.mark.parametrize("index", [b"5", b"null", b"[]", b'["values"]', b"{}", b'{"../x": "0"}', b'{"values": 0}', b""])
+def test_an_index_that_is_none_is_parsed_again(tmp_path, index) -> None:
+    """Whatever stands in it."""
+    reading = Reading(tmp_path, tmp_path / "cache")
+    expected = values_of(reading)
+    (tmp_path / "cache/key" / INDEX).write_bytes(index)
+
+    assert values_of(reading) == expected
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_interrupted_parser_leaves_nothing(tmp_path, error) -> None:
+    """Not even a hidden folder; and its error is its own."""
+
+    def stop():
+        yield "values", ARRAYS["values"]
+        raise error
+
+    with pytest.raises(error):
+        Reading(tmp_path, tmp_path / "cache").recall("key", stop)
+
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.fixture
+def no_more_files():
+    """Let this process open no more files than it has open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    spare = os.open(os.devnull, os.O_RDONLY)  # the lowest number that is free
+    os.close(spare)
+    yield lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (spare, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_want_of_files_is_no_damage(tmp_path, no_more_files) -> None:
+    """It is said, and what is kept stays."""
+    reading = Reading(tmp_path, tmp_path / "cache")
+    reading.recall("key", parse)
+    no_more_files()
+    with pytest.raises(InputError, match="Too many open files; MODELREG_CACHE"):
+        reading.recall("key", refuse)
+
+    assert (tmp_path / "cache/key" / INDEX).exists()
+
+
+def test_many_small_recordings_hold_no_file_open(tmp_path) -> None:
+    """A thousand recordings are a usual data set, 256 open files a usual limit."""
+    reading = Reading(tmp_path, tmp_path / "cache")
+    before = len([*Path("/dev/fd").iterdir()])
+    kept = [reading.recall(f"key{n}", parse) for n in range(20)]
+
+    assert (len([*Path("/dev/fd").iterdir()]), len(kept)) == (before, 20)
+
+
+RACE = """
+import sys, numpy as np
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from modelreg.data.reading import Reading
+def parse():
+    print("parsing", flush=True)
+    sys.stdin.readline()  # both are here before either goes on
+    yield "values", np.arange(1000)
+print(Reading(Path("."), Path(sys.argv[1])).recall("key", parse)["values"].digest)
+"""
+
+
+def test_processes_at_once_leave_one_good_entry(tmp_path) -> None:
+    """Both parse, one comes first, both have the same; no temporary folder stays."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen([sys.executable, "-c", RACE, str(tmp_path / "cache")], **pipes) for _ in range(2)]
+    started = [process.stdout.readline() for process in both]
+    digests = {process.communicate("go\n", timeout=60)[0] for process in both}
+
+    assert (started, len(digests)) == (["parsing\n"] * 2, 1)
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["key"]

@@ -13,12 +13,17 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from modelreg.config import DataSettings
+from modelreg.data import clocks
 from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal
 from modelreg.errors import InputError, Problem
+from modelreg.records.base import Name
 from modelreg.records.model import Channel
 from modelreg.records.source import ChannelMap, DeviceMap, LabelledSource, MappedSource
+
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
 class _Names(NamedTuple):
@@ -55,7 +60,7 @@ def join(datasets: Sequence[Dataset], settings: DataSettings) -> Dataset:
         renamed[0],
         sources=tuple(source for dataset in renamed for source in dataset.sources),
         classes=classes,
-        rate_hz=settings.rate_hz or renamed[0].rate_hz,
+        rate_hz=settings.rate_hz or _rates(renamed)[0],
         recordings=tuple(
             _relabelled(recording, [classes.index(name) for name in dataset.classes])
             for dataset in renamed
@@ -86,6 +91,7 @@ def rename(dataset: Dataset, source: LabelledSource) -> Dataset:
                 name=f"{source.prefix}{recording.name}",
                 subject=f"{source.prefix}{recording.subject}",
                 signals={new: _select(recording.signals[old], columns, scales) for old, new in names.devices.items()},
+                labels=clocks.labels_by(recording, next(iter(names.devices))),
             )
             for recording in recordings
             if UNLABELLED not in codes or (recording.labels != UNLABELLED).any()
@@ -133,6 +139,10 @@ def _classes(datasets: Iterable[Dataset]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for dataset in datasets for name in dataset.classes))
 
 
+def _rates(datasets: Iterable[Dataset]) -> list[float]:
+    return sorted({s.rate_hz for dataset in datasets for r in dataset.recordings for s in r.signals.values()})
+
+
 def _find_unfit(dataset: Dataset, source: LabelledSource, where: str) -> Iterator[Problem]:
     """Yield every name in a source's maps that it does not have, and every label that its map leaves open."""
     names = _names(dataset, source)
@@ -150,8 +160,36 @@ def _find_unfit(dataset: Dataset, source: LabelledSource, where: str) -> Iterato
             yield Problem(f"{where}.labels", f"says nothing of {name}: give it a class, or null to drop it")
     yield from _find_twice([c.name or c.channel for c in names.channels.values()], f"{where}.channels")
     yield from _find_twice(names.devices.values(), f"{where}.devices")
+    if isinstance(source, MappedSource):
+        yield from _find_listed_twice([channel.channel for channel in source.channels or ()], f"{where}.channels")
+        yield from _find_listed_twice([device.device for device in source.devices or ()], f"{where}.devices")
     if all(_is_dropped(recording, source) for recording in dataset.recordings):
         yield Problem(f"{where}.drop", "leaves no recording")
+    yield from _find_no_name(dataset, source, where)
+
+
+def _find_listed_twice(theirs: Iterable[str], where: str) -> Iterator[Problem]:
+    for name, count in Counter(theirs).items():
+        if count > 1:
+            yield Problem(f"{where}.{name}", "is listed twice")
+
+
+def _find_no_name(dataset: Dataset, source: LabelledSource, where: str) -> Iterator[Problem]:
+    """Yield the first name that a prefix spoils."""
+    kept = (recording for recording in dataset.recordings if source.prefix and not _is_dropped(recording, source))
+    for name in (name for recording in kept for name in (recording.name, recording.subject)):
+        if not _is_name(f"{source.prefix}{name}"):
+            what = f"and {name} make no name: at most 100 characters, no blank at either end"
+            yield Problem(f"{where}.prefix", what)
+            return
+
+
+def _is_name(text: str) -> bool:
+    try:
+        _NAME.validate_python(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def _find_twice(names: Iterable[str], where: str) -> Iterator[Problem]:
@@ -164,6 +202,8 @@ def _find_twice(names: Iterable[str], where: str) -> Iterator[Problem]:
 
 def _find_differences(datasets: Sequence[Dataset], settings: DataSettings) -> Iterator[Problem]:
     """Yield what keeps renamed data sets apart."""
+    empty = [number for number, dataset in enumerate(datasets) if not dataset.recordings]
+    yield from (Problem(f"data.sources.{number}.labels", "leave no recording with a label") for number in empty)
     first, *others = datasets
     for number, other in enumerate(others, 1):
         for part, ours, theirs in (
@@ -178,7 +218,7 @@ def _find_differences(datasets: Sequence[Dataset], settings: DataSettings) -> It
         what = f"{len(twice)} recordings have the name of another, as {twice[0]}: give one source a prefix"
         yield Problem("data.sources", what)
     yield from _find_class_problems(_classes(datasets), settings.classes)
-    rates = sorted({s.rate_hz for d in datasets for r in d.recordings for s in r.signals.values()})
+    rates = _rates(datasets)
     if len(rates) > 1 and settings.rate_hz is None:
         what = f"recordings have {', '.join(f'{rate:g}' for rate in rates)} Hz: set the rate to resample them to"
         yield Problem("data.rate_hz", what)
@@ -192,6 +232,8 @@ def _with_units(dataset: Dataset) -> list[str]:
 
 
 def _find_class_problems(found: Sequence[str], wanted: Sequence[str] | None) -> Iterator[Problem]:
+    if len(found) == 1:
+        yield Problem("data.sources", f"the labels make one class, {found[0]}: there is nothing to tell apart")
     if wanted is not None:
         for name in sorted(set(found) - set(wanted)):
             yield Problem("data.classes", f"lacks {name}, which a source has")

@@ -82,8 +82,9 @@ def _refuse_time_split(dataset: Dataset, config: TrainConfig) -> None:
     if any(source.kind == "npy" for source in dataset.sources):
         what = "windows cut elsewhere do not say where they lie in time: split by subject, or as given"
         problems.append(Problem("split.by", what))
-    gap, reach = splits.gap_of(config.split, config.data.window), 2 * clocks.REACH
-    if gap < reach and any(clocks.is_resampled(r, dataset.rate_hz) for r in dataset.recordings):
+    gap = splits.gap_of(config.split, config.data.window)
+    reach = 2 * max(clocks.reach(r, dataset.rate_hz, config.quality.limits) for r in dataset.recordings)
+    if gap < reach:
         problems.append(Problem("split.gap", f"is {gap}: where recordings are resampled, at least {reach} samples"))
     if problems:
         raise InputError("cannot split by time", problems)

@@ -54,7 +54,8 @@ def _whole(dataset: Dataset) -> Iterator[Recording]:
             for device, signal in found[0].signals.items()
         }
         labels = np.concatenate([piece.labels for piece in found])
-        yield replace(found[0], name=f"{session}: {subject}", signals=signals, labels=labels)
+        name = f"{session}: {subject}"[:100].rstrip()  # no longer than a name may be
+        yield replace(found[0], name=name, signals=signals, labels=labels)
 
 
 def refuse_unknown_limits(dataset: Dataset, limits: Limits) -> None:
@@ -222,6 +223,8 @@ def fit(recordings: Iterable[Recording], settings: QualitySettings) -> Fill | No
         np.stack([signal.values[r.labels != UNLABELLED] for signal in r.signals.values()], axis=1) for r in recordings
     ]
     pooled = np.concatenate(samples).astype(np.float64)  # (S, D, C)
+    if not len(pooled):
+        return np.full(pooled.shape[1:], np.nan, dtype=np.float32)
     pooled[~np.isfinite(pooled)] = np.nan
     known = np.isfinite(pooled).any(axis=0)
     pooled[:, ~known] = 0

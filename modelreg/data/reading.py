@@ -5,6 +5,7 @@ bytes and of all that steers the parsing, as plain .npy files with their digests
 memory, so that a recording is read when it is touched. A kept array that is not what it was is parsed again.
 """
 
+import errno
 import os
 import shutil
 import tempfile
@@ -21,6 +22,8 @@ from modelreg import files
 from modelreg.errors import InputError, Problem
 
 INDEX = "index.json"  # array name -> its digest
+MAPPED_FROM = 2**20  # bytes; a mapped file is an open one, of which a process may have few: smaller ones are read
+_SHORT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # no sign of damage
 
 
 class Parsed(NamedTuple):
@@ -49,7 +52,7 @@ class Reading:
     def recall(self, key: str, parse: Parse) -> dict[str, Parsed]:
         """Return what `parse` yields, or what it yielded under the same key before. Raises what `parse` raises."""
         if self.cache is None:
-            return {name: _with_digest(array) for name, array in parse()}
+            return {name: _with_digest(array) for name, array in sorted(parse(), key=lambda pair: pair[0])}
         kept = self.cache / key
         with _explained(self.cache):
             found = _load(kept)
@@ -67,7 +70,10 @@ def combine(digests: Mapping[str, str]) -> str:
 
 
 def map_npy(path: Path, limit: int) -> NDArray[Any]:
-    """Map an .npy file of plain values into memory, its header read first. Raises InputError, ValueError, OSError."""
+    """Map an .npy file of plain values into memory, its header read first; one that is small is read.
+
+    Raises InputError, ValueError, OSError.
+    """
     with files.open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
@@ -75,6 +81,8 @@ def map_npy(path: Path, limit: int) -> NDArray[Any]:
         shape, order, dtype = files.read_npy_header(file, size)
         if not np.prod(shape):
             return np.empty(shape, dtype, order)  # nothing can be mapped
+        if size < MAPPED_FROM:
+            return np.ndarray(shape, dtype, file.read(), order=order)
         return np.memmap(file, dtype, mode="r", offset=file.tell(), shape=shape, order=order)
 
 
@@ -88,8 +96,12 @@ def _load(kept: Path) -> dict[str, Parsed] | None:
         return None
     try:
         index = files.parse_json(files.read_bytes(kept / INDEX), INDEX)
-        found = {name: _with_digest(map_npy(kept / f"{name}.npy", 2**40)) for name in index}
-    except (InputError, ValueError, OSError):
+        names = sorted(path.stem for path in kept.glob("*.npy"))
+        found = {name: _with_digest(map_npy(kept / f"{name}.npy", 2**40)) for name in names}
+    except (InputError, ValueError, OSError) as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, OSError) and cause.errno in _SHORT_OF:
+            raise cause from None
         found, index = {}, None
     if index == {name: parsed.digest for name, parsed in found.items()}:
         return found
