@@ -23,7 +23,7 @@ from modelreg.records.data import DataRecord
 from modelreg.records.export import GRAPHS, TARGETS, BundleRecord, GraphName, ParityRecord, Target, Tensor
 from modelreg.records.model import ModelSpec
 
-ONNX = "onnx"
+ONNX: Target = "onnx"
 PARITY = "parity.json"
 BUNDLE = "bundle.json"
 ARCHIVE = "bundle.tar.gz"
@@ -61,6 +61,8 @@ def find_changed(run: Path, target: Target) -> Iterator[Problem]:
     except InputError as error:
         yield from error.problems
         return
+    if target != ONNX and has(run, ONNX) and not sums.items() >= _sums_of(run, ONNX).items():
+        yield Problem(f"{target}/{BUNDLE}", f"is of other graphs; run `modelreg export --target {target}` again")
     for name, digest in sums.items():
         path = run / target / name
         if not path.is_file() or path.is_symlink():

@@ -18,7 +18,7 @@ from modelreg.data import normalization as scaling
 from modelreg.data import preparation
 from modelreg.data.preparation import Prepared
 from modelreg.data.reading import Reading
-from modelreg.errors import ExportError, Problem
+from modelreg.errors import ExportError, InputError, Problem
 from modelreg.export import graphs, hailo, operators, parity
 from modelreg.ml import evaluation
 from modelreg.ml.networks import Network
@@ -105,7 +105,8 @@ def _open(folder: Path, reading: Reading) -> _Origin:
     """Read a run or a version and the data that it was trained on. Raises InputError where they are others."""
     manifest = folder / registry.MANIFEST
     version = load(manifest, Manifest).version if manifest.is_file() else None
-    prepared = preparation.prepare(_config(folder, released=version is not None), reading)
+    config = _config(folder, released=version is not None)
+    prepared = preparation.prepare(_placed(config, reading) if version else config, reading)
     experiment.refuse_other_data(folder, prepared)
     spec = experiment.load_spec(folder)
     return _Origin(folder, version, spec, evaluation.load_network(spec, folder / registry.CHECKPOINT), prepared)
@@ -118,6 +119,26 @@ def _config(folder: Path, *, released: bool) -> TrainConfig:
     origin = load(folder / registry.PROVENANCE, Provenance)
     stated = origin.predicate.build_definition.external_parameters.config
     return validate(files.to_json(stated), TrainConfig, f"{registry.PROVENANCE}: config")
+
+
+def _placed(config: TrainConfig, reading: Reading) -> TrainConfig:
+    """Return a version's configuration with its recordings found: in `reading.base`, or `reading.base` itself.
+
+    A version knows only the last name of each path. Raises InputError where there is nothing of that name.
+    """
+    sources, problems = [], []
+    for source in config.data.sources:
+        path = getattr(source, "path", None)
+        if path is None or (reading.base / path).exists():
+            sources.append(source)
+        elif len(config.data.sources) == 1 and source.kind in ("csv", "dsads") and reading.base.name:
+            sources.append(source.model_copy(update={"path": "."}))
+        else:
+            what = "is not there, and a version knows only its name: --data FOLDER, the folder that holds it"
+            problems.append(Problem(str(reading.base / path), what))
+    if problems:
+        raise InputError("cannot find the recordings", problems)
+    return config.model_copy(update={"data": config.data.model_copy(update={"sources": tuple(sources)})})
 
 
 def _digests(folder: Path) -> dict[str, str]:

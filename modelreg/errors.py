@@ -47,6 +47,18 @@ class RegistryError(ModelregError):
     exit_code = 5
 
 
+class PublishConflict(ModelregError):
+    """A published release that holds other bytes."""
+
+    exit_code = 6
+
+
+class RemoteError(ModelregError):
+    """A server that cannot be reached, or refuses, or limits."""
+
+    exit_code = 7
+
+
 class ExportError(ModelregError):
     """A graph that is not the checkpoint's, or that the target cannot compute."""
 

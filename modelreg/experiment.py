@@ -248,7 +248,9 @@ def refuse_other_data(folder: Path, prepared: Prepared) -> None:
     recorded, scale = load(folder / runs.DATA, DataRecord), load(folder / runs.NORMALIZATION, Normalization)
     now, then = prepared.record.to_document(), recorded.to_document()
     problems = [
-        Problem(f"{runs.DATA}: {name}", "is not what the data give now") for name in then if now[name] != then[name]
+        Problem(f"{runs.DATA}: {name}", "is not what the data give now: restore the recordings, or start anew")
+        for name in then
+        if now[name] != then[name]
     ]
     if prepared.normalization != scale:
         problems.append(Problem(runs.NORMALIZATION, "is not what the training part gives now"))

@@ -338,7 +338,8 @@ def _intervals(by_subject: Ints, settings: EvaluationSettings) -> dict[Any, Inte
     """Resample subjects with replacement and score their pooled windows: percentile intervals."""
     names = ("accuracy", "balanced_accuracy", "macro_f1")
     if len(by_subject) < MIN_SUBJECTS:
-        reason = f"{len(by_subject)} held-out subjects; an interval over subjects needs {MIN_SUBJECTS}"
+        people = "1 held-out subject" if len(by_subject) == 1 else f"{len(by_subject)} held-out subjects"
+        reason = f"{people}; an interval over subjects needs {MIN_SUBJECTS}"
         return {name: NoInterval(reason=reason) for name in names}
     scores = _scores(_resampled(by_subject, settings))
     return {name: _interval(getattr(scores, name), len(by_subject), settings) for name in names}

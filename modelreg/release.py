@@ -256,7 +256,7 @@ def _export_problems(run: Path) -> Iterator[Problem]:
     for target in artifacts.exported(run):
         yield from artifacts.find_changed(run, target)
         if artifacts.checkpoint_of(run, target) != files.sha256(run / runs.CHECKPOINT):
-            yield Problem(f"{run.name}/{target}", "was exported from other weights; run `modelreg export` again")
+            yield Problem(f"{run}/{target}", "was exported from other weights; run `modelreg export` again")
 
 
 def _text_failures(draft: Plan, request: Request) -> Iterator[Failure]:

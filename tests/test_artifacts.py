@@ -368,7 +368,7 @@ def test_a_calibration_set_that_cannot_be_read_is_found(stored) -> None:
     """A stub under its name."""
     record = artifacts.load(stored.folder / "hailo8" / BUNDLE, BundleRecord)
 
-    assert "cannot be read" in str(next(artifacts.find_calibration_problems({"calibration.npy": b"stub"}, record, "b")))
+    assert "cannot be read" in str(list(artifacts.find_calibration_problems({"calibration.npy": b"stub"}, record, "b")))
 
 
 def test_a_calibration_set_of_another_shape_is_found(stored) -> None:
@@ -386,3 +386,23 @@ def test_the_same_files_pack_to_the_same_bytes(stored) -> None:
     bundle = artifacts.unpack(stored.folder / "hailo8" / ARCHIVE)
 
     assert artifacts.pack(dict(reversed(bundle.items()))) == (stored.folder / "hailo8" / ARCHIVE).read_bytes()
+
+
+def test_a_bundle_of_other_graphs_than_the_runs_is_named(run) -> None:
+    """The graphs were exported again without it."""
+    record = artifacts.parity_of(run)
+    other = record.graphs["head"].model_copy(update={"sha256": "0" * 64})
+    changed = record.model_copy(update={"graphs": {**record.graphs, "head": other}})
+    (run / "onnx" / PARITY).write_bytes(changed.to_bytes())
+
+    assert "is of other graphs; run `modelreg export --target hailo8` again" in str(
+        next(artifacts.find_changed(run, "hailo8"))
+    )
+
+
+def test_a_script_that_contradicts_the_record_is_found(stored) -> None:
+    """The host normalizes, and the chip would again."""
+    record = artifacts.load(stored.folder / "hailo8" / BUNDLE, BundleRecord)
+    bundle = {**artifacts.unpack(stored.folder / "hailo8" / ARCHIVE), "model_script.alls": b"normalization([0], [1])"}
+
+    assert "contradicts normalization: host" in str(next(artifacts.find_calibration_problems(bundle, record, "b")))

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import composite
 
+from modelreg.data import sources
 from modelreg.data.reading import Reading
 from modelreg.data.recording import UNLABELLED
 from modelreg.data.sources import csv, csv_table
@@ -329,3 +330,19 @@ def test_progress_is_told_by_file(tmp_path) -> None:
     )
 
     assert told == [(0, 2, "s_1.csv"), (1, 2, "s_2.csv"), (2, 2, tmp_path.name)]
+
+
+def test_files_that_fit_no_pattern_are_remarked_on(tmp_path) -> None:
+    """They are left alone, but not in silence."""
+    told = []
+    write(tmp_path, {"s_1.csv": TEXT, "notes.txt": "x", "more/notes.txt": "y"})
+    csv.read(source(), Reading(tmp_path, remark=told.append))
+
+    assert str(told[0]) == f"{tmp_path}: 2 of 3 files fit no pattern and were left alone: more/notes.txt, notes.txt"
+
+
+def test_the_kind_finds_its_reader(tmp_path) -> None:
+    """As a configuration names it."""
+    write(tmp_path, {"s_1.csv": TEXT})
+
+    assert sources.read(source(), Reading(tmp_path)).sources[0].kind == "csv"

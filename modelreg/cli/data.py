@@ -177,9 +177,9 @@ def _clock_rows(report: "QualityReport") -> list[tuple[object, ...]]:
         rows.append(
             (
                 device,
-                f"{rates[0]:.4g} to {rates[-1]:.4g}",
+                f"{rates[0]:.1f}" if rates[0] == rates[-1] else f"{rates[0]:.1f} to {rates[-1]:.1f}",
                 f"{found[0].nominal_hz:g}",
-                f"{max(clock.jitter for clock in found):.3g}",
+                f"{max(clock.jitter for clock in found):.3f}",
                 sum(clock.gaps for clock in found),
                 f"{max(clock.longest_gap_s for clock in found):.3g} s",
                 f"{max(clock.offset_s for clock in found):.3g} s",

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from time import monotonic
+from shutil import which
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from modelreg import __version__
@@ -19,6 +21,7 @@ from modelreg.errors import InputError, Problem, RegistryError
 if TYPE_CHECKING:
     from modelreg.config import ProjectConfig, TrainingSettings
     from modelreg.data.reading import Reading
+    from modelreg.github import Client, Secret
     from modelreg.records.run import Environment, GitState
 
 EXPORT = ("torch", "onnx", "onnxsim", "onnxscript", "onnxruntime", "pandas")  # what the extra [export] must have
@@ -80,6 +83,7 @@ def workplace() -> Path:
 @contextmanager
 def reading(base: Path | None = None) -> Iterator["Reading"]:
     """Yield how recordings are read here: kept in MODELREG_CACHE, else ~/.cache/modelreg; `off` keeps nothing."""
+    from modelreg.cli.console import note
     from modelreg.cli.progress import show_reading
     from modelreg.data.reading import Reading
 
@@ -87,7 +91,15 @@ def reading(base: Path | None = None) -> Iterator["Reading"]:
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     cache = None if named == "off" else Path(named or Path(home) / "modelreg")
     with show_reading(sys.stderr, monotonic) as tell:
-        yield Reading(base or workplace(), cache, tell)
+        yield Reading(base or workplace(), cache, tell, lambda problem: note(f"notice: {problem}"))
+
+
+def next_version(model: str) -> str:
+    """Return the version that a release would take next."""
+    from modelreg import registry
+
+    newest = [folder.name for folder in registry.version_folders(workplace(), model)][-1:]
+    return f"v{registry.parse_version(newest[0]).bump_minor()}" if newest else "v0.1.0"
 
 
 def shown(path: Path) -> str:
@@ -192,3 +204,50 @@ def _installed(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def git_push_tag(root: Path, tag: str) -> None:
+    """Push one tag to `origin`. Raises RegistryError with git's own words."""
+    _git_must(root, "push", "--quiet", "origin", f"refs/tags/{tag}")
+
+
+# GitHub
+
+
+@contextmanager
+def github(root: Path, project: "ProjectConfig", total_s: float) -> Iterator["Client"]:
+    """Yield a session with the repository's server. Raises InputError where no repository is known."""
+    from modelreg import github as remote
+
+    name = project.repository or _origin(root)
+    if name is None:
+        what = "name it in modelreg.yaml (`repository: owner/name`), or add a git remote `origin` on GitHub"
+        raise InputError("no repository to publish to", [Problem(str(root), what)])
+    api = os.environ.get("GITHUB_API_URL") or remote.API
+    server = remote.Server(name, _token(), monotonic, sleep, api, total_s)
+    with remote.Client(server) as client:
+        yield client
+
+
+def _token() -> "Secret | None":
+    """Return the token of GITHUB_TOKEN, GH_TOKEN or `gh auth token`; None where there is none."""
+    from modelreg.github import Secret
+
+    text = os.environ.get("GITHUB_TOKEN") or os.environ.get("GH_TOKEN")
+    if not text and which("gh"):
+        done = subprocess.run(["gh", "auth", "token"], capture_output=True, text=True, check=False)
+        text = done.stdout.strip() if done.returncode == 0 else None
+    return Secret(text) if text else None
+
+
+def _origin(root: Path) -> str | None:
+    """Return owner/name of the remote `origin`, where it is a repository's address."""
+    url = (_git(root, "remote", "get-url", "origin") or "").strip()
+    match = re.search(r"[/:]([A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+?)(\.git)?/?$", url)
+    return match[1] if match and ("://" in url or "@" in url) else None
+
+
+def git_tag_object(root: Path, tag: str) -> str | None:
+    """Return the object that a tag names, as GitHub tells it; None where there is no such tag."""
+    found = _git(root, "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}")
+    return found.strip() if found else None

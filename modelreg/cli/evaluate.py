@@ -45,15 +45,8 @@ def evaluate(
         return
     _show(measured)
     say(f"report: {environment.shown(folder / runs.PAGE)}")
-    say(f"next: modelreg release {_next_version(measured.model)} --run {environment.shown(folder)}")
-
-
-def _next_version(model: str) -> str:
-    """Return the version that a release would take next."""
-    from modelreg import registry
-
-    newest = [folder.name for folder in registry.version_folders(environment.workplace(), model)][-1:]
-    return f"v{registry.parse_version(newest[0]).bump_minor()}" if newest else "v0.1.0"
+    say(f"next: modelreg export {environment.shown(folder)} --target hailo8")
+    say(f"or:   modelreg release {environment.next_version(measured.model)} --run {environment.shown(folder)}")
 
 
 def _warn(measured: "EvalMetrics", levels: Sequence[int]) -> None:

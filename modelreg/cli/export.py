@@ -26,7 +26,7 @@ def export(
         Path | None,
         typer.Option(
             "--data",
-            help="Where the recordings lie; left out: where the configuration says. A version knows only names.",
+            help="The folder of the recordings, or the one that holds it: a version knows only its name.",
         ),
     ] = None,
     opset: Annotated[int, typer.Option(help="Of the ONNX graphs: 16, 17 or 18.")] = 17,
@@ -63,9 +63,9 @@ def export(
         return
     show(made.parity)
     for path in made.written:
-        say(f"{environment.shown(path)}/")
+        say(f"{environment.shown(path)}/" + (f" and {path.name}.tar.gz" if path.name != "onnx" else ""))
     if place == folder:
-        say(f"next: modelreg release VERSION --run {environment.shown(folder)}")
+        say(f"next: modelreg release {environment.next_version(made.parity.model)} --run {environment.shown(folder)}")
 
 
 def show(record: "ParityRecord") -> None:

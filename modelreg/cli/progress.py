@@ -67,6 +67,38 @@ def _lines(stream: TextIO, clock: Callable[[], float]) -> Callable[[int, int, st
     return tell
 
 
+@contextmanager
+def show_transfer(stream: TextIO) -> Iterator[Callable[[str, int, int], None]]:
+    """Yield what is told how many bytes of a file have gone or come: a bar each, or a line when one is through."""
+    if not stream.isatty():
+
+        def tell_in_lines(name: str, done: int, of: int) -> None:
+            if done == of:
+                stream.write(f"{name}: {of} bytes\n")
+
+        yield tell_in_lines
+        return
+    from rich import progress
+    from rich.console import Console
+
+    console = Console(file=stream, markup=False, highlight=False, emoji=False)
+    columns = (
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+    )
+    tasks: dict[str, TaskID] = {}
+    with progress.Progress(*columns, console=console) as bars:
+
+        def tell(name: str, done: int, of: int) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name[-40:], total=of)
+            bars.update(tasks[name], completed=done)
+
+        yield tell
+
+
 def show_training(epochs: Iterator["Epoch"], settings: "TrainingSettings", folder: str) -> None:
     """Draw each epoch as it comes, on stderr. On Ctrl-C, say how to go on."""
     try:

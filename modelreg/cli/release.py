@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelreg.cli import environment
-from modelreg.cli.console import draw, emit_json, say, table
+from modelreg.cli.console import draw, emit_json, note, say, table
+from modelreg.errors import ModelregError
 
 if TYPE_CHECKING:
     from modelreg.gates import Outcome
@@ -34,6 +35,9 @@ def release(
     ] = False,
     commit: Annotated[bool, typer.Option("--commit", help="Commit the version; the tree must be clean.")] = False,
     tag: Annotated[bool, typer.Option("--tag", help="Commit the version and tag the commit.")] = False,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Commit, tag, push the tag, and publish the version on GitHub.")
+    ] = False,
     allow_older: Annotated[bool, typer.Option("--allow-older", help="Allow a version lower than the newest.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Allow weights that an older version already has.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the steps and take none.")] = False,
@@ -50,7 +54,7 @@ def release(
 
     root, project = environment.project()
     folder = run or runs.newest(root / "runs", model)
-    request = releasing.Request(version, folder, roll_changelog, allow_older, force, commit, tag)
+    request = releasing.Request(version, folder, roll_changelog, allow_older, force, commit or publish, tag or publish)
     situation = releasing.Situation(
         now=environment.now(),
         git=environment.git_state(root),
@@ -77,8 +81,26 @@ def release(
             say(f"{'would ' if dry_run else ''}{_words(step, plan)}")
     if as_json:
         emit_json({"model": plan.model, "version": plan.version, "steps": plan.steps, "dry_run": dry_run})
-    elif not dry_run:
+    elif not dry_run and not publish:
         say(f"next: modelreg verify {plan.model}@v{plan.version}")
+    if publish:
+        _publish(plan, dry_run=dry_run)
+
+
+def _publish(plan: "Plan", *, dry_run: bool) -> None:
+    """Push the tag and publish; what fails here is gone on with by `modelreg publish`."""
+    from modelreg.cli import publish
+
+    reference = f"{plan.model}@v{plan.version}"
+    if dry_run:
+        say(f"would push {plan.tag} and publish {reference}")
+        return
+    try:
+        environment.git_push_tag(plan.root, plan.tag)
+        publish.publish(reference)
+    except ModelregError:
+        note(f"the version stands; go on with: git push origin {plan.tag} && modelreg publish {reference}")
+        raise
 
 
 def _export(plan: "Plan") -> None:

@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelreg.cli import environment
-from modelreg.cli.console import say
+from modelreg.cli.console import note, say
 from modelreg.cli.progress import show_training
 from modelreg.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from modelreg.config import TrainConfig
+    from modelreg.records.data import DataRecord
+
+MANY_DROPPED = 0.5  # of a part's windows: beyond, hardly anything is left to learn from
 
 
 def train(
@@ -55,6 +60,8 @@ def train(
             prepared = experiment.reopen(folder, reading, here)
         else:
             prepared = experiment.start(settings, folder, reading, here, environment.now())
+    for line in _parts(prepared.record):
+        note(line)
     if settings.training.device == "cuda":
         environment.make_cuda_repeatable()
     process.tune_allocator()
@@ -67,6 +74,15 @@ def train(
     trained = runs.load_run(folder)
     say(f"{shown}: best epoch {trained.best_epoch}, validation loss {trained.best_validation_loss:.4f}")
     say(f"next: modelreg evaluate {shown}")
+
+
+def _parts(data: "DataRecord") -> "Iterator[str]":
+    """Yield a line for each part, and a warning where much of it was left out."""
+    for name, part in data.parts.items():
+        people = ", ".join(part.subjects)
+        yield f"{name}: {part.windows} windows of {people}; {part.dropped} dropped"
+        if part.dropped > MANY_DROPPED * (part.windows + part.dropped):
+            yield f"warning: most of what {name} could hold was dropped: missing values, or no label; try data check"
 
 
 def _settings(configuration: Path | None, assignments: list[str]) -> "TrainConfig":

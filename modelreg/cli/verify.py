@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,8 @@ from modelreg.errors import Problem, VerificationFailed
 
 if TYPE_CHECKING:
     from modelreg.integrity import Findings
+
+REMOTE_S = 900.0  # in all, for comparing a release
 
 
 def verify(
@@ -26,18 +29,28 @@ def verify(
         bool,
         typer.Option("--complete", help="An asset that is not on this machine is a failure, not a notice."),
     ] = False,
+    remote: Annotated[
+        bool, typer.Option("--remote", help="Compare its GitHub release too, by GitHub's digests; needs a REF.")
+    ] = False,
+    download: Annotated[
+        bool, typer.Option("--download", help="With --remote: download every file and compare the bytes.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check everything that can be wrong with a version.
 
-    Offline, all at once, writing nothing.
+    All at once, writing nothing; offline, unless --remote is given.
 
     Example: modelreg verify conv2d_fsq@v0.1.0
     """
     from modelreg import integrity
 
+    if remote and reference is None:
+        raise typer.BadParameter("--remote needs a version to compare", param_hint="--remote")
     found = {_name(folder): integrity.inspect(folder, complete=complete) for folder in _folders(reference)}
     problems, notices = _around() if reference is None else ([], [])
+    if remote and reference is not None:
+        problems += _remote_problems(reference, download=download)
     if as_json:
         emit_json(
             {
@@ -51,6 +64,20 @@ def verify(
     broken = [Problem(f"{name}: {where}", what) for name, f in found.items() for where, what in f.problems]
     if broken or problems:
         raise VerificationFailed("verification failed", [*broken, *problems])
+
+
+def _remote_problems(reference: str, *, download: bool) -> list[Problem]:
+    """Return where the published release of a version differs from it."""
+    from modelreg import delivery
+    from modelreg.cli.publish import wanted_release
+
+    root, project = environment.project()
+    wanted = wanted_release(root, project, environment.version_folder(reference))
+    with environment.github(root, project, REMOTE_S) as client, TemporaryDirectory() as scratch:
+        problems = delivery.find_remote_problems(client, wanted, Path(scratch) if download else None)
+    if not problems:
+        note(f"{wanted.tag}: the release on GitHub holds the same {len(wanted.assets)} files")
+    return problems
 
 
 def _folders(reference: str | None) -> list[Path]:

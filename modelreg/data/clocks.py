@@ -57,7 +57,7 @@ def measure(signals: Mapping[str, Signal], limits: Limits) -> Iterator[ClockQual
         gaps = intervals > _longest_interval(signals[device].rate_hz, limits)
         yield ClockQuality(
             device=device,
-            rate_hz=1 / usual if usual else 0.0,
+            rate_hz=float(1 / intervals[~gaps].mean()) if usual and not gaps.all() else 0.0,
             nominal_hz=signals[device].rate_hz,
             offset_s=float(time[0] - earliest),
             jitter=float(np.std(intervals[~gaps]) / usual) if usual and not gaps.all() else 0.0,

@@ -156,7 +156,7 @@ def _input_spec(dataset: Dataset, config: TrainConfig) -> InputSpec:
 def _part_record(part: Windows, dataset: Dataset) -> PartRecord:
     counts = Counter(part.y.tolist())
     return PartRecord(
-        subjects=tuple(sorted(part.subjects, key=natural)),
+        subjects=tuple(sorted({part.subjects[n] for n in part.subject.tolist()}, key=natural)),  # who has a window
         recordings=len(part.recordings),
         windows=len(part.y),
         dropped=part.dropped,

@@ -37,6 +37,10 @@ Tell = Callable[[int, int, str], None]  # done, of how many, what is read next
 Parse = Callable[[], Iterable[tuple[str, NDArray[Any]]]]  # names are plain file names; one array at a time
 
 
+def _remark_nothing(problem: Problem) -> None:
+    """Take no notice."""
+
+
 def _tell_nobody(done: int, of: int, what: str) -> None:
     """Take no notice."""
 
@@ -48,6 +52,7 @@ class Reading:
     base: Path  # where relative paths start
     cache: Path | None = None  # None: nothing is kept
     tell: Tell = _tell_nobody
+    remark: Callable[[Problem], None] = _remark_nothing  # of what is no fault, but worth knowing
 
     def recall(self, key: str, parse: Parse) -> dict[str, Parsed]:
         """Return what `parse` yields, or what it yielded under the same key before. Raises what `parse` raises."""

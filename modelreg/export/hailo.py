@@ -137,13 +137,19 @@ login), then run on the device with HailoRT {record.toolchain.hailort}:
 sh compile.sh
 ```
 
-It checks every file, parses `encoder.onnx` without moving its end, compares the parsed network with the test vectors,
+`PYTHON=/path/to/python sh compile.sh` takes the interpreter that has the compiler; `python compile.py --help` lists the
+exit codes. It checks every file, parses `encoder.onnx` without moving its end, compares it with the test vectors,
 quantizes it on `calibration.npy` ({record.calibration.shape[0]} real training windows), wants {record.min_snr_db:g} dB
 between native and quantized outputs, and writes `{record.network}.hef` and `compile_report.json`.
 
 - Input: (H, W, C) = ({height}, {width}, {channels}): device rows, timesteps, channels. {who}
-- Output: the projection of {record.output.shape[1]} numbers. `head.onnx` makes code and classes of it on the host.
-- `model.onnx` is the whole model for ONNX Runtime; `parity.json` says how near the graphs come to the checkpoint.
+- Output: the projection of {record.output.shape[1]} numbers, dequantized to float32. On the host, `head.onnx` takes it
+  as `projection` (1, {record.output.shape[1]}) and gives `code` and `logits`.
+- `encoder.onnx` and `model.onnx` (the whole model, for ONNX Runtime) always take **normalized** windows
+  {list(record.input.shape)}: (x - mean) / std of `normalization.json`. `parity.json` says how near they come to
+  the checkpoint.
+- `test_vectors.npz` is for the device: feed it `windows_raw` or `windows` (normalized), compare with `projection`,
+  `code` and `logits`. An 8-bit projection differs by its noise, and so may a code near a rounding boundary.
 - `bundle.json` states everything for machines; `sha256sum -c sha256sum.txt` checks the files.
 
 Nothing here was compiled yet: what the compiler makes of it, `compile.py` measures.

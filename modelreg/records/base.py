@@ -77,8 +77,15 @@ def validate(data: bytes, record: type[AnyRecord], where: str) -> AnyRecord:
     try:
         return record.model_validate_json(data)
     except ValidationError as error:
-        problems = [Problem(dotted(where, *part["loc"]), _words(record, part)) for part in error.errors()]
+        found = [part for part in error.errors() if not _follows(part, error.errors())]
+        problems = [Problem(dotted(where, *part["loc"]), _words(record, part)) for part in found]
         raise InputError(f"not a valid {record.__name__}", problems) from error
+
+
+def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
+    """Say whether a list is only too short because what stands in it is wrong."""
+    place = error["loc"]
+    return error["type"] == "too_short" and any(e["loc"][: len(place)] == place and e["loc"] != place for e in errors)
 
 
 def _words(record: type[Record], error: ErrorDetails) -> str:
@@ -87,7 +94,7 @@ def _words(record: type[Record], error: ErrorDetails) -> str:
         return error["msg"].removeprefix("Value error, ")
     unknown, known = str(error["loc"][-1]), sorted(_keys(record))
     near = get_close_matches(unknown, [key.rsplit(".", 1)[-1] for key in known], n=1)
-    meant = [key for key in known if near and key.rsplit(".", 1)[-1] == near[0]]
+    meant = [key for key in dict.fromkeys(known) if near and key.rsplit(".", 1)[-1] == near[0]]
     return f"unknown key; did you mean {' or '.join(meant)}?" if meant else "unknown key"
 
 

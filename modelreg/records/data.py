@@ -33,7 +33,7 @@ class ClockQuality(Record):
     """The time stamps of one device in one recording; intervals are those between one sample and the next."""
 
     device: Name
-    rate_hz: float  # one over the median interval
+    rate_hz: float  # samples in a second, outside of gaps
     nominal_hz: float  # as the source declares it
     offset_s: float  # of its first sample after the earliest first sample of any device
     jitter: Annotated[float, Field(ge=0)]  # standard deviation of the intervals without gaps, in median intervals

@@ -50,7 +50,7 @@ _Found = dict[tuple[_Key, str], dict[str, Parsed]]  # recording, device -> what 
 
 def read(source: CsvSource, reading: Reading) -> Dataset:
     """Read the folder. Raises InputError with file, line and rule of every problem."""
-    plan = _plan(source, reading.base / source.path)
+    plan = _plan(source, reading.base / source.path, reading)
     found = _read_all(plan, source, reading)
     classes = tuple(source.labels or sorted({name for key in plan for name in _names(key, found, source)}))
     first = source.devices[0]
@@ -82,7 +82,7 @@ def read(source: CsvSource, reading: Reading) -> Dataset:
     )
 
 
-def _plan(source: CsvSource, folder: Path) -> _Plan:
+def _plan(source: CsvSource, folder: Path, reading: Reading) -> _Plan:
     """Return every file that is to be read. Raises InputError where they do not make whole recordings."""
     problems: list[Problem] = []
     paths = sorted(_walk(folder, problems))
@@ -94,7 +94,7 @@ def _plan(source: CsvSource, folder: Path) -> _Plan:
     for name, found in files_of.items():
         if not found and not problems:
             pattern = source.by_name[name].files
-            problems.append(Problem(str(folder), f"no path fits {pattern!r}, the files of {name}: {there}"))
+            problems.append(Problem(str(folder), f"no path fits {pattern}, the files of {name}: {there}"))
     plan: _Plan = defaultdict(dict)
     for name, found in files_of.items():
         for key, path in found:
@@ -102,6 +102,9 @@ def _plan(source: CsvSource, folder: Path) -> _Plan:
                 problems += _find_path_problems(folder / path, key, plan[key].setdefault(name, path), folder)
     if not plan and not problems:
         problems.append(Problem(str(folder), "no recording is left: `drop` names all of them"))
+    if strays := [path for path in paths if not any(path == p for found in files_of.values() for _, p in found)]:
+        what = f"{len(strays)} of {len(paths)} files fit no pattern and were left alone: {', '.join(strays[:3])}"
+        reading.remark(Problem(str(folder), what))
     matched = [name for name, found in files_of.items() if found]
     _raise("cannot read the recordings", [*problems, *_find_gaps(plan, matched, folder)], folder)
     return plan

@@ -337,7 +337,7 @@ def _seconds(
         for row in np.flatnonzero(~np.isfinite(seconds)).tolist()
     ]
     problems += [
-        file.at(lines[row + 1], f"time falls from {seconds[row]:.9g} to {seconds[row + 1]:.9g} s")
+        file.at(lines[row + 1], f"time falls by {seconds[row] - seconds[row + 1]:.6g} s, to {seconds[row + 1]:.6f} s")
         for row in np.flatnonzero(seconds[1:] < seconds[:-1]).tolist()
     ]
     if not problems and seconds[0] == seconds[-1]:

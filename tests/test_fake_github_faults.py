@@ -1,0 +1,213 @@
+"""The faults of the fake of GitHub: each does what its name says, once, and the server goes on."""
+
+import contextlib
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+from fake_github import KINDS, FakeGitHub, contract
+from fake_github.client import Client
+
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+
+
+@pytest.fixture
+def fake(tmp_path):
+    """A fake, whose every exchange is as GitHub describes it."""
+    with FakeGitHub(tmp_path) as server:
+        yield server
+        contract.check_all(server.requests)
+
+
+@pytest.fixture
+def client(fake):
+    """The owner's client."""
+    with Client(fake) as session:
+        yield session
+
+
+@pytest.fixture
+def draft(client):
+    """A draft for v1.0.0."""
+    return client.create().json()
+
+
+STATUSES = {"500": 500, "502": 502, "503": 503, "502_starter": 502, "401": 401, "404": 404, "422_immutable": 422}
+STATUSES |= {"403_secondary": 403, "403_primary": 403, "403_denied": 403, "429": 429, "lost_502": 502}
+
+
+@pytest.mark.parametrize(("kind", "status"), STATUSES.items())
+def test_a_fault_answers_once(fake, client, draft, kind, status) -> None:
+    """And the request after it passes."""
+    fake.fail("POST", "/assets", kind)
+
+    assert [client.upload(draft, name).status_code for name in ("a", "b")] == [status, 201]
+
+
+def upload_head(fake, draft, *, length):
+    """Return the head of an upload."""
+    head = f"POST /repos/acme/models/releases/{draft['id']}/assets?name=a HTTP/1.1\r\nHost: x\r\nUser-Agent: x\r\n"
+    auth = f"Authorization: token {fake.token}\r\nContent-Type: text/plain\r\n"
+    return f"{head}{auth}Content-Length: {length}\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize("kind", ["reset", "reset_after", "lost"])
+def test_a_fault_resets_the_connection(fake, draft, kind) -> None:
+    """Really: the client sees ECONNRESET, not an end."""
+    fake.fail("POST", "/assets", kind)
+    with socket.create_connection(("127.0.0.1", fake.origins["uploads"].server_port)) as connection:
+        connection.sendall(upload_head(fake, draft, length=5) + b"hello")
+        with pytest.raises(ConnectionResetError):
+            connection.recv(1)
+
+
+LEFT = [("reset", {}, []), ("reset_after", {}, ["starter"]), ("reset_after", {"leaves": "nothing"}, [])]
+LEFT += [("502", {}, []), ("502_starter", {}, ["starter"]), ("lost", {}, ["uploaded"]), ("lost_502", {}, ["uploaded"])]
+
+
+@pytest.mark.parametrize(("kind", "details", "states"), LEFT)
+def test_a_failed_upload_leaves_what_it_says(fake, client, draft, kind, details, states) -> None:
+    """Nothing, a half asset, or a whole one that nobody was told of."""
+    fake.fail("POST", "/assets", kind, **details)
+    with contextlib.suppress(requests.ConnectionError):
+        client.upload(draft)
+
+    assert [asset["state"] for asset in client.assets(draft)] == states
+
+
+@pytest.mark.parametrize(("leaves", "states"), [("starter", ["starter"]), ("nothing", [])])
+def test_a_client_that_dies_leaves_what_the_knob_says(fake, client, draft, leaves, states) -> None:
+    """As after SIGKILL: the server meets the end of half a body."""
+    fake.repo.cut_leaves = leaves
+    with socket.create_connection(("127.0.0.1", fake.origins["uploads"].server_port)) as connection:
+        connection.sendall(upload_head(fake, draft, length=10) + b"hello")
+    for _ in range(100):
+        if [asset["state"] for asset in client.assets(draft)] == states and fake.requests[1].received == 5:
+            break
+        time.sleep(0.02)
+
+    assert [asset["state"] for asset in client.assets(draft)] == states
+
+
+def test_uploads_run_beside_each_other(fake, client, draft) -> None:
+    """None waits for another, none is lost."""
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda name: client.upload(draft, name, b"x" * 300_000).status_code, "abcdefgh"))
+
+    assert (answers, len(fake.digests(fake.releases[0]))) == ([201] * 8, 8)
+
+
+def test_a_half_upload_takes_its_name_until_deleted(fake, client, draft) -> None:
+    """So a repetition meets already_exists."""
+    fake.fail("POST", "/assets", "502_starter")
+    answers = [
+        client.upload(draft),
+        client.upload(draft),
+        client.delete(client.assets(draft)[0]["url"]),
+        client.upload(draft),
+    ]
+
+    assert [answer.status_code for answer in answers] == [502, 422, 204, 201]
+
+
+def test_a_release_is_published_though_the_answer_is_lost(fake, client, draft) -> None:
+    """Reading tells."""
+    fake.fail("PATCH", r"/releases/\d+$", "lost")
+    with contextlib.suppress(requests.ConnectionError):
+        client.patch(draft["url"], json={"draft": False})
+
+    assert client.get(draft["url"]).json()["draft"] is False
+
+
+@pytest.mark.parametrize(
+    ("kind", "details", "header", "value"),
+    [
+        ("403_secondary", {"retry_after": 7}, "Retry-After", "7"),
+        ("403_secondary", {"retry_after": None}, "Retry-After", None),
+        ("429", {}, "Retry-After", "1"),
+        ("403_primary", {}, "X-RateLimit-Remaining", "0"),
+    ],
+)
+def test_a_limit_says_when_to_come_back(fake, client, kind, details, header, value) -> None:
+    """In GitHub's ways."""
+    fake.fail("GET", "/models$", kind, **details)
+
+    assert client.get(client.base).headers.get(header) == value
+
+
+def download(fake, kind, **details):
+    """Return what comes of 100 bytes through a fault of the store, and the seconds it took."""
+    release = fake.add_release("v1", {"a.bin": b"x" * 100})
+    fake.fail("GET", ".", kind, origin="objects", **details)
+    start, got = time.monotonic(), b""
+    with Client(fake, token=None) as client, contextlib.suppress(requests.RequestException):
+        for block in client.get(fake.shapes.download(release, release.find("a.bin")), stream=True).iter_content(1):
+            got += block
+    return got, time.monotonic() - start
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"), [("truncated", 30), ("reset_download", 30), ("corrupt", 100), ("stall", 100)]
+)
+def test_a_download_breaks_as_planned(fake, kind, size) -> None:
+    """It ends early, is cut, differs, or takes its time."""
+    got, _ = download(fake, kind, **({} if kind == "corrupt" else {"bytes": 30, "seconds": 0.01}))
+
+    assert (len(got) <= size, got == b"x" * 100) == (True, kind == "stall")
+
+
+@pytest.mark.parametrize(("kind", "details"), [("slow", {"seconds": 0.2}), ("stall", {"seconds": 0.05, "bytes": 25})])
+def test_a_slow_server_answers_late(fake, kind, details) -> None:
+    """But right."""
+    got, seconds = download(fake, kind, **details)
+
+    assert (got, seconds >= 0.2) == (b"x" * 100, True)
+
+
+def test_the_nth_request_fails_whatever_it_is(fake, client) -> None:
+    """Counted from the plan on."""
+    fake.fail_nth(2, "500")
+    urls = [client.base, f"{client.base}/releases", client.base]
+
+    assert [client.get(url).status_code for url in urls] == [200, 500, 200]
+
+
+def test_two_faults_for_one_request_come_one_after_the_other(fake, client) -> None:
+    """None is lost."""
+    fake.fail("GET", "", "500")
+    fake.fail("GET", "", "502")
+
+    assert [client.get(client.base).status_code for _ in range(3)] == [500, 502, 200]
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS - {"status"}))
+def test_every_fault_suits_every_request(fake, client, kind) -> None:
+    """A request without a body meets them as well, and the server goes on."""
+    fake.fail_nth(1, kind, seconds=0.01)
+    with contextlib.suppress(requests.RequestException):
+        client.get(client.base)
+
+    assert client.get(client.base).status_code == 200
+
+
+def test_an_unknown_fault_is_a_mistake_of_the_test(fake) -> None:
+    """It would never happen otherwise."""
+    with pytest.raises(ValueError, match="no such fault: resett"):
+        fake.fail("GET", "", "resett")
+
+
+def test_the_log_has_every_request(fake, client, draft) -> None:
+    """With the token that came and the bytes."""
+    client.upload(draft)
+    last = fake.requests[-1]
+
+    assert (last.method, last.origin, last.path, last.authorization, last.received, last.status) == (
+        "POST",
+        "uploads",
+        f"/repos/acme/models/releases/{draft['id']}/assets",
+        f"Bearer {fake.token}",
+        5,
+        201,
+    )
