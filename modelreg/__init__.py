@@ -1,3 +1,3 @@
 """Train small behaviour models on inertial recordings; release them versioned and verified."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
