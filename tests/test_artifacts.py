@@ -250,6 +250,7 @@ def test_a_graph_that_was_not_proven_is_found(stored) -> None:
         (graph("model"), "onnx/head.onnx: inputs: is"),
         (graph("head", metadata={}), "onnx/head.onnx: metadata: is"),
     ],
+    ids=["stub", "another graph", "no metadata"],
 )
 def test_a_graph_that_was_proven_and_is_wrong_is_found(stored, data, problem) -> None:
     """Somebody wrote its digest into parity.json."""
@@ -349,6 +350,7 @@ def link() -> tarfile.TarInfo:
         (archive((link(), b"")), "'passwd' is no plain file"),
         (archive((tarfile.TarInfo("a"), b"x"), (tarfile.TarInfo("a"), b"x")), "'a' is there twice"),
     ],
+    ids=["text", "cut off", "a path", "a link", "twice"],
 )
 def test_a_damaged_archive_is_found(stored, data, problem) -> None:
     """Nothing is unpacked onto the disk, no link is followed."""
