@@ -64,6 +64,7 @@ class Server:
     sleep: Callable[[float], None]
     api: str = API
     total_s: float = 900.0  # after which nothing is tried again
+    certificates: str | None = None  # a file of them; None: those that requests knows
     jitter: Callable[[float, float], float] = random.uniform
 
 
@@ -87,6 +88,7 @@ class Client:
             adapter = requests.adapters.HTTPAdapter()
             adapter.init_poolmanager(1, 2, blocksize=CHUNK)  # sent at once; 16 KiB by default cost half the speed
             self.session.mount(scheme, adapter)
+        self.session.verify = server.certificates or True
         self.session.headers.update({"User-Agent": "modelreg", "X-GitHub-Api-Version": API_VERSION})
         self.deadline = server.clock() + server.total_s
 

@@ -3,6 +3,8 @@
 import json
 import shutil
 import subprocess
+import sys
+import time
 
 import pytest
 from example_run import write_registry, write_run
@@ -184,6 +186,15 @@ def test_a_version_without_a_section_is_not_published(fake, made, capsys, tmp_pa
     assert (main(["publish", "v0.1.0"]), "has no section [v0.1.0]" in capsys.readouterr().err) == (3, True)
 
 
+def test_own_certificates_are_honoured(fake, monkeypatch, tmp_path) -> None:
+    """requests alone knows one of the two variables."""
+    from modelreg.cli import environment
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    with environment.github(tmp_path, ProjectConfig(repository="a/b"), 1) as client:
+        assert client.session.verify == str(tmp_path / "ca.pem")
+
+
 def test_remote_needs_a_version(fake) -> None:
     """Usage."""
     assert main(["verify", "--remote"]) == 2
@@ -297,3 +308,22 @@ def test_a_dry_run_of_both_says_both(fake, made, monkeypatch, tmp_path, capsys) 
     main(["release", "v0.2.0", "--roll-changelog", "--publish", "--dry-run"])
 
     assert "would push v0.2.0 and publish conv2d_fsq@v0.2.0" in capsys.readouterr().out
+
+
+def test_a_publish_that_is_killed_is_finished_by_running_it_again(fake, made, monkeypatch) -> None:
+    """SIGKILL in the middle of an upload: afterwards one whole release, and no file was stored twice."""
+    fake.fail("POST", "/assets", "slow", after=3, seconds=3)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "modelreg", "publish", "v0.1.0"], cwd=made, stderr=subprocess.DEVNULL
+    )
+    while sum(e.origin == "uploads" for e in fake.requests) < 4:
+        time.sleep(0.05)
+    running.kill()
+    running.wait()
+    half = fake.published("v0.1.0")
+    code = main(["publish", "v0.1.0"])
+    stored = [
+        e.request.target for e in fake.requests if e.origin == "uploads" and e.response and e.response.status == 201
+    ]
+
+    assert (half, code, len(stored), len(set(stored))) == (None, 0, 11, 11)

@@ -224,7 +224,8 @@ def github(root: Path, project: "ProjectConfig", total_s: float) -> Iterator["Cl
         what = "name it in modelreg.yaml (`repository: owner/name`), or add a git remote `origin` on GitHub"
         raise InputError("no repository to publish to", [Problem(str(root), what)])
     api = os.environ.get("GITHUB_API_URL") or remote.API
-    server = remote.Server(name, _token(), monotonic, sleep, api, total_s)
+    own = os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE")
+    server = remote.Server(name, _token(), monotonic, sleep, api, total_s, own)
     with remote.Client(server) as client:
         yield client
 
