@@ -3,7 +3,7 @@
 from modelreg.data.reading import Reading
 from modelreg.data.recording import Dataset
 from modelreg.data.sources import csv, dsads, npy, sample
-from modelreg.records.source import CsvSource, DsadsSource, NpySource, SampleSource, Source
+from modelreg.records.source import DsadsSource, NpySource, SampleSource, Source
 
 
 def read(source: Source, reading: Reading) -> Dataset:
@@ -15,5 +15,5 @@ def read(source: Source, reading: Reading) -> Dataset:
             return npy.read(reading.base / source.path)
         case DsadsSource():
             return dsads.read(reading.base / source.path, source.units, reading)
-        case CsvSource():
+        case _:
             return csv.read(source, reading)
