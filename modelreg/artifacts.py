@@ -20,17 +20,28 @@ from modelreg import files, graphfile, registry
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import load
 from modelreg.records.data import DataRecord
-from modelreg.records.export import GRAPHS, TARGETS, BundleRecord, GraphName, ParityRecord, Target, Tensor
+from modelreg.records.export import (
+    CODE,
+    GRAPHS,
+    HAILO,
+    LOGITS,
+    PROJECTION,
+    TARGETS,
+    WINDOWS,
+    BundleRecord,
+    GraphName,
+    ParityRecord,
+    Target,
+    Tensor,
+)
 from modelreg.records.model import ModelSpec
 
 ONNX: Target = "onnx"
 PARITY = "parity.json"
 BUNDLE = "bundle.json"
 ARCHIVE = "bundle.tar.gz"
-SUMS = "sha256sum.txt"
 GRAPH_FILES = tuple(f"{name}.onnx" for name in GRAPHS)
 EXECUTABLE = ("compile.sh", "compile.py")
-HAILO: tuple[Target, ...] = ("hailo8", "hailo8l")
 BUNDLE_LIMIT = 512 * 2**20  # bytes, unpacked
 
 
@@ -81,18 +92,19 @@ def _sums_of(run: Path, target: Target) -> dict[str, str]:
 def for_version(run: Path, target: Target, version: str) -> dict[str, bytes]:
     """Return what a version keeps of a run's export, by path, its version written in."""
     if target == ONNX:
-        graphs = {name: _stamped(run / ONNX / name, version) for name in GRAPH_FILES}
-        return {
-            f"{ONNX}/{name}": data for name, data in {**graphs, PARITY: files.read_bytes(run / ONNX / PARITY)}.items()
-        }
-    bundle = stamped_bundle(run / target, version)
+        found = {name: files.read_bytes(run / ONNX / name, graphfile.GRAPH_LIMIT) for name in (*GRAPH_FILES, PARITY)}
+        return {f"{ONNX}/{name}": data for name, data in stamped(found, version).items()}
+    record = load(run / target / BUNDLE, BundleRecord)
+    found = {name: files.read_bytes(run / target / name, BUNDLE_LIMIT) for name in record.files}
+    bundle = sealed(record, found, version)
     return {f"{target}/{BUNDLE}": bundle[BUNDLE], f"{target}/{ARCHIVE}": pack(bundle)}
 
 
-def stamped_bundle(folder: Path, version: str) -> dict[str, bytes]:
-    """Return the files of a run's bundle with a release's version in its graphs and in bundle.json."""
-    record = load(folder / BUNDLE, BundleRecord)
-    return sealed(record, {name: files.read_bytes(folder / name, BUNDLE_LIMIT) for name in record.files}, version)
+def stamped(found: Mapping[str, bytes], version: str | None) -> dict[str, bytes]:
+    """Return files, the graphs among them with a release's version in their metadata; a run has none."""
+    if version is None:
+        return dict(found)
+    return {name: graphfile.stamp(data, version) if name in GRAPH_FILES else data for name, data in found.items()}
 
 
 def sealed(record: BundleRecord, found: Mapping[str, bytes], version: str | None) -> dict[str, bytes]:
@@ -100,15 +112,14 @@ def sealed(record: BundleRecord, found: Mapping[str, bytes], version: str | None
 
     With a version, it is written into the graphs' metadata and into bundle.json.
     """
-    stamped = {name: graphfile.stamp(found[name], version) for name in GRAPH_FILES} if version else {}
-    return _sealed({**found, **stamped}, record.model_copy(update={"version": version}))
+    return _sealed(stamped(found, version), record.model_copy(update={"version": version}))
 
 
 def _sealed(found: Mapping[str, bytes], record: BundleRecord) -> dict[str, bytes]:
     digests = {name: files.sha256_bytes(data) for name, data in sorted(found.items())}
     whole = {**found, BUNDLE: record.model_copy(update={"files": digests}).to_bytes()}
-    sums = "".join(f"{files.sha256_bytes(whole[name])}  {name}\n" for name in sorted(whole))
-    return {**whole, SUMS: sums.encode()}
+    sums = files.sums_text({name: files.sha256_bytes(data) for name, data in whole.items()})
+    return {**whole, registry.SUMS: sums.encode()}
 
 
 def pack(bundle: Mapping[str, bytes]) -> bytes:
@@ -152,10 +163,6 @@ def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo, left: int) -
 
 def _refuse_member(member: tarfile.TarInfo, why: str) -> NoReturn:
     raise tarfile.TarError(f"{member.name!r} {why}")
-
-
-def _stamped(path: Path, version: str) -> bytes:
-    return graphfile.stamp(files.read_bytes(path, graphfile.GRAPH_LIMIT), version)
 
 
 # Whether they fit their version
@@ -260,10 +267,10 @@ def find_misfits(data: bytes, name: GraphName, where: str, parity: ParityRecord,
 
 def interface(spec: ModelSpec) -> dict[GraphName, tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
     """Return the inputs and outputs of each graph of a model."""
-    windows = Tensor(name="windows", shape=(1, *spec.input.shape))
-    projection = Tensor(name="projection", shape=(1, len(spec.quantizer.levels)))
-    code = Tensor(name="code", shape=projection.shape)
-    logits = Tensor(name="logits", shape=(1, len(spec.classes)))
+    windows = Tensor(name=WINDOWS, shape=(1, *spec.input.shape))
+    projection = Tensor(name=PROJECTION, shape=(1, len(spec.quantizer.levels)))
+    code = Tensor(name=CODE, shape=projection.shape)
+    logits = Tensor(name=LOGITS, shape=(1, len(spec.classes)))
     return {
         "encoder": ((windows,), (projection,)),
         "head": ((projection,), (code, logits)),
@@ -300,14 +307,14 @@ def _find_bundle_problems(folder: Path, target: Target, facts: Facts) -> Iterato
         if bundle.get(BUNDLE) != files.read_bytes(folder / where):
             yield Problem(archive, f"holds another {BUNDLE} than lies beside it")
         elif bundle != _sealed_again(bundle, record):
-            yield Problem(archive, f"does not hold what its {BUNDLE} and {SUMS} state")
+            yield Problem(archive, f"does not hold what its {BUNDLE} and {registry.SUMS} state")
         else:
             yield from find_calibration_problems(bundle, record, archive)
 
 
 def _sealed_again(bundle: Mapping[str, bytes], record: BundleRecord) -> dict[str, bytes]:
     """Return the bundle that bundle.json and sha256sum.txt would be right for."""
-    return _sealed({name: data for name, data in bundle.items() if name not in (BUNDLE, SUMS)}, record)
+    return _sealed({name: data for name, data in bundle.items() if name not in (BUNDLE, registry.SUMS)}, record)
 
 
 def find_contradictions(record: BundleRecord, target: Target, where: str, facts: Facts) -> Iterator[Problem]:

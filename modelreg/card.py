@@ -215,7 +215,7 @@ A perfectly calibrated model would show an ECE of {calibration.null_mean:.4f} on
 
 
 def _interval(metrics: EvalMetrics, name: str) -> str:
-    interval = metrics.intervals.get(name)  # type: ignore[call-overload]
+    interval = metrics.interval(name)
     if isinstance(interval, Interval):
         return f"{interval.low:.4f} to {interval.high:.4f} ({interval.level:.0%})"
     return "" if interval is None else "none"

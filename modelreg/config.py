@@ -182,11 +182,11 @@ class _StrictLoader(yaml.SafeLoader):
     lines of aliases to aliases unfold to billions of values.
     """
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # type: ignore[misc]
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # type: ignore[misc]  # ours, not SafeLoader's
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
+            event = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML's stubs lack it
             raise yaml.composer.ComposerError(None, None, "an alias; write the value out", event.start_mark)
         return super().compose_node(parent, index)
 

@@ -13,7 +13,6 @@ from modelreg import artifacts, card, files, fsq, metrics, provenance, registry,
 from modelreg.config import TrainConfig
 from modelreg.errors import InputError, Problem
 from modelreg.provenance import Provenance
-from modelreg.records.base import validate
 from modelreg.records.data import DataRecord, Normalization
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
@@ -129,7 +128,7 @@ def _provenance_problems(found: Documents) -> Iterator[Problem]:
     """Make the statement again from the other documents, and the configuration that it states itself."""
     stated = found.provenance.predicate.build_definition.external_parameters.config
     try:
-        config = validate(files.to_json(stated), TrainConfig, f"{registry.PROVENANCE}: config")
+        config = provenance.config_of(found.provenance)
     except InputError as error:
         yield from error.problems
         return

@@ -132,7 +132,7 @@ class Wish(NamedTuple):
 
     def asset(self, path: str) -> str:
         """The flat name of a file of the version."""
-        return f"{self.model}-v{self.version}-{publishing.flat(path)}"
+        return publishing.asset_name(self.model, self.version, path)
 
 
 def pull(client: Client, wish: Wish, tell: Tell = tell_nobody) -> list[str]:

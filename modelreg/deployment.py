@@ -22,8 +22,8 @@ from modelreg.errors import ExportError, InputError, Problem
 from modelreg.export import graphs, hailo, operators, parity
 from modelreg.ml import evaluation
 from modelreg.ml.networks import Network
-from modelreg.provenance import Provenance
-from modelreg.records.base import load, validate
+from modelreg.provenance import Provenance, config_of
+from modelreg.records.base import load
 from modelreg.records.export import GRAPHS, ExportSettings, GraphName, GraphRecord, HailoArch, ParityRecord, Target
 from modelreg.records.model import ModelSpec
 from modelreg.records.version import Manifest
@@ -63,10 +63,8 @@ def export(
     whole: dict[str, dict[str, bytes]] = {
         target: _bundle(origin, made, record, target, settings) for target in targets if target != "onnx"
     }
-    whole["onnx"] = {
-        **{f"{name}.onnx": _stamped(data, origin.version) for name, data in made.items()},
-        artifacts.PARITY: record.to_bytes(),
-    }
+    graph_files = {f"{name}.onnx": data for name, data in made.items()}
+    whole["onnx"] = {**artifacts.stamped(graph_files, origin.version), artifacts.PARITY: record.to_bytes()}
     for target, documents in whole.items():
         files.write_folder(place / target, documents)
         if target != "onnx":
@@ -116,9 +114,7 @@ def _config(folder: Path, *, released: bool) -> TrainConfig:
     """Return the configuration of a training; a version states it in its provenance."""
     if not released:
         return load(folder / runs.CONFIG, TrainConfig)
-    origin = load(folder / registry.PROVENANCE, Provenance)
-    stated = origin.predicate.build_definition.external_parameters.config
-    return validate(files.to_json(stated), TrainConfig, f"{registry.PROVENANCE}: config")
+    return config_of(load(folder / registry.PROVENANCE, Provenance))
 
 
 def _placed(config: TrainConfig, reading: Reading) -> TrainConfig:
@@ -199,7 +195,3 @@ def _edges(origin: _Origin) -> dict[str, NDArray[np.float32]]:
         low[number], high[number] = scale.limits.channels.get(channel.name, (low[number], high[number]))
     ends = [scaling.apply(end[None, :, None, None], scale)[0] for end in (low, high, np.zeros_like(low))]
     return parity.edge_windows(origin.spec.input.shape, *ends)
-
-
-def _stamped(data: bytes, version: str | None) -> bytes:
-    return graphfile.stamp(data, version) if version else data

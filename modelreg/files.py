@@ -71,6 +71,11 @@ def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def sums_text(digests: Mapping[str, str]) -> str:
+    """Render digests by path as `sha256sum -c` reads them, sorted by path."""
+    return "".join(f"{digests[path]}  {path}\n" for path in sorted(digests))
+
+
 def sha256_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
     """Return a hex SHA-256 over names, dtypes, shapes and little-endian contents, in name order."""
     digest = hashlib.sha256()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from modelreg import files
@@ -76,6 +76,14 @@ class Retry(Exception):
         super().__init__(str(problem))
 
 
+class _Page(NamedTuple):
+    """A document that was read."""
+
+    status: int
+    document: Any
+    next: str | None  # where the list goes on
+
+
 class Client:
     """A session with one server. Use it as a context."""
 
@@ -102,40 +110,29 @@ class Client:
 
     def releases(self) -> list[RemoteRelease]:
         """Return every release, drafts included where the token may see them."""
-        found: list[RemoteRelease] = []
-        url: str | None = self._url("releases?per_page=100")
-        while url:
-            answer = self._read(url)
-            found += map(_release, _json(answer))
-            url = answer.links.get("next", {}).get("url")
-        return found
+        return list(map(_release, self._list("releases")))
 
     def release(self, release_id: int) -> RemoteRelease:
         """Return one release, with all of its assets."""
-        release = _release(_json(self._read(self._url(f"releases/{release_id}"))))
-        return release._replace(assets=tuple(self._assets(release_id)))
+        return self._whole(f"releases/{release_id}")
 
     def published(self, tag: str) -> RemoteRelease:
         """Return the published release of a tag. Raises RemoteError where there is none."""
-        release = _release(_json(self._read(self._url(f"releases/tags/{quote(tag, safe='')}"))))
-        return release._replace(assets=tuple(self._assets(release.id)))
+        return self._whole(f"releases/tags/{quote(tag, safe='')}")
 
-    def _assets(self, release_id: int) -> Iterator[RemoteAsset]:
-        url: str | None = self._url(f"releases/{release_id}/assets?per_page=100")
-        while url:
-            answer = self._read(url)
-            yield from map(_asset, _json(answer))
-            url = answer.links.get("next", {}).get("url")
+    def _whole(self, path: str) -> RemoteRelease:
+        release = _release(self._read(self._url(path)).document)
+        return release._replace(assets=tuple(map(_asset, self._list(f"releases/{release.id}/assets"))))
 
     def repository(self) -> Mapping[str, Any]:
         """Return what the server says of the repository."""
-        found: Mapping[str, Any] = _json(self._read(self._url("")))
+        found: Mapping[str, Any] = self._read(self._url("")).document
         return found
 
     def has_tag(self, tag: str) -> str | None:
         """Return the commit or tag object that a tag names there; None where it is unknown."""
-        answer = self._read(self._url(f"git/ref/tags/{quote(tag, safe='/')}"), allow=(HTTPStatus.NOT_FOUND,))
-        return None if answer.status_code == HTTPStatus.NOT_FOUND else str(_json(answer)["object"]["sha"])
+        page = self._read(self._url(f"git/ref/tags/{quote(tag, safe='/')}"), allow=(HTTPStatus.NOT_FOUND,))
+        return None if page.status == HTTPStatus.NOT_FOUND else str(page.document["object"]["sha"])
 
     # Changing
 
@@ -215,17 +212,24 @@ class Client:
         place = f"{self.server.api.rstrip('/')}/repos/{self.server.repository}"
         return f"{place}/{path}" if path else place
 
-    def _read(self, url: str, allow: tuple[int, ...] = ()) -> "Response":
-        """Read something, again and again while it may go well."""
+    def _list(self, path: str) -> Iterator[Any]:
+        """Yield every document of a list, page by page."""
+        url: str | None = self._url(f"{path}?per_page=100")
+        while url:
+            page = self._read(url)
+            yield from page.document
+            url = page.next
 
-        def once() -> "Response":
+    def _read(self, url: str, allow: tuple[int, ...] = ()) -> "_Page":
+        """Read a document, again and again while it may go well."""
+
+        def once() -> _Page:
             answer = self._send("GET", url, headers={"Accept": JSON})
             _refuse(answer, allow)
-            _json(answer)  # what is no JSON is read again
-            return answer
+            return _Page(answer.status_code, _json(answer), answer.links.get("next", {}).get("url"))
 
-        answer: Response = self._again(once)
-        return answer
+        page: _Page = self._again(once)
+        return page
 
     def _change(self, method: str, url: str, *, allow: tuple[int, ...] = (), **parts: Any) -> "Response":
         """Change something, once."""

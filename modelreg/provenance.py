@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from modelreg import files
-from modelreg.records.base import Count, Name, Record, Timestamp
+from modelreg.config import TrainConfig
+from modelreg.records.base import Count, Name, Record, Timestamp, validate
 from modelreg.records.data import DataRecord
 from modelreg.records.run import Environment, RunRecord
 
@@ -109,6 +110,12 @@ def statement(
         },
     }
     return Provenance.model_validate_json(files.to_json(document))
+
+
+def config_of(origin: Provenance) -> TrainConfig:
+    """Return the configuration that a statement states, its paths cut. Raises InputError where it is none."""
+    stated = origin.predicate.build_definition.external_parameters.config
+    return validate(files.to_json(stated), TrainConfig, "provenance.json: config")
 
 
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ finished one does nothing. A draft is ours if its text bears the digest of our m
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -176,19 +177,19 @@ def assets_of(
     manifest: Manifest, manifest_sha256: str, manifest_size: int, signature: Asset | None
 ) -> tuple[Asset, ...]:
     """Return every file of a version under its flat name, with sha256sum.txt for those names."""
-    prefix = f"{manifest.model}-v{manifest.version}-"
+    name = partial(asset_name, manifest.model, manifest.version)
     found = [
-        *(Asset(prefix + flat(entry.path), entry.path, entry.size, entry.sha256) for entry in manifest.files),
-        Asset(prefix + registry.MANIFEST, registry.MANIFEST, manifest_size, manifest_sha256),
-        *([signature._replace(name=prefix + registry.SIGNATURE)] if signature else []),
+        *(Asset(name(entry.path), entry.path, entry.size, entry.sha256) for entry in manifest.files),
+        Asset(name(registry.MANIFEST), registry.MANIFEST, manifest_size, manifest_sha256),
+        *([signature._replace(name=name(registry.SIGNATURE))] if signature else []),
     ]
-    sums = "".join(f"{asset.sha256}  {asset.name}\n" for asset in sorted(found)).encode()
-    return (*found, Asset(prefix + registry.SUMS, None, len(sums), files.sha256_bytes(sums), sums))
+    sums = files.sums_text({asset.name: asset.sha256 for asset in found}).encode()
+    return (*found, Asset(name(registry.SUMS), None, len(sums), files.sha256_bytes(sums), sums))
 
 
-def flat(path: str) -> str:
-    """Return a path in a version as part of an asset's name."""
-    return path.replace("/", "-")
+def asset_name(model: str, version: str, path: str) -> str:
+    """Return the flat name of a version's file: a release has no folders."""
+    return f"{model}-v{version}-{path.replace('/', '-')}"
 
 
 def find_unfit(assets: Iterable[Asset]) -> Iterator[Problem]:
@@ -236,6 +237,6 @@ def _numbers(measured: EvalMetrics) -> str:
 
 def _instructions(manifest: Manifest, tag: str) -> str:
     reference = f"{manifest.model}@v{manifest.version}"
-    sums = f"{manifest.model}-v{manifest.version}-{registry.SUMS}"
+    sums = asset_name(manifest.model, manifest.version, registry.SUMS)
     return f"""Check the files: `gh release download {tag} && sha256sum -c {sums}`,
 or `modelreg verify {reference} --remote` in a clone."""

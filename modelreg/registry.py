@@ -138,7 +138,7 @@ def latest(root: Path, model: str) -> Path:
 def sums_text(manifest: Manifest, manifest_sha256: str) -> str:
     """Render sha256sum.txt: what the manifest lists, and the manifest itself, for `sha256sum -c`."""
     digests = {entry.path: entry.sha256 for entry in manifest.files} | {MANIFEST: manifest_sha256}
-    return "".join(f"{digests[path]}  {path}\n" for path in sorted(digests))
+    return files.sums_text(digests)
 
 
 def same_weights(root: Path, model: str, checkpoint: Path) -> Iterator[Version]:

@@ -13,7 +13,7 @@ from fake_github import FakeGitHub
 from modelreg.cli import main
 from modelreg.config import ProjectConfig
 
-pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1"])]
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
 
 def git(folder, *arguments: str) -> str:
@@ -40,6 +40,19 @@ def made(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         assert main(["release", "v0.1.0", "--roll-changelog", "--tag"]) == 0
+    return root
+
+
+@pytest.fixture
+def second(made, tmp_path, monkeypatch):
+    """A copy with one more run and something to say of it; the working directory."""
+    root = tmp_path / "copy"
+    shutil.copytree(made, root)
+    write_run(root / "runs" / "conv2d_fsq-002", seed=1)
+    text = (root / "CHANGELOG.md").read_text().replace("## [Unreleased]\n", "## [Unreleased]\n\n- more\n")
+    (root / "CHANGELOG.md").write_text(text)
+    git(root, "commit", "--quiet", "--all", "--message", "more")
+    monkeypatch.chdir(root)
     return root
 
 
@@ -250,22 +263,15 @@ def test_the_repository_comes_from_origin(tmp_path, url, name) -> None:
     assert environment._origin(tmp_path) == name
 
 
-def test_release_and_publish_in_one(fake, made, tmp_path, monkeypatch, capsys) -> None:
+def test_release_and_publish_in_one(fake, second, tmp_path, monkeypatch, capsys) -> None:
     """Commit, tag, push of the tag, and the release; GitHub knows the tag as soon as it is pushed."""
-    root = tmp_path / "copy"
-    shutil.copytree(made, root)
-    write_run(root / "runs" / "conv2d_fsq-002", seed=1)
-    text = (root / "CHANGELOG.md").read_text().replace("## [Unreleased]\n", "## [Unreleased]\n\n- more\n")
-    (root / "CHANGELOG.md").write_text(text)
-    git(root, "commit", "--quiet", "--all", "--message", "more")
-    monkeypatch.chdir(root)
     from modelreg.cli import environment
 
     push = environment.git_push_tag
 
     def push_and_tell(place, tag):
         push(place, tag)
-        fake.repo.tags[tag] = git(root, "rev-parse", f"refs/tags/{tag}")
+        fake.repo.tags[tag] = git(second, "rev-parse", f"refs/tags/{tag}")
 
     monkeypatch.setattr(environment, "git_push_tag", push_and_tell)
     code = main(["release", "v0.2.0", "--roll-changelog", "--publish"])
@@ -273,21 +279,14 @@ def test_release_and_publish_in_one(fake, made, tmp_path, monkeypatch, capsys) -
     assert (code, fake.published("v0.2.0") is not None) == (0, True)
 
 
-def test_a_publish_that_fails_leaves_the_version(fake, made, tmp_path, monkeypatch, capsys) -> None:
+def test_a_publish_that_fails_leaves_the_version(fake, second, tmp_path, monkeypatch, capsys) -> None:
     """And says how to go on."""
-    root = tmp_path / "copy"
-    shutil.copytree(made, root)
-    write_run(root / "runs" / "conv2d_fsq-002", seed=1)
-    text = (root / "CHANGELOG.md").read_text().replace("## [Unreleased]\n", "## [Unreleased]\n\n- more\n")
-    (root / "CHANGELOG.md").write_text(text)
-    git(root, "commit", "--quiet", "--all", "--message", "more")
-    git(root, "remote", "set-url", "origin", str(tmp_path / "nowhere"))
-    monkeypatch.chdir(root)
+    git(second, "remote", "set-url", "origin", str(tmp_path / "nowhere"))
     code = main(["release", "v0.2.0", "--roll-changelog", "--publish"])
 
     assert (
         code,
-        (root / "registry/conv2d_fsq/v0.2.0").is_dir(),
+        (second / "registry/conv2d_fsq/v0.2.0").is_dir(),
         "go on with: git push origin v0.2.0" in capsys.readouterr().err,
     ) == (
         5,
@@ -296,15 +295,8 @@ def test_a_publish_that_fails_leaves_the_version(fake, made, tmp_path, monkeypat
     )
 
 
-def test_a_dry_run_of_both_says_both(fake, made, monkeypatch, tmp_path, capsys) -> None:
+def test_a_dry_run_of_both_says_both(fake, second, tmp_path, monkeypatch, capsys) -> None:
     """And does nothing."""
-    root = tmp_path / "copy"
-    shutil.copytree(made, root)
-    write_run(root / "runs" / "conv2d_fsq-002", seed=1)
-    text = (root / "CHANGELOG.md").read_text().replace("## [Unreleased]\n", "## [Unreleased]\n\n- more\n")
-    (root / "CHANGELOG.md").write_text(text)
-    git(root, "commit", "--quiet", "--all", "--message", "more")
-    monkeypatch.chdir(root)
     main(["release", "v0.2.0", "--roll-changelog", "--publish", "--dry-run"])
 
     assert "would push v0.2.0 and publish conv2d_fsq@v0.2.0" in capsys.readouterr().out

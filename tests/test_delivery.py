@@ -15,7 +15,7 @@ from modelreg.errors import ModelregError, PublishConflict, RemoteError, Verific
 from modelreg.github import API, Client, Secret, Server
 from modelreg.publishing import Wanted
 
-pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1"])]
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
 FAULTS = {
     "reset": {},

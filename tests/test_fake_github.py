@@ -11,31 +11,11 @@ from fake_github.exchange import Request
 from fake_github.recorded import keys_of, replay
 from fake_github.state import is_tag_name, safe_name
 
+pytest_plugins = ["fake_github.fixtures"]
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 SHA = "a" * 40
 OCTETS = {"Accept": "application/octet-stream"}
 LATER = {"digest", "immutable", "updated_at", "user_view_type", "status"}  # GitHub added them after the recordings
-
-
-@pytest.fixture
-def fake(tmp_path):
-    """A fake, whose every exchange is as GitHub describes it."""
-    with FakeGitHub(tmp_path) as server:
-        yield server
-        contract.check_all(server.requests)
-
-
-@pytest.fixture
-def client(fake):
-    """The owner's client."""
-    with Client(fake) as session:
-        yield session
-
-
-@pytest.fixture
-def draft(client):
-    """A draft for v1.0.0."""
-    return client.create().json()
 
 
 def as_other(fake, **rights):

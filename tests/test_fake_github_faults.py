@@ -7,31 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from fake_github import KINDS, FakeGitHub, contract
+from fake_github import KINDS
 from fake_github.client import Client
 
+pytest_plugins = ["fake_github.fixtures"]
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
-
-
-@pytest.fixture
-def fake(tmp_path):
-    """A fake, whose every exchange is as GitHub describes it."""
-    with FakeGitHub(tmp_path) as server:
-        yield server
-        contract.check_all(server.requests)
-
-
-@pytest.fixture
-def client(fake):
-    """The owner's client."""
-    with Client(fake) as session:
-        yield session
-
-
-@pytest.fixture
-def draft(client):
-    """A draft for v1.0.0."""
-    return client.create().json()
 
 
 STATUSES = {"500": 500, "502": 502, "503": 503, "502_starter": 502, "401": 401, "404": 404, "422_immutable": 422}

@@ -149,10 +149,8 @@ def _show(report: "QualityReport", *, problems: bool) -> None:
 
 
 def _channel_rows(report: "QualityReport") -> list[tuple[object, ...]]:
-    keys = dict.fromkeys((c.device, c.channel) for r in report.recordings for c in r.channels)
     rows: list[tuple[object, ...]] = []
-    for key in keys:
-        found = [c for r in report.recordings for c in r.channels if (c.device, c.channel) == key]
+    for key, found in report.by_channel().items():
         lows, highs = [c.min for c in found if c.min is not None], [c.max for c in found if c.max is not None]
         stds = [c.std for c in found if c.std is not None]
         ends = (
@@ -169,10 +167,8 @@ def _channel_rows(report: "QualityReport") -> list[tuple[object, ...]]:
 
 def _clock_rows(report: "QualityReport") -> list[tuple[object, ...]]:
     """Return the worst of each device's clocks over all recordings."""
-    devices = dict.fromkeys(clock.device for r in report.recordings for clock in r.clocks)
     rows: list[tuple[object, ...]] = []
-    for device in devices:
-        found = [clock for r in report.recordings for clock in r.clocks if clock.device == device]
+    for device, found in report.by_clock().items():
         rates = sorted(clock.rate_hz for clock in found)
         rows.append(
             (

@@ -68,7 +68,7 @@ def _show(measured: "EvalMetrics") -> None:
     say(f"{measured.model}: {measured.windows} windows of {', '.join(protocol.tested.subjects)}")
     rows = []
     for name, value in headline(measured).items():
-        interval = {str(key): found for key, found in measured.intervals.items()}.get(name)
+        interval = measured.interval(name)
         span = f"{interval.low:.4f} to {interval.high:.4f}" if isinstance(interval, Interval) else ""
         rows.append((name, f"{value:.4f}", span))
     draw(table(("metric", "value", "95 % over subjects"), rows, right=("value",)), sys.stdout)

@@ -44,8 +44,8 @@ def publish(
     wanted = wanted_release(root, project, folder)
     with environment.github(root, project, timeout) as client:
         _refuse(list(_preflight(client, root, folder, wanted)))
-        plan = publishing.plan_publish(wanted, delivery.look(client, wanted.tag))
         if dry_run:
+            plan = publishing.plan_publish(wanted, delivery.look(client, wanted.tag))
             _show_plan(plan, wanted, as_json=as_json)
             return
         with show_transfer(sys.stderr) as tell:
@@ -103,10 +103,9 @@ def wanted_release(root: Path, project: "ProjectConfig", folder: Path) -> "Wante
         raise InputError("cannot publish", [Problem(changelog.NAME, f"has no section [{tag}]")])
     path = folder / registry.MANIFEST
     found = publishing.assets_of(manifest, files.sha256(path), path.stat().st_size, None)
-    stable = [f.name for f in registry.version_folders(root) if "-" not in f.name and f.parent == folder.parent]
-    return publishing.wanted_release(
-        manifest, tag, changes, version.metrics(), found, highest=stable[-1:] == [folder.name]
-    )
+    stable = not registry.parse_version(manifest.version).prerelease
+    highest = stable and registry.latest(root, manifest.model).name == folder.name
+    return publishing.wanted_release(manifest, tag, changes, version.metrics(), found, highest=highest)
 
 
 def _preflight(client: "Client", root: Path, folder: Path, wanted: "Wanted") -> "Iterator[Problem]":

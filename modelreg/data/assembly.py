@@ -13,17 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 
 from modelreg.config import DataSettings
 from modelreg.data import clocks
 from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal
 from modelreg.errors import InputError, Problem
-from modelreg.records.base import Name
+from modelreg.records.base import is_name
 from modelreg.records.model import Channel
 from modelreg.records.source import ChannelMap, DeviceMap, LabelledSource, MappedSource
-
-_NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
 class _Names(NamedTuple):
@@ -178,18 +175,10 @@ def _find_no_name(dataset: Dataset, source: LabelledSource, where: str) -> Itera
     """Yield the first name that a prefix spoils."""
     kept = (recording for recording in dataset.recordings if source.prefix and not _is_dropped(recording, source))
     for name in (name for recording in kept for name in (recording.name, recording.subject)):
-        if not _is_name(f"{source.prefix}{name}"):
+        if not is_name(f"{source.prefix}{name}"):
             what = f"and {name} make no name: at most 100 characters, no blank at either end"
             yield Problem(f"{where}.prefix", what)
             return
-
-
-def _is_name(text: str) -> bool:
-    try:
-        _NAME.validate_python(text)
-    except ValidationError:
-        return False
-    return True
 
 
 def _find_twice(names: Iterable[str], where: str) -> Iterator[Problem]:

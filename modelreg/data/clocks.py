@@ -128,7 +128,7 @@ def _find_unequal(recording: Recording) -> Iterator[Problem]:
 def align(recording: Recording, rate_hz: float, limits: Limits) -> Recording:
     """Return the recording on one clock of `rate_hz`, without time stamps; as it is, where it is so already.
 
-    Inside a gap of the clock longer than `limits.max_gap_s`, and beside a missing value, samples are missing (NaN).
+    Inside a gap of the clock (`limits.max_gap_s`), and beside a missing value, samples are missing (NaN).
     Labels are those of the nearest sample in time. Raises InputError where the devices cannot be aligned.
     """
     if problems := list(find_problems([recording])):
@@ -158,9 +158,10 @@ def reach(recording: Recording, rate_hz: float, limits: Limits) -> int:
     """Return how many samples of the new rate resampling takes in to either side; 0 where nothing is resampled."""
     if not is_resampled(recording, rate_hz):
         return 0
-    slower = max(1.0, *(rate_hz / signal.rate_hz for signal in recording.signals.values()))
-    stamped = any(signal.time is not None for signal in recording.signals.values())
-    return ceil(REACH * slower + (limits.max_gap_s * rate_hz if stamped else 0))
+    signals = recording.signals.values()
+    slower = max(1.0, *(rate_hz / signal.rate_hz for signal in signals))
+    stamped = (_longest_interval(signal.rate_hz, limits) for signal in signals if signal.time is not None)
+    return ceil(REACH * slower + max(stamped, default=0.0) * rate_hz)
 
 
 def _times(signals: Mapping[str, Signal]) -> dict[str, Times]:

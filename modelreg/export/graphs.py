@@ -19,16 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from modelreg.errors import ExportError, Problem
+from modelreg.export import operators
 from modelreg.ml.networks import Network
-from modelreg.records.export import GraphName
+from modelreg.records.export import CODE, LOGITS, PROJECTION, WINDOWS, GraphName
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto
+    from onnx import GraphProto, ModelProto
 
 OPSETS = (16, 17, 18)
 IR_VERSION = 8  # of opset 16 to 18; what the compiler's onnx 1.17 surely reads
-WINDOW, PROJECTION, CODE, LOGITS = "windows", "projection", "code", "logits"
-NOT_ON_DEVICE = ("Round", "Floor", "Sign", "Cast", "ArgMin", "Gather")
 
 
 class _Encoder(nn.Module):
@@ -75,9 +74,9 @@ def export(network: Network, metadata: Mapping[str, str], opset: int) -> dict[Gr
     folded = fold(network)
     window, projection = torch.zeros(1, *network.shape), torch.zeros(1, len(network.levels))
     return {
-        "encoder": _export(_Encoder(folded), window, ([WINDOW], [PROJECTION]), metadata, opset),
+        "encoder": _export(_Encoder(folded), window, ([WINDOWS], [PROJECTION]), metadata, opset),
         "head": _export(_Head(folded), projection, ([PROJECTION], [CODE, LOGITS]), metadata, opset),
-        "model": _export(_Whole(folded), window, ([WINDOW], [PROJECTION, CODE, LOGITS]), metadata, opset),
+        "model": _export(_Whole(folded), window, ([WINDOWS], [PROJECTION, CODE, LOGITS]), metadata, opset),
     }
 
 
@@ -152,27 +151,16 @@ def _rewrite_pooling(graph: "GraphProto") -> None:
     """
     from onnx import helper
 
-    shapes = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in _values(graph)}
+    values = [*graph.input, *graph.value_info, *graph.output]
+    shapes = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in values}
     for node in graph.node:
-        if node.op_type == "AveragePool" and _kernel(node) == shapes[node.input[0]][2:]:
-            _become(node, helper.make_node("GlobalAveragePool", node.input[:1], node.output))
+        if node.op_type == "AveragePool" and operators.kernel(node) == shapes[node.input[0]][2:]:
+            node.CopyFrom(helper.make_node("GlobalAveragePool", node.input[:1], node.output))
         elif node.op_type == "Reshape" and len(shapes[node.input[0]]) == 4 and len(shapes[node.output[0]]) == 2:
-            _become(node, helper.make_node("Flatten", node.input[:1], node.output, axis=1))
+            node.CopyFrom(helper.make_node("Flatten", node.input[:1], node.output, axis=1))
     used = {name for node in graph.node for name in node.input}
     for weight in [weight for weight in graph.initializer if weight.name not in used]:
         graph.initializer.remove(weight)
-
-
-def _values(graph: "GraphProto") -> list:  # type: ignore[type-arg]
-    return [*graph.input, *graph.value_info, *graph.output]
-
-
-def _kernel(node: "NodeProto") -> list[int]:
-    return next((list(a.ints) for a in node.attribute if a.name == "kernel_shape"), [])
-
-
-def _become(node: "NodeProto", other: "NodeProto") -> None:
-    node.CopyFrom(other)
 
 
 def _rename(graph: "GraphProto") -> None:
@@ -239,5 +227,5 @@ def _find_problems(model: "ModelProto", names: tuple[list[str], list[str]], opse
     for node in graph.node:
         if node.op_type == "BatchNormalization":
             yield Problem(node.name, "is a batch normalization that was not folded")
-        if names == ([WINDOW], [PROJECTION]) and node.op_type in NOT_ON_DEVICE:
+        if names == ([WINDOWS], [PROJECTION]) and operators.is_for_the_host(node.op_type):
             yield Problem(node.name, f"is a {node.op_type}, which the device cannot compute")

@@ -1,17 +1,20 @@
 """Which operators a Hailo-8 compiles: a table with its evidence, and graphs held against it.
 
 The vendor's own table is behind a login. What stands here was read in its public code, its model zoo, working scripts
-and issue threads; where nothing was found, the status is unknown, which warns and does not refuse.
+and issue threads; where nothing was found, the status is unknown, which warns and does not refuse. Both chips have one
+compiler and one set of layers.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from modelreg.errors import Problem
 from modelreg.records.export import HailoArch
 
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
 Status = Literal["yes", "no", "unknown"]
-TARGETS: tuple[HailoArch, ...] = ("hailo8", "hailo8l")  # one compiler, one set of layers
 
 
 class Support(NamedTuple):
@@ -78,16 +81,21 @@ def check(graph: bytes, target: HailoArch) -> Verdicts:
     import onnx
 
     nodes = onnx.load_from_string(graph).graph.node
-    found = list(_judge([(node.name, node.op_type, _rank(node)) for node in nodes], target))
+    found = list(_judge([(node.name, node.op_type, len(kernel(node))) for node in nodes], target))
     return Verdicts(
         tuple(problem for status, problem in found if status == "no"),
         tuple(problem for status, problem in found if status == "unknown"),
     )
 
 
-def _rank(node: object) -> int:
-    """Return over how many axes a node's kernel goes; 0 where it has none."""
-    return next((len(a.ints) for a in node.attribute if a.name == "kernel_shape"), 0)  # type: ignore[attr-defined]
+def is_for_the_host(operator: str) -> bool:
+    """Return whether a device part may never hold this operator, whatever the target."""
+    return operator in BY_NAME and BY_NAME[operator].instead == HOST
+
+
+def kernel(node: "NodeProto") -> list[int]:
+    """Return the shape of a node's kernel; empty where it has none."""
+    return next((list(attribute.ints) for attribute in node.attribute if attribute.name == "kernel_shape"), [])
 
 
 def _judge(nodes: list[tuple[str, str, int]], target: HailoArch) -> Iterator[tuple[Status, Problem]]:

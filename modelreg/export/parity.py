@@ -13,16 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from modelreg.errors import ExportError, Problem
-from modelreg.export.graphs import CODE, LOGITS, PROJECTION, WINDOW
 from modelreg.ml import quantize
 from modelreg.ml.networks import Network
-from modelreg.records.export import GraphName, PathParity, Tolerance
+from modelreg.records.export import CODE, LOGITS, PROJECTION, WINDOWS, GraphName, PathParity, Tolerance
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 Floats = NDArray[np.float32]
-LEAST_WINDOWS = 256
 
 
 class Answers(NamedTuple):
@@ -56,8 +54,8 @@ def of_torch(network: Network, windows: Floats) -> Answers:
 def of_graphs(graphs: Mapping[GraphName, bytes], windows: Floats) -> tuple[Answers, Answers]:
     """Return ONNX Runtime's answers by the whole graph, and by the encoder and then the head."""
     sessions = {name: _session(data) for name, data in graphs.items()}
-    whole = [sessions["model"].run([PROJECTION, CODE, LOGITS], {WINDOW: window[None]}) for window in windows]
-    projections = [sessions["encoder"].run([PROJECTION], {WINDOW: window[None]})[0] for window in windows]
+    whole = [sessions["model"].run([PROJECTION, CODE, LOGITS], {WINDOWS: window[None]}) for window in windows]
+    projections = [sessions["encoder"].run([PROJECTION], {WINDOWS: window[None]})[0] for window in windows]
     heads = [sessions["head"].run([CODE, LOGITS], {PROJECTION: projection}) for projection in projections]
     return (
         Answers(*(np.concatenate(parts) for parts in zip(*whole, strict=True))),
@@ -69,11 +67,26 @@ def measure(network: Network, graphs: Mapping[GraphName, bytes], windows: Floats
     """Hold graphs against their network on normalized windows (N, C, D, T)."""
     expected = of_torch(network, windows)
     boundary = near_boundary(network, expected.projection, tolerance.boundary)
-    found, problems = [], []
-    for name, answers in zip(("model.onnx", "encoder.onnx and head.onnx"), of_graphs(graphs, windows), strict=True):
-        found.append(compare(expected, answers, boundary))
-        problems += list(find_breaches(expected, answers, boundary, tolerance, name))
-    return Parity(found[0], found[1], tuple(problems))
+    whole, split = of_graphs(graphs, windows)
+    problems = [
+        *find_breaches(expected, whole, boundary, tolerance, "model.onnx", nodes_of(graphs["model"])),
+        *find_breaches(
+            expected,
+            split,
+            boundary,
+            tolerance,
+            "encoder.onnx and head.onnx",
+            nodes_of(graphs["encoder"]) | nodes_of(graphs["head"]),
+        ),
+    ]
+    return Parity(compare(expected, whole, boundary), compare(expected, split, boundary), tuple(problems))
+
+
+def nodes_of(graph: bytes) -> dict[str, str]:
+    """Return the node that makes each tensor of an ONNX file."""
+    import onnx
+
+    return {name: node.name for node in onnx.load_from_string(graph).graph.node for name in node.output}
 
 
 def refuse(parity: Parity) -> None:
@@ -106,23 +119,30 @@ def compare(expected: Answers, found: Answers, boundary: NDArray[np.bool_]) -> P
 
 
 def find_breaches(
-    expected: Answers, found: Answers, boundary: NDArray[np.bool_], tolerance: Tolerance, where: str
+    expected: Answers,
+    found: Answers,
+    boundary: NDArray[np.bool_],
+    tolerance: Tolerance,
+    where: str,
+    nodes: Mapping[str, str],
 ) -> Iterator[Problem]:
-    """Yield each rule that one way through the graphs breaks, with the measured error."""
+    """Yield each rule that one way through the graphs breaks, with the measured error and the node that made it."""
+    at = {name: f" at node {nodes[name]}" if name in nodes else "" for name in (PROJECTION, CODE, LOGITS)}
     agree = (expected.code == found.code).all(axis=1)
     for name, rows in (("projection", slice(None)), ("logits", agree)):
         then, now = getattr(expected, name)[rows], getattr(found, name)[rows]
         allowed = tolerance.absolute + tolerance.relative * np.abs(then)
         if (over := ~(np.abs(then - now) <= allowed)).any():  # NaN is over
-            what = f"differs by {_largest(then - now):.3g} in {int(over.any(axis=1).sum())} windows of {len(then)}"
+            windows = f"{int(over.any(axis=1).sum())} windows of {len(then)}"
+            what = f"differs by {_largest(then - now):.3g}{at[name]} in {windows}"
             yield Problem(f"{where}: {name}", f"{what}; allowed is {tolerance.absolute:g} + {tolerance.relative:g}·|x|")
     if flipped := int(((expected.code != found.code) & ~boundary).sum()):
         what = f"{flipped} digits differ that lie farther than {tolerance.boundary:g} from a rounding boundary"
-        yield Problem(f"{where}: code", what)
+        yield Problem(f"{where}: code", what + at[CODE])
     ordered = np.sort(expected.logits[agree], axis=1)
     clear = ordered[:, -1] - ordered[:, -2] > 2 * tolerance.absolute
     if wrong := int((expected.logits[agree].argmax(axis=1) != found.logits[agree].argmax(axis=1))[clear].sum()):
-        yield Problem(f"{where}: logits", f"{wrong} windows get another class")
+        yield Problem(f"{where}: logits", f"{wrong} windows get another class{at[LOGITS]}")
 
 
 def edge_windows(shape: tuple[int, int, int], low: Floats, high: Floats, normalized_zero: Floats) -> dict[str, Floats]:

@@ -141,7 +141,7 @@ class _Loop:
         self.augmentation = augmentation
         self.settings = settings
         self.windows = windows
-        network.to(device=settings.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(device=settings.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
         self.optimizer = _optimizer(network, settings)
         self.scheduler = _scheduler(self.optimizer, settings, len(_sizes(windows, settings.batch_size)))
         self.epoch = self.best_epoch = 0

@@ -12,7 +12,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from modelreg import files
@@ -29,6 +29,7 @@ Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]+$", min_length=64, 
 GitCommit = Annotated[str, StringConstraints(pattern="^[0-9a-f]+$", min_length=40, max_length=64)]
 RelativePath = Annotated[str, StringConstraints(pattern=f"^{_COMPONENT}(/{_COMPONENT})*$", max_length=240)]
 Name = Annotated[str, StringConstraints(pattern=_NAME, min_length=1, max_length=100)]
+_NAME_READER: TypeAdapter[str] = TypeAdapter(Name)
 ModelName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]*$", max_length=60)]
 VersionText = Annotated[
     str,
@@ -126,6 +127,15 @@ def schema_problems(document: object, record: type[Record], where: str) -> list[
 def dotted(where: str, *path: str | int) -> str:
     """Return the place of a value: the file, then the dotted path inside it."""
     return f"{where}: {'.'.join(map(str, path))}" if path else where
+
+
+def is_name(text: str) -> bool:
+    """Say whether a text may be a Name."""
+    try:
+        _NAME_READER.validate_python(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def json_schema(record: type[Record]) -> dict[str, Any]:

@@ -77,6 +77,20 @@ class QualityReport(Record):
     sources: tuple[SourceRecord, ...]
     recordings: tuple[RecordingQuality, ...]
 
+    def by_channel(self) -> dict[tuple[str, str], list[ChannelQuality]]:
+        """Return what was found of each device and channel, over all recordings that have it."""
+        found: dict[tuple[str, str], list[ChannelQuality]] = {}
+        for channel in (channel for recording in self.recordings for channel in recording.channels):
+            found.setdefault((channel.device, channel.channel), []).append(channel)
+        return found
+
+    def by_clock(self) -> dict[str, list[ClockQuality]]:
+        """Return what was found of each device's clock, over all recordings that have one."""
+        found: dict[str, list[ClockQuality]] = {}
+        for clock in (clock for recording in self.recordings for clock in recording.clocks):
+            found.setdefault(clock.device, []).append(clock)
+        return found
+
 
 class Limits(Record):
     """The thresholds of the quality check; the device checks its input by them too."""

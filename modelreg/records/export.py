@@ -9,6 +9,7 @@ from modelreg.records.model import Channel
 
 GraphName = Literal["encoder", "head", "model"]
 GRAPHS: tuple[GraphName, ...] = ("encoder", "head", "model")
+WINDOWS, PROJECTION, CODE, LOGITS = "windows", "projection", "code", "logits"  # the tensors between and around them
 Error = Annotated[float, Field(ge=0)]
 
 
@@ -69,7 +70,8 @@ class ParityRecord(Record):
 
 HailoArch = Literal["hailo8", "hailo8l"]
 Target = Literal["onnx", "hailo8", "hailo8l"]
-TARGETS: tuple[Target, ...] = ("onnx", "hailo8", "hailo8l")
+HAILO: tuple[HailoArch, ...] = ("hailo8", "hailo8l")
+TARGETS: tuple[Target, ...] = ("onnx", *HAILO)
 
 
 class ExportSettings(Record):

@@ -124,6 +124,10 @@ class Metrics(Record):
     codes: CodeUsage | None
     intervals: dict[Literal["accuracy", "balanced_accuracy", "macro_f1"], Interval | NoInterval]
 
+    def interval(self, name: str) -> Interval | NoInterval | None:
+        """Return the interval of a metric, or why it has none; None where none is drawn for it."""
+        return {str(key): found for key, found in self.intervals.items()}.get(name)
+
 
 class EvalMetrics(Metrics):
     """eval_metrics.json: the metrics, the protocol, and the digest of the predictions they come from."""

@@ -7,7 +7,7 @@ from math import sqrt
 from statistics import fmean
 
 from modelreg.card import escape
-from modelreg.records.data import ChannelQuality, ClockQuality, QualityReport, RecordingQuality
+from modelreg.records.data import QualityReport, RecordingQuality
 from modelreg.report.page import html
 from modelreg.report.text import counted, number, percent, table
 
@@ -60,10 +60,6 @@ def _scores(recordings: Sequence[RecordingQuality]) -> str:
 
 def _channels(quality: QualityReport) -> str:
     """Return the table of each channel of each device, over all recordings that have it."""
-    found: dict[tuple[str, str], list[ChannelQuality]] = {}
-    for recording in quality.recordings:
-        for channel in recording.channels:
-            found.setdefault((channel.device, channel.channel), []).append(channel)
     rows = [
         (
             escape(device),
@@ -75,7 +71,7 @@ def _channels(quality: QualityReport) -> str:
             percent(max(channel.saturated_rate for channel in channels)),
             sum(channel.constant for channel in channels),
         )
-        for (device, name), channels in found.items()
+        for (device, name), channels in quality.by_channel().items()
     ]
     header = ("device", "channel", "lowest", "highest", "least std", "most std", "missing", "saturated", "constant")
     return f"""{table(header, rows, words=("channel",))}
@@ -92,10 +88,6 @@ def _span(values: Iterable[float | None]) -> tuple[str, str]:
 
 def _clocks(quality: QualityReport) -> str:
     """Return the table of each device's clock, or nothing where the recordings have none."""
-    found: dict[str, list[ClockQuality]] = {}
-    for recording in quality.recordings:
-        for clock in recording.clocks:
-            found.setdefault(clock.device, []).append(clock)
     rows = [
         (
             escape(device),
@@ -107,7 +99,7 @@ def _clocks(quality: QualityReport) -> str:
             number(max(clock.longest_gap_s for clock in clocks)),
             percent(max(clock.missing_rate for clock in clocks)),
         )
-        for device, clocks in found.items()
+        for device, clocks in quality.by_clock().items()
     ]
     header = ("clock", "declared, Hz", "rate, Hz", "offset, s", "jitter", "gaps", "longest interval, s", "in gaps")
     if not rows:

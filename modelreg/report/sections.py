@@ -69,7 +69,7 @@ On {metrics.windows:,} windows of the {metrics.protocol.part} part, {len(metrics
 
 
 def _interval(metrics: EvalMetrics, name: str) -> str:
-    found = {str(key): interval for key, interval in metrics.intervals.items()}.get(name)
+    found = metrics.interval(name)
     if isinstance(found, Interval):
         return f"{number(found.low)} to {number(found.high)} ({found.level * 100:.4g} %)"
     return "none" if found else ""

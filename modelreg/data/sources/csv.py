@@ -178,7 +178,8 @@ def _read_all(plan: _Plan, source: CsvSource, reading: Reading) -> _Found:
     reading.tell(len(uses), len(uses), folder.name)
     problems += _find_unknown_labels(plan, found, source, folder)
     for (key, name), arrays in found.items():
-        problems += _find_rate_problems(arrays, source.by_name[name], str(folder / plan[key][name]))
+        where = f"{folder / plan[key][name]}: line {1 + source.header} on"
+        problems += _find_rate_problems(arrays, source.by_name[name], where)
     _raise("cannot read the recordings", problems, folder)
     return found
 

@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 
 from modelreg.data.recording import UNLABELLED
 from modelreg.errors import InputError, Problem
-from modelreg.records.base import Name
+from modelreg.records.base import is_name
 from modelreg.records.source import Column, CsvDevice, CsvSource
 
 SHOWN = 10  # problems of one file that are written out; the others are counted
@@ -29,7 +28,6 @@ EXACT = 2**53  # up to which every integer is a float64
 _BOM = b"\xef\xbb\xbf"
 _INTEGER = re.compile(r"\s*[-+]?[0-9]{1,18}\s*")  # what surely fits int64
 _TRUTH = re.compile(rb"true|false", re.IGNORECASE)
-_NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 Texts = Sequence[str] | NDArray[Any]
 
@@ -392,8 +390,6 @@ def _label_arrays(
 
 def no_name(text: str) -> str | None:
     """Return why a text can be no name of a label, a subject or a recording, if so."""
-    try:
-        _NAME.validate_python(text)
-    except ValidationError:
-        return f"{text[:40]!r} is no name: 1 to 100 characters, no control characters, no blank at either end"
-    return None
+    if is_name(text):
+        return None
+    return f"{text[:40]!r} is no name: 1 to 100 characters, no control characters, no blank at either end"

@@ -5,15 +5,15 @@ read before any content, nothing is unpickled, and no file lies outside the fold
 one go: first of the files, then of what is in them.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modelreg import files
+from modelreg.data.reading import map_npy
 from modelreg.data.recording import Dataset, Recording, Signal
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import parse
@@ -95,21 +95,11 @@ def _open(folder: Path, name: str) -> NDArray[Any] | Problem:
     if path.resolve() != folder.resolve() / name:
         return Problem(str(path), "a symbolic link: the files must lie in the folder of the metadata")
     try:
-        with files.open_regular(path) as file:
-            return _map(file)
+        return map_npy(path, FILE_LIMIT)
     except InputError as error:
         return error.problems[0]
     except (OSError, ValueError) as error:
         return Problem(str(path), f"must be an .npy array of plain numbers or text, not objects: {error}")
-
-
-def _map(file: IO[bytes]) -> NDArray[Any]:
-    """Map an .npy file. Raises ValueError where it is none."""
-    size = os.fstat(file.fileno()).st_size
-    if size > FILE_LIMIT:
-        raise ValueError(f"larger than {FILE_LIMIT} bytes")
-    shape, order, dtype = files.read_npy_header(file, size)
-    return np.memmap(file, dtype, mode="r", offset=file.tell(), shape=shape, order=order)
 
 
 def _find_problems(arrays: Arrays, names: NpyFiles, metadata: NpyMetadata) -> Iterator[Problem]:
