@@ -268,13 +268,13 @@ def find_misfits(data: bytes, name: GraphName, where: str, parity: ParityRecord,
 def interface(spec: ModelSpec) -> dict[GraphName, tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
     """Return the inputs and outputs of each graph of a model."""
     windows = Tensor(name=WINDOWS, shape=(1, *spec.input.shape))
-    projection = Tensor(name=PROJECTION, shape=(1, len(spec.quantizer.levels)))
-    code = Tensor(name=CODE, shape=projection.shape)
+    projection = Tensor(name=PROJECTION, shape=(1, spec.projection))
+    code = () if spec.levels is None else (Tensor(name=CODE, shape=(1, len(spec.levels))),)
     logits = Tensor(name=LOGITS, shape=(1, len(spec.classes)))
     return {
         "encoder": ((windows,), (projection,)),
-        "head": ((projection,), (code, logits)),
-        "model": ((windows,), (projection, code, logits)),
+        "head": ((projection,), (*code, logits)),
+        "model": ((windows,), (projection, *code, logits)),
     }
 
 

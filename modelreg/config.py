@@ -19,7 +19,7 @@ from modelreg.records.base import ModelName, Name, Record, shared_folder, valida
 from modelreg.records.data import Limits
 from modelreg.records.export import Target
 from modelreg.records.metrics import EvaluationSettings
-from modelreg.records.model import Conv2dFsqSettings
+from modelreg.records.model import Conv2dFsqSettings, ModelSettings
 from modelreg.records.source import SampleSource, Source
 
 PROJECT_FILE = "modelreg.yaml"
@@ -136,7 +136,7 @@ class TrainConfig(Record):
     quality: QualitySettings = QualitySettings()
     normalization: NormalizationSettings = NormalizationSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
-    model: Conv2dFsqSettings = Conv2dFsqSettings()
+    model: ModelSettings = Conv2dFsqSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 

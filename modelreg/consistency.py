@@ -15,7 +15,7 @@ from modelreg.errors import InputError, Problem
 from modelreg.provenance import Provenance
 from modelreg.records.data import DataRecord, Normalization
 from modelreg.records.metrics import EvalMetrics
-from modelreg.records.model import ModelSpec
+from modelreg.records.model import FsqSpec, ModelSpec
 from modelreg.records.run import RunRecord
 from modelreg.records.version import Manifest
 
@@ -68,7 +68,10 @@ def _short(value: object) -> str:
 
 
 def _network_problems(spec: ModelSpec) -> Iterator[Problem]:
-    expected = fsq.spec(spec.settings.levels)
+    expected = fsq.quantizer(spec.settings)
+    if not isinstance(spec.quantizer, FsqSpec) or not isinstance(expected, FsqSpec):
+        yield from _equal(registry.MODEL_CONFIG, "quantizer", spec.quantizer, expected)
+        return
     for name in ("levels", "epsilon", "offset", "half_width", "basis", "half_range"):
         yield from _equal(
             f"{registry.MODEL_CONFIG}: quantizer", name, getattr(spec.quantizer, name), getattr(expected, name)
@@ -180,15 +183,15 @@ def _prediction_problems(path: Path, found: Documents) -> Iterator[Problem]:
     try:
         predictions = metrics.from_arrays(files.read_npz(path), path.name, len(spec.classes))
         again = metrics.compute(
-            predictions, classes=spec.classes, levels=spec.quantizer.levels, settings=measured.settings
+            predictions, classes=spec.classes, levels=spec.levels, settings=measured.settings
         )
     except InputError as error:
         yield from error.problems
         return
     for place, what in metrics.differences(measured, again):
         yield Problem(f"{registry.METRICS}: {place}", what)
-    if predictions.code is None:
-        yield Problem(path.name, "holds no codes")
+    if (predictions.code is None) != (spec.levels is None):
+        yield Problem(path.name, "holds no codes" if spec.levels else "holds codes of a model that has none")
     tested = measured.protocol.tested
     windows = set(zip(predictions.recording.tolist(), predictions.start.tolist(), strict=True))
     yield from _equal(path.name, "subjects", sorted(again.per_subject), sorted(tested.subjects))

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from modelreg import artifacts, experiment, files, graphfile, registry, runs
 from modelreg.config import TrainConfig
 from modelreg.data import normalization as scaling
-from modelreg.data import preparation
+from modelreg.data import preparation, windows
 from modelreg.data.preparation import Prepared
 from modelreg.data.reading import Reading
 from modelreg.errors import ExportError, InputError, Problem
 from modelreg.export import graphs, hailo, operators, parity
 from modelreg.ml import evaluation
-from modelreg.ml.networks import Network
+from modelreg.ml.system import Network
 from modelreg.provenance import Provenance, config_of
 from modelreg.records.base import load
 from modelreg.records.export import GRAPHS, ExportSettings, GraphName, GraphRecord, HailoArch, ParityRecord, Target
@@ -77,7 +77,7 @@ def prove(origin: _Origin, settings: ExportSettings) -> tuple[dict[GraphName, by
     digests = _digests(origin.folder)
     made = graphs.export(origin.network, artifacts.metadata(origin.spec, digests), settings.opset)
     real = _spread(origin.prepared.windows["train"].x, settings.parity_windows)
-    normalized = scaling.apply(real, origin.prepared.normalization)
+    normalized = _normalized(real, origin)
     edges = _edges(origin)
     measured = parity.measure(
         origin.network, made, np.concatenate([normalized, np.stack(list(edges.values()))]), settings.tolerance
@@ -178,8 +178,15 @@ def _bundle(
 def _vectors(origin: _Origin) -> dict[str, NDArray[np.float32]]:
     """Return windows of the validation part with what torch answers: what a compiled model is compared by."""
     raw = _spread(origin.prepared.windows["validation"].x, hailo.VECTORS)
-    windows = scaling.apply(raw, origin.prepared.normalization)
-    return {"windows_raw": raw, "windows": windows, **parity.of_torch(origin.network, windows)._asdict()}
+    normalized = _normalized(raw, origin)
+    answers = parity.of_torch(origin.network, normalized)
+    named = {name: values for name, values in answers._asdict().items() if values.shape[1]}
+    return {"windows_raw": windows.arrange(raw, origin.spec.input), "windows": normalized, **named}
+
+
+def _normalized(raw: NDArray[np.float32], origin: _Origin) -> NDArray[np.float32]:
+    """Return windows (N, C, D, T) as the network takes them."""
+    return windows.arrange(scaling.apply(raw, origin.prepared.normalization), origin.spec.input)
 
 
 def _spread(x: NDArray[np.float32], count: int) -> NDArray[np.float32]:
@@ -193,5 +200,8 @@ def _edges(origin: _Origin) -> dict[str, NDArray[np.float32]]:
     low, high = x.min(axis=(0, 2, 3)), x.max(axis=(0, 2, 3))
     for number, channel in enumerate(scale.channels):
         low[number], high[number] = scale.limits.channels.get(channel.name, (low[number], high[number]))
-    ends = [scaling.apply(end[None, :, None, None], scale)[0] for end in (low, high, np.zeros_like(low))]
+    ends = [
+        _normalized(np.broadcast_to(end[None, :, None, None], (1, *x.shape[1:])), origin)[0]
+        for end in (low, high, np.zeros_like(low))
+    ]
     return parity.edge_windows(origin.spec.input.shape, *ends)

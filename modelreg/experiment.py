@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg import files, metrics, registry, report, runs
+from modelreg import files, metrics, registry, report, runs, temporal
 from modelreg.config import TrainConfig
 from modelreg.data import normalization, preparation
 from modelreg.data.preparation import Prepared
 from modelreg.data.reading import Reading
 from modelreg.data.recording import Windows
+from modelreg.data.windows import arrange
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import load, parse
 from modelreg.records.data import DataRecord, Normalization, PartName, QualityReport
@@ -29,7 +30,7 @@ from modelreg.records.run import Environment, Epoch, Evaluation, RunRecord
 
 if TYPE_CHECKING:
     from modelreg.ml.augmentation import Augmentation
-    from modelreg.ml.training import Part
+    from modelreg.ml.batches import Part
 
 Clock = Callable[[], str]  # now, ISO 8601 UTC
 
@@ -50,7 +51,7 @@ def start(config: TrainConfig, folder: Path, reading: Reading, environment: Envi
         runs.QUALITY: prepared.quality.to_bytes(),
     }
     record = RunRecord(
-        model=networks.spec(config.model, prepared.input, prepared.classes),
+        model=networks.spec(config.model, prepared.input, prepared.classes, prepared.domains),
         seed=config.training.seed,
         status="training",
         started=now,
@@ -91,9 +92,8 @@ def _train(folder: Path, prepared: Prepared, environment: Environment, clock: Cl
     run, config = _load(folder, status="training")
     _refuse("cannot go on with this run", _environment_differences(run.environment, environment))
     refuse_other_data(folder, prepared)
-    parts = {name: _tensors(folder, part) for name, part in prepared.windows.items()}
-    spec = run.model
-    network = networks.seeded(spec.settings, spec.input.shape, len(spec.classes), seed=run.seed)
+    parts = {name: _tensors(folder, run.model, part, config.data.hop) for name, part in prepared.windows.items()}
+    network = networks.of_spec(run.model, seed=run.seed)
     last = folder / runs.LAST
     resume = checkpoint.read(last) if last.exists() else None
     history = read_history(folder)[: resume.state["epoch"] if resume and resume.state else 0]
@@ -149,7 +149,7 @@ def predict(folder: Path, spec: ModelSpec, windows: Windows, *, threads: int) ->
     torch.set_num_threads(threads)
     network = evaluation.load_network(spec, folder / runs.CHECKPOINT)
     scale = load(folder / runs.NORMALIZATION, Normalization)
-    answers = evaluation.predict(network, normalization.apply(windows.x, scale))
+    answers = evaluation.predict(network, arrange(normalization.apply(windows.x, scale), spec.input))
     arrays = windows.arrays()
     return metrics.Predictions(
         logits=answers.logits,
@@ -158,6 +158,7 @@ def predict(folder: Path, spec: ModelSpec, windows: Windows, *, threads: int) ->
         recording=arrays["recording"],
         start=windows.start,
         code=answers.code_index,
+        cluster=answers.cluster,
     )
 
 
@@ -170,7 +171,7 @@ def measure(folder: Path, config: TrainConfig, run: RunRecord, predictions: metr
         evaluations=sum(look.part == HELD_OUT for look in run.evaluations),
     )
     computed = metrics.compute(
-        predictions, classes=spec.classes, levels=spec.quantizer.levels, settings=config.evaluation
+        predictions, classes=spec.classes, levels=spec.levels, settings=config.evaluation
     )
     return EvalMetrics(
         **dict(computed),
@@ -194,7 +195,7 @@ def classify(folder: Path, windows: NDArray[np.float32]) -> tuple[tuple[str, ...
     spec = load_spec(folder)
     network = evaluation.load_network(spec, folder / runs.CHECKPOINT)
     scaled = normalization.apply(windows, load(folder / runs.NORMALIZATION, Normalization))
-    logits = evaluation.predict(network, scaled).logits
+    logits = evaluation.predict(network, arrange(scaled, spec.input)).logits
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     return spec.classes, odds / odds.sum(axis=1, keepdims=True)
 
@@ -257,13 +258,19 @@ def refuse_other_data(folder: Path, prepared: Prepared) -> None:
     _refuse("the data have changed since the run was started", problems)
 
 
-def _tensors(folder: Path, windows: Windows) -> "Part":
+def _tensors(folder: Path, spec: ModelSpec, windows: Windows, hop: int) -> "Part":
     import torch
 
-    from modelreg.ml.training import Part
+    from modelreg.ml.batches import Part
 
     scale = load(folder / runs.NORMALIZATION, Normalization)
-    return Part(torch.from_numpy(normalization.apply(windows.x, scale)), torch.from_numpy(windows.y))
+    domains = [windows.domains[i] for i in windows.recording] if spec.domains else []
+    return Part(
+        torch.from_numpy(arrange(normalization.apply(windows.x, scale), spec.input)),
+        torch.from_numpy(windows.y),
+        torch.tensor([spec.domains.index(name) for name in domains]) if domains else None,
+        temporal.stream_lengths(windows.recording, windows.start, hop),
+    )
 
 
 def _augmentation(folder: Path, config: TrainConfig) -> "Augmentation | None":
@@ -309,8 +316,8 @@ def _board(folder: Path, epochs: int) -> Iterator[Callable[[Epoch], None]]:
     with SummaryWriter(str(folder / "tensorboard"), purge_step=epochs + 1) as writer:
 
         def draw(epoch: Epoch) -> None:
-            for name, value in epoch.to_document().items():
-                if name not in ("number", "best"):
+            for name, value in {**epoch.to_document(), **epoch.terms}.items():
+                if isinstance(value, float | int) and name not in ("number", "best"):
                     writer.add_scalar(name, value, epoch.number)
 
         yield draw

@@ -12,9 +12,30 @@ from collections.abc import Sequence
 from itertools import accumulate
 from operator import mul
 
-from modelreg.records.model import FsqSpec
+from modelreg.records.model import (
+    Conv2dFsqHsmmSettings,
+    Conv2dFsqSettings,
+    FsqSpec,
+    ModelSettings,
+    TcnVaeSettings,
+    VqSpec,
+)
 
 EPSILON = 1e-3
+CODEBOOK = "host_part.quantizer.codebook"  # the tensor of a checkpoint
+
+
+def quantizer(settings: ModelSettings) -> FsqSpec | VqSpec | None:
+    """Return the record of a system's quantizer; None where nothing is quantized."""
+    match settings:
+        case Conv2dFsqSettings() | Conv2dFsqHsmmSettings():
+            return spec(settings.levels)
+        case TcnVaeSettings():
+            return None
+        case _ if settings.vq:
+            return VqSpec(codes=settings.vq.codes, dimension=settings.embedding, codebook=CODEBOOK)
+        case _:
+            return None
 
 
 def spec(levels: Sequence[int], epsilon: float = EPSILON) -> FsqSpec:

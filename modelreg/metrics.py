@@ -35,7 +35,8 @@ Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 Keys: TypeAlias = tuple[str | int, ...]
 
-_DTYPES = {"logits": "<f4", "y": "<i8", "subject": "U", "recording": "U", "start": "<i8", "code": "<i8"}
+_DTYPES = {"logits": "<f4", "y": "<i8", "subject": "U", "recording": "U", "start": "<i8", "code": "<i8", "cluster": "<i8"}
+_OPTIONAL = {"code", "cluster"}
 _NAMES = TypeAdapter(set[Name])
 
 
@@ -48,6 +49,7 @@ class Predictions(NamedTuple):
     recording: NDArray[np.str_]  # (N,)
     start: Ints  # (N,) first sample of the window in its recording
     code: Ints | None = None  # (N,) index of the quantizer's code
+    cluster: Ints | None = None  # (N,) of a mixture
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays as `files.npz_bytes` takes them; without `code` where there is none."""
@@ -117,7 +119,7 @@ def log_softmax(logits: NDArray[np.float32]) -> Floats:
 
 
 def _array_problems(arrays: Mapping[str, NDArray[Any]], where: str, classes: int) -> Iterator[Problem]:
-    for name in sorted(_DTYPES.keys() - {"code"} - arrays.keys()):
+    for name in sorted(_DTYPES.keys() - _OPTIONAL - arrays.keys()):
         yield Problem(dotted(where, name), "missing")
     for name in sorted(arrays.keys() - _DTYPES.keys()):
         yield Problem(dotted(where, name), "not an array of predictions")

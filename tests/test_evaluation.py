@@ -9,7 +9,7 @@ import torch
 
 from modelreg.errors import InputError
 from modelreg.ml import checkpoint, evaluation, networks
-from modelreg.ml.networks import Network
+from modelreg.ml.system import Network
 from modelreg.records.model import Channel, Conv2dFsqSettings, InputSpec, ModelSpec
 
 MODEL = Conv2dFsqSettings(widths=(6, 8), kernels=((1, 3), (2, 3)), levels=(8, 6, 5), hidden=16, dropout=0.5)

@@ -14,10 +14,11 @@ from torch.nn.functional import cross_entropy
 
 from modelreg.config import TrainingSettings
 from modelreg.errors import InputError
-from modelreg.ml import checkpoint, networks, process, quantize, training
+from modelreg.ml import batches, checkpoint, networks, process, quantize, training
 from modelreg.ml.checkpoint import Saved
-from modelreg.ml.networks import Network
-from modelreg.ml.training import Part, Snapshot
+from modelreg.ml.system import Network
+from modelreg.ml.batches import Part
+from modelreg.ml.training import Snapshot
 from modelreg.records.model import Conv2dFsqSettings
 
 MODEL = Conv2dFsqSettings(
@@ -204,7 +205,7 @@ def test_no_clipping_still_measures_the_gradient() -> None:
 @given(st.integers(2, 300), st.integers(2, 70))
 def test_batches_hold_every_window_and_never_one_alone(windows: int, batch_size: int) -> None:
     """All windows are used; no batch is of one; none exceeds the size by more than one."""
-    sizes = training._sizes(windows, batch_size)
+    sizes = batches.sizes(windows, batch_size)
 
     assert sum(sizes) == windows
     assert 2 <= min(sizes) <= max(sizes) <= batch_size + 1
@@ -213,12 +214,12 @@ def test_batches_hold_every_window_and_never_one_alone(windows: int, batch_size:
 def test_every_window_is_seen_once_an_epoch() -> None:
     """The batches of an epoch are a permutation of the part, channels last in memory."""
     random = torch.Generator().manual_seed(0)
-    resting = training._on_device(TRAIN, settings())
-    batches = list(training._batches(resting, torch.randperm(65, generator=random), 16))
-    seen = torch.cat([x.flatten(1) for x, _ in batches])
+    resting = batches.on_device(TRAIN, "cpu")
+    found = [batches.select(resting, rows).x for rows, _ in batches.order(TRAIN, 16, 1).shuffled(random)]
+    seen = torch.cat([x.flatten(1) for x in found])
 
     assert torch.equal(seen.sort(0).values, TRAIN.x.flatten(1).sort(0).values)
-    assert all(x.is_contiguous(memory_format=torch.channels_last) for x, _ in batches)
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in found)
 
 
 def test_the_best_epoch_is_that_of_the_lowest_validation_loss() -> None:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 SILENT_S, LINE_S = 0.5, 5.0  # reading that takes no longer shows nothing; one plain line in so many seconds
 SHOWN = 8  # epochs in the live table
-COLUMNS = ("epoch", "loss", "val loss", "acc", "val acc", "rate", "grad", "codes", "perpl.")
 
 
 @contextmanager
@@ -115,7 +114,8 @@ def _plain(epochs: Iterator["Epoch"], settings: "TrainingSettings") -> Iterator[
         mark = "*" if epoch.best else " "
         loss = f"loss {epoch.train_loss:.4f}, val {epoch.validation_loss:.4f}"
         accuracy = f"accuracy {epoch.train_accuracy:.3f}, val {epoch.validation_accuracy:.3f}"
-        note(f"epoch {epoch.number:3}/{settings.epochs}{mark} {loss}; {accuracy}; codes {epoch.used_share:.1%}")
+        codes = "".join(f"; {name} {text}" for name, text in _codes(epoch).items())
+        note(f"epoch {epoch.number:3}/{settings.epochs}{mark} {loss}; {accuracy}{codes}")
         yield epoch
 
 
@@ -139,21 +139,34 @@ def live(epochs: Iterator["Epoch"], total: int, stream: TextIO) -> Iterator["Epo
     rows: list[tuple[str, ...]] = []
     with Live(bar, console=console, refresh_per_second=4) as live:
         for epoch in epochs:
-            rows = [*rows, _cells(epoch)][-SHOWN:]
+            cells = _cells(epoch)
+            rows = [*rows, tuple(cells.values())][-SHOWN:]
             bar.update(task, completed=epoch.number)
-            live.update(Group(table(COLUMNS, rows, right=COLUMNS), bar))
+            live.update(Group(table(tuple(cells), rows, right=tuple(cells)), bar))
             yield epoch
 
 
-def _cells(epoch: "Epoch") -> tuple[str, ...]:
-    return (
-        f"{epoch.number}{'*' if epoch.best else ' '}",
-        f"{epoch.train_loss:.4f}",
-        f"{epoch.validation_loss:.4f}",
-        f"{epoch.train_accuracy:.3f}",
-        f"{epoch.validation_accuracy:.3f}",
-        f"{epoch.learning_rate:.1e}",
-        f"{epoch.gradient_norm:.2f}",
-        f"{epoch.used_share:.1%}",
-        f"{epoch.perplexity:.1f}",
-    )
+def _cells(epoch: "Epoch") -> dict[str, str]:
+    """Return what the live table shows of an epoch, by column; what it has no room for at 80 columns is left out."""
+    steps = {"rate": f"{epoch.learning_rate:.1e}", "grad": f"{epoch.gradient_norm:.2f}"}
+    codes = _codes(epoch)
+    return {
+        "epoch": f"{epoch.number}{'*' if epoch.best else ' '}",
+        "loss": f"{epoch.train_loss:.4f}",
+        "val loss": f"{epoch.validation_loss:.4f}",
+        "acc": f"{epoch.train_accuracy:.3f}",
+        "val acc": f"{epoch.validation_accuracy:.3f}",
+        **(steps if len(codes) <= 2 else {}),
+        **codes,
+    }
+
+
+def _codes(epoch: "Epoch") -> dict[str, str]:
+    """Return the health of the codes, the clusters and the durations, of those that the model has."""
+    values = {
+        "codes": (epoch.used_share, ".1%"),
+        "perpl.": (epoch.perplexity, ".1f"),
+        "clusters": (epoch.active_clusters, ""),
+        "duration": (epoch.mean_duration, ".1f"),
+    }
+    return {name: format(value, form) for name, (value, form) in values.items() if value is not None}

@@ -33,6 +33,12 @@ class Prepared:
     input: InputSpec
     classes: tuple[str, ...]
 
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The data sets that the recordings are of, where there are several."""
+        names = tuple(dict.fromkeys(source.name for source in self.record.sources))
+        return names if len(names) > 1 else ()
+
 
 def prepare(config: TrainConfig, reading: Reading) -> Prepared:
     """Read, align, divide, correct and cut the data of a configuration.
@@ -145,6 +151,7 @@ def _find_copies(cut: Mapping[PartName, Windows]) -> Iterator[Problem]:
 
 def _input_spec(dataset: Dataset, config: TrainConfig) -> InputSpec:
     return InputSpec(
+        layout="NTC" if config.model.name == "tcn_vae" else "NCDT",
         channels=dataset.channels,
         devices=dataset.devices,
         timesteps=config.data.window,

@@ -35,6 +35,7 @@ class Recording:
     labels: NDArray[np.int32]  # (samples,) of the first device's clock: index of the class, or UNLABELLED
     start: int = 0  # samples of the original recording before this piece of it
     part: PartName | None = None  # where the source itself divides
+    domain: str = ""  # the name of its source, once several are joined
 
 
 def natural(name: str) -> tuple[tuple[str | int, ...], str]:
@@ -75,6 +76,7 @@ class Windows:
     start: NDArray[np.int64]  # (N,) first sample in the original recording
     subjects: tuple[str, ...]
     recordings: tuple[str, ...]
+    domains: tuple[str, ...] = ()  # of each recording: the name of its source
     dropped: int = 0
 
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from modelreg.errors import ExportError, Problem
 from modelreg.export import operators
-from modelreg.ml.networks import Network
+from modelreg.ml.system import Network
 from modelreg.records.export import CODE, LOGITS, PROJECTION, WINDOWS, GraphName
 
 if TYPE_CHECKING:
@@ -43,27 +43,29 @@ class _Encoder(nn.Module):
 
 
 class _Head(nn.Module):
-    """Projection (1, d) -> code (1, d), logits (1, K)."""
+    """Projection (1, d) -> code (1, w) where something is quantized, logits (1, K)."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.host_part = network.host_part
+        self.quantizes = network.levels is not None
 
-    def forward(self, projection: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, projection: Tensor) -> tuple[Tensor, ...]:
         answer = self.host_part(projection)
-        return answer.code, answer.logits
+        return (answer.code, answer.logits) if self.quantizes else (answer.logits,)
 
 
 class _Whole(nn.Module):
-    """Windows (1, C, D, T) -> projection, code, logits."""
+    """Windows (1, C, D, T) -> projection, code where something is quantized, logits."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, windows: Tensor) -> tuple[Tensor, ...]:
         answer = self.network(windows)
-        return answer.projection, answer.code, answer.logits
+        code = () if self.network.levels is None else (answer.code,)
+        return (answer.projection, *code, answer.logits)
 
 
 def export(network: Network, metadata: Mapping[str, str], opset: int) -> dict[GraphName, bytes]:
@@ -72,11 +74,12 @@ def export(network: Network, metadata: Mapping[str, str], opset: int) -> dict[Gr
         what = f"is {opset}: below 16 the exporter's conversion is not reliable, above 18 the compiler was never seen"
         raise ExportError("cannot export", [Problem("opset", f"{what}; choose {OPSETS[0]} to {OPSETS[-1]}")])
     folded = fold(network)
-    window, projection = torch.zeros(1, *network.shape), torch.zeros(1, len(network.levels))
+    window, projection = torch.zeros(1, *network.shape), torch.zeros(1, network.projection)
+    answers = [LOGITS] if network.levels is None else [CODE, LOGITS]
     return {
         "encoder": _export(_Encoder(folded), window, ([WINDOWS], [PROJECTION]), metadata, opset),
-        "head": _export(_Head(folded), projection, ([PROJECTION], [CODE, LOGITS]), metadata, opset),
-        "model": _export(_Whole(folded), window, ([WINDOWS], [PROJECTION, CODE, LOGITS]), metadata, opset),
+        "head": _export(_Head(folded), projection, ([PROJECTION], answers), metadata, opset),
+        "model": _export(_Whole(folded), window, ([WINDOWS], [PROJECTION, *answers]), metadata, opset),
     }
 
 
@@ -173,7 +176,7 @@ def _rename(graph: "GraphProto") -> None:
         numbers[kind] += 1
         node.name = f"{kind}{numbers[kind]}"
         for place, name in enumerate(node.input):
-            names.setdefault(name, f"{node.name}_{('x', 'weight', 'bias')[place]}")
+            names.setdefault(name, f"{node.name}_{('x', 'weight', 'bias', *map(str, range(3, 64)))[place]}")
         for place, name in enumerate(node.output):
             names.setdefault(name, node.name if place == 0 else f"{node.name}_{place}")
         node.input[:] = [names[name] for name in node.input]

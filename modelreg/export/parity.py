@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from modelreg.errors import ExportError, Problem
-from modelreg.ml import quantize
-from modelreg.ml.networks import Network
+from modelreg.ml.system import Network
 from modelreg.records.export import CODE, LOGITS, PROJECTION, WINDOWS, GraphName, PathParity, Tolerance
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ class Answers(NamedTuple):
     """What N windows give."""
 
     projection: Floats  # (N, d)
-    code: Floats  # (N, d)
+    code: Floats  # (N, w); w = 0 where nothing is quantized
     logits: Floats  # (N, K)
 
 
@@ -54,19 +53,28 @@ def of_torch(network: Network, windows: Floats) -> Answers:
 def of_graphs(graphs: Mapping[GraphName, bytes], windows: Floats) -> tuple[Answers, Answers]:
     """Return ONNX Runtime's answers by the whole graph, and by the encoder and then the head."""
     sessions = {name: _session(data) for name, data in graphs.items()}
-    whole = [sessions["model"].run([PROJECTION, CODE, LOGITS], {WINDOWS: window[None]}) for window in windows]
-    projections = [sessions["encoder"].run([PROJECTION], {WINDOWS: window[None]})[0] for window in windows]
-    heads = [sessions["head"].run([CODE, LOGITS], {PROJECTION: projection}) for projection in projections]
-    return (
-        Answers(*(np.concatenate(parts) for parts in zip(*whole, strict=True))),
-        Answers(np.concatenate(projections), *(np.concatenate(parts) for parts in zip(*heads, strict=True))),
-    )
+    whole = [_ask(sessions["model"], WINDOWS, window[None]) for window in windows]
+    encoded = [_ask(sessions["encoder"], WINDOWS, window[None]) for window in windows]
+    heads = [_ask(sessions["head"], PROJECTION, answer[PROJECTION]) for answer in encoded]
+    return _joined(whole), _joined([{**first, **second} for first, second in zip(encoded, heads, strict=True)])
+
+
+def _ask(session: "InferenceSession", name: str, value: Floats) -> dict[str, Floats]:
+    """Return what a graph answers, by name."""
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {name: value}), strict=True))
+
+
+def _joined(answers: list[dict[str, Floats]]) -> Answers:
+    """Return the answers to one window each as those to all; a model that quantizes nothing gives no code."""
+    none = np.empty((1, 0), dtype=np.float32)
+    return Answers(*(np.concatenate([a.get(name, none) for a in answers]) for name in (PROJECTION, CODE, LOGITS)))
 
 
 def measure(network: Network, graphs: Mapping[GraphName, bytes], windows: Floats, tolerance: Tolerance) -> Parity:
     """Hold graphs against their network on normalized windows (N, C, D, T)."""
     expected = of_torch(network, windows)
-    boundary = near_boundary(network, expected.projection, tolerance.boundary)
+    boundary = network.undecided(torch.from_numpy(expected.projection), tolerance.boundary).numpy()
     whole, split = of_graphs(graphs, windows)
     problems = [
         *find_breaches(expected, whole, boundary, tolerance, "model.onnx", nodes_of(graphs["model"])),
@@ -93,13 +101,6 @@ def refuse(parity: Parity) -> None:
     """Raise ExportError where a graph does not answer as its network."""
     if parity.problems:
         raise ExportError("the graphs do not answer as the checkpoint does; nothing was written", parity.problems)
-
-
-def near_boundary(network: Network, projection: Floats, within: float) -> NDArray[np.bool_]:
-    """Return (N, d): whether a bounded value lies within so much of half way between two levels."""
-    bounded = quantize.bound(torch.from_numpy(projection), network.host_part.fsq.grid).double().numpy()
-    near: NDArray[np.bool_] = np.abs(bounded - np.floor(bounded) - 0.5) <= within
-    return near
 
 
 def compare(expected: Answers, found: Answers, boundary: NDArray[np.bool_]) -> PathParity:

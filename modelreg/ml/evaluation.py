@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from modelreg.errors import InputError, Problem
 from modelreg.ml import checkpoint, networks
-from modelreg.ml.networks import Network, Output
+from modelreg.ml.system import Network, Output
 from modelreg.records.model import FsqSpec, ModelSpec
 
 
@@ -19,7 +19,8 @@ class Predictions(NamedTuple):
     """The answers to N windows, as predictions.npz keeps them."""
 
     logits: NDArray[np.float32]  # (N, K)
-    code_index: NDArray[np.int64]  # (N,)
+    code_index: NDArray[np.int64] | None  # (N,); None where nothing is quantized
+    cluster: NDArray[np.int64] | None  # (N,); None where nothing is clustered
 
 
 def predict(network: Network, x: torch.Tensor | NDArray[np.float32], batch_size: int = 512) -> Predictions:
@@ -34,18 +35,20 @@ def predict(network: Network, x: torch.Tensor | NDArray[np.float32], batch_size:
     with torch.inference_mode():
         outputs: list[Output] = [network(batch.to(device)) for batch in windows.split(batch_size)]
     network.train(training)
+    clusters = [output.cluster for output in outputs if output.cluster is not None]
     return Predictions(
         torch.cat([output.logits for output in outputs]).cpu().numpy(),
-        torch.cat([output.code_index for output in outputs]).cpu().numpy(),
+        None if network.levels is None else torch.cat([output.code_index for output in outputs]).cpu().numpy(),
+        torch.cat(clusters).cpu().numpy() if clusters else None,
     )
 
 
 def load_network(spec: ModelSpec, weights: Path) -> Network:
     """Build the network of a record and fill it from its checkpoint, in eval mode. Raises InputError."""
-    expected = networks.spec(spec.settings, spec.input, spec.classes)
+    expected = networks.spec(spec.settings, spec.input, spec.classes, spec.domains)
     if problems := list(_differences(spec, expected)):
         raise InputError("the record of the model contradicts its own settings", problems)
-    network = networks.seeded(spec.settings, spec.input.shape, len(spec.classes), seed=0)
+    network = networks.of_spec(spec, seed=0)
     checkpoint.load_weights(network, weights)
     return network.eval()
 
@@ -54,6 +57,12 @@ def _differences(found: ModelSpec, expected: ModelSpec) -> Iterator[Problem]:
     """Yield where a record says something else of its network than its settings give."""
     if found.parameters != expected.parameters:
         yield Problem("parameters", f"{found.parameters}, but the settings give {expected.parameters}")
+    if found.tensors != expected.tensors:
+        yield Problem("tensors", "are not those that the settings give")
+    if not isinstance(found.quantizer, FsqSpec) or not isinstance(expected.quantizer, FsqSpec):
+        if found.quantizer != expected.quantizer:
+            yield Problem("quantizer", f"{found.quantizer}, but the settings give {expected.quantizer}")
+        return
     for name in FsqSpec.model_fields:
         value, rule = getattr(found.quantizer, name), getattr(expected.quantizer, name)
         if not _equal(value, rule):

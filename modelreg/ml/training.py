@@ -25,12 +25,13 @@ from modelreg import files
 from modelreg.config import TrainingSettings
 from modelreg.errors import InputError, Problem
 from modelreg.files import Json
-from modelreg.ml import checkpoint
+from modelreg.ml import batches, checkpoint
 from modelreg.ml.augmentation import Augmentation
+from modelreg.ml.batches import Order, Part
 from modelreg.ml.checkpoint import Saved
-from modelreg.ml.networks import Network
 from modelreg.ml.process import repeatable
 from modelreg.ml.quantize import usage
+from modelreg.ml.system import Batch, Network, Output, active_clusters
 from modelreg.records.base import Count, Record, validate
 from modelreg.records.run import Epoch
 
@@ -39,13 +40,6 @@ ADVICE = (
     "the loss or its gradient is NaN or Inf: try a lower training.learning_rate, a lower "
     "training.gradient_clip, and check the scale of the data with `modelreg data check`"
 )
-
-
-class Part(NamedTuple):
-    """One part of the data, in memory."""
-
-    x: Tensor  # (N, C, D, T), float32, normalized
-    y: Tensor  # (N,), int64
 
 
 class Snapshot(NamedTuple):
@@ -72,21 +66,19 @@ def fit(
     """Train a network in place, from `resume` where that is given. Raises InputError when it is iterated."""
     if problems := list(find_problems(network, train, validation, settings)):
         raise InputError("cannot train", problems)
-    loop = _Loop(network, settings, len(train.y), augmentation)
+    loop = _Loop(network, settings, batches.order(train, settings.batch_size, network.chunk), augmentation)
+    learn, test = batches.on_device(train, settings.device), batches.on_device(validation, settings.device)
     if resume is not None:
         loop.restore(resume)
-    learn, test = _on_device(train, settings), _on_device(validation, settings)
-    objective = _objective(learn.y, network.classes, settings)
+    else:
+        network.prepare(learn.y, learn.streams)
+    objective = partial(_objective, network, _criterion(learn.y, network.classes, settings))
     while not loop.ended:
         with repeatable(settings, loop.random):
             rate = loop.rate
-            order = torch.randperm(len(learn.y), generator=loop.shuffles)
-            learned = _run(
-                network.train(), loop.changed(_batches(learn, order, settings.batch_size)), objective, loop.step
-            )
+            learned = _run(network.train(), loop.batches(learn), objective, loop.step)
             with torch.no_grad():
-                in_order = _batches(test, torch.arange(len(test.y)), VALIDATION_BATCH)
-                tested = _run(network.eval(), in_order, F.cross_entropy)
+                tested = _run(network.eval(), batches.in_order(test, VALIDATION_BATCH), _classification)
             epoch = loop.close(rate, learned, tested)
         yield loop.snapshot(epoch)
 
@@ -95,6 +87,9 @@ def find_problems(network: Network, train: Part, validation: Part, settings: Tra
     """Yield why this training cannot start."""
     if settings.device == "cuda" and not torch.cuda.is_available():
         yield Problem("training.device", "cuda, but torch finds no CUDA device here")
+    if network.chunk > 1 and settings.batch_size < 2 * network.chunk:
+        what = f"is {settings.batch_size}: chunks of {network.chunk} consecutive windows need at least two of them"
+        yield Problem("training.batch_size", what)
     yield from _part_problems("train", train, network, least=2)
     yield from _part_problems("validation", validation, network, least=1)
 
@@ -115,15 +110,21 @@ class _Pass(NamedTuple):
     """What one pass over a part gave."""
 
     losses: Tensor  # (S,), mean of each step
+    terms: dict[str, Tensor]  # each (S,): what the losses are made of, where that is more than the classification
     norms: Tensor  # (S,), of the gradient before clipping
     sizes: Tensor  # (S,), windows
     hits: Tensor  # (), windows
     code_index: Tensor  # (N,)
+    cluster: Tensor | None  # (N,)
 
     @property
     def loss(self) -> float:
         """The mean over windows."""
-        return float((self.losses * self.sizes).sum() / self.sizes.sum())
+        return self.mean(self.losses)
+
+    def mean(self, values: Tensor) -> float:
+        """Return the mean over windows of what each step gave (S,)."""
+        return float((values * self.sizes).sum() / self.sizes.sum())
 
     @property
     def accuracy(self) -> float:
@@ -135,15 +136,16 @@ class _Loop:
     """All that changes from epoch to epoch."""
 
     def __init__(
-        self, network: Network, settings: TrainingSettings, windows: int, augmentation: Augmentation | None
+        self, network: Network, settings: TrainingSettings, order: Order, augmentation: Augmentation | None
     ) -> None:
         self.network = network
         self.augmentation = augmentation
         self.settings = settings
-        self.windows = windows
+        self.order = order
+        self.windows = order.windows
         network.to(device=settings.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
         self.optimizer = _optimizer(network, settings)
-        self.scheduler = _scheduler(self.optimizer, settings, len(_sizes(windows, settings.batch_size)))
+        self.scheduler = _scheduler(self.optimizer, settings, len(order.sizes))
         self.epoch = self.best_epoch = 0
         self.best_loss = math.inf
         seeds = torch.randint(2**62, (3,), generator=torch.Generator().manual_seed(settings.seed))
@@ -153,10 +155,14 @@ class _Loop:
         devices: set[str] = {"cpu", settings.device}
         self.random = {d: torch.Generator(d).manual_seed(dropout).get_state() for d in devices}
 
-    def changed(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield training batches as the augmentation changes them."""
-        for x, y in batches:
-            yield (x if self.augmentation is None else self.augmentation.apply(x, self.augments)), y
+    def batches(self, part: Part) -> Iterator[Batch]:
+        """Yield the batches of an epoch as the augmentation changes them, and tell the network how far it is."""
+        steps = len(self.order.sizes)
+        for step, (rows, streams) in enumerate(self.order.shuffled(self.shuffles)):
+            self.network.advance((self.epoch * steps + step) / (self.settings.epochs * steps))
+            batch = batches.select(part, rows, streams)
+            changed = batch.x if self.augmentation is None else self.augmentation.apply(batch.x, self.augments)
+            yield batch._replace(x=changed)
 
     @property
     def rate(self) -> float:
@@ -190,7 +196,7 @@ class _Loop:
             self.scheduler.step(tested.loss)
         elif isinstance(self.scheduler, CosineAnnealingLR):
             self.scheduler.step()
-        codes = usage(learned.code_index, self.network.levels)
+        codes = None if self.network.levels is None else usage(learned.code_index, self.network.levels)
         return Epoch(
             number=self.epoch,
             train_loss=learned.loss,
@@ -199,8 +205,11 @@ class _Loop:
             validation_accuracy=tested.accuracy,
             learning_rate=rate,
             gradient_norm=float(learned.norms.mean()),
-            perplexity=codes.perplexity,
-            used_share=codes.used_share,
+            perplexity=codes and codes.perplexity,
+            used_share=codes and codes.used_share,
+            active_clusters=None if learned.cluster is None else active_clusters(learned.cluster),
+            mean_duration=self.network.mean_duration(),
+            terms={name: learned.mean(values) for name, values in learned.terms.items()},
             best=best,
         )
 
@@ -282,8 +291,8 @@ def _scheduler(optimizer: Optimizer, settings: TrainingSettings, steps: int) -> 
     return OneCycleLR(optimizer, settings.learning_rate, total_steps=settings.epochs * steps)
 
 
-def _objective(y: Tensor, classes: int, settings: TrainingSettings) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the training loss; balanced weights are n / (K · n_k)."""
+def _criterion(y: Tensor, classes: int, settings: TrainingSettings) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the loss of the classification; balanced weights are n / (K · n_k)."""
     weight = None
     if settings.class_weights == "balanced":
         counts = torch.bincount(y, minlength=classes).clamp(min=1)
@@ -291,29 +300,46 @@ def _objective(y: Tensor, classes: int, settings: TrainingSettings) -> Callable[
     return partial(F.cross_entropy, weight=weight, label_smoothing=settings.label_smoothing)
 
 
+def _objective(
+    network: Network, criterion: Callable[[Tensor, Tensor], Tensor], batch: Batch, output: Output
+) -> dict[str, Tensor]:
+    """Return the terms of the training loss, which is their sum."""
+    classification = network.classification * criterion(output.logits, batch.y)
+    return {"classification": classification, **network.terms(batch, output)}
+
+
+def _classification(batch: Batch, output: Output) -> dict[str, Tensor]:
+    """Return what epochs are chosen by: the plain cross entropy."""
+    return {"classification": F.cross_entropy(output.logits, batch.y)}
+
+
 def _run(
     network: Network,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    loss_of: Callable[[Tensor, Tensor], Tensor],
+    given: Iterable[Batch],
+    terms_of: Callable[[Batch, Output], dict[str, Tensor]],
     step: Callable[[Tensor], Tensor] | None = None,
 ) -> _Pass:
     """Pass over the batches, learning where there is a `step`. Nothing is awaited from a GPU on the way."""
-    losses, norms, sizes, hits, index = [], [], [], [], []
-    for x, y in batches:
-        output = network(x)
-        loss = loss_of(output.logits, y)
+    terms, norms, sizes, hits, index, cluster = [], [], [], [], [], []
+    for batch in given:
+        output: Output = network(batch.x)
+        found = terms_of(batch, output)
         if step is not None:
-            norms.append(step(loss))
-        losses.append(loss.detach())
-        sizes.append(len(y))
-        hits.append((output.logits.detach().argmax(1) == y).sum())
+            norms.append(step(torch.stack(list(found.values())).sum() if len(found) > 1 else found["classification"]))
+        terms.append({name: term.detach() for name, term in found.items()})
+        sizes.append(len(batch.y))
+        hits.append((output.logits.detach().argmax(1) == batch.y).sum())
         index.append(output.code_index)
+        cluster += [] if output.cluster is None else [output.cluster]
+    of_steps = {name: torch.stack([step[name] for step in terms]).double().cpu() for name in terms[0]}
     return _Pass(
-        losses=torch.stack(losses).double().cpu(),
+        losses=torch.stack(list(of_steps.values())).sum(0),
+        terms=of_steps if len(of_steps) > 1 else {},
         norms=torch.stack(norms).double().cpu() if norms else torch.zeros(0),
         sizes=torch.tensor(sizes),
         hits=torch.stack(hits).sum(),
         code_index=torch.cat(index),
+        cluster=torch.cat(cluster) if cluster else None,
     )
 
 
@@ -325,26 +351,6 @@ def _refuse_divergence(epoch: int, learned: _Pass, tested: _Pass) -> None:
         raise InputError("the training diverged", [Problem(where, ADVICE)])
     if not tested.losses.isfinite().all():
         raise InputError("the training diverged", [Problem(f"epoch {epoch}, validation", ADVICE)])
-
-
-def _sizes(windows: int, batch_size: int) -> list[int]:
-    """Return the sizes of the batches. A single window left over joins the last: BatchNorm needs two."""
-    full, rest = divmod(windows, batch_size)
-    if rest == 1 and full:
-        return [batch_size] * (full - 1) + [batch_size + 1]
-    return [batch_size] * full + [rest] * (rest > 0)
-
-
-def _batches(part: Part, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield windows (n, C, D, T), channels last, and labels (n,), cut straight from memory."""
-    for rows in order.to(part.y.device).split(_sizes(len(order), batch_size)):
-        yield part.x.index_select(0, rows).permute(0, 3, 1, 2), part.y.index_select(0, rows)
-
-
-def _on_device(part: Part, settings: TrainingSettings) -> Part:
-    """Return the part with x as (N, D, T, C), so that a selection of windows has its channels last."""
-    x = part.x.to(settings.device).permute(0, 2, 3, 1).contiguous()
-    return Part(x, part.y.to(settings.device))
 
 
 def _part_problems(name: str, part: Part, network: Network, *, least: int) -> Iterator[Problem]:

@@ -91,6 +91,8 @@ def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
 
 def _words(record: type[Record], error: ErrorDetails) -> str:
     """Return pydantic's message in words a user can act on: an unknown key with the one that was meant."""
+    if error["type"] == "union_tag_invalid":
+        return "{tag!r} is none of {expected_tags}".format(**error["ctx"])
     if error["type"] != "extra_forbidden":
         return error["msg"].removeprefix("Value error, ")
     unknown, known = str(error["loc"][-1]), sorted(_keys(record))

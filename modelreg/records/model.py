@@ -1,38 +1,141 @@
 """What a network is: its settings, its input, its quantizer. Enough to build it and to feed it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from modelreg.records.base import Count, Name, Record
 
 Width = Annotated[int, Field(ge=1, le=4096)]
 OddKernel = Annotated[int, Field(ge=1, le=99, multiple_of=1)]
 Levels = Annotated[int, Field(ge=2, le=1000)]  # above 1000, (1 + 1e-3) of the half range would overshoot
+Weight = Annotated[float, Field(ge=0, le=1000)]  # of a term of the loss
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+Temperature = Annotated[float, Field(gt=0, le=100)]
 
 
-class Conv2dFsqSettings(Record):
-    """Convolutions over time, a projection, finite scalar quantization and a small classifier."""
+class Convolutions(Record):
+    """Convolutions over time, a projection, and a small classifier on what becomes of it."""
 
-    name: Literal["conv2d_fsq"] = "conv2d_fsq"
     widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] = (32, 64, 128)
     kernels: Annotated[tuple[tuple[Width, OddKernel], ...], Field(min_length=1, max_length=8)] = (
         (1, 7),
         (1, 5),
         (1, 3),
     )
-    levels: Annotated[tuple[Levels, ...], Field(min_length=1, max_length=16)] = (8, 6, 5, 5, 4)
-    batchnorm_before_fsq: bool = False
     hidden: Width = 64
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Dropout = 0.0
 
     @model_validator(mode="after")
-    def _blocks_agree(self) -> "Conv2dFsqSettings":
+    def _blocks_agree(self) -> "Convolutions":
         if len(self.widths) != len(self.kernels):
             raise ValueError(f"{len(self.widths)} widths but {len(self.kernels)} kernels")
         if any(kernel[1] % 2 == 0 for kernel in self.kernels):
             raise ValueError("a kernel's length in time must be odd: the padding is symmetrical")
         return self
+
+
+class VqSettings(Record):
+    """Vector quantization with a codebook that follows its vectors as a moving average (docs/models.md)."""
+
+    codes: Annotated[int, Field(ge=2, le=65536)] = 512  # K
+    commitment: Weight = 0.25  # β
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.99  # γ
+    restart_below: Annotated[float, Field(ge=0)] = 0.1  # a code used less (moving count per batch) starts anew; 0: never
+
+
+class HdpSettings(Record):
+    """A truncated stick-breaking mixture over the quantized vectors."""
+
+    clusters: Annotated[int, Field(ge=2, le=20)] = 20
+    concentration: Annotated[float, Field(gt=0, le=1000)] = 1.0  # α: small keeps few clusters
+    weight: Weight = 0.1  # γ of the loss
+    temperature: tuple[Temperature, Temperature] = (1.0, 0.3)  # of the Gumbel softmax, at the first and the last step
+
+
+class HsmmSettings(Record):
+    """Explicit durations over the classes of consecutive windows."""
+
+    durations: Literal["negative_binomial", "poisson", "gaussian"] = "negative_binomial"
+    max_duration: Annotated[int, Field(ge=2, le=50)] = 50  # windows
+    chunk: Annotated[int, Field(ge=2, le=1024)] = 32  # consecutive windows that a step of training sees together
+    weight: Weight = 0.5  # δ of the loss
+
+
+Off = Literal[False]
+
+
+class Conv2dFsqSettings(Convolutions):
+    """Convolutions, finite scalar quantization and a classifier."""
+
+    name: Literal["conv2d_fsq"] = "conv2d_fsq"
+    levels: Annotated[tuple[Levels, ...], Field(min_length=1, max_length=16)] = (8, 6, 5, 5, 4)
+    batchnorm_before_fsq: bool = False
+
+
+class Conv2dFsqHsmmSettings(Convolutions):
+    """conv2d_fsq, with explicit durations over consecutive windows."""
+
+    name: Literal["conv2d_fsq_hsmm"]
+    levels: Annotated[tuple[Levels, ...], Field(min_length=1, max_length=16)] = (8, 6, 5, 5, 4)
+    batchnorm_before_fsq: bool = False
+    hsmm: HsmmSettings | Off = HsmmSettings()
+
+
+class Conv2dVqSettings(Convolutions):
+    """Convolutions, vector quantization, a decoder and a classifier."""
+
+    name: Literal["conv2d_vq"]
+    embedding: Width = 64  # D
+    vq: VqSettings | Off = VqSettings()
+    reconstruction: Weight = 1.0  # of the decoder's error; 0 leaves the decoder out
+    classification: Weight = 1.0  # λ
+
+
+class Conv2dVqHdpHsmmSettings(Convolutions):
+    """conv2d_vq, with a mixture over its codes and explicit durations over consecutive windows."""
+
+    name: Literal["conv2d_vq_hdp_hsmm"]
+    embedding: Width = 64  # D
+    vq: VqSettings | Off = VqSettings()
+    hdp: HdpSettings | Off = HdpSettings()
+    hsmm: HsmmSettings | Off = HsmmSettings()
+    reconstruction: Weight = 1.0
+    classification: Weight = 1.0  # λ
+
+
+class TcnVaeSettings(Record):
+    """A variational autoencoder of causal dilated convolutions, with an activity and a domain head."""
+
+    name: Literal["tcn_vae"]
+    widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=6)] = (64, 128, 256)  # dilations 1, 2, 4, …
+    kernel: Annotated[int, Field(ge=2, le=15)] = 3
+    latent: Width = 64
+    dropout: Dropout = 0.2
+    decoder: Width = 64  # width of its hidden layers
+    noise: Annotated[float, Field(gt=0)] = 1.0  # σ of the reconstruction, in deviations of a channel
+    beta: Weight = 1.0  # of the divergence, once warmed up
+    warm_up: Annotated[float, Field(ge=0, le=1)] = 0.3  # share of the steps over which β rises
+    elbo: Weight = 0.01  # weight of the ELBO, a sum over C·T values, beside the classification
+    classification: Weight = 1.0
+    domain: Weight = 0.1  # of the reversed gradient, where the data have several domains
+
+
+def _system(value: Any) -> str:
+    """Return the model system that settings are of; without a name they are of the first one."""
+    name = value.get("name", "conv2d_fsq") if isinstance(value, dict) else value.name
+    return str(name)
+
+
+ConvSettings = Conv2dFsqSettings | Conv2dFsqHsmmSettings | Conv2dVqSettings | Conv2dVqHdpHsmmSettings
+ModelSettings = Annotated[
+    Annotated[Conv2dFsqSettings, Tag("conv2d_fsq")]
+    | Annotated[Conv2dFsqHsmmSettings, Tag("conv2d_fsq_hsmm")]
+    | Annotated[Conv2dVqSettings, Tag("conv2d_vq")]
+    | Annotated[Conv2dVqHdpHsmmSettings, Tag("conv2d_vq_hdp_hsmm")]
+    | Annotated[TcnVaeSettings, Tag("tcn_vae")],
+    Discriminator(_system),
+]
 
 
 class Channel(Record):
@@ -43,9 +146,13 @@ class Channel(Record):
 
 
 class InputSpec(Record):
-    """What one window is: float32 `(C, D, T)` = channels, device rows, timesteps."""
+    """What one window is: float32 `(C, D, T)` = channels, device rows, timesteps.
 
-    layout: Literal["NCDT"] = "NCDT"
+    Layout NTC is that of models over time alone: `(T, D·C)`, the channels of the first device first. The network
+    takes it as `(D·C, 1, T)`, so that its device part is made of the same operators.
+    """
+
+    layout: Literal["NCDT", "NTC"] = "NCDT"
     channels: Annotated[tuple[Channel, ...], Field(min_length=1)]
     devices: Annotated[tuple[Name, ...], Field(min_length=1)]
     timesteps: Annotated[int, Field(ge=1)]
@@ -54,8 +161,9 @@ class InputSpec(Record):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """The window's `(C, D, T)`; folding halves T and doubles the rows."""
-        return len(self.channels), len(self.devices) * self.fold, self.timesteps // self.fold
+        """The window's `(C, D, T)` as the network takes it; folding halves T and doubles the rows."""
+        channels, rows, steps = len(self.channels), len(self.devices) * self.fold, self.timesteps // self.fold
+        return (channels * rows, 1, steps) if self.layout == "NTC" else (channels, rows, steps)
 
 
 class FsqSpec(Record):
@@ -74,12 +182,40 @@ class FsqSpec(Record):
     basis: tuple[int, ...]
 
 
+class VqSpec(Record):
+    """Vector quantization: the code is the nearest row of the codebook, the first of equals."""
+
+    codes: Count
+    dimension: Count
+    codebook: Name  # the tensor of the checkpoint that holds it (codes, dimension)
+
+
 class ModelSpec(Record):
     """model_config.json: a network as it was built, with what its input and output mean."""
 
     schema_version: Literal[1] = 1
-    settings: Conv2dFsqSettings
+    settings: ModelSettings
     input: InputSpec
     classes: Annotated[tuple[Name, ...], Field(min_length=2)]
-    quantizer: FsqSpec
+    quantizer: FsqSpec | VqSpec | None
     parameters: Count
+    domains: tuple[Name, ...] = ()  # the data sets that a domain head was trained to confuse
+    tensors: dict[Name, tuple[Count, ...]] | None = None  # of the checkpoint; null: they follow from the settings
+
+    @property
+    def levels(self) -> tuple[int, ...] | None:
+        """How many values each digit of a code has; None where nothing is quantized."""
+        if isinstance(self.quantizer, VqSpec):
+            return (self.quantizer.codes,)
+        return None if self.quantizer is None else self.quantizer.levels
+
+    @property
+    def projection(self) -> int:
+        """How many numbers the device hands to the host."""
+        match self.settings:
+            case TcnVaeSettings():
+                return self.settings.latent
+            case Conv2dFsqSettings() | Conv2dFsqHsmmSettings():
+                return len(self.settings.levels)
+            case _:
+                return self.settings.embedding

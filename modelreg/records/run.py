@@ -69,6 +69,9 @@ class Epoch(Record):
     validation_accuracy: Share
     learning_rate: float
     gradient_norm: float  # mean over the steps, before clipping
-    perplexity: float  # of the codes, over the training part
-    used_share: Share  # of the codes
+    perplexity: float | None  # of the codes, over the training part; null: nothing is quantized
+    used_share: Share | None  # of the codes
+    active_clusters: Count | None = None  # with at least 1 % of the windows
+    mean_duration: float | None = None  # windows
+    terms: dict[Name, float] = {}  # what the training loss is the sum of, where that is more than one
     best: bool

@@ -1,0 +1,175 @@
+"""The systems on Conv2d: convolutions over time, a projection, a quantizer, a small classifier, and what joins them.
+
+The device part holds only what an NPU compiles well: Conv2d, BatchNorm, ReLU, MaxPool2d, AvgPool2d of a fixed size,
+Flatten, Linear. Kernels reach over time with symmetric padding, over device rows without any: one of height 2 mixes
+two devices into one row; with height 1 throughout, devices are interchangeable.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from modelreg import fsq
+from modelreg.errors import Problem
+from modelreg.ml import quantize, vq
+from modelreg.ml.quantize import FSQ
+from modelreg.ml.system import Batch, HostOutput, Network, Output, Shape
+from modelreg.ml.vq import VQ
+from modelreg.records.model import (
+    Conv2dFsqHsmmSettings,
+    Conv2dFsqSettings,
+    Conv2dVqHdpHsmmSettings,
+    Conv2dVqSettings,
+    ConvSettings,
+    HdpSettings,
+    HsmmSettings,
+    VqSettings,
+)
+
+INDEX_LIMIT = 2**63  # an index is an int64
+
+
+class Pieces(NamedTuple):
+    """What a system has beside its convolutions and its classifier; None is switched off."""
+
+    quantizer: nn.Module | None
+    width: int  # of the projection
+    levels: tuple[int, ...] | None
+    hdp: HdpSettings | None = None
+    hsmm: HsmmSettings | None = None
+    reconstruction: float = 0.0  # weight of the decoder's error
+    classification: float = 1.0
+
+
+def pieces(settings: ConvSettings) -> Pieces:
+    """Return the pieces of a system."""
+    match settings:
+        case Conv2dFsqSettings():
+            return Pieces(FSQ(settings.levels), len(settings.levels), settings.levels)
+        case Conv2dFsqHsmmSettings():
+            return Pieces(FSQ(settings.levels), len(settings.levels), settings.levels, hsmm=settings.hsmm or None)
+        case Conv2dVqSettings() | Conv2dVqHdpHsmmSettings():
+            full = isinstance(settings, Conv2dVqHdpHsmmSettings)
+            return Pieces(
+                _codebook(settings.vq, settings.embedding) if settings.vq else None,
+                settings.embedding,
+                (settings.vq.codes,) if settings.vq else None,
+                (settings.hdp or None) if full else None,
+                (settings.hsmm or None) if full else None,
+                settings.reconstruction,
+                settings.classification,
+            )
+
+
+def _codebook(settings: VqSettings, dimensions: int) -> VQ:
+    return VQ(
+        settings.codes,
+        dimensions,
+        commitment=settings.commitment,
+        decay=settings.decay,
+        threshold=settings.restart_below,
+    )
+
+
+class HostPart(nn.Module):
+    """Quantization, the mixture, and the classifier: what must run on the CPU."""
+
+    def __init__(self, settings: ConvSettings, found: Pieces, classes: int) -> None:
+        super().__init__()
+        self.quantizer = found.quantizer
+        self.mixture = None
+        self.head = nn.Sequential(
+            nn.Linear(found.width + (found.hdp.clusters if found.hdp else 0), settings.hidden),
+            nn.ReLU(),
+            nn.Dropout(settings.dropout),
+            nn.Linear(settings.hidden, classes),
+        )
+
+    def forward(self, projection: Tensor) -> HostOutput:
+        """Return code, index and logits of a projection (N, d)."""
+        code, index, features = self._quantized(projection)
+        return HostOutput(code, index, self.head(features), features)
+
+    def _quantized(self, projection: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return code (N, w), index (N,) and what the classifier sees (N, d)."""
+        match self.quantizer:
+            case FSQ():
+                code, index = self.quantizer(projection)
+                return code, index, code
+            case VQ():
+                features, index, _ = self.quantizer(projection)
+                return index[:, None].to(projection.dtype), index, features
+            case _:
+                return projection[:, :0], projection.new_zeros(len(projection), dtype=torch.int64), projection
+
+
+class Conv2dNetwork(Network):
+    """The device part, then the host part. Made by `networks.build`, which checks what it is given."""
+
+    host_part: HostPart
+
+    def __init__(self, settings: ConvSettings, shape: Shape, classes: int) -> None:
+        found = pieces(settings)
+        super().__init__(shape, classes, found.levels, found.width)
+        self.pieces = found._replace(quantizer=None)
+        self.classification = found.classification
+        self.device_part = nn.Sequential(OrderedDict(_device_layers(settings, shape, found.width)))
+        self.host_part = HostPart(settings, found, classes)
+
+    def terms(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """Return what the pieces add to the loss."""
+        found = {}
+        if isinstance(self.host_part.quantizer, VQ):
+            e = output.features.detach()
+            found["commitment"] = self.host_part.quantizer.commitment * F.mse_loss(output.projection, e)
+        return found
+
+    def undecided(self, projection: Tensor, within: float) -> Tensor:
+        """Return (N, w): whether a value lies within so much of half way between two levels, or two codes."""
+        match self.host_part.quantizer:
+            case FSQ() as quantizer:
+                bounded = quantize.bound(projection, quantizer.grid).double()
+                return (bounded - bounded.floor() - 0.5).abs() <= within
+            case VQ() as quantizer:
+                return vq.margin(projection, quantizer.codebook)[:, None] <= within * math.sqrt(self.projection)
+            case _:
+                return super().undecided(projection, within)
+
+
+def find_problems(settings: ConvSettings, shape: Shape) -> Iterator[Problem]:
+    """Yield what keeps a network with these settings from being built for this input."""
+    _, D, T = shape
+    rows = D
+    for i, (height, _) in enumerate(settings.kernels):
+        if height > rows:
+            yield Problem(f"model.kernels.{i}", f"height {height}, but {rows} of {D} device rows are left")
+        rows = max(1, rows - height + 1)
+    pools = len(settings.widths) - 1
+    if T >> pools < 1:
+        yield Problem("model.widths", f"{pools} poolings need {2**pools} timesteps, but a window has {T}")
+    if isinstance(settings, Conv2dFsqSettings | Conv2dFsqHsmmSettings) and math.prod(settings.levels) >= INDEX_LIMIT:
+        yield Problem("model.levels", "more than 2^63 codes: an index would not fit an int64")
+
+
+def _device_layers(settings: ConvSettings, shape: Shape, projection: int) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the named layers from windows (N, C, D, T) to the projection (N, d)."""
+    width_in, rows, steps = shape
+    blocks = len(settings.widths)
+    for n, (width, (height, length)) in enumerate(zip(settings.widths, settings.kernels, strict=True), 1):
+        yield f"conv{n}", nn.Conv2d(width_in, width, (height, length), padding=(0, (length - 1) // 2))
+        yield f"bn{n}", nn.BatchNorm2d(width)
+        yield f"relu{n}", nn.ReLU()
+        if n < blocks:
+            yield f"pool{n}", nn.MaxPool2d((1, 2))
+            steps //= 2
+        width_in, rows = width, rows - height + 1
+    yield "average", nn.AvgPool2d((rows, steps))
+    yield "flatten", nn.Flatten()
+    yield "projection", nn.Linear(width_in, projection)
+    if isinstance(settings, Conv2dFsqSettings | Conv2dFsqHsmmSettings) and settings.batchnorm_before_fsq:
+        yield "projection_bn", nn.BatchNorm1d(projection)

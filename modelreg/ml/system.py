@@ -1,0 +1,91 @@
+"""What every model system is: a device part, a host part, and what only its training needs.
+
+The device part, up to and with the continuous projection, holds only what an NPU compiles well. The host part
+quantizes and classifies. A system adds its own terms to the loss of the classification; each is differentiable, already
+weighted, and named in the history.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Shape = tuple[int, int, int]  # C channels, D device rows, T timesteps
+ACTIVE_SHARE = 0.01  # of the windows: a cluster with less is not active
+
+
+class HostOutput(NamedTuple):
+    """What the host computes from a projection."""
+
+    code: Tensor  # (N, w), float32: the level of each dimension (FSQ), the number of the code (VQ), or w = 0
+    code_index: Tensor  # (N,), int64; 0 where nothing is quantized
+    logits: Tensor  # (N, K)
+    features: Tensor  # (N, d): what the quantizer made of the projection
+    cluster: Tensor | None = None  # (N,), int64: the likeliest cluster of a mixture
+
+
+class Output(NamedTuple):
+    """What a network computes from windows."""
+
+    projection: Tensor  # (N, d), continuous: where device and host meet
+    code: Tensor
+    code_index: Tensor
+    logits: Tensor
+    features: Tensor
+    cluster: Tensor | None = None
+
+
+class Batch(NamedTuple):
+    """Windows that one step sees."""
+
+    x: Tensor  # (N, C, D, T)
+    y: Tensor  # (N,), int64
+    domain: Tensor | None = None  # (N,), int64: the data set that each window is of
+    streams: tuple[int, ...] = ()  # lengths of the pieces of consecutive windows, in order; of systems with a chunk
+
+
+class Network(nn.Module):
+    """A model system, as training, evaluation and export see it."""
+
+    device_part: nn.Module  # windows (N, C, D, T) -> projection (N, d)
+    host_part: nn.Module  # projection (N, d) -> HostOutput
+    chunk = 1  # consecutive windows that a step must see together
+    classification = 1.0  # weight of its loss
+    progress = 0.0  # share of the training's steps that are done
+
+    def __init__(self, shape: Shape, classes: int, levels: tuple[int, ...] | None, projection: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.classes = classes
+        self.levels = levels  # of the digits of a code; None: nothing is quantized
+        self.projection = projection
+
+    def forward(self, x: Tensor) -> Output:
+        """Return all that follows from windows (N, C, D, T)."""
+        projection = self.device_part(x)
+        return Output(projection, *self.host_part(projection))
+
+    def terms(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """Return the terms of the loss beside the classification, each (), weighted; none by default."""
+        return {}
+
+    def prepare(self, y: Tensor, streams: tuple[int, ...]) -> None:
+        """Take from the labels (N,) of the training part what weights start from; nothing by default."""
+
+    def advance(self, progress: float) -> None:
+        """Say how far the training is, from 0 to 1: what is annealed depends on it."""
+        self.progress = progress
+
+    def undecided(self, projection: Tensor, within: float) -> Tensor:
+        """Return (N, w), bool: whether a projection lies so near to a boundary between codes that bits decide."""
+        return torch.zeros(len(projection), 0, dtype=torch.bool)
+
+    def mean_duration(self) -> float | None:
+        """Return how many windows a state lasts on average, where durations are modelled."""
+        return None
+
+
+def active_clusters(cluster: Tensor) -> int:
+    """Return how many clusters (N,) hold at least ACTIVE_SHARE of the windows."""
+    counts = torch.bincount(cluster)
+    return int((counts >= ACTIVE_SHARE * len(cluster)).sum())
