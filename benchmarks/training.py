@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from modelreg.config import TrainingSettings
 from modelreg.ml import networks, process, training
-from modelreg.ml.system import Network
 from modelreg.ml.batches import Part
+from modelreg.ml.system import Network
 from modelreg.records.model import Conv2dFsqSettings
 
 SHAPE, CLASSES, WINDOWS, ROUNDS, THREADS = (9, 2, 100), 10, 1024, 6, 2

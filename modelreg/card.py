@@ -16,7 +16,14 @@ from modelreg.errors import Problem
 from modelreg.records.base import Name
 from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics, Interval, Metrics
-from modelreg.records.model import ModelSpec
+from modelreg.records.model import (
+    Conv2dFsqHsmmSettings,
+    Conv2dVqHdpHsmmSettings,
+    ConvSettings,
+    FsqSpec,
+    ModelSpec,
+    TcnVaeSettings,
+)
 from modelreg.records.run import RunRecord
 
 # our name -> the metric's type on Hugging Face
@@ -132,8 +139,40 @@ A `{spec.settings.name}` network of {spec.parameters:,} parameters that tells {l
 ({", ".join(map(escape, spec.classes))}) from windows of {seconds:g} s: {spec.input.timesteps} samples at
 {spec.input.rate_hz:g} Hz of {names}, worn as: {", ".join(map(escape, spec.input.devices))}.
 
-Input: float32 `({channels}, {rows}, {timesteps})` = channels, device rows, timesteps. Between its convolutions and
-its classifier stands finite scalar quantization with levels {list(spec.quantizer.levels)}.{fold}"""
+Input: float32 `({channels}, {rows}, {timesteps})` = channels, device rows, timesteps. {_inside(spec)}{fold}"""
+
+
+def _inside(spec: ModelSpec) -> str:
+    """Say what stands between the convolutions and the answer."""
+    settings = spec.settings
+    return _of_tcn_vae(spec, settings) if isinstance(settings, TcnVaeSettings) else _of_conv2d(spec, settings)
+
+
+def _of_tcn_vae(spec: ModelSpec, settings: TcnVaeSettings) -> str:
+    domains = f", trained to tell nothing of {len(spec.domains)} data sets apart" if spec.domains else ""
+    return f"""Causal
+convolutions over time, the first across all devices, end in the mean of a latent vector of {settings.latent} numbers{domains};
+the classifier on the host takes that mean."""
+
+
+def _of_conv2d(spec: ModelSpec, settings: ConvSettings) -> str:
+    said = []
+    if isinstance(spec.quantizer, FsqSpec):
+        what = f"finite scalar quantization with levels {list(spec.quantizer.levels)}"
+        said.append(f"Between its convolutions and\nits classifier stands {what}.")
+    elif spec.quantizer is not None:
+        what = (
+            f"vector quantization,\nthe nearest of {spec.quantizer.codes} codes of {spec.quantizer.dimension} numbers"
+        )
+        said.append(f"Between its convolutions and\nits classifier stands {what}.")
+    if isinstance(settings, Conv2dVqHdpHsmmSettings) and settings.hdp:
+        said.append(f"A stick-breaking mixture of at most {settings.hdp.clusters} clusters joins them.")
+    if isinstance(settings, Conv2dVqHdpHsmmSettings | Conv2dFsqHsmmSettings) and settings.hsmm:
+        what = f"explicit durations of\nup to {settings.hsmm.max_duration} windows smooth the classes"
+        said.append(f"On the host, {what} of consecutive windows (`hsmm.json`).")
+    if len(spec.input.devices) > 1 and all(height == 1 for height, _ in settings.kernels):
+        said.append("**Its kernels see one device at a time:\nit takes the devices as interchangeable.**")
+    return " ".join(said)
 
 
 def _intended_use(facts: Facts) -> str:

@@ -182,9 +182,7 @@ def _prediction_problems(path: Path, found: Documents) -> Iterator[Problem]:
     spec, measured = found.spec, found.measured
     try:
         predictions = metrics.from_arrays(files.read_npz(path), path.name, len(spec.classes))
-        again = metrics.compute(
-            predictions, classes=spec.classes, levels=spec.levels, settings=measured.settings
-        )
+        again = metrics.compute(predictions, classes=spec.classes, levels=spec.levels, settings=measured.settings)
     except InputError as error:
         yield from error.problems
         return

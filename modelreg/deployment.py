@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from modelreg import artifacts, experiment, files, graphfile, registry, runs
 from modelreg.config import TrainConfig
 from modelreg.data import normalization as scaling
-from modelreg.data import preparation, windows
+from modelreg.data import preparation
 from modelreg.data.preparation import Prepared
 from modelreg.data.reading import Reading
 from modelreg.errors import ExportError, InputError, Problem
@@ -77,7 +77,7 @@ def prove(origin: _Origin, settings: ExportSettings) -> tuple[dict[GraphName, by
     digests = _digests(origin.folder)
     made = graphs.export(origin.network, artifacts.metadata(origin.spec, digests), settings.opset)
     real = _spread(origin.prepared.windows["train"].x, settings.parity_windows)
-    normalized = _normalized(real, origin)
+    normalized = scaling.apply(real, origin.prepared.normalization)
     edges = _edges(origin)
     measured = parity.measure(
         origin.network, made, np.concatenate([normalized, np.stack(list(edges.values()))]), settings.tolerance
@@ -178,15 +178,10 @@ def _bundle(
 def _vectors(origin: _Origin) -> dict[str, NDArray[np.float32]]:
     """Return windows of the validation part with what torch answers: what a compiled model is compared by."""
     raw = _spread(origin.prepared.windows["validation"].x, hailo.VECTORS)
-    normalized = _normalized(raw, origin)
-    answers = parity.of_torch(origin.network, normalized)
-    named = {name: values for name, values in answers._asdict().items() if values.shape[1]}
-    return {"windows_raw": windows.arrange(raw, origin.spec.input), "windows": normalized, **named}
-
-
-def _normalized(raw: NDArray[np.float32], origin: _Origin) -> NDArray[np.float32]:
-    """Return windows (N, C, D, T) as the network takes them."""
-    return windows.arrange(scaling.apply(raw, origin.prepared.normalization), origin.spec.input)
+    windows = scaling.apply(raw, origin.prepared.normalization)
+    answers = parity.of_torch(origin.network, windows)._asdict()
+    named = {name: values for name, values in answers.items() if values.shape[1]}  # a code only where there is one
+    return {"windows_raw": raw, "windows": windows, **named}
 
 
 def _spread(x: NDArray[np.float32], count: int) -> NDArray[np.float32]:
@@ -200,8 +195,5 @@ def _edges(origin: _Origin) -> dict[str, NDArray[np.float32]]:
     low, high = x.min(axis=(0, 2, 3)), x.max(axis=(0, 2, 3))
     for number, channel in enumerate(scale.channels):
         low[number], high[number] = scale.limits.channels.get(channel.name, (low[number], high[number]))
-    ends = [
-        _normalized(np.broadcast_to(end[None, :, None, None], (1, *x.shape[1:])), origin)[0]
-        for end in (low, high, np.zeros_like(low))
-    ]
+    ends = [scaling.apply(end[None, :, None, None], scale)[0] for end in (low, high, np.zeros_like(low))]
     return parity.edge_windows(origin.spec.input.shape, *ends)

@@ -20,7 +20,6 @@ from modelreg.data import normalization, preparation
 from modelreg.data.preparation import Prepared
 from modelreg.data.reading import Reading
 from modelreg.data.recording import Windows
-from modelreg.data.windows import arrange
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import load, parse
 from modelreg.records.data import DataRecord, Normalization, PartName, QualityReport
@@ -149,7 +148,7 @@ def predict(folder: Path, spec: ModelSpec, windows: Windows, *, threads: int) ->
     torch.set_num_threads(threads)
     network = evaluation.load_network(spec, folder / runs.CHECKPOINT)
     scale = load(folder / runs.NORMALIZATION, Normalization)
-    answers = evaluation.predict(network, arrange(normalization.apply(windows.x, scale), spec.input))
+    answers = evaluation.predict(network, normalization.apply(windows.x, scale))
     arrays = windows.arrays()
     return metrics.Predictions(
         logits=answers.logits,
@@ -170,9 +169,7 @@ def measure(folder: Path, config: TrainConfig, run: RunRecord, predictions: metr
         parts=data.parts,
         evaluations=sum(look.part == HELD_OUT for look in run.evaluations),
     )
-    computed = metrics.compute(
-        predictions, classes=spec.classes, levels=spec.levels, settings=config.evaluation
-    )
+    computed = metrics.compute(predictions, classes=spec.classes, levels=spec.levels, settings=config.evaluation)
     return EvalMetrics(
         **dict(computed),
         model=spec.settings.name,
@@ -195,7 +192,7 @@ def classify(folder: Path, windows: NDArray[np.float32]) -> tuple[tuple[str, ...
     spec = load_spec(folder)
     network = evaluation.load_network(spec, folder / runs.CHECKPOINT)
     scaled = normalization.apply(windows, load(folder / runs.NORMALIZATION, Normalization))
-    logits = evaluation.predict(network, arrange(scaled, spec.input)).logits
+    logits = evaluation.predict(network, scaled).logits
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     return spec.classes, odds / odds.sum(axis=1, keepdims=True)
 
@@ -266,7 +263,7 @@ def _tensors(folder: Path, spec: ModelSpec, windows: Windows, hop: int) -> "Part
     scale = load(folder / runs.NORMALIZATION, Normalization)
     domains = [windows.domains[i] for i in windows.recording] if spec.domains else []
     return Part(
-        torch.from_numpy(arrange(normalization.apply(windows.x, scale), spec.input)),
+        torch.from_numpy(normalization.apply(windows.x, scale)),
         torch.from_numpy(windows.y),
         torch.tensor([spec.domains.index(name) for name in domains]) if domains else None,
         temporal.stream_lengths(windows.recording, windows.start, hop),

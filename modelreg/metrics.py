@@ -35,7 +35,15 @@ Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 Keys: TypeAlias = tuple[str | int, ...]
 
-_DTYPES = {"logits": "<f4", "y": "<i8", "subject": "U", "recording": "U", "start": "<i8", "code": "<i8", "cluster": "<i8"}
+_DTYPES = {
+    "logits": "<f4",
+    "y": "<i8",
+    "subject": "U",
+    "recording": "U",
+    "start": "<i8",
+    "code": "<i8",
+    "cluster": "<i8",
+}
 _OPTIONAL = {"code", "cluster"}
 _NAMES = TypeAdapter(set[Name])
 

@@ -34,6 +34,8 @@ class _Header(RootModel[dict[str, TensorEntry]]):
     pass
 
 
+BUFFERS = ("codebook", "counts", "sums", "initialised", "temperature", "prior")  # last names of what is no parameter
+
 Arrays = dict[str, NDArray[np.float32] | NDArray[np.int64]]
 
 
@@ -69,6 +71,8 @@ def find_problems(arrays: Arrays, spec: ModelSpec) -> Iterator[str]:
 def shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     """Return the tensors that the network of a record saves, by name."""
     settings, width = spec.settings, spec.input.shape[0]
+    if not isinstance(settings, Conv2dFsqSettings):
+        return dict(spec.tensors or {})
     found: dict[str, tuple[int, ...]] = {}
     for n, (out, kernel) in enumerate(zip(settings.widths, settings.kernels, strict=True), 1):
         found |= _layer(f"device_part.conv{n}", (out, width, *kernel)) | _norm(f"device_part.bn{n}", out)
@@ -80,8 +84,8 @@ def shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
 
 
 def parameter_count(tensors: dict[str, tuple[int, ...]]) -> int:
-    """Return how many trained numbers there are: every tensor but the running statistics of normalization."""
-    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    """Return how many numbers are trained by gradient: every tensor but running statistics and moving codebooks."""
+    statistics = ("running_mean", "running_var", "num_batches_tracked", *BUFFERS)
     return sum(math.prod(shape) for name, shape in tensors.items() if not name.endswith(statistics))
 
 

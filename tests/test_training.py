@@ -15,9 +15,9 @@ from torch.nn.functional import cross_entropy
 from modelreg.config import TrainingSettings
 from modelreg.errors import InputError
 from modelreg.ml import batches, checkpoint, networks, process, quantize, training
+from modelreg.ml.batches import Part
 from modelreg.ml.checkpoint import Saved
 from modelreg.ml.system import Network
-from modelreg.ml.batches import Part
 from modelreg.ml.training import Snapshot
 from modelreg.records.model import Conv2dFsqSettings
 

@@ -39,7 +39,7 @@ def evaluate(
     here = environment.describe(settings.model_copy(update={"device": "cpu"}))
     with environment.reading() as reading:
         measured = experiment.evaluate(folder, reading, here, environment.now)
-    _warn(measured, runs.load_run(folder).model.quantizer.levels)
+    _warn(measured, runs.load_run(folder).model.grid)
     if as_json:
         emit_json(measured.to_document())
         return

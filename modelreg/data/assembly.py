@@ -60,7 +60,8 @@ def join(datasets: Sequence[Dataset], settings: DataSettings) -> Dataset:
         rate_hz=settings.rate_hz or _rates(renamed)[0],
         recordings=tuple(
             replace(
-                _relabelled(recording, [classes.index(name) for name in dataset.classes]), domain=dataset.sources[0].name
+                _relabelled(recording, [classes.index(name) for name in dataset.classes]),
+                domain=dataset.sources[0].name,
             )
             for dataset in renamed
             for recording in dataset.recordings

@@ -34,7 +34,6 @@ def fit(
         per=per,
         samples=len(rows),
         data_digest=data_digest,
-        layout=spec.layout,
         channels=spec.channels,
         devices=spec.devices,
         rate_hz=spec.rate_hz,

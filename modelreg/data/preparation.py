@@ -151,7 +151,6 @@ def _find_copies(cut: Mapping[PartName, Windows]) -> Iterator[Problem]:
 
 def _input_spec(dataset: Dataset, config: TrainConfig) -> InputSpec:
     return InputSpec(
-        layout="NTC" if config.model.name == "tcn_vae" else "NCDT",
         channels=dataset.channels,
         devices=dataset.devices,
         timesteps=config.data.window,

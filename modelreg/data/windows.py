@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from modelreg.data.recording import UNLABELLED, Recording, Windows, find_clock_problems
 from modelreg.errors import InputError, Problem
-from modelreg.records.model import InputSpec
 
 
 class _Cut(NamedTuple):
@@ -59,16 +58,6 @@ def cut(
         domains=tuple(recording.domain for recording in recordings),
         dropped=sum(piece.dropped for piece in cuts),
     )
-
-
-def arrange(x: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float32]:
-    """Return windows (N, C, D, T) as a network takes them: (N, *spec.shape).
-
-    This is the one place where layouts meet. NTC puts the channels of one device after those of the other.
-    """
-    if spec.layout == "NCDT":
-        return x
-    return np.ascontiguousarray(x.transpose(0, 2, 1, 3)).reshape(len(x), *spec.shape)
 
 
 def _refuse_mixed(recordings: Sequence[Recording], fold: int) -> None:

@@ -9,7 +9,6 @@ device. The same network gives the same bytes.
 import copy
 import logging
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
@@ -19,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from modelreg.errors import ExportError, Problem
-from modelreg.export import operators
+from modelreg.export import operators, rewriting
 from modelreg.ml.system import Network
 from modelreg.records.export import CODE, LOGITS, PROJECTION, WINDOWS, GraphName
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto
+    from onnx import ModelProto
 
 OPSETS = (16, 17, 18)
 IR_VERSION = 8  # of opset 16 to 18; what the compiler's onnx 1.17 surely reads
@@ -88,17 +87,15 @@ def fold(network: Network) -> Network:
     from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
     folded = copy.deepcopy(network).cpu().eval()
-    layers = dict(folded.device_part.named_children())
-    names = list(layers)
-    for before, name in pairwise(names):
-        layer, norm = layers[before], layers[name]
-        if isinstance(norm, nn.BatchNorm2d) and isinstance(layer, nn.Conv2d):
-            setattr(folded.device_part, before, fuse_conv_bn_eval(layer, norm))
-        elif isinstance(norm, nn.BatchNorm1d) and isinstance(layer, nn.Linear):
-            setattr(folded.device_part, before, fuse_linear_bn_eval(layer, norm))
-        else:
-            continue
-        delattr(folded.device_part, name)
+    for layers in [part for part in folded.device_part.modules() if isinstance(part, nn.Sequential)]:
+        for (before, layer), (name, norm) in pairwise(list(layers.named_children())):
+            if isinstance(norm, nn.BatchNorm2d) and isinstance(layer, nn.Conv2d):
+                setattr(layers, before, fuse_conv_bn_eval(layer, norm))
+            elif isinstance(norm, nn.BatchNorm1d) and isinstance(layer, nn.Linear):
+                setattr(layers, before, fuse_linear_bn_eval(layer, norm))
+            else:
+                continue
+            delattr(layers, name)
     return folded
 
 
@@ -124,9 +121,11 @@ def _export(
         model, same = onnxsim.simplify(program.model_proto)
     if not same:
         raise ExportError("cannot export", [Problem(outputs[0], "onnxsim changed what the graph computes")])
-    _rewrite_pooling(model.graph)
-    _rename(model.graph)
-    _strip(model, metadata)
+    rewriting.merge_padding(model.graph)
+    rewriting.simplify_pooling(model.graph)
+    model = rewriting.lower(model, opset)
+    rewriting.rename(model.graph)
+    rewriting.strip(model, metadata, IR_VERSION)
     onnx.checker.check_model(model, full_check=True)
     if problems := list(_find_problems(model, names, opset)):
         raise ExportError("the exporter did not do what was asked", problems)
@@ -145,71 +144,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
-
-
-def _rewrite_pooling(graph: "GraphProto") -> None:
-    """Make GlobalAveragePool and Flatten of an average over all that is left, and of the Reshape after it.
-
-    The compiler knows them for sure (hailo.md 4.2); a Reshape to a constant shape it may refuse.
-    """
-    from onnx import helper
-
-    values = [*graph.input, *graph.value_info, *graph.output]
-    shapes = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in values}
-    for node in graph.node:
-        if node.op_type == "AveragePool" and operators.kernel(node) == shapes[node.input[0]][2:]:
-            node.CopyFrom(helper.make_node("GlobalAveragePool", node.input[:1], node.output))
-        elif node.op_type == "Reshape" and len(shapes[node.input[0]]) == 4 and len(shapes[node.output[0]]) == 2:
-            node.CopyFrom(helper.make_node("Flatten", node.input[:1], node.output, axis=1))
-    used = {name for node in graph.node for name in node.input}
-    for weight in [weight for weight in graph.initializer if weight.name not in used]:
-        graph.initializer.remove(weight)
-
-
-def _rename(graph: "GraphProto") -> None:
-    """Name nodes after what they do (conv1, relu1, …) and tensors and weights after their nodes."""
-    numbers: Counter[str] = Counter()
-    kept = {value.name for value in [*graph.input, *graph.output]}
-    names = {name: name for name in kept}
-    for node in graph.node:
-        kind = node.op_type.lower()
-        numbers[kind] += 1
-        node.name = f"{kind}{numbers[kind]}"
-        for place, name in enumerate(node.input):
-            names.setdefault(name, f"{node.name}_{('x', 'weight', 'bias', *map(str, range(3, 64)))[place]}")
-        for place, name in enumerate(node.output):
-            names.setdefault(name, node.name if place == 0 else f"{node.name}_{place}")
-        node.input[:] = [names[name] for name in node.input]
-        node.output[:] = [names[name] for name in node.output]
-    for named in [*graph.initializer, *graph.value_info]:
-        named.name = names.get(named.name, named.name)
-    initializers = sorted(graph.initializer, key=lambda weight: weight.name)
-    del graph.initializer[:]
-    graph.initializer.extend(initializers)
-    del graph.value_info[:]  # inner shapes follow from the outer ones
-
-
-def _strip(model: "ModelProto", metadata: Mapping[str, str]) -> None:
-    """Leave nothing of the exporter but the graph; put our metadata in, sorted."""
-    from onnx import helper
-
-    for part in [
-        model,
-        model.graph,
-        *model.graph.node,
-        *model.graph.input,
-        *model.graph.output,
-        *model.graph.initializer,
-    ]:
-        part.doc_string = ""
-        del part.metadata_props[:]
-    for node in model.graph.node:
-        node.domain = ""
-    model.graph.name = "modelreg"
-    model.ir_version = IR_VERSION
-    model.producer_name, model.producer_version, model.domain, model.model_version = "modelreg", "", "", 0
-    del model.functions[:]
-    helper.set_model_props(model, dict(sorted(metadata.items())))
 
 
 def _find_problems(model: "ModelProto", names: tuple[list[str], list[str]], opset: int) -> Iterator[Problem]:

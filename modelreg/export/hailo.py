@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from modelreg import files
 from modelreg.data import normalization as scaling
 from modelreg.data.recording import Windows
-from modelreg.data.windows import arrange
 from modelreg.errors import ExportError, Problem
 from modelreg.records.data import Normalization
 from modelreg.records.export import (
@@ -65,12 +64,12 @@ def make(contents: Contents, target: HailoArch, settings: ExportSettings) -> tup
         raise ExportError("cannot export", [Problem("normalization", what)])
     chosen = balanced(contents.windows.y, settings.calibration_windows)
     raw = contents.windows.x[chosen]
-    values = nhwc(arrange(raw if settings.normalization == "chip" else scaling.apply(raw, scale), spec.input))
+    values = nhwc(raw if settings.normalization == "chip" else scaling.apply(raw, scale))
     calibration = _npy(values)
     documents = {
         **contents.graphs,
         "calibration.npy": calibration,
-        "model_script.alls": model_script(scale, values.shape, settings).encode(),
+        "model_script.alls": model_script(scale, len(values), settings).encode(),
         "normalization.json": contents.normalization_file,
         "parity.json": contents.parity.to_bytes(),
         "test_vectors.npz": files.npz_bytes(contents.vectors),
@@ -108,13 +107,11 @@ def nhwc(windows: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(windows.transpose(0, 2, 3, 1))
 
 
-def model_script(scale: Normalization, shape: tuple[int, ...], settings: ExportSettings) -> str:
+def model_script(scale: Normalization, count: int, settings: ExportSettings) -> str:
     """Return the model script (.alls): only commands and layer names that are certain without the compiler."""
-    count, _, _, channels = shape  # of the calibration set, NHWC
     lines = []
     if settings.normalization == "chip":
-        times = channels // len(scale.channels)  # the devices stand side by side in a layout without device rows
-        mean, std = (", ".join(map(repr, rows[0] * times)) for rows in (scale.mean, scale.std))
+        mean, std = (", ".join(repr(value) for value in rows[0]) for rows in (scale.mean, scale.std))
         lines.append(f"normalization1 = normalization([{mean}], [{std}])")
     lines += [
         f"model_optimization_config(calibration, batch_size={min(BATCH, count)}, calibset_size={count})",

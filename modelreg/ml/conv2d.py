@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modelreg import fsq
 from modelreg.errors import Problem
 from modelreg.ml import quantize, vq
 from modelreg.ml.quantize import FSQ

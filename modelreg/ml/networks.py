@@ -6,9 +6,10 @@ import torch
 
 from modelreg import fsq
 from modelreg.errors import InputError, Problem
-from modelreg.ml import conv2d
+from modelreg.ml import conv2d, tcn_vae
 from modelreg.ml.conv2d import Conv2dNetwork
 from modelreg.ml.system import Network, Shape
+from modelreg.ml.tcn_vae import TcnVae
 from modelreg.records.model import Conv2dFsqSettings, InputSpec, ModelSettings, ModelSpec, TcnVaeSettings
 
 
@@ -20,7 +21,7 @@ def build(settings: ModelSettings, shape: Shape, classes: int, domains: int = 0)
     if problems := list(find_problems(settings, shape, classes)):
         raise InputError("the model does not fit its input", problems)
     if isinstance(settings, TcnVaeSettings):
-        raise NotImplementedError(domains)
+        return TcnVae(settings, shape, classes, domains)
     return Conv2dNetwork(settings, shape, classes)
 
 
@@ -57,7 +58,9 @@ def spec(
 
 def find_problems(settings: ModelSettings, shape: Shape, classes: int) -> Iterator[Problem]:
     """Yield what keeps a network with these settings from being built for this input."""
-    if not isinstance(settings, TcnVaeSettings):
+    if isinstance(settings, TcnVaeSettings):
+        yield from tcn_vae.find_problems(settings, shape)
+    else:
         yield from conv2d.find_problems(settings, shape)
     if classes < 2:
         yield Problem("classes", f"{classes}, but a classifier needs at least 2")

@@ -65,7 +65,7 @@ class Network(nn.Module):
         projection = self.device_part(x)
         return Output(projection, *self.host_part(projection))
 
-    def terms(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+    def terms(self, _batch: Batch, _output: Output) -> dict[str, Tensor]:
         """Return the terms of the loss beside the classification, each (), weighted; none by default."""
         return {}
 
@@ -76,7 +76,7 @@ class Network(nn.Module):
         """Say how far the training is, from 0 to 1: what is annealed depends on it."""
         self.progress = progress
 
-    def undecided(self, projection: Tensor, within: float) -> Tensor:
+    def undecided(self, projection: Tensor, _within: float) -> Tensor:
         """Return (N, w), bool: whether a projection lies so near to a boundary between codes that bits decide."""
         return torch.zeros(len(projection), 0, dtype=torch.bool)
 

@@ -72,7 +72,7 @@ def restarted(book: Codebook, z: Tensor, order: Tensor, threshold: float) -> Cod
     A code is dead where fewer than `threshold` vectors per batch choose it; where a batch has fewer vectors
     than there are codes, fewer than that share of the mean. What n vectors cannot serve waits for the next.
     """
-    dead = book.N < threshold * book.N.mean().clamp(max=1)
+    dead = threshold * book.N.mean().clamp(max=1) > book.N
     turn = dead.cumsum(0) - 1
     served = dead & (turn < len(z))
     fresh = z[order[turn.clamp(0, len(z) - 1)]]

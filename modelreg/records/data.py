@@ -124,7 +124,7 @@ class Normalization(Record):
     fitted_on: Literal["train"] = "train"
     samples: Count  # per channel
     data_digest: Sha256  # of the training part
-    layout: Literal["NCDT", "NTC"] = "NCDT"  # the network's; the rows below are per device and channel in both
+    layout: Literal["NCDT"] = "NCDT"
     channels: tuple[Channel, ...]
     devices: tuple[Name, ...]
     rate_hz: Annotated[float, Field(gt=0)]

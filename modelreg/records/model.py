@@ -41,7 +41,9 @@ class VqSettings(Record):
     codes: Annotated[int, Field(ge=2, le=65536)] = 512  # K
     commitment: Weight = 0.25  # β
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.99  # γ
-    restart_below: Annotated[float, Field(ge=0)] = 0.1  # a code used less (moving count per batch) starts anew; 0: never
+    restart_below: Annotated[float, Field(ge=0)] = (
+        0.1  # a code used less (moving count per batch) starts anew; 0: never
+    )
 
 
 class HdpSettings(Record):
@@ -146,13 +148,9 @@ class Channel(Record):
 
 
 class InputSpec(Record):
-    """What one window is: float32 `(C, D, T)` = channels, device rows, timesteps.
+    """What one window is: float32 `(C, D, T)` = channels, device rows, timesteps."""
 
-    Layout NTC is that of models over time alone: `(T, D·C)`, the channels of the first device first. The network
-    takes it as `(D·C, 1, T)`, so that its device part is made of the same operators.
-    """
-
-    layout: Literal["NCDT", "NTC"] = "NCDT"
+    layout: Literal["NCDT"] = "NCDT"
     channels: Annotated[tuple[Channel, ...], Field(min_length=1)]
     devices: Annotated[tuple[Name, ...], Field(min_length=1)]
     timesteps: Annotated[int, Field(ge=1)]
@@ -161,9 +159,8 @@ class InputSpec(Record):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """The window's `(C, D, T)` as the network takes it; folding halves T and doubles the rows."""
-        channels, rows, steps = len(self.channels), len(self.devices) * self.fold, self.timesteps // self.fold
-        return (channels * rows, 1, steps) if self.layout == "NTC" else (channels, rows, steps)
+        """The window's `(C, D, T)`; folding halves T and doubles the rows."""
+        return len(self.channels), len(self.devices) * self.fold, self.timesteps // self.fold
 
 
 class FsqSpec(Record):
@@ -208,6 +205,11 @@ class ModelSpec(Record):
         if isinstance(self.quantizer, VqSpec):
             return (self.quantizer.codes,)
         return None if self.quantizer is None else self.quantizer.levels
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """How many values each dimension of a scalar quantizer has; empty for any other."""
+        return self.quantizer.levels if isinstance(self.quantizer, FsqSpec) else ()
 
     @property
     def projection(self) -> int:

@@ -61,8 +61,8 @@ def recommendations(
 
 
 def starved(codes: CodeUsage, levels: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Return dimension, levels used and levels of each dimension that uses under half of its levels."""
-    pairs = enumerate(zip(codes.levels_used, levels, strict=True), 1)
+    """Return dimension, levels used and levels of each dimension of a grid that uses under half of its levels."""
+    pairs = enumerate(zip(codes.levels_used, levels, strict=False), 1)  # a codebook has no dimensions
     return [(i, used, of) for i, (used, of) in pairs if 2 * used < of]
 
 
@@ -253,10 +253,12 @@ def _overfit(history: Sequence[Epoch]) -> Iterator[Advice]:
 
 
 def _starved_dimensions(metrics: EvalMetrics, run: RunRecord) -> Iterator[Advice]:
-    if metrics.codes is None or not (found := starved(metrics.codes, run.model.quantizer.levels)):
+    if metrics.codes is None or not (found := starved(metrics.codes, run.model.grid)):
         return
     dimensions = ", ".join(f"{i} ({used} of {of})" for i, used, of in found)
-    first = "" if run.model.settings.batchnorm_before_fsq else "`model.batchnorm_before_fsq: true`, or "
+    first = (
+        "" if getattr(run.model.settings, "batchnorm_before_fsq", True) else "`model.batchnorm_before_fsq: true`, or "
+    )
     yield Advice(
         f"Under half of the levels are used in dimension {dimensions} of the codes.",
         f"Try {first}fewer `model.levels`.",

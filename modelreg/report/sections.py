@@ -165,16 +165,15 @@ def _calibration_verdict(metrics: EvalMetrics) -> str:
 def _codes_section(metrics: EvalMetrics, run: RunRecord) -> str:
     if (codes := metrics.codes) is None:
         return ""
-    levels = run.model.quantizer.levels
-    rows = [(i, used, of) for i, (used, of) in enumerate(zip(codes.levels_used, levels, strict=True), 1)]
+    levels = run.model.grid
+    rows = [(i, used, of) for i, (used, of) in enumerate(zip(codes.levels_used, levels, strict=False), 1)]
+    dimensions = "\n\n" + table(("dimension", "levels used", "of"), rows) if rows else ""
     found = [f"{i} ({used} of {of})" for i, used, of in starved(codes, levels)]
     warning = f"\n\n**Under half of the levels used in dimension {', '.join(found)}.**" if found else ""
     return f"""## Codes
 
 The {metrics.protocol.part} part used {codes.used:,} of {codes.total:,} codes (a share of {number(codes.used_share)}),
-with a perplexity of {number(codes.perplexity)}.{warning}
-
-{table(("dimension", "levels used", "of"), rows)}"""
+with a perplexity of {number(codes.perplexity)}.{warning}{dimensions}"""
 
 
 def _training_section(run: RunRecord) -> str:

@@ -1,0 +1,109 @@
+"""The system tcn_vae: causal convolutions over time to a latent mean, which a small head classifies.
+
+The device computes windows (N, C, D, T) to μ; the first block unites the devices, which is the same as a sequence of
+D·C channels (`tcn.to_sequence`). Training adds the ELBO of a decoder, and a domain head whose gradient is reversed.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from modelreg.errors import Problem
+from modelreg.ml import tcn
+from modelreg.ml.system import Batch, HostOutput, Network, Output, Shape
+from modelreg.ml.tcn import Decoder, DomainHead, Encoder, Form, LatentHeads
+from modelreg.records.model import TcnVaeSettings
+
+
+class DevicePart(nn.Module):
+    """Windows (N, C, D, T) to the latent mean (N, Z)."""
+
+    def __init__(self, settings: TcnVaeSettings, shape: Shape) -> None:
+        super().__init__()
+        C, D, T = shape
+        form = Form(settings.kernel, settings.dropout, rows=D)
+        self.encoder = Encoder(D * C, T, settings.widths, form)
+        self.heads = LatentHeads(settings.widths[-1], settings.latent)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return μ."""
+        mu: Tensor = self.heads.mu(self.encoder(x))
+        return mu
+
+
+class HostPart(nn.Module):
+    """The activity head on the latent mean."""
+
+    def __init__(self, settings: TcnVaeSettings, classes: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(settings.latent, classes)
+
+    def forward(self, projection: Tensor) -> HostOutput:
+        """Return the logits of a latent mean (N, Z); nothing is quantized."""
+        none = projection.new_zeros(len(projection), dtype=torch.int64)
+        return HostOutput(projection[:, :0], none, self.head(projection), projection)
+
+
+class TrainingPart(nn.Module):
+    """What only training needs: the decoder, and the domain head where there are several data sets."""
+
+    def __init__(self, settings: TcnVaeSettings, shape: Shape, domains: int) -> None:
+        super().__init__()
+        C, D, T = shape
+        width = settings.decoder
+        self.decoder = Decoder(D * C, T, settings.latent, (2 * width, width, width), Form(causal=False))
+        self.domain = DomainHead(settings.latent, domains) if domains > 1 else None
+
+
+class TcnVae(Network):
+    """The device part, the host part, and a decoder beside them. Made by `networks.build`."""
+
+    device_part: DevicePart
+    training_part: TrainingPart
+
+    def __init__(self, settings: TcnVaeSettings, shape: Shape, classes: int, domains: int) -> None:
+        super().__init__(shape, classes, None, settings.latent)
+        self.settings = settings
+        self.classification = settings.classification
+        self.device_part = DevicePart(settings, shape)
+        self.host_part = HostPart(settings, classes)
+        self.training_part = TrainingPart(settings, shape, domains)
+
+    def forward(self, x: Tensor) -> Output:
+        """Return all that follows from windows (N, C, D, T); `features` are those before the latent heads."""
+        features = self.device_part.encoder(x)
+        projection = self.device_part.heads.mu(features)
+        answer: HostOutput = self.host_part(projection)
+        return Output(projection, *answer._replace(features=features))
+
+    def terms(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """Return both terms of the ELBO, summed over the values of a window, and the domains' cross entropy."""
+        settings, heads = self.settings, self.device_part.heads
+        q = heads(output.features)
+        made = self.training_part.decoder(heads.draw(q))
+        found = tcn.elbo(tcn.to_sequence(batch.x), made, q, variance=settings.noise**2)
+        beta = tcn.warm_up(self.progress, settings.warm_up, settings.beta)
+        terms = {
+            "reconstruction": settings.elbo * found.reconstruction,
+            "divergence": settings.elbo * beta * found.divergence,
+        }
+        if self.training_part.domain is not None and batch.domain is not None:
+            logits = self.training_part.domain(output.projection)
+            terms["domain"] = settings.domain * F.cross_entropy(logits, batch.domain)
+        return terms
+
+    def advance(self, progress: float) -> None:
+        """Warm β up and turn the reversal on."""
+        super().advance(progress)
+        if self.training_part.domain is not None:
+            self.training_part.domain.advance(progress)
+
+
+def find_problems(settings: TcnVaeSettings, shape: Shape) -> Iterator[Problem]:
+    """Yield what keeps a network with these settings from being built for this input."""
+    field = tcn.receptive_field(len(settings.widths), settings.kernel)
+    if field > 4 * shape[2]:
+        what = f"{len(settings.widths)} blocks look back over {field} samples, but a window has {shape[2]}"
+        yield Problem("model.widths", what)
