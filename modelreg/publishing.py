@@ -3,6 +3,9 @@
 A draft is made first and published last, so that nobody sees half a release. What a draft already holds with the right
 name, size and digest is never sent twice; so a publish that was killed anywhere is finished by running it again, and a
 finished one does nothing. A draft is ours if its text bears the digest of our manifest; others are never touched.
+
+One file may come later: the signature, which no digest of the release covers. A published release that has all but it
+takes it, unless it is immutable.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +23,7 @@ from modelreg.records.version import Manifest
 
 SIZE_LIMIT = 2**31  # bytes, exclusive: GitHub's of one asset
 ASSET_LIMIT = 1000  # GitHub's of one release
+UPLOADED, STARTER = "uploaded", "starter"  # states of an asset; the second: an upload that never ended
 SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.+")  # what GitHub surely keeps
 CONTENT_TYPES = {
     ".json": "application/json",
@@ -27,6 +31,7 @@ CONTENT_TYPES = {
     ".txt": "text/plain",
     ".gz": "application/gzip",
     ".npz": "application/zip",
+    ".sig": "application/vnd.dev.sigstore.bundle.v0.3+json",
 }
 
 
@@ -56,7 +61,7 @@ class RemoteAsset(NamedTuple):
     id: int
     name: str
     size: int
-    state: str  # uploaded; `starter`: an upload that never ended
+    state: str  # UPLOADED, STARTER
     sha256: str | None  # None: a server that does not tell
 
 
@@ -82,6 +87,7 @@ class Wanted(NamedTuple):
     prerelease: bool
     latest: bool
     marker: str  # in the body: whose manifest it is of
+    signature: str  # the name of the one asset that may come later
     assets: tuple[Asset, ...]
 
 
@@ -119,11 +125,14 @@ class Plan(NamedTuple):
 
 def plan_publish(wanted: Wanted, releases: Sequence[RemoteRelease]) -> Plan:
     """Return the steps from what GitHub has for the tag to a complete public release."""
-    ours = [r for r in releases if r.tag == wanted.tag]
+    ours = [release for release in releases if concerns(wanted, release)]
     published = [release for release in ours if not release.draft]
     if published:
         left = _alone(wanted.tag, [release for release in ours if release.draft])
-        return Plan(published[0], (), tuple(find_differences(wanted, published[0])), left)
+        steps = tuple(_join(wanted, published[0]))
+        late = {step.asset.name for step in steps}
+        conflicts = [problem for problem in find_differences(wanted, published[0]) if problem.where not in late]
+        return Plan(published[0], () if conflicts else steps, tuple(conflicts), left)
     drafts = sorted((r for r in ours if wanted.marker in r.body), key=lambda r: (-_right(wanted, r), r.id))
     others = [r for r in ours if wanted.marker not in r.body] + drafts[1:]
     notices = _alone(wanted.tag, others)
@@ -132,21 +141,36 @@ def plan_publish(wanted: Wanted, releases: Sequence[RemoteRelease]) -> Plan:
     return Plan(drafts[0], (*_mend(wanted, drafts[0]), Publish()), (), notices)
 
 
+def concerns(wanted: Wanted, release: RemoteRelease) -> bool:
+    """Say whether a release is of the tag, or a draft of ours that has lost its tag: GitHub then names it untagged-…"""
+    return release.tag == wanted.tag or (release.draft and wanted.marker in release.body)
+
+
+def _join(wanted: Wanted, release: RemoteRelease) -> Iterator[Delete | Upload]:
+    """Yield the steps by which the signature joins a published release that has no whole one."""
+    there = next((asset for asset in release.assets if asset.name == wanted.signature), None)
+    for asset in wanted.assets:
+        if asset.name == wanted.signature and not release.immutable and (not there or there.state == STARTER):
+            yield from [Delete(there)] if there else []
+            yield Upload(asset)
+
+
 def find_differences(wanted: Wanted, release: RemoteRelease) -> Iterator[Problem]:
     """Yield where a release does not hold what it should; what a server tells no digest of is left to a download."""
     there = {asset.name: asset for asset in release.assets}
     for asset in wanted.assets:
         found = there.get(asset.name)
         if found is None:
-            yield Problem(asset.name, "is missing")
-        elif found.state == "starter":
+            late = asset.name == wanted.signature and release.immutable
+            yield Problem(asset.name, "cannot join the release any more: it is immutable" if late else "is missing")
+        elif found.state == STARTER:
             yield Problem(asset.name, "was never uploaded to its end")
         elif found.size != asset.size:
             yield Problem(asset.name, f"has {found.size} bytes there, {asset.size} here")
         elif found.sha256 not in (None, asset.sha256):
             yield Problem(asset.name, f"has sha256 {found.sha256} there, {asset.sha256} here")
-    wanted_names = {asset.name for asset in wanted.assets}
-    for name in sorted(there.keys() - wanted_names):
+    expected = {wanted.signature, *(asset.name for asset in wanted.assets)}
+    for name in sorted(there.keys() - expected):
         yield Problem(name, "is there, but not part of the version")
 
 
@@ -160,7 +184,7 @@ def _right(wanted: Wanted, release: RemoteRelease) -> int:
 
 def _is_right(asset: Asset, there: RemoteAsset) -> bool:
     """Only a digest proves an asset; without one it is sent again while the release is a draft."""
-    return (there.name, there.size, there.sha256, there.state) == (asset.name, asset.size, asset.sha256, "uploaded")
+    return (there.name, there.size, there.sha256, there.state) == (asset.name, asset.size, asset.sha256, UPLOADED)
 
 
 def _mend(wanted: Wanted, draft: RemoteRelease) -> Iterator[Step]:
@@ -176,15 +200,18 @@ def _mend(wanted: Wanted, draft: RemoteRelease) -> Iterator[Step]:
 def assets_of(
     manifest: Manifest, manifest_sha256: str, manifest_size: int, signature: Asset | None
 ) -> tuple[Asset, ...]:
-    """Return every file of a version under its flat name, with sha256sum.txt for those names."""
+    """Return every file of a version under its flat name, with sha256sum.txt for those names.
+
+    The signature is in neither: it may come after them.
+    """
     name = partial(asset_name, manifest.model, manifest.version)
     found = [
         *(Asset(name(entry.path), entry.path, entry.size, entry.sha256) for entry in manifest.files),
         Asset(name(registry.MANIFEST), registry.MANIFEST, manifest_size, manifest_sha256),
-        *([signature._replace(name=name(registry.SIGNATURE))] if signature else []),
     ]
     sums = files.sums_text({asset.name: asset.sha256 for asset in found}).encode()
-    return (*found, Asset(name(registry.SUMS), None, len(sums), files.sha256_bytes(sums), sums))
+    found.append(Asset(name(registry.SUMS), None, len(sums), files.sha256_bytes(sums), sums))
+    return (*found, signature._replace(name=name(registry.SIGNATURE))) if signature else tuple(found)
 
 
 def asset_name(model: str, version: str, path: str) -> str:
@@ -201,7 +228,7 @@ def find_unfit(assets: Iterable[Asset]) -> Iterator[Problem]:
     for asset in listed:
         if not 0 < asset.size < SIZE_LIMIT:
             yield Problem(asset.name, f"has {asset.size} bytes: a release takes 1 to {SIZE_LIMIT - 1}")
-        if set(asset.name) - SAFE or ".." in asset.name or asset.name.startswith("."):
+        if set(asset.name) - SAFE or ".." in asset.name or asset.name[:1] == "." or asset.name[-1:] == ".":
             yield Problem(asset.name, "GitHub would rename it")
         twin = names.setdefault(asset.name.lower(), asset.label)
         if twin != asset.label:
@@ -222,6 +249,7 @@ def wanted_release(
         prerelease=prerelease,
         latest=highest and not prerelease,
         marker=marker,
+        signature=asset_name(manifest.model, manifest.version, registry.SIGNATURE),
         assets=assets,
     )
 

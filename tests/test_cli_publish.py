@@ -1,46 +1,25 @@
 """`modelreg publish`, `pull`, `verify --remote` and `release --publish`, against a fake of GitHub."""
 
+import io
 import json
+import re
 import shutil
+import signal
 import subprocess
-import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread, main_thread
 
 import pytest
-from example_run import write_registry, write_run
-from fake_github import FakeGitHub
+from delivering import enter, git, stored
+from example_run import write_run
+from fake_github import FakeGitHub, contract
 
 from modelreg.cli import main
-from modelreg.config import ProjectConfig
+from modelreg.cli.progress import show_transfer
 
+pytest_plugins = ["delivery_fixtures"]
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
-
-
-def git(folder, *arguments: str) -> str:
-    """Run git."""
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A git repository with a released version and a remote to push to."""
-    root = write_registry(
-        tmp_path_factory.mktemp("publish"), ProjectConfig(repository="acme/models", assets="committed")
-    )
-    (root / ".gitignore").write_text("/runs/\n")
-    write_run(root / "runs" / "conv2d_fsq-001")
-    git(root, "init", "--quiet", "--initial-branch=main")
-    for key, value in (("user.name", "A"), ("user.email", "a@b.c")):
-        git(root, "config", key, value)
-    git(root, "add", "--all")
-    git(root, "commit", "--quiet", "--message", "start")
-    git(root.parent, "init", "--quiet", "--bare", "origin.git")
-    git(root, "remote", "add", "origin", str(root.parent / "origin.git"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        assert main(["release", "v0.1.0", "--roll-changelog", "--tag"]) == 0
-    return root
 
 
 @pytest.fixture
@@ -58,13 +37,11 @@ def second(made, tmp_path, monkeypatch):
 
 @pytest.fixture
 def fake(tmp_path, monkeypatch, made):
-    """GitHub, as the environment names it, with the tag of the version."""
+    """GitHub, as the environment names it, with the tag of the version; held to GitHub's own description."""
     with FakeGitHub(tmp_path) as github:
-        github.repo.tags["v0.1.0"] = git(made, "rev-parse", "refs/tags/v0.1.0")
-        monkeypatch.setenv("GITHUB_API_URL", github.api_url)
-        monkeypatch.setenv("GITHUB_TOKEN", github.token)
-        monkeypatch.chdir(made)
+        enter(monkeypatch, github, made)
         yield github
+        contract.check_all(github.requests)
 
 
 def test_the_walk_of_a_release(fake, made, capsys, tmp_path) -> None:
@@ -110,12 +87,12 @@ def test_a_dry_run_after_the_fact_says_that_all_is_done(fake, capsys) -> None:
     assert capsys.readouterr().out == "v0.1.0 is published as it should be\n"
 
 
-def test_a_dry_run_names_conflicts(fake, capsys) -> None:
-    """Other bytes are there."""
-    fake.add_release("v0.1.0", {"x": b"1"})
+def test_a_dry_run_names_the_drafts_of_others(fake, capsys) -> None:
+    """They are left alone."""
+    fake.add_release("v0.1.0", {"x": b"1"}, draft=True)
     main(["publish", "v0.1.0", "--dry-run"])
 
-    assert "conflict: x: is there, but not part of the version" in capsys.readouterr().err
+    assert "is another draft for v0.1.0; it was left alone" in capsys.readouterr().err
 
 
 def test_plan_and_outcome_are_json(fake, capsys) -> None:
@@ -125,87 +102,6 @@ def test_plan_and_outcome_are_json(fake, capsys) -> None:
     main(["publish", "v0.1.0", "--json"])
 
     assert (plan["steps"][0], len(json.loads(capsys.readouterr().out)["sent"])) == (["create", "v0.1.0"], 11)
-
-
-def test_everything_that_forbids_a_publish_is_said_at_once(fake, made, capsys) -> None:
-    """And nothing is sent."""
-    fake.repo.archived = True
-    fake.repo.tags.clear()
-    (made / "stray").write_text("x")
-    try:
-        code = main(["publish", "v0.1.0"])
-    finally:
-        (made / "stray").unlink()
-    told = capsys.readouterr().err
-
-    assert (code, [part in told for part in ("stray: is not committed", "is archived", "git push origin v0.1.0")]) == (
-        3,
-        [True, True, True],
-    )
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (
-            lambda fake, patch: (
-                patch.delenv("GITHUB_TOKEN"),
-                patch.delenv("GH_TOKEN", raising=False),
-                patch.setenv("PATH", "/usr/bin"),
-            ),
-            "set GITHUB_TOKEN",
-        ),
-        (
-            lambda fake, patch: patch.setenv("GITHUB_TOKEN", fake.add_token("ghp_" + "B" * 36, push=False)),
-            "may not push",
-        ),
-        (lambda fake, patch: fake.repo.tags.update({"v0.1.0": "d" * 40}), "is dddddddddddd on GitHub"),
-    ],
-)
-def test_what_is_missing_is_named(fake, monkeypatch, capsys, change, words) -> None:
-    """Before anything is sent."""
-    change(fake, monkeypatch)
-
-    assert (main(["publish", "v0.1.0"]), words in capsys.readouterr().err, fake.releases) == (3, True, [])
-
-
-def test_a_refused_token_is_exit_7(fake, monkeypatch, capsys) -> None:
-    """With GitHub's words, without the token."""
-    monkeypatch.setenv("GITHUB_TOKEN", "ghp_wrong")
-    code, told = main(["publish", "v0.1.0"]), capsys.readouterr().err
-
-    assert (code, "Bad credentials" in told, "ghp_wrong" in told) == (7, True, False)
-
-
-def test_a_missing_file_here_is_no_release(fake, made, capsys) -> None:
-    """Local verification comes first."""
-    path = made / "registry/conv2d_fsq/v0.1.0/predictions.npz"
-    data = path.read_bytes()
-    path.unlink()
-    try:
-        code = main(["publish", "v0.1.0"])
-    finally:
-        path.write_bytes(data)
-
-    assert (code, "predictions.npz" in capsys.readouterr().err) == (3, True)
-
-
-def test_a_version_without_a_section_is_not_published(fake, made, capsys, tmp_path, monkeypatch) -> None:
-    """The notes come from there."""
-    shutil.copytree(made, tmp_path / "copy")
-    (tmp_path / "copy/CHANGELOG.md").write_text("# Changelog\n")
-    monkeypatch.chdir(tmp_path / "copy")
-
-    assert (main(["publish", "v0.1.0"]), "has no section [v0.1.0]" in capsys.readouterr().err) == (3, True)
-
-
-def test_own_certificates_are_honoured(fake, monkeypatch, tmp_path) -> None:
-    """requests alone knows one of the two variables."""
-    from modelreg.cli import environment
-
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    with environment.github(tmp_path, ProjectConfig(repository="a/b"), 1) as client:
-        assert client.session.verify == str(tmp_path / "ca.pem")
 
 
 def test_remote_needs_a_version(fake) -> None:
@@ -271,7 +167,7 @@ def test_release_and_publish_in_one(fake, second, tmp_path, monkeypatch, capsys)
 
     def push_and_tell(place, tag):
         push(place, tag)
-        fake.repo.tags[tag] = git(second, "rev-parse", f"refs/tags/{tag}")
+        fake.add_tag(tag, git(second, "rev-parse", f"refs/tags/{tag}^{{commit}}"), annotated=True)
 
     monkeypatch.setattr(environment, "git_push_tag", push_and_tell)
     code = main(["release", "v0.2.0", "--roll-changelog", "--publish"])
@@ -302,20 +198,101 @@ def test_a_dry_run_of_both_says_both(fake, second, tmp_path, monkeypatch, capsys
     assert "would push v0.2.0 and publish conv2d_fsq@v0.2.0" in capsys.readouterr().out
 
 
-def test_a_publish_that_is_killed_is_finished_by_running_it_again(fake, made, monkeypatch) -> None:
-    """SIGKILL in the middle of an upload: afterwards one whole release, and no file was stored twice."""
-    fake.fail("POST", "/assets", "slow", after=3, seconds=3)
-    running = subprocess.Popen(
-        [sys.executable, "-m", "modelreg", "publish", "v0.1.0"], cwd=made, stderr=subprocess.DEVNULL
-    )
-    while sum(e.origin == "uploads" for e in fake.requests) < 4:
-        time.sleep(0.05)
-    running.kill()
-    running.wait()
-    half = fake.published("v0.1.0")
+def test_ctrl_c_ends_a_publish_that_is_finished_by_running_it_again(fake, monkeypatch, capsys) -> None:
+    """While files are on their way: exit 130 at once, nobody sees a release, and no file is stored twice."""
+    held = fake.fail("POST", "/assets", "hold", times=2, after=3, seconds=30)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupt = Thread(target=interrupt_when, args=(lambda: held.hits == 2,))
+    interrupt.start()
     code = main(["publish", "v0.1.0"])
-    stored = [
-        e.request.target for e in fake.requests if e.origin == "uploads" and e.response and e.response.status == 201
-    ]
+    signal.signal(signal.SIGINT, before)
+    interrupt.join()
+    half = fake.published("v0.1.0")
+    fake.closing.set()  # the server reads on
 
-    assert (half, code, len(stored), len(set(stored))) == (None, 0, 11, 11)
+    assert (code, half, main(["publish", "v0.1.0"])) == (130, None, 0)
+    assert stored(fake.requests).most_common(1)[0][1] == 1
+
+
+def interrupt_when(ready) -> None:
+    """Press Ctrl-C."""
+    while not ready():
+        time.sleep(0.01)
+    signal.pthread_kill(main_thread().ident, signal.SIGINT)
+
+
+@pytest.mark.parametrize("jobs", ["0", "17"])
+def test_so_many_at_once_are_too_few_or_too_many(fake, jobs) -> None:
+    """Usage."""
+    assert main(["publish", "v0.1.0", "--jobs", jobs]) == 2
+
+
+def test_one_at_a_time_may_be_asked_for(fake) -> None:
+    """In the order of the plan."""
+    main(["publish", "v0.1.0", "--jobs", "1"])
+    names = [e.request.query["name"] for e in fake.requests if e.origin == "uploads"]
+
+    assert (names[:-2], len(names)) == (sorted(names[:-2]), 11)
+
+
+def test_a_signature_joins_its_release(fake, second, capsys) -> None:
+    """The plan says so, and it comes to who pulls."""
+    main(["publish", "v0.1.0"])
+    (second / "registry/conv2d_fsq/v0.1.0/model.sig").write_text("{}")
+    git(second, "add", "--all")
+    git(second, "commit", "--quiet", "--message", "sign")
+    capsys.readouterr()
+    codes = [main(["publish", "v0.1.0", "--dry-run"]), main(["publish", "v0.1.0"])]
+    codes.append(main(["pull", "v0.1.0", "--out", "got"]))
+
+    assert (codes, capsys.readouterr().out.splitlines()[0]) == ([0, 0, 0], "would upload conv2d_fsq-v0.1.0-model.sig")
+    assert (second / "got/model.sig").read_text() == "{}"
+
+
+def test_what_is_pulled_elsewhere_is_checked_by_its_sums(fake, tmp_path, capsys, monkeypatch) -> None:
+    """Also into the folder where one stands."""
+    main(["publish", "v0.1.0"])
+    capsys.readouterr()
+    main(["pull", "v0.1.0", "--out", str(tmp_path / "got")])
+    command = capsys.readouterr().out.splitlines()[-1].removeprefix("next: ")
+
+    assert subprocess.run(["sh", "-c", command], capture_output=True, check=False).returncode == 0
+
+
+def test_a_pull_into_the_working_directory(fake, tmp_path, monkeypatch) -> None:
+    """`--out .`, as one types it."""
+    main(["publish", "v0.1.0"])
+    shutil.copy("modelreg.yaml", tmp_path)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    assert (main(["pull", "v0.1.0", "--out", "."]), (tmp_path / "here/manifest.json").is_file()) == (0, True)
+
+
+def test_files_on_their_way_are_lines_elsewhere() -> None:
+    """One when a file is through."""
+    stream = io.StringIO()
+    with show_transfer(stream) as tell:
+        tell("a", 1, 2)
+        tell("a", 2, 2)
+
+    assert stream.getvalue() == "a: 2 bytes\n"
+
+
+def test_files_on_their_way_are_bars_on_a_terminal(monkeypatch) -> None:
+    """One each, from several threads, with bytes and rate; a file that is sent again starts over."""
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "xterm")
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    with show_transfer(stream) as tell:
+        tell("a", 2_000_000, 4_000_000)
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda name: tell(name, 1_000_000, 2_000_000), "bc"))
+        tell("a", 1_000_000, 4_000_000)
+    last = stream.getvalue().rpartition("\x1b[2K")[2]
+
+    assert all(
+        re.search(rf"^{name} .*{bytes_}", last, re.MULTILINE)
+        for name, bytes_ in (("b", "1.0/2.0 MB"), ("c", "1.0/2.0 MB"))
+    )

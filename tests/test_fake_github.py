@@ -129,6 +129,12 @@ def test_drafts_show_to_those_who_may_push(fake, draft) -> None:
         assert [client.get(f"{client.base}/releases").json(), client.get(draft["url"]).status_code] == [[], 404]
 
 
+def test_of_an_installation_no_rights_are_told(fake) -> None:
+    """It may push all the same."""
+    with as_other(fake, told=False) as client:
+        assert [client.get(client.base).json()["permissions"]["push"], client.create().status_code] == [False, 201]
+
+
 def test_an_archived_repository_is_read_only(fake, client) -> None:
     """It still reads."""
     fake.repo.archived = True
@@ -174,6 +180,12 @@ def test_publishing_makes_the_tag(fake, client, draft) -> None:
     client.patch(draft["url"], json={"draft": False})
 
     assert client.get(f"{client.base}/git/ref/tags/v1.0.0").status_code == 200
+
+
+@pytest.mark.parametrize(("fields", "kept"), [({"body": "new"}, False), ({"body": "new", "tag_name": "v1.0.0"}, True)])
+def test_a_draft_that_is_changed_without_its_tag_loses_it(client, draft, fields, kept) -> None:
+    """As many have met it."""
+    assert (client.patch(draft["url"], json=fields).json()["tag_name"] == "v1.0.0") == kept
 
 
 @pytest.mark.parametrize(

@@ -63,10 +63,12 @@ def test_a_client_that_dies_leaves_what_the_knob_says(fake, client, draft, leave
     fake.repo.cut_leaves = leaves
     with socket.create_connection(("127.0.0.1", fake.origins["uploads"].server_port)) as connection:
         connection.sendall(upload_head(fake, draft, length=10) + b"hello")
+    while sum(e.received for e in fake.requests if e.origin == "uploads") < 5:
+        time.sleep(0.005)
     for _ in range(100):
-        if [asset["state"] for asset in client.assets(draft)] == states and fake.requests[1].received == 5:
+        if [asset["state"] for asset in client.assets(draft)] == states:
             break
-        time.sleep(0.02)
+        time.sleep(0.005)
 
     assert [asset["state"] for asset in client.assets(draft)] == states
 
@@ -136,6 +138,14 @@ def test_a_download_breaks_as_planned(fake, kind, size) -> None:
     got, _ = download(fake, kind, **({} if kind == "corrupt" else {"bytes": 30, "seconds": 0.01}))
 
     assert (len(got) <= size, got == b"x" * 100) == (True, kind == "stall")
+
+
+def test_a_held_upload_is_read_on_later(fake, client, draft) -> None:
+    """Whole, in the end."""
+    held, start = fake.fail("POST", "/assets", "hold", seconds=0.1), time.monotonic()
+    status = client.upload(draft, data=b"x" * 3_000_000).status_code
+
+    assert (held.hits, status, time.monotonic() - start >= 0.1) == (1, 201, True)
 
 
 @pytest.mark.parametrize(("kind", "details"), [("slow", {"seconds": 0.2}), ("stall", {"seconds": 0.05, "bytes": 25})])

@@ -1,79 +1,79 @@
-"""The HTTP client's small decisions: what an answer means, how long to wait, what a body is."""
+"""What GitHub's documents become: values, or an error that says that they are none."""
+
+from contextlib import suppress
 
 import pytest
+from delivering import publish, session
+from hypothesis import given
+from hypothesis import strategies as st
 
-from modelreg import github
-from modelreg.publishing import Asset
+from modelreg import github as client_module
+from modelreg.errors import RemoteError
+
+pytest_plugins = ["delivery_fixtures"]
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+KEYS = ("id", "tag_name", "draft", "immutable", "body", "assets", "upload_url", "html_url", "name", "size", "state")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=8),
+    max_leaves=12,
+)
 
 
-class Answer:
-    """What requests gives, as far as it is asked."""
-
-    url = "https://api.example/repos"
-
-    def __init__(self, content: bytes = b"[]", **headers: str) -> None:
-        self.content, self.headers = content, {name.replace("_", "-"): value for name, value in headers.items()}
-
-    def json(self):
-        """Parse the content."""
-        import json
-
-        return json.loads(self.content)
+@given(JSON, st.sampled_from(["_release", "_asset", "_repository"]))
+def test_no_document_is_too_odd(document, reader) -> None:
+    """It is read, or refused in words: no other error comes out."""
+    with suppress(RemoteError):
+        client_module._valid(getattr(client_module, reader), document)
 
 
 @pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"Retry_After": "7"}, 7.0),
-        ({"Retry_After": "soon"}, 60.0),
-        ({"x_ratelimit_remaining": "0", "x_ratelimit_reset": "100", "Date": "Thu, 01 Jan 1970 00:01:30 GMT"}, 10.0),
-        ({"x_ratelimit_remaining": "0"}, 60.0),
-        ({}, None),
-    ],
+    ("method", "pattern"),
+    [("GET", r"/releases\?"), ("POST", "/releases$"), ("GET", r"/releases/\d+$"), ("GET", "/assets"), ("PATCH", "")],
 )
-def test_how_long_a_limit_asks_to_wait(headers, seconds) -> None:
-    """By its headers, else a minute; None where it is none."""
-    assert github._limit_wait(Answer(**headers)) == seconds
-
-
-def test_what_is_no_json_may_be_asked_for_again() -> None:
-    """A proxy's page."""
-    with pytest.raises(github.Retry, match="sent no JSON"):
-        github._json(Answer(b"<html>"))
+def test_another_document_than_github_sends_is_an_error(github, parcel, method, pattern) -> None:
+    """A proxy's JSON, say."""
+    github.fail(method, pattern, "status", status=200, message="welcome")
+    with pytest.raises(RemoteError, match="cannot read the answer"):
+        publish(github, parcel)
+    github.requests.clear()  # not as GitHub describes it
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"<html>", ""),
-        (b"[]", ""),
-        (b'{"message": "Bad\\u001b[31m"}', "Bad[31m"),
-        (b'{"message": "No", "errors": [{"code": "already_exists"}, "x"]}', "No; already_exists; x"),
-    ],
+    ("kind", "words"),
+    [("401", "token: was refused (401)"), ("404", "acme/models: is unknown to http://127.0.0.1")],
 )
-def test_a_servers_words_are_shown_without_what_a_terminal_obeys(content, words) -> None:
-    """And cut, where they are long."""
-    assert github._message(Answer(content)) == words
+def test_a_repository_that_does_not_show_says_why(github, kind, words) -> None:
+    """In words a user can act on."""
+    github.fail("GET", "/models$", kind)
+    with session(github) as client, pytest.raises(RemoteError) as caught:
+        client.repository()
+
+    assert words in str(caught.value)
 
 
-def test_a_body_is_a_stream(tmp_path) -> None:
-    """Piece by piece, told of as it goes."""
-    (tmp_path / "x").write_bytes(b"abc")
-    told = []
-    with github._Body(Asset("n", "x", 3, "0" * 64), tmp_path, lambda *what: told.append(what)) as body:
-        pieces = list(body)
-
-    assert (pieces, len(body), told[0]) == ([b"abc"], 3, ("n", 3, 3))
+@pytest.mark.parametrize(("archived", "signed", "found"), [(True, True, (True, True)), (False, False, (False, False))])
+def test_a_repository_says_what_may_be_done(github, archived, signed, found) -> None:
+    """Nobody unknown may push."""
+    github.repo.archived = archived
+    with session(github, signed=signed) as client:
+        assert client.repository() == found
 
 
-def test_rendered_content_is_a_body_too(tmp_path) -> None:
-    """sha256sum.txt lies in no folder under its flat name."""
-    with github._Body(Asset("n", None, 2, "0" * 64, b"ab"), tmp_path, github.tell_nobody) as body:
-        assert (body.read(1), body.read()) == (b"a", b"b")
+@pytest.mark.parametrize(("name", "found"), [("tags/v0.1.0", "c" * 40), ("tags/v0.2.0", None), ("c" * 40, "c" * 40)])
+def test_a_name_gives_its_commit(github, name, found) -> None:
+    """Also that of an annotated tag, whose own object is another."""
+    github.add_tag("v0.1.0", "c" * 40, annotated=True)
+    with session(github) as client:
+        assert client.commit(name) == found
 
 
-def test_a_token_is_never_shown() -> None:
-    """Neither by repr nor by str."""
-    secret = github.Secret("ghp_secret")
+def test_what_is_gone_already_is_deleted(github, parcel) -> None:
+    """Another process was faster."""
+    release = github.add_release("v9", {"x": b"1"}, draft=True)
+    with session(github) as client:
+        asset = client.release(release.id).assets[0]
+        for _ in range(2):
+            client.delete(asset)
 
-    assert "ghp_secret" not in f"{secret!r}{secret}"
+    assert github.digests(release) == {}

@@ -28,7 +28,17 @@ def asset(name: str, content: bytes = b"x") -> Asset:
 
 ASSETS = tuple(asset(f"m-v1.0.0-{name}", name.encode()) for name in ("a.json", "b.onnx", "c.tar.gz"))
 MARKER = "<!-- modelreg manifest sha256:abc -->"
-WANTED = Wanted("v1.0.0", "m v1.0.0", f"notes {MARKER}", prerelease=False, latest=True, marker=MARKER, assets=ASSETS)
+WANTED = Wanted(
+    tag="v1.0.0",
+    title="m v1.0.0",
+    body=f"notes {MARKER}",
+    prerelease=False,
+    latest=True,
+    marker=MARKER,
+    signature="m-v1.0.0-model.sig",
+    assets=ASSETS,
+)
+SIGNED = WANTED._replace(assets=(*ASSETS, asset(WANTED.signature, b"sig")))
 
 
 def remote(found: Asset, number: int = 1, **changes) -> RemoteAsset:
@@ -107,6 +117,38 @@ def test_a_published_release_of_other_files_is_a_conflict(there, problem) -> Non
     plan = plan_publish(WANTED, [release(*map(remote, there), draft=False)])
 
     assert list(map(str, plan.conflicts)) == [problem]
+
+
+@pytest.mark.parametrize(
+    ("immutable", "there", "steps", "conflicts"),
+    [
+        (False, (), ["Upload"], []),
+        (False, ({"state": "starter"},), ["Delete", "Upload"], []),
+        (True, (), [], ["cannot join the release any more: it is immutable"]),
+        (False, ({"size": 9},), [], ["has 9 bytes there, 3 here"]),
+        (False, ({},), [], []),
+    ],
+)
+def test_only_a_signature_may_come_later(immutable, there, steps, conflicts) -> None:
+    """It joins a published release that lacks it, or has it half."""
+    found = [*map(remote, ASSETS), *(remote(SIGNED.assets[-1], 9, **changes) for changes in there)]
+    plan = plan_publish(SIGNED, [release(*found, draft=False, immutable=immutable)])
+
+    assert (kinds(plan), [problem.what for problem in plan.conflicts]) == (steps, conflicts)
+
+
+def test_nothing_joins_a_release_of_other_files() -> None:
+    """The conflict is told, and no step is taken."""
+    plan = plan_publish(SIGNED, [release(*map(remote, ASSETS[1:]), draft=False)])
+
+    assert (plan.steps, len(plan.conflicts)) == ((), 1)
+
+
+def test_a_draft_that_lost_its_tag_is_still_ours() -> None:
+    """By the marker in its text; a published release of another tag is none of ours, whatever it says."""
+    plans = [plan_publish(WANTED, [release(tag="untagged-1", draft=draft)]) for draft in (True, False)]
+
+    assert [plan.release and plan.release.id for plan in plans] == [7, None]
 
 
 def test_drafts_of_others_are_named_and_left_alone() -> None:
@@ -219,10 +261,10 @@ def test_the_sums_are_of_the_flat_names() -> None:
 
 
 def test_a_signature_goes_with_it() -> None:
-    """Where there is one."""
+    """Where there is one; the sums do not list what may come after them."""
     found = publishing.assets_of(manifest("a"), "b" * 64, 10, Asset("", registry.SIGNATURE, 5, "c" * 64))
 
-    assert "m-v1.0.0-model.sig" in [a.name for a in found]
+    assert ("m-v1.0.0-model.sig" in [a.name for a in found], b"model.sig" in found[-2].content) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -233,6 +275,7 @@ def test_a_signature_goes_with_it() -> None:
         (assets("a-b", "a/b"), "m-v1.0.0-a-b: a/b and a-b would have one name"),
         ((asset("a b"),), "a b: GitHub would rename it"),
         ((asset("a..b"),), "a..b: GitHub would rename it"),
+        ((asset("ab."),), "ab.: GitHub would rename it"),
         (tuple(asset(f"a{n}") for n in range(1001)), "assets: 1001 files"),
     ],
 )

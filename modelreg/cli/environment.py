@@ -14,6 +14,7 @@ from pathlib import Path
 from shutil import which
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from modelreg import __version__
 from modelreg.errors import InputError, Problem, RegistryError
@@ -21,8 +22,9 @@ from modelreg.errors import InputError, Problem, RegistryError
 if TYPE_CHECKING:
     from modelreg.config import ProjectConfig, TrainingSettings
     from modelreg.data.reading import Reading
-    from modelreg.github import Client, Secret
+    from modelreg.github import Client
     from modelreg.records.run import Environment, GitState
+    from modelreg.transport import Secret
 
 EXPORT = ("torch", "onnx", "onnxsim", "onnxscript", "onnxruntime", "pandas")  # what the extra [export] must have
 RECORDED = ("numpy", "scipy", "torch", "safetensors")
@@ -218,25 +220,28 @@ def git_push_tag(root: Path, tag: str) -> None:
 def github(root: Path, project: "ProjectConfig", total_s: float) -> Iterator["Client"]:
     """Yield a session with the repository's server. Raises InputError where no repository is known."""
     from modelreg import github as remote
+    from modelreg import transport
 
     name = project.repository or _origin(root)
     if name is None:
         what = "name it in modelreg.yaml (`repository: owner/name`), or add a git remote `origin` on GitHub"
         raise InputError("no repository to publish to", [Problem(str(root), what)])
-    api = os.environ.get("GITHUB_API_URL") or remote.API
+    api = os.environ.get("GITHUB_API_URL") or transport.API
     own = os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE")
-    server = remote.Server(name, _token(), monotonic, sleep, api, total_s, own)
+    server = transport.Server(name, _token(api), monotonic, sleep, api, total_s, own)
     with remote.Client(server) as client:
         yield client
 
 
-def _token() -> "Secret | None":
-    """Return the token of GITHUB_TOKEN, GH_TOKEN or `gh auth token`; None where there is none."""
-    from modelreg.github import Secret
+def _token(api: str) -> "Secret | None":
+    """Return the token of GITHUB_TOKEN, GH_TOKEN, or gh's own for the API's host; None where there is none."""
+    from modelreg.transport import Secret
 
     text = os.environ.get("GITHUB_TOKEN") or os.environ.get("GH_TOKEN")
     if not text and which("gh"):
-        done = subprocess.run(["gh", "auth", "token"], capture_output=True, text=True, check=False)
+        host = (urlsplit(api).hostname or "").removeprefix("api.")  # that of github.com goes to no other
+        command = ["gh", "auth", "token", "--hostname", host]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         text = done.stdout.strip() if done.returncode == 0 else None
     return Secret(text) if text else None
 
@@ -248,7 +253,7 @@ def _origin(root: Path) -> str | None:
     return match[1] if match and ("://" in url or "@" in url) else None
 
 
-def git_tag_object(root: Path, tag: str) -> str | None:
-    """Return the object that a tag names, as GitHub tells it; None where there is no such tag."""
-    found = _git(root, "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}")
+def git_tag_commit(root: Path, tag: str) -> str | None:
+    """Return the commit that a tag names; None where there is no such tag."""
+    found = _git(root, "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}^{{commit}}")
     return found.strip() if found else None

@@ -69,7 +69,7 @@ def verify(
 def _remote_problems(reference: str, *, download: bool) -> list[Problem]:
     """Return where the published release of a version differs from it."""
     from modelreg import delivery
-    from modelreg.cli.publish import wanted_release
+    from modelreg.cli.preflight import wanted_release
 
     root, project = environment.project()
     wanted = wanted_release(root, project, environment.version_folder(reference))

@@ -188,6 +188,8 @@ class Api:
         except Refusal:
             vars(release).update(before)
             raise
+        if release.draft and "tag_name" not in document:
+            release.tag_name = f"untagged-{release.id:020x}"  # so GitHub forgets the tag of a draft
         release.updated_at = self.repository.now()
         return json_response(200, self.shapes.release(release))
 

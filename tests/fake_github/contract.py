@@ -1,7 +1,8 @@
 """Holds exchanges against GitHub's own OpenAPI, trimmed to releases by scripts/trim_openapi.py.
 
-Where the description is known to be narrower than the server it is widened here: an asset's state may be `starter`; an
-upload may have any content type and an empty label, as gh sends it; errors that are not listed need a `message` only.
+Where the description is known to be narrower than the server it is widened here: an asset's state may be `starter`, its
+digest be absent (older servers); an upload may have any content type and an empty label, as gh sends it; errors, and
+redirects from an old name, that are not listed need a `message` only.
 """
 
 import json
@@ -25,9 +26,11 @@ BINARY = "application/octet-stream"
 
 @cache
 def description() -> dict[str, Any]:
-    """Return the description, with the state that GitHub's own text speaks of."""
+    """Return the description, with the state that GitHub's own text speaks of, and with older servers."""
     document: dict[str, Any] = json.loads(Path(__file__).with_name("openapi.json").read_text(encoding="utf-8"))
-    document["components"]["schemas"]["release-asset"]["properties"]["state"]["enum"].append("starter")
+    asset = document["components"]["schemas"]["release-asset"]
+    asset["properties"]["state"]["enum"].append("starter")
+    asset["required"].remove("digest")
     return document
 
 
@@ -43,11 +46,24 @@ def check(request: Request, response: Response, repository: str = "acme/models")
 
 
 def check_all(exchanges: Iterable[Exchange]) -> int:
-    """Check every exchange that has a contract and return their number."""
+    """Check every exchange that has a contract and return their number; of those that differ in numbers only, one."""
     bound = [(e.request, e.response) for e in exchanges if e.response and _has_contract(e.request, e.response)]
     for request, response in bound:
-        check(request, response)
+        if (kind := _without_numbers(request, response)) not in _checked:
+            check(request, response)
+            _checked.add(kind)
     return len(bound)
+
+
+_checked: set[bytes] = set()
+
+
+def _without_numbers(request: Request, response: Response) -> bytes:
+    """Return an exchange with every number made a 0: counters, times and ports make no other case."""
+    names = " ".join(sorted(request.headers.keys() | response.headers.keys()))
+    kind = request.headers.get("content-type")
+    heads = f"{request.origin} {request.method} {request.target} {kind} {response.status} {names}".encode()
+    return re.sub(rb"[0-9]+", b"0", b" ".join((heads, request.body, response.body)))
 
 
 def _has_contract(request: Request, response: Response) -> bool:
@@ -65,7 +81,7 @@ def find_problems(request: Request, response: Response, repository: str = "acme/
     headers = {name: value for name, value in response.headers.items() if name != "Content-Type"}
     kind = response.headers.get("Content-Type", "").partition(";")[0]
     answer = MockResponse(response.body, response.status, headers, kind or "application/json")
-    if response.status < 400 or _is_described(request, response, repository):
+    if response.status < 300 or _is_described(request, response, repository):
         yield from _refusals(lambda: _openapi().validate_response(mock, answer))
 
 

@@ -5,6 +5,7 @@ Kinds and their details:
 reset            RST after the request's headers: nothing was done
 reset_after      RST after `bytes` of the body (default 1); an upload `leaves` "starter" (default) or "nothing".
                  A request with a shorter body is read whole and meets the RST before any work
+hold             after `bytes` of the body (default 1) no more is read for `seconds` (default 1), or to the fake's end
 lost             the work is done, then RST instead of the answer
 lost_502         the work is done, then 502
 500 502 503      before any work (the body is read)
@@ -38,7 +39,18 @@ PLAIN = {
     "422_immutable": (422, "Cannot upload assets to an immutable release."),
 }
 LIMITS = {"403_primary": (403, LIMIT), "403_secondary": (403, SECONDARY), "429": (429, LIMIT)}
-ON_THE_WIRE = {"reset", "reset_after", "lost", "lost_502", "slow", "stall", "truncated", "reset_download", "corrupt"}
+ON_THE_WIRE = {
+    "reset",
+    "reset_after",
+    "lost",
+    "lost_502",
+    "slow",
+    "hold",
+    "stall",
+    "truncated",
+    "reset_download",
+    "corrupt",
+}
 KINDS = frozenset({*SERVER_ERRORS, *PLAIN, *LIMITS, *ON_THE_WIRE, "status"})
 
 

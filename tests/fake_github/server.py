@@ -121,9 +121,9 @@ class FakeGitHub:
         """Return name to sha256 of what is stored; None for a half upload."""
         return {asset.name: asset.sha256 if asset.state == "uploaded" else None for asset in release.assets.values()}
 
-    def add_token(self, token: str, *, push: bool = True, scopes: str = "repo", login: str = "hubot") -> str:
+    def add_token(self, token: str, *, push: bool = True, told: bool = True, scopes: str = "repo") -> str:
         """Let another token in, and return it."""
-        self.users[token] = User(login, push, scopes, 1000 + len(self.users))
+        self.users[token] = User("hubot", push, scopes, 1000 + len(self.users), told)
         return token
 
     def add_tag(self, name: str, commit: str, *, annotated: bool = False) -> None:

@@ -112,7 +112,7 @@ class Shapes:
     def repository_document(self, user: User | None) -> dict[str, Any]:
         """Return the repository; `permissions` only for those who are known."""
         known, (owner, name) = self.repository, self.repository.full_name.split("/")
-        push = bool(user and user.push)
+        push = bool(user and user.push and user.told)
         rights = {"admin": False, "maintain": False, "push": push, "triage": push, "pull": True}
         host = self.page.split("//")[1]
         return {

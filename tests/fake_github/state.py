@@ -23,6 +23,7 @@ class User:
     push: bool = True
     scopes: str = "repo"
     id: int = 1000
+    told: bool = True  # False: an installation, as in GitHub Actions, of whose rights `permissions` says nothing true
 
 
 @dataclass

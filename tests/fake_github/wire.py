@@ -33,8 +33,9 @@ class ClientGone(Exception):
 class Body:
     """The body of a request, block by block; raises Cut where a fault resets the connection."""
 
-    def __init__(self, file: BufferedIOBase, request: Request, cut: int | None) -> None:
-        self._file, self._request, self._cut = file, request, cut
+    def __init__(self, file: BufferedIOBase, request: Request, fault: Fault | None, pause: Callable[[float], object]):
+        self._file, self._request, self._fault, self._pause = file, request, fault, pause
+        self._cut = fault.details.get("bytes", 1) if fault and fault.kind == "reset_after" else None
         self.left = request.length or 0
 
     def blocks(self) -> Iterator[memoryview]:
@@ -52,11 +53,18 @@ class Body:
                 got = 0
             self._request.received += got
             self.left -= got
+            self._hold()
             yield buffer[:got]
             if got < want:
                 raise ClientGone
         if self._cut is not None:
             raise Cut
+
+    def _hold(self) -> None:
+        """Wait where a fault says so, with the rest of the body unread."""
+        if self._fault and self._fault.kind == "hold" and self._request.received >= self._fault.details.get("bytes", 1):
+            self._pause(self._fault.details.get("seconds", 1))
+            self._fault = None
 
     def read(self) -> bytes:
         """Return the whole body."""
@@ -153,8 +161,7 @@ class Handler(BaseHTTPRequestHandler):
         request = self._request()
         self.exchange, fault = self.server.journal.note(request)
         self.exchange.fault = fault.kind if fault else None
-        cut = fault.details.get("bytes", 1) if fault and fault.kind == "reset_after" else None
-        body = Body(self.rfile, request, cut)
+        body = Body(self.rfile, request, fault, self.server.journal.closing.wait)
         try:
             response = self._work(request, body, fault)
             self._send(response, fault)

@@ -1,0 +1,183 @@
+"""Every fault at every request, a killed process, and interruptions in any order: in the end one whole release."""
+
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import pytest
+from delivering import TAG, make_parcel, publish, pull, stored, tree
+from fake_github import FakeGitHub, contract
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from modelreg.errors import ModelregError, RemoteError
+
+pytest_plugins = ["delivery_fixtures"]
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+
+REFUSALS = ("401", "403_denied", "404", "422_immutable")
+LIMITS = ("403_secondary", "403_primary", "429")
+FAULTS = ("reset", "reset_after", "lost", "lost_502", "502_starter", "truncated", "slow", "hold", *REFUSALS, *LIMITS)
+DOWNLOAD_FAULTS = (
+    "reset",
+    "lost",
+    "truncated",
+    "reset_download",
+    "corrupt",
+    "slow",
+    "stall",
+    "502",
+    "401",
+    "404",
+    "429",
+)
+DETAILS = {
+    "reset_after": {"bytes": 10},
+    "slow": {"seconds": 0.01},
+    "hold": {"seconds": 0.01},
+    "stall": {"seconds": 0.001},
+}
+
+
+def details(kind: str) -> dict[str, float]:
+    """How much of a fault is enough."""
+    return DETAILS.get(kind, {})
+
+
+def forget(github: FakeGitHub) -> None:
+    """Take every release and fault away."""
+    github.repo.releases.clear()
+    github.faults.clear()
+    github.requests.clear()
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_at_any_request_leaves_nothing_half(github, parcel, kind) -> None:
+    """At request n for each n: one run, or two, end in one whole release, and nothing is stored twice."""
+    number, hit = 0, True
+    while hit:
+        number += 1
+        forget(github)
+        fault = github.fail_nth(number, kind, **details(kind))
+        try:
+            publish(github, parcel, jobs=1 + number % 2)
+        except RemoteError:
+            assert not (half := github.published(TAG)) or github.digests(half) == parcel.digests
+            publish(github, parcel)
+        hit = bool(fault.hits)
+        assert github.digests(github.published(TAG)) == parcel.digests, f"{kind} at request {number}"
+        assert set(stored(github.requests).values()) <= {1}, f"{kind} at request {number}: sent twice"
+        contract.check_all(github.requests)
+
+    assert number > len(parcel.wanted.assets) + 6
+
+
+@pytest.mark.parametrize("kind", DOWNLOAD_FAULTS)
+def test_a_fault_at_any_request_of_a_pull_leaves_nothing_wrong(github, parcel, tmp_path, kind) -> None:
+    """At request n for each n: the folder is whole, or not there; run again, it is whole."""
+    publish(github, parcel)
+    number, hit = 0, True
+    while hit:
+        number += 1
+        github.faults.clear()
+        folder = tmp_path / str(number)
+        fault = github.fail_nth(number, kind, **details(kind))
+        try:
+            pull(github, folder)
+        except ModelregError:
+            assert not folder.exists()
+            pull(github, folder)
+        hit = bool(fault.hits)
+        assert tree(folder) == parcel.tree, f"{kind} at request {number}"
+
+    assert number > 2 * len(parcel.wanted.assets)
+
+
+BIG = {"big.bin": (bytes(24 << 20), "asset"), "small.bin": (b"x", "asset")}
+KILLED = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from delivering import make_parcel, publish
+from test_delivery_faults import BIG
+
+api_url, token, folder = sys.argv[1:]
+publish(SimpleNamespace(api_url=api_url, token=token), make_parcel(Path(folder), content=BIG))
+"""
+
+
+def test_a_publish_that_is_killed_in_mid_upload_is_finished_by_running_it_again(github, tmp_path) -> None:
+    """SIGKILL with half a file sent: nobody sees a release, then the half asset goes and nothing is stored twice."""
+    big = make_parcel(tmp_path / TAG, content=BIG)
+    github.fail("POST", "big.bin", "hold", bytes=1 << 20, seconds=60)
+    command = [sys.executable, "-c", KILLED, github.api_url, github.token, str(big.folder)]
+    with subprocess.Popen(command, env={"PYTHONPATH": ":".join(sys.path)}) as running:
+        while not any("big.bin" in e.request.target and e.received for e in github.requests):
+            time.sleep(0.02)
+        running.kill()
+    before = [github.published(TAG), [a.state for a in github.drafts[0].assets.values() if "big" in a.name]]
+    publish(github, big)
+    after = [github.digests(github.published(TAG)), set(stored(github.requests).values())]
+
+    assert (before, after) == ([None, ["starter"]], [big.digests, {1}])
+
+
+class Interrupted(RuleBasedStateMachine):
+    """A publish that anything may end, at any request, any number of times; and strangers beside it."""
+
+    github: FakeGitHub
+    parcel: object
+
+    @initialize()
+    def begin(self) -> None:
+        """Nothing is there."""
+        forget(self.github)
+        self.theirs = {}
+
+    @rule(kind=st.sampled_from(FAULTS), number=st.integers(1, 16), times=st.integers(1, 3), jobs=st.integers(1, 3))
+    def run(self, kind: str, number: int, times: int, jobs: int) -> None:
+        """A run meets a fault, and goes on or ends."""
+        self.github.faults.clear()
+        self.github.fail("*", "", kind, times, number - 1, **details(kind))
+        with suppress(RemoteError):
+            publish(self.github, self.parcel, jobs=jobs)
+
+    @rule(number=st.integers(1, 16))
+    def lose_the_network(self, number: int) -> None:
+        """From some request on nothing arrives any more: a run ends there, as if killed."""
+        self.github.faults.clear()
+        self.github.fail("*", "", "reset", 999, number - 1)
+        with suppress(RemoteError):
+            publish(self.github, self.parcel)
+
+    @rule()
+    def meet_a_stranger(self) -> None:
+        """Somebody makes a draft for the same tag."""
+        made = self.github.add_release(TAG, {"x": b"1"}, draft=True, body="mine")
+        self.theirs[made.id] = self.github.digests(made)
+
+    @invariant()
+    def nothing_is_half(self) -> None:
+        """What is public is whole; what is a stranger's is as it was; nothing was stored twice."""
+        public = [self.github.digests(release) for release in self.github.releases if not release.draft]
+        theirs = {r.id: self.github.digests(r) for r in self.github.drafts if r.body == "mine"}
+
+        assert public in ([], [self.parcel.digests])
+        assert theirs == self.theirs
+        assert set(stored(self.github.requests).values()) <= {1}
+
+    def teardown(self) -> None:
+        """One more run finishes it, whatever was before."""
+        self.github.faults.clear()
+        publish(self.github, self.parcel)
+
+        assert self.github.digests(self.github.published(TAG)) == self.parcel.digests
+        self.nothing_is_half()
+
+
+def test_a_publish_may_be_interrupted_anyhow(github, parcel) -> None:
+    """At any step any number of times."""
+    Interrupted.github, Interrupted.parcel = github, parcel
+    run_state_machine_as_test(Interrupted, settings=settings(max_examples=30, stateful_step_count=6))
