@@ -6,16 +6,14 @@ import subprocess
 
 import numpy as np
 import pytest
-from example_run import NOW, write_registry, write_run
+from example_run import write_registry, write_run
+from example_version import edit, make_version, reseal, reseal_sums
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save as save_tensors
 
-from modelreg import files, integrity, registry, release, weights
-from modelreg.config import ProjectConfig
+from modelreg import files, integrity, registry, weights
 from modelreg.errors import InputError
-from modelreg.records.base import load
-from modelreg.records.version import Manifest
 
 
 @pytest.fixture(scope="session")
@@ -29,41 +27,6 @@ def made(tmp_path_factory):
 def version(made, tmp_path):
     """A copy of it that a test may break."""
     return shutil.copytree(made, tmp_path / "conv2d_fsq" / "v0.1.0")
-
-
-def make_version(root, run):
-    """Release v0.1.0 of a run."""
-    situation = release.Situation(now=NOW, git=None)
-    request = release.Request("v0.1.0", run, roll_changelog=True)
-    plan = release.plan(root, request, ProjectConfig(), situation)
-    release.make_version(plan, ProjectConfig(), situation)
-    return plan.folder
-
-
-def edit(path, change):
-    """Change a JSON document in place."""
-    document = json.loads(path.read_text())
-    change(document)
-    path.write_bytes(files.to_json(document))
-
-
-def reseal(version):
-    """Make manifest and sums fit the files again, as one who tampers would."""
-
-    def update(document):
-        for entry in document["files"]:
-            path = version / entry["path"]
-            entry["sha256"], entry["size"] = files.sha256(path), path.stat().st_size
-
-    edit(version / "manifest.json", update)
-    reseal_sums(version)
-
-
-def reseal_sums(version):
-    """Make sha256sum.txt fit the manifest again."""
-    manifest = load(version / "manifest.json", Manifest)
-    sums = registry.sums_text(manifest, files.sha256(version / "manifest.json"))
-    (version / "sha256sum.txt").write_text(sums)
 
 
 def problems(version, **options):
