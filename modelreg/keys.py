@@ -34,15 +34,20 @@ def public_path(private: Path) -> Path:
     return private.with_name(f"{private.name.removesuffix('.pem')}.pub.pem")
 
 
+def refuse_taken(private: Path) -> None:
+    """Raise InputError where one of the two files of a key exists."""
+    taken = [path for path in (private, public_path(private)) if os.path.lexists(path)]
+    if taken:
+        what = "exists, and a key is never overwritten; name another file"
+        raise InputError("cannot write the key", [Problem(str(path), what) for path in taken])
+
+
 def write_pair(private: Path, key: PrivateKey, passphrase: bytes | None) -> None:
     """Write a key for its owner alone, and its public half beside it. Raises InputError where one of them exists.
 
     The private file comes last: where it is, both are.
     """
-    taken = [path for path in (private, public_path(private)) if os.path.lexists(path)]
-    if taken:
-        what = "exists, and a key is never overwritten; name another file"
-        raise InputError("cannot write the key", [Problem(str(path), what) for path in taken])
+    refuse_taken(private)
     files.write_new(public_path(private), public_pem(key.public_key()), 0o644)
     files.write_new(private, private_pem(key, passphrase), 0o600)
 

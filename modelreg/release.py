@@ -41,7 +41,7 @@ TABLE_HEAD = """\
 
 COPIED = (runs.CHECKPOINT, runs.PREDICTIONS, runs.NORMALIZATION, runs.METRICS, runs.DATA, runs.RUN)
 
-Step = Literal["export", "version", "changelog", "table", "commit", "tag"]
+Step = Literal["export", "version", "sign", "changelog", "table", "commit", "tag"]
 
 NO_TABLE = Problem(TABLE, f"is missing, or lacks the lines {TABLE_START} and {TABLE_END}")
 
@@ -57,6 +57,7 @@ class Request:
     force: bool = False
     commit: bool = False
     tag: bool = False
+    sign: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,9 +185,11 @@ def _pending(draft: Plan, request: Request, situation: Situation) -> tuple[Step,
     text = _read_text(draft.root / changelog.NAME)
     rolled = text is not None and changelog.section(text, draft.tag) is not None
     table = _read_text(draft.root / TABLE)
-    uncommitted = any(draft.holds(path) for path in situation.changed)
+    unsigned = request.sign and not (draft.folder / registry.SIGNATURE).exists()
+    uncommitted = unsigned or any(draft.holds(path) for path in situation.changed)
     steps: dict[Step, bool] = {
         "version": not exists,
+        "sign": unsigned,
         "changelog": request.roll_changelog and not rolled,
         "table": not exists or (table is not None and _has_markers(table) and table != _with_table(draft.root)),
         "commit": (request.commit or request.tag) and (not exists or uncommitted),
