@@ -31,6 +31,7 @@ PREDICTIONS = "predictions.npz"
 MANIFEST = "manifest.json"
 SUMS = "sha256sum.txt"
 SIGNATURE = "model.sig"
+BOM = "bom.cdx.json"  # versions of modelreg 0.2 and older have none
 DOCUMENTS = (CARD, MODEL_CONFIG, NORMALIZATION, METRICS, DATA, RUN, PROVENANCE)
 ASSETS = (CHECKPOINT, PREDICTIONS)
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 import semver
 
-from modelreg import __version__, artifacts, card, changelog, files, gates, integrity, provenance, registry, runs
+from modelreg import __version__, artifacts, bom, card, changelog, files, gates, integrity, provenance, registry, runs
 from modelreg.config import ProjectConfig, TrainConfig
 from modelreg.errors import (
     Failure,
@@ -322,13 +322,17 @@ def _stage(staged: Path, plan: Plan, project: ProjectConfig, situation: Situatio
             files.write_atomic(staged / name, content)
     stored: Stored = "git" if project.assets == "committed" else "asset"
     paths = sorted(path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file())
+    entries = [_entry(staged, path, stored) for path in paths]
+    parts = bom.render(facts, situation.now, __version__, {entry.path: entry.sha256 for entry in entries})
+    files.write_atomic(staged / registry.BOM, parts)
+    entries.append(_entry(staged, registry.BOM, stored))
     manifest = Manifest(
         model=plan.model,
         version=plan.version,
         created=situation.now,
         tool=Tool(version=__version__),
         git=situation.git,
-        files=tuple(_entry(staged, path, stored) for path in paths),
+        files=tuple(sorted(entries, key=lambda entry: entry.path)),
     )
     files.write_atomic(staged / registry.MANIFEST, manifest.to_bytes())
     sums = registry.sums_text(manifest, files.sha256(staged / registry.MANIFEST))

@@ -43,3 +43,10 @@ def reseal_sums(version):
     manifest = load(version / "manifest.json", Manifest)
     sums = registry.sums_text(manifest, files.sha256(version / "manifest.json"))
     (version / "sha256sum.txt").write_text(sums)
+
+
+def drop_bom(version):
+    """Leave a version as modelreg 0.1 and 0.2 made them."""
+    (version / "bom.cdx.json").unlink()
+    edit(version / "manifest.json", lambda d: d.update(files=[e for e in d["files"] if e["path"] != "bom.cdx.json"]))
+    reseal(version)

@@ -84,7 +84,7 @@ def test_published_twice_nothing_is_sent(fake, capsys) -> None:
     capsys.readouterr()
     code = main(["publish", "v0.1.0"])
 
-    assert (code, "0 files sent, 11 there" in capsys.readouterr().out) == (0, True)
+    assert (code, "0 files sent, 12 there" in capsys.readouterr().out) == (0, True)
 
 
 def test_a_dry_run_prints_the_plan_and_changes_nothing(fake, capsys) -> None:
@@ -96,7 +96,7 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(fake, capsys) -> None:
         0,
         "would create v0.1.0",
         "would publish v0.1.0",
-        13,
+        14,
         [],
     )
 
@@ -124,7 +124,7 @@ def test_plan_and_outcome_are_json(fake, capsys) -> None:
     plan = json.loads(capsys.readouterr().out)
     main(["publish", "v0.1.0", "--json"])
 
-    assert (plan["steps"][0], len(json.loads(capsys.readouterr().out)["sent"])) == (["create", "v0.1.0"], 11)
+    assert (plan["steps"][0], len(json.loads(capsys.readouterr().out)["sent"])) == (["create", "v0.1.0"], 12)
 
 
 def test_everything_that_forbids_a_publish_is_said_at_once(fake, made, capsys) -> None:
@@ -318,4 +318,4 @@ def test_a_publish_that_is_killed_is_finished_by_running_it_again(fake, made, mo
         e.request.target for e in fake.requests if e.origin == "uploads" and e.response and e.response.status == 201
     ]
 
-    assert (half, code, len(stored), len(set(stored))) == (None, 0, 11, 11)
+    assert (half, code, len(stored), len(set(stored))) == (None, 0, 12, 12)

@@ -461,7 +461,7 @@ def test_another_version_under_the_tag_is_refused(fake, root, wanted, tmp_path) 
         delivery.pull(session, delivery.Wish("conv2d_fsq", "0.2.0", "v0.2.0", tmp_path / "x"))
 
 
-@pytest.mark.parametrize(("part", "count"), [("bundle", 2), ("documents", 9)])
+@pytest.mark.parametrize(("part", "count"), [("bundle", 2), ("documents", 10)])
 def test_other_parts(fake, root, wanted, tmp_path, part, count) -> None:
     """A version without a bundle gives its manifest; the documents are those that git keeps."""
     published(fake, root, wanted)
