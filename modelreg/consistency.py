@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from modelreg import artifacts, card, files, fsq, metrics, provenance, registry, runs, weights
+from modelreg import artifacts, bom, card, files, fsq, metrics, provenance, registry, runs, weights
 from modelreg.config import TrainConfig
 from modelreg.errors import InputError, Problem
 from modelreg.provenance import Provenance
@@ -54,7 +54,7 @@ def find_problems(folder: Path, found: Documents, present: set[str]) -> Iterator
     if registry.PREDICTIONS in present:
         yield from _prediction_problems(folder / registry.PREDICTIONS, found)
     if registry.CARD in present:
-        yield from _card_problems(folder / registry.CARD, found)
+        yield from _rendered_problems(folder, found, present)
 
 
 def _equal(document: str, place: str, stated: object, other: object) -> Iterator[Problem]:
@@ -199,8 +199,9 @@ def _prediction_problems(path: Path, found: Documents) -> Iterator[Problem]:
     yield from _equal(path.name, "windows of each class", supports, tested.class_windows)
 
 
-def _card_problems(path: Path, found: Documents) -> Iterator[Problem]:
-    manifest = found.manifest
+def _rendered_problems(folder: Path, found: Documents, present: set[str]) -> Iterator[Problem]:
+    """Make the card again, and the bill of materials where there is one, from the records that both are made of."""
+    manifest, path = found.manifest, folder / registry.CARD
     try:
         text = files.read_bytes(path, CARD_LIMIT).decode("utf-8")
         license_ = card.stated_license(text)
@@ -214,3 +215,21 @@ def _card_problems(path: Path, found: Documents) -> Iterator[Problem]:
         )
         for place, what in card.find_differences(text, facts):
             yield Problem(f"{path.name}: {place}", what)
+        if registry.BOM in present:
+            yield from _bom_problems(folder / registry.BOM, found, facts)
+
+
+def _bom_problems(path: Path, found: Documents, facts: card.Facts) -> Iterator[Problem]:
+    manifest = found.manifest
+    others = {name: digest for name, digest in found.digests.items() if name != registry.BOM}
+    expected = bom.render(facts, manifest.created, manifest.tool.version, others)
+    try:
+        stated = files.read_bytes(path)
+        document = files.parse_json(stated, path.name)
+    except InputError as error:
+        yield from error.problems
+        return
+    for place, theirs, ours in _leaves(document, files.parse_json(expected, path.name)):
+        yield from _equal(path.name, place, theirs, ours)
+    if stated != expected and document == files.parse_json(expected, path.name):
+        yield Problem(path.name, "says the right things, but not in canonical JSON")

@@ -169,6 +169,22 @@ def write_atomic(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def write_new(path: Path, data: bytes, mode: int) -> None:
+    """Write a file of this mode, whole or not at all. Raises FileExistsError where it exists: nothing is replaced."""
+    staged = path.with_name(f".{path.name}.tmp")
+    staged.unlink(missing_ok=True)
+    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(staged, path)
+    finally:
+        staged.unlink()
+    _sync_folder(path.parent)
+
+
 def copy_atomic(source: Path, target: Path) -> None:
     """Copy a file's bytes to `target`, whole or not at all, without holding them in memory. Raises InputError."""
     with open_regular(source) as reader, _replacing(target) as writer:

@@ -101,7 +101,7 @@ def _listing_problems(manifest: Manifest) -> Iterator[Problem]:
         yield Problem(registry.MANIFEST, f"does not list {name}")
     for name in sorted({registry.MANIFEST, registry.SUMS, registry.SIGNATURE} & listed.keys()):
         yield Problem(registry.MANIFEST, f"lists {name}, which it must not")
-    for name in sorted(set(registry.DOCUMENTS) & listed.keys()):
+    for name in sorted({*registry.DOCUMENTS, registry.BOM} & listed.keys()):
         if listed[name].stored != "git":
             yield Problem(registry.MANIFEST, f"{name} must be stored in git, not as an asset")
 

@@ -31,6 +31,7 @@ PREDICTIONS = "predictions.npz"
 MANIFEST = "manifest.json"
 SUMS = "sha256sum.txt"
 SIGNATURE = "model.sig"
+BOM = "bom.cdx.json"  # versions of modelreg 0.2 and older have none
 DOCUMENTS = (CARD, MODEL_CONFIG, NORMALIZATION, METRICS, DATA, RUN, PROVENANCE)
 ASSETS = (CHECKPOINT, PREDICTIONS)
 
@@ -137,8 +138,17 @@ def latest(root: Path, model: str) -> Path:
 
 def sums_text(manifest: Manifest, manifest_sha256: str) -> str:
     """Render sha256sum.txt: what the manifest lists, and the manifest itself, for `sha256sum -c`."""
-    digests = {entry.path: entry.sha256 for entry in manifest.files} | {MANIFEST: manifest_sha256}
-    return files.sums_text(digests)
+    return files.sums_text(_summed(manifest, manifest_sha256))
+
+
+def digests(manifest: Manifest, manifest_sha256: str) -> dict[str, str]:
+    """Return the digest of every file of a version but its signature, by path."""
+    sums = sums_text(manifest, manifest_sha256).encode()
+    return {**_summed(manifest, manifest_sha256), SUMS: files.sha256_bytes(sums)}
+
+
+def _summed(manifest: Manifest, manifest_sha256: str) -> dict[str, str]:
+    return {**{entry.path: entry.sha256 for entry in manifest.files}, MANIFEST: manifest_sha256}
 
 
 def same_weights(root: Path, model: str, checkpoint: Path) -> Iterator[Version]:

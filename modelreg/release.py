@@ -13,7 +13,7 @@ from typing import Literal
 
 import semver
 
-from modelreg import __version__, artifacts, card, changelog, files, gates, integrity, provenance, registry, runs
+from modelreg import __version__, artifacts, bom, card, changelog, files, gates, integrity, provenance, registry, runs
 from modelreg.config import ProjectConfig, TrainConfig
 from modelreg.errors import (
     Failure,
@@ -41,7 +41,7 @@ TABLE_HEAD = """\
 
 COPIED = (runs.CHECKPOINT, runs.PREDICTIONS, runs.NORMALIZATION, runs.METRICS, runs.DATA, runs.RUN)
 
-Step = Literal["export", "version", "changelog", "table", "commit", "tag"]
+Step = Literal["export", "version", "sign", "changelog", "table", "commit", "tag"]
 
 NO_TABLE = Problem(TABLE, f"is missing, or lacks the lines {TABLE_START} and {TABLE_END}")
 
@@ -57,6 +57,7 @@ class Request:
     force: bool = False
     commit: bool = False
     tag: bool = False
+    sign: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,9 +185,11 @@ def _pending(draft: Plan, request: Request, situation: Situation) -> tuple[Step,
     text = _read_text(draft.root / changelog.NAME)
     rolled = text is not None and changelog.section(text, draft.tag) is not None
     table = _read_text(draft.root / TABLE)
-    uncommitted = any(draft.holds(path) for path in situation.changed)
+    unsigned = request.sign and not (draft.folder / registry.SIGNATURE).exists()
+    uncommitted = unsigned or any(draft.holds(path) for path in situation.changed)
     steps: dict[Step, bool] = {
         "version": not exists,
+        "sign": unsigned,
         "changelog": request.roll_changelog and not rolled,
         "table": not exists or (table is not None and _has_markers(table) and table != _with_table(draft.root)),
         "commit": (request.commit or request.tag) and (not exists or uncommitted),
@@ -319,13 +322,17 @@ def _stage(staged: Path, plan: Plan, project: ProjectConfig, situation: Situatio
             files.write_atomic(staged / name, content)
     stored: Stored = "git" if project.assets == "committed" else "asset"
     paths = sorted(path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file())
+    entries = [_entry(staged, path, stored) for path in paths]
+    parts = bom.render(facts, situation.now, __version__, {entry.path: entry.sha256 for entry in entries})
+    files.write_atomic(staged / registry.BOM, parts)
+    entries.append(_entry(staged, registry.BOM, stored))
     manifest = Manifest(
         model=plan.model,
         version=plan.version,
         created=situation.now,
         tool=Tool(version=__version__),
         git=situation.git,
-        files=tuple(_entry(staged, path, stored) for path in paths),
+        files=tuple(sorted(entries, key=lambda entry: entry.path)),
     )
     files.write_atomic(staged / registry.MANIFEST, manifest.to_bytes())
     sums = registry.sums_text(manifest, files.sha256(staged / registry.MANIFEST))

@@ -119,6 +119,41 @@ def test_a_failed_write_changes_nothing(tmp_path, monkeypatch, call) -> None:
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a": b"old"}
 
 
+def test_a_new_file_has_its_mode(tmp_path) -> None:
+    """From its first byte on, and nothing is beside it."""
+    files.write_new(tmp_path / "x", b"data", 0o600)
+
+    assert [(p.name, p.read_bytes(), stat.S_IMODE(p.stat().st_mode)) for p in tmp_path.iterdir()] == [
+        ("x", b"data", 0o600)
+    ]
+
+
+def test_a_new_file_replaces_nothing(tmp_path) -> None:
+    """What is there stays, and nothing is beside it."""
+    (tmp_path / "x").write_text("mine")
+    with pytest.raises(FileExistsError):
+        files.write_new(tmp_path / "x", b"data", 0o600)
+
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("x", "mine")]
+
+
+def test_a_new_file_is_whole_or_not_there(tmp_path, monkeypatch) -> None:
+    """A full disk leaves nothing; what a kill left is written over."""
+    (tmp_path / ".x.tmp").write_text("left by a kill")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="disk full"):
+            files.write_new(tmp_path / "x", b"data", 0o600)
+    left = list(tmp_path.iterdir())
+    files.write_new(tmp_path / "x", b"data", 0o600)
+
+    assert (left, [path.name for path in tmp_path.iterdir()]) == ([], ["x"])
+
+
 def test_a_copy_is_whole(tmp_path) -> None:
     """A copy has the bytes of its source and leaves nothing else."""
     (tmp_path / "a").write_bytes(b"x" * 3_000_000)

@@ -67,7 +67,7 @@ def test_nothing_stands_against_a_version_as_it_should_be(fake) -> None:
         (lambda fake, patch: git(".", "tag", "--delete", "v0.1.0"), 3, "v0.1.0: there is no such tag here"),
         (lambda fake, patch: fake.add_release("v0.1.0", {"x": b"1"}), 6, "x: is there, but not part of the version"),
         (lambda fake, patch: patch.setattr(publishing, "SIZE_LIMIT", 400), 3, "a release takes 1 to 399"),
-        (lambda fake, patch: patch.setattr(publishing, "ASSET_LIMIT", 9), 3, "11 files, but a release holds at most 9"),
+        (lambda fake, patch: patch.setattr(publishing, "ASSET_LIMIT", 9), 3, "12 files, but a release holds at most 9"),
         (lambda fake, patch: patch.setattr(publishing, "SAFE", frozenset()), 3, "GitHub would rename it"),
         (
             lambda fake, patch: patch.setattr(publishing, "asset_name", lambda *_: "one"),

@@ -56,7 +56,7 @@ def test_a_release_writes_version_changelog_and_table(root) -> None:
     carry_out(root, request_for(root))
     changed = {path for path, data in tree(root).items() if before.get(path) != data}
 
-    names = {*registry.DOCUMENTS, *registry.ASSETS, "manifest.json", "sha256sum.txt"}
+    names = {*registry.DOCUMENTS, *registry.ASSETS, "bom.cdx.json", "manifest.json", "sha256sum.txt"}
     assert changed == {"CHANGELOG.md", "RELEASES.md", *(f"registry/conv2d_fsq/v0.1.0/{name}" for name in names)}
 
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from modelreg import __version__
-from modelreg.cli import data, evaluate, export, init, publish, release, show, train, verify
+from modelreg.cli import data, evaluate, export, init, publish, release, show, sign, train, verify
 from modelreg.errors import ModelregError
 
 app = typer.Typer(
@@ -50,6 +50,8 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("release")(release.release)
 app.command("verify")(verify.verify)
+app.command("keygen")(sign.keygen)
+app.command("sign")(sign.sign)
 app.command("publish")(publish.publish)
 app.command("pull")(publish.pull)
 app.command("list")(show.list_versions)

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelreg.cli import environment
+from modelreg.cli import environment, sign
 from modelreg.cli.console import draw, emit_json, note, say, table
+from modelreg.cli.sign import PassphraseFile
 from modelreg.errors import ModelregError
 
 if TYPE_CHECKING:
     from modelreg.gates import Outcome
+    from modelreg.keys import PrivateKey
     from modelreg.release import Plan, Step
 
 WORDS: "dict[Step, str]" = {
     "export": "export {targets} into the run",
     "version": "write {folder}",
+    "sign": "sign {folder}",
     "changelog": "move [Unreleased] of CHANGELOG.md under [{tag}]",
     "table": "write the table of RELEASES.md",
     "commit": "commit {paths}",
@@ -38,6 +41,10 @@ def release(
     publish: Annotated[
         bool, typer.Option("--publish", help="Commit, tag, push the tag, and publish the version on GitHub.")
     ] = False,
+    sign_key: Annotated[
+        Path | None, typer.Option("--sign-key", help="Sign the version with this private key (PEM).")
+    ] = None,
+    passphrase_file: PassphraseFile = None,
     allow_older: Annotated[bool, typer.Option("--allow-older", help="Allow a version lower than the newest.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Allow weights that an older version already has.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the steps and take none.")] = False,
@@ -54,7 +61,10 @@ def release(
 
     root, project = environment.project()
     folder = run or runs.newest(root / "runs", model)
-    request = releasing.Request(version, folder, roll_changelog, allow_older, force, commit or publish, tag or publish)
+    signer = sign.read_key(sign_key, passphrase_file) if sign_key and not dry_run else None
+    request = releasing.Request(
+        version, folder, roll_changelog, allow_older, force, commit or publish, tag or publish, sign=bool(sign_key)
+    )
     situation = releasing.Situation(
         now=environment.now(),
         git=environment.git_state(root),
@@ -69,6 +79,7 @@ def release(
     actions: dict[Step, Callable[[], None]] = {
         "export": lambda: _export(plan),
         "version": lambda: releasing.make_version(plan, project, situation),
+        "sign": lambda: _sign(plan, signer),
         "changelog": lambda: releasing.roll_changelog(plan, situation),
         "table": lambda: releasing.write_table(root),
         "commit": lambda: environment.git_commit(root, plan.paths, message),
@@ -101,6 +112,11 @@ def _publish(plan: "Plan", *, dry_run: bool) -> None:
     except ModelregError:
         note(f"the version stands; go on with: git push origin {plan.tag} && modelreg publish {reference}")
         raise
+
+
+def _sign(plan: "Plan", signer: "PrivateKey | None") -> None:
+    if signer:
+        sign.sign_folder(plan.folder, signer)
 
 
 def _export(plan: "Plan") -> None:

@@ -1,6 +1,7 @@
 """`modelreg verify`."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,7 @@ from modelreg.errors import Problem, VerificationFailed
 
 if TYPE_CHECKING:
     from modelreg.integrity import Findings
+    from modelreg.keys import PublicKey
 
 REMOTE_S = 900.0  # in all, for comparing a release
 
@@ -35,6 +37,9 @@ def verify(
     download: Annotated[
         bool, typer.Option("--download", help="With --remote: download every file and compare the bytes.")
     ] = False,
+    key: Annotated[
+        Path | None, typer.Option(help="A public key (PEM), of which every version checked must hold the signature.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check everything that can be wrong with a version.
@@ -43,11 +48,10 @@ def verify(
 
     Example: modelreg verify conv2d_fsq@v0.1.0
     """
-    from modelreg import integrity
-
     if remote and reference is None:
         raise typer.BadParameter("--remote needs a version to compare", param_hint="--remote")
-    found = {_name(folder): integrity.inspect(folder, complete=complete) for folder in _folders(reference)}
+    signer = _public_key(key) if key else None
+    found = {_name(folder): _inspect(folder, signer, complete=complete) for folder in _folders(reference)}
     problems, notices = _around() if reference is None else ([], [])
     if remote and reference is not None:
         problems += _remote_problems(reference, download=download)
@@ -64,6 +68,37 @@ def verify(
     broken = [Problem(f"{name}: {where}", what) for name, f in found.items() for where, what in f.problems]
     if broken or problems:
         raise VerificationFailed("verification failed", [*broken, *problems])
+
+
+def _public_key(path: Path) -> "PublicKey":
+    from modelreg import keys
+
+    return keys.load_public(path)
+
+
+def _inspect(folder: Path, key: "PublicKey | None", *, complete: bool) -> "Findings":
+    """Return what is found of a version, of its signature too where there is a key to hold it against."""
+    from modelreg import integrity, registry
+
+    findings = integrity.inspect(folder, complete=complete)
+    if key is not None:
+        return _with_signature(folder, findings, key)
+    unread = [Problem(registry.SIGNATURE, "was not checked; give the signer's public key with --key")]
+    signed = (folder / registry.SIGNATURE).exists()
+    return replace(findings, notices=(*findings.notices, *unread)) if signed else findings
+
+
+def _with_signature(folder: Path, findings: "Findings", key: "PublicKey") -> "Findings":
+    """Add what is wrong with the signature of a version, or whose it is and how far it reaches."""
+    from modelreg import keys, registry, signing
+
+    if problems := tuple(signing.find_problems(folder, key)):
+        return replace(findings, problems=(*findings.problems, *problems))
+    reach = "every file"
+    if absent := len(findings.notices):
+        reach = f"every file; of the {absent} that are not on this machine it proves the digest, not the bytes"
+    signed = Problem(registry.SIGNATURE, f"{keys.fingerprint(key)} signed {reach}")
+    return replace(findings, notices=(*findings.notices, signed))
 
 
 def _remote_problems(reference: str, *, download: bool) -> list[Problem]:

@@ -1,0 +1,265 @@
+"""`modelreg keygen`, `sign`, `verify --key` and `release --sign-key`, as they are typed."""
+
+import json
+import os
+import pty
+import shutil
+import subprocess
+import sys
+from io import StringIO
+
+import pytest
+from example_run import write_registry, write_run
+from example_version import edit, reseal
+
+from modelreg import keys
+from modelreg.cli import main
+from modelreg.cli import sign as signing_command
+
+VERSION = "registry/conv2d_fsq/v0.1.0"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A registry with one version, signed, and the keys beside it: key.pem, and other.pem, which signed nothing."""
+    root = write_registry(tmp_path_factory.mktemp("signed"))
+    write_run(root / "runs" / "conv2d_fsq-001")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        for name in ("key.pem", "other.pem"):
+            assert main(["keygen", "--out", name, "--no-passphrase"]) == 0
+        assert main(["release", "v0.1.0", "--roll-changelog", "--sign-key", "key.pem"]) == 0
+    return root
+
+
+@pytest.fixture
+def registry(made, tmp_path, monkeypatch):
+    """A copy of it that a test may break; the working directory."""
+    root = shutil.copytree(made, tmp_path / "registry")
+    monkeypatch.chdir(root)
+    return root
+
+
+@pytest.fixture
+def unsigned(registry):
+    """The same without its signature."""
+    (registry / VERSION / "model.sig").unlink()
+    return registry
+
+
+def verify(*arguments):
+    """Verify the version with the key that signed it."""
+    return main(["verify", "v0.1.0", "--key", "key.pub.pem", *arguments])
+
+
+def test_a_release_is_signed(registry, capsys) -> None:
+    """`release --sign-key` leaves a version that `verify --key` accepts, and names the key."""
+    assert verify("--complete") == 0
+    assert keys.fingerprint(keys.load_public(registry / "key.pub.pem")) in capsys.readouterr().err
+
+
+def test_signing_later_gives_the_same_bytes(unsigned, made) -> None:
+    """The one file that may join a version."""
+    assert main(["sign", "v0.1.0", "--key", "key.pem"]) == 0
+    assert (unsigned / VERSION / "model.sig").read_bytes() == (made / VERSION / "model.sig").read_bytes()
+
+
+def test_the_signature_of_an_older_release_is_made_by_releasing_again(unsigned, capsys) -> None:
+    """A release that was killed before its signature is finished by the same command."""
+    assert main(["release", "v0.1.0", "--sign-key", "key.pem"]) == 0
+    assert (capsys.readouterr().out.splitlines()[0], verify()) == (f"sign {VERSION}", 0)
+
+
+def test_a_dry_run_signs_nothing_and_asks_nothing(unsigned, capsys) -> None:
+    """It says that it would."""
+    assert main(["release", "v0.1.0", "--sign-key", "nowhere.pem", "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"would sign {VERSION}"
+    assert not (unsigned / VERSION / "model.sig").exists()
+
+
+def test_signing_twice_changes_nothing(registry, capsys) -> None:
+    """It says so."""
+    assert main(["sign", "v0.1.0", "--key", "key.pem"]) == 0
+    assert "is signed already" in capsys.readouterr().out
+
+
+def test_another_signature_is_not_replaced(registry, capsys) -> None:
+    """Whoever means it removes the old one first; the message says how."""
+    assert main(["sign", "v0.1.0", "--key", "other.pem"]) == 5
+    assert f"remove {VERSION}/model.sig first" in capsys.readouterr().err
+
+
+def test_what_does_not_verify_is_not_signed(unsigned, capsys) -> None:
+    """A signature would say more than is true."""
+    (unsigned / VERSION / "run.json").write_text("{}")
+
+    assert main(["sign", "v0.1.0", "--key", "key.pem"]) == 4
+    assert not (unsigned / VERSION / "model.sig").exists()
+
+
+def test_what_is_not_here_is_not_signed(unsigned, capsys) -> None:
+    """The asset is named, and the command that fetches it."""
+    (unsigned / VERSION / "predictions.npz").unlink()
+
+    assert main(["sign", "v0.1.0", "--key", "key.pem"]) == 4
+    assert "predictions.npz: is not on this machine; fetch it with `modelreg pull`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_of_an_absent_asset_the_digest_alone_is_proven(registry, capsys, complete) -> None:
+    """A notice says so; with --complete it is a failure."""
+    (registry / VERSION / "checkpoint.safetensors").unlink()
+
+    assert verify(*(["--complete"] if complete else [])) == (4 if complete else 0)
+    assert complete or "of the 1 that are not on this machine it proves the digest" in capsys.readouterr().err
+
+
+def test_another_key_is_refused(registry, capsys) -> None:
+    """Exit 4, with both fingerprints."""
+    assert main(["verify", "--key", "other.pub.pem"]) == 4
+    assert "conv2d_fsq@v0.1.0: model.sig: was made with the key" in capsys.readouterr().err
+
+
+def test_one_who_reseals_is_found_out(registry, capsys) -> None:
+    """Without the key everything fits; with it, nothing that was changed does."""
+    edit(registry / VERSION / "run.json", lambda document: document.update(stopped="patience"))
+    reseal(registry / VERSION)
+
+    assert (main(["verify"]), verify()) == (0, 4)
+
+
+def test_an_unsigned_version_fails_where_a_key_is_given(unsigned, capsys) -> None:
+    """The whole registry must be signed then."""
+    assert main(["verify", "--key", "key.pub.pem"]) == 4
+    assert "model.sig: is missing: nobody has signed this version" in capsys.readouterr().err
+
+
+def test_a_signature_that_nobody_checked_is_noticed(registry, capsys) -> None:
+    """Without a key `verify` says that it did not look."""
+    assert main(["verify", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["versions"]
+
+    assert [notice["where"] for notice in found["notices"]] == ["model.sig"]
+
+
+@pytest.mark.parametrize("name", ["key.pem", "nowhere.pem", "modelreg.yaml"])
+def test_what_is_no_public_key_is_refused(registry, name) -> None:
+    """Before anything is hashed: exit 3."""
+    assert main(["verify", "--key", name]) == 3
+
+
+def test_a_key_that_others_may_read_is_refused(unsigned, capsys) -> None:
+    """Exit 3, with the command that mends it; nothing is signed."""
+    (unsigned / "key.pem").chmod(0o644)
+
+    assert main(["sign", "v0.1.0", "--key", "key.pem"]) == 3
+    assert "chmod 600 key.pem" in capsys.readouterr().err
+
+
+def test_a_release_with_a_bad_key_leaves_nothing(registry) -> None:
+    """The key is read before the first step."""
+    assert main(["release", "v0.2.0", "--roll-changelog", "--force", "--sign-key", "modelreg.yaml"]) == 3
+    assert [path.name for path in (registry / "registry" / "conv2d_fsq").iterdir()] == ["v0.1.0"]
+
+
+# Passphrases
+
+
+def write_secret(path, text: str) -> None:
+    """Write a file for its owner alone."""
+    path.write_text(text)
+    path.chmod(0o600)
+
+
+def test_a_passphrase_comes_from_a_file(unsigned) -> None:
+    """Without the end of its line; the key signs with it and not without."""
+    write_secret(unsigned / "pass", "correct horse\n")
+    write_secret(unsigned / "same", "correct horse")
+
+    assert main(["keygen", "--out", "mine.pem", "--passphrase-file", "pass"]) == 0
+    assert main(["sign", "v0.1.0", "--key", "mine.pem"]) == 3
+    assert main(["sign", "v0.1.0", "--key", "mine.pem", "--passphrase-file", "same"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"), [("\n", "is empty"), ("x" * 1001, "at most 1000 bytes")], ids=["empty", "long"]
+)
+def test_a_passphrase_that_is_none_is_refused(registry, capsys, text, rule) -> None:
+    """An empty file is a mistake, and OpenSSL takes no longer one."""
+    write_secret(registry / "pass", text)
+
+    assert main(["keygen", "--out", "mine.pem", "--passphrase-file", "pass"]) == 3
+    assert rule in capsys.readouterr().err
+    assert not (registry / "mine.pem").exists()
+
+
+def test_without_a_terminal_nobody_is_asked(registry, capsys, monkeypatch) -> None:
+    """A script is told what to give."""
+    monkeypatch.setattr(sys, "stdin", StringIO())
+
+    assert main(["keygen", "--out", "mine.pem"]) == 3
+    assert "give --passphrase-file or --no-passphrase" in capsys.readouterr().err
+
+
+def test_a_passphrase_is_one_thing(registry) -> None:
+    """A file, or none."""
+    assert main(["keygen", "--passphrase-file", "x", "--no-passphrase"]) == 2
+
+
+def test_keygen_overwrites_nothing(registry, capsys) -> None:
+    """It says so before it asks for a passphrase."""
+    before = (registry / "key.pem").read_bytes()
+
+    assert main(["keygen"]) == 3
+    assert (registry / "key.pem").read_bytes() == before
+
+
+def typed(arguments, folder, *lines: str) -> tuple[int, str]:
+    """Run a command at a terminal, type lines once it asks, and return its exit code and what the terminal shows."""
+    terminal, other = pty.openpty()
+    command = [sys.executable, "-m", "modelreg", *arguments]
+    with subprocess.Popen(
+        command, cwd=folder, stdin=other, stdout=other, stderr=other, start_new_session=True
+    ) as process:
+        os.close(other)
+        shown = b""
+        for line in lines:
+            while not shown.endswith(b": "):
+                shown += os.read(terminal, 1000)
+            os.write(terminal, line.encode())
+            shown += b"|"
+        shown += rest(terminal)
+    os.close(terminal)
+    return process.returncode, shown.decode()
+
+
+def rest(terminal: int) -> bytes:
+    """What a terminal still shows until nobody writes to it."""
+    shown = b""
+    try:
+        while data := os.read(terminal, 1000):
+            shown += data
+    except OSError:  # Linux: the other end is closed
+        pass
+    return shown
+
+
+def test_a_passphrase_is_asked_for_and_not_shown(unsigned) -> None:
+    """Twice for a new key, once to sign."""
+    made = typed(["keygen", "--out", "mine.pem"], unsigned, "horse\n", "horse\n")
+    signed = typed(["sign", "v0.1.0", "--key", "mine.pem"], unsigned, "horse\n")
+
+    assert (made[0], signed[0], "horse" in made[1] + signed[1]) == (0, 0, False)
+
+
+@pytest.mark.parametrize("answers", [("horse\n", "house\n"), ("\x04",)], ids=["differ", "end"])
+def test_without_a_passphrase_that_is_meant_no_key_is_made(registry, answers) -> None:
+    """Two that differ, or the end of the input."""
+    assert typed(["keygen", "--out", "mine.pem"], registry, *answers)[0] == 3
+    assert not (registry / "mine.pem").exists()
+
+
+def test_an_empty_passphrase_is_none(registry) -> None:
+    """Whoever only presses enter gets a key that needs none."""
+    assert typed(["keygen", "--out", "mine.pem"], registry, "\n", "\n")[0] == 0
+    assert signing_command.read_key(registry / "mine.pem", None).curve.name == "secp256r1"
