@@ -3,7 +3,9 @@
 https://protobuf.dev/programming-guides/encoding/ . Every length is held against what is there before it is used.
 """
 
+import struct
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
@@ -58,6 +60,73 @@ def text(message: bytes | memoryview, number: int) -> str:
     """Return the last text under a field number; empty where there is none. Raises ValueError."""
     found = [bytes(value) for value in messages(message, number)]
     return found[-1].decode("utf-8") if found else ""
+
+
+class Message:
+    """A message of a file that nobody vouches for: what is nested is read when it is asked for, at a bounded cost.
+
+    Every look-up goes over the fields once; where one is written again, its last value counts. `steps` are those of a
+    whole file: where they run out, it holds more fields than it can be worth reading. The methods raise ValueError
+    where the message is damaged.
+    """
+
+    def __init__(self, data: bytes | memoryview, steps: Iterator[object]) -> None:
+        self._data, self._steps = data, steps
+
+    def messages(self, number: int) -> Iterator["Message"]:
+        """Yield the messages under a field number."""
+        for field in self._under(number):
+            if isinstance(field.value, memoryview):
+                yield Message(field.value, self._steps)
+
+    def message(self, number: int) -> "Message":
+        """Return the only message under a field number; an empty one, as defaults are written, where there is none."""
+        found = list(islice(self.messages(number), 2))
+        if len(found) > 1:
+            raise ValueError(f"field {number} is there twice")
+        return found[0] if found else Message(b"", self._steps)
+
+    def number(self, number: int) -> int:
+        """Return the whole number under a field number; 0 where there is none."""
+        return self._last(number, VARINT)
+
+    def text(self, number: int) -> str:
+        """Return the text under a field number; empty where there is none."""
+        found = memoryview(b"")
+        for field in self._under(number):
+            found = field.value if isinstance(field.value, memoryview) else found
+        return str(found, "utf-8")
+
+    def float32(self, number: int) -> float:
+        """Return the number of four bytes under a field number; 0 where there is none."""
+        (value,) = struct.unpack("<f", self._last(number, FIXED32).to_bytes(4, "little"))
+        return float(value)
+
+    def floats64(self, number: int) -> Iterator[float]:
+        """Yield the numbers of eight bytes under a field number, packed or each by itself."""
+        for field in self._under(number):
+            if isinstance(field.value, memoryview):
+                for at in range(0, len(field.value), 8):
+                    self._step()
+                    yield struct.unpack("<d", field.value[at : at + 8])[0]
+            elif field.wire == FIXED64:
+                yield struct.unpack("<d", field.value.to_bytes(8, "little"))[0]
+
+    def _last(self, number: int, wire: int) -> int:
+        found = 0
+        for field in self._under(number):
+            found = field.value if isinstance(field.value, int) and field.wire == wire else found
+        return found
+
+    def _under(self, number: int) -> Iterator[Field]:
+        for field in fields(self._data):
+            self._step()
+            if field.number == number:
+                yield field
+
+    def _step(self) -> None:
+        if next(self._steps, None) is None:
+            raise ValueError("holds more fields than any file of its kind")
 
 
 def encode_text(number: int, value: bytes) -> bytes:

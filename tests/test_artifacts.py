@@ -5,134 +5,25 @@ import tarfile
 
 import numpy as np
 import pytest
-from example_run import data_record, model_spec
-from onnx import TensorProto, helper
+from example_export import SPEC, calibration, graph, write_export
+from example_run import data_record
 
 from modelreg import artifacts, files, graphfile, registry
 from modelreg.artifacts import ARCHIVE, BUNDLE, PARITY, Facts
 from modelreg.errors import InputError
-from modelreg.records.export import (
-    GRAPHS,
-    BundleRecord,
-    CalibrationRecord,
-    GraphRecord,
-    ParityRecord,
-    PathParity,
-    Tolerance,
-    Toolchain,
-)
+from modelreg.records.export import BundleRecord, ParityRecord
 
 VERSION = "0.2.0"
 WEIGHTS, SCALE = "c" * 64, files.sha256_bytes(b"{}")
-SPEC = model_spec()
-
-
-def graph(name, metadata=None, opset=17) -> bytes:
-    """An ONNX file with the interface of the model and nothing in it."""
-    tensors = [
-        [helper.make_tensor_value_info(t.name, TensorProto.FLOAT, t.shape) for t in side]
-        for side in artifacts.interface(SPEC)[name]
-    ]
-    made = helper.make_model(
-        helper.make_graph([helper.make_node("Relu", ["a"], ["b"], "relu1")], "g", *tensors),
-        opset_imports=[helper.make_opsetid("", opset)],
-    )
-    known = {registry.CHECKPOINT: WEIGHTS, registry.NORMALIZATION: SCALE}
-    helper.set_model_props(made, artifacts.metadata(SPEC, known) if metadata is None else metadata)
-    return made.SerializeToString()
-
-
-def parity(graphs: dict[str, bytes]) -> ParityRecord:
-    """The record of these graphs."""
-    way = PathParity(
-        projection_error=0.0,
-        codes=20,
-        codes_near_boundary=0,
-        codes_different=0,
-        logits_error=0.0,
-        argmax_compared=10,
-        argmax_different=0,
-    )
-    read = {name: graphfile.read(data, name) for name, data in graphs.items()}
-    return ParityRecord(
-        model="conv2d_fsq",
-        checkpoint_sha256=WEIGHTS,
-        normalization_sha256=SCALE,
-        opset=17,
-        graphs={
-            name: GraphRecord(
-                sha256=files.sha256_bytes(graphs[name]),
-                inputs=found.inputs,
-                outputs=found.outputs,
-                operators=found.operators,
-            )
-            for name, found in read.items()
-        },
-        windows=10,
-        windows_digest="d" * 64,
-        edge_cases=("zeros",),
-        tolerance=Tolerance(),
-        whole=way,
-        split=way,
-        packages={},
-    )
-
-
-def calibration() -> np.ndarray:
-    """Made-up windows, NHWC."""
-    return np.random.default_rng(0).normal(size=(30, 1, 16, 2)).astype(np.float32)
-
-
-def bundle_record(values: bytes) -> BundleRecord:
-    """What bundle.json says."""
-    numbers = calibration()
-    (window,), (projection,) = artifacts.interface(SPEC)["encoder"]
-    return BundleRecord(
-        model="conv2d_fsq",
-        version=None,
-        hw_arch="hailo8",
-        network="conv2d_fsq",
-        toolchain=Toolchain(dataflow_compiler=">=3.31,<4", hailort=">=4.21,<5"),
-        checkpoint_sha256=WEIGHTS,
-        normalization_sha256=SCALE,
-        classes=SPEC.classes,
-        channels=SPEC.input.channels,
-        devices=SPEC.input.devices,
-        input=window,
-        output=projection,
-        device_input=(1, 16, 2),
-        normalization="host",
-        optimization_level=1,
-        min_snr_db=10.0,
-        calibration=CalibrationRecord(
-            shape=numbers.shape,
-            values="normalized",
-            class_windows=dict.fromkeys(SPEC.classes, 10),
-            low=tuple(numbers.min(axis=(0, 1, 2)).tolist()),
-            high=tuple(numbers.max(axis=(0, 1, 2)).tolist()),
-            sha256=files.sha256_bytes(values),
-        ),
-        opset=17,
-        files={},
-    )
+KNOWN = artifacts.metadata(SPEC, {registry.CHECKPOINT: WEIGHTS, registry.NORMALIZATION: SCALE})
 
 
 @pytest.fixture
 def run(tmp_path):
     """A run with graphs and a bundle."""
-    graphs = {name: graph(name) for name in GRAPHS}
-    buffer = io.BytesIO()
-    np.save(buffer, calibration())
-    onnx = {f"{name}.onnx": data for name, data in graphs.items()}
-    found = {
-        **onnx,
-        "calibration.npy": buffer.getvalue(),
-        "model_script.alls": b"model_optimization_config(calibration, calibset_size=30)\n",
-        registry.NORMALIZATION: b"{}",
-    }
-    files.write_folder(tmp_path / "run/onnx", {**onnx, PARITY: parity(graphs).to_bytes()})
-    files.write_folder(tmp_path / "run/hailo8", artifacts.sealed(bundle_record(buffer.getvalue()), found, None))
-    return tmp_path / "run"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / registry.NORMALIZATION).write_bytes(b"{}")
+    return write_export(tmp_path / "run", WEIGHTS)
 
 
 class Stored:
@@ -231,14 +122,14 @@ def test_more_flips_than_boundaries_are_found(stored) -> None:
 
 def test_a_graph_of_another_version_is_found(stored) -> None:
     """By the end of its metadata."""
-    stored.put("onnx/head.onnx", graphfile.stamp(graph("head"), "0.3.0"))
+    stored.put("onnx/head.onnx", graphfile.stamp(graph("head", KNOWN), "0.3.0"))
 
     assert "onnx/head.onnx: does not end with version 0.2.0 in its metadata" in stored.problems()
 
 
 def test_a_graph_that_was_not_proven_is_found(stored) -> None:
     """Its digest is not the one in parity.json."""
-    stored.put("onnx/head.onnx", graphfile.stamp(graph("head", opset=16), VERSION))
+    stored.put("onnx/head.onnx", graphfile.stamp(graph("head", KNOWN, opset=16), VERSION))
 
     assert "onnx/head.onnx: is not the graph whose parity parity.json states" in stored.problems()
 
@@ -247,7 +138,7 @@ def test_a_graph_that_was_not_proven_is_found(stored) -> None:
     ("data", "problem"),
     [
         (b"stub", "not an ONNX file of ours"),
-        (graph("model"), "onnx/head.onnx: inputs: is"),
+        (graph("model", KNOWN), "onnx/head.onnx: inputs: is"),
         (graph("head", metadata={}), "onnx/head.onnx: metadata: is"),
     ],
     ids=["stub", "another graph", "no metadata"],

@@ -1,5 +1,7 @@
 """ONNX files read without onnx: what onnx says of them, and nothing that crashes."""
 
+import struct
+
 import onnx
 import pytest
 from hypothesis import given
@@ -114,3 +116,18 @@ def test_fixed_numbers_are_read() -> None:
     data = b"\x09" + (7).to_bytes(8, "little") + b"\x15" + (9).to_bytes(4, "little")
 
     assert [field.value for field in protobuf.fields(data)] == [7, 9]
+
+
+def test_numbers_of_eight_bytes_are_read_packed_or_not() -> None:
+    """In their order; what has another type under that number is passed over."""
+    one, two, three = (struct.pack("<d", value) for value in (1.5, -2.0, 3.0))
+    data = b"\x31" + one + b"\x30\x07" + b"\x32\x10" + two + three
+
+    assert list(protobuf.Message(data, iter(range(9))).floats64(6)) == [1.5, -2.0, 3.0]
+
+
+def test_a_message_is_read_until_its_steps_run_out() -> None:
+    """Who reads a file of somebody else's says how much it may cost."""
+    assert protobuf.Message(b"\x08\x01" * 9, iter(range(9))).number(1) == 1
+    with pytest.raises(ValueError, match="holds more fields"):
+        protobuf.Message(b"\x08\x01" * 10, iter(range(9))).number(1)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from modelreg import __version__
-from modelreg.cli import data, evaluate, export, init, publish, release, show, sign, train, verify
+from modelreg.cli import data, evaluate, export, hef, init, publish, release, show, sign, train, verify
 from modelreg.errors import ModelregError
 
 app = typer.Typer(
@@ -48,6 +48,7 @@ app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
+app.add_typer(hef.app, name="hef")
 app.command("release")(release.release)
 app.command("verify")(verify.verify)
 app.command("keygen")(sign.keygen)

@@ -1,0 +1,137 @@
+"""What `export` leaves in a run, made without torch: graphs with nothing in them, a bundle of made-up windows."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from example_run import model_spec
+from onnx import TensorProto, helper
+
+from modelreg import artifacts, files, graphfile, registry
+from modelreg.records.export import (
+    GRAPHS,
+    BundleRecord,
+    CalibrationRecord,
+    GraphName,
+    GraphRecord,
+    HailoArch,
+    ParityRecord,
+    PathParity,
+    Tolerance,
+    Toolchain,
+)
+
+SPEC = model_spec()
+Digests = Mapping[str, str]  # of the checkpoint and the normalization
+
+
+def write_export(run: Path, weights: str, targets: tuple[HailoArch, ...] = ("hailo8",)) -> Path:
+    """Write `onnx/` and bundles into a run that has a normalization; `weights` is the digest of its checkpoint."""
+    digests = {registry.CHECKPOINT: weights, registry.NORMALIZATION: files.sha256(run / registry.NORMALIZATION)}
+    graphs = {name: graph(name, artifacts.metadata(SPEC, digests)) for name in GRAPHS}
+    onnx = {f"{name}.onnx": data for name, data in graphs.items()}
+    files.write_folder(run / "onnx", {**onnx, artifacts.PARITY: parity(graphs, digests).to_bytes()})
+    buffer = io.BytesIO()
+    np.save(buffer, calibration())
+    found = {
+        **onnx,
+        "README.md": b"Nothing here was compiled yet: what the compiler makes of it, `compile.py` measures.\n",
+        "calibration.npy": buffer.getvalue(),
+        "model_script.alls": b"model_optimization_config(calibration, calibset_size=30)\n",
+        registry.NORMALIZATION: (run / registry.NORMALIZATION).read_bytes(),
+    }
+    for target in targets:
+        whole = artifacts.sealed(bundle_record(buffer.getvalue(), digests, target), found, None)
+        files.write_folder(run / target, whole)
+        files.write_atomic(run / f"{target}.tar.gz", artifacts.pack(whole))
+    return run
+
+
+def graph(name: GraphName, metadata: dict[str, str], opset: int = 17) -> bytes:
+    """An ONNX file with the interface of the model and nothing in it."""
+    tensors = [
+        [helper.make_tensor_value_info(t.name, TensorProto.FLOAT, t.shape) for t in side]
+        for side in artifacts.interface(SPEC)[name]
+    ]
+    made = helper.make_model(
+        helper.make_graph([helper.make_node("Relu", ["a"], ["b"], "relu1")], "g", *tensors),
+        opset_imports=[helper.make_opsetid("", opset)],
+    )
+    helper.set_model_props(made, metadata)
+    return made.SerializeToString()
+
+
+def parity(graphs: dict[str, bytes], digests: Digests) -> ParityRecord:
+    """The record of these graphs."""
+    way = PathParity(
+        projection_error=0.0,
+        codes=20,
+        codes_near_boundary=0,
+        codes_different=0,
+        logits_error=0.0,
+        argmax_compared=10,
+        argmax_different=0,
+    )
+    read = {name: graphfile.read(data, name) for name, data in graphs.items()}
+    return ParityRecord(
+        model="conv2d_fsq",
+        checkpoint_sha256=digests[registry.CHECKPOINT],
+        normalization_sha256=digests[registry.NORMALIZATION],
+        opset=17,
+        graphs={
+            name: GraphRecord(
+                sha256=files.sha256_bytes(graphs[name]),
+                inputs=found.inputs,
+                outputs=found.outputs,
+                operators=found.operators,
+            )
+            for name, found in read.items()
+        },
+        windows=10,
+        windows_digest="d" * 64,
+        edge_cases=("zeros",),
+        tolerance=Tolerance(),
+        whole=way,
+        split=way,
+        packages={},
+    )
+
+
+def calibration() -> np.ndarray:
+    """Made-up windows, NHWC."""
+    return np.random.default_rng(0).normal(size=(30, 1, 16, 2)).astype(np.float32)
+
+
+def bundle_record(values: bytes, digests: Digests, target: HailoArch = "hailo8") -> BundleRecord:
+    """What bundle.json says."""
+    numbers = calibration()
+    (window,), (projection,) = artifacts.interface(SPEC)["encoder"]
+    return BundleRecord(
+        model="conv2d_fsq",
+        version=None,
+        hw_arch=target,
+        network="conv2d_fsq",
+        toolchain=Toolchain(dataflow_compiler=">=3.31,<4", hailort=">=4.21,<5"),
+        checkpoint_sha256=digests[registry.CHECKPOINT],
+        normalization_sha256=digests[registry.NORMALIZATION],
+        classes=SPEC.classes,
+        channels=SPEC.input.channels,
+        devices=SPEC.input.devices,
+        input=window,
+        output=projection,
+        device_input=(1, 16, 2),
+        normalization="host",
+        optimization_level=1,
+        min_snr_db=10.0,
+        calibration=CalibrationRecord(
+            shape=numbers.shape,
+            values="normalized",
+            class_windows=dict.fromkeys(SPEC.classes, 10),
+            low=tuple(numbers.min(axis=(0, 1, 2)).tolist()),
+            high=tuple(numbers.max(axis=(0, 1, 2)).tolist()),
+            sha256=files.sha256_bytes(values),
+        ),
+        opset=17,
+        files={},
+    )
