@@ -1,9 +1,9 @@
 """Graphs and bundles where they are kept: their names, how they go into a version, and whether they fit it.
 
 A run has `onnx/` and a folder for each Hailo target, beside it the same folder as `<target>.tar.gz`. A version has
-`onnx/`, and of each bundle `<target>/bundle.json`, which git keeps, and `<target>/bundle.tar.gz`, which travels as an
-asset. On the way a release writes its version into the graphs' metadata and into bundle.json; nothing else changes,
-so the parity that was measured in the run still holds, and `verify` can tell without onnx.
+`onnx/`, and of each bundle bundle.json and int8.json, which git keeps, and bundle.tar.gz, which travels as an asset.
+On the way a release writes its version into the graphs' metadata and into bundle.json; nothing else changes, so the
+parity that was measured in the run still holds, and `verify` can tell without onnx.
 """
 
 import gzip
@@ -12,7 +12,7 @@ import tarfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import IO, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -34,10 +34,14 @@ from modelreg.records.export import (
     Target,
     Tensor,
 )
+from modelreg.records.int8 import Int8Estimate
 from modelreg.records.model import ModelSpec
 
 ONNX: Target = "onnx"
 PARITY = "parity.json"
+VECTORS = "test_vectors.npz"
+INT8 = "int8.json"
+CALIBRATION = "calibration.json"  # temperature and conformal threshold, where a model has them
 BUNDLE = "bundle.json"
 ARCHIVE = "bundle.tar.gz"
 GRAPH_FILES = tuple(f"{name}.onnx" for name in GRAPHS)
@@ -85,19 +89,23 @@ def find_changed(run: Path, target: Target) -> Iterator[Problem]:
 def _sums_of(run: Path, target: Target) -> dict[str, str]:
     """Return the digests that an export states of its files."""
     if target == ONNX:
-        return {f"{name}.onnx": graph.sha256 for name, graph in parity_of(run).graphs.items()}
+        parity = parity_of(run)
+        vectors = {VECTORS: parity.vectors_sha256} if parity.vectors_sha256 else {}
+        return {f"{name}.onnx": graph.sha256 for name, graph in parity.graphs.items()} | vectors
     return dict(load(run / target / BUNDLE, BundleRecord).files)
 
 
 def for_version(run: Path, target: Target, version: str) -> dict[str, bytes]:
     """Return what a version keeps of a run's export, by path, its version written in."""
     if target == ONNX:
-        found = {name: files.read_bytes(run / ONNX / name, graphfile.GRAPH_LIMIT) for name in (*GRAPH_FILES, PARITY)}
+        names = sorted({*_sums_of(run, ONNX), *GRAPH_FILES, PARITY})
+        found = {name: files.read_bytes(run / ONNX / name, graphfile.GRAPH_LIMIT) for name in names}
         return {f"{ONNX}/{name}": data for name, data in stamped(found, version).items()}
     record = load(run / target / BUNDLE, BundleRecord)
     found = {name: files.read_bytes(run / target / name, BUNDLE_LIMIT) for name in record.files}
     bundle = sealed(record, found, version)
-    return {f"{target}/{BUNDLE}": bundle[BUNDLE], f"{target}/{ARCHIVE}": pack(bundle)}
+    read = {f"{target}/{name}": bundle[name] for name in (BUNDLE, INT8) if name in bundle}
+    return {**read, f"{target}/{ARCHIVE}": pack(bundle)}
 
 
 def stamped(found: Mapping[str, bytes], version: str | None) -> dict[str, bytes]:
@@ -138,17 +146,23 @@ def pack(bundle: Mapping[str, bytes]) -> bytes:
 
 def unpack(path: Path) -> dict[str, bytes]:
     """Return the files of a packed bundle. Raises InputError; what a member claims is held against the limit first."""
+    with files.open_regular(path) as file:
+        return unpack_stream(file, path.name)
+
+
+def unpack_stream(file: IO[bytes], where: str) -> dict[str, bytes]:
+    """Return the files of an open packed bundle, as `unpack` does. Raises InputError."""
     found: dict[str, bytes] = {}
     left = BUNDLE_LIMIT
     try:
-        with files.open_regular(path) as file, tarfile.open(fileobj=file, mode="r|gz") as archive:
+        with tarfile.open(fileobj=file, mode="r|gz") as archive:
             for member in archive:
                 if member.name in found:
                     _refuse_member(member, "is there twice")
                 found[member.name] = _read_member(archive, member, left)
                 left -= member.size
     except (tarfile.TarError, zlib.error, OSError, EOFError, ValueError) as error:
-        raise InputError("cannot read", [Problem(path.name, f"not a bundle: {error}")]) from error
+        raise InputError("cannot read", [Problem(where, f"not a bundle: {error}")]) from error
     return found
 
 
@@ -207,6 +221,8 @@ def _find_graph_problems(folder: Path, facts: Facts) -> Iterator[Problem]:
         return
     yield from _find_strangers(where, parity, facts)
     yield from _find_breaches(parity, where)
+    if parity.vectors_sha256 != facts.digests.get(f"{ONNX}/{VECTORS}"):
+        yield Problem(where, f"states other test vectors than {registry.MANIFEST}")
     for name in GRAPHS:
         path = f"{ONNX}/{name}.onnx"
         if path in facts.present:
@@ -214,7 +230,7 @@ def _find_graph_problems(folder: Path, facts: Facts) -> Iterator[Problem]:
             yield from find_misfits(data, name, path, parity, facts)
 
 
-def _find_strangers(where: str, record: ParityRecord | BundleRecord, facts: Facts) -> Iterator[Problem]:
+def _find_strangers(where: str, record: ParityRecord | BundleRecord | Int8Estimate, facts: Facts) -> Iterator[Problem]:
     """Yield where a record of an export is of another model, checkpoint or normalization."""
     for key, stated, other in (
         ("model", record.model, facts.spec.settings.name),
@@ -297,6 +313,8 @@ def _find_bundle_problems(folder: Path, target: Target, facts: Facts) -> Iterato
         return
     yield from _find_strangers(where, record, facts)
     yield from find_contradictions(record, target, where, facts)
+    if f"{target}/{INT8}" in facts.present:
+        yield from _find_estimate_problems(folder, target, facts)
     archive = f"{target}/{ARCHIVE}"
     if archive in facts.present:
         try:
@@ -310,6 +328,18 @@ def _find_bundle_problems(folder: Path, target: Target, facts: Facts) -> Iterato
             yield Problem(archive, f"does not hold what its {BUNDLE} and {registry.SUMS} state")
         else:
             yield from find_calibration_problems(bundle, record, archive)
+
+
+def _find_estimate_problems(folder: Path, target: Target, facts: Facts) -> Iterator[Problem]:
+    where = f"{target}/{INT8}"
+    try:
+        estimate = load(folder / where, Int8Estimate)
+    except InputError as error:
+        yield from error.problems
+        return
+    yield from _find_strangers(where, estimate, facts)
+    if estimate.windows != facts.data.parts.test.windows:
+        yield Problem(f"{where}: windows", f"is {estimate.windows}, not the held-out part")
 
 
 def _sealed_again(bundle: Mapping[str, bytes], record: BundleRecord) -> dict[str, bytes]:
@@ -336,6 +366,7 @@ def find_contradictions(record: BundleRecord, target: Target, where: str, facts:
         ("calibration.class_windows", sum(record.calibration.class_windows.values()), shape[0]),
         ("calibration.values", record.calibration.values, "raw" if record.normalization == "chip" else "normalized"),
         ("files: calibration.npy", record.files.get("calibration.npy"), record.calibration.sha256),
+        (f"files: {INT8}", record.files.get(INT8), facts.digests.get(f"{target}/{INT8}")),
         ("files: normalization.json", record.files.get(registry.NORMALIZATION), record.normalization_sha256),
     ):
         if stated != other:

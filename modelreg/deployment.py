@@ -19,12 +19,13 @@ from modelreg.data import preparation
 from modelreg.data.preparation import Prepared
 from modelreg.data.reading import Reading
 from modelreg.errors import ExportError, InputError, Problem
-from modelreg.export import graphs, hailo, operators, parity
+from modelreg.export import graphs, hailo, int8, operators, parity
 from modelreg.ml import evaluation
 from modelreg.ml.system import Network
 from modelreg.provenance import Provenance, config_of
 from modelreg.records.base import load
 from modelreg.records.export import GRAPHS, ExportSettings, GraphName, GraphRecord, HailoArch, ParityRecord, Target
+from modelreg.records.int8 import Int8Estimate
 from modelreg.records.model import ModelSpec
 from modelreg.records.version import Manifest
 
@@ -32,11 +33,20 @@ PACKAGES = ("onnx", "onnxruntime", "onnxsim", "torch")
 
 
 class Exported(NamedTuple):
-    """What an export made: how near the graphs come, where they lie, and what a target may not compute."""
+    """What an export made: how near the graphs come, where they lie, and what a device may not do well."""
 
     parity: ParityRecord
+    estimate: Int8Estimate | None  # of the loss in 8 bits; None: for no device
     written: tuple[Path, ...]
     warnings: tuple[Problem, ...]
+
+
+class Proof(NamedTuple):
+    """Graphs that answer as their checkpoint does, and the vectors by which a device can see that they still do."""
+
+    graphs: Mapping[GraphName, bytes]
+    parity: ParityRecord
+    vectors: bytes  # test_vectors.npz
 
 
 class _Origin(NamedTuple):
@@ -58,22 +68,30 @@ def export(
     InputError where the data are not those of the training. Then nothing is written.
     """
     origin = _open(folder, reading)
-    made, record = prove(origin, settings)
-    warnings = [problem for target in targets for problem in _compilable(made["encoder"], target)]
-    whole: dict[str, dict[str, bytes]] = {
-        target: _bundle(origin, made, record, target, settings) for target in targets if target != "onnx"
+    proof = prove(origin, settings)
+    warnings = [problem for target in targets for problem in _compilable(proof.graphs["encoder"], target)]
+    devices = [target for target in targets if target != "onnx"]
+    estimate = _estimate(origin, proof, settings) if devices else None
+    warnings += int8.find_clipped(estimate) if estimate else ()
+    beside = _beside(origin, estimate)
+    whole: dict[Target, dict[str, bytes]] = {
+        target: _bundle(origin, proof, target, settings, beside) for target in devices
     }
-    graph_files = {f"{name}.onnx": data for name, data in made.items()}
-    whole["onnx"] = {**artifacts.stamped(graph_files, origin.version), artifacts.PARITY: record.to_bytes()}
+    whole[artifacts.ONNX] = {
+        **artifacts.stamped(_files_of(proof.graphs), origin.version),
+        artifacts.PARITY: proof.parity.to_bytes(),
+        artifacts.VECTORS: proof.vectors,
+    }
     for target, documents in whole.items():
         files.write_folder(place / target, documents)
         if target != "onnx":
             files.write_atomic(place / f"{target}.tar.gz", artifacts.pack(documents))
-    return Exported(record, tuple(place / target for target in sorted(whole)), tuple(dict.fromkeys(warnings)))
+    written = tuple(place / target for target in sorted(whole))
+    return Exported(proof.parity, estimate, written, tuple(dict.fromkeys(warnings)))
 
 
-def prove(origin: _Origin, settings: ExportSettings) -> tuple[dict[GraphName, bytes], ParityRecord]:
-    """Return the graphs of a network and the record of their parity. Raises ExportError where there is none."""
+def prove(origin: _Origin, settings: ExportSettings) -> Proof:
+    """Return the graphs of a network, proven equal to it. Raises ExportError where they are not."""
     digests = _digests(origin.folder)
     made = graphs.export(origin.network, artifacts.metadata(origin.spec, digests), settings.opset)
     real = _spread(origin.prepared.windows["train"].x, settings.parity_windows)
@@ -83,7 +101,8 @@ def prove(origin: _Origin, settings: ExportSettings) -> tuple[dict[GraphName, by
         origin.network, made, np.concatenate([normalized, np.stack(list(edges.values()))]), settings.tolerance
     )
     parity.refuse(measured)
-    return made, ParityRecord(
+    vectors = files.npz_bytes(_vectors(origin))
+    record = ParityRecord(
         model=origin.spec.settings.name,
         checkpoint_sha256=digests[registry.CHECKPOINT],
         normalization_sha256=digests[registry.NORMALIZATION],
@@ -95,8 +114,14 @@ def prove(origin: _Origin, settings: ExportSettings) -> tuple[dict[GraphName, by
         tolerance=settings.tolerance,
         whole=measured.whole,
         split=measured.split,
+        vectors_sha256=files.sha256_bytes(vectors),
         packages={name: installed(name) for name in PACKAGES},
     )
+    return Proof(made, record, vectors)
+
+
+def _files_of(graphs: Mapping[GraphName, bytes]) -> dict[str, bytes]:
+    return {f"{name}.onnx": data for name, data in graphs.items()}
 
 
 def _open(folder: Path, reading: Reading) -> _Origin:
@@ -159,20 +184,46 @@ def _compilable(encoder: bytes, target: Target) -> Sequence[Problem]:
 
 
 def _bundle(
-    origin: _Origin, made: Mapping[GraphName, bytes], record: ParityRecord, target: HailoArch, settings: ExportSettings
+    origin: _Origin, proof: Proof, target: HailoArch, settings: ExportSettings, beside: Mapping[str, bytes]
 ) -> dict[str, bytes]:
     """Return the files of a bundle."""
     contents = hailo.Contents(
         spec=origin.spec,
         normalization=origin.prepared.normalization,
         normalization_file=files.read_bytes(origin.folder / registry.NORMALIZATION),
-        graphs={f"{name}.onnx": data for name, data in made.items()},
-        parity=record,
+        graphs=_files_of(proof.graphs),
+        parity=proof.parity,
         windows=origin.prepared.windows["train"],
-        vectors=_vectors(origin),
+        vectors=proof.vectors,
+        beside=beside,
     )
     described, found = hailo.make(contents, target, settings)
     return artifacts.sealed(described, found, origin.version)
+
+
+def _estimate(origin: _Origin, proof: Proof, settings: ExportSettings) -> Int8Estimate:
+    """Return what the held-out part gets in 8 bits, calibrated on the windows that the bundle takes."""
+    train = origin.prepared.windows["train"]
+    subject = int8.Subject(
+        spec=origin.spec,
+        scale=origin.prepared.normalization,
+        graphs=proof.graphs,
+        calibration=train.x[hailo.balanced(train.y, settings.calibration_windows)],
+        held_out=origin.prepared.windows[experiment.HELD_OUT],
+        on_chip=settings.normalization == "chip",
+        checkpoint_sha256=proof.parity.checkpoint_sha256,
+        normalization_sha256=proof.parity.normalization_sha256,
+    )
+    return int8.estimate(subject)
+
+
+def _beside(origin: _Origin, estimate: Int8Estimate | None) -> dict[str, bytes]:
+    """Return what travels with a bundle: what the host part needs to know, and the estimate."""
+    calibration = origin.folder / artifacts.CALIBRATION
+    found = {artifacts.CALIBRATION: files.read_bytes(calibration)} if calibration.is_file() else {}
+    if estimate:
+        found[artifacts.INT8] = estimate.to_bytes()
+    return {registry.MODEL_CONFIG: origin.spec.to_bytes(), **found}
 
 
 def _vectors(origin: _Origin) -> dict[str, NDArray[np.float32]]:

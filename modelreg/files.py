@@ -339,12 +339,21 @@ def read_npz(path: Path, limit: int = ARRAYS_LIMIT) -> dict[str, NDArray[Any]]:
     it is ever unpickled.
     """
     with open_regular(path, path.name) as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                entries = _entries(archive, os.fstat(file.fileno()).st_size, limit)
-                return {entry.filename.removesuffix(".npy"): _read_entry(archive, entry) for entry in entries}
-        except _DAMAGED_ARCHIVE as error:
-            raise InputError("cannot read", [Problem(path.name, f"not an .npz of plain arrays: {error}")]) from error
+        return _read_archive(file, os.fstat(file.fileno()).st_size, path.name, limit)
+
+
+def parse_npz(data: bytes, where: str, limit: int = ARRAYS_LIMIT) -> dict[str, NDArray[Any]]:
+    """Read every array of the bytes of an .npz, as `read_npz` does. Raises InputError."""
+    return _read_archive(io.BytesIO(data), len(data), where, limit)
+
+
+def _read_archive(file: IO[bytes], size: int, where: str, limit: int) -> dict[str, NDArray[Any]]:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries = _entries(archive, size, limit)
+            return {entry.filename.removesuffix(".npy"): _read_entry(archive, entry) for entry in entries}
+    except _DAMAGED_ARCHIVE as error:
+        raise InputError("cannot read", [Problem(where, f"not an .npz of plain arrays: {error}")]) from error
 
 
 def _entries(archive: zipfile.ZipFile, size: int, limit: int) -> list[zipfile.ZipInfo]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from modelreg import config, files, provenance
-from modelreg.records import base, data, export, hef, metrics, model, run, version
+from modelreg.records import base, data, export, hef, int8, latency, metrics, model, run, version
 
 DOCUMENTS: tuple[type[base.Record], ...] = (
     config.ProjectConfig,
@@ -14,6 +14,8 @@ DOCUMENTS: tuple[type[base.Record], ...] = (
     data.QualityReport,
     export.BundleRecord,
     export.ParityRecord,
+    int8.Int8Estimate,
+    latency.LatencyRecord,
     hef.HefInfo,
     metrics.EvalMetrics,
     model.ModelSpec,

@@ -73,11 +73,11 @@ def test_a_run_gains_graphs_and_a_bundle(walked) -> None:
     }
 
     assert names == {
-        *(f"onnx/{name}" for name in ("encoder.onnx", "head.onnx", "model.onnx", "parity.json")),
+        *(f"onnx/{name}" for name in ("encoder.onnx", "head.onnx", "model.onnx", "parity.json", "test_vectors.npz")),
         *(f"hailo8/{name}.onnx" for name in ("encoder", "head", "model")),
         *(f"hailo8/{name}" for name in ("bundle.json", "parity.json", "normalization.json", "calibration.npy")),
         *(f"hailo8/{name}" for name in ("model_script.alls", "test_vectors.npz", "README.md", "sha256sum.txt")),
-        *("hailo8/compile.py", "hailo8/compile.sh"),
+        *("hailo8/compile.py", "hailo8/compile.sh", "hailo8/model_config.json"),
     }
 
 
@@ -164,7 +164,7 @@ def test_a_version_carries_them(walked) -> None:
     names = {name for name in tree(walked / VERSION) if "/" in name}
 
     assert names == {
-        *(f"onnx/{name}" for name in ("encoder.onnx", "head.onnx", "model.onnx", "parity.json")),
+        *(f"onnx/{name}" for name in ("encoder.onnx", "head.onnx", "model.onnx", "parity.json", "test_vectors.npz")),
         *("hailo8/bundle.json", "hailo8/bundle.tar.gz"),
     }
 

@@ -10,6 +10,7 @@ from modelreg.cli.console import emit_json, note, say
 
 if TYPE_CHECKING:
     from modelreg.records.export import ParityRecord, Target
+    from modelreg.records.int8 import Int8Estimate
 
 
 def export(
@@ -62,6 +63,8 @@ def export(
         emit_json(made.parity.to_document())
         return
     show(made.parity)
+    if made.estimate:
+        show_estimate(made.estimate)
     for path in made.written:
         say(f"{environment.shown(path)}/" + (f" and {path.name}.tar.gz" if path.name != "onnx" else ""))
     if place == folder:
@@ -76,6 +79,15 @@ def show(record: "ParityRecord") -> None:
         errors = f"projection {path.projection_error:.1e}, logits {path.logits_error:.1e}"
         codes = f"{path.codes_different} of {path.codes} code digits differ"
         say(f"  {name}: largest error {errors}; {codes}")
+
+
+def show_estimate(estimate: "Int8Estimate") -> None:
+    """Print what 8 bits may cost."""
+    say(f"8-bit estimate, without the compiler, on {estimate.windows} held-out windows:")
+    for name, scheme in (("per channel", estimate.per_channel), ("per tensor", estimate.per_tensor)):
+        accuracy = f"accuracy {estimate.accuracy:.4f} -> {scheme.accuracy:.4f}"
+        noise = f"projection {scheme.snr_db['projection']:.1f} dB, {scheme.code_agreement:.1%} of the codes kept"
+        say(f"  weights {name}: {accuracy}; {noise}; noisiest layer {scheme.worst_layers[0].layer}")
 
 
 def _targets(names: list[str]) -> "list[Target]":

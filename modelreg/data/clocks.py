@@ -54,7 +54,7 @@ def measure(signals: Mapping[str, Signal], limits: Limits) -> Iterator[ClockQual
         intervals = np.diff(time)
         passing = intervals[intervals > 0]
         usual = float(np.median(passing)) if len(passing) else 0.0
-        gaps = intervals > _longest_interval(signals[device].rate_hz, limits)
+        gaps = intervals > longest_interval(signals[device].rate_hz, limits)
         yield ClockQuality(
             device=device,
             rate_hz=float(1 / intervals[~gaps].mean()) if usual and not gaps.all() else 0.0,
@@ -67,7 +67,7 @@ def measure(signals: Mapping[str, Signal], limits: Limits) -> Iterator[ClockQual
         )
 
 
-def _longest_interval(rate_hz: float, limits: Limits) -> float:
+def longest_interval(rate_hz: float, limits: Limits) -> float:
     """Return the seconds beyond which an interval is a gap; a slow device's own intervals are none."""
     return max(limits.max_gap_s, 1.5 / rate_hz)
 
@@ -76,7 +76,7 @@ def judge(clock: ClockQuality, limits: Limits) -> Iterator[str]:
     """Yield every threshold that a clock breaks."""
     if clock.gaps:
         gaps = "one gap" if clock.gaps == 1 else f"{clock.gaps} gaps"
-        limit = _longest_interval(clock.nominal_hz, limits)
+        limit = longest_interval(clock.nominal_hz, limits)
         yield f"{gaps} of more than {limit:g} s, the longest {clock.longest_gap_s:.3g} s"
     if clock.jitter > limits.max_jitter:
         yield f"intervals deviate by {clock.jitter:.3g} of the usual one, above {limits.max_jitter:g}"
@@ -142,7 +142,7 @@ def align(recording: Recording, rate_hz: float, limits: Limits) -> Recording:
     return replace(
         recording,
         signals={
-            device: _on(grid, signal, times[device], _longest_interval(signal.rate_hz, limits))
+            device: _on(grid, signal, times[device], longest_interval(signal.rate_hz, limits))
             for device, signal in signals.items()
         },
         labels=recording.labels[_nearest(next(iter(times.values())), grid)],
@@ -160,7 +160,7 @@ def reach(recording: Recording, rate_hz: float, limits: Limits) -> int:
         return 0
     signals = recording.signals.values()
     slower = max(1.0, *(rate_hz / signal.rate_hz for signal in signals))
-    stamped = (_longest_interval(signal.rate_hz, limits) for signal in signals if signal.time is not None)
+    stamped = (longest_interval(signal.rate_hz, limits) for signal in signals if signal.time is not None)
     return ceil(REACH * slower + max(stamped, default=0.0) * rate_hz)
 
 

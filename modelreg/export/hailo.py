@@ -43,7 +43,8 @@ class Contents(NamedTuple):
     graphs: Mapping[str, bytes]  # file name -> ONNX file
     parity: ParityRecord
     windows: Windows  # of the training part, raw
-    vectors: Mapping[str, NDArray[np.float32]]  # test_vectors.npz
+    vectors: bytes  # test_vectors.npz
+    beside: Mapping[str, bytes]  # what else travels with it: what the host part needs, the 8-bit estimate
 
 
 def refuse_architecture(name: str) -> None:
@@ -72,7 +73,8 @@ def make(contents: Contents, target: HailoArch, settings: ExportSettings) -> tup
         "model_script.alls": model_script(scale, len(values), settings).encode(),
         "normalization.json": contents.normalization_file,
         "parity.json": contents.parity.to_bytes(),
-        "test_vectors.npz": files.npz_bytes(contents.vectors),
+        "test_vectors.npz": contents.vectors,
+        **contents.beside,
         **{name: (package_files("modelreg.export") / "templates" / name).read_bytes() for name in TEMPLATES},
     }
     described = CalibrationRecord(
@@ -150,6 +152,7 @@ between native and quantized outputs, and writes `{record.network}.hef` and `com
   the checkpoint.
 - `test_vectors.npz` is for the device: feed it `windows_raw` or `windows` (normalized), compare with `projection`,
   `code` and `logits`. An 8-bit projection differs by its noise, and so may a code near a rounding boundary.
+- `int8.json` estimates the loss in 8 bits, by ONNX Runtime: neither compiler nor chip was asked.
 - `bundle.json` states everything for machines; `sha256sum -c sha256sum.txt` checks the files.
 
 Nothing here was compiled yet: what the compiler makes of it, `compile.py` measures.

@@ -6,18 +6,16 @@ value lies so near to a rounding boundary that the last bits decide.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from modelreg import ort
 from modelreg.errors import ExportError, Problem
 from modelreg.ml.system import Network
 from modelreg.records.export import CODE, LOGITS, PROJECTION, WINDOWS, GraphName, PathParity, Tolerance
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
 
 Floats = NDArray[np.float32]
 
@@ -52,7 +50,7 @@ def of_torch(network: Network, windows: Floats) -> Answers:
 
 def of_graphs(graphs: Mapping[GraphName, bytes], windows: Floats) -> tuple[Answers, Answers]:
     """Return ONNX Runtime's answers by the whole graph, and by the encoder and then the head."""
-    sessions = {name: _session(data) for name, data in graphs.items()}
+    sessions = {name: ort.session(data) for name, data in graphs.items()}
     whole = [_ask(sessions["model"], WINDOWS, window[None]) for window in windows]
     encoded = [_ask(sessions["encoder"], WINDOWS, window[None]) for window in windows]
     heads = [_ask(sessions["head"], PROJECTION, answer[PROJECTION]) for answer in encoded]
@@ -161,15 +159,6 @@ def edge_windows(shape: tuple[int, int, int], low: Floats, high: Floats, normali
         "highest values": high * full,
         "lowest and highest in turn": alternating,
     }
-
-
-def _session(data: bytes) -> "InferenceSession":
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
 def _largest(difference: Floats) -> float:

@@ -66,6 +66,7 @@ class ParityRecord(Record):
     tolerance: Tolerance
     whole: PathParity
     split: PathParity
+    vectors_sha256: Sha256 | None = None  # of test_vectors.npz; null: exported before there were any
     packages: dict[Name, Name]
 
 

@@ -1,0 +1,255 @@
+"""What a model is worth in 8 bits: an estimate, by ONNX Runtime's static quantization, without Hailo's compiler.
+
+The encoder is quantized on the calibration set as hailo.md, section 8, has it: activations uint8, asymmetric, one scale
+a tensor; weights int8, symmetric, per channel (hopeful) and per tensor (a bound), for which of the two the compiler
+does is not public; biases int32; the input rounded by HailoRT's formula. The head stays in float32, as on the device.
+"""
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelreg import metrics, noise, ort
+from modelreg.data import normalization as scaling
+from modelreg.data.recording import Windows
+from modelreg.errors import Problem
+from modelreg.noise import Rounding
+from modelreg.records.data import Normalization
+from modelreg.records.export import CODE, LOGITS, PROJECTION, WINDOWS, GraphName
+from modelreg.records.int8 import ChannelRange, Int8Estimate, Int8Scheme, LayerNoise
+from modelreg.records.metrics import EvaluationSettings
+from modelreg.records.model import ModelSpec
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from onnxruntime import InferenceSession
+
+Floats = NDArray[np.float32]
+PACKAGES = ("numpy", "onnx", "onnxruntime")
+WORST = 5  # layers that are named
+USUAL = (0.1, 99.9)  # percentiles of the held-out values that calibration should have seen
+DEQUANTIZED = "_DequantizeLinear_Output"
+
+
+class Subject(NamedTuple):
+    """What is estimated, on which windows."""
+
+    spec: ModelSpec
+    scale: Normalization
+    graphs: Mapping[GraphName, bytes]
+    calibration: Floats  # (N, C, D, T), raw
+    held_out: Windows  # raw
+    on_chip: bool  # whether the chip normalizes, and so rounds raw values
+    checkpoint_sha256: str
+    normalization_sha256: str
+
+
+class _Answers(NamedTuple):
+    """What the held-out windows get by one way."""
+
+    projection: Floats  # (N, d)
+    code: Floats  # (N, d)
+    logits: Floats  # (N, K)
+
+
+def estimate(subject: Subject) -> Int8Estimate:
+    """Return the estimate; the same subject and packages give the same record."""
+    windows = subject.held_out.x
+    encoder, normalized = subject.graphs["encoder"], scaling.apply(windows, subject.scale)
+    native = _answers(subject, encoder, normalized)
+    accuracy, macro_f1 = _scores(subject, native)
+    schemes = {}
+    for per_channel in (True, False):
+        quantized = quantize(encoder, scaling.apply(subject.calibration, subject.scale), per_channel=per_channel)
+        fed = _fed(subject, quantized, windows)
+        found = _answers(subject, quantized.SerializeToString(), fed)
+        noisy = layer_noise(encoder, quantized, normalized, fed)
+        schemes[per_channel] = _scheme(native, found, (accuracy, macro_f1), _scores(subject, found), noisy)
+    return Int8Estimate(
+        model=subject.spec.settings.name,
+        checkpoint_sha256=subject.checkpoint_sha256,
+        normalization_sha256=subject.normalization_sha256,
+        calibration_windows=len(subject.calibration),
+        windows=len(windows),
+        accuracy=accuracy,
+        macro_f1=macro_f1,
+        accuracy_drop=schemes[False].accuracy_drop,
+        snr_db=schemes[False].snr_db[PROJECTION],
+        per_channel=schemes[True],
+        per_tensor=schemes[False],
+        input=tuple(_ranges(subject)),
+        packages={name: installed(name) for name in PACKAGES},
+    )
+
+
+def find_clipped(made: Int8Estimate) -> Iterator[Problem]:
+    """Yield each channel whose usual values calibration did not see: what lies outside the chip would clip."""
+    for channel in made.input:
+        if not channel.covered:
+            seen = f"calibration has {channel.low:.3g} to {channel.high:.3g}"
+            usual = f"99.8 % of the held-out values lie from {channel.usual_low:.3g} to {channel.usual_high:.3g}"
+            yield Problem(
+                f"channel {channel.channel}", f"{seen}, but {usual}; {channel.clipped:.2%} of them lie outside"
+            )
+
+
+# Quantization
+
+
+def quantize(encoder: bytes, windows: Floats, *, per_channel: bool) -> "ModelProto":
+    """Return the encoder in 8 bits, its ranges those of normalized windows (N, C, D, T)."""
+    import onnx
+    from onnxruntime import quantization as tool
+
+    class Reader(tool.CalibrationDataReader):  # type: ignore[misc] # it has no types
+        """One window after another."""
+
+        def __init__(self) -> None:
+            self._left = iter(windows)
+
+        def get_next(self) -> dict[str, Floats] | None:
+            window = next(self._left, None)
+            return None if window is None else {WINDOWS: window[None]}
+
+    with tempfile.TemporaryDirectory(prefix="modelreg-") as folder, _quiet():
+        path = Path(folder) / "int8.onnx"
+        tool.quantize_static(
+            onnx.load_from_string(encoder),
+            path,
+            Reader(),
+            quant_format=tool.QuantFormat.QDQ,
+            activation_type=tool.QuantType.QUInt8,
+            weight_type=tool.QuantType.QInt8,
+            per_channel=per_channel,
+            calibrate_method=tool.CalibrationMethod.MinMax,
+            extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
+        )
+        return onnx.load(path)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence advice to simplify a graph first: ours is."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(disabled)
+
+
+def input_rounding(quantized: "ModelProto") -> Rounding:
+    """Return how a quantized encoder rounds its input."""
+    from onnx import numpy_helper
+
+    constants = {weight.name: weight for weight in quantized.graph.initializer}
+    scale, zero = (numpy_helper.to_array(constants[f"{WINDOWS}_{name}"]) for name in ("scale", "zero_point"))
+    return Rounding(float(scale), int(zero))
+
+
+def _fed(subject: Subject, quantized: "ModelProto", windows: Floats) -> Floats:
+    """Return raw windows as they come to the encoder: normalized, rounded by the host before or after it."""
+    if not subject.on_chip:
+        return input_rounding(quantized).through(scaling.apply(windows, subject.scale))
+    seen = subject.calibration
+    return scaling.apply(noise.rounding(float(seen.min()), float(seen.max())).through(windows), subject.scale)
+
+
+# What comes of it
+
+
+def _answers(subject: Subject, encoder: bytes, windows: Floats) -> _Answers:
+    first, second = ort.session(encoder), ort.session(subject.graphs["head"])
+    projections = [first.run([PROJECTION], {WINDOWS: window[None]})[0] for window in windows]
+    heads = [second.run([CODE, LOGITS], {PROJECTION: projection}) for projection in projections]
+    return _Answers(np.concatenate(projections), *(np.concatenate(parts) for parts in zip(*heads, strict=True)))
+
+
+def _scores(subject: Subject, answers: _Answers) -> tuple[float, float]:
+    """Return accuracy and macro-F1, as `evaluate` computes them."""
+    held_out = subject.held_out
+    predictions = metrics.Predictions(
+        logits=answers.logits,
+        y=held_out.y,
+        subject=np.array(held_out.subjects)[held_out.subject],
+        recording=np.array(held_out.recordings)[held_out.recording],
+        start=held_out.start,
+    )
+    settings = EvaluationSettings(replicates=100)  # of intervals, which are not asked for here
+    found = metrics.compute(predictions, classes=subject.spec.classes, levels=None, settings=settings)
+    return found.accuracy, found.macro_f1
+
+
+def _scheme(
+    native: _Answers,
+    found: _Answers,
+    before: tuple[float, float],
+    after: tuple[float, float],
+    noisy: Sequence[LayerNoise],
+) -> Int8Scheme:
+    return Int8Scheme(
+        accuracy=after[0],
+        macro_f1=after[1],
+        accuracy_drop=before[0] - after[0],
+        macro_f1_drop=before[1] - after[1],
+        code_agreement=float((native.code == found.code).all(axis=1).mean()),
+        snr_db={name: noise.snr_db(getattr(native, name), getattr(found, name)) for name in _Answers._fields},
+        worst_layers=tuple(sorted(noisy, key=lambda layer: (layer.snr_db, layer.layer))[:WORST]),
+    )
+
+
+def layer_noise(encoder: bytes, quantized: "ModelProto", windows: Floats, fed: Floats) -> list[LayerNoise]:
+    """Return the noise of each layer's output, everything before it in 8 bits too; `fed` are the rounded windows."""
+    import onnx
+
+    native = onnx.load_from_string(encoder)
+    layers = [name for node in native.graph.node for name in node.output if name != PROJECTION]
+    rounded = {name for node in quantized.graph.node for name in node.output}
+    kept = [name for name in layers if name + DEQUANTIZED in rounded]
+    plain, eight = _with_outputs(native, kept), _with_outputs(quantized, [name + DEQUANTIZED for name in kept])
+    power, error = np.zeros(len(kept)), np.zeros(len(kept))
+    for window, other in zip(windows, fed, strict=True):
+        then = plain.run(kept, {WINDOWS: window[None]})
+        now = eight.run([name + DEQUANTIZED for name in kept], {WINDOWS: other[None]})
+        power += [float(np.square(a, dtype=np.float64).sum()) for a in then]
+        error += [float(np.square(a - b, dtype=np.float64).sum()) for a, b in zip(then, now, strict=True)]
+    found = {name: noise.decibels(*both) for name, *both in zip(kept, power, error, strict=True)}
+    return [LayerNoise(layer=name, snr_db=db) for name, db in {WINDOWS: noise.snr_db(windows, fed), **found}.items()]
+
+
+def _with_outputs(model: "ModelProto", names: Sequence[str]) -> "InferenceSession":
+    """Return a session that also gives inner tensors."""
+    from onnx import ModelProto, TensorProto, helper
+
+    opened = ModelProto()
+    opened.CopyFrom(model)
+    opened.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
+    return ort.session(opened.SerializeToString())
+
+
+def _ranges(subject: Subject) -> Iterator[ChannelRange]:
+    """Yield what calibration saw of each channel of the device's input, and what the held-out part has."""
+    seen, held_out = (
+        windows if subject.on_chip else scaling.apply(windows, subject.scale)
+        for windows in (subject.calibration, subject.held_out.x)
+    )
+    for number, channel in enumerate(subject.spec.input.channels):
+        low, high = float(seen[:, number].min()), float(seen[:, number].max())
+        values = held_out[:, number]
+        usual_low, usual_high = (float(value) for value in np.percentile(values, USUAL))
+        yield ChannelRange(
+            channel=channel.name,
+            low=low,
+            high=high,
+            usual_low=usual_low,
+            usual_high=usual_high,
+            clipped=float(((values < low) | (values > high)).mean()),
+            covered=low <= usual_low and usual_high <= high,
+        )

@@ -1,0 +1,1 @@
+"""What runs on the device: numpy, and ONNX Runtime or HailoRT. Never torch, never numba."""

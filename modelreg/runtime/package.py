@@ -1,0 +1,248 @@
+"""What a runtime is made of: one export of a model, read into memory, each byte hashed before it is believed.
+
+An export is found in a bundle (its folder or its .tar.gz), in a version, pulled or of the registry, and in a run.
+What is returned are the very bytes that were hashed: a file that changes afterwards changes nothing.
+"""
+
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelreg import artifacts, files, graphfile, registry, runs
+from modelreg.errors import InputError, Problem, VerificationFailed
+from modelreg.records.base import AnyRecord, validate
+from modelreg.records.data import Normalization
+from modelreg.records.export import (
+    CODE,
+    GRAPHS,
+    HAILO,
+    LOGITS,
+    PROJECTION,
+    BundleRecord,
+    GraphName,
+    ParityRecord,
+)
+from modelreg.records.model import ModelSpec
+from modelreg.records.run import RunRecord
+from modelreg.records.version import Manifest
+
+HEF = ".hef"
+NEEDED = (*artifacts.GRAPH_FILES, artifacts.PARITY, registry.MODEL_CONFIG, registry.NORMALIZATION)
+
+
+class Package(NamedTuple):
+    """One export of a model."""
+
+    spec: ModelSpec
+    normalization: Normalization
+    version: str | None  # None: of a run that was not released
+    graphs: Mapping[GraphName, bytes]
+    parity: ParityRecord
+    vectors: Mapping[str, NDArray[np.float32]] | None  # None: exported before there were any
+    calibration: bytes | None
+    bundle: BundleRecord | None  # None: without a bundle for a device
+    hef: bytes | None
+
+
+def read(path: Path, *, compiled: bool = False) -> Package:
+    """Read the export in a folder or a .tar.gz; `compiled`: one with a HEF for a device.
+
+    Raises VerificationFailed where a file is not what its manifest or bundle.json says, InputError where there is no
+    export to run.
+    """
+    if path.is_file():
+        return _of_bundle(artifacts.unpack(path), path.name)
+    if (path / artifacts.BUNDLE).is_file():
+        return _of_bundle(_bundle_files(path), path.name)
+    if (path / registry.MANIFEST).is_file():
+        return _of_version(path, compiled=compiled)
+    if (path / runs.RUN).is_file():
+        return _of_run(path, compiled=compiled)
+    what = "is no version, no run and no bundle (a folder with bundle.json, or its .tar.gz)"
+    raise InputError("nothing to run", [Problem(str(path), what)])
+
+
+# A bundle
+
+
+def _bundle_files(folder: Path) -> dict[str, bytes]:
+    """Return the files that bundle.json lists, and those that list them; what else lies there is never read."""
+    record = _document(files.read_bytes(folder / artifacts.BUNDLE), BundleRecord, artifacts.BUNDLE)
+    names = [name for name in (*record.files, artifacts.BUNDLE, registry.SUMS) if _there(folder, name)]
+    return {name: files.read_bytes(folder / name, artifacts.BUNDLE_LIMIT) for name in names}
+
+
+def _of_bundle(found: Mapping[str, bytes], where: str) -> Package:
+    if artifacts.BUNDLE not in found:
+        raise InputError("nothing to run", [Problem(where, f"holds no {artifacts.BUNDLE}")])
+    record = _document(found[artifacts.BUNDLE], BundleRecord, artifacts.BUNDLE)
+    _refuse_changed(where, _bundle_problems(found, record))
+    if registry.MODEL_CONFIG not in found:
+        what = f"holds no {registry.MODEL_CONFIG}: it is of modelreg 0.2; export it again"
+        raise InputError("nothing to run", [Problem(where, what)])
+    compiled = [name for name in record.files if name.endswith(HEF)]
+    return _package(found, record.version, record, found[compiled[0]] if compiled else None)
+
+
+def _bundle_problems(found: Mapping[str, bytes], record: BundleRecord) -> Iterator[Problem]:
+    yield from _differences(found, record.files)
+    digests = {**record.files, artifacts.BUNDLE: files.sha256_bytes(found[artifacts.BUNDLE])}
+    if found.get(registry.SUMS) != files.sums_text(digests).encode():
+        yield Problem(registry.SUMS, f"does not say what {artifacts.BUNDLE} says")
+
+
+# A version
+
+
+def _of_version(folder: Path, *, compiled: bool) -> Package:
+    data = files.read_bytes(folder / registry.MANIFEST)
+    manifest = _document(data, Manifest, registry.MANIFEST)
+    listed = {entry.path: entry.sha256 for entry in manifest.files}
+    graphs = f"{artifacts.ONNX}/{artifacts.PARITY}"
+    if compiled or not (folder / graphs).is_file():
+        return _of_archive(folder, listed)
+    wanted = _wanted(listed)
+    found = {path: files.read_bytes(folder / path, artifacts.BUNDLE_LIMIT) for path in wanted if _there(folder, path)}
+    _refuse_changed(folder.name, _version_problems(found, wanted, folder, manifest))
+    named = {path.removeprefix(f"{artifacts.ONNX}/"): content for path, content in found.items()}
+    return _package(named, manifest.version, None, None)
+
+
+def _wanted(listed: Mapping[str, str]) -> dict[str, str]:
+    """Return what a runtime reads of a version, with its digests."""
+    plain = (registry.MODEL_CONFIG, registry.NORMALIZATION, artifacts.CALIBRATION)
+    return {p: digest for p, digest in listed.items() if p in plain or p.startswith(f"{artifacts.ONNX}/")}
+
+
+def _version_problems(
+    found: Mapping[str, bytes], wanted: Mapping[str, str], folder: Path, manifest: Manifest
+) -> Iterator[Problem]:
+    yield from _differences(found, wanted)
+    expected = registry.sums_text(manifest, files.sha256(folder / registry.MANIFEST)).encode()
+    if not _there(folder, registry.SUMS) or files.read_bytes(folder / registry.SUMS) != expected:
+        yield Problem(registry.SUMS, f"does not say what {registry.MANIFEST} says")
+
+
+def _of_archive(folder: Path, listed: Mapping[str, str]) -> Package:
+    """Return the one packed bundle of a version that is here."""
+    names = [name for target in HAILO if (name := f"{target}/{artifacts.ARCHIVE}") in listed]
+    here = [name for name in names if _there(folder, name)]
+    if len(here) != 1:
+        raise InputError("nothing to run", [Problem(folder.name, _choice(names, here, folder))])
+    data = files.read_bytes(folder / here[0], artifacts.BUNDLE_LIMIT)
+    _refuse_changed(folder.name, _differences({here[0]: data}, {here[0]: listed[here[0]]}))
+    return _of_bundle(artifacts.unpack_stream(io.BytesIO(data), here[0]), here[0])
+
+
+def _choice(names: list[str], here: list[str], folder: Path) -> str:
+    if here:
+        return f"has several bundles; name one of them: {', '.join(str(folder / name) for name in here)}"
+    if names:
+        return "its bundle is not on this machine; get it with `modelreg pull VERSION --only bundle`"
+    return "has no bundle for a Hailo device; make one with `modelreg export --target hailo8`"
+
+
+# A run
+
+
+def _of_run(folder: Path, *, compiled: bool) -> Package:
+    bundles = [folder / target for target in HAILO if artifacts.has(folder, target)]
+    if compiled:
+        if len(bundles) != 1:
+            names = [path.name for path in bundles]
+            raise InputError("nothing to run", [Problem(folder.name, _choice(names, names, folder))])
+        return _of_bundle(_bundle_files(bundles[0]), bundles[0].name)
+    if not artifacts.has(folder, artifacts.ONNX):
+        what = "was not exported; export it with `modelreg export`"
+        raise InputError("nothing to run", [Problem(folder.name, what)])
+    record = _document(files.read_bytes(folder / runs.RUN), RunRecord, runs.RUN)
+    changed = [*artifacts.find_changed(folder, artifacts.ONNX), *_normalization_changed(folder, record)]
+    _refuse_changed(folder.name, changed)
+    graphs = folder / artifacts.ONNX
+    found = {path.name: files.read_bytes(path, artifacts.BUNDLE_LIMIT) for path in graphs.iterdir() if path.is_file()}
+    beside = [name for name in (registry.NORMALIZATION, artifacts.CALIBRATION) if _there(folder, name)]
+    found |= {name: files.read_bytes(folder / name) for name in beside}
+    return _package({**found, registry.MODEL_CONFIG: record.model.to_bytes()}, None, None, None)
+
+
+def _normalization_changed(folder: Path, record: RunRecord) -> Iterator[Problem]:
+    stated = {name: digest for name, digest in record.files.items() if name == registry.NORMALIZATION}
+    found = {name: files.read_bytes(folder / name) for name in stated if _there(folder, name)}
+    yield from _differences(found, stated)
+
+
+# All of them
+
+
+def _package(
+    found: Mapping[str, bytes], version: str | None, bundle: BundleRecord | None, hef: bytes | None
+) -> Package:
+    """Return what hashed files make. Raises InputError on a broken document, VerificationFailed on a misfit."""
+    _refuse_changed("the export", (Problem(name, "is missing") for name in NEEDED if name not in found))
+    spec = _document(found[registry.MODEL_CONFIG], ModelSpec, registry.MODEL_CONFIG)
+    graphs: dict[GraphName, bytes] = {name: found[f"{name}.onnx"] for name in GRAPHS}
+    _refuse_changed(spec.settings.name, _misfits(graphs, spec))
+    vectors = _vectors(found, spec)
+    return Package(
+        spec=spec,
+        normalization=_document(found[registry.NORMALIZATION], Normalization, registry.NORMALIZATION),
+        version=version,
+        graphs=graphs,
+        parity=_document(found[artifacts.PARITY], ParityRecord, artifacts.PARITY),
+        vectors=vectors,
+        calibration=found.get(artifacts.CALIBRATION),
+        bundle=bundle,
+        hef=hef,
+    )
+
+
+def _vectors(found: Mapping[str, bytes], spec: ModelSpec) -> dict[str, NDArray[np.float32]] | None:
+    if artifacts.VECTORS not in found:
+        return None
+    vectors = files.parse_npz(found[artifacts.VECTORS], artifacts.VECTORS)
+    count, dimensions = len(vectors.get("windows_raw", ())), len(spec.quantizer.levels)
+    shapes = {
+        "windows_raw": spec.input.shape,
+        PROJECTION: (dimensions,),
+        CODE: (dimensions,),
+        LOGITS: (len(spec.classes),),
+    }
+    for name, shape in shapes.items():
+        array = vectors.get(name)
+        if not count or array is None or (array.shape, array.dtype) != ((count, *shape), np.dtype(np.float32)):
+            _refuse_changed(artifacts.VECTORS, [Problem(name, f"must be float32 of shape ({count or 'N'}, {shape})")])
+    return vectors
+
+
+def _misfits(graphs: Mapping[GraphName, bytes], spec: ModelSpec) -> Iterator[Problem]:
+    for name, wanted in artifacts.interface(spec).items():
+        graph = graphfile.read(graphs[name], f"{name}.onnx")
+        if (graph.inputs, graph.outputs) != wanted:
+            yield Problem(f"{name}.onnx", f"takes and gives other tensors than {registry.MODEL_CONFIG} says")
+
+
+def _differences(found: Mapping[str, bytes], stated: Mapping[str, str]) -> Iterator[Problem]:
+    for name, digest in sorted(stated.items()):
+        if name not in found:
+            yield Problem(name, "is missing")
+        elif (now := files.sha256_bytes(found[name])) != digest:
+            yield Problem(name, f"has sha256 {now}, not {digest}")
+
+
+def _refuse_changed(where: str, problems: Iterable[Problem]) -> None:
+    if listed := list(problems):
+        raise VerificationFailed(f"{where} is not what was exported; nothing was started", listed)
+
+
+def _document(data: bytes, record: type[AnyRecord], where: str) -> AnyRecord:
+    """Read a document that was held against its schema when it was made: strict JSON and the record are enough."""
+    files.parse_json(data, where)
+    return validate(data, record, where)
+
+
+def _there(folder: Path, name: str) -> bool:
+    return (folder / name).is_file()

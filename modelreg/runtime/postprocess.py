@@ -1,0 +1,86 @@
+"""The host part: from a projection to code, probabilities, label and prediction set. numpy and ONNX Runtime.
+
+`head.onnx` rounds and classifies, so that the host has torch's own arithmetic; what follows is here.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelreg import ort
+from modelreg.records.export import CODE, LOGITS, PROJECTION
+from modelreg.records.model import FsqSpec, ModelSpec
+from modelreg.runtime.backends import Floats
+
+Doubles = NDArray[np.float64]
+
+
+class Answer(NamedTuple):
+    """What a model says of one window."""
+
+    projection: Floats  # (d,)
+    code: Floats  # (d,) quantized
+    code_index: int
+    logits: Floats  # (K,)
+    probabilities: Doubles  # (K,)
+    label: int  # the most probable class
+    members: tuple[int, ...] | None  # of the prediction set; None: the model is not calibrated
+
+
+class Calibrated(NamedTuple):
+    """What a calibration makes of the logits of one window."""
+
+    probabilities: Doubles  # (K,)
+    members: tuple[int, ...] | None  # classes of the prediction set; None: there is no threshold
+
+
+Calibrate = Callable[[Floats], Calibrated]  # takes logits (K,); fitted on the validation part
+
+
+class Host:
+    """The host part of one model."""
+
+    def __init__(self, spec: ModelSpec, head: bytes, calibrate: Calibrate | None = None) -> None:
+        self._session = ort.session(head)
+        self._half_width = np.array(spec.quantizer.half_width, dtype=np.int64)
+        self._basis = np.array(spec.quantizer.basis, dtype=np.int64)
+        self._calibrate = calibrate or uncalibrated
+
+    def answer(self, projection: Floats) -> Answer:
+        """Return the answer to a projection (d,)."""
+        code, logits = (rows[0] for rows in self._session.run([CODE, LOGITS], {PROJECTION: projection[None]}))
+        probabilities, members = self._calibrate(logits)
+        return Answer(
+            projection=projection,
+            code=code,
+            code_index=int((np.rint(code * self._half_width).astype(np.int64) + self._half_width) @ self._basis),
+            logits=logits,
+            probabilities=probabilities,
+            label=int(probabilities.argmax()),
+            members=members,
+        )
+
+
+def uncalibrated(logits: Floats) -> Calibrated:
+    """Return the plain softmax, and no set."""
+    return Calibrated(softmax(logits), None)
+
+
+def softmax(logits: Floats) -> Doubles:
+    """Return probabilities (K,) of logits (K,), in float64."""
+    wide = logits.astype(np.float64)
+    odds: Doubles = np.exp(wide - wide.max())
+    odds /= odds.sum()
+    return odds
+
+
+def near_boundary(projection: Floats, quantizer: FsqSpec, within: float) -> NDArray[np.bool_]:
+    """Return (…, d): whether a bounded value of a projection (…, d) is within so much of half way between two levels.
+
+    There the last bits of tanh decide how it is rounded.
+    """
+    bounded = np.tanh(projection + quantizer.shift) * quantizer.half_range - quantizer.offset
+    near: NDArray[np.bool_] = np.abs(bounded - np.floor(bounded) - 0.5) <= within
+    return near

@@ -1,0 +1,96 @@
+"""Exports to run, made of the released example (registry/conv2d_fsq/v0.2.0) without torch: a bundle, with a HEF for the
+stub of HailoRT. The answers in its test vectors are those of model.onnx."""
+
+import functools
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnxruntime
+
+from modelreg import artifacts, files, graphfile, registry
+from modelreg.config import TrainConfig
+from modelreg.data import normalization as scaling
+from modelreg.data import preparation
+from modelreg.data.reading import Reading
+from modelreg.data.recording import Windows
+from modelreg.export import hailo
+from modelreg.records.base import load
+from modelreg.records.data import Normalization
+from modelreg.records.export import GRAPHS, ExportSettings, ParityRecord
+from modelreg.records.model import ModelSpec
+
+VERSION = Path(__file__).parents[1] / "registry" / "conv2d_fsq" / "v0.2.0"
+BUNDLE_VERSION = "0.2.0"
+
+
+class Example(NamedTuple):
+    """The released example, and the windows it was trained and tested on."""
+
+    spec: ModelSpec
+    scale: Normalization
+    parity: ParityRecord
+    graphs: dict[str, bytes]  # by file name, as they were proven
+    train: Windows
+    test: Windows
+
+
+@functools.cache
+def example() -> Example:
+    """Read it once."""
+    prepared = preparation.prepare(TrainConfig(), Reading(VERSION, None, lambda *_: None, lambda _: None))
+    stamped = {f"{name}.onnx": (VERSION / "onnx" / f"{name}.onnx").read_bytes() for name in GRAPHS}
+    return Example(
+        load(VERSION / registry.MODEL_CONFIG, ModelSpec),
+        load(VERSION / registry.NORMALIZATION, Normalization),
+        artifacts.parity_of(VERSION),
+        {name: graphfile.unstamp(data, "0.2.0") or b"" for name, data in stamped.items()},
+        prepared.windows["train"],
+        prepared.windows["test"],
+    )
+
+
+def vectors(count: int = 16) -> dict[str, np.ndarray]:
+    """Windows of the held-out part and what model.onnx says of them."""
+    known = example()
+    raw = known.test.x[:: len(known.test.x) // count][:count]
+    windows = scaling.apply(raw, known.scale)
+    session = onnxruntime.InferenceSession(known.graphs["model.onnx"])
+    answers = [session.run(["projection", "code", "logits"], {"windows": window[None]}) for window in windows]
+    named = dict(zip(("projection", "code", "logits"), map(np.concatenate, zip(*answers, strict=True)), strict=True))
+    return {"windows_raw": raw, "windows": windows, **named}
+
+
+def hef(span: float = 8.0) -> bytes:
+    """A file that the stub of HailoRT runs: the encoder, and the ranges of its 8-bit input and output."""
+    limits = {"input": [-span, span], "output": [-8.0, 8.0]}
+    return b"\x01HEF" + json.dumps(limits).encode() + b"\n" + example().graphs["encoder.onnx"]
+
+
+@functools.cache
+def bundle(*, compiled: bool = False, normalization: str = "host", span: float = 8.0) -> dict[str, bytes]:
+    """The files of a bundle for Hailo-8."""
+    known = example()
+    settings = ExportSettings(normalization=normalization, calibration_windows=64)
+    contents = hailo.Contents(
+        spec=known.spec,
+        normalization=known.scale,
+        normalization_file=(VERSION / registry.NORMALIZATION).read_bytes(),
+        graphs=known.graphs,
+        parity=known.parity,
+        windows=known.train,
+        vectors=files.npz_bytes(vectors()),
+        beside={registry.MODEL_CONFIG: known.spec.to_bytes()},
+    )
+    record, found = hailo.make(contents, "hailo8", settings)
+    whole = {**found, "conv2d_fsq.hef": hef(span)} if compiled else found
+    return artifacts.sealed(record, whole, None)
+
+
+def write_bundle(folder: Path, documents: dict[str, bytes] | None = None) -> Path:
+    """Write a bundle's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in (documents or bundle()).items():
+        (folder / name).write_bytes(data)
+    return folder
