@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from modelreg import bootstrap
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import Name, dotted
 from modelreg.records.metrics import (
@@ -28,7 +29,6 @@ from modelreg.records.metrics import (
     SubjectMetrics,
 )
 
-MIN_SUBJECTS = 5  # fewer give no interval: resampling them hardly varies
 NULL_QUANTILE = 0.95
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -76,17 +76,17 @@ def compute(
     Raises InputError where a code lies outside the quantizer.
     """
     log_p = log_softmax(predictions.logits)
-    subjects, by_subject = _confusions(predictions)
+    subjects, by_subject = confusions(predictions)
     pooled = by_subject.sum(axis=0)
-    scores = _scores(pooled)
+    scores = score(pooled)
     return Metrics(
         windows=len(predictions.y),
         accuracy=float(scores.accuracy),
         balanced_accuracy=float(scores.balanced_accuracy),
         macro_f1=float(scores.macro_f1),
         weighted_f1=float(scores.weighted_f1),
-        log_loss=_log_loss(log_p, predictions.y),
-        brier=_brier(log_p, predictions.y),
+        log_loss=log_loss(log_p, predictions.y),
+        brier=brier(log_p, predictions.y),
         calibration=_calibration(log_p, predictions, settings),
         baselines=_baselines(scores.support),
         per_class=_per_class(classes, scores),
@@ -108,7 +108,7 @@ def differences(recorded: Metrics, computed: Metrics, tolerance: float = 1e-9) -
         yield from _value_differences((name,), theirs[name], ours[name], tolerance)
 
 
-def log_softmax(logits: NDArray[np.float32]) -> Floats:
+def log_softmax(logits: NDArray[np.floating[Any]]) -> Floats:
     """Return log probabilities (N, K), computed in float64. Finite logits give finite values."""
     wide = logits.astype(np.float64)
     shifted: Floats = wide - wide.max(axis=1, keepdims=True)
@@ -167,7 +167,7 @@ def _range_problems(array: NDArray[Any], end: int | None) -> Iterator[str]:
         yield f"runs from {array.min()} to {array.max()}, must be {bound}"
 
 
-class _Scores(NamedTuple):
+class Scores(NamedTuple):
     """Scores of confusion matrices (..., K, K); a ratio without a denominator is 0."""
 
     support: Ints  # (..., K)
@@ -181,7 +181,7 @@ class _Scores(NamedTuple):
     weighted_f1: Floats  # mean weighted by support
 
 
-def _confusions(predictions: Predictions) -> tuple[list[str], Ints]:
+def confusions(predictions: Predictions) -> tuple[list[str], Ints]:
     """Return the subjects in order and one confusion matrix for each (S, K, K): [true, predicted]."""
     subjects, member = np.unique(predictions.subject, return_inverse=True)
     shape = (len(subjects), predictions.logits.shape[1], predictions.logits.shape[1])
@@ -189,12 +189,13 @@ def _confusions(predictions: Predictions) -> tuple[list[str], Ints]:
     return subjects.tolist(), np.bincount(cell, minlength=math.prod(shape)).reshape(shape)
 
 
-def _scores(confusion: Ints) -> _Scores:
+def score(confusion: Ints) -> Scores:
+    """Score confusion matrices (..., K, K), [true, predicted]."""
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)  # (..., K)
     support, claimed = confusion.sum(axis=-1), confusion.sum(axis=-2)
     recall, f1 = _ratio(hits, support), _ratio(2 * hits, support + claimed)
     windows, present = support.sum(axis=-1), support > 0
-    return _Scores(
+    return Scores(
         support=support,
         precision=_ratio(hits, claimed),
         recall=recall,
@@ -212,7 +213,7 @@ def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
     return ratio
 
 
-def _per_class(classes: tuple[str, ...], scores: _Scores) -> dict[str, ClassMetrics]:
+def _per_class(classes: tuple[str, ...], scores: Scores) -> dict[str, ClassMetrics]:
     columns = (scores.precision, scores.recall, scores.f1, scores.support)
     return {
         name: ClassMetrics(precision=precision, recall=recall, f1=f1, support=support)
@@ -222,7 +223,7 @@ def _per_class(classes: tuple[str, ...], scores: _Scores) -> dict[str, ClassMetr
 
 def _per_subject(subjects: list[str], by_subject: Ints) -> dict[str, SubjectMetrics]:
     """Score each subject alone; the macro F1 is over the classes that occur in that subject's windows."""
-    scores = _scores(by_subject)
+    scores = score(by_subject)
     return {
         name: SubjectMetrics(windows=windows, accuracy=accuracy, macro_f1=macro_f1)
         for name, windows, accuracy, macro_f1 in zip(
@@ -239,11 +240,12 @@ def _baselines(support: Ints) -> Baselines:
     return Baselines(majority_accuracy=float(support.max() / support.sum()), uniform_accuracy=1 / len(support))
 
 
-def _log_loss(log_p: Floats, y: Ints) -> float:
+def log_loss(log_p: Floats, y: Ints) -> float:
+    """Return the mean negative log probability of the true class, in nats."""
     return abs(float(log_p[np.arange(len(y)), y].mean()))  # no log probability is above 0
 
 
-def _brier(log_p: Floats, y: Ints) -> float:
+def brier(log_p: Floats, y: Ints) -> float:
     """Return the sum over classes of the squared error, mean over windows: 0 to 2 (Brier 1950)."""
     error = np.exp(log_p)
     error[np.arange(len(y)), y] -= 1
@@ -337,27 +339,11 @@ def _code_usage(code: Ints | None, levels: tuple[int, ...] | None) -> CodeUsage 
 def _intervals(by_subject: Ints, settings: EvaluationSettings) -> dict[Any, Interval | NoInterval]:
     """Resample subjects with replacement and score their pooled windows: percentile intervals."""
     names = ("accuracy", "balanced_accuracy", "macro_f1")
-    if len(by_subject) < MIN_SUBJECTS:
-        people = "1 held-out subject" if len(by_subject) == 1 else f"{len(by_subject)} held-out subjects"
-        reason = f"{people}; an interval over subjects needs {MIN_SUBJECTS}"
-        return {name: NoInterval(reason=reason) for name in names}
-    scores = _scores(_resampled(by_subject, settings))
-    return {name: _interval(getattr(scores, name), len(by_subject), settings) for name in names}
-
-
-def _resampled(by_subject: Ints, settings: EvaluationSettings) -> Ints:
-    """Return the pooled confusion matrices (R, K, K) of R draws of S subjects out of S."""
-    shape = (settings.replicates, len(by_subject))
-    drawn = (np.random.default_rng([settings.seed, 1]).random(shape) * shape[1]).astype(np.int64)
-    cell = drawn + shape[1] * np.arange(shape[0])[:, None]
-    times = np.bincount(cell.ravel(), minlength=math.prod(shape)).reshape(shape)  # (R, S)
-    return np.tensordot(times, by_subject, axes=1)
-
-
-def _interval(values: Floats, subjects: int, settings: EvaluationSettings) -> Interval:
-    tail = (1 - settings.level) / 2
-    low, high = np.quantile(values, [tail, 1 - tail]).tolist()
-    return Interval(low=low, high=high, level=settings.level, subjects=subjects, replicates=settings.replicates)
+    times = bootstrap.draws(len(by_subject), settings)
+    if isinstance(times, NoInterval):
+        return dict.fromkeys(names, times)
+    drawn = score(np.tensordot(times, by_subject, axes=1))
+    return {name: bootstrap.interval(getattr(drawn, name), len(by_subject), settings) for name in names}
 
 
 def _value_differences(keys: Keys, theirs: Any, ours: Any, tolerance: float) -> Iterator[Problem]:
