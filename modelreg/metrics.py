@@ -193,22 +193,23 @@ def score(confusion: Ints) -> Scores:
     """Score confusion matrices (..., K, K), [true, predicted]."""
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)  # (..., K)
     support, claimed = confusion.sum(axis=-1), confusion.sum(axis=-2)
-    recall, f1 = _ratio(hits, support), _ratio(2 * hits, support + claimed)
+    recall, f1 = ratio(hits, support), ratio(2 * hits, support + claimed)
     windows, present = support.sum(axis=-1), support > 0
     return Scores(
         support=support,
-        precision=_ratio(hits, claimed),
+        precision=ratio(hits, claimed),
         recall=recall,
         f1=f1,
-        accuracy=_ratio(hits.sum(axis=-1), windows),
-        balanced_accuracy=_ratio(recall.sum(axis=-1), present.sum(axis=-1)),
+        accuracy=ratio(hits.sum(axis=-1), windows),
+        balanced_accuracy=ratio(recall.sum(axis=-1), present.sum(axis=-1)),
         macro_f1=f1.mean(axis=-1),
-        present_f1=_ratio((f1 * present).sum(axis=-1), present.sum(axis=-1)),
-        weighted_f1=_ratio((f1 * support).sum(axis=-1), windows),
+        present_f1=ratio((f1 * present).sum(axis=-1), present.sum(axis=-1)),
+        weighted_f1=ratio((f1 * support).sum(axis=-1), windows),
     )
 
 
-def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
+def ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
+    """Return part / whole, 0 where the whole is not above 0."""
     ratio: Floats = np.divide(part, whole, out=np.zeros(np.shape(part)), where=np.asarray(whole) > 0)
     return ratio
 
@@ -252,7 +253,7 @@ def brier(log_p: Floats, y: Ints) -> float:
     return float((error**2).sum(axis=1).mean())
 
 
-class _Bins(NamedTuple):
+class MassBins(NamedTuple):
     """Windows sorted by confidence, cut into groups of equal confidence and into bins of equal mass."""
 
     group_starts: Ints  # (G,)
@@ -266,7 +267,7 @@ def _calibration(log_p: Floats, predictions: Predictions, settings: EvaluationSe
     confidence = np.exp(log_p.max(axis=1)).round(12)  # equal but for the last bits: equal
     correct = (predictions.logits.argmax(axis=1) == predictions.y).astype(np.float64)
     order = np.argsort(confidence, kind="stable")
-    bins = _bins(confidence[order], settings.ece_bins)
+    bins = equal_mass_bins(confidence[order], settings.ece_bins)
     mean_confidence = _bin_means(confidence[order], bins)
     accuracy = _bin_means(correct[order], bins)
     null = _null_errors(confidence[order], bins, settings)
@@ -275,19 +276,19 @@ def _calibration(log_p: Floats, predictions: Predictions, settings: EvaluationSe
         bins=len(bins.counts),
         null_mean=float(null.mean()),
         null_high=float(np.quantile(null, NULL_QUANTILE)),
-        table=_reliability(bins.counts, mean_confidence, accuracy),
+        table=reliability(bins.counts, mean_confidence, accuracy),
     )
 
 
-def _bins(confidence: Floats, wanted: int) -> _Bins:
+def equal_mass_bins(confidence: Floats, wanted: int) -> MassBins:
     """Cut sorted confidences (N,) as np.array_split does; fewer windows than bins give one bin each."""
     parts = np.array_split(confidence, min(wanted, len(confidence)))
     counts = np.array([len(part) for part in parts])
     _, group_starts, group_sizes = np.unique(confidence, return_index=True, return_counts=True)
-    return _Bins(group_starts, group_sizes, np.cumsum(counts) - counts, counts)
+    return MassBins(group_starts, group_sizes, np.cumsum(counts) - counts, counts)
 
 
-def _bin_means(values: Floats, bins: _Bins) -> Floats:
+def _bin_means(values: Floats, bins: MassBins) -> Floats:
     """Return the mean in each bin of sorted values (N,).
 
     Windows of equal confidence (a quantizer makes many) share their mean first: which of them falls into
@@ -298,11 +299,11 @@ def _bin_means(values: Floats, bins: _Bins) -> Floats:
     return means
 
 
-def _error(confidence: Floats, accuracy: Floats, bins: _Bins) -> float:
+def _error(confidence: Floats, accuracy: Floats, bins: MassBins) -> float:
     return float((bins.counts * np.abs(confidence - accuracy)).sum() / bins.counts.sum())
 
 
-def _null_errors(confidence: Floats, bins: _Bins, settings: EvaluationSettings) -> Floats:
+def _null_errors(confidence: Floats, bins: MassBins, settings: EvaluationSettings) -> Floats:
     """Return the errors (R,) of a perfectly calibrated model: each window right with its confidence."""
     random = np.random.default_rng([settings.seed, 0])
     expected = _bin_means(confidence, bins)
@@ -310,7 +311,8 @@ def _null_errors(confidence: Floats, bins: _Bins, settings: EvaluationSettings) 
     return np.array([_error(expected, _bin_means(draw, bins), bins) for draw in draws])
 
 
-def _reliability(counts: Ints, confidence: Floats, accuracy: Floats) -> tuple[ReliabilityBin, ...]:
+def reliability(counts: Ints, confidence: Floats, accuracy: Floats) -> tuple[ReliabilityBin, ...]:
+    """Return the rows of a reliability diagram from the columns (B,)."""
     columns = zip(counts.tolist(), confidence.tolist(), accuracy.tolist(), strict=True)
     return tuple(ReliabilityBin(count=n, confidence=c, accuracy=a) for n, c, a in columns)
 
