@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from modelreg import config, files, provenance
-from modelreg.records import base, data, export, metrics, model, run, version
+from modelreg.records import base, calibration, data, export, metrics, model, run, version
 
 DOCUMENTS: tuple[type[base.Record], ...] = (
     config.ProjectConfig,
     config.TrainConfig,
+    calibration.ConfidenceRecord,
     data.DataRecord,
     data.Normalization,
     data.NpyMetadata,
