@@ -18,13 +18,12 @@ from modelreg.records.calibration import (
     ConfidenceMetrics,
     ConfidenceRecord,
     FittedWindows,
-    Reason,
     SetMetrics,
     SetName,
     TemperatureRecord,
     ThresholdsRecord,
 )
-from modelreg.records.metrics import EvaluationSettings
+from modelreg.records.metrics import EvaluationSettings, Reason
 
 ALPHA = 0.1
 # Added to each threshold. A quantizer gives many windows the very score that is the threshold, and another runtime's
@@ -94,7 +93,7 @@ def fit(validation: Predictions, origin: Origin, *, level: float, alpha: float =
     if isinstance(division, Reason):
         temperature = _temperature(validation, origin.classes)
         return _record(origin, alpha, None, temperature, division)
-    tuning, fitted = (_part(validation, chosen) for chosen in (division.temperature, division.conformal))
+    tuning, fitted = (validation.rows(chosen) for chosen in (division.temperature, division.conformal))
     temperature = _temperature(tuning, origin.classes)
     tuning_p, fitted_p = (probabilities(each.logits, temperature.value) for each in (tuning, fitted))
     ranks = conformal.choose_ranks(tuning_p, tuning.y, alpha)
@@ -137,10 +136,6 @@ def _temperature(windows: Predictions, classes: Sequence[str]) -> TemperatureRec
         log_loss_after=found.after,
         fitted_on=_fitted_on(windows, classes),
     )
-
-
-def _part(predictions: Predictions, chosen: NDArray[np.bool_]) -> Predictions:
-    return Predictions(**{name: array[chosen] for name, array in predictions.arrays().items()})
 
 
 def _fitted_on(windows: Predictions, classes: Sequence[str]) -> FittedWindows:

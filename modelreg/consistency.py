@@ -13,6 +13,7 @@ from modelreg import artifacts, card, files, fsq, metrics, provenance, registry,
 from modelreg.config import TrainConfig
 from modelreg.errors import InputError, Problem
 from modelreg.provenance import Provenance
+from modelreg.records.base import paired_leaves
 from modelreg.records.data import DataRecord, Normalization
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
@@ -135,7 +136,7 @@ def _provenance_problems(found: Documents) -> Iterator[Problem]:
     digests = {name: found.digests[name] for name in (*registry.ASSETS, registry.NORMALIZATION, registry.METRICS)}
     digests[runs.HISTORY] = found.run.files.get(runs.HISTORY, "")
     expected = provenance.statement(stated, found.run, found.data, digests, registry.CHECKPOINT).to_document()
-    for place, theirs, ours in _leaves(found.provenance.to_document(), expected):
+    for place, theirs, ours in paired_leaves(found.provenance.to_document(), expected):
         yield from _equal(registry.PROVENANCE, place, theirs, ours)
     yield from _configuration_problems(found, config)
     if not any("path" in source for source in provenance.sources_of(stated)):  # a path was cut; without one it is whole
@@ -151,18 +152,6 @@ def _configuration_problems(found: Documents, config: TrainConfig) -> Iterator[P
         ("training.seed", config.training.seed, found.run.seed),
     ):
         yield from _equal(registry.PROVENANCE, f"config.{name}", stated, made)
-
-
-def _leaves(stated: object, made: object, place: str = "") -> Iterator[tuple[str, object, object]]:
-    """Yield the dotted place of every value of two documents, with both values; None where one has none."""
-    if isinstance(stated, dict) and isinstance(made, dict):
-        for name in sorted(stated.keys() | made.keys()):
-            yield from _leaves(stated.get(name), made.get(name), f"{place}.{name}".lstrip("."))
-    elif isinstance(stated, list) and isinstance(made, list) and len(stated) == len(made):
-        for index, pair in enumerate(zip(stated, made, strict=True)):
-            yield from _leaves(*pair, f"{place}.{index}")
-    else:
-        yield place, stated, made
 
 
 def _checkpoint_problems(path: Path, spec: ModelSpec) -> Iterator[Problem]:

@@ -53,6 +53,10 @@ class Predictions(NamedTuple):
         """Return the arrays as `files.npz_bytes` takes them; without `code` where there is none."""
         return {name: array for name, array in self._asdict().items() if array is not None}
 
+    def rows(self, chosen: Ints | NDArray[np.bool_]) -> "Predictions":
+        """Return some of the windows, by their numbers or by a mask (N,)."""
+        return Predictions(**{name: array[chosen] for name, array in self.arrays().items()})
+
 
 def from_arrays(arrays: Mapping[str, NDArray[Any]], where: str, classes: int) -> Predictions:
     """Take in the arrays of predictions.npz of a model of `classes` classes.

@@ -11,8 +11,8 @@ from modelreg import confidence
 from modelreg.confidence import Division, Origin, apply, divide, fit, measure
 from modelreg.metrics import Predictions
 from modelreg.records import base
-from modelreg.records.calibration import SETS, ConfidenceMetrics, ConfidenceRecord, Reason, ThresholdsRecord
-from modelreg.records.metrics import EvaluationSettings
+from modelreg.records.calibration import SETS, ConfidenceMetrics, ConfidenceRecord, ThresholdsRecord
+from modelreg.records.metrics import EvaluationSettings, Reason
 
 QUICK = EvaluationSettings(replicates=100)
 ORIGIN = Origin(("a", "b", "c", "d"), "a" * 64, "b" * 64)

@@ -129,6 +129,18 @@ def dotted(where: str, *path: str | int) -> str:
     return f"{where}: {'.'.join(map(str, path))}" if path else where
 
 
+def paired_leaves(one: Any, other: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield the dotted place of every value of two documents, with both values; None where one has none."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in sorted(one.keys() | other.keys()):
+            yield from paired_leaves(one.get(name), other.get(name), f"{place}.{name}".lstrip("."))
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for index, pair in enumerate(zip(one, other, strict=True)):
+            yield from paired_leaves(*pair, f"{place}.{index}".lstrip("."))
+    else:
+        yield place, one, other
+
+
 def is_name(text: str) -> bool:
     """Say whether a text may be a Name."""
     try:

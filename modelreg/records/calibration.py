@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from modelreg.records.base import Count, Name, Record, Sha256, Share
-from modelreg.records.metrics import Interval, NoInterval, ReliabilityBin
+from modelreg.records.metrics import Interval, NoInterval, Reason, ReliabilityBin
 
 NonNegative = Annotated[float, Field(ge=0)]
 SetName = Literal["lac", "aps", "raps"]
@@ -53,12 +53,6 @@ class CalibrationMetrics(Record):
     class_wise: CalibrationError  # mean over classes of the ECE of each, equal width (Kull 2019, eq. 3)
     adaptive: CalibrationError  # the same with bins of equal mass (Nixon 2019, ACE)
     parts: BrierParts
-
-
-class Reason(Record):
-    """Why something was not fitted or measured."""
-
-    reason: str
 
 
 class FittedWindows(Record):
