@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from modelreg import artifacts, card, files, fsq, metrics, provenance, registry, runs, weights
+from modelreg import artifacts, card, files, fsq, gates, metrics, provenance, registry, runs, weights
 from modelreg.config import TrainConfig
 from modelreg.errors import InputError, Problem
 from modelreg.provenance import Provenance
-from modelreg.records.base import paired_leaves
+from modelreg.records.base import load, paired_leaves
 from modelreg.records.data import DataRecord, Normalization
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
@@ -55,7 +55,7 @@ def find_problems(folder: Path, found: Documents, present: set[str]) -> Iterator
     if registry.PREDICTIONS in present:
         yield from _prediction_problems(folder / registry.PREDICTIONS, found)
     if registry.CARD in present:
-        yield from _card_problems(folder / registry.CARD, found)
+        yield from _card_problems(folder, found, present)
 
 
 def _equal(document: str, place: str, stated: object, other: object) -> Iterator[Problem]:
@@ -187,18 +187,26 @@ def _prediction_problems(path: Path, found: Documents) -> Iterator[Problem]:
     yield from _equal(path.name, "windows of each class", supports, tested.class_windows)
 
 
-def _card_problems(path: Path, found: Documents) -> Iterator[Problem]:
-    manifest = found.manifest
+def _gate_report(folder: Path, present: set[str]) -> gates.GateReport | None:
+    """Read the gates that the release had to meet; None where it had none. Raises InputError."""
+    return load(folder / gates.NAME, gates.GateReport) if gates.NAME in present else None
+
+
+def _card_problems(folder: Path, found: Documents, present: set[str]) -> Iterator[Problem]:
+    manifest, path = found.manifest, folder / registry.CARD
     try:
         text = files.read_bytes(path, CARD_LIMIT).decode("utf-8")
         license_ = card.stated_license(text)
+        report = _gate_report(folder, present)
     except UnicodeDecodeError as error:
         yield Problem(path.name, f"not UTF-8 at byte {error.start}")
     except InputError as error:
         yield from error.problems
     else:
         facts = card.Facts(
-            manifest.model, manifest.version, license_, found.measured, found.spec, found.data, found.run
+            manifest.model, manifest.version, license_, found.measured, found.spec, found.data, found.run, report
         )
         for place, what in card.find_differences(text, facts):
             yield Problem(f"{path.name}: {place}", what)
+        if report:
+            yield from gates.find_problems(report, gates.read_documents(folder, present), gates.NAME)

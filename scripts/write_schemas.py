@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from modelreg import config, files, provenance
+from modelreg import config, files, gates, provenance
 from modelreg.records import base, calibration, data, export, metrics, model, run, version
 
 DOCUMENTS: tuple[type[base.Record], ...] = (
@@ -15,6 +15,7 @@ DOCUMENTS: tuple[type[base.Record], ...] = (
     data.QualityReport,
     export.BundleRecord,
     export.ParityRecord,
+    gates.GateReport,
     metrics.EvalMetrics,
     model.ModelSpec,
     run.Epoch,
