@@ -13,6 +13,7 @@ import yaml
 
 from modelreg import config
 from modelreg.errors import Problem
+from modelreg.gates import GateReport, bounds
 from modelreg.records.base import Name
 from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics, Interval, Metrics
@@ -48,13 +49,14 @@ class Facts(NamedTuple):
     spec: ModelSpec
     data: DataRecord
     run: RunRecord
+    gates: GateReport | None = None  # None: the release had none
 
 
 def render(facts: Facts) -> str:
     """Return the card as Markdown."""
     front = yaml.safe_dump(_front_matter(facts), sort_keys=False, allow_unicode=True, width=100)
-    sections = (_what_it_is, _intended_use, _data_and_protocol, _results, _how_to_run, _how_it_was_made)
-    body = "\n\n".join(section(facts) for section in sections)
+    sections = (_what_it_is, _intended_use, _data_and_protocol, _results, _gates, _how_to_run, _how_it_was_made)
+    body = "\n\n".join(filter(None, (section(facts) for section in sections)))
     return f"---\n{front}---\n\n# {facts.model} v{facts.version}\n\n{body}\n"
 
 
@@ -258,6 +260,27 @@ def _interval(metrics: EvalMetrics, name: str) -> str:
     if isinstance(interval, Interval):
         return f"{interval.low:.4f} to {interval.high:.4f} ({interval.level:.0%})"
     return "" if interval is None else "none"
+
+
+def _gates(facts: Facts) -> str:
+    if facts.gates is None:
+        return ""
+    rows = "\n".join(
+        f"| {escape(outcome.path)} | {outcome.found} | {escape(bounds(outcome.gate))} | {outcome.verdict} |"
+        for outcome in facts.gates.outcomes
+    )
+    waived = "\n".join(
+        f"- **{escape(outcome.path)} was waived:** {escape(outcome.waived)} ({escape(outcome.failure)})"
+        for outcome in facts.gates.outcomes
+        if outcome.waived and outcome.failure
+    )
+    return f"""## Gates
+
+What the release had to meet:
+
+| metric | value | must be | |
+|---|---:|---|---|
+{rows}""" + (f"\n\n{waived}" if waived else "")
 
 
 def _how_to_run(facts: Facts) -> str:

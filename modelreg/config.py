@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from modelreg import files
 from modelreg.errors import InputError, Problem
-from modelreg.records.base import ModelName, Name, Record, shared_folder, validate
+from modelreg.records.base import ModelName, Name, Record, Remark, shared_folder, validate
 from modelreg.records.data import Limits
 from modelreg.records.export import Target
 from modelreg.records.metrics import EvaluationSettings
@@ -142,16 +142,40 @@ class TrainConfig(Record):
 
 
 class Gate(Record):
-    """A bound on a metric that a release must meet."""
+    """A bound on a metric that a release must meet. Paths are dotted ones, as that of the metric itself."""
 
     min: float | None = None
     max: float | None = None
+    beyond: Name | None = None  # path of a number that is taken off before min and max: of an error, its null band
+    inside: Name | None = None  # path of an interval {low, high} that must hold the metric
+    contains: float | None = None  # the metric is an interval {low, high}, which must hold this
+    not_below: Name | None = None  # `latest`, a version or an alias, whose metric this one must reach
+    not_above: Name | None = None
+    tolerance: Annotated[float, Field(ge=0)] = 0.0  # of not_below and not_above
+
+    @property
+    def older(self) -> tuple[str, ...]:
+        """The versions that it is held against."""
+        return tuple(dict.fromkeys(filter(None, (self.not_below, self.not_above))))
 
     @model_validator(mode="after")
     def _bounds(self) -> "Gate":
-        if self.min is None and self.max is None:
-            raise ValueError("give min, max or both")
+        if self.min is None and self.max is None and self.inside is None and self.contains is None and not self.older:
+            raise ValueError("give min, max or both; or inside, contains, not_below, not_above")
+        if self.beyond is not None and self.min is None and self.max is None:
+            raise ValueError("beyond needs min or max")
+        if self.contains is not None and (self.inside or self.older or self.min is not None or self.max is not None):
+            raise ValueError("contains judges an interval; give it a gate of its own")
+        if self.tolerance and not self.older:
+            raise ValueError("tolerance needs not_below or not_above")
         return self
+
+
+class Waiver(Record):
+    """A gate that may fail, and why. Releases print it, and their cards carry it."""
+
+    gate: Name
+    reason: Remark
 
 
 _WORD = "[A-Za-z0-9_][A-Za-z0-9_-]*"  # no `..`, no hidden part, no option: what git takes as a tag
@@ -169,7 +193,15 @@ class ProjectConfig(Record):
     tag_format: Annotated[str, Field(pattern=TAG_FORMAT, max_length=100)] = "v{version}"  # or {model}-v{version}
     assets: Literal["external", "committed"] = "external"
     targets: tuple[Target, ...] = ()  # what a release exports where the run lacks it
-    gates: dict[Name, Gate] = {}  # dotted path into eval_metrics.json -> bounds
+    gates: dict[Name, Gate] = {}  # dotted path into eval_metrics.json, or into parity.json behind `parity.`
+    waivers: tuple[Waiver, ...] = ()
+
+    @model_validator(mode="after")
+    def _waives_gates(self) -> "ProjectConfig":
+        waived = [waiver.gate for waiver in self.waivers]
+        if unknown := sorted({name for name in waived if name not in self.gates or waived.count(name) > 1}):
+            raise ValueError(f"waivers: no such gate, or waived twice: {', '.join(unknown)}")
+        return self
 
 
 Settings = TypeVar("Settings", bound=Record)

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from modelreg import artifacts, bom, card, files, fsq, metrics, provenance, registry, runs, weights
+from modelreg import artifacts, bom, card, files, fsq, gates, metrics, provenance, registry, runs, weights
 from modelreg.config import TrainConfig
 from modelreg.errors import InputError, Problem
 from modelreg.provenance import Provenance
+from modelreg.records.base import load, paired_leaves
 from modelreg.records.data import DataRecord, Normalization
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import FsqSpec, ModelSpec
@@ -138,7 +139,7 @@ def _provenance_problems(found: Documents) -> Iterator[Problem]:
     digests = {name: found.digests[name] for name in (*registry.ASSETS, registry.NORMALIZATION, registry.METRICS)}
     digests[runs.HISTORY] = found.run.files.get(runs.HISTORY, "")
     expected = provenance.statement(stated, found.run, found.data, digests, registry.CHECKPOINT).to_document()
-    for place, theirs, ours in _leaves(found.provenance.to_document(), expected):
+    for place, theirs, ours in paired_leaves(found.provenance.to_document(), expected):
         yield from _equal(registry.PROVENANCE, place, theirs, ours)
     yield from _configuration_problems(found, config)
     if not any("path" in source for source in provenance.sources_of(stated)):  # a path was cut; without one it is whole
@@ -154,18 +155,6 @@ def _configuration_problems(found: Documents, config: TrainConfig) -> Iterator[P
         ("training.seed", config.training.seed, found.run.seed),
     ):
         yield from _equal(registry.PROVENANCE, f"config.{name}", stated, made)
-
-
-def _leaves(stated: object, made: object, place: str = "") -> Iterator[tuple[str, object, object]]:
-    """Yield the dotted place of every value of two documents, with both values; None where one has none."""
-    if isinstance(stated, dict) and isinstance(made, dict):
-        for name in sorted(stated.keys() | made.keys()):
-            yield from _leaves(stated.get(name), made.get(name), f"{place}.{name}".lstrip("."))
-    elif isinstance(stated, list) and isinstance(made, list) and len(stated) == len(made):
-        for index, pair in enumerate(zip(stated, made, strict=True)):
-            yield from _leaves(*pair, f"{place}.{index}")
-    else:
-        yield place, stated, made
 
 
 def _checkpoint_problems(path: Path, spec: ModelSpec) -> Iterator[Problem]:
@@ -199,22 +188,30 @@ def _prediction_problems(path: Path, found: Documents) -> Iterator[Problem]:
     yield from _equal(path.name, "windows of each class", supports, tested.class_windows)
 
 
+def _gate_report(folder: Path, present: set[str]) -> gates.GateReport | None:
+    """Read the gates that the release had to meet; None where it had none. Raises InputError."""
+    return load(folder / gates.NAME, gates.GateReport) if gates.NAME in present else None
+
+
 def _rendered_problems(folder: Path, found: Documents, present: set[str]) -> Iterator[Problem]:
     """Make the card again, and the bill of materials where there is one, from the records that both are made of."""
     manifest, path = found.manifest, folder / registry.CARD
     try:
         text = files.read_bytes(path, CARD_LIMIT).decode("utf-8")
         license_ = card.stated_license(text)
+        report = _gate_report(folder, present)
     except UnicodeDecodeError as error:
         yield Problem(path.name, f"not UTF-8 at byte {error.start}")
     except InputError as error:
         yield from error.problems
     else:
         facts = card.Facts(
-            manifest.model, manifest.version, license_, found.measured, found.spec, found.data, found.run
+            manifest.model, manifest.version, license_, found.measured, found.spec, found.data, found.run, report
         )
         for place, what in card.find_differences(text, facts):
             yield Problem(f"{path.name}: {place}", what)
+        if report:
+            yield from gates.find_problems(report, gates.read_documents(folder, present), gates.NAME)
         if registry.BOM in present:
             yield from _bom_problems(folder / registry.BOM, found, facts)
 
@@ -229,7 +226,7 @@ def _bom_problems(path: Path, found: Documents, facts: card.Facts) -> Iterator[P
     except InputError as error:
         yield from error.problems
         return
-    for place, theirs, ours in _leaves(document, files.parse_json(expected, path.name)):
+    for place, theirs, ours in paired_leaves(document, files.parse_json(expected, path.name)):
         yield from _equal(path.name, place, theirs, ours)
     if stated != expected and document == files.parse_json(expected, path.name):
         yield Problem(path.name, "says the right things, but not in canonical JSON")

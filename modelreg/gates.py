@@ -1,50 +1,256 @@
-"""Bounds on metrics that a release must meet."""
+"""Bounds on metrics that a release must meet: documents and older ones in, outcomes out.
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+A gate names a number by its dotted path in eval_metrics.json, or in another document behind that one's name
+(`parity.whole.logits_error`). gates.json keeps every outcome with all that it follows from, so that `verify` comes to
+the same verdicts.
+"""
 
-from modelreg.config import Gate
+from collections.abc import Container, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from modelreg import files
+from modelreg.config import Gate, Waiver
+from modelreg.errors import Problem
+from modelreg.records.base import Name, Record, Remark
+
+NAME = "gates.json"
+LATEST = "latest"
+METRICS = "eval_metrics.json"
+OTHERS = {"parity": "onnx/parity.json"}  # by the first word of a path
 
 
-class Outcome(NamedTuple):
-    """One gate, the value it found, and why it fails (None: it is met)."""
+class Older(NamedTuple):
+    """The metrics of a version that gates are held against."""
 
-    path: str
+    version: str
+    metrics: Mapping[str, Any]
+
+
+class Against(Record):
+    """What an older version had where a gate looks."""
+
+    version: Name | None  # null: there is no such version
+    value: float | None
+
+
+UNKNOWN = Against(version=None, value=None)
+
+
+class Outcome(Record):
+    """One gate, what it found, and why it fails."""
+
+    path: Name
     gate: Gate
     value: float | None
-    failure: str | None
+    over: float | None  # the number at `beyond`
+    interval: tuple[float, float] | None  # of a gate that has `inside` or `contains`
+    against: dict[Name, Against]  # by the reference that the gate names
+    failure: str | None  # null: it is met
+    waived: Remark | None  # why it may fail
+    notes: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        """In a word."""
+        return "met" if self.failure is None else "waived" if self.waived else "FAILS"
+
+    @property
+    def found(self) -> str:
+        """The value or the interval that is judged."""
+        if self.gate.contains is not None and self.interval:
+            return f"{self.interval[0]:.4f} to {self.interval[1]:.4f}"
+        return "-" if self.value is None else f"{self.value - (self.over or 0.0):.4f}"
 
 
-def check(metrics: Mapping[str, Any], gates: Mapping[str, Gate]) -> list[Outcome]:
-    """Hold every gate against a metrics document. A metric that is missing fails."""
-    return [_outcome(path, gate, value_at(metrics, path), _hint(metrics, path)) for path, gate in gates.items()]
+class GateReport(Record):
+    """gates.json of a version: the gates that its release had to meet."""
+
+    schema_version: Literal[1] = 1
+    outcomes: tuple[Outcome, ...]
+
+
+def document_of(path: str) -> str:
+    """Return the document that a path leads into."""
+    return OTHERS.get(path.split(".", 1)[0], METRICS)
+
+
+def judgeable(folder: Path, gates: Mapping[str, Gate]) -> dict[str, Gate]:
+    """Return the gates whose document is there."""
+    return {path: gate for path, gate in gates.items() if (folder / document_of(path)).is_file()}
+
+
+def read_documents(folder: Path, usable: Container[str] | None = None) -> dict[str, Any]:
+    """Read what gates may name from a run or a version; only `usable` files, if given. Raises InputError."""
+    found = {METRICS: "", **{place: name for name, place in OTHERS.items()}}
+    there = [place for place in found if (folder / place).is_file() and (usable is None or place in usable)]
+    read = {found[place]: files.parse_json(files.read_bytes(folder / place), place) for place in there}
+    return {**read.pop("", {}), **read}
+
+
+def check(
+    documents: Mapping[str, Any],
+    gates: Mapping[str, Gate],
+    older: Mapping[str, Older | None] | None = None,
+    waivers: Iterable[Waiver] = (),
+) -> list[Outcome]:
+    """Hold every gate against the documents. A number that is missing fails.
+
+    `older` has the metrics of each version that gates name, None where there is no such version.
+    """
+    reasons = {waiver.gate: waiver.reason for waiver in waivers}
+    return [
+        _outcome(path, gate, documents, _against(path, gate, older or {}), reasons.get(path))
+        for path, gate in gates.items()
+    ]
+
+
+def failures(outcomes: Iterable[Outcome]) -> Iterator[Problem]:
+    """Yield the gates that fail and are not waived."""
+    for outcome in outcomes:
+        if outcome.verdict == "FAILS":
+            yield Problem(f"gate {outcome.path}", str(outcome.failure))
+
+
+def find_problems(report: GateReport, documents: Mapping[str, Any], where: str) -> Iterator[Problem]:
+    """Yield the outcomes that do not follow from the documents, and those that forbid the release."""
+    for stated in report.outcomes:
+        again = _outcome(stated.path, stated.gate, documents, stated.against, stated.waived)
+        if again != stated:
+            yield Problem(f"{where}: {stated.path}", "does not follow from the documents")
+    yield from (Problem(f"{where}: {place}", what) for place, what in failures(report.outcomes))
+
+
+def named_versions(gates: Mapping[str, Gate]) -> tuple[str, ...]:
+    """Return the versions that gates are held against, as they name them."""
+    return tuple(dict.fromkeys(name for gate in gates.values() for name in gate.older))
 
 
 def value_at(document: Mapping[str, Any], path: str) -> float | None:
     """Return the number at a dotted path, or None where there is none."""
-    value: Any = document
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
+    value = _at(document, path)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _hint(metrics: Mapping[str, Any], path: str) -> str:
-    """Return where in the document a name stands that was given without its place."""
-    places = [f"{part}.{path}" for part, inner in metrics.items() if isinstance(inner, Mapping) and path in inner]
-    return f"; there is {', '.join(places)}" if places else ""
 
 
 def bounds(gate: Gate) -> str:
     """Return the bounds in words."""
+    slack = f" by more than {gate.tolerance:g}" if gate.tolerance else ""
     parts = [
-        f"at least {gate.min:g}" if gate.min is not None else "",
-        f"at most {gate.max:g}" if gate.max is not None else "",
+        _ends(gate),
+        f"inside {gate.inside}" if gate.inside else "",
+        "" if gate.contains is None else f"an interval that holds {gate.contains:g}",
+        f"not below {gate.not_below}{slack}" if gate.not_below else "",
+        f"not above {gate.not_above}{slack}" if gate.not_above else "",
     ]
     return " and ".join(filter(None, parts))
 
 
-def _outcome(path: str, gate: Gate, value: float | None, hint: str) -> Outcome:
+def _ends(gate: Gate) -> str:
+    ends = [
+        "" if gate.min is None else f"at least {gate.min:g}",
+        "" if gate.max is None else f"at most {gate.max:g}",
+    ]
+    return " and ".join(filter(None, ends)) + (f" above {gate.beyond}" if gate.beyond else "")
+
+
+def _at(document: Mapping[str, Any], path: str) -> Any:
+    value: Any = document
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _interval_at(document: Mapping[str, Any], path: str) -> tuple[float, float] | None:
+    low, high = (value_at(document, f"{path}.{end}") for end in ("low", "high"))
+    return None if low is None or high is None else (low, high)
+
+
+def _against(path: str, gate: Gate, older: Mapping[str, Older | None]) -> dict[str, Against]:
+    found = {name: older.get(name) for name in gate.older}
+    return {
+        name: Against(version=version.version, value=value_at(version.metrics, path)) if version else UNKNOWN
+        for name, version in found.items()
+    }
+
+
+def _outcome(
+    path: str, gate: Gate, documents: Mapping[str, Any], against: Mapping[str, Against], waived: str | None
+) -> Outcome:
+    absent = list(_absences(documents, path, gate))
+    value = value_at(documents, path)
+    over = value_at(documents, gate.beyond) if gate.beyond else None
+    interval = _interval_at(documents, _interval_path(path, gate))
+    misses = absent or [*_bound_misses(gate, value, over), *_interval_misses(gate, value, interval)]
+    losses = [] if absent else list(_losses(gate, value, against))
+    return Outcome(
+        path=path,
+        gate=gate,
+        value=value,
+        over=over,
+        interval=interval,
+        against=dict(against),
+        failure="; ".join([*misses, *losses]) or None,
+        waived=waived,
+        notes=tuple(_notes(against)),
+    )
+
+
+def _interval_path(path: str, gate: Gate) -> str:
+    """Return where the interval stands that a gate looks at; empty where it looks at none."""
+    return path if gate.contains is not None else gate.inside or ""
+
+
+def _absences(documents: Mapping[str, Any], path: str, gate: Gate) -> Iterator[str]:
+    """Yield what a gate looks for and does not find."""
+    numbers = [path] if gate.contains is None else []
+    for name in [*numbers, *filter(None, [gate.beyond])]:
+        if value_at(documents, name) is None:
+            yield f"no such number in {document_of(name)}{_hint(documents, name)}"
+    wanted = _interval_path(path, gate)
+    if wanted and _interval_at(documents, wanted) is None:
+        reason = _at(documents, f"{wanted}.reason")
+        yield f"no interval: {reason}" if reason else f"no interval {wanted} in {document_of(wanted)}"
+
+
+def _hint(documents: Mapping[str, Any], path: str) -> str:
+    """Return where in the document a name stands that was given without its place."""
+    places = [f"{part}.{path}" for part, inner in documents.items() if isinstance(inner, Mapping) and path in inner]
+    return f"; there is {', '.join(places)}" if places else ""
+
+
+def _bound_misses(gate: Gate, value: float | None, over: float | None) -> Iterator[str]:
+    """Yield why min and max are not met."""
     if value is None:
-        return Outcome(path, gate, None, f"no such number in eval_metrics.json{hint}")
-    met = (gate.min is None or value >= gate.min) and (gate.max is None or value <= gate.max)
-    return Outcome(path, gate, value, None if met else f"{value:.4f}, but must be {bounds(gate)}")
+        return
+    excess = value - (over or 0.0)
+    if (gate.min is not None and excess < gate.min) or (gate.max is not None and excess > gate.max):
+        above = "" if over is None else f" ({value:.4f} less {over:.4f})"
+        yield f"{excess:.4f}{above}, but must be {_ends(gate)}"
+
+
+def _interval_misses(gate: Gate, value: float | None, interval: tuple[float, float] | None) -> Iterator[str]:
+    if interval is None:
+        return
+    held = value if gate.contains is None else gate.contains
+    if held is not None and not interval[0] <= held <= interval[1]:
+        yield f"{held:.4f} lies outside of {interval[0]:.4f} to {interval[1]:.4f}"
+
+
+def _losses(gate: Gate, value: float | None, against: Mapping[str, Against]) -> Iterator[str]:
+    """Yield the older versions that are not reached."""
+    for name, sign, word in ((gate.not_below, 1, "below"), (gate.not_above, -1, "above")):
+        if name is None or value is None:
+            continue
+        old = against.get(name, UNKNOWN)
+        if old.value is not None and sign * (old.value - value) > gate.tolerance + 1e-12:
+            slack = f" by more than {gate.tolerance:g}" if gate.tolerance else ""
+            yield f"{value:.4f} is {word} the {old.value:.4f} of {old.version}{slack}"
+        elif old.value is None and name != LATEST:
+            yield f"{old.version} has no such number" if old.version else f"there is no version {name}"
+
+
+def _notes(against: Mapping[str, Against]) -> Iterator[str]:
+    """Yield where the latest version sets no bound: a first release, or a metric that is new."""
+    for name, old in against.items():
+        if name == LATEST and old.value is None:
+            yield f"{old.version} has no such number" if old.version else "no older version to compare with"

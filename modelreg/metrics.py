@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from modelreg import bootstrap
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import Name, dotted
 from modelreg.records.metrics import (
@@ -28,7 +29,6 @@ from modelreg.records.metrics import (
     SubjectMetrics,
 )
 
-MIN_SUBJECTS = 5  # fewer give no interval: resampling them hardly varies
 NULL_QUANTILE = 0.95
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -63,6 +63,10 @@ class Predictions(NamedTuple):
         """Return the arrays as `files.npz_bytes` takes them; without `code` where there is none."""
         return {name: array for name, array in self._asdict().items() if array is not None}
 
+    def rows(self, chosen: Ints | NDArray[np.bool_]) -> "Predictions":
+        """Return some of the windows, by their numbers or by a mask (N,)."""
+        return Predictions(**{name: array[chosen] for name, array in self.arrays().items()})
+
 
 def from_arrays(arrays: Mapping[str, NDArray[Any]], where: str, classes: int) -> Predictions:
     """Take in the arrays of predictions.npz of a model of `classes` classes.
@@ -86,17 +90,17 @@ def compute(
     Raises InputError where a code lies outside the quantizer.
     """
     log_p = log_softmax(predictions.logits)
-    subjects, by_subject = _confusions(predictions)
+    subjects, by_subject = confusions(predictions)
     pooled = by_subject.sum(axis=0)
-    scores = _scores(pooled)
+    scores = score(pooled)
     return Metrics(
         windows=len(predictions.y),
         accuracy=float(scores.accuracy),
         balanced_accuracy=float(scores.balanced_accuracy),
         macro_f1=float(scores.macro_f1),
         weighted_f1=float(scores.weighted_f1),
-        log_loss=_log_loss(log_p, predictions.y),
-        brier=_brier(log_p, predictions.y),
+        log_loss=log_loss(log_p, predictions.y),
+        brier=brier(log_p, predictions.y),
         calibration=_calibration(log_p, predictions, settings),
         baselines=_baselines(scores.support),
         per_class=_per_class(classes, scores),
@@ -118,7 +122,7 @@ def differences(recorded: Metrics, computed: Metrics, tolerance: float = 1e-9) -
         yield from _value_differences((name,), theirs[name], ours[name], tolerance)
 
 
-def log_softmax(logits: NDArray[np.float32]) -> Floats:
+def log_softmax(logits: NDArray[np.floating[Any]]) -> Floats:
     """Return log probabilities (N, K), computed in float64. Finite logits give finite values."""
     wide = logits.astype(np.float64)
     shifted: Floats = wide - wide.max(axis=1, keepdims=True)
@@ -177,7 +181,7 @@ def _range_problems(array: NDArray[Any], end: int | None) -> Iterator[str]:
         yield f"runs from {array.min()} to {array.max()}, must be {bound}"
 
 
-class _Scores(NamedTuple):
+class Scores(NamedTuple):
     """Scores of confusion matrices (..., K, K); a ratio without a denominator is 0."""
 
     support: Ints  # (..., K)
@@ -191,7 +195,7 @@ class _Scores(NamedTuple):
     weighted_f1: Floats  # mean weighted by support
 
 
-def _confusions(predictions: Predictions) -> tuple[list[str], Ints]:
+def confusions(predictions: Predictions) -> tuple[list[str], Ints]:
     """Return the subjects in order and one confusion matrix for each (S, K, K): [true, predicted]."""
     subjects, member = np.unique(predictions.subject, return_inverse=True)
     shape = (len(subjects), predictions.logits.shape[1], predictions.logits.shape[1])
@@ -199,30 +203,32 @@ def _confusions(predictions: Predictions) -> tuple[list[str], Ints]:
     return subjects.tolist(), np.bincount(cell, minlength=math.prod(shape)).reshape(shape)
 
 
-def _scores(confusion: Ints) -> _Scores:
+def score(confusion: Ints) -> Scores:
+    """Score confusion matrices (..., K, K), [true, predicted]."""
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)  # (..., K)
     support, claimed = confusion.sum(axis=-1), confusion.sum(axis=-2)
-    recall, f1 = _ratio(hits, support), _ratio(2 * hits, support + claimed)
+    recall, f1 = ratio(hits, support), ratio(2 * hits, support + claimed)
     windows, present = support.sum(axis=-1), support > 0
-    return _Scores(
+    return Scores(
         support=support,
-        precision=_ratio(hits, claimed),
+        precision=ratio(hits, claimed),
         recall=recall,
         f1=f1,
-        accuracy=_ratio(hits.sum(axis=-1), windows),
-        balanced_accuracy=_ratio(recall.sum(axis=-1), present.sum(axis=-1)),
+        accuracy=ratio(hits.sum(axis=-1), windows),
+        balanced_accuracy=ratio(recall.sum(axis=-1), present.sum(axis=-1)),
         macro_f1=f1.mean(axis=-1),
-        present_f1=_ratio((f1 * present).sum(axis=-1), present.sum(axis=-1)),
-        weighted_f1=_ratio((f1 * support).sum(axis=-1), windows),
+        present_f1=ratio((f1 * present).sum(axis=-1), present.sum(axis=-1)),
+        weighted_f1=ratio((f1 * support).sum(axis=-1), windows),
     )
 
 
-def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
+def ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
+    """Return part / whole, 0 where the whole is not above 0."""
     ratio: Floats = np.divide(part, whole, out=np.zeros(np.shape(part)), where=np.asarray(whole) > 0)
     return ratio
 
 
-def _per_class(classes: tuple[str, ...], scores: _Scores) -> dict[str, ClassMetrics]:
+def _per_class(classes: tuple[str, ...], scores: Scores) -> dict[str, ClassMetrics]:
     columns = (scores.precision, scores.recall, scores.f1, scores.support)
     return {
         name: ClassMetrics(precision=precision, recall=recall, f1=f1, support=support)
@@ -232,7 +238,7 @@ def _per_class(classes: tuple[str, ...], scores: _Scores) -> dict[str, ClassMetr
 
 def _per_subject(subjects: list[str], by_subject: Ints) -> dict[str, SubjectMetrics]:
     """Score each subject alone; the macro F1 is over the classes that occur in that subject's windows."""
-    scores = _scores(by_subject)
+    scores = score(by_subject)
     return {
         name: SubjectMetrics(windows=windows, accuracy=accuracy, macro_f1=macro_f1)
         for name, windows, accuracy, macro_f1 in zip(
@@ -249,18 +255,19 @@ def _baselines(support: Ints) -> Baselines:
     return Baselines(majority_accuracy=float(support.max() / support.sum()), uniform_accuracy=1 / len(support))
 
 
-def _log_loss(log_p: Floats, y: Ints) -> float:
+def log_loss(log_p: Floats, y: Ints) -> float:
+    """Return the mean negative log probability of the true class, in nats."""
     return abs(float(log_p[np.arange(len(y)), y].mean()))  # no log probability is above 0
 
 
-def _brier(log_p: Floats, y: Ints) -> float:
+def brier(log_p: Floats, y: Ints) -> float:
     """Return the sum over classes of the squared error, mean over windows: 0 to 2 (Brier 1950)."""
     error = np.exp(log_p)
     error[np.arange(len(y)), y] -= 1
     return float((error**2).sum(axis=1).mean())
 
 
-class _Bins(NamedTuple):
+class MassBins(NamedTuple):
     """Windows sorted by confidence, cut into groups of equal confidence and into bins of equal mass."""
 
     group_starts: Ints  # (G,)
@@ -274,7 +281,7 @@ def _calibration(log_p: Floats, predictions: Predictions, settings: EvaluationSe
     confidence = np.exp(log_p.max(axis=1)).round(12)  # equal but for the last bits: equal
     correct = (predictions.logits.argmax(axis=1) == predictions.y).astype(np.float64)
     order = np.argsort(confidence, kind="stable")
-    bins = _bins(confidence[order], settings.ece_bins)
+    bins = equal_mass_bins(confidence[order], settings.ece_bins)
     mean_confidence = _bin_means(confidence[order], bins)
     accuracy = _bin_means(correct[order], bins)
     null = _null_errors(confidence[order], bins, settings)
@@ -283,19 +290,19 @@ def _calibration(log_p: Floats, predictions: Predictions, settings: EvaluationSe
         bins=len(bins.counts),
         null_mean=float(null.mean()),
         null_high=float(np.quantile(null, NULL_QUANTILE)),
-        table=_reliability(bins.counts, mean_confidence, accuracy),
+        table=reliability(bins.counts, mean_confidence, accuracy),
     )
 
 
-def _bins(confidence: Floats, wanted: int) -> _Bins:
+def equal_mass_bins(confidence: Floats, wanted: int) -> MassBins:
     """Cut sorted confidences (N,) as np.array_split does; fewer windows than bins give one bin each."""
     parts = np.array_split(confidence, min(wanted, len(confidence)))
     counts = np.array([len(part) for part in parts])
     _, group_starts, group_sizes = np.unique(confidence, return_index=True, return_counts=True)
-    return _Bins(group_starts, group_sizes, np.cumsum(counts) - counts, counts)
+    return MassBins(group_starts, group_sizes, np.cumsum(counts) - counts, counts)
 
 
-def _bin_means(values: Floats, bins: _Bins) -> Floats:
+def _bin_means(values: Floats, bins: MassBins) -> Floats:
     """Return the mean in each bin of sorted values (N,).
 
     Windows of equal confidence (a quantizer makes many) share their mean first: which of them falls into
@@ -306,11 +313,11 @@ def _bin_means(values: Floats, bins: _Bins) -> Floats:
     return means
 
 
-def _error(confidence: Floats, accuracy: Floats, bins: _Bins) -> float:
+def _error(confidence: Floats, accuracy: Floats, bins: MassBins) -> float:
     return float((bins.counts * np.abs(confidence - accuracy)).sum() / bins.counts.sum())
 
 
-def _null_errors(confidence: Floats, bins: _Bins, settings: EvaluationSettings) -> Floats:
+def _null_errors(confidence: Floats, bins: MassBins, settings: EvaluationSettings) -> Floats:
     """Return the errors (R,) of a perfectly calibrated model: each window right with its confidence."""
     random = np.random.default_rng([settings.seed, 0])
     expected = _bin_means(confidence, bins)
@@ -318,7 +325,8 @@ def _null_errors(confidence: Floats, bins: _Bins, settings: EvaluationSettings) 
     return np.array([_error(expected, _bin_means(draw, bins), bins) for draw in draws])
 
 
-def _reliability(counts: Ints, confidence: Floats, accuracy: Floats) -> tuple[ReliabilityBin, ...]:
+def reliability(counts: Ints, confidence: Floats, accuracy: Floats) -> tuple[ReliabilityBin, ...]:
+    """Return the rows of a reliability diagram from the columns (B,)."""
     columns = zip(counts.tolist(), confidence.tolist(), accuracy.tolist(), strict=True)
     return tuple(ReliabilityBin(count=n, confidence=c, accuracy=a) for n, c, a in columns)
 
@@ -347,27 +355,11 @@ def _code_usage(code: Ints | None, levels: tuple[int, ...] | None) -> CodeUsage 
 def _intervals(by_subject: Ints, settings: EvaluationSettings) -> dict[Any, Interval | NoInterval]:
     """Resample subjects with replacement and score their pooled windows: percentile intervals."""
     names = ("accuracy", "balanced_accuracy", "macro_f1")
-    if len(by_subject) < MIN_SUBJECTS:
-        people = "1 held-out subject" if len(by_subject) == 1 else f"{len(by_subject)} held-out subjects"
-        reason = f"{people}; an interval over subjects needs {MIN_SUBJECTS}"
-        return {name: NoInterval(reason=reason) for name in names}
-    scores = _scores(_resampled(by_subject, settings))
-    return {name: _interval(getattr(scores, name), len(by_subject), settings) for name in names}
-
-
-def _resampled(by_subject: Ints, settings: EvaluationSettings) -> Ints:
-    """Return the pooled confusion matrices (R, K, K) of R draws of S subjects out of S."""
-    shape = (settings.replicates, len(by_subject))
-    drawn = (np.random.default_rng([settings.seed, 1]).random(shape) * shape[1]).astype(np.int64)
-    cell = drawn + shape[1] * np.arange(shape[0])[:, None]
-    times = np.bincount(cell.ravel(), minlength=math.prod(shape)).reshape(shape)  # (R, S)
-    return np.tensordot(times, by_subject, axes=1)
-
-
-def _interval(values: Floats, subjects: int, settings: EvaluationSettings) -> Interval:
-    tail = (1 - settings.level) / 2
-    low, high = np.quantile(values, [tail, 1 - tail]).tolist()
-    return Interval(low=low, high=high, level=settings.level, subjects=subjects, replicates=settings.replicates)
+    times = bootstrap.draws(len(by_subject), settings)
+    if isinstance(times, NoInterval):
+        return dict.fromkeys(names, times)
+    drawn = score(np.tensordot(times, by_subject, axes=1))
+    return {name: bootstrap.interval(getattr(drawn, name), len(by_subject), settings) for name in names}
 
 
 def _value_differences(keys: Keys, theirs: Any, ours: Any, tolerance: float) -> Iterator[Problem]:

@@ -131,14 +131,32 @@ def tag_of(project: ProjectConfig, model: str, version: str) -> str:
     return form.replace("{model}", model).replace("{version}", version)
 
 
-def gate_outcomes(run: Path, project: ProjectConfig) -> list[gates.Outcome]:
-    """Hold the project's gates against a run's metrics; none where the run has no metrics yet."""
-    path = run / runs.METRICS
-    return gates.check(load(path, EvalMetrics).to_document(), project.gates) if path.is_file() else []
+def gate_outcomes(root: Path, run: Path, project: ProjectConfig) -> list[gates.Outcome]:
+    """Hold the project's gates against a run's documents; none where it has no metrics yet.
+
+    A gate on a document that the release will export first is judged when it has.
+    """
+    if not (run / runs.METRICS).is_file():
+        return []
+    model = runs.load_run(run).model.settings.name
+    there = gates.judgeable(run, project.gates) if project.targets else project.gates
+    older = {name: _older(root, model, name) for name in gates.named_versions(there)}
+    return gates.check(gates.read_documents(run), there, older, project.waivers)
+
+
+def _older(root: Path, model: str, name: str) -> gates.Older | None:
+    """Return the metrics of a version that a gate names; None where there is none."""
+    try:
+        version = registry.read(registry.resolve(f"{model}@{name}", root, model))
+    except RegistryError:
+        return None
+    return gates.Older(f"v{version.manifest.version}", version.metrics().to_document())
 
 
 def make_version(plan: Plan, project: ProjectConfig, situation: Situation) -> None:
     """Build the version's folder, check it as `verify` would, and give it its name."""
+    outcomes = gate_outcomes(plan.root, plan.run, project)
+    raise_all("a gate failed; nothing was written", ((GateFailed, problem) for problem in gates.failures(outcomes)))
     with files.staged_folder(plan.folder) as staged:
         _stage(staged, plan, project, situation)
         problems = integrity.inspect(staged, named=(plan.model, plan.version), complete=True).problems
@@ -239,9 +257,8 @@ def _run_failures(draft: Plan, run: RunRecord, project: ProjectConfig) -> Iterat
         return
     yield from _metrics_failures(draft, run)
     yield from ((InputError, problem) for problem in _export_problems(draft.run))
-    for outcome in gate_outcomes(draft.run, project):
-        if outcome.failure:
-            yield GateFailed, Problem(f"gate {outcome.path}", outcome.failure)
+    outcomes = gate_outcomes(draft.root, draft.run, project)
+    yield from ((GateFailed, problem) for problem in gates.failures(outcomes))
 
 
 def _metrics_failures(draft: Plan, run: RunRecord) -> Iterator[Failure]:
@@ -310,7 +327,11 @@ def _stage(staged: Path, plan: Plan, project: ProjectConfig, situation: Situatio
     data = load(plan.run / runs.DATA, DataRecord)
     for name in COPIED:
         files.copy_atomic(plan.run / name, staged / name)
-    facts = card.Facts(plan.model, plan.version, project.license, measured, run.model, data, run)
+    outcomes = tuple(gate_outcomes(plan.root, plan.run, project))
+    report = gates.GateReport(outcomes=outcomes) if outcomes else None
+    if report:
+        files.write_atomic(staged / gates.NAME, report.to_bytes())
+    facts = card.Facts(plan.model, plan.version, project.license, measured, run.model, data, run, report)
     files.write_atomic(staged / registry.CARD, card.render(facts).encode())
     files.write_atomic(staged / registry.MODEL_CONFIG, run.model.to_bytes())
     config = load(plan.run / runs.CONFIG, TrainConfig).to_document()

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from modelreg import config, files, provenance
-from modelreg.records import base, data, export, hef, int8, latency, metrics, model, run, version
+from modelreg import config, files, gates, provenance
+from modelreg.records import base, calibration, data, export, hef, int8, latency, metrics, model, run, version
 
 DOCUMENTS: tuple[type[base.Record], ...] = (
     config.ProjectConfig,
     config.TrainConfig,
+    calibration.ConfidenceRecord,
     data.DataRecord,
     data.Normalization,
     data.NpyMetadata,
@@ -17,6 +18,7 @@ DOCUMENTS: tuple[type[base.Record], ...] = (
     int8.Int8Estimate,
     latency.LatencyRecord,
     hef.HefInfo,
+    gates.GateReport,
     metrics.EvalMetrics,
     model.ModelSpec,
     run.Epoch,

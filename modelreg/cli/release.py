@@ -73,7 +73,7 @@ def release(
         identity=environment.git_identity_problem(root),
         ignored=environment.git_ignored(root, _assets(root)),
     )
-    _show_gates(releasing.gate_outcomes(folder, project))
+    _show_gates(releasing.gate_outcomes(root, folder, project))
     plan = releasing.plan(root, request, project, situation)
     message = f"Release {plan.model} v{plan.version}"
     actions: dict[Step, Callable[[], None]] = {
@@ -138,20 +138,17 @@ def _assets(root: Path) -> list[Path]:
 
 
 def _show_gates(outcomes: "list[Outcome]") -> None:
-    """Print every gate with what it found, where one of them fails."""
+    """Print every gate with what it found where one of them fails; and always what is waived or compares nothing."""
     from modelreg import gates
 
     if any(outcome.failure for outcome in outcomes):
-        rows = [
-            (
-                o.path,
-                "-" if o.value is None else f"{o.value:.4f}",
-                gates.bounds(o.gate),
-                "FAILS" if o.failure else "met",
-            )
-            for o in outcomes
-        ]
+        rows = [(o.path, o.found, gates.bounds(o.gate), o.verdict) for o in outcomes]
         draw(table(("gate", "value", "must be", ""), rows, right=("value",)), sys.stderr)
+    for outcome in outcomes:
+        if outcome.verdict == "waived":
+            note(f"gate {outcome.path} is waived: {outcome.waived} ({outcome.failure})")
+        for what in outcome.notes:
+            note(f"gate {outcome.path}: {what}")
 
 
 def _words(step: "Step", plan: "Plan") -> str:

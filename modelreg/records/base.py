@@ -29,6 +29,7 @@ Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]+$", min_length=64, 
 GitCommit = Annotated[str, StringConstraints(pattern="^[0-9a-f]+$", min_length=40, max_length=64)]
 RelativePath = Annotated[str, StringConstraints(pattern=f"^{_COMPONENT}(/{_COMPONENT})*$", max_length=240)]
 Name = Annotated[str, StringConstraints(pattern=_NAME, min_length=1, max_length=100)]
+Remark = Annotated[str, StringConstraints(pattern=_NAME, min_length=1, max_length=500)]  # a sentence of a person
 LongName = Annotated[str, StringConstraints(pattern=_NAME, min_length=1, max_length=300)]
 _NAME_READER: TypeAdapter[str] = TypeAdapter(Name)
 ModelName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]*$", max_length=60)]
@@ -130,6 +131,18 @@ def schema_problems(document: object, record: type[Record], where: str) -> list[
 def dotted(where: str, *path: str | int) -> str:
     """Return the place of a value: the file, then the dotted path inside it."""
     return f"{where}: {'.'.join(map(str, path))}" if path else where
+
+
+def paired_leaves(one: Any, other: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield the dotted place of every value of two documents, with both values; None where one has none."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in sorted(one.keys() | other.keys()):
+            yield from paired_leaves(one.get(name), other.get(name), f"{place}.{name}".lstrip("."))
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for index, pair in enumerate(zip(one, other, strict=True)):
+            yield from paired_leaves(*pair, f"{place}.{index}".lstrip("."))
+    else:
+        yield place, one, other
 
 
 def is_name(text: str) -> bool:

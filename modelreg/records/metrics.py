@@ -60,6 +60,12 @@ class NoInterval(Record):
     reason: str
 
 
+class Reason(Record):
+    """Why something was not fitted, measured or compared."""
+
+    reason: str
+
+
 class SubjectMetrics(Record):
     """One held-out subject alone."""
 

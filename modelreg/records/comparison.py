@@ -1,0 +1,51 @@
+"""Two models held against each other, window by window, and what else differs between them."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from modelreg.records.base import Count, Record, Share
+from modelreg.records.metrics import Interval, NoInterval
+
+ComparedName = Literal["accuracy", "balanced_accuracy", "macro_f1"]
+COMPARED: tuple[ComparedName, ...] = ("accuracy", "balanced_accuracy", "macro_f1")
+
+
+class Difference(Record):
+    """A metric of both, on the windows that both predicted."""
+
+    one: Share
+    other: Share
+    difference: Annotated[float, Field(ge=-1, le=1)]  # other - one
+    interval: Interval | NoInterval  # of the difference: the same subjects are drawn for both
+
+
+class McNemar(Record):
+    """McNemar's exact test on the windows that only one of the two has right.
+
+    It takes windows for independent, which those of one recording are not: the p-value is too small. The interval
+    over subjects is the better judge.
+    """
+
+    only_one: Count
+    only_other: Count
+    p_value: Share  # two-sided
+
+
+class PairedComparison(Record):
+    """Two models on the windows that both predicted, matched by recording and start."""
+
+    windows: Annotated[int, Field(ge=1)]
+    subjects: Annotated[int, Field(ge=1)]
+    left_out_one: Count  # windows that the other did not predict
+    left_out_other: Count
+    metrics: dict[ComparedName, Difference]
+    mcnemar: McNemar
+
+
+class Change(Record):
+    """A value that differs between two documents; null where one has none."""
+
+    path: str
+    one: JsonValue
+    other: JsonValue

@@ -1,0 +1,309 @@
+"""Gates: what each form demands, what it says, and what a version keeps of it."""
+
+import json
+
+import pytest
+from example_run import NOW, write_registry, write_run
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from modelreg import files, gates, integrity, release
+from modelreg.cli import main
+from modelreg.config import Gate, ProjectConfig, Waiver
+from modelreg.errors import GateFailed
+from modelreg.gates import Against, GateReport, Older, Outcome
+from modelreg.records import base
+
+METRICS = {
+    "accuracy": 0.8,
+    "ok": True,
+    "calibration": {"ece": 0.05, "null_high": 0.03},
+    "sets": {"coverage": 0.88, "expected": {"low": 0.86, "high": 0.94}, "interval": {"reason": "3 people"}},
+}
+OLDER = {"latest": Older("v0.2.0", {"accuracy": 0.83}), "v0.1.0": Older("v0.1.0", {}), "v9.0.0": None}
+
+
+def outcome(path: str, **bounds: object) -> Outcome:
+    """Hold one gate against METRICS."""
+    return gates.check(METRICS, {path: Gate.model_validate(bounds)}, OLDER)[0]
+
+
+# What each form demands
+
+
+@pytest.mark.parametrize(
+    ("path", "bounds"),
+    [
+        ("accuracy", {"min": 0.8, "max": 0.8}),
+        ("calibration.ece", {"max": 0.021, "beyond": "calibration.null_high"}),
+        ("sets.coverage", {"inside": "sets.expected"}),
+        ("sets.expected", {"contains": 0.9}),
+        ("accuracy", {"not_below": "latest", "tolerance": 0.03}),
+        ("accuracy", {"not_above": "latest"}),
+    ],
+)
+def test_a_gate_is_met(path, bounds) -> None:
+    """Ends belong to what is allowed."""
+    assert (outcome(path, **bounds).verdict, outcome(path, **bounds).notes) == ("met", ())
+
+
+@pytest.mark.parametrize(
+    ("path", "bounds", "failure"),
+    [
+        ("accuracy", {"min": 0.81}, "0.8000, but must be at least 0.81"),
+        ("accuracy", {"min": 0.1, "max": 0.7}, "0.8000, but must be at least 0.1 and at most 0.7"),
+        (
+            "calibration.ece",
+            {"max": 0.01, "beyond": "calibration.null_high"},
+            "0.0200 (0.0500 less 0.0300), but must be at most 0.01 above calibration.null_high",
+        ),
+        ("calibration.ece", {"inside": "sets.expected"}, "0.0500 lies outside of 0.8600 to 0.9400"),
+        ("sets.expected", {"contains": 0.95}, "0.9500 lies outside of 0.8600 to 0.9400"),
+        ("accuracy", {"not_below": "latest"}, "0.8000 is below the 0.8300 of v0.2.0"),
+        (
+            "accuracy",
+            {"not_below": "latest", "tolerance": 0.02},
+            "0.8000 is below the 0.8300 of v0.2.0 by more than 0.02",
+        ),
+        ("accuracy", {"not_below": "v9.0.0"}, "there is no version v9.0.0"),
+        ("accuracy", {"not_above": "v0.1.0"}, "v0.1.0 has no such number"),
+        ("ok", {"min": 0}, "no such number in eval_metrics.json"),
+        ("ece", {"max": 1}, "no such number in eval_metrics.json; there is calibration.ece"),
+        ("accuracy", {"max": 1, "beyond": "gone"}, "no such number in eval_metrics.json"),
+        ("parity.whole.logits_error", {"max": 1}, "no such number in onnx/parity.json"),
+        ("sets.coverage", {"inside": "sets.interval"}, "no interval: 3 people"),
+        ("sets", {"contains": 0.9}, "no interval sets in eval_metrics.json"),
+        ("accuracy", {"min": 0.9, "not_below": "latest"}, "0.8000, but must be at least 0.9; 0.8000 is below"),
+    ],
+)
+def test_a_gate_that_fails_says_why(path, bounds, failure) -> None:
+    """In words and numbers."""
+    assert str(outcome(path, **bounds).failure).startswith(failure)
+
+
+def test_the_first_release_has_no_latest() -> None:
+    """It sets no bound, and that is said."""
+    (found,) = gates.check(METRICS, {"accuracy": Gate(not_below="latest")}, {"latest": None})
+
+    assert (found.verdict, found.notes) == ("met", ("no older version to compare with",))
+
+
+def test_a_new_metric_has_nothing_to_reach() -> None:
+    """The latest version does not have it."""
+    found = outcome("calibration.ece", not_above="latest")
+
+    assert (found.verdict, found.notes) == ("met", ("v0.2.0 has no such number",))
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 0.2))
+def test_not_above_is_not_below_of_the_opposite(new, old, tolerance) -> None:
+    """Direction is the only difference."""
+    failed = [
+        gates.check(
+            {"x": sign * new},
+            {"x": Gate.model_validate({name: "v1", "tolerance": tolerance})},
+            {"v1": Older("v1", {"x": sign * old})},
+        )[0].failure
+        is None
+        for name, sign in (("not_below", 1), ("not_above", -1))
+    ]
+
+    assert failed[0] == failed[1] == (old - new <= tolerance + 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("gate", "words"),
+    [
+        (Gate(min=0.8, not_below="latest", tolerance=0.01), "at least 0.8 and not below latest by more than 0.01"),
+        (Gate(max=0.03, beyond="a.high"), "at most 0.03 above a.high"),
+        (Gate(inside="a.expected"), "inside a.expected"),
+        (Gate(contains=0.9), "an interval that holds 0.9"),
+        (Gate(not_above="v0.1.0"), "not above v0.1.0"),
+    ],
+)
+def test_bounds_in_words(gate, words) -> None:
+    """As tables and cards show them."""
+    assert gates.bounds(gate) == words
+
+
+@pytest.mark.parametrize(
+    ("path", "bounds", "found"),
+    [
+        ("accuracy", {"min": 0}, "0.8000"),
+        ("calibration.ece", {"max": 1, "beyond": "calibration.null_high"}, "0.0200"),
+        ("sets.expected", {"contains": 0.9}, "0.8600 to 0.9400"),
+        ("gone", {"min": 0}, "-"),
+    ],
+)
+def test_what_was_found(path, bounds, found) -> None:
+    """The number that is judged."""
+    assert outcome(path, **bounds).found == found
+
+
+@pytest.mark.parametrize(
+    ("bounds", "rule"),
+    [
+        ({}, "give min, max or both"),
+        ({"beyond": "x", "inside": "y"}, "beyond needs min or max"),
+        ({"min": 0, "tolerance": 0.1}, "tolerance needs"),
+        ({"contains": 0.9, "min": 0}, "a gate of its own"),
+        ({"contains": 0.9, "not_below": "latest"}, "a gate of its own"),
+        ({"not_below": "latest", "tolerance": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_a_gate_that_says_nothing_is_refused(bounds, rule) -> None:
+    """When modelreg.yaml is read."""
+    with pytest.raises(ValidationError, match=rule):
+        Gate.model_validate(bounds)
+
+
+# Waivers
+
+
+def test_a_waived_gate_may_fail() -> None:
+    """It is not among the failures, and keeps its reason."""
+    waiver = Waiver(gate="accuracy", reason="a demonstration")
+    (found,) = gates.check(METRICS, {"accuracy": Gate(min=0.9)}, waivers=[waiver])
+
+    assert (found.verdict, found.waived, list(gates.failures([found]))) == ("waived", "a demonstration", [])
+
+
+@pytest.mark.parametrize("waived", [["gone"], ["accuracy", "accuracy"]])
+def test_a_waiver_names_one_gate(waived) -> None:
+    """Which there must be."""
+    with pytest.raises(ValidationError, match="no such gate, or waived twice"):
+        ProjectConfig(gates={"accuracy": Gate(min=0)}, waivers=tuple(Waiver(gate=g, reason="x") for g in waived))
+
+
+# In a release
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A registry with one run."""
+    write_run(write_registry(tmp_path / "r") / "runs" / "conv2d_fsq-001")
+    return tmp_path / "r"
+
+
+def released(root, project):
+    """Make a version; return its folder."""
+    request = release.Request("v0.1.0", root / "runs" / "conv2d_fsq-001", roll_changelog=True)
+    situation = release.Situation(now=NOW, git=None)
+    plan = release.plan(root, request, project, situation)
+    release.make_version(plan, project, situation)
+    return plan.folder
+
+
+WAIVED = ProjectConfig(
+    gates={"accuracy": Gate(min=0.99), "macro_f1": Gate(min=0, not_below="latest")},
+    waivers=(Waiver(gate="accuracy", reason="it is a *fixture*"),),
+)
+
+
+def test_the_card_prints_gates_and_waivers(root) -> None:
+    """What had to be met, what was found, and why one may fail."""
+    card = (released(root, WAIVED) / "model_card.md").read_text()
+
+    assert "## Gates" in card
+    assert "- **accuracy was waived:** it is a \\*fixture\\* (0." in card
+
+
+def test_without_gates_nothing_is_said(root) -> None:
+    """No document, no section."""
+    folder = released(root, ProjectConfig())
+
+    assert (
+        gates.NAME in {path.name for path in folder.iterdir()},
+        "Gates" in (folder / "model_card.md").read_text(),
+    ) == (
+        False,
+        False,
+    )
+
+
+def test_a_version_keeps_its_gates(root) -> None:
+    """gates.json verifies, and comes back."""
+    folder = released(root, WAIVED)
+    report = base.load(folder / gates.NAME, GateReport)
+
+    assert integrity.inspect(folder).problems == ()
+    assert [o.verdict for o in report.outcomes] == ["waived", "met"]
+
+
+def test_gates_are_held_against_the_latest_version(root) -> None:
+    """The second release must reach the first."""
+    released(root, ProjectConfig())
+    write_run(root / "runs" / "conv2d_fsq-002", seed=1)
+    first = json.loads((root / "registry/conv2d_fsq/v0.1.0/eval_metrics.json").read_text())["log_loss"]
+    project = ProjectConfig(gates={"log_loss": Gate(not_above="latest"), "brier": Gate(not_below="v7.0.0")})
+    (one, two) = release.gate_outcomes(root, root / "runs" / "conv2d_fsq-002", project)
+
+    assert one.against == {"latest": Against(version="v0.1.0", value=first)}
+    assert two.failure == "there is no version v7.0.0"
+
+
+def test_a_gate_on_an_export_waits_for_it(root) -> None:
+    """Where the release makes the export; else it fails now."""
+    run, parity = root / "runs" / "conv2d_fsq-001", {"parity.whole.logits_error": Gate(max=1e-4)}
+
+    assert release.gate_outcomes(root, run, ProjectConfig(gates=parity, targets=("onnx",))) == []
+    assert release.gate_outcomes(root, run, ProjectConfig(gates=parity))[0].verdict == "FAILS"
+
+
+def test_an_export_that_fails_its_gate_makes_no_version(root) -> None:
+    """The plan could not know; the version is not written."""
+    project = ProjectConfig(gates={"parity.whole.logits_error": Gate(max=1e-4)}, targets=("onnx",))
+    request = release.Request("v0.1.0", root / "runs" / "conv2d_fsq-001", roll_changelog=True)
+    situation = release.Situation(now=NOW, git=None)
+    plan = release.plan(root, request, project, situation)
+    (plan.run / "onnx").mkdir()
+    (plan.run / "onnx" / "parity.json").write_bytes(files.to_json({"whole": {"logits_error": 0.5}}))
+
+    with pytest.raises(GateFailed, match=r"0\.5000, but must be at most 0\.0001"):
+        release.make_version(plan, project, situation)
+    assert not plan.folder.exists()
+
+
+def test_the_command_prints_waivers(root, monkeypatch, capsys) -> None:
+    """Beside the table of all gates; and where a gate compares nothing."""
+    (root / "modelreg.yaml").write_bytes(WAIVED.to_bytes())
+    monkeypatch.chdir(root)
+    code = main(["release", "v0.1.0", "--roll-changelog", "--dry-run"])
+    said = capsys.readouterr().err
+
+    assert (code, "gate accuracy is waived: it is a *fixture* (0." in said) == (0, True)
+    assert "gate macro_f1: no older version to compare with" in said
+
+
+LIES = {
+    "a better value": lambda o: o | {"value": 0.999, "failure": None},
+    "another bound": lambda o: o | {"gate": o["gate"] | {"min": 0.1}},
+    "no failure": lambda o: o | {"failure": None},
+    "an older value": lambda o: o | {"against": {"latest": {"version": "v0.0.1", "value": 0.1}}, "notes": ["new"]},
+    "no waiver": lambda o: o | {"waived": None},
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
+def test_a_lie_in_the_outcomes_is_found(root, lie) -> None:
+    """Each outcome follows from the gate, the documents and what the older version had."""
+    report = base.load(released(root, WAIVED) / gates.NAME, GateReport)
+    document = report.to_document()
+    document["outcomes"][0] = lie(document["outcomes"][0])
+    told = base.parse(files.to_json(document), GateReport, "x")
+
+    assert list(gates.find_problems(told, {"accuracy": report.outcomes[0].value, "macro_f1": 0.3}, "gates.json"))
+
+
+def test_a_damaged_report_is_a_problem(root) -> None:
+    """Not a crash."""
+    folder = released(root, WAIVED)
+    (folder / gates.NAME).write_bytes(b"{}\n")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for entry in manifest["files"]:
+        if entry["path"] == gates.NAME:
+            entry.update(sha256=files.sha256(folder / gates.NAME), size=3)
+    (folder / "manifest.json").write_bytes(files.to_json(manifest))
+
+    assert "gates.json: 'outcomes' is a required property" in [str(p) for p in integrity.inspect(folder).problems]
