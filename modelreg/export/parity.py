@@ -6,7 +6,7 @@ value lies so near to a rounding boundary that the last bits decide.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from modelreg import ort
 from modelreg.errors import ExportError, Problem
 from modelreg.ml.system import Network
 from modelreg.records.export import CODE, LOGITS, PROJECTION, WINDOWS, GraphName, PathParity, Tolerance
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 Floats = NDArray[np.float32]
 

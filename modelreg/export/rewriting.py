@@ -1,4 +1,4 @@
-"""What is changed in a graph after torch has exported it: operators that compile for sure, names of ours, nothing else."""
+"""What is changed in a graph after torch has exported it: operators that surely compile, names of ours, no more."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -52,17 +52,20 @@ def pieces(settings: ConvSettings) -> Pieces:
             return Pieces(FSQ(settings.levels), len(settings.levels), settings.levels)
         case Conv2dFsqHsmmSettings():
             return Pieces(FSQ(settings.levels), len(settings.levels), settings.levels, hsmm=settings.hsmm or None)
-        case Conv2dVqSettings() | Conv2dVqHdpHsmmSettings():
-            full = isinstance(settings, Conv2dVqHdpHsmmSettings)
-            return Pieces(
-                _codebook(settings.vq, settings.embedding) if settings.vq else None,
-                settings.embedding,
-                (settings.vq.codes,) if settings.vq else None,
-                (settings.hdp or None) if full else None,
-                (settings.hsmm or None) if full else None,
-                settings.reconstruction,
-                settings.classification,
-            )
+        case Conv2dVqSettings():
+            return _vq_pieces(settings)
+        case Conv2dVqHdpHsmmSettings():
+            return _vq_pieces(settings)._replace(hdp=settings.hdp or None, hsmm=settings.hsmm or None)
+
+
+def _vq_pieces(settings: Conv2dVqSettings | Conv2dVqHdpHsmmSettings) -> Pieces:
+    return Pieces(
+        _codebook(settings.vq, settings.embedding) if settings.vq else None,
+        settings.embedding,
+        (settings.vq.codes,) if settings.vq else None,
+        reconstruction=settings.reconstruction,
+        classification=settings.classification,
+    )
 
 
 def _codebook(settings: VqSettings, dimensions: int) -> VQ:
