@@ -1,0 +1,294 @@
+"""Mixtures with as many clusters as the data ask for: the DP mixture and the hierarchical Dirichlet process.
+
+Variational, truncated at K clusters (Blei & Jordan 2006; HDP: Teh 2006), in log space. Letters: N points x of
+d dimensions, J groups (sessions). The model, and the q that stands for its posterior:
+
+    v_k ~ Beta(1, γ), v_K = 1,  β_k = v_k Π_{l<k} (1 − v_l)      q(v_k) = Beta(a_k, b_k)
+    π_j ~ Dir(α β), the weak limit of DP(α, β)                   q(π_j) = Dir(θ_j)
+    c_n ~ π of its group                                         q(c_n) = r_n
+    μ_k ~ N(m₀, s₀²),  x_n ~ N(μ of c_n, σ²)                     q(μ_k) = N(m_k, s_k²)
+
+Without groups c_n ~ β: that is a DP mixture, one level, and is called so. The normalizer of Dir(αβ) is bounded,
+log Γ(α) − Σ log Γ(αβ_k) ≥ (K − 1) log α + Σ log β_k (Hughes, Kim & Sudderth 2015), so that the ELBO is a true
+bound of log p(x | σ²) for both. m₀ and s₀² are those of the data; σ² is fixed, or where the bound is highest.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Literal, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from modelreg.ml import kmeans
+
+FLOOR = 1e-6  # of a variance: data are expected to be of the order of 1
+TOLERANCE = 1e-6  # nats per point that a sweep must gain to be followed by another
+
+Noise: TypeAlias = Literal["isotropic", "diagonal"] | Tensor
+
+
+class Model(NamedTuple):
+    """What a mixture assumes."""
+
+    gamma: float = 1.0  # of the sticks: about how many clusters
+    alpha: float = 1.0  # of the groups: how close to β each stays
+    truncation: int = 20  # K, at least 2
+    noise: Noise = "diagonal"  # σ², learned as one number or one for each dimension, or fixed, (d,)
+
+
+class Sticks(NamedTuple):
+    """q(v), the Beta parameters of the first K − 1 sticks."""
+
+    a: Tensor  # (K − 1,)
+    b: Tensor  # (K − 1,)
+
+
+class Components(NamedTuple):
+    """q(μ) and σ²."""
+
+    mean: Tensor  # (K, d)
+    variance: Tensor  # (K, d), of the mean
+    noise: Tensor  # (d,), σ²
+
+
+class Mixture(NamedTuple):
+    """A fitted mixture, float64."""
+
+    sticks: Sticks
+    groups: Tensor | None  # (J, K), θ; None: a DP mixture
+    components: Components
+    responsibilities: Tensor  # (N, K), r
+    elbo: float  # nats
+
+
+def log_weights(log_v: Tensor, log_rest: Tensor) -> Tensor:
+    """Return log β (…, K) = log v_k + Σ_{l<k} log (1 − v_l) of log v and log (1 − v), (…, K − 1)."""
+    K = log_v.shape[-1] + 1
+    return F.pad(log_v, (0, 1)) + log_rest @ log_rest.new_ones(K - 1, K).triu(1)
+
+
+def expected_log_weights(q: Sticks) -> Tensor:
+    """Return E log β (K,)."""
+    both = torch.digamma(q.a + q.b)
+    return log_weights(torch.digamma(q.a) - both, torch.digamma(q.b) - both)
+
+
+def expected_weights(q: Sticks) -> Tensor:
+    """Return E β (K,), which sums to 1."""
+    both = (q.a + q.b).log()
+    return log_weights(q.a.log() - both, q.b.log() - both).exp()
+
+
+def stick_divergence(q: Sticks, gamma: float) -> Tensor:
+    """Return KL(q(v) ‖ Beta(1, γ)) of all sticks together, ()."""
+    a, b = q
+    log_beta = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
+    moments = (a - 1) * torch.digamma(a) + (b - gamma) * torch.digamma(b)
+    return (moments + (1 + gamma - a - b) * torch.digamma(a + b) - log_beta - math.log(gamma)).sum()
+
+
+def expected_log_group_weights(theta: Tensor) -> Tensor:
+    """Return E log π (J, K) of θ (J, K)."""
+    return torch.digamma(theta) - torch.digamma(theta.sum(-1, keepdim=True))
+
+
+def group_divergence(theta: Tensor, q: Sticks, alpha: float) -> Tensor:
+    """Return an upper bound of E KL(q(π_j) ‖ Dir(αβ)) over q(v) for each group, (J,), of θ (J, K)."""
+    log_pi, K = expected_log_group_weights(theta), theta.shape[-1]
+    own = torch.lgamma(theta.sum(1)) - torch.lgamma(theta).sum(1)
+    prior = (K - 1) * math.log(alpha) + expected_log_weights(q).sum()
+    return own + ((theta - alpha * expected_weights(q)) * log_pi).sum(1) - prior
+
+
+def scaled_distance(x: Tensor, mean: Tensor, noise: Tensor) -> Tensor:
+    """Return d² = ‖(x − mean) / σ‖² (N, K) of points (N, d), means (K, d) and σ² (d,) or ()."""
+    middle, scale = mean.mean(0), noise.rsqrt()
+    x, mean = (x - middle) * scale, (mean - middle) * scale
+    return x.square().sum(1, keepdim=True) - 2 * x @ mean.T + mean.square().sum(1)
+
+
+def expected_log_likelihood(x: Tensor, c: Components) -> Tensor:
+    """Return E log N(x | μ_k, σ²) (N, K) of points (N, d)."""
+    d2 = scaled_distance(x, c.mean, c.noise) + (c.variance / c.noise).sum(1)
+    return -(d2 + (2 * math.pi * c.noise).log().sum()) / 2
+
+
+def dp_mixture_fit(
+    x: Tensor,
+    model: Model = Model(),  # noqa: B008 it is immutable
+    *,
+    centres: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Mixture:
+    """Fit a DP mixture to finite points (N, d), from `centres` (K, d) or k-means++. α plays no part."""
+    *_, last = climb(x, None, model, centres=centres, generator=generator)
+    return last
+
+
+def hdp_mixture_fit(
+    x: Tensor,
+    group: Tensor,
+    model: Model = Model(),  # noqa: B008 it is immutable
+    *,
+    centres: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Mixture:
+    """Fit a hierarchical mixture to finite points (N, d) of groups 0 … J − 1 (N,), int64."""
+    *_, last = climb(x, group, model, centres=centres, generator=generator)
+    return last
+
+
+def climb(
+    x: Tensor,
+    group: Tensor | None,
+    model: Model,
+    *,
+    centres: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Iterator[Mixture]:
+    """Yield the mixture after each sweep; its bound never falls.
+
+    A sweep sets each factor of q, and σ², to its best value given the others (for q(v) with groups: to a
+    better one). Where sweeps gain no more, the first merge of two near clusters that raises the bound is
+    taken: two that share one heap of points hardly ever unite by sweeps alone.
+    """
+    data = _Data(x.detach().double(), group, model)
+    state = _start(data, kmeans.plus_plus(data.x, model.truncation, generator) if centres is None else centres)
+    while True:
+        before, state = state.elbo, _sweep(data, state)
+        yield state
+        if state.elbo - before < TOLERANCE * len(x):
+            merged = _merge(data, state)
+            if merged is None:
+                return
+            state = merged
+            yield state
+
+
+def active(mass: Tensor, share: float = 0.01) -> int:
+    """Return how many clusters hold at least this share of a mass (K,): responsibilities, or counts."""
+    return int((mass >= share * mass.sum()).sum())
+
+
+class _Data(NamedTuple):
+    """What a fit is given."""
+
+    x: Tensor  # (N, d), float64
+    group: Tensor | None  # (N,)
+    model: Model
+
+    @property
+    def center(self) -> Tensor:
+        """m₀ (d,)."""
+        return self.x.mean(0)
+
+    @property
+    def spread(self) -> Tensor:
+        """s₀² (d,)."""
+        return self.x.var(0, correction=0).clamp(min=FLOOR)
+
+
+def _start(data: _Data, centres: Tensor) -> Mixture:
+    """Return the mixture in which each point belongs to the nearest centre (K, d), the largest cluster first."""
+    one = torch.ones_like(data.spread)
+    nearest = scaled_distance(data.x, centres.to(data.x), one).argmin(1)
+    r = _by_size(F.one_hot(nearest, len(centres)).to(data.x))
+    sticks = Sticks(torch.ones_like(r[0, 1:]), torch.full_like(r[0, 1:], data.model.gamma))
+    noise = data.model.noise.to(data.x) if isinstance(data.model.noise, Tensor) else data.spread
+    components = Components(centres, torch.zeros_like(centres), noise)
+    return Mixture(sticks, None, components, r, -math.inf)
+
+
+def _by_size(r: Tensor) -> Tensor:
+    """Return responsibilities (N, K) with clusters in the order that sticks prefer, the largest first."""
+    return r[:, r.sum(0).argsort(descending=True, stable=True)]
+
+
+def _sweep(data: _Data, state: Mixture) -> Mixture:
+    components = _best_components(data, state.responsibilities, state.components.noise)
+    if data.group is None:
+        theta, sticks = None, _best_sticks(state.responsibilities.sum(0), data.model.gamma)
+        log_pi, divergence = expected_log_weights(sticks), stick_divergence(sticks, data.model.gamma)
+    else:
+        counts = _group_counts(state.responsibilities, data.group)
+        sticks = _better_sticks(state.sticks, counts, data.model)
+        theta = data.model.alpha * expected_weights(sticks) + counts
+        log_pi = expected_log_group_weights(theta)[data.group]
+        divergence = stick_divergence(sticks, data.model.gamma)
+        divergence = divergence + group_divergence(theta, sticks, data.model.alpha).sum()
+    logits = log_pi + expected_log_likelihood(data.x, components)
+    divergence = divergence + _component_divergence(data, components)
+    return Mixture(sticks, theta, components, logits.softmax(1), float(logits.logsumexp(1).sum() - divergence))
+
+
+def _merge(data: _Data, state: Mixture) -> Mixture | None:
+    """Return the mixture with the nearest two clusters united whose union raises the bound."""
+    held = (state.responsibilities.sum(0) >= 0.5).nonzero()[:, 0]
+    pairs = torch.combinations(held)
+    mean = state.components.mean / state.components.noise.sqrt()
+    distance = (mean[pairs[:, 0]] - mean[pairs[:, 1]]).square().sum(1)
+    for k, other in pairs[distance.argsort(stable=True)[: len(held)]].tolist():
+        r = state.responsibilities.clone()
+        r[:, k] += r[:, other]
+        r[:, other] = 0
+        united = _sweep(data, state._replace(responsibilities=_by_size(r)))
+        if united.elbo > state.elbo:
+            return united
+    return None
+
+
+def _best_components(data: _Data, r: Tensor, noise: Tensor) -> Components:
+    """Return q(μ) given responsibilities (N, K) and σ² (d,), then σ² given q(μ)."""
+    n, total = r.sum(0)[:, None], r.T @ data.x
+    variance = 1 / (1 / data.spread + n / noise)
+    mean = variance * (data.center / data.spread + total / noise)
+    if isinstance(data.model.noise, Tensor):
+        return Components(mean, variance, noise)
+    squares = r.T @ data.x.square() - 2 * mean * total + n * (mean.square() + variance)
+    best = squares.sum(0) / len(data.x)
+    if data.model.noise == "isotropic":
+        best = best.mean().expand_as(best)
+    return Components(mean, variance, best.clamp(min=FLOOR))
+
+
+def _component_divergence(data: _Data, c: Components) -> Tensor:
+    """Return KL(q(μ) ‖ N(m₀, s₀²)), ()."""
+    ratio = c.variance / data.spread
+    return (ratio + (c.mean - data.center).square() / data.spread - 1 - ratio.log()).sum() / 2
+
+
+def _best_sticks(n: Tensor, gamma: float) -> Sticks:
+    """Return q(v) of a DP mixture whose clusters hold n (K,) points: a = 1 + n_k, b = γ + Σ_{l>k} n_l."""
+    return Sticks(1 + n[:-1], gamma + n @ n.new_ones(len(n), len(n) - 1).tril(-1))
+
+
+def _group_counts(r: Tensor, group: Tensor) -> Tensor:
+    """Return how many points of each group each cluster holds, (J, K)."""
+    return r.new_zeros(int(group.max()) + 1, r.shape[1]).index_add_(0, group, r)
+
+
+@torch.enable_grad()
+def _better_sticks(q: Sticks, counts: Tensor, model: Model) -> Sticks:
+    """Return a q(v) at least as good, given counts (J, K) and with each θ_j = α E β + n_j the best for it."""
+
+    def loss_of(log_q: Tensor) -> Tensor:
+        sticks = Sticks(*log_q.exp())
+        theta = model.alpha * expected_weights(sticks) + counts
+        evidence = (counts * expected_log_group_weights(theta)).sum()
+        return stick_divergence(sticks, model.gamma) + group_divergence(theta, sticks, model.alpha).sum() - evidence
+
+    start = torch.stack(q).log()
+    found = start.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([found], max_iter=5, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = loss_of(found)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    found = found.detach()
+    return Sticks(*found.exp()) if loss_of(found) <= loss_of(start) else q
