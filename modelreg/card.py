@@ -151,10 +151,14 @@ def _inside(spec: ModelSpec) -> str:
 
 
 def _of_tcn_vae(spec: ModelSpec, settings: TcnVaeSettings) -> str:
-    domains = f", trained to tell nothing of {len(spec.domains)} data sets apart" if spec.domains else ""
+    domains = (
+        f"\nIt was trained to say nothing of which of {len(spec.domains)} data sets a window is."
+        if spec.domains
+        else ""
+    )
     return f"""Causal
-convolutions over time, the first across all devices, end in the mean of a latent vector of {settings.latent} numbers{domains};
-the classifier on the host takes that mean."""
+convolutions over time, the first across all devices, end in the mean of a latent vector of {settings.latent}
+numbers; the classifier on the host takes that mean.{domains}"""
 
 
 def _of_conv2d(spec: ModelSpec, settings: ConvSettings) -> str:

@@ -50,7 +50,9 @@ def start(config: TrainConfig, folder: Path, reading: Reading, environment: Envi
         runs.QUALITY: prepared.quality.to_bytes(),
     }
     record = RunRecord(
-        model=networks.spec(config.model, prepared.input, prepared.classes, prepared.domains),
+        model=networks.spec(
+            config.model, prepared.input, prepared.classes, prepared.domains, prepared.record.parts.train.recordings
+        ),
         seed=config.training.seed,
         status="training",
         started=now,
@@ -266,6 +268,7 @@ def _tensors(folder: Path, spec: ModelSpec, windows: Windows, hop: int) -> "Part
         torch.from_numpy(normalization.apply(windows.x, scale)),
         torch.from_numpy(windows.y),
         torch.tensor([spec.domains.index(name) for name in domains]) if domains else None,
+        torch.from_numpy(windows.recording.astype(np.int64)) if spec.sessions else None,
         temporal.stream_lengths(windows.recording, windows.start, hop),
     )
 

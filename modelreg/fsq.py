@@ -22,7 +22,7 @@ from modelreg.records.model import (
 )
 
 EPSILON = 1e-3
-CODEBOOK = "host_part.quantizer.codebook"  # the tensor of a checkpoint
+CODEBOOK = "host_part.quantizer.codes"  # the tensor of a checkpoint
 
 
 def quantizer(settings: ModelSettings) -> FsqSpec | VqSpec | None:

@@ -34,7 +34,15 @@ class _Header(RootModel[dict[str, TensorEntry]]):
     pass
 
 
-BUFFERS = ("codebook", "counts", "sums", "initialised", "temperature", "prior")  # last names of what is no parameter
+BUFFERS = (
+    "quantizer.codes",
+    "counts",
+    "sums",
+    "initialised",
+    "temperature",
+    "strength",
+    "prior",
+)  # last names of what is no parameter
 
 Arrays = dict[str, NDArray[np.float32] | NDArray[np.int64]]
 

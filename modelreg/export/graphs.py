@@ -87,6 +87,7 @@ def fold(network: Network) -> Network:
     from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
     folded = copy.deepcopy(network).cpu().eval()
+    folded.freeze()
     for layers in [part for part in folded.device_part.modules() if isinstance(part, nn.Sequential)]:
         for (before, layer), (name, norm) in pairwise(list(layers.named_children())):
             if isinstance(norm, nn.BatchNorm2d) and isinstance(layer, nn.Conv2d):

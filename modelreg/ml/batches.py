@@ -20,7 +20,8 @@ class Part(NamedTuple):
     x: Tensor  # (N, C, D, T), float32, normalized
     y: Tensor  # (N,), int64
     domain: Tensor | None = None  # (N,), int64: the data set that each window is of
-    streams: tuple[int, ...] = ()  # how many windows follow each other without a break, piece by piece; () : all do
+    session: Tensor | None = None  # (N,), int64: the recording that each window is of
+    streams: tuple[int, ...] = ()  # how many windows follow each other without a break, piece by piece; (): all do
 
 
 class Order(NamedTuple):
@@ -66,15 +67,19 @@ def sizes(windows: int, batch_size: int) -> list[int]:
 def on_device(part: Part, device: str) -> Part:
     """Return the part with x as (N, D, T, C), so that a selection of windows has its channels last."""
     x = part.x.to(device).permute(0, 2, 3, 1).contiguous()
-    domain = None if part.domain is None else part.domain.to(device)
-    return Part(x, part.y.to(device), domain, part.streams)
+    domain, session = (None if group is None else group.to(device) for group in (part.domain, part.session))
+    return Part(x, part.y.to(device), domain, session, part.streams)
 
 
 def select(part: Part, rows: Tensor, streams: tuple[int, ...] = ()) -> Batch:
     """Return windows (n, C, D, T), channels last, cut straight from memory."""
     rows = rows.to(part.y.device)
-    domain = None if part.domain is None else part.domain.index_select(0, rows)
-    return Batch(part.x.index_select(0, rows).permute(0, 3, 1, 2), part.y.index_select(0, rows), domain, streams)
+    x, y = part.x.index_select(0, rows).permute(0, 3, 1, 2), part.y.index_select(0, rows)
+    return Batch(x, y, _picked(part.domain, rows), _picked(part.session, rows), streams)
+
+
+def _picked(group: Tensor | None, rows: Tensor) -> Tensor | None:
+    return None if group is None else group.index_select(0, rows)
 
 
 def in_order(part: Part, batch_size: int) -> Iterator[Batch]:

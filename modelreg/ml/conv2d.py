@@ -7,7 +7,7 @@ two devices into one row; with height 1 throughout, devices are interchangeable.
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,9 +16,13 @@ from torch.nn import functional as F
 
 from modelreg.errors import Problem
 from modelreg.ml import quantize, vq
+from modelreg.ml.durations import Durations
+from modelreg.ml.hdp import HDP, temperature_at
 from modelreg.ml.quantize import FSQ
 from modelreg.ml.system import Batch, HostOutput, Network, Output, Shape
+from modelreg.ml.tcn import Decoder, to_sequence
 from modelreg.ml.vq import VQ
+from modelreg.records.hsmm import HsmmSpec
 from modelreg.records.model import (
     Conv2dFsqHsmmSettings,
     Conv2dFsqSettings,
@@ -31,6 +35,7 @@ from modelreg.records.model import (
 )
 
 INDEX_LIMIT = 2**63  # an index is an int64
+DECODER = (64, 64, 32)  # widths of its blocks
 
 
 class Pieces(NamedTuple):
@@ -81,10 +86,10 @@ def _codebook(settings: VqSettings, dimensions: int) -> VQ:
 class HostPart(nn.Module):
     """Quantization, the mixture, and the classifier: what must run on the CPU."""
 
-    def __init__(self, settings: ConvSettings, found: Pieces, classes: int) -> None:
+    def __init__(self, settings: ConvSettings, found: Pieces, classes: int, sessions: int) -> None:
         super().__init__()
         self.quantizer = found.quantizer
-        self.mixture = None
+        self.mixture = _mixture(found.hdp, found.width, sessions) if found.hdp else None
         self.head = nn.Sequential(
             nn.Linear(found.width + (found.hdp.clusters if found.hdp else 0), settings.hidden),
             nn.ReLU(),
@@ -92,10 +97,14 @@ class HostPart(nn.Module):
             nn.Linear(settings.hidden, classes),
         )
 
-    def forward(self, projection: Tensor) -> HostOutput:
-        """Return code, index and logits of a projection (N, d)."""
+    def forward(self, projection: Tensor, session: Tensor | None = None) -> HostOutput:
+        """Return code, index and logits of a projection (N, d), of sessions (N,) where they are known."""
         code, index, features = self._quantized(projection)
-        return HostOutput(code, index, self.head(features), features)
+        if self.mixture is None:
+            return HostOutput(code, index, self.head(features), features)
+        found = self.mixture(features, session)
+        logits = self.head(torch.cat([features, found.weights], 1))
+        return HostOutput(code, index, logits, features, found.cluster, found.bound)
 
     def _quantized(self, projection: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return code (N, w), index (N,) and what the classifier sees (N, d)."""
@@ -110,26 +119,71 @@ class HostPart(nn.Module):
                 return projection[:, :0], projection.new_zeros(len(projection), dtype=torch.int64), projection
 
 
+def _mixture(settings: HdpSettings, width: int, sessions: int) -> HDP:
+    groups = sessions if settings.sessions else 0
+    return HDP(width, settings.clusters, groups, gamma=settings.gamma, alpha=settings.alpha)
+
+
 class Conv2dNetwork(Network):
     """The device part, then the host part. Made by `networks.build`, which checks what it is given."""
 
     host_part: HostPart
 
-    def __init__(self, settings: ConvSettings, shape: Shape, classes: int) -> None:
+    def __init__(self, settings: ConvSettings, shape: Shape, classes: int, sessions: int) -> None:
         found = pieces(settings)
         super().__init__(shape, classes, found.levels, found.width)
-        self.pieces = found._replace(quantizer=None)
-        self.classification = found.classification
+        C, D, T = shape
+        self.classification, self.reconstruction, self.hdp = found.classification, found.reconstruction, found.hdp
+        self.chunk = found.hsmm.chunk if found.hsmm else 1
         self.device_part = nn.Sequential(OrderedDict(_device_layers(settings, shape, found.width)))
-        self.host_part = HostPart(settings, found, classes)
+        self.host_part = HostPart(settings, found, classes, sessions)
+        self.decoder = Decoder(D * C, T, found.width, DECODER) if found.reconstruction else None
+        self.durations = Durations(found.hsmm, classes) if found.hsmm else None
+
+    def answer(self, batch: Batch) -> Output:
+        """Return all that follows from a batch, whose sessions the mixture takes in."""
+        projection = self.device_part(batch.x)
+        return Output(projection, *self.host_part(projection, batch.session))
 
     def terms(self, batch: Batch, output: Output) -> dict[str, Tensor]:
-        """Return what the pieces add to the loss."""
+        """Return what the pieces add to the loss: means over windows, and over values where there are many."""
         found = {}
-        if isinstance(self.host_part.quantizer, VQ):
-            e = output.features.detach()
-            found["commitment"] = self.host_part.quantizer.commitment * F.mse_loss(output.projection, e)
+        quantizer, mixture = self.host_part.quantizer, self.host_part.mixture
+        if isinstance(quantizer, VQ):
+            codes = output.features.detach()
+            found["commitment"] = quantizer.commitment * F.mse_loss(output.projection, codes)
+        if self.decoder is not None:
+            made = self.decoder(output.features)
+            found["reconstruction"] = self.reconstruction * F.mse_loss(made, to_sequence(batch.x))
+        if mixture is not None and self.hdp and output.bound is not None:
+            found["mixture"] = self.hdp.weight / self.projection * mixture.loss(output.bound, self.windows)
+        if self.durations is not None:
+            found["temporal"] = self.durations.loss(output.logits, batch.y, batch.streams)
         return found
+
+    def prepare(self, y: Tensor, streams: tuple[int, ...]) -> None:
+        """Begin the durations at those of the labels."""
+        if self.durations is not None:
+            self.durations.start(y, streams or (len(y),))
+
+    def advance(self, progress: float) -> None:
+        """Cool the mixture's draws."""
+        super().advance(progress)
+        if self.host_part.mixture is not None and self.hdp:
+            self.host_part.mixture.temperature.fill_(temperature_at(progress, *self.hdp.temperature))
+
+    def mean_duration(self) -> float | None:
+        """Return the mean duration of the states."""
+        return None if self.durations is None else self.durations.mean()
+
+    def freeze(self) -> None:
+        """Take the mixture's weights as constants."""
+        if isinstance(self.host_part.mixture, HDP):
+            self.host_part.mixture = self.host_part.mixture.frozen()
+
+    def smoother(self, classes: Sequence[str]) -> HsmmSpec | None:
+        """Return the record of the durations."""
+        return None if self.durations is None else self.durations.spec(classes)
 
     def undecided(self, projection: Tensor, within: float) -> Tensor:
         """Return (N, w): whether a value lies within so much of half way between two levels, or two codes."""
@@ -138,7 +192,7 @@ class Conv2dNetwork(Network):
                 bounded = quantize.bound(projection, quantizer.grid).double()
                 return (bounded - bounded.floor() - 0.5).abs() <= within
             case VQ() as quantizer:
-                return vq.margin(projection, quantizer.codebook)[:, None] <= within * math.sqrt(self.projection)
+                return vq.margin(projection, quantizer.codes)[:, None] <= within * math.sqrt(self.projection)
             case _:
                 return super().undecided(projection, within)
 

@@ -45,7 +45,7 @@ def predict(network: Network, x: torch.Tensor | NDArray[np.float32], batch_size:
 
 def load_network(spec: ModelSpec, weights: Path) -> Network:
     """Build the network of a record and fill it from its checkpoint, in eval mode. Raises InputError."""
-    expected = networks.spec(spec.settings, spec.input, spec.classes, spec.domains)
+    expected = networks.spec(spec.settings, spec.input, spec.classes, spec.domains, spec.sessions)
     if problems := list(_differences(spec, expected)):
         raise InputError("the record of the model contradicts its own settings", problems)
     network = networks.of_spec(spec, seed=0)

@@ -64,7 +64,7 @@ class HDP(nn.Module):
         )
         self.log_groups = nn.Parameter(torch.zeros(groups, clusters)) if groups else None
         self.register_buffer("temperature", torch.ones(()))
-        self.register_buffer("initialised", torch.tensor(False))
+        self.register_buffer("initialised", torch.tensor(0))  # int64: a checkpoint has no truth values
 
     @property
     def sticks(self) -> Sticks:
@@ -96,6 +96,10 @@ class HDP(nn.Module):
             return mixture.expected_log_weights(self.sticks)
         return mixture.expected_log_group_weights(self.log_groups.exp())[group]
 
+    def frozen(self) -> "Frozen":
+        """Return the layer as it is in evaluation, for points of unknown groups."""
+        return Frozen(self.log_pi(), self.centres, self.log_noise.exp())
+
     def loss(self, bound: Tensor, windows: int) -> Tensor:
         """Return −ELBO per window, (), from the bounds (N,) of a batch, out of a training with `windows`."""
         return self.divergence() / windows - bound.mean()
@@ -124,4 +128,22 @@ class HDP(nn.Module):
         self.log_sticks.copy_(torch.stack(fitted.sticks).log())
         if self.log_groups is not None:
             self.log_groups.copy_((self.model.alpha * mixture.expected_weights(fitted.sticks) + n + 1).log())
-        self.initialised.fill_(True)
+        self.initialised.fill_(1)
+
+
+class Frozen(nn.Module):
+    """The layer in evaluation, its weights constants: what a graph can hold."""
+
+    log_pi: Tensor
+    centres: Tensor
+    noise: Tensor
+
+    def __init__(self, log_pi: Tensor, centres: Tensor, noise: Tensor) -> None:
+        super().__init__()
+        for name, tensor in (("log_pi", log_pi), ("centres", centres), ("noise", noise)):
+            self.register_buffer(name, tensor.detach().clone())
+
+    def forward(self, z: Tensor, _group: Tensor | None = None) -> Assigned:
+        """Assign points (N, d)."""
+        logits = assignment_logits(z, self.log_pi, self.centres, self.noise)
+        return Assigned(logits, logits.softmax(1), logits.argmax(1), logits.logsumexp(1))

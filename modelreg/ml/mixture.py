@@ -157,15 +157,14 @@ def climb(
     data = _Data(x.detach().double(), group, model)
     state = _start(data, kmeans.plus_plus(data.x, model.truncation, generator) if centres is None else centres)
     while True:
-        risen = _sweep(data, state)
-        if risen.elbo - state.elbo < TOLERANCE * len(x):
-            merged = _merge(data, risen)
-            yield risen
+        before, state = state.elbo, _sweep(data, state)
+        yield state
+        if state.elbo - before < TOLERANCE * len(x):
+            merged = _merge(data, state)
             if merged is None:
                 return
-            risen = merged
-        yield risen
-        state = risen
+            state = merged
+            yield state
 
 
 def active(mass: Tensor, share: float = 0.01) -> int:

@@ -5,10 +5,13 @@ quantizes and classifies. A system adds its own terms to the loss of the classif
 weighted, and named in the history.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from modelreg.records.hsmm import HsmmSpec
 
 Shape = tuple[int, int, int]  # C channels, D device rows, T timesteps
 ACTIVE_SHARE = 0.01  # of the windows: a cluster with less is not active
@@ -22,6 +25,7 @@ class HostOutput(NamedTuple):
     logits: Tensor  # (N, K)
     features: Tensor  # (N, d): what the quantizer made of the projection
     cluster: Tensor | None = None  # (N,), int64: the likeliest cluster of a mixture
+    bound: Tensor | None = None  # (N,): each window's share of the mixture's ELBO
 
 
 class Output(NamedTuple):
@@ -33,6 +37,7 @@ class Output(NamedTuple):
     logits: Tensor
     features: Tensor
     cluster: Tensor | None = None
+    bound: Tensor | None = None
 
 
 class Batch(NamedTuple):
@@ -41,7 +46,15 @@ class Batch(NamedTuple):
     x: Tensor  # (N, C, D, T)
     y: Tensor  # (N,), int64
     domain: Tensor | None = None  # (N,), int64: the data set that each window is of
+    session: Tensor | None = None  # (N,), int64: the recording of the training part that each window is of
     streams: tuple[int, ...] = ()  # lengths of the pieces of consecutive windows, in order; of systems with a chunk
+
+
+class Groups(NamedTuple):
+    """How many groups the training part has: what only training needs has weights for each."""
+
+    domains: int = 0  # data sets; under two there is no domain head
+    sessions: int = 0  # recordings; 0: a mixture without groups
 
 
 class Network(nn.Module):
@@ -52,6 +65,7 @@ class Network(nn.Module):
     chunk = 1  # consecutive windows that a step must see together
     classification = 1.0  # weight of its loss
     progress = 0.0  # share of the training's steps that are done
+    windows = 1  # of the training part
 
     def __init__(self, shape: Shape, classes: int, levels: tuple[int, ...] | None, projection: int) -> None:
         super().__init__()
@@ -64,6 +78,11 @@ class Network(nn.Module):
         """Return all that follows from windows (N, C, D, T)."""
         projection = self.device_part(x)
         return Output(projection, *self.host_part(projection))
+
+    def answer(self, batch: Batch) -> Output:
+        """Return all that follows from a batch of the training, of which more is known than its windows."""
+        output: Output = self(batch.x)
+        return output
 
     def terms(self, _batch: Batch, _output: Output) -> dict[str, Tensor]:
         """Return the terms of the loss beside the classification, each (), weighted; none by default."""
@@ -79,6 +98,13 @@ class Network(nn.Module):
     def undecided(self, projection: Tensor, _within: float) -> Tensor:
         """Return (N, w), bool: whether a projection lies so near to a boundary between codes that bits decide."""
         return torch.zeros(len(projection), 0, dtype=torch.bool)
+
+    def freeze(self) -> None:
+        """Replace what only training can change by constants, so that a graph holds plain operators; in place."""
+
+    def smoother(self, _classes: Sequence[str]) -> HsmmSpec | None:
+        """Return what smooths the classes of consecutive windows, where the system has it."""
+        return None
 
     def mean_duration(self) -> float | None:
         """Return how many windows a state lasts on average, where durations are modelled."""

@@ -4,9 +4,9 @@ Sources: temporal blocks Bai 2018 (arXiv:1803.01271), the VAE Kingma & Welling 2
 Kingma 2016 (arXiv:1606.04934), gradient reversal Ganin & Lempitsky 2015 (arXiv:1409.7495). Letters: N windows, C
 channels, D devices, T timesteps, Z latent dimensions. Sequences are (N, T, D·C); inside, channels come first.
 
-The blocks carry batch normalization instead of the published weight normalization: both ease training, but this
-one scales each channel's activations, which 8 bits need (hailo.md, pitfall 17), and folds into its convolution.
-`batchnorm=False` is the plain form, which weights of older checkpoints fit.
+The blocks carry batch normalization instead of the published weight normalization: it evens out the sizes of the
+channels' activations, without which convolutions are said to quantize badly, and folds into its convolution.
+`batchnorm=False` is the plain form, which the weights of older checkpoints fit.
 """
 
 import math
@@ -121,7 +121,7 @@ class TemporalBlock(nn.Module):
         return out
 
 
-class Encoder(nn.Sequential):
+class Encoder(nn.Module):
     """Temporal blocks with dilations 1, 2, 4, …, then the mean over time: (N, D·C, T) to features (N, width)."""
 
     def __init__(
@@ -129,12 +129,17 @@ class Encoder(nn.Sequential):
         channels: int,
         T: int,
         widths: Sequence[int] = (64, 128, 256),
-        form: Form = Form(),  # noqa: B008
+        form: Form = Form(),  # noqa: B008 it is immutable
     ) -> None:
-        pool = nn.AvgPool2d((1, T)) if form.rows else nn.AvgPool1d(T)
-        layers = [*_stack(channels, widths, form), ("average", pool), ("flatten", nn.Flatten())]
-        super().__init__(OrderedDict(layers))
+        super().__init__()
         self.channels, self.T, self.widths, self.form = channels, T, tuple(widths), form
+        self.blocks = _stack(channels, widths, form)
+        self.average = nn.AvgPool2d((1, T)) if form.rows else nn.AvgPool1d(T)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features (N, width)."""
+        features: Tensor = self.average(self.blocks(x))
+        return features.flatten(1)
 
     def as_conv2d(self, devices: int = 1) -> "Encoder":
         """Return the same function of windows (N, C, D, T), all in Conv2d, on the same memory.
@@ -182,12 +187,12 @@ class Decoder(nn.Module):
         T: int,
         latent: int = 64,
         widths: Sequence[int] = (128, 128, 64),
-        form: Form = Form(causal=False),  # noqa: B008
+        form: Form = Form(causal=False),  # noqa: B008 it is immutable
     ) -> None:
         super().__init__()
         self.spread = nn.Linear(latent, widths[0])
         self.register_buffer("code", positions(widths[0], T), persistent=False)
-        self.blocks = nn.Sequential(OrderedDict(_stack(widths[0], widths, form)))
+        self.blocks = _stack(widths[0], widths, form)
         self.out = nn.Conv1d(widths[-1], channels, 1)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -228,11 +233,13 @@ class _Reversal(torch.autograd.Function):
         return -strength * gradients[0], None
 
 
-def _stack(width_in: int, widths: Sequence[int], form: Form) -> Iterator[tuple[str, nn.Module]]:
-    """Yield named blocks; the dilation doubles with each, the rows are united by the first."""
+def _stack(width_in: int, widths: Sequence[int], form: Form) -> nn.Sequential:
+    """Return blocks in a row; the dilation doubles with each, the rows are united by the first."""
+    blocks = OrderedDict[str, nn.Module]()
     for n, width in enumerate(widths):
-        yield f"block{n + 1}", TemporalBlock(width_in, width, 2**n, form)
+        blocks[f"block{n + 1}"] = TemporalBlock(width_in, width, 1 << n, form)
         width_in, form = width, form._replace(rows=min(form.rows, 1))
+    return nn.Sequential(blocks)
 
 
 def _block_layers(width_in: int, width: int, dilation: int, form: Form) -> Iterator[tuple[str, nn.Module]]:
@@ -256,4 +263,4 @@ def _convolution(width_in: int, width: int, kernel: int, dilation: int, rows: in
 
 def _with_rows(tensor: Tensor, shape: torch.Size) -> Tensor:
     """Return a view of a weight (out, D·C, k) as (out, C, D, k), of other tensors as they are."""
-    return tensor.unflatten(1, (shape[2], -1)).transpose(1, 2) if len(shape) == 4 else tensor
+    return tensor.unflatten(1, (shape[2], -1)).transpose(1, 2) if tensor.dim() == 3 else tensor

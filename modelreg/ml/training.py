@@ -142,7 +142,7 @@ class _Loop:
         self.augmentation = augmentation
         self.settings = settings
         self.order = order
-        self.windows = order.windows
+        self.windows = network.windows = order.windows
         network.to(device=settings.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
         self.optimizer = _optimizer(network, settings)
         self.scheduler = _scheduler(self.optimizer, settings, len(order.sizes))
@@ -322,7 +322,7 @@ def _run(
     """Pass over the batches, learning where there is a `step`. Nothing is awaited from a GPU on the way."""
     terms, norms, sizes, hits, index, cluster = [], [], [], [], [], []
     for batch in given:
-        output: Output = network(batch.x)
+        output = network.answer(batch) if step is not None else network(batch.x)
         found = terms_of(batch, output)
         if step is not None:
             norms.append(step(torch.stack(list(found.values())).sum() if len(found) > 1 else found["classification"]))

@@ -22,30 +22,30 @@ from modelreg.ml import kmeans
 class Codebook(NamedTuple):
     """The codes, and the moving sums that they are made of."""
 
-    e: Tensor  # (K, d) codes
-    N: Tensor  # (K,) vectors of a batch that choose each
-    m: Tensor  # (K, d) the sum of those vectors
+    codes: Tensor  # (K, d), e
+    counts: Tensor  # (K,), N: vectors of a batch that choose each
+    sums: Tensor  # (K, d), m: of those vectors
 
 
 class Quantized(NamedTuple):
     """What a codebook makes of vectors."""
 
-    code: Tensor  # (…, d); its gradient is that of z
-    index: Tensor  # (…), int64
+    code: Tensor  # (…, d); in training its gradient goes straight through to z
+    code_index: Tensor  # (…), int64
     commitment: Tensor  # ()
 
 
-def start(e: Tensor) -> Codebook:
+def start(codes: Tensor) -> Codebook:
     """Return the codebook of codes (K, d) before the first step."""
-    return Codebook(e, torch.ones_like(e[:, 0]), e.clone())
+    return Codebook(codes, torch.ones_like(codes[:, 0]), codes.clone())
 
 
-def nearest(z: Tensor, e: Tensor) -> Tensor:
+def nearest(z: Tensor, codes: Tensor) -> Tensor:
     """Return the index (…), int64, of the code (K, d) nearest to each vector (…, d); the lowest of equals.
 
     It is the least of ‖z‖² − 2 z·e + ‖e‖², without ‖z‖², which is the same for every code.
     """
-    score = torch.addmm(e.square().sum(1), z.reshape(-1, z.shape[-1]), e.T, alpha=-2)
+    score = torch.addmm(codes.square().sum(1), z.reshape(-1, z.shape[-1]), codes.T, alpha=-2)
     return score.argmin(1).reshape(z.shape[:-1])
 
 
@@ -53,17 +53,18 @@ def margin(z: Tensor, e: Tensor) -> Tensor:
     """Return how far each vector (N, d) lies from the plane between its two nearest codes (N,)."""
     distances, index = torch.cdist(z, e).topk(2, largest=False)  # (N, 2)
     apart = (e[index[:, 0]] - e[index[:, 1]]).norm(dim=1)
-    return distances.square().diff(dim=1)[:, 0] / (2 * apart)
+    found: Tensor = distances.square().diff(dim=1)[:, 0] / (2 * apart)
+    return found
 
 
 def moved(book: Codebook, z: Tensor, index: Tensor, decay: float = 0.99, epsilon: float = 1e-5) -> Codebook:
     """Return the codebook one step γ = `decay` on, after vectors z (n, d) chose `index` (n,)."""
-    n = torch.zeros_like(book.N).index_add_(0, index, torch.ones_like(z[:, 0]))
-    total = torch.zeros_like(book.m).index_add_(0, index, z)
-    N = decay * book.N + (1 - decay) * n
-    m = decay * book.m + (1 - decay) * total
-    smoothed = (N + epsilon) / (N.sum() + len(N) * epsilon) * N.sum()
-    return Codebook(m / smoothed[:, None], N, m)
+    n = torch.zeros_like(book.counts).index_add_(0, index, torch.ones_like(z[:, 0]))
+    total = torch.zeros_like(book.sums).index_add_(0, index, z)
+    counts = decay * book.counts + (1 - decay) * n
+    sums = decay * book.sums + (1 - decay) * total
+    smoothed = (counts + epsilon) / (counts.sum() + len(counts) * epsilon) * counts.sum()
+    return Codebook(sums / smoothed[:, None], counts, sums)
 
 
 def restarted(book: Codebook, z: Tensor, order: Tensor, threshold: float) -> Codebook:
@@ -72,14 +73,14 @@ def restarted(book: Codebook, z: Tensor, order: Tensor, threshold: float) -> Cod
     A code is dead where fewer than `threshold` vectors per batch choose it; where a batch has fewer vectors
     than there are codes, fewer than that share of the mean. What n vectors cannot serve waits for the next.
     """
-    dead = threshold * book.N.mean().clamp(max=1) > book.N
+    dead = book.counts < threshold * book.counts.mean().clamp(max=1)
     turn = dead.cumsum(0) - 1
     served = dead & (turn < len(z))
     fresh = z[order[turn.clamp(0, len(z) - 1)]]
     return Codebook(
-        e=torch.where(served[:, None], fresh, book.e),
-        N=torch.where(served, 1.0, book.N),
-        m=torch.where(served[:, None], fresh, book.m),
+        codes=torch.where(served[:, None], fresh, book.codes),
+        counts=torch.where(served, 1.0, book.counts),
+        sums=torch.where(served[:, None], fresh, book.sums),
     )
 
 
@@ -87,10 +88,10 @@ class VQ(nn.Module):
     """The quantizer as a layer. In training each batch moves the codebook; in evaluation nothing does.
 
     Its random draws (k-means++ on the first batch, the order of restarts) come from torch's own generator in
-    main memory, as many in every step; with the buffers and that state a training resumes bit by bit.
+    main memory; with its buffers and that state a training resumes bit by bit.
     """
 
-    codebook: Tensor
+    codes: Tensor
     counts: Tensor
     sums: Tensor
     initialised: Tensor
@@ -109,29 +110,30 @@ class VQ(nn.Module):
         self.commitment = commitment
         self.decay = decay
         self.threshold = threshold
-        book = start(torch.randn(codes, dimensions))
-        for name, tensor in zip(("codebook", "counts", "sums"), book, strict=True):
+        for name, tensor in start(torch.randn(codes, dimensions))._asdict().items():
             self.register_buffer(name, tensor)
-        self.register_buffer("initialised", torch.tensor(int(not kmeans_start)))  # int64: what a checkpoint can hold
+        self.register_buffer(
+            "initialised", torch.tensor(int(not kmeans_start))
+        )  # int64: a checkpoint has no truth values
 
     @property
     def book(self) -> Codebook:
         """The codebook as it is."""
-        return Codebook(self.codebook, self.counts, self.sums)
+        return Codebook(self.codes, self.counts, self.sums)
 
     def forward(self, z: Tensor) -> Quantized:
-        """Return codes, indices and the commitment of vectors (…, d), by the codebook before this step."""
+        """Return codes, indices and β · mean (z − sg e)² of vectors (…, d), by the codebook before this step."""
         vectors = z.detach().reshape(-1, z.shape[-1])
         if self.training and not self.initialised:
-            self._keep(start(kmeans.plus_plus(vectors, len(self.counts))))
+            self._keep(start(kmeans.plus_plus(vectors, len(self.codes))))
             self.initialised.fill_(1)
-        index = nearest(z.detach(), self.codebook)
-        e = self.codebook[index]
+        index = nearest(vectors, self.codes)
+        e = self.codes[index].view_as(z)
         if self.training:
-            book = moved(self.book, vectors, index.flatten(), self.decay)
+            book = moved(self.book, vectors, index, self.decay)
             self._keep(restarted(book, vectors, torch.randperm(len(vectors)).to(z.device), self.threshold))
         code = e + (z - z.detach()) if self.training else e  # straight through: + exactly 0
-        return Quantized(code, index, self.commitment * F.mse_loss(z, e))
+        return Quantized(code, index.view(z.shape[:-1]), self.commitment * F.mse_loss(z, e))
 
     def _keep(self, book: Codebook) -> None:
         for buffer, tensor in zip(self.book, book, strict=True):

@@ -11,6 +11,7 @@ OddKernel = Annotated[int, Field(ge=1, le=99, multiple_of=1)]
 Levels = Annotated[int, Field(ge=2, le=1000)]  # above 1000, (1 + 1e-3) of the half range would overshoot
 Weight = Annotated[float, Field(ge=0, le=1000)]  # of a term of the loss
 Dropout = Annotated[float, Field(ge=0, lt=1)]
+Concentration = Annotated[float, Field(gt=0, le=1000)]
 Temperature = Annotated[float, Field(gt=0, le=100)]
 
 
@@ -50,7 +51,9 @@ class HdpSettings(Record):
     """A truncated stick-breaking mixture over the quantized vectors."""
 
     clusters: Annotated[int, Field(ge=2, le=20)] = 20
-    concentration: Annotated[float, Field(gt=0, le=1000)] = 1.0  # α: small keeps few clusters
+    gamma: Concentration = 1.0  # of the sticks, which all sessions share: small keeps few clusters
+    alpha: Concentration = 1.0  # of each session around them
+    sessions: bool = True  # weights for each recording of the training part; false: a DP mixture
     weight: Weight = 0.1  # γ of the loss
     temperature: tuple[Temperature, Temperature] = (1.0, 0.3)  # of the Gumbel softmax, at the first and the last step
 
@@ -62,6 +65,12 @@ class HsmmSettings(Record):
     max_duration: Annotated[int, Field(ge=2, le=50)] = 50  # windows
     chunk: Annotated[int, Field(ge=2, le=1024)] = 32  # consecutive windows that a step of training sees together
     weight: Weight = 0.5  # δ of the loss
+
+    @model_validator(mode="after")
+    def _expresses_its_chunks(self) -> "HsmmSettings":
+        if self.chunk > self.max_duration:
+            raise ValueError(f"chunk: {self.chunk} windows of one class last longer than max_duration")
+        return self
 
 
 Off = Literal[False]
@@ -197,6 +206,7 @@ class ModelSpec(Record):
     quantizer: FsqSpec | VqSpec | None
     parameters: Count
     domains: tuple[Name, ...] = ()  # the data sets that a domain head was trained to confuse
+    sessions: Count = 0  # recordings of the training part that a mixture has weights for
     tensors: dict[Name, tuple[Count, ...]] | None = None  # of the checkpoint; null: they follow from the settings
 
     @property

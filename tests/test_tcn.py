@@ -1,0 +1,263 @@
+"""The parts of the TCN-VAE: each formula, each form of the encoder, and what a decoder must be able to say."""
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.distributions import Normal, kl_divergence
+
+from modelreg.ml import tcn
+
+PLAIN = tcn.Form(batchnorm=False)
+MEASURES = st.lists(st.tuples(st.floats(-30, 30), st.floats(-8, 8)), min_size=1, max_size=20)
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    """Return standard normal numbers."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def latent(measures: list[tuple[float, float]]) -> tcn.Latent:
+    """Return q(z|x) of one window from pairs of μ and log σ²."""
+    return tcn.Latent(*torch.tensor(measures, dtype=torch.float64).T[:, None])
+
+
+@contextmanager
+def seeded(seed: int = 0) -> Iterator[None]:
+    """Run with torch's generator at a seed; leave it as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def encoder(
+    channels: int = 4, T: int = 40, form: tcn.Form = PLAIN, widths: tuple[int, ...] = (8, 8, 16)
+) -> tcn.Encoder:
+    """Return a small encoder, ready to predict, its batch statistics not the initial ones."""
+    with seeded():
+        made = tcn.Encoder(channels, T, widths, form)
+        made(3 + 2 * torch.randn(16, channels, T))
+    return made.eval()
+
+
+def test_the_encoder_has_the_published_number_of_parameters() -> None:
+    """Nine channels: 426,432 of the reference (models.md A1) without the 896 gains of its weight norm."""
+    assert sum(p.numel() for p in tcn.Encoder(9, 100, form=PLAIN).parameters()) == 426_432 - 896
+
+
+@pytest.mark.parametrize("batchnorm", [False, True])
+@pytest.mark.parametrize("devices", [1, 2])
+def test_both_forms_compute_the_same(devices: int, batchnorm: bool) -> None:
+    """Conv2d on windows (N, C, D, T) gives what Conv1d gives on sequences, within 1e-5."""
+    made, x = encoder(4, form=tcn.Form(batchnorm=batchnorm)), normal(5, 4 // devices, devices, 40)
+    flat = made.as_conv2d(devices)
+
+    assert {type(layer) for layer in flat.modules()}.isdisjoint({nn.Conv1d, nn.BatchNorm1d})
+    torch.testing.assert_close(flat(x), made(tcn.to_sequence(x).transpose(1, 2)), atol=1e-5, rtol=1e-5)
+
+
+def test_both_forms_are_one_set_of_weights() -> None:
+    """What changes one changes the other: they share their memory."""
+    made, x = encoder(), normal(1, 2, 2, 40)
+    flat = made.as_conv2d(2)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.mul_(0.5)
+
+    torch.testing.assert_close(flat(x), made(tcn.to_sequence(x).transpose(1, 2)))
+
+
+@pytest.mark.parametrize("t", [0, 5, 39])
+def test_blocks_see_the_past_as_far_as_the_receptive_field(t: int) -> None:
+    """A sample changes the outputs from its own time on, 29 of them, and no other."""
+    blocks, x = encoder().blocks, normal(1, 4, 40)
+    other = x.clone()
+    other[:, :, t] += 10
+    changed = (blocks(x) != blocks(other)).any(1)[0].nonzero()[:, 0]
+
+    assert changed.tolist() == list(range(t, min(40, t + tcn.receptive_field(3))))
+
+
+def test_the_receptive_field_is_that_of_the_reference() -> None:
+    """Kernels of 3 and dilations 1, 2, 4, two convolutions each: 29 samples."""
+    assert tcn.receptive_field(3) == 29
+
+
+def test_sequences_hold_the_channels_of_each_device() -> None:
+    """Step t of a sequence is the channels of the first device, then those of the second, at t."""
+    x = normal(2, 3, 2, 5)
+
+    assert torch.equal(tcn.to_sequence(x)[1, 4], torch.cat([x[1, :, 0, 4], x[1, :, 1, 4]]))
+
+
+def test_the_device_part_is_exported_as_plain_layers() -> None:
+    """Padding to the left becomes part of each convolution; nothing is left that an NPU does not know."""
+    import onnxsim  # slow to import
+
+    part, x = nn.Sequential(encoder(form=tcn.Form()).as_conv2d(2), nn.Linear(16, 3)).eval(), normal(1, 2, 2, 40)
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", (FutureWarning, DeprecationWarning))
+            program = torch.onnx.export(part, (x,), dynamo=True, opset_version=18, verbose=False)
+    finally:
+        logging.disable(logging.NOTSET)
+    graph = onnxsim.simplify(program.model_proto)[0].graph
+    pads = [list(a.ints) for node in graph.node for a in node.attribute if node.op_type == "Conv" and a.name == "pads"]
+
+    assert {node.op_type for node in graph.node} <= {"Conv", "Relu", "Add", "AveragePool", "Reshape", "Gemm"}
+    assert [p for p in pads if any(p)] == [[0, left, 0, 0] for left in (2, 2, 4, 4, 8, 8)]
+
+
+@given(MEASURES)
+def test_the_divergence_is_that_of_torch(measures: list[tuple[float, float]]) -> None:
+    """KL(N(μ, σ²) ‖ N(0, 1)) of each dimension; never negative."""
+    q = latent(measures)
+    divergence = tcn.kl_divergence(q)
+    expected = kl_divergence(Normal(q.mu, (q.log_variance / 2).exp()), Normal(torch.zeros(()), torch.ones(())))
+
+    torch.testing.assert_close(divergence, expected, atol=1e-9, rtol=1e-9)
+    assert (divergence >= 0).all()
+
+
+def test_the_divergence_is_the_mean_over_draws() -> None:
+    """log q(z) − log p(z), averaged over draws of z."""
+    q = tcn.Latent(torch.full((200_000, 1), 0.7), torch.full((200_000, 1), -1.0))
+    with seeded():
+        z = tcn.reparametrize(q)
+    ratio = Normal(0.7, math.exp(-0.5)).log_prob(z) - Normal(0.0, 1.0).log_prob(z)
+
+    torch.testing.assert_close(ratio.mean(), tcn.kl_divergence(q)[0, 0], atol=0.01, rtol=0)
+
+
+def test_both_terms_are_sums_over_a_window() -> None:
+    """½ Σ (x − x̂)² / σ² and Σ KL of each window, then the mean: counted by hand (an older sum grew with the batch)."""
+    x, x_hat, q = normal(7, 100, 9), normal(7, 100, 9, seed=1), tcn.Latent(normal(7, 64), normal(7, 64, seed=1))
+    terms = tcn.elbo(x, x_hat, q, variance=2.0)
+    squares = sum(float((x[n] - x_hat[n]).square().sum()) / 4 for n in range(7)) / 7
+    divergence = sum(float(tcn.kl_divergence(q)[n].sum()) for n in range(7)) / 7
+
+    assert terms == pytest.approx((squares, divergence), rel=1e-5)
+
+
+@given(st.integers(1, 5))
+def test_the_size_of_a_batch_does_not_matter(times: int) -> None:
+    """The same windows again and again cost the same."""
+    x, q = normal(3, 5, 2), tcn.Latent(normal(3, 4), normal(3, 4))
+    again = tcn.Latent(q.mu.repeat(times, 1), q.log_variance.repeat(times, 1))
+
+    repeated = tcn.elbo(x.repeat(times, 1, 1), torch.zeros(3 * times, 5, 2), again)
+    torch.testing.assert_close(repeated, tcn.elbo(x, torch.zeros_like(x), q))
+
+
+def test_free_bits_are_free() -> None:
+    """A dimension below the bound costs the bound and is not pressed; one above costs what it is."""
+    mu = torch.tensor([[0.1, 3.0]], requires_grad=True)
+    divergence = tcn.elbo(normal(1, 2), normal(1, 2), tcn.Latent(mu, torch.zeros(1, 2)), free_bits=0.5).divergence
+    divergence.backward()
+
+    assert divergence.item() == pytest.approx(0.5 + 4.5)
+    assert mu.grad.tolist() == [[0, 3]]
+
+
+@pytest.mark.parametrize(("progress", "weight"), [(0, 0), (0.1, 1), (0.2, 2), (0.9, 2)])
+def test_the_divergence_warms_up(progress: float, weight: float) -> None:
+    """Its weight rises evenly to β over the first share of the training, and stays; no share, no rise."""
+    assert tcn.warm_up(progress, share=0.2, beta=2) == pytest.approx(weight)
+    assert tcn.warm_up(progress, share=0, beta=2) == 2
+
+
+def test_the_reversal_grows_over_the_whole_training() -> None:
+    """λ(p) = 2 / (1 + e^{−10 p}) − 1: from 0, 0.99 half-way, never 1 before the end."""
+    strengths = [tcn.reversal_strength(p / 10) for p in range(11)]
+
+    assert strengths[0] == 0
+    assert strengths[5] == pytest.approx(0.98661, abs=1e-5)
+    assert strengths == sorted(strengths)
+    assert strengths[-1] < 1
+
+
+def test_the_domain_head_learns_while_the_encoder_forgets() -> None:
+    """The head's own gradient is the plain one; what goes back to μ is −λ times the plain one."""
+    with seeded():
+        head = tcn.DomainHead(8, 3)
+    mu, plain = normal(5, 8).requires_grad_(), normal(5, 8).requires_grad_()
+    head.advance(0.1)
+    head(mu).square().sum().backward()
+    learned = head.layers[0].weight.grad.clone()
+    head.zero_grad()
+    head.layers(plain).square().sum().backward()
+
+    torch.testing.assert_close(mu.grad, -tcn.reversal_strength(0.1) * plain.grad)
+    torch.testing.assert_close(learned, head.layers[0].weight.grad)
+    assert torch.equal(head(mu), head.layers(mu))
+
+
+def test_noise_is_drawn_in_training_only() -> None:
+    """In evaluation z is μ, twice the same, and torch's generator stays where it is."""
+    heads = tcn.LatentHeads(16, 4)
+    q = heads(normal(5, 16))
+    state = torch.get_rng_state()
+    assert heads.eval().draw(q) is q.mu
+    assert torch.equal(torch.get_rng_state(), state)
+    with seeded():
+        assert not torch.equal(heads.train().draw(q), heads.draw(q))
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 30.0, 1e6])
+def test_the_variance_is_bounded_and_can_come_back(size: float) -> None:
+    """However large the features, e^−8 ≤ σ² ≤ e^8; where a clamp would stop the gradient, there is one."""
+    heads = tcn.LatentHeads(16, 4)
+    raw = heads.log_variance(normal(5, 16))
+    with torch.no_grad():
+        heads.log_variance.weight.mul_(size)
+    q = heads(normal(5, 16))
+    q.log_variance.sum().backward()
+
+    assert raw.isfinite().all()
+    assert q.log_variance.abs().max() <= 8
+    assert size > 30 or (heads.log_variance.bias.grad != 0).all()
+
+
+def test_a_decoder_can_express_time_to_the_end() -> None:
+    """No two steps of what it says are alike, in the last forty either (an older one was constant from 60 on)."""
+    with seeded():
+        said = tcn.Decoder(3, 100, 8, (16, 16)).eval()(normal(2, 8))
+    distance = torch.cdist(said, said) + torch.eye(100)
+
+    assert said.shape == (2, 100, 3)
+    assert distance.min() > 1e-5
+
+
+def test_windows_are_learned_by_heart() -> None:
+    """Sines of many phases and both signs are encoded and reconstructed: a tenth of their power is left at most."""
+    t, phase = torch.arange(32) / 32, torch.arange(16)[:, None] * math.tau / 16
+    x = torch.stack([torch.sin(math.tau * t + phase), torch.cos(2 * math.tau * t - phase)], 2)  # (16, 32, 2)
+    with seeded():
+        parts = nn.ModuleList(
+            [
+                tcn.Encoder(2, 32, (16, 16), tcn.Form(dropout=0)),
+                tcn.LatentHeads(16, 4),
+                tcn.Decoder(2, 32, 4, (16, 16), tcn.Form(dropout=0, causal=False)),
+            ]
+        )
+        encode, heads, decode = parts
+        optimizer = torch.optim.Adam(parts.parameters(), lr=0.02)
+        for step in range(100):
+            q = heads(encode(x.transpose(1, 2)))
+            terms = tcn.elbo(x, decode(heads.draw(q)), q, variance=0.05)
+            optimizer.zero_grad()
+            (terms.reconstruction + tcn.warm_up(step / 100, 1.0) * terms.divergence).backward()
+            optimizer.step()
+        parts.eval()
+        said = decode(heads.draw(heads(encode(x.transpose(1, 2)))))
+
+    assert (said - x).square().mean() < 0.1 * x.square().mean()
+    assert said.min() < -0.5
