@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from modelreg import artifacts, bom, card, files, fsq, gates, metrics, provenance, registry, runs, weights
+from modelreg import artifacts, bom, card, files, fsq, gates, metrics, parts, provenance, registry, runs, weights
 from modelreg.config import TrainConfig
 from modelreg.errors import InputError, Problem
 from modelreg.provenance import Provenance
@@ -54,6 +54,7 @@ def find_problems(folder: Path, found: Documents, present: set[str]) -> Iterator
         yield from _checkpoint_problems(folder / registry.CHECKPOINT, found.spec)
     if registry.PREDICTIONS in present:
         yield from _prediction_problems(folder / registry.PREDICTIONS, found)
+    yield from parts.find_problems(folder, facts, found.run.files, found.measured)
     if registry.CARD in present:
         yield from _rendered_problems(folder, found, present)
 

@@ -23,8 +23,9 @@ from modelreg.data.recording import Windows
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import load, parse
 from modelreg.records.data import DataRecord, Normalization, PartName, QualityReport
+from modelreg.records.hsmm import HsmmSpec
 from modelreg.records.metrics import EvalMetrics, Protocol
-from modelreg.records.model import ModelSpec
+from modelreg.records.model import ModelSpec, TcnVaeSettings
 from modelreg.records.run import Environment, Epoch, Evaluation, RunRecord
 
 if TYPE_CHECKING:
@@ -110,7 +111,19 @@ def _train(folder: Path, prepared: Prepared, environment: Environment, clock: Cl
             files.write_atomic(last, checkpoint.to_bytes(snapshot.tensors, snapshot.state))
             draw(snapshot.epoch)
             yield snapshot.epoch
+    _write_parts(folder, run.model)
     files.write_atomic(folder / runs.RUN, _trained(folder, run, config, history, clock()).to_bytes())
+
+
+def _write_parts(folder: Path, spec: ModelSpec) -> None:
+    """Write what is taken out of the best weights: the model of durations; of a tcn_vae, the device part alone."""
+    from modelreg.ml import checkpoint, evaluation
+
+    network = evaluation.load_network(spec, folder / runs.CHECKPOINT)
+    if smoother := network.smoother(spec.classes):
+        files.write_atomic(folder / runs.HSMM, smoother.to_bytes())
+    if isinstance(spec.settings, TcnVaeSettings):
+        files.write_atomic(folder / runs.ENCODER, checkpoint.to_bytes(network.device_part.state_dict()))
 
 
 def discard_if_empty(folder: Path) -> None:
@@ -179,6 +192,7 @@ def measure(folder: Path, config: TrainConfig, run: RunRecord, predictions: metr
         parameters=spec.parameters,
         settings=config.evaluation,
         protocol=protocol,
+        temporal=temporal.measure(predictions, load(folder / runs.HSMM, HsmmSpec), data.hop) if spec.smooths else None,
         checkpoint_sha256=files.sha256(folder / runs.CHECKPOINT),
         predictions_sha256=files.sha256(folder / runs.PREDICTIONS),
     )
@@ -294,7 +308,7 @@ def _trained(folder: Path, run: RunRecord, config: TrainConfig, history: list[Ep
         "best_epoch": best.number,
         "best_validation_loss": best.validation_loss,
         "stopped": "epochs" if len(history) == config.training.epochs else "patience",
-        "files": run.files | runs.seal(folder, (runs.CHECKPOINT, runs.HISTORY)),
+        "files": run.files | runs.seal(folder, (runs.CHECKPOINT, runs.HISTORY, *runs.parts(folder))),
     }
     return run.model_copy(update=changes)
 

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from modelreg import bootstrap
+from modelreg import agreement, bootstrap
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import Name, dotted
 from modelreg.records.metrics import (
     Baselines,
     Calibration,
     ClassMetrics,
+    ClusterUsage,
     CodeUsage,
     EvaluationSettings,
     Interval,
@@ -33,7 +34,6 @@ NULL_QUANTILE = 0.95
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
-Keys: TypeAlias = tuple[str | int, ...]
 
 _DTYPES = {
     "logits": "<f4",
@@ -44,6 +44,7 @@ _DTYPES = {
     "code": "<i8",
     "cluster": "<i8",
 }
+ACTIVE_SHARE = 0.01  # of the windows: a cluster with less is not active
 _OPTIONAL = {"code", "cluster"}
 _NAMES = TypeAdapter(set[Name])
 
@@ -107,6 +108,7 @@ def compute(
         per_subject=_per_subject(subjects, by_subject),
         confusion=tuple(map(tuple, pooled.tolist())),
         codes=_code_usage(predictions.code, levels),
+        clusters=_cluster_usage(predictions.cluster),
         intervals=_intervals(by_subject, settings),
     )
 
@@ -119,7 +121,7 @@ def differences(recorded: Metrics, computed: Metrics, tolerance: float = 1e-9) -
     """
     theirs, ours = recorded.to_document(), computed.to_document()
     for name in Metrics.model_fields:
-        yield from _value_differences((name,), theirs[name], ours[name], tolerance)
+        yield from agreement.differences((name,), theirs[name], ours[name], tolerance)
 
 
 def log_softmax(logits: NDArray[np.floating[Any]]) -> Floats:
@@ -352,6 +354,14 @@ def _code_usage(code: Ints | None, levels: tuple[int, ...] | None) -> CodeUsage 
     )
 
 
+def _cluster_usage(cluster: Ints | None) -> ClusterUsage | None:
+    if cluster is None:
+        return None
+    share = np.unique(cluster, return_counts=True)[1] / len(cluster)
+    perplexity = float(np.exp(-(share * np.log(share)).sum()))
+    return ClusterUsage(active=int((share >= ACTIVE_SHARE).sum()), perplexity=perplexity)
+
+
 def _intervals(by_subject: Ints, settings: EvaluationSettings) -> dict[Any, Interval | NoInterval]:
     """Resample subjects with replacement and score their pooled windows: percentile intervals."""
     names = ("accuracy", "balanced_accuracy", "macro_f1")
@@ -360,29 +370,3 @@ def _intervals(by_subject: Ints, settings: EvaluationSettings) -> dict[Any, Inte
         return dict.fromkeys(names, times)
     drawn = score(np.tensordot(times, by_subject, axes=1))
     return {name: bootstrap.interval(getattr(drawn, name), len(by_subject), settings) for name in names}
-
-
-def _value_differences(keys: Keys, theirs: Any, ours: Any, tolerance: float) -> Iterator[Problem]:
-    if isinstance(theirs, dict) and isinstance(ours, dict):
-        yield from _part_differences(keys, theirs, ours, tolerance)
-    elif isinstance(theirs, list) and isinstance(ours, list):
-        yield from _part_differences(keys, dict(enumerate(theirs)), dict(enumerate(ours)), tolerance)
-    elif not _are_close(theirs, ours, tolerance):
-        yield Problem(".".join(map(str, keys)), f"is {_shown(theirs)}, but the predictions give {_shown(ours)}")
-
-
-def _part_differences(
-    keys: Keys, theirs: Mapping[Any, Any], ours: Mapping[Any, Any], tolerance: float
-) -> Iterator[Problem]:
-    for key in [*theirs, *(key for key in ours if key not in theirs)]:
-        yield from _value_differences((*keys, key), theirs.get(key), ours.get(key), tolerance)
-
-
-def _are_close(theirs: Any, ours: Any, tolerance: float) -> bool:
-    if isinstance(theirs, float) and isinstance(ours, float):
-        return math.isclose(theirs, ours, rel_tol=tolerance, abs_tol=tolerance)
-    return type(theirs) is type(ours) and bool(theirs == ours)
-
-
-def _shown(value: Any) -> str:
-    return "absent" if value is None else str(value)

@@ -325,7 +325,7 @@ def _stage(staged: Path, plan: Plan, project: ProjectConfig, situation: Situatio
     run = runs.load_run(plan.run)
     measured = load(plan.run / runs.METRICS, EvalMetrics)
     data = load(plan.run / runs.DATA, DataRecord)
-    for name in COPIED:
+    for name in (*COPIED, *runs.parts(plan.run)):
         files.copy_atomic(plan.run / name, staged / name)
     outcomes = tuple(gate_outcomes(plan.root, plan.run, project))
     report = gates.GateReport(outcomes=outcomes) if outcomes else None
@@ -368,7 +368,7 @@ def _digests(run: Path) -> dict[str, str]:
 
 def _entry(staged: Path, path: str, stored: Stored) -> FileEntry:
     """Describe a file; weights, predictions and graphs go where the project keeps them, bundles always travel."""
-    kept: Stored = stored if path in registry.ASSETS or path.endswith(".onnx") else "git"
+    kept: Stored = stored if path in (*registry.ASSETS, registry.ENCODER) or path.endswith(".onnx") else "git"
     return FileEntry(
         path=path,
         sha256=files.sha256(staged / path),

@@ -19,6 +19,8 @@ QUALITY = "quality.json"
 RUN = "run.json"
 METRICS = "eval_metrics.json"
 PREDICTIONS = "predictions.npz"
+HSMM = "hsmm.json"  # of systems with durations
+ENCODER = "encoder.safetensors"  # of tcn_vae: the device part's weights alone
 REPORT = "report.md"
 PAGE = "report.html"
 
@@ -53,6 +55,11 @@ def load_run(folder: Path) -> RunRecord:
     if not (folder / RUN).is_file():
         raise InputError("not a run", [Problem(str(folder), f"holds no {RUN}; make a run with `modelreg train`")])
     return load(folder / RUN, RunRecord)
+
+
+def parts(folder: Path) -> tuple[str, ...]:
+    """Return what was taken out of a run's weights, by name."""
+    return tuple(name for name in (ENCODER, HSMM) if (folder / name).is_file())
 
 
 def seal(folder: Path, names: Iterable[str]) -> dict[str, str]:

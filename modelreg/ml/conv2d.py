@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from modelreg.errors import Problem
 from modelreg.ml import quantize, vq
 from modelreg.ml.durations import Durations
-from modelreg.ml.hdp import HDP, temperature_at
+from modelreg.ml.hdp import HDP, Frozen, temperature_at
 from modelreg.ml.quantize import FSQ
 from modelreg.ml.system import Batch, HostOutput, Network, Output, Shape
 from modelreg.ml.tcn import Decoder, to_sequence
@@ -89,7 +89,7 @@ class HostPart(nn.Module):
     def __init__(self, settings: ConvSettings, found: Pieces, classes: int, sessions: int) -> None:
         super().__init__()
         self.quantizer = found.quantizer
-        self.mixture = _mixture(found.hdp, found.width, sessions) if found.hdp else None
+        self.mixture: HDP | Frozen | None = _mixture(found.hdp, found.width, sessions) if found.hdp else None
         self.head = nn.Sequential(
             nn.Linear(found.width + (found.hdp.clusters if found.hdp else 0), settings.hidden),
             nn.ReLU(),
@@ -227,5 +227,5 @@ def _device_layers(settings: ConvSettings, shape: Shape, projection: int) -> Ite
     yield "average", nn.AvgPool2d((rows, steps))
     yield "flatten", nn.Flatten()
     yield "projection", nn.Linear(width_in, projection)
-    if isinstance(settings, Conv2dFsqSettings | Conv2dFsqHsmmSettings) and settings.batchnorm_before_fsq:
-        yield "projection_bn", nn.BatchNorm1d(projection)
+    if not isinstance(settings, Conv2dFsqSettings | Conv2dFsqHsmmSettings) or settings.batchnorm_before_fsq:
+        yield "projection_bn", nn.BatchNorm1d(projection)  # keeps vectors and their codes on one scale

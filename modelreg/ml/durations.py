@@ -57,7 +57,8 @@ class Durations(nn.Module):
         padded = nn.utils.rnn.pad_sequence([*log_b.split(streams), *labelled.split(streams)], batch_first=True)
         found = self.model(padded, torch.tensor(2 * streams, device=logits.device)).log_likelihood
         every, these = found.split(len(streams))
-        return self.settings.weight * (every.sum() - these.sum()) / len(logits)
+        lost: Tensor = every.sum() - these.sum()
+        return self.settings.weight * lost / len(logits)
 
     def mean(self) -> float:
         """Return how many windows a state lasts, averaged over the states."""

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from modelreg.metrics import ACTIVE_SHARE
 from modelreg.records.hsmm import HsmmSpec
 
 Shape = tuple[int, int, int]  # C channels, D device rows, T timesteps
-ACTIVE_SHARE = 0.01  # of the windows: a cluster with less is not active
 
 
 class HostOutput(NamedTuple):

@@ -91,6 +91,31 @@ class CodeUsage(Record):
     levels_used: tuple[Count, ...]  # per dimension
 
 
+class ClusterUsage(Record):
+    """How much of the mixture the held-out part used."""
+
+    active: Count  # clusters with at least 1 % of the windows
+    perplexity: Annotated[float, Field(ge=0)]
+
+
+class SegmentScores(Record):
+    """How well streams of consecutive windows are cut into segments (docs/models.md)."""
+
+    accuracy: Share  # of windows
+    edit: Annotated[float, Field(ge=0, le=100)]  # mean over streams; 100 is best
+    over_segmentation: Annotated[float, Field(ge=0)]  # segments predicted for each true one
+    f1_at_50: Share  # of segments that overlap by half
+
+
+class TemporalMetrics(Record):
+    """What the model of durations makes of the same windows, each seen with those before it alone (online)."""
+
+    streams: Count  # pieces of consecutive windows
+    mean_duration: float  # windows, over the states
+    alone: SegmentScores  # each window by itself
+    smoothed: SegmentScores
+
+
 class Protocol(Record):
     """How the numbers were made: on which part, who was in it, and that nobody in it was seen before."""
 
@@ -128,6 +153,7 @@ class Metrics(Record):
     per_subject: dict[Name, SubjectMetrics]
     confusion: tuple[tuple[Count, ...], ...]  # rows: true class, columns: predicted
     codes: CodeUsage | None
+    clusters: ClusterUsage | None = None
     intervals: dict[Literal["accuracy", "balanced_accuracy", "macro_f1"], Interval | NoInterval]
 
     def interval(self, name: str) -> Interval | NoInterval | None:
@@ -144,6 +170,7 @@ class EvalMetrics(Metrics):
     parameters: Count
     settings: EvaluationSettings  # with these, the same predictions give the same record
     protocol: Protocol
+    temporal: TemporalMetrics | None = None  # of systems with durations; from the predictions and hsmm.json
     checkpoint_sha256: Sha256  # of the weights that predicted
     predictions_sha256: Sha256
 

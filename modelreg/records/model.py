@@ -217,6 +217,11 @@ class ModelSpec(Record):
         return None if self.quantizer is None else self.quantizer.levels
 
     @property
+    def smooths(self) -> bool:
+        """Whether it models how long classes last."""
+        return bool(getattr(self.settings, "hsmm", False))
+
+    @property
     def grid(self) -> tuple[int, ...]:
         """How many values each dimension of a scalar quantizer has; empty for any other."""
         return self.quantizer.levels if isinstance(self.quantizer, FsqSpec) else ()

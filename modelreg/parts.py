@@ -1,0 +1,65 @@
+"""What a version holds beside its weights that was taken out of them: hsmm.json, and the encoder alone."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from modelreg import agreement, files, metrics, registry, temporal, weights
+from modelreg.artifacts import Facts
+from modelreg.errors import InputError, Problem
+from modelreg.records.base import load
+from modelreg.records.hsmm import HsmmSpec
+from modelreg.records.metrics import EvalMetrics
+from modelreg.records.model import TcnVaeSettings
+
+TOLERANCE = 1e-9  # relative or absolute, of a number computed again
+ENCODER_PREFIX = "device_part."  # of its tensors, in the checkpoint
+
+
+def find_problems(folder: Path, facts: Facts, sealed: Mapping[str, str], measured: EvalMetrics) -> Iterator[Problem]:
+    """Yield where a part is missing, is not the run's, or does not give the recorded numbers."""
+    wanted = {
+        registry.HSMM: facts.spec.smooths,
+        registry.ENCODER: isinstance(facts.spec.settings, TcnVaeSettings),
+    }
+    for name, needed in wanted.items():
+        if needed and name not in facts.digests:
+            yield Problem(registry.MANIFEST, f"does not list {name}")
+        elif needed and sealed.get(name) != facts.digests[name]:
+            yield Problem(registry.RUN, f"the run had another {name}")
+    try:
+        if facts.spec.smooths and {registry.HSMM, registry.PREDICTIONS} <= facts.present:
+            yield from _find_temporal_problems(folder, facts, measured)
+        if wanted[registry.ENCODER] and {registry.ENCODER, registry.CHECKPOINT} <= facts.present:
+            yield from _find_encoder_problems(folder)
+    except InputError as error:
+        yield from error.problems
+
+
+def _find_temporal_problems(folder: Path, facts: Facts, measured: EvalMetrics) -> Iterator[Problem]:
+    spec = load(folder / registry.HSMM, HsmmSpec)
+    if spec.states != facts.spec.classes:
+        yield Problem(f"{registry.HSMM}: states", "are not the classes of the model")
+        return
+    arrays = files.read_npz(folder / registry.PREDICTIONS)
+    predictions = metrics.from_arrays(arrays, registry.PREDICTIONS, len(facts.spec.classes))
+    again = temporal.measure(predictions, spec, facts.data.hop)
+    if measured.temporal is None:
+        yield Problem(f"{registry.METRICS}: temporal", "is missing")
+        return
+    for place, what in agreement.differences(
+        ("temporal",), measured.temporal.to_document(), again.to_document(), TOLERANCE
+    ):
+        yield Problem(f"{registry.METRICS}: {place}", what)
+
+
+def _find_encoder_problems(folder: Path) -> Iterator[Problem]:
+    """Hold the encoder alone against the same tensors of the checkpoint, bit for bit."""
+    alone, whole = weights.read(folder / registry.ENCODER), weights.read(folder / registry.CHECKPOINT)
+    own = {name.removeprefix(ENCODER_PREFIX): value for name, value in whole.items() if name.startswith(ENCODER_PREFIX)}
+    for name in sorted(alone.keys() ^ own.keys()):
+        yield Problem(f"{registry.ENCODER}: {name}", "is in one of encoder and checkpoint only")
+    for name in sorted(alone.keys() & own.keys()):
+        if not np.array_equal(alone[name], own[name]):
+            yield Problem(f"{registry.ENCODER}: {name}", "is not what the checkpoint holds")
