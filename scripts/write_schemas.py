@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from modelreg import config, files, provenance
-from modelreg.records import base, data, export, metrics, model, run, version
+from modelreg.records import base, data, export, hsmm, metrics, model, run, version
 
 DOCUMENTS: tuple[type[base.Record], ...] = (
     config.ProjectConfig,
@@ -14,6 +14,7 @@ DOCUMENTS: tuple[type[base.Record], ...] = (
     data.QualityReport,
     export.BundleRecord,
     export.ParityRecord,
+    hsmm.HsmmSpec,
     metrics.EvalMetrics,
     model.ModelSpec,
     run.Epoch,

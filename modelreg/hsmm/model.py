@@ -1,0 +1,114 @@
+"""The parameters of a model, from and to hsmm.json, and what a stream says of each state."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelreg.errors import InputError, Problem
+from modelreg.hsmm.durations import PARAMETERS, Durations, Floats, log_pmf, log_survivor
+from modelreg.records.hsmm import SUM_TOLERANCE, CategoricalEmission, HsmmSpec, PosteriorEmission
+
+Ints: TypeAlias = NDArray[np.int64]
+
+
+class Hsmm(NamedTuple):
+    """The parameters of a model of S states."""
+
+    initial: Floats  # (S,) p(the first segment is of j)
+    transition: Floats  # (S, S) p(a segment of i is followed by one of j), its diagonal 0
+    durations: Durations
+    table: Floats | None = None  # (S, K) p(code | state); None: what a window says comes from a network
+
+
+class Tables(NamedTuple):
+    """The same as logarithms, to compute with; −∞ where a probability is 0."""
+
+    log_initial: Floats  # (S,)
+    log_transition: Floats  # (S, S)
+    log_duration: Floats  # (S, D) log p_j(d), d = 1 … D
+    log_survivor: Floats  # (S, D) log Σ_{u ≥ d} p_j(u)
+    log_table: Floats | None = None  # (S, K) log p(code | state)
+
+
+def tables(model: Hsmm) -> Tables:
+    """Return the logarithms of a model. Raises InputError where it is none."""
+    if problems := list(find_problems(model)):
+        raise InputError("not a model with explicit durations", problems)
+    log_p = log_pmf(model.durations)
+    with np.errstate(divide="ignore"):
+        log_table = None if model.table is None else np.log(model.table)
+        return Tables(np.log(model.initial), np.log(model.transition), log_p, log_survivor(log_p), log_table)
+
+
+def find_problems(model: Hsmm) -> Iterator[Problem]:
+    """Yield what is wrong with the probabilities of a model."""
+    S = len(model.initial)
+    shapes = [("transition", model.transition, (S, S))]
+    shapes += [("durations", model.durations.parameters, (S, len(PARAMETERS[model.durations.kind])))]
+    if S < 2:
+        yield Problem("initial", "needs two states: without a second one, no segment is followed by another")
+    for name, array, shape in shapes:
+        if array.shape != shape:
+            yield Problem(name, f"has shape {array.shape}, must have {shape}")
+            return
+    if not np.isfinite(model.durations.parameters).all():
+        yield Problem("durations", "must be finite")
+    if np.diagonal(model.transition).any():
+        yield Problem("transition", "its diagonal must be 0: no state follows itself")
+    for name, rows in (("initial", model.initial), ("transition", model.transition)):
+        if not ((rows >= 0).all() and (abs(rows.sum(axis=-1) - 1) <= SUM_TOLERANCE).all()):
+            yield Problem(name, "must be at least 0 and sum to 1")
+
+
+def from_spec(spec: HsmmSpec) -> Hsmm:
+    """Return the model of a document."""
+    kind = spec.durations.kind
+    columns = [getattr(spec.durations, name) for name in PARAMETERS[kind]]
+    table = np.array(spec.emission.table) if isinstance(spec.emission, CategoricalEmission) else None
+    durations = Durations(kind, np.column_stack(columns), spec.longest)
+    return Hsmm(np.array(spec.initial), np.array(spec.transition), durations, table)
+
+
+def to_spec(
+    model: Hsmm, states: Sequence[str], emission: PosteriorEmission | CategoricalEmission | None = None
+) -> HsmmSpec:
+    """Return the document of a model; `emission` where it has no table.
+
+    Raises ValueError (pydantic's) where the parts do not agree.
+    """
+    kind, parameters, longest = model.durations
+    columns = zip(PARAMETERS[kind], map(tuple, parameters.T.tolist()), strict=True)
+    if emission is None and model.table is not None:
+        emission = CategoricalEmission(table=_rows(model.table))
+    document = {
+        "states": tuple(states),
+        "initial": tuple(model.initial.tolist()),
+        "transition": _rows(model.transition),
+        "longest": longest,
+        "durations": {"kind": kind, **dict(columns)},
+        "emission": emission,
+    }
+    return HsmmSpec.model_validate(document)
+
+
+def _rows(matrix: Floats) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(tuple, matrix.tolist()))
+
+
+def of_posterior(log_posterior: Floats, prior: Floats, weight: float = 1.0) -> Floats:
+    """Return log b (…, S) from a network's log p(state | window) (…, S) and the shares of its training part (S,).
+
+    weight · (log p(state | window) − log prior): p(window | state) but for a factor that all states share (Bourlard &
+    Morgan 1994). A weight below 1 trusts neighbouring windows, which overlap and so repeat each other, less.
+    """
+    return weight * (log_posterior - np.log(prior))
+
+
+def of_codes(log_table: Floats, codes: Ints) -> Floats:
+    """Return log b (T, S) of codes (T,), from log p(code | state) (S, K). Raises InputError for an unknown code."""
+    if len(codes) and not 0 <= codes.min() <= codes.max() < log_table.shape[1]:
+        what = f"run from {codes.min()} to {codes.max()}, must be from 0 to {log_table.shape[1] - 1}"
+        raise InputError("codes that the model does not know", [Problem("codes", what)])
+    return log_table.T[codes]

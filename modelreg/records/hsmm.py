@@ -1,0 +1,95 @@
+"""How the states of a stream of windows last, follow each other and show: a hidden semi-Markov model (Yu 2010)."""
+
+from math import fsum
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from modelreg.records.base import Name, Record, Share
+
+SUM_TOLERANCE = 1e-6
+
+
+def _is_distribution(shares: tuple[float, ...]) -> tuple[float, ...]:
+    if abs(fsum(shares) - 1) > SUM_TOLERANCE:
+        raise ValueError(f"sums to {fsum(shares):.9g}, must sum to 1")
+    return shares
+
+
+Positive = Annotated[float, Field(gt=0)]
+Inner = Annotated[float, Field(gt=0, lt=1)]
+Distribution = Annotated[tuple[Share, ...], AfterValidator(_is_distribution)]
+# Without a zero: nothing that a stream may bring is impossible.
+Spread = Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], AfterValidator(_is_distribution)]
+
+
+class NegativeBinomial(Record):
+    """d − 1 is negative binomial: d weighs Γ(d − 1 + r) / (d − 1)! · (1 − p)^(d − 1). One r and p for each state."""
+
+    kind: Literal["negative_binomial"] = "negative_binomial"
+    r: tuple[Positive, ...]
+    p: tuple[Inner, ...]
+
+
+class Poisson(Record):
+    """d − 1 is Poisson: d weighs rate^(d − 1) / (d − 1)!. One rate for each state."""
+
+    kind: Literal["poisson"] = "poisson"
+    rate: tuple[Positive, ...]
+
+
+class Gaussian(Record):
+    """A discretised Gaussian: d weighs exp(−(d − mean)² / 2 sd²). One mean and sd for each state."""
+
+    kind: Literal["gaussian"] = "gaussian"
+    mean: tuple[float, ...]
+    sd: tuple[Positive, ...]
+
+
+class PosteriorEmission(Record):
+    """log b = weight · (log p(state | window) − log prior), from a network with one output for each state."""
+
+    kind: Literal["posterior"] = "posterior"
+    prior: Spread
+    weight: Positive = 1.0
+
+
+class CategoricalEmission(Record):
+    """log b = log table[state][code], from the index of the window's code."""
+
+    kind: Literal["categorical"] = "categorical"
+    table: tuple[Spread, ...]
+
+    @model_validator(mode="after")
+    def _is_rectangular(self) -> "CategoricalEmission":
+        if len(set(map(len, self.table))) > 1:
+            raise ValueError("the rows of table differ in length")
+        return self
+
+
+class HsmmSpec(Record):
+    """hsmm.json: a hidden semi-Markov model; its lists are in the order of `states`.
+
+    Durations are in windows, 1 to `longest`; their weights are divided by the sum over these. No state follows itself.
+    """
+
+    schema_version: Literal[1] = 1
+    states: Annotated[tuple[Name, ...], Field(min_length=2, max_length=1000)]
+    initial: Distribution
+    transition: tuple[Distribution, ...]  # from the state of the row to that of the column
+    longest: Annotated[int, Field(ge=1, le=1000)] = 50
+    durations: Annotated[NegativeBinomial | Poisson | Gaussian, Field(discriminator="kind")]
+    emission: Annotated[PosteriorEmission | CategoricalEmission, Field(discriminator="kind")]
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "HsmmSpec":
+        durations = [value for value in dict(self.durations).values() if isinstance(value, tuple)]
+        emission = self.emission.prior if isinstance(self.emission, PosteriorEmission) else self.emission.table
+        lists = [self.states, self.initial, self.transition, *self.transition, *durations, emission]
+        if len(set(map(len, lists))) > 1:
+            raise ValueError(f"every list must have one entry for each of the {len(self.states)} states")
+        if any(row[i] for i, row in enumerate(self.transition)):
+            raise ValueError("transition: no state may follow itself")
+        if len(set(self.states)) < len(self.states):
+            raise ValueError("a name occurs twice in states")
+        return self
