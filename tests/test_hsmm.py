@@ -7,7 +7,7 @@ import numba
 import numpy as np
 import pytest
 from hsmm_enumeration import KINDS, paths, random_model, shares, small, stream, total
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelreg import files
@@ -146,18 +146,21 @@ def test_long_streams_equal_plain_log_space(seed, spread, either_kernel) -> None
     np.testing.assert_allclose(ours.gamma, gamma, atol=1e-9)
 
 
-def test_sharp_durations_equal_plain_log_space(either_kernel) -> None:
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("spread", [100, 1000])
+def test_sharp_durations_equal_plain_log_space(seed, spread, either_kernel) -> None:
     """States that last 15 windows and hardly any other number, against emissions that would have it otherwise."""
-    rng = np.random.default_rng(3)
-    model = random_model(rng, "gaussian", 3, 20)._replace(
-        durations=Durations("gaussian", np.full((3, 2), (15, 0.3)), 20)
-    )
-    log_b = np.repeat(rng.normal(scale=300, size=(100, 3)), 3, axis=0)
-    log_likelihood, gamma = plain_log_space(tables(model), log_b)
-    ours = inference.posterior(tables(model), log_b)
+    rng = np.random.default_rng(seed)
+    sharp = Durations("gaussian", np.full((3, 2), (15, 0.3)), 20)
+    model = tables(random_model(rng, "gaussian", 3, 20)._replace(durations=sharp))
+    log_b = rng.normal(scale=spread, size=(200, 3))
+    log_likelihood, gamma = plain_log_space(model, log_b)
+    ours = inference.posterior(model, log_b)
+    lasted = (ours.counts.duration + ours.counts.cut) @ np.arange(1, 21)
 
     assert ours.log_likelihood == pytest.approx(log_likelihood, rel=1e-12)
     np.testing.assert_allclose(ours.gamma, gamma, atol=1e-9)
+    np.testing.assert_allclose(lasted, gamma.sum(axis=0), atol=1e-8)
 
 
 def test_ten_thousand_windows_do_not_underflow() -> None:
@@ -265,7 +268,7 @@ def test_an_impossible_window_is_named(infer, either_kernel) -> None:
         infer(model, log_b)
 
 
-def test_an_end_that_no_segment_can_have_is_named() -> None:
+def test_an_end_that_no_segment_can_have_is_named(either_kernel) -> None:
     """One state lasts exactly 3 windows; 2 windows cannot be whole segments."""
     model = stream(0, 1, states=2, longest=3)[0]
     model = model._replace(log_duration=np.log([[1e-300, 1e-300, 1]] * 2) + np.array([-np.inf, -np.inf, 0]))
@@ -368,6 +371,7 @@ def test_an_unknown_code_is_refused(code) -> None:
 
 
 @given(st.sampled_from(KINDS), st.integers(0, 2**32), st.booleans())
+@settings(max_examples=15)
 def test_a_model_comes_back_from_its_document(kind, seed, coded) -> None:
     """To hsmm.json and back, to the last bit."""
     model = random_model(np.random.default_rng(seed), kind, 3, 50, codes=5 if coded else 0)

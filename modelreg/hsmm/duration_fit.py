@@ -58,7 +58,7 @@ def _slopes(kind: Kind, own: Floats, longest: int) -> Floats:
             return np.stack([r * np.cumsum(np.concatenate([[0.0], 1 / (r + k[:-1])])), -k * p])
         case "poisson":
             return k[None].astype(np.float64)
-        case "gaussian":
+        case _:  # gaussian
             z = (k + 1 - own[0]) / own[1]
             return np.stack([z / own[1], z**2])
 
@@ -70,7 +70,7 @@ def _free(kind: Kind, own: Floats) -> Floats:
             return np.array([np.log(own[0]), np.log(own[1] / (1 - own[1]))])
         case "poisson":
             return np.log(own)
-        case "gaussian":
+        case _:  # gaussian
             return np.array([own[0], np.log(own[1])])
 
 
@@ -81,7 +81,7 @@ def _bound(kind: Kind, x: Floats) -> Floats:
             return np.array([np.exp(x[0]), 1 / (1 + np.exp(-x[1]))])
         case "poisson":
             return np.exp(x)
-        case "gaussian":
+        case _:  # gaussian
             return np.array([x[0], np.exp(x[1])])
 
 

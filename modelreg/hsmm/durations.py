@@ -38,7 +38,7 @@ def log_weights(durations: Durations) -> Floats:
             steps = np.log(r + d[:-1] - 1) - np.log(d[:-1]) + np.log1p(-p)
         case "poisson":
             steps = np.log(columns[0]) - np.log(d[:-1])
-        case "gaussian":
+        case _:  # gaussian
             mean, sd = columns
             return np.asarray(-(((d - mean) / sd) ** 2) / 2)
     return np.pad(np.cumsum(steps, axis=1), [(0, 0), (1, 0)])

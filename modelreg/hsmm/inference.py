@@ -77,12 +77,10 @@ def best_path(model: Tables, log_b: Floats, *, censored: bool = True) -> BestPat
     from modelreg.hsmm import kernels
 
     _check(model, log_b)
-    highest = log_b.max(axis=1, keepdims=True)
-    shifted = np.subtract(log_b, highest, out=np.full(log_b.shape, -np.inf), where=highest > -np.inf)
-    log_p, log_A = model.log_duration, model.log_transition
-    starts, ends = kernels.paths(shifted, kernels.oldest_first(model).log_p, model.log_initial, log_A)
+    log_b, log_p, log_A = np.ascontiguousarray(log_b), model.log_duration, model.log_transition
+    starts, ends = kernels.paths(log_b, kernels.oldest_first(model).log_p, model.log_initial, log_A)
     last = model.log_survivor if censored else log_p
-    segments, lengths = kernels.retrace(shifted, log_p, last, log_A, starts, ends)
+    segments, lengths = kernels.retrace(log_b, log_p, last, log_A, starts, ends)
     if not len(segments):
         raise _impossible(_forward(model, log_b, censored).evidence)
     states = np.repeat(segments, lengths)

@@ -5,9 +5,9 @@ has lasted. All that goes in and out is in log space, C-contiguous float64.
 
 Each state keeps a window of its living segments, oldest first, with log weights M + log_v. M is a reference that
 they share and that takes in each step's emission: a step costs one addition, not D. v = exp(log_v) is kept beside
-log_v: a sum over durations is a dot product, not D exponentials. Where such a sum is so small (TINY) that v may have
-lost a part of it, it is made again from log_v. So the results are those of log space to the last few bits, however
-far emissions lie apart.
+log_v: a sum over durations is a dot product, not D exponentials. Where such a sum is so small that v may have lost a
+part of it, it is made again from log_v. So the results are those of log space to the last few bits, however far
+emissions lie apart.
 
 Importing this takes 0.3 s: it is imported where it is called. Compiled code is kept by numba in __pycache__ beside
 this file; in the user's cache where that cannot be written; where NUMBA_CACHE_DIR says, if it does. Without any such
@@ -24,9 +24,11 @@ import numpy as np
 from modelreg.hsmm.durations import Floats
 from modelreg.hsmm.model import Ints, Tables
 
-LARGEST = 300.0  # log of the largest v; a heavier segment gives the window a new reference
-TINY = 1e-280  # what v loses of a sum is less than D * 5e-324
-LOG_LARGE = 640.0  # exp of it times what v loses is below 1e-40
+# A weight of a segment or of a duration that is below the smallest double loses no more than 5e-324. With v of at
+# most e^200 = 7e86, a sum over 50 durations so loses less than 2e-235: nothing where it is above TINY, nor times e^460.
+LARGEST = 200.0  # log of the largest v; a heavier segment gives the window a new reference
+TINY = 1e-200  # a smaller sum is made again in log space
+LOG_LARGE = 460.0  # a sum with a weight of more than e^460 is made in log space
 
 
 class Oldest(NamedTuple):
@@ -146,7 +148,9 @@ def move_back(M: Floats, log_v: Floats, v: Floats) -> None:
 def through(log_weight: Floats, log_A: Floats, A: Floats, out: Floats) -> None:
     """Write log Σ_i exp(log_weight_i + log A_ji) into out_j (S,): the rows of A are the states that come out."""
     S = len(out)
-    highest = log_weight.max()
+    highest = -np.inf
+    for i in range(S):
+        highest = max(highest, log_weight[i])
     if highest == -np.inf:
         return
     log_w, w = np.empty(S), np.empty(S)
@@ -169,7 +173,7 @@ def forward(log_b: Floats, old: Oldest, log_initial: Floats, log_A: Floats) -> t
     evidence = np.full(T, -np.inf)
     starts, ends = np.full((T, S), -np.inf), np.full((T, S), -np.inf)
     M, log_v, v = np.zeros(S), np.full((S, 2 * D), -np.inf), np.zeros((S, 2 * D))
-    alive = np.empty(S)
+    alive, zeros = np.empty(S), np.zeros(S)
     log_A = log_A.T.copy()
     A = np.exp(log_A)
     starts[0] = log_initial
@@ -184,9 +188,8 @@ def forward(log_b: Floats, old: Oldest, log_initial: Floats, log_A: Floats) -> t
             M[j] = step(M[j], starts[t, j], log_b[t, j], log_w, w)
             ends[t, j] = M[j] + log_dot(w, old.p[j], log_w, old.log_p[j])
             alive[j] = M[j] + log_dot(w, old.survivor[j], log_w, old.log_survivor[j])
-        evidence[t] = log_sum(alive, np.zeros(S))
+        evidence[t] = log_sum(alive, zeros)
         if evidence[t] == -np.inf:
-            ends[t] = -np.inf
             break
         for j in range(S):
             ends[t, j] -= evidence[t]
@@ -212,7 +215,7 @@ def backward(
     begins, after = np.full((T, S), -np.inf), np.full((T, S), -np.inf)
     lasting, cut = np.zeros((S, D)), np.zeros((S, D))
     M, log_v, v = np.zeros(S), np.full((S, 2 * D), -np.inf), np.zeros((S, 2 * D))
-    uncut = np.zeros(S)  # log b of the steps to the end
+    to_end = np.zeros(S)  # log b of the steps from t to the end
     A = np.exp(log_A)
     after[-1] = last
     k = D
@@ -228,8 +231,8 @@ def backward(
             expect(lasting[j], starts[t, j] + M[j], w, old.p[j], log_w, old.log_p[j])
         if last == -np.inf and T - t <= D:
             for j in range(S):
-                uncut[j] += log_b[t, j]
-                log_w = uncut[j] + old.log_survivor[j, D - T + t]
+                to_end[j] += log_b[t, j]
+                log_w = to_end[j] + old.log_survivor[j, D - T + t]
                 cut[j, T - t - 1] = np.exp(starts[t, j] + log_w)
                 begins[t, j] = np.logaddexp(begins[t, j], log_w)
         if t:
