@@ -3,28 +3,29 @@
 from pathlib import Path
 
 from modelreg import config, files, gates, provenance
-from modelreg.records import base, calibration, data, export, hef, int8, latency, metrics, model, run, version
+from modelreg.records import base, calibration, data, export, hef, hsmm, int8, latency, metrics, model, run, version
 
 DOCUMENTS: tuple[type[base.Record], ...] = (
+    calibration.ConfidenceRecord,
     config.ProjectConfig,
     config.TrainConfig,
-    calibration.ConfidenceRecord,
     data.DataRecord,
     data.Normalization,
     data.NpyMetadata,
     data.QualityReport,
     export.BundleRecord,
     export.ParityRecord,
+    gates.GateReport,
+    hef.HefInfo,
+    hsmm.HsmmSpec,
     int8.Int8Estimate,
     latency.LatencyRecord,
-    hef.HefInfo,
-    gates.GateReport,
     metrics.EvalMetrics,
     model.ModelSpec,
+    provenance.Provenance,
     run.Epoch,
     run.RunRecord,
     version.Manifest,
-    provenance.Provenance,
 )
 
 

@@ -1,0 +1,105 @@
+"""Small models and every path through them: what the fast algorithms must agree with."""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from modelreg.hsmm.durations import PARAMETERS, Durations
+from modelreg.hsmm.model import Hsmm, Tables, tables
+
+KINDS = tuple(PARAMETERS)
+
+
+class Small(NamedTuple):
+    """A model and a stream so small that its paths can be listed."""
+
+    model: Hsmm
+    tables: Tables
+    log_b: np.ndarray  # (T, S)
+
+
+class Path(NamedTuple):
+    """One way to cut the stream into segments."""
+
+    segments: tuple[tuple[int, int], ...]  # state and duration
+    log_weight: float
+
+    @property
+    def states(self) -> list[int]:
+        """The state of every window."""
+        return [state for state, d in self.segments for _ in range(d)]
+
+
+def random_durations(rng: np.random.Generator, kind: str, states: int, longest: int) -> Durations:
+    """Parameters of any kind, from sharp to flat."""
+    columns = {
+        "negative_binomial": (rng.uniform(0.2, 8, states), rng.uniform(0.1, 0.9, states)),
+        "poisson": (rng.uniform(0.1, longest, states),),
+        "gaussian": (rng.uniform(1, longest, states), rng.uniform(0.4, longest, states)),
+    }
+    return Durations(kind, np.column_stack(columns[kind]), longest)
+
+
+def random_model(rng: np.random.Generator, kind: str, states: int, longest: int, codes: int = 0) -> Hsmm:
+    """A model in which about one transition of five is impossible."""
+    transition = rng.random((states, states)) * (rng.random((states, states)) < 0.8) * (1 - np.eye(states))
+    transition[np.arange(states), np.arange(states) - 1] += 0.1
+    initial, table = rng.random(states) + 0.05, rng.random((states, codes)) + 0.05
+    return Hsmm(
+        initial / initial.sum(),
+        transition / transition.sum(axis=1, keepdims=True),
+        random_durations(rng, kind, states, longest),
+        table / table.sum(axis=1, keepdims=True) if codes else None,
+    )
+
+
+def stream(seed: int, T: int, states: int = 4, longest: int = 20, spread: float = 1.0) -> tuple[Tables, np.ndarray]:
+    """A model and a stream too long to enumerate; emissions of a wide spread are partly impossible."""
+    rng = np.random.default_rng(seed)
+    log_b = rng.normal(scale=spread, size=(T, states))
+    if spread > 100:
+        log_b[rng.random((T, states)) < 0.05] = -np.inf
+    return tables(random_model(rng, KINDS[seed % 3], states, longest)), log_b
+
+
+@cache
+def small(seed: int) -> Small:
+    """2 or 3 states, durations to 4, up to 7 windows; emissions near or far apart, some impossible."""
+    rng = np.random.default_rng(seed)
+    states, longest, T = rng.integers(2, 4), rng.integers(1, 5), rng.integers(1, 8)
+    model = random_model(rng, KINDS[seed % 3], states, longest)
+    log_b = rng.normal(size=(T, states)) * rng.choice([1, 5, 700])
+    log_b[rng.random((T, states)) < rng.choice([0, 0, 0.15])] = -np.inf
+    return Small(model, tables(model), log_b)
+
+
+@cache
+def paths(seed: int, censored: bool) -> list[Path]:
+    """Every possible path of a small stream."""
+    _, model, log_b = small(seed)
+    return list(_paths(model, log_b, censored, (), 0.0))
+
+
+def _paths(model, log_b, censored, before, log_weight):
+    t, states = sum(d for _, d in before), range(len(model.log_initial))
+    if t == len(log_b):
+        yield Path(before, log_weight)
+        return
+    for j in states:
+        start = model.log_transition[before[-1][0], j] if before else model.log_initial[j]
+        for d in range(1, min(model.log_duration.shape[1], len(log_b) - t) + 1):
+            lasting = model.log_survivor if censored and t + d == len(log_b) else model.log_duration
+            weight = start + lasting[j, d - 1] + log_b[t : t + d, j].sum()
+            if weight > -np.inf:
+                yield from _paths(model, log_b, censored, (*before, (j, d)), log_weight + weight)
+
+
+def total(found: list[Path]) -> float:
+    """log Σ exp of the weights; −∞ of none."""
+    return float(np.logaddexp.reduce([path.log_weight for path in found])) if found else -np.inf
+
+
+def shares(found: list[Path]) -> np.ndarray:
+    """The probability of each path."""
+    return np.exp([path.log_weight - total(found) for path in found])

@@ -1,0 +1,419 @@
+"""The hidden semi-Markov model against its definition: every path of small streams, and log space step by step."""
+
+import subprocess
+import sys
+
+import numba
+import numpy as np
+import pytest
+from hsmm_enumeration import KINDS, paths, random_model, shares, small, stream, total
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelreg import files
+from modelreg.errors import InputError
+from modelreg.hsmm import inference, kernels
+from modelreg.hsmm.durations import Durations
+from modelreg.hsmm.filter import filter_start, filter_step
+from modelreg.hsmm.model import Hsmm, Tables, from_spec, of_codes, of_posterior, tables, to_spec
+from modelreg.records import base
+from modelreg.records.hsmm import HsmmSpec, PosteriorEmission
+
+COMPILED = [name for name in vars(kernels) if hasattr(getattr(kernels, name), "py_func")]
+SEEDS = range(40)
+either = pytest.mark.parametrize("censored", [True, False], ids=["censored", "whole"])
+
+
+@pytest.fixture(params=["compiled", "plain"])
+def either_kernel(request, monkeypatch) -> None:
+    """The kernels as numba compiles them, and as Python runs the same lines."""
+    if request.param == "plain":
+        for name in COMPILED:
+            monkeypatch.setattr(kernels, name, getattr(kernels, name).py_func)
+
+
+def possible(censored: bool) -> list[int]:
+    """The small streams that have a path."""
+    return [seed for seed in SEEDS if paths(seed, censored)]
+
+
+def plain_log_space(model: Tables, log_b: np.ndarray) -> tuple[float, np.ndarray]:
+    """Log likelihood and marginals by the recursions of the reference, every sum over durations a log-sum-exp."""
+    (T, S), D = log_b.shape, model.log_duration.shape[1]
+    starts, ends = np.full((T + 1, S), -np.inf), np.full((T + 1, S), -np.inf)  # α*, α: before and after t windows
+    begins, after = np.full((T + 1, S), -np.inf), np.full((T + 1, S), -np.inf)  # β*, β
+    starts[0] = model.log_initial
+    after[T] = 0
+    for t in range(1, T + 1):
+        d = np.arange(1, min(D, t) + 1)
+        lasting = np.cumsum(log_b[t - d], axis=0)  # (d, S)
+        table = model.log_survivor if t == T else model.log_duration
+        ends[t] = np.logaddexp.reduce(starts[t - d] + lasting + table[:, d - 1].T, axis=0)
+        starts[t] = np.logaddexp.reduce(ends[t][:, None] + model.log_transition, axis=0)
+    for t in range(T - 1, -1, -1):
+        d = np.arange(1, min(D, T - t) + 1)
+        lasting = np.cumsum(log_b[t + d - 1], axis=0)
+        table = np.where((t + d == T)[:, None], model.log_survivor[:, d - 1].T, model.log_duration[:, d - 1].T)
+        begins[t] = np.logaddexp.reduce(after[t + d] + lasting + table, axis=0)
+        after[t] = np.logaddexp.reduce(begins[t] + model.log_transition, axis=1)
+    log_likelihood = float(np.logaddexp.reduce(ends[T]))
+    change = np.exp(starts[:T] + begins[:T] - log_likelihood) - np.exp(ends[:T] + after[:T] - log_likelihood)
+    return log_likelihood, np.cumsum(change, axis=0)
+
+
+# Inference, held against every path
+
+
+@either
+def test_log_likelihood_equals_enumeration(censored, either_kernel) -> None:
+    """The sum over all paths; −∞ where there is none."""
+    ours = [inference.log_likelihood(*small(seed)[1:], censored=censored) for seed in SEEDS]
+
+    np.testing.assert_allclose(ours, [total(paths(seed, censored)) for seed in SEEDS], rtol=1e-12, atol=1e-9)
+
+
+@either
+def test_marginals_equal_enumeration(censored, either_kernel) -> None:
+    """p(state_t = j | x) is the share of the paths that are there."""
+    for seed in possible(censored):
+        _, model, log_b = small(seed)
+        gamma = np.zeros(log_b.shape)
+        for path, share in zip(paths(seed, censored), shares(paths(seed, censored)), strict=True):
+            gamma[np.arange(len(log_b)), path.states] += share
+        np.testing.assert_allclose(inference.posterior(model, log_b, censored=censored).gamma, gamma, atol=1e-9)
+
+
+@either
+def test_expected_counts_equal_enumeration(censored, either_kernel) -> None:
+    """Starts, transitions, whole segments and the one cut off, each weighted by its paths."""
+    for seed in possible(censored):
+        _, model, log_b = small(seed)
+        counts = inference.posterior(model, log_b, censored=censored).counts
+        expected = inference.Counts(*(np.zeros(part.shape) for part in counts[:4]))
+        for path, share in zip(paths(seed, censored), shares(paths(seed, censored)), strict=True):
+            order, lengths = np.array(path.segments).T
+            whole = len(order) - censored
+            expected.initial[order[0]] += share
+            np.add.at(expected.transition, (order[:-1], order[1:]), share)
+            np.add.at(expected.duration, (order[:whole], lengths[:whole] - 1), share)
+            np.add.at(expected.cut, (order[whole:], lengths[whole:] - 1), share)
+        for ours, theirs in zip(counts[:4], expected[:4], strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-9)
+
+
+@either
+def test_best_path_equals_enumeration(censored, either_kernel) -> None:
+    """The heaviest path, its segments and its weight."""
+    for seed in possible(censored):
+        _, model, log_b = small(seed)
+        best = max(paths(seed, censored), key=lambda path: path.log_weight)
+        ours = inference.best_path(model, log_b, censored=censored)
+        assert ours.states.tolist() == best.states
+        assert list(zip(ours.states[ours.starts].tolist(), ours.lengths.tolist(), strict=True)) == list(best.segments)
+        assert ours.score == pytest.approx(best.log_weight, rel=1e-12, abs=1e-9)
+
+
+@either
+def test_the_score_of_every_path_equals_enumeration(censored) -> None:
+    """log p(states, x) of any path; −∞ of one that is impossible."""
+    for seed in possible(censored)[:20]:
+        _, model, log_b = small(seed)
+        ours = [
+            inference.path_score(model, log_b, np.array(p.states), censored=censored) for p in paths(seed, censored)
+        ]
+        np.testing.assert_allclose(ours, [p.log_weight for p in paths(seed, censored)], rtol=1e-12, atol=1e-9)
+
+
+def test_a_segment_longer_than_the_longest_has_no_score() -> None:
+    """A path that no model of this longest duration can take."""
+    model, log_b = stream(0, 30, longest=20)
+
+    assert inference.path_score(model, log_b, np.zeros(30, dtype=np.int64)) == -np.inf
+
+
+# Long streams and emissions far apart
+
+
+@pytest.mark.parametrize("spread", [1, 30, 700])
+@pytest.mark.parametrize("seed", [0, 1, 2], ids=KINDS)
+def test_long_streams_equal_plain_log_space(seed, spread, either_kernel) -> None:
+    """Emissions from near to far apart, −∞ among them: the results are those of log space."""
+    model, log_b = stream(seed, 300, spread=spread)
+    log_likelihood, gamma = plain_log_space(model, log_b)
+    ours = inference.posterior(model, log_b)
+
+    assert ours.log_likelihood == pytest.approx(log_likelihood, rel=1e-12)
+    np.testing.assert_allclose(ours.gamma, gamma, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("spread", [100, 1000])
+def test_sharp_durations_equal_plain_log_space(seed, spread, either_kernel) -> None:
+    """States that last 15 windows and hardly any other number, against emissions that would have it otherwise."""
+    rng = np.random.default_rng(seed)
+    sharp = Durations("gaussian", np.full((3, 2), (15, 0.3)), 20)
+    model = tables(random_model(rng, "gaussian", 3, 20)._replace(durations=sharp))
+    log_b = rng.normal(scale=spread, size=(200, 3))
+    log_likelihood, gamma = plain_log_space(model, log_b)
+    ours = inference.posterior(model, log_b)
+    lasted = (ours.counts.duration + ours.counts.cut) @ np.arange(1, 21)
+
+    assert ours.log_likelihood == pytest.approx(log_likelihood, rel=1e-12)
+    np.testing.assert_allclose(ours.gamma, gamma, atol=1e-9)
+    np.testing.assert_allclose(lasted, gamma.sum(axis=0), atol=1e-8)
+
+
+def test_ten_thousand_windows_do_not_underflow() -> None:
+    """The marginals of each window sum to 1, and segments follow each other as often as they end."""
+    model, log_b = stream(1, 10_000, states=10, longest=50, spread=3)
+    ours = inference.posterior(model, log_b - 700)
+
+    assert np.isfinite(ours.log_likelihood)
+    np.testing.assert_allclose(ours.gamma.sum(axis=1), 1, atol=1e-12)
+    assert ours.counts.transition.sum() == pytest.approx(ours.counts.duration.sum(), rel=1e-9)
+    assert ours.counts.cut.sum() == pytest.approx(1, rel=1e-9)
+
+
+def test_marginals_agree_with_the_counts() -> None:
+    """The windows spent in a state are the durations of its segments."""
+    model, log_b = stream(2, 500)
+    ours = inference.posterior(model, log_b)
+    lasted = (ours.counts.duration + ours.counts.cut) @ np.arange(1, 21)
+
+    np.testing.assert_allclose(ours.gamma.sum(axis=0), lasted, rtol=1e-9)
+
+
+def test_no_path_beats_the_best_one() -> None:
+    """Paths drawn from the model, and the best one with one border moved, weigh less."""
+    model, log_b = stream(0, 200, spread=2)
+    best = inference.best_path(model, log_b)
+    random = np.random.default_rng(0)
+    others = [inference.sample(model, 200, random) for _ in range(50)]
+    moved = [np.where(np.arange(200) == t, best.states[t - 1], best.states) for t in best.starts[1:]]
+
+    assert all(inference.path_score(model, log_b, other) <= best.score for other in [*others, *moved])
+
+
+# The online filter
+
+
+@given(st.integers(0, len(SEEDS) - 1))
+def test_the_filter_equals_enumeration(seed) -> None:
+    """After each window, the posterior of the last window of all paths so far."""
+    _, model, log_b = small(seed)
+    state = filter_start(model)
+    for window in log_b[: next((t for t in range(len(log_b)) if dead(model, log_b[: t + 1])), None)]:
+        state, posterior = filter_step(state, window)
+    if paths(seed, True):
+        expected = np.zeros(log_b.shape[1])
+        for path, share in zip(paths(seed, True), shares(paths(seed, True)), strict=True):
+            expected[path.states[-1]] += share
+        np.testing.assert_allclose(posterior, expected, atol=1e-9)
+        assert state.log_likelihood == pytest.approx(total(paths(seed, True)), rel=1e-12, abs=1e-9)
+
+
+def dead(model: Tables, log_b: np.ndarray) -> bool:
+    """Whether no path leads through these windows."""
+    return inference.log_likelihood(model, log_b) == -np.inf
+
+
+@pytest.mark.parametrize("spread", [1, 700])
+@pytest.mark.parametrize("seed", [0, 1, 2], ids=KINDS)
+def test_the_filter_equals_the_last_marginals_of_every_prefix(seed, spread) -> None:
+    """Step by step, what the whole prefix says of its last window."""
+    model, log_b = stream(seed, 60, spread=spread)
+    state = filter_start(model)
+    for t, window in enumerate(log_b, 1):
+        state, posterior = filter_step(state, window)
+        np.testing.assert_allclose(posterior, inference.posterior(model, log_b[:t]).gamma[-1], atol=1e-9)
+
+
+def test_the_filter_keeps_its_size_and_changes_no_state() -> None:
+    """A state can be kept and gone on from again; a thousand windows make it no larger."""
+    model, log_b = stream(0, 1000)
+    first = filter_start(model)
+    once = filter_step(first, log_b[0])[1]
+    state = first
+    for window in log_b:
+        state, _ = filter_step(state, window)
+
+    assert [np.shape(part) for part in state] == [np.shape(part) for part in first]
+    np.testing.assert_array_equal(filter_step(first, log_b[0])[1], once)
+
+
+def test_the_filter_loads_neither_numba_nor_scipy() -> None:
+    """What runs on the device is numpy alone."""
+    probe = (
+        "import sys, numpy as np; from modelreg.hsmm.durations import Durations; from modelreg.hsmm.model import *;"
+        "from modelreg.hsmm.filter import *;"
+        "model = Hsmm(np.full(2, 0.5), 1 - np.eye(2), Durations('poisson', np.ones((2, 1)), 5));"
+        "filter_step(filter_start(tables(model)), np.zeros(2)); print({'numba', 'scipy', 'torch'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "set()\n"
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("infer", [inference.posterior, inference.best_path])
+def test_an_impossible_window_is_named(infer, either_kernel) -> None:
+    """A window that no state can explain: not a path of NaN, but its step."""
+    model, log_b = stream(0, 50)
+    log_b[30] = -np.inf
+
+    assert inference.log_likelihood(model, log_b) == -np.inf
+    with pytest.raises(InputError, match="step 30: no state can explain it"):
+        infer(model, log_b)
+
+
+def test_an_end_that_no_segment_can_have_is_named(either_kernel) -> None:
+    """One state lasts exactly 3 windows; 2 windows cannot be whole segments."""
+    model = stream(0, 1, states=2, longest=3)[0]
+    model = model._replace(log_duration=np.log([[1e-300, 1e-300, 1]] * 2) + np.array([-np.inf, -np.inf, 0]))
+
+    with pytest.raises(InputError, match="the last step: no segment can end there"):
+        inference.posterior(model, np.zeros((2, 2)), censored=False)
+
+
+@pytest.mark.parametrize(
+    ("log_b", "problem"),
+    [
+        (np.array([[0.0] * 4, [0.0, np.nan, 0.0, 0.0]]), "step 1: holds NaN or"),
+        (np.array([[0.0, np.inf, 0.0, 0.0]]), "step 0: holds NaN or"),
+        (np.zeros((5, 3)), r"float64 \(5, 3\), must be float64 \(T, 4\)"),
+        (np.zeros((0, 4)), "with T ≥ 1"),
+        (np.zeros(4), "must be"),
+        (np.zeros((5, 4), dtype=np.float32), "float32"),
+    ],
+    ids=["nan", "infinite", "states", "empty", "axes", "dtype"],
+)
+def test_what_is_no_log_emission_is_refused(log_b, problem) -> None:
+    """NaN, +∞ and other shapes, before they can spoil a result."""
+    with pytest.raises(InputError, match=problem):
+        inference.log_likelihood(stream(0, 1)[0], log_b)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_the_filter_refuses_what_is_no_log_emission(value) -> None:
+    """NaN or +∞ from a network."""
+    with pytest.raises(InputError, match="holds NaN or"):
+        filter_step(filter_start(stream(0, 1)[0]), np.array([0.0, value, 0.0, 0.0]))
+
+
+def test_the_filter_refuses_an_impossible_window() -> None:
+    """No state can explain it."""
+    with pytest.raises(InputError, match="no state can explain it"):
+        filter_step(filter_start(stream(0, 1)[0]), np.full(4, -np.inf))
+
+
+GOOD = random_model(np.random.default_rng(0), "poisson", 3, 5)
+
+
+@pytest.mark.parametrize(
+    ("model", "problem"),
+    [
+        (Hsmm(np.ones(1), np.zeros((1, 1)), GOOD.durations), "initial: needs two states"),
+        (GOOD._replace(transition=np.eye(3)), "its diagonal must be 0"),
+        (GOOD._replace(transition=GOOD.transition / 2), "transition: must be at least 0 and sum to 1"),
+        (GOOD._replace(initial=np.array([1.5, -0.5, 0])), "initial: must be at least 0 and sum to 1"),
+        (GOOD._replace(transition=np.zeros((2, 2))), r"transition: has shape \(2, 2\), must have \(3, 3\)"),
+        (GOOD._replace(durations=Durations("gaussian", np.ones((3, 1)), 5)), "durations: has shape"),
+        (GOOD._replace(durations=Durations("poisson", np.full((3, 1), np.nan), 5)), "durations: must be finite"),
+    ],
+    ids=["one state", "diagonal", "half", "negative", "shape", "columns", "nan"],
+)
+def test_what_is_no_model_is_refused(model, problem) -> None:
+    """One state, self-transitions, what is no distribution."""
+    with pytest.raises(InputError, match=problem):
+        tables(model)
+
+
+def test_without_a_place_for_the_cache_kernels_are_compiled_in_memory(monkeypatch) -> None:
+    """An installation that cannot be written, and no cache of the user: slower, but the same."""
+    compile_ = numba.njit
+
+    def refuses(*, cache: bool = False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return compile_(**options)
+
+    monkeypatch.setattr(numba, "njit", refuses)
+
+    assert kernels._jit()(lambda x: x + 1)(1) == 2
+
+
+# Emissions and the document
+
+
+def test_a_network_is_divided_by_the_prior() -> None:
+    """weight · (log p(state | window) − log prior), for one window or many."""
+    log_p = np.log([[0.2, 0.8], [0.5, 0.5]])
+    expected = 0.5 * np.log([[0.2 / 0.4, 0.8 / 0.6], [0.5 / 0.4, 0.5 / 0.6]])
+
+    np.testing.assert_allclose(of_posterior(log_p, np.array([0.4, 0.6]), 0.5), expected)
+    np.testing.assert_allclose(of_posterior(log_p[0], np.array([0.4, 0.6]), 0.5), expected[0])
+
+
+def test_codes_are_looked_up() -> None:
+    """A row of log p(code | state) for each window."""
+    log_table = np.log([[0.1, 0.2, 0.7], [0.3, 0.3, 0.4]])
+
+    np.testing.assert_array_equal(of_codes(log_table, np.array([2, 0])), log_table[:, [2, 0]].T)
+
+
+@pytest.mark.parametrize("code", [-1, 3])
+def test_an_unknown_code_is_refused(code) -> None:
+    """It would be looked up from the end of the table, or beyond it."""
+    with pytest.raises(InputError, match="must be from 0 to 2"):
+        of_codes(np.zeros((2, 3)), np.array([0, code]))
+
+
+@given(st.sampled_from(KINDS), st.integers(0, 2**32), st.booleans())
+@settings(max_examples=15)
+def test_a_model_comes_back_from_its_document(kind, seed, coded) -> None:
+    """To hsmm.json and back, to the last bit."""
+    model = random_model(np.random.default_rng(seed), kind, 3, 50, codes=5 if coded else 0)
+    emission = None if coded else PosteriorEmission(prior=(0.2, 0.3, 0.5))
+    document = to_spec(model, ("sit", "walk", "run"), emission).to_bytes()
+    back = from_spec(base.parse(document, HsmmSpec, "hsmm.json"))
+
+    for ours, theirs in zip(
+        (*back[:2], back.durations.parameters), (*model[:2], model.durations.parameters), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    assert back.durations[::2] == model.durations[::2]
+    np.testing.assert_array_equal(back.table, model.table)
+
+
+SPEC = to_spec(GOOD, ("a", "b", "c"), PosteriorEmission(prior=(0.2, 0.3, 0.5))).to_document()
+CODED = to_spec(random_model(np.random.default_rng(0), "poisson", 3, 5, codes=2), "abc").to_document()["emission"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"initial": [0.5, 0.4, 0.0]}, "initial: sums to 0.9, must sum to 1"),
+        ({"transition": [[0.5, 0.5, 0.0], *SPEC["transition"][1:]]}, "no state may follow itself"),
+        ({"transition": SPEC["transition"][:2]}, "one entry for each of the 3 states"),
+        ({"states": ["a", "b"]}, "one entry for each of the 2 states"),
+        ({"states": ["a", "b", "b"]}, "occurs twice"),
+        ({"states": ["a"]}, "states"),
+        ({"durations": {"kind": "poisson", "rate": [1.0, 2.0]}}, "one entry for each"),
+        ({"durations": {"kind": "poisson", "rate": [1.0, 0.0, 2.0]}}, "rate.1"),
+        ({"emission": CODED | {"table": [[1.0, 0.0]] * 3}}, "table.0.1"),
+        ({"emission": CODED | {"table": [[0.5, 0.5], [0.5, 0.5], [1.0]]}}, "differ in length"),
+        ({"longest": 0}, "longest"),
+    ],
+)
+def test_a_document_that_is_no_model_is_refused(changes, problem) -> None:
+    """Each rule in words, with its place."""
+    with pytest.raises(InputError, match=problem):
+        base.validate(files.to_json(SPEC | changes), HsmmSpec, "hsmm.json")
+
+
+def test_a_document_needs_an_emission() -> None:
+    """A model without a table says nothing of windows by itself."""
+    with pytest.raises(ValueError, match="emission"):
+        to_spec(GOOD, ("a", "b", "c"))

@@ -1,0 +1,271 @@
+"""Durations against scipy; parameters from counts, from labels and by expectation maximisation."""
+
+import numpy as np
+import pytest
+from hsmm_enumeration import KINDS, random_durations, random_model, stream
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from modelreg.errors import InputError
+from modelreg.hsmm import durations, fitting, inference
+from modelreg.hsmm.duration_fit import fit_durations
+from modelreg.hsmm.durations import Durations
+from modelreg.hsmm.model import Hsmm, tables
+
+either = pytest.mark.parametrize("censored", [True, False], ids=["censored", "whole"])
+each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+# Durations
+
+
+@given(st.sampled_from(KINDS), st.integers(0, 2**32), st.integers(1, 60))
+def test_durations_sum_to_one(kind, seed, longest) -> None:
+    """Whatever is cut off at the longest one."""
+    drawn = random_durations(np.random.default_rng(seed), kind, 3, longest)
+
+    np.testing.assert_allclose(np.exp(durations.log_pmf(drawn)).sum(axis=1), 1, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "published"),
+    [
+        ("negative_binomial", [[2.5, 0.2]], stats.nbinom(2.5, 0.2, loc=1).pmf),
+        ("poisson", [[7.5]], stats.poisson(7.5, loc=1).pmf),
+        ("gaussian", [[12.0, 4.0]], stats.norm(12, 4).pdf),
+    ],
+)
+def test_durations_equal_scipy_after_truncation(kind, parameters, published) -> None:
+    """The published distribution on 1 … 30, divided by its sum there; its survivor and its mean."""
+    ours = Durations(kind, np.array(parameters), 30)
+    d = np.arange(1, 31)
+    p = published(d) / published(d).sum()
+    log_p = durations.log_pmf(ours)
+
+    np.testing.assert_allclose(np.exp(log_p[0]), p, rtol=1e-9)
+    np.testing.assert_allclose(np.exp(durations.log_survivor(log_p)[0]), p[::-1].cumsum()[::-1], rtol=1e-9)
+    np.testing.assert_allclose(durations.mean(ours), [(p * d).sum()], rtol=1e-9)
+
+
+@each_kind
+def test_durations_have_the_moments_they_were_asked_for(kind) -> None:
+    """Far from both ends, where nothing is cut off."""
+    asked = durations.of_moments(kind, np.array([40.0, 60.0]), np.array([90.0, 64.0]), 400)
+
+    np.testing.assert_allclose(durations.mean(asked), [40, 60], rtol=1e-4)
+
+
+# Fitting
+
+
+def drawn_counts(kind: str, seed: int, n: int, longest: int = 40) -> tuple[Durations, np.ndarray]:
+    """Parameters, and how often each duration came of n draws."""
+    true = random_durations(np.random.default_rng(seed), kind, 1, longest)
+    p = np.exp(durations.log_pmf(true))[0]
+    return true, np.random.default_rng(seed).multinomial(n, p)[None].astype(float)
+
+
+def fit_log_likelihood(model: Durations, ended: np.ndarray, cut: np.ndarray) -> float:
+    """The log likelihood of counts."""
+    log_p = durations.log_pmf(model)
+    return float((ended * log_p).sum() + (cut * durations.log_survivor(log_p)).sum())
+
+
+@given(st.sampled_from(KINDS), st.integers(0, 2**32), st.booleans())
+@settings(max_examples=25)
+def test_fitted_durations_are_as_likely_as_the_true_ones(kind, seed, cuts) -> None:
+    """The maximum is at least as high as what the counts were drawn from, and as where the climb began."""
+    true, counts = drawn_counts(kind, seed, 200)
+    ended, cut = (counts * 0.7, counts * 0.3) if cuts else (counts, counts * 0)
+    begin = random_durations(np.random.default_rng(seed + 1), kind, 1, 40)
+    fitted = fit_log_likelihood(fit_durations(begin, ended, cut), ended, cut)
+
+    assert fitted >= max(fit_log_likelihood(begin, ended, cut), fit_log_likelihood(true, ended, cut) - 1e-6)
+
+
+@each_kind
+def test_many_durations_give_the_parameters_back(kind) -> None:
+    """A hundred thousand segments, a third of them cut off at a random age."""
+    parameters = {"negative_binomial": [[4.0, 0.3]], "poisson": [[9.0]], "gaussian": [[14.0, 5.0]]}[kind]
+    true = Durations(kind, np.array(parameters), 50)
+    rng = np.random.default_rng(0)
+    d = rng.choice(50, 100_000, p=np.exp(durations.log_pmf(true))[0]) + 1
+    ages = rng.integers(1, 51, size=len(d))
+    is_cut = (ages < d) & (np.arange(len(d)) % 3 == 0)
+    ended, cut = (np.bincount(part, minlength=51)[None, 1:] for part in (d[~is_cut], ages[is_cut]))
+    fitted = fit_durations(Durations(kind, np.array(parameters) * 0.5, 50), ended, cut)
+
+    assert is_cut.sum() > 1000
+    np.testing.assert_allclose(fitted.parameters, true.parameters, rtol=0.1)
+
+
+def test_poisson_durations_match_the_mean() -> None:
+    """The most likely rate of a truncated Poisson is the one with the mean of the counts."""
+    counts = np.array([[3.0, 1, 4, 1, 5, 9, 2, 6]])
+    fitted = fit_durations(Durations("poisson", np.ones((1, 1)), 8), counts, counts * 0)
+
+    np.testing.assert_allclose(durations.mean(fitted), counts @ np.arange(1, 9) / counts.sum(), rtol=1e-5)
+
+
+@each_kind
+def test_one_duration_alone_stays_within_the_bounds(kind) -> None:
+    """All segments of one length: no parameter runs off to infinity or to zero."""
+    counts = np.zeros((2, 30))
+    counts[:, 11] = 5
+    fitted = fit_durations(random_durations(np.random.default_rng(0), kind, 2, 30), counts, counts * 0)
+
+    assert np.isfinite(durations.log_pmf(fitted)).all()
+    assert (fitted.parameters >= 1e-4).all()
+    assert (fitted.parameters <= 1000.001).all()
+
+
+def test_a_state_without_a_segment_keeps_its_durations() -> None:
+    """Nothing is known of it."""
+    begin = Durations("poisson", np.array([[3.0], [5.0]]), 10)
+    counts = np.zeros((2, 10))
+    counts[0, 6] = 1
+    fitted = fit_durations(begin, counts, counts * 0)
+
+    assert fitted.parameters[1] == 5
+    assert fitted.parameters[0] != 3
+
+
+@either
+@each_kind
+@pytest.mark.parametrize("pseudo_count", [0, 0.1])
+def test_the_objective_never_falls(kind, censored, pseudo_count) -> None:
+    """Expectation maximisation on streams of codes climbs at every step."""
+    rng = np.random.default_rng(4)
+    streams = [rng.integers(0, 6, size=length) for length in (40, 1, 25)]
+    found = fitting.fit(
+        random_model(rng, kind, 3, 8, codes=6), streams, censored=censored, steps=10, pseudo_count=pseudo_count
+    )
+
+    assert len(found.objective) > 3
+    assert (np.diff(found.objective) >= -1e-9).all()
+
+
+@each_kind
+def test_the_log_likelihood_never_falls_on_given_emissions(kind) -> None:
+    """A network says what windows are; initial, transitions and durations are fitted."""
+    log_b = stream(KINDS.index(kind), 150, spread=2)[1]
+    begin = fitting.start(kind, 4, 20, mean=6, random=np.random.default_rng(0))
+    found = fitting.fit(begin, [log_b[:100], log_b[100:]], steps=15, pseudo_count=0)
+
+    assert (np.diff(found.log_likelihood) >= -1e-9).all()
+    assert found.log_likelihood == found.objective
+    assert found.log_likelihood[-1] == pytest.approx(
+        sum(inference.log_likelihood(tables(found.model), part) for part in (log_b[:100], log_b[100:]))
+    )
+
+
+def test_codes_without_labels_give_the_states_back() -> None:
+    """Three states that show different codes are found again, with their mean durations, up to their order."""
+    transition = np.array([[0, 0.8, 0.2], [0.3, 0, 0.7], [0.5, 0.5, 0]])
+    true = Hsmm(
+        np.full(3, 1 / 3),
+        transition,
+        durations.of_moments("negative_binomial", np.array([5.0, 10, 20]), np.array([9.0, 25, 60]), 50),
+        (np.kron(np.eye(3), np.ones((1, 4))) + 0.1) / 5.2,
+    )
+    rng = np.random.default_rng(0)
+    states = inference.sample(tables(true), 4000, rng)
+    codes = inference.sample_codes(true.table, states, rng)
+    begin = fitting.start("negative_binomial", 3, 50, mean=12, codes=12, random=rng)
+    fitted = fitting.fit(begin, [codes], steps=60, tolerance=1e-5).model
+    order = [int(fitted.table[:, 4 * j : 4 * j + 4].sum(axis=1).argmax()) for j in range(3)]
+
+    assert sorted(order) == [0, 1, 2]
+    np.testing.assert_allclose(fitted.transition[np.ix_(order, order)], transition, atol=0.12)
+    np.testing.assert_allclose(durations.mean(fitted.durations)[order], durations.mean(true.durations), rtol=0.12)
+
+
+def test_the_fit_ends_where_it_gains_nothing() -> None:
+    """Long before a thousand steps."""
+    log_b = stream(0, 60, spread=3)[1]
+    begin = fitting.start("poisson", 4, 20, mean=5, random=np.random.default_rng(0))
+
+    assert len(fitting.fit(begin, [log_b], steps=1000, tolerance=1e-4).objective) < 100
+
+
+LABELS = [np.array([0, 0, 1, 1, 1, 0, 2]), np.array([2, 2, 2, 2, 2, 2])]
+
+
+def test_labels_are_counted_segment_by_segment() -> None:
+    """The last segment of each stream is cut off; one longer than the longest counts as the longest."""
+    counts = fitting.count_labels([*LABELS, np.zeros(0, dtype=np.int64)], 3, 4)
+
+    assert counts.initial.tolist() == [1, 0, 1]
+    assert counts.transition.tolist() == [[0, 1, 1], [1, 0, 0], [0, 0, 0]]
+    assert counts.duration.tolist() == [[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    assert counts.cut.tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [1, 0, 0, 1]]
+    assert fitting.longer(LABELS, 4) == 1
+
+
+def test_whole_streams_end_with_a_whole_segment() -> None:
+    """Where the end cuts nothing off, the last segment counts as any other."""
+    counts = fitting.count_labels(LABELS, 3, 4, censored=False)
+
+    assert counts.duration[2].tolist() == [1, 0, 0, 1]
+    assert not counts.cut.any()
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_out_of_range_is_named(label) -> None:
+    """A window without a label, or of a class that the model lacks."""
+    with pytest.raises(InputError, match="stream 1: labels must be from 0 to 2; cut streams"):
+        fitting.count_labels([LABELS[0], np.array([0, label])], 3, 4)
+
+
+@each_kind
+def test_labels_give_the_model_back(kind) -> None:
+    """What was drawn from a model and labelled has its transitions, durations and codes."""
+    rng = np.random.default_rng(5)
+    true = random_model(rng, kind, 3, 15, codes=4)
+    labels = [inference.sample(tables(true), 500, rng) for _ in range(20)]
+    codes = [inference.sample_codes(true.table, states, rng) for states in labels]
+    counts = fitting.count_labels(labels, 3, 15)._replace(codes=fitting.count_codes(labels, codes, 3, 4))
+    fitted = fitting.fit_counts(kind, counts)
+
+    np.testing.assert_allclose(fitted.transition, true.transition, atol=0.05)
+    np.testing.assert_allclose(fitted.table, true.table, atol=0.03)
+    np.testing.assert_allclose(durations.mean(fitted.durations), durations.mean(true.durations), rtol=0.05)
+
+
+def test_a_class_that_never_occurs_gets_the_durations_of_all() -> None:
+    """And may follow any other with what the pseudo-counts give it."""
+    fitted = fitting.fit_counts("gaussian", fitting.count_labels(LABELS, 4, 10))
+
+    assert fitted.transition[3].tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
+    assert fitted.durations.parameters[3, 0] == pytest.approx(13 / 5)
+
+
+def test_without_pseudo_counts_nothing_unseen_is_possible() -> None:
+    """A state without a count keeps what it had."""
+    fitted = fitting.fit_counts("poisson", fitting.count_labels(LABELS, 3, 10), pseudo_count=0)
+
+    assert fitted.transition.tolist() == [[0, 0.5, 0.5], [1, 0, 0], [0.5, 0.5, 0]]
+
+
+# Sampling
+
+
+def test_drawn_states_have_the_durations_of_the_model() -> None:
+    """Frequencies of whole segments within four standard errors, and no state follows itself."""
+    model = stream(0, 1, states=3, longest=6)[0]
+    states = inference.sample(model, 30_000, np.random.default_rng(0))
+    counts = fitting.count_labels([states], 3, 6)
+    n = counts.duration.sum(axis=1, keepdims=True)
+    p = np.exp(model.log_duration)
+
+    assert fitting.longer([states], 6) == 0
+    assert (abs(counts.duration / n - p) <= 4 * np.sqrt(p * (1 - p) / n)).all()
+
+
+def test_the_same_seed_draws_the_same_states() -> None:
+    """All chance comes from the generator."""
+    model = stream(0, 1)[0]
+    first, second = (inference.sample(model, 100, np.random.default_rng(7)) for _ in range(2))
+
+    np.testing.assert_array_equal(first, second)
