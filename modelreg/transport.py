@@ -110,7 +110,8 @@ class Body:
         """Return the next piece."""
         piece = self.file.read(min(size, CHUNK) if size > 0 else CHUNK)
         self.done += len(piece)
-        self._tell(self.name, self.done, self.size)
+        if piece:
+            self._tell(self.name, self.done, self.size)
         return piece
 
 
