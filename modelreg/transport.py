@@ -116,7 +116,7 @@ class Body:
 
 
 class Transport:
-    """A session with one server, for one thread. Use it as a context."""
+    """A session with one server, for one thread."""
 
     def __init__(self, server: Server) -> None:
         import requests
@@ -130,10 +130,8 @@ class Transport:
         self.session.headers.update({"User-Agent": "modelreg", "X-GitHub-Api-Version": API_VERSION})
         self.deadline = server.clock() + server.total_s
 
-    def __enter__(self) -> "Transport":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End the connections."""
         self.session.close()
 
     def read(self, url: str, allow: tuple[int, ...] = ()) -> Page:

@@ -146,9 +146,3 @@ def test_a_download_tells_how_far_it_is(github, parcel, tmp_path) -> None:
         client.download(asset, tmp_path, lambda *what: told.append(what))
 
     assert told == [(asset.name, asset.size, asset.size)]
-
-
-def test_a_transport_is_a_context(github) -> None:
-    """Of its own, too."""
-    with session(github) as client, transport.Transport(client.server) as http:
-        assert http.read(f"{github.api_url}/repos/acme/models").status == 200
