@@ -29,8 +29,6 @@ from modelreg.publishing import (
 from modelreg.transport import Retry, Tell, tell_nobody
 from modelreg.uploads import Uploads
 
-JOBS = 2  # files on their way at once
-
 Send = Callable[[RemoteRelease, Sequence[Asset]], None]
 
 
@@ -81,7 +79,7 @@ class View:
         return asset._replace(sha256=self._hashed[asset.id])
 
 
-def publish(client: Client, wanted: Wanted, folder: Path, tell: Tell = tell_nobody, jobs: int = JOBS) -> Outcome:
+def publish(client: Client, wanted: Wanted, folder: Path, tell: Tell = tell_nobody, jobs: int = 1) -> Outcome:
     """Bring a release to what is wanted, from wherever it stands; one that is there already is left as it is.
 
     `jobs` files are on their way at once. Raises PublishConflict where other bytes are published, RemoteError where

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from modelreg import files
 from modelreg.errors import InputError, Problem, PublishConflict, RemoteError
 from modelreg.publishing import Asset, RemoteAsset, RemoteRelease, Wanted
-from modelreg.transport import Body, Download, Server, Tell, Transport, parse, tell_nobody
+from modelreg.transport import Body, Download, Page, Server, Tell, Transport, parse, tell_nobody
 
 BURNT = "was used by an immutable release"  # GitHub's words
 Value = TypeVar("Value")
@@ -38,7 +38,7 @@ class Client:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.http.session.close()
+        self.http.close()
 
     # Reading
 
@@ -48,14 +48,18 @@ class Client:
 
     def release(self, release_id: int) -> RemoteRelease:
         """Return one release, with all of its assets."""
-        return self._whole(f"releases/{release_id}")
+        return self._whole(self.http.read(self._url(f"releases/{release_id}")))
 
     def published(self, tag: str) -> RemoteRelease:
         """Return the published release of a tag. Raises RemoteError where there is none."""
-        return self._whole(f"releases/tags/{quote(tag, safe='')}")
+        page = self.http.read(self._url(f"releases/tags/{quote(tag, safe='')}"), allow=(HTTPStatus.NOT_FOUND,))
+        if page.status == HTTPStatus.NOT_FOUND:
+            what = f"has no published release in {self.server.repository}, or the token may not see it (404)"
+            raise RemoteError("nothing to read", [Problem(tag, what)])
+        return self._whole(page)
 
-    def _whole(self, path: str) -> RemoteRelease:
-        release = _valid(_release, self.http.read(self._url(path)).document)
+    def _whole(self, page: Page) -> RemoteRelease:
+        release = _valid(_release, page.document)
         listed = self.http.items(self._url(f"releases/{release.id}/assets?per_page=100"))
         return release._replace(assets=tuple(_valid(_asset, document) for document in listed))
 

@@ -110,12 +110,13 @@ class Body:
         """Return the next piece."""
         piece = self.file.read(min(size, CHUNK) if size > 0 else CHUNK)
         self.done += len(piece)
-        self._tell(self.name, self.done, self.size)
+        if piece:
+            self._tell(self.name, self.done, self.size)
         return piece
 
 
 class Transport:
-    """A session with one server, for one thread. Use it as a context."""
+    """A session with one server, for one thread."""
 
     def __init__(self, server: Server) -> None:
         import requests
@@ -129,10 +130,8 @@ class Transport:
         self.session.headers.update({"User-Agent": "modelreg", "X-GitHub-Api-Version": API_VERSION})
         self.deadline = server.clock() + server.total_s
 
-    def __enter__(self) -> "Transport":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End the connections."""
         self.session.close()
 
     def read(self, url: str, allow: tuple[int, ...] = ()) -> Page:

@@ -40,16 +40,16 @@ class Uploads:
         """
         self._left.extend(assets)
         threads = [threading.Thread(target=self._work, daemon=True) for _ in range(min(jobs, len(self._left)))]
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                thread.start()
             self._gather(len(threads), sent)
         except BaseException:
             self._left.clear()
             self._stop.set()
             raise
         finally:
-            for thread in threads:
+            for thread in filter(threading.Thread.is_alive, threads):
                 thread.join(GRACE_S)
 
     def _gather(self, running: int, sent: list[str]) -> None:

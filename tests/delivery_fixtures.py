@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from delivering import TAG, Parcel, git, make_parcel
+from delivering import TAG, Parcel, enter, git, make_parcel
 from example_run import write_registry, write_run
 from fake_github import FakeGitHub, contract
 
@@ -44,5 +44,14 @@ def github(tmp_path: Path) -> Iterator[FakeGitHub]:
     """A fake with the tag, whose every exchange is as GitHub describes it."""
     with FakeGitHub(tmp_path) as fake:
         fake.add_tag(TAG, "c" * 40)
+        yield fake
+        contract.check_all(fake.requests)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Path) -> Iterator[FakeGitHub]:
+    """A fake for the command line: the environment names it, and the repository is the working directory."""
+    with FakeGitHub(tmp_path) as fake:
+        enter(monkeypatch, fake, made)
         yield fake
         contract.check_all(fake.requests)

@@ -11,9 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Thread, main_thread
 
 import pytest
-from delivering import enter, git, stored
+from delivering import git, stored
 from example_run import write_run
-from fake_github import FakeGitHub, contract
 
 from modelreg.cli import main
 from modelreg.cli.progress import show_transfer
@@ -35,16 +34,7 @@ def second(made, tmp_path, monkeypatch):
     return root
 
 
-@pytest.fixture
-def fake(tmp_path, monkeypatch, made):
-    """GitHub, as the environment names it, with the tag of the version; held to GitHub's own description."""
-    with FakeGitHub(tmp_path) as github:
-        enter(monkeypatch, github, made)
-        yield github
-        contract.check_all(github.requests)
-
-
-def test_the_walk_of_a_release(fake, made, capsys, tmp_path) -> None:
+def test_the_walk_of_a_release(hub, made, capsys, tmp_path) -> None:
     """Published, compared, pulled by somebody else, verified there."""
     codes = [main(["publish", "v0.1.0"]), main(["verify", "v0.1.0", "--remote", "--download"])]
     shutil.copytree(made, tmp_path / "clone", ignore=shutil.ignore_patterns("*.safetensors", "*.npz"))
@@ -55,7 +45,7 @@ def test_the_walk_of_a_release(fake, made, capsys, tmp_path) -> None:
     assert codes == [0, 0, 0, 0]
 
 
-def test_published_twice_nothing_is_sent(fake, capsys) -> None:
+def test_published_twice_nothing_is_sent(hub, capsys) -> None:
     """And it says so."""
     main(["publish", "v0.1.0"])
     capsys.readouterr()
@@ -64,12 +54,12 @@ def test_published_twice_nothing_is_sent(fake, capsys) -> None:
     assert (code, "0 files sent, 12 there" in capsys.readouterr().out) == (0, True)
 
 
-def test_a_dry_run_prints_the_plan_and_changes_nothing(fake, capsys) -> None:
+def test_a_dry_run_prints_the_plan_and_changes_nothing(hub, capsys) -> None:
     """The one that a real run carries out."""
     code = main(["publish", "v0.1.0", "--dry-run"])
     lines = capsys.readouterr().out.splitlines()
 
-    assert (code, lines[0], lines[-1], len(lines), fake.releases) == (
+    assert (code, lines[0], lines[-1], len(lines), hub.releases) == (
         0,
         "would create v0.1.0",
         "would publish v0.1.0",
@@ -78,7 +68,7 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(fake, capsys) -> None:
     )
 
 
-def test_a_dry_run_after_the_fact_says_that_all_is_done(fake, capsys) -> None:
+def test_a_dry_run_after_the_fact_says_that_all_is_done(hub, capsys) -> None:
     """No step is left."""
     main(["publish", "v0.1.0"])
     capsys.readouterr()
@@ -87,43 +77,53 @@ def test_a_dry_run_after_the_fact_says_that_all_is_done(fake, capsys) -> None:
     assert capsys.readouterr().out == "v0.1.0 is published as it should be\n"
 
 
-def test_a_dry_run_names_the_drafts_of_others(fake, capsys) -> None:
+def test_a_dry_run_names_the_drafts_of_others(hub, capsys) -> None:
     """They are left alone."""
-    fake.add_release("v0.1.0", {"x": b"1"}, draft=True)
+    hub.add_release("v0.1.0", {"x": b"1"}, draft=True)
     main(["publish", "v0.1.0", "--dry-run"])
 
     assert "is another draft for v0.1.0; it was left alone" in capsys.readouterr().err
 
 
-def test_plan_and_outcome_are_json(fake, capsys) -> None:
+def test_plan_and_outcome_are_json(hub, capsys) -> None:
     """For machines."""
     main(["publish", "v0.1.0", "--dry-run", "--json"])
-    plan = json.loads(capsys.readouterr().out)
+    dry = capsys.readouterr()
     main(["publish", "v0.1.0", "--json"])
+    done = capsys.readouterr()
 
-    assert (plan["steps"][0], len(json.loads(capsys.readouterr().out)["sent"])) == (["create", "v0.1.0"], 12)
+    assert (json.loads(dry.out)["steps"][0], len(json.loads(done.out)["sent"])) == (["create", "v0.1.0"], 12)
+    assert hub.token not in f"{dry.out}{dry.err}{done.out}{done.err}"
 
 
-def test_remote_needs_a_version(fake) -> None:
+def test_remote_needs_a_version(hub) -> None:
     """Usage."""
     assert main(["verify", "--remote"]) == 2
 
 
-def test_a_differing_release_fails_verification(fake, capsys) -> None:
+def test_a_differing_release_fails_verification(hub, capsys) -> None:
     """Exit 4, with both digests."""
     main(["publish", "v0.1.0"])
-    release = fake.published("v0.1.0")
+    release = hub.published("v0.1.0")
     next(iter(release.assets.values())).sha256 = "0" * 64
 
     assert (main(["verify", "v0.1.0", "--remote"]), "has sha256 0000" in capsys.readouterr().err) == (4, True)
 
 
-def test_an_unknown_release_is_exit_7(fake) -> None:
+@pytest.mark.parametrize("command", [["pull", "v0.1.0"], ["verify", "v0.1.0", "--remote"]])
+def test_an_unknown_release_is_exit_7(hub, capsys, command) -> None:
     """Nobody published it."""
-    assert main(["pull", "v0.9.0"]) == 7
+    assert (main(command), "v0.1.0: has no published release in acme/models" in capsys.readouterr().err) == (7, True)
 
 
-def test_pull_says_when_nothing_was_missing(fake, capsys) -> None:
+def test_nobody_waits_longer_than_the_timeout(hub, capsys) -> None:
+    """A limit that ends later ends the command."""
+    hub.fail("GET", "/models$", "429", retry_after=30)
+
+    assert (main(["publish", "v0.1.0", "--timeout", "5"]), "429 API rate limit" in capsys.readouterr().err) == (7, True)
+
+
+def test_pull_says_when_nothing_was_missing(hub, capsys) -> None:
     """The folder is whole."""
     main(["publish", "v0.1.0"])
     main(["pull", "v0.1.0"])
@@ -159,7 +159,7 @@ def test_the_repository_comes_from_origin(tmp_path, url, name) -> None:
     assert environment._origin(tmp_path) == name
 
 
-def test_release_and_publish_in_one(fake, second, tmp_path, monkeypatch, capsys) -> None:
+def test_release_and_publish_in_one(hub, second, tmp_path, monkeypatch, capsys) -> None:
     """Commit, tag, push of the tag, and the release; GitHub knows the tag as soon as it is pushed."""
     from modelreg.cli import environment
 
@@ -167,15 +167,15 @@ def test_release_and_publish_in_one(fake, second, tmp_path, monkeypatch, capsys)
 
     def push_and_tell(place, tag):
         push(place, tag)
-        fake.add_tag(tag, git(second, "rev-parse", f"refs/tags/{tag}^{{commit}}"), annotated=True)
+        hub.add_tag(tag, git(second, "rev-parse", f"refs/tags/{tag}^{{commit}}"), annotated=True)
 
     monkeypatch.setattr(environment, "git_push_tag", push_and_tell)
     code = main(["release", "v0.2.0", "--roll-changelog", "--publish"])
 
-    assert (code, fake.published("v0.2.0") is not None) == (0, True)
+    assert (code, hub.published("v0.2.0") is not None) == (0, True)
 
 
-def test_a_publish_that_fails_leaves_the_version(fake, second, tmp_path, monkeypatch, capsys) -> None:
+def test_a_publish_that_fails_leaves_the_version(hub, second, tmp_path, monkeypatch, capsys) -> None:
     """And says how to go on."""
     git(second, "remote", "set-url", "origin", str(tmp_path / "nowhere"))
     code = main(["release", "v0.2.0", "--roll-changelog", "--publish"])
@@ -191,27 +191,39 @@ def test_a_publish_that_fails_leaves_the_version(fake, second, tmp_path, monkeyp
     )
 
 
-def test_a_dry_run_of_both_says_both(fake, second, tmp_path, monkeypatch, capsys) -> None:
+def test_a_release_that_is_published_starts_from_a_clean_tree(hub, second, capsys) -> None:
+    """Nothing is staged otherwise."""
+    (second / "stray").write_text("x")
+    code = main(["release", "v0.2.0", "--roll-changelog", "--publish"])
+
+    assert (code, "stray" in capsys.readouterr().err, (second / "registry/conv2d_fsq/v0.2.0").exists()) == (
+        5,
+        True,
+        False,
+    )
+
+
+def test_a_dry_run_of_both_says_both(hub, second, tmp_path, monkeypatch, capsys) -> None:
     """And does nothing."""
     main(["release", "v0.2.0", "--roll-changelog", "--publish", "--dry-run"])
 
     assert "would push v0.2.0 and publish conv2d_fsq@v0.2.0" in capsys.readouterr().out
 
 
-def test_ctrl_c_ends_a_publish_that_is_finished_by_running_it_again(fake, monkeypatch, capsys) -> None:
+def test_ctrl_c_ends_a_publish_that_is_finished_by_running_it_again(hub, monkeypatch, capsys) -> None:
     """While files are on their way: exit 130 at once, nobody sees a release, and no file is stored twice."""
-    held = fake.fail("POST", "/assets", "hold", times=2, after=3, seconds=30)
+    held = hub.fail("POST", "/assets", "hold", times=2, after=3, seconds=30)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     interrupt = Thread(target=interrupt_when, args=(lambda: held.hits == 2,))
     interrupt.start()
     code = main(["publish", "v0.1.0"])
     signal.signal(signal.SIGINT, before)
     interrupt.join()
-    half = fake.published("v0.1.0")
-    fake.closing.set()  # the server reads on
+    half = hub.published("v0.1.0")
+    hub.closing.set()  # the server reads on
 
     assert (code, half, main(["publish", "v0.1.0"])) == (130, None, 0)
-    assert stored(fake.requests).most_common(1)[0][1] == 1
+    assert stored(hub.requests).most_common(1)[0][1] == 1
 
 
 def interrupt_when(ready) -> None:
@@ -222,20 +234,20 @@ def interrupt_when(ready) -> None:
 
 
 @pytest.mark.parametrize("jobs", ["0", "17"])
-def test_so_many_at_once_are_too_few_or_too_many(fake, jobs) -> None:
+def test_so_many_at_once_are_too_few_or_too_many(hub, jobs) -> None:
     """Usage."""
     assert main(["publish", "v0.1.0", "--jobs", jobs]) == 2
 
 
-def test_one_at_a_time_may_be_asked_for(fake) -> None:
+def test_one_at_a_time_may_be_asked_for(hub) -> None:
     """In the order of the plan."""
     main(["publish", "v0.1.0", "--jobs", "1"])
-    names = [e.request.query["name"] for e in fake.requests if e.origin == "uploads"]
+    names = [e.request.query["name"] for e in hub.requests if e.origin == "uploads"]
 
     assert (names[:-2], len(names)) == (sorted(names[:-2]), 12)
 
 
-def test_a_signature_joins_its_release(fake, second, capsys) -> None:
+def test_a_signature_joins_its_release(hub, second, capsys) -> None:
     """The plan says so, and it comes to who pulls."""
     main(["publish", "v0.1.0"])
     (second / "registry/conv2d_fsq/v0.1.0/model.sig").write_text("{}")
@@ -249,7 +261,7 @@ def test_a_signature_joins_its_release(fake, second, capsys) -> None:
     assert (second / "got/model.sig").read_text() == "{}"
 
 
-def test_what_is_pulled_elsewhere_is_checked_by_its_sums(fake, tmp_path, capsys, monkeypatch) -> None:
+def test_what_is_pulled_elsewhere_is_checked_by_its_sums(hub, tmp_path, capsys, monkeypatch) -> None:
     """Also into the folder where one stands."""
     main(["publish", "v0.1.0"])
     capsys.readouterr()
@@ -259,7 +271,7 @@ def test_what_is_pulled_elsewhere_is_checked_by_its_sums(fake, tmp_path, capsys,
     assert subprocess.run(["sh", "-c", command], capture_output=True, check=False).returncode == 0
 
 
-def test_a_pull_into_the_working_directory(fake, tmp_path, monkeypatch) -> None:
+def test_a_pull_into_the_working_directory(hub, tmp_path, monkeypatch) -> None:
     """`--out .`, as one types it."""
     main(["publish", "v0.1.0"])
     shutil.copy("modelreg.yaml", tmp_path)

@@ -184,11 +184,26 @@ def compare(fake: FakeGitHub, parcel, scratch=None) -> list[str]:
         return list(map(str, delivery.find_remote_problems(client, parcel.wanted, scratch)))
 
 
-def test_an_equal_release_has_no_differences(github, parcel, tmp_path) -> None:
-    """By digests, and by bytes."""
+def test_an_equal_release_has_no_differences(github, parcel) -> None:
+    """By GitHub's digests: nothing is downloaded."""
     publish(github, parcel)
 
-    assert (compare(github, parcel), compare(github, parcel, tmp_path)) == ([], [])
+    assert (compare(github, parcel), {e.origin for e in github.requests}) == ([], {"api", "uploads"})
+
+
+def test_an_equal_release_has_no_differences_in_its_bytes(github, parcel, tmp_path) -> None:
+    """Each is downloaded."""
+    publish(github, parcel)
+
+    assert (compare(github, parcel, tmp_path), sum(e.origin == "objects" for e in github.requests)) == ([], 5)
+
+
+def test_a_file_says_what_it_is(github, parcel) -> None:
+    """By its label, the place in the version, and its content type."""
+    publish(github, parcel)
+    bundle = github.published(TAG).find("conv2d_fsq-v0.1.0-hailo8-bundle.json")
+
+    assert (bundle.label, bundle.content_type) == ("hailo8/bundle.json", "application/json")
 
 
 def test_other_bytes_behind_a_right_digest_are_found_by_download(github, parcel, tmp_path) -> None:

@@ -95,7 +95,7 @@ def test_a_fault_at_any_request_of_a_pull_leaves_nothing_wrong(github, parcel, t
     assert number > 2 * len(parcel.wanted.assets)
 
 
-BIG = {"big.bin": (bytes(24 << 20), "asset"), "small.bin": (b"x", "asset")}
+BIG = {"big.bin": (bytes(16 << 20), "asset"), "small.bin": (b"x", "asset")}
 KILLED = """
 import sys
 from pathlib import Path

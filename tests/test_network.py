@@ -75,26 +75,17 @@ def test_https_goes_through_the_proxy(enterprise, authority, made, tmp_path, mon
     assert (came, set(proxy.places)) == (True, places)
 
 
-@pytest.fixture
-def plain(tmp_path, monkeypatch, made):
-    """A fake over http."""
-    with FakeGitHub(tmp_path) as fake:
-        enter(monkeypatch, fake, made)
-        yield fake
-        contract.check_all(fake.requests)
-
-
-def test_http_goes_through_the_proxy(plain, made, tmp_path, monkeypatch) -> None:
+def test_http_goes_through_the_proxy(hub, made, tmp_path, monkeypatch) -> None:
     """A name that nobody could look up here is the proxy's to find."""
     monkeypatch.setenv("GITHUB_API_URL", "http://api.github.test")
-    monkeypatch.setenv("HTTP_PROXY", plain.api_url)
+    monkeypatch.setenv("HTTP_PROXY", hub.api_url)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
     assert delivered(made, tmp_path)
 
 
 @pytest.mark.parametrize("signed", [True, False])
-def test_a_netrc_changes_no_header(plain, made, tmp_path, monkeypatch, signed) -> None:
+def test_a_netrc_changes_no_header(hub, made, tmp_path, monkeypatch, signed) -> None:
     """Neither the token's, nor the lack of one: not at the API, not where downloads are redirected to."""
     main(["publish", TAG])
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password secret\n")
@@ -102,11 +93,11 @@ def test_a_netrc_changes_no_header(plain, made, tmp_path, monkeypatch, signed) -
     if not signed:
         monkeypatch.delenv("GITHUB_TOKEN")
         monkeypatch.setenv("PATH", "/nowhere")  # no gh with a token of its own
-    before = len(plain.requests)
+    before = len(hub.requests)
     main(["pull", TAG, "--out", str(tmp_path / "got")])
-    seen = {(e.origin, e.authorization) for e in plain.requests[before:]}
+    seen = {(e.origin, e.authorization) for e in hub.requests[before:]}
 
-    assert seen == {("api", f"Bearer {plain.token}" if signed else None), ("objects", None)}
+    assert seen == {("api", f"Bearer {hub.token}" if signed else None), ("objects", None)}
 
 
 def test_an_address_that_is_none_is_said_at_once(made, monkeypatch, capsys) -> None:
