@@ -252,7 +252,7 @@ class Client:
             if not download or answer.status_code >= HTTPStatus.BAD_REQUEST:
                 _read_bounded(answer)
         except requests.RequestException as error:
-            raise Retry(Problem(urlsplit(url).netloc, _words(error))) from error
+            raise Retry(Problem(urlsplit(url).netloc.rpartition("@")[2], _words(error))) from error
         return answer
 
     def _again(self, once: Callable[[], Any]) -> Any:

@@ -87,11 +87,15 @@ def reading(base: Path | None = None) -> Iterator["Reading"]:
     from modelreg.cli.progress import show_reading
     from modelreg.data.reading import Reading
 
+    with show_reading(sys.stderr, monotonic) as tell:
+        yield Reading(base or workplace(), cache_folder(), tell, lambda problem: note(f"notice: {problem}"))
+
+
+def cache_folder() -> Path | None:
+    """Return where what is read is kept; None where nothing is."""
     named = os.environ.get("MODELREG_CACHE")
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    cache = None if named == "off" else Path(named or Path(home) / "modelreg")
-    with show_reading(sys.stderr, monotonic) as tell:
-        yield Reading(base or workplace(), cache, tell, lambda problem: note(f"notice: {problem}"))
+    return None if named == "off" else Path(named or Path(home) / "modelreg")
 
 
 def next_version(model: str) -> str:
@@ -120,7 +124,7 @@ def describe(settings: "TrainingSettings") -> "Environment":
     return Environment(
         modelreg=__version__,
         python=platform.python_version(),
-        packages={name: found for name in RECORDED if (found := _installed(name))},
+        packages={name: found for name in RECORDED if (found := installed(name))},
         machine=platform.machine(),
         device=settings.device,
         threads=settings.threads,
@@ -136,6 +140,11 @@ def git_state(folder: Path) -> "GitState | None":
     if commit is None:
         return None
     return GitState(commit=commit.strip(), dirty=bool(_git(folder, "status", "--porcelain")))
+
+
+def git_version() -> str | None:
+    """Return the version of git; None where it is not installed."""
+    return (_git(Path.cwd(), "version") or "").removeprefix("git version ").strip() or None
 
 
 def git_changes(root: Path) -> tuple[str, ...]:
@@ -197,7 +206,8 @@ def _git_must(folder: Path, *arguments: str) -> None:
         raise RegistryError("git refused; mend it and type the same command again: it goes on from here", [problem])
 
 
-def _installed(name: str) -> str | None:
+def installed(name: str) -> str | None:
+    """Return the version of a package that is installed, None where it is not."""
     from importlib.metadata import PackageNotFoundError, version  # 20 ms
 
     try:
@@ -219,26 +229,49 @@ def github(root: Path, project: "ProjectConfig", total_s: float) -> Iterator["Cl
     """Yield a session with the repository's server. Raises InputError where no repository is known."""
     from modelreg import github as remote
 
-    name = project.repository or _origin(root)
+    name = repository(root, project)
     if name is None:
         what = "name it in modelreg.yaml (`repository: owner/name`), or add a git remote `origin` on GitHub"
         raise InputError("no repository to publish to", [Problem(str(root), what)])
-    api = os.environ.get("GITHUB_API_URL") or remote.API
+    api = api_url() or remote.API
     own = os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE")
     server = remote.Server(name, _token(), monotonic, sleep, api, total_s, own)
     with remote.Client(server) as client:
         yield client
 
 
+def repository(root: Path, project: "ProjectConfig") -> str | None:
+    """Return owner/name of the repository that versions are published to; None where none is known."""
+    return project.repository or _origin(root)
+
+
+def api_url() -> str | None:
+    """Return the address of the server's API, where it is not GitHub's own."""
+    return os.environ.get("GITHUB_API_URL")
+
+
+def token_source() -> str | None:
+    """Return where the token would come from, never the token; None where there is none."""
+    return _token_found()[0]
+
+
 def _token() -> "Secret | None":
     """Return the token of GITHUB_TOKEN, GH_TOKEN or `gh auth token`; None where there is none."""
     from modelreg.github import Secret
 
-    text = os.environ.get("GITHUB_TOKEN") or os.environ.get("GH_TOKEN")
-    if not text and which("gh"):
-        done = subprocess.run(["gh", "auth", "token"], capture_output=True, text=True, check=False)
-        text = done.stdout.strip() if done.returncode == 0 else None
+    _, text = _token_found()
     return Secret(text) if text else None
+
+
+def _token_found() -> tuple[str, str] | tuple[None, None]:
+    for name in ("GITHUB_TOKEN", "GH_TOKEN"):
+        if text := os.environ.get(name):
+            return name, text
+    if which("gh"):
+        done = subprocess.run(["gh", "auth", "token"], capture_output=True, text=True, check=False)
+        if done.returncode == 0 and done.stdout.strip():
+            return "gh auth token", done.stdout.strip()
+    return None, None
 
 
 def _origin(root: Path) -> str | None:
