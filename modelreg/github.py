@@ -252,7 +252,7 @@ class Client:
             if not download or answer.status_code >= HTTPStatus.BAD_REQUEST:
                 _read_bounded(answer)
         except requests.RequestException as error:
-            raise Retry(Problem(urlsplit(url).netloc.rpartition("@")[2], _words(error))) from error
+            raise Retry(Problem(_host(url), _words(error))) from error
         return answer
 
     def _again(self, once: Callable[[], Any]) -> Any:
@@ -339,7 +339,7 @@ def _read_bounded(answer: "Response") -> None:
         body += chunk
         if len(body) > JSON_LIMIT:
             answer.close()
-            raise RemoteError("cannot read the answer", [Problem(urlsplit(answer.url).netloc, "sent too much")])
+            raise RemoteError("cannot read the answer", [Problem(_host(answer.url), "sent too much")])
     answer._content = bytes(body)  # noqa: SLF001 where requests keeps it
 
 
@@ -347,7 +347,7 @@ def _json(answer: "Response") -> Any:
     try:
         return files.parse_json(answer.content, "answer")
     except InputError as error:
-        raise Retry(Problem(urlsplit(answer.url).netloc, "sent no JSON")) from error
+        raise Retry(Problem(_host(answer.url), "sent no JSON")) from error
 
 
 def _refuse(answer: "Response", allow: tuple[int, ...]) -> None:
@@ -397,6 +397,11 @@ def _message(answer: "Response") -> str:
     details = [str(e.get("message") or e.get("code") or "") if isinstance(e, dict) else str(e) for e in errors]
     text = "; ".join(part for part in [str(document.get("message", "")), *details] if part)
     return "".join(c for c in text if c.isprintable())[:MESSAGE_LENGTH]
+
+
+def _host(url: str) -> str:
+    """Return the host and port of an address, without a user and password before them."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _words(error: Exception) -> str:
