@@ -142,6 +142,11 @@ def git_state(folder: Path) -> "GitState | None":
     return GitState(commit=commit.strip(), dirty=bool(_git(folder, "status", "--porcelain")))
 
 
+def is_repository(folder: Path) -> bool:
+    """Say whether a folder lies in a git repository, and git is there to tell."""
+    return _git(folder, "rev-parse", "--git-dir") is not None
+
+
 def git_version() -> str | None:
     """Return the version of git; None where it is not installed."""
     return (_git(Path.cwd(), "version") or "").removeprefix("git version ").strip() or None
