@@ -29,7 +29,7 @@ def test_help_loads_nothing_slow(tmp_path, command) -> None:
     assert loaded(command, tmp_path) == "[]"
 
 
-@pytest.mark.parametrize("command", [["init"], ["data", "check"]])
+@pytest.mark.parametrize("command", [["init"], ["data", "check"], ["doctor"]])
 def test_light_commands_load_no_torch(tmp_path, command) -> None:
     """A new registry, and a look at data, need none of them either."""
     assert loaded(command, tmp_path) == "[]"

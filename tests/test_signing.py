@@ -221,6 +221,13 @@ def test_a_malformed_bundle_is_refused(change, rule) -> None:
     assert any(rule in text for text in bundle_problems(bundle)), bundle_problems(bundle)
 
 
+def test_nothing_is_read_before_the_signature_is_right() -> None:
+    """What stands in an envelope of somebody else is not even parsed."""
+    bundle = changed(signing.sign(DIGESTS, "m", KEY), lambda d: d["dsseEnvelope"].update(payload="e30="))
+
+    assert [text.split(" of ")[0] for text in bundle_problems(bundle)] == ["model.sig: is no signature"]
+
+
 @pytest.mark.parametrize(
     ("bundle", "rule"),
     [

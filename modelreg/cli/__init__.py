@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from modelreg import __version__
-from modelreg.cli import data, evaluate, export, hef, init, publish, release, show, sign, train, verify
+from modelreg.cli import data, doctor, evaluate, export, hef, init, publish, release, show, sign, train, verify
 from modelreg.errors import ModelregError
 
 app = typer.Typer(
@@ -55,6 +55,7 @@ app.command("keygen")(sign.keygen)
 app.command("sign")(sign.sign)
 app.command("publish")(publish.publish)
 app.command("pull")(publish.pull)
+app.command("doctor")(doctor.doctor)
 app.command("list")(show.list_versions)
 app.command("show")(show.show)
 

@@ -89,11 +89,15 @@ def reading(base: Path | None = None) -> Iterator["Reading"]:
     from modelreg.cli.progress import show_reading
     from modelreg.data.reading import Reading
 
+    with show_reading(sys.stderr, monotonic) as tell:
+        yield Reading(base or workplace(), cache_folder(), tell, lambda problem: note(f"notice: {problem}"))
+
+
+def cache_folder() -> Path | None:
+    """Return where what is read is kept; None where nothing is."""
     named = os.environ.get("MODELREG_CACHE")
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    cache = None if named == "off" else Path(named or Path(home) / "modelreg")
-    with show_reading(sys.stderr, monotonic) as tell:
-        yield Reading(base or workplace(), cache, tell, lambda problem: note(f"notice: {problem}"))
+    return None if named == "off" else Path(named or Path(home) / "modelreg")
 
 
 def next_version(model: str) -> str:
@@ -122,7 +126,7 @@ def describe(settings: "TrainingSettings") -> "Environment":
     return Environment(
         modelreg=__version__,
         python=platform.python_version(),
-        packages={name: found for name in RECORDED if (found := _installed(name))},
+        packages={name: found for name in RECORDED if (found := installed(name))},
         machine=platform.machine(),
         device=settings.device,
         threads=settings.threads,
@@ -138,6 +142,16 @@ def git_state(folder: Path) -> "GitState | None":
     if commit is None:
         return None
     return GitState(commit=commit.strip(), dirty=bool(_git(folder, "status", "--porcelain")))
+
+
+def is_repository(folder: Path) -> bool:
+    """Say whether a folder lies in a git repository, and git is there to tell."""
+    return _git(folder, "rev-parse", "--git-dir") is not None
+
+
+def git_version() -> str | None:
+    """Return the version of git; None where it is not installed."""
+    return (_git(Path.cwd(), "version") or "").removeprefix("git version ").strip() or None
 
 
 def git_changes(root: Path) -> tuple[str, ...]:
@@ -199,7 +213,8 @@ def _git_must(folder: Path, *arguments: str) -> None:
         raise RegistryError("git refused; mend it and type the same command again: it goes on from here", [problem])
 
 
-def _installed(name: str) -> str | None:
+def installed(name: str) -> str | None:
+    """Return the version of a package that is installed, None where it is not."""
     from importlib.metadata import PackageNotFoundError, version  # 20 ms
 
     try:
@@ -222,28 +237,53 @@ def github(root: Path, project: "ProjectConfig", total_s: float) -> Iterator["Cl
     from modelreg import github as remote
     from modelreg import transport
 
-    name = project.repository or _origin(root)
+    name = repository(root, project)
     if name is None:
         what = "name it in modelreg.yaml (`repository: owner/name`), or add a git remote `origin` on GitHub"
         raise InputError("no repository to publish to", [Problem(str(root), what)])
-    api = os.environ.get("GITHUB_API_URL") or transport.API
+    api = api_url() or transport.API
     own = os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE")
     server = transport.Server(name, _token(api), monotonic, sleep, api, total_s, own)
     with remote.Client(server) as client:
         yield client
 
 
+def repository(root: Path, project: "ProjectConfig") -> str | None:
+    """Return owner/name of the repository that versions are published to; None where none is known."""
+    return project.repository or _origin(root)
+
+
+def api_url() -> str | None:
+    """Return the address of the server's API, where it is not GitHub's own."""
+    return os.environ.get("GITHUB_API_URL")
+
+
+def token_source() -> str | None:
+    """Return where the token would come from, never the token; None where there is none."""
+    from modelreg import transport
+
+    return _token_found(api_url() or transport.API)[0]
+
+
 def _token(api: str) -> "Secret | None":
     """Return the token of GITHUB_TOKEN, GH_TOKEN, or gh's own for the API's host; None where there is none."""
     from modelreg.transport import Secret
 
-    text = os.environ.get("GITHUB_TOKEN") or os.environ.get("GH_TOKEN")
-    if not text and which("gh"):
+    _, text = _token_found(api)
+    return Secret(text) if text else None
+
+
+def _token_found(api: str) -> tuple[str, str] | tuple[None, None]:
+    for name in ("GITHUB_TOKEN", "GH_TOKEN"):
+        if text := os.environ.get(name):
+            return name, text
+    if which("gh"):
         host = (urlsplit(api).hostname or "").removeprefix("api.")  # that of github.com goes to no other
         command = ["gh", "auth", "token", "--hostname", host]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        text = done.stdout.strip() if done.returncode == 0 else None
-    return Secret(text) if text else None
+        if done.returncode == 0 and done.stdout.strip():
+            return "gh auth token", done.stdout.strip()
+    return None, None
 
 
 def _origin(root: Path) -> str | None:

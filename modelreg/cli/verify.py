@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +10,14 @@ import typer
 
 from modelreg.cli import environment
 from modelreg.cli.console import emit_json, note, say
-from modelreg.errors import Problem, VerificationFailed
+from modelreg.errors import InputError, Problem, VerificationFailed
 
 if TYPE_CHECKING:
     from modelreg.integrity import Findings
     from modelreg.keys import PublicKey
 
 REMOTE_S = 900.0  # in all, for comparing a release
+EMPTY = "the registry holds no version; make one with: modelreg release v0.1.0"
 
 
 def verify(
@@ -40,6 +41,9 @@ def verify(
     key: Annotated[
         Path | None, typer.Option(help="A public key (PEM), of which every version checked must hold the signature.")
     ] = None,
+    changed: Annotated[
+        bool, typer.Option("--changed", help="Only the versions that differ from git's last commit, or are gone.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check everything that can be wrong with a version.
@@ -50,9 +54,13 @@ def verify(
     """
     if remote and reference is None:
         raise typer.BadParameter("--remote needs a version to compare", param_hint="--remote")
+    if changed and reference is not None:
+        raise typer.BadParameter("--changed finds the versions itself", param_hint="--changed")
     signer = _public_key(key) if key else None
-    found = {_name(folder): _inspect(folder, signer, complete=complete) for folder in _folders(reference)}
-    problems, notices = _around() if reference is None else ([], [])
+    folders, removed = _changed() if changed else (_folders(reference), [])
+    found = {_name(folder): _inspect(folder, signer, complete=complete) for folder in folders}
+    problems, notices = _around() if reference is None and (found or not changed) else ([], [])
+    problems += removed
     if remote and reference is not None:
         problems += _remote_problems(reference, download=download)
     if as_json:
@@ -64,7 +72,7 @@ def verify(
             }
         )
     else:
-        _show(found, notices)
+        _show(found, notices, "no version differs from the last commit" if changed else EMPTY)
     broken = [Problem(f"{name}: {where}", what) for name, f in found.items() for where, what in f.problems]
     if broken or problems:
         raise VerificationFailed("verification failed", [*broken, *problems])
@@ -123,6 +131,22 @@ def _folders(reference: str | None) -> list[Path]:
     return list(registry.version_folders(environment.project()[0]))
 
 
+def _changed() -> tuple[list[Path], list[Problem]]:
+    """Return the versions that differ from the last commit, and those of it that are gone. Raises InputError."""
+    from modelreg import registry
+
+    root, _ = environment.project()
+    if not environment.is_repository(root):
+        raise InputError("--changed asks git", [Problem(str(root), "is no git repository, or git is not installed")])
+    parts = [PurePosixPath(path).parts for path in environment.git_changes(root)]
+    places = sorted({path[:3] for path in parts if len(path) > 3 and path[0] == registry.FOLDER})
+    there = [folder for folder in registry.version_folders(root) if folder.relative_to(root).parts in places]
+    gone = [
+        f"{model}@{version}" for _, model, version in places if not (root / registry.FOLDER / model / version).exists()
+    ]
+    return there, [Problem(name, "was removed, but a version never changes") for name in gone]
+
+
 def _around() -> tuple[list[Problem], list[Problem]]:
     """Return the problems and notices of the registry that are no one version's."""
     from modelreg import registry, release
@@ -135,7 +159,7 @@ def _name(folder: Path) -> str:
     return f"{folder.parent.name}@{folder.name}"
 
 
-def _show(found: "dict[str, Findings]", general: Iterable[Problem]) -> None:
+def _show(found: "dict[str, Findings]", general: Iterable[Problem], empty: str) -> None:
     for notice in general:
         note(f"notice: {notice}")
     for name, findings in found.items():
@@ -144,7 +168,7 @@ def _show(found: "dict[str, Findings]", general: Iterable[Problem]) -> None:
         if not findings.problems:
             say(f"{name}: {findings.files} files verified")
     if not found:
-        say("the registry holds no version; make one with: modelreg release v0.1.0")
+        say(empty)
 
 
 def _document(name: str, findings: "Findings") -> dict[str, object]:

@@ -1,0 +1,93 @@
+"""docs/security.md: every claim names tests that exist; and the limits, which are as true as the claims."""
+
+import ast
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from example_run import write_registry, write_run
+from example_version import edit, make_version, reseal
+
+from modelreg import keys, release, signing
+from modelreg.cli import main
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "security.md").read_text()
+NAMED = sorted(set(re.findall(r"`(test_\w+\.py)::(test_\w+)`", PAGE)))
+ROWS = [line for line in PAGE.splitlines() if line.startswith("|") and not line.startswith(("| claim", "|---"))]
+KEY = keys.new("p256")
+
+
+@pytest.mark.parametrize(("file", "name"), NAMED)
+def test_a_test_that_is_named_exists(file, name) -> None:
+    """In the file that is named."""
+    tree = ast.parse((ROOT / "tests" / file).read_text())
+
+    assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[2:40])
+def test_every_claim_names_a_test(row) -> None:
+    """No table has a row without one."""
+    assert re.search(r"`test_\w+\.py::test_\w+`", row)
+
+
+@pytest.fixture
+def registry(tmp_path, monkeypatch):
+    """A registry with one signed version and the public key in it; the working directory."""
+    root = write_registry(tmp_path)
+    version = make_version(root, write_run(root / "runs" / "conv2d_fsq-001"))
+    sign(version, KEY)
+    release.write_table(root)
+    monkeypatch.chdir(root)
+    return root
+
+
+def sign(version: Path, key: keys.PrivateKey) -> None:
+    """Sign a version, and lay the public key into the registry."""
+    (version / "model.sig").write_bytes(signing.sign_version(version, key))
+    (version.parents[2] / "key.pub.pem").write_bytes(keys.public_pem(key.public_key()))
+
+
+def lie(root: Path) -> Path:
+    """Change what no other document contradicts, and make everything fit again."""
+    version = root / "registry" / "conv2d_fsq" / "v0.1.0"
+    edit(version / "run.json", lambda document: document.update(stopped="patience"))
+    reseal(version)
+    return version
+
+
+def verified() -> int:
+    """What `verify` comes to."""
+    return main(["verify", "--complete", "--key", "key.pub.pem"])
+
+
+def test_a_version_that_is_kept_back_is_not_missed(registry) -> None:
+    """Nothing in a signed version says which others there are: without git's history a deletion is not seen."""
+    shutil.rmtree(registry / "registry" / "conv2d_fsq" / "v0.1.0")
+    release.write_table(registry)
+
+    assert verified() == 0
+
+
+def test_a_key_from_the_same_place_proves_nothing(registry) -> None:
+    """Who can change the registry can change the key beside it."""
+    before = (registry / "key.pub.pem").read_bytes()
+    sign(lie(registry), keys.new("p256"))
+    codes = [verified()]
+    (registry / "key.pub.pem").write_bytes(before)
+
+    assert [*codes, verified()] == [0, 4]
+
+
+def test_a_signed_lie_is_a_lie(registry) -> None:
+    """The holder of the key may sign it."""
+    sign(lie(registry), KEY)
+
+    assert verified() == 0
+
+
+def test_invented_predictions_verify(registry) -> None:
+    """Those of this version are random numbers: what follows from them is right."""
+    assert verified() == 0
