@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from modelreg import config, files, gates, provenance
-from modelreg.records import base, calibration, data, export, metrics, model, run, version
+from modelreg.records import aliases, base, calibration, data, export, metrics, model, run, version
 
 DOCUMENTS: tuple[type[base.Record], ...] = (
+    aliases.AliasLog,
     config.ProjectConfig,
     config.TrainConfig,
     calibration.ConfidenceRecord,

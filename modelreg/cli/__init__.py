@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from modelreg import __version__
-from modelreg.cli import data, evaluate, export, init, publish, release, show, train, verify
+from modelreg.cli import aliases, data, evaluate, export, init, publish, release, show, train, verify
 from modelreg.errors import ModelregError
 
 app = typer.Typer(
@@ -54,6 +54,9 @@ app.command("publish")(publish.publish)
 app.command("pull")(publish.pull)
 app.command("list")(show.list_versions)
 app.command("show")(show.show)
+app.command("promote")(aliases.promote)
+app.command("rollback")(aliases.rollback)
+app.command("history")(aliases.history)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
