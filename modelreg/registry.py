@@ -90,10 +90,10 @@ def find_strays(root: Path) -> Iterator[Problem]:
 
 
 def find_leftovers(root: Path) -> Iterator[Problem]:
-    """Yield the folders that an interrupted release left; they do no harm."""
+    """Yield what an interrupted release or promotion left; it does no harm."""
     for parent in filter(_is_model, _entries(root / FOLDER)):
         for path in filter(_is_leftover, _entries(parent)):
-            yield Problem(_place(path, root), "left by an interrupted release; the next one removes it")
+            yield Problem(_place(path, root), "left by an interrupted command; the next one of its kind removes it")
 
 
 def read(folder: Path) -> Version:
@@ -194,7 +194,8 @@ def _is_version(path: Path) -> bool:
 
 
 def _is_leftover(path: Path) -> bool:
-    return path.name.startswith(".v") and path.suffix == ".staged" and path.is_dir()
+    staged = path.name.startswith(".v") and path.suffix == ".staged" and path.is_dir()
+    return staged or path.name == f".{ALIASES}.tmp"
 
 
 def _place(path: Path, root: Path) -> str:

@@ -164,6 +164,15 @@ def test_the_registry_has_no_stray(root) -> None:
     assert (list(registry.find_strays(root)), list(aliases.find_problems(root))) == ([], [])
 
 
+def test_what_a_killed_promotion_left_is_no_stray(root) -> None:
+    """It is named, and the next promotion replaces it."""
+    left = root / "registry/conv2d_fsq/.aliases.json.tmp"
+    left.touch()
+
+    assert (list(registry.find_strays(root)), len(list(registry.find_leftovers(root)))) == ([], 1)
+    assert (promote("v0.1.0"), left.exists()) == (0, False)
+
+
 def test_promoting_twice_changes_nothing(root, capsys) -> None:
     """Exit 0, the same bytes."""
     path = root / "registry/conv2d_fsq/aliases.json"
