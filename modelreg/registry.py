@@ -93,7 +93,7 @@ def find_leftovers(root: Path) -> Iterator[Problem]:
     """Yield what an interrupted release or promotion left; it does no harm."""
     for parent in filter(_is_model, _entries(root / FOLDER)):
         for path in filter(_is_leftover, _entries(parent)):
-            yield Problem(_place(path, root), "left by an interrupted command; the next one of its kind removes it")
+            yield Problem(_place(path, root), "left by an interrupted command; the next one removes it")
 
 
 def read(folder: Path) -> Version:

@@ -185,11 +185,9 @@ def _exact_copies(evidence: Evidence) -> Iterator[Finding]:
 def _searched(windows: Windows) -> Ints:
     """Return the rows that near copies are sought among: those that move, evenly spaced up to the cap."""
     moving = np.flatnonzero(_moving(windows.x))
-    return (
-        moving[np.unique(np.linspace(0, len(moving) - 1, CAP).round().astype(np.int64))]
-        if len(moving) > CAP
-        else moving
-    )
+    if len(moving) <= CAP:
+        return moving
+    return moving[np.linspace(0, len(moving) - 1, CAP).round().astype(np.int64)]
 
 
 def _near_copies(evidence: Evidence, searched: Mapping[PartName, Ints], near: float) -> Iterator[Finding]:
