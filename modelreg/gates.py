@@ -21,10 +21,10 @@ OTHERS = {"parity": "onnx/parity.json"}  # by the first word of a path
 
 
 class Older(NamedTuple):
-    """The metrics of a version that gates are held against."""
+    """The documents of a version that gates are held against."""
 
     version: str
-    metrics: Mapping[str, Any]
+    documents: Mapping[str, Any]
 
 
 class Against(Record):
@@ -96,7 +96,7 @@ def check(
 ) -> list[Outcome]:
     """Hold every gate against the documents. A number that is missing fails.
 
-    `older` has the metrics of each version that gates name, None where there is no such version.
+    `older` has the documents of each version that gates name, None where there is no such version.
     """
     reasons = {waiver.gate: waiver.reason for waiver in waivers}
     return [
@@ -168,7 +168,7 @@ def _interval_at(document: Mapping[str, Any], path: str) -> tuple[float, float] 
 def _against(path: str, gate: Gate, older: Mapping[str, Older | None]) -> dict[str, Against]:
     found = {name: older.get(name) for name in gate.older}
     return {
-        name: Against(version=version.version, value=value_at(version.metrics, path)) if version else UNKNOWN
+        name: Against(version=version.version, value=value_at(version.documents, path)) if version else UNKNOWN
         for name, version in found.items()
     }
 

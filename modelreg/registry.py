@@ -13,6 +13,7 @@ import semver
 
 from modelreg import files
 from modelreg.errors import InputError, Problem, RegistryError
+from modelreg.records.aliases import AliasLog
 from modelreg.records.base import AnyRecord, validate
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.version import Manifest
@@ -33,6 +34,7 @@ ENCODER = "encoder.safetensors"  # of tcn_vae: the device part's weights alone
 MANIFEST = "manifest.json"
 SUMS = "sha256sum.txt"
 SIGNATURE = "model.sig"
+ALIASES = "aliases.json"  # of a model, beside its versions
 BOM = "bom.cdx.json"  # versions of modelreg 0.2 and older have none
 DOCUMENTS = (CARD, MODEL_CONFIG, NORMALIZATION, METRICS, DATA, RUN, PROVENANCE)
 ASSETS = (CHECKPOINT, PREDICTIONS)
@@ -40,7 +42,7 @@ ASSETS = (CHECKPOINT, PREDICTIONS)
 VERSION_LIMIT = 80  # characters, as records.base.VersionText has it
 
 _MODEL = re.compile(r"[a-z][a-z0-9_]*")
-_REFERENCE = re.compile(r"(?:(?P<model>[a-z][a-z0-9_]*)@)?(?P<which>latest|v?[0-9].*)")
+_REFERENCE = re.compile(r"(?:(?P<model>[a-z][a-z0-9_]*)@)?(?P<which>latest|v?[0-9].*|[a-z][a-z0-9_-]*)")
 
 
 class Version(NamedTuple):
@@ -84,17 +86,17 @@ def find_strays(root: Path) -> Iterator[Problem]:
     for parent in _entries(root / FOLDER):
         if _is_model(parent):
             for path in _entries(parent):
-                if not _is_version(path) and not _is_leftover(path) and path.name != KEEP:
+                if not _is_version(path) and not _is_leftover(path) and path.name not in (KEEP, ALIASES):
                     yield Problem(_place(path, root), f"is no version: a version is a folder {parent.name}/v<X.Y.Z>")
         elif parent.name != KEEP:
             yield Problem(_place(parent, root), "is no model: a model is a folder named in small letters, digits and _")
 
 
 def find_leftovers(root: Path) -> Iterator[Problem]:
-    """Yield the folders that an interrupted release left; they do no harm."""
+    """Yield what an interrupted release or promotion left; it does no harm."""
     for parent in filter(_is_model, _entries(root / FOLDER)):
         for path in filter(_is_leftover, _entries(parent)):
-            yield Problem(_place(path, root), "left by an interrupted release; the next one removes it")
+            yield Problem(_place(path, root), "left by an interrupted command; the next one removes it")
 
 
 def read(folder: Path) -> Version:
@@ -108,18 +110,35 @@ def versions(root: Path, model: str | None = None) -> list[Version]:
 
 
 def resolve(reference: str, root: Path, default_model: str) -> Path:
-    """Return the folder of `v0.2.0`, `model@v0.2.0`, `model@latest`. Raises RegistryError."""
+    """Return the folder of `v0.2.0`, `model@v0.2.0`, `model@latest`, `model@production`. Raises RegistryError."""
     match = _REFERENCE.fullmatch(reference)
     if not match:
-        what = "write v0.2.0, model@v0.2.0, model@latest, or the path of a run or version"
+        what = "write v0.2.0, model@v0.2.0, model@latest, model@alias, or the path of a run or version"
         raise RegistryError("no such reference", [Problem(reference, what)])
     model = match["model"] or default_model
-    if match["which"] == "latest":
+    which = match["which"]
+    if which == "latest":
         return latest(root, model)
-    folder = root / FOLDER / model / f"v{parse_version(match['which'])}"
+    number = which if re.match("v?[0-9]", which) else _aliased(which, root, model)
+    folder = root / FOLDER / model / f"v{parse_version(number)}"
     if not folder.is_dir():
         raise RegistryError("unknown version", [Problem(f"{model}@{folder.name}", _known(root, model))])
     return folder
+
+
+def aliases(root: Path, model: str) -> AliasLog:
+    """Read the changes of a model's aliases; none where there are none. Raises InputError."""
+    path = root / FOLDER / model / ALIASES
+    return _read(path, AliasLog) if path.exists() else AliasLog(model=model)
+
+
+def _aliased(alias: str, root: Path, model: str) -> str:
+    """Return the version that an alias names. Raises RegistryError."""
+    standing = aliases(root, model).standing
+    if alias not in standing:
+        known = f"its aliases are {', '.join(standing)}" if standing else "it has no alias"
+        raise RegistryError("unknown alias", [Problem(f"{model}@{alias}", f"{_known(root, model)}; {known}")])
+    return standing[alias][-1]
 
 
 def refuse_unknown_model(root: Path, model: str) -> None:
@@ -187,7 +206,8 @@ def _is_version(path: Path) -> bool:
 
 
 def _is_leftover(path: Path) -> bool:
-    return path.name.startswith(".v") and path.suffix == ".staged" and path.is_dir()
+    staged = path.name.startswith(".v") and path.suffix == ".staged" and path.is_dir()
+    return staged or path.name == f".{ALIASES}.tmp"
 
 
 def _place(path: Path, root: Path) -> str:

@@ -145,12 +145,12 @@ def gate_outcomes(root: Path, run: Path, project: ProjectConfig) -> list[gates.O
 
 
 def _older(root: Path, model: str, name: str) -> gates.Older | None:
-    """Return the metrics of a version that a gate names; None where there is none."""
+    """Return what a version has that a gate names; None where there is none."""
     try:
-        version = registry.read(registry.resolve(f"{model}@{name}", root, model))
+        folder = registry.resolve(f"{model}@{name}", root, model)
     except RegistryError:
         return None
-    return gates.Older(f"v{version.manifest.version}", version.metrics().to_document())
+    return gates.Older(folder.name, gates.read_documents(folder))
 
 
 def make_version(plan: Plan, project: ProjectConfig, situation: Situation) -> None:

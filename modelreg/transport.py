@@ -34,6 +34,11 @@ Tell = Callable[[str, int, int], None]  # file, bytes so far, of how many
 Found = TypeVar("Found")
 
 
+def host(url: str) -> str:
+    """Return the host and port of an address, without a user and password before them."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
 def tell_nobody(name: str, done: int, of: int) -> None:
     """Take no notice."""
 
@@ -154,7 +159,7 @@ class Transport:
             yield from page.document
             following = page.next
             if following and urlsplit(following).netloc != urlsplit(url).netloc:
-                what = f"goes on at {urlsplit(following).netloc}, which gets no token"
+                what = f"goes on at {host(following)}, which gets no token"
                 raise RemoteError("the server refers elsewhere", [Problem(urlsplit(url).path, what)])
 
     def change(self, method: str, url: str, *, allow: tuple[int, ...] = (), **parts: Any) -> "Response":
@@ -215,7 +220,7 @@ class Transport:
             if not download or answer.status_code >= HTTPStatus.BAD_REQUEST:
                 _read_bounded(answer)
         except requests.RequestException as error:
-            raise _failure(urlsplit(url).netloc or url, error) from error
+            raise _failure(host(url) or url, error) from error
         return answer
 
 
@@ -227,7 +232,7 @@ def parse(answer: "Response") -> Any:
     try:
         return files.parse_json(answer.content, "answer")
     except InputError as error:
-        raise Retry(Problem(urlsplit(answer.url).netloc, "sent no JSON")) from error
+        raise Retry(Problem(host(answer.url), "sent no JSON")) from error
 
 
 def _store(answer: "Response", wanted: Download, tell: Tell) -> None:
@@ -265,7 +270,7 @@ def _read_bounded(answer: "Response") -> None:
         body += chunk
         if len(body) > JSON_LIMIT:
             answer.close()
-            raise RemoteError("cannot read the answer", [Problem(urlsplit(answer.url).netloc, "sent too much")])
+            raise RemoteError("cannot read the answer", [Problem(host(answer.url), "sent too much")])
     answer._content = bytes(body)  # noqa: SLF001 where requests keeps it
 
 
@@ -277,7 +282,7 @@ def _refuse(answer: "Response", allow: tuple[int, ...]) -> None:
         return
     if answer.is_redirect:
         place = urlsplit(answer.headers["Location"])
-        what = f"has moved to {place.netloc}{place.path}: name the repository's new place in modelreg.yaml"
+        what = f"has moved to {host(place.geturl())}{place.path}: name the repository's new place in modelreg.yaml"
         raise RemoteError("the server refers elsewhere", [Problem(where, what)])
     if status < HTTPStatus.BAD_REQUEST:
         return

@@ -414,7 +414,7 @@ def test_what_an_interrupted_release_left_is_a_notice(released, capsys) -> None:
     """Exit 0."""
     (released / "registry/conv2d_fsq/.v0.2.0.staged").mkdir()
     code = main(["verify"])
-    notice = "notice: registry/conv2d_fsq/.v0.2.0.staged: left by an interrupted release; the next one removes it\n"
+    notice = "notice: registry/conv2d_fsq/.v0.2.0.staged: left by an interrupted command; the next one removes it\n"
 
     assert (code, capsys.readouterr().err) == (0, notice)
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from modelreg import __version__
-from modelreg.cli import data, doctor, evaluate, export, hef, init, publish, release, show, sign, train, verify
+from modelreg.cli import aliases, data, doctor, evaluate, export, hef, init, publish, release, show, sign, train, verify
 from modelreg.errors import ModelregError
 
 app = typer.Typer(
@@ -58,6 +58,9 @@ app.command("pull")(publish.pull)
 app.command("doctor")(doctor.doctor)
 app.command("list")(show.list_versions)
 app.command("show")(show.show)
+app.command("promote")(aliases.promote)
+app.command("rollback")(aliases.rollback)
+app.command("history")(aliases.history)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -173,6 +173,15 @@ def git_identity_problem(root: Path) -> str | None:
     return lines[-1].removeprefix("fatal: ") if lines else None
 
 
+def author(root: Path) -> str:
+    """Return who works here, as git knows it: `Name <mail>`. Raises InputError where it does not."""
+    ident = _git(root, "var", "GIT_AUTHOR_IDENT")
+    if ident is None:
+        what = "git does not know your name; set it with `git config user.name` and `user.email`, or give --by"
+        raise InputError("who are you?", [Problem("--by", what)])
+    return ident.rsplit(maxsplit=2)[0]
+
+
 def git_ignored(root: Path, paths: Sequence[Path]) -> frozenset[str]:
     """Return the names of those paths, existing or not, that git ignores."""
     done = _run_git(root, "check-ignore", "--", *map(str, paths))

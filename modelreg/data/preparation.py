@@ -7,14 +7,11 @@ and alignment know one recording alone; what is filled in and the normalization 
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 from itertools import islice
-
-import numpy as np
 
 from modelreg import files
 from modelreg.config import TrainConfig
-from modelreg.data import assembly, clocks, normalization, quality, sources, splits, windows
+from modelreg.data import assembly, audit, clocks, normalization, quality, sources, splits, windows
 from modelreg.data.reading import Reading
 from modelreg.data.recording import Dataset, Recording, Windows, natural
 from modelreg.errors import InputError, Problem
@@ -134,19 +131,14 @@ def _find_problems(cut: Mapping[PartName, Windows], dataset: Dataset) -> Iterato
 
 
 def _find_copies(cut: Mapping[PartName, Windows]) -> Iterator[Problem]:
-    """Yield windows that stand bit for bit in two parts: the same recording under two names.
-
-    Windows in which every channel stands still are left alone: a device at rest may repeat itself.
-    """
-    seen: dict[bytes, tuple[PartName, str]] = {}
-    for part, found in cut.items():
-        for n in np.flatnonzero(np.ptp(found.x, axis=-1).any(axis=(1, 2))):
-            digest, place = blake2b(found.x[n].tobytes(), digest_size=16).digest(), found.recordings[found.recording[n]]
-            first = seen.setdefault(digest, (part, place))
-            if first[0] != part:
-                yield Problem(
-                    f"{part}: {place}", f"from sample {found.start[n]}: the same window as in {first[0]}: {first[1]}"
-                )
+    for copy in audit.copies(cut):
+        found, earlier = cut[copy.part], cut[copy.earlier]
+        name, other = (
+            found.recordings[found.recording[copy.row]],
+            earlier.recordings[earlier.recording[copy.earlier_row]],
+        )
+        what = f"from sample {found.start[copy.row]}: the same window as in {copy.earlier}: {other}"
+        yield Problem(f"{copy.part}: {name}", what)
 
 
 def _input_spec(dataset: Dataset, config: TrainConfig) -> InputSpec:

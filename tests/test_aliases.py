@@ -1,0 +1,299 @@
+"""Aliases: where they point, what they pointed to, and that nothing of it is lost."""
+
+import json
+
+import pytest
+from example_run import NOW, write_registry, write_run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelreg import aliases, registry, release
+from modelreg.aliases import Stamp
+from modelreg.cli import main
+from modelreg.config import ProjectConfig
+from modelreg.errors import InputError, RegistryError
+from modelreg.records import base
+from modelreg.records.aliases import AliasLog
+
+STAMP = Stamp("Ada <ada@example.org>", NOW, "because")
+EMPTY = AliasLog(model="conv2d_fsq")
+moves = st.lists(st.tuples(st.sampled_from(["prod", "canary"]), st.sampled_from(["1.0.0", "1.1.0", "2.0.0", None])))
+
+
+def after(steps) -> AliasLog:
+    """Take steps: a version is promoted, None is a rollback where one is possible."""
+    log = EMPTY
+    for alias, version in steps:
+        if version:
+            log = aliases.promoted(log, alias, version, STAMP)
+        elif len(log.standing.get(alias, ())) > 1:
+            log = aliases.rolled_back(log, alias, STAMP)
+    return log
+
+
+# The log
+
+
+@given(moves)
+def test_an_alias_is_a_stack(steps) -> None:
+    """Promotions push, rollbacks pop; a promotion to where it is changes nothing."""
+    model: dict[str, list[str]] = {}
+    for alias, version in steps:
+        versions = model.setdefault(alias, [])
+        if version and versions[-1:] != [version]:
+            versions.append(version)
+        elif not version and len(versions) > 1:
+            versions.pop()
+
+    assert after(steps).standing == {alias: tuple(versions) for alias, versions in model.items() if versions}
+
+
+@given(moves)
+def test_a_log_comes_back(steps) -> None:
+    """What was done follows from what was done before."""
+    log = after(steps)
+
+    assert base.validate(log.to_bytes(), AliasLog, "x") == log
+
+
+@given(moves, st.tuples(st.sampled_from(["prod"]), st.sampled_from(["1.0.0", "2.0.0"])))
+def test_a_log_only_grows(steps, step) -> None:
+    """The older changes stay as they are."""
+    old, new = after(steps), after([*steps, step])
+
+    assert new.changes[: len(old.changes)] == old.changes
+
+
+@given(moves.filter(lambda steps: len(after(steps).changes) > 1), st.data())
+def test_a_change_taken_out_is_found(steps, data) -> None:
+    """But for the last ones of an alias, which git alone remembers."""
+    log = after(steps)
+    number = data.draw(st.integers(0, len(log.changes) - 1))
+    later = [change.alias for change in log.changes[number + 1 :]]
+    kept = log.to_document() | {
+        "changes": [change for n, change in enumerate(log.to_document()["changes"]) if n != number]
+    }
+    if log.changes[number].alias in later:
+        with pytest.raises(InputError, match=r"does not follow from those before"):
+            base.validate(json.dumps(kept).encode(), AliasLog, "x")
+
+
+def test_who_when_and_why_are_kept() -> None:
+    """With what it was and what it is."""
+    log = base.parse(after([("prod", "1.0.0"), ("prod", "2.0.0"), ("prod", None)]).to_bytes(), AliasLog, "x")
+    told = [(c.action, c.previous, c.version, c.by, c.at, c.why) for c in log.changes]
+
+    assert told == [
+        ("promote", None, "1.0.0", *STAMP),
+        ("promote", "1.0.0", "2.0.0", *STAMP),
+        ("rollback", "2.0.0", "1.0.0", *STAMP),
+    ]
+
+
+def test_nothing_lies_before_the_first() -> None:
+    """It says so."""
+    with pytest.raises(RegistryError, match=r"named nothing before v1\.0\.0"):
+        aliases.rolled_back(after([("prod", "1.0.0")]), "prod", STAMP)
+
+
+def test_an_unknown_alias_is_not_rolled_back() -> None:
+    """It names those that there are."""
+    with pytest.raises(RegistryError, match="the aliases are: prod"):
+        aliases.rolled_back(after([("prod", "1.0.0")]), "gone", STAMP)
+
+
+@pytest.mark.parametrize("alias", ["latest", "v2", "2nd", "Prod", "a b", "", "../x", "x" * 61])
+def test_no_alias_looks_like_something_else(alias) -> None:
+    """A version, `latest`, a path."""
+    with pytest.raises(InputError, match=f"alias {alias}"):
+        aliases.promoted(EMPTY, alias, "1.0.0", STAMP)
+
+
+# In a registry
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """The working directory: a registry with two versions."""
+    write_registry(tmp_path)
+    for number, version in enumerate(("v0.1.0", "v0.2.0"), 1):
+        run = write_run(tmp_path / "runs" / f"conv2d_fsq-00{number}", seed=number)
+        situation = release.Situation(now=NOW, git=None)
+        (tmp_path / "CHANGELOG.md").write_text("## [Unreleased]\n\n- x\n")
+        plan = release.plan(tmp_path, release.Request(version, run, roll_changelog=True), ProjectConfig(), situation)
+        release.make_version(plan, ProjectConfig(), situation)
+    release.write_table(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795255200")
+    return tmp_path
+
+
+def promote(reference, alias="production", *more) -> int:
+    """Type the command."""
+    return main(["promote", reference, alias, "--why", "it passed", "--by", "Ada", *more])
+
+
+@pytest.mark.parametrize("reference", ["conv2d_fsq@production", "production"])
+def test_a_reference_may_be_an_alias(root, reference, capsys) -> None:
+    """Wherever a version is taken."""
+    assert promote("v0.1.0") == 0
+    capsys.readouterr()
+    assert main(["show", reference, "--json"]) == 0
+
+    assert json.loads(capsys.readouterr().out)["manifest"]["version"] == "0.1.0"
+
+
+def test_an_unknown_alias_is_exit_5(root, capsys) -> None:
+    """It says what there is."""
+    promote("v0.1.0")
+
+    assert main(["show", "conv2d_fsq@canary"]) == 5
+    assert "conv2d_fsq has v0.1.0, v0.2.0; its aliases are production" in capsys.readouterr().err
+
+
+def test_without_aliases_that_is_said(root, capsys) -> None:
+    """A model's name alone is taken for an alias."""
+    assert main(["show", "conv2d_fsq"]) == 5
+    assert "it has no alias" in capsys.readouterr().err
+
+
+def test_the_registry_has_no_stray(root) -> None:
+    """aliases.json belongs beside the versions."""
+    promote("v0.1.0")
+
+    assert (list(registry.find_strays(root)), list(aliases.find_problems(root))) == ([], [])
+
+
+def test_what_a_killed_promotion_left_is_no_stray(root) -> None:
+    """It is named, and the next promotion replaces it."""
+    left = root / "registry/conv2d_fsq/.aliases.json.tmp"
+    left.touch()
+
+    assert (list(registry.find_strays(root)), len(list(registry.find_leftovers(root)))) == ([], 1)
+    assert (promote("v0.1.0"), left.exists()) == (0, False)
+
+
+def test_promoting_twice_changes_nothing(root, capsys) -> None:
+    """Exit 0, the same bytes."""
+    path = root / "registry/conv2d_fsq/aliases.json"
+    promote("v0.1.0")
+    before = path.read_bytes()
+    capsys.readouterr()
+
+    assert (promote("v0.1.0"), capsys.readouterr().out) == (0, "conv2d_fsq@production is v0.1.0 already\n")
+    assert path.read_bytes() == before
+
+
+def test_rolled_back_is_as_before(root, capsys) -> None:
+    """And told as JSON."""
+    promote("v0.1.0")
+    promote("v0.2.0")
+    capsys.readouterr()
+
+    assert main(["rollback", "conv2d_fsq", "production", "--by", "Ada", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "model": "conv2d_fsq",
+        "alias": "production",
+        "version": "0.1.0",
+        "moved": True,
+    }
+
+
+def test_the_history_is_a_table(root, capsys) -> None:
+    """When, from what to what, who and why, in 80 columns; then what the aliases name."""
+    promote("v0.1.0")
+    promote("v0.2.0")
+    main(["rollback", "conv2d_fsq", "production", "--by", "Ada"])
+    capsys.readouterr()
+    main(["history"])
+    lines = capsys.readouterr().out.splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert lines[1].split() == ["2026-11-21", "10:00", "production", "-", "v0.1.0", "Ada", "it", "passed"]
+    assert lines[3].split()[2:] == ["production", "v0.2.0", "v0.1.0", "Ada", "rolled", "back:", "-"]
+    assert lines[-1] == "production: v0.1.0"
+
+
+def test_the_history_is_the_document(root, capsys) -> None:
+    """As JSON; and none is told as none."""
+    assert main(["history", "conv2d_fsq"]) == 0
+    assert "has no alias yet" in capsys.readouterr().out
+    promote("v0.1.0")
+    capsys.readouterr()
+    main(["history", "conv2d_fsq", "--json"])
+
+    assert json.loads(capsys.readouterr().out) == registry.aliases(root, "conv2d_fsq").to_document()
+
+
+def test_git_says_who(root, monkeypatch, capsys) -> None:
+    """Where --by is left out."""
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "Grace Hopper")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "grace@example.org")
+
+    assert main(["promote", "v0.1.0", "production", "--why", "x"]) == 0
+    assert registry.aliases(root, "conv2d_fsq").changes[0].by == "Grace Hopper <grace@example.org>"
+
+
+def test_nobody_is_asked_for_a_name(root, monkeypatch, capsys) -> None:
+    """Where git has none: exit 3."""
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "")
+
+    assert main(["promote", "v0.1.0", "production", "--why", "x"]) == 3
+    assert "give --by" in capsys.readouterr().err
+
+
+def test_a_version_that_does_not_verify_is_not_promoted(root, capsys) -> None:
+    """Exit 4, nothing written."""
+    (root / "registry/conv2d_fsq/v0.1.0/model_card.md").write_text("better\n")
+
+    assert promote("v0.1.0") == 4
+    assert not (root / "registry/conv2d_fsq/aliases.json").exists()
+
+
+def test_another_registrys_version_is_not_promoted(root, tmp_path_factory, capsys) -> None:
+    """Exit 5."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "conv2d_fsq" / "v0.1.0"
+    elsewhere.mkdir(parents=True)
+
+    assert promote(str(elsewhere)) == 5
+
+
+def test_an_unknown_model_has_no_history(root, capsys) -> None:
+    """Exit 5, with the models that there are."""
+    assert (main(["history", "nobody"]), main(["rollback", "nobody", "production", "--by", "Ada"])) == (5, 5)
+
+
+def test_nothing_is_rolled_back_to_a_lost_version(root, capsys) -> None:
+    """The alias stays where it is."""
+    promote("v0.1.0")
+    promote("v0.2.0")
+    (root / "registry/conv2d_fsq/v0.1.0").rename(root / "lost")
+
+    assert main(["rollback", "conv2d_fsq", "production", "--by", "Ada"]) == 5
+    assert registry.aliases(root, "conv2d_fsq").standing["production"][-1] == "0.2.0"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda d: d | {"model": "other"}, "conv2d_fsq/aliases.json: is of other"),
+        (
+            lambda d: d | {"changes": [*d["changes"], 1]},
+            "conv2d_fsq/aliases.json: changes.1: 1 is not of type 'object'",
+        ),
+        (
+            lambda d: d | {"changes": [d["changes"][0] | {"version": "9.9.9"}]},
+            "conv2d_fsq/aliases.json: names v9.9.9, which is not in the registry",
+        ),
+        (lambda d: d | {"changes": d["changes"] * 2}, "conv2d_fsq/aliases.json: changes.1 does not follow"),
+    ],
+    ids=["another model", "no change", "no version", "twice"],
+)
+def test_a_broken_log_is_found(root, change, problem) -> None:
+    """For `verify` to report."""
+    promote("v0.1.0")
+    path = root / "registry/conv2d_fsq/aliases.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+
+    assert any(str(found).startswith(problem) for found in aliases.find_problems(root))
