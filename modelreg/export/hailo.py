@@ -18,6 +18,7 @@ from modelreg.data.recording import Windows
 from modelreg.errors import ExportError, Problem
 from modelreg.records.data import Normalization
 from modelreg.records.export import (
+    NOT_COMPILED,
     BundleRecord,
     CalibrationRecord,
     ExportSettings,
@@ -152,7 +153,7 @@ between native and quantized outputs, and writes `{record.network}.hef` and `com
   `code` and `logits`. An 8-bit projection differs by its noise, and so may a code near a rounding boundary.
 - `bundle.json` states everything for machines; `sha256sum -c sha256sum.txt` checks the files.
 
-Nothing here was compiled yet: what the compiler makes of it, `compile.py` measures.
+{NOT_COMPILED}
 """
 
 
