@@ -90,6 +90,14 @@ def _sums_of(run: Path, target: Target) -> dict[str, str]:
     return dict(load(run / target / BUNDLE, BundleRecord).files)
 
 
+def hef_digests(folder: Path) -> dict[str, str]:
+    """Return the digests of the HEFs in the bundles of a run or a version, by target and name. Raises InputError."""
+    records = {target: load(folder / target / BUNDLE, BundleRecord) for target in HAILO if has(folder, target)}
+    return {
+        f"{target}/{bundled.file_name(record)}": record.hef.sha256 for target, record in records.items() if record.hef
+    }
+
+
 def for_version(run: Path, target: Target, version: str) -> dict[str, bytes]:
     """Return what a version keeps of a run's export, by path, its version written in."""
     if target == ONNX:

@@ -33,7 +33,9 @@ def attach(run: Path, file: HefFile, size_limit: int = fit.SIZE_LIMIT) -> Path:
     for target in HAILO:
         files.recover_folder(run / target)
     target = choose([target for target in HAILO if artifacts.has(run, target)], file.info, str(run))
-    record, found = with_hef(_open(run, target), file, f"{run}/{target}", size_limit)
+    if stale := [each for each in artifacts.find_changed(run, target) if not each.where.endswith(".hef")]:
+        raise InputError("cannot attach to a bundle that is not whole", stale)
+    record, found = with_hef(open_bundle(run / target), file, f"{run}/{target}", size_limit)
     whole = artifacts.sealed(record, found, record.version)
     parse(whole[artifacts.BUNDLE], BundleRecord, artifacts.BUNDLE)  # the network's name became a path
     files.write_folder(run / target, whole)
@@ -41,14 +43,16 @@ def attach(run: Path, file: HefFile, size_limit: int = fit.SIZE_LIMIT) -> Path:
     return run / target / file_name(record)
 
 
-def _open(run: Path, target: HailoArch) -> Bundle:
-    """Read a run's bundle but for a HEF in it. Raises InputError where it is not what was exported."""
-    record = load(run / target / artifacts.BUNDLE, BundleRecord)
-    compiled = f"{target}/{file_name(record)}"
-    if problems := [each for each in artifacts.find_changed(run, target) if each.where != compiled]:
-        raise InputError("cannot attach to a bundle that is not whole", problems)
+def open_bundle(folder: Path) -> Bundle:
+    """Read an exported bundle but for a HEF in it. Raises InputError where it is not what was exported."""
+    record = load(folder / artifacts.BUNDLE, BundleRecord)
     names = record.files.keys() - {file_name(record)}
-    return record, {name: files.read_bytes(run / target / name, artifacts.BUNDLE_LIMIT) for name in names}
+    found = {name: files.read_bytes(folder / name, artifacts.BUNDLE_LIMIT) for name in sorted(names)}
+    changed = [name for name, data in found.items() if files.sha256_bytes(data) != record.files[name]]
+    if changed:
+        what = "was changed since it was exported; export again"
+        raise InputError("not a whole bundle", [Problem(str(folder / name), what) for name in changed])
+    return record, found
 
 
 def choose(available: Collection[HailoArch], info: HefInfo, where: str) -> HailoArch:

@@ -42,10 +42,16 @@ def make_run(folder: Path, targets=("hailo8",)) -> Path:
     return write_export(run, files.sha256(run / "checkpoint.safetensors"), targets)
 
 
-@pytest.fixture
-def run(tmp_path):
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
     """A run with a bundle for a Hailo-8."""
-    return make_run(tmp_path / "runs" / "conv2d_fsq-001")
+    return make_run(tmp_path_factory.mktemp("template") / "run")
+
+
+@pytest.fixture
+def run(template, tmp_path):
+    """The same, to be changed."""
+    return Path(shutil.copytree(template, tmp_path / "runs" / "conv2d_fsq-001"))
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -92,9 +98,9 @@ def test_nothing_but_the_bundle_changes(run) -> None:
     )
 
 
-def test_the_last_one_counts(tmp_path) -> None:
+def test_the_last_one_counts(template, tmp_path) -> None:
     """After another, or twice, the bytes are those of once."""
-    once, twice = (make_run(tmp_path / name) for name in ("a", "b"))
+    once, twice = (Path(shutil.copytree(template, tmp_path / name)) for name in ("a", "b"))
     attachment.attach(once, FITTING)
     for each in (hef_file(fitting(arch=3)), FITTING, FITTING):
         attachment.attach(twice, each)
@@ -146,14 +152,12 @@ def test_a_hef_goes_to_the_bundle_of_its_chip(arch, available, chosen) -> None:
     assert attachment.choose(available, hef_file(fitting(arch)).info, "run") == chosen
 
 
-def test_an_8l_hef_goes_into_the_bundle_of_either(tmp_path) -> None:
+def test_an_8l_hef_goes_into_the_bundle_of_either(run, tmp_path) -> None:
     """It runs on both."""
-    run = make_run(tmp_path / "a", ("hailo8", "hailo8l"))
-    places = [attachment.attach(run, hef_file(fitting(arch))).parent.name for arch in (3, 1)]
+    both = make_run(tmp_path / "both", ("hailo8", "hailo8l"))
+    places = [attachment.attach(each, hef_file(fitting(arch))) for each, arch in ((both, 3), (both, 1), (run, 3))]
 
-    assert (places, attachment.attach(make_run(tmp_path / "b"), hef_file(fitting(3))).parent.name) == (
-        *(["hailo8l", "hailo8"], "hailo8"),
-    )
+    assert [place.parent.name for place in places] == ["hailo8l", "hailo8", "hailo8"]
 
 
 def drop_bundle(run: Path) -> None:
@@ -264,21 +268,29 @@ def test_a_kill_between_two_renames_is_mended(run) -> None:
 # In a version
 
 
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    """A registry whose one run has a HEF in its bundle; it is the working directory."""
-    make_run(write_registry(tmp_path / "r") / "runs" / "conv2d_fsq-001")
-    attachment.attach(tmp_path / "r/runs/conv2d_fsq-001", FITTING)
-    monkeypatch.chdir(tmp_path / "r")
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795255200")
-    return tmp_path / "r"
+@pytest.fixture(scope="module")
+def released(template, tmp_path_factory):
+    """A registry whose one run has a HEF in its bundle, and the version that was released of it."""
+    root = write_registry(tmp_path_factory.mktemp("released"))
+    run = Path(shutil.copytree(template, root / "runs" / "conv2d_fsq-001"))
+    attachment.attach(run, FITTING)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(root)
+        assert main(["release", "v0.1.0", "--roll-changelog"]) == 0
+    return root
 
 
 @pytest.fixture
-def version(root):
-    """The version that was released of it."""
-    assert main(["release", "v0.1.0", "--roll-changelog"]) == 0
-    return root / "registry/conv2d_fsq/v0.1.0"
+def version(released):
+    """The version, to be read."""
+    return released / "registry/conv2d_fsq/v0.1.0"
+
+
+@pytest.fixture
+def root(released, tmp_path, monkeypatch):
+    """The registry, to be changed; it is the working directory."""
+    monkeypatch.chdir(shutil.copytree(released, tmp_path / "r"))
+    return Path.cwd()
 
 
 def problems(version: Path) -> list[str]:
@@ -336,8 +348,9 @@ def test_what_is_not_the_hef_in_the_bundle_is_found(version, data, problem) -> N
     assert problem in str(next(bundled.find_file_problems(bundle, record_of(version))))
 
 
-def test_verify_looks_into_the_archive(version, monkeypatch) -> None:
+def test_verify_looks_into_the_archive(root) -> None:
     """The two checks above are part of it."""
+    version = root / "registry/conv2d_fsq/v0.1.0"
     record = record_of(version)
     bundle = artifacts.unpack(version / "hailo8" / artifacts.ARCHIVE)
     rest = {name: data for name, data in bundle.items() if name not in (artifacts.BUNDLE, "sha256sum.txt")}
@@ -395,7 +408,7 @@ def test_attach_says_where_and_what_is_next(root, capsys) -> None:
 
     assert capsys.readouterr().out.splitlines() == [
         "runs/conv2d_fsq-001/hailo8/conv2d_fsq.hef: compiled for hailo8; it fits the bundle, and is in its archive too",
-        "next: modelreg release v0.1.0 --run runs/conv2d_fsq-001",
+        "next: modelreg release v0.2.0 --run runs/conv2d_fsq-001",
     ]
 
 

@@ -94,6 +94,11 @@ def reading(base: Path | None = None) -> Iterator["Reading"]:
         yield Reading(base or workplace(), cache, tell, lambda problem: note(f"notice: {problem}"))
 
 
+def exports_of(version: Path) -> Path:
+    """Return where the exports of a version go: beside the registry, for a version never changes."""
+    return workplace() / "dist" / f"{version.parent.name}-{version.name}"
+
+
 def next_version(model: str) -> str:
     """Return the version that a release would take next."""
     from modelreg import registry
