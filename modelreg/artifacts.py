@@ -10,7 +10,7 @@ import gzip
 import io
 import tarfile
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple, NoReturn
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from modelreg import files, graphfile, registry
 from modelreg.errors import InputError, Problem
+from modelreg.hef import bundled
 from modelreg.records.base import load
 from modelreg.records.data import DataRecord
 from modelreg.records.export import (
@@ -93,6 +94,14 @@ def _sums_of(run: Path, target: Target) -> dict[str, str]:
         vectors = {VECTORS: parity.vectors_sha256} if parity.vectors_sha256 else {}
         return {f"{name}.onnx": graph.sha256 for name, graph in parity.graphs.items()} | vectors
     return dict(load(run / target / BUNDLE, BundleRecord).files)
+
+
+def hef_digests(folder: Path) -> dict[str, str]:
+    """Return the digests of the HEFs in the bundles of a run or a version, by target and name. Raises InputError."""
+    records = {target: load(folder / target / BUNDLE, BundleRecord) for target in HAILO if has(folder, target)}
+    return {
+        f"{target}/{bundled.file_name(record)}": record.hef.sha256 for target, record in records.items() if record.hef
+    }
 
 
 def for_version(run: Path, target: Target, version: str) -> dict[str, bytes]:
@@ -328,6 +337,7 @@ def _find_bundle_problems(folder: Path, target: Target, facts: Facts) -> Iterato
             yield Problem(archive, f"does not hold what its {BUNDLE} and {registry.SUMS} state")
         else:
             yield from find_calibration_problems(bundle, record, archive)
+            yield from _within(archive, bundled.find_file_problems(bundle, record))
 
 
 def _find_estimate_problems(folder: Path, target: Target, facts: Facts) -> Iterator[Problem]:
@@ -371,6 +381,7 @@ def find_contradictions(record: BundleRecord, target: Target, where: str, facts:
     ):
         if stated != other:
             yield Problem(f"{where}: {key}", f"is {stated}, must be {other}")
+    yield from _within(where, bundled.find_record_problems(record))
     for name, count in record.calibration.class_windows.items():
         if count > counts.get(name, 0):
             what = f"{count} windows of {name}, but the training part has {counts.get(name, 0)}"
@@ -378,6 +389,10 @@ def find_contradictions(record: BundleRecord, target: Target, where: str, facts:
     for name in GRAPH_FILES:
         if record.files.get(name) != facts.digests.get(f"{ONNX}/{name}", record.files.get(name)):
             yield Problem(f"{where}: files", f"its {name} is not the version's")
+
+
+def _within(place: str, problems: Iterable[Problem]) -> Iterator[Problem]:
+    yield from (Problem(f"{place}: {where}", what) for where, what in problems)
 
 
 def find_calibration_problems(bundle: Mapping[str, bytes], record: BundleRecord, where: str) -> Iterator[Problem]:

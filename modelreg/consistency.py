@@ -21,6 +21,7 @@ from modelreg.records.run import RunRecord
 from modelreg.records.version import Manifest
 
 CARD_LIMIT = 2**20  # bytes
+UNCHANGED = {*registry.ASSETS, *registry.DOCUMENTS} - {registry.CARD, registry.PROVENANCE}  # from version to version
 
 
 class Documents(NamedTuple):
@@ -47,7 +48,7 @@ def find_problems(folder: Path, found: Documents, present: set[str]) -> Iterator
     yield from _sealed(found)
     yield from _normalization_problems(found.spec, found.normalization, found.data)
     yield from _protocol_problems(found)
-    yield from _provenance_problems(found)
+    yield from _provenance_problems(folder, found)
     facts = artifacts.Facts(found.manifest.version, found.spec, found.data, found.digests, frozenset(present))
     yield from artifacts.find_problems(folder, facts)
     if registry.CHECKPOINT in present:
@@ -129,23 +130,45 @@ def _protocol_problems(found: Documents) -> Iterator[Problem]:
         yield Problem(f"{registry.METRICS}: protocol", f"{names} of the test part stand in another part too")
 
 
-def _provenance_problems(found: Documents) -> Iterator[Problem]:
+def _provenance_problems(folder: Path, found: Documents) -> Iterator[Problem]:
     """Make the statement again from the other documents, and the configuration that it states itself."""
     stated = found.provenance.predicate.build_definition.external_parameters.config
     try:
         config = provenance.config_of(found.provenance)
+        hefs = artifacts.hef_digests(folder)
     except InputError as error:
         yield from error.problems
         return
     digests = {name: found.digests[name] for name in (*registry.ASSETS, registry.NORMALIZATION, registry.METRICS)}
     digests[runs.HISTORY] = found.run.files.get(runs.HISTORY, "")
-    expected = provenance.statement(stated, found.run, found.data, digests, registry.CHECKPOINT).to_document()
-    for place, theirs, ours in paired_leaves(found.provenance.to_document(), expected):
+    expected = provenance.statement(stated, found.run, found.data, digests, registry.CHECKPOINT)
+    if base := provenance.base_of(found.provenance):
+        expected = provenance.derived(expected, base, hefs)
+        yield from _base_problems(folder, found, base)
+    for place, theirs, ours in paired_leaves(found.provenance.to_document(), expected.to_document()):
         yield from _equal(registry.PROVENANCE, place, theirs, ours)
     yield from _configuration_problems(found, config)
     if not any("path" in source for source in provenance.sources_of(stated)):  # a path was cut; without one it is whole
         sealed = found.run.files.get(runs.CONFIG)
         yield from _equal(registry.PROVENANCE, "config's sha256", files.sha256_bytes(files.to_json(stated)), sealed)
+
+
+def _base_problems(folder: Path, found: Documents, base: provenance.ResourceDescriptor) -> Iterator[Problem]:
+    """Hold a version against the one that it says it was made from, where that lies beside it."""
+    model, _, version = base.name.removeprefix(provenance.BASE).partition("@")
+    yield from _equal(registry.PROVENANCE, base.name, model, found.manifest.model)
+    manifest = folder.parent / version / registry.MANIFEST
+    if "/" in version or not manifest.is_file():
+        return
+    yield from _equal(registry.PROVENANCE, base.name, base.digest.get("sha256"), files.sha256(manifest))
+    try:
+        entries = load(manifest, Manifest).files
+    except InputError as error:
+        yield from (Problem(f"{base.name}: {where}", what) for where, what in error.problems)
+        return
+    for entry in entries:
+        if entry.path in UNCHANGED:
+            yield from _equal(entry.path, f"sha256 as in {base.name}", found.digests[entry.path], entry.sha256)
 
 
 def _configuration_problems(found: Documents, config: TrainConfig) -> Iterator[Problem]:

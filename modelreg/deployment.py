@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg import artifacts, experiment, files, graphfile, registry, runs
+from modelreg import artifacts, attachment, experiment, files, graphfile, registry, runs
 from modelreg.config import TrainConfig
 from modelreg.data import normalization as scaling
 from modelreg.data import preparation
@@ -65,8 +65,9 @@ def export(
     """Export a run or a version into folders of `place`, each named as its target; `onnx` is always among them.
 
     Raises ExportError where a graph does not answer as the checkpoint does, or holds what a target cannot compute;
-    InputError where the data are not those of the training. Then nothing is written.
+    InputError where the data are not those of the training, or a HEF would be lost. Then nothing is written.
     """
+    attachment.refuse_loss(place, targets)
     origin = _open(folder, reading)
     proof = prove(origin, settings)
     warnings = [problem for target in targets for problem in _compilable(proof.graphs["encoder"], target)]

@@ -228,22 +228,34 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
 def write_folder(target: Path, documents: Mapping[str, bytes]) -> None:
     """Write a flat folder of files whole, in place of one that stands there; left alone where it says the same."""
+    recover_folder(target)
+    fresh, old = target.with_name(f".{target.name}.fresh"), _set_aside(target)
+    for left in (fresh, old):
+        shutil.rmtree(left, ignore_errors=True)
     if target.is_dir() and {path.name: path.read_bytes() for path in target.iterdir() if path.is_file()} == documents:
         return
-    fresh = target.with_name(f".{target.name}.fresh")
-    shutil.rmtree(fresh, ignore_errors=True)
     with staged_folder(fresh) as staged:
         for name, data in documents.items():
             write_atomic(staged / name, data)
-    if target.exists():
-        old = target.with_name(f".{target.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        target.rename(old)
+    try:
+        if target.exists():
+            target.rename(old)
         fresh.rename(target)
-        shutil.rmtree(old)
-    else:
-        fresh.rename(target)
+    except BaseException:
+        recover_folder(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
     _sync_folder(target.parent)
+
+
+def recover_folder(target: Path) -> None:
+    """Give a folder its name back that a kill in `write_folder` left set aside, its successor not yet in place."""
+    if _set_aside(target).is_dir() and not target.exists():
+        _set_aside(target).rename(target)
+
+
+def _set_aside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.old")
 
 
 @contextmanager

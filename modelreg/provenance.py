@@ -16,6 +16,7 @@ from modelreg.records.data import DataRecord
 from modelreg.records.run import Environment, RunRecord
 
 BUILD_TYPE = "urn:modelreg:build-type:train:1"
+BASE, COMPILED = "version/", "hef/"  # begin the names of what a version was made of that was not trained
 BUILDER = "urn:modelreg:builder:local"  # somebody's machine: SLSA level 1
 
 
@@ -110,6 +111,29 @@ def statement(
         },
     }
     return Provenance.model_validate_json(files.to_json(document))
+
+
+def derived(origin: Provenance, base: ResourceDescriptor, hefs: Mapping[str, str]) -> Provenance:
+    """Return the statement of a version with the same checkpoint, made from another version and compiled networks.
+
+    `base` names that version, with the digest of its manifest.json; `hefs` are digests by the path in their bundle.
+    """
+    build = origin.predicate.build_definition
+    trained = [each for each in build.resolved_dependencies if not each.name.startswith((BASE, COMPILED))]
+    compiled = [ResourceDescriptor.model_validate(_described(f"{COMPILED}{name}", hefs[name])) for name in sorted(hefs)]
+    changed = build.model_copy(update={"resolved_dependencies": (*trained, base, *compiled)})
+    return origin.model_copy(update={"predicate": origin.predicate.model_copy(update={"build_definition": changed})})
+
+
+def base_of(origin: Provenance) -> ResourceDescriptor | None:
+    """Return the version that a version was made from, with the digest of its manifest.json; None: from a run."""
+    inputs = origin.predicate.build_definition.resolved_dependencies
+    return next((each for each in inputs if each.name.startswith(BASE)), None)
+
+
+def version_as_base(reference: str, manifest_sha256: str) -> ResourceDescriptor:
+    """Describe a version that another one is made from."""
+    return ResourceDescriptor.model_validate(_described(f"{BASE}{reference}", manifest_sha256))
 
 
 def config_of(origin: Provenance) -> TrainConfig:

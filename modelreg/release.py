@@ -1,4 +1,4 @@
-"""A version out of a run: decide everything first, then act step by step.
+"""A version out of a run, or out of a version: decide everything first, then act step by step.
 
 `plan` looks at the run, the registry and git's state and either lists everything that forbids the release, or
 returns the steps. The version's folder is built beside its place, checked, and renamed: that is the one moment
@@ -7,14 +7,27 @@ or not, so a release that was killed between them is finished by running it agai
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import semver
 
-from modelreg import __version__, artifacts, bom, card, changelog, files, gates, integrity, provenance, registry, runs
-from modelreg.config import ProjectConfig, TrainConfig
+from modelreg import (
+    __version__,
+    artifacts,
+    bom,
+    card,
+    changelog,
+    files,
+    from_run,
+    from_version,
+    gates,
+    integrity,
+    registry,
+    runs,
+)
+from modelreg.config import ProjectConfig
 from modelreg.errors import (
     Failure,
     GateFailed,
@@ -25,9 +38,7 @@ from modelreg.errors import (
     raise_all,
 )
 from modelreg.records.base import load
-from modelreg.records.data import DataRecord
 from modelreg.records.export import Target
-from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import GitState, RunRecord
 from modelreg.records.version import FileEntry, Manifest, Stored, Tool
 
@@ -39,8 +50,6 @@ TABLE_HEAD = """\
 |---|---|---:|---:|---:|---|---|
 """
 
-COPIED = (runs.CHECKPOINT, runs.PREDICTIONS, runs.NORMALIZATION, runs.METRICS, runs.DATA, runs.RUN)
-
 Step = Literal["export", "version", "sign", "changelog", "table", "commit", "tag"]
 
 NO_TABLE = Problem(TABLE, f"is missing, or lacks the lines {TABLE_START} and {TABLE_END}")
@@ -51,13 +60,14 @@ class Request:
     """What the user asked for."""
 
     version: str
-    run: Path
+    run: Path  # or, with `addition`, the version that another is made from
     roll_changelog: bool = False
     allow_older: bool = False
     force: bool = False
     commit: bool = False
     tag: bool = False
     sign: bool = False
+    addition: from_version.Addition | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,7 @@ class Plan:
     tag: str
     steps: tuple[Step, ...]
     missing: tuple[Target, ...] = ()  # exports that the run lacks
+    addition: from_version.Addition | None = None
 
     @property
     def folder(self) -> Path:
@@ -104,21 +115,21 @@ def plan(root: Path, request: Request, project: ProjectConfig, situation: Situat
     number = registry.parse_version(request.version)
     run = runs.load_run(request.run)
     model = run.model.settings.name
-    draft = Plan(root, request.run, model, str(number), tag_of(project, model, str(number)), ())
+    tag = tag_of(project, model, str(number))
+    draft = Plan(root, request.run, model, str(number), tag, (), addition=request.addition)
     broken = [(RegistryError, problem) for problem in _broken_versions(root)]
     raise_all("cannot release into a registry that does not verify", broken)
     pending = _pending(draft, request, situation)
-    finishing = draft.folder.exists() and bool(pending) and _is_of_run(draft)
+    finishing = draft.folder.exists() and bool(pending) and _is_made_of_it(draft)
     failures = [
         *_text_failures(draft, request),
         *_git_failures(draft, request, project, situation, finishing=finishing),
     ]
     if not finishing:
-        failures += [*_registry_failures(draft, request, number), *_run_failures(draft, run, project)]
+        failures += [*_registry_failures(draft, request, number), *_source_failures(draft, run, number, project)]
     raise_all(f"cannot release {model} v{number}", failures)
-    missing = _missing_exports(draft.run, project) if "version" in pending else ()
-    steps: tuple[Step, ...] = ("export", *pending) if missing else pending
-    return Plan(root, request.run, model, str(number), draft.tag, steps, missing)
+    missing = _missing_exports(draft.run, project) if "version" in pending and not draft.addition else ()
+    return replace(draft, steps=("export", *pending) if missing else pending, missing=missing)
 
 
 def _missing_exports(run: Path, project: ProjectConfig) -> tuple[Target, ...]:
@@ -216,8 +227,10 @@ def _pending(draft: Plan, request: Request, situation: Situation) -> tuple[Step,
     return tuple(step for step, wanted in steps.items() if wanted)
 
 
-def _is_of_run(draft: Plan) -> bool:
-    """Say whether the existing version was made of this very run."""
+def _is_made_of_it(draft: Plan) -> bool:
+    """Say whether the existing version was made of this very run, or of this version and HEF."""
+    if draft.addition:
+        return from_version.is_made_of(draft.folder, draft.run, draft.addition)
     manifest = load(draft.folder / registry.MANIFEST, Manifest)
     digests = {entry.path: entry.sha256 for entry in manifest.files}
     assets = [draft.run / name for name in registry.ASSETS]
@@ -239,44 +252,19 @@ def _registry_failures(draft: Plan, request: Request, number: semver.Version) ->
             Problem(f"v{number}", f"is lower than the newest, {newest}; --allow-older if you mean it"),
         )
     checkpoint = draft.run / runs.CHECKPOINT
-    if checkpoint.is_file() and not request.force:
+    if checkpoint.is_file() and not request.force and not request.addition:
         for twin in registry.same_weights(draft.root, draft.model, checkpoint):
             what = f"has the very bytes of {twin.reference}; --force if you mean it"
             yield RegistryError, Problem(runs.CHECKPOINT, what)
 
 
-def _run_failures(draft: Plan, run: RunRecord, project: ProjectConfig) -> Iterator[Failure]:
-    if run.status != "trained":
-        what = f"was not trained to the end; go on with `modelreg train --resume {draft.run}`"
-        yield InputError, Problem(str(draft.run), what)
-        return
-    yield from ((InputError, problem) for problem in runs.find_changed(draft.run, run))
-    if not (draft.run / runs.METRICS).is_file():
-        what = f"has no metrics; make them with `modelreg evaluate {draft.run}`"
-        yield InputError, Problem(str(draft.run), what)
-        return
-    yield from _metrics_failures(draft, run)
-    yield from ((InputError, problem) for problem in _export_problems(draft.run))
+def _source_failures(draft: Plan, run: RunRecord, number: semver.Version, project: ProjectConfig) -> Iterator[Failure]:
+    if draft.addition:
+        yield from from_version.find_failures(draft.run, number, draft.addition)
+    else:
+        yield from from_run.find_failures(draft.run, run)
     outcomes = gate_outcomes(draft.root, draft.run, project)
     yield from ((GateFailed, problem) for problem in gates.failures(outcomes))
-
-
-def _metrics_failures(draft: Plan, run: RunRecord) -> Iterator[Failure]:
-    """Yield where the metrics are not those of the run's last look at its test part."""
-    measured = load(draft.run / runs.METRICS, EvalMetrics)
-    looks = [look for look in run.evaluations if look.part == measured.protocol.part]
-    digests = [look.predictions_sha256 for look in looks[-1:]]
-    if measured.protocol.evaluations != len(looks) or digests != [measured.predictions_sha256]:
-        what = f"was looked at since its metrics were written; run `modelreg evaluate {draft.run}` again"
-        yield InputError, Problem(str(draft.run), what)
-
-
-def _export_problems(run: Path) -> Iterator[Problem]:
-    """Yield where a run's exports are damaged, or of other weights."""
-    for target in artifacts.exported(run):
-        yield from artifacts.find_changed(run, target)
-        if artifacts.checkpoint_of(run, target) != files.sha256(run / runs.CHECKPOINT):
-            yield Problem(f"{run}/{target}", "was exported from other weights; run `modelreg export` again")
 
 
 def _text_failures(draft: Plan, request: Request) -> Iterator[Failure]:
@@ -322,25 +310,12 @@ def _ignored_assets(situation: Situation) -> Iterator[Problem]:
 
 def _stage(staged: Path, plan: Plan, project: ProjectConfig, situation: Situation) -> None:
     """Write every file of the version into the staged folder, the manifest last."""
-    run = runs.load_run(plan.run)
-    measured = load(plan.run / runs.METRICS, EvalMetrics)
-    data = load(plan.run / runs.DATA, DataRecord)
-    for name in (*COPIED, *runs.parts(plan.run)):
-        files.copy_atomic(plan.run / name, staged / name)
-    outcomes = tuple(gate_outcomes(plan.root, plan.run, project))
-    report = gates.GateReport(outcomes=outcomes) if outcomes else None
-    if report:
-        files.write_atomic(staged / gates.NAME, report.to_bytes())
-    facts = card.Facts(plan.model, plan.version, project.license, measured, run.model, data, run, report)
-    files.write_atomic(staged / registry.CARD, card.render(facts).encode())
-    files.write_atomic(staged / registry.MODEL_CONFIG, run.model.to_bytes())
-    config = load(plan.run / runs.CONFIG, TrainConfig).to_document()
-    origin = provenance.statement(config, run, data, _digests(plan.run), runs.CHECKPOINT)
-    files.write_atomic(staged / registry.PROVENANCE, origin.to_bytes())
-    for target in artifacts.exported(plan.run):
-        for name, content in artifacts.for_version(plan.run, target, plan.version).items():
-            (staged / name).parent.mkdir(exist_ok=True)
-            files.write_atomic(staged / name, content)
+    if plan.addition:
+        facts = from_version.stage(staged, plan.run, plan.version, plan.addition)
+    else:
+        outcomes = tuple(gate_outcomes(plan.root, plan.run, project))
+        report = gates.GateReport(outcomes=outcomes) if outcomes else None
+        facts = from_run.stage(staged, plan.run, plan.version, project.license, report)
     stored: Stored = "git" if project.assets == "committed" else "asset"
     paths = sorted(path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file())
     entries = [_entry(staged, path, stored) for path in paths]
@@ -358,12 +333,6 @@ def _stage(staged: Path, plan: Plan, project: ProjectConfig, situation: Situatio
     files.write_atomic(staged / registry.MANIFEST, manifest.to_bytes())
     sums = registry.sums_text(manifest, files.sha256(staged / registry.MANIFEST))
     files.write_atomic(staged / registry.SUMS, sums.encode())
-
-
-def _digests(run: Path) -> dict[str, str]:
-    """Return the digests of what a run gave, by name."""
-    made = (runs.CHECKPOINT, runs.HISTORY, runs.NORMALIZATION, runs.METRICS, runs.PREDICTIONS)
-    return {name: files.sha256(run / name) for name in made}
 
 
 def _entry(staged: Path, path: str, stored: Stored) -> FileEntry:

@@ -100,6 +100,11 @@ def cache_folder() -> Path | None:
     return None if named == "off" else Path(named or Path(home) / "modelreg")
 
 
+def exports_of(version: Path) -> Path:
+    """Return where the exports of a version go: beside the registry, for a version never changes."""
+    return workplace() / "dist" / f"{version.parent.name}-{version.name}"
+
+
 def next_version(model: str) -> str:
     """Return the version that a release would take next."""
     from modelreg import registry

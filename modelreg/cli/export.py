@@ -113,4 +113,4 @@ def _places(reference: str | None, out_folder: Path | None) -> tuple[Path, Path]
         folder = environment.version_folder(reference)
     if out_folder or not (folder / registry.MANIFEST).is_file():
         return folder, out_folder or folder
-    return folder, environment.workplace() / "dist" / f"{folder.parent.name}-{folder.name}"
+    return folder, environment.exports_of(folder)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from modelreg.cli import environment
 from modelreg.cli.console import draw, emit_json, say, table
 
 if TYPE_CHECKING:
@@ -34,6 +35,29 @@ def inspect(
         emit_json(info.to_document())
     else:
         _show(file.name, info)
+
+
+@app.command()
+def attach(
+    run: Annotated[Path, typer.Argument(help="The run that the bundle was exported from.", metavar="RUN")],
+    file: Annotated[Path, typer.Argument(help="What the compiler made of the bundle, .hef.", metavar="FILE")],
+    max_mb: Annotated[int, typer.Option("--max-mb", min=1, help="The largest file to take, in MiB.")] = 32,
+) -> None:
+    """Take a HEF into a run's bundle, if it fits.
+
+    Chip, names, shapes and orders must be the bundle's, and the input must take the range of the calibration data;
+    otherwise nothing is written, exit 4. A version that is released gets a HEF as a new version:
+    modelreg release vX.Y.Z --from REF --hef FILE
+
+    Example: modelreg hef attach runs/conv2d_fsq-001 conv2d_fsq.hef
+    """
+    from modelreg import attachment, hef
+
+    found = hef.load(file)
+    place = attachment.attach(run, found, max_mb * 2**20)
+    say(f"{environment.shown(place)}: compiled for {found.info.hw_arch}; it fits the bundle, and is in its archive too")
+    model = found.info.network_groups[0].name
+    say(f"next: modelreg release {environment.next_version(model)} --run {environment.shown(run)}")
 
 
 def _show(name: str, info: "HefInfo") -> None:

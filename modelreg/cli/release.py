@@ -13,6 +13,7 @@ from modelreg.cli.sign import PassphraseFile
 from modelreg.errors import ModelregError
 
 if TYPE_CHECKING:
+    from modelreg.from_version import Addition
     from modelreg.gates import Outcome
     from modelreg.keys import PrivateKey
     from modelreg.release import Plan, Step
@@ -32,6 +33,13 @@ def release(
     version: Annotated[str, typer.Argument(help="The new version: v0.2.0, or v0.2.0-rc.1.")],
     model: Annotated[str | None, typer.Option(help="Take the newest run of this model.")] = None,
     run: Annotated[Path | None, typer.Option(help="The run to release; left out: the newest.")] = None,
+    origin: Annotated[
+        str | None,
+        typer.Option("--from", help="Make a patch of this version, with --hef: the same weights.", metavar="REF"),
+    ] = None,
+    hef_file: Annotated[
+        Path | None, typer.Option("--hef", help="The compiled network to take into the version's bundle, with --from.")
+    ] = None,
     roll_changelog: Annotated[
         bool,
         typer.Option("--roll-changelog", help="Move what stands under [Unreleased] under the new heading."),
@@ -52,18 +60,29 @@ def release(
 ) -> None:
     """Make a version out of an evaluated run, all or nothing.
 
-    Killed at any moment, it is finished by running it again.
+    Killed at any moment, it is finished by running it again. With --from and --hef a version that is released gets
+    its compiled network: as a patch, with the same weights and documents. Where it was released without a bundle, the
+    one that `modelreg export REF --target hailo8` left in dist/ is taken.
 
     Example: modelreg release v0.2.0 --roll-changelog --tag
     """
     from modelreg import release as releasing
     from modelreg import runs
 
+    addition = _addition(origin, hef_file, run_given=bool(run or model))
     root, project = environment.project()
-    folder = run or runs.newest(root / "runs", model)
+    folder = environment.version_folder(origin) if origin else run or runs.newest(root / "runs", model)
     signer = sign.read_key(sign_key, passphrase_file) if sign_key and not dry_run else None
     request = releasing.Request(
-        version, folder, roll_changelog, allow_older, force, commit or publish, tag or publish, sign=bool(sign_key)
+        version,
+        folder,
+        roll_changelog=roll_changelog,
+        allow_older=allow_older,
+        force=force,
+        commit=commit or publish,
+        tag=tag or publish,
+        sign=bool(sign_key),
+        addition=addition,
     )
     situation = releasing.Situation(
         now=environment.now(),
@@ -96,6 +115,21 @@ def release(
         say(f"next: modelreg verify {plan.model}@v{plan.version}")
     if publish:
         _publish(plan, dry_run=dry_run)
+
+
+def _addition(origin: str | None, hef_file: Path | None, *, run_given: bool) -> "Addition | None":
+    """Return what comes to a version that is made from another one."""
+    if bool(origin) != bool(hef_file):
+        what = "--from and --hef go together; to a run's bundle a HEF comes by `modelreg hef attach`"
+        raise typer.BadParameter(what, param_hint="--from, --hef")
+    if origin and run_given:
+        raise typer.BadParameter("a version comes from a run or from a version", param_hint="--from")
+    if not (origin and hef_file):
+        return None
+    from modelreg import hef
+    from modelreg.from_version import Addition
+
+    return Addition(hef.load(hef_file), environment.exports_of(environment.version_folder(origin)))
 
 
 def _publish(plan: "Plan", *, dry_run: bool) -> None:

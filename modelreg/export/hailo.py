@@ -18,6 +18,7 @@ from modelreg.data.recording import Windows
 from modelreg.errors import ExportError, Problem
 from modelreg.records.data import Normalization
 from modelreg.records.export import (
+    NOT_COMPILED,
     BundleRecord,
     CalibrationRecord,
     ExportSettings,
@@ -155,7 +156,7 @@ between native and quantized outputs, and writes `{record.network}.hef` and `com
 - `int8.json` estimates the loss in 8 bits, by ONNX Runtime: neither compiler nor chip was asked.
 - `bundle.json` states everything for machines; `sha256sum -c sha256sum.txt` checks the files.
 
-Nothing here was compiled yet: what the compiler makes of it, `compile.py` measures.
+{NOT_COMPILED}
 """
 
 

@@ -128,6 +128,8 @@ class Conv2dNetwork(Network):
     """The device part, then the host part. Made by `networks.build`, which checks what it is given."""
 
     host_part: HostPart
+    decoder: Decoder | None
+    durations: Durations | None
 
     def __init__(self, settings: ConvSettings, shape: Shape, classes: int, sessions: int) -> None:
         found = pieces(settings)

@@ -109,6 +109,10 @@ class CalibrationRecord(Record):
     sha256: Sha256  # of the file
 
 
+# What a bundle's README says until a HEF is attached.
+NOT_COMPILED = "Nothing here was compiled yet: what the compiler makes of it, `compile.py` measures."
+
+
 class BundleRecord(Record):
     """bundle.json: what the compiler needs to know, and what comes out."""
 

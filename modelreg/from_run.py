@@ -1,0 +1,77 @@
+"""A version out of a run: what a run must be for that, and what the version has of it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from modelreg import artifacts, card, files, gates, provenance, registry, runs
+from modelreg.config import TrainConfig
+from modelreg.errors import Failure, InputError, Problem
+from modelreg.records.base import load
+from modelreg.records.data import DataRecord
+from modelreg.records.metrics import EvalMetrics
+from modelreg.records.run import RunRecord
+
+COPIED = (runs.CHECKPOINT, runs.PREDICTIONS, runs.NORMALIZATION, runs.METRICS, runs.DATA, runs.RUN)
+
+
+def find_failures(folder: Path, run: RunRecord) -> Iterator[Failure]:
+    """Yield what forbids to make a version of a run."""
+    if run.status != "trained":
+        what = f"was not trained to the end; go on with `modelreg train --resume {folder}`"
+        yield InputError, Problem(str(folder), what)
+        return
+    yield from ((InputError, problem) for problem in runs.find_changed(folder, run))
+    if not (folder / runs.METRICS).is_file():
+        what = f"has no metrics; make them with `modelreg evaluate {folder}`"
+        yield InputError, Problem(str(folder), what)
+        return
+    yield from _metrics_failures(folder, run)
+    yield from ((InputError, problem) for problem in _export_problems(folder))
+
+
+def _metrics_failures(folder: Path, run: RunRecord) -> Iterator[Failure]:
+    """Yield where the metrics are not those of the run's last look at its test part."""
+    measured = load(folder / runs.METRICS, EvalMetrics)
+    looks = [look for look in run.evaluations if look.part == measured.protocol.part]
+    digests = [look.predictions_sha256 for look in looks[-1:]]
+    if measured.protocol.evaluations != len(looks) or digests != [measured.predictions_sha256]:
+        what = f"was looked at since its metrics were written; run `modelreg evaluate {folder}` again"
+        yield InputError, Problem(str(folder), what)
+
+
+def _export_problems(run: Path) -> Iterator[Problem]:
+    """Yield where a run's exports are damaged, or of other weights."""
+    for target in artifacts.exported(run):
+        yield from artifacts.find_changed(run, target)
+        if artifacts.checkpoint_of(run, target) != files.sha256(run / runs.CHECKPOINT):
+            yield Problem(f"{run}/{target}", "was exported from other weights; run `modelreg export` again")
+
+
+def stage(
+    staged: Path, folder: Path, version: str, license_: str | None, report: gates.GateReport | None
+) -> card.Facts:
+    """Write every file of the version but the manifest and what is made from it; return what its card was made of."""
+    run = runs.load_run(folder)
+    measured = load(folder / runs.METRICS, EvalMetrics)
+    data = load(folder / runs.DATA, DataRecord)
+    for name in (*COPIED, *runs.parts(folder)):
+        files.copy_atomic(folder / name, staged / name)
+    if report:
+        files.write_atomic(staged / gates.NAME, report.to_bytes())
+    facts = card.Facts(run.model.settings.name, version, license_, measured, run.model, data, run, report)
+    files.write_atomic(staged / registry.CARD, card.render(facts).encode())
+    files.write_atomic(staged / registry.MODEL_CONFIG, run.model.to_bytes())
+    config = load(folder / runs.CONFIG, TrainConfig).to_document()
+    origin = provenance.statement(config, run, data, _digests(folder), runs.CHECKPOINT)
+    files.write_atomic(staged / registry.PROVENANCE, origin.to_bytes())
+    for target in artifacts.exported(folder):
+        for name, content in artifacts.for_version(folder, target, version).items():
+            (staged / name).parent.mkdir(exist_ok=True)
+            files.write_atomic(staged / name, content)
+    return facts
+
+
+def _digests(run: Path) -> dict[str, str]:
+    """Return the digests of what a run gave, by name."""
+    made = (runs.CHECKPOINT, runs.HISTORY, runs.NORMALIZATION, runs.METRICS, runs.PREDICTIONS)
+    return {name: files.sha256(run / name) for name in made}

@@ -1,0 +1,136 @@
+"""A version out of a version: the same weights and documents, and in a bundle the HEF that came back from the compiler.
+
+What bears the version is made anew: the card, the graphs' stamps, the bundles. Provenance keeps what it says of the
+training, and names the version and the HEF besides. Everything else is copied as it is, after the version was verified.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import semver
+
+from modelreg import artifacts, attachment, card, files, gates, graphfile, integrity, provenance, registry
+from modelreg.attachment import Bundle
+from modelreg.errors import Failure, InputError, ModelregError, Problem, RegistryError, VerificationFailed
+from modelreg.hef import HefFile
+from modelreg.hef.bundled import file_name
+from modelreg.provenance import Provenance
+from modelreg.records.base import load, parse
+from modelreg.records.data import DataRecord
+from modelreg.records.export import HAILO, BundleRecord
+from modelreg.records.metrics import EvalMetrics
+from modelreg.records.run import RunRecord
+
+
+class Addition(NamedTuple):
+    """What is new in the version."""
+
+    hef: HefFile
+    exports: Path  # where `modelreg export` puts bundles of the old version, if it was released without
+
+
+def find_failures(source: Path, number: semver.Version, addition: Addition) -> Iterator[Failure]:
+    """Yield what forbids to make version `number` from the version in `source`."""
+    found = integrity.inspect(source, complete=True).problems
+    yield from ((VerificationFailed, Problem(f"{source.name}: {where}", what)) for where, what in found)
+    if found:
+        return
+    old = registry.parse_version(registry.read(source).manifest.version)
+    if (number.major, number.minor) != (old.major, old.minor) or number <= old:
+        what = f"has the weights of v{old}, so it must be a patch of it, as v{old.bump_patch()}"
+        yield RegistryError, Problem(f"v{number}", what)
+    try:
+        _documents(source, str(number), addition)
+    except ModelregError as error:
+        yield from ((type(error), problem) for problem in error.problems)
+
+
+def is_made_of(folder: Path, source: Path, addition: Addition) -> bool:
+    """Say whether the version in `folder` was made from this one and this HEF."""
+    base = provenance.base_of(load(folder / registry.PROVENANCE, Provenance))
+    return base == _base(source) and addition.hef.info.sha256 in artifacts.hef_digests(folder).values()
+
+
+def stage(staged: Path, source: Path, version: str, addition: Addition) -> card.Facts:
+    """Write every file of the version but the manifest and what is made from it; return what its card was made of.
+
+    Raises ModelregError.
+    """
+    made = _documents(source, version, addition)
+    kept = [entry for entry in registry.read(source).manifest.files if entry.path != registry.BOM]  # made anew
+    for entry in kept:
+        (staged / entry.path).parent.mkdir(exist_ok=True)
+        if entry.path not in made:
+            files.copy_atomic(source / entry.path, staged / entry.path)
+    for path, data in made.items():
+        (staged / path).parent.mkdir(exist_ok=True)
+        files.write_atomic(staged / path, data)
+    return _facts(source, version)
+
+
+def _documents(source: Path, version: str, addition: Addition) -> dict[str, bytes]:
+    """Return what the new version does not have of the old one, by path. Raises ModelregError."""
+    old = registry.read(source).manifest.version
+    bundles = {name: _packed(source / name) for name in HAILO if artifacts.has(source, name)}
+    exported = [name for name in HAILO if artifacts.has(addition.exports, name)]
+    target = attachment.choose(sorted({*bundles, *exported}), addition.hef.info, source.name)
+    bundle = bundles.get(target) or attachment.open_bundle(addition.exports / target)
+    bundles[target] = attachment.with_hef(bundle, addition.hef, f"the {target} bundle of {source.name}")
+    documents = _graphs(source, old, version)
+    for name, (record, found) in bundles.items():
+        whole = artifacts.sealed(record, _unstamped(found, old), version)
+        documents[f"{name}/{artifacts.BUNDLE}"] = whole[artifacts.BUNDLE]
+        documents[f"{name}/{artifacts.ARCHIVE}"] = artifacts.pack(whole)
+    records = {name: record for name, (record, _) in bundles.items()}
+    hefs = {f"{name}/{file_name(each)}": each.hef.sha256 for name, each in records.items() if each.hef}
+    origin = provenance.derived(load(source / registry.PROVENANCE, Provenance), _base(source), hefs)
+    return {
+        **documents,
+        registry.PROVENANCE: origin.to_bytes(),
+        registry.CARD: card.render(_facts(source, version)).encode(),
+    }
+
+
+def _base(source: Path) -> provenance.ResourceDescriptor:
+    return provenance.version_as_base(registry.read(source).reference, files.sha256(source / registry.MANIFEST))
+
+
+def _packed(folder: Path) -> Bundle:
+    """Read a version's bundle."""
+    found = artifacts.unpack(folder / artifacts.ARCHIVE)
+    record = parse(found[artifacts.BUNDLE], BundleRecord, artifacts.BUNDLE)
+    return record, {name: found[name] for name in record.files}
+
+
+def _graphs(source: Path, old: str, version: str) -> dict[str, bytes]:
+    """Return a version's graphs with the new version in the place of the old one."""
+    paths = [source / artifacts.ONNX / name for name in artifacts.GRAPH_FILES if artifacts.has(source, artifacts.ONNX)]
+    found = {path.name: files.read_bytes(path, graphfile.GRAPH_LIMIT) for path in paths}
+    stamped = artifacts.stamped(_unstamped(found, old), version)
+    return {f"{artifacts.ONNX}/{name}": data for name, data in stamped.items()}
+
+
+def _unstamped(found: Mapping[str, bytes], version: str) -> dict[str, bytes]:
+    """Return files, the graphs among them without the version in their metadata. Raises InputError."""
+    plain = {name: graphfile.unstamp(found[name], version) for name in artifacts.GRAPH_FILES if name in found}
+    problems = [Problem(name, f"is not of version {version}") for name, data in plain.items() if data is None]
+    if problems:
+        raise InputError("cannot take these graphs", problems)
+    return {**found, **{name: data for name, data in plain.items() if data is not None}}
+
+
+def _facts(source: Path, version: str) -> card.Facts:
+    """Return what a card is made of; its licence stands nowhere but in the old one."""
+    run = load(source / registry.RUN, RunRecord)
+    report = source / gates.NAME
+    return card.Facts(
+        run.model.settings.name,
+        version,
+        card.stated_license(files.read_text(source / registry.CARD)),
+        load(source / registry.METRICS, EvalMetrics),
+        run.model,
+        load(source / registry.DATA, DataRecord),
+        run,
+        load(report, gates.GateReport) if report.is_file() else None,
+    )

@@ -1,0 +1,405 @@
+"""A released version gets its HEF as a patch: the same weights and documents, and nothing that does not verify."""
+
+import json
+import shutil
+from pathlib import Path
+
+import hef_builder
+import pytest
+from example_export import write_export
+from example_run import NOW, write_registry, write_run
+from hef_builder import network
+
+from modelreg import artifacts, attachment, files, from_version, hef, integrity, registry, release
+from modelreg.cli import main
+from modelreg.config import Gate, ProjectConfig
+from modelreg.consistency import UNCHANGED
+from modelreg.errors import GateFailed, InputError, ModelregError, RegistryError, VerificationFailed
+from modelreg.provenance import Provenance
+from modelreg.records.base import load
+from modelreg.records.export import BundleRecord
+from modelreg.records.version import Manifest
+
+MODEL = Path("registry/conv2d_fsq")
+SITUATION = release.Situation(now=NOW, git=None)
+
+
+def compiled(arch: int = 1, **settings) -> hef.HefFile:
+    """A HEF that the example's bundle makes."""
+    group = network("conv2d_fsq", (1, 16, 2), 2, settings.get("input_range", (-4.0, 4.0)))
+    data = hef_builder.hef(group, arch=arch)
+    return hef.HefFile(data, hef.read(data, "x.hef"))
+
+
+FITTING, ON_BOTH = compiled(), compiled(3)
+
+
+def carry_out(root: Path, request: release.Request, project: ProjectConfig = ProjectConfig()) -> release.Plan:  # noqa: B008
+    """Do what `modelreg release` does."""
+    plan = release.plan(root, request, project, SITUATION)
+    actions = {
+        "version": lambda: release.make_version(plan, project, SITUATION),
+        "changelog": lambda: release.roll_changelog(plan, SITUATION),
+        "table": lambda: release.write_table(root),
+    }
+    for step in plan.steps:
+        actions[step]()
+    return plan
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """A registry with v0.1.0, graphs and a bundle for a Hailo-8 in it, and another change to be released."""
+    root = write_registry(tmp_path_factory.mktemp("template"))
+    run = write_run(root / "runs" / "conv2d_fsq-001")
+    write_export(run, files.sha256(run / "checkpoint.safetensors"))
+    (root / "CHANGELOG.md").write_text("## [Unreleased]\n\n## [v0.1.1] - x\n\n- x\n\n## [v0.1.0] - x\n\n- x\n")
+    carry_out(root, release.Request("v0.1.0", run))
+    return root
+
+
+@pytest.fixture
+def root(template, tmp_path, monkeypatch):
+    """The same, as the working directory."""
+    shutil.copytree(template, tmp_path / "r")
+    monkeypatch.chdir(tmp_path / "r")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795255200")
+    return tmp_path / "r"
+
+
+def patch_of(
+    root: Path, found: hef.HefFile = FITTING, version: str = "v0.1.1", base: str = "v0.1.0"
+) -> release.Request:
+    """Ask for a version out of a version."""
+    addition = from_version.Addition(found, root / "dist" / f"conv2d_fsq-{base}")
+    return release.Request(version, root / MODEL / base, roll_changelog=version != "v0.1.1", addition=addition)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder with its bytes."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def problems(folder: Path) -> list[str]:
+    """What verify finds."""
+    return list(map(str, integrity.inspect(folder, complete=True).problems))
+
+
+def test_a_patch_verifies(root) -> None:
+    """As every version does; and so does the old one, which is what it was."""
+    before = tree(root / MODEL / "v0.1.0")
+    made = carry_out(root, patch_of(root)).folder
+
+    assert (problems(made), problems(root / MODEL / "v0.1.0"), tree(root / MODEL / "v0.1.0")) == ([], [], before)
+
+
+def test_weights_and_documents_are_the_same(root) -> None:
+    """To the byte; card, provenance and what bears the version are not."""
+    old, new = tree(root / MODEL / "v0.1.0"), tree(carry_out(root, patch_of(root)).folder)
+    exports = {*(f"onnx/{name}" for name in artifacts.GRAPH_FILES), "hailo8/bundle.json", "hailo8/bundle.tar.gz"}
+    made = {"manifest.json", "sha256sum.txt", "model_card.md", "provenance.json"}
+
+    assert ({name for name in new if new[name] != old.get(name)}, old.keys(), UNCHANGED & new.keys()) == (
+        *(exports | made, new.keys()),
+        UNCHANGED,
+    )
+
+
+def test_the_bundle_holds_the_hef(root) -> None:
+    """As it was compiled."""
+    made = carry_out(root, patch_of(root)).folder
+    bundle = artifacts.unpack(made / "hailo8" / artifacts.ARCHIVE)
+    record = load(made / "hailo8" / artifacts.BUNDLE, BundleRecord)
+
+    assert (bundle["conv2d_fsq.hef"], record.hef, record.version) == (FITTING.data, FITTING.info, "0.1.1")
+
+
+def test_provenance_says_from_what(root) -> None:
+    """The version by the digest of its manifest, and the HEF; what it says of the training stays."""
+    made = carry_out(root, patch_of(root)).folder
+    old, new = (load(root / MODEL / v / "provenance.json", Provenance) for v in ("v0.1.0", "v0.1.1"))
+    inputs, trained = (each.predicate.build_definition.resolved_dependencies for each in (new, old))
+
+    assert (inputs[: len(trained)], [(each.name, each.digest["sha256"]) for each in inputs[len(trained) :]]) == (
+        trained,
+        [
+            ("version/conv2d_fsq@v0.1.0", files.sha256(root / MODEL / "v0.1.0" / "manifest.json")),
+            ("hef/hailo8/conv2d_fsq.hef", FITTING.info.sha256),
+        ],
+    )
+    assert made.name == "v0.1.1"
+
+
+def test_a_patch_of_a_patch_names_its_own_origin(root) -> None:
+    """One version, and the HEFs that it has."""
+    (root / "CHANGELOG.md").write_text("## [Unreleased]\n\n- x\n\n## [v0.1.1] - x\n\n- x\n\n## [v0.1.0] - x\n\n- x\n")
+    carry_out(root, patch_of(root))
+    made = carry_out(root, patch_of(root, ON_BOTH, "v0.1.2", "v0.1.1")).folder
+    inputs = load(made / "provenance.json", Provenance).predicate.build_definition.resolved_dependencies
+
+    assert (problems(made), [each.name for each in inputs[-2:]], inputs[-1].digest["sha256"]) == (
+        [],
+        ["version/conv2d_fsq@v0.1.1", "hef/hailo8/conv2d_fsq.hef"],
+        ON_BOTH.info.sha256,
+    )
+
+
+def test_the_same_patch_twice_gives_the_same_bytes(root, tmp_path) -> None:
+    """In two registries."""
+    shutil.copytree(root, tmp_path / "other")
+
+    assert tree(carry_out(root, patch_of(root)).folder) == tree(
+        carry_out(tmp_path / "other", patch_of(tmp_path / "other")).folder
+    )
+
+
+def drop_bundle(root: Path) -> None:
+    """Make of v0.1.0 a version that was released without a bundle: v0.1.0 again, of a run that has none."""
+    shutil.rmtree(root / MODEL / "v0.1.0")
+    shutil.rmtree(root / "runs/conv2d_fsq-001/hailo8")
+    carry_out(root, release.Request("v0.1.0", root / "runs/conv2d_fsq-001"))
+
+
+def export_version(root: Path, monkeypatch) -> None:
+    """Leave in dist/ what `modelreg export conv2d_fsq@v0.1.0 --target hailo8` leaves there."""
+    bundle = artifacts.for_version(root / "runs/conv2d_fsq-001", "hailo8", "0.1.0")
+    (root / "x.tar.gz").write_bytes(bundle[f"hailo8/{artifacts.ARCHIVE}"])
+    (root / "dist").mkdir()
+    files.write_folder(root / "dist/conv2d_fsq-v0.1.0/hailo8", artifacts.unpack(root / "x.tar.gz"))
+
+
+def test_a_version_without_a_bundle_takes_the_one_that_was_exported_of_it(root, monkeypatch) -> None:
+    """It is what the HEF was compiled from."""
+    export_version(root, monkeypatch)
+    drop_bundle(root)
+    made = carry_out(root, patch_of(root)).folder
+
+    assert (problems(made), load(made / "hailo8" / artifacts.BUNDLE, BundleRecord).hef) == ([], FITTING.info)
+
+
+def test_without_any_bundle_nothing_can_be_made(root) -> None:
+    """It says what to do."""
+    drop_bundle(root)
+
+    assert "has no bundle; make one with `modelreg export" in str(refused(root, patch_of(root)))
+
+
+def test_a_graph_without_graphs_is_made_too(root, monkeypatch) -> None:
+    """A version may have a bundle and no onnx/ beside it."""
+    export_version(root, monkeypatch)
+    shutil.rmtree(root / MODEL / "v0.1.0")
+    for name in ("hailo8", "onnx"):
+        shutil.rmtree(root / "runs/conv2d_fsq-001" / name)
+    carry_out(root, release.Request("v0.1.0", root / "runs/conv2d_fsq-001"))
+
+    assert problems(carry_out(root, patch_of(root)).folder) == []
+
+
+def refused(root: Path, request: release.Request, project: ProjectConfig = ProjectConfig()) -> ModelregError:  # noqa: B008
+    """Return the error of a release that must be refused, and check that nothing was written."""
+    before = tree(root)
+    with pytest.raises(ModelregError) as caught:
+        carry_out(root, request, project)
+    assert tree(root) == before
+    return caught.value
+
+
+@pytest.mark.parametrize("version", ["v0.2.0", "v1.1.1", "v0.1.0-rc.1"])
+def test_only_a_patch_can_be_made(root, version) -> None:
+    """Another minor or major number says that the model changed."""
+    error = refused(root, patch_of(root, version=version))
+
+    assert "so it must be a patch of it, as v0.1.1" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("found", "problem"),
+    [
+        (compiled(103), "which a hailo8 does not take"),
+        (compiled(input_range=(0.0, 0.99999)), "it looks as if calibrated on random numbers"),
+    ],
+    ids=["chip", "random"],
+)
+def test_a_hef_that_does_not_fit_is_refused(root, found, problem) -> None:
+    """Exit 4, as by `hef attach`."""
+    error = refused(root, patch_of(root, found))
+
+    assert (type(error), problem in str(error)) == (VerificationFailed, True)
+
+
+def test_a_version_that_does_not_verify_is_no_origin(root) -> None:
+    """Its problems are named; an asset that is elsewhere is one."""
+    (root / MODEL / "v0.1.0" / "predictions.npz").unlink()
+
+    assert "v0.1.0: predictions.npz: is not on this machine" in str(refused(root, patch_of(root)))
+
+
+def test_gates_hold_for_a_patch_too(root) -> None:
+    """They may have been raised since."""
+    assert isinstance(refused(root, patch_of(root), ProjectConfig(gates={"accuracy": Gate(min=1.0)})), GateFailed)
+
+
+def test_a_patch_needs_its_section(root) -> None:
+    """As any release."""
+    (root / "CHANGELOG.md").write_text("## [v0.1.0] - x\n")
+
+    assert isinstance(refused(root, patch_of(root)), InputError)
+
+
+@pytest.mark.parametrize("found", [FITTING, ON_BOTH], ids=["the same", "another"])
+def test_a_patch_that_exists_is_refused(root, found) -> None:
+    """A version never changes."""
+    carry_out(root, patch_of(root))
+
+    assert isinstance(refused(root, patch_of(root, found)), RegistryError)
+
+
+def test_an_interrupted_patch_is_finished_by_the_same_hef_only(root) -> None:
+    """The version is there, the table is not."""
+    plan = release.plan(root, patch_of(root), ProjectConfig(), SITUATION)
+    release.make_version(plan, ProjectConfig(), SITUATION)
+    refused(root, patch_of(root, ON_BOTH))
+
+    assert release.plan(root, patch_of(root), ProjectConfig(), SITUATION).steps == ("table",)
+
+
+def test_an_exported_bundle_that_was_changed_is_refused(root, monkeypatch) -> None:
+    """File by file."""
+    export_version(root, monkeypatch)
+    drop_bundle(root)
+    (root / "dist/conv2d_fsq-v0.1.0/hailo8/head.onnx").write_bytes(b"x")
+
+    assert "head.onnx: was changed since it was exported" in str(refused(root, patch_of(root)))
+
+
+def test_a_bundle_of_another_version_is_refused(root, monkeypatch) -> None:
+    """Its graphs do not bear this one's number."""
+    export_version(root, monkeypatch)
+    drop_bundle(root)
+    folder = root / "dist/conv2d_fsq-v0.1.0/hailo8"
+    record, found = attachment.open_bundle(folder)
+    files.write_folder(folder, artifacts.sealed(record, found, "0.3.0"))
+
+    assert "encoder.onnx: is not of version 0.1.0" in str(refused(root, patch_of(root)))
+
+
+# Lies about the origin
+
+
+def reseal(folder: Path) -> None:
+    """Make manifest and sums right for what lies there."""
+    manifest = load(folder / "manifest.json", Manifest)
+    entries = tuple(
+        entry.model_copy(
+            update={"sha256": files.sha256(folder / entry.path), "size": (folder / entry.path).stat().st_size}
+        )
+        for entry in manifest.files
+    )
+    changed = manifest.model_copy(update={"files": entries})
+    (folder / "manifest.json").write_bytes(changed.to_bytes())
+    sums = registry.sums_text(changed, files.sha256(folder / "manifest.json"))
+    (folder / "sha256sum.txt").write_text(sums)
+
+
+def lie(folder: Path, change) -> None:
+    """Change the last inputs of provenance.json: the version and the HEF."""
+    document = json.loads((folder / "provenance.json").read_text())
+    change(document["predicate"]["buildDefinition"]["resolvedDependencies"])
+    (folder / "provenance.json").write_bytes(files.to_json(document))
+    reseal(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda inputs: inputs[-2]["digest"].update(sha256="0" * 64), "version/conv2d_fsq@v0.1.0: is 0000"),
+        (lambda inputs: inputs[-2].update(digest={}), "version/conv2d_fsq@v0.1.0: is None"),
+        (
+            lambda inputs: inputs[-2].update(name="version/other@v0.1.0"),
+            "is other, but another document has conv2d_fsq",
+        ),
+        (lambda inputs: inputs[-1]["digest"].update(sha256="0" * 64), "digest.sha256: is 0000"),
+        (lambda inputs: inputs.pop(), "resolvedDependencies"),
+        (lambda inputs: inputs.pop(-2), "resolvedDependencies"),
+        (lambda inputs: inputs.append(inputs[-2]), "resolvedDependencies"),
+    ],
+)
+def test_a_lie_about_the_origin_is_found(root, change, problem) -> None:
+    """Though every digest fits."""
+    made = carry_out(root, patch_of(root)).folder
+    lie(made, change)
+
+    assert any(problem in found for found in problems(made))
+
+
+def test_an_origin_that_is_not_here_is_taken_as_stated(root) -> None:
+    """A version verifies by itself, wherever it was pulled to."""
+    made = carry_out(root, patch_of(root)).folder
+    shutil.rmtree(root / MODEL / "v0.1.0")
+
+    assert problems(made) == []
+
+
+def test_an_origin_that_cannot_be_read_is_named(root) -> None:
+    """It was another one once."""
+    made = carry_out(root, patch_of(root)).folder
+    (root / MODEL / "v0.1.0/manifest.json").write_text("{")
+
+    assert any("version/conv2d_fsq@v0.1.0: manifest.json" in found for found in problems(made))
+
+
+def test_an_origin_with_other_weights_is_named(root) -> None:
+    """Somebody made all digests fit."""
+    made = carry_out(root, patch_of(root)).folder
+    old = root / MODEL / "v0.1.0"
+    (old / "run.json").write_bytes((old / "run.json").read_bytes() + b"\n")
+    reseal(old)
+    lie(made, lambda inputs: inputs[-2]["digest"].update(sha256=files.sha256(old / "manifest.json")))
+
+    assert any("run.json: sha256 as in version/conv2d_fsq@v0.1.0" in found for found in problems(made))
+
+
+# On the command line
+
+
+@pytest.fixture
+def hef_path(root):
+    """A HEF that fits, as a file."""
+    (root / "x.hef").write_bytes(FITTING.data)
+    return root / "x.hef"
+
+
+def test_release_makes_the_patch(root, hef_path, capsys) -> None:
+    """And says what it does."""
+    code = main(["release", "v0.1.1", "--from", "v0.1.0", "--hef", "x.hef"])
+
+    assert (code, "write registry/conv2d_fsq/v0.1.1" in capsys.readouterr().out, main(["verify"])) == (0, True, 0)
+
+
+def test_a_dry_run_writes_nothing(root, hef_path, capsys) -> None:
+    """The same plan."""
+    before = tree(root)
+
+    assert (main(["release", "v0.1.1", "--from", "v0.1.0", "--hef", "x.hef", "--dry-run"]), tree(root)) == (0, before)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--from", "v0.1.0"],
+        ["--hef", "x.hef"],
+        ["--from", "v0.1.0", "--hef", "x.hef", "--run", "runs/conv2d_fsq-001"],
+        ["--from", "v0.1.0", "--hef", "x.hef", "--model", "conv2d_fsq"],
+    ],
+)
+def test_half_of_it_is_wrong_usage(root, hef_path, options) -> None:
+    """Exit 2."""
+    assert main(["release", "v0.1.1", *options]) == 2
+
+
+@pytest.mark.parametrize(("origin", "data", "code"), [("v9.0.0", b"", 5), ("v0.1.0", b"stub", 3)])
+def test_what_is_not_there_is_named(root, hef_path, origin, data, code) -> None:
+    """An unknown version, and a HEF that is none."""
+    hef_path.write_bytes(data or hef_path.read_bytes())
+
+    assert main(["release", "v0.1.1", "--from", origin, "--hef", "x.hef"]) == code
