@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from modelreg import __version__
-from modelreg.cli import data, evaluate, export, init, publish, release, show, train, verify
+from modelreg.cli import bench, data, evaluate, export, init, publish, release, serve, show, train, verify
 from modelreg.errors import ModelregError
 
 app = typer.Typer(
@@ -52,6 +52,8 @@ app.command("release")(release.release)
 app.command("verify")(verify.verify)
 app.command("publish")(publish.publish)
 app.command("pull")(publish.pull)
+app.command("bench")(bench.bench)
+app.command("serve")(serve.serve)
 app.command("list")(show.list_versions)
 app.command("show")(show.show)
 
