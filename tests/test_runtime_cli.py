@@ -11,7 +11,7 @@ import pytest
 from example_export import VERSION, bundle, write_bundle
 from test_server import Client
 
-from modelreg.cli import main
+from modelreg.cli import main, serve
 from modelreg.records.base import load
 from modelreg.records.latency import LatencyRecord
 
@@ -66,6 +66,23 @@ def test_a_key_that_is_none_is_refused(tmp_path, capsys, key) -> None:
     errors = capsys.readouterr().err
 
     assert (code, "openssl rand -hex 32" in errors, key in errors) == (3, True, False)
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+def test_a_key_opens_the_door(tmp_path) -> None:
+    """It is what the file holds, without its line's end."""
+    (tmp_path / "key").write_text(f"{KEY}\n")
+    with started(str(VERSION), "--api-key-file", str(tmp_path / "key"), "--host", "127.0.0.1") as (_, client):
+        statuses = [client.ask("GET", "/metrics", authorization=f"Bearer {key}")[0] for key in (KEY, "another key")]
+
+    assert statuses == [200, 401]
+
+
+def test_the_key_of_a_file_is_read(tmp_path) -> None:
+    """One line of printable characters."""
+    (tmp_path / "key").write_text(f" {KEY}\n")
+
+    assert serve._read_key(tmp_path / "key") == KEY
 
 
 def test_a_changed_version_is_not_served(tmp_path, capsys) -> None:

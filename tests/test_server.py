@@ -1,5 +1,6 @@
 """The sidecar keeps its contract: the model's answer or a reason, never a 500 and never a number of its own."""
 
+import asyncio
 import http.client
 import json
 import socket
@@ -16,11 +17,12 @@ from example_export import VERSION, bundle, example, write_bundle
 from prometheus_client.parser import text_string_to_metric_families
 
 from modelreg.runtime import package, server
+from modelreg.runtime.backends import BackendError
 from modelreg.runtime.contract import Contract
 from modelreg.runtime.pipeline import Pipeline, open_backend, sha256_of
 from modelreg.runtime.server import Served
 from modelreg.runtime.smoothing import Majority
-from modelreg.runtime.worker import Bounds, Sessions
+from modelreg.runtime.worker import Bounds, Sessions, Worker
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 KEY = "0123456789abcdef0123"
@@ -318,6 +320,22 @@ def test_without_the_key_nothing_is_answered(locked, given) -> None:
     assert (asked, locked.ask("GET", "/healthz", **given)[0]) == ({"/infer": 401, "/metrics": 401}, 200)
 
 
+def test_the_document_says_that_a_key_is_asked_for(locked) -> None:
+    """As a bearer token, and what comes without it."""
+    document = json.loads(locked.ask("GET", "/openapi.json", authorization=f"Bearer {KEY}")[2])
+    infer = document["paths"]["/infer"]["post"]
+
+    assert (
+        document["components"]["securitySchemes"]["key"]["scheme"],
+        infer["security"],
+        "401" in infer["responses"],
+    ) == (
+        "bearer",
+        [{"key": []}],
+        True,
+    )
+
+
 def test_with_the_key_it_answers(locked) -> None:
     """As a bearer token."""
     assert locked.infer({"x": GOOD}, authorization=f"Bearer {KEY}")[0] == 200
@@ -349,6 +367,42 @@ def test_a_device_that_fails_is_opened_again(tmp_path, monkeypatch) -> None:
         held = module.held
 
     assert (set(statuses), held, module.held) == ({200, 503}, 1, 0)
+
+
+def test_a_backend_is_tried_until_it_is_there(released) -> None:
+    """However often it fails, and why it failed last is known."""
+    failures = iter([BackendError("no device yet"), BackendError("busy")])
+    reasons: list[str] = []
+
+    def open_pipeline() -> Pipeline:
+        reasons.append(worker.why_not)
+        if failure := next(failures, None):
+            raise failure
+        return Pipeline(released, open_backend(released, "onnxruntime"))
+
+    async def opened() -> None:
+        opening = asyncio.create_task(worker.keep_open())
+        while worker.why_not:
+            await asyncio.sleep(0.001)
+        opening.cancel()
+
+    worker = Worker(open_pipeline, None, Bounds(retry_s=0.0))
+    asyncio.run(opened())
+    worker.close()
+
+    assert reasons == ["the backend is being opened", "no device yet", "busy"]
+
+
+def test_a_backend_is_given_back_once(released) -> None:
+    """Where several windows that waited for it fail."""
+    pipeline = slow(released, 0.0)
+    closed: list[int] = []
+    pipeline.backend.close = lambda: closed.append(1)
+    worker = Worker(lambda: pipeline, pipeline, Bounds())
+    refusals = [worker._lose(pipeline, BackendError("gone")) for _ in range(2)]
+    worker._thread.shutdown()
+
+    assert (closed, {refusal.status for refusal in refusals}) == ([1], {503})
 
 
 class Slow:
@@ -411,6 +465,20 @@ def test_requests_in_flight_are_answered_at_the_end(released) -> None:
     thread.join()
 
     assert statuses == [200]
+
+
+def test_an_answer_does_not_wait_for_an_acknowledgement(client) -> None:
+    """Head and body go out at once: Nagle's algorithm would hold the body for 40 ms on a connection that stays open."""
+    connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=20)
+    taken = []
+    for _ in range(10):
+        start = time.perf_counter()
+        connection.request("GET", "/healthz")
+        connection.getresponse().read()
+        taken.append(time.perf_counter() - start)
+    connection.close()
+
+    assert min(taken) < 0.03
 
 
 # Several devices

@@ -40,7 +40,7 @@ def test_the_server_keeps_its_document(document, path, mode) -> None:
     operations = {o.label: o for o in (result.ok() for result in document.get_all_operations())}
     cases = operations[path].as_strategy(generation_mode=mode)
 
-    @settings(max_examples=15, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(max_examples=10, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(case=cases)
     def check(case) -> None:
         answer = case.call()

@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 class Bounds(NamedTuple):
     """What one server does at most."""
 
-    queue: int = 64  # windows that wait or are answered
+    queue: int = 128  # windows that wait or are answered
     sessions: int = 1024
     body_s: float = 10.0  # until a body has come
     answer_s: float = 5.0  # until a window is answered
@@ -54,21 +54,20 @@ class Worker:
     async def keep_open(self) -> None:
         """Open the backend wherever it is not open, for ever."""
         while True:
-            if self._pipeline is None:
-                await self._open_once()
-            if self._pipeline is None:
+            while not (self._pipeline or await self._opened()):
                 await asyncio.sleep(self._bounds.retry_s)
-            else:
-                await self._lost.wait()
-                self._lost.clear()
-                self._pipeline = None
+            await self._lost.wait()
+            self._lost.clear()
+            self._pipeline = None
 
-    async def _open_once(self) -> None:
+    async def _opened(self) -> bool:
         try:
             self._pipeline = await self._run(self._open)
-            self.why_not = ""
         except (BackendError, InputError, VerificationFailed) as error:
             self.why_not = str(error)
+            return False
+        self.why_not = ""
+        return True
 
     async def answer(self, window: Floats) -> Answered | Refusal:
         """Return the answer to a raw window that has the model's shape."""
