@@ -52,22 +52,23 @@ class Worker:
         self.why_not = "" if first else "the backend is being opened"
 
     async def keep_open(self) -> None:
-        """Open the backend wherever it is not open, for ever."""
+        """Open the backend, and open it again wherever it failed, for ever."""
         while True:
-            while not (self._pipeline or await self._opened()):
-                await asyncio.sleep(self._bounds.retry_s)
-            await self._lost.wait()
-            self._lost.clear()
-            self._pipeline = None
+            await self._open_once()
+            if not self.why_not:
+                await self._lost.wait()
+                self._lost.clear()
+                self._pipeline = None
 
-    async def _opened(self) -> bool:
+    async def _open_once(self) -> None:
+        """Open the backend if it is not open; where it cannot be had, wait a while."""
         try:
-            self._pipeline = await self._run(self._open)
+            self._pipeline = self._pipeline or await self._run(self._open)
         except (BackendError, InputError, VerificationFailed) as error:
             self.why_not = str(error)
-            return False
+            await asyncio.sleep(self._bounds.retry_s)
+            return
         self.why_not = ""
-        return True
 
     async def answer(self, window: Floats) -> Answered | Refusal:
         """Return the answer to a raw window that has the model's shape."""
