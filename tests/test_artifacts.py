@@ -9,7 +9,7 @@ from example_run import data_record, model_spec
 from onnx import TensorProto, helper
 
 from modelreg import artifacts, files, graphfile, registry
-from modelreg.artifacts import ARCHIVE, BUNDLE, PARITY, Facts
+from modelreg.artifacts import ARCHIVE, BUNDLE, INT8, PARITY, VECTORS, Facts
 from modelreg.errors import InputError
 from modelreg.records.export import (
     GRAPHS,
@@ -21,6 +21,7 @@ from modelreg.records.export import (
     Tolerance,
     Toolchain,
 )
+from modelreg.records.int8 import Int8Estimate, Int8Scheme
 
 VERSION = "0.2.0"
 WEIGHTS, SCALE = "c" * 64, files.sha256_bytes(b"{}")
@@ -117,6 +118,34 @@ def bundle_record(values: bytes) -> BundleRecord:
     )
 
 
+def estimate() -> Int8Estimate:
+    """What int8.json says."""
+    scheme = Int8Scheme(
+        accuracy=0.5,
+        macro_f1=0.5,
+        accuracy_drop=0.1,
+        macro_f1_drop=0.1,
+        code_agreement=0.9,
+        snr_db={"projection": 30.0},
+        worst_layers=(),
+    )
+    return Int8Estimate(
+        model="conv2d_fsq",
+        checkpoint_sha256=WEIGHTS,
+        normalization_sha256=SCALE,
+        calibration_windows=30,
+        windows=60,
+        accuracy=0.6,
+        macro_f1=0.6,
+        accuracy_drop=0.1,
+        snr_db=30.0,
+        per_channel=scheme,
+        per_tensor=scheme,
+        input=(),
+        packages={},
+    )
+
+
 @pytest.fixture
 def run(tmp_path):
     """A run with graphs and a bundle."""
@@ -126,11 +155,14 @@ def run(tmp_path):
     onnx = {f"{name}.onnx": data for name, data in graphs.items()}
     found = {
         **onnx,
+        INT8: estimate().to_bytes(),
+        VECTORS: b"vectors",
         "calibration.npy": buffer.getvalue(),
         "model_script.alls": b"model_optimization_config(calibration, calibset_size=30)\n",
         registry.NORMALIZATION: b"{}",
     }
-    files.write_folder(tmp_path / "run/onnx", {**onnx, PARITY: parity(graphs).to_bytes()})
+    record = parity(graphs).model_copy(update={"vectors_sha256": files.sha256_bytes(b"vectors")})
+    files.write_folder(tmp_path / "run/onnx", {**onnx, PARITY: record.to_bytes(), VECTORS: b"vectors"})
     files.write_folder(tmp_path / "run/hailo8", artifacts.sealed(bundle_record(buffer.getvalue()), found, None))
     return tmp_path / "run"
 
@@ -219,6 +251,30 @@ def test_a_lie_in_the_parity_is_found(stored, changes, problem) -> None:
     stored.change(f"onnx/{PARITY}", ParityRecord, **changes)
 
     assert any(found.startswith(problem) for found in stored.problems())
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"model": "other"}, "hailo8/int8.json: model: is other"),
+        ({"checkpoint_sha256": "0" * 64}, "hailo8/int8.json: checkpoint_sha256: is 0000"),
+        ({"windows": 59}, "hailo8/int8.json: windows: is 59, not the whole held-out part"),
+    ],
+)
+def test_a_lie_in_the_estimate_is_found(stored, changes, problem) -> None:
+    """Against the version; and its digest is not the bundle's."""
+    stored.change(f"hailo8/{INT8}", Int8Estimate, **changes)
+    found = stored.problems()
+
+    assert [p.split(": is")[0] for p in found] == ["hailo8/bundle.json: files: int8.json", problem.split(": is")[0]]
+    assert found[1].startswith(problem)
+
+
+def test_other_test_vectors_are_found(stored) -> None:
+    """Than parity.json states; also where there are none."""
+    stored.put(f"onnx/{VECTORS}", b"other")
+
+    assert stored.problems() == ["onnx/parity.json: states other test vectors than manifest.json"]
 
 
 def test_more_flips_than_boundaries_are_found(stored) -> None:
