@@ -314,16 +314,19 @@ def metadata(spec: ModelSpec, digests: Mapping[str, str]) -> dict[str, str]:
 
 
 def _find_bundle_problems(folder: Path, target: Target, facts: Facts) -> Iterator[Problem]:
-    where = f"{target}/{BUNDLE}"
+    where, estimated = f"{target}/{BUNDLE}", f"{target}/{INT8}"
     try:
         record = load(folder / where, BundleRecord)
+        estimate = load(folder / estimated, Int8Estimate) if estimated in facts.present else None
     except InputError as error:
         yield from error.problems
         return
     yield from _find_strangers(where, record, facts)
     yield from find_contradictions(record, target, where, facts)
-    if f"{target}/{INT8}" in facts.present:
-        yield from _find_estimate_problems(folder, target, facts)
+    if estimate:
+        yield from _find_strangers(estimated, estimate, facts)
+        if estimate.windows != facts.data.parts.test.windows:
+            yield Problem(f"{estimated}: windows", f"is {estimate.windows}, not the whole held-out part")
     archive = f"{target}/{ARCHIVE}"
     if archive in facts.present:
         try:
@@ -338,18 +341,6 @@ def _find_bundle_problems(folder: Path, target: Target, facts: Facts) -> Iterato
         else:
             yield from find_calibration_problems(bundle, record, archive)
             yield from _within(archive, bundled.find_file_problems(bundle, record))
-
-
-def _find_estimate_problems(folder: Path, target: Target, facts: Facts) -> Iterator[Problem]:
-    where = f"{target}/{INT8}"
-    try:
-        estimate = load(folder / where, Int8Estimate)
-    except InputError as error:
-        yield from error.problems
-        return
-    yield from _find_strangers(where, estimate, facts)
-    if estimate.windows != facts.data.parts.test.windows:
-        yield Problem(f"{where}: windows", f"is {estimate.windows}, not the held-out part")
 
 
 def _sealed_again(bundle: Mapping[str, bytes], record: BundleRecord) -> dict[str, bytes]:

@@ -17,6 +17,9 @@ if "$work/light/bin/modelreg" train 2>"$work/refusal"; then
   echo "train ran without torch" && exit 1
 fi
 grep -F "pip install 'modelreg[train]'" "$work/refusal"
+echo "with [serve], no torch:"
+"$work/light/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$root/constraints.txt" "$wheel[serve]"
+"$work/light/bin/modelreg" bench "$root/registry/conv2d_fsq/v0.2.0" --windows 100
 echo "with [train]:"
 "$work/light/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$root/constraints.txt" "$wheel[train]"
 "$work/light/bin/modelreg" train --set training.epochs=3

@@ -16,7 +16,7 @@ from modelreg.data import preparation
 from modelreg.data.reading import Reading
 from modelreg.data.recording import Windows
 from modelreg.export import hailo
-from modelreg.records.base import load
+from modelreg.records.base import validate
 from modelreg.records.data import Normalization
 from modelreg.records.export import GRAPHS, ExportSettings, ParityRecord
 from modelreg.records.model import ModelSpec
@@ -42,9 +42,9 @@ def example() -> Example:
     prepared = preparation.prepare(TrainConfig(), Reading(VERSION, None, lambda *_: None, lambda _: None))
     stamped = {f"{name}.onnx": (VERSION / "onnx" / f"{name}.onnx").read_bytes() for name in GRAPHS}
     return Example(
-        load(VERSION / registry.MODEL_CONFIG, ModelSpec),
-        load(VERSION / registry.NORMALIZATION, Normalization),
-        artifacts.parity_of(VERSION),
+        validate((VERSION / registry.MODEL_CONFIG).read_bytes(), ModelSpec, "spec"),
+        validate((VERSION / registry.NORMALIZATION).read_bytes(), Normalization, "normalization"),
+        validate((VERSION / "onnx/parity.json").read_bytes(), ParityRecord, "parity"),
         {name: graphfile.unstamp(data, "0.2.0") or b"" for name, data in stamped.items()},
         prepared.windows["train"],
         prepared.windows["test"],

@@ -21,8 +21,10 @@ from modelreg.records.export import (
     Tolerance,
     Toolchain,
 )
+from modelreg.records.int8 import Int8Estimate, Int8Scheme
 
 SPEC = model_spec()
+VECTORS = b"vectors"
 Digests = Mapping[str, str]  # of the checkpoint and the normalization
 
 
@@ -31,11 +33,14 @@ def write_export(run: Path, weights: str, targets: tuple[HailoArch, ...] = ("hai
     digests = {registry.CHECKPOINT: weights, registry.NORMALIZATION: files.sha256(run / registry.NORMALIZATION)}
     graphs = {name: graph(name, artifacts.metadata(SPEC, digests)) for name in GRAPHS}
     onnx = {f"{name}.onnx": data for name, data in graphs.items()}
-    files.write_folder(run / "onnx", {**onnx, artifacts.PARITY: parity(graphs, digests).to_bytes()})
+    record = parity(graphs, digests).model_copy(update={"vectors_sha256": files.sha256_bytes(VECTORS)})
+    files.write_folder(run / "onnx", {**onnx, artifacts.PARITY: record.to_bytes(), artifacts.VECTORS: VECTORS})
     buffer = io.BytesIO()
     np.save(buffer, calibration())
     found = {
         **onnx,
+        artifacts.INT8: estimate().to_bytes(),
+        artifacts.VECTORS: VECTORS,
         "README.md": b"Nothing here was compiled yet: what the compiler makes of it, `compile.py` measures.\n",
         "calibration.npy": buffer.getvalue(),
         "model_script.alls": b"model_optimization_config(calibration, calibset_size=30)\n",
@@ -134,4 +139,32 @@ def bundle_record(values: bytes, digests: Digests, target: HailoArch = "hailo8")
         ),
         opset=17,
         files={},
+    )
+
+
+def estimate() -> Int8Estimate:
+    """What int8.json says."""
+    scheme = Int8Scheme(
+        accuracy=0.5,
+        macro_f1=0.5,
+        accuracy_drop=0.1,
+        macro_f1_drop=0.1,
+        code_agreement=0.9,
+        snr_db={"projection": 30.0},
+        worst_layers=(),
+    )
+    return Int8Estimate(
+        model="conv2d_fsq",
+        checkpoint_sha256=WEIGHTS,
+        normalization_sha256=SCALE,
+        calibration_windows=30,
+        windows=60,
+        accuracy=0.6,
+        macro_f1=0.6,
+        accuracy_drop=0.1,
+        snr_db=30.0,
+        per_channel=scheme,
+        per_tensor=scheme,
+        input=(),
+        packages={},
     )

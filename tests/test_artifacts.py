@@ -9,9 +9,10 @@ from example_export import SPEC, calibration, graph, write_export
 from example_run import data_record
 
 from modelreg import artifacts, files, graphfile, registry
-from modelreg.artifacts import ARCHIVE, BUNDLE, PARITY, Facts
+from modelreg.artifacts import ARCHIVE, BUNDLE, INT8, PARITY, VECTORS, Facts
 from modelreg.errors import InputError
 from modelreg.records.export import BundleRecord, ParityRecord
+from modelreg.records.int8 import Int8Estimate
 
 VERSION = "0.2.0"
 WEIGHTS, SCALE = "c" * 64, files.sha256_bytes(b"{}")
@@ -110,6 +111,30 @@ def test_a_lie_in_the_parity_is_found(stored, changes, problem) -> None:
     stored.change(f"onnx/{PARITY}", ParityRecord, **changes)
 
     assert any(found.startswith(problem) for found in stored.problems())
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"model": "other"}, "hailo8/int8.json: model: is other"),
+        ({"checkpoint_sha256": "0" * 64}, "hailo8/int8.json: checkpoint_sha256: is 0000"),
+        ({"windows": 59}, "hailo8/int8.json: windows: is 59, not the whole held-out part"),
+    ],
+)
+def test_a_lie_in_the_estimate_is_found(stored, changes, problem) -> None:
+    """Against the version; and its digest is not the bundle's."""
+    stored.change(f"hailo8/{INT8}", Int8Estimate, **changes)
+    found = stored.problems()
+
+    assert [p.split(": is")[0] for p in found] == ["hailo8/bundle.json: files: int8.json", problem.split(": is")[0]]
+    assert found[1].startswith(problem)
+
+
+def test_other_test_vectors_are_found(stored) -> None:
+    """Than parity.json states; also where there are none."""
+    stored.put(f"onnx/{VECTORS}", b"other")
+
+    assert stored.problems() == ["onnx/parity.json: states other test vectors than manifest.json"]
 
 
 def test_more_flips_than_boundaries_are_found(stored) -> None:

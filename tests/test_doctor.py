@@ -181,7 +181,7 @@ def test_online_it_tells_what_the_token_may_do(fake, capsys) -> None:
     """As the server says it, in one request."""
     before = len(fake.requests)
 
-    assert "push" in told(capsys, "--online")["github"]["the token may"]
+    assert told(capsys, "--online")["github"]["the token may push"]
     assert [request.method for request in fake.requests[before:]] == ["GET"]
 
 

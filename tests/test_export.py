@@ -77,7 +77,7 @@ def test_a_run_gains_graphs_and_a_bundle(walked) -> None:
         *(f"hailo8/{name}.onnx" for name in ("encoder", "head", "model")),
         *(f"hailo8/{name}" for name in ("bundle.json", "parity.json", "normalization.json", "calibration.npy")),
         *(f"hailo8/{name}" for name in ("model_script.alls", "test_vectors.npz", "README.md", "sha256sum.txt")),
-        *("hailo8/compile.py", "hailo8/compile.sh", "hailo8/model_config.json"),
+        *("hailo8/compile.py", "hailo8/compile.sh", "hailo8/model_config.json", "hailo8/int8.json"),
     }
 
 
@@ -160,12 +160,12 @@ def test_an_exported_bundle_compiles_at_the_first_try(here, tmp_path, normalize)
 
 
 def test_a_version_carries_them(walked) -> None:
-    """Graphs and parity, and of the bundle its record and the archive."""
+    """Graphs, parity and vectors, and of the bundle its record, the estimate and the archive."""
     names = {name for name in tree(walked / VERSION) if "/" in name}
 
     assert names == {
         *(f"onnx/{name}" for name in ("encoder.onnx", "head.onnx", "model.onnx", "parity.json", "test_vectors.npz")),
-        *("hailo8/bundle.json", "hailo8/bundle.tar.gz"),
+        *("hailo8/bundle.json", "hailo8/bundle.tar.gz", "hailo8/int8.json"),
     }
 
 

@@ -260,9 +260,10 @@ def test_a_graph_that_is_none_is_refused() -> None:
     [
         (np.zeros((6, 1, 99), np.float32), "must be (6, 1, 100)"),
         (np.full((6, 1, 100), np.nan, np.float32), "has a missing value at ax, row 0, step 0"),
+        (np.full((6, 1, 100), 3e38, np.float32), "the network's own overflow"),
         (np.full((6, 1, 100), np.inf, np.float32), "has a missing value at ax, row 0, step 0"),
     ],
-    ids=["shape", "nan", "inf"],
+    ids=["shape", "nan", "overflow", "inf"],
 )
 def test_what_is_no_window_is_refused(released, window, what) -> None:
     """With the first place that breaks the rule."""

@@ -12,7 +12,23 @@ from typing import Annotated
 import typer
 
 from modelreg import __version__
-from modelreg.cli import aliases, data, doctor, evaluate, export, hef, init, publish, release, show, sign, train, verify
+from modelreg.cli import (
+    aliases,
+    bench,
+    data,
+    doctor,
+    evaluate,
+    export,
+    hef,
+    init,
+    publish,
+    release,
+    serve,
+    show,
+    sign,
+    train,
+    verify,
+)
 from modelreg.errors import ModelregError
 
 app = typer.Typer(
@@ -55,6 +71,8 @@ app.command("keygen")(sign.keygen)
 app.command("sign")(sign.sign)
 app.command("publish")(publish.publish)
 app.command("pull")(publish.pull)
+app.command("bench")(bench.bench)
+app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 app.command("list")(show.list_versions)
 app.command("show")(show.show)

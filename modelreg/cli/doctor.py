@@ -133,8 +133,7 @@ def _remote(root: Path, project: "ProjectConfig", *, online: bool, errors: list[
     except ModelregError as error:
         errors.append(error)
         return {"repository": name}
-    may = sorted(right for right, given in told.get("permissions", {}).items() if given)
-    return {"repository": name, "private": bool(told.get("private")), "the token may": may}
+    return {"repository": name, "archived": told.archived, "the token may push": told.push}
 
 
 def _host(url: str | None) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from modelreg.config import ProjectConfig, TrainingSettings
     from modelreg.data.reading import Reading
     from modelreg.github import Client
+    from modelreg.records.latency import Hardware
     from modelreg.records.run import Environment, GitState
     from modelreg.transport import Secret
 
@@ -73,6 +74,49 @@ def version_folder(reference: str) -> Path:
         what = "is a run, not a version; make a version of it with `modelreg release`"
         raise RegistryError("unknown version", [Problem(reference, what)])
     return folder
+
+
+def runnable(reference: str) -> Path:
+    """Return the place of an export: a version by its reference, or the path of one, of a run or of a bundle.
+
+    Raises RegistryError.
+    """
+    from modelreg import registry
+
+    path = Path(reference)
+    if path.exists() or "/" in reference:
+        if not path.exists():
+            raise RegistryError("nothing to run", [Problem(reference, "no such file or folder")])
+        return path.resolve()
+    root, settings = project()
+    return registry.resolve(reference, root, settings.default_model)
+
+
+def hardware() -> "Hardware":
+    """Return the machine that this runs on."""
+    from modelreg.records.latency import Hardware
+
+    return Hardware(
+        board=_first_match(Path("/proc/device-tree/model"), r"([^\0\n]+)"),
+        processor=_first_match(Path("/proc/cpuinfo"), r"(?:model name|Model)\s*:\s*(.+)"),
+        machine=platform.machine(),
+        cores=os.cpu_count() or 1,
+        system=platform.platform(),
+    )
+
+
+def _first_match(path: Path, pattern: str) -> str | None:
+    try:
+        match = re.search(pattern, path.read_text(errors="replace"))
+    except OSError:
+        return None
+    return match[1].strip()[:100] or None if match else None
+
+
+def runtime_packages() -> dict[str, str]:
+    """Return the versions of what a benchmark's figures depend on."""
+    found = {name: _installed(name) for name in ("numpy", "onnxruntime", "hailort")}
+    return {"modelreg": __version__, "python": platform.python_version(), **{n: v for n, v in found.items() if v}}
 
 
 def workplace() -> Path:

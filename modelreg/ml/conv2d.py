@@ -157,7 +157,7 @@ class Conv2dNetwork(Network):
         if self.decoder is not None:
             made = self.decoder(output.features)
             found["reconstruction"] = self.reconstruction * F.mse_loss(made, to_sequence(batch.x))
-        if mixture is not None and self.hdp and output.bound is not None:
+        if isinstance(mixture, HDP) and self.hdp and output.bound is not None:
             found["mixture"] = self.hdp.weight / self.projection * mixture.loss(output.bound, self.windows)
         if self.durations is not None:
             found["temporal"] = self.durations.loss(output.logits, batch.y, batch.streams)
@@ -171,7 +171,7 @@ class Conv2dNetwork(Network):
     def advance(self, progress: float) -> None:
         """Cool the mixture's draws."""
         super().advance(progress)
-        if self.host_part.mixture is not None and self.hdp:
+        if isinstance(self.host_part.mixture, HDP) and self.hdp:
             self.host_part.mixture.temperature.fill_(temperature_at(progress, *self.hdp.temperature))
 
     def mean_duration(self) -> float | None:

@@ -32,7 +32,7 @@ class Prediction(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A window of a stream with values that no sensor can give."""
+    """A window of a stream with values that no sensor can give, or no network can take."""
 
     start: int
     problems: tuple[Problem, ...]
@@ -98,8 +98,13 @@ class Pipeline(AbstractContextManager["Pipeline"]):
         return self.answer(window)
 
     def answer(self, window: Floats) -> Answer:
-        """Return the answer to a raw window in which `find_problems` finds none. Raises BackendError."""
-        return self._host.answer(self.backend.project(self.fed(window)))
+        """Return the answer to a raw window in which `find_problems` finds none. Raises BackendError, InputError."""
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
+            projection = self.backend.project(self.fed(window))
+        if not np.isfinite(projection).all():
+            what = "holds numbers so large that the network's own overflow"
+            raise InputError("not a window of this model", [Problem("window", what)])
+        return self._host.answer(projection)
 
     def fed(self, window: Floats) -> Floats:
         """Return a raw window as the backend takes it: normalized, unless the chip does that."""
@@ -133,9 +138,10 @@ class Stream:
 
     def _event(self, cut: Cut) -> Event:
         if isinstance(cut, Window):
-            if problems := tuple(self._pipeline.find_problems(cut.x)):
-                return Refused(cut.start, problems)
-            answer = self._pipeline.answer(cut.x)
+            try:
+                answer = self._pipeline.infer(cut.x)
+            except InputError as error:
+                return Refused(cut.start, tuple(error.problems))
             return Prediction(cut.start, cut.time, answer, self._smooth(answer))
         if isinstance(cut, ClockJump) and self._smoother:
             self._state = self._smoother.start()

@@ -1,0 +1,220 @@
+"""The HTTP contract: what a request may say, what an answer says, and the OpenAPI document that states both.
+
+A window comes in raw units, as its samples lie in time: (T, C) for a model of one device, (D, T, C) for several. Every
+answer has `latent`, the encoder's output, and `motif_scores`, the probabilities in the order of the classes: that is
+what the EdgeInfer service reads. The other fields are what this model's system knows beside it.
+"""
+
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from modelreg.errors import Problem
+from modelreg.records.model import InputSpec, ModelSpec
+from modelreg.runtime.backends import Floats
+from modelreg.runtime.postprocess import Answer
+
+SESSION_LENGTH = 128  # characters
+BYTES_PER_NUMBER, BYTES_BESIDE = 40, 4096  # of a body, generously: indented JSON of 17 digits
+JSON = "application/json"
+LARGEST = float(np.finfo(np.float32).max)
+
+
+class Refusal(NamedTuple):
+    """Why a request is not answered."""
+
+    status: int
+    reason: str  # one word or two, of a small set: a label of the metrics
+    problems: tuple[Problem, ...]
+
+    def body(self) -> bytes:
+        """Render it."""
+        problems = [problem._asdict() for problem in self.problems]
+        return msgspec.json.encode({"error": self.reason, "problems": problems})
+
+
+class Ask(NamedTuple):
+    """A request that can be answered, as far as its form goes."""
+
+    window: Floats  # (C, D, T), raw; D and T folded where the model's are
+    session: str | None
+
+
+class Contract:
+    """The contract of one model."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
+        self._decoder = msgspec.json.Decoder(_request_type(spec.input))
+        self.body_limit = BYTES_BESIDE + BYTES_PER_NUMBER * int(np.prod(spec.input.shape))
+
+    def read(self, body: bytes) -> Ask | Refusal:
+        """Return what a body asks."""
+        try:
+            asked: Any = self._decoder.decode(body)
+        except msgspec.ValidationError as error:
+            return Refusal(422, "invalid", (_problem(str(error)),))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return Refusal(400, "not JSON", (Problem("body", str(error)),))
+        samples = np.array(asked.x, dtype=np.float32)  # (T, C) or (D, T, C)
+        rows = samples.reshape(-1, *samples.shape[-2:]).transpose(2, 0, 1)  # (C, D, T)
+        return Ask(np.ascontiguousarray(rows).reshape(self._spec.input.shape), asked.session)
+
+    def answer(self, answer: Answer, state: int | None) -> bytes:
+        """Render an answer; `state` is the class after smoothing, where there is a session."""
+        classes = self._spec.classes
+        probabilities = answer.probabilities.tolist()
+        said: dict[str, Any] = {
+            "latent": answer.projection.tolist(),
+            "motif_scores": probabilities,
+            "label": classes[answer.label],
+            "probabilities": dict(zip(classes, probabilities, strict=True)),
+            "codes": [answer.code_index],
+        }
+        if answer.members is not None:
+            said["set"] = [classes[member] for member in answer.members]
+        if state is not None:
+            said["state"] = classes[state]
+        return msgspec.json.encode(said)
+
+    def openapi(self, version: str, *, with_key: bool) -> dict[str, Any]:
+        """Return the OpenAPI 3.1 document."""
+        secured: dict[str, Any] = {"security": [{"key": []}]} if with_key else {}
+        refused = ("401",) if with_key else ()
+        document: dict[str, Any] = {
+            "openapi": "3.1.0",
+            "info": {"title": f"modelreg: {self._spec.settings.name}", "version": version},
+            "paths": {
+                "/infer": {"post": {**self._infer(refused), **secured}},
+                "/healthz": {"get": _health()},
+                "/metrics": {"get": {**_plain("Metrics as Prometheus reads them", "text/plain", refused), **secured}},
+                "/openapi.json": {"get": {**_plain("This document", JSON, refused), **secured}},
+                "/docs": {"get": {**_plain("This document for people", "text/html", refused), **secured}},
+            },
+            "components": {"schemas": {"Refusal": _REFUSAL}},
+        }
+        if with_key:
+            document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        return document
+
+    def _infer(self, refused: tuple[str, ...]) -> dict[str, Any]:
+        (request,), definitions = msgspec.json.schema_components([_request_type(self._spec.input)])
+        schema = {**definitions.popitem()[1], "title": "Request"} if definitions else request
+        channels = ", ".join(f"{c.name} ({c.unit})" for c in self._spec.input.channels)
+        schema["properties"]["x"]["description"] = f"A window, one row of numbers each sample: {channels}"
+        return {
+            "operationId": "infer",
+            "summary": "Answer one window in raw units",
+            "requestBody": {"required": True, "content": {JSON: {"schema": schema}}},
+            "responses": {
+                "200": {"description": "The answer", "content": {JSON: {"schema": self._answer_schema()}}},
+                **_refusals("400", "408", "413", "415", "422", "503", *refused),
+            },
+        }
+
+    def _answer_schema(self) -> dict[str, Any]:
+        classes, dimensions = list(self._spec.classes), len(self._spec.quantizer.levels)
+        score = {"type": "number", "minimum": 0, "maximum": 1}
+        name = {"enum": classes}
+        return {
+            "type": "object",
+            "required": ["latent", "motif_scores", "label", "probabilities", "codes"],
+            "additionalProperties": False,
+            "properties": {
+                "latent": _array({"type": "number"}, dimensions, "The encoder's output"),
+                "motif_scores": _array(score, len(classes), f"Probabilities of {', '.join(classes)}"),
+                "label": {**name, "description": "The most probable class"},
+                "probabilities": {"type": "object", "properties": dict.fromkeys(classes, score), "required": classes},
+                "codes": _array({"type": "integer", "minimum": 0}, 1, "The index of the window's code"),
+                "set": {"type": "array", "items": name, "description": "The prediction set of a calibrated model"},
+                "state": {**name, "description": "The class after smoothing, with `session`"},
+            },
+        }
+
+
+def _request_type(spec: InputSpec) -> type[msgspec.Struct]:
+    """Return the type of a request: what msgspec decodes is of the right shape."""
+    shape: Any = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
+    sizes = (len(spec.channels), spec.timesteps, *((len(spec.devices),) if len(spec.devices) > 1 else ()))
+    for size in sizes:
+        shape = Annotated[list[shape], msgspec.Meta(min_length=size, max_length=size)]
+    session = Annotated[str, msgspec.Meta(min_length=1, max_length=SESSION_LENGTH)]
+    fields: list[Any] = [("x", shape), ("session", session | None, None)]
+    return msgspec.defstruct("Request", fields, forbid_unknown_fields=True)
+
+
+def _problem(text: str) -> Problem:
+    """Return msgspec's message, `what - at $.place`, as a problem."""
+    what, _, place = text.partition(" - at ")
+    return Problem(place.strip("`").removeprefix("$.") or "body", what)
+
+
+# Parts of the OpenAPI document
+
+_REFUSAL = {
+    "type": "object",
+    "required": ["error", "problems"],
+    "additionalProperties": False,
+    "properties": {
+        "error": {"type": "string", "description": "The kind of problem, a label of the metrics"},
+        "problems": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["where", "what"],
+                "properties": {"where": {"type": "string"}, "what": {"type": "string"}},
+            },
+        },
+    },
+}
+_MEANING = {
+    "400": "Not JSON",
+    "401": "No key, or another one",
+    "408": "The body did not come in time",
+    "413": "The body is larger than any window",
+    "415": "Not application/json",
+    "422": "Not a window of this model: shape, limits",
+    "503": "No backend, or too many requests at once; it says which",
+}
+
+
+def _array(items: dict[str, Any], size: int, description: str) -> dict[str, Any]:
+    return {"type": "array", "items": items, "minItems": size, "maxItems": size, "description": description}
+
+
+def _refusals(*statuses: str) -> dict[str, Any]:
+    content = {JSON: {"schema": {"$ref": "#/components/schemas/Refusal"}}}
+    return {status: {"description": _MEANING[status], "content": content} for status in statuses}
+
+
+def _plain(summary: str, media: str, refused: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "summary": summary,
+        "responses": {"200": {"description": "", "content": {media: {}}}, **_refusals(*refused)},
+    }
+
+
+def _health() -> dict[str, Any]:
+    text = {"type": "string"}
+    schema = {
+        "type": "object",
+        "required": ["ok", "model", "version", "backend", "uptime_s", "sha256"],
+        "properties": {
+            "ok": {"type": "boolean"},
+            "model": text,
+            "version": {"type": ["string", "null"]},
+            "backend": text,
+            "uptime_s": {"type": "number", "minimum": 0},
+            "sha256": {**text, "description": "Of what the backend runs: the HEF, or encoder.onnx"},
+            "why": {**text, "description": "Why it is not ready"},
+        },
+    }
+    content = {JSON: {"schema": schema}}
+    return {
+        "summary": "Whether windows are answered",
+        "responses": {
+            "200": {"description": "They are", "content": content},
+            "503": {"description": "They are not, and why", "content": content},
+        },
+    }

@@ -1,0 +1,238 @@
+"""The sidecar: POST /infer, GET /healthz, /metrics, /openapi.json, /docs. Starlette on uvicorn (docs/adr/0007).
+
+It answers with the model or not at all: without a working backend it says 503 and why. What is no window of the model
+is refused with the rule that it breaks (4xx).
+"""
+
+import asyncio
+import hmac
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from html import escape
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from modelreg.errors import Problem
+from modelreg.runtime.contract import JSON, Ask, Contract, Refusal
+from modelreg.runtime.package import Package
+from modelreg.runtime.pipeline import Pipeline
+from modelreg.runtime.smoothing import Majority, Smoother
+from modelreg.runtime.telemetry import Telemetry
+from modelreg.runtime.worker import Bounds, Open, Sessions, Worker
+
+OPEN_PATHS = ("/healthz",)  # what needs no key: probes have none
+GRACE_S = 10  # for requests that are being answered when the server is told to stop
+
+
+class Served(NamedTuple):
+    """What a server serves."""
+
+    package: Package
+    backend: str
+    sha256: str  # of what the backend runs
+    open_pipeline: Open
+    first: Pipeline | None  # None: the backend could not be had yet
+    key: str | None = None  # without one, nobody is asked
+    smoother: Smoother = Majority()
+    bounds: Bounds = Bounds()
+
+
+class _Sidecar:
+    """The state of one server; made on its event loop."""
+
+    def __init__(self, served: Served) -> None:
+        self.served, self.started = served, perf_counter()
+        self.contract = Contract(served.package.spec)
+        self.worker = Worker(served.open_pipeline, served.first, served.bounds)
+        self.sessions = Sessions(served.smoother, served.bounds.sessions)
+        labels = {**self.names, "version": served.package.version or "", "sha256": served.sha256}
+        self.telemetry = Telemetry(labels, lambda: self.worker.waiting, lambda: len(self.sessions))
+
+    @property
+    def names(self) -> dict[str, str]:
+        return {"model": self.served.package.spec.settings.name, "backend": self.served.backend}
+
+    async def infer(self, request: Request) -> Response:
+        """POST /infer."""
+        asked = await self._read(request)
+        found = await self.worker.answer(asked.window) if isinstance(asked, Ask) else asked
+        if isinstance(found, Refusal):
+            self.telemetry.rejected(found.reason)
+            return _refused(found)
+        self.telemetry.inference(found.seconds)
+        session = asked.session if isinstance(asked, Ask) else None
+        state = self.sessions.smooth(session, found.answer) if session else None
+        return Response(self.contract.answer(found.answer, state), media_type=JSON)
+
+    async def _read(self, request: Request) -> Ask | Refusal:
+        """Return what a request asks; a body is bounded in size and time before it is looked into."""
+        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media != JSON:
+            return Refusal(415, "content type", (Problem("content-type", f"must be {JSON}"),))
+        limit, body = self.contract.body_limit, bytearray()
+        try:
+            async with asyncio.timeout(self.served.bounds.body_s):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > limit:
+                        return Refusal(413, "too large", (Problem("body", f"is larger than {limit} bytes"),))
+        except TimeoutError:
+            return Refusal(408, "slow body", (Problem("body", f"took over {self.served.bounds.body_s:g} s"),))
+        except ClientDisconnect:
+            return Refusal(400, "disconnected", (Problem("body", "ended early"),))
+        return self.contract.read(bytes(body))
+
+    async def healthz(self, _: Request) -> Response:
+        """GET /healthz."""
+        why_not = self.worker.why_not
+        said = {
+            **self.names,
+            "ok": not why_not,
+            "version": self.served.package.version,
+            "uptime_s": round(perf_counter() - self.started, 3),
+            "sha256": self.served.sha256,
+            **({"why": why_not} if why_not else {}),
+        }
+        return _json(said, 503 if why_not else 200)
+
+    async def metrics(self, _: Request) -> Response:
+        """GET /metrics."""
+        return Response(self.telemetry.text(), media_type="text/plain; version=0.0.4")
+
+    async def openapi(self, _: Request) -> Response:
+        """GET /openapi.json."""
+        return _json(self.document())
+
+    async def docs(self, _: Request) -> Response:
+        """GET /docs."""
+        return Response(_page(self.document()), media_type="text/html")
+
+    def document(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        version = self.served.package.version or "0.0.0"
+        return self.contract.openapi(version, with_key=self.served.key is not None)
+
+
+def application(served: Served) -> ASGIApp:
+    """Return the ASGI application of a server."""
+    sidecar = _Sidecar(served)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        opening = asyncio.create_task(sidecar.worker.keep_open())
+        yield
+        opening.cancel()
+        with suppress(asyncio.CancelledError):
+            await opening
+        await asyncio.to_thread(sidecar.worker.close)
+
+    handlers: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
+        "/infer": ("POST", sidecar.infer),
+        "/healthz": ("GET", sidecar.healthz),
+        "/metrics": ("GET", sidecar.metrics),
+        "/openapi.json": ("GET", sidecar.openapi),
+        "/docs": ("GET", sidecar.docs),
+    }
+    routes = [Route(path, handler, methods=[method]) for path, (method, handler) in handlers.items()]
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _no_route})
+    return _Door(app, served.key, sidecar.telemetry, frozenset(handlers))
+
+
+class _Door:
+    """Asks for the key, and counts."""
+
+    def __init__(self, app: ASGIApp, key: str | None, telemetry: Telemetry, paths: frozenset[str]) -> None:
+        self._app, self._telemetry, self._paths = app, telemetry, paths
+        self._wanted = f"Bearer {key}".encode() if key else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, statuses = perf_counter(), [500]
+
+        async def noting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+            await send(message)
+
+        path = scope["path"] if scope["path"] in self._paths else "other"
+        if self._wanted and path not in OPEN_PATHS and not self._has_key(scope):
+            refusal = Refusal(401, "key", (Problem("authorization", "must be `Bearer` and the key"),))
+            await _refused(refusal)(scope, receive, noting)
+        else:
+            await self._app(scope, receive, noting)
+        self._telemetry.request(path, statuses[-1], perf_counter() - start)
+
+    def _has_key(self, scope: Scope) -> bool:
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        return hmac.compare_digest(given, self._wanted or b"")
+
+
+def _json(document: object, status: int = 200) -> Response:
+    return Response(json.dumps(document), status, media_type=JSON)
+
+
+def _refused(refusal: Refusal) -> Response:
+    headers = {503: {"retry-after": "1"}, 401: {"www-authenticate": "Bearer"}}.get(refusal.status)
+    return Response(refusal.body(), refusal.status, headers, media_type=JSON)
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 it is registered for nothing else
+    reason = "no such path" if error.status_code == 404 else "method"
+    body = Refusal(error.status_code, reason, (Problem(request.url.path, error.detail),)).body()
+    return Response(body, error.status_code, error.headers, media_type=JSON)
+
+
+def _page(document: dict[str, Any]) -> str:
+    """Return the document for people: what there is, and the whole of it. Nothing is loaded from elsewhere."""
+    rows = "".join(
+        f"<li><code>{method.upper()} {escape(path)}</code> {escape(said['summary'])}</li>"
+        for path, methods in document["paths"].items()
+        for method, said in methods.items()
+    )
+    title = escape(document["info"]["title"])
+    whole = escape(json.dumps(document, indent=2))
+    return f"<!doctype html><title>{title}</title><h1>{title}</h1><ul>{rows}</ul><pre>{whole}</pre>"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises OSError where the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio turns Nagle's algorithm off only for a socket that names its protocol: without it each answer takes 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(128)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def run(served: Served, listening: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT; requests that are being answered then are answered to their end."""
+    config = uvicorn.Config(
+        application(served),
+        access_log=False,
+        log_level="warning",
+        lifespan="on",
+        ws="none",
+        server_header=False,
+        limit_concurrency=served.bounds.connections,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    uvicorn.Server(config).run([listening])

@@ -1,0 +1,52 @@
+"""What a server counts, as Prometheus reads it. Labels come from small sets: memory does not grow with requests."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+
+FAST = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds
+
+
+class Telemetry:
+    """The metrics of one server."""
+
+    def __init__(self, model: dict[str, str], waiting: Callable[[], float], sessions: Callable[[], float]) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "modelreg_requests", "Requests by path and status", ("path", "status"), registry=self._registry
+        )
+        self._seconds = Histogram(
+            "modelreg_request_seconds",
+            "From the request's head to the answer's end",
+            buckets=FAST,
+            registry=self._registry,
+        )
+        self._inference = Histogram(
+            "modelreg_inference_seconds", "Backend and host part of one window", buckets=FAST, registry=self._registry
+        )
+        self._rejected = Counter(
+            "modelreg_rejected", "Windows that were not answered, by reason", ("reason",), registry=self._registry
+        )
+        Info("modelreg_model", "What is served", registry=self._registry).info(model)
+        for name, text, value in (
+            ("modelreg_waiting", "Windows that wait or are answered", waiting),
+            ("modelreg_sessions", "Sessions whose state is held", sessions),
+        ):
+            Gauge(name, text, registry=self._registry).set_function(value)
+
+    def request(self, path: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        self._requests.labels(path, str(status)).inc()
+        self._seconds.observe(seconds)
+
+    def inference(self, seconds: float) -> None:
+        """Count an answered window."""
+        self._inference.observe(seconds)
+
+    def rejected(self, reason: str) -> None:
+        """Count a window that was not answered."""
+        self._rejected.labels(reason).inc()
+
+    def text(self) -> bytes:
+        """Render all of it in Prometheus' text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,512 @@
+"""The sidecar keeps its contract: the model's answer or a reason, never a 500 and never a number of its own."""
+
+import asyncio
+import http.client
+import json
+import socket
+import threading
+import time
+from contextlib import contextmanager
+
+import example_bundle
+import hailort_stub
+import numpy as np
+import pytest
+import uvicorn
+from example_bundle import VERSION, bundle, example, write_bundle
+from prometheus_client.parser import text_string_to_metric_families
+
+from modelreg.runtime import package, server
+from modelreg.runtime.backends import BackendError
+from modelreg.runtime.contract import Contract
+from modelreg.runtime.pipeline import Pipeline, open_backend, sha256_of
+from modelreg.runtime.server import Served
+from modelreg.runtime.smoothing import Majority
+from modelreg.runtime.worker import Bounds, Sessions, Worker
+
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+KEY = "0123456789abcdef0123"
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str):
+        """Return status, headers and body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        return answer.status, answer.headers, content
+
+    def infer(self, document: object, **headers: str):
+        """Return the status and the document of POST /infer."""
+        body = document if isinstance(document, bytes) else json.dumps(document).encode()
+        status, _, content = self.ask("POST", "/infer", body, **{"content_type": "application/json", **headers})
+        return status, json.loads(content)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return one sample of /metrics; 0 where it was never counted."""
+        families = text_string_to_metric_families(self.ask("GET", "/metrics")[2].decode())
+        samples = [sample for family in families for sample in family.samples]
+        return next((s.value for s in samples if s.name == name and labels.items() <= s.labels.items()), 0.0)
+
+
+@contextmanager
+def serving(served: Served):
+    """A real server on loopback, in a thread."""
+    with server.listen("127.0.0.1", 0) as listening:
+        config = uvicorn.Config(server.application(served), log_level="warning", lifespan="on", ws="none")
+        running = uvicorn.Server(config)
+        thread = threading.Thread(target=running.run, args=([listening],))
+        thread.start()
+        while not running.started:
+            time.sleep(0.005)
+        yield Client(listening.getsockname()[1])
+        running.should_exit = True
+        thread.join()
+
+
+def served(loaded: package.Package, backend: str = "onnxruntime", **settings) -> Served:
+    """What `modelreg serve` would serve."""
+    open_pipeline = settings.pop("open_pipeline", lambda: Pipeline(loaded, open_backend(loaded, backend)))
+    first = settings.pop("first", None)
+    return Served(loaded, backend, sha256_of(loaded, backend), open_pipeline, first, **settings)
+
+
+@pytest.fixture(scope="module")
+def released():
+    """The released example, read once."""
+    return package.read(VERSION)
+
+
+@pytest.fixture(scope="module")
+def client(released):
+    """A server of the released example."""
+    with serving(served(released, first=Pipeline.load(VERSION))) as made:
+        yield made
+
+
+def window(number: int = 0) -> list[list[float]]:
+    """A window as the contract has it: (T, C)."""
+    return example().test.x[number][:, 0].T.tolist()
+
+
+# Answers
+
+
+def test_an_answer_is_that_of_the_pipeline(client) -> None:
+    """The two fields that EdgeInfer reads, and what a classifier says beside them."""
+    with Pipeline.load(VERSION) as pipeline:
+        expected = pipeline.infer(example().test.x[3])
+    classes = example().spec.classes
+
+    assert client.infer({"x": window(3)}) == (
+        200,
+        {
+            "latent": expected.projection.tolist(),
+            "motif_scores": expected.probabilities.tolist(),
+            "label": classes[expected.label],
+            "probabilities": dict(zip(classes, expected.probabilities.tolist(), strict=True)),
+            "codes": [expected.code_index],
+        },
+    )
+
+
+def test_a_session_has_a_smoothed_state(client) -> None:
+    """The majority of its last windows, whatever the newest one says."""
+    labels = [client.infer({"x": window(n)})[1]["label"] for n in (0, -1)]
+    *_, last = [client.infer({"x": window(n), "session": "a"})[1] for n in (0, 0, 0, -1)]
+
+    assert (labels[0] != labels[1], last["label"], last["state"]) == (True, labels[1], labels[0])
+
+
+def test_sessions_do_not_mix(client) -> None:
+    """A new one begins with its own first window."""
+    client.infer({"x": window(0), "session": "b"})
+
+    assert len({tuple(client.infer({"x": window(-1), "session": "c"})[1][key] for key in ("label", "state"))}) == 1
+
+
+def test_sessions_are_bounded() -> None:
+    """The one that was silent longest is forgotten."""
+    sessions = Sessions(Majority(), 3)
+    for name in "abcade":
+        sessions.smooth(name, type("Answer", (), {"probabilities": np.array([1.0, 0.0])}))
+
+    assert (len(sessions), list(sessions._states)) == (3, ["a", "d", "e"])
+
+
+def test_healthz_says_what_is_served(client, released) -> None:
+    """With the digest of what the backend runs."""
+    status, _, content = client.ask("GET", "/healthz")
+    said = json.loads(content)
+
+    assert (status, said.pop("uptime_s") >= 0, said) == (
+        200,
+        True,
+        {
+            "ok": True,
+            "model": "conv2d_fsq",
+            "version": "0.2.0",
+            "backend": "onnxruntime",
+            "sha256": sha256_of(released, "onnxruntime"),
+        },
+    )
+
+
+def test_metrics_count_requests_and_rejections(client) -> None:
+    """By status and by reason, and time the windows."""
+    names = {
+        "modelreg_requests_total": {"path": "/infer", "status": "200"},
+        "modelreg_rejected_total": {"reason": "content type"},
+        "modelreg_inference_seconds_count": {},
+    }
+    before = {name: client.metric(name, **labels) for name, labels in names.items()}
+    client.infer({"x": window()})
+    client.infer({"x": window()}, content_type="text/plain")
+    after = {name: client.metric(name, **labels) for name, labels in names.items()}
+
+    assert {name: after[name] - before[name] for name in names} == dict.fromkeys(names, 1.0)
+
+
+def test_metrics_do_not_grow_with_paths(client) -> None:
+    """Whatever is asked for is `other`."""
+    for number in range(5):
+        client.ask("GET", f"/x{number}")
+
+    assert b"/x3" not in client.ask("GET", "/metrics")[2]
+
+
+def test_the_docs_load_nothing_from_elsewhere(client) -> None:
+    """A device may have no network."""
+    status, headers, content = client.ask("GET", "/docs")
+
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert not any(word in content for word in (b"src=", b"href=", b"import("))
+
+
+# Refusals
+
+GOOD = [[0.0] * 6] * 100
+
+
+def replaced(value: object) -> list[list[object]]:
+    """A window with one value in place of another."""
+    return [[value, *GOOD[0][1:]], *GOOD[1:]]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "place", "rule"),
+    [
+        (b"", 400, "body", "truncated"),
+        (b"{", 400, "body", "truncated"),
+        (b"\xff\xfe", 400, "body", "malformed"),
+        (b'{"x": [[NaN]]}', 400, "body", "malformed"),
+        (b'{"x": ' + b"[" * 9000, 422, "x[0][0]", "Expected `float`, got `array`"),
+        (b'{"y": ' + b"[" * 9000, 422, "body", "unknown field"),
+        (b"[" * 9000, 422, "body", "Expected `object`"),
+        ({"x": GOOD[1:]}, 422, "x", "length >= 100"),
+        ({"x": [*GOOD, GOOD[0]]}, 422, "x", "length <= 100"),
+        ({"x": [[0.0] * 9] * 100}, 422, "x[0]", "length <= 6"),
+        ({"x": [GOOD]}, 422, "x[0][0]", "got `array`"),
+        ({"x": replaced(None)}, 422, "x[0][0]", "got `null`"),
+        ({"x": replaced("1")}, 422, "x[0][0]", "got `str`"),
+        ({"x": replaced(True)}, 422, "x[0][0]", "got `bool`"),
+        ({"x": [[3e38] * 6] * 100}, 422, "window", "network's own overflow"),
+        ({"x": replaced(1e39)}, 422, "x[0][0]", "<= 3.40282346"),
+        (json.dumps({"x": replaced(7)}).replace("7", "1e400").encode(), 422, "x[0][0]", "out of range"),
+        ({"x": replaced(10**400)}, 422, "x[0][0]", "out of range"),
+        ({}, 422, "body", "missing required field `x`"),
+        ({"x": GOOD, "session": ""}, 422, "session", "length >= 1"),
+        ({"x": GOOD, "session": "s" * 129}, 422, "session", "length <= 128"),
+        ({"x": GOOD, "device": "watch"}, 422, "body", "unknown field `device`"),
+    ],
+    ids=lambda value: str(value)[:12] if isinstance(value, int) else "",
+)
+def test_what_is_no_window_is_refused_with_the_rule(client, body, status, place, rule) -> None:
+    """A 4xx with the place, whatever comes."""
+    found, said = client.infer(body)
+    (problem,) = said["problems"]
+
+    assert (found, problem["where"]) == (status, place)
+    assert rule in problem["what"]
+
+
+def test_a_value_out_of_limits_is_refused(tmp_path) -> None:
+    """By the limits of normalization.json."""
+    scale = json.loads(bundle()["normalization.json"])
+    scale["limits"]["channels"] = {"ax": [-16.0, 16.0]}
+    documents = {**bundle(), "normalization.json": json.dumps(scale).encode()}
+    record = package._document(documents["bundle.json"], package.BundleRecord, "")
+    plain = {k: v for k, v in documents.items() if k not in ("bundle.json", "sha256sum.txt")}
+    loaded = package.read(write_bundle(tmp_path, example_bundle.artifacts.sealed(record, plain, None)))
+    with serving(served(loaded, open_pipeline=None, first=Pipeline(loaded, open_backend(loaded, "onnxruntime")))) as c:
+        status, said = c.infer({"x": replaced(17)})
+
+    assert (status, said["error"], said["problems"][0]["where"]) == (422, "out of limits", "channel ax")
+
+
+@pytest.mark.parametrize("media", ["text/plain", "", "application/jsonp", "multipart/form-data; boundary=x"])
+def test_only_json_is_taken(client, media) -> None:
+    """415, before the body is looked at."""
+    assert client.infer({"x": GOOD}, content_type=media)[0] == 415
+
+
+@pytest.mark.parametrize("media", ["application/json; charset=utf-8", "Application/JSON"])
+def test_json_is_taken_however_it_is_spelt(client, media) -> None:
+    """With a charset, in capitals."""
+    assert client.infer({"x": GOOD}, content_type=media)[0] == 200
+
+
+def test_a_body_larger_than_any_window_is_refused(client) -> None:
+    """413, while it comes."""
+    status, said = client.infer(b" " * 100_000)
+
+    assert (status, said["error"]) == (413, "too large")
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/infer", 405), ("GET", "/x", 404), ("PUT", "/", 404)])
+def test_other_paths_and_methods_are_refused_as_json(client, method, path, status) -> None:
+    """With the reason."""
+    found, _, content = client.ask(method, path)
+
+    assert (found, set(json.loads(content))) == (status, {"error", "problems"})
+
+
+def test_a_body_that_does_not_come_is_refused(released) -> None:
+    """408, after its time; the connection serves on."""
+    bounds = Bounds(body_s=0.1)
+    with serving(served(released, first=Pipeline.load(VERSION), bounds=bounds)) as client:
+        with socket.create_connection(("127.0.0.1", client.port), 10) as slow:
+            head = b"POST /infer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
+            slow.sendall(head)
+            status = slow.recv(4096).split(b" ")[1]
+
+        assert (status, client.infer({"x": GOOD})[0]) == (b"408", 200)
+
+
+def test_a_client_that_leaves_does_no_harm(client) -> None:
+    """In the middle of its body."""
+    with socket.create_connection(("127.0.0.1", client.port), 10) as gone:
+        gone.sendall(
+            b"POST /infer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
+        )
+
+    assert client.infer({"x": GOOD})[0] == 200
+
+
+# Keys
+
+
+@pytest.fixture(scope="module")
+def locked(released):
+    """A server that asks for a key."""
+    with serving(served(released, first=Pipeline.load(VERSION), key=KEY)) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"authorization": "Bearer x"}, {"authorization": KEY}], ids=["none", "other", "bare"]
+)
+def test_without_the_key_nothing_is_answered(locked, given) -> None:
+    """401, for each path but the probe's."""
+    asked = {"/infer": locked.infer({"x": GOOD}, **given)[0], "/metrics": locked.ask("GET", "/metrics", **given)[0]}
+
+    assert (asked, locked.ask("GET", "/healthz", **given)[0]) == ({"/infer": 401, "/metrics": 401}, 200)
+
+
+def test_the_document_says_that_a_key_is_asked_for(locked) -> None:
+    """As a bearer token, and what comes without it."""
+    document = json.loads(locked.ask("GET", "/openapi.json", authorization=f"Bearer {KEY}")[2])
+    infer = document["paths"]["/infer"]["post"]
+
+    assert (
+        document["components"]["securitySchemes"]["key"]["scheme"],
+        infer["security"],
+        "401" in infer["responses"],
+    ) == (
+        "bearer",
+        [{"key": []}],
+        True,
+    )
+
+
+def test_with_the_key_it_answers(locked) -> None:
+    """As a bearer token."""
+    assert locked.infer({"x": GOOD}, authorization=f"Bearer {KEY}")[0] == 200
+
+
+# Backends that fail
+
+
+def test_without_a_backend_it_says_so(tmp_path) -> None:
+    """503 with the reason, at /healthz too; never a number."""
+    loaded = package.read(write_bundle(tmp_path, bundle(compiled=True)))
+    with serving(served(loaded, "hailo")) as client:
+        while b"being opened" in (health := client.ask("GET", "/healthz"))[2]:
+            time.sleep(0.01)
+        status, said = client.infer({"x": GOOD})
+
+    assert (health[0], json.loads(health[2])["ok"], status, said["error"]) == (503, False, 503, "no backend")
+    assert "hailo_platform" in said["problems"][0]["what"]
+
+
+def test_a_device_that_fails_is_opened_again(tmp_path, monkeypatch) -> None:
+    """503 while it is not there, then answers; it is given back in between and at the end."""
+    module = hailort_stub.install(monkeypatch, hang=18)
+    loaded = package.read(write_bundle(tmp_path, bundle(compiled=True)))
+    with serving(served(loaded, "hailo", bounds=Bounds(retry_s=0.01))) as client:
+        statuses = []
+        while statuses.count(200) < 2:
+            statuses.append(client.infer({"x": GOOD})[0])
+        held = module.held
+
+    assert (set(statuses), held, module.held) == ({200, 503}, 1, 0)
+
+
+def test_a_backend_is_tried_until_it_is_there(released) -> None:
+    """However often it fails, and why it failed last is known."""
+    failures = iter([BackendError("no device yet"), BackendError("busy")])
+    reasons: list[str] = []
+
+    def open_pipeline() -> Pipeline:
+        reasons.append(worker.why_not)
+        if failure := next(failures, None):
+            raise failure
+        return Pipeline(released, open_backend(released, "onnxruntime"))
+
+    async def opened() -> None:
+        opening = asyncio.create_task(worker.keep_open())
+        while worker.why_not:
+            await asyncio.sleep(0.001)
+        opening.cancel()
+
+    worker = Worker(open_pipeline, None, Bounds(retry_s=0.0))
+    asyncio.run(opened())
+    worker.close()
+
+    assert reasons == ["the backend is being opened", "no device yet", "busy"]
+
+
+def test_a_backend_is_given_back_once(released) -> None:
+    """Where several windows that waited for it fail."""
+    pipeline = slow(released, 0.0)
+    closed: list[int] = []
+    pipeline.backend.close = lambda: closed.append(1)
+    worker = Worker(lambda: pipeline, pipeline, Bounds())
+    refusals = [worker._lose(pipeline, BackendError("gone")) for _ in range(2)]
+    worker._thread.shutdown()
+
+    assert (closed, {refusal.status for refusal in refusals}) == ([1], {503})
+
+
+class Slow:
+    """A backend that takes its time."""
+
+    name = "onnxruntime"
+
+    def __init__(self, loaded: package.Package) -> None:
+        self.inner, self.seconds = open_backend(loaded, "onnxruntime"), 0.0
+
+    def project(self, fed):
+        """Answer, later."""
+        time.sleep(self.seconds)
+        return self.inner.project(fed)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def slow(released, seconds: float) -> Pipeline:
+    """A pipeline on it."""
+    backend = Slow(released)
+    pipeline = Pipeline(released, backend)
+    backend.seconds = seconds
+    return pipeline
+
+
+def at_once(client: Client, count: int) -> list[int]:
+    """The statuses of several requests at the same time."""
+    statuses: list[int] = []
+    threads = [threading.Thread(target=lambda: statuses.append(client.infer({"x": GOOD})[0])) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sorted(statuses)
+
+
+def test_the_queue_is_bounded(released) -> None:
+    """Beyond it: 503 at once, with Retry-After."""
+    with serving(served(released, first=slow(released, 0.3), bounds=Bounds(queue=2))) as client:
+        assert at_once(client, 5) == [200, 200, 503, 503, 503]
+
+
+def test_a_window_that_takes_too_long_is_given_up(released) -> None:
+    """503; the place in the queue is free again when the device is."""
+    with serving(served(released, first=slow(released, 0.3), bounds=Bounds(answer_s=0.05))) as client:
+        status, said = client.infer({"x": GOOD})
+
+    assert (status, said["error"]) == (503, "too slow")
+
+
+def test_requests_in_flight_are_answered_at_the_end(released) -> None:
+    """A server that is told to stop finishes what it was asked."""
+    statuses: list[int] = []
+    with serving(served(released, first=slow(released, 0.3))) as client:
+        thread = threading.Thread(target=lambda: statuses.append(client.infer({"x": GOOD})[0]))
+        thread.start()
+        time.sleep(0.1)
+    thread.join()
+
+    assert statuses == [200]
+
+
+def test_an_answer_does_not_wait_for_an_acknowledgement(client) -> None:
+    """Head and body go out at once: Nagle's algorithm would hold the body for 40 ms on a connection that stays open."""
+    connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=20)
+    taken = []
+    for _ in range(10):
+        start = time.perf_counter()
+        connection.request("GET", "/healthz")
+        connection.getresponse().read()
+        taken.append(time.perf_counter() - start)
+    connection.close()
+
+    assert min(taken) < 0.03
+
+
+# Several devices
+
+
+def test_several_devices_have_an_axis() -> None:
+    """(D, T, C) in, (C, D, T) to the model; one alone has none."""
+    spec = example().spec
+    two = spec.model_copy(update={"input": spec.input.model_copy(update={"devices": ("watch", "phone")})})
+    x = np.random.default_rng(0).normal(size=(2, 100, 6)).astype(np.float32)
+    asked = Contract(two).read(json.dumps({"x": x.tolist()}).encode())
+
+    np.testing.assert_array_equal(asked.window, x.transpose(2, 0, 1))
+
+
+def test_a_folded_window_comes_as_its_samples_lie() -> None:
+    """The earlier half is the first row."""
+    spec = example().spec
+    folded = spec.model_copy(update={"input": spec.input.model_copy(update={"fold": 2})})
+    x = np.random.default_rng(0).normal(size=(100, 6)).astype(np.float32)
+    asked = Contract(folded).read(json.dumps({"x": x.tolist()}).encode())
+
+    np.testing.assert_array_equal(asked.window, np.stack([x[:50].T, x[50:].T], axis=1))
+
+
+def test_a_set_and_a_state_are_named() -> None:
+    """Where a model is calibrated, and where there is a session."""
+    answer = Pipeline.load(VERSION).infer(example().test.x[0])._replace(members=(1, 4))
+    said = json.loads(Contract(example().spec).answer(answer, 2))
+
+    assert (said["set"], said["state"]) == (["ABD", "ER"], "FEL")
