@@ -127,7 +127,7 @@ def _placed(config: TrainConfig, reading: Reading) -> TrainConfig:
         path = getattr(source, "path", None)
         if path is None or (reading.base / path).exists():
             sources.append(source)
-        elif len(config.data.sources) == 1 and source.kind in ("csv", "dsads") and reading.base.name:
+        elif len(config.data.sources) == 1 and source.kind in ("csv", "dsads", "hapt") and reading.base.name:
             sources.append(source.model_copy(update={"path": "."}))
         else:
             what = "is not there, and a version knows only its name: --data FOLDER, the folder that holds it"
