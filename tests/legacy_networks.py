@@ -21,14 +21,14 @@ def conv(width: int, out: int, *kernel: int) -> nn.Conv2d:
 class PooledFsq(nn.Module):
     """The README graph: 39,762 parameters; with (64, 32) and no dropout the FSQ-Hailo encoder: 26,162."""
 
-    def __init__(self, last: int = 128, hidden: int = 64, *, dropout: bool = True) -> None:
+    def __init__(self, last: int = 128, hidden: int = 64, classes: int = 10, *, dropout: bool = True) -> None:
         super().__init__()
         for n, (width, out, length) in enumerate(((9, 32, 7), (32, 64, 5), (64, last, 3)), 1):
             self.add_module(f"conv{n}", conv(width, out, 1, length))
             self.add_module(f"bn{n}", nn.BatchNorm2d(out))
         self.fsq_projection = nn.Linear(last, 8)
         between = [nn.Dropout(0.0)] if dropout else []
-        self.classifier = nn.Sequential(nn.Linear(8, hidden), nn.ReLU(), *between, nn.Linear(hidden, 10))
+        self.classifier = nn.Sequential(nn.Linear(8, hidden), nn.ReLU(), *between, nn.Linear(hidden, classes))
 
     def project(self, x: Tensor) -> Tensor:
         """Return the projection (N, 8) of windows (N, 9, 2, T)."""

@@ -210,6 +210,8 @@ FOREIGN = {
     "sparse": (saved({"a": torch.eye(3).to_sparse()}), "a: is sparse, quantized, complex or without values"),
     "complex": (saved({"a": torch.zeros(3, dtype=torch.complex64)}), "a: is sparse"),
     "meta": (saved({"a": torch.zeros(3, device="meta")}), "without values"),
+    "an escape in a name": (saved({"\x1b[2Ja": torch.zeros(3)}), "?[2Ja: is no name of a tensor"),
+    "escapes beside": (saved({"\x1b[2Jb": 1}), "it has ?[2Jb"),
     "a tensor of any size": (saved({"a": torch.zeros(1).expand(2**40)}), "have shapes of more than"),
 }
 

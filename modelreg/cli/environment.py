@@ -67,7 +67,7 @@ def version_folder(reference: str) -> Path:
     folder = Path(os.path.abspath(reference))  # noqa: PTH100 Path.absolute() keeps `..`, resolve() follows links
     if not folder.is_dir():
         raise RegistryError("unknown version", [Problem(reference, "no such folder")])
-    if (folder / runs.LAST).exists():
+    if (folder / runs.CONFIG).exists():  # a version states its configuration in its provenance
         what = "is a run, not a version; make a version of it with `modelreg release`"
         raise RegistryError("unknown version", [Problem(reference, what)])
     return folder

@@ -47,6 +47,7 @@ class Adopted(NamedTuple):
     """An older network as one of a model system here."""
 
     settings: dict[str, Any]  # what its tensors say of the model's settings
+    unsaid: dict[str, str]  # settings that no tensor tells, and what each is
     tensors: dict[str, Tensor]  # under our names
     lacks: tuple[str, ...]  # how the names of absent tensors begin
     notes: tuple[str, ...]
@@ -89,9 +90,11 @@ def adopt(found: Recognised, model: str) -> Adopted:
     widths = [found.tensors[f"encoder.conv{n}.weight"].shape[0] for n in (1, 2, 3)]
     kernels = [list(found.tensors[f"encoder.conv{n}.weight"].shape[2:]) for n in (1, 2, 3)]
     hidden = {"hidden": found.tensors["head.0.weight"].shape[0]} if head else {}
-    rounded = "its head took the projection as it is; here FSQ rounds it first, so that its answers may differ"
+    dimensions = len(found.tensors["encoder.projection.bias"])
+    rounded = "Its head took the projection as it is; here FSQ rounds it first, so that its answers may differ"
     return Adopted(
         settings={"widths": widths, "kernels": kernels, **hidden},
+        unsaid={"levels": f"how many levels each of its {dimensions} dimensions has, as [8, 8, 5]"},
         tensors={str(rename(name, _CONV2D_FSQ)): tensor for name, tensor in found.tensors.items()},
         lacks=() if head else ("host_part.head",),
         notes=(*found.notes, *([rounded] if head else [])),

@@ -39,6 +39,7 @@ class LegacyCheckpoint(NamedTuple):
 
     tensors: dict[str, Tensor]
     beside: dict[str, str]  # name -> its value in words
+    sha256: str  # of the file
 
 
 def read(path: Path, limit: int = checkpoint.LIMIT) -> LegacyCheckpoint:
@@ -50,7 +51,8 @@ def read(path: Path, limit: int = checkpoint.LIMIT) -> LegacyCheckpoint:
     if problems := list(_find_problems(found, limit)):
         raise InputError(f"{path}: its weights cannot be taken", problems)
     prefix = next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in found)), "")
-    return LegacyCheckpoint({name.removeprefix(prefix): _plain(found[name]) for name in found}, beside)
+    tensors = {name.removeprefix(prefix): _plain(tensor) for name, tensor in found.items()}
+    return LegacyCheckpoint(tensors, beside, files.sha256_bytes(data))
 
 
 class _Dtype:
@@ -101,7 +103,7 @@ def _foreign_archive(data: bytes) -> str | None:
     if any(name.endswith("/constants.pkl") for name in names):
         return "a TorchScript program: save the state_dict of the network instead"
     if not any(name.endswith("/data.pkl") for name in names):
-        return f"a zip archive that torch.save did not write: it holds {', '.join(names[:3]) or 'nothing'}"
+        return f"a zip archive that torch.save did not write: it holds {', '.join(map(_word, names[:3])) or 'nothing'}"
     packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
     if packed or sum(entry.file_size for entry in entries) > len(data):
         return "a zip archive that is packed, as torch.save never does"
@@ -126,7 +128,7 @@ def _words(error: Exception) -> str:
             f"holds {blocked[1]}, which loading would have to run: only tensors, numbers and texts are loaded; "
             "save the state_dict of the network alone"
         )
-    return f"damaged, or not written by torch.save ({type(error).__name__}: {str(error)[-100:].strip()})"
+    return f"damaged, or not written by torch.save ({type(error).__name__}: {_word(str(error)[-100:].strip(), 100)})"
 
 
 def _unwrap(document: object, where: str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -138,10 +140,10 @@ def _unwrap(document: object, where: str) -> tuple[dict[str, Tensor], dict[str, 
         return dict(document), {}
     name = next((name for name in WRAPPERS if _is_state(document.get(name))), None)
     if name is None:
-        names = ", ".join(str(key)[:40] for key in list(document)[:10])
+        names = ", ".join(map(_word, list(document)[:10]))
         what = f"holds tensors neither alone nor under {', '.join(WRAPPERS)}; it has {names}"
         raise InputError("not a checkpoint", [Problem(where, what)])
-    return dict(document[name]), {str(key)[:40]: _short(document[key]) for key in document if key != name}
+    return dict(document[name]), {_word(key): _short(document[key]) for key in document if key != name}
 
 
 def _is_state(value: object) -> bool:
@@ -153,13 +155,20 @@ def _is_state(value: object) -> bool:
 def _short(value: object) -> str:
     """Return a value in words."""
     if isinstance(value, str | int | float | None):
-        return str(value)[:40]
+        return _word(value)
     return f"{type(value).__name__} of {len(value)}" if isinstance(value, list | dict | tuple) else type(value).__name__
+
+
+def _word(value: object, length: int = 40) -> str:
+    """Return a value as text that can do a terminal no harm."""
+    return "".join(char if char.isprintable() else "?" for char in str(value)[:length])
 
 
 def _find_problems(tensors: Mapping[str, Tensor], limit: int) -> Iterator[Problem]:
     """Yield the tensors that are no plain arrays of numbers; a few bytes may claim a shape of any size."""
     for name, tensor in tensors.items():
+        if not name.isprintable():
+            yield Problem(_word(name), "is no name of a tensor: it holds control characters")
         if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized or tensor.is_complex():
             yield Problem(name, "is sparse, quantized, complex or without values: no plain array of numbers")
     if sum(4 * tensor.numel() for tensor in tensors.values()) > limit:
