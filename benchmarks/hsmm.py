@@ -3,7 +3,8 @@
     python benchmarks/hsmm.py [WINDOWS]
 
 10 states, durations to 50, a stream of 10,000 windows. All run in one process, in turns; the best of the rounds counts,
-in seconds of the processor, all threads together: other processes do not count. hmmlearn is told the same log emissions and computes in log space too; its states last by self-transitions. With
+in seconds of the processor, all threads together: other processes do not count. hmmlearn is told the same log
+emissions and computes in log space too; its states last by self-transitions. With
 dynamax: the same semi-Markov model, exact, as a hidden Markov model of 10 x 50 states that count down, in single
 precision. The limits are ratios to hmmlearn. pip install hmmlearn; dynamax where it is wanted.
 """

@@ -25,7 +25,9 @@ from modelreg.records.model import (
     ModelSpec,
     TcnVaeSettings,
 )
-from modelreg.records.run import RunRecord
+from modelreg.records.run import ImportRecord, RunRecord
+
+UNKNOWN_TRAINING = "What they were trained on is not known here: whoever was tested may have been among it."
 
 # our name -> the metric's type on Hugging Face
 HEADLINE = {
@@ -96,6 +98,13 @@ def cutting(data: DataRecord) -> str:
     if data.split == "time":
         return f"{cut} after every recording had been divided in time, with gaps of {data.gap} samples."
     return f"{cut} after the recordings had been divided by {data.split}."
+
+
+def imported(origin: ImportRecord) -> str:
+    """Return where imported weights are from, in sentences."""
+    notes = "".join(f" {escape(note)}." for note in origin.notes)
+    return f"""The weights are those of {escape(origin.file)} (sha256 `{origin.sha256}`),
+a checkpoint of older code in the layout {escape(origin.layout)}.{notes}"""
 
 
 def _headline_value(metrics: Metrics, name: str) -> float:
@@ -192,9 +201,12 @@ def _intended_use(facts: Facts) -> str:
     shared = (
         " **The parts share subjects: these numbers say nothing about new ones.**" if protocol.known_subjects else ""
     )
+    like = f"For recordings like those it was trained on ({people} subjects)"
+    if facts.run.imported:
+        like = f"**Its weights were imported. {UNKNOWN_TRAINING}**\nFor recordings like those it was tested on"
     return f"""## Intended use and limits
 
-For recordings like those it was trained on ({people} subjects): the same channels, units, rate and placement.
+{like}: the same channels, units, rate and placement.
 {unseen}
 The class it misses most often is {escape(weakest)}.{shared} The tables below say how well it does, on whom."""
 
@@ -214,12 +226,18 @@ def _data_and_protocol(facts: Facts) -> str:
 
 {sources}
 
-{cutting(data)} Normalization was fitted on the training part alone.
+{cutting(data)} {_scale(facts.run)}
 The {protocol.part} part was evaluated **{times}** with this run.
 
 | part | subjects | recordings | windows | dropped | digest |
 |---|---|---:|---:|---:|---|
 {parts}"""
+
+
+def _scale(run: RunRecord) -> str:
+    if run.imported and run.imported.normalization_sha256:
+        return "Normalization came with the imported weights."
+    return "Normalization was fitted on the training part alone."
 
 
 def _results(facts: Facts) -> str:
@@ -315,10 +333,15 @@ def _how_it_was_made(facts: Facts) -> str:
     git = run.environment.git
     place = f" in a repository at commit `{git.commit[:12]}`" if git else ", outside of any git repository,"
     dirty = " (with uncommitted changes)" if git and git.dirty else ""
+    by = f"by modelreg {run.environment.modelreg}{place}{dirty}"
+    if run.imported:
+        made = f"{imported(run.imported)}\nImported {by.rstrip(',')}"
+    else:
+        made = f"""Trained {by} with seed {run.seed}, {run.epochs} epochs, the weights
+of epoch {run.best_epoch} kept for their validation loss of {run.best_validation_loss:.4f}"""
     return f"""## How it was made
 
-Trained by modelreg {run.environment.modelreg}{place}{dirty} with seed {run.seed}, {run.epochs} epochs, the weights
-of epoch {run.best_epoch} kept for their validation loss of {run.best_validation_loss:.4f}; on {run.environment.device},
+{made}; on {run.environment.device},
 {run.environment.threads} threads, Python {run.environment.python}, {packages}.
 
 `provenance.json` states the configuration and the digest of every part of the data; `manifest.json` the digest of

@@ -47,6 +47,7 @@ def find_problems(folder: Path, found: Documents, present: set[str]) -> Iterator
     yield from _equal(registry.RUN, "model", found.run.model, found.spec)
     yield from _sealed(found)
     yield from _normalization_problems(found.spec, found.normalization, found.data)
+    yield from _fitting_problems(found)
     yield from _protocol_problems(found)
     yield from _provenance_problems(folder, found)
     facts = artifacts.Facts(found.manifest.version, found.spec, found.data, found.digests, frozenset(present))
@@ -102,13 +103,20 @@ def _normalization_problems(spec: ModelSpec, scale: Normalization, data: DataRec
     for name in ("channels", "devices", "rate_hz", "fold"):
         yield from _equal(registry.DATA, name, getattr(data, name), getattr(spec.input, name))
     yield from _equal(registry.DATA, "window", data.window, spec.input.timesteps)
-    yield from _equal(registry.NORMALIZATION, "data_digest", scale.data_digest, data.parts.train.digest)
     rows = len(spec.input.devices) if scale.per == "device_channel" else 1
     for name in ("mean", "std"):
         shape = [len(row) for row in getattr(scale, name)]
         if shape != [len(spec.input.channels)] * rows:
             what = f"must have {rows} rows of {len(spec.input.channels)} channels"
             yield Problem(f"{registry.NORMALIZATION}: {name}", what)
+
+
+def _fitting_problems(found: Documents) -> Iterator[Problem]:
+    """Hold where the normalization says it is from against where the run says so."""
+    stated = found.run.imported.normalization_sha256 if found.run.imported else None
+    origin = ("elsewhere", stated) if stated else ("train", found.data.parts.train.digest)
+    for name, expected in zip(("fitted_on", "data_digest"), origin, strict=True):
+        yield from _equal(registry.NORMALIZATION, name, getattr(found.normalization, name), expected)
 
 
 def _protocol_problems(found: Documents) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ that of a version goes elsewhere, for a version never changes.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import NamedTuple
@@ -18,12 +19,14 @@ from modelreg.data import normalization as scaling
 from modelreg.data import preparation
 from modelreg.data.preparation import Prepared
 from modelreg.data.reading import Reading
+from modelreg.data.windows import spread
 from modelreg.errors import ExportError, InputError, Problem
 from modelreg.export import graphs, hailo, int8, operators, parity
 from modelreg.ml import evaluation
 from modelreg.ml.system import Network
 from modelreg.provenance import Provenance, config_of
 from modelreg.records.base import load
+from modelreg.records.data import Normalization
 from modelreg.records.export import GRAPHS, ExportSettings, GraphName, GraphRecord, HailoArch, ParityRecord, Target
 from modelreg.records.int8 import Int8Estimate
 from modelreg.records.model import ModelSpec
@@ -95,7 +98,7 @@ def prove(origin: _Origin, settings: ExportSettings) -> Proof:
     """Return the graphs of a network, proven equal to it. Raises ExportError where they are not."""
     digests = _digests(origin.folder)
     made = graphs.export(origin.network, artifacts.metadata(origin.spec, digests), settings.opset)
-    real = _spread(origin.prepared.windows["train"].x, settings.parity_windows)
+    real = spread(origin.prepared.windows["train"].x, settings.parity_windows)
     normalized = scaling.apply(real, origin.prepared.normalization)
     edges = _edges(origin)
     measured = parity.measure(
@@ -132,6 +135,7 @@ def _open(folder: Path, reading: Reading) -> _Origin:
     config = _config(folder, released=version is not None)
     prepared = preparation.prepare(_placed(config, reading) if version else config, reading)
     experiment.refuse_other_data(folder, prepared)
+    prepared = replace(prepared, normalization=load(folder / registry.NORMALIZATION, Normalization))
     spec = experiment.load_spec(folder)
     return _Origin(folder, version, spec, evaluation.load_network(spec, folder / registry.CHECKPOINT), prepared)
 
@@ -153,7 +157,7 @@ def _placed(config: TrainConfig, reading: Reading) -> TrainConfig:
         path = getattr(source, "path", None)
         if path is None or (reading.base / path).exists():
             sources.append(source)
-        elif len(config.data.sources) == 1 and source.kind in ("csv", "dsads") and reading.base.name:
+        elif len(config.data.sources) == 1 and source.kind in ("csv", "dsads", "hapt") and reading.base.name:
             sources.append(source.model_copy(update={"path": "."}))
         else:
             what = "is not there, and a version knows only its name: --data FOLDER, the folder that holds it"
@@ -229,16 +233,11 @@ def _beside(origin: _Origin, estimate: Int8Estimate | None) -> dict[str, bytes]:
 
 def _vectors(origin: _Origin) -> dict[str, NDArray[np.float32]]:
     """Return windows of the validation part with what torch answers: what a compiled model is compared by."""
-    raw = _spread(origin.prepared.windows["validation"].x, hailo.VECTORS)
+    raw = spread(origin.prepared.windows["validation"].x, hailo.VECTORS)
     windows = scaling.apply(raw, origin.prepared.normalization)
     answers = parity.of_torch(origin.network, windows)._asdict()
     named = {name: values for name, values in answers.items() if values.shape[1]}  # a code only where there is one
     return {"windows_raw": raw, "windows": windows, **named}
-
-
-def _spread(x: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """Return at most `count` windows, evenly spread over all."""
-    return x[np.linspace(0, len(x) - 1, min(count, len(x))).astype(np.intp)]
 
 
 def _edges(origin: _Origin) -> dict[str, NDArray[np.float32]]:

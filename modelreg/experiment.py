@@ -26,7 +26,7 @@ from modelreg.records.data import DataRecord, Normalization, PartName, QualityRe
 from modelreg.records.hsmm import HsmmSpec
 from modelreg.records.metrics import EvalMetrics, Protocol
 from modelreg.records.model import ModelSpec, TcnVaeSettings
-from modelreg.records.run import Environment, Epoch, Evaluation, RunRecord
+from modelreg.records.run import Environment, Epoch, Evaluation, ImportRecord, RunRecord
 
 if TYPE_CHECKING:
     from modelreg.ml.augmentation import Augmentation
@@ -138,6 +138,8 @@ def evaluate(folder: Path, reading: Reading, environment: Environment, clock: Cl
     The look at the held-out part is logged in run.json before anything that follows from it is written.
     """
     run, config = _load(folder, status="trained")
+    if run.imported:
+        _refuse("an encoder alone has no answers to measure", _find_lacks(folder, run.imported))
     prepared = preparation.prepare(config, reading)
     refuse_other_data(folder, prepared)
     windows = prepared.windows[HELD_OUT]
@@ -243,6 +245,13 @@ def _load(folder: Path, *, status: Literal["training", "trained"]) -> tuple[RunR
     return run, load(folder / runs.CONFIG, TrainConfig)
 
 
+def _find_lacks(folder: Path, origin: ImportRecord) -> Iterator[Problem]:
+    for part in origin.lacks:
+        yield Problem(
+            f"{folder}: {part}", f"has no weights: there are none in {origin.file}, which the run was made of"
+        )
+
+
 def _refuse(summary: str, problems: Iterable[Problem]) -> None:
     """Raise InputError where there is a problem."""
     if found := list(problems):
@@ -266,7 +275,7 @@ def refuse_other_data(folder: Path, prepared: Prepared) -> None:
         for name in then
         if now[name] != then[name]
     ]
-    if prepared.normalization != scale:
+    if scale.fitted_on == "train" and prepared.normalization != scale:
         problems.append(Problem(runs.NORMALIZATION, "is not what the training part gives now"))
     _refuse("the data have changed since the run was started", problems)
 

@@ -17,6 +17,7 @@ from modelreg.records.run import Environment, RunRecord
 
 BUILD_TYPE = "urn:modelreg:build-type:train:1"
 BASE, COMPILED = "version/", "hef/"  # begin the names of what a version was made of that was not trained
+IMPORT_TYPE = "urn:modelreg:build-type:import:1"
 BUILDER = "urn:modelreg:builder:local"  # somebody's machine: SLSA level 1
 
 
@@ -98,7 +99,7 @@ def statement(
         "predicateType": "https://slsa.dev/provenance/v1",
         "predicate": {
             "buildDefinition": {
-                "buildType": BUILD_TYPE,
+                "buildType": IMPORT_TYPE if run.imported else BUILD_TYPE,
                 "externalParameters": {"config": _without_places(config), "seed": run.seed},
                 "internalParameters": run.environment.to_document(),
                 "resolvedDependencies": _inputs(run, data),
@@ -162,7 +163,13 @@ def _inputs(run: RunRecord, data: DataRecord) -> list[dict[str, Any]]:
         [{"name": "repository of the working directory", "digest": {"gitCommit": git.commit}}] if git else []
     )
     sources = [_described(f"source/{source.name}", source.digest) for source in data.sources]
-    return [*repository, *sources, *(_described(f"data/{name}", part.digest) for name, part in data.parts.items())]
+    older = [_described(f"imported/{run.imported.file}", run.imported.sha256)] if run.imported else []
+    return [
+        *repository,
+        *older,
+        *sources,
+        *(_described(f"data/{name}", part.digest) for name, part in data.parts.items()),
+    ]
 
 
 def _described(name: str, digest: str) -> dict[str, Any]:

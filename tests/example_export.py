@@ -39,7 +39,7 @@ def write_export(run: Path, weights: str, targets: tuple[HailoArch, ...] = ("hai
     np.save(buffer, calibration())
     found = {
         **onnx,
-        artifacts.INT8: estimate().to_bytes(),
+        artifacts.INT8: estimate(digests).to_bytes(),
         artifacts.VECTORS: VECTORS,
         "README.md": b"Nothing here was compiled yet: what the compiler makes of it, `compile.py` measures.\n",
         "calibration.npy": buffer.getvalue(),
@@ -142,7 +142,7 @@ def bundle_record(values: bytes, digests: Digests, target: HailoArch = "hailo8")
     )
 
 
-def estimate() -> Int8Estimate:
+def estimate(digests: Digests) -> Int8Estimate:
     """What int8.json says."""
     scheme = Int8Scheme(
         accuracy=0.5,
@@ -155,8 +155,8 @@ def estimate() -> Int8Estimate:
     )
     return Int8Estimate(
         model="conv2d_fsq",
-        checkpoint_sha256=WEIGHTS,
-        normalization_sha256=SCALE,
+        checkpoint_sha256=digests[registry.CHECKPOINT],
+        normalization_sha256=digests[registry.NORMALIZATION],
         calibration_windows=30,
         windows=60,
         accuracy=0.6,

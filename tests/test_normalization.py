@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from two_device import CHANNELS, CLASSES, DEVICES, two_device_recordings
 
-from modelreg.data.normalization import apply, fit
+from modelreg.data.normalization import apply, fit, stated
 from modelreg.data.recording import Recording, Signal
 from modelreg.data.windows import cut
 from modelreg.errors import InputError
@@ -150,3 +150,64 @@ def test_nothing_to_fit() -> None:
     assert problems_of([noise(0, 20, unlabelled=1.0)], "channel") == [
         "train: no labelled sample without missing values"
     ]
+
+
+MEAN, STD = [float(n) for n in range(9)], [float(n) for n in range(1, 10)]
+
+
+def taken(document: Any, spec: InputSpec = SPEC) -> Normalization:
+    """Take a stated normalization."""
+    return stated(document, spec, limits=Limits(), digest=DIGEST, where="old.json")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"mean": MEAN, "std": STD},
+        {"normalization": {"mean": MEAN, "std": STD, "method": "z_score"}, "version": "v0.1.0"},
+        {"normalization": {"zscore_mean": MEAN, "zscore_std": STD}},
+        {"mean": [MEAN], "std": [STD]},
+    ],
+)
+def test_a_stated_normalization_is_taken(document: Any) -> None:
+    """In any of the forms that older code wrote; it is not that of the training part, and says so."""
+    found = taken(document)
+
+    assert (found.mean, found.std, found.per) == ((tuple(MEAN),), (tuple(STD),), "channel")
+    assert (found.fitted_on, found.data_digest, found.samples) == ("elsewhere", DIGEST, 0)
+
+
+def test_a_row_for_each_device_is_taken() -> None:
+    """Then it is per device and channel."""
+    found = taken({"mean": [MEAN, STD], "std": [STD, STD]})
+
+    assert (found.per, found.mean) == ("device_channel", (tuple(MEAN), tuple(STD)))
+
+
+def test_a_normalization_of_ours_is_taken() -> None:
+    """Of the same input."""
+    ours = fitted([noise(1, 300)])
+
+    assert (taken(ours.to_document()).mean, taken(ours.to_document()).std) == (ours.mean, ours.std)
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ([1], "old.json: mean: must be 9 numbers, for acc_x, acc_y"),
+        ({"mean": MEAN}, "old.json: std: must be 9 numbers"),
+        ({"mean": MEAN[:8], "std": STD}, "old.json: mean: must be 9 numbers"),
+        ({"mean": MEAN, "std": [*STD[:8], "1"]}, "old.json: std: must be 9 numbers"),
+        ({"mean": MEAN, "std": [*STD[:8], True]}, "old.json: std: must be 9 numbers"),
+        ({"mean": [MEAN] * 3, "std": [STD] * 3}, "old.json: mean: must be 9 numbers"),
+        ({"mean": [MEAN, MEAN], "std": STD}, "has 2 rows of means and 1 of deviations"),
+        ({"mean": MEAN, "std": [0.0, *STD[1:]]}, "old.json: std: must be above 0"),
+        ({"mean": MEAN, "std": STD, "rate_hz": 100}, "old.json: rate_hz: is 100, but the data have 50.0"),
+    ],
+)
+def test_what_is_no_normalization_of_the_data_is_named(document: Any, problem: str) -> None:
+    """With its place and rule."""
+    with pytest.raises(InputError) as caught:
+        taken(document)
+
+    assert problem in str(caught.value)

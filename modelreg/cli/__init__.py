@@ -20,6 +20,7 @@ from modelreg.cli import (
     evaluate,
     export,
     hef,
+    import_,
     init,
     publish,
     release,
@@ -64,6 +65,7 @@ app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
+app.command("import")(import_.import_)
 app.add_typer(hef.app, name="hef")
 app.command("release")(release.release)
 app.command("verify")(verify.verify)

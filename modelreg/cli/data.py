@@ -108,7 +108,7 @@ def _settings(source: str) -> "TrainConfig":
 
 def _need(settings: "TrainConfig") -> None:
     """Raise InputError where text is to be read and what parses it is not installed."""
-    if any(source.kind in ("csv", "dsads") for source in settings.data.sources):
+    if any(source.kind in ("csv", "dsads", "hapt") for source in settings.data.sources):
         environment.need_extra("train", "pandas")
 
 

@@ -70,7 +70,7 @@ def version_folder(reference: str) -> Path:
     folder = Path(os.path.abspath(reference))  # noqa: PTH100 Path.absolute() keeps `..`, resolve() follows links
     if not folder.is_dir():
         raise RegistryError("unknown version", [Problem(reference, "no such folder")])
-    if (folder / runs.LAST).exists():
+    if (folder / runs.CONFIG).exists():  # a version states its configuration in its provenance
         what = "is a run, not a version; make a version of it with `modelreg release`"
         raise RegistryError("unknown version", [Problem(reference, what)])
     return folder
@@ -115,7 +115,7 @@ def _first_match(path: Path, pattern: str) -> str | None:
 
 def runtime_packages() -> dict[str, str]:
     """Return the versions of what a benchmark's figures depend on."""
-    found = {name: _installed(name) for name in ("numpy", "onnxruntime", "hailort")}
+    found = {name: installed(name) for name in ("numpy", "onnxruntime", "hailort")}
     return {"modelreg": __version__, "python": platform.python_version(), **{n: v for n, v in found.items() if v}}
 
 

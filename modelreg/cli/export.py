@@ -107,7 +107,7 @@ def _places(reference: str | None, out_folder: Path | None) -> tuple[Path, Path]
 
     if reference is None:
         folder = runs.newest(environment.workplace() / "runs")
-    elif (Path(reference) / runs.LAST).exists():
+    elif (Path(reference) / runs.CONFIG).exists():
         folder = Path(reference)
     else:
         folder = environment.version_folder(reference)

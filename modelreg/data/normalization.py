@@ -1,6 +1,7 @@
-"""z = (x - mean) / std, of the training part's statistics alone."""
+"""z = (x - mean) / std, of the training part's statistics alone, or as older code stated it."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -8,8 +9,11 @@ from numpy.typing import NDArray
 
 from modelreg.data.recording import UNLABELLED, Recording
 from modelreg.errors import InputError, Problem
+from modelreg.files import Json
 from modelreg.records.data import Limits, Normalization
 from modelreg.records.model import InputSpec
+
+Rows = tuple[tuple[float, ...], ...]  # one for all devices, or one for each; a number for each channel
 
 
 def fit(
@@ -45,6 +49,66 @@ def fit(
     )
 
 
+def stated(document: Json, spec: InputSpec, *, limits: Limits, digest: str, where: str) -> Normalization:
+    """Take a mean and a deviation for each channel from a document: ours, or any with `mean` and `std`.
+
+    They stand at its top or under `normalization`, also as `zscore_mean` and `zscore_std`: one row for all devices or a
+    row for each. `digest` is that of the file. Raises InputError, also where the document is of another input.
+    """
+    document = document if isinstance(document, dict) else {}
+    inner = document.get("normalization")
+    found = inner if isinstance(inner, dict) else document
+    means, stds = (_stated_rows(found.get(name, found.get(f"zscore_{name}"))) for name in ("mean", "std"))
+    if problems := [*_find_misstated(means, stds, spec, where), *_find_other_input(document, spec, where)]:
+        raise InputError("not a normalization of these data", problems)
+    return Normalization(
+        per="channel" if len(means) == 1 else "device_channel",
+        fitted_on="elsewhere",
+        samples=0,
+        data_digest=digest,
+        channels=spec.channels,
+        devices=spec.devices,
+        rate_hz=spec.rate_hz,
+        timesteps=spec.timesteps,
+        fold=spec.fold,
+        mean=means,
+        std=stds,
+        limits=limits,
+    )
+
+
+def _stated_rows(value: Json) -> Rows:
+    """Return a list of numbers, or a list of such lists, as rows; nothing where it is none."""
+    rows = value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
+    if not all(isinstance(row, list) and all(_is_number(number) for number in row) for row in rows):
+        return ()
+    return tuple(tuple(float(number) for number in row) for row in rows)
+
+
+def _find_misstated(means: Rows, stds: Rows, spec: InputSpec, where: str) -> Iterator[Problem]:
+    for name, rows in (("mean", means), ("std", stds)):
+        if len(rows) not in {1, len(spec.devices)} or {*map(len, rows)} != {len(spec.channels)}:
+            names = ", ".join(channel.name for channel in spec.channels)
+            what = f"must be {len(spec.channels)} numbers, for {names}; or such a row for each device"
+            yield Problem(f"{where}: {name}", what)
+    if len(means) != len(stds):
+        yield Problem(where, f"has {len(means)} rows of means and {len(stds)} of deviations: must be as many")
+    if any(number <= 0 for row in stds for number in row):
+        yield Problem(f"{where}: std", "must be above 0")
+
+
+def _find_other_input(document: dict[str, Json], spec: InputSpec, where: str) -> Iterator[Problem]:
+    """Yield what a document of ours says of its input that these data are not."""
+    ours = spec.to_document()
+    for name in ("channels", "devices", "rate_hz", "timesteps", "fold"):
+        if name in document and document[name] != ours[name]:
+            yield Problem(f"{where}: {name}", f"is {document[name]}, but the data have {ours[name]}")
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def apply(x: NDArray[np.float32], normalization: Normalization) -> NDArray[np.float32]:
     """Normalize windows, float32 (N, C, D, T), in float32 as the device does."""
     mean = np.array(normalization.mean, dtype=np.float32).T[:, :, None]  # (C, 1 or D, 1)
@@ -73,5 +137,5 @@ def _refuse_constant(rows: NDArray[np.float64], spec: InputSpec) -> None:
         raise InputError("a constant channel carries nothing: leave it out of the data", problems)
 
 
-def _as_rows(values: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
+def _as_rows(values: NDArray[np.float64]) -> Rows:
     return tuple(tuple(row) for row in values.tolist())

@@ -16,6 +16,11 @@ from modelreg.data.recording import UNLABELLED, Recording, Windows, find_clock_p
 from modelreg.errors import InputError, Problem
 
 
+def spread(x: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """Return at most `count` windows (N, C, D, T), evenly spread over all."""
+    return x[np.linspace(0, len(x) - 1, min(count, len(x))).astype(np.intp)]
+
+
 class _Cut(NamedTuple):
     """The windows of one recording."""
 

@@ -23,7 +23,8 @@ _FOREIGN = {
     b"version https://git-lfs": "a Git LFS pointer, not the weights: fetch them with `git lfs pull`",
     b"PK\x03\x04": "a zip archive, as torch.save writes it, not safetensors",
     b"\x80": "a pickle, which is never loaded, not safetensors",
-    b"\x89HDF": "an HDF5 file, not safetensors",
+    b"\x89HDF": "an HDF5 file, not weights of torch",
+    b"\x01HEF": "a model compiled for Hailo (HEF), not weights",
 }
 
 
@@ -47,7 +48,7 @@ def read(path: Path, limit: int = LIMIT) -> Saved:
     try:
         tensors = safetensors.torch.load(data)
     except (SafetensorError, KeyError) as error:  # KeyError: a number format that torch lacks
-        what = _foreign(data) or f"damaged or not safetensors: {error}"
+        what = foreign(data) or f"damaged or not safetensors: {error}"
         raise InputError("cannot read weights", [Problem(str(path), what)]) from error
     return Saved(tensors, _state(data, str(path)))
 
@@ -103,14 +104,20 @@ def _state(data: bytes, where: str) -> dict[str, Json] | None:
     return state
 
 
-def _foreign(data: bytes) -> str | None:
-    """Name what a file is that safetensors refuses, where its first bytes tell."""
+def foreign(data: bytes) -> str | None:
+    """Name what a file is that holds no weights, or not as safetensors, where its first bytes tell."""
     if not data:
         return "empty"
     for start, what in _FOREIGN.items():
         if data.startswith(start):
             return what
-    head = data[:512]
-    if head.isascii() and all(byte >= 32 or byte in b"\t\n\r" for byte in head):
-        return f"a text file of {len(data)} bytes, not weights"
+    if _is_text(data[:512]):
+        kind = "JSON document" if data.lstrip().startswith((b"{", b"[")) else "text file"
+        return f"a {kind} of {len(data)} bytes, not weights"
     return None
+
+
+def _is_text(head: bytes) -> bool:
+    """Tell whether a file begins as UTF-8 text; its last character may be cut off."""
+    text = head.decode("utf-8", "replace")
+    return "\N{REPLACEMENT CHARACTER}" not in text[:-1] and all(char >= " " or char in "\t\n\r" for char in text)

@@ -121,9 +121,9 @@ class Normalization(Record):
     schema_version: Literal[1] = 1
     method: Literal["zscore"] = "zscore"
     per: Literal["channel", "device_channel"]
-    fitted_on: Literal["train"] = "train"
-    samples: Count  # per channel
-    data_digest: Sha256  # of the training part
+    fitted_on: Literal["train", "elsewhere"] = "train"  # elsewhere: it came with imported weights
+    samples: Count  # per channel; 0 where it was fitted elsewhere
+    data_digest: Sha256  # of the training part, or of the file that stated it
     layout: Literal["NCDT"] = "NCDT"
     channels: tuple[Channel, ...]
     devices: tuple[Name, ...]

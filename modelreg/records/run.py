@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from modelreg.records.base import Count, GitCommit, Name, Record, RelativePath, Sha256, Share, Timestamp
 from modelreg.records.data import PartName
@@ -37,6 +37,17 @@ class Evaluation(Record):
     environment: Environment
 
 
+class ImportRecord(Record):
+    """A checkpoint of older code that a run was made of, where nothing was trained."""
+
+    file: Name
+    sha256: Sha256
+    layout: Name  # whose names its tensors had
+    lacks: tuple[Name, ...] = ()  # how the names of tensors begin that it has not: the network's encoder alone is here
+    notes: tuple[Annotated[str, Field(max_length=500)], ...] = ()  # what was done to its tensors
+    normalization_sha256: Sha256 | None = None  # of the file that stated it; null: fitted on the training part
+
+
 class RunRecord(Record):
     """run.json.
 
@@ -57,6 +68,16 @@ class RunRecord(Record):
     stopped: Literal["patience", "epochs"] | None
     files: dict[RelativePath, Sha256]
     evaluations: tuple[Evaluation, ...] = ()
+    imported: ImportRecord | None = None  # null: the weights were trained in this run
+
+    @model_validator(mode="after")
+    def _tells_one_story(self) -> "RunRecord":
+        best = (self.best_epoch, self.best_validation_loss)
+        if self.imported and (self.epochs or best != (None, None)):
+            raise ValueError("imported: nothing was trained, so there is no epoch")
+        if self.status == "trained" and not self.imported and None in best:
+            raise ValueError("trained: one of its epochs was the best")
+        return self
 
 
 class Epoch(Record):

@@ -94,6 +94,13 @@ class DsadsSource(MappedSource):
         return self
 
 
+class HaptSource(MappedSource):
+    """HAPT in its native layout: continuous recordings of a phone at the waist, with postural transitions."""
+
+    kind: Literal["hapt"]
+    path: Path  # the folder, or one .tar.xz
+
+
 Column = Name | Annotated[int, Field(ge=1)]  # by the header, or by number from 1 where there is none
 TimeUnit = Literal["s", "ms", "us", "ns", "iso8601"]
 
@@ -189,4 +196,4 @@ def _groups(device: CsvDevice) -> set[str]:
     return set(re.compile(device.files).groupindex)
 
 
-Source = Annotated[SampleSource | NpySource | DsadsSource | CsvSource, Field(discriminator="kind")]
+Source = Annotated[SampleSource | NpySource | DsadsSource | HaptSource | CsvSource, Field(discriminator="kind")]

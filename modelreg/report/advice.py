@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from modelreg.card import escape
+from modelreg.card import UNKNOWN_TRAINING, escape
 from modelreg.records.data import DataRecord, QualityReport
 from modelreg.records.metrics import CodeUsage, EvalMetrics, NoInterval
 from modelreg.records.run import Epoch, RunRecord
@@ -43,6 +43,7 @@ def recommendations(
 ) -> list[Advice]:
     """Return what the records call for, the gravest first: doubts about the result, its failures, then its making."""
     return [
+        *_imported(run),
         *_baseline(metrics),
         *_looks(metrics),
         *_intervals(metrics),
@@ -227,6 +228,14 @@ def _dropped(data: DataRecord) -> Iterator[Advice]:
                 "They hold missing values or have no label. Missing values are filled as `quality.missing` and "
                 f"`quality.max_fill_s` say{rule}.",
             )
+
+
+def _imported(run: RunRecord) -> Iterator[Advice]:
+    if run.imported:
+        yield Advice(
+            f"The weights were imported. {UNKNOWN_TRAINING}",
+            "If so, these numbers say nothing about new people: test on recordings that are newer than the file.",
+        )
 
 
 def _unfinished(run: RunRecord) -> Iterator[Advice]:

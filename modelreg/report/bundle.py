@@ -25,7 +25,7 @@ def documents(
     best = run.best_epoch or 0
     draw: dict[str, Callable[[bool], bytes]] = {
         "confusion": lambda dark: pictures.draw_confusion(metrics, dark=dark),
-        "curves": lambda dark: pictures.draw_curves(history, best, dark=dark),
+        **({"curves": lambda dark: pictures.draw_curves(history, best, dark=dark)} if history else {}),
         "classes": lambda dark: pictures.draw_classes(metrics, dark=dark),
         "reliability": lambda dark: pictures.draw_reliability(metrics, dark=dark),
         "subjects": lambda dark: pictures.draw_subjects(metrics, dark=dark),

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from modelreg.card import cutting, escape
+from modelreg.card import UNKNOWN_TRAINING, cutting, escape, imported
 from modelreg.records.data import DataRecord, QualityReport
 from modelreg.records.metrics import EvalMetrics, Interval
-from modelreg.records.run import Epoch, RunRecord
+from modelreg.records.run import Epoch, ImportRecord, RunRecord
 from modelreg.report import quality as data_quality
 from modelreg.report.advice import Advice, mean_confidence, recommendations, starved
 from modelreg.report.text import HEADLINE, listed, number, table
@@ -42,7 +42,9 @@ def markdown(
         _subjects_section(metrics) + _picture(pictures, "subjects"),
         _calibration_section(metrics) + _picture(pictures, "reliability"),
         _codes_section(metrics, run),
-        _training_section(run) + _picture(pictures, "curves") + CURVES,
+        _import_section(run.imported)
+        if run.imported
+        else _training_section(run) + _picture(pictures, "curves") + CURVES,
         data_quality.section(quality) if quality else "",
     )
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -174,6 +176,14 @@ def _codes_section(metrics: EvalMetrics, run: RunRecord) -> str:
 
 The {metrics.protocol.part} part used {codes.used:,} of {codes.total:,} codes (a share of {number(codes.used_share)}),
 with a perplexity of {number(codes.perplexity)}.{warning}{dimensions}"""
+
+
+def _import_section(origin: ImportRecord) -> str:
+    return f"""## How it was made
+
+{imported(origin)}
+
+Nothing was trained. **{UNKNOWN_TRAINING}**"""
 
 
 def _training_section(run: RunRecord) -> str:

@@ -114,7 +114,7 @@ class Contract:
         }
 
     def _answer_schema(self) -> dict[str, Any]:
-        classes, dimensions = list(self._spec.classes), len(self._spec.quantizer.levels)
+        classes, dimensions = list(self._spec.classes), self._spec.projection
         score = {"type": "number", "minimum": 0, "maximum": 1}
         name = {"enum": classes}
         return {

@@ -204,11 +204,11 @@ def _vectors(found: Mapping[str, bytes], spec: ModelSpec) -> dict[str, NDArray[n
     if artifacts.VECTORS not in found:
         return None
     vectors = files.parse_npz(found[artifacts.VECTORS], artifacts.VECTORS)
-    count, dimensions = len(vectors.get("windows_raw", ())), len(spec.quantizer.levels)
+    count, dimensions = len(vectors.get("windows_raw", ())), spec.projection
     shapes = {
         "windows_raw": spec.input.shape,
         PROJECTION: (dimensions,),
-        CODE: (dimensions,),
+        **({} if spec.levels is None else {CODE: (len(spec.levels),)}),
         LOGITS: (len(spec.classes),),
     }
     for name, shape in shapes.items():

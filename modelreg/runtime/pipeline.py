@@ -166,5 +166,5 @@ def open_backend(loaded: Package, name: BackendName, threads: int = 1) -> Backen
     if loaded.hef is None:
         what = "holds no .hef; compile it (docs/hailo.md) and take it in with `modelreg hef attach`"
         raise InputError("nothing to run on a Hailo device", [Problem("bundle", what)])
-    shapes = backends.Shapes(loaded.spec.input.shape, len(loaded.spec.quantizer.levels))
+    shapes = backends.Shapes(loaded.spec.input.shape, loaded.spec.projection)
     return backends.Hailo(loaded.hef, shapes)

@@ -11,18 +11,19 @@ from numpy.typing import NDArray
 
 from modelreg import ort
 from modelreg.records.export import CODE, LOGITS, PROJECTION
-from modelreg.records.model import FsqSpec, ModelSpec
+from modelreg.records.model import FsqSpec, ModelSpec, VqSpec
 from modelreg.runtime.backends import Floats
 
 Doubles = NDArray[np.float64]
+NO_CODE: Floats = np.empty(0, dtype=np.float32)
 
 
 class Answer(NamedTuple):
     """What a model says of one window."""
 
     projection: Floats  # (d,)
-    code: Floats  # (d,) quantized
-    code_index: int
+    code: Floats  # (w,) as head.onnx gives it; w = 0 where nothing is quantized
+    code_index: int | None
     logits: Floats  # (K,)
     probabilities: Doubles  # (K,)
     label: int  # the most probable class
@@ -44,23 +45,32 @@ class Host:
 
     def __init__(self, spec: ModelSpec, head: bytes, calibrate: Calibrate | None = None) -> None:
         self._session = ort.session(head)
-        self._half_width = np.array(spec.quantizer.half_width, dtype=np.int64)
-        self._basis = np.array(spec.quantizer.basis, dtype=np.int64)
+        self._names = [LOGITS] if spec.levels is None else [CODE, LOGITS]
+        self._index = _indexer(spec.quantizer)
         self._calibrate = calibrate or uncalibrated
 
     def answer(self, projection: Floats) -> Answer:
         """Return the answer to a projection (d,)."""
-        code, logits = (rows[0] for rows in self._session.run([CODE, LOGITS], {PROJECTION: projection[None]}))
+        *codes, logits = (rows[0] for rows in self._session.run(self._names, {PROJECTION: projection[None]}))
+        code = codes[0] if codes else NO_CODE
         probabilities, members = self._calibrate(logits)
         return Answer(
             projection=projection,
             code=code,
-            code_index=int((np.rint(code * self._half_width).astype(np.int64) + self._half_width) @ self._basis),
+            code_index=self._index(code) if codes else None,
             logits=logits,
             probabilities=probabilities,
             label=int(probabilities.argmax()),
             members=members,
         )
+
+
+def _indexer(quantizer: FsqSpec | VqSpec | None) -> Callable[[Floats], int]:
+    """Return what tells the index of a code (w,)."""
+    if not isinstance(quantizer, FsqSpec):
+        return lambda code: int(code[0])  # the number of a code of a codebook
+    half_width, basis = (np.array(row, dtype=np.int64) for row in (quantizer.half_width, quantizer.basis))
+    return lambda code: int((np.rint(code * half_width).astype(np.int64) + half_width) @ basis)
 
 
 def uncalibrated(logits: Floats) -> Calibrated:

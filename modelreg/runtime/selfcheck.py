@@ -13,6 +13,7 @@ from modelreg import ort
 from modelreg.errors import Problem
 from modelreg.noise import snr_db
 from modelreg.records.export import CODE, LOGITS, PROJECTION, WINDOWS
+from modelreg.records.model import FsqSpec
 from modelreg.runtime.backends import Floats
 from modelreg.runtime.package import Package
 from modelreg.runtime.postprocess import Answer, near_boundary
@@ -26,7 +27,7 @@ def find_problems(loaded: Package, answer: Callable[[Floats], Answer], *, on_chi
     """Yield where `answer`, which takes raw windows (C, D, T), does not give what the export promises."""
     raw, expected = _expectations(loaded)
     answers = [answer(window) for window in raw]
-    found = {name: np.stack([getattr(answer, name) for answer in answers]) for name in ANSWERS}
+    found = {name: np.stack([getattr(answer, name) for answer in answers]) for name in expected if name in ANSWERS}
     if on_chip:
         yield from _find_noise(expected[PROJECTION], found[PROJECTION], loaded)
     else:
@@ -47,14 +48,19 @@ def _from_whole(loaded: Package) -> tuple[Floats, Mapping[str, Floats]]:
     scale, whole = Scale(loaded.normalization), ort.session(loaded.graphs["model"])
     level = np.array(DEVIATIONS, dtype=np.float32)[:, None, None, None] * np.ones(loaded.spec.input.shape, np.float32)
     raw = scale.restore(level)
-    answers = [whole.run(list(ANSWERS), {WINDOWS: scale.normalize(window)[None]}) for window in raw]
-    return raw, dict(zip(ANSWERS, (np.concatenate(parts) for parts in zip(*answers, strict=True)), strict=True))
+    names = [name for name in ANSWERS if name != CODE or loaded.spec.levels is not None]
+    answers = [whole.run(names, {WINDOWS: scale.normalize(window)[None]}) for window in raw]
+    return raw, dict(zip(names, (np.concatenate(parts) for parts in zip(*answers, strict=True)), strict=True))
 
 
 def _find_deviations(expected: Mapping[str, Floats], found: Mapping[str, Floats], loaded: Package) -> Iterator[Problem]:
     tolerance = loaded.parity.tolerance
-    near = near_boundary(expected[PROJECTION], loaded.spec.quantizer, tolerance.boundary)
-    differs = expected[CODE] != found[CODE]
+    none = np.zeros((len(expected[LOGITS]), 0), dtype=np.float32)
+    differs = expected.get(CODE, none) != found.get(CODE, none)
+    quantizer = loaded.spec.quantizer
+    near = np.zeros_like(differs)  # a codebook is not known here: a vector between two codes counts as wrong
+    if isinstance(quantizer, FsqSpec):
+        near = near_boundary(expected[PROJECTION], quantizer, tolerance.boundary)
     if (wrong := differs & ~near).any():
         yield Problem(CODE, f"{int(wrong.any(axis=1).sum())} windows of {len(wrong)} get another one")
     same = ~differs.any(axis=1)

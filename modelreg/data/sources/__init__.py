@@ -2,8 +2,8 @@
 
 from modelreg.data.reading import Reading
 from modelreg.data.recording import Dataset
-from modelreg.data.sources import csv, dsads, npy, sample
-from modelreg.records.source import DsadsSource, NpySource, SampleSource, Source
+from modelreg.data.sources import csv, dsads, hapt, npy, sample
+from modelreg.records.source import DsadsSource, HaptSource, NpySource, SampleSource, Source
 
 
 def read(source: Source, reading: Reading) -> Dataset:
@@ -15,5 +15,7 @@ def read(source: Source, reading: Reading) -> Dataset:
             return npy.read(reading.base / source.path)
         case DsadsSource():
             return dsads.read(reading.base / source.path, source.units, reading)
+        case HaptSource():
+            return hapt.read(reading.base / source.path, reading)
         case _:
             return csv.read(source, reading)

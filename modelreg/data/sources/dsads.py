@@ -8,9 +8,7 @@ An archive is unpacked and parsed once and kept in the cache, by its digest; of 
 """
 
 import io
-import lzma
 import re
-import tarfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -23,6 +21,7 @@ from numpy.typing import NDArray
 from modelreg import files
 from modelreg.data.reading import Parsed, Reading, combine
 from modelreg.data.recording import Dataset, Recording, Signal
+from modelreg.data.sources import archive
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import SourceRecord
 from modelreg.records.model import Channel
@@ -106,9 +105,9 @@ def _recall_all(path: Path, reading: Reading, problems: list[Problem]) -> Iterat
     archives = [path] if path.is_file() else sorted(path.glob("*.tar.xz"))
     folders = _files_of_recordings(path)
     total = len(archives) + len(folders)
-    for done, archive in enumerate(archives):
-        reading.tell(done, total, archive.name)
-        yield from _recall(partial(_unpack, archive), files.sha256(archive), reading, problems)
+    for done, packed in enumerate(archives):
+        reading.tell(done, total, packed.name)
+        yield from _recall(partial(_unpack, packed), files.sha256(packed), reading, problems)
     for done, (key, paths) in enumerate(sorted(folders.items()), len(archives)):
         reading.tell(done, total, _name(key))
         segments = {number: Segment(str(p), files.read_bytes(p, SEGMENT_LIMIT)) for number, p in paths.items()}
@@ -183,16 +182,8 @@ def _files_of_recordings(path: Path) -> dict[Key, dict[int, Path]]:
 def _unpack(path: Path) -> Pieces:
     """Return the text files in an archive, by recording and number. Raises InputError where it is damaged."""
     found: dict[Key, dict[int, Segment]] = defaultdict(dict)
-    try:
-        with tarfile.open(path, "r|xz") as archive:
-            for member in archive:
-                match = _MEMBER.fullmatch(member.name)
-                reader = archive.extractfile(member) if match and member.isreg() else None
-                if match and reader and member.size <= SEGMENT_LIMIT:
-                    segment = Segment(f"{path.name}: {member.name}", reader.read(SEGMENT_LIMIT))
-                    found[_key(match)][int(match["segment"])] = segment
-    except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
-        raise InputError("cannot read", [Problem(str(path), f"not a whole .tar.xz archive: {error}")]) from error
+    for match, text in archive.members(path, _MEMBER, SEGMENT_LIMIT):
+        found[_key(match)][int(match["segment"])] = Segment(f"{path.name}: {match[0]}", text)
     return found
 
 

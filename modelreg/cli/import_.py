@@ -1,0 +1,71 @@
+"""`modelreg import`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modelreg.cli import environment
+from modelreg.cli.console import note, say
+
+if TYPE_CHECKING:
+    from modelreg.files import Json
+
+
+def import_(
+    checkpoint: Annotated[Path, typer.Argument(help="A .pth file that torch.save wrote.", metavar="PTH")],
+    model: Annotated[str, typer.Option("--as", help="The model system it becomes, as conv2d_fsq.", metavar="MODEL")],
+    configuration: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", help="The training configuration, JSON or YAML; left out: the built-in default.", metavar="JSON"
+        ),
+    ] = None,
+    normalization: Annotated[
+        Path | None,
+        typer.Option(
+            help="Its mean and std, one for each channel; left out: fitted on the training part.", metavar="JSON"
+        ),
+    ] = None,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="The run's folder; left out: the next one under runs/.")
+    ] = None,
+) -> None:
+    """Make a run out of a checkpoint of older code.
+
+    Only tensors and numbers are read from the file, nothing in it is run. Whatever is missing, unexpected or of another
+    shape is listed and refused. The configuration names the data; what it says of the model must be what the file has.
+
+    Example: modelreg import old.pth --as conv2d_fsq --config configs/mine.yaml
+    """
+    environment.need_extra("train", "torch", "safetensors", "scipy", "pandas")
+    from modelreg import importing, runs
+
+    older = importing.read(checkpoint, model)
+    config = importing.settle(older, _document(configuration), str(configuration or "the built-in default"))
+    folder = out_folder or runs.next_folder(environment.workplace() / "runs", model)
+    here = environment.describe(config.training.model_copy(update={"device": "cpu"}))
+    wanted = importing.Wanted(older, config, normalization)
+    with environment.reading() as reading:
+        odd = importing.start(folder, wanted, reading, here, environment.now())
+    for what in older.adopted.notes:
+        note(f"notice: {what}")
+    if normalization is None:
+        note("notice: normalization fitted on the training part here; that of the older code is not known")
+    for problem in odd:
+        note(f"warning: {problem}")
+    beside = ", ".join(f"{name} {value}" for name, value in older.beside.items())
+    shown = environment.shown(folder)
+    say(f"{shown}: {older.file}, in the layout {older.layout}" + (f"; beside its weights: {beside}" if beside else ""))
+    if older.adopted.lacks:
+        say(f"an encoder alone, without {', '.join(older.adopted.lacks)}: it has no answers to measure")
+    else:
+        say(f"next: modelreg evaluate {shown}")
+
+
+def _document(configuration: Path | None) -> "Json":
+    from modelreg import config, files
+
+    if configuration is None:
+        return config.default()
+    return config.parse_yaml(files.read_text(configuration), str(configuration))  # JSON is YAML

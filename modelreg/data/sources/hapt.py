@@ -1,0 +1,259 @@
+"""HAPT (UCI 341), the recordings behind UCI-HAR: thirty people with a phone at the waist, 50 Hz, postural transitions.
+
+Native layout: `RawData/` with `{acc,gyro}_expNN_userNN.txt`, three numbers a line with a blank between, and
+`labels.txt`, five a line: experiment, user, label, first and last sample, counted from 1. In a folder, or in a
+`.tar.xz` archive. Each experiment is one continuous recording; samples that no line of labels.txt covers are
+unlabelled.
+
+A file is parsed once and kept in the cache by its digest, an archive by its own.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelreg import files
+from modelreg.data.reading import Parsed, Reading, combine
+from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal
+from modelreg.data.sources import archive, csv_table
+from modelreg.errors import InputError, Problem
+from modelreg.records.data import SourceRecord
+from modelreg.records.model import Channel
+from modelreg.records.source import CsvChannel, CsvDevice
+
+RATE_HZ = 50.0
+DEVICE = "waist"
+SENSORS = {"acc": "g", "gyro": "rad/s"}
+CHANNELS = tuple(Channel(name=f"{sensor}_{axis}", unit=unit) for sensor, unit in SENSORS.items() for axis in "xyz")
+CLASSES = (  # in the order of activity_labels.txt
+    "WALKING",
+    "WALKING_UPSTAIRS",
+    "WALKING_DOWNSTAIRS",
+    "SITTING",
+    "STANDING",
+    "LAYING",
+    "STAND_TO_SIT",
+    "SIT_TO_STAND",
+    "SIT_TO_LIE",
+    "LIE_TO_SIT",
+    "STAND_TO_LIE",
+    "LIE_TO_STAND",
+)
+CITATION = (
+    "Reyes-Ortiz JL, Oneto L, Samà A, Parra X, Anguita D. Transition-aware human activity recognition using "
+    "smartphones. Neurocomputing 171:754-767, 2016. doi:10.1016/j.neucom.2015.07.085"
+)
+PARSER = "hapt-1"  # part of the cache's keys: another number where the parsing changes
+FILE_LIMIT = 2**26  # bytes of one text file
+LABELS = "labels"
+
+_FILE = re.compile(r"(?:(?!\.\./)[^/]+/)*(?P<name>labels|(?:acc|gyro)_exp[0-9]{2}_user[0-9]{2})\.txt")
+_LAYOUT = csv_table.Layout(
+    CsvDevice(
+        name=DEVICE,
+        files="(?P<subject>.*)",  # files are found here, not by csv
+        rate_hz=RATE_HZ,
+        channels=tuple(CsvChannel(name=axis, column=column, unit="1") for column, axis in enumerate("xyz", 1)),
+    ),
+    label=None,
+    separator=" ",
+    header=False,
+    missing=(),
+)
+
+
+class _Span(NamedTuple):
+    """One line of labels.txt: what was done from one sample to another, both included, counted from 1."""
+
+    line: int
+    experiment: int
+    user: int
+    label: int
+    start: int
+    end: int
+
+    @property
+    def recording(self) -> str:
+        """What the names of its recording's files end in."""
+        return f"exp{self.experiment:02d}_user{self.user:02d}"
+
+
+_Spans = Mapping[str, Sequence[_Span]]  # by recording, in the order of their first samples
+_Problems = list[Problem]
+
+
+def read(path: Path, reading: Reading) -> Dataset:
+    """Read a folder or an archive. Raises InputError with file, line and rule of every problem."""
+    problems: _Problems = []
+    found: dict[str, Parsed] = {}
+    for name, parsed in _recall_all(path, reading, problems):
+        if name in found:
+            problems.append(Problem(str(path), f"{name}.txt is there twice"))
+        found[name] = parsed
+    if not found and not problems:
+        problems.append(Problem(str(path), "holds neither {acc,gyro}_expNN_userNN.txt nor a .tar.xz of them"))
+    arrays = {name: parsed.values for name, parsed in found.items()}
+    spans = _by_recording(arrays.get(LABELS, np.empty((0, 5), np.int64)))
+    problems = problems or [*_find_gaps(arrays)] or [*_find_misfits(spans, _lengths(arrays))]
+    if problems:
+        raise InputError("cannot read the recordings", problems)
+    digest = combine({name: parsed.digest for name, parsed in found.items()})
+    return Dataset(
+        sources=(SourceRecord(kind="hapt", name="hapt", digest=digest, license="CC-BY-4.0", citation=CITATION),),
+        channels=CHANNELS,
+        devices=(DEVICE,),
+        classes=CLASSES,
+        rate_hz=RATE_HZ,
+        recordings=tuple(_recording(name, arrays, spans[name]) for name in sorted(spans)),
+    )
+
+
+def _recall_all(path: Path, reading: Reading, problems: _Problems) -> Iterator[tuple[str, Parsed]]:
+    """Yield what every text file holds, of a folder, its RawData/ and its archives, or of one archive."""
+    archives = [path] if path.is_file() else sorted(path.glob("*.tar.xz"))
+    texts = sorted(file for folder in (path, path / "RawData") for file in folder.glob("*.txt"))
+    texts = [file for file in texts if _FILE.fullmatch(file.name)]
+    recall: dict[Path, Callable[[Path, Reading], dict[str, Parsed]]] = {
+        **dict.fromkeys(archives, _recall_archive),
+        **dict.fromkeys(texts, _recall_text),
+    }
+    for done, file in enumerate(recall):
+        reading.tell(done, len(recall), file.name)
+        try:
+            yield from recall[file](file, reading).items()
+        except InputError as error:
+            problems.extend(error.problems)
+    reading.tell(len(recall), len(recall), path.name)
+
+
+def _recall_archive(path: Path, reading: Reading) -> dict[str, Parsed]:
+    return reading.recall(f"{PARSER}-{files.sha256(path)}", partial(_parse_archive, path))
+
+
+def _recall_text(path: Path, reading: Reading) -> dict[str, Parsed]:
+    data = files.read_bytes(path, FILE_LIMIT)
+    key = f"{PARSER}-{path.stem}-{files.sha256_bytes(data)}"
+    return reading.recall(key, lambda: [(path.stem, parse(path.stem, data, str(path)))])
+
+
+def _parse_archive(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield what every text file in an archive holds. Raises InputError at the end, with all that is wrong in them."""
+    seen: set[str] = set()
+    problems: _Problems = []
+    for match, data in archive.members(path, _FILE, FILE_LIMIT):
+        name, where = match["name"], f"{path.name}: {match[0]}"
+        try:
+            if name not in seen:
+                yield name, parse(name, data, where)
+            else:
+                problems.append(Problem(where, "is in the archive twice"))
+        except InputError as error:
+            problems.extend(error.problems)
+        seen.add(name)
+    if problems:
+        raise InputError("cannot read the recordings", problems)
+
+
+def parse(name: str, data: bytes, where: str) -> NDArray[Any]:
+    """Return the lines of a signal, float32 (samples, 3), or of labels.txt, int64 (spans, 5).
+
+    Raises InputError with line and rule.
+    """
+    if name == LABELS:
+        return _parse_labels(data, where)
+    values = dict(csv_table.parse(data, where, _LAYOUT))["values"]
+    columns = len(data.lstrip().partition(b"\n")[0].split())
+    if columns > 3:  # fewer were missed, and all lines have as many
+        raise InputError("not a signal", [Problem(f"{where}: line 1", f"has {columns} columns, must have 3")])
+    return values
+
+
+def _parse_labels(data: bytes, where: str) -> NDArray[np.int64]:
+    rows = [line.split() for line in data.rstrip().split(b"\n")]
+    problems = [
+        Problem(f"{where}: line {line}", "must be five whole numbers: experiment, user, label, first and last sample")
+        for line, cells in enumerate(rows, 1)
+        if len(cells) != 5 or not all(cell.isdigit() and len(cell) <= 9 for cell in cells)
+    ]
+    if problems:
+        raise InputError("not labels", problems)
+    return np.array(rows, dtype=np.int64)
+
+
+def _by_recording(labels: NDArray[np.int64]) -> _Spans:
+    found: dict[str, list[_Span]] = {}
+    spans = [_Span(line, *row) for line, row in enumerate(labels.tolist(), 1)]
+    for span in sorted(spans, key=lambda span: (span.start, span.end)):
+        found.setdefault(span.recording, []).append(span)
+    return found
+
+
+def _lengths(arrays: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+    """Return the samples of every recording."""
+    return {name.removeprefix("acc_"): len(values) for name, values in arrays.items() if name.startswith("acc_")}
+
+
+def _find_gaps(arrays: Mapping[str, NDArray[Any]]) -> Iterator[Problem]:
+    """Yield each file that is not there, and each pair of files that are no pair."""
+    if LABELS not in arrays:
+        yield Problem("labels.txt", "is missing")
+    for recording in sorted({name.partition("_")[2] for name in arrays if name != LABELS}):
+        pair = [f"{sensor}_{recording}" for sensor in SENSORS]
+        for name in pair:
+            if name not in arrays:
+                yield Problem(f"{name}.txt", "is missing: a recording is one file of each sensor")
+        lengths = [len(arrays[name]) for name in pair if name in arrays]
+        if len(set(lengths)) > 1:
+            yield Problem(recording, f"has {lengths[0]} samples of acc and {lengths[1]} of gyro: must be as many")
+
+
+def _find_misfits(spans: _Spans, lengths: Mapping[str, int]) -> Iterator[Problem]:
+    """Yield each line of labels.txt that does not fit the recordings, or shares samples with another."""
+    for recording in sorted(lengths.keys() - spans.keys()):
+        yield Problem("labels.txt", f"says nothing of {recording}")
+    for recording, found in sorted(spans.items()):
+        reaches = accumulate(found, _further)
+        for before, span in zip((None, *reaches), found, strict=False):
+            if what := _misfit(span, before, lengths.get(recording)):
+                yield Problem(f"labels.txt: line {span.line}", what)
+
+
+def _further(one: _Span, other: _Span) -> _Span:
+    return max(one, other, key=lambda span: span.end)
+
+
+def _misfit(span: _Span, before: _Span | None, length: int | None) -> str | None:
+    """Return what is wrong with a span, if anything.
+
+    `before` reaches furthest of those that start earlier; `length` is that of the recording, if there is one.
+    """
+    if length is None:
+        return f"there is no recording {span.recording}"
+    if not 1 <= span.label <= len(CLASSES):
+        return f"no such label: {span.label}; there are 1 to {len(CLASSES)}"
+    if not 1 <= span.start <= span.end <= length:
+        return f"from sample {span.start} to {span.end}: {span.recording} has 1 to {length}"
+    if before and span.start <= before.end:
+        return f"sample {span.start} has a label already, in line {before.line}"
+    return None
+
+
+def _recording(name: str, arrays: Mapping[str, NDArray[Any]], spans: Sequence[_Span]) -> Recording:
+    experiment, _, user = name.partition("_")
+    values = np.concatenate([arrays[f"{sensor}_{name}"] for sensor in SENSORS], axis=1)  # (samples, 6)
+    labels = np.full(len(values), UNLABELLED, dtype=np.int32)
+    for span in spans:
+        labels[span.start - 1 : span.end] = span.label - 1
+    return Recording(
+        name=f"{user}-{experiment}",
+        subject=user,
+        session=experiment,
+        signals={DEVICE: Signal(values, RATE_HZ)},
+        labels=labels,
+    )

@@ -1,0 +1,155 @@
+"""Skeletons of older networks: the tensors that shared/reference/models.md (section A) documents, by their names.
+
+Only as much of a network as the tests ask: every layer that has tensors, and a forward where one is compared.
+"""
+
+import math
+import warnings
+from collections import OrderedDict
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+
+def conv(width: int, out: int, *kernel: int) -> nn.Conv2d:
+    """A convolution over time with as many steps out as in."""
+    return nn.Conv2d(width, out, kernel, padding=(0, kernel[1] // 2))
+
+
+class PooledFsq(nn.Module):
+    """The README graph: 39,762 parameters; with (64, 32) and no dropout the FSQ-Hailo encoder: 26,162."""
+
+    def __init__(self, last: int = 128, hidden: int = 64, classes: int = 10, *, dropout: bool = True) -> None:
+        super().__init__()
+        for n, (width, out, length) in enumerate(((9, 32, 7), (32, 64, 5), (64, last, 3)), 1):
+            self.add_module(f"conv{n}", conv(width, out, 1, length))
+            self.add_module(f"bn{n}", nn.BatchNorm2d(out))
+        self.fsq_projection = nn.Linear(last, 8)
+        between = [nn.Dropout(0.0)] if dropout else []
+        self.classifier = nn.Sequential(nn.Linear(8, hidden), nn.ReLU(), *between, nn.Linear(hidden, classes))
+
+    def project(self, x: Tensor) -> Tensor:
+        """Return the projection (N, 8) of windows (N, 9, 2, T)."""
+        for n in (1, 2, 3):
+            x = torch.relu(getattr(self, f"bn{n}")(getattr(self, f"conv{n}")(x)))
+            x = torch.max_pool2d(x, (1, 2)) if n < 3 else x
+        return self.fsq_projection(x.mean(dim=(2, 3)))
+
+
+class UnpooledFsq(nn.Module):
+    """Conv2dFSQ: 57,293 parameters for levels [8, 6, 5], 58,063 for [8, 6, 5, 5, 4]."""
+
+    def __init__(self, levels: tuple[int, ...] = (8, 6, 5, 5, 4)) -> None:
+        super().__init__()
+        layers = OrderedDict()
+        for n, (width, out) in enumerate(((9, 32), (32, 64), (64, 128)), 1):
+            layers |= {f"conv{n}": conv(width, out, 1, 5), f"bn{n}": nn.BatchNorm2d(out)}
+        self.encoder = nn.Sequential(layers)
+        self.projection = nn.Linear(128, len(levels))
+        self.classifier = nn.Sequential(nn.Linear(len(levels), 256), nn.ReLU(), nn.Dropout(0.5), nn.Linear(256, 10))
+        self.register_buffer("code_counts", torch.zeros(math.prod(levels)))
+        self.register_buffer("total_samples", torch.tensor(0))
+
+
+class AblationFsq(nn.Module):
+    """FSQ and "HSMM" of the ablation: 46,102 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sizes = enumerate(((9, 32, 7), (32, 64, 5), (64, 128, 3)), 1)
+        self.encoder = nn.Sequential(OrderedDict((f"conv{n}", conv(a, b, 1, k)) for n, (a, b, k) in sizes))
+        self.fsq_proj = nn.Linear(128, 8)
+        self.hsmm = nn.Sequential(nn.Dropout(), nn.Linear(8, 100))
+        self.classifier = nn.Sequential(nn.Linear(100, 64), nn.ReLU(), nn.Dropout(), nn.Linear(64, 10))
+        self.register_buffer("code_usage", torch.zeros(1000))
+
+
+class TemporalBlock(nn.Module):
+    """Two convolutions with the old weight norm, each named twice."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # the old weight norm is what this is about
+            self.conv1 = nn.utils.weight_norm(nn.Conv1d(width, out, 3))
+            self.conv2 = nn.utils.weight_norm(nn.Conv1d(out, out, 3))
+        blank = nn.Identity
+        self.net = nn.Sequential(self.conv1, blank(), blank(), blank(), self.conv2, blank(), blank(), blank())
+        if width != out:
+            self.downsample = nn.Conv1d(width, out, 1)
+
+
+class Tcn(nn.Module):
+    """Temporal blocks in a row; an encoder-only file is the state of one."""
+
+    def __init__(self, *widths: int) -> None:
+        super().__init__()
+        self.network = nn.Sequential(*map(TemporalBlock, widths, widths[1:]))
+
+
+class TcnVae(nn.Module):
+    """The TCN-VAE: 1,104,175 parameters for 12 classes, 108 tensors by name."""
+
+    def __init__(self, classes: int = 12) -> None:
+        super().__init__()
+        self.tcn_encoder = Tcn(9, 64, 128, 256)
+        self.fc_mu, self.fc_logvar, self.decoder_fc = nn.Linear(256, 64), nn.Linear(256, 64), nn.Linear(64, 256)
+        self.tcn_decoder = Tcn(256, 256, 128, 64, 9)
+        self.activity_classifier = nn.Linear(64, classes)
+        self.domain_classifier = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3))
+
+
+class VqCoder(nn.Module):
+    """The blocks between the first and the last layer of the encoder, or of the decoder."""
+
+    def __init__(self, *widths: int) -> None:
+        super().__init__()
+        blocks = (nn.Sequential(conv(a, b, 1, 3), nn.BatchNorm2d(b)) for a, b in pairwise(widths))
+        self.temporal_layers = nn.ModuleList(blocks)
+
+
+class Conv2dVq(nn.Module):
+    """Conv2d-VQ: 304,645 parameters, 50 tensors by name."""
+
+    def __init__(self, codes: int = 512) -> None:
+        super().__init__()
+        self.encoder, self.decoder, self.vq = VqCoder(64, 128, 256), VqCoder(256, 128, 64), nn.Module()
+        self.encoder.initial_conv, self.encoder.to_codes = nn.Conv2d(9, 64, (2, 5)), nn.Conv2d(256, 64, 1)
+        self.decoder.from_codes, self.decoder.final_conv = nn.Conv2d(64, 256, 1), nn.ConvTranspose2d(64, 9, (2, 5))
+        for name, shape in {
+            "embedding": (codes, 64),
+            "ema_cluster_size": (codes,),
+            "ema_embed_sum": (codes, 64),
+        }.items():
+            self.vq.register_buffer(name, torch.rand(shape))
+        self.vq.register_buffer("steps", torch.tensor(3))
+        self.vq.register_buffer("code_usage_count", torch.zeros(codes))
+        self.vq.register_buffer("total_usage_updates", torch.tensor(3))
+        blank = nn.Identity
+        self.activity_classifier = nn.Sequential(
+            blank(), blank(), nn.Linear(64, 128), blank(), blank(), nn.Linear(128, 12)
+        )
+        self.state_predictor = nn.Sequential(nn.Conv2d(64, 32, 1), blank(), nn.Conv2d(32, 16, 1))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Compute on one thread: two that share a busy machine wait for each other more than they work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def seeded(make, *args, **kwargs) -> nn.Module:
+    """Return a network whose numbers depend on nothing else."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        network = make(*args, **kwargs)
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_()
+                module.running_var.uniform_(0.5, 2.0)
+    return network.eval()

@@ -1,0 +1,143 @@
+"""A run that was imported goes the way of every run, and says everywhere that it was."""
+
+import json
+import shutil
+
+import pytest
+from example_run import normalization, write_registry, write_run
+
+from modelreg import card, files, integrity, provenance, release, report, runs
+from modelreg.config import ProjectConfig
+from modelreg.provenance import Provenance
+from modelreg.records.base import load
+from modelreg.records.data import DataRecord
+from modelreg.records.metrics import EvalMetrics
+from modelreg.records.run import ImportRecord
+
+NOW = "2026-11-21T10:00:00Z"
+ORIGIN = ImportRecord(
+    file="old_model.pth",
+    sha256="e" * 64,
+    layout="fsq_pooled",
+    notes=("6 weight norms folded",),
+    normalization_sha256="f" * 64,
+)
+
+
+def imported(folder, origin=ORIGIN):
+    """Write an evaluated run as `import` and `evaluate` leave it."""
+    write_run(folder)
+    (folder / runs.HISTORY).write_bytes(b"")
+    if origin.normalization_sha256:
+        changes = {"fitted_on": "elsewhere", "samples": 0, "data_digest": origin.normalization_sha256}
+        (folder / runs.NORMALIZATION).write_bytes(normalization().model_copy(update=changes).to_bytes())
+    run = runs.load_run(folder)
+    sealed = runs.seal(folder, run.files)
+    nothing = {"epochs": 0, "best_epoch": None, "best_validation_loss": None, "stopped": None}
+    (folder / runs.RUN).write_bytes(run.model_copy(update={"imported": origin, "files": sealed, **nothing}).to_bytes())
+    return folder
+
+
+def version_of(root, run):
+    """Release v0.1.0 of a run."""
+    situation = release.Situation(now=NOW, git=None)
+    plan = release.plan(root, release.Request("v0.1.0", run, roll_changelog=True), ProjectConfig(), situation)
+    release.make_version(plan, ProjectConfig(), situation)
+    return plan.folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A version of an imported run."""
+    root = write_registry(tmp_path_factory.mktemp("registry"))
+    return version_of(root, imported(root / "runs" / "conv2d_fsq-001"))
+
+
+def test_its_version_verifies(made) -> None:
+    """Every document agrees with the others."""
+    assert integrity.inspect(made, complete=True).problems == ()
+
+
+def test_a_version_whose_normalization_was_fitted_verifies(tmp_path) -> None:
+    """Where the import stated none."""
+    root = write_registry(tmp_path)
+    run = imported(root / "runs" / "conv2d_fsq-001", ORIGIN.model_copy(update={"normalization_sha256": None}))
+
+    assert integrity.inspect(version_of(root, run), complete=True).problems == ()
+
+
+def test_the_card_says_where_the_weights_are_from(made) -> None:
+    """And that nobody knows whom they were trained on."""
+    text = (made / "model_card.md").read_text()
+    wanted = (
+        f"The weights are those of old\\_model.pth (sha256 `{'e' * 64}`)",
+        "6 weight norms folded.",
+        card.UNKNOWN_TRAINING,
+        "Normalization came with the imported weights.",
+        "Imported by modelreg 0.1.0 in a repository",
+    )
+
+    assert [words in text for words in wanted] == [True] * 5
+    assert "rained by" not in text
+
+
+def test_the_provenance_names_the_file(made) -> None:
+    """By its digest, under a build type of its own."""
+    built = load(made / "provenance.json", Provenance).predicate.build_definition
+    digests = {each.name: each.digest for each in built.resolved_dependencies}
+
+    assert built.build_type == provenance.IMPORT_TYPE
+    assert digests["imported/old_model.pth"] == {"sha256": "e" * 64}
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda run: run.update(imported=None), "run.json: trained: one of its epochs was the best"),
+        (lambda run: run.update(epochs=3), "run.json: imported: nothing was trained"),
+        (
+            lambda run: run.update(imported=None, best_epoch=1, best_validation_loss=0.5),
+            "provenance.json: predicate.buildDefinition.buildType",
+        ),
+        (lambda run: run["imported"].update(sha256="0" * 64), "resolvedDependencies"),
+        (lambda run: run["imported"].update(normalization_sha256="0" * 64), "normalization.json: data_digest"),
+        (lambda run: run["imported"].update(normalization_sha256=None), "normalization.json: fitted_on"),
+        (lambda run: run["imported"].update(notes=[]), "model_card.md"),
+    ],
+)
+def test_a_lie_about_the_import_is_found(made, tmp_path, change, problem) -> None:
+    """By the other documents, also where the manifest was made to fit."""
+    version = shutil.copytree(made, tmp_path / "conv2d_fsq" / "v0.1.0")
+    document = json.loads((version / "run.json").read_text())
+    change(document)
+    (version / "run.json").write_bytes(files.to_json(document))
+    manifest = json.loads((version / "manifest.json").read_text())
+    for entry in manifest["files"]:
+        data = (version / entry["path"]).read_bytes()
+        entry["sha256"], entry["size"] = files.sha256_bytes(data), len(data)
+    (version / "manifest.json").write_bytes(files.to_json(manifest))
+
+    assert any(problem in str(found) for found in integrity.inspect(version).problems)
+
+
+def test_without_metrics_it_is_not_released(tmp_path) -> None:
+    """They are made by `evaluate` alone."""
+    root = write_registry(tmp_path)
+    run = imported(root / "runs" / "conv2d_fsq-001")
+    (run / runs.METRICS).unlink()
+    with pytest.raises(release.InputError, match="has no metrics; make them with `modelreg evaluate"):
+        version_of(root, run)
+
+
+def test_the_report_shows_no_training(tmp_path) -> None:
+    """No curves, and the doubt comes first."""
+    run = imported(tmp_path / "run")
+    found = report.documents(
+        load(run / runs.METRICS, EvalMetrics), load(run / runs.DATA, DataRecord), runs.load_run(run), []
+    )
+    text = found[runs.REPORT].decode()
+
+    assert "curves.png" not in found
+    assert "curves" not in text
+    assert f"Nothing was trained. **{card.UNKNOWN_TRAINING}**" in text
+    assert text.partition("\n- ")[2].startswith("**The weights were imported.")
