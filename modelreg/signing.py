@@ -226,7 +226,7 @@ def _sealed(payload: bytes, key: PrivateKey) -> bytes:
     try:
         algorithm = ec.ECDSA(HASHES[key.curve.name], deterministic_signing=True)
     except UnsupportedAlgorithm as error:
-        what = "is older than 3.2 and signs by chance alone; install cryptography from PyPI, which brings its own"
+        what = "is older than 3.2 and cannot sign without chance; install cryptography from PyPI, which brings its own"
         raise InputError("cannot sign on this machine", [Problem("OpenSSL", what)]) from error
     signature = key.sign(_authenticated(payload), algorithm)
     document = {
