@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ConfigDict, Field
@@ -39,7 +39,7 @@ HASHES: dict[str, hashes.HashAlgorithm] = {
 class _Key(Record):
     """Which key it was: the SHA-256 of its PEM. Older bundles hold the key itself, which proves nothing."""
 
-    hint: str | None = None
+    hint: Sha256 | None = None
     raw_bytes: Annotated[str | None, Field(alias="rawBytes")] = None
     details: Annotated[str | None, Field(alias="keyDetails")] = None
 
@@ -147,10 +147,10 @@ def sign(digests: Mapping[str, str], name: str, key: PrivateKey) -> bytes:
 
     The same files and key give the same bytes (RFC 6979).
     """
-    resources = [{"name": path, "digest": digests[path], "algorithm": "sha256"} for path in sorted(digests)]
+    listed = dict(sorted(digests.items()))
     statement = {
         "_type": "https://in-toto.io/Statement/v1",
-        "subject": [{"name": name, "digest": {"sha256": _digest_of(digests[path] for path in sorted(digests))}}],
+        "subject": [{"name": name, "digest": {"sha256": _digest_of(listed.values())}}],
         "predicateType": "https://model_signing/signature/v1.0",
         "predicate": {
             "serialization": {
@@ -159,7 +159,7 @@ def sign(digests: Mapping[str, str], name: str, key: PrivateKey) -> bytes:
                 "allow_symlinks": False,
                 "ignore_paths": [registry.SIGNATURE],
             },
-            "resources": resources,
+            "resources": [{"name": path, "digest": listed[path], "algorithm": "sha256"} for path in listed],
         },
     }
     return _sealed(files.to_json(statement), key)
@@ -223,7 +223,12 @@ def _digest_of(digests: Iterable[str]) -> str:
 
 def _sealed(payload: bytes, key: PrivateKey) -> bytes:
     """Return the bundle around a statement."""
-    signature = key.sign(_authenticated(payload), ec.ECDSA(HASHES[key.curve.name], deterministic_signing=True))
+    try:
+        algorithm = ec.ECDSA(HASHES[key.curve.name], deterministic_signing=True)
+    except UnsupportedAlgorithm as error:
+        what = "is older than 3.2 and cannot sign without chance; install cryptography from PyPI, which brings its own"
+        raise InputError("cannot sign on this machine", [Problem("OpenSSL", what)]) from error
+    signature = key.sign(_authenticated(payload), algorithm)
     document = {
         "mediaType": BUNDLE_TYPE,
         "verificationMaterial": {"publicKey": {"hint": fingerprint(key.public_key())}, "tlogEntries": []},
