@@ -269,6 +269,12 @@ def test_an_adopted_encoder_alone_lacks_its_head() -> None:
     )
 
 
+def test_a_network_that_is_not_here_yet_is_refused() -> None:
+    """Though its tensors are known."""
+    with pytest.raises(InputError, match="no network here takes its tensors yet"):
+        adoption.adopt(adoption.recognise(NETWORKS["TCN encoder"].state_dict()), "tcn_vae")
+
+
 @pytest.mark.parametrize(
     ("name", "why"),
     {
@@ -276,6 +282,7 @@ def test_an_adopted_encoder_alone_lacks_its_head() -> None:
         "ablation": "has no batch normalization",
         "Conv2d-VQ": "conv2d_fsq is another network",
     }.items(),
+    ids=str,
 )
 def test_what_cannot_be_expressed_is_refused(name, why) -> None:
     """With the reason."""

@@ -122,25 +122,24 @@ def stated(**model):
     return json.dumps({**CONFIG, "model": {"levels": [8] * 8, **model}})
 
 
-@pytest.mark.parametrize(
-    ("config", "problem"),
-    {
-        "nothing": ("{}", "config.json: model.levels: must be given, the checkpoint does not say it"),
-        "no configuration": ("[1]", "config.json: must be a mapping"),
-        "no model": ('{"model": 3}', "config.json: model"),
-        "another width": (
-            stated(widths=[32, 64, 64]),
-            "model.widths: is [32, 64, 64], but the checkpoint has [32, 64, 128]",
-        ),
-        "another name": (stated(name="tcn_vae"), "model.name: is tcn_vae, but the checkpoint has conv2d_fsq"),
-        "other levels": (
-            stated(levels=[8, 8]),
-            "device_part.projection.weight: is float32 (8, 128), must be float32 (2, 128)",
-        ),
-        "an unknown key": (stated(hiden=3), "unknown key; did you mean model.hidden?"),
-    }.values(),
-    ids=str,
-)
+MISFITS = {
+    "nothing": ("{}", "config.json: model.levels: must be given, the checkpoint does not say it"),
+    "no configuration": ("[1]", "config.json: must be a mapping"),
+    "no model": ('{"model": 3}', "config.json: model"),
+    "another width": (
+        stated(widths=[32, 64, 64]),
+        "model.widths: is [32, 64, 64], but the checkpoint has [32, 64, 128]",
+    ),
+    "another name": (stated(name="tcn_vae"), "model.name: is tcn_vae, but the checkpoint has conv2d_fsq"),
+    "other levels": (
+        stated(levels=[8, 8]),
+        "device_part.projection.weight: is float32 (8, 128), must be float32 (2, 128)",
+    ),
+    "an unknown key": (stated(hiden=3), "unknown key; did you mean model.hidden?"),
+}
+
+
+@pytest.mark.parametrize(("config", "problem"), MISFITS.values(), ids=MISFITS)
 def test_a_configuration_that_does_not_fit_is_refused(place, capsys, config, problem) -> None:
     """With its place; no run is left."""
     (place / "config.json").write_text(config)

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from modelreg import __version__
+from modelreg.cli import compare, data, evaluate, export, import_, init, publish, release, show, train, verify
 from modelreg.cli import (
     aliases,
     bench,
@@ -66,6 +67,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("import")(import_.import_)
+app.command("compare")(compare.compare)
 app.add_typer(hef.app, name="hef")
 app.command("release")(release.release)
 app.command("verify")(verify.verify)

@@ -6,7 +6,7 @@ parts behind the encoder may be absent as a whole.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -83,21 +83,27 @@ def recognise(tensors: Tensors) -> Recognised:
 
 def adopt(found: Recognised, model: str) -> Adopted:
     """Return an older network as one of a model system. Raises InputError where the system cannot express it."""
-    if (found.layout, model) != (FSQ_POOLED, "conv2d_fsq"):
-        why = _REFUSED.get((found.layout.name, model), f"{model} is another network")
-        raise InputError(f"cannot become {model}", [Problem(found.layout.words, why)])
-    head = "head.0.weight" in found.tensors
-    widths = [found.tensors[f"encoder.conv{n}.weight"].shape[0] for n in (1, 2, 3)]
-    kernels = [list(found.tensors[f"encoder.conv{n}.weight"].shape[2:]) for n in (1, 2, 3)]
-    hidden = {"hidden": found.tensors["head.0.weight"].shape[0]} if head else {}
-    dimensions = len(found.tensors["encoder.projection.bias"])
+    pair = (found.layout.name, model)
+    if pair in _ADOPTIONS:
+        return _ADOPTIONS[pair](found)
+    other = "no network here takes its tensors yet" if found.layout.name == model else f"{model} is another network"
+    raise InputError(f"cannot become {model}", [Problem(found.layout.words, _REFUSED.get(pair, other))])
+
+
+def _as_conv2d_fsq(found: Recognised) -> Adopted:
+    convolutions = [found.tensors[f"encoder.conv{n}.weight"] for n in (1, 2, 3)]
+    dimensions, head = len(found.tensors["encoder.projection.bias"]), found.tensors.get("head.0.weight")
+    settings = {
+        "widths": [weight.shape[0] for weight in convolutions],
+        "kernels": [list(weight.shape[2:]) for weight in convolutions],
+    }
     rounded = "Its head took the projection as it is; here FSQ rounds it first, so that its answers may differ"
     return Adopted(
-        settings={"widths": widths, "kernels": kernels, **hidden},
+        settings=settings if head is None else {**settings, "hidden": len(head)},
         unsaid={"levels": f"how many levels each of its {dimensions} dimensions has, as [8, 8, 5]"},
         tensors={str(rename(name, _CONV2D_FSQ)): tensor for name, tensor in found.tensors.items()},
-        lacks=() if head else ("host_part.head",),
-        notes=(*found.notes, *([rounded] if head else [])),
+        lacks=("host_part.head",) if head is None else (),
+        notes=found.notes if head is None else (*found.notes, rounded),
     )
 
 
@@ -106,6 +112,9 @@ _CONV2D_FSQ: Renames = (
     (r"head\.0\.", "host_part.head.0."),
     (r"head\.1\.", "host_part.head.3."),
 )
+_ADOPTIONS: dict[tuple[str, str], Callable[[Recognised], Adopted]] = {  # layout and model system -> how
+    (FSQ_POOLED.name, "conv2d_fsq"): _as_conv2d_fsq,
+}
 _REFUSED = {
     (FSQ_UNPOOLED.name, "conv2d_fsq"): "it does not pool between its convolutions, and conv2d_fsq always does",
     (FSQ_ABLATION.name, "conv2d_fsq"): "it has no batch normalization, and a linear layer more before its head",
