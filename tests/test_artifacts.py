@@ -324,3 +324,8 @@ def test_a_script_that_contradicts_the_record_is_found(stored) -> None:
     bundle = {**artifacts.unpack(stored.folder / "hailo8" / ARCHIVE), "model_script.alls": b"normalization([0], [1])"}
 
     assert "contradicts normalization: host" in str(next(artifacts.find_calibration_problems(bundle, record, "b")))
+
+
+def test_a_bundle_without_an_estimate_is_right(stored) -> None:
+    """Those of before there were any have none."""
+    assert stored.problems(absent=("hailo8/int8.json",)) == []

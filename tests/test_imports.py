@@ -23,7 +23,9 @@ def loaded(arguments, cwd) -> str:
     return done.stdout.splitlines()[-1]
 
 
-@pytest.mark.parametrize("command", [["--help"], ["--version"], ["train", "--help"], ["release", "--help"]])
+@pytest.mark.parametrize(
+    "command", [["--help"], ["--version"], *([name, "--help"] for name in ("train", "release", "serve", "bench"))]
+)
 def test_help_loads_nothing_slow(tmp_path, command) -> None:
     """None of torch, onnx, requests, jsonschema and their like."""
     assert loaded(command, tmp_path) == "[]"
