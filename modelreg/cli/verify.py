@@ -13,6 +13,7 @@ from modelreg.cli.console import emit_json, note, say
 from modelreg.errors import InputError, Problem, VerificationFailed
 
 if TYPE_CHECKING:
+    from modelreg.github import Client
     from modelreg.integrity import Findings
     from modelreg.keys import PublicKey
 
@@ -62,7 +63,7 @@ def verify(
     problems, notices = _around() if reference is None and (found or not changed) else ([], [])
     problems += removed
     if remote and reference is not None:
-        problems += _remote_problems(reference, download=download)
+        problems += _remote_problems(reference, signer, download=download)
     if as_json:
         emit_json(
             {
@@ -109,18 +110,36 @@ def _with_signature(folder: Path, findings: "Findings", key: "PublicKey") -> "Fi
     return replace(findings, notices=(*findings.notices, signed))
 
 
-def _remote_problems(reference: str, *, download: bool) -> list[Problem]:
-    """Return where the published release of a version differs from it."""
+def _remote_problems(reference: str, key: "PublicKey | None", *, download: bool) -> list[Problem]:
+    """Return where the published release of a version differs from it; with a key, what its signature lacks."""
     from modelreg import delivery
     from modelreg.cli.preflight import wanted_release
 
     root, project = environment.project()
-    wanted = wanted_release(root, project, environment.version_folder(reference))
+    folder = environment.version_folder(reference)
+    wanted = wanted_release(root, project, folder)
     with environment.github(root, project, REMOTE_S) as client, TemporaryDirectory() as scratch:
         problems = delivery.find_remote_problems(client, wanted, Path(scratch) if download else None)
+        if key is not None:
+            problems += _published_signature_problems(client, wanted.tag, folder, key, Path(scratch))
     if not problems:
         note(f"{wanted.tag}: the release on GitHub holds the same {len(wanted.assets)} files")
     return problems
+
+
+def _published_signature_problems(
+    client: "Client", tag: str, folder: Path, key: "PublicKey", scratch: Path
+) -> list[Problem]:
+    """Return what is wrong with the signature that the release itself carries."""
+    from modelreg import delivery, files, publishing, registry, signing
+
+    manifest = files.read_bytes(folder / registry.MANIFEST)
+    version = registry.read(folder).manifest
+    name = publishing.asset_name(version.model, version.version, registry.SIGNATURE)
+    bundle = delivery.published_file(client, tag, name, scratch)
+    if bundle is None:
+        return [Problem(name, f"is not in the release; `modelreg publish {_name(folder)}` adds the signature")]
+    return list(signing.find_signature_problems(bundle, signing.digests_of(manifest), key))
 
 
 def _folders(reference: str | None) -> list[Path]:
