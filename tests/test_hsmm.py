@@ -20,7 +20,7 @@ from modelreg.records import base
 from modelreg.records.hsmm import HsmmSpec, PosteriorEmission
 
 COMPILED = [name for name in vars(kernels) if hasattr(getattr(kernels, name), "py_func")]
-SEEDS = range(40)
+SEEDS = range(30)
 either = pytest.mark.parametrize("censored", [True, False], ids=["censored", "whole"])
 
 
@@ -371,7 +371,7 @@ def test_an_unknown_code_is_refused(code) -> None:
 
 
 @given(st.sampled_from(KINDS), st.integers(0, 2**32), st.booleans())
-@settings(max_examples=15)
+@settings(max_examples=6)
 def test_a_model_comes_back_from_its_document(kind, seed, coded) -> None:
     """To hsmm.json and back, to the last bit."""
     model = random_model(np.random.default_rng(seed), kind, 3, 50, codes=5 if coded else 0)

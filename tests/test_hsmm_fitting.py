@@ -73,7 +73,7 @@ def fit_log_likelihood(model: Durations, ended: np.ndarray, cut: np.ndarray) -> 
 
 
 @given(st.sampled_from(KINDS), st.integers(0, 2**32), st.booleans())
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_fitted_durations_are_as_likely_as_the_true_ones(kind, seed, cuts) -> None:
     """The maximum is at least as high as what the counts were drawn from, and as where the climb began."""
     true, counts = drawn_counts(kind, seed, 200)
@@ -139,7 +139,7 @@ def test_the_objective_never_falls(kind, censored, pseudo_count) -> None:
     rng = np.random.default_rng(4)
     streams = [rng.integers(0, 6, size=length) for length in (40, 1, 25)]
     found = fitting.fit(
-        random_model(rng, kind, 3, 8, codes=6), streams, censored=censored, steps=10, pseudo_count=pseudo_count
+        random_model(rng, kind, 3, 8, codes=6), streams, censored=censored, steps=6, pseudo_count=pseudo_count
     )
 
     assert len(found.objective) > 3
@@ -151,7 +151,7 @@ def test_the_log_likelihood_never_falls_on_given_emissions(kind) -> None:
     """A network says what windows are; initial, transitions and durations are fitted."""
     log_b = stream(KINDS.index(kind), 150, spread=2)[1]
     begin = fitting.start(kind, 4, 20, mean=6, random=np.random.default_rng(0))
-    found = fitting.fit(begin, [log_b[:100], log_b[100:]], steps=15, pseudo_count=0)
+    found = fitting.fit(begin, [log_b[:100], log_b[100:]], steps=8, pseudo_count=0)
 
     assert (np.diff(found.log_likelihood) >= -1e-9).all()
     assert found.log_likelihood == found.objective
