@@ -9,6 +9,7 @@ from torch import Tensor
 from modelreg.hsmm import durations, fitting, inference
 from modelreg.hsmm.filter import filter_start, filter_step
 from modelreg.hsmm.model import Hsmm, tables
+from modelreg.hsmm.sampling import sample
 from modelreg.ml import semimarkov
 from modelreg.ml.semimarkov import SemiMarkov, Tables
 
@@ -183,7 +184,7 @@ def test_the_gradient_climbs_as_high_as_expectation_maximisation(kind) -> None:
     """Two ways to the most likely durations, transitions and initial states of the same streams."""
     true, begin = everywhere(kind, seed=3), everywhere(kind, seed=8)
     rng = np.random.default_rng(0)
-    parts = [3.0 * np.eye(3)[inference.sample(tables(true), 20, rng)] for _ in range(3)]
+    parts = [3.0 * np.eye(3)[sample(tables(true), 20, rng)] for _ in range(3)]
     best = fitting.fit(begin, parts, steps=30, pseudo_count=0).log_likelihood[-1]
     module, (batch, lengths) = module_of(begin), padded(parts)
     optimiser = torch.optim.LBFGS(module.parameters(), max_iter=15, line_search_fn="strong_wolfe")
