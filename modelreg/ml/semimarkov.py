@@ -36,7 +36,7 @@ class Tables(NamedTuple):
 class Forward(NamedTuple):
     """What the forward pass finds."""
 
-    log_likelihood: Tensor  # (N,) log p(x); FLOOR or less where no path is possible
+    log_likelihood: Tensor  # (N,) log p(x); −∞ where no path is possible
     posterior: Tensor  # (N, T, S) p(state_t = j | x_≤t), the online filter; of no meaning past the end of a stream
 
 
@@ -66,7 +66,7 @@ def forward(tables: Tables, log_b: Tensor, lengths: Tensor, *, censored: bool = 
     """Return the log likelihood (N,) and the filter (N, T, S) of log b (N, T, S).
 
     Streams are padded at their ends to T by any finite number; `lengths` (N,) are from 1 to T. `censored`: the end of a
-    stream cuts its last segment off. Time and memory are O(N · T · S · (S + D)).
+    stream cuts its last segment off. Time and memory, for the gradient, are O(N · T · S · (S + D)).
     """
     N, T, S = log_b.shape
     log_b = log_b.clamp(min=FLOOR)
