@@ -359,6 +359,18 @@ def test_an_origin_with_other_weights_is_named(root) -> None:
     assert any("run.json: sha256 as in version/conv2d_fsq@v0.1.0" in found for found in problems(made))
 
 
+def test_a_bundle_record_that_cannot_be_read_is_named_once(root) -> None:
+    """And the rest is checked all the same."""
+    made = carry_out(root, patch_of(root)).folder
+    (made / "hailo8/bundle.json").write_text("{}")
+    reseal(made)
+    lie(made, lambda inputs: inputs[-2]["digest"].update(sha256="0" * 64))
+    found = problems(made)
+
+    named = [sum(word in each for each in found) for word in ("'calibration' is a required", "@v0.1.0: is 0000")]
+    assert named == [1, 1]
+
+
 # On the command line
 
 
@@ -403,3 +415,59 @@ def test_what_is_not_there_is_named(root, hef_path, origin, data, code) -> None:
     hef_path.write_bytes(data or hef_path.read_bytes())
 
     assert main(["release", "v0.1.1", "--from", origin, "--hef", "x.hef"]) == code
+
+
+@pytest.mark.parametrize(
+    ("found", "device", "code", "words"),
+    [
+        (FITTING, "hailo8", 0, "conv2d_fsq@v0.1.1: holds a compiled network that a hailo8 takes"),
+        (FITTING, "hailo8l", 4, "hailo8/conv2d_fsq.hef: was compiled for hailo8 (1), which a hailo8l does not take"),
+        (ON_BOTH, "hailo8", 0, ""),
+        (ON_BOTH, "hailo8l", 0, ""),
+    ],
+)
+def test_verify_asks_for_a_device(root, capsys, found, device, code, words) -> None:
+    """A HEF for an 8L runs on both, one for an 8 on an 8 only."""
+    carry_out(root, patch_of(root, found))
+
+    assert (main(["verify", "v0.1.1", "--device", device]), words in capsys.readouterr().err) == (code, True)
+
+
+@pytest.mark.parametrize("bundle", [True, False])
+def test_a_version_without_a_hef_runs_on_no_device(root, capsys, bundle) -> None:
+    """Who asks for a device is told; who does not is not."""
+    if not bundle:
+        drop_bundle(root)
+    codes = [main(["verify", "v0.1.0", *options]) for options in ([], ["--device", "hailo8"])]
+
+    assert (codes, "conv2d_fsq@v0.1.0: hailo8: has no compiled network" in capsys.readouterr().err) == ([0, 4], True)
+
+
+def test_one_of_two_hefs_is_enough(root) -> None:
+    """Each device takes its own."""
+    made = carry_out(root, patch_of(root)).folder
+    shutil.copytree(made / "hailo8", made / "hailo8l")
+    path = made / "hailo8l" / artifacts.BUNDLE
+    path.write_bytes(load(path, BundleRecord).model_copy(update={"hef": ON_BOTH.info, "hw_arch": "hailo8l"}).to_bytes())
+
+    assert [list(attachment.find_device_problems(made, device)) for device in ("hailo8", "hailo8l")] == [[], []]
+
+
+def test_a_bundle_that_cannot_be_read_runs_on_no_device(root) -> None:
+    """Nothing is known of it."""
+    (root / MODEL / "v0.1.0/hailo8/bundle.json").write_text("{")
+
+    assert main(["verify", "v0.1.0", "--device", "hailo8"]) == 4
+
+
+@pytest.mark.parametrize("options", [["--device", "hailo8"], ["v0.1.0", "--device", "hailo10h"]])
+def test_a_device_needs_a_version_and_is_one_of_two(root, options) -> None:
+    """Exit 2."""
+    assert main(["verify", *options]) == 2
+
+
+def test_a_device_is_part_of_the_findings(root, capsys) -> None:
+    """As JSON."""
+    main(["verify", "v0.1.0", "--device", "hailo8l", "--json"])
+
+    assert [each["where"] for each in json.loads(capsys.readouterr().out)["problems"]] == ["conv2d_fsq@v0.1.0: hailo8l"]

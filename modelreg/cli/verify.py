@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,6 +13,7 @@ from modelreg.errors import Problem, VerificationFailed
 
 if TYPE_CHECKING:
     from modelreg.integrity import Findings
+    from modelreg.records.export import HailoArch
 
 REMOTE_S = 900.0  # in all, for comparing a release
 
@@ -35,6 +36,10 @@ def verify(
     download: Annotated[
         bool, typer.Option("--download", help="With --remote: download every file and compare the bytes.")
     ] = False,
+    device: Annotated[
+        Literal["hailo8", "hailo8l"] | None,
+        typer.Option(help="The version must hold a compiled network (HEF) that this device takes; needs a REF."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check everything that can be wrong with a version.
@@ -45,12 +50,15 @@ def verify(
     """
     from modelreg import integrity
 
-    if remote and reference is None:
-        raise typer.BadParameter("--remote needs a version to compare", param_hint="--remote")
+    for name, given in (("--remote", remote), ("--device", device)):
+        if given and reference is None:
+            raise typer.BadParameter(f"{name} needs a version", param_hint=name)
     found = {_name(folder): integrity.inspect(folder, complete=complete) for folder in _folders(reference)}
     problems, notices = _around() if reference is None else ([], [])
     if remote and reference is not None:
         problems += _remote_problems(reference, download=download)
+    if device and reference is not None:
+        problems += _device_problems(reference, device)
     if as_json:
         emit_json(
             {
@@ -64,6 +72,17 @@ def verify(
     broken = [Problem(f"{name}: {where}", what) for name, f in found.items() for where, what in f.problems]
     if broken or problems:
         raise VerificationFailed("verification failed", [*broken, *problems])
+
+
+def _device_problems(reference: str, device: "HailoArch") -> list[Problem]:
+    """Return why a device could not run a version."""
+    from modelreg import attachment
+
+    folder = environment.version_folder(reference)
+    found = list(attachment.find_device_problems(folder, device))
+    if not found:
+        note(f"{_name(folder)}: holds a compiled network that a {device} takes")
+    return [Problem(f"{_name(folder)}: {where}", what) for where, what in found]
 
 
 def _remote_problems(reference: str, *, download: bool) -> list[Problem]:
