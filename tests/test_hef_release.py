@@ -263,6 +263,15 @@ def test_an_interrupted_patch_is_finished_by_the_same_hef_only(root) -> None:
     assert release.plan(root, patch_of(root), ProjectConfig(), SITUATION).steps == ("table",)
 
 
+def test_an_interrupted_patch_is_not_finished_by_its_run(root) -> None:
+    """The weights are the same, the version is another."""
+    plan = release.plan(root, patch_of(root), ProjectConfig(), SITUATION)
+    release.make_version(plan, ProjectConfig(), SITUATION)
+    by_run = release.Request("v0.1.1", root / "runs/conv2d_fsq-001")
+
+    assert "exists, and a version never changes" in str(refused(root, by_run))
+
+
 def test_an_exported_bundle_that_was_changed_is_refused(root, monkeypatch) -> None:
     """File by file."""
     export_version(root, monkeypatch)
