@@ -21,6 +21,7 @@ from modelreg.records.export import BundleRecord
 from modelreg.records.version import Manifest
 
 MODEL = Path("registry/conv2d_fsq")
+PROJECT = ProjectConfig()
 SITUATION = release.Situation(now=NOW, git=None)
 
 
@@ -34,7 +35,7 @@ def compiled(arch: int = 1, **settings) -> hef.HefFile:
 FITTING, ON_BOTH = compiled(), compiled(3)
 
 
-def carry_out(root: Path, request: release.Request, project: ProjectConfig = ProjectConfig()) -> release.Plan:  # noqa: B008
+def carry_out(root: Path, request: release.Request, project: ProjectConfig = PROJECT) -> release.Plan:
     """Do what `modelreg release` does."""
     plan = release.plan(root, request, project, SITUATION)
     actions = {
@@ -160,7 +161,7 @@ def drop_bundle(root: Path) -> None:
     carry_out(root, release.Request("v0.1.0", root / "runs/conv2d_fsq-001"))
 
 
-def export_version(root: Path, monkeypatch) -> None:
+def export_version(root: Path) -> None:
     """Leave in dist/ what `modelreg export conv2d_fsq@v0.1.0 --target hailo8` leaves there."""
     bundle = artifacts.for_version(root / "runs/conv2d_fsq-001", "hailo8", "0.1.0")
     (root / "x.tar.gz").write_bytes(bundle[f"hailo8/{artifacts.ARCHIVE}"])
@@ -168,9 +169,9 @@ def export_version(root: Path, monkeypatch) -> None:
     files.write_folder(root / "dist/conv2d_fsq-v0.1.0/hailo8", artifacts.unpack(root / "x.tar.gz"))
 
 
-def test_a_version_without_a_bundle_takes_the_one_that_was_exported_of_it(root, monkeypatch) -> None:
+def test_a_version_without_a_bundle_takes_the_one_that_was_exported_of_it(root) -> None:
     """It is what the HEF was compiled from."""
-    export_version(root, monkeypatch)
+    export_version(root)
     drop_bundle(root)
     made = carry_out(root, patch_of(root)).folder
 
@@ -184,9 +185,9 @@ def test_without_any_bundle_nothing_can_be_made(root) -> None:
     assert "has no bundle; make one with `modelreg export" in str(refused(root, patch_of(root)))
 
 
-def test_a_graph_without_graphs_is_made_too(root, monkeypatch) -> None:
-    """A version may have a bundle and no onnx/ beside it."""
-    export_version(root, monkeypatch)
+def test_a_version_without_graphs_gets_its_hef_too(root) -> None:
+    """A bundle has its own."""
+    export_version(root)
     shutil.rmtree(root / MODEL / "v0.1.0")
     for name in ("hailo8", "onnx"):
         shutil.rmtree(root / "runs/conv2d_fsq-001" / name)
@@ -195,7 +196,7 @@ def test_a_graph_without_graphs_is_made_too(root, monkeypatch) -> None:
     assert problems(carry_out(root, patch_of(root)).folder) == []
 
 
-def refused(root: Path, request: release.Request, project: ProjectConfig = ProjectConfig()) -> ModelregError:  # noqa: B008
+def refused(root: Path, request: release.Request, project: ProjectConfig = PROJECT) -> ModelregError:
     """Return the error of a release that must be refused, and check that nothing was written."""
     before = tree(root)
     with pytest.raises(ModelregError) as caught:
@@ -256,34 +257,34 @@ def test_a_patch_that_exists_is_refused(root, found) -> None:
 
 def test_an_interrupted_patch_is_finished_by_the_same_hef_only(root) -> None:
     """The version is there, the table is not."""
-    plan = release.plan(root, patch_of(root), ProjectConfig(), SITUATION)
-    release.make_version(plan, ProjectConfig(), SITUATION)
+    plan = release.plan(root, patch_of(root), PROJECT, SITUATION)
+    release.make_version(plan, PROJECT, SITUATION)
     refused(root, patch_of(root, ON_BOTH))
 
-    assert release.plan(root, patch_of(root), ProjectConfig(), SITUATION).steps == ("table",)
+    assert release.plan(root, patch_of(root), PROJECT, SITUATION).steps == ("table",)
 
 
 def test_an_interrupted_patch_is_not_finished_by_its_run(root) -> None:
     """The weights are the same, the version is another."""
-    plan = release.plan(root, patch_of(root), ProjectConfig(), SITUATION)
-    release.make_version(plan, ProjectConfig(), SITUATION)
+    plan = release.plan(root, patch_of(root), PROJECT, SITUATION)
+    release.make_version(plan, PROJECT, SITUATION)
     by_run = release.Request("v0.1.1", root / "runs/conv2d_fsq-001")
 
     assert "exists, and a version never changes" in str(refused(root, by_run))
 
 
-def test_an_exported_bundle_that_was_changed_is_refused(root, monkeypatch) -> None:
+def test_an_exported_bundle_that_was_changed_is_refused(root) -> None:
     """File by file."""
-    export_version(root, monkeypatch)
+    export_version(root)
     drop_bundle(root)
     (root / "dist/conv2d_fsq-v0.1.0/hailo8/head.onnx").write_bytes(b"x")
 
     assert "head.onnx: was changed since it was exported" in str(refused(root, patch_of(root)))
 
 
-def test_a_bundle_of_another_version_is_refused(root, monkeypatch) -> None:
+def test_a_bundle_of_another_version_is_refused(root) -> None:
     """Its graphs do not bear this one's number."""
-    export_version(root, monkeypatch)
+    export_version(root)
     drop_bundle(root)
     folder = root / "dist/conv2d_fsq-v0.1.0/hailo8"
     record, found = attachment.open_bundle(folder)
