@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from modelreg.github import Client
     from modelreg.integrity import Findings
     from modelreg.keys import PublicKey
+    from modelreg.records.export import HailoArch
 
 REMOTE_S = 900.0  # in all, for comparing a release
 EMPTY = "the registry holds no version; make one with: modelreg release v0.1.0"
@@ -45,6 +46,10 @@ def verify(
     changed: Annotated[
         bool, typer.Option("--changed", help="Only the versions that differ from git's last commit, or are gone.")
     ] = False,
+    device: Annotated[
+        Literal["hailo8", "hailo8l"] | None,
+        typer.Option(help="The version must hold a compiled network (HEF) that this device takes; needs a REF."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check everything that can be wrong with a version.
@@ -53,8 +58,9 @@ def verify(
 
     Example: modelreg verify conv2d_fsq@v0.1.0
     """
-    if remote and reference is None:
-        raise typer.BadParameter("--remote needs a version to compare", param_hint="--remote")
+    for name, given in (("--remote", remote), ("--device", device)):
+        if given and reference is None:
+            raise typer.BadParameter(f"{name} needs a version", param_hint=name)
     if changed and reference is not None:
         raise typer.BadParameter("--changed finds the versions itself", param_hint="--changed")
     signer = _public_key(key) if key else None
@@ -64,6 +70,8 @@ def verify(
     problems += removed
     if remote and reference is not None:
         problems += _remote_problems(reference, signer, download=download)
+    if device and reference is not None:
+        problems += _device_problems(reference, device)
     if as_json:
         emit_json(
             {
@@ -77,6 +85,17 @@ def verify(
     broken = [Problem(f"{name}: {where}", what) for name, f in found.items() for where, what in f.problems]
     if broken or problems:
         raise VerificationFailed("verification failed", [*broken, *problems])
+
+
+def _device_problems(reference: str, device: "HailoArch") -> list[Problem]:
+    """Return why a device could not run a version."""
+    from modelreg import attachment
+
+    folder = environment.version_folder(reference)
+    found = list(attachment.find_device_problems(folder, device))
+    if not found:
+        note(f"{_name(folder)}: holds a compiled network that a {device} takes")
+    return [Problem(f"{_name(folder)}: {where}", what) for where, what in found]
 
 
 def _public_key(path: Path) -> "PublicKey":
@@ -168,10 +187,11 @@ def _changed() -> tuple[list[Path], list[Problem]]:
 
 def _around() -> tuple[list[Problem], list[Problem]]:
     """Return the problems and notices of the registry that are no one version's."""
-    from modelreg import registry, release
+    from modelreg import aliases, registry, release
 
     root, _ = environment.project()
-    return [*registry.find_strays(root), *release.find_table_problems(root)], list(registry.find_leftovers(root))
+    problems = [*registry.find_strays(root), *release.find_table_problems(root), *aliases.find_problems(root)]
+    return problems, list(registry.find_leftovers(root))
 
 
 def _name(folder: Path) -> str:
