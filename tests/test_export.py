@@ -21,6 +21,7 @@ from modelreg import artifacts, files, integrity
 from modelreg.cli import main
 from modelreg.records.base import load
 from modelreg.records.export import BundleRecord, ParityRecord
+from modelreg.runtime.pipeline import Pipeline
 
 TINY = """
 data: {sources: [{kind: npy, path: data/dataset.json}], window: 100, hop: 100}
@@ -105,6 +106,19 @@ def test_the_vectors_are_what_the_graphs_answer(walked) -> None:
     answer = session.run(None, {"windows": vectors["windows"][:1]})[0]
 
     np.testing.assert_allclose(answer, vectors["projection"][:1], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "place", [RUN, f"{RUN}/hailo8", f"{RUN}/hailo8.tar.gz", VERSION], ids=["run", "bundle", "packed", "version"]
+)
+def test_the_runtime_answers_what_torch_did(walked, place) -> None:
+    """Wherever the export lies: two devices, nine channels, within 1e-5, and the very codes."""
+    vectors = np.load(walked / RUN / "onnx/test_vectors.npz")
+    with Pipeline.load(walked / place) as pipeline:
+        answers = [pipeline.infer(window) for window in vectors["windows_raw"]]
+
+    for name in ("projection", "code", "logits"):
+        np.testing.assert_allclose([getattr(a, name) for a in answers], vectors[name], atol=1e-5, rtol=0)
 
 
 def test_calibration_is_normalized_training_windows_nhwc(walked) -> None:
