@@ -69,16 +69,23 @@ class AblationFsq(nn.Module):
 class TemporalBlock(nn.Module):
     """Two convolutions with the old weight norm, each named twice."""
 
-    def __init__(self, width: int, out: int) -> None:
+    def __init__(self, width: int, out: int, dilation: int = 1) -> None:
         super().__init__()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # the old weight norm is what this is about
-            self.conv1 = nn.utils.weight_norm(nn.Conv1d(width, out, 3))
-            self.conv2 = nn.utils.weight_norm(nn.Conv1d(out, out, 3))
+            self.conv1 = nn.utils.weight_norm(nn.Conv1d(width, out, 3, dilation=dilation))
+            self.conv2 = nn.utils.weight_norm(nn.Conv1d(out, out, 3, dilation=dilation))
         blank = nn.Identity
         self.net = nn.Sequential(self.conv1, blank(), blank(), blank(), self.conv2, blank(), blank(), blank())
         if width != out:
             self.downsample = nn.Conv1d(width, out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return as many steps as came in; none sees a later one."""
+        out, before = x, 2 * self.conv1.dilation[0]
+        for layer in (self.conv1, self.conv2):
+            out = torch.relu(layer(nn.functional.pad(out, (before, 0))))
+        return torch.relu(out + (self.downsample(x) if hasattr(self, "downsample") else x))
 
 
 class Tcn(nn.Module):
@@ -86,7 +93,12 @@ class Tcn(nn.Module):
 
     def __init__(self, *widths: int) -> None:
         super().__init__()
-        self.network = nn.Sequential(*map(TemporalBlock, widths, widths[1:]))
+        blocks = (TemporalBlock(a, b, 1 << n) for n, (a, b) in enumerate(pairwise(widths)))
+        self.network = nn.Sequential(*blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features (N, width) of sequences (N, T, channels)."""
+        return self.network(x.transpose(1, 2)).mean(2)
 
 
 class TcnVae(nn.Module):
