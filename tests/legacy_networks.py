@@ -104,11 +104,12 @@ class Tcn(nn.Module):
 class TcnVae(nn.Module):
     """The TCN-VAE: 1,104,175 parameters for 12 classes, 108 tensors by name."""
 
-    def __init__(self, classes: int = 12) -> None:
+    def __init__(self, classes: int = 12, widths: tuple[int, int, int] = (64, 128, 256)) -> None:
         super().__init__()
-        self.tcn_encoder = Tcn(9, 64, 128, 256)
-        self.fc_mu, self.fc_logvar, self.decoder_fc = nn.Linear(256, 64), nn.Linear(256, 64), nn.Linear(64, 256)
-        self.tcn_decoder = Tcn(256, 256, 128, 64, 9)
+        last = widths[-1]
+        self.tcn_encoder = Tcn(9, *widths)
+        self.fc_mu, self.fc_logvar, self.decoder_fc = nn.Linear(last, 64), nn.Linear(last, 64), nn.Linear(64, last)
+        self.tcn_decoder = Tcn(last, *widths[::-1], 9)
         self.activity_classifier = nn.Linear(64, classes)
         self.domain_classifier = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3))
 
