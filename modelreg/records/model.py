@@ -135,8 +135,8 @@ class TcnVaeSettings(Record):
 
 def _system(value: Any) -> str:
     """Return the model system that settings are of; without a name they are of the first one."""
-    name = value.get("name", "conv2d_fsq") if isinstance(value, dict) else value.name
-    return str(name)
+    first = "conv2d_fsq"  # which refuses what is no mapping
+    return str(value.get("name", first) if isinstance(value, dict) else getattr(value, "name", first))
 
 
 ConvSettings = Conv2dFsqSettings | Conv2dFsqHsmmSettings | Conv2dVqSettings | Conv2dVqHdpHsmmSettings
