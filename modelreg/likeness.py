@@ -18,7 +18,7 @@ from modelreg.data.reading import Reading
 from modelreg.data.windows import spread
 from modelreg.errors import ExportError, InputError, Problem
 from modelreg.ml import checkpoint, networks
-from modelreg.ml.adoption import MEAN
+from modelreg.ml.adoption import LATENT_HEADS
 from modelreg.records.base import load
 from modelreg.records.data import Normalization
 from modelreg.records.model import TcnVaeSettings
@@ -84,7 +84,7 @@ def _answers(folder: Path, run: RunRecord, windows: Floats) -> dict[str, Floats]
         output = network(torch.from_numpy(windows))
     known = {
         "features": isinstance(run.model.settings, TcnVaeSettings),  # of other systems, what was made of the code
-        "projection": MEAN not in lacks,
+        "projection": LATENT_HEADS not in lacks,
         "code": not lacks and run.model.quantizer is not None,
         "logits": not lacks,
     }

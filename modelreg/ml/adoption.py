@@ -35,7 +35,7 @@ _FACTORS = {  # of weight norm: torch.nn.utils.weight_norm, and the parametrizat
     "parametrizations.weight.original1": "v",
 }
 
-MEAN = "device_part.heads"  # of a tcn_vae: how the names begin that an encoder alone lacks
+LATENT_HEADS = "device_part.heads"  # of a tcn_vae: how the names of its latent heads begin
 
 
 class Recognised(NamedTuple):
@@ -131,7 +131,7 @@ def _as_tcn_vae(found: Recognised) -> Adopted:
     widths = [len(found.tensors[f"encoder.blocks.{n}.conv1.weight"]) for n in range(3)]
     settings = {"widths": widths, "kernel": 3, "batchnorm": False, "elbo": 0.0}
     mean = found.tensors.get("fc_mu.weight")
-    lacks = {MEAN: mean is None, "host_part.head": "activity_classifier" in found.lacks}
+    lacks = {LATENT_HEADS: mean is None, "host_part.head": "activity_classifier" in found.lacks}
     return Adopted(
         settings=settings if mean is None else {**settings, "latent": len(mean)},
         unsaid={},
@@ -143,10 +143,9 @@ def _as_tcn_vae(found: Recognised) -> Adopted:
 
 def _left_out(found: Recognised) -> Iterator[str]:
     """Say which parts of a TCN-VAE no network here has, and what that means for its answers."""
-    if gone := [
-        part for part in ("fc_logvar", "decoder_fc", "decoder", "domain_classifier") if part not in found.lacks
-    ]:
-        yield f"Left out, as only its training needed them and they are built otherwise here: {', '.join(gone)}"
+    training = ("fc_logvar", "decoder_fc", "decoder", "domain_classifier")
+    if gone := [part for part in training if part not in found.lacks]:
+        yield f"Left out, as only training needs them and they cannot be expressed here: {', '.join(gone)}"
     if "activity_classifier" not in found.lacks:
         yield "Its head is given the latent mean; older code drew a latent vector in evaluation too"
 
