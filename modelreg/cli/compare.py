@@ -18,7 +18,7 @@ def compare(
     """Show how near an ONNX file of older code comes to a run.
 
     Both answer the same windows of the training part, normalized as the run does. Each output of the file stands beside
-    whatever the run has of the same width: its features (of tcn_vae), its projection, its code, its logits.
+    whatever the run has of the same width: its projection, its code, its logits.
 
     Example: modelreg compare runs/conv2d_fsq-001 old.onnx
     """
