@@ -166,7 +166,7 @@ def test_what_cannot_be_expressed_is_refused(place, capsys) -> None:
     torch.save(seeded(UnpooledFsq).state_dict(), place / "unpooled.pth")
 
     assert bring(file="unpooled.pth") == 3
-    assert "it does not pool between its convolutions" in capsys.readouterr().err
+    assert "encoder: does not pool between its convolutions" in capsys.readouterr().err
 
 
 def test_a_placeholder_is_named_as_one(place, capsys) -> None:
