@@ -5,6 +5,7 @@ matplotlib and the Markdown reader are loaded when the first picture or page is 
 
 from modelreg.report.advice import Advice, recommendations, starved
 from modelreg.report.bundle import documents
+from modelreg.report.comparison import comparison_markdown, comparison_page, comparison_rows, comparison_verdicts
 from modelreg.report.page import html
 from modelreg.report.pictures import draw_classes, draw_confusion, draw_curves, draw_reliability, draw_subjects
 from modelreg.report.quality import quality_documents
@@ -14,6 +15,10 @@ from modelreg.report.text import HEADLINE, number
 __all__ = [
     "HEADLINE",
     "Advice",
+    "comparison_markdown",
+    "comparison_page",
+    "comparison_rows",
+    "comparison_verdicts",
     "documents",
     "draw_classes",
     "draw_confusion",
