@@ -4,6 +4,7 @@ from pathlib import Path
 
 from modelreg import config, files, gates, provenance
 from modelreg.records import (
+    ablation,
     aliases,
     base,
     calibration,
@@ -21,6 +22,7 @@ from modelreg.records import (
 )
 
 DOCUMENTS: tuple[type[base.Record], ...] = (
+    ablation.AblationRecord,
     aliases.AliasLog,
     calibration.ConfidenceRecord,
     comparison.Comparison,

@@ -176,9 +176,9 @@ def test_a_clear_difference_is_called_one() -> None:
     verdicts = report.comparison_verdicts(example_comparison())
     equal = report.comparison_verdicts(example_comparison(0.0))
 
-    assert any(verdict.startswith("macro F1: the second is lower by 0.") for verdict in verdicts)
+    assert any(verdict.startswith("macro F1: B is lower by 0.") for verdict in verdicts)
     assert any(verdict.startswith("macro F1: no difference is shown") for verdict in equal)
-    assert any(verdict.startswith("McNemar's test: 0 windows only the first has right, 0 only") for verdict in equal)
+    assert any(verdict.startswith("McNemar's test: 0 windows only A has right, 0 only B") for verdict in equal)
 
 
 def test_a_better_second_is_higher() -> None:
@@ -186,7 +186,7 @@ def test_a_better_second_is_higher() -> None:
     paired = comparison.compare(Side(worse(0.9), CLASSES), Side(example_predictions(), CLASSES), SETTINGS)
     verdicts = report.comparison_verdicts(example_comparison(paired=paired))
 
-    assert any(verdict.startswith("accuracy: the second is higher by 0.") for verdict in verdicts)
+    assert any(verdict.startswith("accuracy: B is higher by 0.") for verdict in verdicts)
 
 
 def test_windows_of_one_alone_are_counted() -> None:

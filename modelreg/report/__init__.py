@@ -3,6 +3,7 @@
 matplotlib and the Markdown reader are loaded when the first picture or page is made.
 """
 
+from modelreg.report.ablation import ablation_looks, ablation_markdown, ablation_tables
 from modelreg.report.advice import Advice, recommendations, starved
 from modelreg.report.bundle import documents
 from modelreg.report.comparison import comparison_markdown, comparison_page, comparison_rows, comparison_verdicts
@@ -15,6 +16,9 @@ from modelreg.report.text import HEADLINE, number
 __all__ = [
     "HEADLINE",
     "Advice",
+    "ablation_looks",
+    "ablation_markdown",
+    "ablation_tables",
     "comparison_markdown",
     "comparison_page",
     "comparison_rows",

@@ -22,7 +22,7 @@ Row = tuple[str, ...]  # a name, the first, the second, their difference, its in
 
 
 def comparison_rows(found: Comparison) -> list[Row]:
-    """Return what differs in numbers: name, first, second, difference, and its interval where there is one."""
+    """Return what differs in numbers: name, A (the first), B, B less A, and its interval where there is one."""
     one, other = found.one, found.other
     sizes = {
         "parameters": (one.metrics.parameters, other.metrics.parameters),
@@ -44,11 +44,13 @@ def comparison_verdicts(found: Comparison) -> list[str]:
 
 def comparison_markdown(found: Comparison, shown: Mapping[str, str] | None = None) -> str:
     """Return the comparison as the comment of a pull request; `shown` has the path of each picture of PICTURES."""
-    one, other = escape(found.one.reference), escape(found.other.reference)
+    one, other = (
+        f"{letter}: {escape(side.reference)}" for letter, side in zip("AB", (found.one, found.other), strict=True)
+    )
     drawn = "\n\n".join(f"![{PICTURES[name]}]({path})" for name, path in (shown or {}).items())
     verdicts = "\n".join(f"- {escape(verdict)}" for verdict in comparison_verdicts(found))
     sections = (
-        f"# {one} and {other}",
+        f"# {escape(found.one.reference)} and {escape(found.other.reference)}",
         table(("", one, other, "difference", "interval"), comparison_rows(found)),
         verdicts,
         f"## Pictures\n\n{drawn}" if drawn else "",
@@ -117,8 +119,8 @@ def _paired_verdicts(found: Comparison) -> Iterator[str]:
     yield from _difference_verdicts(paired)
     test = paired.mcnemar
     yield (
-        f"McNemar's test: {counted(test.only_one, 'window')} only the first has right, {test.only_other:,} only the "
-        f"second; p = {test.p_value:.3g}. {INDEPENDENT}"
+        f"McNemar's test: {counted(test.only_one, 'window')} only A has right, {test.only_other:,} "
+        f"only B; p = {test.p_value:.3g}. {INDEPENDENT}"
     )
 
 
@@ -137,7 +139,7 @@ def _judged(difference: float, span: Interval) -> str:
     interval = f"{span.low:+.4f} to {span.high:+.4f}, {span.level * 100:.4g} % over {span.subjects} subjects"
     if span.low <= 0 <= span.high:
         return f"no difference is shown ({interval})"
-    return f"the second is {'higher' if difference > 0 else 'lower'} by {abs(difference):.4f} ({interval})"
+    return f"B is {'higher' if difference > 0 else 'lower'} by {abs(difference):.4f} ({interval})"
 
 
 def _latency_verdicts(found: Comparison) -> Iterator[str]:
@@ -162,7 +164,7 @@ def _value(value: object) -> str:
 
 def _drawings(found: Comparison) -> Iterator[tuple[str, Callable[[bool], bytes]]]:
     """Yield what draws each picture that there is something for, by the names of PICTURES."""
-    sides = (found.one.reference, found.other.reference)
+    sides = (f"A: {found.one.reference}", f"B: {found.other.reference}")
     if isinstance(found.paired, PairedComparison):
         differences = {str(name): row for name, row in found.paired.metrics.items()}
         yield "differences", lambda dark: pictures.draw_differences(differences, dark=dark)

@@ -130,7 +130,7 @@ def draw_differences(found: Mapping[str, Difference], *, dark: bool = False) -> 
             axes.plot(difference.difference, row, "o", color=use.orange)
         axes.axvline(0, color=use.ink, linestyle=":")
         axes.set_yticks(range(len(found)), [HEADLINE[name] for name in found])
-        axes.set(ylim=(len(found) - 0.5, -0.5), xlabel="difference: the second less the first")
+        axes.set(ylim=(len(found) - 0.5, -0.5), xlabel="difference: B less A")
         axes.margins(x=0.1)
         axes.grid(axis="x", alpha=0.3)
 
