@@ -30,8 +30,8 @@ subjects, with the windows of all seeds pooled. Seconds are from the start of a 
 
 {tables}
 
-Smoothed is the accuracy with the model of durations, used the share of the codes, clusters the active ones, duration the
-mean that the model of durations has learned, in windows.
+Smoothed is the accuracy with the model of durations, used the share of the codes, clusters the active ones, duration
+the mean that the model of durations has learned, in windows.
 
 {ablation_looks(len(trials), looks)}
 """
