@@ -109,7 +109,7 @@ def compute(
         confusion=tuple(map(tuple, pooled.tolist())),
         codes=_code_usage(predictions.code, levels),
         clusters=_cluster_usage(predictions.cluster),
-        intervals=_intervals(by_subject, settings),
+        intervals=intervals(by_subject, settings),
     )
 
 
@@ -362,8 +362,8 @@ def _cluster_usage(cluster: Ints | None) -> ClusterUsage | None:
     return ClusterUsage(active=int((share >= ACTIVE_SHARE).sum()), perplexity=perplexity)
 
 
-def _intervals(by_subject: Ints, settings: EvaluationSettings) -> dict[Any, Interval | NoInterval]:
-    """Resample subjects with replacement and score their pooled windows: percentile intervals."""
+def intervals(by_subject: Ints, settings: EvaluationSettings) -> dict[Any, Interval | NoInterval]:
+    """Resample subjects of confusions (S, K, K) with replacement, score them pooled: percentile intervals."""
     names = ("accuracy", "balanced_accuracy", "macro_f1")
     times = bootstrap.draws(len(by_subject), settings)
     if isinstance(times, NoInterval):

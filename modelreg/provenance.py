@@ -100,7 +100,7 @@ def statement(
         "predicate": {
             "buildDefinition": {
                 "buildType": IMPORT_TYPE if run.imported else BUILD_TYPE,
-                "externalParameters": {"config": _without_places(config), "seed": run.seed},
+                "externalParameters": {"config": without_places(config), "seed": run.seed},
                 "internalParameters": run.environment.to_document(),
                 "resolvedDependencies": _inputs(run, data),
             },
@@ -143,7 +143,7 @@ def config_of(origin: Provenance) -> TrainConfig:
     return validate(files.to_json(stated), TrainConfig, "provenance.json: config")
 
 
-def _without_places(config: dict[str, Any]) -> dict[str, Any]:
+def without_places(config: dict[str, Any]) -> dict[str, Any]:
     """Return the configuration with every source's path cut to its last name: a folder's place is private."""
     sources = [
         source | {"path": Path(source["path"]).name} if "path" in source else source for source in sources_of(config)

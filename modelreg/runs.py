@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 
 from modelreg import files
@@ -24,7 +25,8 @@ ENCODER = "encoder.safetensors"  # of tcn_vae: the device part's weights alone
 REPORT = "report.md"
 PAGE = "report.html"
 
-_NAME = re.compile(r"(?P<model>[a-z][a-z0-9_]*)-(?P<number>[0-9]{3,})")
+ABLATION = "ablation"  # no model: such a folder holds the runs of a grid
+_NAME = re.compile(rf"(?!{ABLATION}-)(?P<model>[a-z][a-z0-9_]*)-(?P<number>[0-9]{{3,}})")
 
 
 def numbered(runs: Path, model: str | None = None) -> Iterator[tuple[int, Path]]:
@@ -39,6 +41,13 @@ def next_folder(runs: Path, model: str) -> Path:
     """Return the folder of the next run: numbers count over all models, so the highest is the newest."""
     number = max((number for number, _ in numbered(runs)), default=0) + 1
     return runs / f"{model}-{number:03d}"
+
+
+def next_ablation(runs: Path) -> Path:
+    """Return the folder of the next grid of runs; they are numbered on their own."""
+    taken = {folder.name for folder in runs.glob(f"{ABLATION}-*")}
+    number = next(number for number in count(1) if f"{ABLATION}-{number:03d}" not in taken)
+    return runs / f"{ABLATION}-{number:03d}"
 
 
 def newest(runs: Path, model: str | None = None) -> Path:

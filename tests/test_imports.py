@@ -24,7 +24,8 @@ def loaded(arguments, cwd) -> str:
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], ["--version"], *([name, "--help"] for name in ("train", "release", "serve", "bench"))]
+    "command",
+    [["--help"], ["--version"], *([name, "--help"] for name in ("train", "release", "serve", "bench", "compare"))],
 )
 def test_help_loads_nothing_slow(tmp_path, command) -> None:
     """None of torch, onnx, requests, jsonschema and their like."""

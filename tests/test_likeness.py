@@ -223,9 +223,10 @@ def test_a_changed_run_is_refused(place, old, capsys) -> None:
     assert "history.jsonl: was changed" in capsys.readouterr().err
 
 
-def test_only_an_onnx_file_is_taken(place, capsys) -> None:
-    """By its name."""
-    assert main(["compare", "whole", "encoder"]) == 2
+def test_an_imported_run_is_compared_with_another_once_it_has_metrics(place, capsys) -> None:
+    """What does not end in .onnx is a version or a run."""
+    assert main(["compare", "whole", "encoder"]) == 3
+    assert "has no metrics yet" in capsys.readouterr().err
 
 
 @given(a=ROWS, b=ROWS)

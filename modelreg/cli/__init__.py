@@ -13,6 +13,7 @@ import typer
 
 from modelreg import __version__
 from modelreg.cli import (
+    ablate,
     aliases,
     bench,
     compare,
@@ -65,6 +66,7 @@ app.command("init")(init.init)
 app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("ablate")(ablate.ablate)
 app.command("export")(export.export)
 app.command("import")(import_.import_)
 app.command("compare")(compare.compare)

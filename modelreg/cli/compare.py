@@ -1,39 +1,113 @@
 """`modelreg compare`."""
 
+import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelreg.cli import environment
 from modelreg.cli.console import draw, emit_json, say, table
 
+if TYPE_CHECKING:
+    from modelreg.records.comparison import Change, Comparison
+
 
 def compare(
-    run: Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")],
-    other: Annotated[Path, typer.Argument(help="An ONNX file of older code.", metavar="ONNX")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+    one: Annotated[str, typer.Argument(help="A version, or the path of a version or run.", metavar="A")],
+    other: Annotated[
+        str, typer.Argument(help="The same; or an ONNX file of older code, where A is a run.", metavar="B")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown, as for a comment on a pull request.")
+    ] = False,
+    page: Annotated[Path | None, typer.Option("--html", help="Write a page with pictures here, too.")] = None,
 ) -> None:
-    """Show how near an ONNX file of older code comes to a run.
+    """Show how two versions or runs differ: metrics, configuration, data, size and speed.
 
-    Both answer the same windows of the training part, normalized as the run does. Each output of the file stands beside
-    whatever the run has of the same width: its projection, its code, its logits.
+    Where both predicted the same windows, the differences have an interval over subjects, and McNemar's test. Speed is
+    that of `modelreg bench --out latency.json`: read from a run's folder, and for a version from dist/MODEL-vX.Y.Z.
 
-    Example: modelreg compare runs/conv2d_fsq-001 old.onnx
+    An ONNX file answers the same windows of the training part as the run. Each of its outputs stands beside whatever
+    the run has of the same width: its projection, its code, its logits.
+
+    Example: modelreg compare v0.1.0 v0.2.0 --html comparison.html
     """
-    if other.suffix != ".onnx":
-        raise typer.BadParameter("must be an .onnx file", param_hint="ONNX")
+    if as_json and as_markdown:
+        raise typer.BadParameter("give one of --json and --markdown")
+    if Path(other).suffix == ".onnx":
+        if as_markdown or page:
+            raise typer.BadParameter("an ONNX file is compared as a table or as --json")
+        _compare_graph(Path(one), Path(other), as_json=as_json)
+        return
+    from modelreg import comparing
+
+    if page:
+        environment.need_extra("train", "matplotlib")
+    sides = [comparing.read(folder, _latency(folder)) for folder in map(environment.runnable, (one, other))]
+    _show(comparing.compare(*sides), as_json=as_json, as_markdown=as_markdown, page=page)
+
+
+def _latency(folder: Path) -> Path:
+    """Return where the benchmark of a version or a run is looked for."""
+    from modelreg import comparing, registry
+
+    is_version = (folder / registry.MANIFEST).is_file()
+    return (environment.exports_of(folder) if is_version else folder) / comparing.LATENCY
+
+
+def _show(found: "Comparison", *, as_json: bool, as_markdown: bool, page: Path | None) -> None:
+    from modelreg import files, report
+
+    if page:
+        files.write_atomic(page, report.comparison_page(found).encode())
+    if as_json:
+        emit_json(found.to_document())
+    elif as_markdown:
+        sys.stdout.write(report.comparison_markdown(found))
+    else:
+        _show_table(found)
+        if page:
+            say(f"page: {environment.shown(page)}")
+
+
+def _show_table(found: "Comparison") -> None:
+    from modelreg import report
+
+    say(f"A: {found.one.reference}")
+    say(f"B: {found.other.reference}")
+    columns = ("metric", "A", "B", "difference", "interval")
+    draw(table(columns, report.comparison_rows(found), right=columns[1:]), sys.stdout)
+    for verdict in report.comparison_verdicts(found):
+        say(verdict)
+    for name, changes in (("configuration", found.config), ("data", found.data)):
+        _show_changes(name, changes)
+
+
+def _show_changes(name: str, changes: "tuple[Change, ...]") -> None:
+    if not changes:
+        say(f"{name}: no difference")
+        return
+    rows = [
+        (change.path, *(json.dumps(v, ensure_ascii=False) for v in (change.one, change.other))) for change in changes
+    ]
+    draw(table((name, "A", "B"), rows), sys.stdout)
+
+
+def _compare_graph(run: Path, graph: Path, *, as_json: bool) -> None:
+    """Show how near an ONNX file of older code comes to a run."""
     environment.need_extra("export", *environment.EXPORT)
     from modelreg import likeness
 
     with environment.reading() as reading:
-        found = likeness.compare(run, other, reading)
+        found = likeness.compare(run, graph, reading)
     if as_json:
         outputs = [row._asdict() for row in found.likenesses]
         emit_json({"onnx_sha256": found.sha256, "windows": found.windows, "outputs": outputs})
         return
-    say(f"{other.name} beside {environment.shown(run)}, on {found.windows} windows of the training part")
+    say(f"{graph.name} beside {environment.shown(run)}, on {found.windows} windows of the training part")
     columns = ("output", "beside", "largest difference", "least cosine", "mean cosine")
     rows = [(*row[:2], f"{row[2]:.3g}", f"{row[3]:.6f}", f"{row[4]:.6f}") for row in found.likenesses]
     draw(table(columns, rows, right=columns[2:]), sys.stdout)

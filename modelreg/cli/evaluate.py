@@ -50,7 +50,7 @@ def evaluate(
 
 
 def _warn(measured: "EvalMetrics", levels: Sequence[int]) -> None:
-    """Note each dimension of the codes that is hardly used."""
+    """Note what the numbers are not worth, and which parts of the model do not fare as they should."""
     from modelreg import report
 
     if known := measured.protocol.known_subjects:
@@ -58,6 +58,8 @@ def _warn(measured: "EvalMetrics", levels: Sequence[int]) -> None:
     for dimension, used, of in report.starved(measured.codes, levels) if measured.codes else ():
         advice = "try --set model.batchnorm_before_fsq=true, or fewer levels"
         note(f"warning: dimension {dimension} uses {used} of {of} levels; {advice}")
+    for found in report.ailments(measured):
+        note(f"warning: {found.finding}")
 
 
 def _show(measured: "EvalMetrics") -> None:

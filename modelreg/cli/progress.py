@@ -101,11 +101,16 @@ def show_transfer(stream: TextIO) -> Iterator[Callable[[str, int, int], None]]:
 def show_training(epochs: Iterator["Epoch"], settings: "TrainingSettings", folder: str) -> None:
     """Draw each epoch as it comes, on stderr. On Ctrl-C, say how to go on."""
     try:
-        for _ in live(epochs, settings.epochs, sys.stderr) if sys.stderr.isatty() else _plain(epochs, settings):
-            pass
+        show_epochs(epochs, settings)
     except KeyboardInterrupt:
         note(f"stopped; go on with: modelreg train --resume {folder}")
         raise
+
+
+def show_epochs(epochs: Iterator["Epoch"], settings: "TrainingSettings") -> None:
+    """Draw each epoch as it comes, on stderr."""
+    for _ in live(epochs, settings.epochs, sys.stderr) if sys.stderr.isatty() else _plain(epochs, settings):
+        pass
 
 
 def _plain(epochs: Iterator["Epoch"], settings: "TrainingSettings") -> Iterator["Epoch"]:

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from modelreg.records.base import Count, Record, Share
-from modelreg.records.metrics import Interval, NoInterval
+from modelreg.records.latency import LatencyRecord
+from modelreg.records.metrics import EvalMetrics, Interval, NoInterval, Reason
 
 ComparedName = Literal["accuracy", "balanced_accuracy", "macro_f1"]
 COMPARED: tuple[ComparedName, ...] = ("accuracy", "balanced_accuracy", "macro_f1")
@@ -49,3 +50,23 @@ class Change(Record):
     path: str
     one: JsonValue
     other: JsonValue
+
+
+class Contender(Record):
+    """One of the two: a version, or a run that was evaluated."""
+
+    reference: str  # model@v0.2.0, or the name of the run's folder
+    metrics: EvalMetrics
+    checkpoint_bytes: Count
+    latency: LatencyRecord | None  # null: it was not measured
+
+
+class Comparison(Record):
+    """What `modelreg compare` prints: everything the two differ in, the second less the first."""
+
+    schema_version: Literal[1] = 1
+    one: Contender
+    other: Contender
+    paired: PairedComparison | Reason
+    config: tuple[Change, ...]
+    data: tuple[Change, ...]

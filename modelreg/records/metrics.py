@@ -8,13 +8,40 @@ from modelreg.records.base import Count, Name, Record, Sha256, Share
 from modelreg.records.data import PartRecord, PartRecords
 
 
+class Bounds(Record):
+    """What a number should lie between; null: no bound on that side."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _hold_something(self) -> "Bounds":
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError("min is above max")
+        return self
+
+    def hold(self, value: float) -> bool:
+        """Say whether a number lies between them."""
+        return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
+
+
+class HealthBounds(Record):
+    """What `evaluate` warns about where a model has such a part. Habits of the field, not truths: set your own."""
+
+    perplexity: Bounds = Bounds(min=2.0)  # of the codes; below it they tell less than one bit
+    used_share: Bounds = Bounds()  # of the codes; how many can be used depends on how many there are
+    active_clusters: Bounds = Bounds(min=5.0, max=15.0)
+    mean_duration: Bounds = Bounds(min=10.0, max=30.0)  # windows
+
+
 class EvaluationSettings(Record):
-    """How the intervals and the null band of the calibration error are drawn."""
+    """How the intervals and the null band of the calibration error are drawn, and what is warned about."""
 
     ece_bins: Annotated[int, Field(ge=2, le=100)] = 15
     replicates: Annotated[int, Field(ge=100, le=100_000)] = 1000
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
     seed: Annotated[int, Field(ge=0)] = 0
+    health: HealthBounds = HealthBounds()
 
 
 class ClassMetrics(Record):

@@ -3,8 +3,11 @@
 matplotlib and the Markdown reader are loaded when the first picture or page is made.
 """
 
+from modelreg.report.ablation import ablation_looks, ablation_markdown, ablation_tables
 from modelreg.report.advice import Advice, recommendations, starved
 from modelreg.report.bundle import documents
+from modelreg.report.comparison import comparison_markdown, comparison_page, comparison_rows, comparison_verdicts
+from modelreg.report.health import Ailment, ailments
 from modelreg.report.page import html
 from modelreg.report.pictures import draw_classes, draw_confusion, draw_curves, draw_reliability, draw_subjects
 from modelreg.report.quality import quality_documents
@@ -14,6 +17,15 @@ from modelreg.report.text import HEADLINE, number
 __all__ = [
     "HEADLINE",
     "Advice",
+    "Ailment",
+    "ablation_looks",
+    "ablation_markdown",
+    "ablation_tables",
+    "ailments",
+    "comparison_markdown",
+    "comparison_page",
+    "comparison_rows",
+    "comparison_verdicts",
     "documents",
     "draw_classes",
     "draw_confusion",

@@ -12,6 +12,7 @@ from modelreg.card import UNKNOWN_TRAINING, escape
 from modelreg.records.data import DataRecord, QualityReport
 from modelreg.records.metrics import CodeUsage, EvalMetrics, NoInterval
 from modelreg.records.run import Epoch, RunRecord
+from modelreg.report.health import ailments
 from modelreg.report.text import counted, listed, number, percent
 
 CONFUSED_SHARE = (
@@ -57,6 +58,7 @@ def recommendations(
         *_unfinished(run),
         *_overfit(history),
         *_starved_dimensions(metrics, run),
+        *(Advice(f"{found.finding}.", found.advice) for found in ailments(metrics)),
         *_broken(quality),
     ]
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from modelreg.records.metrics import EvalMetrics
+from modelreg.records.comparison import Difference
+from modelreg.records.metrics import EvalMetrics, Interval
 from modelreg.records.run import Epoch
 from modelreg.report.text import HEADLINE, number
 
@@ -104,6 +105,36 @@ def draw_subjects(metrics: EvalMetrics, *, dark: bool = False) -> bytes:
         axes.figure.legend(loc="outside upper center", ncols=3)
 
     return _png(draw, 6.4, 1.5 + 0.5 * len(rows), dark=dark)
+
+
+def draw_sides(rows: Mapping[str, tuple[float, float]], sides: tuple[str, str], *, dark: bool = False) -> bytes:
+    """Draw a share of two models in pairs of bars, one pair for each row."""
+
+    def draw(figure: "Figure", use: Colours) -> None:
+        bars = {_label(side): [row[index] for row in rows.values()] for index, side in enumerate(sides)}
+        axes = figure.subplots()
+        _bars(axes, list(map(_label, rows)), bars, use)
+        axes.figure.legend(loc="outside upper center", ncols=2)
+
+    return _png(draw, 6.4, 1.5 + 0.45 * len(rows), dark=dark)
+
+
+def draw_differences(found: Mapping[str, Difference], *, dark: bool = False) -> bytes:
+    """Draw each difference with its interval, beside the line of no difference."""
+
+    def draw(figure: "Figure", use: Colours) -> None:
+        axes = figure.subplots()
+        for row, difference in enumerate(found.values()):
+            if isinstance(span := difference.interval, Interval):
+                axes.plot([span.low, span.high], [row, row], color=use.blue, linewidth=3, alpha=0.6)
+            axes.plot(difference.difference, row, "o", color=use.orange)
+        axes.axvline(0, color=use.ink, linestyle=":")
+        axes.set_yticks(range(len(found)), [HEADLINE[name] for name in found])
+        axes.set(ylim=(len(found) - 0.5, -0.5), xlabel="difference: B less A")
+        axes.margins(x=0.1)
+        axes.grid(axis="x", alpha=0.3)
+
+    return _png(draw, 6.4, 1.2 + 0.4 * len(found), dark=dark)
 
 
 def _png(draw: Callable[["Figure", Colours], None], width: float, height: float, *, dark: bool) -> bytes:

@@ -1,0 +1,115 @@
+"""Bounds on codes, clusters and durations: configuration, warned about, and usable as gates."""
+
+import pytest
+from example_records import example_data_record, example_metrics, example_run_record
+from example_run import write_run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelreg import gates, report
+from modelreg.cli import evaluate
+from modelreg.config import Gate, TrainConfig, settle
+from modelreg.errors import InputError
+from modelreg.records.base import load
+from modelreg.records.metrics import (
+    Bounds,
+    ClusterUsage,
+    EvalMetrics,
+    EvaluationSettings,
+    HealthBounds,
+    SegmentScores,
+    TemporalMetrics,
+)
+
+SCORES = SegmentScores(accuracy=0.9, edit=80.0, over_segmentation=1.5, f1_at_50=0.8)
+NUMBERS = st.floats(-1e6, 1e6)
+
+
+def ill(active=7, duration=20.0, perplexity=50.0, **bounds) -> EvalMetrics:
+    """Metrics of a system that has every part, and other bounds."""
+    metrics = example_metrics()
+    assert metrics.codes is not None
+    return metrics.model_copy(
+        update={
+            "codes": metrics.codes.model_copy(update={"perplexity": perplexity, "used_share": 0.5}),
+            "clusters": ClusterUsage(active=active, perplexity=2.0),
+            "temporal": TemporalMetrics(streams=2, mean_duration=duration, alone=SCORES, smoothed=SCORES),
+            "settings": EvaluationSettings(health=HealthBounds(**bounds)),
+        }
+    )
+
+
+@given(NUMBERS, st.none() | NUMBERS, st.none() | NUMBERS)
+def test_bounds_hold_what_lies_between_them(value, low, high) -> None:
+    """Ends included; null is no end."""
+    if None not in (low, high) and low > high:
+        low, high = high, low
+    expected = (low is None or low <= value) and (high is None or value <= high)
+
+    assert Bounds(min=low, max=high).hold(value) is expected
+
+
+def test_bounds_that_hold_nothing_are_refused() -> None:
+    """They would always warn."""
+    with pytest.raises(InputError, match="min is above max"):
+        settle({"evaluation": {"health": {"perplexity": {"min": 2, "max": 1}}}}, TrainConfig, "test")
+
+
+def test_metrics_without_bounds_stay_readable(tmp_path) -> None:
+    """Those of older versions have none recorded: the defaults are theirs."""
+    run = write_run(tmp_path / "run")
+    document = load(run / "eval_metrics.json", EvalMetrics).to_document()
+    del document["settings"]["health"]
+
+    assert settle(document, EvalMetrics, "old").settings.health == HealthBounds()
+
+
+def test_healthy_parts_are_not_mentioned() -> None:
+    """Nor are parts that a model has not."""
+    assert report.ailments(ill()) == []
+    assert report.ailments(example_metrics().model_copy(update={"codes": None})) == []
+
+
+@pytest.mark.parametrize(
+    ("metrics", "finding", "advice"),
+    [
+        (ill(active=4), "The number of active clusters is 4.000, below 5", "larger `model.hdp.gamma`"),
+        (ill(active=16), "The number of active clusters is 16.00, above 15", "smaller `model.hdp.gamma`"),
+        (ill(duration=9.0), "The mean duration in windows is 9.000, below 10", "smaller `data.hop`"),
+        (ill(duration=31.0), "The mean duration in windows is 31.00, above 30", "larger `data.hop`"),
+        (ill(perplexity=1.0), "The perplexity of the codes is 1.000, below 2", "`model.vq.restart_below`"),
+        (ill(used_share=Bounds(max=0.25)), "The used share of the codes is 0.5000, above 0.25", "fewer codes"),
+    ],
+    ids=["few-clusters", "many-clusters", "short", "long", "collapsed", "share"],
+)
+def test_a_number_outside_of_its_bounds_is_advised_on(metrics, finding, advice) -> None:
+    """With what to change, or how to set other bounds."""
+    (found,) = report.ailments(metrics)
+    advised = report.recommendations(metrics, example_data_record(), example_run_record(), (), None)
+
+    assert (found.finding, advice in found.advice, "`evaluation.health." in found.advice) == (finding, True, True)
+    assert (f"{finding}.", found.advice) in advised
+
+
+def test_evaluate_warns(capsys) -> None:
+    """On stderr."""
+    evaluate._warn(ill(active=4), ())
+
+    assert "warning: The number of active clusters is 4.000, below 5\n" in capsys.readouterr().err
+
+
+def test_null_sets_no_bound() -> None:
+    """The bounds are configuration, not truth."""
+    assert report.ailments(ill(active=1, active_clusters=Bounds(min=None, max=15.0))) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("codes.perplexity", 50.0), ("codes.used_share", 0.5), ("clusters.active", 7.0), ("temporal.mean_duration", 20.0)],
+)
+def test_each_number_can_be_a_gate(path, value) -> None:
+    """By its path in eval_metrics.json."""
+    document = ill().to_document()
+    met, missed = (gates.check(document, {path: Gate(min=low)})[0].verdict for low in (value, value + 0.01))
+
+    assert (met, missed) == ("met", "FAILS")
