@@ -15,14 +15,14 @@ from modelreg.export import graphs, operators, parity, rewriting
 from modelreg.ml import vq
 from modelreg.records.export import Tolerance
 
-EXPORTED = [*SYSTEMS, "vq off", "all off"]
+EXPORTED = [*sorted(SYSTEMS.keys() - {"conv2d_fsq"}), "vq off"]  # conv2d_fsq: test_graphs.py, repeated exports too
 CENTS = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
 
 
 @pytest.fixture(scope="module", params=EXPORTED)
 def exported(request):
     """A system after a short training, and its graphs at opset 17."""
-    network = trained(request.param)
+    network = trained(request.param, epochs=1)
     return request.param, network, graphs.export(network, {}, 17)
 
 
@@ -50,13 +50,6 @@ def test_the_interface_is_what_verify_expects(exported) -> None:
 
     assert {graph: (r.inputs, r.outputs) for graph, r in read.items()} == artifacts.interface(spec_of(name))
     assert opsets == {17}
-
-
-def test_the_same_network_gives_the_same_bytes(exported) -> None:
-    """Asked twice."""
-    _, network, made = exported
-
-    assert graphs.export(network, {}, 17) == made
 
 
 @pytest.mark.parametrize("name", ["conv2d_vq_hdp_hsmm", "one mixture"])

@@ -62,7 +62,7 @@ def spec_of(name: str) -> networks.ModelSpec:
 
 
 def part(streams: tuple[int, ...] = (20, 20, 20), seed: int = 1) -> Part:
-    """Return windows in three recordings of two data sets; the class is the frequency of a noisy sine, for 5 windows."""
+    """Return windows of several recordings of two data sets; the class, for 5 windows each, is a sine's frequency."""
     random = torch.Generator().manual_seed(seed)
     n = sum(streams)
     y = torch.arange(n) // 5 % len(CLASSES)
