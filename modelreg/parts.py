@@ -10,7 +10,7 @@ from modelreg.artifacts import Facts
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import load
 from modelreg.records.hsmm import HsmmSpec
-from modelreg.records.metrics import EvalMetrics
+from modelreg.records.metrics import EvalMetrics, TemporalMetrics
 from modelreg.records.model import TcnVaeSettings
 
 TOLERANCE = 1e-9  # relative or absolute, of a number computed again
@@ -28,16 +28,20 @@ def find_problems(folder: Path, facts: Facts, sealed: Mapping[str, str], measure
             yield Problem(registry.MANIFEST, f"does not list {name}")
         elif needed and sealed.get(name) != facts.digests[name]:
             yield Problem(registry.RUN, f"the run had another {name}")
+    if facts.spec.smooths != (measured.temporal is not None):
+        what = "is missing" if facts.spec.smooths else "is of a model of durations, which this system has not"
+        yield Problem(f"{registry.METRICS}: temporal", what)
     try:
-        if facts.spec.smooths and {registry.HSMM, registry.PREDICTIONS} <= facts.present:
-            yield from _find_temporal_problems(folder, facts, measured)
+        if facts.spec.smooths and measured.temporal and {registry.HSMM, registry.PREDICTIONS} <= facts.present:
+            yield from _find_temporal_problems(folder, facts, measured.temporal)
         if wanted[registry.ENCODER] and {registry.ENCODER, registry.CHECKPOINT} <= facts.present:
             yield from _find_encoder_problems(folder)
     except InputError as error:
         yield from error.problems
 
 
-def _find_temporal_problems(folder: Path, facts: Facts, measured: EvalMetrics) -> Iterator[Problem]:
+def _find_temporal_problems(folder: Path, facts: Facts, stated: TemporalMetrics) -> Iterator[Problem]:
+    """Measure again what smoothing is worth, from hsmm.json and the predictions."""
     spec = load(folder / registry.HSMM, HsmmSpec)
     if spec.states != facts.spec.classes:
         yield Problem(f"{registry.HSMM}: states", "are not the classes of the model")
@@ -45,12 +49,7 @@ def _find_temporal_problems(folder: Path, facts: Facts, measured: EvalMetrics) -
     arrays = files.read_npz(folder / registry.PREDICTIONS)
     predictions = metrics.from_arrays(arrays, registry.PREDICTIONS, len(facts.spec.classes))
     again = temporal.measure(predictions, spec, facts.data.hop)
-    if measured.temporal is None:
-        yield Problem(f"{registry.METRICS}: temporal", "is missing")
-        return
-    for place, what in agreement.differences(
-        ("temporal",), measured.temporal.to_document(), again.to_document(), TOLERANCE
-    ):
+    for place, what in agreement.differences(("temporal",), stated.to_document(), again.to_document(), TOLERANCE):
         yield Problem(f"{registry.METRICS}: {place}", what)
 
 
