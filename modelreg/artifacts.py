@@ -367,6 +367,7 @@ def find_contradictions(record: BundleRecord, target: Target, where: str, facts:
         ("calibration.class_windows", sum(record.calibration.class_windows.values()), shape[0]),
         ("calibration.values", record.calibration.values, "raw" if record.normalization == "chip" else "normalized"),
         ("files: calibration.npy", record.files.get("calibration.npy"), record.calibration.sha256),
+        (f"files: {registry.HSMM}", record.files.get(registry.HSMM), facts.digests.get(registry.HSMM)),
         (f"files: {INT8}", record.files.get(INT8), facts.digests.get(f"{target}/{INT8}")),
         ("files: normalization.json", record.files.get(registry.NORMALIZATION), record.normalization_sha256),
     ):

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg import ort
+from modelreg.records.calibration import ConfidenceRecord, SetName
 from modelreg.records.export import CODE, LOGITS, PROJECTION
 from modelreg.records.model import FsqSpec, ModelSpec, VqSpec
 from modelreg.runtime.backends import Floats
 
 Doubles = NDArray[np.float64]
+SET: SetName = "aps"  # of the three methods that calibration.json has thresholds of
 NO_CODE: Floats = np.empty(0, dtype=np.float32)
 
 
@@ -37,7 +39,19 @@ class Calibrated(NamedTuple):
     members: tuple[int, ...] | None  # classes of the prediction set; None: there is no threshold
 
 
-Calibrate = Callable[[Floats], Calibrated]  # takes logits (K,); fitted on the validation part
+Calibrate = Callable[[Floats], Calibrated]  # takes logits (K,)
+
+
+def calibration(record: ConfidenceRecord) -> Calibrate:
+    """Return what applies a calibration.json: its temperature, and its APS sets, of which none is empty."""
+    from modelreg import confidence  # and with it the metrics: only where a model is calibrated
+
+    def calibrate(logits: Floats) -> Calibrated:
+        probabilities, sets = confidence.apply(logits[None], record)
+        members = tuple(np.flatnonzero(sets[SET][0]).tolist()) if sets else None
+        return Calibrated(probabilities[0], members)
+
+    return calibrate
 
 
 class Host:
@@ -76,6 +90,13 @@ def _indexer(quantizer: FsqSpec | VqSpec | None) -> Callable[[Floats], int]:
 def uncalibrated(logits: Floats) -> Calibrated:
     """Return the plain softmax, and no set."""
     return Calibrated(softmax(logits), None)
+
+
+def log_softmax(logits: Floats) -> Doubles:
+    """Return log probabilities (K,) of logits (K,), in float64."""
+    wide = logits.astype(np.float64) - float(logits.max())
+    log_p: Doubles = wide - np.log(np.exp(wide).sum())
+    return log_p
 
 
 def softmax(logits: Floats) -> Doubles:
