@@ -29,7 +29,7 @@ from modelreg.records.calibration import (
 from modelreg.records.hsmm import CategoricalEmission, HsmmSpec
 from modelreg.records.metrics import Reason
 from modelreg.records.model import Conv2dVqSettings
-from modelreg.runtime import package
+from modelreg.runtime import package, postprocess
 from modelreg.runtime.contract import Contract
 from modelreg.runtime.pipeline import Pipeline, open_backend
 from modelreg.runtime.postprocess import Answer, softmax
@@ -306,6 +306,23 @@ def test_a_calibration_is_applied(tmp_path, thresholds) -> None:
 
     np.testing.assert_allclose([answer.probabilities for answer in answers], expected.probabilities, rtol=1e-12)
     assert [answer.members for answer in answers] == members
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    scale=st.sampled_from([0.0, 0.3, 3.0, 300.0]),
+    limit=st.sampled_from([None, 0.0, 0.5, 0.9]),
+)
+def test_a_window_gets_the_set_that_many_get(seed, scale, limit) -> None:
+    """Ties, sure windows and thresholds that nothing is over among them."""
+    logits = (np.random.default_rng(seed).integers(-3, 4, (12, 3)) * scale).astype(np.float32)
+    record = calibration()
+    record = record.model_copy(update={"conformal": record.conformal.model_copy(update={"aps": limit})})
+    expected = confidence.apply(logits, record).sets["aps"]
+
+    assert [postprocess.calibration(record)(row).members for row in logits] == [
+        tuple(np.flatnonzero(row)) for row in expected
+    ]
 
 
 @pytest.mark.allow_hosts(["127.0.0.1"])
