@@ -3,7 +3,21 @@
 from pathlib import Path
 
 from modelreg import config, files, gates, provenance
-from modelreg.records import aliases, base, calibration, data, export, hef, hsmm, int8, latency, metrics, model, run, version
+from modelreg.records import (
+    aliases,
+    base,
+    calibration,
+    data,
+    export,
+    hef,
+    hsmm,
+    int8,
+    latency,
+    metrics,
+    model,
+    run,
+    version,
+)
 
 DOCUMENTS: tuple[type[base.Record], ...] = (
     aliases.AliasLog,

@@ -12,10 +12,10 @@ from typing import Annotated
 import typer
 
 from modelreg import __version__
-from modelreg.cli import compare, data, evaluate, export, import_, init, publish, release, show, train, verify
 from modelreg.cli import (
     aliases,
     bench,
+    compare,
     data,
     doctor,
     evaluate,
