@@ -224,8 +224,8 @@ def _estimate(origin: _Origin, proof: Proof, settings: ExportSettings) -> Int8Es
 
 def _beside(origin: _Origin, estimate: Int8Estimate | None) -> dict[str, bytes]:
     """Return what travels with a bundle: what the host part needs to know, and the estimate."""
-    calibration = origin.folder / artifacts.CALIBRATION
-    found = {artifacts.CALIBRATION: files.read_bytes(calibration)} if calibration.is_file() else {}
+    parts = [name for name in (artifacts.CALIBRATION, registry.HSMM) if (origin.folder / name).is_file()]
+    found = {name: files.read_bytes(origin.folder / name) for name in parts}
     if estimate:
         found[artifacts.INT8] = estimate.to_bytes()
     return {registry.MODEL_CONFIG: origin.spec.to_bytes(), **found}

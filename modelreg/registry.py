@@ -31,6 +31,7 @@ RUN = "run.json"
 PREDICTIONS = "predictions.npz"
 HSMM = "hsmm.json"  # of systems with durations
 ENCODER = "encoder.safetensors"  # of tcn_vae: the device part's weights alone
+LATENCY = "latency.json"  # of versions that were measured before their release
 MANIFEST = "manifest.json"
 SUMS = "sha256sum.txt"
 SIGNATURE = "model.sig"

@@ -150,7 +150,7 @@ def gate_outcomes(root: Path, run: Path, project: ProjectConfig) -> list[gates.O
     if not (run / runs.METRICS).is_file():
         return []
     model = runs.load_run(run).model.settings.name
-    there = gates.judgeable(run, project.gates) if project.targets else project.gates
+    there = gates.judgeable(run, project.gates, _missing_exports(run, project))
     older = {name: _older(root, model, name) for name in gates.named_versions(there)}
     return gates.check(gates.read_documents(run), there, older, project.waivers)
 

@@ -22,6 +22,7 @@ METRICS = "eval_metrics.json"
 PREDICTIONS = "predictions.npz"
 HSMM = "hsmm.json"  # of systems with durations
 ENCODER = "encoder.safetensors"  # of tcn_vae: the device part's weights alone
+LATENCY = "latency.json"  # of `modelreg bench`, where somebody asked for it
 REPORT = "report.md"
 PAGE = "report.html"
 
