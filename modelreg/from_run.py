@@ -54,7 +54,7 @@ def stage(
     run = runs.load_run(folder)
     measured = load(folder / runs.METRICS, EvalMetrics)
     data = load(folder / runs.DATA, DataRecord)
-    for name in (*COPIED, *runs.parts(folder)):
+    for name in (*COPIED, *runs.parts(folder), *runs.calibrated(folder)):
         files.copy_atomic(folder / name, staged / name)
     if report:
         files.write_atomic(staged / gates.NAME, report.to_bytes())

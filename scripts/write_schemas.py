@@ -5,6 +5,7 @@ from pathlib import Path
 from modelreg import config, files, gates, provenance
 from modelreg.records import (
     aliases,
+    audit,
     base,
     calibration,
     data,
@@ -21,6 +22,7 @@ from modelreg.records import (
 
 DOCUMENTS: tuple[type[base.Record], ...] = (
     aliases.AliasLog,
+    audit.AuditRecord,
     calibration.ConfidenceRecord,
     config.ProjectConfig,
     config.TrainConfig,
