@@ -17,7 +17,10 @@ from modelreg.records.base import Name, Record, Remark
 NAME = "gates.json"
 LATEST = "latest"
 METRICS = "eval_metrics.json"
-OTHERS = {"parity": "onnx/parity.json"}  # by the first word of a path
+OTHERS = {  # by the first word of a path; of several places the first that is there
+    "parity": ("onnx/parity.json",),
+    "int8": ("hailo8/int8.json", "hailo8l/int8.json"),  # the same estimate for both
+}
 
 
 class Older(NamedTuple):
@@ -72,17 +75,22 @@ class GateReport(Record):
 
 def document_of(path: str) -> str:
     """Return the document that a path leads into."""
-    return OTHERS.get(path.split(".", 1)[0], METRICS)
+    return _places(path)[0]
 
 
 def judgeable(folder: Path, gates: Mapping[str, Gate]) -> dict[str, Gate]:
     """Return the gates whose document is there."""
-    return {path: gate for path, gate in gates.items() if (folder / document_of(path)).is_file()}
+    return {path: gate for path, gate in gates.items() if any((folder / place).is_file() for place in _places(path))}
+
+
+def _places(path: str) -> tuple[str, ...]:
+    """Return where the document may lie that a path leads into."""
+    return OTHERS.get(path.split(".", 1)[0], (METRICS,))
 
 
 def read_documents(folder: Path, usable: Container[str] | None = None) -> dict[str, Any]:
     """Read what gates may name from a run or a version; only `usable` files, if given. Raises InputError."""
-    found = {METRICS: "", **{place: name for name, place in OTHERS.items()}}
+    found = {METRICS: "", **{place: name for name, places in OTHERS.items() for place in reversed(places)}}
     there = [place for place in found if (folder / place).is_file() and (usable is None or place in usable)]
     read = {found[place]: files.parse_json(files.read_bytes(folder / place), place) for place in there}
     return {**read.pop("", {}), **read}

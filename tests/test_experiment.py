@@ -57,7 +57,7 @@ def registry(tmp_path, monkeypatch):
 
 def make_registry(root: Path) -> Path:
     """Write what `init` writes, recordings and a small configuration."""
-    main(["init", str(root)])
+    main(["init", "--sample", str(root)])
     (root / "data").mkdir()
     write_two_device(root / "data")
     (root / "tiny.yaml").write_text(TINY)

@@ -95,8 +95,8 @@ def _sets(found: ConfidenceMetrics, picture: str) -> str:
         for name, each in found.sets.items()
     ]
     header = ("method", "coverage", "expected", "interval over subjects", "classes in a set", "one class", "none")
-    return f"""Sets that are to hold the true class in {percent(1 - found.alpha)} of windows. The expected band is that of
-windows exchangeable with those that the thresholds were fitted on; new people are not, and the coverage says what
+    return f"""Sets that are to hold the true class in {percent(1 - found.alpha)} of windows. The expected band is that
+of windows exchangeable with those that the thresholds were fitted on; new people are not, and the coverage says what
 that costs.
 
 {table(header, rows)}
