@@ -77,7 +77,7 @@ def start(config: TrainConfig, folder: Path, reading: Reading, environment: Envi
 def reopen(folder: Path, reading: Reading, environment: Environment) -> Prepared:
     """Return the data of a run whose training is to go on. Raises InputError where it cannot."""
     run, config = _load(folder, status="training")
-    _refuse("cannot go on with this run", _environment_differences(run.environment, environment))
+    _refuse("cannot go on with this run", environment_differences(run.environment, environment))
     return preparation.prepare(config, reading)
 
 
@@ -95,7 +95,7 @@ def _train(folder: Path, prepared: Prepared, environment: Environment, clock: Cl
     from modelreg.ml import checkpoint, networks, training
 
     run, config = _load(folder, status="training")
-    _refuse("cannot go on with this run", _environment_differences(run.environment, environment))
+    _refuse("cannot go on with this run", environment_differences(run.environment, environment))
     refuse_other_data(folder, prepared)
     parts = {name: _tensors(folder, run.model, part, config.data.hop) for name, part in prepared.windows.items()}
     network = networks.of_spec(run.model, seed=run.seed)
@@ -279,7 +279,7 @@ def _refuse(summary: str, problems: Iterable[Problem]) -> None:
         raise InputError(summary, found)
 
 
-def _environment_differences(then: Environment, now: Environment) -> Iterator[Problem]:
+def environment_differences(then: Environment, now: Environment) -> Iterator[Problem]:
     """Yield what a result may depend on and is not what it was; whether git's tree is dirty is no matter."""
     old, new = then.to_document(), now.to_document()
     for name in Environment.model_fields:

@@ -10,6 +10,7 @@ import typer
 
 from modelreg.cli import environment
 from modelreg.cli.console import emit_json, note, say
+from modelreg.cli.reproduce import reproduced
 from modelreg.errors import InputError, Problem, VerificationFailed
 
 if TYPE_CHECKING:
@@ -44,6 +45,16 @@ def verify(
     changed: Annotated[
         bool, typer.Option("--changed", help="Only the versions that differ from git's last commit, or are gone.")
     ] = False,
+    reproduce: Annotated[
+        bool, typer.Option("--reproduce", help="Predict and measure again, from the weights and the data; needs a REF.")
+    ] = False,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="As --reproduce; and train again from the recorded configuration.")
+    ] = False,
+    data_folder: Annotated[
+        Path | None,
+        typer.Option("--data", help="With --reproduce: the folder of the recordings, or the one that holds it."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check everything that can be wrong with a version.
@@ -56,9 +67,15 @@ def verify(
         raise typer.BadParameter("--remote needs a version to compare", param_hint="--remote")
     if changed and reference is not None:
         raise typer.BadParameter("--changed finds the versions itself", param_hint="--changed")
+    if (reproduce or retrain) and reference is None:
+        raise typer.BadParameter("needs a version to make again", param_hint="--reproduce")
     signer = _public_key(key) if key else None
     folders, removed = _changed() if changed else (_folders(reference), [])
     found = {_name(folder): _inspect(folder, signer, complete=complete) for folder in folders}
+    if reproduce or retrain:
+        found = {
+            _name(folder): reproduced(folder, found[_name(folder)], data_folder, retrain=retrain) for folder in folders
+        }
     problems, notices = _around() if reference is None and (found or not changed) else ([], [])
     problems += removed
     if remote and reference is not None:
@@ -149,10 +166,11 @@ def _changed() -> tuple[list[Path], list[Problem]]:
 
 def _around() -> tuple[list[Problem], list[Problem]]:
     """Return the problems and notices of the registry that are no one version's."""
-    from modelreg import registry, release
+    from modelreg import aliases, registry, release
 
     root, _ = environment.project()
-    return [*registry.find_strays(root), *release.find_table_problems(root)], list(registry.find_leftovers(root))
+    problems = [*registry.find_strays(root), *release.find_table_problems(root), *aliases.find_problems(root)]
+    return problems, list(registry.find_leftovers(root))
 
 
 def _name(folder: Path) -> str:
