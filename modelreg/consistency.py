@@ -10,7 +10,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from modelreg import artifacts, bom, card, files, fsq, gates, metrics, parts, provenance, registry, runs, weights
+from modelreg import (
+    artifacts,
+    bom,
+    card,
+    files,
+    fsq,
+    gates,
+    metrics,
+    parts,
+    provenance,
+    recalibration,
+    registry,
+    runs,
+    weights,
+)
 from modelreg.config import TrainConfig
 from modelreg.errors import InputError, Problem
 from modelreg.provenance import Provenance
@@ -60,6 +74,7 @@ def find_problems(folder: Path, found: Documents, present: set[str]) -> Iterator
     if registry.LATENCY in present:
         yield from _latency_problems(folder, found)
     yield from parts.find_problems(folder, facts, found.run.files, found.measured)
+    yield from recalibration.find_problems(folder, facts, found.measured)
     if registry.CARD in present:
         yield from _rendered_problems(folder, found, present)
 

@@ -57,7 +57,7 @@ def stage(
     measured = load(folder / runs.METRICS, EvalMetrics)
     data = load(folder / runs.DATA, DataRecord)
     measured_here = [runs.LATENCY] if (folder / runs.LATENCY).is_file() else []
-    for name in (*COPIED, *runs.parts(folder), *measured_here):
+    for name in (*COPIED, *runs.parts(folder), *runs.calibrated(folder), *measured_here):
         files.copy_atomic(folder / name, staged / name)
     if report:
         files.write_atomic(staged / gates.NAME, report.to_bytes())

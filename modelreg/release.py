@@ -338,7 +338,8 @@ def _stage(staged: Path, plan: Plan, project: ProjectConfig, situation: Situatio
 
 def _entry(staged: Path, path: str, stored: Stored) -> FileEntry:
     """Describe a file; weights, predictions and graphs go where the project keeps them, bundles always travel."""
-    kept: Stored = stored if path in (*registry.ASSETS, registry.ENCODER) or path.endswith(".onnx") else "git"
+    binary = path in (*registry.ASSETS, registry.ENCODER, registry.VALIDATION) or path.endswith(".onnx")
+    kept: Stored = stored if binary else "git"
     return FileEntry(
         path=path,
         sha256=files.sha256(staged / path),

@@ -11,6 +11,8 @@ from modelreg.cli import environment
 from modelreg.cli.console import draw, emit_json, note, say, table
 
 if TYPE_CHECKING:
+    from modelreg.records.audit import AuditRecord
+    from modelreg.records.calibration import ConfidenceMetrics
     from modelreg.records.metrics import EvalMetrics
 
 
@@ -32,6 +34,7 @@ def evaluate(
     environment.need_extra("train", "torch", "safetensors", "matplotlib", "scipy", "pandas")
     from modelreg import experiment, runs
     from modelreg.config import TrainConfig
+    from modelreg.records.audit import AuditRecord
     from modelreg.records.base import load
 
     folder = run or runs.newest(environment.workplace() / "runs")
@@ -40,6 +43,7 @@ def evaluate(
     with environment.reading() as reading:
         measured = experiment.evaluate(folder, reading, here, environment.now)
     _warn(measured, runs.load_run(folder).model.grid)
+    _warn_of_leaks(load(folder / runs.AUDIT, AuditRecord))
     if as_json:
         emit_json(measured.to_document())
         return
@@ -62,6 +66,17 @@ def _warn(measured: "EvalMetrics", levels: Sequence[int]) -> None:
         note(f"warning: {found.finding}")
 
 
+def _warn_of_leaks(audit: "AuditRecord") -> None:
+    """Note what the parts share, and what is too good; not what the split is meant to share."""
+    from modelreg.report import leaks
+
+    for finding in audit.findings:
+        if finding.severity != "by_design":
+            word = "LEAK" if finding.severity == "leak" else finding.severity
+            examples = f" ({'; '.join(finding.examples)})" if finding.examples else ""
+            note(f"warning: {word}: {leaks.said(finding)}{examples}")
+
+
 def _show(measured: "EvalMetrics") -> None:
     from modelreg.card import headline
     from modelreg.records.metrics import Interval
@@ -77,4 +92,22 @@ def _show(measured: "EvalMetrics") -> None:
     reasons = {interval.reason for interval in measured.intervals.values() if not isinstance(interval, Interval)}
     for reason in sorted(reasons):
         say(f"no interval: {reason}")
+    if measured.confidence:
+        _show_confidence(measured.confidence)
     say(f"looks at the held-out part so far: {protocol.evaluations}")
+
+
+def _show_confidence(found: "ConfidenceMetrics") -> None:
+    """Say what calibration.json does, in two lines."""
+    from modelreg.records.intervals import Reason
+
+    before, after = found.before.equal_mass, found.after.equal_mass
+    say(
+        f"temperature {found.after.temperature:.3f}: calibration error {before.error:.4f} before, {after.error:.4f} "
+        f"after (null band up to {after.null_high:.4f})"
+    )
+    if isinstance(found.sets, Reason):
+        say(f"no conformal sets: {found.sets.reason}")
+        return
+    shown = [f"{name} {each.coverage:.1%} with {each.mean_size:.2f} classes" for name, each in found.sets.items()]
+    say(f"sets for {1 - found.alpha:.0%}: {', '.join(shown)}")

@@ -1,8 +1,11 @@
 """How numbers, names and tables are written in Markdown: the same way in every section."""
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 from modelreg.card import escape
+from modelreg.records.audit import AuditRecord
+from modelreg.records.data import QualityReport
 
 HEADLINE = {
     "accuracy": "accuracy",
@@ -12,6 +15,16 @@ HEADLINE = {
     "log_loss": "log loss",
     "brier": "Brier score",
 }
+
+
+class Checks(NamedTuple):
+    """What was found in the data themselves; None where nobody looked."""
+
+    quality: QualityReport | None = None
+    audit: AuditRecord | None = None
+
+
+NO_CHECKS = Checks()
 
 
 def number(value: float) -> str:
