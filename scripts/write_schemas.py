@@ -3,11 +3,31 @@
 from pathlib import Path
 
 from modelreg import config, files, gates, provenance
-from modelreg.records import aliases, base, calibration, data, export, hef, hsmm, int8, latency, metrics, model, run, version
+from modelreg.records import (
+    ablation,
+    aliases,
+    audit,
+    base,
+    calibration,
+    comparison,
+    data,
+    export,
+    hef,
+    hsmm,
+    int8,
+    latency,
+    metrics,
+    model,
+    run,
+    version,
+)
 
 DOCUMENTS: tuple[type[base.Record], ...] = (
+    ablation.AblationRecord,
     aliases.AliasLog,
+    audit.AuditRecord,
     calibration.ConfidenceRecord,
+    comparison.Comparison,
     config.ProjectConfig,
     config.TrainConfig,
     data.DataRecord,
