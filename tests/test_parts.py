@@ -9,12 +9,12 @@ from example_run import data_record, eval_metrics, model_spec, predictions
 from example_version import edit
 from safetensors.numpy import save
 
-from modelreg import files, parts, registry, temporal
+from modelreg import agreement, files, parts, registry, temporal
 from modelreg.artifacts import Facts
 from modelreg.hsmm import fitting, model
-from modelreg.records.hsmm import PosteriorEmission
+from modelreg.records.hsmm import HsmmSpec, PosteriorEmission
 from modelreg.records.metrics import EvalMetrics
-from modelreg.records.model import Conv2dFsqHsmmSettings, ModelSpec, TcnVaeSettings
+from modelreg.records.model import Conv2dFsqHsmmSettings, HsmmSettings, ModelSpec, TcnVaeSettings
 
 RECORDED = predictions(np.random.default_rng(0))
 PLAIN = eval_metrics(RECORDED, "a" * 64, "b" * 64)
@@ -85,6 +85,61 @@ def test_a_changed_hsmm_is_found(smoothing) -> None:
 
     assert found[0] == "run.json: the run had another hsmm.json"
     assert any(problem.startswith("eval_metrics.json: temporal.mean_duration: is ") for problem in found)
+
+
+@pytest.mark.parametrize("kind", ["negative_binomial", "poisson", "gaussian"])
+def test_the_hsmm_follows_from_the_checkpoint(kind) -> None:
+    """By numpy, what torch makes of the same tensors."""
+    spec, tensors, hsmm = trained_hsmm(kind)
+    found = parts.hsmm_of(tensors, spec).to_document()
+
+    assert list(agreement.differences((), hsmm.to_document(), found, parts.LAST_BITS)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (lambda d: d["initial"].reverse(), "initial"),
+        (lambda d: d["transition"].__setitem__(0, [0.0, 0.1, 0.9]), "transition"),
+        (lambda d: d.update(longest=49), "longest"),
+        (lambda d: d["durations"].update(r=[2.0, 2.0, 2.0]), "durations"),
+        (lambda d: d["emission"].update(weight=0.5), "emission"),
+    ],
+)
+def test_an_hsmm_that_was_not_trained_is_found(smoothing, change, where) -> None:
+    """Even where the run's seal and the metrics were made to fit."""
+    spec, tensors, hsmm = trained_hsmm("negative_binomial")
+    (smoothing.folder / registry.CHECKPOINT).write_bytes(save(tensors))
+    (smoothing.folder / registry.HSMM).write_bytes(hsmm.to_bytes())
+    (smoothing.folder / registry.PREDICTIONS).unlink()
+    version = smoothing._replace(spec=spec)
+    assert version.problems() == []
+    edit(smoothing.folder / registry.HSMM, change)
+
+    assert version.problems() == [f"hsmm.json: {where}: is not what the checkpoint holds"]
+
+
+def test_a_broken_checkpoint_is_not_blamed_on_the_hsmm(smoothing) -> None:
+    """Its own problems are reported where weights are looked at."""
+    (smoothing.folder / registry.CHECKPOINT).write_bytes(save(TENSORS))
+
+    assert smoothing.problems() == []
+
+
+def trained_hsmm(kind: str) -> tuple[ModelSpec, dict[str, np.ndarray], HsmmSpec]:
+    """Return a system that labels started, the tensors of its checkpoint, and its hsmm.json by torch."""
+    torch = pytest.importorskip("torch")
+    from modelreg.ml import networks
+
+    own = model_spec()
+    settings = Conv2dFsqHsmmSettings(
+        name="conv2d_fsq_hsmm", widths=(4,), kernels=((1, 3),), levels=(3, 2), hsmm=HsmmSettings(durations=kind)
+    )
+    spec = networks.spec(settings, own.input, own.classes)
+    network = networks.of_spec(spec, seed=0)
+    network.prepare(torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2, 0, 0, 1, 1, 1, 2, 1]), (10, 6))
+    tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    return spec, tensors, network.smoother(own.classes)
 
 
 def test_an_hsmm_of_other_classes_is_found(smoothing) -> None:
