@@ -22,8 +22,9 @@ from modelreg.data.reading import Reading
 from modelreg.data.recording import Windows
 from modelreg.errors import InputError, Problem
 from modelreg.records.audit import AuditRecord
-from modelreg.records.base import load, parse
+from modelreg.records.base import AnyRecord, load, parse
 from modelreg.records.calibration import ConfidenceRecord
+from modelreg.records.crossval import CrossValidation
 from modelreg.records.data import DataRecord, Normalization, PartName, QualityReport
 from modelreg.records.hsmm import HsmmSpec
 from modelreg.records.metrics import EvalMetrics, Protocol
@@ -136,7 +137,14 @@ def discard_if_empty(folder: Path) -> None:
 
 
 def evaluate(folder: Path, reading: Reading, environment: Environment, clock: Clock) -> EvalMetrics:
-    """Compute a trained run's metrics on its held-out part; keep the predictions and write the report.
+    """Compute a trained run's metrics on its held-out part; keep the predictions and write the report."""
+    measured = assess(folder, reading, environment, clock)
+    write_report(folder)
+    return measured
+
+
+def assess(folder: Path, reading: Reading, environment: Environment, clock: Clock) -> EvalMetrics:
+    """Do what `evaluate` does, without the report.
 
     Temperature and thresholds are fitted on the validation part, and judged on the held-out one. The look at the
     held-out part is logged in run.json before anything that follows from it is written.
@@ -159,7 +167,6 @@ def evaluate(folder: Path, reading: Reading, environment: Environment, clock: Cl
     doubts = audit.suspicions(measured.accuracy, len(measured.classes), measured.protocol.split)
     audited = audited.model_copy(update={"findings": (*audited.findings, *doubts)})
     files.write_atomic(folder / runs.AUDIT, audited.to_bytes())
-    _write_report(folder, measured, run)
     return measured
 
 
@@ -343,15 +350,21 @@ def _trained(folder: Path, run: RunRecord, config: TrainConfig, history: list[Ep
     return run.model_copy(update=changes)
 
 
-def _write_report(folder: Path, measured: EvalMetrics, run: RunRecord) -> None:
-    """Write the report as Markdown and as a page, with its pictures; with the quality of the data if it was kept."""
-    kept = folder / runs.QUALITY
+def write_report(folder: Path) -> None:
+    """Write the report of an evaluated run as Markdown and as a page, with its pictures."""
     checks = report.Checks(
-        load(kept, QualityReport) if kept.is_file() else None, load(folder / runs.AUDIT, AuditRecord)
+        _kept(folder / runs.QUALITY, QualityReport),
+        _kept(folder / runs.AUDIT, AuditRecord),
+        _kept(folder / runs.CROSSVAL, CrossValidation),
     )
-    data = load(folder / runs.DATA, DataRecord)
-    for name, document in report.documents(measured, data, run, read_history(folder), checks).items():
+    measured, data = load(folder / runs.METRICS, EvalMetrics), load(folder / runs.DATA, DataRecord)
+    documents = report.documents(measured, data, runs.load_run(folder), read_history(folder), checks)
+    for name, document in documents.items():
         files.write_atomic(folder / name, document)
+
+
+def _kept(path: Path, record: type[AnyRecord]) -> AnyRecord | None:
+    return load(path, record) if path.is_file() else None
 
 
 @contextmanager

@@ -23,6 +23,7 @@ PREDICTIONS = "predictions.npz"
 VALIDATION = "validation.npz"  # the predictions of the validation part, which calibration.json was fitted on
 CALIBRATION = "calibration.json"
 AUDIT = "audit.json"
+CROSSVAL = "crossval.json"
 HSMM = "hsmm.json"  # of systems with durations
 ENCODER = "encoder.safetensors"  # of tcn_vae: the device part's weights alone
 LATENCY = "latency.json"  # of `modelreg bench`, where somebody asked for it

@@ -3,24 +3,7 @@
 from pathlib import Path
 
 from modelreg import config, files, gates, provenance
-from modelreg.records import (
-    ablation,
-    aliases,
-    audit,
-    base,
-    calibration,
-    comparison,
-    data,
-    export,
-    hef,
-    hsmm,
-    int8,
-    latency,
-    metrics,
-    model,
-    run,
-    version,
-)
+from modelreg.records import ablation, aliases, audit, base, calibration, comparison, crossval, data, export, hef, hsmm, int8, latency, metrics, model, run, version
 
 DOCUMENTS: tuple[type[base.Record], ...] = (
     ablation.AblationRecord,
@@ -30,6 +13,7 @@ DOCUMENTS: tuple[type[base.Record], ...] = (
     comparison.Comparison,
     config.ProjectConfig,
     config.TrainConfig,
+    crossval.CrossValidation,
     data.DataRecord,
     data.Normalization,
     data.NpyMetadata,

@@ -3,12 +3,13 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from modelreg.cli import environment
 from modelreg.cli.console import draw, emit_json, note, say, table
+from modelreg.cli.crossval import cross_validate
 
 if TYPE_CHECKING:
     from modelreg.records.audit import AuditRecord
@@ -20,11 +21,22 @@ def evaluate(
     run: Annotated[
         Path | None, typer.Argument(help="A run's folder; left out: the newest run.", metavar="[RUN]")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print eval_metrics.json.")] = False,
+    protocol: Annotated[
+        Literal["holdout", "loso", "kfold-subject"],
+        typer.Option(help="holdout: this run. Else its configuration is trained again for each fold of subjects."),
+    ] = "holdout",
+    folds: Annotated[int, typer.Option(min=2, help="Of kfold-subject.")] = 5,
+    jobs: Annotated[int, typer.Option(min=1, help="Folds that are trained at a time, each a process.")] = 1,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print eval_metrics.json, or crossval.json of a cross-validation.")
+    ] = False,
 ) -> None:
     """Compute the metrics of a run's held-out part.
 
     They come from predictions that are kept: on subjects it never saw, unless the split is by time.
+
+    With --protocol loso (leave one subject out) or kfold-subject, folds are runs under RUN/folds/: an interrupted
+    cross-validation goes on when it is called again.
 
     Each look at the held-out part is counted, and the model card states how many there were. Paths inside the run's
     configuration start at the registry's root, or at the working directory where there is none.
@@ -40,6 +52,9 @@ def evaluate(
     folder = run or runs.newest(environment.workplace() / "runs")
     settings = load(folder / runs.CONFIG, TrainConfig).training
     here = environment.describe(settings.model_copy(update={"device": "cpu"}))
+    if protocol != "holdout":
+        cross_validate(folder, protocol, folds, jobs, as_json=as_json)
+        return
     with environment.reading() as reading:
         measured = experiment.evaluate(folder, reading, here, environment.now)
     _warn(measured, runs.load_run(folder).model.grid)

@@ -6,7 +6,7 @@ from modelreg.card import UNKNOWN_TRAINING, cutting, escape, imported
 from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics, Interval
 from modelreg.records.run import Epoch, ImportRecord, RunRecord
-from modelreg.report import calibrated, leaks
+from modelreg.report import calibrated, crossval, leaks
 from modelreg.report import quality as data_quality
 from modelreg.report.advice import Advice, mean_confidence, recommendations, starved
 from modelreg.report.text import HEADLINE, NO_CHECKS, Checks, listed, number, table
@@ -47,6 +47,7 @@ def markdown(
         calibrated.section(found, {name: _picture(pictures, name) for name in calibrated.PICTURES})
         if (found := metrics.confidence)
         else "",
+        crossval.section(checks.crossval) if checks.crossval else "",
         _codes_section(metrics, run),
         _import_section(run.imported)
         if run.imported

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from modelreg.card import escape
 from modelreg.records.audit import AuditRecord
+from modelreg.records.crossval import CrossValidation
 from modelreg.records.data import QualityReport
 
 HEADLINE = {
@@ -18,10 +19,11 @@ HEADLINE = {
 
 
 class Checks(NamedTuple):
-    """What was found in the data themselves; None where nobody looked."""
+    """What was looked at besides the evaluation; None where nobody looked."""
 
     quality: QualityReport | None = None
     audit: AuditRecord | None = None
+    crossval: CrossValidation | None = None
 
 
 NO_CHECKS = Checks()
