@@ -3,7 +3,25 @@
 from pathlib import Path
 
 from modelreg import config, files, gates, provenance
-from modelreg.records import ablation, aliases, audit, base, calibration, comparison, crossval, data, export, hef, hsmm, int8, latency, metrics, model, run, version
+from modelreg.records import (
+    ablation,
+    aliases,
+    audit,
+    base,
+    calibration,
+    comparison,
+    crossval,
+    data,
+    export,
+    hef,
+    hsmm,
+    int8,
+    latency,
+    metrics,
+    model,
+    run,
+    version,
+)
 
 DOCUMENTS: tuple[type[base.Record], ...] = (
     ablation.AblationRecord,
