@@ -150,13 +150,14 @@ A `{spec.settings.name}` network of {spec.parameters:,} parameters that tells {l
 ({", ".join(map(escape, spec.classes))}) from windows of {seconds:g} s: {spec.input.timesteps} samples at
 {spec.input.rate_hz:g} Hz of {names}, worn as: {", ".join(map(escape, spec.input.devices))}.
 
-Input: float32 `({channels}, {rows}, {timesteps})` = channels, device rows, timesteps. {_inside(spec)}{fold}"""
+Input: float32 `({channels}, {rows}, {timesteps})` = channels, device rows, timesteps.{_inside(spec)}{fold}"""
 
 
 def _inside(spec: ModelSpec) -> str:
-    """Say what stands between the convolutions and the answer."""
+    """Say what stands between the convolutions and the answer, if anything does, after a space."""
     settings = spec.settings
-    return _of_tcn_vae(spec, settings) if isinstance(settings, TcnVaeSettings) else _of_conv2d(spec, settings)
+    said = _of_tcn_vae(spec, settings) if isinstance(settings, TcnVaeSettings) else _of_conv2d(spec, settings)
+    return f" {said}" if said else ""
 
 
 def _of_tcn_vae(spec: ModelSpec, settings: TcnVaeSettings) -> str:
