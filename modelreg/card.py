@@ -57,7 +57,16 @@ class Facts(NamedTuple):
 def render(facts: Facts) -> str:
     """Return the card as Markdown."""
     front = yaml.safe_dump(_front_matter(facts), sort_keys=False, allow_unicode=True, width=100)
-    sections = (_what_it_is, _intended_use, _data_and_protocol, _results, _gates, _how_to_run, _how_it_was_made)
+    sections = (
+        _what_it_is,
+        _intended_use,
+        _data_and_protocol,
+        _results,
+        _smoothing,
+        _gates,
+        _how_to_run,
+        _how_it_was_made,
+    )
     body = "\n\n".join(filter(None, (section(facts) for section in sections)))
     return f"---\n{front}---\n\n# {facts.model} v{facts.version}\n\n{body}\n"
 
@@ -276,6 +285,24 @@ A perfectly calibrated model would show an ECE of {calibration.null_mean:.4f} on
 | subject | accuracy | macro F1 | windows |
 |---|---:|---:|---:|
 {subjects}"""
+
+
+def _smoothing(facts: Facts) -> str:
+    found = facts.metrics.temporal
+    if found is None:
+        return ""
+    rows = "\n".join(
+        f"| {name} | {own.accuracy:.4f} | {own.edit:.2f} | {own.over_segmentation:.2f} | {own.f1_at_50:.4f} |"
+        for name, own in (("alone", found.alone), ("smoothed", found.smoothed))
+    )
+    return f"""## Smoothing
+
+The results above are those of windows alone. On the same windows, in {found.streams} streams of consecutive ones, each
+filtered with those before it by a model in which a class lasts {found.mean_duration:.2f} windows on average:
+
+| windows | accuracy | edit score | segments predicted for each true one | F1 at half overlap |
+|---|---:|---:|---:|---:|
+{rows}"""
 
 
 def _interval(metrics: EvalMetrics, name: str) -> str:

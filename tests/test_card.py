@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelreg import card, fsq
-from modelreg.records.metrics import Interval
+from modelreg.records.metrics import Interval, SegmentScores, TemporalMetrics
 from modelreg.records.model import (
     Conv2dFsqHsmmSettings,
     Conv2dFsqSettings,
@@ -225,3 +225,16 @@ def test_a_card_says_of_which_data_sets_a_latent_vector_is_silent() -> None:
     said = inside(TcnVaeSettings(name="tcn_vae"), domains=("x", "y"))
 
     assert "say nothing of which of 2 data sets a window is" in said
+
+
+def test_a_card_says_what_smoothing_is_worth() -> None:
+    """Windows alone beside windows filtered; nothing of it where no durations are modelled."""
+    alone = SegmentScores(accuracy=0.5, edit=40.0, over_segmentation=3.0, f1_at_50=0.25)
+    smoothed = alone.model_copy(update={"edit": 80.0})
+    found = TemporalMetrics(streams=7, mean_duration=12.5, alone=alone, smoothed=smoothed)
+    said = card.render(facts(metrics=METRICS.model_copy(update={"temporal": found})))
+
+    assert "in 7 streams" in said
+    assert "a class lasts 12.50 windows" in said
+    assert "| alone | 0.5000 | 40.00 | 3.00 | 0.2500 |\n| smoothed | 0.5000 | 80.00 | 3.00 | 0.2500 |" in said
+    assert "Smoothing" not in card.render(facts())
