@@ -65,6 +65,7 @@ def render(facts: Facts) -> str:
         _intended_use,
         _data_and_protocol,
         _results,
+        _smoothing,
         _estimate,
         _gates,
         _how_to_run,
@@ -162,13 +163,14 @@ A `{spec.settings.name}` network of {spec.parameters:,} parameters that tells {l
 ({", ".join(map(escape, spec.classes))}) from windows of {seconds:g} s: {spec.input.timesteps} samples at
 {spec.input.rate_hz:g} Hz of {names}, worn as: {", ".join(map(escape, spec.input.devices))}.
 
-Input: float32 `({channels}, {rows}, {timesteps})` = channels, device rows, timesteps. {_inside(spec)}{fold}"""
+Input: float32 `({channels}, {rows}, {timesteps})` = channels, device rows, timesteps.{_inside(spec)}{fold}"""
 
 
 def _inside(spec: ModelSpec) -> str:
-    """Say what stands between the convolutions and the answer."""
+    """Say what stands between the convolutions and the answer, if anything does, after a space."""
     settings = spec.settings
-    return _of_tcn_vae(spec, settings) if isinstance(settings, TcnVaeSettings) else _of_conv2d(spec, settings)
+    said = _of_tcn_vae(spec, settings) if isinstance(settings, TcnVaeSettings) else _of_conv2d(spec, settings)
+    return f" {said}" if said else ""
 
 
 def _of_tcn_vae(spec: ModelSpec, settings: TcnVaeSettings) -> str:
@@ -287,6 +289,24 @@ A perfectly calibrated model would show an ECE of {calibration.null_mean:.4f} on
 | subject | accuracy | macro F1 | windows |
 |---|---:|---:|---:|
 {subjects}"""
+
+
+def _smoothing(facts: Facts) -> str:
+    found = facts.metrics.temporal
+    if found is None:
+        return ""
+    rows = "\n".join(
+        f"| {name} | {own.accuracy:.4f} | {own.edit:.2f} | {own.over_segmentation:.2f} | {own.f1_at_50:.4f} |"
+        for name, own in (("alone", found.alone), ("smoothed", found.smoothed))
+    )
+    return f"""## Smoothing
+
+The results above are those of windows alone. On the same windows, in {found.streams} streams of consecutive ones, each
+filtered with those before it by a model in which a class lasts {found.mean_duration:.2f} windows on average:
+
+| windows | accuracy | edit score | segments predicted for each true one | F1 at half overlap |
+|---|---:|---:|---:|---:|
+{rows}"""
 
 
 def _interval(metrics: EvalMetrics, name: str) -> str:

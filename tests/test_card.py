@@ -9,8 +9,15 @@ from example_run import data_record, eval_metrics, model_spec, predictions, run_
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelreg import card
-from modelreg.records.metrics import Interval
+from modelreg import card, fsq
+from modelreg.records.metrics import Interval, SegmentScores, TemporalMetrics
+from modelreg.records.model import (
+    Conv2dFsqHsmmSettings,
+    Conv2dFsqSettings,
+    Conv2dVqHdpHsmmSettings,
+    Conv2dVqSettings,
+    TcnVaeSettings,
+)
 
 METRICS = eval_metrics(predictions(np.random.default_rng(0)), "a" * 64, "b" * 64)
 
@@ -160,3 +167,74 @@ def test_a_citation_stays_on_its_line() -> None:
     text = card.render(facts(data=data_record().model_copy(update={"sources": (source,)})))
 
     assert r"- planted: a \| x \| \<img onerror\>. Licence: CC0-1.0." in text
+
+
+INTERCHANGEABLE = "it takes the devices as interchangeable"
+INSIDE = [
+    (Conv2dFsqSettings(), "finite scalar quantization with levels [8, 6, 5, 5, 4]"),
+    (Conv2dVqSettings(name="conv2d_vq"), "the nearest of 512 codes of 64 numbers"),
+    (Conv2dFsqHsmmSettings(name="conv2d_fsq_hsmm"), "explicit durations of up to 50 windows smooth the classes"),
+    (Conv2dVqHdpHsmmSettings(name="conv2d_vq_hdp_hsmm"), "A stick-breaking mixture of at most 20 clusters"),
+    (TcnVaeSettings(name="tcn_vae"), "the mean of a latent vector of 64 numbers"),
+]
+
+
+def inside(settings, devices=("phone", "collar"), **changes) -> str:
+    """What a card says of a system, on one line."""
+    own = model_spec()
+    spec = own.model_copy(
+        update={
+            "settings": settings,
+            "quantizer": fsq.quantizer(settings),
+            "input": own.input.model_copy(update={"devices": devices}),
+            **changes,
+        }
+    )
+    return " ".join(card.render(facts(spec=spec)).split())
+
+
+@pytest.mark.parametrize(("settings", "words"), INSIDE)
+def test_a_card_says_what_is_inside(settings, words) -> None:
+    """Each system in its own words, none of another's."""
+    said = inside(settings)
+
+    assert words in said
+    assert ("hsmm.json" in said) == ("hsmm" in settings.name)
+
+
+def test_a_card_names_no_part_that_is_switched_off() -> None:
+    """Convolutions and a classifier are left, and no empty end of a line."""
+    off = Conv2dVqHdpHsmmSettings(name="conv2d_vq_hdp_hsmm", vq=False, hdp=False, hsmm=False)
+    said = inside(off, devices=("watch",))
+
+    assert not any(word in said for word in ("quantization", "mixture", "durations", INTERCHANGEABLE))
+
+
+@pytest.mark.parametrize(
+    ("height", "devices", "blind"), [(1, ("a", "b"), True), (2, ("a", "b"), False), (1, ("a",), False)]
+)
+def test_a_card_says_where_devices_are_interchangeable(height, devices, blind) -> None:
+    """With several devices, and kernels that see one at a time."""
+    settings = Conv2dFsqSettings(kernels=((height, 7), (1, 5), (1, 3)))
+
+    assert (INTERCHANGEABLE in inside(settings, devices)) == blind
+
+
+def test_a_card_says_of_which_data_sets_a_latent_vector_is_silent() -> None:
+    """How many they were."""
+    said = inside(TcnVaeSettings(name="tcn_vae"), domains=("x", "y"))
+
+    assert "say nothing of which of 2 data sets a window is" in said
+
+
+def test_a_card_says_what_smoothing_is_worth() -> None:
+    """Windows alone beside windows filtered; nothing of it where no durations are modelled."""
+    alone = SegmentScores(accuracy=0.5, edit=40.0, over_segmentation=3.0, f1_at_50=0.25)
+    smoothed = alone.model_copy(update={"edit": 80.0})
+    found = TemporalMetrics(streams=7, mean_duration=12.5, alone=alone, smoothed=smoothed)
+    said = card.render(facts(metrics=METRICS.model_copy(update={"temporal": found})))
+
+    assert "in 7 streams" in said
+    assert "a class lasts 12.50 windows" in said
+    assert "| alone | 0.5000 | 40.00 | 3.00 | 0.2500 |\n| smoothed | 0.5000 | 80.00 | 3.00 | 0.2500 |" in said
+    assert "Smoothing" not in card.render(facts())

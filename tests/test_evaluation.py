@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_systems import SYSTEMS, network_of, part, spec_of
 
 from modelreg.errors import InputError
 from modelreg.ml import checkpoint, evaluation, networks
 from modelreg.ml.system import Network
-from modelreg.records.model import Channel, Conv2dFsqSettings, InputSpec, ModelSpec
+from modelreg.records.model import Channel, Conv2dFsqSettings, InputSpec, ModelSpec, VqSpec
 
 MODEL = Conv2dFsqSettings(widths=(6, 8), kernels=((1, 3), (2, 3)), levels=(8, 6, 5), hidden=16, dropout=0.5)
 INPUT = InputSpec(
@@ -128,6 +129,36 @@ def test_a_record_that_contradicts_itself_is_refused(spec: ModelSpec, where: str
         evaluation.load_network(spec, saved(tmp_path))
 
     assert [problem.where for problem in caught.value.problems] == [where]
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"quantizer": VqSpec(codes=9, dimension=4, codebook="host_part.quantizer.codes")}, "quantizer"),
+        ({"quantizer": None}, "quantizer"),
+        ({"tensors": {}}, "tensors"),
+    ],
+)
+def test_a_record_of_another_system_that_contradicts_itself_is_refused(changes, where, tmp_path: Path) -> None:
+    """A codebook of another size, none at all, or other tensors than the settings give."""
+    spec = spec_of("conv2d_vq").model_copy(update=changes)
+    with pytest.raises(InputError) as caught:
+        evaluation.load_network(spec, tmp_path / "checkpoint.safetensors")
+
+    assert [problem.where for problem in caught.value.problems] == [where]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_system_is_asked_alike(name, tmp_path: Path) -> None:
+    """Saved and loaded it answers as before; codes and clusters where it has them; no window, no answer."""
+    path, asked = tmp_path / "checkpoint.safetensors", network_of(name)
+    path.write_bytes(checkpoint.to_bytes(asked.state_dict()))
+    loaded, x = evaluation.load_network(spec_of(name), path), part().x
+    ours, theirs = evaluation.predict(asked, x), evaluation.predict(loaded, x)
+
+    np.testing.assert_array_equal(ours.logits, theirs.logits)
+    assert (ours.code_index is None, ours.cluster is None) == (name == "tcn_vae", "hdp" not in name)
+    assert evaluation.predict(loaded, x[:0]).logits.shape == (0, 3)
 
 
 def test_the_last_bit_of_a_constant_may_differ(tmp_path: Path) -> None:

@@ -197,6 +197,24 @@ def test_a_batch_smaller_than_two_chunks_is_refused() -> None:
     ]
 
 
+def test_chunks_of_one_class_can_be_as_long_as_a_duration() -> None:
+    """A stream that is one window longer than a chunk gives no chunk that the model of durations cannot express."""
+    settings = settings_of("conv2d_fsq_hsmm")
+    settings = settings.model_copy(update={"hsmm": settings.hsmm.model_copy(update={"max_duration": 8})})
+    network, given = networks.seeded(settings, SHAPE, 3, seed=0), part((9, 17))
+    still = given._replace(y=torch.arange(26) // 9)
+
+    assert next(training.fit(network, still, still, training_settings())).epoch.terms["temporal"] > 0
+
+
+def test_windows_cut_elsewhere_are_streams_of_one() -> None:
+    """There is nothing to smooth, and nothing breaks."""
+    single = part((1,) * 20)
+    snapshot = next(training.fit(network_of("conv2d_vq_hdp_hsmm"), single, single, training_settings()))
+
+    assert snapshot.epoch.mean_duration >= 1
+
+
 def test_the_mixture_cools() -> None:
     """Its temperature falls geometrically from the first of its settings to the second."""
     network = network_of("conv2d_vq_hdp_hsmm")

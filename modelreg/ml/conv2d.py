@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from modelreg.errors import Problem
 from modelreg.ml import quantize, vq
 from modelreg.ml.durations import Durations
-from modelreg.ml.hdp import HDP, Frozen, temperature_at
+from modelreg.ml.hdp import HDP, Frozen
 from modelreg.ml.quantize import FSQ
 from modelreg.ml.system import Batch, HostOutput, Network, Output, Shape
 from modelreg.ml.tcn import Decoder, to_sequence
@@ -172,7 +172,7 @@ class Conv2dNetwork(Network):
         """Cool the mixture's draws."""
         super().advance(progress)
         if isinstance(self.host_part.mixture, HDP) and self.hdp:
-            self.host_part.mixture.temperature.fill_(temperature_at(progress, *self.hdp.temperature))
+            self.host_part.mixture.advance(progress, *self.hdp.temperature)
 
     def mean_duration(self) -> float | None:
         """Return the mean duration of the states."""

@@ -31,6 +31,11 @@ def assignment_logits(z: Tensor, log_pi: Tensor, centres: Tensor, noise: Tensor)
     return log_pi - mixture.scaled_distance(z, centres, noise) / 2
 
 
+def log_volume(z: Tensor, noise: Tensor) -> Tensor:
+    """Return what log N(z | k) is less than −½ d² by, (), of points (N, d) and one σ² ()."""
+    return z.shape[1] * (2 * math.pi * noise).log() / 2
+
+
 def gumbel_softmax(logits: Tensor, temperature: Tensor | float) -> Tensor:
     """Return weights (N, K) drawn around the logits (N, K) by torch's own generator; sharp where it is cold."""
     gumbel = -torch.empty_like(logits).exponential_().log()
@@ -82,12 +87,11 @@ class HDP(nn.Module):
         log_pi, noise = self.log_pi(group), self.log_noise.exp()
         logits = assignment_logits(z, log_pi, self.centres, noise)
         fitted = assignment_logits(z.detach(), log_pi, self.centres, noise)
-        log_volume = z.shape[1] * (2 * math.pi * noise).log() / 2
         return Assigned(
             logits=logits,
             weights=gumbel_softmax(logits, self.temperature) if self.training else logits.softmax(1),
             cluster=logits.argmax(1),
-            bound=fitted.logsumexp(1) - log_volume,
+            bound=fitted.logsumexp(1) - log_volume(z, noise),
         )
 
     def log_pi(self, group: Tensor | None = None) -> Tensor:
@@ -111,9 +115,9 @@ class HDP(nn.Module):
             return own
         return own + mixture.group_divergence(self.log_groups.exp(), self.sticks, self.model.alpha).sum()
 
-    def advance(self, progress: float) -> None:
+    def advance(self, progress: float, start: float = 1.0, end: float = 0.5) -> None:
         """Set the temperature for this share of the training, 0 … 1."""
-        self.temperature.fill_(temperature_at(progress))
+        self.temperature.fill_(temperature_at(progress, start, end))
 
     @torch.no_grad()
     def _start(self, z: Tensor) -> None:
@@ -146,4 +150,4 @@ class Frozen(nn.Module):
     def forward(self, z: Tensor, _group: Tensor | None = None) -> Assigned:
         """Assign points (N, d)."""
         logits = assignment_logits(z, self.log_pi, self.centres, self.noise)
-        return Assigned(logits, logits.softmax(1), logits.argmax(1), logits.logsumexp(1))
+        return Assigned(logits, logits.softmax(1), logits.argmax(1), logits.logsumexp(1) - log_volume(z, self.noise))
