@@ -1,10 +1,10 @@
-"""The way of a HEF back into the bundle that it was compiled from.
+"""The way of a HEF back into the bundle that it was compiled from, and which devices have one that they take.
 
 Whether it really was, only a device can show; what can be seen is checked before anything is written. A bundle is
 replaced as a whole: its folder in one rename, then the archive beside it.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from modelreg import artifacts, files, registry, runs
@@ -61,7 +61,7 @@ def choose(available: Collection[HailoArch], info: HefInfo, where: str) -> Hailo
     Where there is neither, it is one that the HEF will not fit. Raises InputError where there is no bundle at all.
     """
     if not available:
-        what = "has no bundle; make one with `modelreg export --target hailo8` or `hailo8l`, and compile that"
+        what = f"has no bundle; make one with `modelreg export {where} --target hailo8` (or hailo8l), and compile it"
         raise InputError("nothing to attach to", [Problem(where, what)])
     taking = fit.RUNS_ON.get(info.hw_arch, ())
     return min(available, key=lambda target: (target != info.hw_arch, target not in taking))
@@ -89,3 +89,21 @@ def refuse_loss(place: Path, targets: Iterable[Target]) -> None:
     ]
     if problems:
         raise InputError("cannot export", problems)
+
+
+def find_device_problems(folder: Path, device: HailoArch) -> Iterator[Problem]:
+    """Yield why a device could not run a version: no HEF in its bundles, or none that the device takes."""
+    try:
+        records = [
+            load(folder / target / artifacts.BUNDLE, BundleRecord) for target in HAILO if artifacts.has(folder, target)
+        ]
+    except InputError as error:
+        yield from error.problems
+        return
+    found = {f"{record.hw_arch}/{file_name(record)}": record.hef for record in records if record.hef}
+    reasons = {where: fit.device_problem(info, device) for where, info in found.items()}
+    if not found:
+        what = "has no compiled network: compile its bundle, then `modelreg release vX.Y.Z --from REF --hef FILE`"
+        yield Problem(device, what)
+    elif all(reasons.values()):
+        yield from (Problem(where, reason) for where, reason in reasons.items() if reason)

@@ -137,3 +137,9 @@ def find_remote_problems(
             problems.append(Problem(asset.name, f"holds sha256 {digest}, not {asset.sha256}"))
         target.unlink()
     return problems
+
+
+def published_file(client: Client, tag: str, name: str, scratch: Path) -> bytes | None:
+    """Return a small file of a published release, by its asset's name; None where the release lacks it."""
+    asset = next((asset for asset in client.published(tag).assets if asset.name == name), None)
+    return None if asset is None else files.read_bytes(client.download(asset, scratch, tell_nobody))

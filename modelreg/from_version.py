@@ -48,8 +48,12 @@ def find_failures(source: Path, number: semver.Version, addition: Addition) -> I
 
 def is_made_of(folder: Path, source: Path, addition: Addition) -> bool:
     """Say whether the version in `folder` was made from this one and this HEF."""
-    base = provenance.base_of(load(folder / registry.PROVENANCE, Provenance))
-    return base == _base(source) and addition.hef.info.sha256 in artifacts.hef_digests(folder).values()
+    return base_of(folder) == _base(source) and addition.hef.info.sha256 in artifacts.hef_digests(folder).values()
+
+
+def base_of(folder: Path) -> provenance.ResourceDescriptor | None:
+    """Return the version that the one in `folder` was made from; None: it was made from a run."""
+    return provenance.base_of(load(folder / registry.PROVENANCE, Provenance))
 
 
 def stage(staged: Path, source: Path, version: str, addition: Addition) -> card.Facts:

@@ -234,7 +234,8 @@ def _is_made_of_it(draft: Plan) -> bool:
     manifest = load(draft.folder / registry.MANIFEST, Manifest)
     digests = {entry.path: entry.sha256 for entry in manifest.files}
     assets = [draft.run / name for name in registry.ASSETS]
-    return all(path.is_file() and digests.get(path.name) == files.sha256(path) for path in assets)
+    same = all(path.is_file() and digests.get(path.name) == files.sha256(path) for path in assets)
+    return same and from_version.base_of(draft.folder) is None
 
 
 def _registry_failures(draft: Plan, request: Request, number: semver.Version) -> Iterator[Failure]:

@@ -9,6 +9,7 @@ from safetensors.numpy import save as save_tensors
 from modelreg import files, fsq, metrics, runs, scaffold
 from modelreg.config import ProjectConfig, TrainConfig
 from modelreg.records.data import DataRecord, Limits, Normalization, PartRecord, PartRecords, SourceRecord
+from modelreg.records.hsmm import CategoricalEmission, Gaussian, HsmmSpec
 from modelreg.records.metrics import EvalMetrics, EvaluationSettings, Protocol
 from modelreg.records.model import Channel, Conv2dFsqSettings, InputSpec, ModelSpec
 from modelreg.records.run import Environment, Epoch, Evaluation, GitState, RunRecord
@@ -79,6 +80,18 @@ def model_spec() -> ModelSpec:
         classes=CLASSES,
         quantizer=fsq.spec((3, 2)),
         parameters=79,
+    )
+
+
+def hsmm_spec() -> HsmmSpec:
+    """How the classes follow each other: two codes, durations around three windows."""
+    others = ((0.0, 0.5, 0.5), (0.5, 0.0, 0.5), (0.5, 0.5, 0.0))
+    return HsmmSpec(
+        states=CLASSES,
+        initial=(0.5, 0.25, 0.25),
+        transition=others,
+        durations=Gaussian(mean=(3.0, 3.0, 4.0), sd=(1.0, 1.0, 2.0)),
+        emission=CategoricalEmission(table=((0.5, 0.5),) * 3),
     )
 
 

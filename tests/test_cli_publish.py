@@ -308,3 +308,20 @@ def test_files_on_their_way_are_bars_on_a_terminal(monkeypatch) -> None:
         re.search(rf"^{name} .*{bytes_}", last, re.MULTILINE)
         for name, bytes_ in (("b", "1.0/2.0 MB"), ("c", "1.0/2.0 MB"))
     )
+
+
+def test_the_signature_of_a_release_is_held_against_the_key(hub, second, tmp_path, capsys) -> None:
+    """That of the release, not the one here: without it, and with another key's, the check fails."""
+    key, other = (str(tmp_path / name) for name in ("key.pem", "other.pem"))
+    for path in (key, other):
+        main(["keygen", "--out", path, "--no-passphrase"])
+    main(["publish", "v0.1.0"])
+    main(["sign", "v0.1.0", "--key", key])
+    check = ["verify", "v0.1.0", "--remote", "--key"]
+    codes = [main([*check, key.replace(".pem", ".pub.pem")])]
+    git(second, "add", "--all")
+    git(second, "commit", "--quiet", "--message", "sign")
+    main(["publish", "v0.1.0"])
+    codes += [main([*check, path.replace(".pem", ".pub.pem")]) for path in (key, other)]
+
+    assert codes == [4, 0, 4]

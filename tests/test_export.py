@@ -11,6 +11,7 @@ import tarfile
 from pathlib import Path
 
 import hailo_stub
+import hef_builder
 import numpy as np
 import onnxruntime
 import pytest
@@ -20,6 +21,7 @@ from modelreg import artifacts, files, integrity
 from modelreg.cli import main
 from modelreg.records.base import load
 from modelreg.records.export import BundleRecord, ParityRecord
+from modelreg.runtime.pipeline import Pipeline
 
 TINY = """
 data: {sources: [{kind: npy, path: data/dataset.json}], window: 100, hop: 100}
@@ -104,6 +106,19 @@ def test_the_vectors_are_what_the_graphs_answer(walked) -> None:
     answer = session.run(None, {"windows": vectors["windows"][:1]})[0]
 
     np.testing.assert_allclose(answer, vectors["projection"][:1], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "place", [RUN, f"{RUN}/hailo8", f"{RUN}/hailo8.tar.gz", VERSION], ids=["run", "bundle", "packed", "version"]
+)
+def test_the_runtime_answers_what_torch_did(walked, place) -> None:
+    """Wherever the export lies: two devices, nine channels, within 1e-5, and the very codes."""
+    vectors = np.load(walked / RUN / "onnx/test_vectors.npz")
+    with Pipeline.load(walked / place) as pipeline:
+        answers = [pipeline.infer(window) for window in vectors["windows_raw"]]
+
+    for name in ("projection", "code", "logits"):
+        np.testing.assert_allclose([getattr(a, name) for a in answers], vectors[name], atol=1e-5, rtol=0)
 
 
 def test_calibration_is_normalized_training_windows_nhwc(walked) -> None:
@@ -385,3 +400,51 @@ def test_a_changed_export_is_not_released(here, tmp_path, monkeypatch, capsys) -
     code = main(["release", "v0.2.0", "--roll-changelog", "--force"])
 
     assert (code, "onnx/head.onnx: was changed" in capsys.readouterr().err) == (3, True)
+
+
+# With what the compiler made of it
+
+
+@pytest.fixture
+def attached(walked, tmp_path, monkeypatch):
+    """The same registry, a HEF of the bundle's own range taken into the run; it is the working directory."""
+    monkeypatch.chdir(shutil.copytree(walked, tmp_path / "r"))
+    ends = bundle(walked).calibration
+    group = hef_builder.network("conv2d_fsq", (2, 100, 9), 2, (min(ends.low), max(ends.high)))
+    Path("made.hef").write_bytes(hef_builder.hef(group))
+    assert main(["hef", "attach", RUN, "made.hef"]) == 0
+    return Path.cwd()
+
+
+def test_a_bundle_with_a_hef_can_be_compiled_again(attached, tmp_path) -> None:
+    """It checks itself, and knows its record."""
+    stub = hailo_stub.install(tmp_path / "stub")
+    environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(stub)}
+    done = subprocess.run(["sh", "compile.sh"], cwd=attached / RUN / "hailo8", env=environment, check=False)
+
+    assert done.returncode == 0
+
+
+def test_an_export_does_not_lose_a_hef(attached, capsys) -> None:
+    """Exit 3, nothing written; the graphs alone may be made again."""
+    before = tree(attached / RUN)
+    codes = [main(["export", RUN, "--target", target]) for target in ("hailo8", "onnx")]
+
+    assert (codes, tree(attached / RUN)) == ([3, 0], before)
+
+
+def test_a_version_released_without_a_bundle_gets_its_hef(attached, capsys) -> None:
+    """By an export of the version, into dist/, and a patch."""
+    shutil.rmtree(VERSION)
+    shutil.rmtree(Path(RUN) / "hailo8")
+    text = Path("CHANGELOG.md").read_text()
+    Path("CHANGELOG.md").write_text(text.replace("## [v0.1.0]", "## [v0.1.1] - x\n\n- HEF.\n\n## [v0.1.0]", 1))
+    commands = (
+        "release v0.1.0",
+        "export v0.1.0 --target hailo8 --data data",
+        "release v0.1.1 --from v0.1.0 --hef made.hef",
+        "verify --complete",
+        "verify v0.1.1 --device hailo8",
+    )
+
+    assert [main(command.split()) for command in commands] == [0] * 5, capsys.readouterr().err

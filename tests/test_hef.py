@@ -173,34 +173,34 @@ def test_the_record_comes_back() -> None:
 # What is none
 
 
-@pytest.mark.parametrize(
-    ("data", "problem"),
-    [
-        (b"", "is empty"),
-        (LFS, "is a Git LFS pointer, not the file it stands for; fetch it with `git lfs pull`"),
-        (b"placeholder for the compiled model\n", "is text, not a compiled network"),
-        (b' {"mock": true, "arch": "hailo8"}', "is JSON, not a compiled network"),
-        (b"\x89PNG\r\n\x1a\n", "does not begin as a HEF does (bytes 01 48 45 46)"),
-        (b"\x01HEF", "is cut off in its header"),
-        (WHOLE[2][:43], "is cut off in its header"),
-        (b"\x01HEF" + struct.pack(">II", 4, 0), "has a header of version 4; 0 to 3 are known"),
-        (WHOLE[2][:-1], f"has {len(WHOLE[2]) - 1} bytes, but its header speaks of {len(WHOLE[2])}"),
-        (b"\x01HEF" + struct.pack(">IIQQQQ", 2, 2**32 - 1, 0, 2**64 - 1, 0, 0), "its header speaks of 184467440"),
-        (sealed(b""), "network_groups: Tuple should have at least 1 item"),
-        (sealed(b"\x0a\x7f"), "a field of 127 bytes at byte 2, but 0 are left"),
-        (hef_builder.hef({}), "name: String should have at least 1 character"),
-        (hef_builder.hef({"name": "a\x1b[31m"}), "name: String should match pattern"),
-        (hef_builder.hef(timestamp=2**60), "which no calendar has"),
-        (hef_builder.hef(network(input={"numeric": {"low": float("nan")}})), "low: Input should be a finite number"),
-        (hef_builder.hef(network(), extensions=(25,), timestamp=1), ""),
-    ],
-)
-def test_what_is_no_hef_is_named(data, problem) -> None:
+HUGE = struct.pack(">IIQQQQ", 2, 2**32 - 1, 0, 2**64 - 1, 0, 0)
+NONE = {
+    "empty": (b"", "is empty"),
+    "pointer": (LFS, "is a Git LFS pointer, not the file it stands for; fetch it with `git lfs pull`"),
+    "text": (b"placeholder for the compiled model\n", "is text, not a compiled network"),
+    "mock": (b' {"mock": true, "arch": "hailo8"}', "is JSON, not a compiled network"),
+    "picture": (b"\x89PNG\r\n\x1a\n", "does not begin as a HEF does (bytes 01 48 45 46)"),
+    "magic alone": (b"\x01HEF", "is cut off in its header"),
+    "half a header": (WHOLE[2][:43], "is cut off in its header"),
+    "version 4": (b"\x01HEF" + struct.pack(">II", 4, 0), "has a header of version 4; 0 to 3 are known"),
+    "cut off": (WHOLE[2][:-1], f"has {len(WHOLE[2]) - 1} bytes, but its header speaks of {len(WHOLE[2])}"),
+    "absurd lengths": (b"\x01HEF" + HUGE, "its header speaks of 18446744078004518954: it is cut off"),
+    "no group": (sealed(b""), "network_groups: Tuple should have at least 1 item"),
+    "half a field": (sealed(b"\x0a\x7f"), "a field of 127 bytes at byte 2, but 0 are left"),
+    "no name": (hef_builder.hef({}), "name: String should have at least 1 character"),
+    "terminal codes": (hef_builder.hef({"name": "a\x1b[31m"}), "name: String should match pattern"),
+    "not UTF-8": (sealed(b"\x12\x03\x52\x01\xff"), "can't decode byte 0xff"),
+    "year 36 million": (hef_builder.hef(timestamp=2**60), "which no calendar has"),
+    "NaN": (hef_builder.hef(network(input={"numeric": {"low": float("nan")}})), "low: Input should be a finite number"),
+}
+
+
+@pytest.mark.parametrize("name", NONE)
+def test_what_is_no_hef_is_named(name) -> None:
     """In words a user can act on."""
-    if problem:
-        assert problem in refusal(data)
-    else:
-        assert read(data)
+    data, problem = NONE[name]
+
+    assert problem in refusal(data)
 
 
 def test_too_few_scales_are_refused() -> None:

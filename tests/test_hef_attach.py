@@ -184,7 +184,7 @@ def climb(run: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (drop_bundle, "has no bundle; make one with `modelreg export --target hailo8`"),
+        (drop_bundle, "has no bundle; make one with `modelreg export "),
         (damage_graph, "hailo8/head.onnx: was changed since it was exported"),
         (no_run, "holds no run.json"),
         (climb, "bundle.json: files"),

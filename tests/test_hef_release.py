@@ -21,6 +21,7 @@ from modelreg.records.export import BundleRecord
 from modelreg.records.version import Manifest
 
 MODEL = Path("registry/conv2d_fsq")
+PROJECT = ProjectConfig()
 SITUATION = release.Situation(now=NOW, git=None)
 
 
@@ -34,7 +35,7 @@ def compiled(arch: int = 1, **settings) -> hef.HefFile:
 FITTING, ON_BOTH = compiled(), compiled(3)
 
 
-def carry_out(root: Path, request: release.Request, project: ProjectConfig = ProjectConfig()) -> release.Plan:  # noqa: B008
+def carry_out(root: Path, request: release.Request, project: ProjectConfig = PROJECT) -> release.Plan:
     """Do what `modelreg release` does."""
     plan = release.plan(root, request, project, SITUATION)
     actions = {
@@ -160,7 +161,7 @@ def drop_bundle(root: Path) -> None:
     carry_out(root, release.Request("v0.1.0", root / "runs/conv2d_fsq-001"))
 
 
-def export_version(root: Path, monkeypatch) -> None:
+def export_version(root: Path) -> None:
     """Leave in dist/ what `modelreg export conv2d_fsq@v0.1.0 --target hailo8` leaves there."""
     bundle = artifacts.for_version(root / "runs/conv2d_fsq-001", "hailo8", "0.1.0")
     (root / "x.tar.gz").write_bytes(bundle[f"hailo8/{artifacts.ARCHIVE}"])
@@ -168,9 +169,9 @@ def export_version(root: Path, monkeypatch) -> None:
     files.write_folder(root / "dist/conv2d_fsq-v0.1.0/hailo8", artifacts.unpack(root / "x.tar.gz"))
 
 
-def test_a_version_without_a_bundle_takes_the_one_that_was_exported_of_it(root, monkeypatch) -> None:
+def test_a_version_without_a_bundle_takes_the_one_that_was_exported_of_it(root) -> None:
     """It is what the HEF was compiled from."""
-    export_version(root, monkeypatch)
+    export_version(root)
     drop_bundle(root)
     made = carry_out(root, patch_of(root)).folder
 
@@ -184,9 +185,9 @@ def test_without_any_bundle_nothing_can_be_made(root) -> None:
     assert "has no bundle; make one with `modelreg export" in str(refused(root, patch_of(root)))
 
 
-def test_a_graph_without_graphs_is_made_too(root, monkeypatch) -> None:
-    """A version may have a bundle and no onnx/ beside it."""
-    export_version(root, monkeypatch)
+def test_a_version_without_graphs_gets_its_hef_too(root) -> None:
+    """A bundle has its own."""
+    export_version(root)
     shutil.rmtree(root / MODEL / "v0.1.0")
     for name in ("hailo8", "onnx"):
         shutil.rmtree(root / "runs/conv2d_fsq-001" / name)
@@ -195,7 +196,7 @@ def test_a_graph_without_graphs_is_made_too(root, monkeypatch) -> None:
     assert problems(carry_out(root, patch_of(root)).folder) == []
 
 
-def refused(root: Path, request: release.Request, project: ProjectConfig = ProjectConfig()) -> ModelregError:  # noqa: B008
+def refused(root: Path, request: release.Request, project: ProjectConfig = PROJECT) -> ModelregError:
     """Return the error of a release that must be refused, and check that nothing was written."""
     before = tree(root)
     with pytest.raises(ModelregError) as caught:
@@ -256,25 +257,34 @@ def test_a_patch_that_exists_is_refused(root, found) -> None:
 
 def test_an_interrupted_patch_is_finished_by_the_same_hef_only(root) -> None:
     """The version is there, the table is not."""
-    plan = release.plan(root, patch_of(root), ProjectConfig(), SITUATION)
-    release.make_version(plan, ProjectConfig(), SITUATION)
+    plan = release.plan(root, patch_of(root), PROJECT, SITUATION)
+    release.make_version(plan, PROJECT, SITUATION)
     refused(root, patch_of(root, ON_BOTH))
 
-    assert release.plan(root, patch_of(root), ProjectConfig(), SITUATION).steps == ("table",)
+    assert release.plan(root, patch_of(root), PROJECT, SITUATION).steps == ("table",)
 
 
-def test_an_exported_bundle_that_was_changed_is_refused(root, monkeypatch) -> None:
+def test_an_interrupted_patch_is_not_finished_by_its_run(root) -> None:
+    """The weights are the same, the version is another."""
+    plan = release.plan(root, patch_of(root), PROJECT, SITUATION)
+    release.make_version(plan, PROJECT, SITUATION)
+    by_run = release.Request("v0.1.1", root / "runs/conv2d_fsq-001")
+
+    assert "exists, and a version never changes" in str(refused(root, by_run))
+
+
+def test_an_exported_bundle_that_was_changed_is_refused(root) -> None:
     """File by file."""
-    export_version(root, monkeypatch)
+    export_version(root)
     drop_bundle(root)
     (root / "dist/conv2d_fsq-v0.1.0/hailo8/head.onnx").write_bytes(b"x")
 
     assert "head.onnx: was changed since it was exported" in str(refused(root, patch_of(root)))
 
 
-def test_a_bundle_of_another_version_is_refused(root, monkeypatch) -> None:
+def test_a_bundle_of_another_version_is_refused(root) -> None:
     """Its graphs do not bear this one's number."""
-    export_version(root, monkeypatch)
+    export_version(root)
     drop_bundle(root)
     folder = root / "dist/conv2d_fsq-v0.1.0/hailo8"
     record, found = attachment.open_bundle(folder)
@@ -359,6 +369,18 @@ def test_an_origin_with_other_weights_is_named(root) -> None:
     assert any("run.json: sha256 as in version/conv2d_fsq@v0.1.0" in found for found in problems(made))
 
 
+def test_a_bundle_record_that_cannot_be_read_is_named_once(root) -> None:
+    """And the rest is checked all the same."""
+    made = carry_out(root, patch_of(root)).folder
+    (made / "hailo8/bundle.json").write_text("{}")
+    reseal(made)
+    lie(made, lambda inputs: inputs[-2]["digest"].update(sha256="0" * 64))
+    found = problems(made)
+
+    named = [sum(word in each for each in found) for word in ("'calibration' is a required", "@v0.1.0: is 0000")]
+    assert named == [1, 1]
+
+
 # On the command line
 
 
@@ -403,3 +425,59 @@ def test_what_is_not_there_is_named(root, hef_path, origin, data, code) -> None:
     hef_path.write_bytes(data or hef_path.read_bytes())
 
     assert main(["release", "v0.1.1", "--from", origin, "--hef", "x.hef"]) == code
+
+
+@pytest.mark.parametrize(
+    ("found", "device", "code", "words"),
+    [
+        (FITTING, "hailo8", 0, "conv2d_fsq@v0.1.1: holds a compiled network that a hailo8 takes"),
+        (FITTING, "hailo8l", 4, "hailo8/conv2d_fsq.hef: was compiled for hailo8 (1), which a hailo8l does not take"),
+        (ON_BOTH, "hailo8", 0, ""),
+        (ON_BOTH, "hailo8l", 0, ""),
+    ],
+)
+def test_verify_asks_for_a_device(root, capsys, found, device, code, words) -> None:
+    """A HEF for an 8L runs on both, one for an 8 on an 8 only."""
+    carry_out(root, patch_of(root, found))
+
+    assert (main(["verify", "v0.1.1", "--device", device]), words in capsys.readouterr().err) == (code, True)
+
+
+@pytest.mark.parametrize("bundle", [True, False])
+def test_a_version_without_a_hef_runs_on_no_device(root, capsys, bundle) -> None:
+    """Who asks for a device is told; who does not is not."""
+    if not bundle:
+        drop_bundle(root)
+    codes = [main(["verify", "v0.1.0", *options]) for options in ([], ["--device", "hailo8"])]
+
+    assert (codes, "conv2d_fsq@v0.1.0: hailo8: has no compiled network" in capsys.readouterr().err) == ([0, 4], True)
+
+
+def test_one_of_two_hefs_is_enough(root) -> None:
+    """Each device takes its own."""
+    made = carry_out(root, patch_of(root)).folder
+    shutil.copytree(made / "hailo8", made / "hailo8l")
+    path = made / "hailo8l" / artifacts.BUNDLE
+    path.write_bytes(load(path, BundleRecord).model_copy(update={"hef": ON_BOTH.info, "hw_arch": "hailo8l"}).to_bytes())
+
+    assert [list(attachment.find_device_problems(made, device)) for device in ("hailo8", "hailo8l")] == [[], []]
+
+
+def test_a_bundle_that_cannot_be_read_runs_on_no_device(root) -> None:
+    """Nothing is known of it."""
+    (root / MODEL / "v0.1.0/hailo8/bundle.json").write_text("{")
+
+    assert main(["verify", "v0.1.0", "--device", "hailo8"]) == 4
+
+
+@pytest.mark.parametrize("options", [["--device", "hailo8"], ["v0.1.0", "--device", "hailo10h"]])
+def test_a_device_needs_a_version_and_is_one_of_two(root, options) -> None:
+    """Exit 2."""
+    assert main(["verify", *options]) == 2
+
+
+def test_a_device_is_part_of_the_findings(root, capsys) -> None:
+    """As JSON."""
+    main(["verify", "v0.1.0", "--device", "hailo8l", "--json"])
+
+    assert [each["where"] for each in json.loads(capsys.readouterr().out)["problems"]] == ["conv2d_fsq@v0.1.0: hailo8l"]

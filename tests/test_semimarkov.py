@@ -6,9 +6,10 @@ import torch
 from hsmm_enumeration import KINDS, paths, random_model, small, stream, total
 from torch import Tensor
 
-from modelreg.hsmm import durations, inference
+from modelreg.hsmm import durations, fitting, inference
 from modelreg.hsmm.filter import filter_start, filter_step
 from modelreg.hsmm.model import Hsmm, tables
+from modelreg.hsmm.sampling import sample
 from modelreg.ml import semimarkov
 from modelreg.ml.semimarkov import SemiMarkov, Tables
 
@@ -50,10 +51,10 @@ def test_log_likelihood_equals_enumeration(censored) -> None:
     """Every path of small streams; −∞ where there is none."""
     ours = [
         semimarkov.forward(to_torch(model), *alone(log_b), censored=censored).log_likelihood.item()
-        for _, model, log_b in map(small, range(40))
+        for _, model, log_b in map(small, range(30))
     ]
 
-    np.testing.assert_allclose(ours, [total(paths(seed, censored)) for seed in range(40)], rtol=1e-12, atol=1e-9)
+    np.testing.assert_allclose(ours, [total(paths(seed, censored)) for seed in range(30)], rtol=1e-12, atol=1e-9)
 
 
 @either
@@ -179,21 +180,21 @@ def test_single_precision_holds_over_a_thousand_windows() -> None:
 
 
 @each_kind
-def test_training_finds_the_durations(kind) -> None:
-    """Climbing the gradient alone, a model that begins elsewhere lasts as long as the one that drew the stream."""
-    true = everywhere(kind, states=2, longest=12, seed=3)
+def test_the_gradient_climbs_as_high_as_expectation_maximisation(kind) -> None:
+    """Two ways to the most likely durations, transitions and initial states of the same streams."""
+    true, begin = everywhere(kind, seed=3), everywhere(kind, seed=8)
     rng = np.random.default_rng(0)
-    parts = []
-    for _ in range(16):
-        states = inference.sample(tables(true), 60, rng)
-        parts.append(4.0 * np.eye(2)[states])
-    batch, lengths = padded(parts)
-    module = module_of(everywhere(kind, states=2, longest=12, seed=8))
-    optimiser = torch.optim.Adam(module.parameters(), lr=0.1)
-    for _ in range(60):
-        optimiser.zero_grad()
-        (-module(batch, lengths).log_likelihood.mean()).backward()
-        optimiser.step()
-    fitted = true.durations._replace(parameters=module.estimates().durations.numpy())
+    parts = [3.0 * np.eye(3)[sample(tables(true), 20, rng)] for _ in range(3)]
+    best = fitting.fit(begin, parts, steps=30, pseudo_count=0).log_likelihood[-1]
+    module, (batch, lengths) = module_of(begin), padded(parts)
+    optimiser = torch.optim.LBFGS(module.parameters(), max_iter=15, line_search_fn="strong_wolfe")
 
-    np.testing.assert_allclose(durations.mean(fitted), durations.mean(true.durations), rtol=0.15)
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        total = -module(batch, lengths).log_likelihood.sum()
+        total.backward()
+        return total
+
+    optimiser.step(loss)
+
+    assert -loss().item() >= best - 0.5

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,8 +13,10 @@ from modelreg.cli.console import emit_json, note, say
 from modelreg.errors import InputError, Problem, VerificationFailed
 
 if TYPE_CHECKING:
+    from modelreg.github import Client
     from modelreg.integrity import Findings
     from modelreg.keys import PublicKey
+    from modelreg.records.export import HailoArch
 
 REMOTE_S = 900.0  # in all, for comparing a release
 EMPTY = "the registry holds no version; make one with: modelreg release v0.1.0"
@@ -44,6 +46,10 @@ def verify(
     changed: Annotated[
         bool, typer.Option("--changed", help="Only the versions that differ from git's last commit, or are gone.")
     ] = False,
+    device: Annotated[
+        Literal["hailo8", "hailo8l"] | None,
+        typer.Option(help="The version must hold a compiled network (HEF) that this device takes; needs a REF."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check everything that can be wrong with a version.
@@ -52,8 +58,9 @@ def verify(
 
     Example: modelreg verify conv2d_fsq@v0.1.0
     """
-    if remote and reference is None:
-        raise typer.BadParameter("--remote needs a version to compare", param_hint="--remote")
+    for name, given in (("--remote", remote), ("--device", device)):
+        if given and reference is None:
+            raise typer.BadParameter(f"{name} needs a version", param_hint=name)
     if changed and reference is not None:
         raise typer.BadParameter("--changed finds the versions itself", param_hint="--changed")
     signer = _public_key(key) if key else None
@@ -62,7 +69,9 @@ def verify(
     problems, notices = _around() if reference is None and (found or not changed) else ([], [])
     problems += removed
     if remote and reference is not None:
-        problems += _remote_problems(reference, download=download)
+        problems += _remote_problems(reference, signer, download=download)
+    if device and reference is not None:
+        problems += _device_problems(reference, device)
     if as_json:
         emit_json(
             {
@@ -76,6 +85,17 @@ def verify(
     broken = [Problem(f"{name}: {where}", what) for name, f in found.items() for where, what in f.problems]
     if broken or problems:
         raise VerificationFailed("verification failed", [*broken, *problems])
+
+
+def _device_problems(reference: str, device: "HailoArch") -> list[Problem]:
+    """Return why a device could not run a version."""
+    from modelreg import attachment
+
+    folder = environment.version_folder(reference)
+    found = list(attachment.find_device_problems(folder, device))
+    if not found:
+        note(f"{_name(folder)}: holds a compiled network that a {device} takes")
+    return [Problem(f"{_name(folder)}: {where}", what) for where, what in found]
 
 
 def _public_key(path: Path) -> "PublicKey":
@@ -109,18 +129,36 @@ def _with_signature(folder: Path, findings: "Findings", key: "PublicKey") -> "Fi
     return replace(findings, notices=(*findings.notices, signed))
 
 
-def _remote_problems(reference: str, *, download: bool) -> list[Problem]:
-    """Return where the published release of a version differs from it."""
+def _remote_problems(reference: str, key: "PublicKey | None", *, download: bool) -> list[Problem]:
+    """Return where the published release of a version differs from it; with a key, what its signature lacks."""
     from modelreg import delivery
     from modelreg.cli.preflight import wanted_release
 
     root, project = environment.project()
-    wanted = wanted_release(root, project, environment.version_folder(reference))
+    folder = environment.version_folder(reference)
+    wanted = wanted_release(root, project, folder)
     with environment.github(root, project, REMOTE_S) as client, TemporaryDirectory() as scratch:
         problems = delivery.find_remote_problems(client, wanted, Path(scratch) if download else None)
+        if key is not None:
+            problems += _published_signature_problems(client, wanted.tag, folder, key, Path(scratch))
     if not problems:
         note(f"{wanted.tag}: the release on GitHub holds the same {len(wanted.assets)} files")
     return problems
+
+
+def _published_signature_problems(
+    client: "Client", tag: str, folder: Path, key: "PublicKey", scratch: Path
+) -> list[Problem]:
+    """Return what is wrong with the signature that the release itself carries."""
+    from modelreg import delivery, files, publishing, registry, signing
+
+    manifest = files.read_bytes(folder / registry.MANIFEST)
+    version = registry.read(folder).manifest
+    name = publishing.asset_name(version.model, version.version, registry.SIGNATURE)
+    bundle = delivery.published_file(client, tag, name, scratch)
+    if bundle is None:
+        return [Problem(name, f"is not in the release; `modelreg publish {_name(folder)}` adds the signature")]
+    return list(signing.find_signature_problems(bundle, signing.digests_of(manifest), key))
 
 
 def _folders(reference: str | None) -> list[Path]:
@@ -149,10 +187,11 @@ def _changed() -> tuple[list[Path], list[Problem]]:
 
 def _around() -> tuple[list[Problem], list[Problem]]:
     """Return the problems and notices of the registry that are no one version's."""
-    from modelreg import registry, release
+    from modelreg import aliases, registry, release
 
     root, _ = environment.project()
-    return [*registry.find_strays(root), *release.find_table_problems(root)], list(registry.find_leftovers(root))
+    problems = [*registry.find_strays(root), *release.find_table_problems(root), *aliases.find_problems(root)]
+    return problems, list(registry.find_leftovers(root))
 
 
 def _name(folder: Path) -> str:

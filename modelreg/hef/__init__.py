@@ -149,8 +149,8 @@ def _header(head: bytes, size: int) -> _Header:
         raise ValueError("is cut off in its header")
     expected, others, whole = _sums(version, form.unpack_from(head, _COMMON.size))
     if end + description + others != size:
-        what = "it is cut off, or something was added" if version else "it is cut off or damaged"
-        raise ValueError(f"has {size} bytes, but its header speaks of {end + description + others}: {what}")
+        what = f"has {size} bytes, but its header speaks of {end + description + others}"
+        raise ValueError(f"{what}: it is cut off, or something was added")
     return _Header(version, end, description, checksum, slice(end, None if whole else end + description), expected)
 
 

@@ -117,7 +117,7 @@ def input_range(found: HefTensor, channel: int = 0) -> tuple[float, float, float
     HailoRT clips to the limits first (quantization.hpp), where they are stated.
     """
     step, zero_point = (each[channel if len(each) > 1 else 0] for each in (found.scale, found.zero_point))
-    least, most = -zero_point * step, (_LEVELS[found.type] - 1 - zero_point) * step
+    least, most = (0 - zero_point) * step, (_LEVELS[found.type] - 1 - zero_point) * step
     if found.low < found.high:
         least, most = max(least, found.low), min(most, found.high)
     return least, most, step

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 Floats: TypeAlias = NDArray[np.float64]
 Kind: TypeAlias = Literal["negative_binomial", "poisson", "gaussian"]
 
-# The parameters of each family, in the order of their columns.
-PARAMETERS: dict[Kind, tuple[str, ...]] = {
-    "negative_binomial": ("r", "p"),
-    "poisson": ("rate",),
-    "gaussian": ("mean", "sd"),
+# The parameters of each family in the order of their columns, and the bounds that they lie between.
+PARAMETERS: dict[Kind, dict[str, tuple[float, float]]] = {
+    "negative_binomial": {"r": (0, np.inf), "p": (0, 1)},
+    "poisson": {"rate": (0, np.inf)},
+    "gaussian": {"mean": (-np.inf, np.inf), "sd": (0, np.inf)},
 }
 
 

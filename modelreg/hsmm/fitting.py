@@ -73,9 +73,7 @@ def count_labels(labels: Sequence[Ints], states: int, longest: int, *, censored:
     A segment longer than `longest` counts as one of `longest`, as no state can last longer; `longer` says how many are.
     Raises InputError for a label out of range, as one of a window without a label is: cut streams there.
     """
-    if wrong := [i for i, stream in enumerate(labels) if len(stream) and not _within(stream, states)]:
-        what = f"labels must be from 0 to {states - 1}; cut streams at windows without a label"
-        raise InputError("not labelled streams", [Problem(f"stream {i}", what) for i in wrong])
+    _require_below(states, "labels", labels)
     counts = _no_counts(states, longest)
     for stream in labels:
         order, _, lengths = runs(stream)
@@ -94,7 +92,12 @@ def longer(labels: Sequence[Ints], longest: int) -> int:
 
 
 def count_codes(labels: Sequence[Ints], codes: Sequence[Ints], states: int, total: int) -> Floats:
-    """Return how often each state showed each of `total` codes (S, K), of labels and codes of streams, each (T,)."""
+    """Return how often each state showed each of `total` codes (S, K), of labels and codes of streams, each (T,).
+
+    Raises InputError for a label or a code out of range.
+    """
+    _require_below(states, "labels", labels)
+    _require_below(total, "codes", codes)
     counts = np.zeros((states, total))
     for pair in zip(labels, codes, strict=True):
         np.add.at(counts, pair, 1)
@@ -168,8 +171,11 @@ def _anywhere(states: int) -> Floats:
     return 1 - np.eye(states)
 
 
-def _within(labels: Ints, states: int) -> bool:
-    return bool(labels.min() >= 0 and labels.max() < states)
+def _require_below(end: int, what: str, streams: Sequence[Ints]) -> None:
+    wrong = [i for i, stream in enumerate(streams) if len(stream) and not 0 <= stream.min() <= stream.max() < end]
+    if wrong:
+        rule = f"{what} must be from 0 to {end - 1}; cut streams at windows that have none"
+        raise InputError("not labelled streams", [Problem(f"stream {i}", rule) for i in wrong])
 
 
 def _shares(counts: Floats, own: Floats) -> Floats:

@@ -102,28 +102,6 @@ def path_score(model: Tables, log_b: Floats, states: Ints, *, censored: bool = T
     )
 
 
-def sample(model: Tables, T: int, random: np.random.Generator) -> Ints:
-    """Draw states (T,), the last segment cut off by the end. Only `random.random` is called: its stream is stable."""
-    states = np.empty(T, dtype=np.int64)
-    t, log_next = 0, model.log_initial
-    while t < T:
-        state = _draw(np.exp(log_next), random)
-        end = t + 1 + _draw(np.exp(model.log_duration[state]), random)
-        states[t:end] = state
-        t, log_next = end, model.log_transition[state]
-    return states
-
-
-def sample_codes(table: Floats, states: Ints, random: np.random.Generator) -> Ints:
-    """Draw a code for each of the states (T,) from p(code | state) (S, K)."""
-    return np.array([_draw(table[state], random) for state in states], dtype=np.int64)
-
-
-def _draw(p: Floats, random: np.random.Generator) -> int:
-    total = np.cumsum(p)
-    return int(np.searchsorted(total, random.random() * total[-1], side="right"))
-
-
 class _Forward(NamedTuple):
     starts: Floats  # (T, S) log p(a segment of j starts at t | x_<t)
     ends: Floats  # (T, S) log p(a segment of j ends at t | x_≤t)
@@ -165,7 +143,7 @@ def _impossible(evidence: Floats) -> InputError:
 
 
 def _marginals(starting: Floats, ending: Floats) -> Floats:
-    """Return p(state_t = j) (T, S): γ_t = Σ_{u ≤ t} p(start_u = j) − p(end_{u−1} = j) (reference; Yu 2010, sec. 2)."""
+    """Return p(state_t = j) (T, S): γ_t = Σ_{u ≤ t} p(start_u = j) − p(end_{u−1} = j)."""
     change = starting
     change[1:] -= ending[:-1]
     gamma: Floats = np.cumsum(change, axis=0).clip(0)

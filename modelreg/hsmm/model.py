@@ -1,6 +1,6 @@
 """The parameters of a model, from and to hsmm.json, and what a stream says of each state."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -43,23 +43,35 @@ def tables(model: Hsmm) -> Tables:
 
 
 def find_problems(model: Hsmm) -> Iterator[Problem]:
-    """Yield what is wrong with the probabilities of a model."""
-    S = len(model.initial)
-    shapes = [("transition", model.transition, (S, S))]
-    shapes += [("durations", model.durations.parameters, (S, len(PARAMETERS[model.durations.kind])))]
+    """Yield what is wrong with a model: its shapes, or else its numbers."""
+    S, bounds = len(model.initial), PARAMETERS[model.durations.kind]
     if S < 2:
-        yield Problem("initial", "needs two states: without a second one, no segment is followed by another")
-    for name, array, shape in shapes:
-        if array.shape != shape:
-            yield Problem(name, f"has shape {array.shape}, must have {shape}")
-            return
-    if not np.isfinite(model.durations.parameters).all():
-        yield Problem("durations", "must be finite")
-    if np.diagonal(model.transition).any():
+        yield Problem("initial", "needs two states: one alone would never be followed by another")
+        return
+    distributions = {"initial": model.initial, "transition": model.transition}
+    shapes = {"initial": (S,), "transition": (S, S), "durations": (S, len(bounds))}
+    if model.table is not None:
+        distributions["table"], shapes["table"] = model.table, (S, *model.table.shape[1:])
+    arrays = {**distributions, "durations": model.durations.parameters}
+    wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
+    yield from (Problem(name, f"has shape {arrays[name].shape}, must have {shapes[name]}") for name in wrong)
+    if not wrong:
+        yield from _distribution_problems(distributions)
+        yield from _duration_problems(model.durations)
+
+
+def _distribution_problems(distributions: Mapping[str, Floats]) -> Iterator[Problem]:
+    if np.diagonal(distributions["transition"]).any():
         yield Problem("transition", "its diagonal must be 0: no state follows itself")
-    for name, rows in (("initial", model.initial), ("transition", model.transition)):
+    for name, rows in distributions.items():
         if not ((rows >= 0).all() and (abs(rows.sum(axis=-1) - 1) <= SUM_TOLERANCE).all()):
             yield Problem(name, "must be at least 0 and sum to 1")
+
+
+def _duration_problems(durations: Durations) -> Iterator[Problem]:
+    for (name, (low, high)), column in zip(PARAMETERS[durations.kind].items(), durations.parameters.T, strict=True):
+        if not ((low < column) & (column < high)).all():
+            yield Problem(f"durations.{name}", f"must lie between {low:g} and {high:g}")
 
 
 def from_spec(spec: HsmmSpec) -> Hsmm:

@@ -36,7 +36,7 @@ class Tables(NamedTuple):
 class Forward(NamedTuple):
     """What the forward pass finds."""
 
-    log_likelihood: Tensor  # (N,) log p(x); FLOOR or less where no path is possible
+    log_likelihood: Tensor  # (N,) log p(x); −∞ where no path is possible
     posterior: Tensor  # (N, T, S) p(state_t = j | x_≤t), the online filter; of no meaning past the end of a stream
 
 
@@ -52,7 +52,7 @@ def log_durations(kind: Kind, parameters: Sequence[Tensor], longest: int) -> Ten
             weight = torch.lgamma(d - 1 + first) - torch.lgamma(d) + (d - 1) * torch.log1p(-rest[0])
         case "poisson":
             weight = (d - 1) * torch.log(first) - torch.lgamma(d)
-        case "gaussian":
+        case _:  # gaussian
             weight = -(((d - first) / rest[0]) ** 2) / 2
     return weight.log_softmax(dim=1)
 
@@ -66,7 +66,7 @@ def forward(tables: Tables, log_b: Tensor, lengths: Tensor, *, censored: bool = 
     """Return the log likelihood (N,) and the filter (N, T, S) of log b (N, T, S).
 
     Streams are padded at their ends to T by any finite number; `lengths` (N,) are from 1 to T. `censored`: the end of a
-    stream cuts its last segment off. Time and memory are O(N · T · S · (S + D)).
+    stream cuts its last segment off. Time and memory, for the gradient, are O(N · T · S · (S + D)).
     """
     N, T, S = log_b.shape
     log_b = log_b.clamp(min=FLOOR)
@@ -104,7 +104,7 @@ def _inside(values: Tensor, of: Range) -> Tensor:
             return F.softplus(values)
         case "share":
             return torch.sigmoid(values)
-        case "any":
+        case _:  # any
             return values
 
 
@@ -115,7 +115,7 @@ def _outside(values: Tensor, of: Range) -> Tensor:
             return values + torch.log(-torch.expm1(-values))
         case "share":
             return torch.logit(values)
-        case "any":
+        case _:  # any
             return values
 
 
@@ -130,6 +130,8 @@ class Estimates(NamedTuple):
 class SemiMarkov(nn.Module):
     """A model whose parameters may be any number: softmax, softplus and the logistic function bring them into range."""
 
+    others: Tensor  # (S, S) all but the diagonal
+
     def __init__(self, kind: Kind, initial: Tensor, transition: Tensor, durations: Tensor, longest: int) -> None:
         """Begin at these probabilities (S,), (S, S) and parameters of the family (S, P); a 0 becomes 1e-6."""
         super().__init__()
@@ -140,8 +142,6 @@ class SemiMarkov(nn.Module):
         self.transition_logits = nn.Parameter(transition[others].view(len(initial), -1).clamp(min=1e-6).log())
         raw = [_outside(column, of) for column, of in zip(durations.T, _RANGES[kind], strict=True)]
         self.durations = nn.Parameter(torch.stack(raw, dim=1))
-
-    others: Tensor
 
     def tables(self) -> Tables:
         """Return the parameters as logarithms, with gradients."""

@@ -18,39 +18,41 @@ def _is_distribution(shares: tuple[float, ...]) -> tuple[float, ...]:
 
 Positive = Annotated[float, Field(gt=0)]
 Inner = Annotated[float, Field(gt=0, lt=1)]
-Distribution = Annotated[tuple[Share, ...], AfterValidator(_is_distribution)]
+Many = Field(min_length=2, max_length=1000)  # states: one alone would never be followed by another
+Distribution = Annotated[tuple[Share, ...], Many, AfterValidator(_is_distribution)]
 # Without a zero: nothing that a stream may bring is impossible.
-Spread = Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], AfterValidator(_is_distribution)]
+Seen = Annotated[float, Field(gt=0, le=1)]
+Spread = Annotated[tuple[Seen, ...], Field(min_length=1), AfterValidator(_is_distribution)]
 
 
 class NegativeBinomial(Record):
     """d − 1 is negative binomial: d weighs Γ(d − 1 + r) / (d − 1)! · (1 − p)^(d − 1). One r and p for each state."""
 
     kind: Literal["negative_binomial"] = "negative_binomial"
-    r: tuple[Positive, ...]
-    p: tuple[Inner, ...]
+    r: Annotated[tuple[Positive, ...], Many]
+    p: Annotated[tuple[Inner, ...], Many]
 
 
 class Poisson(Record):
     """d − 1 is Poisson: d weighs rate^(d − 1) / (d − 1)!. One rate for each state."""
 
     kind: Literal["poisson"] = "poisson"
-    rate: tuple[Positive, ...]
+    rate: Annotated[tuple[Positive, ...], Many]
 
 
 class Gaussian(Record):
     """A discretised Gaussian: d weighs exp(−(d − mean)² / 2 sd²). One mean and sd for each state."""
 
     kind: Literal["gaussian"] = "gaussian"
-    mean: tuple[float, ...]
-    sd: tuple[Positive, ...]
+    mean: Annotated[tuple[float, ...], Many]
+    sd: Annotated[tuple[Positive, ...], Many]
 
 
 class PosteriorEmission(Record):
     """log b = weight · (log p(state | window) − log prior), from a network with one output for each state."""
 
     kind: Literal["posterior"] = "posterior"
-    prior: Spread
+    prior: Annotated[Spread, Many]
     weight: Positive = 1.0
 
 
@@ -58,7 +60,7 @@ class CategoricalEmission(Record):
     """log b = log table[state][code], from the index of the window's code."""
 
     kind: Literal["categorical"] = "categorical"
-    table: tuple[Spread, ...]
+    table: Annotated[tuple[Spread, ...], Many]
 
     @model_validator(mode="after")
     def _is_rectangular(self) -> "CategoricalEmission":
@@ -74,9 +76,9 @@ class HsmmSpec(Record):
     """
 
     schema_version: Literal[1] = 1
-    states: Annotated[tuple[Name, ...], Field(min_length=2, max_length=1000)]
+    states: Annotated[tuple[Name, ...], Many]
     initial: Distribution
-    transition: tuple[Distribution, ...]  # from the state of the row to that of the column
+    transition: Annotated[tuple[Distribution, ...], Many]  # from the state of the row to that of the column
     longest: Annotated[int, Field(ge=1, le=1000)] = 50
     durations: Annotated[NegativeBinomial | Poisson | Gaussian, Field(discriminator="kind")]
     emission: Annotated[PosteriorEmission | CategoricalEmission, Field(discriminator="kind")]

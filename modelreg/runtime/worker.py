@@ -5,6 +5,7 @@ order in which they came. A backend that fails is given back and opened again, u
 """
 
 import asyncio
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +49,7 @@ class Worker:
         self._open, self._pipeline, self._bounds = open_pipeline, first, bounds
         self._thread = ThreadPoolExecutor(1, "modelreg-device")
         self._lost = asyncio.Event()
+        self._counting = threading.Lock()
         self.waiting = 0
         self.why_not = "" if first else "the backend is being opened"
 
@@ -97,15 +99,15 @@ class Worker:
 
     async def _run(self, work: Callable[[], Result]) -> Result:
         """Do something on the device's thread; it counts as waiting until it is done, whoever still waits for it."""
+        self._count(1)
         future = self._thread.submit(work)
-        self.waiting += 1
-        waited = asyncio.wrap_future(future)
-        loop = asyncio.get_running_loop()
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._done))
-        return await waited
+        future.add_done_callback(lambda _: self._count(-1))
+        return await asyncio.wrap_future(future)
 
-    def _done(self) -> None:
-        self.waiting -= 1
+    def _count(self, more: int) -> None:
+        """Keep `waiting`; called on the loop and on the device's thread: waking the loop for it would cost more."""
+        with self._counting:
+            self.waiting += more
 
     def close(self) -> None:
         """Give the device back, after what was asked of it."""
