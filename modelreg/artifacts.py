@@ -10,7 +10,7 @@ import gzip
 import io
 import tarfile
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple, NoReturn
 
@@ -36,13 +36,14 @@ from modelreg.records.export import (
     Tensor,
 )
 from modelreg.records.int8 import Int8Estimate
+from modelreg.records.latency import LatencyRecord
 from modelreg.records.model import ModelSpec
 
 ONNX: Target = "onnx"
 PARITY = "parity.json"
 VECTORS = "test_vectors.npz"
 INT8 = "int8.json"
-CALIBRATION = "calibration.json"  # temperature and conformal threshold, where a model has them
+CALIBRATION = registry.CALIBRATION  # temperature and conformal thresholds, where a model has them
 BUNDLE = "bundle.json"
 ARCHIVE = "bundle.tar.gz"
 GRAPH_FILES = tuple(f"{name}.onnx" for name in GRAPHS)
@@ -94,6 +95,21 @@ def _sums_of(run: Path, target: Target) -> dict[str, str]:
         vectors = {VECTORS: parity.vectors_sha256} if parity.vectors_sha256 else {}
         return {f"{name}.onnx": graph.sha256 for name, graph in parity.graphs.items()} | vectors
     return dict(load(run / target / BUNDLE, BundleRecord).files)
+
+
+def estimate_of(folder: Path, usable: Container[str] | None = None) -> Int8Estimate | None:
+    """Read the 8-bit estimate of a run or a version; only `usable` files, if given. Raises InputError."""
+    places = [f"{target}/{INT8}" for target in HAILO if has(folder, target)]
+    there = [place for place in places if (folder / place).is_file() and (usable is None or place in usable)]
+    return load(folder / there[0], Int8Estimate) if there else None
+
+
+def find_latency_problems(folder: Path, model: str) -> Iterator[Problem]:
+    """Yield where the latency.json of a run or a version is not of its graphs. Raises InputError."""
+    measured = load(folder / registry.LATENCY, LatencyRecord)
+    encoder = [graph.sha256 for graph in (parity_of(folder).graphs.get("encoder"),) if graph]
+    if measured.model != model or measured.sha256 not in (*encoder, *hef_digests(folder).values()):
+        yield Problem(registry.LATENCY, "was measured on other graphs or another HEF; run `modelreg bench` again")
 
 
 def hef_digests(folder: Path) -> dict[str, str]:
@@ -367,6 +383,7 @@ def find_contradictions(record: BundleRecord, target: Target, where: str, facts:
         ("calibration.class_windows", sum(record.calibration.class_windows.values()), shape[0]),
         ("calibration.values", record.calibration.values, "raw" if record.normalization == "chip" else "normalized"),
         ("files: calibration.npy", record.files.get("calibration.npy"), record.calibration.sha256),
+        (f"files: {registry.HSMM}", record.files.get(registry.HSMM), facts.digests.get(registry.HSMM)),
         (f"files: {INT8}", record.files.get(INT8), facts.digests.get(f"{target}/{INT8}")),
         ("files: normalization.json", record.files.get(registry.NORMALIZATION), record.normalization_sha256),
     ):

@@ -16,6 +16,8 @@ from modelreg.errors import Problem
 from modelreg.gates import GateReport, bounds
 from modelreg.records.base import Name
 from modelreg.records.data import DataRecord
+from modelreg.records.export import PROJECTION
+from modelreg.records.int8 import Int8Estimate
 from modelreg.records.metrics import EvalMetrics, Interval, Metrics
 from modelreg.records.model import (
     Conv2dFsqHsmmSettings,
@@ -52,12 +54,22 @@ class Facts(NamedTuple):
     data: DataRecord
     run: RunRecord
     gates: GateReport | None = None  # None: the release had none
+    estimate: Int8Estimate | None = None  # of the loss in 8 bits; None: no bundle, or none that has one
 
 
 def render(facts: Facts) -> str:
     """Return the card as Markdown."""
     front = yaml.safe_dump(_front_matter(facts), sort_keys=False, allow_unicode=True, width=100)
-    sections = (_what_it_is, _intended_use, _data_and_protocol, _results, _gates, _how_to_run, _how_it_was_made)
+    sections = (
+        _what_it_is,
+        _intended_use,
+        _data_and_protocol,
+        _results,
+        _estimate,
+        _gates,
+        _how_to_run,
+        _how_it_was_made,
+    )
     body = "\n\n".join(filter(None, (section(facts) for section in sections)))
     return f"---\n{front}---\n\n# {facts.model} v{facts.version}\n\n{body}\n"
 
@@ -282,6 +294,32 @@ def _interval(metrics: EvalMetrics, name: str) -> str:
     if isinstance(interval, Interval):
         return f"{interval.low:.4f} to {interval.high:.4f} ({interval.level:.0%})"
     return "" if interval is None else "none"
+
+
+def _estimate(facts: Facts) -> str:
+    found = facts.estimate
+    if found is None:
+        return ""
+    rows = "\n".join(
+        f"| {name} | {scheme.accuracy:.4f} | {scheme.accuracy_drop:+.4f} | {scheme.macro_f1:.4f} "
+        f"| {scheme.code_agreement:.1%} | {scheme.snr_db[PROJECTION]:.1f} dB |"
+        for name, scheme in (("one per channel", found.per_channel), ("one per tensor", found.per_tensor))
+    )
+    clipped = "".join(
+        f"\n- **{escape(channel.channel)}: the calibration set does not cover its usual values;"
+        f" {channel.clipped:.2%} of all would clip.**"
+        for channel in found.input
+        if not channel.covered
+    )
+    return f"""## 8-bit estimate
+
+What 8 bits may cost on a Hailo device. **An estimate: no compiler and no chip was asked.** ONNX Runtime quantized the
+device part on {found.calibration_windows} windows of the training part and answered {found.windows} of the
+{found.part} part, which has an accuracy of {found.accuracy:.4f} in float32.
+
+| scales of the weights | accuracy | loss | macro F1 | codes kept | projection |
+|---|---:|---:|---:|---:|---:|
+{rows}""" + (f"\n{clipped}" if clipped else "")
 
 
 def _gates(facts: Facts) -> str:

@@ -10,7 +10,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from modelreg import artifacts, bom, card, files, fsq, gates, metrics, parts, provenance, registry, runs, weights
+from modelreg import (
+    artifacts,
+    bom,
+    card,
+    files,
+    fsq,
+    gates,
+    metrics,
+    parts,
+    provenance,
+    recalibration,
+    registry,
+    runs,
+    weights,
+)
 from modelreg.config import TrainConfig
 from modelreg.errors import InputError, Problem
 from modelreg.provenance import Provenance
@@ -57,7 +71,10 @@ def find_problems(folder: Path, found: Documents, present: set[str]) -> Iterator
         yield from _checkpoint_problems(folder / registry.CHECKPOINT, found.spec)
     if registry.PREDICTIONS in present:
         yield from _prediction_problems(folder / registry.PREDICTIONS, found)
+    if registry.LATENCY in present:
+        yield from _latency_problems(folder, found)
     yield from parts.find_problems(folder, facts, found.run.files, found.measured)
+    yield from recalibration.find_problems(folder, facts, found.measured)
     if registry.CARD in present:
         yield from _rendered_problems(folder, found, present)
 
@@ -221,6 +238,13 @@ def _prediction_problems(path: Path, found: Documents) -> Iterator[Problem]:
     yield from _equal(path.name, "windows of each class", supports, tested.class_windows)
 
 
+def _latency_problems(folder: Path, found: Documents) -> Iterator[Problem]:
+    try:
+        yield from artifacts.find_latency_problems(folder, found.spec.settings.name)
+    except InputError as error:
+        yield from error.problems
+
+
 def _gate_report(folder: Path, present: set[str]) -> gates.GateReport | None:
     """Read the gates that the release had to meet; None where it had none. Raises InputError."""
     return load(folder / gates.NAME, gates.GateReport) if gates.NAME in present else None
@@ -233,14 +257,14 @@ def _rendered_problems(folder: Path, found: Documents, present: set[str]) -> Ite
         text = files.read_bytes(path, CARD_LIMIT).decode("utf-8")
         license_ = card.stated_license(text)
         report = _gate_report(folder, present)
+        estimate = artifacts.estimate_of(folder, present)
     except UnicodeDecodeError as error:
         yield Problem(path.name, f"not UTF-8 at byte {error.start}")
     except InputError as error:
         yield from error.problems
     else:
-        facts = card.Facts(
-            manifest.model, manifest.version, license_, found.measured, found.spec, found.data, found.run, report
-        )
+        measured, spec, data, run = found.measured, found.spec, found.data, found.run
+        facts = card.Facts(manifest.model, manifest.version, license_, measured, spec, data, run, report, estimate)
         for place, what in card.find_differences(text, facts):
             yield Problem(f"{path.name}: {place}", what)
         if report:

@@ -13,18 +13,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg import artifacts, attachment, experiment, files, graphfile, registry, runs
-from modelreg.config import TrainConfig
+from modelreg import artifacts, attachment, experiment, files, graphfile, origins, registry
 from modelreg.data import normalization as scaling
 from modelreg.data import preparation
 from modelreg.data.preparation import Prepared
 from modelreg.data.reading import Reading
 from modelreg.data.windows import spread
-from modelreg.errors import ExportError, InputError, Problem
+from modelreg.errors import ExportError, Problem
 from modelreg.export import graphs, hailo, int8, operators, parity
 from modelreg.ml import evaluation
 from modelreg.ml.system import Network
-from modelreg.provenance import Provenance, config_of
 from modelreg.records.base import load
 from modelreg.records.data import Normalization
 from modelreg.records.export import GRAPHS, ExportSettings, GraphName, GraphRecord, HailoArch, ParityRecord, Target
@@ -132,39 +130,11 @@ def _open(folder: Path, reading: Reading) -> _Origin:
     """Read a run or a version and the data that it was trained on. Raises InputError where they are others."""
     manifest = folder / registry.MANIFEST
     version = load(manifest, Manifest).version if manifest.is_file() else None
-    config = _config(folder, released=version is not None)
-    prepared = preparation.prepare(_placed(config, reading) if version else config, reading)
+    prepared = preparation.prepare(origins.configuration(folder, reading), reading)
     experiment.refuse_other_data(folder, prepared)
     prepared = replace(prepared, normalization=load(folder / registry.NORMALIZATION, Normalization))
     spec = experiment.load_spec(folder)
     return _Origin(folder, version, spec, evaluation.load_network(spec, folder / registry.CHECKPOINT), prepared)
-
-
-def _config(folder: Path, *, released: bool) -> TrainConfig:
-    """Return the configuration of a training; a version states it in its provenance."""
-    if not released:
-        return load(folder / runs.CONFIG, TrainConfig)
-    return config_of(load(folder / registry.PROVENANCE, Provenance))
-
-
-def _placed(config: TrainConfig, reading: Reading) -> TrainConfig:
-    """Return a version's configuration with its recordings found: in `reading.base`, or `reading.base` itself.
-
-    A version knows only the last name of each path. Raises InputError where there is nothing of that name.
-    """
-    sources, problems = [], []
-    for source in config.data.sources:
-        path = getattr(source, "path", None)
-        if path is None or (reading.base / path).exists():
-            sources.append(source)
-        elif len(config.data.sources) == 1 and source.kind in ("csv", "dsads", "hapt") and reading.base.name:
-            sources.append(source.model_copy(update={"path": "."}))
-        else:
-            what = "is not there, and a version knows only its name: --data FOLDER, the folder that holds it"
-            problems.append(Problem(str(reading.base / path), what))
-    if problems:
-        raise InputError("cannot find the recordings", problems)
-    return config.model_copy(update={"data": config.data.model_copy(update={"sources": tuple(sources)})})
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -224,8 +194,8 @@ def _estimate(origin: _Origin, proof: Proof, settings: ExportSettings) -> Int8Es
 
 def _beside(origin: _Origin, estimate: Int8Estimate | None) -> dict[str, bytes]:
     """Return what travels with a bundle: what the host part needs to know, and the estimate."""
-    calibration = origin.folder / artifacts.CALIBRATION
-    found = {artifacts.CALIBRATION: files.read_bytes(calibration)} if calibration.is_file() else {}
+    parts = [name for name in (artifacts.CALIBRATION, registry.HSMM) if (origin.folder / name).is_file()]
+    found = {name: files.read_bytes(origin.folder / name) for name in parts}
     if estimate:
         found[artifacts.INT8] = estimate.to_bytes()
     return {registry.MODEL_CONFIG: origin.spec.to_bytes(), **found}

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg import files, metrics, registry, report, runs, temporal
+from modelreg import confidence, files, metrics, registry, report, runs, temporal
 from modelreg.config import TrainConfig
-from modelreg.data import normalization, preparation
+from modelreg.data import audit, normalization, preparation
 from modelreg.data.preparation import Prepared
 from modelreg.data.reading import Reading
 from modelreg.data.recording import Windows
 from modelreg.errors import InputError, Problem
-from modelreg.records.base import load, parse
+from modelreg.records.audit import AuditRecord
+from modelreg.records.base import AnyRecord, load, parse
+from modelreg.records.calibration import ConfidenceRecord
+from modelreg.records.crossval import CrossValidation
 from modelreg.records.data import DataRecord, Normalization, PartName, QualityReport
 from modelreg.records.hsmm import HsmmSpec
 from modelreg.records.metrics import EvalMetrics, Protocol
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 Clock = Callable[[], str]  # now, ISO 8601 UTC
 
 HELD_OUT: PartName = "test"
+CALIBRATED_ON: PartName = "validation"
 
 
 def start(config: TrainConfig, folder: Path, reading: Reading, environment: Environment, now: str) -> Prepared:
@@ -74,7 +78,7 @@ def start(config: TrainConfig, folder: Path, reading: Reading, environment: Envi
 def reopen(folder: Path, reading: Reading, environment: Environment) -> Prepared:
     """Return the data of a run whose training is to go on. Raises InputError where it cannot."""
     run, config = _load(folder, status="training")
-    _refuse("cannot go on with this run", _environment_differences(run.environment, environment))
+    _refuse("cannot go on with this run", environment_differences(run.environment, environment))
     return preparation.prepare(config, reading)
 
 
@@ -92,7 +96,7 @@ def _train(folder: Path, prepared: Prepared, environment: Environment, clock: Cl
     from modelreg.ml import checkpoint, networks, training
 
     run, config = _load(folder, status="training")
-    _refuse("cannot go on with this run", _environment_differences(run.environment, environment))
+    _refuse("cannot go on with this run", environment_differences(run.environment, environment))
     refuse_other_data(folder, prepared)
     parts = {name: _tensors(folder, run.model, part, config.data.hop) for name, part in prepared.windows.items()}
     network = networks.of_spec(run.model, seed=run.seed)
@@ -133,27 +137,48 @@ def discard_if_empty(folder: Path) -> None:
 
 
 def evaluate(folder: Path, reading: Reading, environment: Environment, clock: Clock) -> EvalMetrics:
-    """Compute a trained run's metrics on its held-out part; keep the predictions and write the report.
+    """Compute a trained run's metrics on its held-out part; keep the predictions and write the report."""
+    measured = assess(folder, reading, environment, clock)
+    write_report(folder)
+    return measured
 
-    The look at the held-out part is logged in run.json before anything that follows from it is written.
+
+def assess(folder: Path, reading: Reading, environment: Environment, clock: Clock) -> EvalMetrics:
+    """Do what `evaluate` does, without the report.
+
+    Temperature and thresholds are fitted on the validation part, and judged on the held-out one. The look at the
+    held-out part is logged in run.json before anything that follows from it is written.
     """
     run, config = _load(folder, status="trained")
     if run.imported:
         _refuse("an encoder alone has no answers to measure", _find_lacks(folder, run.imported))
-    prepared = preparation.prepare(config, reading)
+    prepared, audited = preparation.prepare_and_audit(config, reading)
     refuse_other_data(folder, prepared)
-    windows = prepared.windows[HELD_OUT]
-    predictions = predict(folder, run.model, windows, threads=config.training.threads)
+    predictions = predict(folder, run.model, prepared.windows[HELD_OUT], threads=config.training.threads)
     recorded = files.npz_bytes(predictions.arrays())
     digest = files.sha256_bytes(recorded)
     look = Evaluation(at=clock(), part=HELD_OUT, predictions_sha256=digest, environment=environment)
     run = run.model_copy(update={"evaluations": (*run.evaluations, look)})
     files.write_atomic(folder / runs.RUN, run.to_bytes())
     files.write_atomic(folder / runs.PREDICTIONS, recorded)
+    _calibrate(folder, config, run.model, prepared)
     measured = measure(folder, config, run, predictions)
     files.write_atomic(folder / runs.METRICS, measured.to_bytes())
-    _write_report(folder, measured, run)
+    doubts = audit.suspicions(measured.accuracy, len(measured.classes), measured.protocol.split)
+    audited = audited.model_copy(update={"findings": (*audited.findings, *doubts)})
+    files.write_atomic(folder / runs.AUDIT, audited.to_bytes())
     return measured
+
+
+def _calibrate(folder: Path, config: TrainConfig, spec: ModelSpec, prepared: Prepared) -> None:
+    """Fit calibration.json on the validation part, and keep the predictions that it follows from."""
+    validation = predict(folder, spec, prepared.windows[CALIBRATED_ON], threads=config.training.threads)
+    origin = confidence.Origin(
+        spec.classes, files.sha256(folder / runs.CHECKPOINT), prepared.record.parts[CALIBRATED_ON].digest
+    )
+    fitted = confidence.fit(validation, origin, level=config.evaluation.level)
+    files.write_atomic(folder / runs.VALIDATION, files.npz_bytes(validation.arrays()))
+    files.write_atomic(folder / runs.CALIBRATION, fitted.to_bytes())
 
 
 def predict(folder: Path, spec: ModelSpec, windows: Windows, *, threads: int) -> metrics.Predictions:
@@ -195,6 +220,9 @@ def measure(folder: Path, config: TrainConfig, run: RunRecord, predictions: metr
         settings=config.evaluation,
         protocol=protocol,
         temporal=temporal.measure(predictions, load(folder / runs.HSMM, HsmmSpec), data.hop) if spec.smooths else None,
+        confidence=confidence.measure(
+            predictions, load(folder / runs.CALIBRATION, ConfidenceRecord), config.evaluation
+        ),
         checkpoint_sha256=files.sha256(folder / runs.CHECKPOINT),
         predictions_sha256=files.sha256(folder / runs.PREDICTIONS),
     )
@@ -258,7 +286,7 @@ def _refuse(summary: str, problems: Iterable[Problem]) -> None:
         raise InputError(summary, found)
 
 
-def _environment_differences(then: Environment, now: Environment) -> Iterator[Problem]:
+def environment_differences(then: Environment, now: Environment) -> Iterator[Problem]:
     """Yield what a result may depend on and is not what it was; whether git's tree is dirty is no matter."""
     old, new = then.to_document(), now.to_document()
     for name in Environment.model_fields:
@@ -322,13 +350,21 @@ def _trained(folder: Path, run: RunRecord, config: TrainConfig, history: list[Ep
     return run.model_copy(update=changes)
 
 
-def _write_report(folder: Path, measured: EvalMetrics, run: RunRecord) -> None:
-    """Write the report as Markdown and as a page, with its pictures; with the quality of the data if it was kept."""
-    kept = folder / runs.QUALITY
-    quality = load(kept, QualityReport) if kept.is_file() else None
-    data = load(folder / runs.DATA, DataRecord)
-    for name, document in report.documents(measured, data, run, read_history(folder), quality).items():
+def write_report(folder: Path) -> None:
+    """Write the report of an evaluated run as Markdown and as a page, with its pictures."""
+    checks = report.Checks(
+        _kept(folder / runs.QUALITY, QualityReport),
+        _kept(folder / runs.AUDIT, AuditRecord),
+        _kept(folder / runs.CROSSVAL, CrossValidation),
+    )
+    measured, data = load(folder / runs.METRICS, EvalMetrics), load(folder / runs.DATA, DataRecord)
+    documents = report.documents(measured, data, runs.load_run(folder), read_history(folder), checks)
+    for name, document in documents.items():
         files.write_atomic(folder / name, document)
+
+
+def _kept(path: Path, record: type[AnyRecord]) -> AnyRecord | None:
+    return load(path, record) if path.is_file() else None
 
 
 @contextmanager

@@ -45,6 +45,8 @@ def _export_problems(run: Path) -> Iterator[Problem]:
         yield from artifacts.find_changed(run, target)
         if artifacts.checkpoint_of(run, target) != files.sha256(run / runs.CHECKPOINT):
             yield Problem(f"{run}/{target}", "was exported from other weights; run `modelreg export` again")
+    if (run / runs.LATENCY).is_file():
+        yield from artifacts.find_latency_problems(run, runs.load_run(run).model.settings.name)
 
 
 def stage(
@@ -54,11 +56,13 @@ def stage(
     run = runs.load_run(folder)
     measured = load(folder / runs.METRICS, EvalMetrics)
     data = load(folder / runs.DATA, DataRecord)
-    for name in (*COPIED, *runs.parts(folder)):
+    measured_here = [runs.LATENCY] if (folder / runs.LATENCY).is_file() else []
+    for name in (*COPIED, *runs.parts(folder), *runs.calibrated(folder), *measured_here):
         files.copy_atomic(folder / name, staged / name)
     if report:
         files.write_atomic(staged / gates.NAME, report.to_bytes())
-    facts = card.Facts(run.model.settings.name, version, license_, measured, run.model, data, run, report)
+    estimate = artifacts.estimate_of(folder)
+    facts = card.Facts(run.model.settings.name, version, license_, measured, run.model, data, run, report, estimate)
     files.write_atomic(staged / registry.CARD, card.render(facts).encode())
     files.write_atomic(staged / registry.MODEL_CONFIG, run.model.to_bytes())
     config = load(folder / runs.CONFIG, TrainConfig).to_document()

@@ -19,6 +19,7 @@ from modelreg.provenance import Provenance
 from modelreg.records.base import load, parse
 from modelreg.records.data import DataRecord
 from modelreg.records.export import HAILO, BundleRecord
+from modelreg.records.int8 import Int8Estimate
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import RunRecord
 
@@ -70,7 +71,7 @@ def stage(staged: Path, source: Path, version: str, addition: Addition) -> card.
     for path, data in made.items():
         (staged / path).parent.mkdir(exist_ok=True)
         files.write_atomic(staged / path, data)
-    return _facts(source, version)
+    return _facts(source, version, made)
 
 
 def _documents(source: Path, version: str, addition: Addition) -> dict[str, bytes]:
@@ -84,7 +85,8 @@ def _documents(source: Path, version: str, addition: Addition) -> dict[str, byte
     documents = _graphs(source, old, version)
     for name, (record, found) in bundles.items():
         whole = artifacts.sealed(record, _unstamped(found, old), version)
-        documents[f"{name}/{artifacts.BUNDLE}"] = whole[artifacts.BUNDLE]
+        read = [document for document in (artifacts.BUNDLE, artifacts.INT8) if document in whole]
+        documents |= {f"{name}/{document}": whole[document] for document in read}
         documents[f"{name}/{artifacts.ARCHIVE}"] = artifacts.pack(whole)
     records = {name: record for name, (record, _) in bundles.items()}
     hefs = {f"{name}/{file_name(each)}": each.hef.sha256 for name, each in records.items() if each.hef}
@@ -92,7 +94,7 @@ def _documents(source: Path, version: str, addition: Addition) -> dict[str, byte
     return {
         **documents,
         registry.PROVENANCE: origin.to_bytes(),
-        registry.CARD: card.render(_facts(source, version)).encode(),
+        registry.CARD: card.render(_facts(source, version, documents)).encode(),
     }
 
 
@@ -124,8 +126,9 @@ def _unstamped(found: Mapping[str, bytes], version: str) -> dict[str, bytes]:
     return {**found, **{name: data for name, data in plain.items() if data is not None}}
 
 
-def _facts(source: Path, version: str) -> card.Facts:
+def _facts(source: Path, version: str, made: Mapping[str, bytes]) -> card.Facts:
     """Return what a card is made of; its licence stands nowhere but in the old one."""
+    estimates = [made[place] for name in HAILO if (place := f"{name}/{artifacts.INT8}") in made]
     run = load(source / registry.RUN, RunRecord)
     report = source / gates.NAME
     return card.Facts(
@@ -137,4 +140,5 @@ def _facts(source: Path, version: str) -> card.Facts:
         load(source / registry.DATA, DataRecord),
         run,
         load(report, gates.GateReport) if report.is_file() else None,
+        parse(estimates[0], Int8Estimate, artifacts.INT8) if estimates else None,
     )

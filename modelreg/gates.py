@@ -17,7 +17,11 @@ from modelreg.records.base import Name, Record, Remark
 NAME = "gates.json"
 LATEST = "latest"
 METRICS = "eval_metrics.json"
-OTHERS = {"parity": "onnx/parity.json"}  # by the first word of a path
+OTHERS = {  # by the first word of a path; of several places the first that is there
+    "parity": ("onnx/parity.json",),
+    "int8": ("hailo8/int8.json", "hailo8l/int8.json"),
+    "latency": ("latency.json",),
+}
 
 
 class Older(NamedTuple):
@@ -71,20 +75,31 @@ class GateReport(Record):
 
 
 def document_of(path: str) -> str:
-    """Return the document that a path leads into."""
-    return OTHERS.get(path.split(".", 1)[0], METRICS)
+    """Return the document that a path leads into, in words."""
+    return " or ".join(_places(path))
 
 
-def judgeable(folder: Path, gates: Mapping[str, Gate]) -> dict[str, Gate]:
-    """Return the gates whose document is there."""
-    return {path: gate for path, gate in gates.items() if (folder / document_of(path)).is_file()}
+def judgeable(folder: Path, gates: Mapping[str, Gate], coming: Container[str]) -> dict[str, Gate]:
+    """Return the gates but those whose document is still to come, in one of these folders."""
+    return {path: gate for path, gate in gates.items() if not _is_coming(folder, _places(path), coming)}
+
+
+def _is_coming(folder: Path, places: tuple[str, ...], coming: Container[str]) -> bool:
+    here = any((folder / place).is_file() for place in places)
+    return not here and any(place.split("/")[0] in coming for place in places)
+
+
+def _places(path: str) -> tuple[str, ...]:
+    return OTHERS.get(path.split(".", 1)[0], (METRICS,))
 
 
 def read_documents(folder: Path, usable: Container[str] | None = None) -> dict[str, Any]:
     """Read what gates may name from a run or a version; only `usable` files, if given. Raises InputError."""
-    found = {METRICS: "", **{place: name for name, place in OTHERS.items()}}
-    there = [place for place in found if (folder / place).is_file() and (usable is None or place in usable)]
-    read = {found[place]: files.parse_json(files.read_bytes(folder / place), place) for place in there}
+    read: dict[str, Any] = {}
+    for name, places in {"": (METRICS,), **OTHERS}.items():
+        there = [place for place in places if (folder / place).is_file() and (usable is None or place in usable)]
+        if there:
+            read[name] = files.parse_json(files.read_bytes(folder / there[0]), there[0])
     return {**read.pop("", {}), **read}
 
 

@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from modelreg import config as settings
-from modelreg import files, runs
+from modelreg import files, parts, runs
 from modelreg.config import TrainConfig
 from modelreg.data import normalization, preparation
 from modelreg.data.preparation import Prepared
@@ -25,7 +26,7 @@ from modelreg.ml import adoption, checkpoint, legacy, networks, units
 from modelreg.ml.adoption import Adopted
 from modelreg.records.base import is_name
 from modelreg.records.data import Normalization
-from modelreg.records.model import ModelSpec
+from modelreg.records.model import ModelSpec, TcnVaeSettings
 from modelreg.records.run import Environment, ImportRecord, RunRecord
 
 WATCHED = 512  # windows that dead units are looked for on
@@ -93,14 +94,16 @@ def start(folder: Path, wanted: Wanted, reading: Reading, environment: Environme
     spec = networks.spec(config.model, prepared.input, prepared.classes)
     scale = _normalization(wanted, prepared)
     some = normalization.apply(spread(prepared.windows["train"].x, WATCHED), scale)
-    odd = tuple(_find_dead_units(spec, older.adopted, some))
+    tensors = _fitted(spec, older.adopted)
+    odd = tuple(_find_dead_units(spec, tensors, older.adopted.lacks, some))
     documents = {
         runs.CONFIG: config.to_bytes(),
         runs.DATA: prepared.record.to_bytes(),
         runs.NORMALIZATION: scale.to_bytes(),
         runs.QUALITY: prepared.quality.to_bytes(),
-        runs.CHECKPOINT: checkpoint.to_bytes(older.adopted.tensors),
+        runs.CHECKPOINT: checkpoint.to_bytes(tensors),
         runs.HISTORY: b"",  # a line for each epoch
+        **_parts(spec, tensors),
     }
     record = RunRecord(
         model=spec,
@@ -147,12 +150,31 @@ def _normalization(wanted: Wanted, prepared: Prepared) -> Normalization:
     )
 
 
-def _find_dead_units(spec: ModelSpec, adopted: Adopted, windows: NDArray[np.float32]) -> Iterator[Problem]:
-    """Yield the units that never change on normalized windows. Raises InputError where the weights do not fit."""
-    network = networks.seeded(spec.settings, spec.input.shape, len(spec.classes), seed=0)
+def _fitted(spec: ModelSpec, adopted: Adopted) -> dict[str, Tensor]:
+    """Return the tensors as the network of a record has them. Raises InputError where they do not fit it."""
+    with torch.device("meta"):
+        network = networks.of_spec(spec, seed=0)
     expected = {name: t for name, t in network.state_dict().items() if not name.startswith(adopted.lacks)}
-    if problems := list(checkpoint.mismatches(expected, adopted.tensors)):
+    tensors = adoption.with_rows(adopted.tensors, expected)
+    if problems := list(checkpoint.mismatches(expected, tensors)):
         raise InputError("the weights do not fit the data and the model of the configuration", problems)
-    network.load_state_dict(adopted.tensors, strict=not adopted.lacks)
+    return tensors
+
+
+def _parts(spec: ModelSpec, tensors: dict[str, Tensor]) -> dict[str, bytes]:
+    """Return what a run keeps of its weights by itself: of a tcn_vae, the device part."""
+    if not isinstance(spec.settings, TcnVaeSettings):
+        return {}
+    prefix = parts.ENCODER_PREFIX
+    alone = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    return {runs.ENCODER: checkpoint.to_bytes(alone)}
+
+
+def _find_dead_units(
+    spec: ModelSpec, tensors: dict[str, Tensor], lacks: tuple[str, ...], windows: NDArray[np.float32]
+) -> Iterator[Problem]:
+    """Yield the units that never change on normalized windows; nothing is known of those that a file lacks."""
+    network = networks.of_spec(spec, seed=0)
+    network.load_state_dict(tensors, strict=not lacks)
     dead = units.find_dead_units(network, torch.from_numpy(windows))
-    return (problem for problem in dead if not problem.where.startswith(adopted.lacks))
+    return (problem for problem in dead if not problem.where.startswith(lacks))

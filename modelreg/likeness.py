@@ -18,8 +18,10 @@ from modelreg.data.reading import Reading
 from modelreg.data.windows import spread
 from modelreg.errors import ExportError, InputError, Problem
 from modelreg.ml import checkpoint, networks
+from modelreg.ml.adoption import LATENT_HEADS
 from modelreg.records.base import load
 from modelreg.records.data import Normalization
+from modelreg.records.model import TcnVaeSettings
 from modelreg.records.run import RunRecord
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ class Likeness(NamedTuple):
     """An output of the graph beside one of the run, over N windows."""
 
     output: str  # the graph's
-    beside: str  # the run's: projection, code or logits
+    beside: str  # the run's: features (of tcn_vae, those that the latent mean is made of), projection, code or logits
     max_difference: float
     min_cosine: float  # of the least similar window
     mean_cosine: float
@@ -73,17 +75,20 @@ def compare(folder: Path, graph: Path, reading: Reading) -> Compared:
 
 
 def _answers(folder: Path, run: RunRecord, windows: Floats) -> dict[str, Floats]:
-    """Return what the run answers; of an imported encoder, its projection alone."""
-    network = networks.seeded(run.model.settings, run.model.input.shape, len(run.model.classes), seed=0)
+    """Return what the run answers; of an imported encoder, what it has the weights of."""
+    network = networks.of_spec(run.model, seed=0)
     lacks = run.imported.lacks if run.imported else ()
     network.load_state_dict(checkpoint.read(folder / runs.CHECKPOINT).tensors, strict=not lacks)
     network.eval()
     with torch.inference_mode():
-        x = torch.from_numpy(windows)
-        if lacks:
-            return {"projection": network.device_part(x).numpy()}
-        output = network(x)
-    return {name: getattr(output, name).numpy() for name in ("projection", "code", "logits")}
+        output = network(torch.from_numpy(windows))
+    known = {
+        "features": isinstance(run.model.settings, TcnVaeSettings),  # of other systems, what was made of the code
+        "projection": LATENT_HEADS not in lacks,
+        "code": not lacks and run.model.quantizer is not None,
+        "logits": not lacks,
+    }
+    return {name: getattr(output, name).numpy() for name, is_known in known.items() if is_known}
 
 
 def _session(data: bytes, where: str) -> "InferenceSession":

@@ -2,6 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from modelreg.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -21,3 +24,9 @@ def session(graph: bytes, threads: int = 1) -> "InferenceSession":
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except (errors.Fail, errors.InvalidGraph, errors.InvalidProtobuf, errors.NotImplemented) as error:
         raise InputError("ONNX Runtime takes no such graph", [Problem("graph", str(error)[:300])]) from error
+
+
+def ask(session: "InferenceSession", name: str, value: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """Return all that a graph of one input answers, by name."""
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {name: value}), strict=True))

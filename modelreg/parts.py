@@ -8,36 +8,77 @@ import numpy as np
 from modelreg import agreement, files, metrics, registry, temporal, weights
 from modelreg.artifacts import Facts
 from modelreg.errors import InputError, Problem
+from modelreg.hsmm import model, trained
 from modelreg.records.base import load
-from modelreg.records.hsmm import HsmmSpec
-from modelreg.records.metrics import EvalMetrics
-from modelreg.records.model import TcnVaeSettings
+from modelreg.records.hsmm import HsmmSpec, PosteriorEmission
+from modelreg.records.metrics import EvalMetrics, TemporalMetrics
+from modelreg.records.model import HsmmSettings, ModelSpec, TcnVaeSettings
 
 TOLERANCE = 1e-9  # relative or absolute, of a number computed again
+LAST_BITS = 1e-5  # relative or absolute, of what float32 tensors become by a logarithm or an exponential
 ENCODER_PREFIX = "device_part."  # of its tensors, in the checkpoint
+HSMM_PREFIX = "durations."
 
 
 def find_problems(folder: Path, facts: Facts, sealed: Mapping[str, str], measured: EvalMetrics) -> Iterator[Problem]:
-    """Yield where a part is missing, is not the run's, or does not give the recorded numbers."""
-    wanted = {
-        registry.HSMM: facts.spec.smooths,
-        registry.ENCODER: isinstance(facts.spec.settings, TcnVaeSettings),
-    }
-    for name, needed in wanted.items():
-        if needed and name not in facts.digests:
+    """Yield where a part is missing, is not the run's or the checkpoint's, or does not give the recorded numbers."""
+    for name in wanted(facts.spec):
+        if name not in facts.digests:
             yield Problem(registry.MANIFEST, f"does not list {name}")
-        elif needed and sealed.get(name) != facts.digests[name]:
+        elif sealed.get(name) != facts.digests[name]:
             yield Problem(registry.RUN, f"the run had another {name}")
+    if facts.spec.smooths != (measured.temporal is not None):
+        what = "is missing" if facts.spec.smooths else "is of a model of durations, which this system has not"
+        yield Problem(f"{registry.METRICS}: temporal", what)
     try:
-        if facts.spec.smooths and {registry.HSMM, registry.PREDICTIONS} <= facts.present:
-            yield from _find_temporal_problems(folder, facts, measured)
-        if wanted[registry.ENCODER] and {registry.ENCODER, registry.CHECKPOINT} <= facts.present:
-            yield from _find_encoder_problems(folder)
+        yield from _find_content_problems(folder, facts, measured)
     except InputError as error:
         yield from error.problems
 
 
-def _find_temporal_problems(folder: Path, facts: Facts, measured: EvalMetrics) -> Iterator[Problem]:
+def wanted(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the parts that a version of a system must have."""
+    encoder = isinstance(spec.settings, TcnVaeSettings)
+    return (*([registry.HSMM] if spec.smooths else []), *([registry.ENCODER] if encoder else []))
+
+
+def _find_content_problems(folder: Path, facts: Facts, measured: EvalMetrics) -> Iterator[Problem]:
+    """Yield what is wrong inside of the parts that are here."""
+    here = facts.present.intersection(wanted(facts.spec))
+    if registry.ENCODER in here and registry.CHECKPOINT in facts.present:
+        yield from _find_encoder_problems(folder)
+    if registry.HSMM in here and registry.CHECKPOINT in facts.present:
+        yield from _find_hsmm_problems(folder, facts.spec)
+    if registry.HSMM in here and registry.PREDICTIONS in facts.present and measured.temporal:
+        yield from _find_temporal_problems(folder, facts, measured.temporal)
+
+
+def _find_hsmm_problems(folder: Path, spec: ModelSpec) -> Iterator[Problem]:
+    """Hold hsmm.json against the same model, made again from the tensors of the checkpoint."""
+    stated, tensors = load(folder / registry.HSMM, HsmmSpec), weights.read(folder / registry.CHECKPOINT)
+    if any(weights.find_problems(tensors, spec)):
+        return  # they are reported, and nothing follows from them
+    theirs, ours = stated.to_document(), hsmm_of(tensors, spec).to_document()
+    for key in theirs:
+        if any(agreement.differences((key,), theirs[key], ours[key], LAST_BITS)):
+            yield Problem(f"{registry.HSMM}: {key}", "is not what the checkpoint holds")
+
+
+def hsmm_of(tensors: weights.Arrays, spec: ModelSpec) -> HsmmSpec:
+    """Return the model of durations that a checkpoint holds."""
+    settings: HsmmSettings = getattr(spec.settings, "hsmm")  # noqa: B009 its systems are those that have it
+    own = {
+        name.removeprefix(HSMM_PREFIX).removeprefix("model."): tensor.astype(np.float64)
+        for name, tensor in tensors.items()
+        if name.startswith(HSMM_PREFIX)
+    }
+    prior = own["prior"] / own["prior"].sum()
+    found = trained.of_tensors(own, settings.durations, settings.max_duration)
+    return model.to_spec(found, spec.classes, PosteriorEmission(prior=tuple(prior.tolist())))
+
+
+def _find_temporal_problems(folder: Path, facts: Facts, stated: TemporalMetrics) -> Iterator[Problem]:
+    """Measure again what smoothing is worth, from hsmm.json and the predictions."""
     spec = load(folder / registry.HSMM, HsmmSpec)
     if spec.states != facts.spec.classes:
         yield Problem(f"{registry.HSMM}: states", "are not the classes of the model")
@@ -45,12 +86,7 @@ def _find_temporal_problems(folder: Path, facts: Facts, measured: EvalMetrics) -
     arrays = files.read_npz(folder / registry.PREDICTIONS)
     predictions = metrics.from_arrays(arrays, registry.PREDICTIONS, len(facts.spec.classes))
     again = temporal.measure(predictions, spec, facts.data.hop)
-    if measured.temporal is None:
-        yield Problem(f"{registry.METRICS}: temporal", "is missing")
-        return
-    for place, what in agreement.differences(
-        ("temporal",), measured.temporal.to_document(), again.to_document(), TOLERANCE
-    ):
+    for place, what in agreement.differences(("temporal",), stated.to_document(), again.to_document(), TOLERANCE):
         yield Problem(f"{registry.METRICS}: {place}", what)
 
 

@@ -150,7 +150,7 @@ def gate_outcomes(root: Path, run: Path, project: ProjectConfig) -> list[gates.O
     if not (run / runs.METRICS).is_file():
         return []
     model = runs.load_run(run).model.settings.name
-    there = gates.judgeable(run, project.gates) if project.targets else project.gates
+    there = gates.judgeable(run, project.gates, _missing_exports(run, project))
     older = {name: _older(root, model, name) for name in gates.named_versions(there)}
     return gates.check(gates.read_documents(run), there, older, project.waivers)
 
@@ -338,7 +338,8 @@ def _stage(staged: Path, plan: Plan, project: ProjectConfig, situation: Situatio
 
 def _entry(staged: Path, path: str, stored: Stored) -> FileEntry:
     """Describe a file; weights, predictions and graphs go where the project keeps them, bundles always travel."""
-    kept: Stored = stored if path in (*registry.ASSETS, registry.ENCODER) or path.endswith(".onnx") else "git"
+    binary = path in (*registry.ASSETS, registry.ENCODER, registry.VALIDATION) or path.endswith(".onnx")
+    kept: Stored = stored if binary else "git"
     return FileEntry(
         path=path,
         sha256=files.sha256(staged / path),

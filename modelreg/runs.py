@@ -20,8 +20,13 @@ QUALITY = "quality.json"
 RUN = "run.json"
 METRICS = "eval_metrics.json"
 PREDICTIONS = "predictions.npz"
+VALIDATION = "validation.npz"  # the predictions of the validation part, which calibration.json was fitted on
+CALIBRATION = "calibration.json"
+AUDIT = "audit.json"
+CROSSVAL = "crossval.json"
 HSMM = "hsmm.json"  # of systems with durations
 ENCODER = "encoder.safetensors"  # of tcn_vae: the device part's weights alone
+LATENCY = "latency.json"  # of `modelreg bench`, where somebody asked for it
 REPORT = "report.md"
 PAGE = "report.html"
 
@@ -69,6 +74,11 @@ def load_run(folder: Path) -> RunRecord:
 def parts(folder: Path) -> tuple[str, ...]:
     """Return what was taken out of a run's weights, by name."""
     return tuple(name for name in (ENCODER, HSMM) if (folder / name).is_file())
+
+
+def calibrated(folder: Path) -> tuple[str, ...]:
+    """Return what was fitted on the validation part, and the predictions it was fitted on, by name."""
+    return tuple(name for name in (CALIBRATION, VALIDATION) if (folder / name).is_file())
 
 
 def seal(folder: Path, names: Iterable[str]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 # The walk through the whole house, on the embedded recordings: a registry of its own in .demo/, rebuilt on each run.
 set -euo pipefail
 rm -rf .demo
-modelreg init .demo
+modelreg init --sample .demo
 cd .demo
 say() { printf '\n$ %s\n' "$*"; "$@"; }
 say modelreg data check

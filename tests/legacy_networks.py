@@ -69,16 +69,23 @@ class AblationFsq(nn.Module):
 class TemporalBlock(nn.Module):
     """Two convolutions with the old weight norm, each named twice."""
 
-    def __init__(self, width: int, out: int) -> None:
+    def __init__(self, width: int, out: int, dilation: int = 1) -> None:
         super().__init__()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # the old weight norm is what this is about
-            self.conv1 = nn.utils.weight_norm(nn.Conv1d(width, out, 3))
-            self.conv2 = nn.utils.weight_norm(nn.Conv1d(out, out, 3))
+            self.conv1 = nn.utils.weight_norm(nn.Conv1d(width, out, 3, dilation=dilation))
+            self.conv2 = nn.utils.weight_norm(nn.Conv1d(out, out, 3, dilation=dilation))
         blank = nn.Identity
         self.net = nn.Sequential(self.conv1, blank(), blank(), blank(), self.conv2, blank(), blank(), blank())
         if width != out:
             self.downsample = nn.Conv1d(width, out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return as many steps as came in; none sees a later one."""
+        out, before = x, 2 * self.conv1.dilation[0]
+        for layer in (self.conv1, self.conv2):
+            out = torch.relu(layer(nn.functional.pad(out, (before, 0))))
+        return torch.relu(out + (self.downsample(x) if hasattr(self, "downsample") else x))
 
 
 class Tcn(nn.Module):
@@ -86,17 +93,23 @@ class Tcn(nn.Module):
 
     def __init__(self, *widths: int) -> None:
         super().__init__()
-        self.network = nn.Sequential(*map(TemporalBlock, widths, widths[1:]))
+        blocks = (TemporalBlock(a, b, 1 << n) for n, (a, b) in enumerate(pairwise(widths)))
+        self.network = nn.Sequential(*blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features (N, width) of sequences (N, T, channels)."""
+        return self.network(x.transpose(1, 2)).mean(2)
 
 
 class TcnVae(nn.Module):
     """The TCN-VAE: 1,104,175 parameters for 12 classes, 108 tensors by name."""
 
-    def __init__(self, classes: int = 12) -> None:
+    def __init__(self, classes: int = 12, widths: tuple[int, int, int] = (64, 128, 256)) -> None:
         super().__init__()
-        self.tcn_encoder = Tcn(9, 64, 128, 256)
-        self.fc_mu, self.fc_logvar, self.decoder_fc = nn.Linear(256, 64), nn.Linear(256, 64), nn.Linear(64, 256)
-        self.tcn_decoder = Tcn(256, 256, 128, 64, 9)
+        last = widths[-1]
+        self.tcn_encoder = Tcn(9, *widths)
+        self.fc_mu, self.fc_logvar, self.decoder_fc = nn.Linear(last, 64), nn.Linear(last, 64), nn.Linear(64, last)
+        self.tcn_decoder = Tcn(last, *widths[::-1], 9)
         self.activity_classifier = nn.Linear(64, classes)
         self.domain_classifier = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3))
 

@@ -21,7 +21,8 @@ from torch import nn
 
 from modelreg.errors import InputError
 from modelreg.ml import adoption, networks
-from modelreg.records.model import Conv2dFsqSettings
+from modelreg.ml.tcn import to_sequence
+from modelreg.records.model import Conv2dFsqSettings, TcnVaeSettings
 
 # name -> network, its parameters and tensors by models.md, its layout
 DOCUMENTED = {
@@ -269,10 +270,85 @@ def test_an_adopted_encoder_alone_lacks_its_head() -> None:
     )
 
 
-def test_a_network_that_is_not_here_yet_is_refused() -> None:
-    """Though its tensors are known."""
-    with pytest.raises(InputError, match="no network here takes its tensors yet"):
-        adoption.adopt(adoption.recognise(NETWORKS["TCN encoder"].state_dict()), "tcn_vae")
+def adopted_tcn(old: Tcn | TcnVae, devices: int = 1):
+    """A tcn_vae with the weights of an old network, on windows (9, devices, 100), and what was adopted."""
+    adopted = adoption.adopt(adoption.recognise(old.state_dict()), "tcn_vae")
+    settings_ = TcnVaeSettings.model_validate_json(json.dumps({"name": "tcn_vae", **adopted.settings}))
+    ours = networks.seeded(settings_, (9, devices, 100), 12, seed=0).eval()
+    ours.load_state_dict(adoption.with_rows(adopted.tensors, ours.state_dict()), strict=not adopted.lacks)
+    return ours, adopted
+
+
+def test_an_adopted_tcn_vae_answers_as_the_old_one() -> None:
+    """Features, latent mean and logits of sequences are equal to rounding errors."""
+    old, x = NETWORKS["TCN-VAE, 12 classes"], torch.randn(5, 9, 1, 100, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        found, features = adopted_tcn(old)[0](x), old.tcn_encoder(to_sequence(x))
+        mean = old.fc_mu(features)
+        wanted = (mean, features, old.activity_classifier(mean))
+
+        torch.testing.assert_close((found.projection, found.features, found.logits), wanted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("widths", [(18, 12, 12, 16), (18, 6, 12, 12)], ids=str)
+def test_a_sequence_of_two_devices_gets_two_rows(widths) -> None:
+    """Its channels are those of the first device, then those of the second; blocks of one width need no 1x1."""
+    old, x = seeded(Tcn, *widths), torch.randn(3, 9, 2, 100, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        found = adopted_tcn(old, devices=2)[0](x).features
+
+        torch.testing.assert_close(found, old(to_sequence(x)), atol=1e-5, rtol=1e-5)
+
+
+def test_what_only_training_needed_is_left_out_and_said() -> None:
+    """By its parts; the notes say what that means for the answers."""
+    _, adopted = adopted_tcn(NETWORKS["TCN-VAE, 12 classes"])
+
+    assert (adopted.lacks, [note.rpartition(": ")[2] for note in adopted.notes[-2:-1]]) == (
+        (),
+        ["fc_logvar, decoder_fc, decoder, domain_classifier"],
+    )
+    assert "older code drew a latent vector" in adopted.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("parts", "lacks"),
+    {
+        ("tcn_encoder",): ("device_part.heads", "host_part.head"),
+        ("tcn_encoder", "fc_mu"): ("host_part.head",),
+        ("tcn_encoder", "activity_classifier"): ("device_part.heads",),
+    }.items(),
+    ids=str,
+)
+def test_a_tcn_encoder_lacks_the_heads_that_its_file_lacks(parts, lacks) -> None:
+    """No numbers are made up for them."""
+    state = NETWORKS["TCN-VAE, 12 classes"].state_dict()
+    found = adoption.recognise({name: tensor for name, tensor in state.items() if name.startswith(parts)})
+
+    assert adoption.adopt(found, "tcn_vae").lacks == lacks
+
+
+def refusal(state, model: str) -> InputError:
+    """What adopting some tensors is refused with."""
+    with pytest.raises(InputError) as caught:
+        adoption.adopt(adoption.recognise(state), model)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("part", "places"),
+    {
+        "": ["initial", "blocks", "projection", "codebook", "decoder", "classifier", "states"],
+        "encoder": ["initial", "blocks", "projection"],
+    }.items(),
+)
+def test_every_part_of_conv2d_vq_that_cannot_be_expressed_is_named(part, places) -> None:
+    """At once, of those that the file has; its tensors were recognised and are sound."""
+    state = {name: tensor for name, tensor in NETWORKS["Conv2d-VQ"].state_dict().items() if name.startswith(part)}
+    error = refusal(state, "conv2d_vq")
+
+    assert [problem.where.removeprefix("encoder.") for problem in error.problems] == places
+    assert "Conv2d-VQ is recognised" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -286,5 +362,4 @@ def test_a_network_that_is_not_here_yet_is_refused() -> None:
 )
 def test_what_cannot_be_expressed_is_refused(name, why) -> None:
     """With the reason."""
-    with pytest.raises(InputError, match=why):
-        adoption.adopt(adoption.recognise(NETWORKS[name].state_dict()), "conv2d_fsq")
+    assert why in str(refusal(NETWORKS[name].state_dict(), "conv2d_fsq"))

@@ -78,7 +78,7 @@ def test_the_section_says_that_there_is_nothing_to_do() -> None:
 def test_the_section_lists_findings_with_their_advice() -> None:
     """What was found in bold, then what to do."""
     text = report.markdown(
-        calm(), example_data_record(), example_run_record(), {}, quality=example_quality_report(3, 1)
+        calm(), example_data_record(), example_run_record(), {}, checks=report.Checks(example_quality_report(3, 1))
     )
 
     assert "- **1 of 3 recordings break a threshold of the quality check, the worst s01-" in text

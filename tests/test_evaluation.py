@@ -35,7 +35,7 @@ def windows(n: int) -> torch.Tensor:
 def far_from_boundaries(x: torch.Tensor) -> np.ndarray:
     """The windows whose codes no rounding error of 1e-4 could change."""
     net = network().eval()
-    g = net.host_part.fsq.grid
+    g = net.host_part.quantizer.grid
     bounded = torch.tanh(net.device_part(x) + g.shift) * g.half_range - g.offset
     return ((bounded - bounded.floor() - 0.5).abs() > 1e-4).all(1).numpy()
 
@@ -80,9 +80,9 @@ def test_the_network_keeps_its_mode_and_its_statistics() -> None:
 
 def test_no_window_gives_no_answer() -> None:
     """An empty part is answered with empty arrays."""
-    logits, code_index = evaluation.predict(network(), windows(0))
+    answers = evaluation.predict(network(), windows(0))
 
-    assert (logits.shape, code_index.shape) == ((0, 3), (0,))
+    assert (answers.logits.shape, answers.code_index.shape, answers.cluster) == ((0, 3), (0,), None)
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 16), (3, 2, 15), (3, 2)])

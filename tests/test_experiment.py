@@ -57,7 +57,7 @@ def registry(tmp_path, monkeypatch):
 
 def make_registry(root: Path) -> Path:
     """Write what `init` writes, recordings and a small configuration."""
-    main(["init", str(root)])
+    main(["init", "--sample", str(root)])
     (root / "data").mkdir()
     write_two_device(root / "data")
     (root / "tiny.yaml").write_text(TINY)
@@ -76,8 +76,10 @@ def test_a_run_holds_what_the_plan_says(finished) -> None:
     assert names == {
         *("config.json", "checkpoint.safetensors", "last.safetensors", "normalization.json", "history.jsonl"),
         *("data.json", "quality.json", "run.json", "eval_metrics.json", "predictions.npz", "tensorboard"),
+        *("validation.npz", "calibration.json", "audit.json"),
         *("report.md", "report.html"),
         *("classes.png", "confusion.png", "curves.png", "reliability.png", "subjects.png"),
+        "temperature.png",  # no coverage.png: one recording validates, so there are no sets
     }
 
 

@@ -38,7 +38,7 @@ VERSION = "registry/conv2d_fsq/v0.1.0"
 def walked(tmp_path_factory):
     """A registry whose run was exported for Hailo-8 and released with it."""
     root = tmp_path_factory.mktemp("walked")
-    assert main(["init", str(root)]) == 0
+    assert main(["init", "--sample", str(root)]) == 0
     (root / "data").mkdir()
     write_two_device(root / "data")
     (root / "tiny.yaml").write_text(TINY)
@@ -367,7 +367,7 @@ def test_a_release_exports_what_is_missing(here, tmp_path, monkeypatch, capsys) 
     (root / "RELEASES.md").unlink()
     (root / "CHANGELOG.md").unlink()
     (root / "modelreg.yaml").rename(root / "keep")
-    main(["init", str(root)])
+    main(["init", "--sample", str(root)])
     (root / "keep").rename(root / "modelreg.yaml")
     monkeypatch.chdir(root)
     code = main(["release", "v0.1.0", "--roll-changelog"])

@@ -98,7 +98,7 @@ def test_weights_and_documents_are_the_same(root) -> None:
     """To the byte; card, provenance and what bears the version are not."""
     old, new = tree(root / MODEL / "v0.1.0"), tree(carry_out(root, patch_of(root)).folder)
     exports = {*(f"onnx/{name}" for name in artifacts.GRAPH_FILES), "hailo8/bundle.json", "hailo8/bundle.tar.gz"}
-    made = {"manifest.json", "sha256sum.txt", "model_card.md", "provenance.json"}
+    made = {"manifest.json", "sha256sum.txt", "model_card.md", "provenance.json", "bom.cdx.json"}
 
     assert ({name for name in new if new[name] != old.get(name)}, old.keys(), UNCHANGED & new.keys()) == (
         *(exports | made, new.keys()),

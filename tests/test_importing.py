@@ -32,7 +32,7 @@ SCALE = {"normalization": {"zscore_mean": [0.0, 0.0, 5.0, *[0.0] * 6], "zscore_s
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """The working directory: a registry, recordings, an old checkpoint, a configuration, a normalization."""
-    main(["init", str(tmp_path)])
+    main(["init", "--sample", str(tmp_path)])
     (tmp_path / "data").mkdir()
     write_two_device(tmp_path / "data")
     torch.save({"epoch": 7, "model_state_dict": OLD.state_dict()}, tmp_path / "old.pth")
@@ -166,7 +166,7 @@ def test_what_cannot_be_expressed_is_refused(place, capsys) -> None:
     torch.save(seeded(UnpooledFsq).state_dict(), place / "unpooled.pth")
 
     assert bring(file="unpooled.pth") == 3
-    assert "it does not pool between its convolutions" in capsys.readouterr().err
+    assert "encoder: does not pool between its convolutions" in capsys.readouterr().err
 
 
 def test_a_placeholder_is_named_as_one(place, capsys) -> None:

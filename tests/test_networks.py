@@ -61,7 +61,7 @@ def test_the_whole_is_its_two_parts(batchnorm: bool) -> None:
     projection = network.device_part(x)
     parts = (projection, *network.host_part(projection))
 
-    assert all(torch.equal(a, b) for a, b in zip(network(x), parts, strict=True))
+    assert all(a is b is None or torch.equal(a, b) for a, b in zip(network(x), parts, strict=True))
 
 
 @pytest.mark.parametrize("batchnorm", [False, True])
@@ -76,7 +76,7 @@ def test_shapes_are_as_declared() -> None:
     """(N, C, D, T) in; projection and code (N, d), index (N,), logits (N, K) out."""
     output = networks.build(TINY, (3, 2, 17), 5)(windows(3, 2, 17))
 
-    assert [tuple(t.shape) for t in output] == [(4, 2), (4, 2), (4,), (4, 5)]
+    assert [tuple(t.shape) for t in output[:4]] == [(4, 2), (4, 2), (4,), (4, 5)]
 
 
 def test_codes_come_from_the_projection() -> None:

@@ -70,7 +70,7 @@ class Reader(HTMLParser):
 def page_of(classes: tuple[str, ...] = CLASSES, *, quality: QualityReport | None = None) -> Reader:
     """Read the page of an evaluation without pictures."""
     metrics, data = example_metrics(classes, windows=4), example_data_record(classes)
-    text = report.markdown(metrics, data, example_run_record(), {}, example_history(), quality)
+    text = report.markdown(metrics, data, example_run_record(), {}, example_history(), report.Checks(quality))
     return Reader(report.html(text, "An evaluation", {}))
 
 
@@ -83,7 +83,7 @@ def png(width: int, height: int) -> bytes:
 def written() -> dict[str, bytes]:
     """All documents of an evaluation, the quality of its data included."""
     records = (example_metrics(), example_data_record(), example_run_record(), example_history())
-    return report.documents(*records, example_quality_report())
+    return report.documents(*records, report.Checks(example_quality_report()))
 
 
 @given(NAMES)

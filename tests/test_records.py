@@ -183,9 +183,8 @@ def test_a_record_is_loaded_from_a_file(tmp_path) -> None:
 def test_a_number_is_read_as_python_reads_it(number, render) -> None:
     """The record's own parser gives the very float that the schema saw."""
     text = render(number)
-    document = {"min": float(text)}
 
-    assert base.validate(f'{{"min": {text}}}'.encode(), Gate, "x").to_document() == {**document, "max": None}
+    assert base.validate(f'{{"min": {text}}}'.encode(), Gate, "x").to_document()["min"] == float(text)
 
 
 def places(document, path=()):

@@ -16,7 +16,6 @@ from modelreg.noise import snr_db
 from modelreg.runtime import backends, package
 from modelreg.runtime.backends import BackendError
 from modelreg.runtime.pipeline import Pipeline, Prediction, Refused
-from modelreg.runtime.postprocess import Calibrated, softmax
 from modelreg.runtime.smoothing import Majority
 from modelreg.runtime.streaming import ClockJump, Missing
 
@@ -296,21 +295,6 @@ def test_the_label_is_the_most_probable_class(released) -> None:
     assert answer.probabilities.sum() == pytest.approx(1)
 
 
-def halved(logits) -> Calibrated:
-    """A calibration: temperature 2, and a set of the classes above a tenth."""
-    probabilities = softmax(logits / 2)
-    return Calibrated(probabilities, tuple(np.flatnonzero(probabilities > 0.1).tolist()))
-
-
-def test_a_calibration_gives_probabilities_and_a_set() -> None:
-    """What it is, is its own affair."""
-    loaded = package.read(VERSION)
-    with Pipeline(loaded, backends.OnnxRuntime(loaded.graphs["encoder"]), halved) as pipeline:
-        answer = pipeline.infer(example().test.x[0])
-
-    np.testing.assert_equal(answer[4:5] + answer[6:], tuple(halved(answer.logits)))
-
-
 # Streams
 
 
@@ -341,6 +325,17 @@ def test_smoothing_begins_anew_where_the_clock_jumps(released) -> None:
     *_, jump, last = stream.push(samples, time=time)
 
     assert (type(jump), last.state) == (ClockJump, last.answer.label)
+
+
+@pytest.mark.parametrize(("hole", "shown"), [(400, 0), (500, 1)], ids=["bridged", "ended"])
+def test_smoothing_ends_at_a_hole_that_offline_ends_a_stream_too(released, hole, shown) -> None:
+    """Four windows left out are bridged; of more, nobody knows what was in them."""
+    first, last = (example().test.x[n][:, 0].T for n in (0, -1))
+    samples = np.concatenate([first, first, first, np.full((hole, 6), np.nan, np.float32), last])
+    *_, event = released.stream(100, Majority(5)).push(samples)
+    labels = [released.infer(example().test.x[n]).label for n in (0, -1)]
+
+    assert event.state == labels[shown]
 
 
 def test_without_a_smoother_there_is_no_state(released) -> None:
@@ -487,13 +482,6 @@ def test_a_run_has_its_bundle(tmp_path) -> None:
     write_bundle(run / "hailo8", bundle(compiled=True))
 
     assert package.read(run, compiled=True).hef == example_bundle.hef()
-
-
-def test_a_calibration_travels_with_the_bundle(tmp_path) -> None:
-    """As bytes; who reads them is another's affair."""
-    documents = sealed({**bundle(), artifacts.CALIBRATION: b"{}\n"})
-
-    assert package.read(write_bundle(tmp_path / "calibrated", documents)).calibration == b"{}\n"
 
 
 def test_an_npz_is_read_from_memory() -> None:

@@ -131,7 +131,7 @@ def test_bench_writes_what_it_measured(tmp_path, root, monkeypatch, capsys) -> N
     record = load(out, LatencyRecord)
 
     assert (code, json.loads(capsys.readouterr().out)) == (0, record.to_document())
-    assert record.device_part.p50_ms < record.latency.p50_ms <= record.latency.p95_ms <= record.latency.p99_ms
+    assert record.device_part.p50_ms < record.p50_ms <= record.p95_ms <= record.p99_ms
     assert (record.version, record.windows, record.hardware.cores > 0) == ("0.2.0", 300, True)
 
 

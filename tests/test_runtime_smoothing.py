@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelreg.runtime.postprocess import Answer
 from modelreg.runtime.smoothing import Hysteresis, Majority
 
 LABELS = st.lists(st.integers(0, 3), min_size=1, max_size=40)
@@ -17,11 +18,19 @@ def one_hot(label: int) -> np.ndarray:
     return np.eye(4)[label]
 
 
+def answer(probabilities: np.ndarray) -> Answer:
+    """What a model says of a window."""
+    none = np.empty(0, np.float32)
+    with np.errstate(divide="ignore"):
+        logits = np.log(probabilities).astype(np.float32)
+    return Answer(none, none, None, logits, probabilities, int(probabilities.argmax()), None)
+
+
 def shown(smoother, probabilities) -> list[int]:
     """What a smoother shows at each window."""
     state, found = smoother.start(), []
     for row in probabilities:
-        state, label = smoother.step(state, row)
+        state, label = smoother.step(state, answer(row))
         found.append(label)
     return found
 
@@ -73,6 +82,6 @@ def test_memory_is_constant(smoother) -> None:
     """After any number of windows."""
     state = smoother.start()
     for number in range(1000):
-        state, _ = smoother.step(state, one_hot(number % 4))
+        state, _ = smoother.step(state, answer(one_hot(number % 4)))
 
     assert len(str(state)) < 60

@@ -136,7 +136,7 @@ def test_sessions_are_bounded() -> None:
     """The one that was silent longest is forgotten."""
     sessions = Sessions(Majority(), 3)
     for name in "abcade":
-        sessions.smooth(name, type("Answer", (), {"probabilities": np.array([1.0, 0.0])}))
+        sessions.smooth(name, type("Answer", (), {"label": 0}))
 
     assert (len(sessions), list(sessions._states)) == (3, ["a", "d", "e"])
 

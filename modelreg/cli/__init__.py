@@ -58,7 +58,7 @@ def _root(
 ) -> None:
     """Train small behaviour models on inertial recordings; release them versioned and verified.
 
-    A first walk: modelreg init; modelreg train; modelreg evaluate; modelreg release v0.1.0; modelreg verify
+    A first walk: modelreg init --sample; modelreg train; modelreg evaluate; modelreg release v0.1.0; modelreg verify
     """
 
 

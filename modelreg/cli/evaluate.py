@@ -3,14 +3,17 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from modelreg.cli import environment
 from modelreg.cli.console import draw, emit_json, note, say, table
+from modelreg.cli.crossval import cross_validate
 
 if TYPE_CHECKING:
+    from modelreg.records.audit import AuditRecord
+    from modelreg.records.calibration import ConfidenceMetrics
     from modelreg.records.metrics import EvalMetrics
 
 
@@ -18,11 +21,22 @@ def evaluate(
     run: Annotated[
         Path | None, typer.Argument(help="A run's folder; left out: the newest run.", metavar="[RUN]")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print eval_metrics.json.")] = False,
+    protocol: Annotated[
+        Literal["holdout", "loso", "kfold-subject"],
+        typer.Option(help="holdout: this run. Else its configuration is trained again for each fold of subjects."),
+    ] = "holdout",
+    folds: Annotated[int, typer.Option(min=2, help="Of kfold-subject.")] = 5,
+    jobs: Annotated[int, typer.Option(min=1, help="Folds that are trained at a time, each a process.")] = 1,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print eval_metrics.json, or crossval.json of a cross-validation.")
+    ] = False,
 ) -> None:
     """Compute the metrics of a run's held-out part.
 
     They come from predictions that are kept: on subjects it never saw, unless the split is by time.
+
+    With --protocol loso (leave one subject out) or kfold-subject, folds are runs under RUN/folds/: an interrupted
+    cross-validation goes on when it is called again.
 
     Each look at the held-out part is counted, and the model card states how many there were. Paths inside the run's
     configuration start at the registry's root, or at the working directory where there is none.
@@ -32,14 +46,19 @@ def evaluate(
     environment.need_extra("train", "torch", "safetensors", "matplotlib", "scipy", "pandas")
     from modelreg import experiment, runs
     from modelreg.config import TrainConfig
+    from modelreg.records.audit import AuditRecord
     from modelreg.records.base import load
 
     folder = run or runs.newest(environment.workplace() / "runs")
     settings = load(folder / runs.CONFIG, TrainConfig).training
     here = environment.describe(settings.model_copy(update={"device": "cpu"}))
+    if protocol != "holdout":
+        cross_validate(folder, protocol, folds, jobs, as_json=as_json)
+        return
     with environment.reading() as reading:
         measured = experiment.evaluate(folder, reading, here, environment.now)
     _warn(measured, runs.load_run(folder).model.grid)
+    _warn_of_leaks(load(folder / runs.AUDIT, AuditRecord))
     if as_json:
         emit_json(measured.to_document())
         return
@@ -62,6 +81,17 @@ def _warn(measured: "EvalMetrics", levels: Sequence[int]) -> None:
         note(f"warning: {found.finding}")
 
 
+def _warn_of_leaks(audit: "AuditRecord") -> None:
+    """Note what the parts share, and what is too good; not what the split is meant to share."""
+    from modelreg.report import leaks
+
+    for finding in audit.findings:
+        if finding.severity != "by_design":
+            word = "LEAK" if finding.severity == "leak" else finding.severity
+            examples = f" ({'; '.join(finding.examples)})" if finding.examples else ""
+            note(f"warning: {word}: {leaks.said(finding)}{examples}")
+
+
 def _show(measured: "EvalMetrics") -> None:
     from modelreg.card import headline
     from modelreg.records.metrics import Interval
@@ -77,4 +107,22 @@ def _show(measured: "EvalMetrics") -> None:
     reasons = {interval.reason for interval in measured.intervals.values() if not isinstance(interval, Interval)}
     for reason in sorted(reasons):
         say(f"no interval: {reason}")
+    if measured.confidence:
+        _show_confidence(measured.confidence)
     say(f"looks at the held-out part so far: {protocol.evaluations}")
+
+
+def _show_confidence(found: "ConfidenceMetrics") -> None:
+    """Say what calibration.json does, in two lines."""
+    from modelreg.records.intervals import Reason
+
+    before, after = found.before.equal_mass, found.after.equal_mass
+    say(
+        f"temperature {found.after.temperature:.3f}: calibration error {before.error:.4f} before, {after.error:.4f} "
+        f"after (null band up to {after.null_high:.4f})"
+    )
+    if isinstance(found.sets, Reason):
+        say(f"no conformal sets: {found.sets.reason}")
+        return
+    shown = [f"{name} {each.coverage:.1%} with {each.mean_size:.2f} classes" for name, each in found.sets.items()]
+    say(f"sets for {1 - found.alpha:.0%}: {', '.join(shown)}")

@@ -77,8 +77,8 @@ def show(record: "ParityRecord") -> None:
     say(f"{record.model}: graphs equal to the checkpoint on {what}, opset {record.opset}")
     for name, path in (("model.onnx", record.whole), ("encoder.onnx + head.onnx", record.split)):
         errors = f"projection {path.projection_error:.1e}, logits {path.logits_error:.1e}"
-        codes = f"{path.codes_different} of {path.codes} code digits differ"
-        say(f"  {name}: largest error {errors}; {codes}")
+        codes = f"; {path.codes_different} of {path.codes} code digits differ" if path.codes else ""
+        say(f"  {name}: largest error {errors}{codes}")
 
 
 def show_estimate(estimate: "Int8Estimate") -> None:
@@ -86,7 +86,8 @@ def show_estimate(estimate: "Int8Estimate") -> None:
     say(f"8-bit estimate, without the compiler, on {estimate.windows} held-out windows:")
     for name, scheme in (("per channel", estimate.per_channel), ("per tensor", estimate.per_tensor)):
         accuracy = f"accuracy {estimate.accuracy:.4f} -> {scheme.accuracy:.4f}"
-        noise = f"projection {scheme.snr_db['projection']:.1f} dB, {scheme.code_agreement:.1%} of the codes kept"
+        noise = f"projection {scheme.snr_db['projection']:.1f} dB"
+        noise += "" if scheme.code_agreement is None else f", {scheme.code_agreement:.1%} of the codes kept"
         say(f"  weights {name}: {accuracy}; {noise}; noisiest layer {scheme.worst_layers[0].layer}")
 
 

@@ -10,6 +10,9 @@ from modelreg.cli.console import say
 
 def init(
     folder: Annotated[Path, typer.Argument(help="Where; made if it does not exist.", metavar="[DIR]")] = Path(),
+    sample: Annotated[
+        bool, typer.Option("--sample", help="To try it on the built-in recordings: waive the gates they cannot meet.")
+    ] = False,
 ) -> None:
     """Make a registry repository.
 
@@ -21,7 +24,7 @@ def init(
     """
     from modelreg import files, scaffold
 
-    for name, text in scaffold.missing(folder).items():
+    for name, text in scaffold.missing(folder, sample=sample).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         files.write_atomic(folder / name, text.encode())
         say(f"wrote {folder / name}")

@@ -98,12 +98,12 @@ def show_transfer(stream: TextIO) -> Iterator[Callable[[str, int, int], None]]:
         yield tell
 
 
-def show_training(epochs: Iterator["Epoch"], settings: "TrainingSettings", folder: str) -> None:
-    """Draw each epoch as it comes, on stderr. On Ctrl-C, say how to go on."""
+def show_training(epochs: Iterator["Epoch"], settings: "TrainingSettings", folder: str | None) -> None:
+    """Draw each epoch as it comes, on stderr. On Ctrl-C, say how to go on, where the run stays in `folder`."""
     try:
         show_epochs(epochs, settings)
     except KeyboardInterrupt:
-        note(f"stopped; go on with: modelreg train --resume {folder}")
+        note(f"stopped; go on with: modelreg train --resume {folder}" if folder else "stopped")
         raise
 
 

@@ -167,7 +167,7 @@ def _assets(root: Path) -> list[Path]:
     """Return where the binaries of a version would lie, for git to say whether it would take them."""
     from modelreg import artifacts, registry
 
-    names = [*registry.ASSETS, *(f"{artifacts.ONNX}/{name}" for name in artifacts.GRAPH_FILES)]
+    names = [*registry.ASSETS, registry.VALIDATION, *(f"{artifacts.ONNX}/{name}" for name in artifacts.GRAPH_FILES)]
     return [root / registry.FOLDER / "model" / "v0.0.0" / name for name in names]
 
 

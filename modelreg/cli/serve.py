@@ -30,8 +30,9 @@ def serve(
     ),
     threads: Annotated[int, typer.Option(min=1, help="Of ONNX Runtime, for one window.")] = 1,
     smoothing: Annotated[
-        Literal["majority", "hysteresis"], typer.Option(help="What makes the `state` of a session.")
-    ] = "majority",
+        Literal["durations", "majority", "hysteresis"] | None,
+        typer.Option(help="What makes the `state` of a session; left out: the model's durations, else majority."),
+    ] = None,
     api_key_file: Annotated[
         Path | None, typer.Option(help="A file with the key that requests must bear; not needed on loopback.")
     ] = None,
@@ -56,7 +57,7 @@ def serve(
     def open_pipeline() -> Pipeline:
         return Pipeline(loaded, open_backend(loaded, backend, threads))
 
-    smoother = smoothers.Majority() if smoothing == "majority" else smoothers.Hysteresis()
+    smoother = smoothers.choose(loaded.durations, smoothing)
     first = _try(open_pipeline)
     served = server.Served(loaded, backend, sha256_of(loaded, backend), open_pipeline, first, key, smoother)
     with server.listen(host, port) as listening:

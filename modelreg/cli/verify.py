@@ -10,6 +10,7 @@ import typer
 
 from modelreg.cli import environment
 from modelreg.cli.console import emit_json, note, say
+from modelreg.cli.reproduce import reproduced
 from modelreg.errors import InputError, Problem, VerificationFailed
 
 if TYPE_CHECKING:
@@ -50,6 +51,16 @@ def verify(
         Literal["hailo8", "hailo8l"] | None,
         typer.Option(help="The version must hold a compiled network (HEF) that this device takes; needs a REF."),
     ] = None,
+    reproduce: Annotated[
+        bool, typer.Option("--reproduce", help="Predict and measure again, from the weights and the data; needs a REF.")
+    ] = False,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="As --reproduce; and train again from the recorded configuration.")
+    ] = False,
+    data_folder: Annotated[
+        Path | None,
+        typer.Option("--data", help="With --reproduce: the folder of the recordings, or the one that holds it."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check everything that can be wrong with a version.
@@ -58,20 +69,20 @@ def verify(
 
     Example: modelreg verify conv2d_fsq@v0.1.0
     """
-    for name, given in (("--remote", remote), ("--device", device)):
-        if given and reference is None:
-            raise typer.BadParameter(f"{name} needs a version", param_hint=name)
-    if changed and reference is not None:
-        raise typer.BadParameter("--changed finds the versions itself", param_hint="--changed")
+    single = {"--remote": remote, "--device": device, "--reproduce": reproduce, "--retrain": retrain}
+    _refuse_misuse(reference, [name for name, given in single.items() if given], changed=changed)
     signer = _public_key(key) if key else None
     folders, removed = _changed() if changed else (_folders(reference), [])
     found = {_name(folder): _inspect(folder, signer, complete=complete) for folder in folders}
+    if reproduce or retrain:
+        found = {
+            _name(folder): reproduced(folder, found[_name(folder)], data_folder, retrain=retrain) for folder in folders
+        }
     problems, notices = _around() if reference is None and (found or not changed) else ([], [])
     problems += removed
-    if remote and reference is not None:
-        problems += _remote_problems(reference, signer, download=download)
-    if device and reference is not None:
-        problems += _device_problems(reference, device)
+    if reference is not None:
+        problems += _remote_problems(reference, signer, download=download) if remote else []
+        problems += _device_problems(reference, device) if device else []
     if as_json:
         emit_json(
             {
@@ -85,6 +96,14 @@ def verify(
     broken = [Problem(f"{name}: {where}", what) for name, f in found.items() for where, what in f.problems]
     if broken or problems:
         raise VerificationFailed("verification failed", [*broken, *problems])
+
+
+def _refuse_misuse(reference: str | None, of_one: list[str], *, changed: bool) -> None:
+    """Raise BadParameter where options do not go together; `of_one` are the given ones that need a version."""
+    if of_one and reference is None:
+        raise typer.BadParameter("needs a version to look at", param_hint=", ".join(of_one))
+    if changed and reference is not None:
+        raise typer.BadParameter("--changed finds the versions itself", param_hint="--changed")
 
 
 def _device_problems(reference: str, device: "HailoArch") -> list[Problem]:

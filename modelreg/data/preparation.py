@@ -15,6 +15,7 @@ from modelreg.data import assembly, audit, clocks, normalization, quality, sourc
 from modelreg.data.reading import Reading
 from modelreg.data.recording import Dataset, Recording, Windows, natural
 from modelreg.errors import InputError, Problem
+from modelreg.records.audit import AuditRecord
 from modelreg.records.data import PARTS, DataRecord, Normalization, PartName, PartRecord, PartRecords, QualityReport
 from modelreg.records.model import InputSpec
 
@@ -44,6 +45,24 @@ def prepare(config: TrainConfig, reading: Reading) -> Prepared:
     cannot be made, a part without windows, a class that the training part lacks, a constant channel; with
     `quality.strict` also a broken threshold.
     """
+    return _prepare(config, reading)[0]
+
+
+def prepare_and_audit(config: TrainConfig, reading: Reading) -> tuple[Prepared, AuditRecord]:
+    """Do what `prepare` does, and look for everything that the parts share while their recordings are in memory."""
+    prepared, parts = _prepare(config, reading)
+    evidence = audit.Evidence(
+        recordings=parts,
+        windows=prepared.windows,
+        normalization=prepared.normalization,
+        split=config.split.by,
+        window=config.data.window,
+    )
+    return prepared, audit.examine(evidence)
+
+
+def _prepare(config: TrainConfig, reading: Reading) -> tuple[Prepared, splits.Parts]:
+    """Return what a training starts from, and the recordings of each part, corrected."""
     dataset = read(config, reading)
     _refuse_time_split(dataset, config)
     judged = quality.check(dataset, config.quality.limits)
@@ -56,7 +75,7 @@ def prepare(config: TrainConfig, reading: Reading) -> Prepared:
         raise InputError("cannot train on these data", problems)
     spec = _input_spec(dataset, config)
     records = PartRecords(**{part: _part_record(cut[part], dataset) for part in PARTS})
-    return Prepared(
+    prepared = Prepared(
         windows=cut,
         normalization=normalization.fit(
             parts["train"],
@@ -70,6 +89,7 @@ def prepare(config: TrainConfig, reading: Reading) -> Prepared:
         input=spec,
         classes=dataset.classes,
     )
+    return prepared, parts
 
 
 def read(config: TrainConfig, reading: Reading) -> Dataset:

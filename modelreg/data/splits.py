@@ -73,6 +73,24 @@ def leave_one_out(subjects: Iterable[str], validation: int = 1) -> tuple[Subject
     )
 
 
+def by_folds(subjects: Iterable[str], folds: int, validation: int = 1) -> tuple[SubjectSplit, ...]:
+    """Return one split for each of `folds` groups of subjects, dealt out in the order of their names.
+
+    The first `validation` subjects of the groups that follow, in a ring, validate. Raises InputError where there are
+    fewer subjects than folds, or none would be left to train on.
+    """
+    ring = sorted(set(subjects), key=natural)
+    largest = -(-len(ring) // max(folds, 1))
+    if folds < 2 or len(ring) < folds or len(ring) - largest - validation < 1:
+        what = f"there are {len(ring)} for {folds} folds, of which each tests one group, validates on {validation}"
+        raise InputError("cannot make folds of subjects", [Problem("subjects", f"{what}, and must train on others")])
+    found = []
+    for n in range(folds):
+        others = [name for i in range(1, folds) for name in ring[(n + i) % folds :: folds]]
+        found.append(SubjectSplit(test=tuple(ring[n::folds]), validation=tuple(others[:validation])))
+    return tuple(found)
+
+
 def _by_name(recordings: Sequence[Recording]) -> Mapping[str, list[Recording]]:
     named: dict[str, list[Recording]] = defaultdict(list)
     for recording in recordings:

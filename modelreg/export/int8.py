@@ -167,9 +167,11 @@ def _fed(subject: Subject, quantized: "ModelProto", windows: Floats) -> Floats:
 
 def _answers(subject: Subject, encoder: bytes, windows: Floats) -> _Answers:
     first, second = ort.session(encoder), ort.session(subject.graphs["head"])
-    projections = [first.run([PROJECTION], {WINDOWS: window[None]})[0] for window in windows]
-    heads = [second.run([CODE, LOGITS], {PROJECTION: projection}) for projection in projections]
-    return _Answers(np.concatenate(projections), *(np.concatenate(parts) for parts in zip(*heads, strict=True)))
+    encoded = [ort.ask(first, WINDOWS, window[None]) for window in windows]
+    heads = [ort.ask(second, PROJECTION, answer[PROJECTION]) for answer in encoded]
+    none = np.empty((1, 0), dtype=np.float32)  # the code of a model that quantizes nothing
+    joined = [{CODE: none, **first, **second} for first, second in zip(encoded, heads, strict=True)]
+    return _Answers(*(np.concatenate([answer[name] for answer in joined]) for name in (PROJECTION, CODE, LOGITS)))
 
 
 def _scores(subject: Subject, answers: _Answers) -> tuple[float, float]:
@@ -194,13 +196,14 @@ def _scheme(
     after: tuple[float, float],
     noisy: Sequence[LayerNoise],
 ) -> Int8Scheme:
+    outputs = [PROJECTION, *([CODE] if native.code.shape[1] > 1 else []), LOGITS]  # the number of a code has no noise
     return Int8Scheme(
         accuracy=after[0],
         macro_f1=after[1],
         accuracy_drop=before[0] - after[0],
         macro_f1_drop=before[1] - after[1],
-        code_agreement=float((native.code == found.code).all(axis=1).mean()),
-        snr_db={name: noise.snr_db(getattr(native, name), getattr(found, name)) for name in _Answers._fields},
+        code_agreement=float((native.code == found.code).all(axis=1).mean()) if native.code.shape[1] else None,
+        snr_db={name: noise.snr_db(getattr(native, name), getattr(found, name)) for name in outputs},
         worst_layers=tuple(sorted(noisy, key=lambda layer: (layer.snr_db, layer.layer))[:WORST]),
     )
 

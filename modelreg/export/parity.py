@@ -6,7 +6,7 @@ value lies so near to a rounding boundary that the last bits decide.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +16,6 @@ from modelreg import ort
 from modelreg.errors import ExportError, Problem
 from modelreg.ml.system import Network
 from modelreg.records.export import CODE, LOGITS, PROJECTION, WINDOWS, GraphName, PathParity, Tolerance
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
 
 Floats = NDArray[np.float32]
 
@@ -54,16 +51,10 @@ def of_torch(network: Network, windows: Floats) -> Answers:
 def of_graphs(graphs: Mapping[GraphName, bytes], windows: Floats) -> tuple[Answers, Answers]:
     """Return ONNX Runtime's answers by the whole graph, and by the encoder and then the head."""
     sessions = {name: ort.session(data) for name, data in graphs.items()}
-    whole = [_ask(sessions["model"], WINDOWS, window[None]) for window in windows]
-    encoded = [_ask(sessions["encoder"], WINDOWS, window[None]) for window in windows]
-    heads = [_ask(sessions["head"], PROJECTION, answer[PROJECTION]) for answer in encoded]
+    whole = [ort.ask(sessions["model"], WINDOWS, window[None]) for window in windows]
+    encoded = [ort.ask(sessions["encoder"], WINDOWS, window[None]) for window in windows]
+    heads = [ort.ask(sessions["head"], PROJECTION, answer[PROJECTION]) for answer in encoded]
     return _joined(whole), _joined([{**first, **second} for first, second in zip(encoded, heads, strict=True)])
-
-
-def _ask(session: "InferenceSession", name: str, value: Floats) -> dict[str, Floats]:
-    """Return what a graph answers, by name."""
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, {name: value}), strict=True))
 
 
 def _joined(answers: list[dict[str, Floats]]) -> Answers:

@@ -33,8 +33,8 @@ def merge_padding(graph: "GraphProto") -> None:
 def _is_of_zeros(pad: "NodeProto", values: Mapping[str, Any]) -> bool:
     """Say whether a Pad puts a constant number of zeros around height and width alone."""
     mode = next((found.s for found in pad.attribute if found.name == "mode"), b"constant")
-    widths, filled = values.get(pad.input[1]), pad.input[2] if len(pad.input) > 2 else ""
-    zeros = not filled or (filled in values and not values[filled].any())
+    widths, (filled, axes) = values.get(pad.input[1]), (*pad.input[2:], "", "")[:2]
+    zeros = not axes and (not filled or (filled in values and not values[filled].any()))
     return mode == b"constant" and zeros and widths is not None and not widths.reshape(2, -1)[:, :2].any()
 
 

@@ -7,6 +7,7 @@ said otherwise: then p(d) of that segment becomes Σ_{u ≥ d} p(u).
 durations  how long a state lasts: the families, their tables and means
 model      the parameters, from and to hsmm.json, and what a stream says of the states
 inference  log likelihood, posterior marginals, best path, of a whole stream
+trained    the model as the tensors of a checkpoint hold it
 sampling   streams drawn from a model
 filter     the posterior of the newest window, step by step in constant memory: numpy alone
 fitting    parameters from labels, or by expectation maximisation; duration_fit is its last step

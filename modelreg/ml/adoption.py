@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 from modelreg.errors import InputError, Problem
-from modelreg.ml import checkpoint
+from modelreg.ml import checkpoint, tcn
 from modelreg.ml.layouts import (
+    CONV2D_VQ,
     ENCODER,
     FSQ_ABLATION,
     FSQ_POOLED,
     FSQ_UNPOOLED,
     LAYOUTS,
+    TCN_VAE,
     Layout,
     Renames,
     Shapes,
@@ -32,6 +34,8 @@ _FACTORS = {  # of weight norm: torch.nn.utils.weight_norm, and the parametrizat
     "parametrizations.weight.original0": "g",
     "parametrizations.weight.original1": "v",
 }
+
+LATENT_HEADS = "device_part.heads"  # of a tcn_vae: how the names of its latent heads begin
 
 
 class Recognised(NamedTuple):
@@ -48,7 +52,7 @@ class Adopted(NamedTuple):
 
     settings: dict[str, Any]  # what its tensors say of the model's settings
     unsaid: dict[str, str]  # settings that no tensor tells, and what each is
-    tensors: dict[str, Tensor]  # under our names
+    tensors: dict[str, Tensor]  # under our names; those of sequences still without device rows
     lacks: tuple[str, ...]  # how the names of absent tensors begin
     notes: tuple[str, ...]
 
@@ -86,8 +90,24 @@ def adopt(found: Recognised, model: str) -> Adopted:
     pair = (found.layout.name, model)
     if pair in _ADOPTIONS:
         return _ADOPTIONS[pair](found)
-    other = "no network here takes its tensors yet" if found.layout.name == model else f"{model} is another network"
-    raise InputError(f"cannot become {model}", [Problem(found.layout.words, _REFUSED.get(pair, other))])
+    rows = _REFUSED.get(pair, {})
+    problems = [Problem(part, why) for part, why in rows.items() if part.partition(".")[0] not in found.lacks]
+    summary = f"{found.layout.words} is recognised and its {len(found.tensors)} tensors are sound, "
+    summary += f"but it cannot become {model}"
+    raise InputError(summary, problems or [Problem(found.layout.words, f"{model} is another network")])
+
+
+def with_rows(tensors: Tensors, expected: Tensors) -> dict[str, Tensor]:
+    """Return tensors as a network expects them: kernels over sequences (out, D·C, k) get its D device rows."""
+    return {
+        name: _with_rows(tensor, expected[name]) if name in expected else tensor for name, tensor in tensors.items()
+    }
+
+
+def _with_rows(tensor: Tensor, expected: Tensor) -> Tensor:
+    """Return a tensor as it is where its numbers are too many or too few for the rows."""
+    fits = tensor.dim() == 3 and expected.dim() == 4 and tensor.shape[1] == expected.shape[1] * expected.shape[2]
+    return tcn.with_rows(tensor, expected.shape).contiguous() if fits else tensor
 
 
 def _as_conv2d_fsq(found: Recognised) -> Adopted:
@@ -107,6 +127,35 @@ def _as_conv2d_fsq(found: Recognised) -> Adopted:
     )
 
 
+def _as_tcn_vae(found: Recognised) -> Adopted:
+    widths = [len(found.tensors[f"encoder.blocks.{n}.conv1.weight"]) for n in range(3)]
+    settings = {"widths": widths, "kernel": 3, "batchnorm": False, "elbo": 0.0}
+    mean = found.tensors.get("fc_mu.weight")
+    lacks = {LATENT_HEADS: mean is None, "host_part.head": "activity_classifier" in found.lacks}
+    return Adopted(
+        settings=settings if mean is None else {**settings, "latent": len(mean)},
+        unsaid={},
+        tensors={new: tensor for name, tensor in found.tensors.items() if (new := rename(name, _TCN_VAE))},
+        lacks=tuple(part for part, absent in lacks.items() if absent),
+        notes=(*found.notes, *_left_out(found)),
+    )
+
+
+def _left_out(found: Recognised) -> Iterator[str]:
+    """Say which parts of a TCN-VAE no network here has, and what that means for its answers."""
+    training = ("fc_logvar", "decoder_fc", "decoder", "domain_classifier")
+    if gone := [part for part in training if part not in found.lacks]:
+        yield f"Left out, as only training needs them and they cannot be expressed here: {', '.join(gone)}"
+    if "activity_classifier" not in found.lacks:
+        yield "Its head is given the latent mean; older code drew a latent vector in evaluation too"
+
+
+_TCN_VAE: Renames = (
+    *((rf"encoder\.blocks\.{n}\.conv", f"device_part.encoder.blocks.block{n + 1}.body.conv") for n in range(3)),
+    *((rf"encoder\.blocks\.{n}\.", f"device_part.encoder.blocks.block{n + 1}.") for n in range(3)),
+    (r"fc_mu\.", "device_part.heads.mu."),
+    (r"activity_classifier\.", "host_part.head."),
+)
 _CONV2D_FSQ: Renames = (
     (r"encoder\.", "device_part."),
     (r"head\.0\.", "host_part.head.0."),
@@ -114,10 +163,27 @@ _CONV2D_FSQ: Renames = (
 )
 _ADOPTIONS: dict[tuple[str, str], Callable[[Recognised], Adopted]] = {  # layout and model system -> how
     (FSQ_POOLED.name, "conv2d_fsq"): _as_conv2d_fsq,
+    (TCN_VAE.name, "tcn_vae"): _as_tcn_vae,
 }
-_REFUSED = {
-    (FSQ_UNPOOLED.name, "conv2d_fsq"): "it does not pool between its convolutions, and conv2d_fsq always does",
-    (FSQ_ABLATION.name, "conv2d_fsq"): "it has no batch normalization, and a linear layer more before its head",
+_REFUSED = {  # layout and model system -> part -> why the system cannot express it
+    (FSQ_UNPOOLED.name, "conv2d_fsq"): {
+        "encoder": "does not pool between its convolutions, and conv2d_fsq always does",
+    },
+    (FSQ_ABLATION.name, "conv2d_fsq"): {
+        "encoder": "has no batch normalization, and conv2d_fsq always has",
+        "duration": "is a linear layer more before the head",
+    },
+    (CONV2D_VQ.name, "conv2d_vq"): {
+        "encoder.initial": "has neither batch normalization nor ReLU behind it, as every convolution of conv2d_vq has",
+        "encoder.blocks": "do not pool over time, and conv2d_vq pools between its convolutions",
+        "encoder.projection": "gives a vector for each timestep, without batch normalization; conv2d_vq gives one "
+        "for each window, with it",
+        "codebook": "quantizes every timestep, conv2d_vq a whole window: its codes stand for other things",
+        "decoder": "makes each timestep from its own code by a transposed convolution, conv2d_vq all of a window "
+        "from one code",
+        "classifier": "takes the mean over the codes of a window, conv2d_vq its one code",
+        "states": "tells a state for each timestep, and conv2d_vq has no such head",
+    },
 }
 
 

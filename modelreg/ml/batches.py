@@ -47,11 +47,15 @@ class Order(NamedTuple):
 
 
 def order(part: Part, batch_size: int, chunk: int) -> Order:
-    """Return how the windows of a part are divided; `chunk` 1 shuffles them one by one."""
+    """Return how the windows of a part are divided; `chunk` 1 shuffles them one by one.
+
+    No chunk is longer than `chunk`: in a longer one, a class might last longer than a model of durations can express.
+    With two chunks to a batch, and two windows at all, no batch has a single window.
+    """
     if chunk == 1:
         return Order(tuple(sizes(len(part.y), batch_size)))
     ends = list(accumulate(part.streams or (len(part.y),), initial=0))
-    chunks = [rows for start, end in pairwise(ends) for rows in _chunks(start, end, chunk)]
+    chunks = [rows for start, end in pairwise(ends) for rows in torch.arange(start, end).split(chunk)]
     count = max(1, len(chunks) * chunk // batch_size)
     return Order(tuple(map(len, torch.arange(len(chunks)).tensor_split(count))), tuple(chunks))
 
@@ -86,9 +90,3 @@ def in_order(part: Part, batch_size: int) -> Iterator[Batch]:
     """Yield all windows as they stand."""
     for rows in torch.arange(len(part.y)).split(sizes(len(part.y), batch_size)):
         yield select(part, rows)
-
-
-def _chunks(start: int, end: int, length: int) -> list[Tensor]:
-    """Return the rows from `start` to `end` in pieces of at most `length`; one left over joins the last."""
-    pieces = torch.arange(start, end).split(sizes(end - start, length))
-    return list(pieces)

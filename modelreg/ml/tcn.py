@@ -102,6 +102,11 @@ class Form(NamedTuple):
     rows: int = 0  # 0: Conv1d on (N, C, T); else Conv2d on (N, C, rows, T), whose first block unites the rows
 
 
+def with_rows(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return a view of a weight (out, D·C, k) in its shape (out, C, D, k), of other tensors as they are."""
+    return tensor.unflatten(1, (shape[2], -1)).transpose(1, 2) if tensor.dim() == 3 else tensor
+
+
 class TemporalBlock(nn.Module):
     """Two dilated convolutions beside a residual path, T steps in, T steps out.
 
@@ -150,9 +155,22 @@ class Encoder(nn.Module):
         with torch.device("meta"):
             twin = Encoder(self.channels, self.T, self.widths, self.form._replace(rows=devices))
         shapes = {name: tensor.shape for name, tensor in twin.state_dict().items()}
-        tensors = {name: _with_rows(tensor, shapes[name]) for name, tensor in self.state_dict().items()}
+        tensors = {name: with_rows(tensor, shapes[name]) for name, tensor in self.state_dict().items()}
         twin.load_state_dict(tensors, assign=True)
         return twin.train(self.training)
+
+
+class MeanHead(nn.Module):
+    """Features (N, width) to μ (N, Z): what is left of the latent heads where there is no ELBO."""
+
+    def __init__(self, width: int = 256, latent: int = 64) -> None:
+        super().__init__()
+        self.mu = nn.Linear(width, latent)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return μ."""
+        mu: Tensor = self.mu(features)
+        return mu
 
 
 class LatentHeads(nn.Module):
@@ -259,8 +277,3 @@ def _convolution(width_in: int, width: int, kernel: int, dilation: int, rows: in
     if not rows:
         return nn.Conv1d(width_in, width, kernel, dilation=dilation)
     return nn.Conv2d(width_in // rows, width, (rows, kernel), dilation=(1, dilation))
-
-
-def _with_rows(tensor: Tensor, shape: torch.Size) -> Tensor:
-    """Return a view of a weight (out, D·C, k) as (out, C, D, k), of other tensors as they are."""
-    return tensor.unflatten(1, (shape[2], -1)).transpose(1, 2) if tensor.dim() == 3 else tensor

@@ -13,19 +13,22 @@ from torch.nn import functional as F
 from modelreg.errors import Problem
 from modelreg.ml import tcn
 from modelreg.ml.system import Batch, HostOutput, Network, Output, Shape
-from modelreg.ml.tcn import Decoder, DomainHead, Encoder, Form, LatentHeads
+from modelreg.ml.tcn import Decoder, DomainHead, Encoder, Form, LatentHeads, MeanHead
 from modelreg.records.model import TcnVaeSettings
 
 
 class DevicePart(nn.Module):
     """Windows (N, C, D, T) to the latent mean (N, Z)."""
 
+    heads: LatentHeads | MeanHead
+
     def __init__(self, settings: TcnVaeSettings, shape: Shape) -> None:
         super().__init__()
         C, D, T = shape
-        form = Form(settings.kernel, settings.dropout, rows=D)
+        form = Form(settings.kernel, settings.dropout, settings.batchnorm, rows=D)
         self.encoder = Encoder(D * C, T, settings.widths, form)
-        self.heads = LatentHeads(settings.widths[-1], settings.latent)
+        heads = LatentHeads if settings.elbo else MeanHead
+        self.heads = heads(settings.widths[-1], settings.latent)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return μ."""
@@ -47,13 +50,16 @@ class HostPart(nn.Module):
 
 
 class TrainingPart(nn.Module):
-    """What only training needs: the decoder, and the domain head where there are several data sets."""
+    """What only training needs: the decoder of the ELBO, and the domain head where there are several data sets."""
+
+    decoder: Decoder | None
 
     def __init__(self, settings: TcnVaeSettings, shape: Shape, domains: int) -> None:
         super().__init__()
         C, D, T = shape
-        width = settings.decoder
-        self.decoder = Decoder(D * C, T, settings.latent, (2 * width, width, width), Form(causal=False))
+        width, form = settings.decoder, Form(batchnorm=settings.batchnorm, causal=False)
+        widths = (2 * width, width, width)
+        self.decoder = Decoder(D * C, T, settings.latent, widths, form) if settings.elbo else None
         self.domain = DomainHead(settings.latent, domains) if domains > 1 else None
 
 
@@ -80,19 +86,23 @@ class TcnVae(Network):
 
     def terms(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """Return both terms of the ELBO, summed over the values of a window, and the domains' cross entropy."""
-        settings, heads = self.settings, self.device_part.heads
+        terms = self._elbo(batch, output)
+        if self.training_part.domain is not None and batch.domain is not None:
+            logits = self.training_part.domain(output.projection)
+            terms["domain"] = self.settings.domain * F.cross_entropy(logits, batch.domain)
+        return terms
+
+    def _elbo(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        settings, heads, decoder = self.settings, self.device_part.heads, self.training_part.decoder
+        if decoder is None or not isinstance(heads, LatentHeads):
+            return {}
         q = heads(output.features)
-        made = self.training_part.decoder(heads.draw(q))
-        found = tcn.elbo(tcn.to_sequence(batch.x), made, q, variance=settings.noise**2)
+        found = tcn.elbo(tcn.to_sequence(batch.x), decoder(heads.draw(q)), q, variance=settings.noise**2)
         beta = tcn.warm_up(self.progress, settings.warm_up, settings.beta)
-        terms = {
+        return {
             "reconstruction": settings.elbo * found.reconstruction,
             "divergence": settings.elbo * beta * found.divergence,
         }
-        if self.training_part.domain is not None and batch.domain is not None:
-            logits = self.training_part.domain(output.projection)
-            terms["domain"] = settings.domain * F.cross_entropy(logits, batch.domain)
-        return terms
 
     def advance(self, progress: float) -> None:
         """Warm β up and turn the reversal on."""

@@ -50,10 +50,18 @@ def nearest(z: Tensor, codes: Tensor) -> Tensor:
 
 
 def margin(z: Tensor, e: Tensor) -> Tensor:
-    """Return how far each vector (N, d) lies from the plane between its two nearest codes (N,)."""
-    distances, index = torch.cdist(z, e).topk(2, largest=False)  # (N, 2)
-    apart = (e[index[:, 0]] - e[index[:, 1]]).norm(dim=1)
-    found: Tensor = distances.square().diff(dim=1)[:, 0] / (2 * apart)
+    """Return how far each vector z (N, d) may move before another of the codes e (K, d) is as near as its own (N,).
+
+    Half way to code k lies (d_k² − d₁²) / (2 ‖e₁ − e_k‖) away, d₁ the least distance. The least of these need not be
+    that of the second nearest code. Where codes are equal it is 0.
+    """
+    z, e = z.double(), e.double()
+    squares = torch.cdist(z, e).square()  # (N, K)
+    own = squares.argmin(1)
+    apart = torch.cdist(e[own], e)  # (N, K)
+    to_half_way = (squares - squares.gather(1, own[:, None])) / (2 * apart)
+    others = F.one_hot(own, len(e)) == 0
+    found: Tensor = to_half_way.nan_to_num(nan=0.0).masked_fill(~others, torch.inf).amin(1)
     return found
 
 

@@ -5,11 +5,19 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from modelreg.records.base import Count, Name, Record, Sha256, Share
-from modelreg.records.metrics import Interval, NoInterval, Reason, ReliabilityBin
+from modelreg.records.intervals import Interval, NoInterval, Reason
 
 NonNegative = Annotated[float, Field(ge=0)]
 SetName = Literal["lac", "aps", "raps"]
 SETS: tuple[SetName, ...] = ("lac", "aps", "raps")
+
+
+class ReliabilityBin(Record):
+    """One bin of the reliability diagram."""
+
+    count: Count
+    confidence: Share
+    accuracy: Share
 
 
 class CalibrationError(Record):

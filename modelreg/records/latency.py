@@ -28,8 +28,11 @@ class Spread(Record):
     max_ms: Positive
 
 
-class LatencyRecord(Record):
-    """latency.json: single windows, one after another, from raw samples to the answer."""
+class LatencyRecord(Spread):
+    """latency.json: single windows, one after another, from raw samples to the answer.
+
+    The quantiles are of the whole: checks, normalization, device part, host part.
+    """
 
     schema_version: Literal[1] = 1
     model: ModelName
@@ -40,8 +43,7 @@ class LatencyRecord(Record):
     windows: Annotated[int, Field(ge=100)]
     warm_up: Count  # windows before them
     measured: Timestamp
-    latency: Spread  # of the whole: checks, normalization, device part, host part
-    device_part: Spread  # of it, the backend alone
+    device_part: Spread  # of the whole, the backend alone
     windows_per_s: Positive
     hardware: Hardware
     packages: dict[Name, Name]

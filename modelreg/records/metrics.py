@@ -5,7 +5,28 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from modelreg.records.base import Count, Name, Record, Sha256, Share
+from modelreg.records.calibration import ConfidenceMetrics, ReliabilityBin
 from modelreg.records.data import PartRecord, PartRecords
+from modelreg.records.intervals import Interval, NoInterval, Reason
+
+__all__ = [
+    "Baselines",
+    "Calibration",
+    "ClassMetrics",
+    "ClusterUsage",
+    "CodeUsage",
+    "EvalMetrics",
+    "EvaluationSettings",
+    "Interval",
+    "Metrics",
+    "NoInterval",
+    "Protocol",
+    "Reason",
+    "ReliabilityBin",
+    "SegmentScores",
+    "SubjectMetrics",
+    "TemporalMetrics",
+]
 
 
 class Bounds(Record):
@@ -53,14 +74,6 @@ class ClassMetrics(Record):
     support: Count
 
 
-class ReliabilityBin(Record):
-    """One bin of the reliability diagram."""
-
-    count: Count
-    confidence: Share
-    accuracy: Share
-
-
 class Calibration(Record):
     """Expected calibration error over equal-mass bins, with what perfect calibration would give at this n."""
 
@@ -69,28 +82,6 @@ class Calibration(Record):
     null_mean: Share  # of the error of a perfectly calibrated model with these confidences
     null_high: Share  # its 95 % quantile: an error below it shows nothing
     table: tuple[ReliabilityBin, ...]
-
-
-class Interval(Record):
-    """A percentile bootstrap interval over subjects."""
-
-    low: float
-    high: float
-    level: Share
-    subjects: Count
-    replicates: Count
-
-
-class NoInterval(Record):
-    """Why there is no interval."""
-
-    reason: str
-
-
-class Reason(Record):
-    """Why something was not fitted, measured or compared."""
-
-    reason: str
 
 
 class SubjectMetrics(Record):
@@ -198,6 +189,7 @@ class EvalMetrics(Metrics):
     settings: EvaluationSettings  # with these, the same predictions give the same record
     protocol: Protocol
     temporal: TemporalMetrics | None = None  # of systems with durations; from the predictions and hsmm.json
+    confidence: ConfidenceMetrics | None = None  # of calibration.json; null: evaluated before there was any
     checkpoint_sha256: Sha256  # of the weights that predicted
     predictions_sha256: Sha256
 

@@ -122,20 +122,21 @@ class TcnVaeSettings(Record):
     widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=6)] = (64, 128, 256)  # dilations 1, 2, 4, …
     kernel: Annotated[int, Field(ge=2, le=15)] = 3
     latent: Width = 64
+    batchnorm: bool = True  # in the blocks; false: as published, and as weights of older code are
     dropout: Dropout = 0.2
     decoder: Width = 64  # width of its hidden layers
     noise: Annotated[float, Field(gt=0)] = 1.0  # σ of the reconstruction, in deviations of a channel
     beta: Weight = 1.0  # of the divergence, once warmed up
     warm_up: Annotated[float, Field(ge=0, le=1)] = 0.3  # share of the steps over which β rises
-    elbo: Weight = 0.01  # weight of the ELBO, a sum over C·T values, beside the classification
+    elbo: Weight = 0.01  # of the ELBO, a sum over C·T values, beside the classification; 0: no decoder, no log σ²
     classification: Weight = 1.0
     domain: Weight = 0.1  # of the reversed gradient, where the data have several domains
 
 
 def _system(value: Any) -> str:
     """Return the model system that settings are of; without a name they are of the first one."""
-    name = value.get("name", "conv2d_fsq") if isinstance(value, dict) else value.name
-    return str(name)
+    first = "conv2d_fsq"  # which refuses what is no mapping
+    return str(value.get("name", first) if isinstance(value, dict) else getattr(value, "name", first))
 
 
 ConvSettings = Conv2dFsqSettings | Conv2dFsqHsmmSettings | Conv2dVqSettings | Conv2dVqHdpHsmmSettings

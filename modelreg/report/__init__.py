@@ -9,15 +9,24 @@ from modelreg.report.bundle import documents
 from modelreg.report.comparison import comparison_markdown, comparison_page, comparison_rows, comparison_verdicts
 from modelreg.report.health import Ailment, ailments
 from modelreg.report.page import html
-from modelreg.report.pictures import draw_classes, draw_confusion, draw_curves, draw_reliability, draw_subjects
+from modelreg.report.pictures import (
+    draw_classes,
+    draw_confusion,
+    draw_coverage,
+    draw_curves,
+    draw_reliability,
+    draw_subjects,
+    draw_temperature,
+)
 from modelreg.report.quality import quality_documents
 from modelreg.report.sections import markdown
-from modelreg.report.text import HEADLINE, number
+from modelreg.report.text import HEADLINE, Checks, number
 
 __all__ = [
     "HEADLINE",
     "Advice",
     "Ailment",
+    "Checks",
     "ablation_looks",
     "ablation_markdown",
     "ablation_tables",
@@ -29,9 +38,11 @@ __all__ = [
     "documents",
     "draw_classes",
     "draw_confusion",
+    "draw_coverage",
     "draw_curves",
     "draw_reliability",
     "draw_subjects",
+    "draw_temperature",
     "html",
     "markdown",
     "number",

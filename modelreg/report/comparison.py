@@ -100,8 +100,8 @@ def _speed_rows(one: Contender, other: Contender) -> Iterator[Row]:
 
 
 _SPEEDS: dict[str, Callable[[Contender], float | None]] = {
-    "p50 of a window, ms": lambda side: side.latency.latency.p50_ms if side.latency else None,
-    "p99 of a window, ms": lambda side: side.latency.latency.p99_ms if side.latency else None,
+    "p50 of a window, ms": lambda side: side.latency.p50_ms if side.latency else None,
+    "p99 of a window, ms": lambda side: side.latency.p99_ms if side.latency else None,
     "windows per second": lambda side: side.latency.windows_per_s if side.latency else None,
 }
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from modelreg.records.calibration import ConfidenceMetrics, ReliabilityBin
 from modelreg.records.comparison import Difference
-from modelreg.records.metrics import EvalMetrics, Interval
+from modelreg.records.intervals import Interval, Reason
+from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import Epoch
 from modelreg.report.text import HEADLINE, number
 
@@ -137,6 +139,37 @@ def draw_differences(found: Mapping[str, Difference], *, dark: bool = False) -> 
     return _png(draw, 6.4, 1.2 + 0.4 * len(found), dark=dark)
 
 
+def draw_temperature(found: ConfidenceMetrics, *, dark: bool = False) -> bytes:
+    """Draw accuracy over confidence before and after the temperature."""
+
+    def draw(figure: "Figure", use: Colours) -> None:
+        pairs = (("before", found.before), ("after", found.after))
+        for axes, (when, measured) in zip(figure.subplots(1, 2), pairs, strict=True):
+            _over_confidence(axes, measured.equal_mass.table, measured.equal_mass.bins, use)
+            axes.set_title(f"{when}: T = {number(measured.temperature)}, error {number(measured.equal_mass.error)}")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+
+    return _png(draw, 9, 4.8, dark=dark)
+
+
+def draw_coverage(found: ConfidenceMetrics, *, dark: bool = False) -> bytes:
+    """Draw how often the sets hold the true class, by class and by subject; `found` has sets."""
+    sets = {} if isinstance(found.sets, Reason) else found.sets
+    rows = {name: {**each.per_class, **each.per_subject} for name, each in sets.items()}
+    places = [name for name, row in next(iter(rows.values())).items() if row.windows]
+
+    def draw(figure: "Figure", use: Colours) -> None:
+        axes = figure.subplots()
+        _bars(
+            axes, list(map(_label, places)), {m: [of[p].coverage or 0.0 for p in places] for m, of in rows.items()}, use
+        )
+        axes.axvline(1 - found.alpha, color=use.ink, linestyle=":", label=f"wanted: {1 - found.alpha:g}")
+        axes.set(ylabel="class, then subject", xlabel="share of windows whose set holds the true class")
+        axes.figure.legend(loc="outside upper center", ncols=4)
+
+    return _png(draw, 6.4, 1.5 + 0.5 * len(places), dark=dark)
+
+
 def _png(draw: Callable[["Figure", Colours], None], width: float, height: float, *, dark: bool) -> bytes:
     """Return what `draw` draws on a figure of so many inches."""
     import matplotlib.style
@@ -200,15 +233,18 @@ def _curves(figure: "Figure", history: Sequence[Epoch], best: int, use: Colours)
 
 def _reliability(figure: "Figure", metrics: EvalMetrics, use: Colours) -> None:
     axes, calibration = figure.subplots(), metrics.calibration
-    confidence = [row.confidence for row in calibration.table]
-    accuracy = [row.accuracy for row in calibration.table]
+    _over_confidence(axes, calibration.table, calibration.bins, use)
+    axes.set_title(f"error {number(calibration.ece)}; a calibrated model's: up to {number(calibration.null_high)}")
+    figure.legend(loc="outside upper center", ncols=3, fontsize=8, columnspacing=1)
+
+
+def _over_confidence(axes: "Axes", table: Sequence[ReliabilityBin], bins: int, use: Colours) -> None:
+    confidence, accuracy = [row.confidence for row in table], [row.accuracy for row in table]
     axes.plot([0, 1], [0, 1], color=use.faint, linestyle=":", label="perfectly calibrated")
     axes.vlines(confidence, confidence, accuracy, color=use.orange, alpha=0.6, label="gap")
-    axes.plot(confidence, accuracy, "o", color=use.blue, label=f"{calibration.bins} bins of equal mass")
+    axes.plot(confidence, accuracy, "o", color=use.blue, label=f"{bins} bins of equal mass")
     axes.set(xlabel="confidence", ylabel="accuracy", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    axes.set_title(f"error {number(calibration.ece)}; a calibrated model's: up to {number(calibration.null_high)}")
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside upper center", ncols=3, fontsize=8, columnspacing=1)
 
 
 def _bars(axes: "Axes", labels: Sequence[str], bars: Mapping[str, Sequence[float]], use: Colours) -> None:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from modelreg.card import UNKNOWN_TRAINING, cutting, escape, imported
-from modelreg.records.data import DataRecord, QualityReport
+from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics, Interval
 from modelreg.records.run import Epoch, ImportRecord, RunRecord
-from modelreg.report import durations
+from modelreg.report import calibrated, crossval, durations, leaks
 from modelreg.report import quality as data_quality
 from modelreg.report.advice import Advice, mean_confidence, recommendations, starved
-from modelreg.report.text import HEADLINE, listed, number, table
+from modelreg.report.text import HEADLINE, NO_CHECKS, Checks, listed, number, table
 
 PICTURES = {  # with their alternative texts
     "confusion": "Confusion matrix",
@@ -17,6 +17,7 @@ PICTURES = {  # with their alternative texts
     "classes": "Precision, recall and F1 of each class",
     "reliability": "Reliability diagram",
     "subjects": "Accuracy and macro F1 of each subject",
+    **calibrated.PICTURES,
 }
 CURVES = """
 
@@ -31,23 +32,28 @@ def markdown(
     run: RunRecord,
     pictures: Mapping[str, str],
     history: Sequence[Epoch] = (),
-    quality: QualityReport | None = None,
+    checks: Checks = NO_CHECKS,
 ) -> str:
     """Return the report. `pictures` has the path of each that is to be shown, by the names of PICTURES."""
     sections = (
         f"# Evaluation of {escape(metrics.model)}",
+        leaks.section(checks.audit) if checks.audit else "",
         _headline_section(metrics),
-        _advice_section(recommendations(metrics, data, run, history, quality)),
+        _advice_section(recommendations(metrics, data, run, history, checks.quality)),
         _protocol_section(metrics, data),
         _classes_section(metrics) + _picture(pictures, "classes") + _picture(pictures, "confusion"),
         _subjects_section(metrics) + _picture(pictures, "subjects"),
         _calibration_section(metrics) + _picture(pictures, "reliability"),
+        calibrated.section(found, {name: _picture(pictures, name) for name in calibrated.PICTURES})
+        if (found := metrics.confidence)
+        else "",
+        crossval.section(checks.crossval) if checks.crossval else "",
         _codes_section(metrics, run),
         durations.section(metrics.temporal) if metrics.temporal else "",
         _import_section(run.imported)
         if run.imported
         else _training_section(run) + _picture(pictures, "curves") + CURVES + _terms(history, run.best_epoch),
-        data_quality.section(quality) if quality else "",
+        data_quality.section(checks.quality) if checks.quality else "",
     )
     return "\n\n".join(section for section in sections if section) + "\n"
 

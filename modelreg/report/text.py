@@ -1,8 +1,12 @@
 """How numbers, names and tables are written in Markdown: the same way in every section."""
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 from modelreg.card import escape
+from modelreg.records.audit import AuditRecord
+from modelreg.records.crossval import CrossValidation
+from modelreg.records.data import QualityReport
 
 HEADLINE = {
     "accuracy": "accuracy",
@@ -12,6 +16,17 @@ HEADLINE = {
     "log_loss": "log loss",
     "brier": "Brier score",
 }
+
+
+class Checks(NamedTuple):
+    """What was looked at besides the evaluation; None where nobody looked."""
+
+    quality: QualityReport | None = None
+    audit: AuditRecord | None = None
+    crossval: CrossValidation | None = None
+
+
+NO_CHECKS = Checks()
 
 
 def number(value: float) -> str:

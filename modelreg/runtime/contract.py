@@ -2,7 +2,8 @@
 
 A window comes in raw units, as its samples lie in time: (T, C) for a model of one device, (D, T, C) for several. Every
 answer has `latent`, the encoder's output, and `motif_scores`, the probabilities in the order of the classes: that is
-what the EdgeInfer service reads. The other fields are what this model's system knows beside it.
+what the EdgeInfer service reads, and all that a TCN-VAE says. A classifier says the label, the code and the prediction
+set too, each only where it has one, and takes part in sessions.
 """
 
 from typing import Annotated, Any, NamedTuple
@@ -11,7 +12,7 @@ import msgspec
 import numpy as np
 
 from modelreg.errors import Problem
-from modelreg.records.model import InputSpec, ModelSpec
+from modelreg.records.model import InputSpec, ModelSpec, TcnVaeSettings
 from modelreg.runtime.backends import Floats
 from modelreg.runtime.postprocess import Answer
 
@@ -19,6 +20,7 @@ SESSION_LENGTH = 128  # characters
 BYTES_PER_NUMBER, BYTES_BESIDE = 40, 4096  # of a body, generously: indented JSON of 17 digits
 JSON = "application/json"
 LARGEST = float(np.finfo(np.float32).max)
+SCORE = {"type": "number", "minimum": 0, "maximum": 1}
 
 
 class Refusal(NamedTuple):
@@ -44,9 +46,12 @@ class Ask(NamedTuple):
 class Contract:
     """The contract of one model."""
 
-    def __init__(self, spec: ModelSpec) -> None:
-        self._spec = spec
-        self._decoder = msgspec.json.Decoder(_request_type(spec.input))
+    def __init__(self, spec: ModelSpec, *, sets: bool = False) -> None:
+        """`sets`: the model is calibrated, and has prediction sets."""
+        self._spec, self._sets = spec, sets
+        self._classifies = not isinstance(spec.settings, TcnVaeSettings)
+        self._request = _request_type(spec.input, sessions=self._classifies)
+        self._decoder = msgspec.json.Decoder(self._request)
         self.body_limit = BYTES_BESIDE + BYTES_PER_NUMBER * int(np.prod(spec.input.shape))
 
     def read(self, body: bytes) -> Ask | Refusal:
@@ -59,24 +64,31 @@ class Contract:
             return Refusal(400, "not JSON", (Problem("body", str(error)),))
         samples = np.array(asked.x, dtype=np.float32)  # (T, C) or (D, T, C)
         rows = samples.reshape(-1, *samples.shape[-2:]).transpose(2, 0, 1)  # (C, D, T)
-        return Ask(np.ascontiguousarray(rows).reshape(self._spec.input.shape), asked.session)
+        session = asked.session if self._classifies else None
+        return Ask(np.ascontiguousarray(rows).reshape(self._spec.input.shape), session)
 
     def answer(self, answer: Answer, state: int | None) -> bytes:
         """Render an answer; `state` is the class after smoothing, where there is a session."""
-        classes = self._spec.classes
         probabilities = answer.probabilities.tolist()
+        said: dict[str, Any] = {"latent": answer.projection.tolist(), "motif_scores": probabilities}
+        if self._classifies:
+            said |= self._classified(answer, probabilities, state)
+        return msgspec.json.encode(said)
+
+    def _classified(self, answer: Answer, probabilities: list[float], state: int | None) -> dict[str, Any]:
+        """Return what a classifier says beside the two fields of every model."""
+        classes = self._spec.classes
         said: dict[str, Any] = {
-            "latent": answer.projection.tolist(),
-            "motif_scores": probabilities,
             "label": classes[answer.label],
             "probabilities": dict(zip(classes, probabilities, strict=True)),
-            "codes": [answer.code_index],
         }
+        if answer.code_index is not None:
+            said["codes"] = [answer.code_index]
         if answer.members is not None:
             said["set"] = [classes[member] for member in answer.members]
         if state is not None:
             said["state"] = classes[state]
-        return msgspec.json.encode(said)
+        return said
 
     def openapi(self, version: str, *, with_key: bool) -> dict[str, Any]:
         """Return the OpenAPI 3.1 document."""
@@ -99,7 +111,7 @@ class Contract:
         return document
 
     def _infer(self, refused: tuple[str, ...]) -> dict[str, Any]:
-        (request,), definitions = msgspec.json.schema_components([_request_type(self._spec.input)])
+        (request,), definitions = msgspec.json.schema_components([self._request])
         schema = {**definitions.popitem()[1], "title": "Request"} if definitions else request
         channels = ", ".join(f"{c.name} ({c.unit})" for c in self._spec.input.channels)
         schema["properties"]["x"]["description"] = f"A window, one row of numbers each sample: {channels}"
@@ -114,33 +126,43 @@ class Contract:
         }
 
     def _answer_schema(self) -> dict[str, Any]:
-        classes, dimensions = list(self._spec.classes), self._spec.projection
-        score = {"type": "number", "minimum": 0, "maximum": 1}
-        name = {"enum": classes}
+        classes = list(self._spec.classes)
+        properties = {
+            "latent": _array({"type": "number"}, self._spec.projection, "The encoder's output"),
+            "motif_scores": _array(SCORE, len(classes), f"Probabilities of {', '.join(classes)}"),
+            **(self._classifier_schema() if self._classifies else {}),
+        }
         return {
             "type": "object",
-            "required": ["latent", "motif_scores", "label", "probabilities", "codes"],
+            "required": [name for name in properties if name != "state"],
             "additionalProperties": False,
-            "properties": {
-                "latent": _array({"type": "number"}, dimensions, "The encoder's output"),
-                "motif_scores": _array(score, len(classes), f"Probabilities of {', '.join(classes)}"),
-                "label": {**name, "description": "The most probable class"},
-                "probabilities": {"type": "object", "properties": dict.fromkeys(classes, score), "required": classes},
-                "codes": _array({"type": "integer", "minimum": 0}, 1, "The index of the window's code"),
-                "set": {"type": "array", "items": name, "description": "The prediction set of a calibrated model"},
-                "state": {**name, "description": "The class after smoothing, with `session`"},
-            },
+            "properties": properties,
+        }
+
+    def _classifier_schema(self) -> dict[str, Any]:
+        classes = list(self._spec.classes)
+        name = {"enum": classes}
+        code = _array({"type": "integer", "minimum": 0}, 1, "The index of the window's code")
+        members = {"type": "array", "items": name, "description": "The prediction set: the classes it may be"}
+        return {
+            "label": {**name, "description": "The most probable class"},
+            "probabilities": {"type": "object", "properties": dict.fromkeys(classes, SCORE), "required": classes},
+            **({} if self._spec.levels is None else {"codes": code}),
+            **({"set": members} if self._sets else {}),
+            "state": {**name, "description": "The class after smoothing, with `session`"},
         }
 
 
-def _request_type(spec: InputSpec) -> type[msgspec.Struct]:
+def _request_type(spec: InputSpec, *, sessions: bool) -> type[msgspec.Struct]:
     """Return the type of a request: what msgspec decodes is of the right shape."""
     shape: Any = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
     sizes = (len(spec.channels), spec.timesteps, *((len(spec.devices),) if len(spec.devices) > 1 else ()))
     for size in sizes:
         shape = Annotated[list[shape], msgspec.Meta(min_length=size, max_length=size)]
     session = Annotated[str, msgspec.Meta(min_length=1, max_length=SESSION_LENGTH)]
-    fields: list[Any] = [("x", shape), ("session", session | None, None)]
+    fields: list[Any] = [("x", shape)]
+    if sessions:
+        fields.append(("session", session | None, None))
     return msgspec.defstruct("Request", fields, forbid_unknown_fields=True)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from modelreg import artifacts, files, graphfile, registry, runs
 from modelreg.errors import InputError, Problem, VerificationFailed
 from modelreg.records.base import AnyRecord, validate
+from modelreg.records.calibration import ConfidenceRecord
 from modelreg.records.data import Normalization
 from modelreg.records.export import (
     CODE,
@@ -26,11 +27,13 @@ from modelreg.records.export import (
     GraphName,
     ParityRecord,
 )
+from modelreg.records.hsmm import HsmmSpec
 from modelreg.records.model import ModelSpec
 from modelreg.records.run import RunRecord
 from modelreg.records.version import Manifest
 
 HEF = ".hef"
+SEALED = (registry.NORMALIZATION, registry.HSMM)  # by run.json
 NEEDED = (*artifacts.GRAPH_FILES, artifacts.PARITY, registry.MODEL_CONFIG, registry.NORMALIZATION)
 
 
@@ -43,7 +46,8 @@ class Package(NamedTuple):
     graphs: Mapping[GraphName, bytes]
     parity: ParityRecord
     vectors: Mapping[str, NDArray[np.float32]] | None  # None: exported before there were any
-    calibration: bytes | None
+    calibration: ConfidenceRecord | None  # None: not calibrated
+    durations: HsmmSpec | None  # None: of a system without
     bundle: BundleRecord | None  # None: without a bundle for a device
     hef: bytes | None
 
@@ -114,7 +118,7 @@ def _of_version(folder: Path, *, compiled: bool) -> Package:
 
 def _wanted(listed: Mapping[str, str]) -> dict[str, str]:
     """Return what a runtime reads of a version, with its digests."""
-    plain = (registry.MODEL_CONFIG, registry.NORMALIZATION, artifacts.CALIBRATION)
+    plain = (registry.MODEL_CONFIG, registry.NORMALIZATION, registry.HSMM, artifacts.CALIBRATION)
     return {p: digest for p, digest in listed.items() if p in plain or p.startswith(f"{artifacts.ONNX}/")}
 
 
@@ -160,17 +164,17 @@ def _of_run(folder: Path, *, compiled: bool) -> Package:
         what = "was not exported; export it with `modelreg export`"
         raise InputError("nothing to run", [Problem(folder.name, what)])
     record = _document(files.read_bytes(folder / runs.RUN), RunRecord, runs.RUN)
-    changed = [*artifacts.find_changed(folder, artifacts.ONNX), *_normalization_changed(folder, record)]
+    changed = [*artifacts.find_changed(folder, artifacts.ONNX), *_sealed_changed(folder, record)]
     _refuse_changed(folder.name, changed)
     graphs = folder / artifacts.ONNX
     found = {path.name: files.read_bytes(path, artifacts.BUNDLE_LIMIT) for path in graphs.iterdir() if path.is_file()}
-    beside = [name for name in (registry.NORMALIZATION, artifacts.CALIBRATION) if _there(folder, name)]
+    beside = [name for name in (*SEALED, artifacts.CALIBRATION) if _there(folder, name)]
     found |= {name: files.read_bytes(folder / name) for name in beside}
     return _package({**found, registry.MODEL_CONFIG: record.model.to_bytes()}, None, None, None)
 
 
-def _normalization_changed(folder: Path, record: RunRecord) -> Iterator[Problem]:
-    stated = {name: digest for name, digest in record.files.items() if name == registry.NORMALIZATION}
+def _sealed_changed(folder: Path, record: RunRecord) -> Iterator[Problem]:
+    stated = {name: digest for name, digest in record.files.items() if name in SEALED}
     found = {name: files.read_bytes(folder / name) for name in stated if _there(folder, name)}
     yield from _differences(found, stated)
 
@@ -185,19 +189,37 @@ def _package(
     _refuse_changed("the export", (Problem(name, "is missing") for name in NEEDED if name not in found))
     spec = _document(found[registry.MODEL_CONFIG], ModelSpec, registry.MODEL_CONFIG)
     graphs: dict[GraphName, bytes] = {name: found[f"{name}.onnx"] for name in GRAPHS}
-    _refuse_changed(spec.settings.name, _misfits(graphs, spec))
-    vectors = _vectors(found, spec)
-    return Package(
+    made = Package(
         spec=spec,
         normalization=_document(found[registry.NORMALIZATION], Normalization, registry.NORMALIZATION),
         version=version,
         graphs=graphs,
         parity=_document(found[artifacts.PARITY], ParityRecord, artifacts.PARITY),
-        vectors=vectors,
-        calibration=found.get(artifacts.CALIBRATION),
+        vectors=_vectors(found, spec),
+        calibration=_optional(found, artifacts.CALIBRATION, ConfidenceRecord),
+        durations=_optional(found, registry.HSMM, HsmmSpec),
         bundle=bundle,
         hef=hef,
     )
+    _refuse_changed(spec.settings.name, [*_misfits(graphs, spec), *_strangers(made)])
+    return made
+
+
+def _optional(found: Mapping[str, bytes], name: str, record: type[AnyRecord]) -> AnyRecord | None:
+    return _document(found[name], record, name) if name in found else None
+
+
+def _strangers(made: Package) -> Iterator[Problem]:
+    """Yield where what the host needs beside the graphs is missing, or of another model."""
+    classes, durations, calibration = made.spec.classes, made.durations, made.calibration
+    if made.spec.smooths and durations is None:
+        yield Problem(registry.HSMM, "is missing")
+    if durations and durations.states != classes:
+        yield Problem(f"{registry.HSMM}: states", "are not the classes of the model")
+    if calibration and calibration.classes != classes:
+        yield Problem(f"{artifacts.CALIBRATION}: classes", "are not the classes of the model")
+    if calibration and calibration.checkpoint_sha256 != made.parity.checkpoint_sha256:
+        yield Problem(f"{artifacts.CALIBRATION}: checkpoint_sha256", "is of other weights")
 
 
 def _vectors(found: Mapping[str, bytes], spec: ModelSpec) -> dict[str, NDArray[np.float32]] | None:

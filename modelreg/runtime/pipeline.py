@@ -16,10 +16,11 @@ from modelreg.errors import InputError, Problem, VerificationFailed
 from modelreg.runtime import backends, package, selfcheck
 from modelreg.runtime.backends import Backend, BackendName, Floats
 from modelreg.runtime.package import Package
-from modelreg.runtime.postprocess import Answer, Calibrate, Host
+from modelreg.runtime.postprocess import Answer, Host, calibration
 from modelreg.runtime.scale import Scale
 from modelreg.runtime.smoothing import Smoother
 from modelreg.runtime.streaming import ClockJump, Cut, Cutter, Gap, Late, Missing, Times, Window
+from modelreg.temporal import MAX_GAP
 
 
 class Prediction(NamedTuple):
@@ -44,12 +45,13 @@ Event = Prediction | Refused | Missing | Gap | ClockJump | Late
 class Pipeline(AbstractContextManager["Pipeline"]):
     """One model on one backend; one caller at a time."""
 
-    def __init__(self, loaded: Package, backend: Backend, calibrate: Calibrate | None = None) -> None:
+    def __init__(self, loaded: Package, backend: Backend) -> None:
         """Raises VerificationFailed where the backend does not answer the test vectors."""
         self.package, self.backend = loaded, backend
         self.spec = loaded.spec
         self._scale = Scale(loaded.normalization)
         self._on_chip = backend.name == "hailo" and loaded.bundle is not None and loaded.bundle.normalization == "chip"
+        calibrate = calibration(loaded.calibration) if loaded.calibration else None
         self._host = Host(loaded.spec, loaded.graphs["head"], calibrate)
         with ExitStack() as failing:
             failing.callback(backend.close)
@@ -101,18 +103,20 @@ class Pipeline(AbstractContextManager["Pipeline"]):
         """Return the answer to a raw window in which `find_problems` finds none. Raises BackendError, InputError."""
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
             projection = self.backend.project(self.fed(window))
-        if not np.isfinite(projection).all():
+            answer = self._host.answer(projection)
+        if not (np.isfinite(projection).all() and np.isfinite(answer.logits).all()):
             what = "holds numbers so large that the network's own overflow"
             raise InputError("not a window of this model", [Problem("window", what)])
-        return self._host.answer(projection)
+        return answer
 
     def fed(self, window: Floats) -> Floats:
         """Return a raw window as the backend takes it: normalized, unless the chip does that."""
         return window if self._on_chip else self._scale.normalize(window)
 
     def stream(self, hop: int, smoother: Smoother | None = None) -> "Stream":
-        """Return a stream that answers a window every `hop` samples."""
-        return Stream(self, Cutter(self.spec.input, hop, self.package.normalization.limits), smoother)
+        """Return a stream that answers a window every `hop` samples; durations are counted in the hop of training."""
+        cutter = Cutter(self.spec.input, hop, self.package.normalization.limits)
+        return Stream(self, cutter, smoother, (MAX_GAP + 1) * hop)
 
     def close(self) -> None:
         """Give the device back."""
@@ -125,8 +129,10 @@ class Pipeline(AbstractContextManager["Pipeline"]):
 class Stream:
     """One stream of samples through a pipeline."""
 
-    def __init__(self, pipeline: Pipeline, cutter: Cutter, smoother: Smoother | None) -> None:
-        self._pipeline, self._cutter, self._smoother = pipeline, cutter, smoother
+    def __init__(self, pipeline: Pipeline, cutter: Cutter, smoother: Smoother | None, longest: int) -> None:
+        """`longest`: as many samples may lie between the starts of two windows that are smoothed together."""
+        self._pipeline, self._cutter, self._smoother, self._longest = pipeline, cutter, smoother, longest
+        self._last: int | None = None  # start of the last window that was answered
         self._state = smoother.start() if smoother else None
 
     def push(self, samples: Floats, device: str | None = None, time: Times | None = None) -> list[Event]:
@@ -142,15 +148,18 @@ class Stream:
                 answer = self._pipeline.infer(cut.x)
             except InputError as error:
                 return Refused(cut.start, tuple(error.problems))
-            return Prediction(cut.start, cut.time, answer, self._smooth(answer))
-        if isinstance(cut, ClockJump) and self._smoother:
-            self._state = self._smoother.start()
+            return Prediction(cut.start, cut.time, answer, self._smooth(cut.start, answer))
+        if isinstance(cut, ClockJump):
+            self._last = None
         return cut
 
-    def _smooth(self, answer: Answer) -> int | None:
+    def _smooth(self, start: int, answer: Answer) -> int | None:
         if self._smoother is None:
             return None
-        self._state, shown = self._smoother.step(self._state, answer.probabilities)
+        if self._last is None or start - self._last > self._longest:  # a hole that nothing is known of
+            self._state = self._smoother.start()
+        self._last = start
+        self._state, shown = self._smoother.step(self._state, answer)
         return shown
 
 

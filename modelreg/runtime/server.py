@@ -23,6 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelreg.errors import Problem
+from modelreg.records.metrics import Reason
 from modelreg.runtime.contract import JSON, Ask, Contract, Refusal
 from modelreg.runtime.package import Package
 from modelreg.runtime.pipeline import Pipeline
@@ -52,7 +53,9 @@ class _Sidecar:
 
     def __init__(self, served: Served) -> None:
         self.served, self.started = served, perf_counter()
-        self.contract = Contract(served.package.spec)
+        calibration = served.package.calibration
+        sets = calibration is not None and not isinstance(calibration.conformal, Reason)
+        self.contract = Contract(served.package.spec, sets=sets)
         self.worker = Worker(served.open_pipeline, served.first, served.bounds)
         self.sessions = Sessions(served.smoother, served.bounds.sessions)
         labels = {**self.names, "version": served.package.version or "", "sha256": served.sha256}

@@ -1,16 +1,22 @@
-"""Smoothing over windows, online: each window's probabilities go in, a state comes out at once, memory is constant.
+"""Smoothing over windows, online: each window's answer goes in, a class comes out at once, memory is constant.
 
 A smoother is a value without state of its own, so that one serves any number of sessions: `start` gives the state of
-a new one, `step` the next state and the class that is shown. The filter of a hidden semi-Markov model has this form
-too and goes in beside the two here.
+a new one, `step` the next state and the class that is shown. A model of durations has its own (hsmm.json); any other
+model's labels are smoothed by majority, or by hysteresis.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from modelreg.runtime.postprocess import Doubles
+from modelreg.errors import InputError, Problem
+from modelreg.hsmm import filter as online
+from modelreg.hsmm import model
+from modelreg.records.hsmm import HsmmSpec, PosteriorEmission
+from modelreg.runtime.postprocess import Answer, log_softmax
+
+SmootherName = Literal["durations", "majority", "hysteresis"]
 
 
 class Smoother(Protocol):
@@ -20,9 +26,44 @@ class Smoother(Protocol):
         """Return the state before the first window."""
         ...
 
-    def step(self, state: Any, probabilities: Doubles) -> tuple[Any, int]:
-        """Return the state after a window of these probabilities (K,), and the class that is shown."""
+    def step(self, state: Any, answer: Answer) -> tuple[Any, int]:
+        """Return the state after a window of this answer, and the class that is shown."""
         ...
+
+
+def choose(durations: HsmmSpec | None, name: SmootherName | None = None) -> Smoother:
+    """Return the smoother of this name; without one, the model's own durations or else a majority.
+
+    Raises InputError where durations are asked for and the model has none.
+    """
+    if durations is not None and name in (None, "durations"):
+        return Durations(durations)
+    if name == "durations":
+        what = "the model has no hsmm.json; choose majority or hysteresis"
+        raise InputError("cannot smooth by durations", [Problem("smoothing", what)])
+    return Hysteresis() if name == "hysteresis" else Majority()
+
+
+class Durations:
+    """The likeliest class of a hidden semi-Markov model, given all windows so far: its forward filter."""
+
+    def __init__(self, spec: HsmmSpec) -> None:
+        """`spec` is of the classes of a network. Raises InputError where it is not."""
+        if not isinstance(spec.emission, PosteriorEmission):
+            what = "a code's probabilities smooth no network's answers; `posterior` does"
+            raise InputError("not a model of a network's classes", [Problem("hsmm.json: emission", what)])
+        self._prior, self._weight = np.array(spec.emission.prior), spec.emission.weight
+        self._start = online.filter_start(model.tables(model.from_spec(spec)))  # its tables serve every session
+
+    def start(self) -> online.FilterState:
+        """No window yet."""
+        return self._start
+
+    def step(self, state: online.FilterState, answer: Answer) -> tuple[online.FilterState, int]:
+        """Return the next state and the class that is shown. The logits count as they are, without a temperature."""
+        log_b = model.of_posterior(log_softmax(answer.logits), self._prior, self._weight)
+        state, posterior = online.filter_step(state, log_b)
+        return state, int(posterior.argmax())
 
 
 class Votes(NamedTuple):
@@ -42,9 +83,9 @@ class Majority:
         """No label yet."""
         return Votes()
 
-    def step(self, state: Votes, probabilities: Doubles) -> tuple[Votes, int]:
+    def step(self, state: Votes, answer: Answer) -> tuple[Votes, int]:
         """Return the next state and the class that is shown."""
-        labels = (*state.labels, int(probabilities.argmax()))[-self.windows :]
+        labels = (*state.labels, answer.label)[-self.windows :]
         counts = {label: labels.count(label) for label in labels}
         best = [label for label in labels if counts[label] == max(counts.values())]
         shown = state.shown if state.shown in best else best[-1]
@@ -71,9 +112,9 @@ class Hysteresis:
         """Nothing is shown yet."""
         return Held()
 
-    def step(self, state: Held, probabilities: Doubles) -> tuple[Held, int]:
+    def step(self, state: Held, answer: Answer) -> tuple[Held, int]:
         """Return the next state and the class that is shown."""
-        label = int(np.argmax(probabilities))
+        label, probabilities = answer.label, answer.probabilities
         shown = state.shown
         if shown is None:
             return Held(label, 1), label

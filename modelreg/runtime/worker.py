@@ -139,7 +139,7 @@ class Sessions:
     def smooth(self, session: str, answer: Answer) -> int:
         """Return the class that a session shows after an answer."""
         state = self._states.pop(session, None)
-        state, shown = self._smoother.step(self._smoother.start() if state is None else state, answer.probabilities)
+        state, shown = self._smoother.step(self._smoother.start() if state is None else state, answer)
         self._states[session] = state
         if len(self._states) > self._most:
             self._states.popitem(last=False)

@@ -1,0 +1,57 @@
+"""`modelreg evaluate --protocol`: cross-validation by subject."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelreg.cli import environment
+from modelreg.cli.console import draw, emit_json, note, say, table
+
+if TYPE_CHECKING:
+    from modelreg.records.crossval import CrossValidation, ProtocolName
+
+
+def cross_validate(folder: Path, protocol: "ProtocolName", folds: int, jobs: int, *, as_json: bool) -> None:
+    """Train what is missing, pool all folds, write crossval.json and, where the run was evaluated, its report."""
+    from modelreg import crossvalidation, experiment, files, runs
+    from modelreg.config import TrainConfig
+    from modelreg.ml import process
+    from modelreg.records.base import load
+
+    settings = load(folder / runs.CONFIG, TrainConfig).training
+    with environment.reading() as reading:
+        found = crossvalidation.plan(folder, protocol, folds, reading)
+        place = crossvalidation.Place(
+            base=reading.base,
+            cache=reading.cache,
+            training=environment.describe(settings),
+            evaluation=environment.describe(settings.model_copy(update={"device": "cpu"})),
+            clock=environment.now,
+        )
+    done = sum(map(crossvalidation.is_finished, found))
+    if settings.device == "cuda":
+        environment.make_cuda_repeatable()
+    process.tune_allocator()
+    for number, fold in enumerate(crossvalidation.train(found, place, jobs), done + 1):
+        note(f"fold {number} of {len(found)}: {environment.shown(fold.folder)}")
+    pooled = crossvalidation.pool(protocol, found)
+    files.write_atomic(folder / runs.CROSSVAL, pooled.to_bytes())
+    if (folder / runs.METRICS).is_file():
+        experiment.write_report(folder)
+    if as_json:
+        emit_json(pooled.to_document())
+        return
+    _show(pooled)
+    say(f"the card quotes the hold-out, not this; kept in {environment.shown(folder / runs.CROSSVAL)}")
+
+
+def _show(found: "CrossValidation") -> None:
+    say(f"{found.model}, {found.protocol}: {found.pooled.windows} out-of-fold windows of {len(found.folds)} folds")
+    pooled = found.pooled
+    numbers = (pooled.accuracy, pooled.balanced_accuracy, pooled.macro_f1)
+    errors = (pooled.calibration.ece, found.calibrated.equal_mass.error)
+    rows = [
+        (name, f"{value:.4f}", f"{spread.mean:.4f} ± {spread.deviation:.4f}", f"{spread.lowest:.4f}")
+        for (name, spread), value in zip(found.spread.items(), (*numbers, *errors), strict=True)
+    ]
+    draw(table(("metric", "pooled", "folds", "lowest"), rows, right=("pooled", "folds", "lowest")), sys.stdout)

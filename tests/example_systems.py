@@ -1,0 +1,138 @@
+"""Small exports of every kind of model system, made by torch: bundles that a runtime can load. Their weights are those
+that a seed gives; nothing of them is ever reported."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import example_run
+import numpy as np
+import torch
+from example_bundle import example
+
+from modelreg import artifacts, files, graphfile, registry
+from modelreg.data.recording import Windows
+from modelreg.export import graphs, hailo, parity
+from modelreg.ml import networks
+from modelreg.ml.system import Network
+from modelreg.records.data import Limits, Normalization
+from modelreg.records.export import ExportSettings, GraphName, GraphRecord, ParityRecord
+from modelreg.records.model import (
+    Channel,
+    Conv2dFsqHsmmSettings,
+    Conv2dVqSettings,
+    HsmmSettings,
+    InputSpec,
+    ModelSettings,
+    ModelSpec,
+    TcnVaeSettings,
+    VqSettings,
+)
+
+CHECKPOINT = "c" * 64  # its digest: none is written
+CLASSES = ("rest", "walk", "run")
+C, T = 3, 16
+INPUT = InputSpec(
+    channels=tuple(Channel(name=f"c{i}", unit="g") for i in range(C)), devices=("watch",), timesteps=T, rate_hz=50.0
+)
+SMALL: dict[str, Any] = {"widths": (4,), "kernels": ((1, 3),), "hidden": 5}
+SETTINGS: dict[str, ModelSettings] = {
+    "tcn_vae": TcnVaeSettings(name="tcn_vae", widths=(4, 6), latent=7, decoder=4),
+    "conv2d_vq": Conv2dVqSettings(name="conv2d_vq", embedding=6, vq=VqSettings(codes=9), **SMALL),
+    "conv2d_fsq_hsmm": Conv2dFsqHsmmSettings(
+        name="conv2d_fsq_hsmm", levels=(3, 2), hsmm=HsmmSettings(max_duration=8, chunk=4), **SMALL
+    ),
+}
+
+
+@functools.cache
+def spec(system: str) -> ModelSpec:
+    """The record of a system."""
+    return networks.spec(SETTINGS[system], INPUT, CLASSES)
+
+
+@functools.cache
+def network(system: str) -> Network:
+    """A network of a system."""
+    return networks.of_spec(spec(system), seed=3).eval()
+
+
+@functools.cache
+def windows() -> Windows:
+    """Made-up windows of one recording, raw; the scale below leaves them as they are."""
+    x = np.random.default_rng(5).normal(size=(96, C, 1, T)).astype(np.float32)
+    zeros, start = np.zeros(len(x), dtype=np.int32), np.arange(len(x), dtype=np.int64) * T
+    return Windows(x, np.arange(len(x)) % len(CLASSES), zeros, zeros, start, ("s1",), ("r1",))
+
+
+def torch_windows(x: np.ndarray) -> torch.Tensor:
+    """Windows as torch takes them."""
+    return torch.from_numpy(x)
+
+
+SCALE = Normalization(
+    per="channel",
+    samples=100,
+    data_digest="d" * 64,
+    channels=INPUT.channels,
+    devices=INPUT.devices,
+    rate_hz=INPUT.rate_hz,
+    timesteps=T,
+    fold=1,
+    mean=((0.0,) * C,),
+    std=((1.0,) * C,),
+    limits=Limits(),
+)
+
+
+@functools.cache
+def bundle(system: str) -> dict[str, bytes]:
+    """The files of a bundle for Hailo-8, with all that the host needs beside the graphs."""
+    known, scale = spec(system), SCALE.to_bytes()
+    digests = {registry.CHECKPOINT: CHECKPOINT, registry.NORMALIZATION: files.sha256_bytes(scale)}
+    made = graphs.export(network(system), artifacts.metadata(known, digests), 17)
+    raw = windows().x[:16]
+    answers = parity.of_torch(network(system), raw)._asdict()
+    named = {name: values for name, values in answers.items() if values.shape[1]}
+    smoother = network(system).smoother(CLASSES)
+    contents = hailo.Contents(
+        spec=known,
+        normalization=SCALE,
+        normalization_file=scale,
+        graphs={f"{name}.onnx": data for name, data in made.items()},
+        parity=_parity(known, made, digests),
+        windows=windows(),
+        vectors=files.npz_bytes({"windows_raw": raw, "windows": raw, **named}),
+        beside={
+            registry.MODEL_CONFIG: known.to_bytes(),
+            **({registry.HSMM: smoother.to_bytes()} if smoother else {}),
+        },
+    )
+    record, found = hailo.make(contents, "hailo8", ExportSettings(calibration_windows=64))
+    return artifacts.sealed(record, found, None)
+
+
+def _parity(known: ModelSpec, made: dict[GraphName, bytes], digests: dict[str, str]) -> ParityRecord:
+    """The record of these graphs; what it says of errors is that of the released example."""
+    read = {name: graphfile.read(data, name) for name, data in made.items()}
+    stated = {
+        name: GraphRecord(
+            sha256=files.sha256_bytes(made[name]), inputs=g.inputs, outputs=g.outputs, operators=g.operators
+        )
+        for name, g in read.items()
+    }
+    named = {"model": known.settings.name, "graphs": stated, "checkpoint_sha256": CHECKPOINT}
+    return example().parity.model_copy(update={**named, "normalization_sha256": digests[registry.NORMALIZATION]})
+
+
+def write_run(folder: Path, system: str) -> Path:
+    """A run as far as a runtime reads it: its graphs, its normalization, its durations, sealed by run.json."""
+    found = bundle(system)
+    parts = {name: found[name] for name in (registry.NORMALIZATION, registry.HSMM) if name in found}
+    graphs_ = (*artifacts.GRAPH_FILES, artifacts.PARITY, artifacts.VECTORS)
+    record = example_run.run_record("e" * 64).model_copy(
+        update={"model": spec(system), "files": {name: files.sha256_bytes(data) for name, data in parts.items()}}
+    )
+    files.write_folder(folder, {**parts, registry.RUN: record.to_bytes()})
+    files.write_folder(folder / artifacts.ONNX, {name: found[name] for name in graphs_})
+    return folder

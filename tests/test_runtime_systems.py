@@ -1,0 +1,393 @@
+"""Every model system on a device: it answers as torch does, and says what it is asked for and no more."""
+
+import json
+import subprocess
+import sys
+
+import example_systems
+import numpy as np
+import pytest
+from example_bundle import write_bundle
+from example_systems import CLASSES, SETTINGS, SMALL, bundle, network, windows
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_server import served, serving
+
+from modelreg import artifacts, confidence, files, registry, temporal
+from modelreg.errors import InputError, VerificationFailed
+from modelreg.export import parity
+from modelreg.metrics import log_softmax
+from modelreg.ml import networks
+from modelreg.records.base import validate
+from modelreg.records.calibration import (
+    ConfidenceRecord,
+    CoverageBand,
+    FittedWindows,
+    TemperatureRecord,
+    ThresholdsRecord,
+)
+from modelreg.records.hsmm import CategoricalEmission, HsmmSpec
+from modelreg.records.metrics import Reason
+from modelreg.records.model import Conv2dVqSettings
+from modelreg.runtime import package, postprocess
+from modelreg.runtime.contract import Contract
+from modelreg.runtime.pipeline import Pipeline, open_backend
+from modelreg.runtime.postprocess import Answer, softmax
+from modelreg.runtime.smoothing import Durations, Hysteresis, Majority, choose
+
+SYSTEMS = tuple(SETTINGS)
+CLASSIFIED = {"latent", "motif_scores", "label", "probabilities"}
+
+
+def load(folder, system: str, changes: dict[str, bytes | None] | None = None) -> package.Package:
+    """Read a bundle of a system in which some files are others, or are not there."""
+    documents = {k: v for k, v in bundle(system).items() if k not in (artifacts.BUNDLE, registry.SUMS)}
+    found = {name: data for name, data in (documents | (changes or {})).items() if data is not None}
+    record = validate(bundle(system)[artifacts.BUNDLE], package.BundleRecord, artifacts.BUNDLE)
+    return package.read(write_bundle(folder, artifacts.sealed(record, found, None)))
+
+
+def opened(loaded: package.Package) -> Pipeline:
+    """Return its pipeline on ONNX Runtime."""
+    return Pipeline(loaded, open_backend(loaded, "onnxruntime"))
+
+
+def told(loaded: package.Package, body: dict) -> tuple[int, dict]:
+    """Return what a server of it answers to POST /infer."""
+    with serving(served(loaded, first=opened(loaded))) as client:
+        return client.infer(body)
+
+
+def asked(number: int = 0) -> dict[str, list[list[float]]]:
+    """A request: (T, C)."""
+    return {"x": windows().x[number][:, 0].T.tolist()}
+
+
+# Answers
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_it_answers_as_torch_does(tmp_path, system) -> None:
+    """Projection, code and logits of windows that are not among its test vectors."""
+    raw = windows().x[16:48]
+    expected = parity.of_torch(network(system), raw)
+    pipeline = opened(load(tmp_path, system))
+    answers = [pipeline.infer(window) for window in raw]
+
+    for name, values in expected._asdict().items():
+        np.testing.assert_allclose([getattr(answer, name) for answer in answers], values, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("system", ["conv2d_vq", "conv2d_fsq_hsmm"])
+def test_the_index_of_a_code_is_the_networks_own(tmp_path, system) -> None:
+    """Of a codebook its number; of levels, their place in the grid."""
+    raw = windows().x[16:48]
+    expected = [int(network(system)(window[None]).code_index) for window in example_systems.torch_windows(raw)]
+    pipeline = opened(load(tmp_path, system))
+
+    assert [pipeline.infer(window).code_index for window in raw] == expected
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+def test_a_tcn_vae_says_two_things(tmp_path) -> None:
+    """The latent means, and the probabilities of its activity head."""
+    loaded = load(tmp_path, "tcn_vae")
+    expected = parity.of_torch(network("tcn_vae"), windows().x[:1])
+    status, said = told(loaded, asked())
+
+    assert (status, list(said), len(said["latent"]), len(said["motif_scores"])) == (
+        200,
+        ["latent", "motif_scores"],
+        7,
+        3,
+    )
+    np.testing.assert_allclose(said["latent"], expected.projection[0], atol=1e-5)
+    np.testing.assert_allclose(said["motif_scores"], softmax(expected.logits[0]), atol=1e-5)
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+def test_a_tcn_vae_has_no_sessions(tmp_path) -> None:
+    """It would have nothing to say of them: refused, not left unread."""
+    status, said = told(load(tmp_path, "tcn_vae"), {**asked(), "session": "a"})
+
+    assert (status, said["problems"][0]["what"]) == (422, "Object contains unknown field `session`")
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+@pytest.mark.parametrize("system", ["conv2d_vq", "conv2d_fsq_hsmm"])
+def test_a_classifier_says_its_label_and_its_code(tmp_path, system) -> None:
+    """And never a set without thresholds, or a state without a session."""
+    assert set(told(load(tmp_path, system), asked())[1]) == CLASSIFIED | {"codes"}
+
+
+def test_a_classifier_that_quantizes_nothing_says_no_code() -> None:
+    """Neither in its answers nor in its document."""
+    plain = Conv2dVqSettings(name="conv2d_vq", embedding=6, vq=False, **SMALL)
+    contract = Contract(networks.spec(plain, example_systems.INPUT, CLASSES))
+    answer = of_logits(np.zeros(3, np.float32))
+    operation = contract.openapi("1.0.0", with_key=False)["paths"]["/infer"]["post"]
+    schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+
+    assert set(json.loads(contract.answer(answer, None))) == set(schema["required"]) == CLASSIFIED
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_document_has_the_fields_of_the_system(tmp_path, system) -> None:
+    """Those that are required are those that an answer without a session has; no other one is allowed but `state`."""
+    loaded = load(tmp_path, system)
+    with serving(served(loaded, first=opened(loaded))) as client:
+        document = json.loads(client.ask("GET", "/openapi.json")[2])
+        said = client.infer(asked())[1]
+    operation = document["paths"]["/infer"]["post"]
+    schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    request = operation["requestBody"]["content"]["application/json"]["schema"]
+
+    assert schema["required"] == list(said)
+    assert ("state" in schema["properties"], "session" in request["properties"]) == (system != "tcn_vae",) * 2
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_numbers_that_overflow_are_refused(tmp_path, system) -> None:
+    """In the device part or in the host's: never a NaN among the probabilities."""
+    pipeline = opened(load(tmp_path, system))
+    for size in (1e30, 1e36, 1e38):
+        try:
+            found = pipeline.infer(np.sign(windows().x[0]) * np.float32(size))
+        except InputError as error:
+            assert "overflow" in str(error)  # noqa: PT017
+        else:
+            assert np.isfinite(found.probabilities).all()
+
+
+# Durations
+
+
+def of_logits(logits: np.ndarray) -> Answer:
+    """An answer of which only the logits matter."""
+    none = np.empty(0, np.float32)
+    return Answer(none, none, None, logits, softmax(logits), int(logits.argmax()), None)
+
+
+def shown(smoother, logits: np.ndarray) -> list[int]:
+    """What a smoother shows at each window."""
+    state, found = smoother.start(), []
+    for row in logits:
+        state, label = smoother.step(state, of_logits(row))
+        found.append(label)
+    return found
+
+
+@pytest.fixture(scope="module")
+def durations() -> HsmmSpec:
+    """The model of durations of a bundle."""
+    return validate(bundle("conv2d_fsq_hsmm")[registry.HSMM], HsmmSpec, registry.HSMM)
+
+
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 2**32 - 1), length=st.integers(1, 60), scale=st.sampled_from([0.1, 3.0, 1e3]))
+def test_online_it_shows_what_the_offline_filter_shows(durations, seed, length, scale) -> None:
+    """Window by window, bit for bit."""
+    logits = (np.random.default_rng(seed).normal(size=(length, len(CLASSES))) * scale).astype(np.float32)
+
+    assert shown(Durations(durations), logits) == temporal.smooth(log_softmax(logits), durations).tolist()
+
+
+def test_its_memory_is_constant_and_its_tables_are_shared(durations) -> None:
+    """A session holds no more after a thousand windows; a second one holds no tables of its own."""
+    smoother = Durations(durations)
+    first = state = smoother.start()
+    for logits in np.random.default_rng(0).normal(size=(1000, len(CLASSES))).astype(np.float32):
+        state, _ = smoother.step(state, of_logits(logits))
+
+    assert (state.ring.shape, state.by_age is first.by_age) == (first.ring.shape, True)
+
+
+def test_a_temperature_does_not_change_what_it_shows(tmp_path, durations) -> None:
+    """It was fitted on the plain logits: a calibrated model shows the states that `evaluate` measured."""
+    loaded = load(tmp_path, "conv2d_fsq_hsmm", {artifacts.CALIBRATION: calibration(temperature=3.0).to_bytes()})
+    pipeline, smoother = opened(loaded), choose(loaded.durations)
+    answers = [pipeline.infer(window) for window in windows().x]
+    expected = temporal.smooth(log_softmax(np.stack([answer.logits for answer in answers])), durations)
+    state, found = smoother.start(), []
+    for answer in answers:
+        state, label = smoother.step(state, answer)
+        found.append(label)
+
+    assert found == expected.tolist()
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+def test_a_session_is_smoothed_by_the_models_durations(tmp_path, durations) -> None:
+    """Over HTTP, as offline."""
+    loaded = load(tmp_path, "conv2d_fsq_hsmm")
+    with serving(served(loaded, first=opened(loaded), smoother=choose(loaded.durations))) as client:
+        states = [client.infer({**asked(n), "session": "a"})[1]["state"] for n in range(12)]
+    logits = parity.of_torch(network("conv2d_fsq_hsmm"), windows().x[:12]).logits
+
+    assert states == [CLASSES[state] for state in temporal.smooth(log_softmax(logits), durations)]
+
+
+@pytest.mark.parametrize(
+    ("has", "name", "expected"),
+    [
+        (True, None, Durations),
+        (True, "durations", Durations),
+        (True, "majority", Majority),
+        (False, None, Majority),
+        (False, "hysteresis", Hysteresis),
+    ],
+)
+def test_a_models_durations_come_first(durations, has, name, expected) -> None:
+    """Unless another smoother is asked for."""
+    assert type(choose(durations if has else None, name)) is expected
+
+
+def test_durations_that_a_model_has_not_are_refused() -> None:
+    """Nothing else is taken in their place."""
+    with pytest.raises(InputError, match=r"the model has no hsmm.json"):
+        choose(None, "durations")
+
+
+def test_durations_over_codes_smooth_no_network(durations) -> None:
+    """Their emissions are of another kind."""
+    table = CategoricalEmission(table=((0.5, 0.5),) * 3)
+
+    with pytest.raises(InputError, match="not a model of a network's classes"):
+        Durations(durations.model_copy(update={"emission": table}))
+
+
+@pytest.mark.parametrize("what", ["missing", "other"])
+def test_durations_must_be_the_models(tmp_path, durations, what) -> None:
+    """A system with durations is not run without, nor with those of other classes."""
+    other = durations.model_copy(update={"states": ("a", "b", "c")}).to_bytes()
+
+    with pytest.raises(VerificationFailed, match=r"hsmm.json(: is missing|: states: are not the classes)"):
+        load(tmp_path, "conv2d_fsq_hsmm", {registry.HSMM: None if what == "missing" else other})
+
+
+# Calibration
+
+
+def calibration(temperature: float = 2.0, *, thresholds: bool = True, **changes: object) -> ConfidenceRecord:
+    """A record made by hand."""
+    fitted = FittedWindows(subjects=("s",), recordings=("r",), windows=9, class_windows={}, predictions_sha256="a" * 64)
+    sets = ThresholdsRecord(
+        lac=0.5,
+        aps=0.6,
+        raps=0.6,
+        raps_penalty=0.0,
+        raps_free=0,
+        coverage=CoverageBand(low=0.8, high=1.0, level=0.95),
+        fitted_on=fitted.model_copy(update={"recordings": ("q",)}),
+    )
+    record = ConfidenceRecord(
+        classes=CLASSES,
+        alpha=0.1,
+        checkpoint_sha256=example_systems.CHECKPOINT,
+        validation_digest="b" * 64,
+        divided_by="recording",
+        temperature=TemperatureRecord(
+            value=temperature, at_bound=False, log_loss_before=1.0, log_loss_after=0.9, fitted_on=fitted
+        ),
+        conformal=sets if thresholds else Reason(reason="one recording"),
+    )
+    return record.model_copy(update=changes)
+
+
+@pytest.mark.parametrize("thresholds", [True, False], ids=["sets", "temperature alone"])
+def test_a_calibration_is_applied(tmp_path, thresholds) -> None:
+    """The probabilities and the sets are those of the registry side."""
+    record = calibration(thresholds=thresholds)
+    pipeline = opened(load(tmp_path, "conv2d_vq", {artifacts.CALIBRATION: record.to_bytes()}))
+    answers = [pipeline.infer(window) for window in windows().x[:20]]
+    expected = confidence.apply(np.stack([answer.logits for answer in answers]), record)
+    members = [tuple(np.flatnonzero(row)) for row in expected.sets["aps"]] if thresholds else [None] * 20
+
+    np.testing.assert_allclose([answer.probabilities for answer in answers], expected.probabilities, rtol=1e-12)
+    assert [answer.members for answer in answers] == members
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    scale=st.sampled_from([0.0, 0.3, 3.0, 300.0]),
+    limit=st.sampled_from([None, 0.0, 0.5, 0.9]),
+)
+def test_a_window_gets_the_set_that_many_get(seed, scale, limit) -> None:
+    """Ties, sure windows and thresholds that nothing is over among them."""
+    logits = (np.random.default_rng(seed).integers(-3, 4, (12, 3)) * scale).astype(np.float32)
+    record = calibration()
+    record = record.model_copy(update={"conformal": record.conformal.model_copy(update={"aps": limit})})
+    expected = confidence.apply(logits, record).sets["aps"]
+
+    assert [postprocess.calibration(record)(row).members for row in logits] == [
+        tuple(np.flatnonzero(row)) for row in expected
+    ]
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+def test_a_calibrated_model_says_its_set(tmp_path) -> None:
+    """By the names of the classes, and never an empty one."""
+    loaded = load(tmp_path, "conv2d_vq", {artifacts.CALIBRATION: calibration().to_bytes()})
+    with serving(served(loaded, first=opened(loaded))) as client:
+        said = client.infer(asked())[1]
+        document = json.loads(client.ask("GET", "/openapi.json")[2])
+    schema = document["paths"]["/infer"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+
+    assert (said["label"] in said["set"], "set" in schema["required"]) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [({"classes": ("a", "b", "c")}, "classes"), ({"checkpoint_sha256": "f" * 64}, "checkpoint_sha256")],
+    ids=["classes", "weights"],
+)
+def test_the_calibration_of_another_model_is_refused(tmp_path, changes, place) -> None:
+    """Its numbers would look like probabilities."""
+    with pytest.raises(VerificationFailed) as caught:
+        load(tmp_path, "conv2d_vq", {artifacts.CALIBRATION: calibration(**changes).to_bytes()})
+    assert [problem.where for problem in caught.value.problems] == [f"calibration.json: {place}"]
+
+
+# Where they lie
+
+
+def test_a_run_has_its_durations_beside_it(tmp_path) -> None:
+    """Sealed by run.json: others are refused."""
+    run = tmp_path / "run"
+    found = bundle("conv2d_fsq_hsmm")
+    example_systems.write_run(run, "conv2d_fsq_hsmm")
+    states = package.read(run).durations.states
+    (run / registry.HSMM).write_bytes(found[registry.HSMM] + b" ")
+
+    assert states == CLASSES
+    with pytest.raises(VerificationFailed, match=r"hsmm.json: has sha256"):
+        package.read(run)
+
+
+def test_nothing_slow_is_loaded_for_durations_and_calibration(tmp_path) -> None:
+    """Neither numba nor scipy, which their fitting needs, nor torch."""
+    slow = ("torch", "onnx", "numba", "scipy", "pandas", "jsonschema", "requests", "typer")
+    load(tmp_path, "conv2d_fsq_hsmm", {artifacts.CALIBRATION: calibration().to_bytes()})
+    probe = f"""
+import sys
+from pathlib import Path
+import numpy as np
+from modelreg.runtime.pipeline import Pipeline
+from modelreg.runtime.smoothing import choose
+pipeline = Pipeline.load(Path({str(tmp_path)!r}))
+stream = pipeline.stream(16, choose(pipeline.package.durations))
+print([event.state in (0, 1, 2) for event in stream.push(np.zeros((32, 3), np.float32))])
+print([name for name in {slow!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[True, True]\n[]\n"
+
+
+def test_an_archive_holds_them_too(tmp_path) -> None:
+    """As the other files, by their digests."""
+    (tmp_path / "bundle.tar.gz").write_bytes(artifacts.pack(bundle("conv2d_fsq_hsmm")))
+
+    assert package.read(tmp_path / "bundle.tar.gz").durations.states == CLASSES
+    assert registry.HSMM in files.parse_json(bundle("conv2d_fsq_hsmm")[artifacts.BUNDLE], "bundle")["files"]

@@ -1,0 +1,248 @@
+"""Every model system: what it is made of, that all of it learns, and that its training repeats itself to the bit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_systems import ALL, CLASSES, SHAPE, SYSTEMS, network_of, part, settings_of, spec_of, training_settings
+from torch import nn
+
+from modelreg import weights
+from modelreg.ml import batches, checkpoint, networks, training
+from modelreg.ml.checkpoint import Saved
+from modelreg.ml.conv2d import Conv2dNetwork
+from modelreg.ml.hdp import temperature_at
+from modelreg.ml.system import Batch, Network
+from modelreg.ml.training import Snapshot
+
+HAILO = (nn.Conv2d, nn.BatchNorm2d, nn.BatchNorm1d, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten, nn.Linear)
+ONLY_IN_TRAINING = (nn.Dropout, nn.Identity)
+PADDING = nn.ZeroPad2d  # taken into the convolution by the export
+TERMS = {
+    "conv2d_fsq": set(),
+    "conv2d_fsq_hsmm": {"temporal"},
+    "conv2d_vq": {"commitment", "reconstruction"},
+    "conv2d_vq_hdp_hsmm": {"commitment", "reconstruction", "mixture", "temporal"},
+    "tcn_vae": {"reconstruction", "divergence", "domain"},
+    "vq off": {"reconstruction", "mixture", "temporal"},
+    "hdp off": {"commitment", "reconstruction", "temporal"},
+    "hsmm off": {"commitment", "reconstruction", "mixture"},
+    "reconstruction off": {"commitment", "mixture", "temporal"},
+    "one mixture": {"commitment", "reconstruction", "mixture", "temporal"},
+    "all off": set(),
+    "fsq, hsmm off": set(),
+}
+every_system = pytest.mark.parametrize("name", SYSTEMS)
+every_form = pytest.mark.parametrize("name", ALL)
+
+
+def fit(name: str, resume: Saved | None = None, **changes: Any) -> list[Snapshot]:
+    """Train a system for a few epochs."""
+    return list(training.fit(network_of(name), part(), part(seed=2), training_settings(**changes), resume))
+
+
+def as_bytes(snapshot: Snapshot) -> bytes:
+    """Return all of a snapshot as bytes."""
+    return checkpoint.to_bytes(snapshot.tensors, snapshot.state) + snapshot.epoch.to_bytes()
+
+
+def one_batch(name: str) -> Batch:
+    """Return the first batch of a system's training."""
+    resting, network = batches.on_device(part(), "cpu"), network_of(name)
+    order = batches.order(part(), 16, network.chunk)
+    rows, streams = next(order.shuffled(torch.Generator().manual_seed(0)))
+    return batches.select(resting, rows, streams)
+
+
+def answered(name: str) -> tuple[Network, Batch, Any]:
+    """Return a system in the midst of its training, a batch, and what it answers."""
+    network, batch = network_of(name).train(), one_batch(name)
+    network.prepare(part().y, part().streams)
+    network.windows = len(part().y)
+    network.advance(0.5)
+    return network, batch, network.answer(batch)
+
+
+@every_form
+def test_the_record_counts_what_is_built(name) -> None:
+    """Parameters and tensors, made without memory, are those of the network in memory; verify counts the same."""
+    spec, network = spec_of(name), network_of(name)
+    built = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+
+    assert spec.parameters == sum(parameter.numel() for parameter in network.parameters())
+    assert weights.shapes(spec) == built
+    assert weights.parameter_count(built) == spec.parameters
+
+
+@every_form
+def test_the_record_says_what_the_network_is(name) -> None:
+    """Levels of a code, numbers that the device hands over, and whether durations smooth."""
+    spec, network = spec_of(name), network_of(name)
+    smooths = network.smoother(CLASSES) is not None
+
+    assert (spec.levels, spec.projection, spec.smooths) == (network.levels, network.projection, smooths)
+    assert (network.mean_duration() is not None) == smooths
+
+
+@every_form
+def test_describing_a_network_draws_no_random_number(name) -> None:
+    """The record is made without touching torch's generator."""
+    before = torch.get_rng_state()
+    spec_of(name)
+
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@every_form
+def test_the_device_part_holds_what_an_npu_compiles(name) -> None:
+    """Every layer in it is of the table, gone after training, or padding that the export takes away."""
+    leaves = [layer for layer in network_of(name).device_part.modules() if not list(layer.children())]
+    allowed = (*HAILO, *ONLY_IN_TRAINING, PADDING)
+
+    assert [type(leaf) for leaf in leaves if not isinstance(leaf, allowed)] == []
+
+
+@every_form
+def test_the_whole_is_its_parts(name) -> None:
+    """The device part's projection, given to the host part, gives the network's code, index, logits and cluster."""
+    network, x = network_of(name).eval(), part().x[:7]
+    whole, projection = network(x), network.device_part(x)
+    answer = network.host_part(projection)
+
+    for key in ("code", "code_index", "logits", "cluster"):
+        assert getattr(whole, key) is getattr(answer, key) is None or torch.equal(
+            getattr(whole, key), getattr(answer, key)
+        )
+    assert torch.equal(whole.projection, projection)
+
+
+@every_form
+def test_every_term_of_the_loss_is_there(name) -> None:
+    """A component that is switched off adds no term; the others add one finite number each."""
+    network, batch, output = answered(name)
+    terms = network.terms(batch, output)
+
+    assert set(terms) == TERMS[name]
+    assert all(term.shape == () and term.isfinite() for term in terms.values())
+
+
+@every_form
+def test_gradient_reaches_every_parameter(name) -> None:
+    """No part of a system is left as it was drawn."""
+    network, batch, output = answered(name)
+    loss = nn.functional.cross_entropy(output.logits, batch.y) + sum(network.terms(batch, output).values())
+    loss.backward()
+    dead = [key for key, parameter in network.named_parameters() if not _moved(parameter)]
+
+    assert dead == []
+
+
+def _moved(parameter: nn.Parameter) -> bool:
+    return parameter.grad is not None and bool(parameter.grad.isfinite().all() and parameter.grad.any())
+
+
+@every_system
+def test_the_loss_falls(name) -> None:
+    """Over a few epochs the loss of the training part becomes less, and the classes are told better than by a guess."""
+    snapshots = fit(name, epochs=8, learning_rate=0.03)
+
+    assert snapshots[-1].epoch.train_loss < snapshots[0].epoch.train_loss
+    assert snapshots[-1].epoch.train_accuracy > 1 / len(CLASSES) + 0.2
+
+
+@every_system
+def test_resumed_equals_uninterrupted(name, tmp_path: Path) -> None:
+    """From the first batch's codebook and mixture to the last duration: byte for byte, wherever it was interrupted."""
+    network = network_of(name)
+    whole = [as_bytes(snapshot) for snapshot in fit(name)]
+    last = next(training.fit(network, part(), part(seed=2), training_settings()))
+    (tmp_path / "last").write_bytes(checkpoint.to_bytes(last.tensors, last.state))
+    torch.manual_seed(999)
+
+    assert [as_bytes(s) for s in fit(name, checkpoint.read(tmp_path / "last"))] == whole[1:]
+
+
+@every_system
+def test_validation_changes_no_weight(name) -> None:
+    """Other validation data, the same weights: codebook, mixture and durations too."""
+    network = network_of(name)
+    other = next(training.fit(network, part(), part((5, 5), seed=3), training_settings()))
+    ours = next(training.fit(network_of(name), part(), part(seed=2), training_settings()))
+
+    assert checkpoint.to_bytes(other.weights) == checkpoint.to_bytes(ours.weights)
+
+
+@every_form
+def test_a_snapshot_holds_what_training_reports(name) -> None:
+    """Code usage where something is quantized, active clusters with a mixture, durations with a model of them."""
+    few = part((16,))
+    snapshot = next(training.fit(network_of(name), few, few, training_settings()))
+    epoch, spec = snapshot.epoch, spec_of(name)
+    mixture = "mixture" in TERMS[name]
+    found = (epoch.perplexity is None, epoch.active_clusters is None, epoch.mean_duration is None)
+
+    assert found == (spec.levels is None, not mixture, not spec.smooths)
+    assert set(epoch.terms) == ({"classification", *TERMS[name]} if TERMS[name] else set())
+    assert sum(epoch.terms.values() or [epoch.train_loss]) == pytest.approx(epoch.train_loss, rel=1e-5)
+
+
+def test_a_batch_smaller_than_two_chunks_is_refused() -> None:
+    """With one chunk to a batch, all its windows would be of one recording."""
+    network = network_of("conv2d_fsq_hsmm")
+    problems = training.find_problems(network, part(), part(), training_settings(batch_size=15))
+
+    assert [str(problem) for problem in problems] == [
+        "training.batch_size: is 15: chunks of 8 consecutive windows need at least two of them"
+    ]
+
+
+def test_the_mixture_cools() -> None:
+    """Its temperature falls geometrically from the first of its settings to the second."""
+    network = network_of("conv2d_vq_hdp_hsmm")
+    assert isinstance(network, Conv2dNetwork)
+    found = []
+    for progress in (0.0, 0.5, 1.0):
+        network.advance(progress)
+        found.append(float(network.host_part.mixture.temperature))
+
+    assert found == pytest.approx([1.0, temperature_at(0.5, 1.0, 0.3), 0.3])
+
+
+def test_sessions_of_the_training_part_reach_the_mixture() -> None:
+    """The same windows of another recording get other weights in training."""
+    network = network_of("conv2d_vq_hdp_hsmm").eval()
+    with torch.no_grad():
+        network.host_part.mixture.log_groups[1] += torch.arange(4.0)
+    x = part().x[:4]
+    first, second = (network.answer(Batch(x, part().y[:4], session=torch.full((4,), s))) for s in (0, 1))
+
+    assert not torch.equal(first.logits, second.logits)
+
+
+def test_the_decoder_gives_back_sequences() -> None:
+    """The reconstruction's target holds the channels of the first device before those of the second."""
+    network, batch, output = answered("conv2d_vq")
+    network.eval()  # the decoder has dropout
+    made = network.decoder(output.features)
+    target = torch.cat([batch.x[:, :, 0], batch.x[:, :, 1]], 1).transpose(1, 2)
+    expected = nn.functional.mse_loss(made, target)
+
+    torch.testing.assert_close(network.terms(batch, output)["reconstruction"], expected)
+
+
+def test_without_domains_there_is_no_domain_head() -> None:
+    """One data set has nothing to hide from."""
+    network = networks.seeded(settings_of("tcn_vae"), SHAPE, 3, seed=0).train()
+    batch = one_batch("tcn_vae")
+    network.advance(0.5)
+
+    assert set(network.terms(batch, network.answer(batch))) == {"reconstruction", "divergence"}
+
+
+def test_a_tcn_that_looks_back_too_far_is_refused() -> None:
+    """Eight windows of padding would be convolved for one of data."""
+    settings = settings_of("tcn_vae").model_copy(update={"widths": (4,) * 6})
+    problems = [problem.where for problem in networks.find_problems(settings, SHAPE, 3)]
+
+    assert problems == ["model.widths"]
