@@ -15,8 +15,6 @@ from modelreg.records.data import DataRecord
 from modelreg.records.latency import LatencyRecord
 from modelreg.records.metrics import EvalMetrics, Reason
 
-LATENCY = "latency.json"  # what `bench --out` wrote
-
 
 class Candidate(NamedTuple):
     """A version or an evaluated run, as its folder has it."""
@@ -27,12 +25,13 @@ class Candidate(NamedTuple):
     data: dict[str, Any]
 
 
-def read(folder: Path, latency: Path) -> Candidate:
-    """Read a version or an evaluated run; `latency` is the benchmark's record, if it is there. Raises InputError."""
+def read(folder: Path) -> Candidate:
+    """Read a version or an evaluated run. Raises InputError."""
     if problems := list(_find_lacks(folder)):
         raise InputError("nothing to compare", problems)
     measured = load(folder / registry.METRICS, EvalMetrics)
     is_version = (folder / registry.MANIFEST).is_file()
+    latency = folder / registry.LATENCY
     contender = Contender(
         reference=registry.read(folder).reference if is_version else folder.name,
         metrics=measured,

@@ -30,7 +30,7 @@ def latency(**changes) -> LatencyRecord:
         windows=100,
         warm_up=10,
         measured=NOW,
-        latency=SPREAD,
+        **SPREAD.to_document(),
         device_part=SPREAD,
         windows_per_s=900.0,
         hardware=Hardware(board=None, processor=None, machine="x86_64", cores=2, system="Linux"),
@@ -77,7 +77,7 @@ def two_runs(tmp_path, monkeypatch):
 
 def candidate(folder) -> comparing.Candidate:
     """What is read of a folder."""
-    return comparing.read(folder, folder / comparing.LATENCY)
+    return comparing.read(folder)
 
 
 # Reading
@@ -108,7 +108,7 @@ def test_differences_of_configuration_and_data_have_their_paths(two_runs) -> Non
 def test_latency_is_read_where_it_was_measured(two_runs) -> None:
     """And null where it was not."""
     run = two_runs / "runs/conv2d_fsq-001"
-    (run / comparing.LATENCY).write_bytes(latency().to_bytes())
+    (run / runs.LATENCY).write_bytes(latency().to_bytes())
 
     assert candidate(run).contender.latency == latency()
     assert candidate(two_runs / "runs/conv2d_fsq-002").contender.latency is None
@@ -278,15 +278,12 @@ def test_compare_prints_a_table_of_80_columns(two_runs, monkeypatch, capsys) -> 
 
 def test_compare_prints_the_record(two_runs, capsys) -> None:
     """Which is read again by its schema."""
-    version = make_version(two_runs, two_runs / "runs/conv2d_fsq-001")
-    place = two_runs / "dist" / f"conv2d_fsq-{version.name}"
-    place.mkdir(parents=True)
-    (place / comparing.LATENCY).write_bytes(latency().to_bytes())
+    make_version(two_runs, two_runs / "runs/conv2d_fsq-001")
+    (two_runs / "runs/conv2d_fsq-002" / runs.LATENCY).write_bytes(latency().to_bytes())
     assert main(["compare", "v0.1.0", "runs/conv2d_fsq-002", "--json"]) == 0
-    document = capsys.readouterr().out
-    found = parse(document.encode(), Comparison, "stdout")
+    found = parse(capsys.readouterr().out.encode(), Comparison, "stdout")
 
-    assert (found.one.reference, found.one.latency) == ("conv2d_fsq@v0.1.0", latency())
+    assert (found.one.reference, found.other.latency) == ("conv2d_fsq@v0.1.0", latency())
 
 
 def test_compare_prints_markdown_and_writes_a_page(two_runs, capsys) -> None:

@@ -7,6 +7,7 @@ import pytest
 from example_records import (
     CLASSES,
     example_data_record,
+    example_history,
     example_metrics,
     example_run_record,
 )
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from modelreg import report
-from modelreg.records.metrics import EvalMetrics, ReliabilityBin
+from modelreg.records.metrics import EvalMetrics, ReliabilityBin, SegmentScores, TemporalMetrics
 from modelreg.report.text import counted, percent
 
 PICTURES = {name: f"{name}.png" for name in ("confusion", "curves", "classes", "reliability", "subjects")}
@@ -306,3 +307,62 @@ def test_the_module_loads_no_matplotlib() -> None:
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert answer.stdout == "set()\n"
+
+
+# Durations, and the terms of the loss
+
+
+def smoothed(accuracy: float, edit: float) -> TemporalMetrics:
+    """Metrics of durations where windows alone reach 0.8 and 60."""
+    alone = SegmentScores(accuracy=0.8, edit=60.0, over_segmentation=2.0, f1_at_50=0.5)
+    better = alone.model_copy(update={"accuracy": accuracy, "edit": edit, "over_segmentation": 1.25})
+    return TemporalMetrics(streams=3, mean_duration=12.5, alone=alone, smoothed=better)
+
+
+def test_durations_are_shown_alone_and_smoothed() -> None:
+    """Accuracy, edit score, over-segmentation and overlap; a system without them has no such section."""
+    text = text_of(example_metrics().model_copy(update={"temporal": smoothed(0.9, 70.0)}))
+    rows = cells_of(text, "")
+
+    assert rows["accuracy of windows"] == ["0.8000", "0.9000"]
+    assert rows["predicted segments for each true one"] == ["2.000", "1.250"]
+    assert "Over 3 streams of consecutive windows" in text
+    assert "## Durations" not in text_of()
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "edit", "verdict"),
+    [
+        (0.8, 60.0, "Smoothing costs no accuracy and no edit score."),
+        (0.7, 70.0, "**Smoothing costs accuracy** and gains on the segments."),
+        (0.9, 50.0, "**Smoothing costs edit score** and gains on the windows."),
+        (0.7, 50.0, "**Smoothing makes both worse"),
+    ],
+    ids=["neither", "accuracy", "edit", "both"],
+)
+def test_what_smoothing_costs_is_said(accuracy, edit, verdict) -> None:
+    """Whichever way it goes."""
+    assert verdict in text_of(example_metrics().model_copy(update={"temporal": smoothed(accuracy, edit)}))
+
+
+def test_the_terms_of_the_loss_are_shown_at_three_epochs() -> None:
+    """At the first, at the one whose weights were kept, at the last; one epoch is shown once."""
+    run = example_run_record()
+    assert run.best_epoch is not None
+    history = [
+        epoch.model_copy(update={"terms": {"classification": 1.0 / epoch.number, "vq": 0.5}})
+        for epoch in example_history(run.best_epoch + 2, run.best_epoch)
+    ]
+    text = report.markdown(example_metrics(), example_data_record(), run, {}, history)
+    alone = report.markdown(example_metrics(), example_data_record(), run, {}, history[:1])
+
+    assert f"| term | epoch 1 | epoch {run.best_epoch} (kept) | epoch {run.best_epoch + 2} |" in text
+    assert cells_of(text, "term")["vq"] == ["0.5000"] * 3
+    assert cells_of(alone, "term")["vq"] == ["0.5000"]
+
+
+def test_a_loss_of_one_term_is_not_taken_apart() -> None:
+    """Nothing is said of terms."""
+    text = report.markdown(example_metrics(), example_data_record(), example_run_record(), {}, example_history())
+
+    assert "these terms" not in text

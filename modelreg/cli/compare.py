@@ -28,7 +28,7 @@ def compare(
     """Show how two versions or runs differ: metrics, configuration, data, size and speed.
 
     Where both predicted the same windows, the differences have an interval over subjects, and McNemar's test. Speed is
-    that of `modelreg bench --out latency.json`: read from a run's folder, and for a version from dist/MODEL-vX.Y.Z.
+    that of latency.json, which `modelreg bench --out` wrote into a run, and which travels with its release.
 
     An ONNX file answers the same windows of the training part as the run. Each of its outputs stands beside whatever
     the run has of the same width: its projection, its code, its logits.
@@ -46,16 +46,8 @@ def compare(
 
     if page:
         environment.need_extra("train", "matplotlib")
-    sides = [comparing.read(folder, _latency(folder)) for folder in map(environment.runnable, (one, other))]
+    sides = [comparing.read(environment.runnable(reference)) for reference in (one, other)]
     _show(comparing.compare(*sides), as_json=as_json, as_markdown=as_markdown, page=page)
-
-
-def _latency(folder: Path) -> Path:
-    """Return where the benchmark of a version or a run is looked for."""
-    from modelreg import comparing, registry
-
-    is_version = (folder / registry.MANIFEST).is_file()
-    return (environment.exports_of(folder) if is_version else folder) / comparing.LATENCY
 
 
 def _show(found: "Comparison", *, as_json: bool, as_markdown: bool, page: Path | None) -> None:

@@ -18,7 +18,9 @@ class Outcome(Record):
     used_share: Share | None
     active_clusters: float | None
     mean_duration: float | None  # windows
-    seconds: Annotated[float, Field(ge=0)]  # from the start of the training to its end, interruptions included
+    seconds: Annotated[
+        float, Field(ge=0)
+    ]  # from the start of the run to the end of its training, reading and pauses included
 
 
 class Trial(Record):

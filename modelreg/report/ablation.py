@@ -26,7 +26,8 @@ def ablation_markdown(found: AblationRecord) -> str:
     return f"""# Ablation of {escape(found.model)}
 
 Means over {counted(len(found.seeds), "seed")} ({", ".join(map(str, found.seeds))}). An interval is over the tested
-subjects, with the windows of all seeds pooled. Seconds are from the start of a training to its end.{missing}
+subjects, with the windows of all seeds pooled. Seconds are from the start of a run to the end of its training: the
+first run reads the data, the others may find them kept.{missing}
 
 {tables}
 

@@ -6,7 +6,7 @@ from modelreg.card import UNKNOWN_TRAINING, cutting, escape, imported
 from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics, Interval
 from modelreg.records.run import Epoch, ImportRecord, RunRecord
-from modelreg.report import calibrated, crossval, leaks
+from modelreg.report import calibrated, crossval, durations, leaks
 from modelreg.report import quality as data_quality
 from modelreg.report.advice import Advice, mean_confidence, recommendations, starved
 from modelreg.report.text import HEADLINE, NO_CHECKS, Checks, listed, number, table
@@ -49,9 +49,10 @@ def markdown(
         else "",
         crossval.section(checks.crossval) if checks.crossval else "",
         _codes_section(metrics, run),
+        durations.section(metrics.temporal) if metrics.temporal else "",
         _import_section(run.imported)
         if run.imported
-        else _training_section(run) + _picture(pictures, "curves") + CURVES,
+        else _training_section(run) + _picture(pictures, "curves") + CURVES + _terms(history, run.best_epoch),
         data_quality.section(checks.quality) if checks.quality else "",
     )
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -208,3 +209,17 @@ def _training_section(run: RunRecord) -> str:
 From {run.started} to {run.finished or "now"}, by modelreg {escape(environment.modelreg)} {place}, on
 {escape(environment.device)} ({escape(environment.machine)}, {environment.threads} threads),
 Python {escape(environment.python)}, {packages}."""
+
+
+def _terms(history: Sequence[Epoch], best: int | None) -> str:
+    """Return what the training loss is the sum of, where that is more than one term."""
+    if not history or not history[-1].terms:
+        return ""
+    epochs = {epoch.number: epoch for epoch in history}
+    shown = [
+        epochs[number] for number in dict.fromkeys((history[0].number, best, history[-1].number)) if number in epochs
+    ]
+    names = dict.fromkeys(name for epoch in shown for name in epoch.terms)
+    rows = [(escape(name), *(number(epoch.terms.get(name, 0.0)) for epoch in shown)) for name in names]
+    header = ("term", *(f"epoch {epoch.number}{' (kept)' if epoch.number == best else ''}" for epoch in shown))
+    return f"\n\nThe training loss is the sum of these terms, each with its weight:\n\n{table(header, rows)}"
