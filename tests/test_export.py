@@ -243,7 +243,7 @@ def test_a_breach_of_parity_writes_nothing(here, tmp_path, monkeypatch) -> None:
     made = graphs.export
 
     def wrong(network, metadata, opset):
-        other = type(network)(_settings(), network.shape, network.classes).eval()
+        other = type(network)(_settings(), network.shape, network.classes, 0).eval()
         return made(other, metadata, opset)
 
     monkeypatch.setattr(graphs, "export", wrong)

@@ -86,7 +86,9 @@ def show_estimate(estimate: "Int8Estimate") -> None:
     say(f"8-bit estimate, without the compiler, on {estimate.windows} held-out windows:")
     for name, scheme in (("per channel", estimate.per_channel), ("per tensor", estimate.per_tensor)):
         accuracy = f"accuracy {estimate.accuracy:.4f} -> {scheme.accuracy:.4f}"
-        noise = f"projection {scheme.snr_db['projection']:.1f} dB, {scheme.code_agreement:.1%} of the codes kept"
+        noise = f"projection {scheme.snr_db['projection']:.1f} dB"
+        if scheme.code_agreement is not None:
+            noise += f", {scheme.code_agreement:.1%} of the codes kept"
         say(f"  weights {name}: {accuracy}; {noise}; noisiest layer {scheme.worst_layers[0].layer}")
 
 
