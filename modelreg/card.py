@@ -17,7 +17,7 @@ from modelreg.gates import GateReport, bounds
 from modelreg.records.base import Name
 from modelreg.records.data import DataRecord
 from modelreg.records.export import PROJECTION
-from modelreg.records.int8 import Int8Estimate
+from modelreg.records.int8 import Int8Estimate, Int8Scheme
 from modelreg.records.metrics import EvalMetrics, Interval, Metrics
 from modelreg.records.model import (
     Conv2dFsqHsmmSettings,
@@ -320,11 +320,8 @@ def _estimate(facts: Facts) -> str:
     found = facts.estimate
     if found is None:
         return ""
-    rows = "\n".join(
-        f"| {name} | {scheme.accuracy:.4f} | {scheme.accuracy_drop:+.4f} | {scheme.macro_f1:.4f} "
-        f"| {scheme.code_agreement:.1%} | {scheme.snr_db[PROJECTION]:.1f} dB |"
-        for name, scheme in (("one per channel", found.per_channel), ("one per tensor", found.per_tensor))
-    )
+    schemes = (("one per channel", found.per_channel), ("one per tensor", found.per_tensor))
+    rows = "\n".join(_eight_bits(name, scheme) for name, scheme in schemes)
     clipped = "".join(
         f"\n- **{escape(channel.channel)}: the calibration set does not cover its usual values;"
         f" {channel.clipped:.2%} of all would clip.**"
@@ -334,12 +331,18 @@ def _estimate(facts: Facts) -> str:
     return f"""## 8-bit estimate
 
 What 8 bits may cost on a Hailo device. **An estimate: no compiler and no chip was asked.** ONNX Runtime quantized the
-device part on {found.calibration_windows} windows of the training part and answered {found.windows} of the
-{found.part} part, which has an accuracy of {found.accuracy:.4f} in float32.
+device part on {found.calibration_windows} windows of the training part. {found.windows} windows of the {found.part}
+part, of which it gets a share of {found.accuracy:.4f} right in float32, then get:
 
 | scales of the weights | accuracy | loss | macro F1 | codes kept | projection |
 |---|---:|---:|---:|---:|---:|
 {rows}""" + (f"\n{clipped}" if clipped else "")
+
+
+def _eight_bits(name: str, scheme: Int8Scheme) -> str:
+    kept = "-" if scheme.code_agreement is None else f"{scheme.code_agreement:.1%}"
+    scores = f"{scheme.accuracy:.4f} | {scheme.accuracy_drop:+.4f} | {scheme.macro_f1:.4f}"
+    return f"| {name} | {scores} | {kept} | {scheme.snr_db[PROJECTION]:.1f} dB |"
 
 
 def _gates(facts: Facts) -> str:

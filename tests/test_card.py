@@ -5,11 +5,13 @@ import re
 import numpy as np
 import pytest
 import yaml
+from example_export import estimate
 from example_run import data_record, eval_metrics, model_spec, predictions, run_record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelreg import card, fsq
+from modelreg import card, fsq, registry
+from modelreg.records.int8 import ChannelRange
 from modelreg.records.metrics import Interval, SegmentScores, TemporalMetrics
 from modelreg.records.model import (
     Conv2dFsqHsmmSettings,
@@ -159,6 +161,45 @@ def test_names_cannot_break_a_table(name) -> None:
 def test_what_states_no_licence_states_none(text) -> None:
     """Whatever stands in the front matter."""
     assert card.stated_license(text) is None
+
+
+def estimated(**changes):
+    """The facts of a card with an 8-bit estimate."""
+    made = estimate({registry.CHECKPOINT: "a" * 64, registry.NORMALIZATION: "b" * 64})
+    return facts(estimate=made.model_copy(update=changes))
+
+
+def test_an_estimate_is_called_one() -> None:
+    """With what it was made of, and each scheme."""
+    text = card.render(estimated())
+
+    assert "**An estimate: no compiler and no chip was asked.**" in text
+    assert "| one per tensor | 0.5000 | +0.1000 | 0.5000 | 90.0% | 30.0 dB |" in text
+
+
+def test_without_an_estimate_nothing_is_said_of_8_bits() -> None:
+    """Cards of versions that have none are what they were."""
+    without = card.render(estimated()).split("## 8-bit estimate")
+
+    assert card.render(facts()) == without[0] + "## How to run it" + without[1].split("## How to run it")[1]
+
+
+def test_channels_that_would_clip_are_named() -> None:
+    """A calibration set that does not cover a channel."""
+    ends = {"low": -1.0, "high": 1.0, "usual_low": -2.0, "usual_high": 2.0}
+    channels = [ChannelRange(channel=name, clipped=0.25, covered=name == "b", **ends) for name in "ab"]
+    text = card.render(estimated(input=tuple(channels)))
+
+    assert ("- **a: the calibration set does not cover" in text, "25.00% of all would clip" in text) == (True, True)
+    assert "**b:" not in text
+
+
+def test_a_model_without_codes_keeps_none() -> None:
+    """No share of nothing."""
+    made = estimated().estimate
+    scheme = made.per_tensor.model_copy(update={"code_agreement": None})
+
+    assert "| 0.5000 | - | 30.0 dB |" in card.render(estimated(per_tensor=scheme))
 
 
 def test_a_citation_stays_on_its_line() -> None:

@@ -17,10 +17,11 @@ import onnxruntime
 import pytest
 from two_device import write_two_device
 
-from modelreg import artifacts, files, integrity
+from modelreg import artifacts, deployment, files, integrity
 from modelreg.cli import main
 from modelreg.records.base import load
 from modelreg.records.export import BundleRecord, ParityRecord
+from modelreg.records.model import ModelSpec
 from modelreg.runtime.pipeline import Pipeline
 
 TINY = """
@@ -243,7 +244,7 @@ def test_a_breach_of_parity_writes_nothing(here, tmp_path, monkeypatch) -> None:
     made = graphs.export
 
     def wrong(network, metadata, opset):
-        other = type(network)(_settings(), network.shape, network.classes).eval()
+        other = type(network)(_settings(), network.shape, network.classes, 0).eval()
         return made(other, metadata, opset)
 
     monkeypatch.setattr(graphs, "export", wrong)
@@ -448,3 +449,13 @@ def test_a_version_released_without_a_bundle_gets_its_hef(attached, capsys) -> N
     )
 
     assert [main(command.split()) for command in commands] == [0] * 5, capsys.readouterr().err
+
+
+def test_what_the_host_needs_travels_with_the_bundle(tmp_path) -> None:
+    """Durations and calibration, byte for byte, where a run has them."""
+    (tmp_path / "hsmm.json").write_bytes(b"durations")
+    (tmp_path / "calibration.json").write_bytes(b"temperature")
+    spec = load(Path(__file__).parents[1] / "registry/conv2d_fsq/v0.2.0/model_config.json", ModelSpec)
+    found = deployment._beside(deployment._Origin(tmp_path, None, spec, None, None), None)
+
+    assert (found["hsmm.json"], found["calibration.json"]) == (b"durations", b"temperature")

@@ -2,6 +2,7 @@
 
 import functools
 
+import example_systems
 import numpy as np
 import pytest
 from example_bundle import example
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from modelreg import noise
 from modelreg.export import hailo, int8
 from modelreg.noise import Rounding
+from modelreg.records.export import GRAPHS
 from modelreg.records.int8 import Int8Estimate
 
 FLOATS = st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=30)
@@ -107,6 +109,18 @@ def test_eight_bits_leave_noise_and_most_codes() -> None:
     found = [(scheme.snr_db["projection"], scheme.code_agreement) for scheme in (made.per_channel, made.per_tensor)]
 
     assert all(20 < snr_db < 50 and 0.7 < agreement < 1 for snr_db, agreement in found)
+
+
+@pytest.mark.parametrize(("system", "kept"), [("tcn_vae", False), ("conv2d_vq", True)])
+def test_every_system_is_estimated(system, kept) -> None:
+    """Codes are compared where there are any; the number of a code is no signal that could have noise."""
+    found = example_systems.bundle(system)
+    graphs = {name: found[f"{name}.onnx"] for name in GRAPHS}
+    known, windows = example_systems.spec(system), example_systems.windows()
+    asked = int8.Subject(known, example_systems.SCALE, graphs, windows.x, windows, False, "c" * 64, "d" * 64)
+    scheme = int8.estimate(asked).per_tensor
+
+    assert (scheme.code_agreement is not None, set(scheme.snr_db)) == (kept, {"projection", "logits"})
 
 
 def test_the_worst_layers_come_first() -> None:

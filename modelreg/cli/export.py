@@ -87,7 +87,8 @@ def show_estimate(estimate: "Int8Estimate") -> None:
     for name, scheme in (("per channel", estimate.per_channel), ("per tensor", estimate.per_tensor)):
         accuracy = f"accuracy {estimate.accuracy:.4f} -> {scheme.accuracy:.4f}"
         noise = f"projection {scheme.snr_db['projection']:.1f} dB"
-        noise += "" if scheme.code_agreement is None else f", {scheme.code_agreement:.1%} of the codes kept"
+        if scheme.code_agreement is not None:
+            noise += f", {scheme.code_agreement:.1%} of the codes kept"
         say(f"  weights {name}: {accuracy}; {noise}; noisiest layer {scheme.worst_layers[0].layer}")
 
 

@@ -25,7 +25,7 @@ from modelreg.records.data import Normalization
 from modelreg.records.export import CODE, LOGITS, PROJECTION, WINDOWS, GraphName
 from modelreg.records.int8 import ChannelRange, Int8Estimate, Int8Scheme, LayerNoise
 from modelreg.records.metrics import EvaluationSettings
-from modelreg.records.model import ModelSpec
+from modelreg.records.model import FsqSpec, ModelSpec
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -55,7 +55,7 @@ class _Answers(NamedTuple):
     """What the held-out windows get by one way."""
 
     projection: Floats  # (N, d)
-    code: Floats  # (N, d)
+    code: Floats  # (N, w); w = 0 where nothing is quantized
     logits: Floats  # (N, K)
 
 
@@ -71,7 +71,17 @@ def estimate(subject: Subject) -> Int8Estimate:
         fed = _fed(subject, quantized, windows)
         found = _answers(subject, quantized.SerializeToString(), fed)
         noisy = layer_noise(encoder, quantized, normalized, fed)
-        schemes[per_channel] = _scheme(native, found, (accuracy, macro_f1), _scores(subject, found), noisy)
+        kept = None if subject.spec.levels is None else float((native.code == found.code).all(axis=1).mean())
+        accuracy_8, macro_f1_8 = _scores(subject, found)
+        schemes[per_channel] = Int8Scheme(
+            accuracy=accuracy_8,
+            macro_f1=macro_f1_8,
+            accuracy_drop=accuracy - accuracy_8,
+            macro_f1_drop=macro_f1 - macro_f1_8,
+            code_agreement=kept,
+            snr_db=_noise(subject.spec, native, found),
+            worst_layers=tuple(sorted(noisy, key=lambda layer: (layer.snr_db, layer.layer))[:WORST]),
+        )
     return Int8Estimate(
         model=subject.spec.settings.name,
         checkpoint_sha256=subject.checkpoint_sha256,
@@ -167,11 +177,11 @@ def _fed(subject: Subject, quantized: "ModelProto", windows: Floats) -> Floats:
 
 def _answers(subject: Subject, encoder: bytes, windows: Floats) -> _Answers:
     first, second = ort.session(encoder), ort.session(subject.graphs["head"])
-    encoded = [ort.ask(first, WINDOWS, window[None]) for window in windows]
-    heads = [ort.ask(second, PROJECTION, answer[PROJECTION]) for answer in encoded]
-    none = np.empty((1, 0), dtype=np.float32)  # the code of a model that quantizes nothing
-    joined = [{CODE: none, **first, **second} for first, second in zip(encoded, heads, strict=True)]
-    return _Answers(*(np.concatenate([answer[name] for answer in joined]) for name in (PROJECTION, CODE, LOGITS)))
+    projections = [first.run([PROJECTION], {WINDOWS: window[None]})[0] for window in windows]
+    names = [LOGITS] if subject.spec.levels is None else [CODE, LOGITS]
+    heads = [second.run(names, {PROJECTION: projection}) for projection in projections]
+    *codes, logits = (np.concatenate(parts) for parts in zip(*heads, strict=True))
+    return _Answers(np.concatenate(projections), codes[0] if codes else logits[:, :0], logits)
 
 
 def _scores(subject: Subject, answers: _Answers) -> tuple[float, float]:
@@ -189,23 +199,10 @@ def _scores(subject: Subject, answers: _Answers) -> tuple[float, float]:
     return found.accuracy, found.macro_f1
 
 
-def _scheme(
-    native: _Answers,
-    found: _Answers,
-    before: tuple[float, float],
-    after: tuple[float, float],
-    noisy: Sequence[LayerNoise],
-) -> Int8Scheme:
-    outputs = [PROJECTION, *([CODE] if native.code.shape[1] > 1 else []), LOGITS]  # the number of a code has no noise
-    return Int8Scheme(
-        accuracy=after[0],
-        macro_f1=after[1],
-        accuracy_drop=before[0] - after[0],
-        macro_f1_drop=before[1] - after[1],
-        code_agreement=float((native.code == found.code).all(axis=1).mean()) if native.code.shape[1] else None,
-        snr_db={name: noise.snr_db(getattr(native, name), getattr(found, name)) for name in outputs},
-        worst_layers=tuple(sorted(noisy, key=lambda layer: (layer.snr_db, layer.layer))[:WORST]),
-    )
+def _noise(spec: ModelSpec, native: _Answers, found: _Answers) -> dict[str, float]:
+    """Return the SNR of each output; the number of a code in a codebook is no quantity, and has none."""
+    names = [name for name in _Answers._fields if name != CODE or isinstance(spec.quantizer, FsqSpec)]
+    return {name: noise.snr_db(getattr(native, name), getattr(found, name)) for name in names}
 
 
 def layer_noise(encoder: bytes, quantized: "ModelProto", windows: Floats, fed: Floats) -> list[LayerNoise]:

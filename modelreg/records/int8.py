@@ -27,7 +27,7 @@ class Int8Scheme(Record):
     accuracy_drop: float  # float32 minus this; negative where it happens to be better
     macro_f1_drop: float
     code_agreement: Share | None  # windows that get the code they get in float32; null: nothing is quantized
-    snr_db: dict[Name, Decibels]  # of each output of encoder and head
+    snr_db: dict[Name, Decibels]  # of each output of encoder and head that is a quantity
     worst_layers: tuple[LayerNoise, ...]  # the noisiest first
 
 

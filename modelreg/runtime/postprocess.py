@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg import ort
-from modelreg.records.calibration import ConfidenceRecord
+from modelreg.records.calibration import ConfidenceRecord, ThresholdsRecord
 from modelreg.records.export import CODE, LOGITS, PROJECTION
-from modelreg.records.metrics import Reason
 from modelreg.records.model import FsqSpec, ModelSpec, VqSpec
 from modelreg.runtime.backends import Floats
 
@@ -43,21 +42,18 @@ Calibrate = Callable[[Floats], Calibrated]  # takes logits (K,)
 
 
 def calibration(record: ConfidenceRecord) -> Calibrate:
-    """Return what applies a calibration.json: its temperature, and its APS sets, of which none is empty.
+    """Return what applies a calibration.json: its temperature and its LAC sets, the smallest; one may be empty.
 
     It is what `confidence.apply` makes of many windows, for one of them, in a fifth of the time.
     """
     temperature, fitted = record.temperature.value, record.conformal
-    if isinstance(fitted, Reason):
+    if not isinstance(fitted, ThresholdsRecord):
         return lambda logits: Calibrated(softmax(logits.astype(np.float64) / temperature), None)
-    limit = np.inf if fitted.aps is None else fitted.aps
+    limit = np.inf if fitted.lac is None else fitted.lac
 
     def calibrate(logits: Floats) -> Calibrated:
         probabilities = softmax(logits.astype(np.float64) / temperature)
-        order = np.argsort(-probabilities, kind="stable")
-        likelier = probabilities[order[:-1]].cumsum()  # mass of the classes before the second, the third, …
-        held = 1 + int(likelier.searchsorted(limit, "right"))
-        return Calibrated(probabilities, tuple(sorted(order[:held].tolist())))
+        return Calibrated(probabilities, tuple(np.flatnonzero(1 - probabilities <= limit).tolist()))
 
     return calibrate
 

@@ -23,7 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelreg.errors import Problem
-from modelreg.records.metrics import Reason
+from modelreg.records.calibration import ThresholdsRecord
 from modelreg.runtime.contract import JSON, Ask, Contract, Refusal
 from modelreg.runtime.package import Package
 from modelreg.runtime.pipeline import Pipeline
@@ -54,7 +54,7 @@ class _Sidecar:
     def __init__(self, served: Served) -> None:
         self.served, self.started = served, perf_counter()
         calibration = served.package.calibration
-        sets = calibration is not None and not isinstance(calibration.conformal, Reason)
+        sets = calibration is not None and isinstance(calibration.conformal, ThresholdsRecord)
         self.contract = Contract(served.package.spec, sets=sets)
         self.worker = Worker(served.open_pipeline, served.first, served.bounds)
         self.sessions = Sessions(served.smoother, served.bounds.sessions)

@@ -1,0 +1,168 @@
+"""latency.json and int8.json in a release: gates look into them, verify holds them against the graphs."""
+
+import json
+
+import pytest
+from example_export import write_export
+from example_run import NOW, write_registry, write_run
+
+from modelreg import artifacts, files, integrity, registry, release
+from modelreg.config import Gate, ProjectConfig
+from modelreg.errors import GateFailed, InputError
+from modelreg.gates import GateReport
+from modelreg.records.base import load
+from modelreg.records.latency import Hardware, LatencyRecord, Spread
+
+SPREAD = {"p50_ms": 0.05, "p95_ms": 0.06, "p99_ms": 0.1, "max_ms": 0.4}
+SITUATION = release.Situation(now=NOW, git=None)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A registry with a run that was exported for a Hailo-8."""
+    run = write_run(write_registry(tmp_path / "r") / "runs" / "conv2d_fsq-001")
+    write_export(run, files.sha256(run / "checkpoint.safetensors"))
+    return tmp_path / "r"
+
+
+def run_of(root):
+    """Its run."""
+    return root / "runs" / "conv2d_fsq-001"
+
+
+def measured(root, **changes):
+    """Put into the run what `modelreg bench` writes."""
+    record = LatencyRecord(
+        **SPREAD,
+        model="conv2d_fsq",
+        version=None,
+        backend="onnxruntime",
+        sha256=files.sha256(run_of(root) / "onnx/encoder.onnx"),
+        threads=1,
+        windows=100,
+        warm_up=200,
+        measured=NOW,
+        device_part=Spread(**SPREAD),
+        windows_per_s=1e4,
+        hardware=Hardware(board=None, processor=None, machine="aarch64", cores=4, system="Linux"),
+        packages={},
+    )
+    (run_of(root) / "latency.json").write_bytes(record.model_copy(update=changes).to_bytes())
+
+
+def released(root, **gates: Gate):
+    """Make a version; return its folder."""
+    project = ProjectConfig(gates={name.replace("__", "."): gate for name, gate in gates.items()})
+    plan = release.plan(root, release.Request("v0.1.0", run_of(root), roll_changelog=True), project, SITUATION)
+    release.make_version(plan, project, SITUATION)
+    return plan.folder
+
+
+def test_gates_look_into_what_was_measured_and_estimated(root) -> None:
+    """By their paths; and `verify` comes to the same verdicts."""
+    measured(root)
+    bounds = {"int8__accuracy_drop": Gate(max=0.1), "int8__snr_db": Gate(min=30), "latency__p95_ms": Gate(max=0.06)}
+    folder = released(root, **bounds)
+    outcomes = load(folder / "gates.json", GateReport).outcomes
+
+    assert [outcome.value for outcome in outcomes] == [0.1, 30.0, 0.06]
+    assert integrity.inspect(folder, complete=True).problems == ()
+
+
+@pytest.mark.parametrize("path", ["int8__accuracy_drop", "latency__p95_ms"])
+def test_a_figure_over_its_bound_forbids_the_release(root, path) -> None:
+    """With the bound."""
+    measured(root)
+
+    with pytest.raises(GateFailed, match=r"but must be at most 0\.05"):
+        released(root, **{path: Gate(max=0.05)})
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [("latency.p95_ms", "latency.json"), ("int8.snr_db", "hailo8/int8.json or hailo8l/int8.json")],
+)
+def test_a_figure_that_nobody_will_make_fails_its_gate(root, path, place) -> None:
+    """It is not left out: the release exports graphs alone."""
+    (run_of(root) / "hailo8" / "int8.json").unlink()
+    project = ProjectConfig(gates={path: Gate(max=1)}, targets=("onnx",))
+    (outcome,) = release.gate_outcomes(root, run_of(root), project)
+
+    assert outcome.failure == f"no such number in {place}"
+
+
+def test_an_estimate_that_the_release_makes_is_waited_for(root) -> None:
+    """Where a bundle is still to be exported."""
+    (run_of(root) / "hailo8" / "bundle.json").unlink()
+    (run_of(root) / "hailo8" / "int8.json").unlink()
+    project = ProjectConfig(gates={"int8.snr_db": Gate(min=99)}, targets=("onnx", "hailo8"))
+
+    assert release.gate_outcomes(root, run_of(root), project) == []
+
+
+@pytest.mark.parametrize("changes", [{"sha256": "0" * 64}, {"model": "tcn_vae"}], ids=["graphs", "model"])
+def test_figures_of_something_else_are_refused(root, changes) -> None:
+    """Before anything is written."""
+    measured(root, **changes)
+
+    with pytest.raises(InputError, match="measured on other graphs or another HEF; run `modelreg bench` again"):
+        released(root)
+
+
+def test_a_latency_without_graphs_is_told(root) -> None:
+    """There is nothing that it could be of."""
+    measured(root)
+    (run_of(root) / "onnx/parity.json").unlink()
+
+    with pytest.raises(InputError, match=r"parity\.json"):
+        released(root)
+
+
+def rewritten(folder, name: str, data: bytes) -> list[str]:
+    """Change a document of a version, make every digest fit, and return where verify finds something."""
+    (folder / name).write_bytes(data)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for entry in manifest["files"]:
+        if entry["path"] == name:
+            entry |= {"sha256": files.sha256_bytes(data), "size": len(data)}
+    (folder / "manifest.json").write_bytes(files.to_json(manifest))
+    record = registry.read(folder).manifest
+    (folder / registry.SUMS).write_text(registry.sums_text(record, files.sha256(folder / "manifest.json")))
+    return [problem.where for problem in integrity.inspect(folder).problems]
+
+
+@pytest.mark.parametrize(
+    ("change", "places"),
+    [
+        (lambda d: d | {"sha256": "0" * 64}, {"latency.json"}),
+        (lambda d: d | {"p95_ms": 0.01}, {"gates.json: latency.p95_ms"}),
+        (lambda d: d | {"windows": 1}, {"windows"}),
+    ],
+    ids=["graphs", "figure", "record"],
+)
+def test_verify_finds_a_changed_latency(root, change, places) -> None:
+    """Though its digest fits: by the graphs, by the gate that looked at it."""
+    measured(root)
+    folder = released(root, latency__p95_ms=Gate(max=0.06))
+    document = json.loads((folder / "latency.json").read_text())
+    found = rewritten(folder, "latency.json", files.to_json(change(document)))
+
+    assert any(place in where for place in places for where in found)
+
+
+def test_verify_finds_a_card_that_says_another_estimate(root) -> None:
+    """Each number of the section is a number of int8.json."""
+    folder = released(root)
+    text = (folder / "model_card.md").read_text()
+    found = rewritten(folder, "model_card.md", text.replace("| 30.0 dB |", "| 40.0 dB |").encode())
+
+    assert any(where.startswith("model_card.md: line") for where in found)
+
+
+def test_verify_finds_durations_that_are_not_the_versions(root) -> None:
+    """The bundle's hsmm.json is held against that of the version, as its estimate is."""
+    folder = released(root)
+    record = load(folder / "hailo8/bundle.json", artifacts.BundleRecord)
+    other = record.model_copy(update={"files": {**record.files, registry.HSMM: "0" * 64}})
+
+    assert "hailo8/bundle.json: files: hsmm.json" in rewritten(folder, "hailo8/bundle.json", other.to_bytes())
