@@ -11,6 +11,7 @@ from test_experiment import TINY, make_registry
 
 from modelreg import crossvalidation, experiment, runs
 from modelreg.cli import main
+from modelreg.config import TimeSplit, TrainConfig
 from modelreg.data import splits
 from modelreg.errors import InputError
 from modelreg.records.base import load
@@ -182,3 +183,10 @@ def test_a_run_that_was_not_evaluated_gets_no_report(place) -> None:
 
     assert (main(COMMAND), (place / RUN / runs.REPORT).exists()) == (0, False)
     assert experiment.read_history(place / RUN)
+
+
+def test_one_validates_where_the_run_was_not_split_by_subject() -> None:
+    """A split by time names no subjects."""
+    config = TrainConfig(split=TimeSplit(by="time"))
+
+    assert crossvalidation._validating(config) == 1
