@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from modelreg import config
+from modelreg import config, systems
 from modelreg.errors import Problem
 from modelreg.gates import GateReport, bounds
 from modelreg.records.base import Name
@@ -20,12 +20,7 @@ from modelreg.records.export import PROJECTION
 from modelreg.records.int8 import Int8Estimate, Int8Scheme
 from modelreg.records.metrics import EvalMetrics, Interval, Metrics
 from modelreg.records.model import (
-    Conv2dFsqHsmmSettings,
-    Conv2dVqHdpHsmmSettings,
-    ConvSettings,
-    FsqSpec,
     ModelSpec,
-    TcnVaeSettings,
 )
 from modelreg.records.run import ImportRecord, RunRecord
 
@@ -163,45 +158,7 @@ A `{spec.settings.name}` network of {spec.parameters:,} parameters that tells {l
 ({", ".join(map(escape, spec.classes))}) from windows of {seconds:g} s: {spec.input.timesteps} samples at
 {spec.input.rate_hz:g} Hz of {names}, worn as: {", ".join(map(escape, spec.input.devices))}.
 
-Input: float32 `({channels}, {rows}, {timesteps})` = channels, device rows, timesteps.{_inside(spec)}{fold}"""
-
-
-def _inside(spec: ModelSpec) -> str:
-    """Say what stands between the convolutions and the answer, if anything does, after a space."""
-    settings = spec.settings
-    said = _of_tcn_vae(spec, settings) if isinstance(settings, TcnVaeSettings) else _of_conv2d(spec, settings)
-    return f" {said}" if said else ""
-
-
-def _of_tcn_vae(spec: ModelSpec, settings: TcnVaeSettings) -> str:
-    domains = (
-        f"\nIt was trained to say nothing of which of {len(spec.domains)} data sets a window is."
-        if spec.domains
-        else ""
-    )
-    return f"""Causal
-convolutions over time, the first across all devices, end in the mean of a latent vector of {settings.latent}
-numbers; the classifier on the host takes that mean.{domains}"""
-
-
-def _of_conv2d(spec: ModelSpec, settings: ConvSettings) -> str:
-    said = []
-    if isinstance(spec.quantizer, FsqSpec):
-        what = f"finite scalar quantization with levels {list(spec.quantizer.levels)}"
-        said.append(f"Between its convolutions and\nits classifier stands {what}.")
-    elif spec.quantizer is not None:
-        what = (
-            f"vector quantization,\nthe nearest of {spec.quantizer.codes} codes of {spec.quantizer.dimension} numbers"
-        )
-        said.append(f"Between its convolutions and\nits classifier stands {what}.")
-    if isinstance(settings, Conv2dVqHdpHsmmSettings) and settings.hdp:
-        said.append(f"A stick-breaking mixture of at most {settings.hdp.clusters} clusters joins them.")
-    if isinstance(settings, Conv2dVqHdpHsmmSettings | Conv2dFsqHsmmSettings) and settings.hsmm:
-        what = f"explicit durations of\nup to {settings.hsmm.max_duration} windows smooth the classes"
-        said.append(f"On the host, {what} of consecutive windows (`hsmm.json`).")
-    if len(spec.input.devices) > 1 and all(height == 1 for height, _ in settings.kernels):
-        said.append("**Its kernels see one device at a time:\nit takes the devices as interchangeable.**")
-    return " ".join(said)
+Input: float32 `({channels}, {rows}, {timesteps})` = channels, device rows, timesteps.{systems.in_words(spec)}{fold}"""
 
 
 def _intended_use(facts: Facts) -> str:

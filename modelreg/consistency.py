@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from modelreg import (
+    artifact_checks,
     artifacts,
     bom,
     card,
@@ -65,8 +66,8 @@ def find_problems(folder: Path, found: Documents, present: set[str]) -> Iterator
     yield from _fitting_problems(found)
     yield from _protocol_problems(found)
     yield from _provenance_problems(folder, found)
-    facts = artifacts.Facts(found.manifest.version, found.spec, found.data, found.digests, frozenset(present))
-    yield from artifacts.find_problems(folder, facts)
+    facts = artifact_checks.Facts(found.manifest.version, found.spec, found.data, found.digests, frozenset(present))
+    yield from artifact_checks.find_problems(folder, facts)
     if registry.CHECKPOINT in present:
         yield from _checkpoint_problems(folder / registry.CHECKPOINT, found.spec)
     if registry.PREDICTIONS in present:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from modelreg import agreement, files, metrics, registry, temporal, weights
-from modelreg.artifacts import Facts
+from modelreg.artifact_checks import Facts
 from modelreg.errors import InputError, Problem
 from modelreg.hsmm import model, trained
 from modelreg.records.base import load

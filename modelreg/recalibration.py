@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from modelreg import agreement, confidence, files, metrics, registry
-from modelreg.artifacts import Facts
+from modelreg.artifact_checks import Facts
 from modelreg.errors import InputError, Problem
 from modelreg.metrics import Predictions
 from modelreg.records.base import load

@@ -8,8 +8,9 @@ import pytest
 from example_export import SPEC, calibration, graph, write_export
 from example_run import data_record
 
-from modelreg import artifacts, files, graphfile, registry
-from modelreg.artifacts import ARCHIVE, BUNDLE, INT8, PARITY, VECTORS, Facts
+from modelreg import artifact_checks, artifacts, files, graphfile, registry
+from modelreg.artifact_checks import Facts, find_calibration_problems
+from modelreg.artifacts import ARCHIVE, BUNDLE, INT8, PARITY, VECTORS
 from modelreg.errors import InputError
 from modelreg.records.export import BundleRecord, ParityRecord
 from modelreg.records.int8 import Int8Estimate
@@ -52,7 +53,7 @@ class Stored:
         digests = {path: files.sha256(self.folder / path) for path in paths}
         known = {**digests, registry.CHECKPOINT: WEIGHTS, registry.NORMALIZATION: SCALE}
         facts = Facts(VERSION, SPEC, data_record(), known, frozenset(paths) - set(absent))
-        return list(map(str, artifacts.find_problems(self.folder, facts)))
+        return list(map(str, artifact_checks.find_problems(self.folder, facts)))
 
 
 @pytest.fixture
@@ -286,7 +287,7 @@ def test_a_calibration_set_that_cannot_be_read_is_found(stored) -> None:
     """A stub under its name."""
     record = artifacts.load(stored.folder / "hailo8" / BUNDLE, BundleRecord)
 
-    assert "cannot be read" in str(list(artifacts.find_calibration_problems({"calibration.npy": b"stub"}, record, "b")))
+    assert "cannot be read" in str(list(find_calibration_problems({"calibration.npy": b"stub"}, record, "b")))
 
 
 def test_a_calibration_set_of_another_shape_is_found(stored) -> None:
@@ -294,7 +295,7 @@ def test_a_calibration_set_of_another_shape_is_found(stored) -> None:
     record = artifacts.load(stored.folder / "hailo8" / BUNDLE, BundleRecord)
     buffer = io.BytesIO()
     np.save(buffer, calibration().transpose(0, 3, 1, 2))
-    found = artifacts.find_calibration_problems({"calibration.npy": buffer.getvalue()}, record, "b")
+    found = find_calibration_problems({"calibration.npy": buffer.getvalue()}, record, "b")
 
     assert "has not the shape" in str(next(found))
 
@@ -323,7 +324,7 @@ def test_a_script_that_contradicts_the_record_is_found(stored) -> None:
     record = artifacts.load(stored.folder / "hailo8" / BUNDLE, BundleRecord)
     bundle = {**artifacts.unpack(stored.folder / "hailo8" / ARCHIVE), "model_script.alls": b"normalization([0], [1])"}
 
-    assert "contradicts normalization: host" in str(next(artifacts.find_calibration_problems(bundle, record, "b")))
+    assert "contradicts normalization: host" in str(next(find_calibration_problems(bundle, record, "b")))
 
 
 def test_a_bundle_without_an_estimate_is_right(stored) -> None:

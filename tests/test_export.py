@@ -17,7 +17,8 @@ import onnxruntime
 import pytest
 from two_device import write_two_device
 
-from modelreg import artifacts, deployment, files, integrity
+from modelreg import artifact_checks, artifacts, deployment, files, integrity
+from modelreg.artifact_checks import find_calibration_problems
 from modelreg.cli import main
 from modelreg.records.base import load
 from modelreg.records.export import BundleRecord, ParityRecord
@@ -273,7 +274,7 @@ def test_other_data_are_refused(here, tmp_path, monkeypatch) -> None:
     assert code == 3
 
 
-def facts(root: Path) -> artifacts.Facts:
+def facts(root: Path) -> artifact_checks.Facts:
     """What `verify` knows of the version."""
     from modelreg import registry
     from modelreg.records.data import DataRecord
@@ -281,7 +282,7 @@ def facts(root: Path) -> artifacts.Facts:
 
     folder = root / VERSION
     found = tree(folder)
-    return artifacts.Facts(
+    return artifact_checks.Facts(
         "0.1.0",
         load(folder / registry.MODEL_CONFIG, ModelSpec),
         load(folder / registry.DATA, DataRecord),
@@ -292,7 +293,7 @@ def facts(root: Path) -> artifacts.Facts:
 
 def test_nothing_is_wrong_with_the_example(walked) -> None:
     """So that what follows is found for its lie alone."""
-    assert list(artifacts.find_problems(walked / VERSION, facts(walked))) == []
+    assert list(artifact_checks.find_problems(walked / VERSION, facts(walked))) == []
 
 
 @pytest.mark.parametrize(
@@ -314,7 +315,7 @@ def test_a_lie_in_bundle_json_is_found(walked, changes) -> None:
     """Each field against the model, the data and the digests."""
     record = load(walked / VERSION / "hailo8/bundle.json", BundleRecord).model_copy(update=changes)
     found = [
-        *artifacts.find_contradictions(record, "hailo8", "b", facts(walked)),
+        *artifact_checks.find_contradictions(record, "hailo8", "b", facts(walked)),
         *artifacts._find_strangers("b", record, facts(walked)),
     ]
 
@@ -332,7 +333,7 @@ def test_random_calibration_is_found(walked) -> None:
     buffer = io.BytesIO()
     np.save(buffer, values)
     record = load(walked / VERSION / "hailo8/bundle.json", BundleRecord)
-    found = artifacts.find_calibration_problems({**unpacked(walked), "calibration.npy": buffer.getvalue()}, record, "b")
+    found = find_calibration_problems({**unpacked(walked), "calibration.npy": buffer.getvalue()}, record, "b")
 
     assert "the range that bundle.json states" in str(next(found))
 
@@ -341,7 +342,7 @@ def test_a_script_that_normalizes_twice_is_found(walked) -> None:
     """The set is normalized already."""
     record = load(walked / VERSION / "hailo8/bundle.json", BundleRecord)
     script = b"normalization1 = normalization([0], [1])\n"
-    found = artifacts.find_calibration_problems({**unpacked(walked), "model_script.alls": script}, record, "b")
+    found = find_calibration_problems({**unpacked(walked), "model_script.alls": script}, record, "b")
 
     assert "contradicts normalization: host" in str(next(found))
 

@@ -11,7 +11,7 @@ from example_export import write_export
 from example_run import write_registry, write_run
 from hef_builder import network
 
-from modelreg import artifacts, attachment, files, hef, integrity
+from modelreg import artifact_checks, artifacts, attachment, files, hef, integrity
 from modelreg.cli import main
 from modelreg.errors import InputError, RegistryError, VerificationFailed
 from modelreg.hef import bundled
@@ -366,14 +366,14 @@ def test_verify_looks_into_the_archive(root) -> None:
     ]
 
 
-def facts_of(version: Path) -> artifacts.Facts:
+def facts_of(version: Path) -> artifact_checks.Facts:
     """What is known of a version, its digests taken anew."""
     from modelreg.records.data import DataRecord
     from modelreg.records.model import ModelSpec
 
     digests = {name: files.sha256_bytes(data) for name, data in tree(version).items()}
     spec, data = load(version / "model_config.json", ModelSpec), load(version / "data.json", DataRecord)
-    return artifacts.Facts("0.1.0", spec, data, digests, frozenset(digests))
+    return artifact_checks.Facts("0.1.0", spec, data, digests, frozenset(digests))
 
 
 def test_a_bundle_without_a_hef_is_the_document_that_it_was(run) -> None:

@@ -10,7 +10,7 @@ from example_version import edit
 from safetensors.numpy import save
 
 from modelreg import agreement, files, parts, registry, temporal
-from modelreg.artifacts import Facts
+from modelreg.artifact_checks import Facts
 from modelreg.hsmm import fitting, model
 from modelreg.records.hsmm import HsmmSpec, PosteriorEmission
 from modelreg.records.metrics import EvalMetrics

@@ -1,0 +1,228 @@
+"""Whether a version's graphs and bundles are of its checkpoint, and are what they say.
+
+Nothing is run: digests, interfaces and records are held against each other.
+"""
+
+import io
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from modelreg import artifacts, files, graphfile, registry
+from modelreg.errors import InputError, Problem
+from modelreg.hef import bundled
+from modelreg.records.base import load
+from modelreg.records.data import DataRecord
+from modelreg.records.export import (
+    GRAPHS,
+    HAILO,
+    BundleRecord,
+    GraphName,
+    ParityRecord,
+    Target,
+)
+from modelreg.records.int8 import Int8Estimate
+from modelreg.records.model import ModelSpec
+
+
+class Facts(NamedTuple):
+    """What is known of a version without its exports."""
+
+    version: str
+    spec: ModelSpec
+    data: DataRecord
+    digests: Mapping[str, str]  # of every file in the manifest
+    present: frozenset[str]  # the files that are here, with the bytes of the manifest
+
+
+def find_problems(folder: Path, facts: Facts) -> Iterator[Problem]:
+    """Yield where a version's graphs and bundles are not of its checkpoint, or not what they say."""
+    listed = facts.digests.keys()
+    if any(path.startswith(f"{artifacts.ONNX}/") for path in listed):
+        yield from _find_unlisted(listed, artifacts.ONNX, (*artifacts.GRAPH_FILES, artifacts.PARITY))
+        if f"{artifacts.ONNX}/{artifacts.PARITY}" in facts.present:
+            yield from _find_graph_problems(folder, facts)
+    for target in HAILO:
+        if any(path.startswith(f"{target}/") for path in listed):
+            yield from _find_unlisted(listed, target, (artifacts.BUNDLE, artifacts.ARCHIVE))
+            if f"{target}/{artifacts.BUNDLE}" in facts.present:
+                yield from _find_bundle_problems(folder, target, facts)
+
+
+def _find_unlisted(listed: Collection[str], part: str, names: tuple[str, ...]) -> Iterator[Problem]:
+    for name in names:
+        if f"{part}/{name}" not in listed:
+            yield Problem(registry.MANIFEST, f"does not list {part}/{name}")
+
+
+def _find_graph_problems(folder: Path, facts: Facts) -> Iterator[Problem]:
+    where = f"{artifacts.ONNX}/{artifacts.PARITY}"
+    try:
+        parity = artifacts.parity_of(folder)
+    except InputError as error:
+        yield from error.problems
+        return
+    yield from _find_strangers(where, parity, facts)
+    yield from _find_breaches(parity, where)
+    if parity.vectors_sha256 != facts.digests.get(f"{artifacts.ONNX}/{artifacts.VECTORS}"):
+        yield Problem(where, f"states other test vectors than {registry.MANIFEST}")
+    for name in GRAPHS:
+        path = f"{artifacts.ONNX}/{name}.onnx"
+        if path in facts.present:
+            data = files.read_bytes(folder / path, graphfile.GRAPH_LIMIT)
+            yield from find_misfits(data, name, path, parity, facts)
+
+
+def _find_strangers(where: str, record: ParityRecord | BundleRecord | Int8Estimate, facts: Facts) -> Iterator[Problem]:
+    """Yield where a record of an export is of another model, checkpoint or normalization."""
+    for key, stated, other in (
+        ("model", record.model, facts.spec.settings.name),
+        ("checkpoint_sha256", record.checkpoint_sha256, facts.digests.get(registry.CHECKPOINT)),
+        ("normalization_sha256", record.normalization_sha256, facts.digests.get(registry.NORMALIZATION)),
+    ):
+        if stated != other:
+            yield Problem(f"{where}: {key}", f"is {stated}, but the version artifacts.has {other}")
+
+
+def _find_breaches(parity: ParityRecord, where: str) -> Iterator[Problem]:
+    """Yield where the recorded parity is none."""
+    for name, path in (("whole", parity.whole), ("split", parity.split)):
+        if path.codes_different > path.codes_near_boundary:
+            yield Problem(f"{where}: {name}.codes_different", "is more than lie near a rounding boundary")
+        if path.argmax_compared + path.codes_different < parity.windows:
+            yield Problem(f"{where}: {name}.argmax_compared", "leaves out windows whose codes agree")
+    if set(parity.graphs) != set(GRAPHS):
+        yield Problem(f"{where}: graphs", f"must be {', '.join(GRAPHS)}")
+
+
+def find_misfits(data: bytes, name: GraphName, where: str, parity: ParityRecord, facts: Facts) -> Iterator[Problem]:
+    """Yield where a graph of a version is not the one whose parity was measured, or not of this model."""
+    proven = graphfile.unstamp(data, facts.version)
+    if proven is None:
+        yield Problem(where, f"does not end with version {facts.version} in its metadata")
+        return
+    stated = parity.graphs.get(name)
+    if stated is None or files.sha256_bytes(proven) != stated.sha256:
+        yield Problem(where, f"is not the graph whose parity {artifacts.PARITY} states")
+        return
+    try:
+        graph = graphfile.read(data, where)
+    except InputError as error:
+        yield from error.problems
+        return
+    wanted, said = artifacts.interface(facts.spec)[name], artifacts.metadata(facts.spec, facts.digests)
+    for key, found, other in (
+        ("inputs", graph.inputs, wanted[0]),
+        ("outputs", graph.outputs, wanted[1]),
+        ("opset", graph.opset, parity.opset),
+        (
+            "metadata",
+            graph.metadata,
+            {**said, graphfile.VERSION_KEY: facts.version},
+        ),
+        (f"{artifacts.PARITY}: inputs", stated.inputs, wanted[0]),
+        (f"{artifacts.PARITY}: outputs", stated.outputs, wanted[1]),
+        (f"{artifacts.PARITY}: operators", stated.operators, graph.operators),
+    ):
+        if found != other:
+            yield Problem(f"{where}: {key}", f"is {found}, must be {other}")
+
+
+def _find_bundle_problems(folder: Path, target: Target, facts: Facts) -> Iterator[Problem]:
+    where, estimated = f"{target}/{artifacts.BUNDLE}", f"{target}/{artifacts.INT8}"
+    try:
+        record = load(folder / where, BundleRecord)
+        estimate = load(folder / estimated, Int8Estimate) if estimated in facts.present else None
+    except InputError as error:
+        yield from error.problems
+        return
+    yield from _find_strangers(where, record, facts)
+    yield from find_contradictions(record, target, where, facts)
+    if estimate:
+        yield from _find_strangers(estimated, estimate, facts)
+        if estimate.windows != facts.data.parts.test.windows:
+            yield Problem(f"{estimated}: windows", f"is {estimate.windows}, not the whole held-out part")
+    archive = f"{target}/{artifacts.ARCHIVE}"
+    if archive in facts.present:
+        try:
+            bundle = artifacts.unpack(folder / archive)
+        except InputError as error:
+            yield from error.problems
+            return
+        if bundle.get(artifacts.BUNDLE) != files.read_bytes(folder / where):
+            yield Problem(archive, f"holds another {artifacts.BUNDLE} than lies beside it")
+        elif bundle != _sealed_again(bundle, record):
+            yield Problem(archive, f"does not hold what its {artifacts.BUNDLE} and {registry.SUMS} state")
+        else:
+            yield from find_calibration_problems(bundle, record, archive)
+            yield from _within(archive, bundled.find_file_problems(bundle, record))
+
+
+def _sealed_again(bundle: Mapping[str, bytes], record: BundleRecord) -> dict[str, bytes]:
+    """Return the bundle that bundle.json and sha256sum.txt would be right for."""
+    return artifacts.reseal(
+        {name: data for name, data in bundle.items() if name not in (artifacts.BUNDLE, registry.SUMS)}, record
+    )
+
+
+def find_contradictions(record: BundleRecord, target: Target, where: str, facts: Facts) -> Iterator[Problem]:
+    """Yield where bundle.json says something else than the model and its data."""
+    spec, (channels, rows, steps) = facts.spec, facts.spec.input.shape
+    (window,), (projection,) = artifacts.interface(spec)["encoder"]
+    counts = facts.data.parts.train.class_windows
+    shape = record.calibration.shape
+    for key, stated, other in (
+        ("version", record.version, facts.version),
+        ("hw_arch", record.hw_arch, target),
+        ("classes", record.classes, spec.classes),
+        ("channels", record.channels, spec.input.channels),
+        ("devices", record.devices, spec.input.devices),
+        ("input", record.input, window),
+        ("output", record.output, projection),
+        ("device_input", record.device_input, (rows, steps, channels)),
+        ("calibration.shape", shape[1:], (rows, steps, channels)),
+        ("calibration.class_windows", sum(record.calibration.class_windows.values()), shape[0]),
+        ("calibration.values", record.calibration.values, "raw" if record.normalization == "chip" else "normalized"),
+        ("files: calibration.npy", record.files.get("calibration.npy"), record.calibration.sha256),
+        (f"files: {registry.HSMM}", record.files.get(registry.HSMM), facts.digests.get(registry.HSMM)),
+        (f"files: {artifacts.INT8}", record.files.get(artifacts.INT8), facts.digests.get(f"{target}/{artifacts.INT8}")),
+        ("files: normalization.json", record.files.get(registry.NORMALIZATION), record.normalization_sha256),
+    ):
+        if stated != other:
+            yield Problem(f"{where}: {key}", f"is {stated}, must be {other}")
+    yield from _within(where, bundled.find_record_problems(record))
+    for name, count in record.calibration.class_windows.items():
+        if count > counts.get(name, 0):
+            what = f"{count} windows of {name}, but the training part has {counts.get(name, 0)}"
+            yield Problem(f"{where}: calibration.class_windows", what)
+    for name in artifacts.GRAPH_FILES:
+        if record.files.get(name) != facts.digests.get(f"{artifacts.ONNX}/{name}", record.files.get(name)):
+            yield Problem(f"{where}: files", f"its {name} is not the version's")
+
+
+def _within(place: str, problems: Iterable[Problem]) -> Iterator[Problem]:
+    yield from (Problem(f"{place}: {where}", what) for where, what in problems)
+
+
+def find_calibration_problems(bundle: Mapping[str, bytes], record: BundleRecord, where: str) -> Iterator[Problem]:
+    """Yield where the calibration set is not what bundle.json says: its shape, its range, and who normalizes."""
+    stated = record.calibration
+    try:
+        data = bundle["calibration.npy"]
+        header = files.read_npy_header(io.BytesIO(data), len(data))
+    except (KeyError, ValueError) as error:
+        yield Problem(f"{where}: calibration.npy", f"cannot be read: {error}")
+        return
+    found: tuple[object, ...] = (header.shape, header.dtype)
+    if found == (stated.shape, np.dtype("<f4")):
+        values = np.load(io.BytesIO(data), allow_pickle=False)
+        found += tuple(tuple(end.tolist()) for end in (values.min(axis=(0, 1, 2)), values.max(axis=(0, 1, 2))))
+    if found != (stated.shape, np.dtype("<f4"), stated.low, stated.high):
+        yield Problem(
+            f"{where}: calibration.npy", f"has not the shape, the type or the range that {artifacts.BUNDLE} states"
+        )
+    on_chip = b"normalization(" in bundle.get("model_script.alls", b"")
+    if on_chip != (record.normalization == "chip"):
+        yield Problem(f"{where}: model_script.alls", f"contradicts normalization: {record.normalization}")
