@@ -83,7 +83,7 @@ def _find_strangers(where: str, record: ParityRecord | BundleRecord | Int8Estima
         ("normalization_sha256", record.normalization_sha256, facts.digests.get(registry.NORMALIZATION)),
     ):
         if stated != other:
-            yield Problem(f"{where}: {key}", f"is {stated}, but the version artifacts.has {other}")
+            yield Problem(f"{where}: {key}", f"is {stated}, but the version has {other}")
 
 
 def _find_breaches(parity: ParityRecord, where: str) -> Iterator[Problem]:

@@ -52,6 +52,8 @@ TABLE_HEAD = """\
 
 Step = Literal["export", "version", "sign", "changelog", "table", "commit", "tag"]
 
+BINARIES = (".safetensors", ".npz", ".onnx")  # what the .gitignore of a registry names
+
 NO_TABLE = Problem(TABLE, f"is missing, or lacks the lines {TABLE_START} and {TABLE_END}")
 
 
@@ -338,8 +340,7 @@ def _stage(staged: Path, plan: Plan, project: ProjectConfig, situation: Situatio
 
 def _entry(staged: Path, path: str, stored: Stored) -> FileEntry:
     """Describe a file; weights, predictions and graphs go where the project keeps them, bundles always travel."""
-    binary = path in (*registry.ASSETS, registry.ENCODER, registry.VALIDATION) or path.endswith(".onnx")
-    kept: Stored = stored if binary else "git"
+    kept: Stored = stored if path.endswith(BINARIES) else "git"
     return FileEntry(
         path=path,
         sha256=files.sha256(staged / path),
