@@ -41,6 +41,7 @@ SWITCHED_OFF: dict[str, dict[str, Any]] = {
     "one mixture": {**FULL, "hdp": {**HDP, "sessions": False}},
     "all off": {**FULL, "vq": False, "hdp": False, "hsmm": False, "reconstruction": 0},
     "fsq, hsmm off": {**SYSTEMS["conv2d_fsq_hsmm"], "hsmm": False},
+    "fsq, convolutions alone": {**SYSTEMS["conv2d_fsq"], "pooling": False, "batchnorm": False},
 }
 ALL = SYSTEMS | SWITCHED_OFF
 

@@ -116,15 +116,33 @@ def _as_conv2d_fsq(found: Recognised) -> Adopted:
     settings = {
         "widths": [weight.shape[0] for weight in convolutions],
         "kernels": [list(weight.shape[2:]) for weight in convolutions],
+        "pooling": found.layout is not FSQ_UNPOOLED,
+        "batchnorm": found.layout is not FSQ_ABLATION,
     }
     rounded = "Its head took the projection as it is; here FSQ rounds it first, so that its answers may differ"
+    changed = (rounded,) if head is not None and found.layout is FSQ_POOLED else ()
     return Adopted(
         settings=settings if head is None else {**settings, "hidden": len(head)},
         unsaid={"levels": f"how many levels each of its {dimensions} dimensions has, as [8, 8, 5]"},
         tensors={str(rename(name, _CONV2D_FSQ)): tensor for name, tensor in found.tensors.items()},
         lacks=("host_part.head",) if head is None else (),
-        notes=found.notes if head is None else (*found.notes, rounded),
+        notes=(*found.notes, *changed),
     )
+
+
+def _as_conv2d_fsq_of_ablation(found: Recognised) -> Adopted:
+    """Adopt the ablation's graph, whose layer before the head is linear: W (V x + v) + w = (W V) x + (W v + w)."""
+    absent = {"duration", "head"} & set(found.lacks)
+    if len(absent) == 1:
+        raise InputError("not all of a head", [Problem(*absent, "missing, but what it is computed with is there")])
+    plain = {name: tensor for name, tensor in found.tensors.items() if not _is_of(name, "duration")}
+    if absent:
+        return _as_conv2d_fsq(found._replace(tensors=plain))
+    V, v = (found.tensors[f"duration.{each}"].double() for each in ("weight", "bias"))
+    W, w = (found.tensors[f"head.0.{each}"].double() for each in ("weight", "bias"))
+    joined = {"head.0.weight": (W @ V).float(), "head.0.bias": (W @ v + w).float()}
+    what = f"The linear layer before its head, {V.shape[1]} to {V.shape[0]} numbers, multiplied into the head's first"
+    return _as_conv2d_fsq(found._replace(tensors={**plain, **joined}, notes=(*found.notes, what)))
 
 
 def _as_tcn_vae(found: Recognised) -> Adopted:
@@ -163,16 +181,11 @@ _CONV2D_FSQ: Renames = (
 )
 _ADOPTIONS: dict[tuple[str, str], Callable[[Recognised], Adopted]] = {  # layout and model system -> how
     (FSQ_POOLED.name, "conv2d_fsq"): _as_conv2d_fsq,
+    (FSQ_UNPOOLED.name, "conv2d_fsq"): _as_conv2d_fsq,
+    (FSQ_ABLATION.name, "conv2d_fsq"): _as_conv2d_fsq_of_ablation,
     (TCN_VAE.name, "tcn_vae"): _as_tcn_vae,
 }
 _REFUSED = {  # layout and model system -> part -> why the system cannot express it
-    (FSQ_UNPOOLED.name, "conv2d_fsq"): {
-        "encoder": "does not pool between its convolutions, and conv2d_fsq always does",
-    },
-    (FSQ_ABLATION.name, "conv2d_fsq"): {
-        "encoder": "has no batch normalization, and conv2d_fsq always has",
-        "duration": "is a linear layer more before the head",
-    },
     (CONV2D_VQ.name, "conv2d_vq"): {
         "encoder.initial": "has neither batch normalization nor ReLU behind it, as every convolution of conv2d_vq has",
         "encoder.blocks": "do not pool over time, and conv2d_vq pools between its convolutions",

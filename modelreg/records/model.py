@@ -24,6 +24,8 @@ class Convolutions(Record):
         (1, 5),
         (1, 3),
     )
+    pooling: bool = True  # halves the timesteps between one convolution and the next
+    batchnorm: bool = True  # after each convolution; false, as pooling: as some weights of older code are
     hidden: Width = 64
     dropout: Dropout = 0.0
 
