@@ -132,9 +132,9 @@ def _as_conv2d_fsq(found: Recognised) -> Adopted:
 
 def _as_conv2d_fsq_of_ablation(found: Recognised) -> Adopted:
     """Adopt the ablation's graph, whose layer before the head is linear: W (V x + v) + w = (W V) x + (W v + w)."""
-    absent = {"duration", "head"} & set(found.lacks)
+    absent = [part for part in ("duration", "head") if part in found.lacks]
     if len(absent) == 1:
-        raise InputError("not all of a head", [Problem(*absent, "missing, but what it is computed with is there")])
+        raise InputError("not all of a head", [Problem(absent[0], "missing, but what it is computed with is there")])
     plain = {name: tensor for name, tensor in found.tensors.items() if not _is_of(name, "duration")}
     if absent:
         return _as_conv2d_fsq(found._replace(tensors=plain))
