@@ -157,10 +157,10 @@ class VqCoder(nn.Module):
 class Conv2dVq(nn.Module):
     """Conv2d-VQ: 304,645 parameters, 50 tensors by name."""
 
-    def __init__(self, codes: int = 512) -> None:
+    def __init__(self, codes: int = 512, classes: int = 12) -> None:
         super().__init__()
         self.encoder, self.decoder, self.vq = VqCoder(64, 128, 256), VqCoder(256, 128, 64), nn.Module()
-        self.encoder.initial_conv, self.encoder.to_codes = nn.Conv2d(9, 64, (2, 5)), nn.Conv2d(256, 64, 1)
+        self.encoder.initial_conv, self.encoder.to_codes = conv(9, 64, 2, 5), nn.Conv2d(256, 64, 1)
         self.decoder.from_codes, self.decoder.final_conv = nn.Conv2d(64, 256, 1), nn.ConvTranspose2d(64, 9, (2, 5))
         for name, shape in {
             "embedding": (codes, 64),
@@ -173,9 +173,23 @@ class Conv2dVq(nn.Module):
         self.vq.register_buffer("total_usage_updates", torch.tensor(3))
         blank = nn.Identity
         self.activity_classifier = nn.Sequential(
-            blank(), blank(), nn.Linear(64, 128), blank(), blank(), nn.Linear(128, 12)
+            blank(), blank(), nn.Linear(64, 128), blank(), blank(), nn.Linear(128, classes)
         )
         self.state_predictor = nn.Sequential(nn.Conv2d(64, 32, 1), blank(), nn.Conv2d(32, 16, 1))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the vectors (N, 64, T) of windows (N, 9, 2, T)."""
+        x = self.encoder.initial_conv(x)
+        for block in self.encoder.temporal_layers:
+            x = torch.relu(block(x))
+        return self.encoder.to_codes(x)[:, :, 0]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the codes (N, T) and the logits (N, classes)."""
+        z, e = self.encode(x).transpose(1, 2), self.vq.embedding
+        index = (z[:, :, None] - e).square().sum(3).argmin(2)
+        hidden = torch.relu(self.activity_classifier[2](e[index].mean(1)))
+        return index, self.activity_classifier[5](hidden)
 
 
 @pytest.fixture(autouse=True, scope="module")

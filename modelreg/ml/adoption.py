@@ -145,6 +145,32 @@ def _as_conv2d_fsq_of_ablation(found: Recognised) -> Adopted:
     return _as_conv2d_fsq(found._replace(tensors={**plain, **joined}, notes=(*found.notes, what)))
 
 
+def _as_tokens(found: Recognised) -> Adopted:
+    parts = {"codebook": "host_part.quantizer", "classifier": "host_part.head"}
+    embedding = found.tensors.get("codebook.embedding")
+    hidden = found.tensors.get("classifier.0.bias")
+    settings: dict[str, Any] = {
+        "widths": [
+            len(found.tensors[f"encoder.{name}.bias"]) for name in ("initial", "blocks.0.conv", "blocks.1.conv")
+        ],
+        "embedding": len(found.tensors["encoder.projection.bias"]),
+    }
+    settings |= {} if embedding is None else {"vq": {"codes": len(embedding)}}
+    settings |= {} if hidden is None else {"hidden": len(hidden)}
+    tensors = {new: tensor for name, tensor in found.tensors.items() if (new := rename(name, _TOKENS))}
+    if embedding is not None:
+        tensors["host_part.quantizer.initialised"] = torch.tensor(1)
+    gone = [part for part in ("decoder", "states") if part not in found.lacks]
+    left = f"Left out, as they cannot be expressed here: {', '.join(gone)}"
+    return Adopted(
+        settings=settings,
+        unsaid={},
+        tensors=tensors,
+        lacks=tuple(ours for part, ours in parts.items() if part in found.lacks),
+        notes=(*found.notes, left) if gone else found.notes,
+    )
+
+
 def _as_tcn_vae(found: Recognised) -> Adopted:
     widths = [len(found.tensors[f"encoder.blocks.{n}.conv1.weight"]) for n in range(3)]
     settings = {"widths": widths, "kernel": 3, "batchnorm": False, "elbo": 0.0}
@@ -174,6 +200,16 @@ _TCN_VAE: Renames = (
     (r"fc_mu\.", "device_part.heads.mu."),
     (r"activity_classifier\.", "host_part.head."),
 )
+_TOKENS: Renames = (
+    (r"encoder\.initial\.", "device_part.conv1."),
+    *((rf"encoder\.blocks\.{n}\.(conv|bn)\.", rf"device_part.\g<1>{n + 2}.") for n in range(2)),
+    (r"encoder\.projection\.", "device_part.projection."),
+    (r"codebook\.embedding$", "host_part.quantizer.codes"),
+    (r"codebook\.count$", "host_part.quantizer.counts"),
+    (r"codebook\.sum$", "host_part.quantizer.sums"),
+    (r"classifier\.0\.", "host_part.head.0."),
+    (r"classifier\.1\.", "host_part.head.3."),
+)
 _CONV2D_FSQ: Renames = (
     (r"encoder\.", "device_part."),
     (r"head\.0\.", "host_part.head.0."),
@@ -183,6 +219,7 @@ _ADOPTIONS: dict[tuple[str, str], Callable[[Recognised], Adopted]] = {  # layout
     (FSQ_POOLED.name, "conv2d_fsq"): _as_conv2d_fsq,
     (FSQ_UNPOOLED.name, "conv2d_fsq"): _as_conv2d_fsq,
     (FSQ_ABLATION.name, "conv2d_fsq"): _as_conv2d_fsq_of_ablation,
+    (CONV2D_VQ.name, "conv2d_vq_tokens"): _as_tokens,
     (TCN_VAE.name, "tcn_vae"): _as_tcn_vae,
 }
 _REFUSED = {  # layout and model system -> part -> why the system cannot express it
@@ -191,7 +228,7 @@ _REFUSED = {  # layout and model system -> part -> why the system cannot express
         "encoder.blocks": "do not pool over time, and conv2d_vq pools between its convolutions",
         "encoder.projection": "gives a vector for each timestep, without batch normalization; conv2d_vq gives one "
         "for each window, with it",
-        "codebook": "quantizes every timestep, conv2d_vq a whole window: its codes stand for other things",
+        "codebook": "quantizes every timestep, conv2d_vq a whole window: import it as conv2d_vq_tokens",
         "decoder": "makes each timestep from its own code by a transposed convolution, conv2d_vq all of a window "
         "from one code",
         "classifier": "takes the mean over the codes of a window, conv2d_vq its one code",
