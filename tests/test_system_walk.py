@@ -33,7 +33,7 @@ evaluation: {{replicates: 100}}
 def root(tmp_path_factory):
     """A registry with a version of every system, trained for one epoch."""
     folder = tmp_path_factory.mktemp("systems")
-    main(["init", str(folder)])
+    main(["init", "--sample", str(folder)])
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("SOURCE_DATE_EPOCH", "1795255200")
