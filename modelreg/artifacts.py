@@ -206,7 +206,7 @@ def interface(spec: ModelSpec) -> dict[GraphName, tuple[tuple[Tensor, ...], tupl
     """Return the inputs and outputs of each graph of a model."""
     windows = Tensor(name=WINDOWS, shape=(1, *spec.input.shape))
     projection = Tensor(name=PROJECTION, shape=(1, spec.projection))
-    code = () if spec.levels is None else (Tensor(name=CODE, shape=(1, len(spec.levels))),)
+    code = () if spec.levels is None else (Tensor(name=CODE, shape=(1, spec.code_width)),)
     logits = Tensor(name=LOGITS, shape=(1, len(spec.classes)))
     return {
         "encoder": ((windows,), (projection,)),

@@ -3,6 +3,7 @@
 from modelreg.records.model import (
     Conv2dFsqHsmmSettings,
     Conv2dVqHdpHsmmSettings,
+    Conv2dVqTokensSettings,
     ConvSettings,
     FsqSpec,
     ModelSpec,
@@ -12,8 +13,13 @@ from modelreg.records.model import (
 
 def in_words(spec: ModelSpec) -> str:
     """Say what stands between the convolutions and the answer, if anything does, after a space."""
-    settings = spec.settings
-    said = _of_tcn_vae(spec, settings) if isinstance(settings, TcnVaeSettings) else _of_conv2d(spec, settings)
+    match spec.settings:
+        case TcnVaeSettings() as settings:
+            said = _of_tcn_vae(spec, settings)
+        case Conv2dVqTokensSettings() as settings:
+            said = _of_tokens(settings)
+        case settings:
+            said = _of_conv2d(spec, settings)
     return f" {said}" if said else ""
 
 
@@ -26,6 +32,13 @@ def _of_tcn_vae(spec: ModelSpec, settings: TcnVaeSettings) -> str:
     return f"""Causal
 convolutions over time, the first across all devices, end in the mean of a latent vector of {settings.latent}
 numbers; the classifier on the host takes that mean.{domains}"""
+
+
+def _of_tokens(settings: Conv2dVqTokensSettings) -> str:
+    return f"""Convolutions
+without pooling give a vector for each timestep; vector quantization replaces it by the nearest of {settings.vq.codes}
+codes of {settings.embedding} numbers, and the classifier takes the mean of a window's codes. The index of a window is
+its commonest code."""
 
 
 def _of_conv2d(spec: ModelSpec, settings: ConvSettings) -> str:

@@ -83,7 +83,8 @@ def shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
         return dict(spec.tensors or {})
     found: dict[str, tuple[int, ...]] = {}
     for n, (out, kernel) in enumerate(zip(settings.widths, settings.kernels, strict=True), 1):
-        found |= _layer(f"device_part.conv{n}", (out, width, *kernel)) | _norm(f"device_part.bn{n}", out)
+        found |= _layer(f"device_part.conv{n}", (out, width, *kernel))
+        found |= _norm(f"device_part.bn{n}", out) if settings.batchnorm else {}
         width = out
     found |= _layer("device_part.projection", (len(settings.levels), width))
     if settings.batchnorm_before_fsq:

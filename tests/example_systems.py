@@ -21,6 +21,7 @@ from modelreg.records.model import (
     Channel,
     Conv2dFsqHsmmSettings,
     Conv2dVqSettings,
+    Conv2dVqTokensSettings,
     HsmmSettings,
     InputSpec,
     ModelSettings,
@@ -39,6 +40,9 @@ SMALL: dict[str, Any] = {"widths": (4,), "kernels": ((1, 3),), "hidden": 5}
 SETTINGS: dict[str, ModelSettings] = {
     "tcn_vae": TcnVaeSettings(name="tcn_vae", widths=(4, 6), latent=7, decoder=4),
     "conv2d_vq": Conv2dVqSettings(name="conv2d_vq", embedding=6, vq=VqSettings(codes=9), **SMALL),
+    "conv2d_vq_tokens": Conv2dVqTokensSettings(
+        name="conv2d_vq_tokens", widths=(4, 6), embedding=3, hidden=5, vq=VqSettings(codes=9)
+    ),
     "conv2d_fsq_hsmm": Conv2dFsqHsmmSettings(
         name="conv2d_fsq_hsmm", levels=(3, 2), hsmm=HsmmSettings(max_duration=8, chunk=4), **SMALL
     ),

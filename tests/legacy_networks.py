@@ -18,6 +18,13 @@ def conv(width: int, out: int, *kernel: int) -> nn.Conv2d:
     return nn.Conv2d(width, out, kernel, padding=(0, kernel[1] // 2))
 
 
+def rounded(z: Tensor, levels: tuple[int, ...]) -> Tensor:
+    """Return the codes of finite scalar quantization with 1 + 1e-3, by models.md (section D, FSQ)."""
+    L = torch.tensor(levels)
+    half, offset = (L - 1) * 1.001 / 2, torch.where(L % 2 == 0, 0.5, 0.0)
+    return torch.round(torch.tanh(z + torch.atanh(offset / half)) * half - offset) / (L // 2)
+
+
 class PooledFsq(nn.Module):
     """The README graph: 39,762 parameters; with (64, 32) and no dropout the FSQ-Hailo encoder: 26,162."""
 
@@ -41,29 +48,53 @@ class PooledFsq(nn.Module):
 class UnpooledFsq(nn.Module):
     """Conv2dFSQ: 57,293 parameters for levels [8, 6, 5], 58,063 for [8, 6, 5, 5, 4]."""
 
-    def __init__(self, levels: tuple[int, ...] = (8, 6, 5, 5, 4)) -> None:
+    def __init__(self, levels: tuple[int, ...] = (8, 6, 5, 5, 4), classes: int = 10) -> None:
         super().__init__()
         layers = OrderedDict()
         for n, (width, out) in enumerate(((9, 32), (32, 64), (64, 128)), 1):
             layers |= {f"conv{n}": conv(width, out, 1, 5), f"bn{n}": nn.BatchNorm2d(out)}
         self.encoder = nn.Sequential(layers)
         self.projection = nn.Linear(128, len(levels))
-        self.classifier = nn.Sequential(nn.Linear(len(levels), 256), nn.ReLU(), nn.Dropout(0.5), nn.Linear(256, 10))
+        head = nn.Linear(len(levels), 256), nn.ReLU(), nn.Dropout(0.5), nn.Linear(256, classes)
+        self.classifier = nn.Sequential(*head)
         self.register_buffer("code_counts", torch.zeros(math.prod(levels)))
         self.register_buffer("total_samples", torch.tensor(0))
+        self.levels = levels
+
+    def project(self, x: Tensor) -> Tensor:
+        """Return the projection (N, d) of windows (N, 9, 2, T)."""
+        for n in (1, 2, 3):
+            conv, norm = getattr(self.encoder, f"conv{n}"), getattr(self.encoder, f"bn{n}")
+            x = torch.relu(norm(conv(x)))
+        return self.projection(x.mean(dim=(2, 3)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits (N, 10) of codes."""
+        return self.classifier(rounded(self.project(x), self.levels))
 
 
 class AblationFsq(nn.Module):
     """FSQ and "HSMM" of the ablation: 46,102 parameters."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int = 10) -> None:
         super().__init__()
         sizes = enumerate(((9, 32, 7), (32, 64, 5), (64, 128, 3)), 1)
         self.encoder = nn.Sequential(OrderedDict((f"conv{n}", conv(a, b, 1, k)) for n, (a, b, k) in sizes))
         self.fsq_proj = nn.Linear(128, 8)
         self.hsmm = nn.Sequential(nn.Dropout(), nn.Linear(8, 100))
-        self.classifier = nn.Sequential(nn.Linear(100, 64), nn.ReLU(), nn.Dropout(), nn.Linear(64, 10))
+        self.classifier = nn.Sequential(nn.Linear(100, 64), nn.ReLU(), nn.Dropout(), nn.Linear(64, classes))
         self.register_buffer("code_usage", torch.zeros(1000))
+
+    def project(self, x: Tensor) -> Tensor:
+        """Return the projection (N, 8) of windows (N, 9, 2, T)."""
+        for n in (1, 2, 3):
+            x = torch.relu(getattr(self.encoder, f"conv{n}")(x))
+            x = torch.max_pool2d(x, (1, 2)) if n < 3 else x
+        return self.fsq_proj(x.mean(dim=(2, 3)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits (N, 10) of codes."""
+        return self.classifier(self.hsmm(rounded(self.project(x), (8,) * 8)))
 
 
 class TemporalBlock(nn.Module):
@@ -126,10 +157,10 @@ class VqCoder(nn.Module):
 class Conv2dVq(nn.Module):
     """Conv2d-VQ: 304,645 parameters, 50 tensors by name."""
 
-    def __init__(self, codes: int = 512) -> None:
+    def __init__(self, codes: int = 512, classes: int = 12) -> None:
         super().__init__()
         self.encoder, self.decoder, self.vq = VqCoder(64, 128, 256), VqCoder(256, 128, 64), nn.Module()
-        self.encoder.initial_conv, self.encoder.to_codes = nn.Conv2d(9, 64, (2, 5)), nn.Conv2d(256, 64, 1)
+        self.encoder.initial_conv, self.encoder.to_codes = conv(9, 64, 2, 5), nn.Conv2d(256, 64, 1)
         self.decoder.from_codes, self.decoder.final_conv = nn.Conv2d(64, 256, 1), nn.ConvTranspose2d(64, 9, (2, 5))
         for name, shape in {
             "embedding": (codes, 64),
@@ -142,9 +173,23 @@ class Conv2dVq(nn.Module):
         self.vq.register_buffer("total_usage_updates", torch.tensor(3))
         blank = nn.Identity
         self.activity_classifier = nn.Sequential(
-            blank(), blank(), nn.Linear(64, 128), blank(), blank(), nn.Linear(128, 12)
+            blank(), blank(), nn.Linear(64, 128), blank(), blank(), nn.Linear(128, classes)
         )
         self.state_predictor = nn.Sequential(nn.Conv2d(64, 32, 1), blank(), nn.Conv2d(32, 16, 1))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the vectors (N, 64, T) of windows (N, 9, 2, T)."""
+        x = self.encoder.initial_conv(x)
+        for block in self.encoder.temporal_layers:
+            x = torch.relu(block(x))
+        return self.encoder.to_codes(x)[:, :, 0]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the codes (N, T) and the logits (N, classes)."""
+        z, e = self.encode(x).transpose(1, 2), self.vq.embedding
+        index = (z[:, :, None] - e).square().sum(3).argmin(2)
+        hidden = torch.relu(self.activity_classifier[2](e[index].mean(1)))
+        return index, self.activity_classifier[5](hidden)
 
 
 @pytest.fixture(autouse=True, scope="module")

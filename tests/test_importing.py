@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from legacy_networks import PooledFsq, UnpooledFsq, _one_thread, seeded
+from legacy_networks import AblationFsq, Conv2dVq, PooledFsq, UnpooledFsq, _one_thread, seeded
 from two_device import CHANNELS, write_two_device
 
 from modelreg import deployment, files, runs
@@ -163,10 +163,19 @@ def test_weights_of_other_data_are_refused(place, capsys) -> None:
 
 def test_what_cannot_be_expressed_is_refused(place, capsys) -> None:
     """With the reason."""
-    torch.save(seeded(UnpooledFsq).state_dict(), place / "unpooled.pth")
+    torch.save(seeded(Conv2dVq).state_dict(), place / "tokens.pth")
 
-    assert bring(file="unpooled.pth") == 3
-    assert "encoder: does not pool between its convolutions" in capsys.readouterr().err
+    assert main(["import", "tokens.pth", "--as", "conv2d_vq", "--config", "config.json"]) == 3
+    assert "codebook: quantizes every timestep" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("make", "levels"), [(UnpooledFsq, (8, 6, 5, 5, 4)), (AblationFsq, (8,) * 8)])
+def test_other_fsq_graphs_become_runs(place, make, levels) -> None:
+    """Which are evaluated like every other."""
+    torch.save(seeded(make, classes=3).state_dict(), place / "old.pth")
+    (place / "config.json").write_text(stated(levels=levels))
+
+    assert (bring(), main(["evaluate"])) == (0, 0)
 
 
 def test_a_placeholder_is_named_as_one(place, capsys) -> None:

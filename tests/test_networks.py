@@ -122,6 +122,13 @@ def test_a_model_that_does_not_fit_is_refused(
     assert problems_of(settings, shape, classes) == where
 
 
+def test_without_pooling_a_window_may_be_as_short_as_a_sample() -> None:
+    """Nothing halves it."""
+    network = networks.build(tiny(pooling=False), (3, 2, 1), 5).eval()
+
+    assert network(windows(3, 2, 1)).logits.shape == (4, 5)
+
+
 def test_the_seed_alone_makes_the_weights() -> None:
     """The caller's random state changes nothing and is not changed."""
     before = torch.get_rng_state()

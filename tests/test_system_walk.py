@@ -17,6 +17,7 @@ MODELS = {
     "conv2d_fsq_hsmm": f"{CONVOLUTIONS}, levels: [4, 3], {HSMM}",
     "conv2d_vq": f"{CONVOLUTIONS}, embedding: 4, vq: {{codes: 8}}",
     "conv2d_vq_hdp_hsmm": f"{CONVOLUTIONS}, embedding: 4, vq: {{codes: 8}}, hdp: {{clusters: 4}}, {HSMM}",
+    "conv2d_vq_tokens": "widths: [4, 8], embedding: 4, hidden: 8, vq: {codes: 8}",
     "tcn_vae": "widths: [4, 8], latent: 4, decoder: 4",
 }
 CONFIG = """
@@ -32,7 +33,7 @@ evaluation: {{replicates: 100}}
 def root(tmp_path_factory):
     """A registry with a version of every system, trained for one epoch."""
     folder = tmp_path_factory.mktemp("systems")
-    main(["init", str(folder)])
+    main(["init", "--sample", str(folder)])
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("SOURCE_DATE_EPOCH", "1795255200")
@@ -95,6 +96,7 @@ def test_a_card_says_what_is_inside(root, name) -> None:
         "conv2d_fsq_hsmm": "finite scalar quantization with levels [4, 3]. On the host, explicit durations",
         "conv2d_vq": "vector quantization, the nearest of 8 codes of 4 numbers. ",
         "conv2d_vq_hdp_hsmm": "A stick-breaking mixture of at most 4 clusters joins them. On the host,",
+        "conv2d_vq_tokens": "codes of 4 numbers, and the classifier takes the mean of a window's codes",
         "tcn_vae": "Causal convolutions over time, the first across all devices, end in the mean of a latent vector",
     }
 

@@ -32,6 +32,8 @@ TERMS = {
     "one mixture": {"commitment", "reconstruction", "mixture", "temporal"},
     "all off": set(),
     "fsq, hsmm off": set(),
+    "fsq, convolutions alone": set(),
+    "conv2d_vq_tokens": {"commitment"},
 }
 every_system = pytest.mark.parametrize("name", SYSTEMS)
 every_form = pytest.mark.parametrize("name", ALL)

@@ -34,13 +34,19 @@ def test_the_shapes_of_a_network_follow_from_its_record() -> None:
     assert weights.shapes(model_spec()) == {name: array.shape for name, array in TENSORS.items()}
 
 
-def test_torch_builds_the_same_shapes() -> None:
+@pytest.mark.parametrize("batchnorm", [True, False])
+def test_torch_builds_the_same_shapes(batchnorm) -> None:
     """The definition is the network itself, with a norm before the quantizer too."""
     from modelreg.ml import networks
 
     spec = model_spec()
     settings = spec.settings.model_copy(
-        update={"batchnorm_before_fsq": True, "widths": (4, 6), "kernels": ((1, 3),) * 2}
+        update={
+            "batchnorm_before_fsq": True,
+            "batchnorm": batchnorm,
+            "widths": (4, 6),
+            "kernels": ((1, 3),) * 2,
+        }
     )
     spec = networks.spec(settings, spec.input, spec.classes)
     network = networks.seeded(settings, spec.input.shape, len(spec.classes), seed=0)

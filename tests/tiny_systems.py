@@ -31,6 +31,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "conv2d_fsq_hsmm": {**CONVOLUTIONS, "name": "conv2d_fsq_hsmm", "levels": [4, 3], "hsmm": HSMM},
     "conv2d_vq": {**CONVOLUTIONS, "name": "conv2d_vq", "embedding": 4, "vq": VQ},
     "conv2d_vq_hdp_hsmm": FULL,
+    "conv2d_vq_tokens": {"name": "conv2d_vq_tokens", "widths": [4, 6], "embedding": 4, "vq": VQ, "hidden": 5},
     "tcn_vae": {"name": "tcn_vae", "widths": [4, 6], "latent": 3, "decoder": 4},
 }
 SWITCHED_OFF: dict[str, dict[str, Any]] = {
@@ -41,6 +42,12 @@ SWITCHED_OFF: dict[str, dict[str, Any]] = {
     "one mixture": {**FULL, "hdp": {**HDP, "sessions": False}},
     "all off": {**FULL, "vq": False, "hdp": False, "hsmm": False, "reconstruction": 0},
     "fsq, hsmm off": {**SYSTEMS["conv2d_fsq_hsmm"], "hsmm": False},
+    "fsq, convolutions alone": {
+        **SYSTEMS["conv2d_fsq"],
+        "pooling": False,
+        "batchnorm": False,
+        "batchnorm_before_fsq": True,
+    },
 }
 ALL = SYSTEMS | SWITCHED_OFF
 

@@ -82,6 +82,9 @@ def check(graph: bytes, target: HailoArch) -> Verdicts:
 
     nodes = onnx.load_from_string(graph).graph.node
     found = list(_judge([(node.name, node.op_type, len(kernel(node))) for node in nodes], target))
+    read = {name for node in nodes if node.op_type == "Gemm" for name in node.input}
+    last = [node.name for node in nodes if node.op_type == "Flatten" and not read & set(node.output)]
+    found += [("unknown", Problem(name, f"{target} may not compute a Flatten without a Gemm behind")) for name in last]
     return Verdicts(
         tuple(problem for status, problem in found if status == "no"),
         tuple(problem for status, problem in found if status == "unknown"),

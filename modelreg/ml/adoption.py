@@ -116,14 +116,58 @@ def _as_conv2d_fsq(found: Recognised) -> Adopted:
     settings = {
         "widths": [weight.shape[0] for weight in convolutions],
         "kernels": [list(weight.shape[2:]) for weight in convolutions],
+        "pooling": found.layout is not FSQ_UNPOOLED,
+        "batchnorm": found.layout is not FSQ_ABLATION,
     }
     rounded = "Its head took the projection as it is; here FSQ rounds it first, so that its answers may differ"
+    changed = (rounded,) if head is not None and found.layout is FSQ_POOLED else ()
     return Adopted(
         settings=settings if head is None else {**settings, "hidden": len(head)},
         unsaid={"levels": f"how many levels each of its {dimensions} dimensions has, as [8, 8, 5]"},
         tensors={str(rename(name, _CONV2D_FSQ)): tensor for name, tensor in found.tensors.items()},
         lacks=("host_part.head",) if head is None else (),
-        notes=found.notes if head is None else (*found.notes, rounded),
+        notes=(*found.notes, *changed),
+    )
+
+
+def _as_conv2d_fsq_of_ablation(found: Recognised) -> Adopted:
+    """Adopt the ablation's graph, whose layer before the head is linear: W (V x + v) + w = (W V) x + (W v + w)."""
+    absent = [part for part in ("duration", "head") if part in found.lacks]
+    if len(absent) == 1:
+        raise InputError("not all of a head", [Problem(absent[0], "missing, but what it is computed with is there")])
+    plain = {name: tensor for name, tensor in found.tensors.items() if not _is_of(name, "duration")}
+    if absent:
+        return _as_conv2d_fsq(found._replace(tensors=plain))
+    V, v = (found.tensors[f"duration.{each}"].double() for each in ("weight", "bias"))
+    W, w = (found.tensors[f"head.0.{each}"].double() for each in ("weight", "bias"))
+    joined = {"head.0.weight": (W @ V).float(), "head.0.bias": (W @ v + w).float()}
+    what = f"The linear layer before its head, {V.shape[1]} to {V.shape[0]} numbers, multiplied into the head's first"
+    return _as_conv2d_fsq(found._replace(tensors={**plain, **joined}, notes=(*found.notes, what)))
+
+
+def _as_tokens(found: Recognised) -> Adopted:
+    parts = {"codebook": "host_part.quantizer", "classifier": "host_part.head"}
+    embedding = found.tensors.get("codebook.embedding")
+    hidden = found.tensors.get("classifier.0.bias")
+    settings: dict[str, Any] = {
+        "widths": [
+            len(found.tensors[f"encoder.{name}.bias"]) for name in ("initial", "blocks.0.conv", "blocks.1.conv")
+        ],
+        "embedding": len(found.tensors["encoder.projection.bias"]),
+    }
+    settings |= {} if embedding is None else {"vq": {"codes": len(embedding)}}
+    settings |= {} if hidden is None else {"hidden": len(hidden)}
+    tensors = {new: tensor for name, tensor in found.tensors.items() if (new := rename(name, _TOKENS))}
+    if embedding is not None:
+        tensors["host_part.quantizer.initialised"] = torch.tensor(1)
+    gone = [part for part in ("decoder", "states") if part not in found.lacks]
+    left = f"Left out, as they cannot be expressed here: {', '.join(gone)}"
+    return Adopted(
+        settings=settings,
+        unsaid={},
+        tensors=tensors,
+        lacks=tuple(ours for part, ours in parts.items() if part in found.lacks),
+        notes=(*found.notes, left) if gone else found.notes,
     )
 
 
@@ -156,6 +200,16 @@ _TCN_VAE: Renames = (
     (r"fc_mu\.", "device_part.heads.mu."),
     (r"activity_classifier\.", "host_part.head."),
 )
+_TOKENS: Renames = (
+    (r"encoder\.initial\.", "device_part.conv1."),
+    *((rf"encoder\.blocks\.{n}\.(conv|bn)\.", rf"device_part.\g<1>{n + 2}.") for n in range(2)),
+    (r"encoder\.projection\.", "device_part.projection."),
+    (r"codebook\.embedding$", "host_part.quantizer.codes"),
+    (r"codebook\.count$", "host_part.quantizer.counts"),
+    (r"codebook\.sum$", "host_part.quantizer.sums"),
+    (r"classifier\.0\.", "host_part.head.0."),
+    (r"classifier\.1\.", "host_part.head.3."),
+)
 _CONV2D_FSQ: Renames = (
     (r"encoder\.", "device_part."),
     (r"head\.0\.", "host_part.head.0."),
@@ -163,22 +217,18 @@ _CONV2D_FSQ: Renames = (
 )
 _ADOPTIONS: dict[tuple[str, str], Callable[[Recognised], Adopted]] = {  # layout and model system -> how
     (FSQ_POOLED.name, "conv2d_fsq"): _as_conv2d_fsq,
+    (FSQ_UNPOOLED.name, "conv2d_fsq"): _as_conv2d_fsq,
+    (FSQ_ABLATION.name, "conv2d_fsq"): _as_conv2d_fsq_of_ablation,
+    (CONV2D_VQ.name, "conv2d_vq_tokens"): _as_tokens,
     (TCN_VAE.name, "tcn_vae"): _as_tcn_vae,
 }
 _REFUSED = {  # layout and model system -> part -> why the system cannot express it
-    (FSQ_UNPOOLED.name, "conv2d_fsq"): {
-        "encoder": "does not pool between its convolutions, and conv2d_fsq always does",
-    },
-    (FSQ_ABLATION.name, "conv2d_fsq"): {
-        "encoder": "has no batch normalization, and conv2d_fsq always has",
-        "duration": "is a linear layer more before the head",
-    },
     (CONV2D_VQ.name, "conv2d_vq"): {
         "encoder.initial": "has neither batch normalization nor ReLU behind it, as every convolution of conv2d_vq has",
         "encoder.blocks": "do not pool over time, and conv2d_vq pools between its convolutions",
         "encoder.projection": "gives a vector for each timestep, without batch normalization; conv2d_vq gives one "
         "for each window, with it",
-        "codebook": "quantizes every timestep, conv2d_vq a whole window: its codes stand for other things",
+        "codebook": "quantizes every timestep, conv2d_vq a whole window: import it as conv2d_vq_tokens",
         "decoder": "makes each timestep from its own code by a transposed convolution, conv2d_vq all of a window "
         "from one code",
         "classifier": "takes the mean over the codes of a window, conv2d_vq its one code",

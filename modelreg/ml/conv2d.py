@@ -207,7 +207,7 @@ def find_problems(settings: ConvSettings, shape: Shape) -> Iterator[Problem]:
         if height > rows:
             yield Problem(f"model.kernels.{i}", f"height {height}, but {rows} of {D} device rows are left")
         rows = max(1, rows - height + 1)
-    pools = len(settings.widths) - 1
+    pools = len(settings.widths) - 1 if settings.pooling else 0
     if T >> pools < 1:
         yield Problem("model.widths", f"{pools} poolings need {2**pools} timesteps, but a window has {T}")
     if isinstance(settings, Conv2dFsqSettings | Conv2dFsqHsmmSettings) and math.prod(settings.levels) >= INDEX_LIMIT:
@@ -220,9 +220,10 @@ def _device_layers(settings: ConvSettings, shape: Shape, projection: int) -> Ite
     blocks = len(settings.widths)
     for n, (width, (height, length)) in enumerate(zip(settings.widths, settings.kernels, strict=True), 1):
         yield f"conv{n}", nn.Conv2d(width_in, width, (height, length), padding=(0, (length - 1) // 2))
-        yield f"bn{n}", nn.BatchNorm2d(width)
+        if settings.batchnorm:
+            yield f"bn{n}", nn.BatchNorm2d(width)
         yield f"relu{n}", nn.ReLU()
-        if n < blocks:
+        if settings.pooling and n < blocks:
             yield f"pool{n}", nn.MaxPool2d((1, 2))
             steps //= 2
         width_in, rows = width, rows - height + 1

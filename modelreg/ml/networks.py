@@ -8,11 +8,13 @@ from modelreg import fsq
 from modelreg.errors import InputError, Problem
 from modelreg.ml import conv2d, tcn_vae
 from modelreg.ml.conv2d import Conv2dNetwork
+from modelreg.ml.conv2d_tokens import Conv2dTokens
 from modelreg.ml.system import Groups, Network, Shape
 from modelreg.ml.tcn_vae import TcnVae
 from modelreg.records.model import (
     Conv2dFsqSettings,
     Conv2dVqHdpHsmmSettings,
+    Conv2dVqTokensSettings,
     InputSpec,
     ModelSettings,
     ModelSpec,
@@ -28,6 +30,8 @@ def build(settings: ModelSettings, shape: Shape, classes: int, groups: Groups = 
         raise InputError("the model does not fit its input", problems)
     if isinstance(settings, TcnVaeSettings):
         return TcnVae(settings, shape, classes, groups.domains)
+    if isinstance(settings, Conv2dVqTokensSettings):
+        return Conv2dTokens(settings, shape, classes)
     return Conv2dNetwork(settings, shape, classes, groups.sessions)
 
 
@@ -77,7 +81,7 @@ def find_problems(settings: ModelSettings, shape: Shape, classes: int) -> Iterat
     """Yield what keeps a network with these settings from being built for this input."""
     if isinstance(settings, TcnVaeSettings):
         yield from tcn_vae.find_problems(settings, shape)
-    else:
+    elif not isinstance(settings, Conv2dVqTokensSettings):  # which fits every window
         yield from conv2d.find_problems(settings, shape)
     if classes < 2:
         yield Problem("classes", f"{classes}, but a classifier needs at least 2")

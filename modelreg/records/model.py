@@ -24,6 +24,8 @@ class Convolutions(Record):
         (1, 5),
         (1, 3),
     )
+    pooling: bool = True  # halves the timesteps between one convolution and the next
+    batchnorm: bool = True  # after each convolution; false, as pooling: as some weights of older code are
     hidden: Width = 64
     dropout: Dropout = 0.0
 
@@ -115,6 +117,18 @@ class Conv2dVqHdpHsmmSettings(Convolutions):
     classification: Weight = 1.0  # λ
 
 
+class Conv2dVqTokensSettings(Record):
+    """Convolutions that keep every timestep, a code for each of them, and a classifier of their mean."""
+
+    name: Literal["conv2d_vq_tokens"]
+    widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] = (64, 128, 256)
+    embedding: Width = 64  # D
+    vq: VqSettings = VqSettings()
+    hidden: Width = 128
+    dropout: Dropout = 0.0
+    classification: Weight = 1.0  # λ
+
+
 class TcnVaeSettings(Record):
     """A variational autoencoder of causal dilated convolutions, with an activity and a domain head."""
 
@@ -145,6 +159,7 @@ ModelSettings = Annotated[
     | Annotated[Conv2dFsqHsmmSettings, Tag("conv2d_fsq_hsmm")]
     | Annotated[Conv2dVqSettings, Tag("conv2d_vq")]
     | Annotated[Conv2dVqHdpHsmmSettings, Tag("conv2d_vq_hdp_hsmm")]
+    | Annotated[Conv2dVqTokensSettings, Tag("conv2d_vq_tokens")]
     | Annotated[TcnVaeSettings, Tag("tcn_vae")],
     Discriminator(_system),
 ]
@@ -212,10 +227,16 @@ class ModelSpec(Record):
 
     @property
     def levels(self) -> tuple[int, ...] | None:
-        """How many values each digit of a code has; None where nothing is quantized."""
+        """How many values each digit of an index has; None where nothing is quantized."""
         if isinstance(self.quantizer, VqSpec):
             return (self.quantizer.codes,)
         return None if self.quantizer is None else self.quantizer.levels
+
+    @property
+    def code_width(self) -> int:
+        """How many numbers the code of a window is; 0 where nothing is quantized."""
+        tokens = isinstance(self.settings, Conv2dVqTokensSettings)
+        return self.input.shape[2] if tokens else len(self.levels or ())
 
     @property
     def smooths(self) -> bool:
@@ -233,6 +254,8 @@ class ModelSpec(Record):
         match self.settings:
             case TcnVaeSettings():
                 return self.settings.latent
+            case Conv2dVqTokensSettings():
+                return self.settings.embedding * self.input.shape[2]
             case Conv2dFsqSettings() | Conv2dFsqHsmmSettings():
                 return len(self.settings.levels)
             case _:

@@ -230,7 +230,7 @@ def _vectors(found: Mapping[str, bytes], spec: ModelSpec) -> dict[str, NDArray[n
     shapes = {
         "windows_raw": spec.input.shape,
         PROJECTION: (dimensions,),
-        **({} if spec.levels is None else {CODE: (len(spec.levels),)}),
+        **({} if spec.levels is None else {CODE: (spec.code_width,)}),
         LOGITS: (len(spec.classes),),
     }
     for name, shape in shapes.items():

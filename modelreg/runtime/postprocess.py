@@ -86,7 +86,7 @@ class Host:
 def _indexer(quantizer: FsqSpec | VqSpec | None) -> Callable[[Floats], int]:
     """Return what tells the index of a code (w,)."""
     if not isinstance(quantizer, FsqSpec):
-        return lambda code: int(code[0])  # the number of a code of a codebook
+        return lambda code: int(np.bincount(code.astype(np.int64)).argmax())  # the commonest, the first of equals
     half_width, basis = (np.array(row, dtype=np.int64) for row in (quantizer.half_width, quantizer.basis))
     return lambda code: int((np.rint(code * half_width).astype(np.int64) + half_width) @ basis)
 
