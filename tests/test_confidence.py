@@ -74,7 +74,7 @@ def test_the_order_of_windows_divides_nothing_else(seed) -> None:
     """Names decide, not places."""
     found = validation(3, 3)
     order = np.random.default_rng(seed).permutation(len(found.y))
-    one, other = divide(found), divide(Predictions(*(array[order] for array in found)))
+    one, other = divide(found), divide(found.rows(order))
 
     assert isinstance(one, Division)
     assert isinstance(other, Division)

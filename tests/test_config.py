@@ -43,7 +43,7 @@ def test_assignments_go_on_top() -> None:
         ({"split": {"by": "time", "test": 0.6, "validation": 0.5}}, "leave nothing to train on"),
         ({"model": {"widths": [8]}}, "1 widths but 3 kernels"),
         ({"model": {"kernels": [[1, 4], [1, 3], [1, 3]]}}, "must be odd"),
-        ({"model": {"levels": [1]}}, "model.levels.0"),
+        ({"model": {"levels": [1]}}, "model.conv2d_fsq.levels.0"),
         ({"quality": {"limits": {"std_min": 5, "std_max": 1}}}, "std_min must lie below"),
         ({"quality": {"limits": {"channels": {"ax": [2, 1]}}}}, "channels.ax: the lower limit"),
         ({"data": {"sources": []}}, "data.sources"),

@@ -82,6 +82,7 @@ def test_a_run_gains_graphs_and_a_bundle(walked) -> None:
         *(f"hailo8/{name}" for name in ("bundle.json", "parity.json", "normalization.json", "calibration.npy")),
         *(f"hailo8/{name}" for name in ("model_script.alls", "test_vectors.npz", "README.md", "sha256sum.txt")),
         *("hailo8/compile.py", "hailo8/compile.sh", "hailo8/model_config.json", "hailo8/int8.json"),
+        "hailo8/calibration.json",
     }
 
 
@@ -316,7 +317,7 @@ def test_a_lie_in_bundle_json_is_found(walked, changes) -> None:
     record = load(walked / VERSION / "hailo8/bundle.json", BundleRecord).model_copy(update=changes)
     found = [
         *artifact_checks.find_contradictions(record, "hailo8", "b", facts(walked)),
-        *artifacts._find_strangers("b", record, facts(walked)),
+        *artifact_checks._find_strangers("b", record, facts(walked)),
     ]
 
     assert found

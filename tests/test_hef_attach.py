@@ -354,7 +354,7 @@ def test_verify_looks_into_the_archive(root) -> None:
     record = record_of(version)
     bundle = artifacts.unpack(version / "hailo8" / artifacts.ARCHIVE)
     rest = {name: data for name, data in bundle.items() if name not in (artifacts.BUNDLE, "sha256sum.txt")}
-    lying = artifacts._sealed({**rest, "conv2d_fsq.hef": b"stub"}, record)
+    lying = artifacts.reseal({**rest, "conv2d_fsq.hef": b"stub"}, record)
     archive = version / "hailo8" / artifacts.ARCHIVE
     archive.write_bytes(artifacts.pack(lying))
     (version / BUNDLE).write_bytes(lying[artifacts.BUNDLE])

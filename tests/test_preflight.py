@@ -72,7 +72,7 @@ def test_nothing_stands_against_a_version_as_it_should_be(fake) -> None:
         (
             lambda fake, patch: patch.setattr(publishing, "asset_name", lambda *_: "one"),
             3,
-            "one: run.json and checkpoint.safetensors would have one name in a flat list",
+            "and bom.cdx.json would have one name in a flat list",
         ),
         (
             lambda fake, patch: change("CHANGELOG.md", "[v0.1.0]", "[v9.9.9]"),

@@ -12,7 +12,6 @@ from modelreg.cli.console import draw, emit_json, note, say, table
 from modelreg.cli.crossval import cross_validate
 
 if TYPE_CHECKING:
-    from modelreg.records.audit import AuditRecord
     from modelreg.records.calibration import ConfidenceMetrics
     from modelreg.records.metrics import EvalMetrics
 
@@ -46,7 +45,6 @@ def evaluate(
     environment.need_extra("train", "torch", "safetensors", "matplotlib", "scipy", "pandas")
     from modelreg import experiment, runs
     from modelreg.config import TrainConfig
-    from modelreg.records.audit import AuditRecord
     from modelreg.records.base import load
 
     folder = run or runs.newest(environment.workplace() / "runs")
@@ -58,7 +56,7 @@ def evaluate(
     with environment.reading() as reading:
         measured = experiment.evaluate(folder, reading, here, environment.now)
     _warn(measured, runs.load_run(folder).model.grid)
-    _warn_of_leaks(load(folder / runs.AUDIT, AuditRecord))
+    _warn_of_leaks(folder / runs.AUDIT)
     if as_json:
         emit_json(measured.to_document())
         return
@@ -81,11 +79,13 @@ def _warn(measured: "EvalMetrics", levels: Sequence[int]) -> None:
         note(f"warning: {found.finding}")
 
 
-def _warn_of_leaks(audit: "AuditRecord") -> None:
+def _warn_of_leaks(audit: Path) -> None:
     """Note what the parts share, and what is too good; not what the split is meant to share."""
+    from modelreg.records.audit import AuditRecord
+    from modelreg.records.base import load
     from modelreg.report import leaks
 
-    for finding in audit.findings:
+    for finding in load(audit, AuditRecord).findings:
         if finding.severity != "by_design":
             word = "LEAK" if finding.severity == "leak" else finding.severity
             examples = f" ({'; '.join(finding.examples)})" if finding.examples else ""
