@@ -40,7 +40,7 @@ def write_data(folder, devices: int) -> None:
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """The working directory: a registry, windows of one device, an old network, its encoder alone."""
-    main(["init", str(tmp_path)])
+    main(["init", "--sample", str(tmp_path)])
     write_data(tmp_path / "data", 1)
     torch.save(OLD.state_dict(), tmp_path / "old.pth")
     torch.save(OLD.tcn_encoder.state_dict(), tmp_path / "encoder.pth")
