@@ -79,7 +79,7 @@ def test_a_run_holds_what_the_plan_says(finished) -> None:
         *("validation.npz", "calibration.json", "audit.json"),
         *("report.md", "report.html"),
         *("classes.png", "confusion.png", "curves.png", "reliability.png", "subjects.png"),
-        "temperature.png",  # no coverage.png: one recording validates, so there are no sets
+        *("temperature.png", "coverage.png"),
     }
 
 
