@@ -369,6 +369,7 @@ def find_contradictions(record: BundleRecord, target: Target, where: str, facts:
         ("files: calibration.npy", record.files.get("calibration.npy"), record.calibration.sha256),
         (f"files: {INT8}", record.files.get(INT8), facts.digests.get(f"{target}/{INT8}")),
         ("files: normalization.json", record.files.get(registry.NORMALIZATION), record.normalization_sha256),
+        (f"files: {CALIBRATION}", record.files.get(CALIBRATION), _if_bundled(record, facts)),
     ):
         if stated != other:
             yield Problem(f"{where}: {key}", f"is {stated}, must be {other}")
@@ -380,6 +381,11 @@ def find_contradictions(record: BundleRecord, target: Target, where: str, facts:
     for name in GRAPH_FILES:
         if record.files.get(name) != facts.digests.get(f"{ONNX}/{name}", record.files.get(name)):
             yield Problem(f"{where}: files", f"its {name} is not the version's")
+
+
+def _if_bundled(record: BundleRecord, facts: Facts) -> str | None:
+    """Return the digest of the version's calibration; None for a bundle that was exported before there was one."""
+    return facts.digests.get(CALIBRATION) if CALIBRATION in record.files else None
 
 
 def _within(place: str, problems: Iterable[Problem]) -> Iterator[Problem]:

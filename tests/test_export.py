@@ -78,6 +78,7 @@ def test_a_run_gains_graphs_and_a_bundle(walked) -> None:
         *(f"hailo8/{name}" for name in ("bundle.json", "parity.json", "normalization.json", "calibration.npy")),
         *(f"hailo8/{name}" for name in ("model_script.alls", "test_vectors.npz", "README.md", "sha256sum.txt")),
         *("hailo8/compile.py", "hailo8/compile.sh", "hailo8/model_config.json", "hailo8/int8.json"),
+        "hailo8/calibration.json",
     }
 
 
