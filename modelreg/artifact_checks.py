@@ -167,6 +167,11 @@ def _sealed_again(bundle: Mapping[str, bytes], record: BundleRecord) -> dict[str
     )
 
 
+def _if_bundled(record: BundleRecord, facts: Facts) -> str | None:
+    """Return the digest of the version's calibration; None for a bundle that was exported before there was one."""
+    return facts.digests.get(registry.CALIBRATION) if registry.CALIBRATION in record.files else None
+
+
 def find_contradictions(record: BundleRecord, target: Target, where: str, facts: Facts) -> Iterator[Problem]:
     """Yield where bundle.json says something else than the model and its data."""
     spec, (channels, rows, steps) = facts.spec, facts.spec.input.shape
@@ -189,6 +194,7 @@ def find_contradictions(record: BundleRecord, target: Target, where: str, facts:
         (f"files: {registry.HSMM}", record.files.get(registry.HSMM), facts.digests.get(registry.HSMM)),
         (f"files: {artifacts.INT8}", record.files.get(artifacts.INT8), facts.digests.get(f"{target}/{artifacts.INT8}")),
         ("files: normalization.json", record.files.get(registry.NORMALIZATION), record.normalization_sha256),
+        (f"files: {registry.CALIBRATION}", record.files.get(registry.CALIBRATION), _if_bundled(record, facts)),
     ):
         if stated != other:
             yield Problem(f"{where}: {key}", f"is {stated}, must be {other}")

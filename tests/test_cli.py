@@ -14,6 +14,7 @@ from modelreg import __version__, files
 from modelreg.cli import app, main
 from modelreg.config import Gate, ProjectConfig
 from modelreg.data.reading import Reading
+from modelreg.records.audit import AuditRecord, Finding
 from modelreg.records.base import load
 from modelreg.records.metrics import EvalMetrics
 
@@ -685,6 +686,24 @@ def test_data_is_looked_for_at_the_root(registry, monkeypatch, command) -> None:
     main([command])
 
     assert seen == [registry]
+
+
+def evaluated(registry, monkeypatch, measured, *findings) -> None:
+    """Let `evaluate` find these metrics, and an audit with these findings."""
+    audit = AuditRecord(near=0.99, windows={"test": 1}, compared={"test": 1}, findings=findings)
+    (registry / "runs/conv2d_fsq-001/audit.json").write_bytes(audit.to_bytes())
+    monkeypatch.setattr("modelreg.experiment.evaluate", lambda *_: measured)
+
+
+def test_evaluate_warns_of_leaks(registry, monkeypatch, capsys) -> None:
+    """On stderr, the first of them with an example; what the split is meant to share is no warning."""
+    measured = load(registry / "runs/conv2d_fsq-001/eval_metrics.json", EvalMetrics)
+    plain = {"kind": "session", "parts": ("train", "test"), "count": 2, "what": "sessions are in both parts"}
+    found = [Finding(severity=severity, **plain, examples=("s1",)) for severity in ("leak", "by_design")]
+    evaluated(registry, monkeypatch, measured, *found)
+    main(["evaluate"])
+
+    assert capsys.readouterr().err == "warning: LEAK: train and test: 2 sessions are in both parts (s1)\n"
 
 
 @pytest.mark.parametrize(
