@@ -358,7 +358,7 @@ def test_verify_looks_into_the_archive(root) -> None:
     archive = version / "hailo8" / artifacts.ARCHIVE
     archive.write_bytes(artifacts.pack(lying))
     (version / BUNDLE).write_bytes(lying[artifacts.BUNDLE])
-    seen = [str(each) for each in artifacts._find_bundle_problems(version, "hailo8", facts_of(version))]
+    seen = [str(each) for each in artifact_checks._find_bundle_problems(version, "hailo8", facts_of(version))]
 
     assert [each.split(": ")[1:3] for each in seen[-2:]] == [
         ["files", "its compiled networks are {'conv2d_fsq.hef'"],
