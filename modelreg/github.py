@@ -26,6 +26,7 @@ class Repository(NamedTuple):
 
     archived: bool
     push: bool
+    scopes: str | None = None  # of the token; None: a fine-grained one has none, nor has an absent one
 
 
 class Client:
@@ -72,7 +73,7 @@ class Client:
         if page.status == HTTPStatus.NOT_FOUND:
             what = f"is unknown to {self.server.api}, or the token may not see it (404)"
             raise RemoteError("the server refused", [Problem(self.server.repository, what)])
-        return _valid(_repository, page.document)
+        return _valid(_repository, page.document)._replace(scopes=page.scopes)
 
     def commit(self, name: str) -> str | None:
         """Return the commit that `tags/v1.0.0`, or a commit's digest, names there; None where it is unknown."""

@@ -87,6 +87,7 @@ class Page(NamedTuple):
     status: int
     document: Any
     next: str | None  # where the list goes on
+    scopes: str | None = None  # of a classic token, as the server tells them
 
 
 class Download(NamedTuple):
@@ -145,7 +146,8 @@ class Transport:
         def once() -> Page:
             answer = self._send("GET", url, headers={"Accept": JSON})
             _refuse(answer, allow)
-            return Page(answer.status_code, parse(answer), answer.links.get("next", {}).get("url"))
+            following = answer.links.get("next", {}).get("url")
+            return Page(answer.status_code, parse(answer), following, answer.headers.get("X-OAuth-Scopes"))
 
         return self._again(once)
 

@@ -11,6 +11,7 @@ from fake_github import FakeGitHub
 from modelreg import __version__
 from modelreg.cli import environment, main
 from modelreg.config import ProjectConfig
+from modelreg.github import Repository
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 SECRET = "ghp_s3cr3t"  # noqa: S105 nobody's
@@ -181,8 +182,17 @@ def test_online_it_tells_what_the_token_may_do(fake, capsys) -> None:
     """As the server says it, in one request."""
     before = len(fake.requests)
 
-    assert told(capsys, "--online")["github"]["the token may push"]
+    found = told(capsys, "--online")["github"]
+
+    assert (found["the token may push"], found["token scopes"]) == (True, "repo")
     assert [request.method for request in fake.requests[before:]] == ["GET"]
+
+
+def test_a_token_without_scopes_is_said_to_have_none(fake, monkeypatch, capsys) -> None:
+    """A fine-grained one."""
+    monkeypatch.setattr("modelreg.github.Client.repository", lambda _: Repository(archived=False, push=True))
+
+    assert told(capsys, "--online")["github"]["token scopes"].startswith("not told")
 
 
 def test_offline_nobody_is_asked(fake, capsys) -> None:

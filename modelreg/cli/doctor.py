@@ -133,7 +133,8 @@ def _remote(root: Path, project: "ProjectConfig", *, online: bool, errors: list[
     except ModelregError as error:
         errors.append(error)
         return {"repository": name}
-    return {"repository": name, "archived": told.archived, "the token may push": told.push}
+    scopes = told.scopes if told.scopes is not None else "not told (fine-grained tokens have none)"
+    return {"repository": name, "archived": told.archived, "the token may push": told.push, "token scopes": scopes}
 
 
 def _host(url: str | None) -> str:
