@@ -52,7 +52,9 @@ def test_a_repository_that_does_not_show_says_why(github, kind, words) -> None:
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize(("archived", "signed", "found"), [(True, True, (True, True)), (False, False, (False, False))])
+@pytest.mark.parametrize(
+    ("archived", "signed", "found"), [(True, True, (True, True, "repo")), (False, False, (False, False, None))]
+)
 def test_a_repository_says_what_may_be_done(github, archived, signed, found) -> None:
     """Nobody unknown may push."""
     github.repo.archived = archived
