@@ -44,6 +44,7 @@ def test_assignments_go_on_top() -> None:
         ({"model": {"widths": [8]}}, "1 widths but 3 kernels"),
         ({"model": {"kernels": [[1, 4], [1, 3], [1, 3]]}}, "must be odd"),
         ({"model": {"levels": [1]}}, "model.conv2d_fsq.levels.0"),
+        ({"model": {"name": "conv2d_fsq_hsmm", "hsmm": {"chunk": 60}}}, "chunk: 60 windows of one class last longer"),
         ({"quality": {"limits": {"std_min": 5, "std_max": 1}}}, "std_min must lie below"),
         ({"quality": {"limits": {"channels": {"ax": [2, 1]}}}}, "channels.ax: the lower limit"),
         ({"data": {"sources": []}}, "data.sources"),

@@ -58,8 +58,8 @@ def write_archive(path: Path, found: dict[str, bytes], *others: tarfile.TarInfo)
 
 
 def read(path: Path):
-    """Read without a cache."""
-    return hapt.read(path, Reading(Path()))
+    """Read without a cache, as a configuration names it."""
+    return sources.read(HaptSource(kind="hapt", path=str(path)), Reading(Path()))
 
 
 @pytest.mark.parametrize("inner", ["", "RawData"])
