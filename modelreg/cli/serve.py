@@ -2,6 +2,7 @@
 
 import ipaddress
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -63,6 +64,7 @@ def serve(
     with server.listen(host, port) as listening:
         place = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
         say(f"{loaded.spec.settings.name} on {backend} at {place}")
+        sys.stdout.flush()  # into a pipe or a journal it would otherwise come when the server ends
         signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when all requests are answered
         server.run(served, listening)
 
