@@ -69,9 +69,7 @@ def start(config: TrainConfig, folder: Path, reading: Reading, environment: Envi
         stopped=None,
         files={name: files.sha256_bytes(data) for name, data in documents.items()},
     )
-    with files.staged_folder(folder) as staged:
-        for name, data in {**documents, runs.RUN: record.to_bytes()}.items():
-            files.write_atomic(staged / name, data)
+    runs.create(folder, documents, record)
     return prepared
 
 

@@ -119,9 +119,7 @@ def start(folder: Path, wanted: Wanted, reading: Reading, environment: Environme
         files={name: files.sha256_bytes(data) for name, data in documents.items()},
         imported=_origin(older, scale),
     )
-    with files.staged_folder(folder) as staged:
-        for name, data in {**documents, runs.RUN: record.to_bytes()}.items():
-            files.write_atomic(staged / name, data)
+    runs.create(folder, documents, record)
     return odd
 
 

@@ -1,7 +1,7 @@
 """Run folders: `runs/<model>-<NNN>`, their files, and which one is the newest."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 
@@ -69,6 +69,13 @@ def load_run(folder: Path) -> RunRecord:
     if not (folder / RUN).is_file():
         raise InputError("not a run", [Problem(str(folder), f"holds no {RUN}; make a run with `modelreg train`")])
     return load(folder / RUN, RunRecord)
+
+
+def create(folder: Path, documents: Mapping[str, bytes], record: RunRecord) -> None:
+    """Make a run's folder, whole or not at all."""
+    with files.staged_folder(folder) as staged:
+        for name, data in {**documents, RUN: record.to_bytes()}.items():
+            files.write_atomic(staged / name, data)
 
 
 def parts(folder: Path) -> tuple[str, ...]:

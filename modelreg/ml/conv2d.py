@@ -19,7 +19,7 @@ from modelreg.ml import quantize, vq
 from modelreg.ml.durations import Durations
 from modelreg.ml.hdp import HDP, Frozen
 from modelreg.ml.quantize import FSQ
-from modelreg.ml.system import Batch, HostOutput, Network, Output, Shape
+from modelreg.ml.system import Batch, HostOutput, Network, Output, Shape, classifier, codebook
 from modelreg.ml.tcn import Decoder, to_sequence
 from modelreg.ml.vq import VQ
 from modelreg.records.hsmm import HsmmSpec
@@ -31,7 +31,6 @@ from modelreg.records.model import (
     ConvSettings,
     HdpSettings,
     HsmmSettings,
-    VqSettings,
 )
 
 INDEX_LIMIT = 2**63  # an index is an int64
@@ -65,21 +64,11 @@ def pieces(settings: ConvSettings) -> Pieces:
 
 def _vq_pieces(settings: Conv2dVqSettings | Conv2dVqHdpHsmmSettings) -> Pieces:
     return Pieces(
-        _codebook(settings.vq, settings.embedding) if settings.vq else None,
+        codebook(settings.vq, settings.embedding) if settings.vq else None,
         settings.embedding,
         (settings.vq.codes,) if settings.vq else None,
         reconstruction=settings.reconstruction,
         classification=settings.classification,
-    )
-
-
-def _codebook(settings: VqSettings, dimensions: int) -> VQ:
-    return VQ(
-        settings.codes,
-        dimensions,
-        commitment=settings.commitment,
-        decay=settings.decay,
-        threshold=settings.restart_below,
     )
 
 
@@ -90,12 +79,8 @@ class HostPart(nn.Module):
         super().__init__()
         self.quantizer = found.quantizer
         self.mixture: HDP | Frozen | None = _mixture(found.hdp, found.width, sessions) if found.hdp else None
-        self.head = nn.Sequential(
-            nn.Linear(found.width + (found.hdp.clusters if found.hdp else 0), settings.hidden),
-            nn.ReLU(),
-            nn.Dropout(settings.dropout),
-            nn.Linear(settings.hidden, classes),
-        )
+        width = found.width + (found.hdp.clusters if found.hdp else 0)
+        self.head = classifier(width, settings.hidden, settings.dropout, classes)
 
     def forward(self, projection: Tensor, session: Tensor | None = None) -> HostOutput:
         """Return code, index and logits of a projection (N, d), of sessions (N,) where they are known."""

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modelreg.ml import vq
-from modelreg.ml.system import Batch, HostOutput, Network, Output, Shape
-from modelreg.ml.vq import VQ
+from modelreg.ml.system import Batch, HostOutput, Network, Output, Shape, classifier, codebook
 from modelreg.records.model import Conv2dVqTokensSettings
 
 
@@ -26,20 +25,8 @@ class HostPart(nn.Module):
     def __init__(self, settings: Conv2dVqTokensSettings, steps: int, classes: int) -> None:
         super().__init__()
         self.sizes = settings.embedding, steps
-        book = settings.vq
-        self.quantizer = VQ(
-            book.codes,
-            settings.embedding,
-            commitment=book.commitment,
-            decay=book.decay,
-            threshold=book.restart_below,
-        )
-        self.head = nn.Sequential(
-            nn.Linear(settings.embedding, settings.hidden),
-            nn.ReLU(),
-            nn.Dropout(settings.dropout),
-            nn.Linear(settings.hidden, classes),
-        )
+        self.quantizer = codebook(settings.vq, settings.embedding)
+        self.head = classifier(settings.embedding, settings.hidden, settings.dropout, classes)
 
     def tokens(self, projection: Tensor) -> Tensor:
         """Return the vectors (N, T, d) of a projection (N, d·T)."""

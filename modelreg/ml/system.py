@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from modelreg.metrics import ACTIVE_SHARE
+from modelreg.ml.vq import VQ
 from modelreg.records.hsmm import HsmmSpec
+from modelreg.records.model import VqSettings
 
 Shape = tuple[int, int, int]  # C channels, D device rows, T timesteps
 
@@ -115,3 +117,19 @@ def active_clusters(cluster: Tensor) -> int:
     """Return how many clusters (N,) hold at least ACTIVE_SHARE of the windows."""
     counts = torch.bincount(cluster)
     return int((counts >= ACTIVE_SHARE * len(cluster)).sum())
+
+
+def classifier(width: int, hidden: int, dropout: float, classes: int) -> nn.Sequential:
+    """Return the layers from what a quantizer made of a projection (N, width) to the logits (N, K)."""
+    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, classes))
+
+
+def codebook(settings: VqSettings, dimensions: int) -> VQ:
+    """Return the vector quantizer of a configuration."""
+    return VQ(
+        settings.codes,
+        dimensions,
+        commitment=settings.commitment,
+        decay=settings.decay,
+        threshold=settings.restart_below,
+    )
