@@ -141,9 +141,7 @@ def _find_bundle_problems(folder: Path, target: Target, facts: Facts) -> Iterato
     yield from _find_strangers(where, record, facts)
     yield from find_contradictions(record, target, where, facts)
     if estimate:
-        yield from _find_strangers(estimated, estimate, facts)
-        if estimate.windows != facts.data.parts.test.windows:
-            yield Problem(f"{estimated}: windows", f"is {estimate.windows}, not the whole held-out part")
+        yield from _find_estimate_problems(estimate, record, estimated, facts)
     archive = f"{target}/{artifacts.ARCHIVE}"
     if archive in facts.present:
         try:
@@ -158,6 +156,16 @@ def _find_bundle_problems(folder: Path, target: Target, facts: Facts) -> Iterato
         else:
             yield from find_calibration_problems(bundle, record, archive)
             yield from _within(archive, bundled.find_file_problems(bundle, record))
+
+
+def _find_estimate_problems(
+    estimate: Int8Estimate, record: BundleRecord, where: str, facts: Facts
+) -> Iterator[Problem]:
+    yield from _find_strangers(where, estimate, facts)
+    if record.int8 not in (None, estimate.summary):
+        yield Problem(where, f"says something else than `int8` of {artifacts.BUNDLE}")
+    if estimate.windows != facts.data.parts.test.windows:
+        yield Problem(f"{where}: windows", f"is {estimate.windows}, not the whole held-out part")
 
 
 def _sealed_again(bundle: Mapping[str, bytes], record: BundleRecord) -> dict[str, bytes]:

@@ -34,6 +34,7 @@ from modelreg.records.export import (
 )
 from modelreg.records.int8 import Int8Estimate
 from modelreg.records.latency import LatencyRecord
+from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
 
 ONNX: Target = "onnx"
@@ -99,6 +100,12 @@ def estimate_of(folder: Path, usable: Container[str] | None = None) -> Int8Estim
     places = [f"{target}/{INT8}" for target in HAILO if has(folder, target)]
     there = [place for place in places if (folder / place).is_file() and (usable is None or place in usable)]
     return load(folder / there[0], Int8Estimate) if there else None
+
+
+def with_estimate(measured: EvalMetrics, folder: Path) -> EvalMetrics:
+    """Return metrics that tell of the 8-bit estimate of a run or a version, where it has one. Raises InputError."""
+    estimate = estimate_of(folder)
+    return measured.model_copy(update={"int8": estimate.summary if estimate else None})
 
 
 def find_latency_problems(folder: Path, model: str) -> Iterator[Problem]:

@@ -68,6 +68,7 @@ def find_problems(folder: Path, found: Documents, present: set[str]) -> Iterator
     yield from _provenance_problems(folder, found)
     facts = artifact_checks.Facts(found.manifest.version, found.spec, found.data, found.digests, frozenset(present))
     yield from artifact_checks.find_problems(folder, facts)
+    yield from _estimate_problems(folder, found, present)
     if registry.CHECKPOINT in present:
         yield from _checkpoint_problems(folder / registry.CHECKPOINT, found.spec)
     if registry.PREDICTIONS in present:
@@ -206,6 +207,14 @@ def _configuration_problems(found: Documents, config: TrainConfig) -> Iterator[P
         ("training.seed", config.training.seed, found.run.seed),
     ):
         yield from _equal(registry.PROVENANCE, f"config.{name}", stated, made)
+
+
+def _estimate_problems(folder: Path, found: Documents, present: set[str]) -> Iterator[Problem]:
+    """Hold what the metrics repeat of the 8-bit estimate against it; older metrics repeat nothing."""
+    with suppress(InputError):  # of an int8.json; its own check says what is wrong with it
+        estimate = artifacts.estimate_of(folder, present)
+        if found.measured.int8:
+            yield from _equal(registry.METRICS, "int8", found.measured.int8, estimate and estimate.summary)
 
 
 def _checkpoint_problems(path: Path, spec: ModelSpec) -> Iterator[Problem]:

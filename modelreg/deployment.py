@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg import artifacts, attachment, experiment, files, graphfile, origins, registry
+from modelreg import artifacts, attachment, experiment, files, graphfile, origins, registry, runs
 from modelreg.data import normalization as scaling
 from modelreg.data import preparation
 from modelreg.data.preparation import Prepared
@@ -27,6 +27,7 @@ from modelreg.records.base import load
 from modelreg.records.data import Normalization
 from modelreg.records.export import GRAPHS, ExportSettings, GraphName, GraphRecord, HailoArch, ParityRecord, Target
 from modelreg.records.int8 import Int8Estimate
+from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
 from modelreg.records.version import Manifest
 
@@ -75,9 +76,8 @@ def export(
     devices = [target for target in targets if target != "onnx"]
     estimate = _estimate(origin, proof, settings) if devices else None
     warnings += int8.find_clipped(estimate) if estimate else ()
-    beside = _beside(origin, estimate)
     whole: dict[Target, dict[str, bytes]] = {
-        target: _bundle(origin, proof, target, settings, beside) for target in devices
+        target: _bundle(origin, proof, target, settings, estimate) for target in devices
     }
     whole[artifacts.ONNX] = {
         **artifacts.stamped(_files_of(proof.graphs), origin.version),
@@ -88,6 +88,9 @@ def export(
         files.write_folder(place / target, documents)
         if target != "onnx":
             files.write_atomic(place / f"{target}.tar.gz", artifacts.pack(documents))
+    if place == folder and (folder / runs.METRICS).is_file():
+        measured = artifacts.with_estimate(load(folder / runs.METRICS, EvalMetrics), folder)
+        files.write_atomic(folder / runs.METRICS, measured.to_bytes())
     written = tuple(place / target for target in sorted(whole))
     return Exported(proof.parity, estimate, written, tuple(dict.fromkeys(warnings)))
 
@@ -159,7 +162,7 @@ def _compilable(encoder: bytes, target: Target) -> Sequence[Problem]:
 
 
 def _bundle(
-    origin: _Origin, proof: Proof, target: HailoArch, settings: ExportSettings, beside: Mapping[str, bytes]
+    origin: _Origin, proof: Proof, target: HailoArch, settings: ExportSettings, estimate: Int8Estimate | None
 ) -> dict[str, bytes]:
     """Return the files of a bundle."""
     contents = hailo.Contents(
@@ -170,7 +173,8 @@ def _bundle(
         parity=proof.parity,
         windows=origin.prepared.windows["train"],
         vectors=proof.vectors,
-        beside=beside,
+        beside=_beside(origin),
+        estimate=estimate,
     )
     described, found = hailo.make(contents, target, settings)
     return artifacts.sealed(described, found, origin.version)
@@ -192,12 +196,10 @@ def _estimate(origin: _Origin, proof: Proof, settings: ExportSettings) -> Int8Es
     return int8.estimate(subject)
 
 
-def _beside(origin: _Origin, estimate: Int8Estimate | None) -> dict[str, bytes]:
-    """Return what travels with a bundle: what the host part needs to know, and the estimate."""
+def _beside(origin: _Origin) -> dict[str, bytes]:
+    """Return what travels with a bundle: what the host part needs to know."""
     parts = [name for name in (artifacts.CALIBRATION, registry.HSMM) if (origin.folder / name).is_file()]
     found = {name: files.read_bytes(origin.folder / name) for name in parts}
-    if estimate:
-        found[artifacts.INT8] = estimate.to_bytes()
     return {registry.MODEL_CONFIG: origin.spec.to_bytes(), **found}
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg import confidence, files, metrics, registry, report, runs, temporal
+from modelreg import artifacts, confidence, files, metrics, registry, report, runs, temporal
 from modelreg.config import TrainConfig
 from modelreg.data import audit, normalization, preparation
 from modelreg.data.preparation import Prepared
@@ -160,7 +160,7 @@ def assess(folder: Path, reading: Reading, environment: Environment, clock: Cloc
     files.write_atomic(folder / runs.RUN, run.to_bytes())
     files.write_atomic(folder / runs.PREDICTIONS, recorded)
     _calibrate(folder, config, run.model, prepared)
-    measured = measure(folder, config, run, predictions)
+    measured = artifacts.with_estimate(measure(folder, config, run, predictions), folder)
     files.write_atomic(folder / runs.METRICS, measured.to_bytes())
     doubts = audit.suspicions(measured.accuracy, len(measured.classes), measured.protocol.split)
     audited = audited.model_copy(update={"findings": (*audited.findings, *doubts)})

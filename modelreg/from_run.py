@@ -11,7 +11,7 @@ from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import RunRecord
 
-COPIED = (runs.CHECKPOINT, runs.PREDICTIONS, runs.NORMALIZATION, runs.METRICS, runs.DATA, runs.RUN)
+COPIED = (runs.CHECKPOINT, runs.PREDICTIONS, runs.NORMALIZATION, runs.DATA, runs.RUN)
 
 
 def find_failures(folder: Path, run: RunRecord) -> Iterator[Failure]:
@@ -54,11 +54,12 @@ def stage(
 ) -> card.Facts:
     """Write every file of the version but the manifest and what is made from it; return what its card was made of."""
     run = runs.load_run(folder)
-    measured = load(folder / runs.METRICS, EvalMetrics)
+    measured = artifacts.with_estimate(load(folder / runs.METRICS, EvalMetrics), folder)
     data = load(folder / runs.DATA, DataRecord)
     measured_here = [runs.LATENCY] if (folder / runs.LATENCY).is_file() else []
     for name in (*COPIED, *runs.parts(folder), *runs.calibrated(folder), *measured_here):
         files.copy_atomic(folder / name, staged / name)
+    files.write_atomic(staged / registry.METRICS, measured.to_bytes())
     if report:
         files.write_atomic(staged / gates.NAME, report.to_bytes())
     estimate = artifacts.estimate_of(folder)
@@ -66,7 +67,7 @@ def stage(
     files.write_atomic(staged / registry.CARD, card.render(facts).encode())
     files.write_atomic(staged / registry.MODEL_CONFIG, run.model.to_bytes())
     config = load(folder / runs.CONFIG, TrainConfig).to_document()
-    origin = provenance.statement(config, run, data, _digests(folder), runs.CHECKPOINT)
+    origin = provenance.statement(config, run, data, _digests(staged, run), runs.CHECKPOINT)
     files.write_atomic(staged / registry.PROVENANCE, origin.to_bytes())
     for target in artifacts.exported(folder):
         for name, content in artifacts.for_version(folder, target, version).items():
@@ -75,7 +76,7 @@ def stage(
     return facts
 
 
-def _digests(run: Path) -> dict[str, str]:
+def _digests(staged: Path, run: RunRecord) -> dict[str, str]:
     """Return the digests of what a run gave, by name."""
-    made = (runs.CHECKPOINT, runs.HISTORY, runs.NORMALIZATION, runs.METRICS, runs.PREDICTIONS)
-    return {name: files.sha256(run / name) for name in made}
+    made = (runs.CHECKPOINT, runs.NORMALIZATION, runs.METRICS, runs.PREDICTIONS)
+    return {runs.HISTORY: run.files[runs.HISTORY], **{name: files.sha256(staged / name) for name in made}}

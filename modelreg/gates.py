@@ -100,7 +100,8 @@ def read_documents(folder: Path, usable: Container[str] | None = None) -> dict[s
         there = [place for place in places if (folder / place).is_file() and (usable is None or place in usable)]
         if there:
             read[name] = files.parse_json(files.read_bytes(folder / there[0]), there[0])
-    return {**read.pop("", {}), **read}
+    metrics = {name: value for name, value in read.pop("", {}).items() if name not in OTHERS}  # which it may repeat
+    return {**metrics, **read}
 
 
 def check(

@@ -8,7 +8,8 @@ import numpy as np
 from example_run import model_spec
 from onnx import TensorProto, helper
 
-from modelreg import artifacts, files, graphfile, registry
+from modelreg import artifacts, files, graphfile, registry, runs
+from modelreg.records.base import load
 from modelreg.records.export import (
     GRAPHS,
     BundleRecord,
@@ -22,6 +23,7 @@ from modelreg.records.export import (
     Toolchain,
 )
 from modelreg.records.int8 import Int8Estimate, Int8Scheme
+from modelreg.records.metrics import EvalMetrics
 
 SPEC = model_spec()
 VECTORS = b"vectors"
@@ -50,6 +52,9 @@ def write_export(run: Path, weights: str, targets: tuple[HailoArch, ...] = ("hai
         whole = artifacts.sealed(bundle_record(buffer.getvalue(), digests, target), found, None)
         files.write_folder(run / target, whole)
         files.write_atomic(run / f"{target}.tar.gz", artifacts.pack(whole))
+    if (run / runs.METRICS).is_file():
+        measured = load(run / runs.METRICS, EvalMetrics)
+        files.write_atomic(run / runs.METRICS, artifacts.with_estimate(measured, run).to_bytes())
     return run
 
 
@@ -138,6 +143,7 @@ def bundle_record(values: bytes, digests: Digests, target: HailoArch = "hailo8")
             sha256=files.sha256_bytes(values),
         ),
         opset=17,
+        int8=estimate(digests).summary,
         files={},
     )
 

@@ -1,17 +1,19 @@
 """latency.json and int8.json in a release: gates look into them, verify holds them against the graphs."""
 
 import json
+import shutil
 
 import pytest
 from example_export import write_export
 from example_run import NOW, write_registry, write_run
 
-from modelreg import artifacts, files, integrity, registry, release
+from modelreg import artifacts, files, integrity, registry, release, runs
 from modelreg.config import Gate, ProjectConfig
 from modelreg.errors import GateFailed, InputError
 from modelreg.gates import GateReport
 from modelreg.records.base import load
 from modelreg.records.latency import Hardware, LatencyRecord, Spread
+from modelreg.records.metrics import EvalMetrics
 
 SPREAD = {"p50_ms": 0.05, "p95_ms": 0.06, "p99_ms": 0.1, "max_ms": 0.4}
 SITUATION = release.Situation(now=NOW, git=None)
@@ -157,6 +159,45 @@ def test_verify_finds_a_card_that_says_another_estimate(root) -> None:
     found = rewritten(folder, "model_card.md", text.replace("| 30.0 dB |", "| 40.0 dB |").encode())
 
     assert any(where.startswith("model_card.md: line") for where in found)
+
+
+def other_int8(folder, name: str, **changes: object) -> bytes:
+    """A document that repeats something else than int8.json says."""
+    document = json.loads((folder / name).read_text())
+    return files.to_json(document | {"int8": document["int8"] | changes})
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("eval_metrics.json", "eval_metrics.json: int8"), ("hailo8/bundle.json", "hailo8/int8.json")],
+)
+def test_verify_finds_a_document_that_repeats_another_estimate(root, name, place) -> None:
+    """In either of the two."""
+    folder = released(root)
+
+    assert place in rewritten(folder, name, other_int8(folder, name, snr_db=99.0))
+
+
+def test_an_estimate_that_cannot_be_read_is_told_once(root) -> None:
+    """By its own check; what repeats it is not held against it."""
+    folder = released(root)
+    found = rewritten(folder, "hailo8/int8.json", b"{}")
+
+    assert [where for where in found if where.startswith("eval_metrics.json")] == []
+
+
+@pytest.mark.parametrize("exported", [True, False])
+def test_metrics_of_a_version_tell_of_the_estimate_that_it_carries(root, exported) -> None:
+    """Though those of the run were written before the export, or with a bundle that is gone."""
+    path = run_of(root) / runs.METRICS
+    if exported:
+        path.write_bytes(load(path, EvalMetrics).model_copy(update={"int8": None}).to_bytes())
+    else:
+        shutil.rmtree(run_of(root) / "hailo8")
+    folder = released(root)
+
+    assert (load(folder / runs.METRICS, EvalMetrics).int8 is not None) is exported
+    assert integrity.inspect(folder, complete=True).problems == ()
 
 
 def test_verify_finds_durations_that_are_not_the_versions(root) -> None:

@@ -22,6 +22,8 @@ from modelreg.artifact_checks import find_calibration_problems
 from modelreg.cli import main
 from modelreg.records.base import load
 from modelreg.records.export import BundleRecord, ParityRecord
+from modelreg.records.int8 import Int8Estimate
+from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
 from modelreg.runtime.pipeline import Pipeline
 
@@ -185,6 +187,16 @@ def test_a_version_carries_them(walked) -> None:
         *(f"onnx/{name}" for name in ("encoder.onnx", "head.onnx", "model.onnx", "parity.json", "test_vectors.npz")),
         *("hailo8/bundle.json", "hailo8/bundle.tar.gz", "hailo8/int8.json"),
     }
+
+
+@pytest.mark.parametrize("folder", [RUN, VERSION])
+def test_metrics_and_bundle_repeat_the_estimate(walked, folder) -> None:
+    """In the run, which was evaluated before, and in its version."""
+    estimate = load(walked / folder / "hailo8/int8.json", Int8Estimate)
+    measured = load(walked / folder / "eval_metrics.json", EvalMetrics)
+    packed = load(walked / folder / "hailo8/bundle.json", BundleRecord)
+
+    assert (measured.int8, packed.int8) == (estimate.summary, estimate.summary)
 
 
 def test_the_version_verifies(here) -> None:
@@ -458,6 +470,6 @@ def test_what_the_host_needs_travels_with_the_bundle(tmp_path) -> None:
     (tmp_path / "hsmm.json").write_bytes(b"durations")
     (tmp_path / "calibration.json").write_bytes(b"temperature")
     spec = load(Path(__file__).parents[1] / "registry/conv2d_fsq/v0.2.0/model_config.json", ModelSpec)
-    found = deployment._beside(deployment._Origin(tmp_path, None, spec, None, None), None)
+    found = deployment._beside(deployment._Origin(tmp_path, None, spec, None, None))
 
     assert (found["hsmm.json"], found["calibration.json"]) == (b"durations", b"temperature")

@@ -26,6 +26,7 @@ from modelreg.records.export import (
     ParityRecord,
     Toolchain,
 )
+from modelreg.records.int8 import Int8Estimate
 from modelreg.records.model import ModelSpec
 
 TOOLCHAIN = Toolchain(dataflow_compiler=">=3.31,<4", hailort=">=4.21,<5")  # the Hailo-8 line
@@ -45,7 +46,8 @@ class Contents(NamedTuple):
     parity: ParityRecord
     windows: Windows  # of the training part, raw
     vectors: bytes  # test_vectors.npz
-    beside: Mapping[str, bytes]  # what else travels with it: what the host part needs, the 8-bit estimate
+    beside: Mapping[str, bytes]  # what else travels with it: what the host part needs
+    estimate: Int8Estimate | None = None  # of the loss in 8 bits; bundle.json repeats the main numbers
 
 
 def refuse_architecture(name: str) -> None:
@@ -76,6 +78,7 @@ def make(contents: Contents, target: HailoArch, settings: ExportSettings) -> tup
         "parity.json": contents.parity.to_bytes(),
         "test_vectors.npz": contents.vectors,
         **contents.beside,
+        **({"int8.json": contents.estimate.to_bytes()} if contents.estimate else {}),
         **{name: (package_files("modelreg.export") / "templates" / name).read_bytes() for name in TEMPLATES},
     }
     described = CalibrationRecord(
@@ -184,6 +187,7 @@ def _record(
         min_snr_db=settings.min_snr_db,
         calibration=calibration,
         opset=parity.opset,
+        int8=contents.estimate.summary if contents.estimate else None,
         files={},  # artifacts.sealed fills them in
     )
 

@@ -43,6 +43,7 @@ Timestamp = Annotated[
 ]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+LEFT_OUT = Field(exclude_if=lambda value: value is None)  # null is not written: so it was before there was such a field
 
 
 class Record(BaseModel):

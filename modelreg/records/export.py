@@ -1,11 +1,12 @@
 """What an export states: how near the graphs come to the checkpoint, and what a compile bundle holds."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from modelreg.records.base import Count, ModelName, Name, Record, RelativePath, Sha256, VersionText
+from modelreg.records.base import LEFT_OUT, Count, ModelName, Name, Record, RelativePath, Sha256, VersionText
 from modelreg.records.hef import HefInfo
+from modelreg.records.int8 import Int8Summary
 from modelreg.records.model import Channel
 
 GraphName = Literal["encoder", "head", "model"]
@@ -137,9 +138,5 @@ class BundleRecord(Record):
     calibration: CalibrationRecord
     opset: Annotated[int, Field(ge=16, le=18)]
     files: dict[RelativePath, Sha256]  # every file of the bundle but this one and sha256sum.txt
-    hef: HefInfo | None = None  # of <network>.hef, once it was compiled and attached; left out until then
-
-    def to_document(self) -> dict[str, Any]:
-        """Return the record as plain JSON values; without a HEF it is the document of before there were any."""
-        document = super().to_document()
-        return document if self.hef else {name: value for name, value in document.items() if name != "hef"}
+    int8: Annotated[Int8Summary | None, LEFT_OUT] = None  # of int8.json
+    hef: Annotated[HefInfo | None, LEFT_OUT] = None  # of <network>.hef, once it was compiled and attached

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from modelreg import files
 from modelreg.records.base import ModelName, Name, Record, Sha256, Share
 
 Decibels = float
@@ -43,6 +44,17 @@ class ChannelRange(Record):
     covered: bool  # whether the usual range lies within that of the calibration set
 
 
+class Int8Summary(Record):
+    """What bundle.json and eval_metrics.json repeat of int8.json."""
+
+    estimate: Literal[True] = True
+    windows: Annotated[int, Field(ge=1)]
+    accuracy_drop: float
+    macro_f1_drop: float
+    snr_db: Decibels
+    sha256: Sha256  # of int8.json
+
+
 class Int8Estimate(Record):
     """int8.json: an estimate of the loss in 8 bits, by ONNX Runtime's static quantization.
 
@@ -67,3 +79,14 @@ class Int8Estimate(Record):
     per_tensor: Int8Scheme
     input: tuple[ChannelRange, ...]
     packages: dict[Name, Name]
+
+    @property
+    def summary(self) -> Int8Summary:
+        """What other documents repeat of it."""
+        return Int8Summary(
+            windows=self.windows,
+            accuracy_drop=self.accuracy_drop,
+            macro_f1_drop=self.per_tensor.macro_f1_drop,
+            snr_db=self.snr_db,
+            sha256=files.sha256_bytes(self.to_bytes()),
+        )

@@ -4,9 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from modelreg.records.base import Count, Name, Record, Sha256, Share
+from modelreg.records.base import LEFT_OUT, Count, Name, Record, Sha256, Share
 from modelreg.records.calibration import ConfidenceMetrics, ReliabilityBin
 from modelreg.records.data import PartRecord, PartRecords
+from modelreg.records.int8 import Int8Summary
 from modelreg.records.intervals import Interval, NoInterval, Reason
 
 __all__ = [
@@ -190,6 +191,7 @@ class EvalMetrics(Metrics):
     protocol: Protocol
     temporal: TemporalMetrics | None = None  # of systems with durations; from the predictions and hsmm.json
     confidence: ConfidenceMetrics | None = None  # of calibration.json; null: evaluated before there was any
+    int8: Annotated[Int8Summary | None, LEFT_OUT] = None  # of int8.json, once the model was exported for a device
     checkpoint_sha256: Sha256  # of the weights that predicted
     predictions_sha256: Sha256
 
