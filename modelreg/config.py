@@ -97,6 +97,7 @@ class AugmentationSettings(Record):
     """How training windows are changed at random; 0 is off. Validation and test windows never are."""
 
     rotation_deg: Annotated[float, Field(ge=0, le=180)] = 0.0  # sigma; about a random axis, one for each device
+    heading_deg: Annotated[float, Field(ge=0, le=180)] = 0.0  # at most, to either side; where north is, for all devices
     jitter: Annotated[float, Field(ge=0, le=10)] = 0.0  # sigma of the noise, in deviations of the channel
     scaling: Annotated[float, Field(ge=0, le=1)] = 0.0  # sigma of the factor of each channel
     time_warp: Annotated[float, Field(ge=0, le=2)] = 0.0  # sigma of the logarithm of the speed
@@ -106,7 +107,8 @@ class AugmentationSettings(Record):
     @property
     def is_off(self) -> bool:
         """Whether nothing is changed."""
-        return not (self.rotation_deg or self.jitter or self.scaling or self.time_warp or self.channel_dropout)
+        s = self
+        return not (s.rotation_deg or s.heading_deg or s.jitter or s.scaling or s.time_warp or s.channel_dropout)
 
 
 class TrainingSettings(Record):

@@ -70,7 +70,7 @@ def test_a_rotation_happens_in_raw_units() -> None:
     """Normalized windows are turned as the raw ones would be."""
     scale = aug.Scale(torch.arange(6.0).view(6, 1, 1), torch.arange(1.0, 7.0).view(6, 1, 1))
     raw, numbers, triads = windows(), drawn(rotation_deg=40), aug.find_triads(NAMES)
-    turned = aug.augment((raw - scale.mean) / scale.std, numbers, triads, scale)
+    turned = aug.augment((raw - scale.mean) / scale.std, numbers, aug.Sensors(triads), scale)
 
     torch.testing.assert_close(turned * scale.std + scale.mean, aug.rotate(raw, numbers.rotation, triads))
 
@@ -105,7 +105,7 @@ def test_scaling_keeps_the_shape_of_a_channel() -> None:
     """One factor for each channel of each device of each window."""
     x, numbers = windows(), drawn(scaling=0.3)
 
-    torch.testing.assert_close(aug.augment(x, numbers, (), PLAIN) / x, numbers.factor.expand_as(x))
+    torch.testing.assert_close(aug.augment(x, numbers, aug.Sensors(()), PLAIN) / x, numbers.factor.expand_as(x))
 
 
 def test_jitter_has_its_deviation() -> None:
@@ -174,3 +174,77 @@ def test_the_angle_has_its_deviation() -> None:
     angle = ((rotation.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1).acos()
 
     assert math.degrees(angle.square().mean().sqrt().item()) == pytest.approx(10, rel=0.05)
+
+
+MARG = (*NAMES, "mag_x", "mag_y", "mag_z")  # accelerometer, gyroscope, magnetometer
+ACC, MAG = (0, 1, 2), (6, 7, 8)
+
+
+def nine(seed: int) -> torch.Tensor:
+    """Windows with a magnetometer, (4, 9, 2, 20)."""
+    return torch.randn(4, 9, 2, 20, generator=generator(seed))
+
+
+def vertical_part(x: torch.Tensor) -> torch.Tensor:
+    """The field along the mean acceleration, (N, D, T)."""
+    up = torch.nn.functional.normalize(x[:, :3].mean(-1), dim=1)
+    return torch.einsum("ncd,ncdt->ndt", up, x[:, 6:])
+
+
+@given(st.integers(0, 100), st.floats(-math.pi, math.pi))
+def test_another_heading_is_a_turn_about_the_vertical(seed, angle) -> None:
+    """The field keeps its strength and its dip; what the other sensors see stays as it is."""
+    x = nine(seed)
+    faced = aug.face(x, torch.full((4,), angle), ACC, MAG)
+
+    assert torch.equal(faced[:, :6], x[:, :6])
+    torch.testing.assert_close(faced[:, 6:].norm(dim=1), x[:, 6:].norm(dim=1))
+    torch.testing.assert_close(vertical_part(faced), vertical_part(x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_body_that_turns_is_seen_so_by_every_device() -> None:
+    """The oracle: devices worn any way, a body that faces north or elsewhere, the earth's field in their axes."""
+    worn = aug.rotations(torch.randn(2, 3, generator=generator()), torch.tensor([0.7, 2.1]))
+    field, up = torch.tensor([0.4, 0.0, -0.9]), torch.tensor([0.0, 0.0, 9.81])
+
+    def seen(angle: float) -> torch.Tensor:
+        turned = aug.rotations(torch.tensor([0.0, 0.0, 1.0]), torch.tensor(angle)) @ field
+        rows = [torch.cat([each @ up, torch.zeros(3), each @ turned]) for each in worn]
+        return torch.stack(rows, 1)[None, :, :, None].expand(1, 9, 2, 20)
+
+    faced = aug.face(seen(0.0), torch.tensor([1.2]), ACC, MAG)
+
+    torch.testing.assert_close(faced, seen(1.2), rtol=1e-4, atol=1e-5)
+
+
+def test_a_heading_is_any_up_to_its_bound() -> None:
+    """Even, to either side; what else is drawn stays what it was without."""
+    settings = AugmentationSettings(heading_deg=90, jitter=0.1)
+    found = aug.draw(settings, (4000, 9, 2, 20), generator())
+    without = aug.draw(settings.model_copy(update={"heading_deg": 0.0}), (4000, 9, 2, 20), generator())
+
+    assert math.degrees(found.heading.abs().max()) <= 90
+    assert math.degrees(found.heading.std()) == pytest.approx(180 / math.sqrt(12), rel=0.05)
+    assert torch.equal(found.noise, without.noise)
+
+
+def test_a_heading_needs_a_magnetometer() -> None:
+    """And an accelerometer, for the vertical."""
+    with pytest.raises(InputError, match="accelerometer and of a magnetometer"):
+        aug.make(AugmentationSettings(heading_deg=180), NAMES, PLAIN)
+
+
+@pytest.mark.parametrize("names", [MARG, tuple(name.upper() for name in MARG)])
+def test_sensors_are_found_by_name(names) -> None:
+    """In any case of letters."""
+    assert aug.find_sensors(names) == aug.Sensors(((0, 1, 2), (3, 4, 5), (6, 7, 8)), ACC, MAG)
+
+
+def test_a_heading_happens_in_raw_units() -> None:
+    """As a rotation does."""
+    scale = aug.Scale(torch.arange(9.0).view(9, 1, 1), torch.arange(1.0, 10.0).view(9, 1, 1))
+    raw, heading = nine(0), torch.full((4,), 0.5)
+    numbers = aug.Draw(None, None, None, None, None, heading)
+    faced = aug.augment((raw - scale.mean) / scale.std, numbers, aug.find_sensors(MARG), scale)
+
+    torch.testing.assert_close(faced * scale.std + scale.mean, aug.face(raw, heading, ACC, MAG), rtol=1e-4, atol=1e-4)

@@ -1,12 +1,12 @@
-"""Augmentation of training windows: rotation, time warp, scaling, jitter, channel drop-out, in this order.
+"""Augmentation of training windows: heading, rotation, time warp, scaling, jitter, channel drop-out, in this order.
 
 Each is a pure function of windows and drawn numbers; `draw` takes those from one generator, whose state is part of
-what a training resumes from. Windows come and go normalized, (N, C, D, T); a rotation happens in the channels' own
-units, because axes that were scaled apart cannot be turned into each other.
+what a training resumes from. Windows come and go normalized, (N, C, D, T); heading and rotation happen in
+the channels' own units, because axes that were scaled apart cannot be turned into each other.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,6 +16,14 @@ from modelreg.config import AugmentationSettings
 from modelreg.errors import InputError, Problem
 
 Triad = tuple[int, int, int]  # the channels x, y, z of one sensor
+
+
+class Sensors(NamedTuple):
+    """Which channels are x, y, z of one sensor."""
+
+    triads: tuple[Triad, ...]
+    accelerometer: Triad | None = None
+    magnetometer: Triad | None = None
 
 
 class Scale(NamedTuple):
@@ -33,6 +41,7 @@ class Draw(NamedTuple):
     time: Tensor | None  # (N, T), where each sample is read, 0 … T-1, rising
     noise: Tensor | None  # (N, C, D, T)
     kept: Tensor | None  # (N, C, D, 1), 0 or 1
+    heading: Tensor | None = None  # (N,), radians
 
     def to(self, device: torch.device) -> "Draw":
         """Return the numbers on a device; they are drawn in main memory, alike for all."""
@@ -43,31 +52,39 @@ class Augmentation(NamedTuple):
     """What changes the windows of a training."""
 
     settings: AugmentationSettings
-    triads: tuple[Triad, ...]
+    sensors: Sensors
     scale: Scale
 
     def apply(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Return windows (N, C, D, T) changed by fresh numbers, in the memory format they came in."""
         N, C, D, T = x.shape
         drawn = draw(self.settings, (N, C, D, T), generator).to(x.device)
-        changed = augment(x, drawn, self.triads, self.scale)
+        changed = augment(x, drawn, self.sensors, self.scale)
         return changed.contiguous(memory_format=torch.channels_last)
 
 
 def make(settings: AugmentationSettings, names: Sequence[str], scale: Scale) -> Augmentation | None:
     """Return the augmentation of channels of these names, or None where everything is off. Raises InputError."""
-    triads = find_triads(names)
-    if settings.rotation_deg and not triads:
-        what = f"no three channels in a row of {', '.join(names)} differ in x, y, z alone, so nothing can be rotated"
-        raise InputError("the augmentation does not fit the data", [Problem("augmentation.rotation_deg", what)])
-    return None if settings.is_off else Augmentation(settings, triads, scale)
+    sensors = find_sensors(names)
+    if problems := list(_find_problems(settings, sensors, ", ".join(names))):
+        raise InputError("the augmentation does not fit the data", problems)
+    return None if settings.is_off else Augmentation(settings, sensors, scale)
 
 
-def augment(x: Tensor, drawn: Draw, triads: Sequence[Triad], scale: Scale) -> Tensor:
+def _find_problems(settings: AugmentationSettings, sensors: Sensors, names: str) -> Iterator[Problem]:
+    if settings.rotation_deg and not sensors.triads:
+        what = f"no three channels in a row of {names} differ in x, y, z alone, so nothing can be rotated"
+        yield Problem("augmentation.rotation_deg", what)
+    if settings.heading_deg and not (sensors.accelerometer and sensors.magnetometer):
+        what = f"needs x, y, z of an accelerometer and of a magnetometer, named acc and mag, but there is {names}"
+        yield Problem("augmentation.heading_deg", what)
+
+
+def augment(x: Tensor, drawn: Draw, sensors: Sensors, scale: Scale) -> Tensor:
     """Return the windows (N, C, D, T) changed by what was drawn."""
-    if drawn.rotation is not None:
+    if drawn.rotation is not None or drawn.heading is not None:
         mean, std = scale.mean.to(x.device), scale.std.to(x.device)
-        x = (rotate(x * std + mean, drawn.rotation, triads) - mean) / std
+        x = (_turn(x * std + mean, drawn, sensors) - mean) / std
     if drawn.time is not None:
         x = warp(x, drawn.time)
     if drawn.factor is not None:
@@ -75,6 +92,13 @@ def augment(x: Tensor, drawn: Draw, triads: Sequence[Triad], scale: Scale) -> Te
     if drawn.noise is not None:
         x = x + drawn.noise
     return x if drawn.kept is None else x * drawn.kept
+
+
+def _turn(x: Tensor, drawn: Draw, sensors: Sensors) -> Tensor:
+    """Return raw windows with another north, on devices that are worn otherwise."""
+    if drawn.heading is not None and sensors.accelerometer and sensors.magnetometer:
+        x = face(x, drawn.heading, sensors.accelerometer, sensors.magnetometer)
+    return x if drawn.rotation is None else rotate(x, drawn.rotation, sensors.triads)
 
 
 def draw(settings: AugmentationSettings, shape: tuple[int, int, int, int], generator: torch.Generator) -> Draw:
@@ -93,6 +117,7 @@ def draw(settings: AugmentationSettings, shape: tuple[int, int, int, int], gener
         kept=(torch.rand((N, C, D, 1), generator=generator) >= s.channel_dropout).float()
         if s.channel_dropout
         else None,
+        heading=(2 * torch.rand(N, generator=generator) - 1) * math.radians(s.heading_deg) if s.heading_deg else None,
     )
 
 
@@ -105,6 +130,16 @@ def rotations(axis: Tensor, angle: Tensor) -> Tensor:
     sin, cos = angle.sin()[..., None, None], angle.cos()[..., None, None]
     rotation: Tensor = torch.eye(3) + sin * K + (1 - cos) * (K @ K)
     return rotation
+
+
+def face(x: Tensor, heading: Tensor, accelerometer: Triad, magnetometer: Triad) -> Tensor:
+    """Turn the field that a magnetometer sees about the vertical by headings (N,), all devices alike.
+
+    So would the same movement look to someone who faces elsewhere. The vertical is the mean acceleration of the window:
+    gravity, as far as the device does not travel.
+    """
+    vertical = x[:, list(accelerometer)].mean(dim=-1).transpose(1, 2)  # (N, D, 3)
+    return rotate(x, rotations(vertical, heading[:, None].expand(vertical.shape[:2])), [magnetometer])
 
 
 def rotate(x: Tensor, rotation: Tensor, triads: Sequence[Triad]) -> Tensor:
@@ -133,6 +168,13 @@ def warp(x: Tensor, time: Tensor) -> Tensor:
     share = (time - low)[:, None, None, :]
     index = low[:, None, None, :].expand_as(x)
     return x.gather(-1, index) * (1 - share) + x.gather(-1, index + 1) * share
+
+
+def find_sensors(names: Sequence[str]) -> Sensors:
+    """Return the triads among channels of these names, and which of them are of an accelerometer and a magnetometer."""
+    triads = find_triads(names)
+    named = {word: [triad for triad in triads if word in names[triad[0]].lower()] for word in ("acc", "mag")}
+    return Sensors(triads, *(next(iter(found), None) for found in named.values()))
 
 
 def find_triads(names: Sequence[str]) -> tuple[Triad, ...]:
