@@ -124,6 +124,7 @@ class TrainingSettings(Record):
     gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0  # of the global norm
     class_weights: Literal["none", "balanced"] = "none"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    averaging: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay of a moving average of the weights, per step
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     threads: Annotated[int, Field(ge=1, le=256)] = 2  # part of what a result depends on
     device: Literal["cpu", "cuda"] = "cpu"

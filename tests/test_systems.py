@@ -157,12 +157,12 @@ def test_the_loss_falls(name) -> None:
 def test_resumed_equals_uninterrupted(name, tmp_path: Path) -> None:
     """From the first batch's codebook and mixture to the last duration: byte for byte, wherever it was interrupted."""
     network = network_of(name)
-    whole = [as_bytes(snapshot) for snapshot in fit(name)]
-    last = next(training.fit(network, part(), part(seed=2), training_settings()))
+    whole = [as_bytes(snapshot) for snapshot in fit(name, averaging=0.9)]
+    last = next(training.fit(network, part(), part(seed=2), training_settings(averaging=0.9)))
     (tmp_path / "last").write_bytes(checkpoint.to_bytes(last.tensors, last.state))
     torch.manual_seed(999)
 
-    assert [as_bytes(s) for s in fit(name, checkpoint.read(tmp_path / "last"))] == whole[1:]
+    assert [as_bytes(s) for s in fit(name, checkpoint.read(tmp_path / "last"), averaging=0.9)] == whole[1:]
 
 
 @every_system

@@ -75,10 +75,11 @@ def refusal(*arguments: Any, **changes: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-@pytest.mark.parametrize("done", [1, 3])
-def test_resumed_equals_uninterrupted(scheduler: str, done: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("done", "averaging"), [(1, None), (3, None), (2, 0.9)])
+def test_resumed_equals_uninterrupted(scheduler: str, done: int, averaging: float | None, tmp_path: Path) -> None:
     """Every snapshot after an interruption is, byte for byte, that of a training that was not interrupted."""
     chosen: dict[str, Any] = {"scheduler": scheduler, "dropout": 0.5, "epochs": 5, "patience": 3}
+    chosen["averaging"] = averaging
     whole = [as_bytes(snapshot) for snapshot in fit(**chosen)]
     *_, last = islice(fit(**chosen), done)
     (tmp_path / "last").write_bytes(checkpoint.to_bytes(last.tensors, last.state))
@@ -163,6 +164,29 @@ def test_epochs_tell_what_the_weights_say() -> None:
 
     assert epoch.validation_loss == pytest.approx(cross_entropy(logits, VALIDATION.y).item(), rel=1e-5)
     assert epoch.validation_accuracy == int((logits.argmax(1) == VALIDATION.y).sum()) / 20
+
+
+def test_averaged_weights_follow_the_definition() -> None:
+    """One step an epoch: a <- d a + (1 - d) w from the first weights on, with d = min(decay, (1 + n) / (10 + n))."""
+    mean = {name: value.double() for name, value in network().state_dict().items()}
+    for step, snapshot in enumerate(fit(epochs=6, batch_size=len(TRAIN.y), averaging=0.4), 1):
+        decay = min(0.4, (1 + step) / (10 + step))
+        for name, value in mean.items():
+            value.mul_(decay).add_((1 - decay) * snapshot.tensors[f"network.{name}"])
+    counted = {name for name in mean if name.endswith("num_batches_tracked")}
+
+    for name in mean.keys() - counted:
+        torch.testing.assert_close(snapshot.weights[name].double(), mean[name], rtol=1e-5, atol=1e-6)
+    assert {snapshot.weights[name].item() for name in counted} == {6}
+
+
+def test_averaged_weights_are_the_ones_that_are_validated() -> None:
+    """The loss of an epoch is that of the weights that its checkpoint keeps."""
+    *_, last = fit(averaging=0.9)
+    kept = network().eval()
+    kept.load_state_dict(last.weights)
+
+    assert cross_entropy(kept(VALIDATION.x).logits, VALIDATION.y).item() == pytest.approx(last.epoch.validation_loss)
 
 
 def test_code_usage_is_counted_over_the_epoch() -> None:

@@ -27,6 +27,7 @@ from modelreg.errors import InputError, Problem
 from modelreg.files import Json
 from modelreg.ml import batches, checkpoint
 from modelreg.ml.augmentation import Augmentation
+from modelreg.ml.averaging import Average
 from modelreg.ml.batches import Order, Part
 from modelreg.ml.checkpoint import Saved
 from modelreg.ml.process import repeatable
@@ -46,13 +47,13 @@ class Snapshot(NamedTuple):
     """An epoch that has ended: its line of the history, and all that the next one needs."""
 
     epoch: Epoch
-    tensors: dict[str, Tensor]  # network.*, optimizer.<parameter>.<moment>, random.*
+    tensors: dict[str, Tensor]  # network.*, average.*, optimizer.<parameter>.<moment>, random.*
     state: dict[str, Json]
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The network's own tensors, for its checkpoint."""
-        return _under("network.", self.tensors)
+        """The network's own tensors, for its checkpoint: the averaged ones, where they are averaged."""
+        return _under("average.", self.tensors) or _under("network.", self.tensors)
 
 
 def fit(
@@ -66,19 +67,19 @@ def fit(
     """Train a network in place, from `resume` where that is given. Raises InputError when it is iterated."""
     if problems := list(find_problems(network, train, validation, settings)):
         raise InputError("cannot train", problems)
-    loop = _Loop(network, settings, batches.order(train, settings.batch_size, network.chunk), augmentation)
     learn, test = batches.on_device(train, settings.device), batches.on_device(validation, settings.device)
+    if resume is None:
+        network.prepare(learn.y, learn.streams)
+    loop = _Loop(network, settings, batches.order(train, settings.batch_size, network.chunk), augmentation)
     if resume is not None:
         loop.restore(resume)
-    else:
-        network.prepare(learn.y, learn.streams)
     objective = partial(_objective, network, _criterion(learn.y, network.classes, settings))
     while not loop.ended:
         with repeatable(settings, loop.random):
             rate = loop.rate
             learned = _run(network.train(), loop.batches(learn), objective, loop.step)
             with torch.no_grad():
-                tested = _run(network.eval(), batches.in_order(test, VALIDATION_BATCH), _classification)
+                tested = _run(loop.judged.eval(), batches.in_order(test, VALIDATION_BATCH), _classification)
             epoch = loop.close(rate, learned, tested)
         yield loop.snapshot(epoch)
 
@@ -146,7 +147,8 @@ class _Loop:
         network.to(device=settings.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
         self.optimizer = _optimizer(network, settings)
         self.scheduler = _scheduler(self.optimizer, settings, len(order.sizes))
-        self.epoch = self.best_epoch = 0
+        self.average = Average(network, settings.averaging) if settings.averaging else None
+        self.epoch = self.best_epoch = self.taken = 0  # epochs, and steps before the present one
         self.best_loss = math.inf
         seeds = torch.randint(2**62, (3,), generator=torch.Generator().manual_seed(settings.seed))
         shuffle, dropout, augment = map(int, seeds)
@@ -159,10 +161,16 @@ class _Loop:
         """Yield the batches of an epoch as the augmentation changes them, and tell the network how far it is."""
         steps = len(self.order.sizes)
         for step, (rows, streams) in enumerate(self.order.shuffled(self.shuffles)):
-            self.network.advance((self.epoch * steps + step) / (self.settings.epochs * steps))
+            self.taken = self.epoch * steps + step
+            self.network.advance(self.taken / (self.settings.epochs * steps))
             batch = batches.select(part, rows, streams)
             changed = batch.x if self.augmentation is None else self.augmentation.apply(batch.x, self.augments)
             yield batch._replace(x=changed)
+
+    @property
+    def judged(self) -> Network:
+        """The network that is validated and kept."""
+        return self.average.network if self.average else self.network
 
     @property
     def rate(self) -> float:
@@ -184,6 +192,8 @@ class _Loop:
         self.optimizer.step()
         if isinstance(self.scheduler, OneCycleLR):
             self.scheduler.step()
+        if self.average:
+            self.average.follow(self.network, self.taken + 1)
         return norm
 
     def close(self, rate: float, learned: _Pass, tested: _Pass) -> Epoch:
@@ -208,7 +218,7 @@ class _Loop:
             perplexity=codes and codes.perplexity,
             used_share=codes and codes.used_share,
             active_clusters=None if learned.cluster is None else active_clusters(learned.cluster),
-            mean_duration=self.network.mean_duration(),
+            mean_duration=self.judged.mean_duration(),
             terms={name: learned.mean(values) for name, values in learned.terms.items()},
             best=best,
         )
@@ -226,7 +236,8 @@ class _Loop:
         }
         own = {"shuffles": self.shuffles.get_state(), "augmentation": self.augments.get_state()}
         random = {**self.random, **own}
-        parts = {"network": self.network.state_dict(), "optimizer": moments, "random": random}
+        average = self.average.network.state_dict() if self.average else {}
+        parts = {"network": self.network.state_dict(), "average": average, "optimizer": moments, "random": random}
         return {f"{part}.{name}": tensor for part in parts for name, tensor in parts[part].items()}
 
     def state(self) -> dict[str, Json]:
@@ -249,6 +260,8 @@ class _Loop:
         if problems := [*self._other_settings(state), *checkpoint.mismatches(expected, saved.tensors)]:
             raise InputError("cannot resume: the snapshot is of another training", problems)
         self.network.load_state_dict(_under("network.", saved.tensors))
+        if self.average:
+            self.average.network.load_state_dict(_under("average.", saved.tensors))
         entries: dict[int, dict[str, Tensor]] = {i: {} for i, _ in enumerate(self.network.parameters())}
         for key, moment in moments.items():
             i, name = key.split(".")
