@@ -5,8 +5,8 @@ and alignment know one recording alone; what is filled in and the normalization 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from modelreg import files
@@ -74,7 +74,7 @@ def _prepare(config: TrainConfig, reading: Reading) -> tuple[Prepared, splits.Pa
     if problems := list(_find_problems(cut, dataset)):
         raise InputError("cannot train on these data", problems)
     spec = _input_spec(dataset, config)
-    records = PartRecords(**{part: _part_record(cut[part], dataset) for part in PARTS})
+    records = PartRecords(**{part: _part_record(cut[part], dataset.classes) for part in PARTS})
     prepared = Prepared(
         windows=cut,
         normalization=normalization.fit(
@@ -90,6 +90,19 @@ def _prepare(config: TrainConfig, reading: Reading) -> tuple[Prepared, splits.Pa
         classes=dataset.classes,
     )
     return prepared, parts
+
+
+def dealt(prepared: Prepared, seed: int) -> Prepared:
+    """Return the same windows in parts that leak: dealt out by chance, as many in each. The scale stays.
+
+    Raises InputError where a class has no window in the training part.
+    """
+    parts = windows.deal(prepared.windows, seed)
+    if lacking := list(_find_lacking(parts["train"], prepared.classes)):
+        raise InputError("cannot train on a random split of these data", lacking)
+    records = PartRecords(**{part: _part_record(parts[part], prepared.classes) for part in PARTS})
+    record = prepared.record.model_copy(update={"split": "random", "gap": 0, "parts": records})
+    return replace(prepared, windows=parts, record=record)
 
 
 def read(config: TrainConfig, reading: Reading) -> Dataset:
@@ -144,8 +157,12 @@ def _find_problems(cut: Mapping[PartName, Windows], dataset: Dataset) -> Iterato
             longest = max(len(recording.labels) for recording in dataset.recordings)
             yield Problem(part, f"no window ({found.dropped} dropped; the longest recording has {longest} samples)")
     yield from _find_copies(cut)
-    present = set(cut["train"].y.tolist())
-    for number, name in enumerate(dataset.classes):
+    yield from _find_lacking(cut["train"], dataset.classes)
+
+
+def _find_lacking(train: Windows, classes: Sequence[str]) -> Iterator[Problem]:
+    present = set(train.y.tolist())
+    for number, name in enumerate(classes):
         if number not in present:
             yield Problem("train", f"no window of class {name}")
 
@@ -171,14 +188,14 @@ def _input_spec(dataset: Dataset, config: TrainConfig) -> InputSpec:
     )
 
 
-def _part_record(part: Windows, dataset: Dataset) -> PartRecord:
+def _part_record(part: Windows, classes: Sequence[str]) -> PartRecord:
     counts = Counter(part.y.tolist())
     return PartRecord(
         subjects=tuple(sorted({part.subjects[n] for n in part.subject.tolist()}, key=natural)),  # who has a window
         recordings=len(part.recordings),
         windows=len(part.y),
         dropped=part.dropped,
-        class_windows={name: counts[number] for number, name in enumerate(dataset.classes)},
+        class_windows={name: counts[number] for number, name in enumerate(classes)},
         digest=files.sha256_arrays(part.arrays()),
     )
 

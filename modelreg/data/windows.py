@@ -5,7 +5,8 @@ to no label), or under `pure` the one that all its samples bear. A window withou
 missing value, is left out and counted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from modelreg.data.recording import UNLABELLED, Recording, Windows, find_clock_problems
 from modelreg.errors import InputError, Problem
+from modelreg.records.data import PartName
 
 
 def spread(x: NDArray[np.float32], count: int) -> NDArray[np.float32]:
@@ -62,6 +64,44 @@ def cut(
         recordings=tuple(recording.name for recording in recordings),
         domains=tuple(recording.domain for recording in recordings),
         dropped=sum(piece.dropped for piece in cuts),
+    )
+
+
+def deal(parts: Mapping[PartName, Windows], seed: int) -> dict[PartName, Windows]:
+    """Return parts of the same sizes whose windows are drawn by chance from all: a split that leaks, on purpose.
+
+    The parts share no subject and no recording beforehand; afterwards all of them share all.
+    """
+    pool = _pooled(list(parts.values()))
+    order = np.random.default_rng(seed).permutation(len(pool.y))
+    ends = np.cumsum([len(part.y) for part in parts.values()])
+    rows = [np.sort(drawn) for drawn in np.split(order, ends[:-1])]
+    return {name: _picked(pool, drawn) for name, drawn in zip(parts, rows, strict=True)}
+
+
+def _pooled(parts: Sequence[Windows]) -> Windows:
+    people = np.cumsum([0, *(len(part.subjects) for part in parts)], dtype=np.int32)
+    pieces = np.cumsum([0, *(len(part.recordings) for part in parts)], dtype=np.int32)
+    return Windows(
+        x=np.concatenate([part.x for part in parts]),
+        y=np.concatenate([part.y for part in parts]),
+        subject=np.concatenate([part.subject + first for part, first in zip(parts, people[:-1], strict=True)]),
+        recording=np.concatenate([part.recording + first for part, first in zip(parts, pieces[:-1], strict=True)]),
+        start=np.concatenate([part.start for part in parts]),
+        subjects=tuple(name for part in parts for name in part.subjects),
+        recordings=tuple(name for part in parts for name in part.recordings),
+        domains=tuple(name for part in parts for name in part.domains),
+    )
+
+
+def _picked(pool: Windows, rows: NDArray[np.int64]) -> Windows:
+    return replace(
+        pool,
+        x=pool.x[rows],
+        y=pool.y[rows],
+        subject=pool.subject[rows],
+        recording=pool.recording[rows],
+        start=pool.start[rows],
     )
 
 
