@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,15 @@ def test_a_segment_that_is_full_is_followed_by_another(tmp_path, monkeypatch) ->
     shelf, wanted = Shelf(tmp_path), [np.arange(n) for n in (5, 6, 7, 40, 1)]
 
     assert [shelf.put(array).tolist() for array in wanted] == [array.tolist() for array in wanted]
+
+
+def test_threads_put_aside_side_by_side(tmp_path) -> None:
+    """Nobody writes over another's."""
+    shelf = Shelf(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda n: shelf.put(np.full(1000, n)), range(200)))
+
+    assert [set(array.tolist()) for array in found] == [{n} for n in range(200)]
 
 
 def test_what_is_let_go_of_is_read_again(tmp_path) -> None:

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any
 
 import numpy as np
@@ -52,17 +53,19 @@ class Shelf:
     """Arrays put aside into nameless files of a folder, which go with the last array that lies in them."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._segment: _Segment | None = None
+        self._writing = Lock()
 
     def put(self, array: NDArray[Any]) -> NDArray[Any]:
         """Write an array and return it mapped, not to be changed. Raises OSError."""
         if not array.nbytes:
             return array
-        if self._segment is None or self._segment.left < array.nbytes:
-            self._segment = _Segment(self._folder, max(SEGMENT, array.nbytes))
         axes = np.argsort(array.strides, kind="stable")[::-1]  # the order of the axes stays: sums depend on it
-        kept = self._segment.put(np.asarray(array.transpose(axes), order="C"))
+        with self._writing:
+            if self._segment is None or self._segment.left < array.nbytes:
+                self._segment = _Segment(self.folder, max(SEGMENT, array.nbytes))
+            kept = self._segment.put(np.asarray(array.transpose(axes), order="C"))
         return kept.transpose(np.argsort(axes))
 
 

@@ -76,17 +76,16 @@ class Reading:
 
         One that is mapped is let go of; without a cache it is returned as it is. Raises InputError.
         """
-        if self.cache is None or is_mapped(array):
+        shelf = self._shelf
+        if shelf is None or is_mapped(array):
             let_go([array])
             return array
-        with _explained(self.cache):
-            return self._shelf.put(array)
+        with _explained(shelf.folder):
+            return shelf.put(array)
 
     @cached_property
-    def _shelf(self) -> Shelf:
-        if self.cache is None:
-            raise AssertionError("nothing is put aside without a cache")
-        return Shelf(self.cache)
+    def _shelf(self) -> Shelf | None:
+        return Shelf(self.cache) if self.cache else None
 
 
 def combine(digests: Mapping[str, str]) -> str:
