@@ -1,5 +1,6 @@
 """Statistics over the samples of many recordings, which are never in memory all at once."""
 
+import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -37,7 +38,7 @@ def add_up(rows: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
     """
     found = iter(rows)
     total: NDArray[np.float64] = next(found)
-    if total[:1].size == 1:
+    if math.prod(total.shape[1:]) == 1:
         return np.asarray(np.concatenate([total, *found]).sum(axis=0))
     total = total.sum(axis=0)
     for block in found:
