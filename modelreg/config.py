@@ -155,6 +155,7 @@ class Gate(Record):
     not_below: Name | None = None  # `latest`, a version or an alias, whose metric this one must reach
     not_above: Name | None = None
     tolerance: Annotated[float, Field(ge=0)] = 0.0  # of not_below and not_above
+    if_exported: bool = False  # of a number of an export: judged only where the version carries that export
 
     @property
     def older(self) -> tuple[str, ...]:
@@ -172,6 +173,14 @@ class Gate(Record):
         if self.tolerance and not self.older:
             raise ValueError("tolerance needs not_below or not_above")
         return self
+
+
+EXPORTED = ("parity", "int8")  # the first words of paths that lead into what an export leaves
+
+
+def is_exported(path: str) -> bool:
+    """Say whether a gate's path leads into what an export leaves."""
+    return path.split(".", 1)[0] in EXPORTED
 
 
 class Waiver(Record):
@@ -198,6 +207,13 @@ class ProjectConfig(Record):
     targets: tuple[Target, ...] = ()  # what a release exports where the run lacks it
     gates: dict[Name, Gate] = {}  # dotted path into eval_metrics.json, or into parity.json behind `parity.`
     waivers: tuple[Waiver, ...] = ()
+
+    @model_validator(mode="after")
+    def _waits_for_exports(self) -> "ProjectConfig":
+        others = [path for path, gate in self.gates.items() if gate.if_exported and not is_exported(path)]
+        if others:
+            raise ValueError(f"gates: if_exported is for paths under {' and '.join(EXPORTED)}: {', '.join(others)}")
+        return self
 
     @model_validator(mode="after")
     def _waives_gates(self) -> "ProjectConfig":

@@ -49,14 +49,7 @@ class Place(NamedTuple):
 
 def plan(folder: Path, protocol: ProtocolName, folds: int, reading: Reading) -> tuple[Fold, ...]:
     """Return the folds of a run. Raises InputError where it cannot be divided, or a fold's folder is of another."""
-    run = runs.load_run(folder)
-    if run.imported:
-        raise InputError(
-            "cannot cross-validate", [Problem(str(folder), "was imported: there is no training to repeat")]
-        )
-    if changed := list(runs.find_changed(folder, run)):
-        raise InputError("the run is not what it was", changed)
-    config = load(folder / runs.CONFIG, TrainConfig)
+    config = experiment.repeatable(folder, "cross-validate")
     subjects = {recording.subject for recording in preparation.read(config, reading).recordings}
     validation = _validating(config)
     if protocol == "loso":

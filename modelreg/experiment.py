@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg import artifacts, confidence, files, metrics, registry, report, runs, temporal
+from modelreg import artifacts, confidence, files, metrics, registry, report, runs, suspicion, temporal
 from modelreg.config import TrainConfig
-from modelreg.data import audit, normalization, preparation
+from modelreg.data import normalization, preparation
 from modelreg.data.preparation import Prepared
 from modelreg.data.reading import Reading
 from modelreg.data.recording import Windows
@@ -43,11 +43,17 @@ CALIBRATED_ON: PartName = "validation"
 
 def start(config: TrainConfig, folder: Path, reading: Reading, environment: Environment, now: str) -> Prepared:
     """Make a run's folder and return the data that it will train on. Raises InputError where a rule is broken."""
-    from modelreg.ml import networks
-
     if folder.exists():
         raise InputError("cannot start a run", [Problem(str(folder), "exists; give another --out")])
     prepared = preparation.prepare(config, reading)
+    begin(config, folder, prepared, environment, now)
+    return prepared
+
+
+def begin(config: TrainConfig, folder: Path, prepared: Prepared, environment: Environment, now: str) -> None:
+    """Make a run's folder of data that are prepared."""
+    from modelreg.ml import networks
+
     documents = {
         runs.CONFIG: config.to_bytes(),
         runs.DATA: prepared.record.to_bytes(),
@@ -70,7 +76,15 @@ def start(config: TrainConfig, folder: Path, reading: Reading, environment: Envi
         files={name: files.sha256_bytes(data) for name, data in documents.items()},
     )
     runs.create(folder, documents, record)
-    return prepared
+
+
+def repeatable(folder: Path, action: str) -> TrainConfig:
+    """Return the configuration of a run that may be trained again. Raises InputError where it may not."""
+    run = runs.load_run(folder)
+    if run.imported:
+        _refuse(f"cannot {action}", [Problem(str(folder), "was imported: there is no training to repeat")])
+    _refuse("the run is not what it was", runs.find_changed(folder, run))
+    return load(folder / runs.CONFIG, TrainConfig)
 
 
 def reopen(folder: Path, reading: Reading, environment: Environment) -> Prepared:
@@ -162,9 +176,7 @@ def assess(folder: Path, reading: Reading, environment: Environment, clock: Cloc
     _calibrate(folder, config, run.model, prepared)
     measured = artifacts.with_estimate(measure(folder, config, run, predictions), folder)
     files.write_atomic(folder / runs.METRICS, measured.to_bytes())
-    doubts = audit.suspicions(measured.accuracy, len(measured.classes), measured.protocol.split)
-    audited = audited.model_copy(update={"findings": (*audited.findings, *doubts)})
-    files.write_atomic(folder / runs.AUDIT, audited.to_bytes())
+    suspicion.judge(folder, measured, audited)
     return measured
 
 
@@ -204,6 +216,8 @@ def predict(folder: Path, spec: ModelSpec, windows: Windows, *, threads: int) ->
 def measure(folder: Path, config: TrainConfig, run: RunRecord, predictions: metrics.Predictions) -> EvalMetrics:
     """Return the metrics of recorded predictions, with the protocol they were made by."""
     data, spec = load(folder / runs.DATA, DataRecord), run.model
+    if data.split == "random":
+        raise InputError("no evaluation", [Problem(str(folder), "its parts leak on purpose: it is a reference")])
     protocol = Protocol(
         split=data.split,
         parts=data.parts,
@@ -354,6 +368,7 @@ def write_report(folder: Path) -> None:
         _kept(folder / runs.QUALITY, QualityReport),
         _kept(folder / runs.AUDIT, AuditRecord),
         _kept(folder / runs.CROSSVAL, CrossValidation),
+        suspicion.load_random_split(folder),
     )
     measured, data = load(folder / runs.METRICS, EvalMetrics), load(folder / runs.DATA, DataRecord)
     documents = report.documents(measured, data, runs.load_run(folder), read_history(folder), checks)

@@ -12,7 +12,15 @@ import semver
 
 from modelreg import artifacts, attachment, card, files, gates, graphfile, integrity, provenance, registry
 from modelreg.attachment import Bundle
-from modelreg.errors import Failure, InputError, ModelregError, Problem, RegistryError, VerificationFailed
+from modelreg.errors import (
+    Failure,
+    GateFailed,
+    InputError,
+    ModelregError,
+    Problem,
+    RegistryError,
+    VerificationFailed,
+)
 from modelreg.hef import HefFile
 from modelreg.hef.bundled import file_name
 from modelreg.provenance import Provenance
@@ -89,6 +97,7 @@ def _documents(source: Path, version: str, addition: Addition) -> dict[str, byte
         documents |= {f"{name}/{document}": whole[document] for document in read}
         documents[f"{name}/{artifacts.ARCHIVE}"] = artifacts.pack(whole)
     records = {name: record for name, (record, _) in bundles.items()}
+    documents |= _judged_again(source, documents)
     hefs = {f"{name}/{file_name(each)}": each.hef.sha256 for name, each in records.items() if each.hef}
     origin = provenance.derived(load(source / registry.PROVENANCE, Provenance), _base(source), hefs)
     return {
@@ -96,6 +105,20 @@ def _documents(source: Path, version: str, addition: Addition) -> dict[str, byte
         registry.PROVENANCE: origin.to_bytes(),
         registry.CARD: card.render(_facts(source, version, documents)).encode(),
     }
+
+
+def _judged_again(source: Path, made: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return gates.json where its gates are judged by another bundle than before. Raises GateFailed."""
+    if not (source / gates.NAME).is_file():
+        return {}
+    stated = load(source / gates.NAME, gates.GateReport)
+    documents = gates.read_documents(source)
+    for estimate in _estimates(made)[:1]:
+        documents["int8"] = files.parse_json(estimate, artifacts.INT8)
+    report = gates.check_again(stated, documents)
+    if failures := list(gates.failures(report.outcomes)):
+        raise GateFailed("a gate failed", failures)
+    return {} if report == stated else {gates.NAME: report.to_bytes()}
 
 
 def _base(source: Path) -> provenance.ResourceDescriptor:
@@ -126,11 +149,15 @@ def _unstamped(found: Mapping[str, bytes], version: str) -> dict[str, bytes]:
     return {**found, **{name: data for name, data in plain.items() if data is not None}}
 
 
+def _estimates(made: Mapping[str, bytes]) -> list[bytes]:
+    return [made[place] for name in HAILO if (place := f"{name}/{artifacts.INT8}") in made]
+
+
 def _facts(source: Path, version: str, made: Mapping[str, bytes]) -> card.Facts:
     """Return what a card is made of; its licence stands nowhere but in the old one."""
-    estimates = [made[place] for name in HAILO if (place := f"{name}/{artifacts.INT8}") in made]
+    estimates = _estimates(made)
     run = load(source / registry.RUN, RunRecord)
-    report = source / gates.NAME
+    report = made.get(gates.NAME) or (files.read_bytes(path) if (path := source / gates.NAME).is_file() else None)
     return card.Facts(
         run.model.settings.name,
         version,
@@ -139,6 +166,6 @@ def _facts(source: Path, version: str, made: Mapping[str, bytes]) -> card.Facts:
         run.model,
         load(source / registry.DATA, DataRecord),
         run,
-        load(report, gates.GateReport) if report.is_file() else None,
+        parse(report, gates.GateReport, gates.NAME) if report else None,
         parse(estimates[0], Int8Estimate, artifacts.INT8) if estimates else None,
     )

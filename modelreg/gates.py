@@ -1,8 +1,9 @@
 """Bounds on metrics that a release must meet: documents and older ones in, outcomes out.
 
 A gate names a number by its dotted path in eval_metrics.json, or in another document behind that one's name
-(`parity.whole.logits_error`). gates.json keeps every outcome with all that it follows from, so that `verify` comes to
-the same verdicts.
+(`parity.whole.logits_error`). A number that is missing fails; but a gate of an export that says `if_exported` is not
+judged where the version carries none. gates.json keeps every outcome with all that it follows from, so that `verify`
+comes to the same verdicts.
 """
 
 from collections.abc import Container, Iterable, Iterator, Mapping
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from modelreg import files
-from modelreg.config import Gate, Waiver
+from modelreg.config import Gate, Waiver, is_exported
 from modelreg.errors import Problem
 from modelreg.records.base import Name, Record, Remark
 
 NAME = "gates.json"
 LATEST = "latest"
 METRICS = "eval_metrics.json"
+NO_EXPORT = "no export"
 OTHERS = {  # by the first word of a path; of several places the first that is there
     "parity": ("onnx/parity.json",),
     "int8": ("hailo8/int8.json", "hailo8l/int8.json"),
@@ -52,11 +54,14 @@ class Outcome(Record):
     against: dict[Name, Against]  # by the reference that the gate names
     failure: str | None  # null: it is met
     waived: Remark | None  # why it may fail
+    unjudged: Remark | None = None  # why it was not judged; null: it was
     notes: tuple[str, ...]
 
     @property
     def verdict(self) -> str:
-        """In a word."""
+        """In a word; a gate that was not judged is never said to be met."""
+        if self.unjudged:
+            return f"not judged: {self.unjudged}"
         return "met" if self.failure is None else "waived" if self.waived else "FAILS"
 
     @property
@@ -121,6 +126,11 @@ def check(
     ]
 
 
+def check_again(report: GateReport, documents: Mapping[str, Any]) -> GateReport:
+    """Hold the gates of a version against the documents of another one of the same weights."""
+    return GateReport(outcomes=tuple(_again(outcome, documents) for outcome in report.outcomes))
+
+
 def failures(outcomes: Iterable[Outcome]) -> Iterator[Problem]:
     """Yield the gates that fail and are not waived."""
     for outcome in outcomes:
@@ -131,8 +141,7 @@ def failures(outcomes: Iterable[Outcome]) -> Iterator[Problem]:
 def find_problems(report: GateReport, documents: Mapping[str, Any], where: str) -> Iterator[Problem]:
     """Yield the outcomes that do not follow from the documents, and those that forbid the release."""
     for stated in report.outcomes:
-        again = _outcome(stated.path, stated.gate, documents, stated.against, stated.waived)
-        if again != stated:
+        if _again(stated, documents) != stated:
             yield Problem(f"{where}: {stated.path}", "does not follow from the documents")
     yield from (Problem(f"{where}: {place}", what) for place, what in failures(report.outcomes))
 
@@ -189,9 +198,15 @@ def _against(path: str, gate: Gate, older: Mapping[str, Older | None]) -> dict[s
     }
 
 
+def _again(stated: Outcome, documents: Mapping[str, Any]) -> Outcome:
+    return _outcome(stated.path, stated.gate, documents, stated.against, stated.waived)
+
+
 def _outcome(
     path: str, gate: Gate, documents: Mapping[str, Any], against: Mapping[str, Against], waived: str | None
 ) -> Outcome:
+    if gate.if_exported and is_exported(path) and path.split(".", 1)[0] not in documents:
+        return _unjudged(path, gate, against, waived)
     absent = list(_absences(documents, path, gate))
     value = value_at(documents, path)
     over = value_at(documents, gate.beyond) if gate.beyond else None
@@ -208,6 +223,21 @@ def _outcome(
         failure="; ".join([*misses, *losses]) or None,
         waived=waived,
         notes=tuple(_notes(against)),
+    )
+
+
+def _unjudged(path: str, gate: Gate, against: Mapping[str, Against], waived: str | None) -> Outcome:
+    return Outcome(
+        path=path,
+        gate=gate,
+        value=None,
+        over=None,
+        interval=None,
+        against=dict(against),
+        failure=None,
+        waived=waived,
+        unjudged=NO_EXPORT,
+        notes=(),
     )
 
 

@@ -24,6 +24,7 @@ VALIDATION = "validation.npz"  # the predictions of the validation part, which c
 CALIBRATION = "calibration.json"
 AUDIT = "audit.json"
 CROSSVAL = "crossval.json"
+RANDOM_SPLIT = "random_split.json"  # what a leaky evaluation would have claimed
 HSMM = "hsmm.json"  # of systems with durations
 ENCODER = "encoder.safetensors"  # of tcn_vae: the device part's weights alone
 LATENCY = "latency.json"  # of `modelreg bench`, where somebody asked for it

@@ -27,6 +27,7 @@ DOCUMENTS: tuple[type[base.Record], ...] = (
     ablation.AblationRecord,
     aliases.AliasLog,
     audit.AuditRecord,
+    audit.RandomSplit,
     calibration.ConfidenceRecord,
     comparison.Comparison,
     config.ProjectConfig,

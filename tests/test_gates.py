@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from modelreg import files, gates, integrity, release
+from modelreg import config, files, gates, integrity, release, scaffold
 from modelreg.cli import main
 from modelreg.config import Gate, ProjectConfig, Waiver
 from modelreg.errors import GateFailed
@@ -158,6 +158,72 @@ def test_a_gate_that_says_nothing_is_refused(bounds, rule) -> None:
         Gate.model_validate(bounds)
 
 
+# Of an export
+
+ESTIMATED = {"int8": {"accuracy_drop": 0.1}}
+
+
+def of_export(documents: dict, path: str = "int8.accuracy_drop", **bounds: object) -> Outcome:
+    """Hold one gate against documents, with an older version that has an estimate."""
+    gate = Gate.model_validate({"max": 0.02, "if_exported": True, **bounds})
+    return gates.check(documents, {path: gate}, {"latest": Older("v0.1.0", ESTIMATED)})[0]
+
+
+@pytest.mark.parametrize("bounds", [{}, {"not_above": "latest"}], ids=["absolute", "against the latest"])
+def test_without_the_export_its_gate_is_not_judged(bounds) -> None:
+    """It is neither met nor in the way, and that is said."""
+    found = of_export(METRICS, **bounds)
+
+    assert (found.verdict, found.found, found.notes, list(gates.failures([found]))) == (
+        "not judged: no export",
+        "-",
+        (),
+        [],
+    )
+
+
+@pytest.mark.parametrize(("drop", "verdict"), [(0.02, "met"), (0.021, "FAILS")])
+def test_with_the_export_its_gate_is_judged(drop, verdict) -> None:
+    """As one that says nothing of exports."""
+    documents = {"int8": {"accuracy_drop": drop}}
+
+    assert (of_export(documents).verdict, of_export(documents, if_exported=False).verdict) == (verdict, verdict)
+
+
+def test_an_export_without_the_number_fails() -> None:
+    """Only the whole document may be missing."""
+    assert (
+        of_export(ESTIMATED, "int8.acuracy_drop").failure == "no such number in hailo8/int8.json or hailo8l/int8.json"
+    )
+
+
+def test_a_gate_that_demands_its_export_fails_without() -> None:
+    """As before there was another way."""
+    assert of_export(METRICS, if_exported=False).verdict == "FAILS"
+
+
+def test_a_metric_that_is_missing_fails_whatever_its_gate_says() -> None:
+    """gates.json may be read that no modelreg.yaml could have led to."""
+    assert of_export(METRICS, "macro_f1").verdict == "FAILS"
+
+
+@pytest.mark.parametrize("path", ["accuracy", "latency.p95_ms", "parities.x"])
+def test_only_a_gate_of_an_export_waits_for_one(path) -> None:
+    """modelreg.yaml is refused."""
+    with pytest.raises(ValidationError, match=f"is for paths under parity and int8: {path}"):
+        ProjectConfig(gates={path: Gate(max=1, if_exported=True)})
+
+
+def test_a_report_of_before_is_read_as_it_was() -> None:
+    """Gates and outcomes have grown by a field; nothing that was judged becomes unjudged."""
+    document = GateReport(outcomes=(of_export(ESTIMATED, if_exported=False),)).to_document()
+    del document["outcomes"][0]["unjudged"], document["outcomes"][0]["gate"]["if_exported"]
+    read = base.parse(files.to_json(document), GateReport, "x")
+
+    assert gates.check_again(read, ESTIMATED) == read
+    assert read.outcomes[0].verdict == "FAILS"
+
+
 # Waivers
 
 
@@ -274,6 +340,58 @@ def test_the_command_prints_waivers(root, monkeypatch, capsys) -> None:
 
     assert (code, "gate accuracy is waived: it is a *fixture* (0." in said) == (0, True)
     assert "gate macro_f1: no older version to compare with" in said
+
+
+@pytest.fixture
+def waiting(root, monkeypatch):
+    """The same registry with a gate of an export that the run does not have, as the working directory."""
+    project = ProjectConfig(gates={"accuracy": Gate(min=0), "int8.accuracy_drop": Gate(max=0.02, if_exported=True)})
+    (root / "modelreg.yaml").write_bytes(project.to_bytes())
+    monkeypatch.chdir(root)
+    return root
+
+
+def test_the_command_tells_what_was_not_judged(waiting, capsys) -> None:
+    """As text, and in JSON with the verdicts of all gates."""
+    code = main(["release", "v0.1.0", "--roll-changelog", "--json"])
+    said = capsys.readouterr()
+
+    assert (code, "gate int8.accuracy_drop is not judged: no export\n" in said.err) == (0, True)
+    assert json.loads(said.out)["gates"] == {"accuracy": "met", "int8.accuracy_drop": "not judged: no export"}
+
+
+def test_a_version_keeps_what_was_not_judged(waiting) -> None:
+    """It verifies, and its card does not say that the gate was met."""
+    folder = released(waiting, config.load(waiting / "modelreg.yaml", ProjectConfig))
+    card = (folder / "model_card.md").read_text()
+
+    assert (integrity.inspect(folder).problems, base.load(folder / gates.NAME, GateReport).outcomes[1].unjudged) == (
+        (),
+        "no export",
+    )
+    assert "| int8.accuracy\\_drop | - | at most 0.02 | not judged: no export |" in card
+
+
+def test_what_was_not_judged_can_not_be_claimed_met(waiting) -> None:
+    """Of a version without the export."""
+    report = base.load(
+        released(waiting, config.load(waiting / "modelreg.yaml", ProjectConfig)) / gates.NAME, GateReport
+    )
+    told = GateReport(outcomes=(report.outcomes[1].model_copy(update={"unjudged": None, "value": 0.01}),))
+
+    assert [str(problem) for problem in gates.find_problems(told, {}, "gates.json")] == [
+        "gates.json: int8.accuracy_drop: does not follow from the documents"
+    ]
+
+
+def test_a_new_registry_has_gates_for_everything() -> None:
+    """Those of exports are judged where there is one; with every export, all are."""
+    text = scaffold.documents()["modelreg.yaml"]
+    project = config.settle(config.parse_yaml(text, "x"), ProjectConfig, "x")
+    documents = {"parity": {"whole": {"logits_error": 1e-6}}, "int8": {"accuracy_drop": 0.01}}
+    alone, whole = ([o.verdict for o in gates.check(found, project.gates)][3:] for found in ({}, documents))
+
+    assert (alone, whole) == (["not judged: no export"] * 2, ["met"] * 2)
 
 
 LIES = {

@@ -10,11 +10,12 @@ from example_export import write_export
 from example_run import NOW, write_registry, write_run
 from hef_builder import network
 
-from modelreg import artifacts, attachment, files, from_version, hef, integrity, registry, release
+from modelreg import artifacts, attachment, files, from_version, gates, hef, integrity, registry, release
 from modelreg.cli import main
 from modelreg.config import Gate, ProjectConfig
 from modelreg.consistency import UNCHANGED
 from modelreg.errors import GateFailed, InputError, ModelregError, RegistryError, VerificationFailed
+from modelreg.gates import GateReport
 from modelreg.provenance import Provenance
 from modelreg.records.base import load
 from modelreg.records.export import BundleRecord
@@ -154,11 +155,11 @@ def test_the_same_patch_twice_gives_the_same_bytes(root, tmp_path) -> None:
     )
 
 
-def drop_bundle(root: Path) -> None:
+def drop_bundle(root: Path, project: ProjectConfig = PROJECT) -> None:
     """Make of v0.1.0 a version that was released without a bundle: v0.1.0 again, of a run that has none."""
     shutil.rmtree(root / MODEL / "v0.1.0")
     shutil.rmtree(root / "runs/conv2d_fsq-001/hailo8")
-    carry_out(root, release.Request("v0.1.0", root / "runs/conv2d_fsq-001"))
+    carry_out(root, release.Request("v0.1.0", root / "runs/conv2d_fsq-001"), project)
 
 
 def export_version(root: Path) -> None:
@@ -176,6 +177,28 @@ def test_a_version_without_a_bundle_takes_the_one_that_was_exported_of_it(root) 
     made = carry_out(root, patch_of(root)).folder
 
     assert (problems(made), load(made / "hailo8" / artifacts.BUNDLE, BundleRecord).hef) == ([], FITTING.info)
+
+
+def waiting_for_a_bundle(root: Path, bound: float) -> None:
+    """Make v0.1.0 without a bundle, which a gate waits for; export the bundle after."""
+    export_version(root)
+    drop_bundle(root, ProjectConfig(gates={"int8.accuracy_drop": Gate(max=bound, if_exported=True)}))
+
+
+def test_a_gate_that_waited_for_its_export_is_judged_when_it_comes(root) -> None:
+    """By the estimate of the bundle."""
+    waiting_for_a_bundle(root, 0.5)
+    made = carry_out(root, patch_of(root)).folder
+    verdicts = [load(root / MODEL / v / gates.NAME, GateReport).outcomes[0].verdict for v in ("v0.1.0", "v0.1.1")]
+
+    assert (verdicts, problems(made)) == (["not judged: no export", "met"], [])
+
+
+def test_a_bundle_that_misses_the_gate_that_waited_for_it_makes_no_patch(root) -> None:
+    """Though the new version has the same weights."""
+    waiting_for_a_bundle(root, 0.02)
+
+    assert isinstance(refused(root, patch_of(root)), GateFailed)
 
 
 def test_without_any_bundle_nothing_can_be_made(root) -> None:

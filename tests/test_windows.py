@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from two_device import CLASSES, two_device_recordings
 
 from modelreg.data.recording import UNLABELLED, Recording, Signal, Windows
-from modelreg.data.windows import cut
+from modelreg.data.windows import cut, deal
 from modelreg.errors import InputError
 
 K = ("a", "b", "c")
@@ -201,3 +201,39 @@ def test_arrays_name_people_and_recordings() -> None:
 
     assert windows.arrays()["subject"].tolist() == ["s1", "s0"]
     assert windows.arrays()["recording"].tolist() == ["r1", "r0"]
+
+
+@given(st.lists(st.integers(1, 40), min_size=3, max_size=3), st.integers(0, 2**32))
+def test_windows_dealt_by_chance_are_the_same_windows(lengths, seed) -> None:
+    """Each once, with its label and its place; parts keep their sizes, and windows their order."""
+    named = zip(("train", "validation", "test"), lengths, strict=True)
+    parts = {
+        part: cut(
+            [recording_of([0] * (20 + length), seed=n, name=part, subject=part)],
+            classes=K,
+            window=20,
+            hop=2,
+            labels="pure",
+            fold=1,
+        )
+        for n, (part, length) in enumerate(named)
+    }
+    dealt = deal(parts, seed)
+    every, again = ([str(w) for part in found.values() for w in as_list(part)] for found in (parts, dealt))
+
+    assert ([len(part.y) for part in dealt.values()], sorted(again)) == (
+        [len(p.y) for p in parts.values()],
+        sorted(every),
+    )
+    assert all((np.diff(part.recording) >= 0).all() for part in dealt.values())
+
+
+def test_the_same_seed_deals_the_same_parts() -> None:
+    """And another one others."""
+    parts = {
+        part: cut([recording_of([0, 1] * 40, seed=n, name=part)], classes=K, window=8, hop=4, labels="majority", fold=1)
+        for n, part in enumerate(("train", "validation", "test"))
+    }
+    first, second, other = (deal(parts, seed)["test"].start.tolist() for seed in (1, 1, 2))
+
+    assert (first == second, first == other) == (True, False)

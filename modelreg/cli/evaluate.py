@@ -10,6 +10,7 @@ import typer
 from modelreg.cli import environment
 from modelreg.cli.console import draw, emit_json, note, say, table
 from modelreg.cli.crossval import cross_validate
+from modelreg.cli.random_split import compare_with_chance
 
 if TYPE_CHECKING:
     from modelreg.records.calibration import ConfidenceMetrics
@@ -21,13 +22,16 @@ def evaluate(
         Path | None, typer.Argument(help="A run's folder; left out: the newest run.", metavar="[RUN]")
     ] = None,
     protocol: Annotated[
-        Literal["holdout", "loso", "kfold-subject"],
-        typer.Option(help="holdout: this run. Else its configuration is trained again for each fold of subjects."),
+        Literal["holdout", "loso", "kfold-subject", "random"],
+        typer.Option(
+            help="holdout: this run. loso, kfold-subject: its configuration, trained again for each fold of subjects. "
+            "random: for the leak audit alone."
+        ),
     ] = "holdout",
     folds: Annotated[int, typer.Option(min=2, help="Of kfold-subject.")] = 5,
     jobs: Annotated[int, typer.Option(min=1, help="Folds that are trained at a time, each a process.")] = 1,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print eval_metrics.json, or crossval.json of a cross-validation.")
+        bool, typer.Option("--json", help="Print eval_metrics.json; else crossval.json, or random_split.json.")
     ] = False,
 ) -> None:
     """Compute the metrics of a run's held-out part.
@@ -36,6 +40,10 @@ def evaluate(
 
     With --protocol loso (leave one subject out) or kfold-subject, folds are runs under RUN/folds/: an interrupted
     cross-validation goes on when it is called again.
+
+    With --protocol random, the configuration is trained once more on the same windows, dealt out by chance. Such a
+    split leaks, and its accuracy is what a leaky evaluation would have claimed: more than five points above the run's,
+    and the report calls it suspicious. It stands in the audit and nowhere else.
 
     Each look at the held-out part is counted, and the model card states how many there were. Paths inside the run's
     configuration start at the registry's root, or at the working directory where there is none.
@@ -50,13 +58,17 @@ def evaluate(
     folder = run or runs.newest(environment.workplace() / "runs")
     settings = load(folder / runs.CONFIG, TrainConfig).training
     here = environment.describe(settings.model_copy(update={"device": "cpu"}))
+    if protocol == "random":
+        compare_with_chance(folder, as_json=as_json)
+        warn_of_leaks(folder)
+        return
     if protocol != "holdout":
         cross_validate(folder, protocol, folds, jobs, as_json=as_json)
         return
     with environment.reading() as reading:
         measured = experiment.evaluate(folder, reading, here, environment.now)
     _warn(measured, runs.load_run(folder).model.grid)
-    _warn_of_leaks(folder / runs.AUDIT)
+    warn_of_leaks(folder)
     if as_json:
         emit_json(measured.to_document())
         return
@@ -79,13 +91,14 @@ def _warn(measured: "EvalMetrics", levels: Sequence[int]) -> None:
         note(f"warning: {found.finding}")
 
 
-def _warn_of_leaks(audit: Path) -> None:
+def warn_of_leaks(folder: Path) -> None:
     """Note what the parts share, and what is too good; not what the split is meant to share."""
+    from modelreg import runs
     from modelreg.records.audit import AuditRecord
     from modelreg.records.base import load
     from modelreg.report import leaks
 
-    for finding in load(audit, AuditRecord).findings:
+    for finding in load(folder / runs.AUDIT, AuditRecord).findings:
         if finding.severity != "by_design":
             word = "LEAK" if finding.severity == "leak" else finding.severity
             examples = f" ({'; '.join(finding.examples)})" if finding.examples else ""

@@ -92,7 +92,8 @@ def release(
         identity=environment.git_identity_problem(root),
         ignored=environment.git_ignored(root, _assets(root)),
     )
-    _show_gates(releasing.gate_outcomes(root, folder, project))
+    outcomes = releasing.gate_outcomes(root, folder, project)
+    _show_gates(outcomes)
     plan = releasing.plan(root, request, project, situation)
     message = f"Release {plan.model} v{plan.version}"
     actions: dict[Step, Callable[[], None]] = {
@@ -110,7 +111,9 @@ def release(
         if not as_json:
             say(f"{'would ' if dry_run else ''}{_words(step, plan)}")
     if as_json:
-        emit_json({"model": plan.model, "version": plan.version, "steps": plan.steps, "dry_run": dry_run})
+        verdicts = {outcome.path: outcome.verdict for outcome in outcomes}
+        told = {"model": plan.model, "version": plan.version, "steps": plan.steps, "dry_run": dry_run}
+        emit_json({**told, "gates": verdicts})
     elif not dry_run and not publish:
         say(f"next: modelreg verify {plan.model}@v{plan.version}")
     if publish:
@@ -172,7 +175,10 @@ def _assets(root: Path) -> list[Path]:
 
 
 def _show_gates(outcomes: "list[Outcome]") -> None:
-    """Print every gate with what it found where one of them fails; and always what is waived or compares nothing."""
+    """Print every gate with what it found where one of them fails.
+
+    What is waived, not judged or compares nothing is always said.
+    """
     from modelreg import gates
 
     if any(outcome.failure for outcome in outcomes):
@@ -181,6 +187,8 @@ def _show_gates(outcomes: "list[Outcome]") -> None:
     for outcome in outcomes:
         if outcome.verdict == "waived":
             note(f"gate {outcome.path} is waived: {outcome.waived} ({outcome.failure})")
+        if outcome.unjudged:
+            note(f"gate {outcome.path} is {outcome.verdict}")
         for what in outcome.notes:
             note(f"gate {outcome.path}: {what}")
 

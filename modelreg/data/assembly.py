@@ -7,9 +7,9 @@ unlabelled; a recording of which nothing else is left is left out.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,12 @@ from modelreg.errors import InputError, Problem
 from modelreg.records.base import is_name
 from modelreg.records.model import Channel
 from modelreg.records.source import ChannelMap, DeviceMap, LabelledSource, MappedSource
+
+Aside: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]  # gives an array back from where it takes no memory
+
+
+def _keep(array: NDArray[Any]) -> NDArray[Any]:
+    return array
 
 
 class _Names(NamedTuple):
@@ -40,16 +46,17 @@ class _Names(NamedTuple):
         return Channel(name=ours.name or theirs.name, unit=ours.unit or theirs.unit)
 
 
-def join(datasets: Sequence[Dataset], settings: DataSettings) -> Dataset:
+def join(datasets: Sequence[Dataset], settings: DataSettings, aside: Aside = _keep) -> Dataset:
     """Return the recordings of all sources, which are in the order of `settings.sources`, as one data set.
 
+    What is new of a recording is put `aside` before the next one is looked at.
     Raises InputError with every name that does not fit: an unknown label, class, channel or device, a recording
     that two sources have, rates that differ where none is set.
     """
     pairs = [(d, s, f"data.sources.{n}") for n, (d, s) in enumerate(zip(datasets, settings.sources, strict=True))]
     if problems := [problem for pair in pairs for problem in _find_unfit(*pair)]:
         raise InputError("the sources do not have what the configuration names", problems)
-    renamed = [rename(dataset, source) for dataset, source, _ in pairs]
+    renamed = [rename(dataset, source, aside) for dataset, source, _ in pairs]
     if problems := list(_find_differences(renamed, settings)):
         raise InputError("the sources do not fit together", problems)
     classes = settings.classes or _classes(renamed)
@@ -60,7 +67,7 @@ def join(datasets: Sequence[Dataset], settings: DataSettings) -> Dataset:
         rate_hz=settings.rate_hz or _rates(renamed)[0],
         recordings=tuple(
             replace(
-                _relabelled(recording, [classes.index(name) for name in dataset.classes]),
+                _relabelled(recording, [classes.index(name) for name in dataset.classes], aside),
                 domain=dataset.sources[0].name,
             )
             for dataset in renamed
@@ -69,7 +76,7 @@ def join(datasets: Sequence[Dataset], settings: DataSettings) -> Dataset:
     )
 
 
-def rename(dataset: Dataset, source: LabelledSource) -> Dataset:
+def rename(dataset: Dataset, source: LabelledSource, aside: Aside = _keep) -> Dataset:
     """Return a data set under common names; every name of the source's maps must be in it."""
     names = _names(dataset, source)
     classes = names.classes(dataset.classes)
@@ -78,7 +85,7 @@ def rename(dataset: Dataset, source: LabelledSource) -> Dataset:
     columns = [dataset.channels.index(channel) for channel in kept]
     scales = np.array([channel.scale for channel in names.channels.values()])
     recordings = (
-        _relabelled(recording, codes) for recording in dataset.recordings if not _is_dropped(recording, source)
+        _relabelled(recording, codes, aside) for recording in dataset.recordings if not _is_dropped(recording, source)
     )
     return replace(
         dataset,
@@ -90,8 +97,10 @@ def rename(dataset: Dataset, source: LabelledSource) -> Dataset:
                 recording,
                 name=f"{source.prefix}{recording.name}",
                 subject=f"{source.prefix}{recording.subject}",
-                signals={new: _select(recording.signals[old], columns, scales) for old, new in names.devices.items()},
-                labels=clocks.labels_by(recording, next(iter(names.devices))),
+                signals={
+                    new: _select(recording.signals[old], columns, scales, aside) for old, new in names.devices.items()
+                },
+                labels=_labels(recording, next(iter(names.devices)), aside),
             )
             for recording in recordings
             if UNLABELLED not in codes or (recording.labels != UNLABELLED).any()
@@ -121,18 +130,26 @@ def _is_dropped(recording: Recording, source: LabelledSource) -> bool:
     return any(re.fullmatch(pattern, recording.name) for pattern in source.drop)
 
 
-def _relabelled(recording: Recording, codes: Sequence[int]) -> Recording:
-    """Return the recording with each label replaced by the code at its place."""
+def _relabelled(recording: Recording, codes: Sequence[int], aside: Aside) -> Recording:
+    """Return the recording with each label replaced by the code at its place; the very one where nothing changes."""
+    if list(codes) == list(range(len(codes))):
+        return recording
     table = np.array([*codes, UNLABELLED], dtype=np.int32)  # the last is what UNLABELLED, -1, finds
-    return replace(recording, labels=table[recording.labels])
+    return replace(recording, labels=aside(table[recording.labels]))
 
 
-def _select(signal: Signal, columns: Sequence[int], scales: NDArray[np.float64]) -> Signal:
+def _labels(recording: Recording, device: str, aside: Aside) -> NDArray[np.int32]:
+    """Return the labels on the clock of a device; the very ones where nothing changes."""
+    labels = clocks.labels_by(recording, device)
+    return labels if labels is recording.labels else aside(labels)
+
+
+def _select(signal: Signal, columns: Sequence[int], scales: NDArray[np.float64], aside: Aside) -> Signal:
     """Return the chosen channels times their scales; the very signal where nothing changes."""
     if list(columns) == list(range(signal.values.shape[1])) and (scales == 1).all():
         return signal
     with np.errstate(over="ignore"):
-        return replace(signal, values=(signal.values[:, columns] * scales).astype(np.float32))
+        return replace(signal, values=aside((signal.values[:, columns] * scales).astype(np.float32)))
 
 
 def _classes(datasets: Iterable[Dataset]) -> tuple[str, ...]:

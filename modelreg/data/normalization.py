@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.data.recording import UNLABELLED, Recording
+from modelreg.data.recording import Recording
+from modelreg.data.samples import add_up, blocks
 from modelreg.errors import InputError, Problem
 from modelreg.files import Json
 from modelreg.records.data import Limits, Normalization
@@ -29,22 +30,24 @@ def fit(
     The devices of a recording share one clock. `per` channel pools the devices into one row. Raises
     InputError where no sample is left, and for every constant channel.
     """
-    samples = np.concatenate([_complete_samples(recording) for recording in recordings])  # (S, D, C)
-    if not len(samples):
+    ends = [(len(rows), rows.min(axis=0), rows.max(axis=0)) for rows in _complete_rows(recordings, per)]
+    count = sum(number for number, _, _ in ends)
+    if not count:
         raise InputError("cannot normalize", [Problem("train", "no labelled sample without missing values")])
-    rows = samples.reshape(-1, 1, samples.shape[2]) if per == "channel" else samples
-    _refuse_constant(rows, spec)
+    _refuse_constant(np.min([low for _, low, _ in ends], axis=0), np.max([high for _, _, high in ends], axis=0), spec)
+    mean = add_up(_complete_rows(recordings, per)) / count
+    squares = add_up((rows - mean) ** 2 for rows in _complete_rows(recordings, per))
     return Normalization(
         per=per,
-        samples=len(rows),
+        samples=count,
         data_digest=data_digest,
         channels=spec.channels,
         devices=spec.devices,
         rate_hz=spec.rate_hz,
         timesteps=spec.timesteps,
         fold=spec.fold,
-        mean=_as_rows(rows.mean(axis=0)),
-        std=_as_rows(rows.std(axis=0)),
+        mean=_as_rows(mean),
+        std=_as_rows(np.sqrt(squares / count)),
         limits=limits,
     )
 
@@ -117,17 +120,19 @@ def apply(x: NDArray[np.float32], normalization: Normalization) -> NDArray[np.fl
     return normalized
 
 
-def _complete_samples(recording: Recording) -> NDArray[np.float64]:
-    """Return the samples that may reach a window, (S, D, C)."""
-    samples = np.stack([signal.values for signal in recording.signals.values()], axis=1)
-    complete = np.isfinite(samples).all(axis=(1, 2)) & (recording.labels != UNLABELLED)
-    rows: NDArray[np.float64] = samples[complete].astype(np.float64)
-    return rows
+def _complete_rows(
+    recordings: Sequence[Recording], per: Literal["channel", "device_channel"]
+) -> Iterator[NDArray[np.float64]]:
+    """Yield the samples that may reach a window, (n, D, C), n > 0; of all devices together (n D, 1, C) per channel."""
+    for samples in blocks(recordings):
+        rows = samples[np.isfinite(samples).all(axis=(1, 2))].astype(np.float64)
+        if len(rows):
+            yield rows.reshape(-1, 1, rows.shape[2]) if per == "channel" else rows
 
 
-def _refuse_constant(rows: NDArray[np.float64], spec: InputSpec) -> None:
-    """Raise InputError naming every constant column of (S, R, C)."""
-    constant = rows.min(axis=0) == rows.max(axis=0)
+def _refuse_constant(low: NDArray[np.float64], high: NDArray[np.float64], spec: InputSpec) -> None:
+    """Raise InputError naming every column (R, C) that never changes."""
+    constant = low == high
     devices = spec.devices if len(constant) == len(spec.devices) else (f"all of {', '.join(spec.devices)}",)
     problems = [
         Problem(f"{devices[row]} {spec.channels[c].name}", "constant over the whole training part")

@@ -5,13 +5,14 @@ and alignment know one recording alone; what is filled in and the normalization 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from modelreg import files
 from modelreg.config import TrainConfig
 from modelreg.data import assembly, audit, clocks, normalization, quality, sources, splits, windows
+from modelreg.data.mapped import give_back
 from modelreg.data.reading import Reading
 from modelreg.data.recording import Dataset, Recording, Windows, natural
 from modelreg.errors import InputError, Problem
@@ -68,13 +69,17 @@ def _prepare(config: TrainConfig, reading: Reading) -> tuple[Prepared, splits.Pa
     judged = quality.check(dataset, config.quality.limits)
     if config.quality.strict:
         quality.refuse_broken(judged)
-    recordings = _align(dataset, config)
-    parts = _correct(splits.split(recordings, config.split, config.data.window), dataset, config)
+    recordings = _aside(_align(dataset, config), dataset.recordings, reading)
+    divided = splits.split(recordings, config.split, config.data.window)
+    parts = {
+        part: _aside(pieces, divided[part], reading) for part, pieces in _correct(divided, dataset, config).items()
+    }
+    give_back()  # before the windows are allocated
     cut = {part: _cut(recordings, dataset, config) for part, recordings in parts.items()}
     if problems := list(_find_problems(cut, dataset)):
         raise InputError("cannot train on these data", problems)
     spec = _input_spec(dataset, config)
-    records = PartRecords(**{part: _part_record(cut[part], dataset) for part in PARTS})
+    records = PartRecords(**{part: _part_record(cut[part], dataset.classes) for part in PARTS})
     prepared = Prepared(
         windows=cut,
         normalization=normalization.fit(
@@ -92,9 +97,23 @@ def _prepare(config: TrainConfig, reading: Reading) -> tuple[Prepared, splits.Pa
     return prepared, parts
 
 
+def dealt(prepared: Prepared, seed: int) -> Prepared:
+    """Return the same windows in parts that leak: dealt out by chance, as many in each. The scale stays.
+
+    Raises InputError where a class has no window in the training part.
+    """
+    parts = windows.deal(prepared.windows, seed)
+    if lacking := list(_find_lacking(parts["train"], prepared.classes)):
+        raise InputError("cannot train on a random split of these data", lacking)
+    records = PartRecords(**{part: _part_record(parts[part], prepared.classes) for part in PARTS})
+    record = prepared.record.model_copy(update={"split": "random", "gap": 0, "parts": records})
+    return replace(prepared, windows=parts, record=record)
+
+
 def read(config: TrainConfig, reading: Reading) -> Dataset:
     """Read the sources of a configuration and join them. Raises InputError."""
-    return assembly.join([sources.read(source, reading) for source in config.data.sources], config.data)
+    found = [sources.read(source, reading) for source in config.data.sources]
+    return assembly.join(found, config.data, reading.aside)
 
 
 def _refuse_time_split(dataset: Dataset, config: TrainConfig) -> None:
@@ -113,10 +132,23 @@ def _refuse_time_split(dataset: Dataset, config: TrainConfig) -> None:
         raise InputError("cannot split by time", problems)
 
 
-def _align(dataset: Dataset, config: TrainConfig) -> tuple[Recording, ...]:
+def _aside(recordings: Iterable[Recording], already: Iterable[Recording], reading: Reading) -> tuple[Recording, ...]:
+    """Put aside what is new of each recording; those that are among the ones before are so already."""
+    known = {id(recording) for recording in already}
+    return tuple(found if id(found) in known else _put_aside(found, reading) for found in recordings)
+
+
+def _put_aside(recording: Recording, reading: Reading) -> Recording:
+    signals = {
+        device: replace(signal, values=reading.aside(signal.values)) for device, signal in recording.signals.items()
+    }
+    return replace(recording, signals=signals, labels=reading.aside(recording.labels))
+
+
+def _align(dataset: Dataset, config: TrainConfig) -> Iterator[Recording]:
     if problems := list(clocks.find_problems(dataset.recordings)):
         raise InputError("devices cannot be put on one clock", problems)
-    return tuple(clocks.align(r, dataset.rate_hz, config.quality.limits) for r in dataset.recordings)
+    yield from (clocks.align(r, dataset.rate_hz, config.quality.limits) for r in dataset.recordings)
 
 
 def _correct(parts: splits.Parts, dataset: Dataset, config: TrainConfig) -> splits.Parts:
@@ -144,8 +176,12 @@ def _find_problems(cut: Mapping[PartName, Windows], dataset: Dataset) -> Iterato
             longest = max(len(recording.labels) for recording in dataset.recordings)
             yield Problem(part, f"no window ({found.dropped} dropped; the longest recording has {longest} samples)")
     yield from _find_copies(cut)
-    present = set(cut["train"].y.tolist())
-    for number, name in enumerate(dataset.classes):
+    yield from _find_lacking(cut["train"], dataset.classes)
+
+
+def _find_lacking(train: Windows, classes: Sequence[str]) -> Iterator[Problem]:
+    present = set(train.y.tolist())
+    for number, name in enumerate(classes):
         if number not in present:
             yield Problem("train", f"no window of class {name}")
 
@@ -171,14 +207,14 @@ def _input_spec(dataset: Dataset, config: TrainConfig) -> InputSpec:
     )
 
 
-def _part_record(part: Windows, dataset: Dataset) -> PartRecord:
+def _part_record(part: Windows, classes: Sequence[str]) -> PartRecord:
     counts = Counter(part.y.tolist())
     return PartRecord(
         subjects=tuple(sorted({part.subjects[n] for n in part.subject.tolist()}, key=natural)),  # who has a window
         recordings=len(part.recordings),
         windows=len(part.y),
         dropped=part.dropped,
-        class_windows={name: counts[number] for number, name in enumerate(dataset.classes)},
+        class_windows={name: counts[number] for number, name in enumerate(classes)},
         digest=files.sha256_arrays(part.arrays()),
     )
 

@@ -5,15 +5,16 @@ fitted on the training part, so that nothing of another part can reach it.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modelreg.config import QualitySettings
-from modelreg.data import clocks
-from modelreg.data.recording import UNLABELLED, Dataset, Recording
+from modelreg.data import clocks, samples
+from modelreg.data.mapped import let_go
+from modelreg.data.recording import UNLABELLED, Dataset, Recording, passing
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import (
     ChannelQuality,
@@ -36,7 +37,7 @@ def check(dataset: Dataset, limits: Limits) -> QualityReport:
     refuse_unknown_limits(dataset, limits)
     return QualityReport(
         sources=dataset.sources,
-        recordings=tuple(measure(recording, dataset.channels, limits) for recording in _whole(dataset)),
+        recordings=tuple(measure(recording, dataset.channels, limits) for recording in passing(_whole(dataset))),
     )
 
 
@@ -50,12 +51,18 @@ def _whole(dataset: Dataset) -> Iterator[Recording]:
         groups[recording.subject, recording.session].append(recording)
     for (subject, session), found in groups.items():
         signals = {
-            device: replace(signal, values=np.concatenate([piece.signals[device].values for piece in found]))
+            device: replace(signal, values=_joined([piece.signals[device].values for piece in found]))
             for device, signal in found[0].signals.items()
         }
         labels = np.concatenate([piece.labels for piece in found])
         name = f"{session}: {subject}"[:100].rstrip()  # no longer than a name may be
         yield replace(found[0], name=name, signals=signals, labels=labels)
+        let_go(array for piece in found for array in piece.arrays())
+
+
+def _joined(pieces: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return the samples of all pieces, sample after sample in memory whatever the order of the pieces' axes."""
+    return np.concatenate(pieces, out=np.empty((sum(map(len, pieces)), pieces[0].shape[1]), np.float32))
 
 
 def refuse_unknown_limits(dataset: Dataset, limits: Limits) -> None:
@@ -138,9 +145,12 @@ def _measure_signal(device: str, values: NDArray[np.float32], channels: Sequence
     """Measure each column of (samples, C)."""
     finite = np.isfinite(values)
     count = np.count_nonzero(finite, axis=0)
-    x = np.where(finite, values, 0).astype(np.float64)
+    x = np.zeros_like(values, dtype=np.float64)  # the only copy: a recording may be large
+    np.copyto(x, values, where=finite)
     mean = x.sum(axis=0) / np.maximum(count, 1)
-    std = np.sqrt((np.where(finite, x - mean, 0) ** 2).sum(axis=0) / np.maximum(count, 1))
+    np.subtract(x, mean, out=x, where=finite)
+    std = np.sqrt(np.square(x, out=x).sum(axis=0) / np.maximum(count, 1))
+    del x
     low = np.min(values, axis=0, where=finite, initial=np.inf)
     high = np.max(values, axis=0, where=finite, initial=-np.inf)
     nan = np.count_nonzero(np.isnan(values), axis=0)
@@ -212,24 +222,29 @@ def _judge_spread(std: float, *, constant: bool, limits: Limits) -> Iterator[str
 # Correct
 
 
-def fit(recordings: Iterable[Recording], settings: QualitySettings) -> Fill | None:
+def fit(recordings: Sequence[Recording], settings: QualitySettings) -> Fill | None:
     """Return what `mean` or `median` fill in, of the finite labelled samples of the training part; else None.
 
     A channel of a device without any finite value has none: it stays missing (NaN).
     """
     if settings.missing not in ("mean", "median"):
         return None
-    samples = [
-        np.stack([signal.values[r.labels != UNLABELLED] for signal in r.signals.values()], axis=1) for r in recordings
-    ]
-    pooled = np.concatenate(samples).astype(np.float64)  # (S, D, C)
-    if not len(pooled):
-        return np.full(pooled.shape[1:], np.nan, dtype=np.float32)
-    pooled[~np.isfinite(pooled)] = np.nan
-    known = np.isfinite(pooled).any(axis=0)
-    pooled[:, ~known] = 0
-    middle = (np.nanmean if settings.missing == "mean" else np.nanmedian)(pooled, axis=0)
+    known = sum(np.isfinite(block).sum(axis=0) for block in samples.blocks(recordings))  # (D, C)
+    middle = _mean(recordings, known) if settings.missing == "mean" else _median(recordings, known)
     return np.where(known, middle, np.nan).astype(np.float32)
+
+
+def _mean(recordings: Sequence[Recording], known: NDArray[np.int64]) -> NDArray[np.float64]:
+    finite = (np.where(np.isfinite(block), block, 0).astype(np.float64) for block in samples.blocks(recordings))
+    return samples.add_up(finite) / np.maximum(known, 1)
+
+
+def _median(recordings: Sequence[Recording], known: NDArray[np.int64]) -> NDArray[np.float64]:
+    middle = np.zeros(known.shape)
+    for device, channel in np.argwhere(known):
+        column = samples.column(recordings, device, channel)
+        middle[device, channel] = np.median(column[np.isfinite(column)].astype(np.float64))
+    return middle
 
 
 def correct(
@@ -243,7 +258,7 @@ def correct(
     """
     if settings.missing == "raise" and (problems := list(find_missing(recordings, channels))):
         raise InputError("the data have missing values", problems)
-    return tuple(_corrected(recording, settings, fill) for recording in recordings)
+    return tuple(_corrected(recording, settings, fill) for recording in passing(recordings))
 
 
 def find_missing(recordings: Sequence[Recording], channels: Sequence[Channel]) -> Iterator[Problem]:
@@ -261,8 +276,10 @@ def _corrected(recording: Recording, settings: QualitySettings, fill: Fill | Non
     for number, (device, signal) in enumerate(recording.signals.items()):
         longest = np.inf if settings.max_fill_s is None else settings.max_fill_s * signal.rate_hz
         means = None if fill is None else fill[number]
-        signals[device] = replace(signal, values=_treated(signal.values, settings.missing, means, longest))
-    return replace(recording, signals=signals)
+        treated = _treated(signal.values, settings.missing, means, longest)
+        signals[device] = signal if treated is signal.values else replace(signal, values=treated)
+    unchanged = all(signals[device] is signal for device, signal in recording.signals.items())
+    return recording if unchanged else replace(recording, signals=signals)
 
 
 def _treated(

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg import files
+from modelreg.data.mapped import Shelf, give_back, is_mapped, let_go
 from modelreg.errors import InputError, Problem
 
 INDEX = "index.json"  # array name -> its digest
@@ -63,10 +65,27 @@ class Reading:
             found = _load(kept)
         if found is None:
             _keep(kept, parse)
+            give_back()
             found = _load(kept)
         if found is None:
             raise InputError("cannot read", [Problem(str(kept), "changed while it was written; run it again")])
-        return found
+        return {name: parsed._replace(values=self.aside(parsed.values)) for name, parsed in found.items()}
+
+    def aside(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return an array from a mapped file beside the cache, out of memory until it is touched.
+
+        One that is mapped is let go of; without a cache it is returned as it is. Raises InputError.
+        """
+        shelf = self._shelf
+        if shelf is None or is_mapped(array):
+            let_go([array])
+            return array
+        with _explained(shelf.folder):
+            return shelf.put(array)
+
+    @cached_property
+    def _shelf(self) -> Shelf | None:
+        return Shelf(self.cache) if self.cache else None
 
 
 def combine(digests: Mapping[str, str]) -> str:

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modelreg.data.mapped import let_go
 from modelreg.errors import Problem
 from modelreg.records.data import PartName, SourceRecord
 from modelreg.records.model import Channel
 
 UNLABELLED = -1
+PASSING = 2**20  # bytes of recordings after which those that are mapped are let go of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Signal:
     """What one device recorded, on its own clock."""
 
@@ -24,7 +26,7 @@ class Signal:
     time: NDArray[np.float64] | None = None  # (samples,) seconds, never falling; None: sample n lies at n / rate_hz
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Recording:
     """One subject, one session; per device a signal; labels over time."""
 
@@ -36,6 +38,26 @@ class Recording:
     start: int = 0  # samples of the original recording before this piece of it
     part: PartName | None = None  # where the source itself divides
     domain: str = ""  # the name of its source, once several are joined
+
+    def arrays(self) -> Iterator[NDArray[Any]]:
+        """Yield all that may lie in a mapped file."""
+        yield self.labels
+        for signal in self.signals.values():
+            yield signal.values
+            if signal.time is not None:
+                yield signal.time
+
+
+def passing(recordings: Iterable[Recording]) -> Iterator[Recording]:
+    """Yield recordings; those that are mapped are let go of once they have been looked at."""
+    passed: list[NDArray[Any]] = []
+    for recording in recordings:
+        yield recording
+        passed += recording.arrays()
+        if sum(array.nbytes for array in passed) >= PASSING:
+            let_go(passed)
+            passed = []
+    let_go(passed)
 
 
 def natural(name: str) -> tuple[tuple[str | int, ...], str]:

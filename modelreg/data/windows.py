@@ -5,15 +5,19 @@ to no label), or under `pure` the one that all its samples bear. A window withou
 missing value, is left out and counted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from modelreg.data.recording import UNLABELLED, Recording, Windows, find_clock_problems
+from modelreg.data.recording import UNLABELLED, Recording, Windows, find_clock_problems, passing
 from modelreg.errors import InputError, Problem
+from modelreg.records.data import PartName
+
+BLOCK = 256  # windows that are copied at once
 
 
 def spread(x: NDArray[np.float32], count: int) -> NDArray[np.float32]:
@@ -22,9 +26,8 @@ def spread(x: NDArray[np.float32], count: int) -> NDArray[np.float32]:
 
 
 class _Cut(NamedTuple):
-    """The windows of one recording."""
+    """Which windows a recording gives."""
 
-    x: NDArray[np.float32]  # (n, C, D, T)
     y: NDArray[np.int64]  # (n,)
     start: NDArray[np.int64]  # (n,)
     dropped: int
@@ -47,13 +50,16 @@ def cut(
     _refuse_mixed(recordings, fold)
     cuts = [
         _cut_one(recording, classes=len(classes), window=window, hop=hop, pure=labels == "pure")
-        for recording in recordings
+        for recording in passing(recordings)
     ]
     counts = [len(piece.y) for piece in cuts]
+    x = np.empty((sum(counts), *_shape(recordings[0]), window), dtype=np.float32)
+    for recording, piece, end in zip(passing(recordings), cuts, np.cumsum(counts), strict=True):
+        _fill(x[end - len(piece.y) : end], recording, piece.start - recording.start)
     subjects = tuple(dict.fromkeys(recording.subject for recording in recordings))
     whose = [subjects.index(recording.subject) for recording in recordings]
     return Windows(
-        x=_fold(np.concatenate([piece.x for piece in cuts]), fold),
+        x=_fold(x, fold),
         y=np.concatenate([piece.y for piece in cuts]),
         subject=np.repeat(np.array(whose, dtype=np.int32), counts),
         recording=np.repeat(np.arange(len(recordings), dtype=np.int32), counts),
@@ -62,6 +68,44 @@ def cut(
         recordings=tuple(recording.name for recording in recordings),
         domains=tuple(recording.domain for recording in recordings),
         dropped=sum(piece.dropped for piece in cuts),
+    )
+
+
+def deal(parts: Mapping[PartName, Windows], seed: int) -> dict[PartName, Windows]:
+    """Return parts of the same sizes whose windows are drawn by chance from all: a split that leaks, on purpose.
+
+    The parts share no subject and no recording beforehand; afterwards all of them share all.
+    """
+    pool = _pooled(list(parts.values()))
+    order = np.random.default_rng(seed).permutation(len(pool.y))
+    ends = np.cumsum([len(part.y) for part in parts.values()])
+    rows = [np.sort(drawn) for drawn in np.split(order, ends[:-1])]
+    return {name: _picked(pool, drawn) for name, drawn in zip(parts, rows, strict=True)}
+
+
+def _pooled(parts: Sequence[Windows]) -> Windows:
+    people = np.cumsum([0, *(len(part.subjects) for part in parts)], dtype=np.int32)
+    pieces = np.cumsum([0, *(len(part.recordings) for part in parts)], dtype=np.int32)
+    return Windows(
+        x=np.concatenate([part.x for part in parts]),
+        y=np.concatenate([part.y for part in parts]),
+        subject=np.concatenate([part.subject + first for part, first in zip(parts, people[:-1], strict=True)]),
+        recording=np.concatenate([part.recording + first for part, first in zip(parts, pieces[:-1], strict=True)]),
+        start=np.concatenate([part.start for part in parts]),
+        subjects=tuple(name for part in parts for name in part.subjects),
+        recordings=tuple(name for part in parts for name in part.recordings),
+        domains=tuple(name for part in parts for name in part.domains),
+    )
+
+
+def _picked(pool: Windows, rows: NDArray[np.int64]) -> Windows:
+    return replace(
+        pool,
+        x=pool.x[rows],
+        y=pool.y[rows],
+        subject=pool.subject[rows],
+        recording=pool.recording[rows],
+        start=pool.start[rows],
     )
 
 
@@ -77,15 +121,29 @@ def _refuse_mixed(recordings: Sequence[Recording], fold: int) -> None:
 
 
 def _cut_one(recording: Recording, *, classes: int, window: int, hop: int, pure: bool) -> _Cut:
-    samples = np.stack([signal.values for signal in recording.signals.values()], axis=2)  # (S, C, D)
-    if len(samples) < window:
-        none = np.empty(0, dtype=np.int64)
-        return _Cut(np.empty((0, *samples.shape[1:], window), dtype=np.float32), none, none, 0)
-    x = sliding_window_view(samples, window, axis=0)[::hop]  # (n, C, D, T)
-    start = np.arange(len(x), dtype=np.int64) * hop
+    start = np.arange(0, len(recording.labels) - window + 1, hop, dtype=np.int64)
     y, keep = _label(recording.labels, start, classes=classes, window=window, pure=pure)
-    keep &= np.isfinite(x).all(axis=(1, 2, 3))
-    return _Cut(x[keep], y[keep], recording.start + start[keep], int(np.count_nonzero(~keep)))
+    missing = np.zeros(len(recording.labels) + 1, dtype=np.int64)  # samples before each that lack a value
+    for signal in recording.signals.values():
+        missing[1:] += ~np.isfinite(signal.values).all(axis=1)
+    np.cumsum(missing, out=missing)
+    keep &= missing[start + window] == missing[start]
+    return _Cut(y[keep], recording.start + start[keep], int(np.count_nonzero(~keep)))
+
+
+def _shape(recording: Recording) -> tuple[int, int]:
+    """Return the channels and devices of a recording."""
+    first, *others = recording.signals.values()
+    return first.values.shape[1], 1 + len(others)
+
+
+def _fill(x: NDArray[np.float32], recording: Recording, start: NDArray[np.int64]) -> None:
+    """Copy the windows that begin at these samples of a recording into x, (n, C, D, T)."""
+    for device, signal in enumerate(recording.signals.values()):
+        if len(start):
+            views = sliding_window_view(signal.values, x.shape[-1], axis=0)  # (S - T + 1, C, T)
+            for at in range(0, len(start), BLOCK):
+                x[at : at + BLOCK, :, device] = views[start[at : at + BLOCK]]
 
 
 def _label(
@@ -94,7 +152,8 @@ def _label(
     """Return the label of each window, and whether it has one; no label counts as a last class."""
     known = np.where(labels == UNLABELLED, classes, labels)
     bears = known[:, None] == np.arange(classes + 1)  # (S, K + 1)
-    before = np.concatenate([np.zeros((1, classes + 1), dtype=np.int64), np.cumsum(bears, axis=0)])
+    before = np.zeros((len(known) + 1, classes + 1), dtype=np.int32)
+    np.cumsum(bears, axis=0, out=before[1:])
     counts = before[start + window] - before[start]  # (n, K + 1)
     best = counts.argmax(axis=1)
     keep = best < classes

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from modelreg.records.base import Count, Record
+from modelreg.records.base import Count, Name, Record, Sha256, Share
 from modelreg.records.data import PartName
 
 FindingKind = Literal[
@@ -37,3 +37,19 @@ class AuditRecord(Record):
     def leaks(self) -> tuple[Finding, ...]:
         """The findings that make the numbers worthless."""
         return tuple(finding for finding in self.findings if finding.severity == "leak")
+
+
+class RandomSplit(Record):
+    """random_split.json of a run: what a leaky evaluation of its configuration would have claimed.
+
+    A reference for the audit, and no quality of any model: windows of one person are in every part.
+    """
+
+    schema_version: Literal[1] = 1
+    leaky: Literal[True] = True
+    model: Name
+    seed: Count  # of the division; the training's own
+    windows: dict[PartName, Count]  # as many in each part as the run has
+    accuracy: Share  # on its test part
+    run_sha256: Sha256  # of the run's checkpoint
+    checkpoint_sha256: Sha256  # of the weights that were trained for it

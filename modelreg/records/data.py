@@ -182,7 +182,7 @@ class DataRecord(Record):
     hop: Count  # samples
     labels: Literal["majority", "pure"]
     fold: Literal[1, 2]
-    split: Literal["subject", "time", "given"]
+    split: Literal["subject", "time", "given", "random"]  # random: a leaky reference, of no model and no version
     gap: Count  # samples between parts, where the split is by time
     parts: PartRecords
 

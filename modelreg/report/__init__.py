@@ -8,6 +8,7 @@ from modelreg.report.advice import Advice, recommendations, starved
 from modelreg.report.bundle import documents
 from modelreg.report.comparison import comparison_markdown, comparison_page, comparison_rows, comparison_verdicts
 from modelreg.report.health import Ailment, ailments
+from modelreg.report.leaks import leaky
 from modelreg.report.page import html
 from modelreg.report.pictures import (
     draw_classes,
@@ -44,6 +45,7 @@ __all__ = [
     "draw_subjects",
     "draw_temperature",
     "html",
+    "leaky",
     "markdown",
     "number",
     "quality_documents",

@@ -37,7 +37,7 @@ def markdown(
     """Return the report. `pictures` has the path of each that is to be shown, by the names of PICTURES."""
     sections = (
         f"# Evaluation of {escape(metrics.model)}",
-        leaks.section(checks.audit) if checks.audit else "",
+        leaks.section(checks.audit, checks.random_split, metrics.accuracy) if checks.audit else "",
         _headline_section(metrics),
         _advice_section(recommendations(metrics, data, run, history, checks.quality)),
         _protocol_section(metrics, data),

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from modelreg.card import escape
-from modelreg.records.audit import AuditRecord
+from modelreg.records.audit import AuditRecord, RandomSplit
 from modelreg.records.crossval import CrossValidation
 from modelreg.records.data import QualityReport
 
@@ -24,6 +24,7 @@ class Checks(NamedTuple):
     quality: QualityReport | None = None
     audit: AuditRecord | None = None
     crossval: CrossValidation | None = None
+    random_split: RandomSplit | None = None
 
 
 NO_CHECKS = Checks()

@@ -75,7 +75,7 @@ def read(source: CsvSource, reading: Reading) -> Dataset:
                 subject=key.subject,
                 session=key.session,
                 signals={name: _signal(found[key, name], device) for name, device in source.by_name.items()},
-                labels=_labels(key, found, source, classes),
+                labels=reading.aside(_labels(key, found, source, classes)),
             )
             for key in sorted(plan, key=lambda key: natural(key.name))
         ),

@@ -110,7 +110,7 @@ def read(path: Path, reading: Reading) -> Dataset:
         devices=(DEVICE,),
         classes=CLASSES,
         rate_hz=RATE_HZ,
-        recordings=tuple(_recording(name, arrays, spans[name]) for name in sorted(spans)),
+        recordings=tuple(_recording(name, arrays, spans[name], reading) for name in sorted(spans)),
     )
 
 
@@ -244,7 +244,7 @@ def _misfit(span: _Span, before: _Span | None, length: int | None) -> str | None
     return None
 
 
-def _recording(name: str, arrays: Mapping[str, NDArray[Any]], spans: Sequence[_Span]) -> Recording:
+def _recording(name: str, arrays: Mapping[str, NDArray[Any]], spans: Sequence[_Span], reading: Reading) -> Recording:
     experiment, _, user = name.partition("_")
     values = np.concatenate([arrays[f"{sensor}_{name}"] for sensor in SENSORS], axis=1)  # (samples, 6)
     labels = np.full(len(values), UNLABELLED, dtype=np.int32)
@@ -254,6 +254,6 @@ def _recording(name: str, arrays: Mapping[str, NDArray[Any]], spans: Sequence[_S
         name=f"{user}-{experiment}",
         subject=user,
         session=experiment,
-        signals={DEVICE: Signal(values, RATE_HZ)},
-        labels=labels,
+        signals={DEVICE: Signal(reading.aside(values), RATE_HZ)},
+        labels=reading.aside(labels),
     )

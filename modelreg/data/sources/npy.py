@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg import files
+from modelreg.data.mapped import let_go
 from modelreg.data.reading import map_npy
 from modelreg.data.recording import Dataset, Recording, Signal
 from modelreg.errors import InputError, Problem
@@ -49,6 +50,7 @@ def read(path: Path) -> Dataset:
     digest = files.sha256_arrays(
         {f"{part}/{key}": array for part in parts for key, array in parts[part]._asdict().items()}
     )
+    let_go(arrays.x for arrays in parts.values())
     source = SourceRecord(
         kind="npy", name=metadata.name, digest=digest, license=metadata.license, citation=metadata.citation
     )
@@ -150,13 +152,15 @@ def _wrong_length(arrays: Arrays, array: NDArray[Any]) -> str:
 def _recordings(part: str, arrays: Arrays, metadata: NpyMetadata) -> Iterator[Recording]:
     x = _to_windows_of_samples(arrays.x, metadata.layout)
     divided: Mapping[str, PartName] = {"train": "train", "validation": "validation", "test": "test"}
-    for number, (window, label, subject) in enumerate(zip(x, arrays.y, arrays.subject, strict=True)):
+    labels = [np.full(metadata.timesteps, label, dtype=np.int32) for label in range(len(metadata.classes))]
+    people = {subject: str(subject) for subject in np.unique(arrays.subject).tolist()}
+    for number, (window, label, subject) in enumerate(zip(x, arrays.y, arrays.subject.tolist(), strict=True)):
         yield Recording(
             name=f"{part}/{number:05d}",
-            subject=str(subject),
+            subject=people[subject],
             session=part,
             signals={device: Signal(window[:, d], metadata.rate_hz) for d, device in enumerate(metadata.devices)},
-            labels=np.full(metadata.timesteps, label, dtype=np.int32),
+            labels=labels[label],
             part=divided.get(part),
         )
 
@@ -164,8 +168,8 @@ def _recordings(part: str, arrays: Arrays, metadata: NpyMetadata) -> Iterator[Re
 def _to_windows_of_samples(x: NDArray[Any], layout: str) -> NDArray[np.float32]:
     """Return x as (N, T, D, C); what float32 cannot hold becomes Inf, which counts as missing."""
     with np.errstate(over="ignore"):
-        values = x.astype(np.float32)
+        values = x.astype(np.float32, copy=False)
     if layout == "NTC":
         return values[:, :, None, :]
     windows = values[:, :, None, :] if layout == "NCT" else values
-    return np.ascontiguousarray(windows.transpose(0, 3, 2, 1))
+    return windows.transpose(0, 3, 2, 1)

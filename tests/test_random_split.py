@@ -1,0 +1,208 @@
+"""random_split: a leaky reference that can be gone on with, is told in the audit, and can be taken for no quality."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+from test_experiment import TINY, make_registry
+
+from modelreg import experiment, files, random_split, report, runs, suspicion
+from modelreg.cli import main
+from modelreg.data import preparation
+from modelreg.data.reading import Reading
+from modelreg.errors import InputError
+from modelreg.records.audit import AuditRecord, RandomSplit
+from modelreg.records.base import load
+from modelreg.records.data import DataRecord
+from modelreg.records.metrics import EvalMetrics
+from modelreg.records.run import RunRecord
+
+RUN = "runs/conv2d_fsq-001"
+COMMAND = ["evaluate", RUN, "--protocol", "random"]
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A registry whose run was evaluated and then held against a random split."""
+    root = make_registry(tmp_path_factory.mktemp("compared"))
+    (root / "tiny.yaml").write_text(TINY.replace("epochs: 6", "epochs: 2").replace("0.01}", "0.0001}"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        with patch.context() as before:
+            before.setattr(experiment, "write_report", lambda folder: None)  # its pictures take seconds
+            assert [main(words) for words in (["train", "tiny.yaml"], ["evaluate"])] == [0] * 2
+        shutil.copytree(root / RUN, root / "before")
+        assert main(COMMAND) == 0
+    return root
+
+
+@pytest.fixture
+def place(compared, tmp_path, monkeypatch):
+    """A copy of it, whose report stays as it is; the working directory."""
+    root = tmp_path / "copy"
+    shutil.copytree(compared, root)
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(experiment, "write_report", lambda folder: None)
+    return root
+
+
+def claimed(root) -> RandomSplit:
+    """What it came to."""
+    return load(root / RUN / runs.RANDOM_SPLIT, RandomSplit)
+
+
+def claim(root, accuracy: float) -> None:
+    """Let the random split have scored something else."""
+    changed = claimed(root).model_copy(update={"accuracy": accuracy})
+    (root / RUN / runs.RANDOM_SPLIT).write_bytes(changed.to_bytes())
+
+
+def suspicions(root) -> list[str]:
+    """What the audit calls suspicious."""
+    found = load(root / RUN / runs.AUDIT, AuditRecord).findings
+    return [finding.kind for finding in found if finding.severity == "suspicious"]
+
+
+def test_parts_keep_their_sizes_and_share_people(compared) -> None:
+    """The division is all that is different."""
+    honest, leaky = (load(compared / RUN / at / runs.DATA, DataRecord) for at in ("", random_split.FOLDER))
+
+    assert claimed(compared).windows == {name: part.windows for name, part in honest.parts.items()}
+    assert (leaky.split, [len(part.subjects) > 3 for _, part in leaky.parts.items()]) == ("random", [True] * 3)
+
+
+def test_the_runs_numbers_stay_what_they_were(compared) -> None:
+    """Every document but the audit."""
+    names = [path.name for path in (compared / "before").iterdir() if path.is_file()]
+    changed = {n for n in names if (compared / "before" / n).read_bytes() != (compared / RUN / n).read_bytes()}
+
+    assert changed <= {runs.AUDIT}
+
+
+def test_the_report_says_what_a_leaky_evaluation_would_have_claimed(compared) -> None:
+    """And that it is no number of the model."""
+    accuracy = load(compared / RUN / runs.METRICS, EvalMetrics).accuracy
+
+    assert report.leaky(claimed(compared), accuracy) in (compared / RUN / runs.REPORT).read_text()
+
+
+@pytest.mark.parametrize(("points", "expected"), [(0.051, ["random_split"]), (0.049, [])])
+def test_more_than_five_points_are_suspicious(place, capsys, points, expected) -> None:
+    """In the audit, which the report is made of, and on the terminal."""
+    accuracy = load(place / RUN / runs.METRICS, EvalMetrics).accuracy
+    claim(place, accuracy + points)
+    code, said = main(COMMAND), capsys.readouterr().err
+
+    assert (code, suspicions(place), "suspicious: test: a random split gives" in said) == (0, expected, bool(expected))
+
+
+def test_a_later_evaluation_keeps_the_suspicion(place) -> None:
+    """Once, however often; and drops it where the reference goes."""
+    claim(place, 1.0)
+    assert [main(COMMAND), main(["evaluate", RUN])] == [0, 0]
+    with_it = suspicions(place)
+    (place / RUN / runs.RANDOM_SPLIT).unlink()
+    main(["evaluate", RUN])
+
+    assert (with_it, suspicions(place)) == (["random_split"], [])
+
+
+def test_a_reference_of_other_weights_is_none(place) -> None:
+    """It was copied from another run."""
+    changed = claimed(place).model_copy(update={"run_sha256": "0" * 64})
+    (place / RUN / runs.RANDOM_SPLIT).write_bytes(changed.to_bytes())
+
+    assert suspicion.load_random_split(place / RUN) is None
+
+
+def test_json_has_both_numbers(place, capsys) -> None:
+    """A second call trains nothing, and prints what is there."""
+    (place / "data/dataset.json").unlink()
+    code, told = main([*COMMAND, "--json"]), json.loads(capsys.readouterr().out)
+
+    assert (code, told.pop("compared_with"), told) == (
+        0,
+        load(place / RUN / runs.METRICS, EvalMetrics).accuracy,
+        claimed(place).to_document(),
+    )
+
+
+def test_an_interrupted_training_goes_on(place, monkeypatch) -> None:
+    """Killed between two epochs: the same bytes."""
+    folder, before = place / RUN / random_split.FOLDER, (place / RUN / runs.RANDOM_SPLIT).read_bytes()
+    shutil.rmtree(folder)
+    (place / RUN / runs.RANDOM_SPLIT).unlink()
+    write = files.write_atomic
+
+    def killed(path, data):
+        write(path, data)
+        if path.name == runs.LAST:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_atomic", killed)
+        assert (main(COMMAND), (folder / runs.HISTORY).read_bytes().count(b"\n")) == (130, 1)
+
+    assert (main(COMMAND), (place / RUN / runs.RANDOM_SPLIT).read_bytes() == before) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["evaluate", f"{RUN}/folds/random"],
+        ["export", f"{RUN}/folds/random", "--target", "onnx"],
+        ["release", "v0.1.0", "--roll-changelog", "--run", f"{RUN}/folds/random"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_nothing_makes_a_quality_of_it(place, command) -> None:
+    """It is no run to be measured, exported or released."""
+    assert main(command) == 3
+    assert not (place / RUN / random_split.FOLDER / runs.METRICS).exists()
+
+
+def test_its_predictions_are_no_metrics(place) -> None:
+    """Even by hand."""
+    folder = place / RUN / random_split.FOLDER
+    config = experiment.repeatable(folder, "x")
+
+    with pytest.raises(InputError, match="its parts leak on purpose"):
+        experiment.measure(folder, config, load(folder / runs.RUN, RunRecord), None)
+
+
+def test_changed_weights_are_not_scored(place, capsys) -> None:
+    """Exit 3, and which."""
+    path = place / RUN / random_split.FOLDER / runs.CHECKPOINT
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+    assert (main(COMMAND), "was changed after the run wrote it" in capsys.readouterr().err) == (3, True)
+
+
+def test_every_class_must_be_trained(place) -> None:
+    """Chance may leave one out."""
+    prepared = preparation.prepare(experiment.repeatable(place / RUN, "x"), Reading(place))
+
+    with pytest.raises(InputError, match="train: no window of class never"):
+        preparation.dealt(replace(prepared, classes=(*prepared.classes, "never")), 0)
+
+
+def test_a_run_without_an_evaluation_has_nothing_to_compare(place, capsys) -> None:
+    """Exit 3, with the command that is missing."""
+    (place / RUN / runs.METRICS).unlink()
+
+    assert (main(COMMAND), f"`modelreg evaluate {RUN}` first" in capsys.readouterr().err) == (3, True)
+
+
+def test_only_a_split_by_subject_is_compared(place) -> None:
+    """Another has no number on unseen people."""
+    config = experiment.repeatable(place / RUN, "x")
+    path = place / RUN / runs.CONFIG
+    document = {**config.to_document(), "split": {"by": "given"}}
+    path.write_bytes(files.to_json(document))
+    run = load(place / RUN / runs.RUN, RunRecord)
+    sealed = {**run.files, runs.CONFIG: files.sha256(path)}
+    (place / RUN / runs.RUN).write_bytes(run.model_copy(update={"files": sealed}).to_bytes())
+
+    with pytest.raises(InputError, match="the run is not split by subject"):
+        random_split.measure(place / RUN, Reading(place), run.environment, lambda: "")
