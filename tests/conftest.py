@@ -8,7 +8,7 @@ import untraced
 from hypothesis import settings
 
 # Read by torch when it is imported, and by every process that a test starts. Each worker of pytest-xdist has a core of
-# its own at best: with a pool of threads in each, they spend a fifth of their time waiting for one another.
+# its own at best: with a pool of threads in each, they spend their time waiting for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # and where a test asks for two, none of them waits by spinning
 if "PYTEST_XDIST_WORKER" in os.environ:  # the whole suite runs, which loads all of it anyway

@@ -269,6 +269,7 @@ def test_another_digit_anywhere_in_the_card_is_found(version, made, data) -> Non
         ("eval_metrics.json", lambda d: d["protocol"]["parts"].pop("test"), "'test' is a required property"),
         ("eval_metrics.json", lambda d: d.update(surprise=1), "surprise"),
         ("eval_metrics.json", lambda d: d.update(codes=None), "codes"),
+        ("eval_metrics.json", lambda d: d["classes"].append("extra"), "per_class and confusion must have every class"),
         ("data.json", lambda d: d["parts"]["train"].update(subjects=["s4"]), "data.json"),
         ("data.json", lambda d: d["parts"]["train"].update(subjects=[]), "subjects"),
         ("data.json", lambda d: d["parts"]["test"].update(windows=999), "not the sum of class_windows"),
