@@ -26,7 +26,7 @@ lint: setup ## ruff, mypy, the import contracts
 	$(BIN)/lint-imports
 
 test: setup lint ## every rule and every test, with branch coverage
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
 	$(BIN)/coverage report --include='modelreg/*' --omit='modelreg/ml/*,modelreg/export/*,modelreg/experiment.py,modelreg/deployment.py,modelreg/cli/*' --fail-under=100
 
 check: test ## test, then the wheel in an environment of its own

@@ -1,14 +1,30 @@
 """What every test shares: a bounded hypothesis profile and the paths of the checkout."""
 
+import os
 from pathlib import Path
 
 import pytest
+import untraced
 from hypothesis import settings
+
+# Read by torch when it is imported, and by every process that a test starts. Each worker of pytest-xdist has a core of
+# its own at best: with a pool of threads in each, they spend their time waiting for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # and where a test asks for two, none of them waits by spinning
+if "PYTEST_XDIST_WORKER" in os.environ:  # the whole suite runs, which loads all of it anyway
+    untraced.load()
 
 settings.register_profile("modelreg", deadline=None, max_examples=50, derandomize=True, database=None)
 settings.load_profile("modelreg")
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """Let nothing trace a test marked `no_cover`: in a worker, pytest-cov stops but one of its two tracers."""
+    if pyfuncitem.get_closest_marker("no_cover"):
+        pyfuncitem.obj = untraced.untraced(pyfuncitem.obj)
 
 
 @pytest.fixture(scope="session", autouse=True)

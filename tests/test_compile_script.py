@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import os
 import re
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import hailo_stub
 import numpy as np
 import pytest
+import untraced
 
 from modelreg.records.export import BundleRecord, CalibrationRecord, Tensor, Toolchain
 from modelreg.records.model import Channel
@@ -144,7 +144,7 @@ class Bundle:
 
     def start(self, *command: str, stub: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command in the written bundle."""
-        kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        kept = {key: value for key, value in untraced.environment().items() if key != "PYTHONPATH"}
         environment = {**kept, "PYTHON": sys.executable, **({"PYTHONPATH": str(self.stub)} if stub else {})}
         return subprocess.run(
             command or (sys.executable, "compile.py"),

@@ -385,6 +385,7 @@ def run_killed(root, number, monkeypatch) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
 
+@pytest.mark.no_cover
 def test_a_release_killed_at_any_write_is_finished_by_running_it_again(tmp_path, monkeypatch) -> None:
     """Whatever moment it died at, a plain second run gives the bytes of an uninterrupted one."""
     whole = tmp_path / "whole"
