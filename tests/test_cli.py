@@ -716,7 +716,7 @@ def test_evaluate_warns_where_levels_are_not_used(registry, monkeypatch, capsys,
     codes = measured.codes.model_copy(update={"levels_used": used})
     measured = measured.model_copy(update={"codes": codes})
     monkeypatch.setattr("modelreg.experiment.evaluate", lambda *_: measured)
-    monkeypatch.setattr("modelreg.cli.evaluate._warn_of_leaks", lambda _: None)
+    monkeypatch.setattr("modelreg.cli.evaluate.warn_of_leaks", lambda _: None)
     main(["evaluate"])
     told = [line for line in capsys.readouterr().err.splitlines() if "dimension" in line]
 
@@ -727,7 +727,7 @@ def test_evaluate_writes_json(registry, monkeypatch, capsys) -> None:
     """The document itself."""
     measured = load(registry / "runs/conv2d_fsq-001/eval_metrics.json", EvalMetrics)
     monkeypatch.setattr("modelreg.experiment.evaluate", lambda *_: measured)
-    monkeypatch.setattr("modelreg.cli.evaluate._warn_of_leaks", lambda _: None)
+    monkeypatch.setattr("modelreg.cli.evaluate.warn_of_leaks", lambda _: None)
     main(["evaluate", "--json"])
 
     assert json_of(capsys) == measured.to_document()
