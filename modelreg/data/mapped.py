@@ -29,8 +29,6 @@ def is_mapped(array: NDArray[Any]) -> bool:
 
 def let_go(arrays: Iterable[NDArray[Any]]) -> None:
     """Give back the memory that mapped files take; what is read of them next is read from the file."""
-    if sys.platform == "win32":  # has no such advice
-        return
     maps = {id(found): found for array in arrays if (found := _map_of(array)) is not None}
     for found in maps.values():
         found.madvise(mmap.MADV_DONTNEED)
