@@ -175,7 +175,8 @@ main(["train", "tiny.yaml"])
 
 def test_ctrl_c_says_how_to_go_on(registry) -> None:
     """Exit 130, the command to type, and a run that can be resumed."""
-    command = [sys.executable, "-m", "modelreg", "train", "tiny.yaml", "--set", "training.epochs=100000"]
+    endless = ("--set", "training.epochs=100000", "--set", "training.patience=100000")  # however late the signal comes
+    command = [sys.executable, "-m", "modelreg", "train", "tiny.yaml", *endless]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     wait_for(registry / "runs/conv2d_fsq-001" / runs.LAST)
     process.send_signal(signal.SIGINT)
