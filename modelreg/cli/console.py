@@ -6,7 +6,7 @@ rich draws tables and costs 40 ms: it is loaded when the first table is drawn.
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,14 +34,17 @@ def draw(made: "Table", stream: TextIO) -> None:
     Console(file=stream, markup=False, highlight=False, emoji=False).print(made)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> "Table":
-    """Return a table of plain text; columns named in `right` are aligned to the right."""
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = (), whole: Sequence[str] = ()
+) -> "Table":
+    """Return a table of plain text; columns in `right` are aligned to the right, those in `whole` are never folded."""
     from rich.table import Table
     from rich.text import Text
 
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        side: Literal["left", "right"] = "right" if column in right else "left"
+        made.add_column(column, justify=side, overflow="fold", no_wrap=column in whole)
     for row in rows:
         made.add_row(*(Text(str(cell)) for cell in row))
     return made

@@ -183,7 +183,7 @@ def _show_gates(outcomes: "list[Outcome]") -> None:
 
     if any(outcome.failure for outcome in outcomes):
         rows = [(o.path, o.found, gates.bounds(o.gate), o.verdict) for o in outcomes]
-        draw(table(("gate", "value", "must be", ""), rows, right=("value",)), sys.stderr)
+        draw(table(("gate", "value", "must be", ""), rows, right=("value",), whole=("gate", "value", "")), sys.stderr)
     for outcome in outcomes:
         if outcome.verdict == "waived":
             note(f"gate {outcome.path} is waived: {outcome.waived} ({outcome.failure})")
