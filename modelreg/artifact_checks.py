@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from modelreg import artifacts, files, graphfile, registry
+from modelreg import artifacts, files, graphfile, npz, registry
 from modelreg.errors import InputError, Problem
 from modelreg.hef import bundled
 from modelreg.records.base import load
@@ -225,7 +225,7 @@ def find_calibration_problems(bundle: Mapping[str, bytes], record: BundleRecord,
     stated = record.calibration
     try:
         data = bundle["calibration.npy"]
-        header = files.read_npy_header(io.BytesIO(data), len(data))
+        header = npz.read_header(io.BytesIO(data), len(data))
     except (KeyError, ValueError) as error:
         yield Problem(f"{where}: calibration.npy", f"cannot be read: {error}")
         return

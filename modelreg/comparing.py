@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from modelreg import comparison, files, metrics, provenance, registry, runs
+from modelreg import comparison, files, metrics, npz, provenance, registry, runs
 from modelreg.comparison import Side
 from modelreg.config import TrainConfig
 from modelreg.errors import InputError, Problem
@@ -89,7 +89,7 @@ def _predictions(path: Path, measured: EvalMetrics) -> metrics.Predictions | Rea
         )
     if files.sha256(path) != measured.predictions_sha256:
         raise InputError("nothing to compare", [Problem(str(path), "is not what the metrics were computed from")])
-    return metrics.from_arrays(files.read_npz(path), path.name, len(measured.classes))
+    return metrics.from_arrays(npz.read(path), path.name, len(measured.classes))
 
 
 def _paired(one: Candidate, other: Candidate) -> PairedComparison | Reason:

@@ -19,6 +19,7 @@ from modelreg import (
     fsq,
     gates,
     metrics,
+    npz,
     parts,
     provenance,
     recalibration,
@@ -230,7 +231,7 @@ def _prediction_problems(path: Path, found: Documents) -> Iterator[Problem]:
     """Compute the metrics again from the recorded predictions, and see that they are of the whole test part."""
     spec, measured = found.spec, found.measured
     try:
-        predictions = metrics.from_arrays(files.read_npz(path), path.name, len(spec.classes))
+        predictions = metrics.from_arrays(npz.read(path), path.name, len(spec.classes))
         again = metrics.compute(predictions, classes=spec.classes, levels=spec.levels, settings=measured.settings)
     except InputError as error:
         yield from error.problems

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from modelreg import calibration, experiment, files, metrics, runs
+from modelreg import calibration, experiment, files, metrics, npz, runs
 from modelreg.config import SubjectSplit, TrainConfig
 from modelreg.data import preparation, splits
 from modelreg.data.reading import Reading
@@ -150,7 +150,7 @@ def _predictions(fold: Fold, measured: EvalMetrics) -> Predictions:
     path = fold.folder / runs.PREDICTIONS
     if not path.is_file() or files.sha256(path) != measured.predictions_sha256:
         raise InputError("cannot pool the folds", [Problem(str(path), "was changed; remove the fold's folder")])
-    found = metrics.from_arrays(files.read_npz(path), path.name, len(measured.classes))
+    found = metrics.from_arrays(npz.read(path), path.name, len(measured.classes))
     return found._replace(code=None, cluster=None)
 
 

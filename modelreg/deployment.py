@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg import artifacts, attachment, experiment, files, graphfile, origins, registry, runs
+from modelreg import artifacts, attachment, experiment, files, graphfile, npz, origins, registry, runs
 from modelreg.data import normalization as scaling
 from modelreg.data import preparation
 from modelreg.data.preparation import Prepared
@@ -106,7 +106,7 @@ def prove(origin: _Origin, settings: ExportSettings) -> Proof:
         origin.network, made, np.concatenate([normalized, np.stack(list(edges.values()))]), settings.tolerance
     )
     parity.refuse(measured)
-    vectors = files.npz_bytes(_vectors(origin))
+    vectors = npz.to_bytes(_vectors(origin))
     record = ParityRecord(
         model=origin.spec.settings.name,
         checkpoint_sha256=digests[registry.CHECKPOINT],

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg import artifacts, confidence, files, metrics, registry, report, runs, suspicion, temporal
+from modelreg import artifacts, confidence, files, metrics, npz, registry, report, runs, suspicion, temporal
 from modelreg.config import TrainConfig
 from modelreg.data import normalization, preparation
 from modelreg.data.preparation import Prepared
@@ -167,7 +167,7 @@ def assess(folder: Path, reading: Reading, environment: Environment, clock: Cloc
     prepared, audited = preparation.prepare_and_audit(config, reading)
     refuse_other_data(folder, prepared)
     predictions = predict(folder, run.model, prepared.windows[HELD_OUT], threads=config.training.threads)
-    recorded = files.npz_bytes(predictions.arrays())
+    recorded = npz.to_bytes(predictions.arrays())
     digest = files.sha256_bytes(recorded)
     look = Evaluation(at=clock(), part=HELD_OUT, predictions_sha256=digest, environment=environment)
     run = run.model_copy(update={"evaluations": (*run.evaluations, look)})
@@ -187,7 +187,7 @@ def _calibrate(folder: Path, config: TrainConfig, spec: ModelSpec, prepared: Pre
         spec.classes, files.sha256(folder / runs.CHECKPOINT), prepared.record.parts[CALIBRATED_ON].digest
     )
     fitted = confidence.fit(validation, origin, level=config.evaluation.level)
-    files.write_atomic(folder / runs.VALIDATION, files.npz_bytes(validation.arrays()))
+    files.write_atomic(folder / runs.VALIDATION, npz.to_bytes(validation.arrays()))
     files.write_atomic(folder / runs.CALIBRATION, fitted.to_bytes())
 
 

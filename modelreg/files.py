@@ -18,15 +18,10 @@ import os
 import re
 import shutil
 import stat
-import struct
-import tokenize
-import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, NoReturn, TypeAlias
+from typing import IO, Any, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,17 +29,11 @@ from numpy.typing import NDArray
 from modelreg.errors import InputError, Problem
 
 DOCUMENT_LIMIT = 16 * 2**20  # bytes; a document is text that people read
-ARRAYS_LIMIT = 512 * 2**20  # bytes; predictions and samples, packed or unpacked
 
 Json: TypeAlias = Any  # what json.loads gives: typed by the record that takes it in
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP)  # a file system that locks no folders, as NFS
-_DAMAGED_HEADER = (ValueError, TypeError, OverflowError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError)
-_DAMAGED_ARCHIVE = (
-    *(OSError, ValueError, TypeError, EOFError, OverflowError, struct.error, zlib.error, zipfile.BadZipFile),
-    NotImplementedError,
-)
 
 
 def open_regular(path: Path, where: str | None = None) -> io.BufferedReader:
@@ -311,93 +300,6 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-class NpyHeader(NamedTuple):
-    """What an .npy file says of its one array."""
-
-    shape: tuple[int, ...]
-    order: Literal["C", "F"]
-    dtype: np.dtype[Any]
-
-
-def read_npy_header(stream: IO[bytes], size: int) -> NpyHeader:
-    """Read the header of an .npy of `size` bytes, which must be what the array takes. Raises ValueError.
-
-    A header is a line of Python: a damaged one fails wherever numpy reads it as such.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # numpy warns of headers that Python 2 wrote
-            version = np.lib.format.read_magic(stream)
-            if version != (1, 0):
-                raise ValueError(f"format {version}, but np.save writes plain arrays in (1, 0)")
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    except _DAMAGED_HEADER as error:
-        raise ValueError(f"damaged header: {error}") from error
-    if dtype.hasobject or not dtype.itemsize:
-        raise ValueError(f"of type {dtype}")
-    if min(shape, default=0) < 0 or math.prod(length or 1 for length in shape) >= 2**48:
-        raise ValueError(f"no array can have shape {shape}")
-    if stream.tell() + math.prod(shape) * dtype.itemsize != size:
-        raise ValueError(f"{size} bytes are not what {dtype} of shape {shape} takes")
-    return NpyHeader(shape, "F" if fortran else "C", dtype)
-
-
-def read_npz(path: Path, limit: int = ARRAYS_LIMIT) -> dict[str, NDArray[Any]]:
-    """Read every array of an .npz of at most `limit` bytes, packed and unpacked. Raises InputError.
-
-    What an entry claims is held against the limit and against its header before anything is allocated; nothing in
-    it is ever unpickled.
-    """
-    with open_regular(path, path.name) as file:
-        return _read_archive(file, os.fstat(file.fileno()).st_size, path.name, limit)
-
-
-def parse_npz(data: bytes, where: str, limit: int = ARRAYS_LIMIT) -> dict[str, NDArray[Any]]:
-    """Read every array of the bytes of an .npz, as `read_npz` does. Raises InputError."""
-    return _read_archive(io.BytesIO(data), len(data), where, limit)
-
-
-def _read_archive(file: IO[bytes], size: int, where: str, limit: int) -> dict[str, NDArray[Any]]:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            entries = _entries(archive, size, limit)
-            return {entry.filename.removesuffix(".npy"): _read_entry(archive, entry) for entry in entries}
-    except _DAMAGED_ARCHIVE as error:
-        raise InputError("cannot read", [Problem(where, f"not an .npz of plain arrays: {error}")]) from error
-
-
-def _entries(archive: zipfile.ZipFile, size: int, limit: int) -> list[zipfile.ZipInfo]:
-    """Return the entries of an archive of `size` bytes if each may be opened. Raises ValueError."""
-    entries = archive.infolist()
-    if max(size, sum(entry.file_size for entry in entries)) > limit:
-        raise ValueError(f"unpacks to more than {limit} bytes")
-    if len({entry.filename for entry in entries}) < len(entries):
-        raise ValueError("two entries have one name")
-    for entry in entries:
-        if not entry.filename.endswith(".npy"):
-            raise ValueError(f"{entry.filename!r} is no .npy")
-        if entry.flag_bits & 1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(f"{entry.filename!r} is encrypted, or packed by other means than deflate")
-        if entry.compress_size > size:  # the reader would allocate as much
-            raise ValueError(f"{entry.filename!r} claims more bytes than the file has")
-    return entries
-
-
-def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
-    with archive.open(entry) as stream:
-        shape, order, dtype = read_npy_header(stream, entry.file_size)
-        content = stream.read(entry.file_size - stream.tell())  # to a byte: the checksum is compared at the end
-    return np.ndarray(shape, dtype, bytearray(content), order=order)
-
-
-def npz_bytes(arrays: Mapping[str, NDArray[Any]], *, compressed: bool = False) -> bytes:
-    """Render arrays as .npz: the same arrays give the same bytes (numpy dates every entry 1980)."""
-    buffer = io.BytesIO()
-    save = np.savez_compressed if compressed else np.savez
-    save(buffer, allow_pickle=False, **dict(sorted(arrays.items())))
-    return buffer.getvalue()
 
 
 def _sync_folder(folder: Path) -> None:

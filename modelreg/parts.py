@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from modelreg import agreement, files, metrics, registry, temporal, weights
+from modelreg import agreement, metrics, npz, registry, temporal, weights
 from modelreg.artifact_checks import Facts
 from modelreg.errors import InputError, Problem
 from modelreg.hsmm import model, trained
@@ -83,7 +83,7 @@ def _find_temporal_problems(folder: Path, facts: Facts, stated: TemporalMetrics)
     if spec.states != facts.spec.classes:
         yield Problem(f"{registry.HSMM}: states", "are not the classes of the model")
         return
-    arrays = files.read_npz(folder / registry.PREDICTIONS)
+    arrays = npz.read(folder / registry.PREDICTIONS)
     predictions = metrics.from_arrays(arrays, registry.PREDICTIONS, len(facts.spec.classes))
     again = temporal.measure(predictions, spec, facts.data.hop)
     for place, what in agreement.differences(("temporal",), stated.to_document(), again.to_document(), TOLERANCE):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from modelreg import agreement, confidence, files, metrics, registry
+from modelreg import agreement, confidence, metrics, npz, registry
 from modelreg.artifact_checks import Facts
 from modelreg.errors import InputError, Problem
 from modelreg.metrics import Predictions
@@ -43,7 +43,7 @@ def find_problems(folder: Path, facts: Facts, measured: EvalMetrics) -> Iterator
 
 
 def _read(folder: Path, name: str, facts: Facts) -> Predictions:
-    return metrics.from_arrays(files.read_npz(folder / name), name, len(facts.spec.classes))
+    return metrics.from_arrays(npz.read(folder / name), name, len(facts.spec.classes))
 
 
 def _find_strangers(record: ConfidenceRecord, facts: Facts) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from modelreg import agreement, experiment, files, metrics, origins, registry, runs
+from modelreg import agreement, experiment, files, metrics, npz, origins, registry, runs
 from modelreg.data import preparation
 from modelreg.data.preparation import Prepared
 from modelreg.data.reading import Reading
@@ -51,16 +51,14 @@ def reproduce(folder: Path, reading: Reading) -> Outcome:
     windows = prepared.windows[experiment.HELD_OUT]
     again = experiment.predict(folder, run.model, windows, threads=run.environment.threads)
     recorded = load(folder / registry.METRICS, EvalMetrics)
-    if files.sha256_bytes(files.npz_bytes(again.arrays())) == recorded.predictions_sha256:
+    if files.sha256_bytes(npz.to_bytes(again.arrays())) == recorded.predictions_sha256:
         return Outcome((), (Problem(registry.PREDICTIONS, f"predicted again: the same bytes, {len(again.y)} windows"),))
     computed = _metrics(again, run, recorded.settings)
     problems = list(_metric_problems(recorded, computed))
     if not (folder / registry.PREDICTIONS).is_file():
         what = f"is not on this machine; metrics computed again lie within {METRICS:g}"
         return Outcome(tuple(problems), () if problems else (Problem(registry.PREDICTIONS, what),))
-    old = metrics.from_arrays(
-        files.read_npz(folder / registry.PREDICTIONS), registry.PREDICTIONS, len(run.model.classes)
-    )
+    old = metrics.from_arrays(npz.read(folder / registry.PREDICTIONS), registry.PREDICTIONS, len(run.model.classes))
     return _compared(old, again, problems)
 
 

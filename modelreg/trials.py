@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from modelreg import experiment, files, metrics, registry, runs
+from modelreg import experiment, files, metrics, npz, registry, runs
 from modelreg.ablation import Trained
 from modelreg.config import TrainConfig
 from modelreg.data.reading import Reading
@@ -49,5 +49,5 @@ def read(folder: Path) -> Trained:
         raise InputError(
             "the run is not what it was", [Problem(str(path), "is not what the metrics were computed from")]
         )
-    predictions = metrics.from_arrays(files.read_npz(path), path.name, len(measured.classes))
+    predictions = metrics.from_arrays(npz.read(path), path.name, len(measured.classes))
     return Trained(folder.name, runs.load_run(folder), measured, predictions)

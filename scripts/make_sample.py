@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg import files
+from modelreg import files, npz
 from modelreg.errors import InputError, ModelregError, Problem
 
 SOURCE_SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
@@ -69,7 +69,7 @@ def make(source: Path, target: Path) -> str:
     if files.sha256_bytes(data) != SOURCE_SHA256:
         raise InputError("not the known source", [Problem(str(source), f"its sha256 is not {SOURCE_SHA256}")])
     arrays = convert(read_objects(data))
-    files.write_atomic(target, files.npz_bytes(arrays))
+    files.write_atomic(target, npz.to_bytes(arrays))
     return files.sha256_arrays(arrays)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import onnxruntime
 
-from modelreg import artifacts, files, graphfile, registry
+from modelreg import artifacts, graphfile, npz, registry
 from modelreg.config import TrainConfig
 from modelreg.data import normalization as scaling
 from modelreg.data import preparation
@@ -80,7 +80,7 @@ def bundle(*, compiled: bool = False, normalization: str = "host", span: float =
         graphs=known.graphs,
         parity=known.parity,
         windows=known.train,
-        vectors=files.npz_bytes(vectors()),
+        vectors=npz.to_bytes(vectors()),
         beside={registry.MODEL_CONFIG: known.spec.to_bytes()},
     )
     record, found = hailo.make(contents, "hailo8", settings)

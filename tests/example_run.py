@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save as save_tensors
 
-from modelreg import files, fsq, metrics, runs, scaffold
+from modelreg import files, fsq, metrics, npz, runs, scaffold
 from modelreg.config import ProjectConfig, TrainConfig
 from modelreg.records.data import DataRecord, Limits, Normalization, PartRecord, PartRecords, SourceRecord
 from modelreg.records.hsmm import CategoricalEmission, Gaussian, HsmmSpec
@@ -32,7 +32,7 @@ def write_run(folder: Path, *, seed: int = 0, status: str = "trained") -> Path:
     (folder / runs.NORMALIZATION).write_bytes(normalization().to_bytes())
     (folder / runs.HISTORY).write_bytes(files.to_line(epoch().to_document()))
     recorded = predictions(rng)
-    (folder / runs.PREDICTIONS).write_bytes(files.npz_bytes(recorded.arrays()))
+    (folder / runs.PREDICTIONS).write_bytes(npz.to_bytes(recorded.arrays()))
     digest = files.sha256(folder / runs.PREDICTIONS)
     files_ = runs.seal(folder, (runs.CHECKPOINT, runs.CONFIG, runs.DATA, runs.HISTORY, runs.NORMALIZATION))
     run = run_record(digest).model_copy(update={"status": status, "files": files_})

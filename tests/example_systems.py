@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from example_bundle import example
 
-from modelreg import artifacts, files, graphfile, registry
+from modelreg import artifacts, files, graphfile, npz, registry
 from modelreg.data.recording import Windows
 from modelreg.export import graphs, hailo, parity
 from modelreg.ml import networks
@@ -106,7 +106,7 @@ def bundle(system: str) -> dict[str, bytes]:
         graphs={f"{name}.onnx": data for name, data in made.items()},
         parity=_parity(known, made, digests),
         windows=windows(),
-        vectors=files.npz_bytes({"windows_raw": raw, "windows": raw, **named}),
+        vectors=npz.to_bytes({"windows_raw": raw, "windows": raw, **named}),
         beside={
             registry.MODEL_CONFIG: known.to_bytes(),
             **({registry.HSMM: smoother.to_bytes()} if smoother else {}),

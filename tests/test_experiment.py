@@ -13,7 +13,7 @@ import pytest
 import untraced
 from two_device import write_two_device
 
-from modelreg import experiment, files, runs
+from modelreg import experiment, files, npz, runs
 from modelreg.cli import main
 from modelreg.config import TrainConfig
 from modelreg.errors import InputError
@@ -416,7 +416,7 @@ def test_a_run_classifies_as_it_was_evaluated(finished, monkeypatch) -> None:
     windows = preparation.prepare(load(run / runs.CONFIG, TrainConfig), Reading(finished)).windows["test"]
     _, probabilities = experiment.classify(run, windows.x)
 
-    recorded = files.read_npz(run / runs.PREDICTIONS)["logits"]
+    recorded = npz.read(run / runs.PREDICTIONS)["logits"]
     np.testing.assert_array_equal(probabilities.argmax(1), recorded.argmax(1))
 
 

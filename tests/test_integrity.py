@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save as save_tensors
 
-from modelreg import files, integrity, registry, weights
+from modelreg import files, integrity, npz, registry, weights
 from modelreg.errors import InputError
 
 
@@ -328,9 +328,9 @@ def test_weights_of_another_network_are_found(version, change_, problem) -> None
 
 def test_the_same_window_many_times_is_found(version) -> None:
     """Predictions must be of distinct windows."""
-    arrays = files.read_npz(version / "predictions.npz")
+    arrays = npz.read(version / "predictions.npz")
     arrays["start"][:] = 0
-    (version / "predictions.npz").write_bytes(files.npz_bytes(arrays))
+    (version / "predictions.npz").write_bytes(npz.to_bytes(arrays))
     reseal(version)
 
     assert any("distinct windows: is 2" in found for found in problems(version))
@@ -338,9 +338,9 @@ def test_the_same_window_many_times_is_found(version) -> None:
 
 def test_predictions_without_codes_are_found(version) -> None:
     """The network has a quantizer, so its codes are part of what it answered."""
-    arrays = files.read_npz(version / "predictions.npz")
+    arrays = npz.read(version / "predictions.npz")
     del arrays["code"]
-    (version / "predictions.npz").write_bytes(files.npz_bytes(arrays))
+    (version / "predictions.npz").write_bytes(npz.to_bytes(arrays))
     edit(version / "eval_metrics.json", lambda d: d.update(codes=None))
     reseal(version)
 
@@ -439,9 +439,9 @@ def test_a_text_stub_under_a_binary_name_is_found(version, name) -> None:
 
 def test_other_predictions_are_found(version) -> None:
     """Predictions that were improved after the fact contradict the metrics."""
-    arrays = files.read_npz(version / "predictions.npz")
+    arrays = npz.read(version / "predictions.npz")
     arrays["y"] = arrays["logits"].argmax(axis=1)
-    (version / "predictions.npz").write_bytes(files.npz_bytes(arrays))
+    (version / "predictions.npz").write_bytes(npz.to_bytes(arrays))
     edit(
         version / "eval_metrics.json", lambda d: d.update(predictions_sha256=files.sha256(version / "predictions.npz"))
     )
@@ -474,9 +474,9 @@ def test_inspecting_writes_nothing(version) -> None:
 
 def test_predictions_of_a_stranger_are_no_surprise_to_numpy(version) -> None:
     """Arrays of wrong shape are named, not crashed on."""
-    arrays = files.read_npz(version / "predictions.npz")
+    arrays = npz.read(version / "predictions.npz")
     arrays["logits"] = np.zeros((60, 7), dtype=np.float32)
-    (version / "predictions.npz").write_bytes(files.npz_bytes(arrays))
+    (version / "predictions.npz").write_bytes(npz.to_bytes(arrays))
     edit(
         version / "eval_metrics.json", lambda d: d.update(predictions_sha256=files.sha256(version / "predictions.npz"))
     )

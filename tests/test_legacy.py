@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from legacy_networks import _one_thread, seeded
 from torch import nn
 
-from modelreg import files
+from modelreg import npz
 from modelreg.errors import InputError
 from modelreg.ml import checkpoint, legacy
 
@@ -193,7 +193,7 @@ FOREIGN = {
     "HEF": (b"\x01HEF" + bytes(100), "a model compiled for Hailo"),
     "zeros": (bytes(1000), "no file that torch.save writes"),
     "zip": (zipped({"weights/x.bin": b"", "README": b""}), "did not write: it holds weights/x.bin, README"),
-    "npz": (files.npz_bytes({"a": np.zeros(3)}), "did not write: it holds a.npy"),
+    "npz": (npz.to_bytes({"a": np.zeros(3)}), "did not write: it holds a.npy"),
     "empty zip": (b"PK\x03\x04", "a zip archive, damaged or cut off"),
     "TorchScript": (scripted(), "a TorchScript program"),
     "packed": (zipped({"m/data.pkl": bytes(10_000)}, zipfile.ZIP_DEFLATED), "that is packed"),

@@ -9,7 +9,7 @@ from example_run import data_record, eval_metrics, model_spec, predictions
 from example_version import edit
 from safetensors.numpy import save
 
-from modelreg import agreement, files, parts, registry, temporal
+from modelreg import agreement, files, npz, parts, registry, temporal
 from modelreg.artifact_checks import Facts
 from modelreg.hsmm import fitting, model
 from modelreg.records.hsmm import HsmmSpec, PosteriorEmission
@@ -47,7 +47,7 @@ def smoothing(tmp_path) -> Version:
     start = fitting.start("poisson", 3, 10, 4.0, random=np.random.default_rng(0))
     hsmm = model.to_spec(start, spec.classes, PosteriorEmission(prior=(0.25, 0.25, 0.5)))
     (tmp_path / registry.HSMM).write_bytes(hsmm.to_bytes())
-    (tmp_path / registry.PREDICTIONS).write_bytes(files.npz_bytes(RECORDED.arrays()))
+    (tmp_path / registry.PREDICTIONS).write_bytes(npz.to_bytes(RECORDED.arrays()))
     measured = temporal.measure(RECORDED, hsmm, data_record().hop)
     return Version(tmp_path, spec, PLAIN.model_copy(update={"temporal": measured}))
 

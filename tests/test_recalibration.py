@@ -5,7 +5,7 @@ import pytest
 from example_run import CLASSES, write_registry, write_run
 from example_version import edit, make_version, reseal
 
-from modelreg import confidence, files, integrity, metrics, runs
+from modelreg import confidence, files, integrity, metrics, npz, runs
 from modelreg.records.base import load
 from modelreg.records.metrics import EvalMetrics
 
@@ -25,9 +25,9 @@ def calibrate(run):
     )
     origin = confidence.Origin(CLASSES, measured.checkpoint_sha256, part.digest)
     record = confidence.fit(validation, origin, level=measured.settings.level)
-    tested = metrics.from_arrays(files.read_npz(run / runs.PREDICTIONS), runs.PREDICTIONS, len(CLASSES))
+    tested = metrics.from_arrays(npz.read(run / runs.PREDICTIONS), runs.PREDICTIONS, len(CLASSES))
     found = confidence.measure(tested, record, measured.settings)
-    (run / runs.VALIDATION).write_bytes(files.npz_bytes(validation.arrays()))
+    (run / runs.VALIDATION).write_bytes(npz.to_bytes(validation.arrays()))
     (run / runs.CALIBRATION).write_bytes(record.to_bytes())
     (run / runs.METRICS).write_bytes(measured.model_copy(update={"confidence": found}).to_bytes())
     return run
@@ -134,7 +134,7 @@ def test_a_calibration_without_numbers_is_found(version) -> None:
 def test_it_is_fitted_on_the_whole_validation_part(version, change) -> None:
     """Not on some of its windows, not on other people."""
     path = version / "validation.npz"
-    path.write_bytes(files.npz_bytes(change(metrics.Predictions(**files.read_npz(path))).arrays()))
+    path.write_bytes(npz.to_bytes(change(metrics.Predictions(**npz.read(path))).arrays()))
     reseal(version)
 
     assert any(place.startswith("validation.npz: ") for place in places_of(version))

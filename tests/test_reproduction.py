@@ -8,7 +8,7 @@ import pytest
 from example_version import edit
 from test_experiment import finished  # noqa: F401 the fixture
 
-from modelreg import experiment, files, metrics, registry, reproduction
+from modelreg import experiment, files, metrics, npz, registry, reproduction
 from modelreg.cli import main
 from modelreg.data.reading import Reading
 from modelreg.records.base import load
@@ -30,7 +30,7 @@ def place(finished, tmp_path, monkeypatch):  # noqa: F811
 def change_predictions(version, change):
     """Change predictions.npz, so that the version states others than its weights give."""
     path = version / registry.PREDICTIONS
-    path.write_bytes(files.npz_bytes(change(metrics.Predictions(**files.read_npz(path))).arrays()))
+    path.write_bytes(npz.to_bytes(change(metrics.Predictions(**npz.read(path))).arrays()))
     edit(version / registry.METRICS, lambda d: d.update(predictions_sha256=files.sha256(path)))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from example_bundle import VERSION, bundle, example, vectors, write_bundle
 
-from modelreg import artifacts, files, ort, registry
+from modelreg import artifacts, files, npz, ort, registry
 from modelreg.errors import InputError, VerificationFailed
 from modelreg.noise import snr_db
 from modelreg.runtime import backends, package
@@ -51,7 +51,7 @@ def sealed(documents: dict[str, bytes], **record) -> dict[str, bytes]:
 
 def test_it_answers_as_torch_did_on_the_whole_held_out_part(released) -> None:
     """predictions.npz was made by torch; the same windows give the same logits within 1e-5, and the same codes."""
-    recorded = files.read_npz(VERSION / registry.PREDICTIONS)
+    recorded = npz.read(VERSION / registry.PREDICTIONS)
     answers = [released.infer(window) for window in example().test.x]
 
     np.testing.assert_allclose([a.logits for a in answers], recorded["logits"], atol=1e-5, rtol=1e-5)
@@ -211,7 +211,7 @@ def with_vectors(change) -> dict[str, bytes]:
     """A sealed bundle with other test vectors."""
     arrays = {name: array.copy() for name, array in vectors().items()}
     change(arrays)
-    return sealed({**bundle(), "test_vectors.npz": files.npz_bytes(arrays)})
+    return sealed({**bundle(), "test_vectors.npz": npz.to_bytes(arrays)})
 
 
 @pytest.mark.parametrize("name", ["projection", "code", "logits"])
@@ -487,4 +487,4 @@ def test_a_run_has_its_bundle(tmp_path) -> None:
 def test_an_npz_is_read_from_memory() -> None:
     """With the same care as from a file."""
     with pytest.raises(InputError, match=r"test_vectors.npz: not an .npz"):
-        files.parse_npz(b"PK", "test_vectors.npz")
+        npz.parse(b"PK", "test_vectors.npz")

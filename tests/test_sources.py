@@ -25,7 +25,7 @@ from two_device import (
     write_two_device,
 )
 
-from modelreg import files
+from modelreg import files, npz
 from modelreg.data import sources
 from modelreg.data.reading import Reading
 from modelreg.data.recording import Dataset
@@ -113,10 +113,10 @@ def test_sample_has_its_licence() -> None:
 
 def test_changed_sample_is_refused(tmp_path: Path) -> None:
     """One changed sample is found by the digest."""
-    arrays = files.read_npz(sample.FILE)
+    arrays = npz.read(sample.FILE)
     arrays["samples"][1000, 3] += 1
     path = tmp_path / "sample.npz"
-    path.write_bytes(files.npz_bytes(arrays))
+    path.write_bytes(npz.to_bytes(arrays))
 
     with pytest.raises(InputError, match="the sample was changed"):
         sample.read(path)

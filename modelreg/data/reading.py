@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg import files
+from modelreg import files, npz
 from modelreg.data.mapped import Shelf, give_back, is_mapped, let_go
 from modelreg.errors import InputError, Problem
 
@@ -102,7 +102,7 @@ def map_npy(path: Path, limit: int) -> NDArray[Any]:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise ValueError(f"larger than {limit} bytes")
-        shape, order, dtype = files.read_npy_header(file, size)
+        shape, order, dtype = npz.read_header(file, size)
         if not np.prod(shape):
             return np.empty(shape, dtype, order)  # nothing can be mapped
         if size < MAPPED_FROM:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg import artifacts, files, graphfile, registry, runs
+from modelreg import artifacts, files, graphfile, npz, registry, runs
 from modelreg.errors import InputError, Problem, VerificationFailed
 from modelreg.records.base import AnyRecord, validate
 from modelreg.records.calibration import ConfidenceRecord
@@ -225,7 +225,7 @@ def _strangers(made: Package) -> Iterator[Problem]:
 def _vectors(found: Mapping[str, bytes], spec: ModelSpec) -> dict[str, NDArray[np.float32]] | None:
     if artifacts.VECTORS not in found:
         return None
-    vectors = files.parse_npz(found[artifacts.VECTORS], artifacts.VECTORS)
+    vectors = npz.parse(found[artifacts.VECTORS], artifacts.VECTORS)
     count, dimensions = len(vectors.get("windows_raw", ())), spec.projection
     shapes = {
         "windows_raw": spec.input.shape,

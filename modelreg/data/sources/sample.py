@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg import files
+from modelreg import files, npz
 from modelreg.data.recording import Dataset, Recording, Signal
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import SourceRecord
@@ -38,7 +38,7 @@ STEPS = 1000  # of the stored integers, per unit
 
 def read(path: Path = FILE) -> Dataset:
     """Read the sample. Raises InputError if it is not, array for array, the one that was released."""
-    arrays = files.read_npz(path)
+    arrays = npz.read(path)
     digest = files.sha256_arrays(arrays)
     if digest != DIGEST:
         raise InputError("the sample was changed", [Problem(str(path), f"its digest is not {DIGEST}")])
