@@ -1,6 +1,7 @@
 """What every test shares: a bounded hypothesis profile and the paths of the checkout."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,14 @@ def _cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("MODELREG_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def heeds_ctrl_c():
+    """Heed Ctrl-C, here and in what is started, though whoever runs the tests in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -210,14 +210,12 @@ def test_a_dry_run_of_both_says_both(hub, second, tmp_path, monkeypatch, capsys)
     assert "would push v0.2.0 and publish conv2d_fsq@v0.2.0" in capsys.readouterr().out
 
 
-def test_ctrl_c_ends_a_publish_that_is_finished_by_running_it_again(hub, monkeypatch, capsys) -> None:
+def test_ctrl_c_ends_a_publish_that_is_finished_by_running_it_again(hub, heeds_ctrl_c) -> None:
     """While files are on their way: exit 130 at once, nobody sees a release, and no file is stored twice."""
     held = hub.fail("POST", "/assets", "hold", times=2, after=3, seconds=30)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     interrupt = Thread(target=interrupt_when, args=(lambda: held.hits == 2,))
     interrupt.start()
     code = main(["publish", "v0.1.0"])
-    signal.signal(signal.SIGINT, before)
     interrupt.join()
     half = hub.published("v0.1.0")
     hub.closing.set()  # the server reads on

@@ -173,14 +173,17 @@ main(["train", "tiny.yaml"])
     return -subprocess.run(command, check=False, capture_output=True, env=untraced.environment()).returncode
 
 
-def test_ctrl_c_says_how_to_go_on(registry) -> None:
+def test_ctrl_c_says_how_to_go_on(registry, heeds_ctrl_c) -> None:
     """Exit 130, the command to type, and a run that can be resumed."""
     endless = ("--set", "training.epochs=100000", "--set", "training.patience=100000")  # however late the signal comes
     command = [sys.executable, "-m", "modelreg", "train", "tiny.yaml", *endless]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    wait_for(registry / "runs/conv2d_fsq-001" / runs.LAST)
-    process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)[1]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        wait_for(registry / "runs/conv2d_fsq-001" / runs.LAST)
+        process.send_signal(signal.SIGINT)
+        try:
+            said = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
 
     assert (process.returncode, "modelreg train --resume runs/conv2d_fsq-001" in said) == (130, True)
 

@@ -75,9 +75,8 @@ def test_a_refusal_ends_the_others(github, large) -> None:
     assert stored(github.requests).keys() == set()
 
 
-def test_ctrl_c_ends_them(github, large) -> None:
+def test_ctrl_c_ends_them(github, large, heeds_ctrl_c) -> None:
     """It is raised where the program waits; the threads stop at their next piece."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def tell(work, name, done, of):
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
@@ -85,7 +84,6 @@ def test_ctrl_c_ends_them(github, large) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         send(github, large, 1, tell)
-    signal.signal(signal.SIGINT, before)
 
     assert stored(github.requests).keys() == set()
 
