@@ -39,10 +39,8 @@ def ablate(
     """
     environment.need_extra("train", "torch", "safetensors", "tensorboard", "matplotlib", "scipy", "pandas")
     from modelreg import ablation, config, files, report, runs
-    from modelreg.ml import process
     from modelreg.records.ablation import AblationRecord
 
-    process.tune_allocator()
     full = config.load(configuration, config.TrainConfig, assignments or [])
     numbers = _numbers(seeds)
     grid = ablation.variants(full)
@@ -80,8 +78,7 @@ def _trained(grid: Path, variant: str, config: "TrainConfig", seed: int) -> "Tra
 
     config, folder = ablation.seeded(config, seed), grid / f"{variant}-seed{seed}"
     note(f"{variant}, seed {seed}")
-    if config.training.device == "cuda":
-        environment.make_cuda_repeatable()
+    environment.ready_to_train(config.training)
     here = environment.describe(config.training)
     with environment.reading() as reading:
         try:

@@ -15,7 +15,6 @@ def cross_validate(folder: Path, protocol: "ProtocolName", folds: int, jobs: int
     """Train what is missing, pool all folds, write crossval.json and, where the run was evaluated, its report."""
     from modelreg import crossvalidation, experiment, files, runs
     from modelreg.config import TrainConfig
-    from modelreg.ml import process
     from modelreg.records.base import load
 
     settings = load(folder / runs.CONFIG, TrainConfig).training
@@ -29,9 +28,7 @@ def cross_validate(folder: Path, protocol: "ProtocolName", folds: int, jobs: int
             clock=environment.now,
         )
     done = sum(map(crossvalidation.is_finished, found))
-    if settings.device == "cuda":
-        environment.make_cuda_repeatable()
-    process.tune_allocator()
+    environment.ready_to_train(settings)
     for number, fold in enumerate(crossvalidation.train(found, place, jobs), done + 1):
         note(f"fold {number} of {len(found)}: {environment.shown(fold.folder)}")
     pooled = crossvalidation.pool(protocol, found)

@@ -163,9 +163,13 @@ def shown(path: Path) -> str:
     return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
-def make_cuda_repeatable() -> None:
-    """Ask cuBLAS for the same bits on every run; it must be told before CUDA starts."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+def ready_to_train(settings: "TrainingSettings") -> None:
+    """Set what a training needs of the whole process; cuBLAS must be asked for the same bits before CUDA starts."""
+    from modelreg.ml import process
+
+    if settings.device == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    process.tune_allocator()
 
 
 def describe(settings: "TrainingSettings") -> "Environment":

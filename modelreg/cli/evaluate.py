@@ -56,8 +56,6 @@ def evaluate(
     from modelreg.records.base import load
 
     folder = run or runs.newest(environment.workplace() / "runs")
-    settings = load(folder / runs.CONFIG, TrainConfig).training
-    here = environment.describe(settings.model_copy(update={"device": "cpu"}))
     if protocol == "random":
         compare_with_chance(folder, as_json=as_json)
         warn_of_leaks(folder)
@@ -65,6 +63,8 @@ def evaluate(
     if protocol != "holdout":
         cross_validate(folder, protocol, folds, jobs, as_json=as_json)
         return
+    settings = load(folder / runs.CONFIG, TrainConfig).training
+    here = environment.describe(settings.model_copy(update={"device": "cpu"}))
     with environment.reading() as reading:
         measured = experiment.evaluate(folder, reading, here, environment.now)
     _warn(measured, runs.load_run(folder).model.grid)

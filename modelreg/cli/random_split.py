@@ -10,14 +10,11 @@ def compare_with_chance(folder: Path, *, as_json: bool) -> None:
     """Train on a random split from where it stands; write random_split.json, the audit and the report."""
     from modelreg import random_split, report, runs
     from modelreg.config import TrainConfig
-    from modelreg.ml import process
     from modelreg.records.base import load
     from modelreg.records.metrics import EvalMetrics
 
     settings = load(folder / runs.CONFIG, TrainConfig).training
-    if settings.device == "cuda":
-        environment.make_cuda_repeatable()
-    process.tune_allocator()
+    environment.ready_to_train(settings)
     with environment.reading() as reading:
         found = random_split.measure(folder, reading, environment.describe(settings), environment.now)
     accuracy = load(folder / runs.METRICS, EvalMetrics).accuracy

@@ -34,7 +34,6 @@ def _retrained(folder: Path, data: Path | None) -> "Outcome":
     """Train again in a folder that is thrown away."""
     from modelreg import experiment, origins, reproduction
     from modelreg.cli.progress import show_training
-    from modelreg.ml import process
 
     with TemporaryDirectory() as scratch:
         place = Path(scratch) / "run"
@@ -42,8 +41,6 @@ def _retrained(folder: Path, data: Path | None) -> "Outcome":
             settings = origins.configuration(folder, reading).training
             here = environment.describe(settings)
             prepared = reproduction.restart(folder, place, reading, here, environment.now())
-        if settings.device == "cuda":
-            environment.make_cuda_repeatable()
-        process.tune_allocator()
+        environment.ready_to_train(settings)
         show_training(experiment.train(place, prepared, here, environment.now), settings, None)
         return reproduction.judge_training(folder, place, prepared, here)

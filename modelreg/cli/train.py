@@ -43,7 +43,6 @@ def train(
     """
     environment.need_extra("train", "torch", "safetensors", "tensorboard", "matplotlib", "scipy", "pandas")
     from modelreg import config, experiment, runs
-    from modelreg.ml import process
     from modelreg.records.base import load
 
     if resume and (configuration or assignments or out_folder):
@@ -62,9 +61,7 @@ def train(
             prepared = experiment.start(settings, folder, reading, here, environment.now())
     for line in _parts(prepared.record):
         note(line)
-    if settings.training.device == "cuda":
-        environment.make_cuda_repeatable()
-    process.tune_allocator()
+    environment.ready_to_train(settings.training)
     shown = environment.shown(folder)
     try:
         show_training(experiment.train(folder, prepared, here, environment.now), settings.training, shown)
