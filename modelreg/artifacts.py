@@ -102,9 +102,8 @@ def estimate_of(folder: Path, usable: Container[str] | None = None) -> Int8Estim
     return load(folder / there[0], Int8Estimate) if there else None
 
 
-def with_estimate(measured: EvalMetrics, folder: Path) -> EvalMetrics:
-    """Return metrics that tell of the 8-bit estimate of a run or a version, where it has one. Raises InputError."""
-    estimate = estimate_of(folder)
+def with_estimate(measured: EvalMetrics, estimate: Int8Estimate | None) -> EvalMetrics:
+    """Return metrics that tell of the 8-bit estimate of their run or version, where it has one."""
     return measured.model_copy(update={"int8": estimate.summary if estimate else None})
 
 

@@ -89,7 +89,7 @@ def export(
         if target != "onnx":
             files.write_atomic(place / f"{target}.tar.gz", artifacts.pack(documents))
     if place == folder and (folder / runs.METRICS).is_file():
-        measured = artifacts.with_estimate(load(folder / runs.METRICS, EvalMetrics), folder)
+        measured = artifacts.with_estimate(load(folder / runs.METRICS, EvalMetrics), artifacts.estimate_of(folder))
         files.write_atomic(folder / runs.METRICS, measured.to_bytes())
     written = tuple(place / target for target in sorted(whole))
     return Exported(proof.parity, estimate, written, tuple(dict.fromkeys(warnings)))

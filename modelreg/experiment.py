@@ -174,7 +174,7 @@ def assess(folder: Path, reading: Reading, environment: Environment, clock: Cloc
     files.write_atomic(folder / runs.RUN, run.to_bytes())
     files.write_atomic(folder / runs.PREDICTIONS, recorded)
     _calibrate(folder, config, run.model, prepared)
-    measured = artifacts.with_estimate(measure(folder, config, run, predictions), folder)
+    measured = artifacts.with_estimate(measure(folder, config, run, predictions), artifacts.estimate_of(folder))
     files.write_atomic(folder / runs.METRICS, measured.to_bytes())
     suspicion.judge(folder, measured, audited)
     return measured

@@ -54,7 +54,8 @@ def stage(
 ) -> card.Facts:
     """Write every file of the version but the manifest and what is made from it; return what its card was made of."""
     run = runs.load_run(folder)
-    measured = artifacts.with_estimate(load(folder / runs.METRICS, EvalMetrics), folder)
+    estimate = artifacts.estimate_of(folder)
+    measured = artifacts.with_estimate(load(folder / runs.METRICS, EvalMetrics), estimate)
     data = load(folder / runs.DATA, DataRecord)
     measured_here = [runs.LATENCY] if (folder / runs.LATENCY).is_file() else []
     for name in (*COPIED, *runs.parts(folder), *runs.calibrated(folder), *measured_here):
@@ -62,7 +63,6 @@ def stage(
     files.write_atomic(staged / registry.METRICS, measured.to_bytes())
     if report:
         files.write_atomic(staged / gates.NAME, report.to_bytes())
-    estimate = artifacts.estimate_of(folder)
     facts = card.Facts(run.model.settings.name, version, license_, measured, run.model, data, run, report, estimate)
     files.write_atomic(staged / registry.CARD, card.render(facts).encode())
     files.write_atomic(staged / registry.MODEL_CONFIG, run.model.to_bytes())

@@ -54,7 +54,7 @@ def write_export(run: Path, weights: str, targets: tuple[HailoArch, ...] = ("hai
         files.write_atomic(run / f"{target}.tar.gz", artifacts.pack(whole))
     if (run / runs.METRICS).is_file():
         measured = load(run / runs.METRICS, EvalMetrics)
-        files.write_atomic(run / runs.METRICS, artifacts.with_estimate(measured, run).to_bytes())
+        files.write_atomic(run / runs.METRICS, artifacts.with_estimate(measured, artifacts.estimate_of(run)).to_bytes())
     return run
 
 
