@@ -107,8 +107,8 @@ class AugmentationSettings(Record):
     @property
     def is_off(self) -> bool:
         """Whether nothing is changed."""
-        s = self
-        return not (s.rotation_deg or s.heading_deg or s.jitter or s.scaling or s.time_warp or s.channel_dropout)
+        turned = self.rotation_deg or self.heading_deg
+        return not (turned or self.jitter or self.scaling or self.time_warp or self.channel_dropout)
 
 
 class TrainingSettings(Record):

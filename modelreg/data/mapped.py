@@ -1,7 +1,7 @@
 """Arrays that lie in mapped files: read when they are touched, and let go of when they are not needed for now.
 
 A process that reads more than it can hold needs no more memory than what it looks at: pages of a mapped file are given
-back to the system at any time, and read again. Where the system knows no such advice they merely stay longer.
+back to the system at any time, and read again.
 """
 
 import ctypes

@@ -82,7 +82,7 @@ def reversal_strength(progress: float) -> float:
 
 def reverse_gradient(x: Tensor, strength: Tensor) -> Tensor:
     """Return x as it is; backwards, the gradient times −λ, () ."""
-    reversed_: Tensor = _Reversal.apply(x, strength)  # type: ignore[no-untyped-call]
+    reversed_: Tensor = _Reversal.apply(x, strength)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return reversed_
 
 
