@@ -136,8 +136,8 @@ def main(folder: Path, other: Path | None, scratch: Path) -> None:
     else:
         print(f"skipped: {folder} holds neither p1.tar.xz nor aAA/pN/sSS.txt")
     if other and (clocked := sorted(other.glob("s*/s*_s[pw].csv"))):
-        document = config.parse_yaml((shared_folder("configs") / "spsw.yaml").read_text("utf-8"), "spsw.yaml")
-        shipped = config.settle(document, TrainConfig, "spsw.yaml").data.sources[0]
+        document = config.parse_yaml((shared_folder("configs") / "spsw_csv.yaml").read_text("utf-8"), "spsw_csv.yaml")
+        shipped = config.settle(document, TrainConfig, "spsw_csv.yaml").data.sources[0]
         spsw = CsvSource.model_validate(shipped.model_dump() | {"path": str(other.absolute())})
         ways = {
             "modelreg csv": lambda: csv.read(spsw, plain),

@@ -8,6 +8,7 @@ from modelreg.data.reading import Reading
 from modelreg.errors import InputError, Problem
 from modelreg.provenance import Provenance, config_of
 from modelreg.records.base import load
+from modelreg.records.source import TextSource
 
 
 def configuration(folder: Path, reading: Reading) -> TrainConfig:
@@ -30,7 +31,7 @@ def _placed(config: TrainConfig, reading: Reading) -> TrainConfig:
         path = getattr(source, "path", None)
         if path is None or (reading.base / path).exists():
             sources.append(source)
-        elif len(config.data.sources) == 1 and source.kind in ("csv", "dsads", "hapt") and reading.base.name:
+        elif len(config.data.sources) == 1 and isinstance(source, TextSource) and reading.base.name:
             sources.append(source.model_copy(update={"path": "."}))
         else:
             what = "is not there, and a version knows only its name: --data FOLDER, the folder that holds it"

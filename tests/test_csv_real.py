@@ -19,9 +19,9 @@ REAL = Path(__file__).parents[2] / "shared" / "data"
 
 def spsw(folder: Path):
     """The source of the shipped configuration, on another folder."""
-    with shared_folder("configs").joinpath("spsw.yaml").open("rb") as file:
-        document = config.parse_yaml(file.read().decode(), "spsw.yaml")
-    settings = config.settle(document, TrainConfig, "spsw.yaml")
+    with shared_folder("configs").joinpath("spsw_csv.yaml").open("rb") as file:
+        document = config.parse_yaml(file.read().decode(), "spsw_csv.yaml")
+    settings = config.settle(document, TrainConfig, "spsw_csv.yaml")
     return settings.data.sources[0].model_copy(update={"path": str(folder)})
 
 

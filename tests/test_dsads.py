@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from native_sets import write_archive, write_folder
 
 from modelreg import config
 from modelreg.config import TrainConfig
@@ -32,24 +33,6 @@ def members(subjects=(1, 2), activities=(1, 19), segments=(1, 2)) -> dict[str, b
         for p in subjects
         for s in segments
     }
-
-
-def write_folder(folder: Path, found: dict[str, bytes]) -> Path:
-    """Write native folders."""
-    for name, data in found.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-    return folder
-
-
-def write_archive(path: Path, found: dict[str, bytes]) -> Path:
-    """Write a .tar.xz of the same names."""
-    with tarfile.open(path, "w:xz") as archive:
-        for name, data in found.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return path
 
 
 def test_folder_and_archive_are_the_same(tmp_path) -> None:

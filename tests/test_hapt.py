@@ -1,6 +1,5 @@
 """The source hapt: native folders and archives, spans of labels, transitions dropped; every fault with its place."""
 
-import io
 import tarfile
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from native_sets import write_archive, write_folder
 
 from modelreg import config
 from modelreg.config import TrainConfig
@@ -35,26 +35,6 @@ def native() -> dict[str, bytes]:
     """Two experiments of two people, by their native names."""
     names = [f"{sensor}_exp{n:02d}_user{n:02d}" for n in (1, 2) for sensor in ("acc", "gyro")]
     return {f"RawData/{name}.txt": text(seed) for seed, name in enumerate(names)} | {"RawData/labels.txt": LABELS}
-
-
-def write_folder(folder: Path, found: dict[str, bytes]) -> Path:
-    """Write native files."""
-    for name, data in found.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-    return folder
-
-
-def write_archive(path: Path, found: dict[str, bytes], *others: tarfile.TarInfo) -> Path:
-    """Write a .tar.xz of the same names, and members without content."""
-    with tarfile.open(path, "w:xz") as archive:
-        for name, data in found.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-        for member in others:
-            archive.addfile(member)
-    return path
 
 
 def read(path: Path):
@@ -188,7 +168,7 @@ def test_a_link_is_left_alone(tmp_path) -> None:
 
 def test_a_file_over_the_limit_is_refused(tmp_path, monkeypatch) -> None:
     """Whatever it claims of itself."""
-    monkeypatch.setattr(hapt, "FILE_LIMIT", 100)
+    monkeypatch.setattr(hapt, "NATIVE", hapt.NATIVE._replace(limit=100))
     with pytest.raises(InputError, match=r"acc_exp01_user01.txt: larger than 100 bytes"):
         read(write_archive(tmp_path / "p.tar.xz", native()))
 

@@ -108,7 +108,9 @@ def _settings(source: str) -> "TrainConfig":
 
 def _need(settings: "TrainConfig") -> None:
     """Raise InputError where text is to be read and what parses it is not installed."""
-    if any(source.kind in ("csv", "dsads", "hapt") for source in settings.data.sources):
+    from modelreg.records.source import TextSource
+
+    if any(isinstance(source, TextSource) for source in settings.data.sources):
         environment.need_extra("train", "pandas")
 
 

@@ -101,6 +101,13 @@ class HaptSource(MappedSource):
     path: Path  # the folder, or one .tar.xz
 
 
+class SpswSource(MappedSource):
+    """SP-SW-HAR in its native layout: a phone and a watch, each on its own clock."""
+
+    kind: Literal["spsw"]
+    path: Path  # the folder, or one .tar.xz
+
+
 Column = Name | Annotated[int, Field(ge=1)]  # by the header, or by number from 1 where there is none
 TimeUnit = Literal["s", "ms", "us", "ns", "iso8601"]
 
@@ -196,4 +203,5 @@ def _groups(device: CsvDevice) -> set[str]:
     return set(re.compile(device.files).groupindex)
 
 
-Source = Annotated[SampleSource | NpySource | DsadsSource | HaptSource | CsvSource, Field(discriminator="kind")]
+TextSource = DsadsSource | HaptSource | SpswSource | CsvSource  # of text files
+Source = Annotated[SampleSource | NpySource | TextSource, Field(discriminator="kind")]

@@ -2,8 +2,8 @@
 
 from modelreg.data.reading import Reading
 from modelreg.data.recording import Dataset
-from modelreg.data.sources import csv, dsads, hapt, npy, sample
-from modelreg.records.source import DsadsSource, HaptSource, NpySource, SampleSource, Source
+from modelreg.data.sources import csv, dsads, hapt, npy, sample, spsw
+from modelreg.records.source import DsadsSource, HaptSource, NpySource, SampleSource, Source, SpswSource
 
 
 def read(source: Source, reading: Reading) -> Dataset:
@@ -17,5 +17,7 @@ def read(source: Source, reading: Reading) -> Dataset:
             return dsads.read(reading.base / source.path, source.units, reading)
         case HaptSource():
             return hapt.read(reading.base / source.path, reading)
+        case SpswSource():
+            return spsw.read(reading.base / source.path, reading)
         case _:
             return csv.read(source, reading)

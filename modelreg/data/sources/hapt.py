@@ -4,13 +4,10 @@ Native layout: `RawData/` with `{acc,gyro}_expNN_userNN.txt`, three numbers a li
 `labels.txt`, five a line: experiment, user, label, first and last sample, counted from 1. In a folder, or in a
 `.tar.xz` archive. Each experiment is one continuous recording; samples that no line of labels.txt covers are
 unlabelled.
-
-A file is parsed once and kept in the cache by its digest, an archive by its own.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg import files
-from modelreg.data.reading import Parsed, Reading, combine
+from modelreg.data.reading import Reading, combine
 from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal
-from modelreg.data.sources import archive, csv_table
+from modelreg.data.sources import csv_table, texts
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import SourceRecord
 from modelreg.records.model import Channel
@@ -49,11 +45,16 @@ CITATION = (
     "Reyes-Ortiz JL, Oneto L, Samà A, Parra X, Anguita D. Transition-aware human activity recognition using "
     "smartphones. Neurocomputing 171:754-767, 2016. doi:10.1016/j.neucom.2015.07.085"
 )
-PARSER = "hapt-1"  # part of the cache's keys: another number where the parsing changes
-FILE_LIMIT = 2**26  # bytes of one text file
 LABELS = "labels"
+NATIVE = texts.Native(
+    parser="hapt-1",
+    member=re.compile(r"(?:(?!\.\./)[^/]+/)*(?P<name>labels|(?:acc|gyro)_exp[0-9]{2}_user[0-9]{2})\.txt"),
+    suffix=".txt",
+    folders=("", "RawData/"),
+    limit=2**26,
+    parse=lambda name, data, where: [(name, parse(name, data, where))],
+)
 
-_FILE = re.compile(r"(?:(?!\.\./)[^/]+/)*(?P<name>labels|(?:acc|gyro)_exp[0-9]{2}_user[0-9]{2})\.txt")
 _LAYOUT = csv_table.Layout(
     CsvDevice(
         name=DEVICE,
@@ -85,17 +86,12 @@ class _Span(NamedTuple):
 
 
 _Spans = Mapping[str, Sequence[_Span]]  # by recording, in the order of their first samples
-_Problems = list[Problem]
 
 
 def read(path: Path, reading: Reading) -> Dataset:
     """Read a folder or an archive. Raises InputError with file, line and rule of every problem."""
-    problems: _Problems = []
-    found: dict[str, Parsed] = {}
-    for name, parsed in _recall_all(path, reading, problems):
-        if name in found:
-            problems.append(Problem(str(path), f"{name}.txt is there twice"))
-        found[name] = parsed
+    problems: list[Problem] = []
+    found = texts.read_all(path, NATIVE, reading, problems)
     if not found and not problems:
         problems.append(Problem(str(path), "holds neither {acc,gyro}_expNN_userNN.txt nor a .tar.xz of them"))
     arrays = {name: parsed.values for name, parsed in found.items()}
@@ -112,52 +108,6 @@ def read(path: Path, reading: Reading) -> Dataset:
         rate_hz=RATE_HZ,
         recordings=tuple(_recording(name, arrays, spans[name], reading) for name in sorted(spans)),
     )
-
-
-def _recall_all(path: Path, reading: Reading, problems: _Problems) -> Iterator[tuple[str, Parsed]]:
-    """Yield what every text file holds, of a folder, its RawData/ and its archives, or of one archive."""
-    archives = [path] if path.is_file() else sorted(path.glob("*.tar.xz"))
-    texts = sorted(file for folder in (path, path / "RawData") for file in folder.glob("*.txt"))
-    texts = [file for file in texts if _FILE.fullmatch(file.name)]
-    recall: dict[Path, Callable[[Path, Reading], dict[str, Parsed]]] = {
-        **dict.fromkeys(archives, _recall_archive),
-        **dict.fromkeys(texts, _recall_text),
-    }
-    for done, file in enumerate(recall):
-        reading.tell(done, len(recall), file.name)
-        try:
-            yield from recall[file](file, reading).items()
-        except InputError as error:
-            problems.extend(error.problems)
-    reading.tell(len(recall), len(recall), path.name)
-
-
-def _recall_archive(path: Path, reading: Reading) -> dict[str, Parsed]:
-    return reading.recall(f"{PARSER}-{files.sha256(path)}", partial(_parse_archive, path))
-
-
-def _recall_text(path: Path, reading: Reading) -> dict[str, Parsed]:
-    data = files.read_bytes(path, FILE_LIMIT)
-    key = f"{PARSER}-{path.stem}-{files.sha256_bytes(data)}"
-    return reading.recall(key, lambda: [(path.stem, parse(path.stem, data, str(path)))])
-
-
-def _parse_archive(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield what every text file in an archive holds. Raises InputError at the end, with all that is wrong in them."""
-    seen: set[str] = set()
-    problems: _Problems = []
-    for match, data in archive.members(path, _FILE, FILE_LIMIT):
-        name, where = match["name"], f"{path.name}: {match[0]}"
-        try:
-            if name not in seen:
-                yield name, parse(name, data, where)
-            else:
-                problems.append(Problem(where, "is in the archive twice"))
-        except InputError as error:
-            problems.extend(error.problems)
-        seen.add(name)
-    if problems:
-        raise InputError("cannot read the recordings", problems)
 
 
 def parse(name: str, data: bytes, where: str) -> NDArray[Any]:

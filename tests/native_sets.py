@@ -1,0 +1,25 @@
+"""Native sets of recordings as folders and archives: written for tests only."""
+
+import io
+import tarfile
+from pathlib import Path
+
+
+def write_folder(folder: Path, found: dict[str, bytes]) -> Path:
+    """Write files by their native names."""
+    for name, data in found.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def write_archive(path: Path, found: dict[str, bytes], *others: tarfile.TarInfo) -> Path:
+    """Write a .tar.xz of the same names, and members without content."""
+    with tarfile.open(path, "w:xz") as archive:
+        for name, data in found.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+        for member in others:
+            archive.addfile(member)
+    return path

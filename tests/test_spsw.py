@@ -1,0 +1,153 @@
+"""The source spsw: a phone and a watch with clocks of their own, folder or archive; every fault with its place."""
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from native_sets import write_archive, write_folder
+
+from modelreg import config
+from modelreg.config import TrainConfig
+from modelreg.data import preparation, sources
+from modelreg.data.reading import Reading
+from modelreg.data.recording import UNLABELLED
+from modelreg.data.sources import spsw
+from modelreg.errors import InputError
+from modelreg.records.base import shared_folder
+from modelreg.records.source import SpswSource
+
+REAL = Path(__file__).parents[2] / "shared" / "data" / "spsw"
+needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the recordings under ../shared/data are not here")
+HEADER = "x_acc,y_acc,z_acc,x_gyro,y_gyro,z_gyro,timestamp,label\n"
+LABELS = ("SEATED", "SEATED", "WALKING", "TURNING")
+SECOND = "./DATA/s02/s02_01_sw.csv"
+
+
+def text(seed: int, labels=LABELS) -> bytes:
+    """One device's file as the set writes it: made up, for tests only."""
+    rows = np.random.default_rng(seed).normal(size=(len(labels), 6)).tolist()
+    stamps = [1_657_533_977_810 + seed + 10 * n for n in range(len(labels))]
+    lines = [",".join([*map(repr, row), str(at), label]) for row, at, label in zip(rows, stamps, labels, strict=True)]
+    return (HEADER + "\n".join(lines) + "\n").encode()
+
+
+def native() -> dict[str, bytes]:
+    """Two executions of two people, by their native names, and a table beside them."""
+    names = [f"s{person:02d}/s{person:02d}_01_{device}" for person in (1, 2) for device in ("sp", "sw")]
+    found = {f"./DATA/{name}.csv": text(seed) for seed, name in enumerate(names)}
+    return found | {"./DATA/executions_info.csv": b"execution_id,orientation\ns01_01,back\n"}
+
+
+def read(path: Path, **settings):
+    """Read without a cache, as a configuration names it."""
+    return sources.read(SpswSource(kind="spsw", path=str(path), **settings), Reading(Path()))
+
+
+@pytest.mark.parametrize("inner", ["", "DATA", "DATA/.."])
+def test_folder_and_archive_are_the_same(tmp_path, inner) -> None:
+    """The digest is over the arrays, however they were packed; DATA/ itself may be named."""
+    folder = write_folder(tmp_path / "native", native()) / inner
+    write_archive(tmp_path / "p.tar.xz", native())
+
+    assert read(folder).sources == read(tmp_path / "p.tar.xz").sources
+
+
+def test_a_recording_is_named_by_person_and_execution(tmp_path) -> None:
+    """People are what a split goes by."""
+    first = read(write_folder(tmp_path, native())).recordings[0]
+
+    assert (first.name, first.subject, first.session, *first.signals) == ("s01-01", "s01", "01", "watch", "phone")
+
+
+def test_each_device_keeps_its_clock(tmp_path) -> None:
+    """Milliseconds since 1970 become seconds."""
+    first = read(write_folder(tmp_path, native())).recordings[0]
+    begins = {device: signal.time[0] for device, signal in first.signals.items()}
+
+    assert begins == {"phone": 1_657_533_977.810, "watch": 1_657_533_977.811}
+
+
+def test_labels_are_those_of_the_watch(tmp_path) -> None:
+    """What the phone's file says is not looked at."""
+    found = native() | {"./DATA/s01/s01_01_sp.csv": text(0, ("no", "label", "of", "ours"))}
+    first = read(write_folder(tmp_path, found)).recordings[0]
+
+    assert [spsw.CLASSES[label] for label in first.labels] == list(LABELS)
+
+
+def test_a_row_without_a_label_is_unlabelled(tmp_path) -> None:
+    """As in every text file."""
+    found = native() | {SECOND: text(3, ("SEATED", "", "SEATED", "SEATED"))}
+
+    assert read(write_folder(tmp_path, found)).recordings[1].labels.tolist() == [0, UNLABELLED, 0, 0]
+
+
+FAULTS = {
+    "unknown label": (text(3, ("SEATED", "RUN", "RUN", "SEATED")), "s02_01_sw.csv: line 3: no such label: 'RUN'"),
+    "no number": (text(3).replace(b",1657533977823,", b",noon,"), "s02_01_sw.csv: line 3, column timestamp"),
+    "time falls": (text(3).replace(b"7823,", b"7803,"), "s02_01_sw.csv: line 3: time falls by 0.00999999 s"),
+    "short row": (text(3) + b"1,2\n", "s02_01_sw.csv: line 6: has 2 columns, must have 8"),
+    "other columns": (text(3).replace(b"x_gyro", b"gyro_x"), "s02_01_sw.csv: line 1: has no column x_gyro"),
+    "empty": (b"", "s02_01_sw.csv: is empty"),
+    "missing": (None, "s02_01_sw.csv: is missing: an execution is one file of each device, and this is the watch's"),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "archive"])
+@pytest.mark.parametrize(("data", "problem"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_is_named(tmp_path, data, problem, packed) -> None:
+    """File, line and rule, in a folder and in an archive."""
+    found = native() | {SECOND: data}
+    if data is None:
+        del found[SECOND]
+    path = write_archive(tmp_path / "p.tar.xz", found) if packed else write_folder(tmp_path, found)
+    with pytest.raises(InputError) as caught:
+        read(path)
+
+    assert problem in str(caught.value)
+
+
+def test_a_folder_without_recordings_is_refused(tmp_path) -> None:
+    """It says what it looked for."""
+    with pytest.raises(InputError, match=r"holds neither sNN/sNN_EE_\{sp,sw\}.csv nor a .tar.xz of them"):
+        read(tmp_path)
+
+
+def test_a_file_that_is_there_twice_is_refused(tmp_path) -> None:
+    """Once in the archive, once beside it: named once, though it holds several arrays."""
+    write_archive(write_folder(tmp_path, {"s01/s01_01_sw.csv": text(1)}) / "p.tar.xz", native())
+    with pytest.raises(InputError) as caught:
+        read(tmp_path)
+
+    assert [problem.what for problem in caught.value.problems] == ["s01_01_sw.csv is there twice"]
+
+
+def test_nothing_is_parsed_twice(tmp_path, monkeypatch) -> None:
+    """The second reading takes what the first one kept."""
+    path, reading = write_archive(tmp_path / "p.tar.xz", native()), Reading(tmp_path, tmp_path / "cache")
+    first = spsw.read(path, reading).sources
+    monkeypatch.setattr(spsw, "parse", None)
+
+    assert spsw.read(path, reading).sources == first
+
+
+def settings(name: str, path: Path) -> TrainConfig:
+    """A shipped configuration, on other recordings."""
+    document = config.parse_yaml(shared_folder("configs").joinpath(name).read_text("utf-8"), name)
+    document["data"]["sources"][0]["path"] = str(path)
+    return config.settle(document, TrainConfig, name)
+
+
+@needs_real
+def test_both_shipped_configurations_make_the_same_windows(tmp_path) -> None:
+    """The native archive, and its text files read by the mapping of csv: 223 executions, two clocks each, aligned."""
+    with tarfile.open(next(REAL.glob("*.tar.xz"))) as archive:
+        archive.extractall(tmp_path, filter="data")
+    reading = Reading(tmp_path, tmp_path / "cache")
+    ours, theirs = (
+        preparation.prepare(settings(name, path), reading).record.parts
+        for name, path in (("spsw.yaml", REAL), ("spsw_csv.yaml", tmp_path / "DATA"))
+    )
+
+    assert ours == theirs
