@@ -29,7 +29,7 @@ ERRORS = 6
 def answer(settings: TrainConfig, prepared: Prepared, out: NDArray[np.bool_]) -> Predictions:
     """Train on the windows that are not `out`, to the last epoch; return what becomes of those that are."""
     windows = prepared.windows["train"]
-    x, y = torch.from_numpy(windows.x), torch.from_numpy(windows.y)
+    x, y = torch.tensor(windows.x), torch.tensor(windows.y)
     learn, test = torch.from_numpy(~out), torch.from_numpy(out)
     mean = x[learn].mean(dim=(0, 2, 3))[:, None, None]
     std = x[learn].std(dim=(0, 2, 3))[:, None, None]

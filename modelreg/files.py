@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from modelreg.errors import InputError, Problem
 
 DOCUMENT_LIMIT = 16 * 2**20  # bytes; a document is text that people read
+BLOCK = 2**20  # bytes that are looked at at once
 
 Json: TypeAlias = Any  # what json.loads gives: typed by the record that takes it in
 
@@ -65,14 +66,24 @@ def sums_text(digests: Mapping[str, str]) -> str:
     return "".join(f"{digests[path]}  {path}\n" for path in sorted(digests))
 
 
-def sha256_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """Return a hex SHA-256 over names, dtypes, shapes and little-endian contents, in name order."""
+def _take_no_notice(array: NDArray[Any]) -> None:
+    """Do nothing."""
+
+
+def sha256_arrays(arrays: Mapping[str, NDArray[Any]], passed: Callable[[NDArray[Any]], None] = _take_no_notice) -> str:
+    """Return a hex SHA-256 over names, dtypes, shapes and little-endian contents, in name order.
+
+    `passed` is told of an array whenever a block of it has been looked at.
+    """
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)
         digest.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
-        digest.update(array.data)
+        content = array.reshape(-1).view(np.uint8)
+        for at in range(0, len(content), BLOCK):
+            digest.update(content[at : at + BLOCK].data)
+            passed(array)
     return digest.hexdigest()
 
 
@@ -177,7 +188,7 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
 def copy_atomic(source: Path, target: Path) -> None:
     """Copy a file's bytes to `target`, whole or not at all, without holding them in memory. Raises InputError."""
     with open_regular(source) as reader, _replacing(target) as writer:
-        shutil.copyfileobj(reader, writer, 2**20)
+        shutil.copyfileobj(reader, writer, BLOCK)
 
 
 @contextmanager

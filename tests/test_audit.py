@@ -30,7 +30,7 @@ def clean() -> Parts:
 def evidence(parts: Parts, *, split: str = "subject", fitted_on: str = "train", hop: int = 50) -> Evidence:
     """What a preparation makes of divided recordings."""
     cut = {
-        part: windows.cut(recordings, classes=CLASSES, window=100, hop=hop, labels="majority", fold=1)
+        part: windows.cut(recordings, classes=CLASSES, window=100, hop=hop, labels="majority")
         for part, recordings in parts.items()
     }
     digest = files.sha256_arrays(cut[fitted_on].arrays())

@@ -64,7 +64,7 @@ def test_the_native_files_as_text_are_the_same(tmp_path) -> None:
     found = csv.read(source(devices=columns), Reading(tmp_path))
     known = {r.name: r for r in native.recordings}
     mine, theirs = (
-        windows.cut(recordings, classes=dataset.classes, window=100, hop=50, labels="pure", fold=1)
+        windows.cut(recordings, classes=dataset.classes, window=100, hop=50, labels="pure")
         for dataset, recordings in ((found, found.recordings), (native, [known[r.name] for r in found.recordings]))
     )
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from modelreg.data import mapped, samples
+from modelreg.config import TrainConfig
+from modelreg.data import mapped, preparation, samples
 from modelreg.data.mapped import Shelf
 from modelreg.data.reading import Reading
 from modelreg.errors import InputError
@@ -98,6 +99,26 @@ def test_a_system_that_knows_no_trimming_does_without(monkeypatch) -> None:
     mapped.give_back()
 
 
+def test_prepared_windows_are_mapped(tmp_path) -> None:
+    """Where there is a cache; with the digests that they have without one."""
+    here, aside = (preparation.prepare(TrainConfig(), Reading(tmp_path, cache)) for cache in (None, tmp_path / "cache"))
+
+    assert {mapped.is_mapped(part.x) for part in here.windows.values()} == {False}
+    assert {mapped.is_mapped(part.x) for part in aside.windows.values()} == {True}
+    assert aside.record == here.record
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 20), st.integers(1, 7))
+def test_what_passes_is_the_whole_in_order(length, rows) -> None:
+    """In so many rows at a time."""
+    array = np.arange(length)
+    found = [block.tolist() for block in mapped.passing(array, rows)]
+
+    assert [number for block in found for number in block] == array.tolist()
+    assert max(map(len, found), default=0) <= rows
+
+
 @settings(deadline=None)
 @given(
     st.integers(0, 2**32), st.integers(1, 4), st.integers(1, 4), st.lists(st.integers(0, 700), min_size=1, max_size=5)
@@ -122,7 +143,7 @@ print(json.dumps(memory.write_npy(Path(sys.argv[2]), 8, 400_000)))
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone tells a process its highest memory")
 def test_preparing_takes_twice_a_subject_and_the_windows(tmp_path) -> None:
-    """At most, above what a process takes that has only started: 79 MiB where all the data have 73."""
+    """At most, above what a process takes that has only started."""
     written = subprocess.run(
         [sys.executable, "-c", WRITE, str(BENCHMARK.parent), str(tmp_path)], check=True, capture_output=True, text=True
     )

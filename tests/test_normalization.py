@@ -12,7 +12,7 @@ from two_device import CHANNELS, CLASSES, DEVICES, two_device_recordings
 
 from modelreg.data.normalization import apply, fit, stated
 from modelreg.data.recording import Recording, Signal
-from modelreg.data.windows import cut
+from modelreg.data.windows import cut, fold
 from modelreg.errors import InputError
 from modelreg.records.data import Limits, Normalization
 from modelreg.records.model import InputSpec
@@ -67,7 +67,7 @@ def test_statistics_are_numpys(seeds: list[int], per: str) -> None:
 def test_training_windows_become_standard(per: str) -> None:
     """Windows that cover the training part have mean 0 and deviation 1, for each row that was fitted."""
     recordings = two_device_recordings()
-    x = cut(recordings, classes=CLASSES, window=100, hop=100, labels="pure", fold=1).x
+    x = cut(recordings, classes=CLASSES, window=100, hop=100, labels="pure").x
     z = apply(x, fitted(recordings, per))
     axes = (0, 2, 3) if per == "channel" else (0, 3)
 
@@ -93,7 +93,8 @@ def test_fold_uses_the_one_row(per: str) -> None:
     """Both rows of a folded device are normalized alike, as before the fold."""
     one = [replace(r, signals={"phone": r.signals["phone"]}) for r in two_device_recordings()]
     spec = InputSpec(channels=CHANNELS, devices=("phone",), timesteps=100, rate_hz=50.0, fold=2)
-    flat, folded = (cut(one, classes=CLASSES, window=100, hop=100, labels="pure", fold=fold).x for fold in (1, 2))
+    cut_once = cut(one, classes=CLASSES, window=100, hop=100, labels="pure")
+    flat, folded = (fold(cut_once, rows).x for rows in (1, 2))
     found = fitted(one, per, spec)
 
     np.testing.assert_array_equal(apply(folded, found).reshape(flat.shape), apply(flat, found))

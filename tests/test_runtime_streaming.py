@@ -35,7 +35,8 @@ def offline(signals: dict[str, Signal], hop: int, timesteps: int = 8, fold: int 
     first = next(iter(signals.values()))
     recording = Recording("r", "s", "", signals, np.zeros(len(first.values), np.int32))
     aligned = clocks.align(recording, RATE_HZ, LIMITS)
-    cut = windows.cut([aligned], classes=("x",), window=timesteps, hop=hop, labels="majority", fold=fold)
+    flat = windows.cut([aligned], classes=("x",), window=timesteps, hop=hop, labels="majority")
+    cut = windows.fold(flat, fold)
     return dict(zip(cut.start.tolist(), cut.x, strict=True))
 
 

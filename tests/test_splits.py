@@ -162,7 +162,7 @@ def test_by_time_shares_no_sample(
     for number in range(len(recordings)):
         reach = []
         for part in PARTS:
-            windows = cut([parts[part][number]], classes="a", window=window, hop=1, labels="pure", fold=1)
+            windows = cut([parts[part][number]], classes="a", window=window, hop=1, labels="pure")
             reach.append((windows.x.min(), windows.x.max(), windows.start.min(), windows.start.max()))
         for earlier, later in pairwise(reach):
             assert later[0] - earlier[1] > window

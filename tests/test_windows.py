@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from two_device import CLASSES, two_device_recordings
 
+from modelreg.data import mapped
+from modelreg.data.mapped import Shelf, is_mapped
 from modelreg.data.recording import UNLABELLED, Recording, Signal, Windows
-from modelreg.data.windows import cut, deal
+from modelreg.data.windows import cut, deal, fold
 from modelreg.errors import InputError
 
 K = ("a", "b", "c")
@@ -77,7 +79,7 @@ LABELS = st.lists(st.tuples(st.integers(-1, 2), st.integers(1, 12)), min_size=1,
 def test_windows_are_those_of_a_loop(labels: list[list[int]], window: int, hop: int, rule: Any, devices: int) -> None:
     """Values, labels, subjects, recordings and starts are those of the definition; the rest is counted."""
     recordings = [recording_of(each, devices=devices, seed=i, start=7 * i) for i, each in enumerate(labels)]
-    windows = cut(recordings, classes=K, window=window, hop=hop, labels=rule, fold=1)
+    windows = cut(recordings, classes=K, window=window, hop=hop, labels=rule)
     expected = naive(recordings, window, hop, rule)
     possible = sum(len(range(0, len(each) - window + 1, hop)) for each in labels)
 
@@ -85,25 +87,26 @@ def test_windows_are_those_of_a_loop(labels: list[list[int]], window: int, hop: 
     assert windows.dropped == possible - len(expected)
 
 
-@given(labels=LABELS, fold=st.sampled_from([1, 2]))
-def test_windows_have_their_types(labels: list[int], fold: Any) -> None:
+@given(labels=LABELS, rows=st.sampled_from([1, 2]))
+def test_windows_have_their_types(labels: list[int], rows: Any) -> None:
     """Arrays are contiguous, of the stated types and shapes, even where no window is cut."""
-    windows = cut([recording_of(labels, devices=1)], classes=K, window=8, hop=3, labels="majority", fold=fold)
+    flat = cut([recording_of(labels, devices=1)], classes=K, window=8, hop=3, labels="majority")
+    windows = fold(flat, rows)
     types = {key: str(getattr(windows, key).dtype) for key in ("x", "y", "subject", "recording", "start")}
 
     assert windows.x.flags.c_contiguous
-    assert windows.x.shape == (len(windows.y), 3, fold, 8 // fold)
+    assert windows.x.shape == (len(windows.y), 3, rows, 8 // rows)
     assert types == {"x": "float32", "y": "int64", "subject": "int32", "recording": "int32", "start": "int64"}
 
 
 def test_fold_puts_the_earlier_half_first() -> None:
     """Row 0 is the first half of the time axis, row 1 the second."""
     recordings = [recording_of([0] * 50, devices=1)]
-    flat = cut(recordings, classes=K, window=10, hop=10, labels="pure", fold=1).x
-    folded = cut(recordings, classes=K, window=10, hop=10, labels="pure", fold=2).x
+    flat = cut(recordings, classes=K, window=10, hop=10, labels="pure")
+    folded = fold(flat, 2).x
 
-    np.testing.assert_array_equal(folded[:, :, 0], flat[:, :, 0, :5])
-    np.testing.assert_array_equal(folded[:, :, 1], flat[:, :, 0, 5:])
+    np.testing.assert_array_equal(folded[:, :, 0], flat.x[:, :, 0, :5])
+    np.testing.assert_array_equal(folded[:, :, 1], flat.x[:, :, 0, 5:])
 
 
 @pytest.mark.parametrize(
@@ -121,9 +124,7 @@ def test_fold_puts_the_earlier_half_first() -> None:
 def test_label_of_a_window(labels: list[int], majority: list[int], pure: list[int]) -> None:
     """Ties go to the lowest class; a majority without label, or any stranger under `pure`, drops the window."""
     recording = recording_of(labels, signals={"d": Signal(np.zeros((4, 1), np.float32), 50.0)})
-    found = [
-        cut([recording], classes=K, window=4, hop=1, labels=rule, fold=1).y.tolist() for rule in ("majority", "pure")
-    ]
+    found = [cut([recording], classes=K, window=4, hop=1, labels=rule).y.tolist() for rule in ("majority", "pure")]
 
     assert found == [majority, pure]
 
@@ -134,7 +135,7 @@ def test_no_missing_value_reaches_a_window(missing: float) -> None:
     values = np.zeros((30, 1), np.float32)
     values[12] = missing
     recording = recording_of([0] * 30, signals={"d": Signal(values, 50.0)})
-    windows = cut([recording], classes=K, window=10, hop=5, labels="majority", fold=1)
+    windows = cut([recording], classes=K, window=10, hop=5, labels="majority")
 
     assert (windows.start.tolist(), windows.dropped) == ([0, 15, 20], 2)
 
@@ -142,7 +143,7 @@ def test_no_missing_value_reaches_a_window(missing: float) -> None:
 def test_two_devices_are_stacked() -> None:
     """Real two-device data become (N, 9, 2, 100), devices in order."""
     recordings = two_device_recordings()
-    windows = cut(recordings, classes=CLASSES, window=100, hop=50, labels="majority", fold=1)
+    windows = cut(recordings, classes=CLASSES, window=100, hop=50, labels="majority")
 
     assert windows.x.shape == (18 * 9, 9, 2, 100)
     np.testing.assert_array_equal(windows.x[0, :, 1].T, recordings[0].signals["collar"].values[:100])
@@ -159,33 +160,49 @@ SHORT = np.zeros((19, 3), np.float32)
 
 
 @pytest.mark.parametrize(
-    ("recordings", "fold", "problems"),
+    ("recordings", "problems"),
     [
-        ([bent(values=SHORT)], 1, ["r0: its devices differ in rate or number of samples"]),
+        ([bent(values=SHORT)], ["r0: its devices differ in rate or number of samples"]),
         (
             [bent(rate_hz=25.0)],
-            1,
             ["r0: its devices differ in rate or number of samples", "rate_hz: recordings have 25, 50 Hz"],
         ),
         (
             [replace(recording_of([0] * 20), labels=np.zeros(21, np.int32))],
-            1,
             ["r0: its devices differ in rate or number of samples"],
         ),
         (
             [recording_of([0] * 20, signals={"d": Signal(np.zeros((20, 3), np.float32), rate)}) for rate in (50, 100)],
-            1,
             ["rate_hz: recordings have 50, 100 Hz"],
         ),
-        ([recording_of([0] * 20)], 2, ["data.fold: only the windows of a single device can be folded"]),
     ],
 )
-def test_recordings_that_do_not_fit(recordings: list[Recording], fold: Any, problems: list[str]) -> None:
-    """Clocks that differ, rates that differ and a fold of two devices are refused, all at once."""
+def test_recordings_that_do_not_fit(recordings: list[Recording], problems: list[str]) -> None:
+    """Clocks that differ and rates that differ are refused, all at once."""
     with pytest.raises(InputError) as caught:
-        cut(recordings, classes=K, window=10, hop=5, labels="majority", fold=fold)
+        cut(recordings, classes=K, window=10, hop=5, labels="majority")
 
     assert list(map(str, caught.value.problems)) == problems
+
+
+def test_two_devices_cannot_be_folded() -> None:
+    """Their rows are theirs."""
+    windows = cut([recording_of([0] * 20)], classes=K, window=10, hop=5, labels="majority")
+    with pytest.raises(InputError, match=r"data\.fold: only the windows of a single device can be folded: there are 2"):
+        fold(windows, 2)
+
+
+@given(labels=LABELS)
+def test_windows_in_a_mapped_file_are_the_same(tmp_path_factory, labels: list[int]) -> None:
+    """Also where there are none, and folded."""
+    shelf = Shelf(tmp_path_factory.mktemp("shelf"))
+    here, aside = (
+        fold(cut([recording_of(labels, devices=1)], classes=K, window=8, hop=3, labels="majority", gather=gather), 2)
+        for gather in (mapped.gather, shelf.gather)
+    )
+
+    np.testing.assert_array_equal(aside.x, here.x, strict=True)
+    assert is_mapped(aside.x) == bool(len(here.y))
 
 
 def test_arrays_name_people_and_recordings() -> None:
@@ -196,7 +213,6 @@ def test_arrays_name_people_and_recordings() -> None:
         window=10,
         hop=10,
         labels="pure",
-        fold=1,
     )
 
     assert windows.arrays()["subject"].tolist() == ["s1", "s0"]
@@ -214,7 +230,6 @@ def test_windows_dealt_by_chance_are_the_same_windows(lengths, seed) -> None:
             window=20,
             hop=2,
             labels="pure",
-            fold=1,
         )
         for n, (part, length) in enumerate(named)
     }
@@ -231,7 +246,7 @@ def test_windows_dealt_by_chance_are_the_same_windows(lengths, seed) -> None:
 def test_the_same_seed_deals_the_same_parts() -> None:
     """And another one others."""
     parts = {
-        part: cut([recording_of([0, 1] * 40, seed=n, name=part)], classes=K, window=8, hop=4, labels="majority", fold=1)
+        part: cut([recording_of([0, 1] * 40, seed=n, name=part)], classes=K, window=8, hop=4, labels="majority")
         for n, part in enumerate(("train", "validation", "test"))
     }
     first, second, other = (deal(parts, seed)["test"].start.tolist() for seed in (1, 1, 2))

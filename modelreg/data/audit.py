@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from modelreg import files
 from modelreg.data import normalization
+from modelreg.data.mapped import let_go, passing
 from modelreg.data.recording import Recording, Windows, natural
 from modelreg.records.audit import AuditRecord, Finding, FindingKind, Severity
 from modelreg.records.data import Normalization, PartName
@@ -26,6 +27,7 @@ NEAR = 0.99
 CAP = 20_000  # windows of a part that are searched for near copies, evenly spaced
 DIMENSIONS = 64  # of the projections; their squared distances are off by 18 % (standard deviation)
 BLOCK = 512  # windows at a time
+DISTANCES = 2**20  # at a time
 EXAMPLES = 3
 TOO_GOOD = 0.995  # accuracy on more than MANY classes
 MANY = 5
@@ -108,12 +110,16 @@ def place(windows: Windows, row: int) -> str:
 
 def _digests(x: Floats, rows: Ints) -> NDArray[np.bytes_]:
     """Return 16 bytes for each of these windows, and one more: numpy takes zeros off the end of bytes."""
-    digests = (blake2b(x[row].tobytes(), digest_size=16).digest() + b"." for row in rows.tolist())
+    digests = (
+        blake2b(x[row].tobytes(), digest_size=16).digest() + b"."
+        for block in passing(rows, BLOCK, of=x)
+        for row in block.tolist()
+    )
     return np.fromiter(digests, dtype="S17", count=len(rows))
 
 
 def _moving(x: Floats) -> NDArray[np.bool_]:
-    blocks = [np.ptp(x[at : at + BLOCK], axis=-1).any(axis=(1, 2)) for at in range(0, len(x), BLOCK)]
+    blocks = [np.ptp(block, axis=-1).any(axis=(1, 2)) for block in passing(x, BLOCK)]
     return np.concatenate([np.empty(0, np.bool_), *blocks])
 
 
@@ -230,23 +236,22 @@ def _projections(x: Floats, rows: Ints, scale: Normalization) -> Floats:
     """Return random projections (n, DIMENSIONS) of the shapes of some windows."""
     signs = np.random.default_rng(0).random((x[0].size, DIMENSIONS)) < 0.5
     plane = np.where(signs, 1, -1).astype(np.float32) / np.float32(DIMENSIONS**0.5)
-    blocks = [_shapes(x[rows[at : at + BLOCK]], scale) @ plane for at in range(0, len(rows), BLOCK)]
+    blocks = [_shapes(x[block], scale) @ plane for block in passing(rows, BLOCK, of=x)]
     return np.concatenate([np.empty((0, DIMENSIONS), np.float32), *blocks])
 
 
 def _nearest(points: Floats, others: Floats) -> Ints:
     """Return for each of the points (n, d) the nearest of the others (m, d), m >= 1."""
     squares = (others**2).sum(axis=1) / 2
-    blocks = [(squares - points[at : at + BLOCK] @ others.T).argmin(axis=1) for at in range(0, len(points), BLOCK)]
+    rows = max(1, DISTANCES // len(others))
+    blocks = [(squares - points[at : at + rows] @ others.T).argmin(axis=1) for at in range(0, len(points), rows)]
     return np.concatenate([np.empty(0, np.int64), *blocks])
 
 
 def _correlations(x: Floats, rows: Ints, others: Floats, partners: Ints, scale: Normalization) -> NDArray[np.float32]:
     """Return the correlation of each window with its partner."""
-    blocks = [
-        (_shapes(x[rows[at : at + BLOCK]], scale) * _shapes(others[partners[at : at + BLOCK]], scale)).sum(axis=1)
-        for at in range(0, len(rows), BLOCK)
-    ]
+    pairs = zip(passing(rows, BLOCK, of=x), passing(partners, BLOCK, of=others), strict=True)
+    blocks = [(_shapes(x[one], scale) * _shapes(others[other], scale)).sum(axis=1) for one, other in pairs]
     return np.concatenate([np.empty(0, np.float32), *blocks])
 
 
@@ -256,7 +261,7 @@ def _correlations(x: Floats, rows: Ints, others: Floats, partners: Ints, scale: 
 def _normalization_findings(evidence: Evidence) -> Iterator[Finding]:
     """Fit the normalization again on the training part."""
     stated = evidence.normalization
-    digest = files.sha256_arrays(evidence.windows["train"].arrays())
+    digest = files.sha256_arrays(evidence.windows["train"].arrays(), passed=lambda array: let_go([array]))
     if stated.data_digest != digest:
         what = "its data_digest is not that of the training part"
         yield _finding("normalization", ("train",), what, [stated.data_digest])

@@ -5,11 +5,12 @@ back to the system at any time, and read again.
 """
 
 import ctypes
+import math
 import mmap
 import sys
 import tempfile
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -49,6 +50,22 @@ def _map_of(array: NDArray[Any]) -> mmap.mmap | None:
     return base if isinstance(base, mmap.mmap) else None
 
 
+def passing(array: NDArray[Any], rows: int, of: NDArray[Any] | None = None) -> Iterator[NDArray[Any]]:
+    """Yield so many rows of an array at a time; it, or what they are rows `of`, is let go of after each."""
+    for at in range(0, len(array), rows):
+        yield array[at : at + rows]
+        let_go([array if of is None else of])
+
+
+def gather(shape: tuple[int, ...], blocks: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return one array of blocks (n, …) that follow each other."""
+    found, end = np.empty(shape, np.float32), 0
+    for block in blocks:
+        found[end : end + len(block)] = block
+        end += len(block)
+    return found
+
+
 class Shelf:
     """Arrays put aside into nameless files of a folder, which go with the last array that lies in them."""
 
@@ -62,11 +79,21 @@ class Shelf:
         if not array.nbytes:
             return array
         axes = np.argsort(array.strides, kind="stable")[::-1]  # the order of the axes stays: sums depend on it
+        turned = array.transpose(axes)
+        return self._put(turned.shape, array.dtype, [turned]).transpose(np.argsort(axes))
+
+    def gather(self, shape: tuple[int, ...], blocks: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Do what `gather` does, in a mapped file; nothing may be put aside meanwhile. Raises OSError."""
+        return self._put(shape, np.dtype(np.float32), blocks) if math.prod(shape) else gather(shape, blocks)
+
+    def _put(self, shape: tuple[int, ...], dtype: np.dtype[Any], blocks: Iterable[NDArray[Any]]) -> NDArray[Any]:
+        """Write blocks that follow each other in C order, and return them as one array."""
+        size = math.prod(shape) * dtype.itemsize
         with self._writing:
-            if self._segment is None or self._segment.left < array.nbytes:
-                self._segment = _Segment(self.folder, max(SEGMENT, array.nbytes))
-            kept = self._segment.put(np.asarray(array.transpose(axes), order="C"))
-        return kept.transpose(np.argsort(axes))
+            if self._segment is None or self._segment.left < size:
+                self._segment = _Segment(self.folder, max(SEGMENT, size))
+            place = self._segment.put(blocks)
+        return np.ndarray(shape, dtype, self._segment.map, offset=place)
 
 
 class _Segment:
@@ -86,14 +113,18 @@ class _Segment:
         return file
 
     @cached_property
-    def _map(self) -> mmap.mmap:
+    def map(self) -> mmap.mmap:
         return mmap.mmap(self._file.fileno(), self._size, access=mmap.ACCESS_READ)
 
-    def put(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Write through the file, not through the map: a full disk is an error then, and no signal that kills."""
-        self._file.seek(self._end)
-        self._file.write(array.reshape(-1).view(np.uint8).data)
+    def put(self, blocks: Iterable[NDArray[Any]]) -> int:
+        """Write through the file, not through the map: a full disk is an error then, and no signal that kills.
+
+        Return where the first block begins.
+        """
+        place = self._end
+        self._file.seek(place)
+        for block in blocks:
+            self._file.write(np.asarray(block, order="C").reshape(-1).view(np.uint8).data)
         self._file.flush()
-        kept: NDArray[Any] = np.ndarray(array.shape, array.dtype, self._map, offset=self._end)
-        self._end += -(-array.nbytes // ALIGNED) * ALIGNED
-        return kept
+        self._end = -(-self._file.tell() // ALIGNED) * ALIGNED
+        return place

@@ -12,7 +12,7 @@ from itertools import islice
 from modelreg import files
 from modelreg.config import TrainConfig
 from modelreg.data import assembly, audit, clocks, normalization, quality, sources, splits, windows
-from modelreg.data.mapped import give_back
+from modelreg.data.mapped import give_back, let_go
 from modelreg.data.reading import Reading
 from modelreg.data.recording import Dataset, Recording, Windows, natural
 from modelreg.errors import InputError, Problem
@@ -75,7 +75,7 @@ def _prepare(config: TrainConfig, reading: Reading) -> tuple[Prepared, splits.Pa
         part: _aside(pieces, divided[part], reading) for part, pieces in _correct(divided, dataset, config).items()
     }
     give_back()  # before the windows are allocated
-    cut = {part: _cut(recordings, dataset, config) for part, recordings in parts.items()}
+    cut = {part: _cut(recordings, dataset, config, reading) for part, recordings in parts.items()}
     if problems := list(_find_problems(cut, dataset)):
         raise InputError("cannot train on these data", problems)
     spec = _input_spec(dataset, config)
@@ -159,15 +159,16 @@ def _correct(parts: splits.Parts, dataset: Dataset, config: TrainConfig) -> spli
     return {part: tuple(islice(corrected, len(pieces))) for part, pieces in parts.items()}
 
 
-def _cut(recordings: tuple[Recording, ...], dataset: Dataset, config: TrainConfig) -> Windows:
-    return windows.cut(
+def _cut(recordings: tuple[Recording, ...], dataset: Dataset, config: TrainConfig, reading: Reading) -> Windows:
+    cut = windows.cut(
         recordings,
         classes=dataset.classes,
         window=config.data.window,
         hop=config.data.hop,
         labels=config.data.labels,
-        fold=config.data.fold,
+        gather=reading.gather,
     )
+    return windows.fold(cut, config.data.fold)
 
 
 def _find_problems(cut: Mapping[PartName, Windows], dataset: Dataset) -> Iterator[Problem]:
@@ -215,7 +216,7 @@ def _part_record(part: Windows, classes: Sequence[str]) -> PartRecord:
         windows=len(part.y),
         dropped=part.dropped,
         class_windows={name: counts[number] for number, name in enumerate(classes)},
-        digest=files.sha256_arrays(part.arrays()),
+        digest=files.sha256_arrays(part.arrays(), passed=lambda array: let_go([array])),
     )
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg import files, npz
-from modelreg.data.mapped import Shelf, give_back, is_mapped, let_go
+from modelreg.data.mapped import Shelf, gather, give_back, is_mapped, let_go
 from modelreg.errors import InputError, Problem
 
 INDEX = "index.json"  # array name -> its digest
@@ -28,11 +28,18 @@ MAPPED_FROM = 2**20  # bytes; a mapped file is an open one, of which a process m
 _SHORT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # no sign of damage
 
 
+Aside = Callable[[NDArray[Any]], NDArray[Any]]  # gives an array back from where it takes no memory
+
+
 class Parsed(NamedTuple):
     """One array that was parsed, and its digest."""
 
     values: NDArray[Any]
     digest: str
+
+    def put(self, aside: Aside) -> "Parsed":
+        """Return it with its values put aside."""
+        return self._replace(values=aside(self.values))
 
 
 Tell = Callable[[int, int, str], None]  # done, of how many, what is read next
@@ -62,14 +69,14 @@ class Reading:
             return {name: _with_digest(array) for name, array in sorted(parse(), key=lambda pair: pair[0])}
         kept = self.cache / key
         with _explained(self.cache):
-            found = _load(kept)
+            found = _load(kept, self.aside)
         if found is None:
             _keep(kept, parse)
             give_back()
-            found = _load(kept)
+            found = _load(kept, self.aside)
         if found is None:
             raise InputError("cannot read", [Problem(str(kept), "changed while it was written; run it again")])
-        return {name: parsed._replace(values=self.aside(parsed.values)) for name, parsed in found.items()}
+        return found
 
     def aside(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return an array from a mapped file beside the cache, out of memory until it is touched.
@@ -82,6 +89,17 @@ class Reading:
             return array
         with _explained(shelf.folder):
             return shelf.put(array)
+
+    def gather(self, shape: tuple[int, ...], blocks: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Return one array of blocks (n, …) that follow each other, from a mapped file beside the cache.
+
+        Without a cache it is in memory. Raises InputError.
+        """
+        shelf = self._shelf
+        if shelf is None:
+            return gather(shape, blocks)
+        with _explained(shelf.folder):
+            return shelf.gather(shape, blocks)
 
     @cached_property
     def _shelf(self) -> Shelf | None:
@@ -114,14 +132,14 @@ def _with_digest(array: NDArray[Any]) -> Parsed:
     return Parsed(array, files.sha256_arrays({"": array}))
 
 
-def _load(kept: Path) -> dict[str, Parsed] | None:
-    """Return the kept arrays if all are there and what they were; what is damaged is removed."""
+def _load(kept: Path, aside: Aside) -> dict[str, Parsed] | None:
+    """Return the kept arrays, each put aside, if all are there and what they were; what is damaged is removed."""
     if not kept.is_dir():
         return None
     try:
         index = files.parse_json(files.read_bytes(kept / INDEX), INDEX)
         names = sorted(path.stem for path in kept.glob("*.npy"))
-        found = {name: _with_digest(map_npy(kept / f"{name}.npy", 2**40)) for name in names}
+        found = {name: _with_digest(map_npy(kept / f"{name}.npy", 2**40)).put(aside) for name in names}
     except (InputError, ValueError, OSError) as error:
         cause = error.__cause__ or error
         if isinstance(cause, OSError) and cause.errno in _SHORT_OF:

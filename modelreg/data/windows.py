@@ -5,19 +5,22 @@ to no label), or under `pure` the one that all its samples bear. A window withou
 missing value, is left out and counted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from modelreg.data.mapped import gather
 from modelreg.data.recording import UNLABELLED, Recording, Windows, find_clock_problems, passing
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import PartName
 
 BLOCK = 256  # windows that are copied at once
+
+Gather: TypeAlias = Callable[[tuple[int, ...], Iterable[NDArray[np.float32]]], NDArray[np.float32]]
 
 
 def spread(x: NDArray[np.float32], count: int) -> NDArray[np.float32]:
@@ -40,26 +43,28 @@ def cut(
     window: int,
     hop: int,
     labels: Literal["majority", "pure"],
-    fold: Literal[1, 2],
+    gather: Gather = gather,
 ) -> Windows:
     """Cut every `hop` samples a window of `window` samples; at least one recording is needed.
 
-    fold 2 halves the time axis of a single device into two rows, the earlier half first: (C, 2, T/2).
-    Raises InputError where devices differ in clock, recordings in rate, or more than one device is folded.
+    `gather` makes one array of them all, in memory or elsewhere. Raises InputError where devices differ in clock, or
+    recordings in rate.
     """
-    _refuse_mixed(recordings, fold)
+    _refuse_mixed(recordings)
     cuts = [
         _cut_one(recording, classes=len(classes), window=window, hop=hop, pure=labels == "pure")
         for recording in passing(recordings)
     ]
     counts = [len(piece.y) for piece in cuts]
-    x = np.empty((sum(counts), *_shape(recordings[0]), window), dtype=np.float32)
-    for recording, piece, end in zip(passing(recordings), cuts, np.cumsum(counts), strict=True):
-        _fill(x[end - len(piece.y) : end], recording, piece.start - recording.start)
+    blocks = (
+        block
+        for recording, piece in zip(passing(recordings), cuts, strict=True)
+        for block in _blocks(recording, piece.start - recording.start, window)
+    )
     subjects = tuple(dict.fromkeys(recording.subject for recording in recordings))
     whose = [subjects.index(recording.subject) for recording in recordings]
     return Windows(
-        x=_fold(x, fold),
+        x=gather((sum(counts), *_shape(recordings[0]), window), blocks),
         y=np.concatenate([piece.y for piece in cuts]),
         subject=np.repeat(np.array(whose, dtype=np.int32), counts),
         recording=np.repeat(np.arange(len(recordings), dtype=np.int32), counts),
@@ -69,6 +74,18 @@ def cut(
         domains=tuple(recording.domain for recording in recordings),
         dropped=sum(piece.dropped for piece in cuts),
     )
+
+
+def fold(windows: Windows, rows: Literal[1, 2]) -> Windows:
+    """Halve the time axis of a single device into two rows, the earlier half first: (N, C, 2, T / 2); or not, with 1.
+
+    Raises InputError where there are more devices.
+    """
+    count, channels, devices, timesteps = windows.x.shape
+    if rows > 1 and devices > 1:
+        problem = Problem("data.fold", f"only the windows of a single device can be folded: there are {devices}")
+        raise InputError("these windows cannot be folded", [problem])
+    return replace(windows, x=windows.x.reshape(count, channels, devices * rows, timesteps // rows))
 
 
 def deal(parts: Mapping[PartName, Windows], seed: int) -> dict[PartName, Windows]:
@@ -109,13 +126,11 @@ def _picked(pool: Windows, rows: NDArray[np.int64]) -> Windows:
     )
 
 
-def _refuse_mixed(recordings: Sequence[Recording], fold: int) -> None:
+def _refuse_mixed(recordings: Sequence[Recording]) -> None:
     problems = list(find_clock_problems(recordings))
     rates = sorted({signal.rate_hz for recording in recordings for signal in recording.signals.values()})
     if len(rates) > 1:
         problems.append(Problem("rate_hz", f"recordings have {', '.join(f'{rate:g}' for rate in rates)} Hz"))
-    if fold > 1 and any(len(recording.signals) > 1 for recording in recordings):
-        problems.append(Problem("data.fold", "only the windows of a single device can be folded"))
     if problems:
         raise InputError("windows need one clock: recordings are not resampled or aligned here", problems)
 
@@ -137,13 +152,15 @@ def _shape(recording: Recording) -> tuple[int, int]:
     return first.values.shape[1], 1 + len(others)
 
 
-def _fill(x: NDArray[np.float32], recording: Recording, start: NDArray[np.int64]) -> None:
-    """Copy the windows that begin at these samples of a recording into x, (n, C, D, T)."""
-    for device, signal in enumerate(recording.signals.values()):
-        if len(start):
-            views = sliding_window_view(signal.values, x.shape[-1], axis=0)  # (S - T + 1, C, T)
-            for at in range(0, len(start), BLOCK):
-                x[at : at + BLOCK, :, device] = views[start[at : at + BLOCK]]
+def _blocks(recording: Recording, start: NDArray[np.int64], window: int) -> Iterator[NDArray[np.float32]]:
+    """Yield the windows that begin at these samples of a recording, (n, C, D, T), some at a time."""
+    views = [
+        sliding_window_view(signal.values, window, axis=0)  # (S - T + 1, C, T)
+        for signal in recording.signals.values()
+        if len(start)
+    ]
+    for at in range(0, len(start), BLOCK):
+        yield np.stack([view[start[at : at + BLOCK]] for view in views], axis=2)
 
 
 def _label(
@@ -158,9 +175,3 @@ def _label(
     best = counts.argmax(axis=1)
     keep = best < classes
     return best, keep & (counts.max(axis=1) == window) if pure else keep
-
-
-def _fold(x: NDArray[np.float32], fold: int) -> NDArray[np.float32]:
-    """Return (N, C, D * fold, T / fold), contiguous."""
-    count, channels, devices, timesteps = x.shape
-    return np.ascontiguousarray(x).reshape(count, channels, devices * fold, timesteps // fold)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from modelreg.data.mapped import let_go
 from modelreg.data.reading import Reading, combine
 from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal
 from modelreg.data.sources import csv_table, texts
@@ -196,7 +197,9 @@ def _misfit(span: _Span, before: _Span | None, length: int | None) -> str | None
 
 def _recording(name: str, arrays: Mapping[str, NDArray[Any]], spans: Sequence[_Span], reading: Reading) -> Recording:
     experiment, _, user = name.partition("_")
-    values = np.concatenate([arrays[f"{sensor}_{name}"] for sensor in SENSORS], axis=1)  # (samples, 6)
+    sensors = [arrays[f"{sensor}_{name}"] for sensor in SENSORS]
+    values = np.concatenate(sensors, axis=1)  # (samples, 6)
+    let_go(sensors)
     labels = np.full(len(values), UNLABELLED, dtype=np.int32)
     for span in spans:
         labels[span.start - 1 : span.end] = span.label - 1

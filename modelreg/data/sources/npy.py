@@ -168,7 +168,7 @@ def _recordings(part: str, arrays: Arrays, metadata: NpyMetadata) -> Iterator[Re
 def _to_windows_of_samples(x: NDArray[Any], layout: str) -> NDArray[np.float32]:
     """Return x as (N, T, D, C); what float32 cannot hold becomes Inf, which counts as missing."""
     with np.errstate(over="ignore"):
-        values = x.astype(np.float32, copy=False)
+        values = x.astype(np.float32, copy=False).view(np.ndarray)  # views of a memmap weigh several times as much
     if layout == "NTC":
         return values[:, :, None, :]
     windows = values[:, :, None, :] if layout == "NCT" else values
