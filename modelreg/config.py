@@ -295,18 +295,30 @@ def settle(document: Any, record: type[Settings], where: str, assignments: Seque
     return validate(data, record, where)
 
 
-def _assign(document: dict[str, Any], assignment: str) -> dict[str, Any]:
-    """Return the document with one `a.b=value` applied; the value is YAML."""
+def _assign(document: dict[str, Any], assignment: str) -> Any:
+    """Return the document with one `a.b=value` applied; the value is YAML. In a list a part is named by its number."""
     path, equals, text = assignment.partition("=")
-    if not equals or not all(path.split(".")):
+    parts = path.split(".")
+    if not equals or not all(parts):
         raise InputError("not an assignment", [Problem(f"--set {assignment}", "write it as a.b=value")])
-    first, dot, rest = path.partition(".")
-    if not dot:
-        return {**document, first: parse_yaml(text, f"--set {path}")}
-    inner = document.get(first, {})
-    if not isinstance(inner, dict):
-        raise InputError("not an assignment", [Problem(f"--set {assignment}", f"{first} has no parts")])
-    return {**document, first: _assign(inner, f"{rest}={text}")}
+    try:
+        return _put(document, parts, parse_yaml(text, f"--set {path}"))
+    except LookupError as error:
+        raise InputError("not an assignment", [Problem(f"--set {assignment}", str(error.args[0]))]) from error
+
+
+def _put(document: Any, parts: Sequence[str], value: Any, name: str = "") -> Any:
+    """Return the document with the value at its place. Raises LookupError where there is none of that name."""
+    if not parts:
+        return value
+    first, *rest = parts
+    if isinstance(document, dict):
+        return document | {first: _put(document.get(first, {}), rest, value, first)}
+    there = list(map(str, range(len(document)))) if isinstance(document, list) else []
+    if first not in there:
+        only = f" {first}: it has {len(there)}, counted from 0" if there else "s"
+        raise LookupError(f"{name} has no part{only}")
+    return [_put(old, rest, value, first) if first == str(place) else old for place, old in enumerate(document)]
 
 
 def find_project(start: Path) -> Path | None:

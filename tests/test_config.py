@@ -41,12 +41,20 @@ def test_assignments_go_on_top() -> None:
         ({"data": {"window": 9, "fold": 2}}, "x: data: .*even window"),
         ({"split": {"by": "magic"}}, "x: split"),
         ({"split": {"by": "time", "test": 0.6, "validation": 0.5}}, "leave nothing to train on"),
-        ({"model": {"widths": [8]}}, "1 widths but 3 kernels"),
+        ({"model": {"widths": [8]}}, "x: model: 1 widths but 3 kernels"),
         ({"model": {"kernels": [[1, 4], [1, 3], [1, 3]]}}, "must be odd"),
-        ({"model": {"levels": [1]}}, "model.conv2d_fsq.levels.0"),
+        ({"model": {"levels": [1]}}, "x: model.levels.0: Input should be greater"),
+        ({"model": {"name": "tcn_vae", "levels": [8]}}, "x: model.levels: unknown key"),
+        ({"data": {"sources": [{"kind": "dsads"}]}}, "x: data.sources.0.path: Field required"),
+        (
+            {"data": {"sources": [{"kind": "hapt", "path": 3}]}},
+            "x: data.sources.0.path: Input should be a valid string",
+        ),
         ({"model": {"name": "conv2d_fsq_hsmm", "hsmm": {"chunk": 60}}}, "chunk: 60 windows of one class last longer"),
         ({"quality": {"limits": {"std_min": 5, "std_max": 1}}}, "std_min must lie below"),
         ({"quality": {"limits": {"channels": {"ax": [2, 1]}}}}, "channels.ax: the lower limit"),
+        ({"split": {"by": "subject", "test": "p6"}}, "x: split.test: Input should be a valid"),
+        ({"split": {"by": "subject", "test": [6]}}, "x: split.test.0: Input should be a valid string"),
         ({"data": {"sources": []}}, "data.sources"),
         ("text", "must be a mapping"),
         ({"training": {"seed": object()}}, "not a plain value"),
@@ -129,6 +137,22 @@ def test_an_assignment_into_a_value_is_refused() -> None:
     """A number has no parts."""
     with pytest.raises(InputError, match="epochs has no parts"):
         config.settle({"training": {"epochs": 3}}, TrainConfig, "x", ["training.epochs.x=1"])
+
+
+def test_an_assignment_names_a_part_of_a_list_by_its_number() -> None:
+    """As the messages do; the other parts stay as they are."""
+    listed = {"data": {"sources": [{"kind": "hapt", "path": "a"}, {"kind": "hapt", "path": "b"}]}}
+    found = config.settle(listed, TrainConfig, "x", ["data.sources.1.path=c"])
+
+    assert [source.path for source in found.data.sources] == ["a", "c"]
+
+
+@pytest.mark.parametrize("part", ["1", "-1", "01", "x", "9" * 5000])
+def test_an_assignment_to_no_part_of_a_list_is_refused(part) -> None:
+    """It says how many there are."""
+    listed = {"data": {"sources": [{"kind": "hapt", "path": "a"}]}}
+    with pytest.raises(InputError, match=f"sources has no part {part}: it has 1, counted from 0"):
+        config.settle(listed, TrainConfig, "x", [f"data.sources.{part}.path=c"])
 
 
 def test_a_file_is_read(tmp_path) -> None:

@@ -82,8 +82,22 @@ def validate(data: bytes, record: type[AnyRecord], where: str) -> AnyRecord:
         return record.model_validate_json(data)
     except ValidationError as error:
         found = [part for part in error.errors() if not _follows(part, error.errors())]
-        problems = [Problem(dotted(where, *part["loc"]), _words(record, part)) for part in found]
+        document = files.parse_json(data, where)
+        problems = [Problem(dotted(where, *_written(part, document)), _words(record, part)) for part in found]
         raise InputError(f"not a valid {record.__name__}", problems) from error
+
+
+def _written(error: ErrorDetails, document: Any) -> Iterator[int | str]:
+    """Yield the parts of a place as the document has them: pydantic also names which record of a union was meant."""
+    missing = error["loc"][-1:] if error["type"] == "missing" else ()
+    for part in error["loc"]:
+        if isinstance(document, dict) and (part in document or (part,) == missing):
+            document = document.get(part)
+        elif isinstance(document, list) and isinstance(part, int):
+            document = document[part]
+        else:
+            continue
+        yield part
 
 
 def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
