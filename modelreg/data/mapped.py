@@ -92,8 +92,7 @@ class Shelf:
         with self._writing:
             if self._segment is None or self._segment.left < size:
                 self._segment = _Segment(self.folder, max(SEGMENT, size))
-            place = self._segment.put(blocks)
-        return np.ndarray(shape, dtype, self._segment.map, offset=place)
+            return np.ndarray(shape, dtype, self._segment.map, offset=self._segment.put(blocks))
 
 
 class _Segment:
