@@ -92,13 +92,6 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path) -> None:
         Reading(tmp_path, tmp_path / "cache").aside(np.arange(3))
 
 
-def test_a_system_that_knows_no_trimming_does_without(monkeypatch) -> None:
-    """Only glibc has it."""
-    monkeypatch.setattr(mapped.ctypes, "CDLL", lambda name: object())
-
-    mapped.give_back()
-
-
 def test_prepared_windows_are_mapped(tmp_path) -> None:
     """Where there is a cache; with the digests that they have without one."""
     here, aside = (preparation.prepare(TrainConfig(), Reading(tmp_path, cache)) for cache in (None, tmp_path / "cache"))

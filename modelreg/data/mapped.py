@@ -4,10 +4,8 @@ A process that reads more than it can hold needs no more memory than what it loo
 back to the system at any time, and read again.
 """
 
-import ctypes
 import math
 import mmap
-import sys
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
@@ -33,12 +31,6 @@ def let_go(arrays: Iterable[NDArray[Any]]) -> None:
     maps = {id(found): found for array in arrays if (found := _map_of(array)) is not None}
     for found in maps.values():
         found.madvise(mmap.MADV_DONTNEED)
-
-
-def give_back() -> None:
-    """Give freed memory back to the system: glibc keeps what lies below a block that is still in use."""
-    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
-        trim(0)
 
 
 def _map_of(array: NDArray[Any]) -> mmap.mmap | None:

@@ -12,7 +12,7 @@ from itertools import islice
 from modelreg import files
 from modelreg.config import TrainConfig
 from modelreg.data import assembly, audit, clocks, normalization, quality, sources, splits, windows
-from modelreg.data.mapped import give_back, let_go
+from modelreg.data.mapped import let_go
 from modelreg.data.reading import Reading
 from modelreg.data.recording import Dataset, Recording, Windows, natural
 from modelreg.errors import InputError, Problem
@@ -74,7 +74,6 @@ def _prepare(config: TrainConfig, reading: Reading) -> tuple[Prepared, splits.Pa
     parts = {
         part: _aside(pieces, divided[part], reading) for part, pieces in _correct(divided, dataset, config).items()
     }
-    give_back()  # before the windows are allocated
     cut = {part: _cut(recordings, dataset, config, reading) for part, recordings in parts.items()}
     if problems := list(_find_problems(cut, dataset)):
         raise InputError("cannot train on these data", problems)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg import files, npz
-from modelreg.data.mapped import Shelf, gather, give_back, is_mapped, let_go
+from modelreg.data.mapped import Shelf, gather, is_mapped, let_go
 from modelreg.errors import InputError, Problem
 
 INDEX = "index.json"  # array name -> its digest
@@ -72,7 +72,6 @@ class Reading:
             found = _load(kept, self.aside)
         if found is None:
             _keep(kept, parse)
-            give_back()
             found = _load(kept, self.aside)
         if found is None:
             raise InputError("cannot read", [Problem(str(kept), "changed while it was written; run it again")])
