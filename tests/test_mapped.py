@@ -102,14 +102,16 @@ def test_prepared_windows_are_mapped(tmp_path) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 20), st.integers(1, 7))
-def test_what_passes_is_the_whole_in_order(length, rows) -> None:
-    """In so many rows at a time."""
+@given(st.integers(0, 20), st.integers(1, 100))
+def test_what_passes_is_the_whole_in_order(length, at_once) -> None:
+    """So many bytes at a time, or one row."""
     array = np.arange(length)
-    found = [block.tolist() for block in mapped.passing(array, rows)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mapped, "AT_ONCE", at_once)
+        found = [block.tolist() for block in mapped.passing(array)]
 
     assert [number for block in found for number in block] == array.tolist()
-    assert max(map(len, found), default=0) <= rows
+    assert max(map(len, found), default=0) <= max(1, at_once // 8)
 
 
 @settings(deadline=None)

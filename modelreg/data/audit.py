@@ -15,9 +15,8 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg import files
 from modelreg.data import normalization
-from modelreg.data.mapped import let_go, passing
+from modelreg.data.mapped import passing, sha256_arrays
 from modelreg.data.recording import Recording, Windows, natural
 from modelreg.records.audit import AuditRecord, Finding, FindingKind, Severity
 from modelreg.records.data import Normalization, PartName
@@ -26,7 +25,6 @@ from modelreg.records.model import InputSpec
 NEAR = 0.99
 CAP = 20_000  # windows of a part that are searched for near copies, evenly spaced
 DIMENSIONS = 64  # of the projections; their squared distances are off by 18 % (standard deviation)
-BLOCK = 512  # windows at a time
 DISTANCES = 2**19  # at a time
 EXAMPLES = 3
 TOO_GOOD = 0.995  # accuracy on more than MANY classes
@@ -112,14 +110,14 @@ def _digests(x: Floats, rows: Ints) -> NDArray[np.bytes_]:
     """Return 16 bytes for each of these windows, and one more: numpy takes zeros off the end of bytes."""
     digests = (
         blake2b(x[row].tobytes(), digest_size=16).digest() + b"."
-        for block in passing(rows, BLOCK, of=x)
+        for block in passing(rows, of=x)
         for row in block.tolist()
     )
     return np.fromiter(digests, dtype="S17", count=len(rows))
 
 
 def _moving(x: Floats) -> NDArray[np.bool_]:
-    blocks = [np.ptp(block, axis=-1).any(axis=(1, 2)) for block in passing(x, BLOCK)]
+    blocks = [np.ptp(block, axis=-1).any(axis=(1, 2)) for block in passing(x)]
     return np.concatenate([np.empty(0, np.bool_), *blocks])
 
 
@@ -236,7 +234,7 @@ def _projections(x: Floats, rows: Ints, scale: Normalization) -> Floats:
     """Return random projections (n, DIMENSIONS) of the shapes of some windows."""
     signs = np.random.default_rng(0).random((x[0].size, DIMENSIONS)) < 0.5
     plane = np.where(signs, 1, -1).astype(np.float32) / np.float32(DIMENSIONS**0.5)
-    blocks = [_shapes(x[block], scale) @ plane for block in passing(rows, BLOCK, of=x)]
+    blocks = [_shapes(x[block], scale) @ plane for block in passing(rows, of=x)]
     return np.concatenate([np.empty((0, DIMENSIONS), np.float32), *blocks])
 
 
@@ -250,7 +248,7 @@ def _nearest(points: Floats, others: Floats) -> Ints:
 
 def _correlations(x: Floats, rows: Ints, others: Floats, partners: Ints, scale: Normalization) -> NDArray[np.float32]:
     """Return the correlation of each window with its partner."""
-    pairs = zip(passing(rows, BLOCK, of=x), passing(partners, BLOCK, of=others), strict=True)
+    pairs = zip(passing(rows, of=x), passing(partners, of=others), strict=True)
     blocks = [(_shapes(x[one], scale) * _shapes(others[other], scale)).sum(axis=1) for one, other in pairs]
     return np.concatenate([np.empty(0, np.float32), *blocks])
 
@@ -261,7 +259,7 @@ def _correlations(x: Floats, rows: Ints, others: Floats, partners: Ints, scale: 
 def _normalization_findings(evidence: Evidence) -> Iterator[Finding]:
     """Fit the normalization again on the training part."""
     stated = evidence.normalization
-    digest = files.sha256_arrays(evidence.windows["train"].arrays(), passed=lambda array: let_go([array]))
+    digest = sha256_arrays(evidence.windows["train"].arrays())
     if stated.data_digest != digest:
         what = "its data_digest is not that of the training part"
         yield _finding("normalization", ("train",), what, [stated.data_digest])

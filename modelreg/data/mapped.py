@@ -8,7 +8,7 @@ import math
 import mmap
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -17,8 +17,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modelreg import files
+
 SEGMENT = 256 * 2**20  # bytes of one file: nothing is taken of the disk before it is written
 ALIGNED = 64  # bytes
+AT_ONCE = 2**22  # bytes that are looked at before they are let go of
 
 
 def is_mapped(array: NDArray[Any]) -> bool:
@@ -42,11 +45,18 @@ def _map_of(array: NDArray[Any]) -> mmap.mmap | None:
     return base if isinstance(base, mmap.mmap) else None
 
 
-def passing(array: NDArray[Any], rows: int, of: NDArray[Any] | None = None) -> Iterator[NDArray[Any]]:
-    """Yield so many rows of an array at a time; it, or what they are rows `of`, is let go of after each."""
+def passing(array: NDArray[Any], of: NDArray[Any] | None = None) -> Iterator[NDArray[Any]]:
+    """Yield some rows of an array at a time; it, or what it numbers rows `of`, is let go of after each."""
+    held = array if of is None else of
+    rows = max(1, AT_ONCE * len(held) // max(held.nbytes, 1))
     for at in range(0, len(array), rows):
         yield array[at : at + rows]
-        let_go([array if of is None else of])
+        let_go([held])
+
+
+def sha256_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Return what `files.sha256_arrays` does; mapped arrays are let go of while they are read."""
+    return files.sha256_arrays(arrays, passed=lambda array: let_go([array]))
 
 
 def gather(shape: tuple[int, ...], blocks: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from modelreg import files
 from modelreg.config import TrainConfig
 from modelreg.data import assembly, audit, clocks, normalization, quality, sources, splits, windows
-from modelreg.data.mapped import let_go
+from modelreg.data.mapped import sha256_arrays
 from modelreg.data.reading import Reading
 from modelreg.data.recording import Dataset, Recording, Windows, natural
 from modelreg.errors import InputError, Problem
@@ -215,7 +214,7 @@ def _part_record(part: Windows, classes: Sequence[str]) -> PartRecord:
         windows=len(part.y),
         dropped=part.dropped,
         class_windows={name: counts[number] for number, name in enumerate(classes)},
-        digest=files.sha256_arrays(part.arrays(), passed=lambda array: let_go([array])),
+        digest=sha256_arrays(part.arrays()),
     )
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg import files, npz
-from modelreg.data.mapped import Shelf, gather, is_mapped, let_go
+from modelreg.data.mapped import Shelf, gather, is_mapped, let_go, sha256_arrays
 from modelreg.errors import InputError, Problem
 
 INDEX = "index.json"  # array name -> its digest
@@ -128,7 +128,7 @@ def map_npy(path: Path, limit: int) -> NDArray[Any]:
 
 
 def _with_digest(array: NDArray[Any]) -> Parsed:
-    return Parsed(array, files.sha256_arrays({"": array}))
+    return Parsed(array, sha256_arrays({"": array}))
 
 
 def _load(kept: Path, aside: Aside) -> dict[str, Parsed] | None:

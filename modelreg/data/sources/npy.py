@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg import files
-from modelreg.data.mapped import let_go
+from modelreg.data.mapped import sha256_arrays
 from modelreg.data.reading import map_npy
 from modelreg.data.recording import Dataset, Recording, Signal
 from modelreg.errors import InputError, Problem
@@ -47,10 +47,7 @@ def read(path: Path) -> Dataset:
     ]
     if problems:
         raise InputError(f"the data are not what {path.name} declares", problems)
-    digest = files.sha256_arrays(
-        {f"{part}/{key}": array for part in parts for key, array in parts[part]._asdict().items()}
-    )
-    let_go(arrays.x for arrays in parts.values())
+    digest = sha256_arrays({f"{part}/{key}": array for part in parts for key, array in parts[part]._asdict().items()})
     source = SourceRecord(
         kind="npy", name=metadata.name, digest=digest, license=metadata.license, citation=metadata.citation
     )
