@@ -2,7 +2,8 @@
 
 Each person of the training part is left out once, or each of `--groups N` groups of them; the others train to the last
 epoch, and nothing validates. The test and the validation part of the configuration are not looked at: what is chosen
-here can still be reported on them. Prints pooled accuracy and macro F1, those of each fold, and the commonest errors.
+here can still be reported on them. Prints pooled accuracy, macro F1 and calibration error (before any temperature), the
+accuracy of each fold, and the commonest errors.
 """
 
 import argparse
@@ -87,7 +88,8 @@ def main() -> None:
     shape, classes = prepared.input.shape, len(prepared.classes)
     size = sum(weight.numel() for weight in networks.build(settings.model, shape, classes).parameters())
     seconds = perf_counter() - start
-    print(f"accuracy {found.accuracy:.4f}, macro F1 {found.macro_f1:.4f}, {size} parameters, {seconds:.0f} s")
+    scores = f"accuracy {found.accuracy:.4f}, macro F1 {found.macro_f1:.4f}, calibration error {found.calibration.ece:.4f}"
+    print(f"{scores}, {size} parameters, {seconds:.0f} s")
     show(found, prepared.classes)
 
 
