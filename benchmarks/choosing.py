@@ -88,8 +88,8 @@ def main() -> None:
     shape, classes = prepared.input.shape, len(prepared.classes)
     size = sum(weight.numel() for weight in networks.build(settings.model, shape, classes).parameters())
     seconds = perf_counter() - start
-    scores = f"accuracy {found.accuracy:.4f}, macro F1 {found.macro_f1:.4f}, calibration error {found.calibration.ece:.4f}"
-    print(f"{scores}, {size} parameters, {seconds:.0f} s")
+    print(f"accuracy {found.accuracy:.4f}, macro F1 {found.macro_f1:.4f}", end=", ")
+    print(f"calibration error {found.calibration.ece:.4f}, {size} parameters, {seconds:.0f} s")
     show(found, prepared.classes)
 
 
