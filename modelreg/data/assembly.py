@@ -7,22 +7,21 @@ unlabelled; a recording of which nothing else is left is left out.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modelreg.config import DataSettings
 from modelreg.data import clocks
+from modelreg.data.mapped import Aside
 from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import is_name
 from modelreg.records.model import Channel
 from modelreg.records.source import ChannelMap, DeviceMap, LabelledSource, MappedSource
-
-Aside: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]  # gives an array back from where it takes no memory
 
 
 def _keep(array: NDArray[Any]) -> NDArray[Any]:

@@ -8,11 +8,11 @@ import math
 import mmap
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from modelreg import files
 SEGMENT = 256 * 2**20  # bytes of one file: nothing is taken of the disk before it is written
 ALIGNED = 64  # bytes
 AT_ONCE = 2**22  # bytes that are looked at before they are let go of
+
+Aside: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]  # gives an array back from where it takes no memory
+Gather: TypeAlias = Callable[[tuple[int, ...], Iterable[NDArray[np.float32]]], NDArray[np.float32]]  # shape, blocks
 
 
 def is_mapped(array: NDArray[Any]) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg import files, npz
-from modelreg.data.mapped import Shelf, gather, is_mapped, let_go, sha256_arrays
+from modelreg.data.mapped import Aside, Shelf, gather, is_mapped, let_go, sha256_arrays
 from modelreg.errors import InputError, Problem
 
 INDEX = "index.json"  # array name -> its digest
@@ -28,18 +28,11 @@ MAPPED_FROM = 2**20  # bytes; a mapped file is an open one, of which a process m
 _SHORT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # no sign of damage
 
 
-Aside = Callable[[NDArray[Any]], NDArray[Any]]  # gives an array back from where it takes no memory
-
-
 class Parsed(NamedTuple):
     """One array that was parsed, and its digest."""
 
     values: NDArray[Any]
     digest: str
-
-    def put(self, aside: Aside) -> "Parsed":
-        """Return it with its values put aside."""
-        return self._replace(values=aside(self.values))
 
 
 Tell = Callable[[int, int, str], None]  # done, of how many, what is read next
@@ -66,7 +59,7 @@ class Reading:
     def recall(self, key: str, parse: Parse) -> dict[str, Parsed]:
         """Return what `parse` yields, or what it yielded under the same key before. Raises what `parse` raises."""
         if self.cache is None:
-            return {name: _with_digest(array) for name, array in sorted(parse(), key=lambda pair: pair[0])}
+            return {name: _put_aside(array, self.aside) for name, array in sorted(parse(), key=lambda pair: pair[0])}
         kept = self.cache / key
         with _explained(self.cache):
             found = _load(kept, self.aside)
@@ -127,8 +120,9 @@ def map_npy(path: Path, limit: int) -> NDArray[Any]:
         return np.memmap(file, dtype, mode="r", offset=file.tell(), shape=shape, order=order)
 
 
-def _with_digest(array: NDArray[Any]) -> Parsed:
-    return Parsed(array, sha256_arrays({"": array}))
+def _put_aside(array: NDArray[Any], aside: Aside) -> Parsed:
+    digest = sha256_arrays({"": array})
+    return Parsed(aside(array), digest)
 
 
 def _load(kept: Path, aside: Aside) -> dict[str, Parsed] | None:
@@ -138,7 +132,7 @@ def _load(kept: Path, aside: Aside) -> dict[str, Parsed] | None:
     try:
         index = files.parse_json(files.read_bytes(kept / INDEX), INDEX)
         names = sorted(path.stem for path in kept.glob("*.npy"))
-        found = {name: _with_digest(map_npy(kept / f"{name}.npy", 2**40)).put(aside) for name in names}
+        found = {name: _put_aside(map_npy(kept / f"{name}.npy", 2**40), aside) for name in names}
     except (InputError, ValueError, OSError) as error:
         cause = error.__cause__ or error
         if isinstance(cause, OSError) and cause.errno in _SHORT_OF:

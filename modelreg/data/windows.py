@@ -5,22 +5,20 @@ to no label), or under `pure` the one that all its samples bear. A window withou
 missing value, is left out and counted.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from modelreg.data.mapped import gather
+from modelreg.data.mapped import Gather, gather
 from modelreg.data.recording import UNLABELLED, Recording, Windows, find_clock_problems, passing
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import PartName
 
 BLOCK = 256  # windows that are copied at once
-
-Gather: TypeAlias = Callable[[tuple[int, ...], Iterable[NDArray[np.float32]]], NDArray[np.float32]]
 
 
 def spread(x: NDArray[np.float32], count: int) -> NDArray[np.float32]:
