@@ -1,5 +1,6 @@
 """The cache of parsed arrays: never other than what was parsed."""
 
+import errno
 import os
 import resource
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelreg.data.mapped import Shelf
 from modelreg.data.reading import INDEX, MAPPED_FROM, Reading, combine, map_npy
 from modelreg.errors import InputError, Problem
 
@@ -256,6 +258,21 @@ def test_a_want_of_files_is_no_damage(tmp_path, no_more_files) -> None:
         reading.recall("key", refuse)
 
     assert (tmp_path / "cache/key" / INDEX).exists()
+
+
+def test_a_full_disk_is_no_damage(tmp_path, monkeypatch) -> None:
+    """What cannot be put aside is told, and what was kept stays."""
+    kept = values_of(Reading(tmp_path, tmp_path / "cache"))
+
+    def full(shelf, array):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Shelf, "put", full)
+        with pytest.raises(InputError, match="No space left on device; MODELREG_CACHE"):
+            values_of(Reading(tmp_path, tmp_path / "cache"), refuse)
+
+    assert values_of(Reading(tmp_path, tmp_path / "cache"), refuse) == kept
 
 
 def test_many_small_recordings_hold_no_file_open(tmp_path) -> None:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,19 +129,28 @@ def _load(kept: Path, aside: Aside) -> dict[str, Parsed] | None:
     """Return the kept arrays, each put aside, if all are there and what they were; what is damaged is removed."""
     if not kept.is_dir():
         return None
-    try:
-        index = files.parse_json(files.read_bytes(kept / INDEX), INDEX)
-        names = sorted(path.stem for path in kept.glob("*.npy"))
-        found = {name: _put_aside(map_npy(kept / f"{name}.npy", 2**40), aside) for name in names}
-    except (InputError, ValueError, OSError) as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, OSError) and cause.errno in _SHORT_OF:
-            raise cause from None
-        found, index = {}, None
+    index = _undamaged(lambda: files.parse_json(files.read_bytes(kept / INDEX), INDEX))
+    found: dict[str, Parsed] = {}
+    for path in sorted(kept.glob("*.npy"), key=lambda path: path.stem):
+        array = _undamaged(partial(map_npy, path, 2**40))
+        if array is None:
+            break
+        found[path.stem] = _put_aside(array, aside)
     if index == {name: parsed.digest for name, parsed in found.items()}:
         return found
     shutil.rmtree(kept)
     return None
+
+
+def _undamaged(read: Callable[[], Any]) -> Any:
+    """Return what is read, or None where it is damaged. Raises OSError where something is short, which is no damage."""
+    try:
+        return read()
+    except (InputError, ValueError, OSError) as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, OSError) and cause.errno in _SHORT_OF:
+            raise cause from None
+        return None
 
 
 def _keep(kept: Path, parse: Parse) -> None:
