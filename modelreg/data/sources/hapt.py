@@ -48,6 +48,7 @@ CITATION = (
 )
 LABELS = "labels"
 NATIVE = texts.Native(
+    files="{acc,gyro}_expNN_userNN.txt",
     parser="hapt-1",
     member=re.compile(r"(?:(?!\.\./)[^/]+/)*(?P<name>labels|(?:acc|gyro)_exp[0-9]{2}_user[0-9]{2})\.txt"),
     suffix=".txt",
@@ -93,8 +94,6 @@ def read(path: Path, reading: Reading) -> Dataset:
     """Read a folder or an archive. Raises InputError with file, line and rule of every problem."""
     problems: list[Problem] = []
     found = texts.read_all(path, NATIVE, reading, problems)
-    if not found and not problems:
-        problems.append(Problem(str(path), "holds neither {acc,gyro}_expNN_userNN.txt nor a .tar.xz of them"))
     arrays = {name: parsed.values for name, parsed in found.items()}
     spans = _by_recording(arrays.get(LABELS, np.empty((0, 5), np.int64)))
     problems = problems or [*_find_gaps(arrays)] or [*_find_misfits(spans, _lengths(arrays))]

@@ -28,6 +28,7 @@ CHANNELS = tuple(Channel(name=f"{sensor}_{axis}", unit=unit) for sensor, unit in
 CLASSES = ("SEATED", "SITTING_DOWN", "STANDING_UP", "TURNING", "WALKING")
 CITATION = "Matey-Sanz M et al. Data in Brief 2023, 109809. doi:10.1016/j.dib.2023.109809"
 NATIVE = texts.Native(
+    files="sNN/sNN_EE_{sp,sw}.csv",
     parser="spsw-1",
     member=re.compile(r"(?:(?!\.\./)[^/]+/)*(?P<name>s[0-9]{2}_[0-9]{2}_(?:sp|sw))\.csv"),
     suffix=".csv",
@@ -59,8 +60,6 @@ def read(path: Path, reading: Reading) -> Dataset:
     """Read a folder or an archive. Raises InputError with file, line and rule of every problem."""
     problems: list[Problem] = []
     found = texts.read_all(path, NATIVE, reading, problems)
-    if not found and not problems:
-        problems.append(Problem(str(path), "holds neither sNN/sNN_EE_{sp,sw}.csv nor a .tar.xz of them"))
     executions = sorted({name.rpartition("_")[0] for name in found})
     problems = problems or [*_find_gaps(executions, found)]
     if problems:

@@ -20,6 +20,7 @@ from modelreg.errors import InputError, Problem
 class Native(NamedTuple):
     """Which files a set has, and what is in one."""
 
+    files: str  # as people write it, for messages
     parser: str  # part of the cache's keys: another name where the parsing changes
     member: re.Pattern[str]  # the whole path of a file in an archive; the group `name` is its own, without the suffix
     suffix: str
@@ -47,6 +48,8 @@ def read_all(path: Path, native: Native, reading: Reading, problems: list[Proble
         problems += [Problem(str(path), f"{name}{native.suffix} is there twice") for name in sorted(twice)]
         found |= arrays
     reading.tell(len(places), len(places), path.name)
+    if not found and not problems:
+        problems.append(Problem(str(path), f"holds neither {native.files} nor a .tar.xz of them"))
     return found
 
 
