@@ -128,14 +128,24 @@ class CsvChannel(Record):
     scale: Scale = 1.0  # the file's number times this; -1 turns an axis round
 
 
-class CsvDevice(Record):
+class CsvColumns(Record):
+    """Which columns of a file hold what."""
+
+    time: CsvTime | None = None  # null: row n was sampled at n / rate_hz
+    channels: Annotated[tuple[CsvChannel, ...], Field(min_length=1)]
+
+    def named(self) -> tuple[Column, ...]:
+        """Return every column that is named."""
+        time = (self.time.column,) if self.time else ()
+        return (*time, *(channel.column for channel in self.channels))
+
+
+class CsvDevice(CsvColumns):
     """Where one device's signal stands."""
 
     name: Name
     files: Pattern  # matched against the whole path below the source's folder; named groups: subject, session, label
     rate_hz: Annotated[float, Field(gt=0)]  # nominal
-    time: CsvTime | None = None  # null: row n was sampled at n / rate_hz
-    channels: Annotated[tuple[CsvChannel, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _names_the_subject(self) -> "CsvDevice":
@@ -144,14 +154,9 @@ class CsvDevice(Record):
             raise ValueError("files: needs a group (?P<subject>...): numbers are reported on unseen subjects only")
         if unknown := sorted(groups - {"subject", "session", "label"}):
             raise ValueError(f"files: no such group: {', '.join(unknown)}; there are subject, session and label")
-        if self.time and self.time.column in self.columns()[1:]:
+        if self.time and self.time.column in self.named()[1:]:
             raise ValueError("time: this column is a channel, too")
         return self
-
-    def columns(self) -> tuple[Column, ...]:
-        """Return every column that is named."""
-        time = (self.time.column,) if self.time else ()
-        return (*time, *(channel.column for channel in self.channels))
 
 
 class CsvSource(LabelledSource):
@@ -180,9 +185,9 @@ class CsvSource(LabelledSource):
             _refuse_twice(names)
         if (self.label is None) != ("label" in _groups(first)):
             raise ValueError("label: name a column, or a group (?P<label>...) in the patterns; one of both")
-        if self.label in first.columns():
+        if self.label in first.named():
             raise ValueError("label: this column is a channel or the time, too")
-        columns = [column for device in self.devices for column in device.columns()]
+        columns = [column for device in self.devices for column in device.named()]
         columns += [] if self.label is None else [self.label]
         if any(isinstance(column, str) != self.header for column in columns):
             raise ValueError("columns go by their names where there is a header, by numbers from 1 where there is none")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from modelreg.data.recording import UNLABELLED
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import is_name
-from modelreg.records.source import Column, CsvDevice, CsvSource
+from modelreg.records.source import Column, CsvColumns, CsvSource
 
 SHOWN = 10  # problems of one file that are written out; the others are counted
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -35,7 +35,7 @@ Texts = Sequence[str] | NDArray[Any]
 class Layout(NamedTuple):
     """All that steers the parsing of one device's files."""
 
-    device: CsvDevice
+    columns: CsvColumns
     label: Column | None
     separator: str
     header: bool
@@ -50,7 +50,7 @@ class Layout(NamedTuple):
     @property
     def has_dates(self) -> bool:
         """Whether time stamps are texts."""
-        return self.device.time is not None and self.device.time.unit == "iso8601"
+        return self.columns.time is not None and self.columns.time.unit == "iso8601"
 
     def is_missing(self, text: str) -> bool:
         """Return whether a text, without blanks around it, stands for no value; a number however it is written."""
@@ -60,9 +60,9 @@ class Layout(NamedTuple):
     def to_document(self) -> dict[str, Any]:
         """Return the layout as JSON values: equal ones parse equally."""
         return {
-            "channels": [[channel.column, channel.scale] for channel in self.device.channels],
-            "time": self.device.time and self.device.time.to_document(),
-            **self._asdict() | {"device": None},
+            "channels": [[channel.column, channel.scale] for channel in self.columns.channels],
+            "time": self.columns.time and self.columns.time.to_document(),
+            **self._asdict() | {"columns": None},
         }
 
 
@@ -178,15 +178,15 @@ def _find_places(file: _File) -> _Places:
     if not cells:
         raise file.error([Problem(file.where, "is empty")])
     names = [cell.strip() for cell in cells] if file.layout.header else [str(n + 1) for n in range(len(cells))]
-    device, label = file.layout.device, file.layout.label
-    wanted = [str(column) for column in (*device.columns(), *([] if label is None else [label]))]
+    columns, label = file.layout.columns, file.layout.label
+    wanted = [str(column) for column in (*columns.named(), *([] if label is None else [label]))]
     problems = [file.at(line, what) for name in dict.fromkeys(wanted) if (what := _missing_column(name, names))]
     if problems:
         raise file.error(problems)
     return _Places(
         width=len(cells),
-        channels=tuple(names.index(str(channel.column)) for channel in device.channels),
-        time=names.index(str(device.time.column)) if device.time else None,
+        channels=tuple(names.index(str(channel.column)) for channel in columns.channels),
+        time=names.index(str(columns.time.column)) if columns.time else None,
         label=None if label is None else names.index(str(label)),
         names=names,
     )
@@ -313,7 +313,7 @@ def _number(text: str) -> float | None:
 
 def _scale(file: _File, places: _Places, table: _Table) -> NDArray[np.float32]:
     """Return the channels, (rows, C), each times its scale; what float32 cannot hold becomes Inf: missing."""
-    channels = file.layout.device.channels
+    channels = file.layout.columns.channels
     first = table.numbers[places.channels[0]]
     values = np.empty((len(first), len(channels)), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -326,7 +326,7 @@ def _seconds(
     file: _File, stamps: NDArray[Any] | None, lines: Sequence[int]
 ) -> tuple[dict[str, NDArray[np.float64]], list[Problem]]:
     """Return the time of every row, where there is one, and what is wrong with it."""
-    time = file.layout.device.time
+    time = file.layout.columns.time
     if time is None or stamps is None:
         return {}, []
     seconds = _from_dates(stamps) if file.layout.has_dates else _from_ticks(stamps, PER_SECOND[time.unit])

@@ -22,7 +22,7 @@ from modelreg.data.sources import csv_table, texts
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import SourceRecord
 from modelreg.records.model import Channel
-from modelreg.records.source import CsvChannel, CsvDevice
+from modelreg.records.source import CsvChannel, CsvColumns
 
 RATE_HZ = 50.0
 DEVICE = "waist"
@@ -58,12 +58,7 @@ NATIVE = texts.Native(
 )
 
 _LAYOUT = csv_table.Layout(
-    CsvDevice(
-        name=DEVICE,
-        files="(?P<subject>.*)",  # files are found here, not by csv
-        rate_hz=RATE_HZ,
-        channels=tuple(CsvChannel(name=axis, column=column, unit="1") for column, axis in enumerate("xyz", 1)),
-    ),
+    CsvColumns(channels=tuple(CsvChannel(name=axis, column=column, unit="1") for column, axis in enumerate("xyz", 1))),
     label=None,
     separator=" ",
     header=False,

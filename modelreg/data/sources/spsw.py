@@ -19,7 +19,7 @@ from modelreg.data.sources import csv_table, texts
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import SourceRecord
 from modelreg.records.model import Channel
-from modelreg.records.source import CsvChannel, CsvDevice, CsvTime
+from modelreg.records.source import CsvChannel, CsvColumns, CsvTime
 
 RATE_HZ = 100.0  # nominal
 DEVICES = {"watch": "sw", "phone": "sp"}  # the first gives the labels
@@ -38,10 +38,7 @@ NATIVE = texts.Native(
 )
 
 _LAYOUT = csv_table.Layout(
-    CsvDevice(
-        name="watch",
-        files="(?P<subject>.*)",  # files are found here, not by csv
-        rate_hz=RATE_HZ,
+    CsvColumns(
         time=CsvTime(column="timestamp", unit="ms"),
         channels=tuple(
             CsvChannel(name=f"{sensor}_{axis}", column=f"{axis}_{sensor}", unit=unit)
