@@ -1,8 +1,12 @@
-"""Native sets of recordings as folders and archives: written for tests only."""
+"""Native sets of recordings as folders and archives, and the shipped configurations that read them: for tests only."""
 
 import io
 import tarfile
 from pathlib import Path
+
+from modelreg import config
+from modelreg.config import TrainConfig
+from modelreg.records.base import shared_folder
 
 
 def write_folder(folder: Path, found: dict[str, bytes]) -> Path:
@@ -23,3 +27,9 @@ def write_archive(path: Path, found: dict[str, bytes], *others: tarfile.TarInfo)
         for member in others:
             archive.addfile(member)
     return path
+
+
+def shipped(name: str, path: Path) -> TrainConfig:
+    """A shipped configuration, on other recordings."""
+    document = config.parse_yaml(shared_folder("configs").joinpath(name).read_text("utf-8"), name)
+    return config.settle(document, TrainConfig, name, [f"data.sources.0.path={path}"])

@@ -6,23 +6,18 @@ from pathlib import Path
 
 import pytest
 from csv_folder import device, source
+from native_sets import shipped
 
-from modelreg import config
-from modelreg.config import TrainConfig
 from modelreg.data import windows
 from modelreg.data.reading import Reading
 from modelreg.data.sources import csv, dsads
-from modelreg.records.base import shared_folder
 
 REAL = Path(__file__).parents[2] / "shared" / "data"
 
 
 def spsw(folder: Path):
     """The source of the shipped configuration, on another folder."""
-    with shared_folder("configs").joinpath("spsw_csv.yaml").open("rb") as file:
-        document = config.parse_yaml(file.read().decode(), "spsw_csv.yaml")
-    settings = config.settle(document, TrainConfig, "spsw_csv.yaml")
-    return settings.data.sources[0].model_copy(update={"path": str(folder)})
+    return shipped("spsw_csv.yaml", folder).data.sources[0]
 
 
 def test_the_shipped_configuration_is_valid() -> None:

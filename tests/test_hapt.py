@@ -7,16 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from native_sets import write_archive, write_folder
+from native_sets import shipped, write_archive, write_folder
 
-from modelreg import config
-from modelreg.config import TrainConfig
 from modelreg.data import preparation, sources
 from modelreg.data.reading import Reading
 from modelreg.data.recording import UNLABELLED
 from modelreg.data.sources import hapt
 from modelreg.errors import InputError
-from modelreg.records.base import shared_folder
 from modelreg.records.source import HaptSource
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "hapt"
@@ -210,13 +207,6 @@ def test_progress_names_each_file(tmp_path) -> None:
     assert (told[0], told[-1][:2]) == ((0, 5, "acc_exp01_user01.txt"), (5, 5))
 
 
-def shipped(path: Path) -> TrainConfig:
-    """The shipped configuration, on other recordings."""
-    document = config.parse_yaml(shared_folder("configs").joinpath("hapt.yaml").read_text("utf-8"), "hapt.yaml")
-    document["data"]["sources"][0]["path"] = str(path)
-    return config.settle(document, TrainConfig, "hapt.yaml")
-
-
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
     """The whole set, read once."""
@@ -245,7 +235,7 @@ def test_every_real_class_occurs(real) -> None:
 @needs_real
 def test_the_shipped_configuration_leaves_transitions_out(real) -> None:
     """They are unlabelled there, and six classes remain."""
-    dataset = preparation.read(shipped(REAL), real[1])
+    dataset = preparation.read(shipped("hapt.yaml", REAL), real[1])
     as_read = [np.where(recording.labels < 6, recording.labels, UNLABELLED) for recording in real[0].recordings]
 
     assert dataset.classes == hapt.CLASSES[:6]

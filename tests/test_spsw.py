@@ -5,16 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from native_sets import write_archive, write_folder
+from native_sets import shipped, write_archive, write_folder
 
-from modelreg import config
-from modelreg.config import TrainConfig
 from modelreg.data import preparation, sources
 from modelreg.data.reading import Reading
 from modelreg.data.recording import UNLABELLED
 from modelreg.data.sources import spsw
 from modelreg.errors import InputError
-from modelreg.records.base import shared_folder
 from modelreg.records.source import SpswSource
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "spsw"
@@ -132,13 +129,6 @@ def test_nothing_is_parsed_twice(tmp_path, monkeypatch) -> None:
     assert spsw.read(path, reading).sources == first
 
 
-def settings(name: str, path: Path) -> TrainConfig:
-    """A shipped configuration, on other recordings."""
-    document = config.parse_yaml(shared_folder("configs").joinpath(name).read_text("utf-8"), name)
-    document["data"]["sources"][0]["path"] = str(path)
-    return config.settle(document, TrainConfig, name)
-
-
 @needs_real
 def test_both_shipped_configurations_make_the_same_windows(tmp_path) -> None:
     """The native archive, and its text files read by the mapping of csv: 223 executions, two clocks each, aligned."""
@@ -146,7 +136,7 @@ def test_both_shipped_configurations_make_the_same_windows(tmp_path) -> None:
         archive.extractall(tmp_path, filter="data")
     reading = Reading(tmp_path, tmp_path / "cache")
     ours, theirs = (
-        preparation.prepare(settings(name, path), reading).record.parts
+        preparation.prepare(shipped(name, path), reading).record.parts
         for name, path in (("spsw.yaml", REAL), ("spsw_csv.yaml", tmp_path / "DATA"))
     )
 
