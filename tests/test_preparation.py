@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from two_device import CHANNELS, CLASSES, DEVICES, GIVEN, two_device_arrays, two_device_recordings, write_two_device
 
 from modelreg import config, files
+from modelreg.data import windows
 from modelreg.data.preparation import Prepared, prepare
 from modelreg.data.reading import Reading
 from modelreg.data.recording import Dataset, Signal
@@ -137,6 +138,13 @@ def test_fold_is_named() -> None:
     assert {part: w.x.shape[1:] for part, w in prepared.windows.items()} == dict.fromkeys(PARTS, (6, 2, 50))
     assert prepared.input.shape == (6, 2, 50)
     assert (prepared.record.fold, prepared.normalization.fold) == (2, 2)
+
+
+def test_a_fold_of_two_devices_is_refused_before_windows_are_cut(tmp_path, monkeypatch) -> None:
+    """What a configuration and its devices tell needs no windows."""
+    monkeypatch.setattr(windows, "cut", None)
+    with pytest.raises(InputError, match=r"data\.fold: only the windows of a single device can be folded"):
+        two_device(tmp_path, data={**NPY, "fold": 2})
 
 
 def test_by_time_shares_no_sample() -> None:

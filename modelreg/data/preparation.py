@@ -65,6 +65,7 @@ def _prepare(config: TrainConfig, reading: Reading) -> tuple[Prepared, splits.Pa
     """Return what a training starts from, and the recordings of each part, corrected."""
     dataset = read(config, reading)
     _refuse_time_split(dataset, config)
+    windows.refuse_fold(len(dataset.devices), config.data.fold)
     judged = quality.check(dataset, config.quality.limits)
     if config.quality.strict:
         quality.refuse_broken(judged)

@@ -80,10 +80,15 @@ def fold(windows: Windows, rows: Literal[1, 2]) -> Windows:
     Raises InputError where there are more devices.
     """
     count, channels, devices, timesteps = windows.x.shape
+    refuse_fold(devices, rows)
+    return replace(windows, x=windows.x.reshape(count, channels, devices * rows, timesteps // rows))
+
+
+def refuse_fold(devices: int, rows: Literal[1, 2]) -> None:
+    """Raise InputError where the windows of so many devices cannot be folded: before any is cut, and by `fold`."""
     if rows > 1 and devices > 1:
         problem = Problem("data.fold", f"only the windows of a single device can be folded: there are {devices}")
         raise InputError("these windows cannot be folded", [problem])
-    return replace(windows, x=windows.x.reshape(count, channels, devices * rows, timesteps // rows))
 
 
 def deal(parts: Mapping[PartName, Windows], seed: int) -> dict[PartName, Windows]:
