@@ -15,9 +15,10 @@ from pydantic import Field, model_validator
 
 from modelreg import files
 from modelreg.errors import InputError, Problem
-from modelreg.records.base import ModelName, Name, Record, Remark, shared_folder, validate
+from modelreg.records.base import ModelName, Name, Record, shared_folder, validate
 from modelreg.records.data import Limits
 from modelreg.records.export import Target
+from modelreg.records.gates import EXPORTED, Gate, Waiver, is_exported
 from modelreg.records.metrics import EvaluationSettings
 from modelreg.records.model import Conv2dFsqSettings, ModelSettings
 from modelreg.records.source import SampleSource, Source
@@ -142,52 +143,6 @@ class TrainConfig(Record):
     model: ModelSettings = Conv2dFsqSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
-
-
-class Gate(Record):
-    """A bound on a metric that a release must meet. Paths are dotted ones, as that of the metric itself."""
-
-    min: float | None = None
-    max: float | None = None
-    beyond: Name | None = None  # path of a number that is taken off before min and max: of an error, its null band
-    inside: Name | None = None  # path of an interval {low, high} that must hold the metric
-    contains: float | None = None  # the metric is an interval {low, high}, which must hold this
-    not_below: Name | None = None  # `latest`, a version or an alias, whose metric this one must reach
-    not_above: Name | None = None
-    tolerance: Annotated[float, Field(ge=0)] = 0.0  # of not_below and not_above
-    if_exported: bool = False  # of a number of an export: judged only where the version carries that export
-
-    @property
-    def older(self) -> tuple[str, ...]:
-        """The versions that it is held against."""
-        return tuple(dict.fromkeys(filter(None, (self.not_below, self.not_above))))
-
-    @model_validator(mode="after")
-    def _bounds(self) -> "Gate":
-        if self.min is None and self.max is None and self.inside is None and self.contains is None and not self.older:
-            raise ValueError("give min, max or both; or inside, contains, not_below, not_above")
-        if self.beyond is not None and self.min is None and self.max is None:
-            raise ValueError("beyond needs min or max")
-        if self.contains is not None and (self.inside or self.older or self.min is not None or self.max is not None):
-            raise ValueError("contains judges an interval; give it a gate of its own")
-        if self.tolerance and not self.older:
-            raise ValueError("tolerance needs not_below or not_above")
-        return self
-
-
-EXPORTED = ("parity", "int8")  # the first words of paths that lead into what an export leaves
-
-
-def is_exported(path: str) -> bool:
-    """Say whether a gate's path leads into what an export leaves."""
-    return path.split(".", 1)[0] in EXPORTED
-
-
-class Waiver(Record):
-    """A gate that may fail, and why. Releases print it, and their cards carry it."""
-
-    gate: Name
-    reason: Remark
 
 
 _WORD = "[A-Za-z0-9_][A-Za-z0-9_-]*"  # no `..`, no hidden part, no option: what git takes as a tag

@@ -13,7 +13,6 @@ from typing import NamedTuple
 from modelreg import (
     artifact_checks,
     artifacts,
-    bom,
     card,
     files,
     fsq,
@@ -28,10 +27,13 @@ from modelreg import (
     weights,
 )
 from modelreg.config import TrainConfig
+from modelreg.documents import template_versions
+from modelreg.documents.template_versions import Templates
 from modelreg.errors import InputError, Problem
 from modelreg.provenance import Provenance
 from modelreg.records.base import load, paired_leaves
 from modelreg.records.data import DataRecord, Normalization
+from modelreg.records.gates import GateReport
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import FsqSpec, ModelSpec
 from modelreg.records.run import RunRecord
@@ -256,9 +258,9 @@ def _latency_problems(folder: Path, found: Documents) -> Iterator[Problem]:
         yield from error.problems
 
 
-def _gate_report(folder: Path, present: set[str]) -> gates.GateReport | None:
+def _gate_report(folder: Path, present: set[str]) -> GateReport | None:
     """Read the gates that the release had to meet; None where it had none. Raises InputError."""
-    return load(folder / gates.NAME, gates.GateReport) if gates.NAME in present else None
+    return load(folder / gates.NAME, GateReport) if gates.NAME in present else None
 
 
 def _rendered_problems(folder: Path, found: Documents, present: set[str]) -> Iterator[Problem]:
@@ -267,6 +269,7 @@ def _rendered_problems(folder: Path, found: Documents, present: set[str]) -> Ite
     try:
         text = files.read_bytes(path, CARD_LIMIT).decode("utf-8")
         license_ = card.stated_license(text)
+        templates = template_versions.named(manifest.templates)
         report = _gate_report(folder, present)
         estimate = artifacts.estimate_of(folder, present)
     except UnicodeDecodeError as error:
@@ -276,18 +279,18 @@ def _rendered_problems(folder: Path, found: Documents, present: set[str]) -> Ite
     else:
         measured, spec, data, run = found.measured, found.spec, found.data, found.run
         facts = card.Facts(manifest.model, manifest.version, license_, measured, spec, data, run, report, estimate)
-        for place, what in card.find_differences(text, facts):
+        for place, what in card.find_differences(text, facts, templates):
             yield Problem(f"{path.name}: {place}", what)
         if report:
-            yield from gates.find_problems(report, gates.read_documents(folder, present), gates.NAME)
+            yield from gates.find_problems(report, gates.read_documents(folder, present), gates.NAME, templates.gate)
         if registry.BOM in present:
-            yield from _bom_problems(folder / registry.BOM, found, facts)
+            yield from _bom_problems(folder / registry.BOM, found, facts, templates)
 
 
-def _bom_problems(path: Path, found: Documents, facts: card.Facts) -> Iterator[Problem]:
+def _bom_problems(path: Path, found: Documents, facts: card.Facts, templates: Templates) -> Iterator[Problem]:
     manifest = found.manifest
     others = {name: digest for name, digest in found.digests.items() if name != registry.BOM}
-    expected = bom.render(facts, manifest.created, manifest.tool.version, others)
+    expected = templates.sbom(facts, manifest.created, manifest.tool.version, others)
     try:
         stated = files.read_bytes(path)
         document = files.parse_json(stated, path.name)

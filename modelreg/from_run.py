@@ -8,6 +8,7 @@ from modelreg.config import TrainConfig
 from modelreg.errors import Failure, InputError, Problem
 from modelreg.records.base import load
 from modelreg.records.data import DataRecord
+from modelreg.records.gates import GateReport
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import RunRecord
 
@@ -49,9 +50,7 @@ def _export_problems(run: Path) -> Iterator[Problem]:
         yield from artifacts.find_latency_problems(run, runs.load_run(run).model.settings.name)
 
 
-def stage(
-    staged: Path, folder: Path, version: str, license_: str | None, report: gates.GateReport | None
-) -> card.Facts:
+def stage(staged: Path, folder: Path, version: str, license_: str | None, report: GateReport | None) -> card.Facts:
     """Write every file of the version but the manifest and what is made from it; return what its card was made of."""
     run = runs.load_run(folder)
     estimate = artifacts.estimate_of(folder)

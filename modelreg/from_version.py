@@ -12,6 +12,7 @@ import semver
 
 from modelreg import artifacts, attachment, card, files, gates, graphfile, integrity, provenance, registry
 from modelreg.attachment import Bundle
+from modelreg.documents import template_versions
 from modelreg.errors import (
     Failure,
     GateFailed,
@@ -27,6 +28,7 @@ from modelreg.provenance import Provenance
 from modelreg.records.base import load, parse
 from modelreg.records.data import DataRecord
 from modelreg.records.export import HAILO, BundleRecord
+from modelreg.records.gates import GateReport
 from modelreg.records.int8 import Int8Estimate
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import RunRecord
@@ -111,11 +113,11 @@ def _judged_again(source: Path, made: Mapping[str, bytes]) -> dict[str, bytes]:
     """Return gates.json where its gates are judged by another bundle than before. Raises GateFailed."""
     if not (source / gates.NAME).is_file():
         return {}
-    stated = load(source / gates.NAME, gates.GateReport)
+    stated = load(source / gates.NAME, GateReport)
     documents = gates.read_documents(source)
     for estimate in _estimates(made)[:1]:
         documents["int8"] = files.parse_json(estimate, artifacts.INT8)
-    report = gates.check_again(stated, documents)
+    report = gates.check_again(stated, documents, template_versions.current().gate)
     if failures := list(gates.failures(report.outcomes)):
         raise GateFailed("a gate failed", failures)
     return {} if report == stated else {gates.NAME: report.to_bytes()}
@@ -166,6 +168,6 @@ def _facts(source: Path, version: str, made: Mapping[str, bytes]) -> card.Facts:
         run.model,
         load(source / registry.DATA, DataRecord),
         run,
-        parse(report, gates.GateReport, gates.NAME) if report else None,
+        parse(report, GateReport, gates.NAME) if report else None,
         parse(estimates[0], Int8Estimate, artifacts.INT8) if estimates else None,
     )

@@ -6,24 +6,44 @@ judged where the version carries none. gates.json keeps every outcome with all t
 comes to the same verdicts.
 """
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from modelreg import files
-from modelreg.config import Gate, Waiver, is_exported
 from modelreg.errors import Problem
-from modelreg.records.base import Name, Record, Remark
+from modelreg.records.gates import (
+    AbsentInterval,
+    AbsentNumber,
+    Against,
+    Finding,
+    Gate,
+    GateReport,
+    NoExport,
+    NoOlder,
+    Outcome,
+    OutOfBounds,
+    OutsideInterval,
+    Waiver,
+    Worse,
+    is_exported,
+)
 
 NAME = "gates.json"
 LATEST = "latest"
 METRICS = "eval_metrics.json"
-NO_EXPORT = "no export"
+DIRECTIONS: tuple[tuple[str, int, Literal["below", "above"]], ...] = (
+    ("not_below", 1, "below"),
+    ("not_above", -1, "above"),
+)
 OTHERS = {  # by the first word of a path; of several places the first that is there
     "parity": ("onnx/parity.json",),
     "int8": ("hailo8/int8.json", "hailo8l/int8.json"),
     "latency": ("latency.json",),
 }
+
+
+Describe: TypeAlias = Callable[[Gate, Finding], str]  # the sentence of a finding, by the template of gates.json
 
 
 class Older(NamedTuple):
@@ -33,55 +53,7 @@ class Older(NamedTuple):
     documents: Mapping[str, Any]
 
 
-class Against(Record):
-    """What an older version had where a gate looks."""
-
-    version: Name | None  # null: there is no such version
-    value: float | None
-
-
 UNKNOWN = Against(version=None, value=None)
-
-
-class Outcome(Record):
-    """One gate, what it found, and why it fails."""
-
-    path: Name
-    gate: Gate
-    value: float | None
-    over: float | None  # the number at `beyond`
-    interval: tuple[float, float] | None  # of a gate that has `inside` or `contains`
-    against: dict[Name, Against]  # by the reference that the gate names
-    failure: str | None  # null: it is met
-    waived: Remark | None  # why it may fail
-    unjudged: Remark | None = None  # why it was not judged; null: it was
-    notes: tuple[str, ...]
-
-    @property
-    def verdict(self) -> str:
-        """In a word; a gate that was not judged is never said to be met."""
-        if self.unjudged:
-            return f"not judged: {self.unjudged}"
-        return "met" if self.failure is None else "waived" if self.waived else "FAILS"
-
-    @property
-    def found(self) -> str:
-        """The value or the interval that is judged."""
-        if self.gate.contains is not None and self.interval:
-            return f"{self.interval[0]:.4f} to {self.interval[1]:.4f}"
-        return "-" if self.value is None else f"{self.value - (self.over or 0.0):.4f}"
-
-
-class GateReport(Record):
-    """gates.json of a version: the gates that its release had to meet."""
-
-    schema_version: Literal[1] = 1
-    outcomes: tuple[Outcome, ...]
-
-
-def document_of(path: str) -> str:
-    """Return the document that a path leads into, in words."""
-    return " or ".join(_places(path))
 
 
 def judgeable(folder: Path, gates: Mapping[str, Gate], coming: Container[str]) -> dict[str, Gate]:
@@ -114,21 +86,24 @@ def check(
     gates: Mapping[str, Gate],
     older: Mapping[str, Older | None] | None = None,
     waivers: Iterable[Waiver] = (),
+    *,
+    describe: Describe,
 ) -> list[Outcome]:
-    """Hold every gate against the documents. A number that is missing fails.
+    """Judge every gate on the documents. A number that is missing fails.
 
-    `older` has the documents of each version that gates name, None where there is no such version.
+    `older` has the documents of each version that gates name, None where there is no such version; `describe` is the
+    template of the sentences.
     """
     reasons = {waiver.gate: waiver.reason for waiver in waivers}
     return [
-        _outcome(path, gate, documents, _against(path, gate, older or {}), reasons.get(path))
+        _outcome(path, gate, documents, _against(path, gate, older or {}), reasons.get(path), describe)
         for path, gate in gates.items()
     ]
 
 
-def check_again(report: GateReport, documents: Mapping[str, Any]) -> GateReport:
-    """Hold the gates of a version against the documents of another one of the same weights."""
-    return GateReport(outcomes=tuple(_again(outcome, documents) for outcome in report.outcomes))
+def check_again(report: GateReport, documents: Mapping[str, Any], describe: Describe) -> GateReport:
+    """Judge the gates of a version on the documents of another one of the same weights."""
+    return GateReport(outcomes=tuple(_again(outcome, documents, describe) for outcome in report.outcomes))
 
 
 def failures(outcomes: Iterable[Outcome]) -> Iterator[Problem]:
@@ -138,10 +113,12 @@ def failures(outcomes: Iterable[Outcome]) -> Iterator[Problem]:
             yield Problem(f"gate {outcome.path}", str(outcome.failure))
 
 
-def find_problems(report: GateReport, documents: Mapping[str, Any], where: str) -> Iterator[Problem]:
+def find_problems(
+    report: GateReport, documents: Mapping[str, Any], where: str, describe: Describe
+) -> Iterator[Problem]:
     """Yield the outcomes that do not follow from the documents, and those that forbid the release."""
     for stated in report.outcomes:
-        if _again(stated, documents) != stated:
+        if _again(stated, documents, describe) != stated:
             yield Problem(f"{where}: {stated.path}", "does not follow from the documents")
     yield from (Problem(f"{where}: {place}", what) for place, what in failures(report.outcomes))
 
@@ -155,27 +132,6 @@ def value_at(document: Mapping[str, Any], path: str) -> float | None:
     """Return the number at a dotted path, or None where there is none."""
     value = _at(document, path)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def bounds(gate: Gate) -> str:
-    """Return the bounds in words."""
-    slack = f" by more than {gate.tolerance:g}" if gate.tolerance else ""
-    parts = [
-        _ends(gate),
-        f"inside {gate.inside}" if gate.inside else "",
-        "" if gate.contains is None else f"an interval that holds {gate.contains:g}",
-        f"not below {gate.not_below}{slack}" if gate.not_below else "",
-        f"not above {gate.not_above}{slack}" if gate.not_above else "",
-    ]
-    return " and ".join(filter(None, parts))
-
-
-def _ends(gate: Gate) -> str:
-    ends = [
-        "" if gate.min is None else f"at least {gate.min:g}",
-        "" if gate.max is None else f"at most {gate.max:g}",
-    ]
-    return " and ".join(filter(None, ends)) + (f" above {gate.beyond}" if gate.beyond else "")
 
 
 def _at(document: Mapping[str, Any], path: str) -> Any:
@@ -198,15 +154,20 @@ def _against(path: str, gate: Gate, older: Mapping[str, Older | None]) -> dict[s
     }
 
 
-def _again(stated: Outcome, documents: Mapping[str, Any]) -> Outcome:
-    return _outcome(stated.path, stated.gate, documents, stated.against, stated.waived)
+def _again(stated: Outcome, documents: Mapping[str, Any], describe: Describe) -> Outcome:
+    return _outcome(stated.path, stated.gate, documents, stated.against, stated.waived, describe)
 
 
 def _outcome(
-    path: str, gate: Gate, documents: Mapping[str, Any], against: Mapping[str, Against], waived: str | None
+    path: str,
+    gate: Gate,
+    documents: Mapping[str, Any],
+    against: Mapping[str, Against],
+    waived: str | None,
+    describe: Describe,
 ) -> Outcome:
     if gate.if_exported and is_exported(path) and path.split(".", 1)[0] not in documents:
-        return _unjudged(path, gate, against, waived)
+        return _unjudged(path, gate, against, waived, describe(gate, NoExport()))
     absent = list(_absences(documents, path, gate))
     value = value_at(documents, path)
     over = value_at(documents, gate.beyond) if gate.beyond else None
@@ -220,13 +181,13 @@ def _outcome(
         over=over,
         interval=interval,
         against=dict(against),
-        failure="; ".join([*misses, *losses]) or None,
+        failure="; ".join(describe(gate, found) for found in (*misses, *losses)) or None,
         waived=waived,
-        notes=tuple(_notes(against)),
+        notes=tuple(describe(gate, found) for found in _notes(against)),
     )
 
 
-def _unjudged(path: str, gate: Gate, against: Mapping[str, Against], waived: str | None) -> Outcome:
+def _unjudged(path: str, gate: Gate, against: Mapping[str, Against], waived: str | None, reason: str) -> Outcome:
     return Outcome(
         path=path,
         gate=gate,
@@ -236,7 +197,7 @@ def _unjudged(path: str, gate: Gate, against: Mapping[str, Against], waived: str
         against=dict(against),
         failure=None,
         waived=waived,
-        unjudged=NO_EXPORT,
+        unjudged=reason,
         notes=(),
     )
 
@@ -246,57 +207,56 @@ def _interval_path(path: str, gate: Gate) -> str:
     return path if gate.contains is not None else gate.inside or ""
 
 
-def _absences(documents: Mapping[str, Any], path: str, gate: Gate) -> Iterator[str]:
+def _absences(documents: Mapping[str, Any], path: str, gate: Gate) -> Iterator[Finding]:
     """Yield what a gate looks for and does not find."""
     numbers = [path] if gate.contains is None else []
     for name in [*numbers, *filter(None, [gate.beyond])]:
         if value_at(documents, name) is None:
-            yield f"no such number in {document_of(name)}{_hint(documents, name)}"
+            yield AbsentNumber(_places(name), _elsewhere(documents, name))
     wanted = _interval_path(path, gate)
     if wanted and _interval_at(documents, wanted) is None:
         reason = _at(documents, f"{wanted}.reason")
-        yield f"no interval: {reason}" if reason else f"no interval {wanted} in {document_of(wanted)}"
+        yield AbsentInterval(wanted, _places(wanted), str(reason) if reason else None)
 
 
-def _hint(documents: Mapping[str, Any], path: str) -> str:
-    """Return where in the document a name stands that was given without its place."""
-    places = [f"{part}.{path}" for part, inner in documents.items() if isinstance(inner, Mapping) and path in inner]
-    return f"; there is {', '.join(places)}" if places else ""
+def _elsewhere(documents: Mapping[str, Any], path: str) -> tuple[str, ...]:
+    """Return the dotted paths where a name is found that was given without its place."""
+    parts = ((part, inner) for part, inner in documents.items() if isinstance(inner, Mapping))
+    return tuple(f"{part}.{path}" for part, inner in parts if path in inner)
 
 
-def _bound_misses(gate: Gate, value: float | None, over: float | None) -> Iterator[str]:
-    """Yield why min and max are not met."""
+def _bound_misses(gate: Gate, value: float | None, over: float | None) -> Iterator[Finding]:
+    """Yield the value where min or max is not met."""
     if value is None:
         return
     excess = value - (over or 0.0)
     if (gate.min is not None and excess < gate.min) or (gate.max is not None and excess > gate.max):
-        above = "" if over is None else f" ({value:.4f} less {over:.4f})"
-        yield f"{excess:.4f}{above}, but must be {_ends(gate)}"
+        yield OutOfBounds(value, over)
 
 
-def _interval_misses(gate: Gate, value: float | None, interval: tuple[float, float] | None) -> Iterator[str]:
+def _interval_misses(gate: Gate, value: float | None, interval: tuple[float, float] | None) -> Iterator[Finding]:
     if interval is None:
         return
     held = value if gate.contains is None else gate.contains
     if held is not None and not interval[0] <= held <= interval[1]:
-        yield f"{held:.4f} lies outside of {interval[0]:.4f} to {interval[1]:.4f}"
+        yield OutsideInterval(held, *interval)
 
 
-def _losses(gate: Gate, value: float | None, against: Mapping[str, Against]) -> Iterator[str]:
+def _losses(gate: Gate, value: float | None, against: Mapping[str, Against]) -> Iterator[Finding]:
     """Yield the older versions that are not reached."""
-    for name, sign, word in ((gate.not_below, 1, "below"), (gate.not_above, -1, "above")):
-        if name is None or value is None:
+    for name, sign, direction in DIRECTIONS:
+        reference = getattr(gate, name)
+        if reference is None or value is None:
             continue
-        old = against.get(name, UNKNOWN)
+        old = against.get(reference, UNKNOWN)
         if old.value is not None and sign * (old.value - value) > gate.tolerance + 1e-12:
-            slack = f" by more than {gate.tolerance:g}" if gate.tolerance else ""
-            yield f"{value:.4f} is {word} the {old.value:.4f} of {old.version}{slack}"
-        elif old.value is None and name != LATEST:
-            yield f"{old.version} has no such number" if old.version else f"there is no version {name}"
+            yield Worse(value, old.value, old.version, direction)
+        elif old.value is None and reference != LATEST:
+            yield NoOlder(old.version, reference)
 
 
-def _notes(against: Mapping[str, Against]) -> Iterator[str]:
+def _notes(against: Mapping[str, Against]) -> Iterator[Finding]:
     """Yield where the latest version sets no bound: a first release, or a metric that is new."""
     for name, old in against.items():
         if name == LATEST and old.value is None:
-            yield f"{old.version} has no such number" if old.version else "no older version to compare with"
+            yield NoOlder(old.version, None)

@@ -16,10 +16,11 @@ from typing import NamedTuple
 import semver
 
 from modelreg import files, registry
-from modelreg.card import escape, headline
+from modelreg.card import headline
 from modelreg.errors import Problem
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.version import Manifest
+from modelreg.report.text import escape
 
 SIZE_LIMIT = 2**31  # bytes, exclusive: GitHub's of one asset
 ASSET_LIMIT = 1000  # GitHub's of one release

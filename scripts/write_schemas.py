@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from modelreg import config, files, gates, provenance
+from modelreg import config, files, provenance
 from modelreg.records import (
     ablation,
     aliases,
@@ -13,6 +13,7 @@ from modelreg.records import (
     crossval,
     data,
     export,
+    gates,
     hef,
     hsmm,
     int8,

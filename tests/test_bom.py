@@ -13,7 +13,8 @@ from example_version import drop_bom, edit, make_version, reseal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelreg import bom, card, files, integrity, registry
+from modelreg import card, files, integrity, registry
+from modelreg.documents.templates import sbom_v1
 from modelreg.records.base import load
 from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics
@@ -81,7 +82,7 @@ def test_any_names_are_valid(facts, digests, license_, subject, source) -> None:
     parts = facts.data.parts.model_copy(update={"train": part})
     data = facts.data.model_copy(update={"parts": parts, "sources": (origin, origin)})
 
-    assert is_valid(bom.render(facts._replace(license=license_, data=data), NOW, "0.3.0", digests))
+    assert is_valid(sbom_v1.render(facts._replace(license=license_, data=data), NOW, "0.3.0", digests))
 
 
 @pytest.mark.parametrize("change", [{"license": None}, {"license": ""}, {"version": "1.0.0-rc.1+b"}])
@@ -90,18 +91,18 @@ def test_what_may_be_missing_is_left_out(facts, digests, change) -> None:
     bare = facts.data.sources[0].model_copy(update={"license": "", "citation": ""})
     data = facts.data.model_copy(update={"sources": (bare,)})
 
-    assert is_valid(bom.render(facts._replace(data=data, **change), NOW, "0.3.0", digests))
+    assert is_valid(sbom_v1.render(facts._replace(data=data, **change), NOW, "0.3.0", digests))
 
 
 def test_the_same_version_gives_the_same_bytes(facts, digests) -> None:
     """No clock, no chance."""
-    assert len({bom.render(facts, NOW, "0.3.0", digests) for _ in range(2)}) == 1
+    assert len({sbom_v1.render(facts, NOW, "0.3.0", digests) for _ in range(2)}) == 1
 
 
 @pytest.mark.parametrize("path", ["checkpoint.safetensors", "model_card.md", "predictions.npz"])
 def test_another_file_gives_another_serial_number(facts, digests, path) -> None:
     """It stands for the content."""
-    made = [bom.render(facts, NOW, "0.3.0", d) for d in (digests, {**digests, path: "0" * 64})]
+    made = [sbom_v1.render(facts, NOW, "0.3.0", d) for d in (digests, {**digests, path: "0" * 64})]
 
     assert len({json.loads(data)["serialNumber"] for data in made}) == 2
 
@@ -128,7 +129,7 @@ def test_it_states_the_metrics(document, facts) -> None:
 def test_intervals_are_stated(facts, digests) -> None:
     """Where there are subjects enough to draw them."""
     measured = example_metrics(facts.spec.classes)
-    document = json.loads(bom.render(facts._replace(metrics=measured), NOW, "0.3.0", digests))
+    document = json.loads(sbom_v1.render(facts._replace(metrics=measured), NOW, "0.3.0", digests))
     rows = document["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
 
     assert [row["confidenceInterval"] for row in rows if row["type"] == "macro_f1"] == [
@@ -143,7 +144,7 @@ def test_a_model_tested_on_people_it_knows_says_so(facts, digests) -> None:
     protocol = facts.metrics.protocol.model_copy(update={"parts": parts})
     shared = facts._replace(metrics=facts.metrics.model_copy(update={"protocol": protocol}))
 
-    assert b"nothing about new ones" in bom.render(shared, NOW, "0.3.0", digests)
+    assert b"nothing about new ones" in sbom_v1.render(shared, NOW, "0.3.0", digests)
 
 
 def test_it_names_what_trained_the_model(document) -> None:

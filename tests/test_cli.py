@@ -12,10 +12,11 @@ from example_run import write_registry, write_run
 
 from modelreg import __version__, files
 from modelreg.cli import app, main
-from modelreg.config import Gate, ProjectConfig
+from modelreg.config import ProjectConfig
 from modelreg.data.reading import Reading
 from modelreg.records.audit import AuditRecord, Finding
 from modelreg.records.base import load
+from modelreg.records.gates import Gate
 from modelreg.records.metrics import EvalMetrics
 
 

@@ -8,10 +8,10 @@ from example_export import write_export
 from example_run import NOW, write_registry, write_run
 
 from modelreg import artifacts, files, integrity, registry, release, runs
-from modelreg.config import Gate, ProjectConfig
+from modelreg.config import ProjectConfig
 from modelreg.errors import GateFailed, InputError
-from modelreg.gates import GateReport
 from modelreg.records.base import load
+from modelreg.records.gates import Gate, GateReport
 from modelreg.records.latency import Hardware, LatencyRecord, Spread
 from modelreg.records.metrics import EvalMetrics
 

@@ -1,6 +1,7 @@
 """Gates: what each form demands, what it says, and what a version keeps of it."""
 
 import json
+from functools import partial
 
 import pytest
 from example_run import NOW, write_registry, write_run
@@ -10,10 +11,13 @@ from pydantic import ValidationError
 
 from modelreg import config, files, gates, integrity, release, scaffold
 from modelreg.cli import main
-from modelreg.config import Gate, ProjectConfig, Waiver
+from modelreg.config import ProjectConfig
+from modelreg.documents.templates.card_v1 import bounds
+from modelreg.documents.templates.gates_v1 import describe
 from modelreg.errors import GateFailed
-from modelreg.gates import Against, GateReport, Older, Outcome
+from modelreg.gates import Older
 from modelreg.records import base
+from modelreg.records.gates import Against, Gate, GateReport, Outcome, Waiver
 
 METRICS = {
     "accuracy": 0.8,
@@ -24,9 +28,12 @@ METRICS = {
 OLDER = {"latest": Older("v0.2.0", {"accuracy": 0.83}), "v0.1.0": Older("v0.1.0", {}), "v9.0.0": None}
 
 
+check = partial(gates.check, describe=describe)
+
+
 def outcome(path: str, **bounds: object) -> Outcome:
     """Hold one gate against METRICS."""
-    return gates.check(METRICS, {path: Gate.model_validate(bounds)}, OLDER)[0]
+    return check(METRICS, {path: Gate.model_validate(bounds)}, OLDER)[0]
 
 
 # What each form demands
@@ -84,7 +91,7 @@ def test_a_gate_that_fails_says_why(path, bounds, failure) -> None:
 
 def test_the_first_release_has_no_latest() -> None:
     """It sets no bound, and that is said."""
-    (found,) = gates.check(METRICS, {"accuracy": Gate(not_below="latest")}, {"latest": None})
+    (found,) = check(METRICS, {"accuracy": Gate(not_below="latest")}, {"latest": None})
 
     assert (found.verdict, found.notes) == ("met", ("no older version to compare with",))
 
@@ -100,7 +107,7 @@ def test_a_new_metric_has_nothing_to_reach() -> None:
 def test_not_above_is_not_below_of_the_opposite(new, old, tolerance) -> None:
     """Direction is the only difference."""
     failed = [
-        gates.check(
+        check(
             {"x": sign * new},
             {"x": Gate.model_validate({name: "v1", "tolerance": tolerance})},
             {"v1": Older("v1", {"x": sign * old})},
@@ -124,7 +131,7 @@ def test_not_above_is_not_below_of_the_opposite(new, old, tolerance) -> None:
 )
 def test_bounds_in_words(gate, words) -> None:
     """As tables and cards show them."""
-    assert gates.bounds(gate) == words
+    assert bounds(gate) == words
 
 
 @pytest.mark.parametrize(
@@ -166,7 +173,7 @@ ESTIMATED = {"int8": {"accuracy_drop": 0.1}}
 def of_export(documents: dict, path: str = "int8.accuracy_drop", **bounds: object) -> Outcome:
     """Hold one gate against documents, with an older version that has an estimate."""
     gate = Gate.model_validate({"max": 0.02, "if_exported": True, **bounds})
-    return gates.check(documents, {path: gate}, {"latest": Older("v0.1.0", ESTIMATED)})[0]
+    return check(documents, {path: gate}, {"latest": Older("v0.1.0", ESTIMATED)})[0]
 
 
 @pytest.mark.parametrize("bounds", [{}, {"not_above": "latest"}], ids=["absolute", "against the latest"])
@@ -220,7 +227,7 @@ def test_a_report_of_before_is_read_as_it_was() -> None:
     del document["outcomes"][0]["unjudged"], document["outcomes"][0]["gate"]["if_exported"]
     read = base.parse(files.to_json(document), GateReport, "x")
 
-    assert gates.check_again(read, ESTIMATED) == read
+    assert gates.check_again(read, ESTIMATED, describe) == read
     assert read.outcomes[0].verdict == "FAILS"
 
 
@@ -230,7 +237,7 @@ def test_a_report_of_before_is_read_as_it_was() -> None:
 def test_a_waived_gate_may_fail() -> None:
     """It is not among the failures, and keeps its reason."""
     waiver = Waiver(gate="accuracy", reason="a demonstration")
-    (found,) = gates.check(METRICS, {"accuracy": Gate(min=0.9)}, waivers=[waiver])
+    (found,) = check(METRICS, {"accuracy": Gate(min=0.9)}, waivers=[waiver])
 
     assert (found.verdict, found.waived, list(gates.failures([found]))) == ("waived", "a demonstration", [])
 
@@ -379,7 +386,7 @@ def test_what_was_not_judged_can_not_be_claimed_met(waiting) -> None:
     )
     told = GateReport(outcomes=(report.outcomes[1].model_copy(update={"unjudged": None, "value": 0.01}),))
 
-    assert [str(problem) for problem in gates.find_problems(told, {}, "gates.json")] == [
+    assert [str(problem) for problem in gates.find_problems(told, {}, "gates.json", describe)] == [
         "gates.json: int8.accuracy_drop: does not follow from the documents"
     ]
 
@@ -389,7 +396,7 @@ def test_a_new_registry_has_gates_for_everything() -> None:
     text = scaffold.documents()["modelreg.yaml"]
     project = config.settle(config.parse_yaml(text, "x"), ProjectConfig, "x")
     documents = {"parity": {"whole": {"logits_error": 1e-6}}, "int8": {"accuracy_drop": 0.01}}
-    alone, whole = ([o.verdict for o in gates.check(found, project.gates)][3:] for found in ({}, documents))
+    alone, whole = ([o.verdict for o in check(found, project.gates)][3:] for found in ({}, documents))
 
     assert (alone, whole) == (["not judged: no export"] * 2, ["met"] * 2)
 
@@ -411,7 +418,9 @@ def test_a_lie_in_the_outcomes_is_found(root, lie) -> None:
     document["outcomes"][0] = lie(document["outcomes"][0])
     told = base.parse(files.to_json(document), GateReport, "x")
 
-    assert list(gates.find_problems(told, {"accuracy": report.outcomes[0].value, "macro_f1": 0.3}, "gates.json"))
+    assert list(
+        gates.find_problems(told, {"accuracy": report.outcomes[0].value, "macro_f1": 0.3}, "gates.json", describe)
+    )
 
 
 def test_a_damaged_report_is_a_problem(root) -> None:

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from modelreg import gates, report
 from modelreg.cli import evaluate
-from modelreg.config import Gate, TrainConfig, settle
+from modelreg.config import TrainConfig, settle
+from modelreg.documents.templates.gates_v1 import describe
 from modelreg.errors import InputError
 from modelreg.records.base import load
+from modelreg.records.gates import Gate
 from modelreg.records.metrics import (
     Bounds,
     ClusterUsage,
@@ -110,6 +112,8 @@ def test_null_sets_no_bound() -> None:
 def test_each_number_can_be_a_gate(path, value) -> None:
     """By its path in eval_metrics.json."""
     document = ill().to_document()
-    met, missed = (gates.check(document, {path: Gate(min=low)})[0].verdict for low in (value, value + 0.01))
+    met, missed = (
+        gates.check(document, {path: Gate(min=low)}, describe=describe)[0].verdict for low in (value, value + 0.01)
+    )
 
     assert (met, missed) == ("met", "FAILS")

@@ -12,13 +12,13 @@ from hef_builder import network
 
 from modelreg import artifacts, attachment, files, from_version, gates, hef, integrity, registry, release
 from modelreg.cli import main
-from modelreg.config import Gate, ProjectConfig
+from modelreg.config import ProjectConfig
 from modelreg.consistency import UNCHANGED
 from modelreg.errors import GateFailed, InputError, ModelregError, RegistryError, VerificationFailed
-from modelreg.gates import GateReport
 from modelreg.provenance import Provenance
 from modelreg.records.base import load
 from modelreg.records.export import BundleRecord
+from modelreg.records.gates import Gate, GateReport
 from modelreg.records.version import Manifest
 
 MODEL = Path("registry/conv2d_fsq")

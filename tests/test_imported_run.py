@@ -6,8 +6,9 @@ import shutil
 import pytest
 from example_run import normalization, write_registry, write_run
 
-from modelreg import card, files, integrity, provenance, release, report, runs
+from modelreg import files, integrity, provenance, release, report, runs
 from modelreg.config import ProjectConfig
+from modelreg.documents.templates.card_v1 import UNKNOWN_TRAINING
 from modelreg.provenance import Provenance
 from modelreg.records.base import load
 from modelreg.records.data import DataRecord
@@ -72,7 +73,7 @@ def test_the_card_says_where_the_weights_are_from(made) -> None:
     wanted = (
         f"The weights are those of old\\_model.pth (sha256 `{'e' * 64}`)",
         "6 weight norms folded.",
-        card.UNKNOWN_TRAINING,
+        UNKNOWN_TRAINING,
         "Normalization came with the imported weights.",
         "Imported by modelreg 0.1.0 in a repository",
     )
@@ -139,5 +140,5 @@ def test_the_report_shows_no_training(tmp_path) -> None:
 
     assert "curves.png" not in found
     assert "curves" not in text
-    assert f"Nothing was trained. **{card.UNKNOWN_TRAINING}**" in text
+    assert f"Nothing was trained. **{UNKNOWN_TRAINING}**" in text
     assert text.partition("\n- ")[2].startswith("**The weights were imported.")

@@ -27,9 +27,10 @@ from jsonschema import Draft202012Validator
 from pydantic import TypeAdapter, ValidationError
 
 from modelreg import files
-from modelreg.config import Gate, ProjectConfig, TrainConfig
+from modelreg.config import ProjectConfig, TrainConfig
 from modelreg.errors import InputError, Problem
 from modelreg.records import base
+from modelreg.records.gates import Gate
 from modelreg.records.version import FileEntry, Manifest, Tool
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))

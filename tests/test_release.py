@@ -8,10 +8,11 @@ import pytest
 from example_run import NOW, write_registry, write_run
 
 from modelreg import files, registry, release, runs
-from modelreg.config import Gate, ProjectConfig
+from modelreg.config import ProjectConfig
 from modelreg.errors import GateFailed, InputError, ModelregError, RegistryError, VerificationFailed
 from modelreg.provenance import Provenance
 from modelreg.records.base import load
+from modelreg.records.gates import Gate
 from modelreg.records.run import GitState
 from modelreg.records.version import Manifest
 

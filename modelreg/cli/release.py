@@ -14,8 +14,8 @@ from modelreg.errors import ModelregError
 
 if TYPE_CHECKING:
     from modelreg.from_version import Addition
-    from modelreg.gates import Outcome
     from modelreg.keys import PrivateKey
+    from modelreg.records.gates import Outcome
     from modelreg.release import Plan, Step
 
 WORDS: "dict[Step, str]" = {
@@ -179,10 +179,10 @@ def _show_gates(outcomes: "list[Outcome]") -> None:
 
     What is waived, not judged or compares nothing is always said.
     """
-    from modelreg import gates
+    from modelreg.documents.templates.card_v1 import bounds
 
     if any(outcome.failure for outcome in outcomes):
-        rows = [(o.path, o.found, gates.bounds(o.gate), o.verdict) for o in outcomes]
+        rows = [(o.path, o.found, bounds(o.gate), o.verdict) for o in outcomes]
         draw(table(("gate", "value", "must be", ""), rows, right=("value",), whole=("gate", "value", "")), sys.stderr)
     for outcome in outcomes:
         if outcome.verdict == "waived":

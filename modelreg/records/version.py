@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from modelreg.records.base import Count, ModelName, Name, Record, RelativePath, Sha256, Timestamp, VersionText
+from modelreg.records.base import LEFT_OUT, Count, ModelName, Name, Record, RelativePath, Sha256, Timestamp, VersionText
 from modelreg.records.run import GitState
 
 Stored = Literal["git", "asset"]
@@ -35,4 +35,5 @@ class Manifest(Record):
     created: Timestamp
     tool: Tool
     git: GitState | None  # at release
+    templates: Annotated[int | None, LEFT_OUT, Field(ge=1)] = None  # of card, gates.json and SBOM; null: 1
     files: Annotated[tuple[FileEntry, ...], Field(min_length=1)]

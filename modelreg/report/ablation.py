@@ -1,9 +1,8 @@
 """The table of an ablation: what each variant reaches, and how its parts fare."""
 
-from modelreg.card import escape
 from modelreg.records.ablation import AblationRecord, Variant
 from modelreg.records.metrics import Interval, NoInterval
-from modelreg.report.text import counted, table
+from modelreg.report.text import counted, escape, table
 
 Row = tuple[str, ...]
 

@@ -8,12 +8,12 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from modelreg.card import UNKNOWN_TRAINING, escape
+from modelreg.documents.templates.card_v1 import UNKNOWN_TRAINING
 from modelreg.records.data import DataRecord, QualityReport
 from modelreg.records.metrics import CodeUsage, EvalMetrics, NoInterval
 from modelreg.records.run import Epoch, RunRecord
 from modelreg.report.health import ailments
-from modelreg.report.text import counted, listed, number, percent
+from modelreg.report.text import counted, escape, listed, number, percent
 
 CONFUSED_SHARE = (
     0.2  # of a class that goes to one other: below, better training is the likelier remedy than better data

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 
-from modelreg.card import escape
 from modelreg.records.calibration import CalibrationError, ConfidenceMetrics, SetMetrics, SetName
 from modelreg.records.intervals import Interval, NoInterval, Reason
-from modelreg.report.text import number, percent, table
+from modelreg.report.text import escape, number, percent, table
 
 PICTURES = {
     "temperature": "Reliability diagrams before and after the temperature",

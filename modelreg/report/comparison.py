@@ -4,12 +4,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
-from modelreg.card import escape
 from modelreg.records.comparison import COMPARED, Change, Comparison, Contender, Difference, PairedComparison
 from modelreg.records.metrics import Interval
 from modelreg.report import pictures
 from modelreg.report.page import html
-from modelreg.report.text import HEADLINE, counted, table
+from modelreg.report.text import HEADLINE, counted, escape, table
 
 PICTURES = {
     "differences": "Differences of the metrics with their intervals over subjects",

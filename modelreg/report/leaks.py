@@ -1,8 +1,7 @@
 """The section of a report that says whether the parts share something, from audit.json."""
 
-from modelreg.card import escape
 from modelreg.records.audit import AuditRecord, Finding, RandomSplit
-from modelreg.report.text import counted
+from modelreg.report.text import counted, escape
 
 NAMES = {"leak": "A leak", "suspicious": "Suspicious", "by_design": "By design of the split"}
 

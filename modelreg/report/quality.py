@@ -6,10 +6,9 @@ from html import escape as html_escape
 from math import sqrt
 from statistics import fmean
 
-from modelreg.card import escape
 from modelreg.records.data import QualityReport, RecordingQuality
 from modelreg.report.page import html
-from modelreg.report.text import counted, number, percent, table
+from modelreg.report.text import counted, escape, number, percent, table
 
 WORST = 20  # recordings that are listed
 PROBLEMS = 5  # of a recording that are listed

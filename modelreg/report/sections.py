@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from modelreg.card import UNKNOWN_TRAINING, cutting, escape, imported
+from modelreg.documents.templates.card_v1 import UNKNOWN_TRAINING, cutting, imported
 from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics, Interval
 from modelreg.records.run import Epoch, ImportRecord, RunRecord
 from modelreg.report import calibrated, crossval, durations, leaks
 from modelreg.report import quality as data_quality
 from modelreg.report.advice import Advice, mean_confidence, recommendations, starved
-from modelreg.report.text import HEADLINE, NO_CHECKS, Checks, listed, number, table
+from modelreg.report.text import HEADLINE, NO_CHECKS, Checks, escape, listed, number, table
 
 PICTURES = {  # with their alternative texts
     "confusion": "Confusion matrix",

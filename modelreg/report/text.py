@@ -1,9 +1,9 @@
 """How numbers, names and tables are written in Markdown: the same way in every section."""
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
-from modelreg.card import escape
 from modelreg.records.audit import AuditRecord, RandomSplit
 from modelreg.records.crossval import CrossValidation
 from modelreg.records.data import QualityReport
@@ -28,6 +28,11 @@ class Checks(NamedTuple):
 
 
 NO_CHECKS = Checks()
+
+
+def escape(text: str) -> str:
+    """Return `text` as Markdown that shows it literally, on one line, also in a table's cell."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", " ".join(text.split()))
 
 
 def number(value: float) -> str:

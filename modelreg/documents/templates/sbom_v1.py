@@ -1,24 +1,36 @@
-"""bom.cdx.json: a version as a CycloneDX 1.6 bill of materials, with a model card for machines.
+"""bom.cdx.json, template version 1. Versions were released with it: never edit it, write the next one.
 
-What the model is, what its files are, which data it learnt from and which packages trained it, in the format that
-inventories read (https://cyclonedx.org/docs/1.6/json/). It is made of the records of the version, its serial number
-of its own content: `verify` makes it again and wants the very same bytes.
+A version as a CycloneDX 1.6 bill of materials (https://cyclonedx.org/docs/1.6/json/), with a model card for machines:
+what the model is, its files, the data it learnt from, the packages that trained it. Its serial number is that of its
+own content. Every phrase is in this module, and it imports records alone.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
-from modelreg import card, files, registry
+from modelreg.documents.templates.facts import Facts
 from modelreg.records.metrics import EvalMetrics, Interval
 
 Json = dict[str, Any]
 
 MODEL = "model"  # its reference inside the document
+CHECKPOINT, CARD, PROVENANCE = "checkpoint.safetensors", "model_card.md", "provenance.json"
+DOCUMENTS = {
+    CARD,
+    "model_config.json",
+    "normalization.json",
+    "eval_metrics.json",
+    "data.json",
+    "run.json",
+    PROVENANCE,
+}  # of which no file is listed
 
 
-def render(facts: card.Facts, created: str, tool: str, digests: Mapping[str, str]) -> bytes:
+def render(facts: Facts, created: str, tool: str, digests: Mapping[str, str]) -> bytes:
     """Return the document of a version that modelreg `tool` made at `created`.
 
     `digests` are those of every other file that its manifest lists.
@@ -37,21 +49,21 @@ def render(facts: card.Facts, created: str, tool: str, digests: Mapping[str, str
         "components": found,
         "dependencies": [{"ref": MODEL, "dependsOn": [component["bom-ref"] for component in found]}],
     }
-    number = uuid5(NAMESPACE_URL, f"urn:modelreg:bom:{files.sha256_bytes(files.to_json(document))}")
-    return files.to_json({**document, "serialNumber": number.urn})
+    number = uuid5(NAMESPACE_URL, f"urn:modelreg:bom:{hashlib.sha256(_canonical(document)).hexdigest()}")
+    return _canonical({**document, "serialNumber": number.urn})
 
 
-def _model(facts: card.Facts, digests: Mapping[str, str]) -> Json:
+def _model(facts: Facts, digests: Mapping[str, str]) -> Json:
     return {
         "type": "machine-learning-model",
         "bom-ref": MODEL,
         "name": facts.model,
         "version": facts.version,
         **_licensed(facts.license),
-        "hashes": _hashes(digests[registry.CHECKPOINT]),
+        "hashes": _hashes(digests[CHECKPOINT]),
         "externalReferences": [
-            _reference("model-card", registry.CARD, digests),
-            _reference("attestation", registry.PROVENANCE, digests),
+            _reference("model-card", CARD, digests),
+            _reference("attestation", PROVENANCE, digests),
         ],
         "modelCard": {
             "modelParameters": _parameters(facts),
@@ -62,7 +74,7 @@ def _model(facts: card.Facts, digests: Mapping[str, str]) -> Json:
     }
 
 
-def _parameters(facts: card.Facts) -> Json:
+def _parameters(facts: Facts) -> Json:
     spec = facts.spec
     names = ", ".join(channel.name for channel in spec.input.channels)
     return {
@@ -79,7 +91,7 @@ def _parameters(facts: card.Facts) -> Json:
 def _measured(metrics: EvalMetrics) -> Iterator[Json]:
     """Yield the metrics that the card leads with, then one of each class and of each subject."""
     part = metrics.protocol.part
-    for name, value in card.headline(metrics).items():
+    for name, value in _headline(metrics):
         yield {"type": name, "value": str(value), "slice": part, **_bounds(metrics, name)}
     for name, row in metrics.per_class.items():
         yield {"type": "f1", "value": str(row.f1), "slice": f"{part}, class {name}"}
@@ -94,12 +106,12 @@ def _bounds(metrics: EvalMetrics, name: str) -> Json:
     return {"confidenceInterval": {"lowerBound": str(found.low), "upperBound": str(found.high)}}
 
 
-def _use(facts: card.Facts) -> str:
+def _use(facts: Facts) -> str:
     worn, window = facts.spec.input.devices, facts.spec.input
     return f"Recognize behaviour in windows of {window.timesteps} samples at {window.rate_hz:g} Hz of {', '.join(worn)}"
 
 
-def _limits(facts: card.Facts) -> Iterator[str]:
+def _limits(facts: Facts) -> Iterator[str]:
     protocol = facts.metrics.protocol
     yield "Every window gets one of the classes: there is none for anything else."
     yield f"Trained on {len(protocol.parts.train.subjects)} subjects, tested on {len(protocol.tested.subjects)}."
@@ -107,7 +119,7 @@ def _limits(facts: card.Facts) -> Iterator[str]:
         yield "Tested on subjects that it was trained on: the metrics say nothing about new ones."
 
 
-def _properties(facts: card.Facts) -> Iterator[Json]:
+def _properties(facts: Facts) -> Iterator[Json]:
     """Yield what the format has no place for, under names of ours."""
     yield _property("parameters", facts.spec.parameters)
     yield _property("seed", facts.run.seed)
@@ -120,11 +132,11 @@ def _properties(facts: card.Facts) -> Iterator[Json]:
 
 def _files(digests: Mapping[str, str]) -> Iterator[Json]:
     """Yield the weights, predictions, graphs and bundles: what is more than a document."""
-    for path in sorted(digests.keys() - set(registry.DOCUMENTS)):
+    for path in sorted(digests.keys() - set(DOCUMENTS)):
         yield {"type": "file", "bom-ref": f"file:{path}", "name": path, "hashes": _hashes(digests[path])}
 
 
-def _sources(facts: card.Facts) -> Iterator[Json]:
+def _sources(facts: Facts) -> Iterator[Json]:
     for number, source in enumerate(facts.data.sources):
         yield {
             "type": "data",
@@ -137,7 +149,7 @@ def _sources(facts: card.Facts) -> Iterator[Json]:
         }
 
 
-def _packages(facts: card.Facts) -> Iterator[Json]:
+def _packages(facts: Facts) -> Iterator[Json]:
     """Yield what trained the model."""
     environment = facts.run.environment
     yield {"type": "platform", "bom-ref": "python", "name": "python", "version": environment.python}
@@ -164,3 +176,15 @@ def _hashes(digest: str) -> list[Json]:
 
 def _property(name: str, value: object) -> Json:
     return {"name": f"modelreg:{name}", "value": str(value)}
+
+
+def _headline(metrics: EvalMetrics) -> Iterator[tuple[str, float]]:
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "log_loss", "brier"):
+        yield name, float(getattr(metrics, name))
+    yield "ece", metrics.calibration.ece
+
+
+def _canonical(document: Json) -> bytes:
+    """Render the document: sorted keys, two spaces, UTF-8, a newline at the end."""
+    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()

@@ -1,0 +1,1 @@
+"""Documents made from records: model card, bill of materials, reports."""

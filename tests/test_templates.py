@@ -1,0 +1,78 @@
+"""templates: a text that was released renders to the same bytes for good."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from example_run import write_registry, write_run
+from example_version import edit, make_version, reseal
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelreg import documents, files, integrity
+from modelreg.documents import template_versions
+from modelreg.errors import InputError
+from modelreg.records.base import load
+from modelreg.records.version import Manifest
+
+FOLDER = Path(documents.__file__).parent / "templates"
+PINNED = {
+    "card_v1.py": "2db48180758d92da58ee711cc03b159b04d5316bcbb5e3732c5e4f486dbce1f3",
+    "gates_v1.py": "966d07c7c7526a7b2d7e9f26793deef9e4b0b29224dca6c71dfe9074f4f10968",
+    "sbom_v1.py": "22b603df8723aa45ca28219dc54bbbc0851eba1f1928938ae0333654e52c028f",
+}
+
+
+def released(folder: Path) -> Path:
+    """Release a run into a new registry; return the version's folder."""
+    return make_version(write_registry(folder), write_run(folder / "runs" / "conv2d_fsq-001"))
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_a_released_template_never_changes(name) -> None:
+    """Versions were released with it. For better wording write the next template."""
+    assert files.sha256(FOLDER / name) == PINNED[name]
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.glob("*.py")))
+def test_a_template_imports_records_alone(name) -> None:
+    """A phrase that came from another module could change there."""
+    nodes = [node for node in ast.walk(ast.parse((FOLDER / name).read_text())) if isinstance(node, ast.ImportFrom)]
+    ours = {str(node.module) for node in nodes if str(node.module).startswith("modelreg")}
+
+    assert {
+        module for module in ours if not module.startswith(("modelreg.records.", "modelreg.documents.templates."))
+    } == set()
+
+
+def test_a_manifest_without_a_template_means_the_first() -> None:
+    """Manifests of modelreg 0.3 and older name none."""
+    assert template_versions.named(None) == template_versions.named(1)
+
+
+@given(st.integers().filter(lambda number: number not in template_versions.TEMPLATES))
+def test_an_unknown_template_is_refused(number) -> None:
+    """Whatever its number is."""
+    with pytest.raises(InputError):
+        template_versions.named(number)
+
+
+def test_a_new_version_names_its_template(tmp_path) -> None:
+    """In its manifest."""
+    assert load(released(tmp_path) / "manifest.json", Manifest).templates == template_versions.CURRENT
+
+
+def test_verify_names_a_template_that_it_does_not_have(tmp_path) -> None:
+    """The version may be right: it is of a newer modelreg."""
+    version = released(tmp_path)
+    edit(version / "manifest.json", lambda document: document.update(templates=99))
+    reseal(version)
+
+    assert [problem.where for problem in integrity.inspect(version).problems] == ["manifest.json: templates"]
+
+
+def test_a_manifest_keeps_its_bytes(tmp_path) -> None:
+    """One that names no template has no such key."""
+    manifest = load(released(tmp_path) / "manifest.json", Manifest).model_copy(update={"templates": None})
+
+    assert b"templates" not in manifest.to_bytes()
