@@ -8,12 +8,12 @@ from modelreg import comparison, files, metrics, npz, provenance, registry, runs
 from modelreg.comparison import Side
 from modelreg.config import TrainConfig
 from modelreg.errors import InputError, Problem
-from modelreg.provenance import Provenance
 from modelreg.records.base import load
 from modelreg.records.comparison import Comparison, Contender, PairedComparison
 from modelreg.records.data import DataRecord
 from modelreg.records.latency import LatencyRecord
 from modelreg.records.metrics import EvalMetrics, Reason
+from modelreg.records.provenance import Provenance
 
 
 class Candidate(NamedTuple):

@@ -30,12 +30,12 @@ from modelreg.config import TrainConfig
 from modelreg.documents import template_versions
 from modelreg.documents.template_versions import Templates
 from modelreg.errors import InputError, Problem
-from modelreg.provenance import Provenance
 from modelreg.records.base import load, paired_leaves
 from modelreg.records.data import DataRecord, Normalization
 from modelreg.records.gates import GateReport
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import FsqSpec, ModelSpec
+from modelreg.records.provenance import Provenance, ResourceDescriptor
 from modelreg.records.run import RunRecord
 from modelreg.records.version import Manifest
 
@@ -184,7 +184,7 @@ def _provenance_problems(folder: Path, found: Documents) -> Iterator[Problem]:
         yield from _equal(registry.PROVENANCE, "config's sha256", files.sha256_bytes(files.to_json(stated)), sealed)
 
 
-def _base_problems(folder: Path, found: Documents, base: provenance.ResourceDescriptor) -> Iterator[Problem]:
+def _base_problems(folder: Path, found: Documents, base: ResourceDescriptor) -> Iterator[Problem]:
     """Hold a version against the one that it says it was made from, where that lies beside it."""
     model, _, version = base.name.removeprefix(provenance.BASE).partition("@")
     yield from _equal(registry.PROVENANCE, base.name, model, found.manifest.model)

@@ -24,13 +24,13 @@ from modelreg.errors import (
 )
 from modelreg.hef import HefFile
 from modelreg.hef.bundled import file_name
-from modelreg.provenance import Provenance
 from modelreg.records.base import load, parse
 from modelreg.records.data import DataRecord
 from modelreg.records.export import HAILO, BundleRecord
 from modelreg.records.gates import GateReport
 from modelreg.records.int8 import Int8Estimate
 from modelreg.records.metrics import EvalMetrics
+from modelreg.records.provenance import Provenance, ResourceDescriptor
 from modelreg.records.run import RunRecord
 
 
@@ -62,7 +62,7 @@ def is_made_of(folder: Path, source: Path, addition: Addition) -> bool:
     return base_of(folder) == _base(source) and addition.hef.info.sha256 in artifacts.hef_digests(folder).values()
 
 
-def base_of(folder: Path) -> provenance.ResourceDescriptor | None:
+def base_of(folder: Path) -> ResourceDescriptor | None:
     """Return the version that the one in `folder` was made from; None: it was made from a run."""
     return provenance.base_of(load(folder / registry.PROVENANCE, Provenance))
 
@@ -123,7 +123,7 @@ def _judged_again(source: Path, made: Mapping[str, bytes]) -> dict[str, bytes]:
     return {} if report == stated else {gates.NAME: report.to_bytes()}
 
 
-def _base(source: Path) -> provenance.ResourceDescriptor:
+def _base(source: Path) -> ResourceDescriptor:
     return provenance.version_as_base(registry.read(source).reference, files.sha256(source / registry.MANIFEST))
 
 

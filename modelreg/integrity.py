@@ -19,11 +19,11 @@ from pathlib import Path
 from modelreg import consistency, files, registry
 from modelreg.consistency import Documents
 from modelreg.errors import InputError, Problem
-from modelreg.provenance import Provenance
 from modelreg.records.base import AnyRecord, load
 from modelreg.records.data import DataRecord, Normalization
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
+from modelreg.records.provenance import Provenance
 from modelreg.records.run import RunRecord
 from modelreg.records.version import FileEntry, Manifest
 

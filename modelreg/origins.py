@@ -6,8 +6,9 @@ from modelreg import registry, runs
 from modelreg.config import TrainConfig
 from modelreg.data.reading import Reading
 from modelreg.errors import InputError, Problem
-from modelreg.provenance import Provenance, config_of
+from modelreg.provenance import config_of
 from modelreg.records.base import load
+from modelreg.records.provenance import Provenance
 from modelreg.records.source import TextSource
 
 

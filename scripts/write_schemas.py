@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from modelreg import config, files, provenance
+from modelreg import config, files
 from modelreg.records import (
     ablation,
     aliases,
@@ -20,6 +20,7 @@ from modelreg.records import (
     latency,
     metrics,
     model,
+    provenance,
     run,
     version,
 )

@@ -15,10 +15,10 @@ from modelreg.cli import main
 from modelreg.config import ProjectConfig
 from modelreg.consistency import UNCHANGED
 from modelreg.errors import GateFailed, InputError, ModelregError, RegistryError, VerificationFailed
-from modelreg.provenance import Provenance
 from modelreg.records.base import load
 from modelreg.records.export import BundleRecord
 from modelreg.records.gates import Gate, GateReport
+from modelreg.records.provenance import Provenance
 from modelreg.records.version import Manifest
 
 MODEL = Path("registry/conv2d_fsq")

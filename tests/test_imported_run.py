@@ -9,10 +9,10 @@ from example_run import normalization, write_registry, write_run
 from modelreg import files, integrity, provenance, release, report, runs
 from modelreg.config import ProjectConfig
 from modelreg.documents.templates.card_v1 import UNKNOWN_TRAINING
-from modelreg.provenance import Provenance
 from modelreg.records.base import load
 from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics
+from modelreg.records.provenance import Provenance
 from modelreg.records.run import ImportRecord
 
 NOW = "2026-11-21T10:00:00Z"

@@ -10,9 +10,9 @@ from example_run import NOW, write_registry, write_run
 from modelreg import files, registry, release, runs
 from modelreg.config import ProjectConfig
 from modelreg.errors import GateFailed, InputError, ModelregError, RegistryError, VerificationFailed
-from modelreg.provenance import Provenance
 from modelreg.records.base import load
 from modelreg.records.gates import Gate
+from modelreg.records.provenance import Provenance
 from modelreg.records.run import GitState
 from modelreg.records.version import Manifest
 
