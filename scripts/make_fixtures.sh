@@ -9,7 +9,7 @@
 set -euo pipefail
 source=$(cd "$(dirname "$0")/.." && pwd)
 target=$(realpath -m "${1:?the folder to make, as tests/made_by_0_2_0}")
-python=$(realpath -s "${PYTHON:-python3}")
+python=$(realpath -s "$(command -v "${PYTHON:-python3}")")
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 project=$scratch/project
@@ -222,7 +222,7 @@ for system in vq_off:conv2d_vq:v0.2.0 tokens:conv2d_vq_tokens:v0.1.0 hdp:conv2d_
 done
 modelreg verify --complete
 
-# Runs: the one of v0.1.0 also cross-validated and held against chance; one that was not evaluated; one that was killed.
+# Runs: the one of v0.1.0 also cross-validated and compared with a random split; one that was not evaluated; one that was killed.
 mkdir kept
 cp -r runs/conv2d_fsq-001 kept/
 mv runs all
