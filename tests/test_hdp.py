@@ -108,7 +108,7 @@ def test_learning_finds_the_planted_shares() -> None:
     found = made.eval()(z).cluster
     shares = mixture.expected_weights(made.sticks).sort(descending=True).values
 
-    assert mixture.active(found.bincount(minlength=20)) == 4
+    assert int((found.bincount(minlength=20) >= 20).sum()) == 4  # with a hundredth of the points or more
     assert all(len(found[cluster == k].unique()) <= 2 for k in range(4))
     torch.testing.assert_close(shares[:4], torch.tensor([0.4, 0.3, 0.2, 0.1]), atol=0.05, rtol=0)
 

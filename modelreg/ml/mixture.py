@@ -11,6 +11,7 @@ d dimensions, J groups (sessions). The model, and the q that stands for its post
 Without groups c_n ~ β: that is a DP mixture, one level, and is called so. The normalizer of Dir(αβ) is bounded,
 log Γ(α) − Σ log Γ(αβ_k) ≥ (K − 1) log α + Σ log β_k (Hughes, Kim & Sudderth 2015), so that the ELBO is a true
 bound of log p(x | σ²) for both. m₀ and s₀² are those of the data; σ² is fixed, or where the bound is highest.
+Only the DP mixture is fitted here, by sweeps; hdp.py learns either by gradient.
 """
 
 import math
@@ -54,10 +55,9 @@ class Components(NamedTuple):
 
 
 class Mixture(NamedTuple):
-    """A fitted mixture, float64."""
+    """A fitted DP mixture, float64."""
 
     sticks: Sticks
-    groups: Tensor | None  # (J, K), θ; None: a DP mixture
     components: Components
     responsibilities: Tensor  # (N, K), r
     elbo: float  # nats
@@ -123,26 +123,12 @@ def dp_mixture_fit(
     generator: torch.Generator | None = None,
 ) -> Mixture:
     """Fit a DP mixture to finite points (N, d), from `centres` (K, d) or k-means++. α plays no part."""
-    *_, last = climb(x, None, model, centres=centres, generator=generator)
-    return last
-
-
-def hdp_mixture_fit(
-    x: Tensor,
-    group: Tensor,
-    model: Model = Model(),  # noqa: B008 it is immutable
-    *,
-    centres: Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> Mixture:
-    """Fit a hierarchical mixture to finite points (N, d) of groups 0 … J − 1 (N,), int64."""
-    *_, last = climb(x, group, model, centres=centres, generator=generator)
+    *_, last = climb(x, model, centres=centres, generator=generator)
     return last
 
 
 def climb(
     x: Tensor,
-    group: Tensor | None,
     model: Model,
     *,
     centres: Tensor | None = None,
@@ -150,11 +136,11 @@ def climb(
 ) -> Iterator[Mixture]:
     """Yield the mixture after each sweep; its bound never falls.
 
-    A sweep sets each factor of q, and σ², to its best value given the others (for q(v) with groups: to a
-    better one). Where sweeps gain no more, the first merge of two near clusters that raises the bound is
-    taken: two that share one heap of points hardly ever unite by sweeps alone.
+    A sweep sets each factor of q, and σ², to its best value given the others. Where sweeps gain no more, the
+    first merge of two near clusters that raises the bound is taken: two that share one heap of points hardly ever
+    unite by sweeps alone.
     """
-    data = _Data(x.detach().double(), group, model)
+    data = _Data(x.detach().double(), model)
     state = _start(data, kmeans.plus_plus(data.x, model.truncation, generator) if centres is None else centres)
     while True:
         before, state = state.elbo, _sweep(data, state)
@@ -167,16 +153,10 @@ def climb(
             yield state
 
 
-def active(mass: Tensor, share: float = 0.01) -> int:
-    """Return how many clusters hold at least this share of a mass (K,): responsibilities, or counts."""
-    return int((mass >= share * mass.sum()).sum())
-
-
 class _Data(NamedTuple):
     """What a fit is given."""
 
     x: Tensor  # (N, d), float64
-    group: Tensor | None  # (N,)
     model: Model
 
     @property
@@ -198,7 +178,7 @@ def _start(data: _Data, centres: Tensor) -> Mixture:
     sticks = Sticks(torch.ones_like(r[0, 1:]), torch.full_like(r[0, 1:], data.model.gamma))
     noise = data.model.noise.to(data.x) if isinstance(data.model.noise, Tensor) else data.spread
     components = Components(centres, torch.zeros_like(centres), noise)
-    return Mixture(sticks, None, components, r, -math.inf)
+    return Mixture(sticks, components, r, -math.inf)
 
 
 def _by_size(r: Tensor) -> Tensor:
@@ -208,19 +188,10 @@ def _by_size(r: Tensor) -> Tensor:
 
 def _sweep(data: _Data, state: Mixture) -> Mixture:
     components = _best_components(data, state.responsibilities, state.components.noise)
-    if data.group is None:
-        theta, sticks = None, _best_sticks(state.responsibilities.sum(0), data.model.gamma)
-        log_pi, divergence = expected_log_weights(sticks), stick_divergence(sticks, data.model.gamma)
-    else:
-        counts = _group_counts(state.responsibilities, data.group)
-        sticks = _better_sticks(state.sticks, counts, data.model)
-        theta = data.model.alpha * expected_weights(sticks) + counts
-        log_pi = expected_log_group_weights(theta)[data.group]
-        divergence = stick_divergence(sticks, data.model.gamma)
-        divergence = divergence + group_divergence(theta, sticks, data.model.alpha).sum()
-    logits = log_pi + expected_log_likelihood(data.x, components)
-    divergence = divergence + _component_divergence(data, components)
-    return Mixture(sticks, theta, components, logits.softmax(1), float(logits.logsumexp(1).sum() - divergence))
+    sticks = _best_sticks(state.responsibilities.sum(0), data.model.gamma)
+    logits = expected_log_weights(sticks) + expected_log_likelihood(data.x, components)
+    divergence = stick_divergence(sticks, data.model.gamma) + _component_divergence(data, components)
+    return Mixture(sticks, components, logits.softmax(1), float(logits.logsumexp(1).sum() - divergence))
 
 
 def _merge(data: _Data, state: Mixture) -> Mixture | None:
@@ -262,33 +233,3 @@ def _component_divergence(data: _Data, c: Components) -> Tensor:
 def _best_sticks(n: Tensor, gamma: float) -> Sticks:
     """Return q(v) of a DP mixture whose clusters hold n (K,) points: a = 1 + n_k, b = γ + Σ_{l>k} n_l."""
     return Sticks(1 + n[:-1], gamma + n @ n.new_ones(len(n), len(n) - 1).tril(-1))
-
-
-def _group_counts(r: Tensor, group: Tensor) -> Tensor:
-    """Return how many points of each group each cluster holds, (J, K)."""
-    return r.new_zeros(int(group.max()) + 1, r.shape[1]).index_add_(0, group, r)
-
-
-@torch.enable_grad()
-def _better_sticks(q: Sticks, counts: Tensor, model: Model) -> Sticks:
-    """Return a q(v) at least as good, given counts (J, K) and with each θ_j = α E β + n_j the best for it."""
-
-    def loss_of(log_q: Tensor) -> Tensor:
-        sticks = Sticks(*log_q.exp())
-        theta = model.alpha * expected_weights(sticks) + counts
-        evidence = (counts * expected_log_group_weights(theta)).sum()
-        return stick_divergence(sticks, model.gamma) + group_divergence(theta, sticks, model.alpha).sum() - evidence
-
-    start = torch.stack(q).log()
-    found = start.clone().requires_grad_()
-    optimizer = torch.optim.LBFGS([found], max_iter=5, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = loss_of(found)
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    found = found.detach()
-    return Sticks(*found.exp()) if loss_of(found) <= loss_of(start) else q
