@@ -1,7 +1,7 @@
 """Finite scalar quantization (Mentzer 2023, arXiv:2309.15505, appendix A): every code is arithmetic.
 
-The constants and formulae are those of modelreg/fsq.py. Codes and indices turn into each other by division and
-remainder; the codebook is never a table.
+The constants and formulae are those of modelreg/fsq.py. An index follows from the levels of its code; the
+codebook is never a table.
 """
 
 import math
@@ -18,7 +18,6 @@ from modelreg.records.model import FsqSpec
 class Grid(NamedTuple):
     """The constants as tensors (d,), to compute with."""
 
-    levels: Tensor  # int64
     half_range: Tensor
     offset: Tensor
     shift: Tensor
@@ -36,7 +35,6 @@ class Usage(NamedTuple):
 def grid(c: FsqSpec) -> Grid:
     """Return the constants as tensors."""
     return Grid(
-        levels=torch.tensor(c.levels),
         half_range=torch.tensor(c.half_range, dtype=torch.float32),
         offset=torch.tensor(c.offset, dtype=torch.float32),
         shift=torch.tensor(c.shift, dtype=torch.float32),
@@ -69,16 +67,6 @@ def index_of(code: Tensor, g: Grid) -> Tensor:
     return ((r + g.half_width) * g.basis).sum(-1)
 
 
-def digits(index: Tensor, g: Grid) -> Tensor:
-    """Return the level of each dimension, 0 … L−1, (…, d), int64, of an index (…)."""
-    return index.unsqueeze(-1) // g.basis % g.levels
-
-
-def code_of(index: Tensor, g: Grid) -> Tensor:
-    """Return the code (…, d) of an index (…)."""
-    return (digits(index, g) - g.half_width) / g.half_width
-
-
 def usage(index: Tensor, levels: Sequence[int]) -> Usage:
     """Return perplexity and used share of indices (N,); the table of all codes is never made."""
     counts = torch.unique(index, return_counts=True)[1].double()
@@ -89,7 +77,6 @@ def usage(index: Tensor, levels: Sequence[int]) -> Usage:
 class FSQ(nn.Module):
     """The quantizer as a layer without weights: its constants are not part of a checkpoint."""
 
-    levels: Tensor
     half_range: Tensor
     offset: Tensor
     shift: Tensor
@@ -104,7 +91,7 @@ class FSQ(nn.Module):
     @property
     def grid(self) -> Grid:
         """The constants, on the device of the layer."""
-        return Grid(self.levels, self.half_range, self.offset, self.shift, self.half_width, self.basis)
+        return Grid(self.half_range, self.offset, self.shift, self.half_width, self.basis)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return code (N, d) and index (N,) of a projection (N, d)."""

@@ -137,7 +137,6 @@ class Encoder(nn.Module):
         form: Form = Form(),  # noqa: B008 it is immutable
     ) -> None:
         super().__init__()
-        self.channels, self.T, self.widths, self.form = channels, T, tuple(widths), form
         self.blocks = _stack(channels, widths, form)
         self.average = nn.AvgPool2d((1, T)) if form.rows else nn.AvgPool1d(T)
 
@@ -145,19 +144,6 @@ class Encoder(nn.Module):
         """Return features (N, width)."""
         features: Tensor = self.average(self.blocks(x))
         return features.flatten(1)
-
-    def as_conv2d(self, devices: int = 1) -> "Encoder":
-        """Return the same function of windows (N, C, D, T), all in Conv2d, on the same memory.
-
-        The kernels of the first block have the height D, all others 1: a sequence holds D·C channels, and a
-        convolution sums over channels and rows alike.
-        """
-        with torch.device("meta"):
-            twin = Encoder(self.channels, self.T, self.widths, self.form._replace(rows=devices))
-        shapes = {name: tensor.shape for name, tensor in twin.state_dict().items()}
-        tensors = {name: with_rows(tensor, shapes[name]) for name, tensor in self.state_dict().items()}
-        twin.load_state_dict(tensors, assign=True)
-        return twin.train(self.training)
 
 
 class MeanHead(nn.Module):
