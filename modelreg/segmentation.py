@@ -77,11 +77,6 @@ def frame_accuracy(true: Ints, predicted: Ints) -> float:
     return float((true == predicted).mean())
 
 
-def over_segmentation(true: Ints, predicted: Ints) -> float:
-    """Return predicted segments / true segments: above 1, the prediction flickers."""
-    return len(runs(predicted).starts) / len(runs(true).starts)
-
-
 def edit_score(true: Ints, predicted: Ints) -> float:
     """Return 100 · (1 − Levenshtein distance of the two sequences of segments / max(N, M)).
 
@@ -100,19 +95,11 @@ def distance(a: Ints, b: Ints) -> int:
     return int(row[-1])
 
 
-def overlap_f1(true: Ints, predicted: Ints, overlap: float) -> float:
-    """Return the F1 of segments at an overlap of 0 to 1, itself 0 to 1; F1@10 is overlap 0.10.
-
-    Lea et al. 2017, arXiv:1611.05267.
-    """
-    return _f1([hits(true, predicted, overlap)])
-
-
 def hits(true: Ints, predicted: Ints, overlap: float) -> Hits:
     """Count the segments that are right.
 
     A predicted segment is right where the true segment of its state that it overlaps most, by intersection over
-    union, reaches `overlap` and was not taken by an earlier one.
+    union, reaches `overlap` and was not taken by an earlier one (Lea et al. 2017, who call the F1 at 0.10 F1@10).
     """
     ours, theirs = runs(predicted), runs(true)
     taken: set[int] = set()

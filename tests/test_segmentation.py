@@ -116,14 +116,6 @@ def test_streams_are_scored_together() -> None:
     assert scores.overlap_f1[0.5] == pytest.approx(6 / 10)
 
 
-def test_the_single_scores_are_those_of_one_stream() -> None:
-    """Each of them alone."""
-    scores = seg.score([(TRUE, PREDICTED)])
-
-    assert seg.over_segmentation(TRUE, PREDICTED) == scores.over_segmentation
-    assert seg.overlap_f1(TRUE, PREDICTED, 0.25) == scores.overlap_f1[0.25]
-
-
 @pytest.mark.parametrize(
     ("given_pairs", "problem"),
     [

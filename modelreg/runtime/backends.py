@@ -20,7 +20,6 @@ from modelreg.records.export import PROJECTION, WINDOWS
 
 Floats = NDArray[np.float32]
 BackendName = Literal["onnxruntime", "hailo"]
-BACKENDS: tuple[BackendName, ...] = ("onnxruntime", "hailo")
 TIMEOUT_MS = 1000
 
 
