@@ -21,7 +21,6 @@ from modelreg.hsmm import durations, inference
 from modelreg.hsmm.durations import Durations, Floats
 from modelreg.hsmm.filter import filter_start, filter_step
 from modelreg.hsmm.model import Hsmm, Tables, tables
-from modelreg.hsmm.sampling import sample
 
 STATES, LONGEST, ROUNDS = 10, 50, 20
 PATIENCE = 10.0  # seconds, after which a way has no further round
@@ -40,10 +39,21 @@ def problem(windows: int) -> tuple[Hsmm, Floats, np.ndarray]:
         "negative_binomial", np.stack([rng.uniform(2, 8, 10), rng.uniform(0.2, 0.4, 10)], axis=1), LONGEST
     )
     model = Hsmm(np.full(STATES, 1 / STATES), transition / transition.sum(axis=1, keepdims=True), lasting)
-    states = sample(tables(model), windows, rng)
+    states = draw(model, windows, rng)
     means = 0.8 * rng.normal(size=(STATES, 3))
     signal = means[states] + rng.normal(size=(windows, 3))
     return model, -((signal[:, None] - means) ** 2).sum(axis=2) / 2, states
+
+
+def draw(model: Hsmm, windows: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw the states (T,) of a stream, segment by segment; its end cuts the last one off."""
+    p, states = np.exp(durations.log_pmf(model.durations)), np.zeros(0, dtype=np.int64)
+    share = model.initial
+    while len(states) < windows:
+        state = rng.choice(STATES, p=share)
+        states = np.append(states, np.full(rng.choice(LONGEST, p=p[state]) + 1, state))
+        share = model.transition[state]
+    return states[:windows]
 
 
 def plain(model: Hsmm) -> tuple[Floats, Floats]:

@@ -41,16 +41,15 @@ def random_durations(rng: np.random.Generator, kind: str, states: int, longest: 
     return Durations(kind, np.column_stack(columns[kind]), longest)
 
 
-def random_model(rng: np.random.Generator, kind: str, states: int, longest: int, codes: int = 0) -> Hsmm:
+def random_model(rng: np.random.Generator, kind: str, states: int, longest: int) -> Hsmm:
     """A model in which about one transition of five is impossible."""
     transition = rng.random((states, states)) * (rng.random((states, states)) < 0.8) * (1 - np.eye(states))
     transition[np.arange(states), np.arange(states) - 1] += 0.1
-    initial, table = rng.random(states) + 0.05, rng.random((states, codes)) + 0.05
+    initial = rng.random(states) + 0.05
     return Hsmm(
         initial / initial.sum(),
         transition / transition.sum(axis=1, keepdims=True),
         random_durations(rng, kind, states, longest),
-        table / table.sum(axis=1, keepdims=True) if codes else None,
     )
 
 

@@ -7,6 +7,7 @@ import numba
 import numpy as np
 import pytest
 from hsmm_enumeration import KINDS, paths, random_model, shares, small, stream, total
+from hsmm_sampling import sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,10 +16,9 @@ from modelreg.errors import InputError
 from modelreg.hsmm import inference, kernels
 from modelreg.hsmm.durations import Durations
 from modelreg.hsmm.filter import filter_start, filter_step
-from modelreg.hsmm.model import Hsmm, Tables, from_spec, of_codes, of_posterior, tables, to_spec
-from modelreg.hsmm.sampling import sample
+from modelreg.hsmm.model import Hsmm, Tables, from_spec, of_posterior, tables, to_spec
 from modelreg.records import base
-from modelreg.records.hsmm import HsmmSpec, PosteriorEmission
+from modelreg.records.hsmm import CategoricalEmission, HsmmSpec, PosteriorEmission
 
 COMPILED = [name for name in vars(kernels) if hasattr(getattr(kernels, name), "py_func")]
 SEEDS = range(30)
@@ -44,7 +44,7 @@ def plain_log_space(model: Tables, log_b: np.ndarray) -> tuple[float, np.ndarray
     In long doubles: unlike the kernels it keeps log p of whole streams, of which doubles would cut off too much.
     """
     (T, S), D = log_b.shape, model.log_duration.shape[1]
-    model, log_b = Tables(*(part.astype(np.longdouble) for part in model[:4])), log_b.astype(np.longdouble)
+    model, log_b = Tables(*(part.astype(np.longdouble) for part in model)), log_b.astype(np.longdouble)
     starts, ends, begins, after = np.full((4, T + 1, S), -np.inf, dtype=np.longdouble)  # α*, α, β*, β around t windows
     starts[0] = model.log_initial
     after[T] = 0
@@ -93,7 +93,7 @@ def test_expected_counts_equal_enumeration(censored, either_kernel) -> None:
     for seed in possible(censored):
         _, model, log_b = small(seed)
         counts = inference.posterior(model, log_b, censored=censored).counts
-        expected = inference.Counts(*(np.zeros(part.shape) for part in counts[:4]))
+        expected = inference.Counts(*(np.zeros(part.shape) for part in counts))
         for path, share in zip(paths(seed, censored), shares(paths(seed, censored)), strict=True):
             order, lengths = np.array(path.segments).T
             whole = len(order) - censored
@@ -101,7 +101,7 @@ def test_expected_counts_equal_enumeration(censored, either_kernel) -> None:
             np.add.at(expected.transition, (order[:-1], order[1:]), share)
             np.add.at(expected.duration, (order[:whole], lengths[:whole] - 1), share)
             np.add.at(expected.cut, (order[whole:], lengths[whole:] - 1), share)
-        for ours, theirs in zip(counts[:4], expected[:4], strict=True):
+        for ours, theirs in zip(counts, expected, strict=True):
             np.testing.assert_allclose(ours, theirs, atol=1e-9)
 
 
@@ -323,15 +323,13 @@ GOOD = random_model(np.random.default_rng(0), "poisson", 3, 5)
         (GOOD._replace(transition=GOOD.transition / 2), "transition: must be at least 0 and sum to 1"),
         (GOOD._replace(initial=np.array([1.5, -0.5, 0])), "initial: must be at least 0 and sum to 1"),
         (GOOD._replace(transition=np.zeros((2, 2))), r"transition: has shape \(2, 2\), must have \(3, 3\)"),
-        (GOOD._replace(table=np.ones((2, 4)) / 4), r"table: has shape \(2, 4\), must have \(3, 4\)"),
-        (GOOD._replace(table=np.ones((3, 4))), "table: must be at least 0 and sum to 1"),
         (GOOD._replace(durations=Durations("gaussian", np.ones((3, 1)), 5)), "durations: has shape"),
         (
             GOOD._replace(durations=Durations("poisson", np.full((3, 1), np.nan), 5)),
             "durations.rate: must lie between 0 and inf",
         ),
     ],
-    ids=["one state", "diagonal", "half", "negative", "shape", "rows", "codes", "columns", "nan"],
+    ids=["one state", "diagonal", "half", "negative", "shape", "columns", "nan"],
 )
 def test_what_is_no_model_is_refused(model, problem) -> None:
     """One state, self-transitions, what is no distribution."""
@@ -365,27 +363,12 @@ def test_a_network_is_divided_by_the_prior() -> None:
     np.testing.assert_allclose(of_posterior(log_p[0], np.array([0.4, 0.6]), 0.5), expected[0])
 
 
-def test_codes_are_looked_up() -> None:
-    """A row of log p(code | state) for each window."""
-    log_table = np.log([[0.1, 0.2, 0.7], [0.3, 0.3, 0.4]])
-
-    np.testing.assert_array_equal(of_codes(log_table, np.array([2, 0])), log_table[:, [2, 0]].T)
-
-
-@pytest.mark.parametrize("code", [-1, 3])
-def test_an_unknown_code_is_refused(code) -> None:
-    """It would be looked up from the end of the table, or beyond it."""
-    with pytest.raises(InputError, match="must be from 0 to 2"):
-        of_codes(np.zeros((2, 3)), np.array([0, code]))
-
-
-@given(st.sampled_from(KINDS), st.integers(0, 2**32), st.booleans())
+@given(st.sampled_from(KINDS), st.integers(0, 2**32))
 @settings(max_examples=6)
-def test_a_model_comes_back_from_its_document(kind, seed, coded) -> None:
+def test_a_model_comes_back_from_its_document(kind, seed) -> None:
     """To hsmm.json and back, to the last bit."""
-    model = random_model(np.random.default_rng(seed), kind, 3, 50, codes=5 if coded else 0)
-    emission = None if coded else PosteriorEmission(prior=(0.2, 0.3, 0.5))
-    document = to_spec(model, ("sit", "walk", "run"), emission).to_bytes()
+    model = random_model(np.random.default_rng(seed), kind, 3, 50)
+    document = to_spec(model, ("sit", "walk", "run"), PosteriorEmission(prior=(0.2, 0.3, 0.5))).to_bytes()
     back = from_spec(base.parse(document, HsmmSpec, "hsmm.json"))
 
     for ours, theirs in zip(
@@ -393,11 +376,10 @@ def test_a_model_comes_back_from_its_document(kind, seed, coded) -> None:
     ):
         np.testing.assert_array_equal(ours, theirs)
     assert back.durations[::2] == model.durations[::2]
-    np.testing.assert_array_equal(back.table, model.table)
 
 
 SPEC = to_spec(GOOD, ("a", "b", "c"), PosteriorEmission(prior=(0.2, 0.3, 0.5))).to_document()
-CODED = to_spec(random_model(np.random.default_rng(0), "poisson", 3, 5, codes=2), "abc").to_document()["emission"]
+CODED = CategoricalEmission(table=((0.5, 0.5),) * 3).to_document()
 
 
 @pytest.mark.parametrize(
@@ -420,9 +402,3 @@ def test_a_document_that_is_no_model_is_refused(changes, problem) -> None:
     """Each rule in words, with its place."""
     with pytest.raises(InputError, match=problem):
         base.validate(files.to_json(SPEC | changes), HsmmSpec, "hsmm.json")
-
-
-def test_a_document_needs_an_emission() -> None:
-    """A model without a table says nothing of windows by itself."""
-    with pytest.raises(ValueError, match="emission"):
-        to_spec(GOOD, ("a", "b", "c"))

@@ -1,6 +1,6 @@
 """Hidden semi-Markov models with explicit durations (Yu 2010): arrays in, named tuples out. No torch; numba comes late.
 
-Letters: T windows of a stream, S states, D longest duration, K codes. Durations are in windows, d = 1 … D; no state
+Letters: T windows of a stream, S states, D longest duration. Durations are in windows, d = 1 … D; no state
 follows itself. A stream starts with the start of a segment; its end cuts the last segment off (`censored`), unless
 said otherwise: then p(d) of that segment becomes Σ_{u ≥ d} p(u).
 
@@ -8,8 +8,7 @@ durations  how long a state lasts: the families, their tables and means
 model      the parameters, from and to hsmm.json, and what a stream says of the states
 inference  log likelihood, posterior marginals, best path, of a whole stream
 trained    the model as the tensors of a checkpoint hold it
-sampling   streams drawn from a model
 filter     the posterior of the newest window, step by step in constant memory: numpy alone
-fitting    parameters from labels, or by expectation maximisation; duration_fit is its last step
+fitting    parameters from labels; duration_fit is its last step
 kernels    the loops over time, compiled
 """

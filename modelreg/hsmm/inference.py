@@ -22,7 +22,6 @@ class Counts(NamedTuple):
     transition: Floats  # (S, S) a segment of i followed by one of j
     duration: Floats  # (S, D) segments of j that lasted d
     cut: Floats  # (S, D) segments of j that the end of the stream cut off after d
-    codes: Floats | None = None  # (S, K) windows of j that showed code k
 
 
 class Posterior(NamedTuple):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from modelreg.errors import InputError, Problem
 from modelreg.hsmm.durations import PARAMETERS, Durations, Floats, log_pmf, log_survivor
-from modelreg.records.hsmm import SUM_TOLERANCE, CategoricalEmission, HsmmSpec, PosteriorEmission
+from modelreg.records.hsmm import SUM_TOLERANCE, HsmmSpec, PosteriorEmission
 
 Ints: TypeAlias = NDArray[np.int64]
 
@@ -19,7 +19,6 @@ class Hsmm(NamedTuple):
     initial: Floats  # (S,) p(the first segment is of j)
     transition: Floats  # (S, S) p(a segment of i is followed by one of j), its diagonal 0
     durations: Durations
-    table: Floats | None = None  # (S, K) p(code | state); None: what a window says comes from a network
 
 
 class Tables(NamedTuple):
@@ -29,7 +28,6 @@ class Tables(NamedTuple):
     log_transition: Floats  # (S, S)
     log_duration: Floats  # (S, D) log p_j(d), d = 1 … D
     log_survivor: Floats  # (S, D) log Σ_{u ≥ d} p_j(u)
-    log_table: Floats | None = None  # (S, K) log p(code | state)
 
 
 def tables(model: Hsmm) -> Tables:
@@ -38,8 +36,7 @@ def tables(model: Hsmm) -> Tables:
         raise InputError("not a model with explicit durations", problems)
     log_p = log_pmf(model.durations)
     with np.errstate(divide="ignore"):
-        log_table = None if model.table is None else np.log(model.table)
-        return Tables(np.log(model.initial), np.log(model.transition), log_p, log_survivor(log_p), log_table)
+        return Tables(np.log(model.initial), np.log(model.transition), log_p, log_survivor(log_p))
 
 
 def find_problems(model: Hsmm) -> Iterator[Problem]:
@@ -50,8 +47,6 @@ def find_problems(model: Hsmm) -> Iterator[Problem]:
         return
     distributions = {"initial": model.initial, "transition": model.transition}
     shapes = {"initial": (S,), "transition": (S, S), "durations": (S, len(bounds))}
-    if model.table is not None:
-        distributions["table"], shapes["table"] = model.table, (S, *model.table.shape[1:])
     arrays = {**distributions, "durations": model.durations.parameters}
     wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
     yield from (Problem(name, f"has shape {arrays[name].shape}, must have {shapes[name]}") for name in wrong)
@@ -75,38 +70,29 @@ def _duration_problems(durations: Durations) -> Iterator[Problem]:
 
 
 def from_spec(spec: HsmmSpec) -> Hsmm:
-    """Return the model of a document."""
+    """Return the model of a document; what windows say of its states stays with the document's emission."""
     kind = spec.durations.kind
     columns = [getattr(spec.durations, name) for name in PARAMETERS[kind]]
-    table = np.array(spec.emission.table) if isinstance(spec.emission, CategoricalEmission) else None
     durations = Durations(kind, np.column_stack(columns), spec.longest)
-    return Hsmm(np.array(spec.initial), np.array(spec.transition), durations, table)
+    return Hsmm(np.array(spec.initial), np.array(spec.transition), durations)
 
 
-def to_spec(
-    model: Hsmm, states: Sequence[str], emission: PosteriorEmission | CategoricalEmission | None = None
-) -> HsmmSpec:
-    """Return the document of a model; `emission` where it has no table.
+def to_spec(model: Hsmm, states: Sequence[str], emission: PosteriorEmission) -> HsmmSpec:
+    """Return the document of a model.
 
     Raises ValueError (pydantic's) where the parts do not agree.
     """
     kind, parameters, longest = model.durations
     columns = zip(PARAMETERS[kind], map(tuple, parameters.T.tolist()), strict=True)
-    if emission is None and model.table is not None:
-        emission = CategoricalEmission(table=_rows(model.table))
     document = {
         "states": tuple(states),
         "initial": tuple(model.initial.tolist()),
-        "transition": _rows(model.transition),
+        "transition": tuple(map(tuple, model.transition.tolist())),
         "longest": longest,
         "durations": {"kind": kind, **dict(columns)},
         "emission": emission,
     }
     return HsmmSpec.model_validate(document)
-
-
-def _rows(matrix: Floats) -> tuple[tuple[float, ...], ...]:
-    return tuple(map(tuple, matrix.tolist()))
 
 
 def of_posterior(log_posterior: Floats, prior: Floats, weight: float = 1.0) -> Floats:
@@ -116,11 +102,3 @@ def of_posterior(log_posterior: Floats, prior: Floats, weight: float = 1.0) -> F
     Morgan 1994). A weight below 1 trusts neighbouring windows, which overlap and so repeat each other, less.
     """
     return weight * (log_posterior - np.log(prior))
-
-
-def of_codes(log_table: Floats, codes: Ints) -> Floats:
-    """Return log b (T, S) of codes (T,), from log p(code | state) (S, K). Raises InputError for an unknown code."""
-    if len(codes) and not 0 <= codes.min() <= codes.max() < log_table.shape[1]:
-        what = f"run from {codes.min()} to {codes.max()}, must be from 0 to {log_table.shape[1] - 1}"
-        raise InputError("codes that the model does not know", [Problem("codes", what)])
-    return log_table.T[codes]

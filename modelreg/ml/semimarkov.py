@@ -89,14 +89,6 @@ def forward(tables: Tables, log_b: Tensor, lengths: Tensor, *, censored: bool = 
     return Forward(torch.where(total > FLOOR / 2, total, -math.inf), posterior)
 
 
-def marginals(tables: Tables, log_b: Tensor, lengths: Tensor, *, censored: bool = True) -> Tensor:
-    """Return p(state_t = j | x) (N, T, S), 0 past the end of a stream: the derivative of log p(x) by log b."""
-    given = log_b.detach().requires_grad_()
-    with torch.enable_grad():
-        total = forward(Tables(*(part.detach() for part in tables)), given, lengths, censored=censored).log_likelihood
-        return torch.autograd.grad(total.sum(), given)[0]
-
-
 def _inside(values: Tensor, of: Range) -> Tensor:
     """Bring any number into a range."""
     match of:
