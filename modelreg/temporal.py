@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg import metrics, segmentation
+from modelreg.errors import InputError, Problem
 from modelreg.hsmm import durations, model
 from modelreg.hsmm import filter as online
 from modelreg.metrics import Floats, Ints, Predictions
@@ -55,8 +56,13 @@ def smooth(log_posterior: Floats, spec: HsmmSpec) -> Ints:
 
 
 def filtered(log_posterior: Floats, spec: HsmmSpec) -> Iterator[Floats]:
-    """Yield p(state | windows so far) (S,) for each window of a stream (T, S), in constant memory."""
-    assert isinstance(spec.emission, PosteriorEmission)  # noqa: S101 the states are the classes of a network
+    """Yield p(state | windows so far) (S,) for each window of a stream (T, S), in constant memory.
+
+    Raises InputError where the emission is not that of a network's classes.
+    """
+    if not isinstance(spec.emission, PosteriorEmission):
+        what = f"is {spec.emission.kind}, expected posterior: the states are the classes of a network"
+        raise InputError("cannot smooth", [Problem("hsmm.json: emission", what)])
     log_b = model.of_posterior(log_posterior, np.array(spec.emission.prior), spec.emission.weight)
     state = online.filter_start(model.tables(model.from_spec(spec)))
     for row in log_b:

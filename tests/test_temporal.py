@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelreg import metrics, temporal
+from modelreg.errors import InputError
 from modelreg.hsmm import durations, inference, model
 from modelreg.metrics import Predictions
-from modelreg.records.hsmm import HsmmSpec, Poisson, PosteriorEmission
+from modelreg.records.hsmm import CategoricalEmission, HsmmSpec, Poisson, PosteriorEmission
 from modelreg.records.metrics import SegmentScores
 
 SPEC = HsmmSpec(
@@ -81,6 +82,14 @@ def test_smoothing_is_the_filter_of_every_prefix() -> None:
 
     np.testing.assert_allclose(list(temporal.filtered(log_p, SPEC)), last, atol=1e-9)
     assert temporal.smooth(log_p, SPEC).tolist() == np.argmax(last, axis=1).tolist()
+
+
+def test_states_that_codes_tell_are_refused() -> None:
+    """A hsmm.json with another emission is a mismatch, not a crash."""
+    table = CategoricalEmission(table=((0.5, 0.5), (0.5, 0.5)))
+
+    with pytest.raises(InputError):
+        temporal.smooth(SURE[None], SPEC.model_copy(update={"emission": table}))
 
 
 def test_a_flicker_is_smoothed_away() -> None:
