@@ -10,7 +10,7 @@ import gzip
 import io
 import tarfile
 import zlib
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -32,7 +32,8 @@ from modelreg.records.export import (
     Target,
     Tensor,
 )
-from modelreg.records.int8 import Int8Estimate
+from modelreg.records.gates import Outcome
+from modelreg.records.int8 import UNSTEADY, Int8Estimate
 from modelreg.records.latency import LatencyRecord
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
@@ -100,6 +101,18 @@ def estimate_of(folder: Path, usable: Container[str] | None = None) -> Int8Estim
     places = [f"{target}/{INT8}" for target in HAILO if has(folder, target)]
     there = [place for place in places if (folder / place).is_file() and (usable is None or place in usable)]
     return load(folder / there[0], Int8Estimate) if there else None
+
+
+def find_unsteady(
+    judged: Iterable[Outcome], estimate: Int8Estimate | None, remedy: str = "export again"
+) -> Iterator[Problem]:
+    """Yield the gates that were judged on an estimate that depends on the processor."""
+    if estimate is None or estimate.arithmetic:
+        return
+    for outcome in judged:
+        paths = filter(None, (outcome.path, outcome.gate.beyond, outcome.gate.inside))
+        if not outcome.unjudged and any(path.split(".", 1)[0] == "int8" for path in paths):
+            yield Problem(f"gate {outcome.path}", f"is judged on an {UNSTEADY} ({INT8}); {remedy}")
 
 
 def with_estimate(measured: EvalMetrics, estimate: Int8Estimate | None) -> EvalMetrics:

@@ -110,7 +110,10 @@ def _documents(source: Path, version: str, addition: Addition) -> dict[str, byte
 
 
 def _judged_again(source: Path, made: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return gates.json where its gates are judged by another bundle than before. Raises GateFailed."""
+    """Return gates.json where its gates are judged by another bundle than before.
+
+    Raises GateFailed; InputError where that bundle's estimate depends on the processor.
+    """
     if not (source / gates.NAME).is_file():
         return {}
     stated = load(source / gates.NAME, GateReport)
@@ -120,6 +123,8 @@ def _judged_again(source: Path, made: Mapping[str, bytes]) -> dict[str, bytes]:
     report = gates.check_again(stated, documents, template_versions.current().gate)
     if failures := list(gates.failures(report.outcomes)):
         raise GateFailed("a gate failed", failures)
+    if report != stated and (unsteady := list(artifacts.find_unsteady(report.outcomes, _estimate(made)))):
+        raise InputError("a gate cannot be judged", unsteady)
     return {} if report == stated else {gates.NAME: report.to_bytes()}
 
 
@@ -155,9 +160,14 @@ def _estimates(made: Mapping[str, bytes]) -> list[bytes]:
     return [made[place] for name in HAILO if (place := f"{name}/{artifacts.INT8}") in made]
 
 
+def _estimate(made: Mapping[str, bytes]) -> Int8Estimate | None:
+    """Return the 8-bit estimate of the new bundles. Raises InputError."""
+    found = _estimates(made)
+    return parse(found[0], Int8Estimate, artifacts.INT8) if found else None
+
+
 def _facts(source: Path, version: str, made: Mapping[str, bytes]) -> card.Facts:
     """Return what a card is made of; its licence stands nowhere but in the old one."""
-    estimates = _estimates(made)
     run = load(source / registry.RUN, RunRecord)
     report = made.get(gates.NAME) or (files.read_bytes(path) if (path := source / gates.NAME).is_file() else None)
     return card.Facts(
@@ -169,5 +179,5 @@ def _facts(source: Path, version: str, made: Mapping[str, bytes]) -> card.Facts:
         load(source / registry.DATA, DataRecord),
         run,
         parse(report, GateReport, gates.NAME) if report else None,
-        parse(estimates[0], Int8Estimate, artifacts.INT8) if estimates else None,
+        _estimate(made),
     )

@@ -1,4 +1,8 @@
-"""ONNX Runtime as every part of modelreg uses it: on the CPU, by default on one thread."""
+"""ONNX Runtime as every part of modelreg uses it: on the CPU, by default on one thread.
+
+Its kernels for 8-bit integers differ between processors: without VNNI, those for AVX2 add products of uint8 and int8 in
+16 bits and saturate. A quantized graph whose figures are recorded is therefore computed in float32.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -8,22 +12,36 @@ from numpy.typing import NDArray
 from modelreg.errors import InputError, Problem
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+    from onnxruntime import InferenceSession, SessionOptions
 
 
-def session(graph: bytes, threads: int = 1) -> "InferenceSession":
-    """Return a session. Raises InputError where ONNX Runtime takes no such graph."""
+def session(graph: bytes, threads: int = 1, *, in_float: bool = False) -> "InferenceSession":
+    """Return a session. Raises InputError where ONNX Runtime takes no such graph.
+
+    With `in_float` a quantized graph keeps its QuantizeLinear and DequantizeLinear nodes and every layer between them
+    works on float32: no integer kernel runs, and no node is rewritten for the processor.
+    """
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+    options = _options(threads, in_float=in_float)
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except (errors.Fail, errors.InvalidGraph, errors.InvalidProtobuf, errors.NotImplemented) as error:
+        raise InputError("ONNX Runtime takes no such graph", [Problem("graph", str(error)[:300])]) from error
+
+
+def _options(threads: int, *, in_float: bool) -> "SessionOptions":
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except (errors.Fail, errors.InvalidGraph, errors.InvalidProtobuf, errors.NotImplemented) as error:
-        raise InputError("ONNX Runtime takes no such graph", [Problem("graph", str(error)[:300])]) from error
+    if in_float:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return options
 
 
 def ask(session: "InferenceSession", name: str, value: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:

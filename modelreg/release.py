@@ -270,6 +270,9 @@ def _source_failures(draft: Plan, run: RunRecord, number: semver.Version, projec
         yield from from_run.find_failures(draft.run, run)
     outcomes = gate_outcomes(draft.root, draft.run, project)
     yield from ((GateFailed, problem) for problem in gates.failures(outcomes))
+    remedy = "release its run again, exported anew" if draft.addition else "export again"
+    unsteady = artifacts.find_unsteady(outcomes, artifacts.estimate_of(draft.run), remedy) if outcomes else ()
+    yield from ((InputError, problem) for problem in unsteady)
 
 
 def _text_failures(draft: Plan, request: Request) -> Iterator[Failure]:

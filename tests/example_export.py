@@ -30,8 +30,11 @@ VECTORS = b"vectors"
 Digests = Mapping[str, str]  # of the checkpoint and the normalization
 
 
-def write_export(run: Path, weights: str, targets: tuple[HailoArch, ...] = ("hailo8",)) -> Path:
-    """Write `onnx/` and bundles into a run that has a normalization; `weights` is the digest of its checkpoint."""
+def write_export(run: Path, weights: str, targets: tuple[HailoArch, ...] = ("hailo8",), *, steady: bool = True) -> Path:
+    """Write `onnx/` and bundles into a run that has a normalization; `weights` is the digest of its checkpoint.
+
+    Where not `steady`, the 8-bit estimate is one that depends on the processor.
+    """
     digests = {registry.CHECKPOINT: weights, registry.NORMALIZATION: files.sha256(run / registry.NORMALIZATION)}
     graphs = {name: graph(name, artifacts.metadata(SPEC, digests)) for name in GRAPHS}
     onnx = {f"{name}.onnx": data for name, data in graphs.items()}
@@ -39,9 +42,10 @@ def write_export(run: Path, weights: str, targets: tuple[HailoArch, ...] = ("hai
     files.write_folder(run / "onnx", {**onnx, artifacts.PARITY: record.to_bytes(), artifacts.VECTORS: VECTORS})
     buffer = io.BytesIO()
     np.save(buffer, calibration())
+    made = estimate(digests) if steady else estimate(digests).model_copy(update={"arithmetic": None})
     found = {
         **onnx,
-        artifacts.INT8: estimate(digests).to_bytes(),
+        artifacts.INT8: made.to_bytes(),
         artifacts.VECTORS: VECTORS,
         "README.md": b"Nothing here was compiled yet: what the compiler makes of it, `compile.py` measures.\n",
         "calibration.npy": buffer.getvalue(),
@@ -49,7 +53,8 @@ def write_export(run: Path, weights: str, targets: tuple[HailoArch, ...] = ("hai
         registry.NORMALIZATION: (run / registry.NORMALIZATION).read_bytes(),
     }
     for target in targets:
-        whole = artifacts.sealed(bundle_record(buffer.getvalue(), digests, target), found, None)
+        record_8 = bundle_record(buffer.getvalue(), digests, target).model_copy(update={"int8": made.summary})
+        whole = artifacts.sealed(record_8, found, None)
         files.write_folder(run / target, whole)
         files.write_atomic(run / f"{target}.tar.gz", artifacts.pack(whole))
     if (run / runs.METRICS).is_file():
@@ -172,5 +177,6 @@ def estimate(digests: Digests) -> Int8Estimate:
         per_channel=scheme,
         per_tensor=scheme,
         input=(),
+        arithmetic="float32",
         packages={},
     )

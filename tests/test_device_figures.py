@@ -4,14 +4,17 @@ import json
 import shutil
 
 import pytest
-from example_export import write_export
+from example_export import estimate, write_export
 from example_run import NOW, write_registry, write_run
 
 from modelreg import artifacts, files, integrity, registry, release, runs
+from modelreg.cli import main
+from modelreg.cli.export import show_estimate
 from modelreg.config import ProjectConfig
 from modelreg.errors import GateFailed, InputError
 from modelreg.records.base import load
 from modelreg.records.gates import Gate, GateReport
+from modelreg.records.int8 import UNSTEADY, LayerNoise
 from modelreg.records.latency import Hardware, LatencyRecord, Spread
 from modelreg.records.metrics import EvalMetrics
 
@@ -100,6 +103,70 @@ def test_an_estimate_that_the_release_makes_is_waited_for(root) -> None:
     project = ProjectConfig(gates={"int8.snr_db": Gate(min=99)}, targets=("onnx", "hailo8"))
 
     assert release.gate_outcomes(root, run_of(root), project) == []
+
+
+def export_as_before(root):
+    """Put an export into the run as modelreg 0.2 made it; return the run."""
+    return write_export(run_of(root), files.sha256(run_of(root) / "checkpoint.safetensors"), steady=False)
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [{"int8__accuracy_drop": Gate(max=0.5)}, {"calibration__ece": Gate(max=1, beyond="int8.accuracy_drop")}],
+    ids=["judged", "beyond"],
+)
+def test_no_release_is_judged_on_an_estimate_that_depends_on_the_processor(root, gate) -> None:
+    """Though the gate is met: another machine may have found another figure."""
+    export_as_before(root)
+
+    with pytest.raises(
+        InputError, match=r"gate .*: is judged on an estimate that depends on the processor.*export again"
+    ):
+        released(root, **gate)
+
+
+def test_a_release_with_such_an_estimate_verifies(root) -> None:
+    """No gate looked at it, and its documents are those of modelreg 0.2."""
+    export_as_before(root)
+    folder = released(root, accuracy=Gate(min=0))
+
+    assert b"arithmetic" not in b"".join(
+        (folder / name).read_bytes() for name in ("eval_metrics.json", "hailo8/int8.json")
+    )
+    assert integrity.inspect(folder, complete=True).problems == ()
+
+
+def test_a_version_that_was_judged_on_such_an_estimate_verifies(root) -> None:
+    """Its gates follow from its documents as before."""
+    export_as_before(root)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(artifacts, "find_unsteady", lambda *_: iter(()))  # as modelreg 0.2 released it
+        folder = released(root, int8__accuracy_drop=Gate(max=0.5))
+
+    assert integrity.inspect(folder, complete=True).problems == ()
+
+
+@pytest.mark.parametrize(("steady", "said"), [(True, "8-bit estimate: "), (False, f"8-bit {UNSTEADY}: ")])
+def test_show_says_whether_the_estimate_depends_on_the_processor(root, monkeypatch, capsys, steady, said) -> None:
+    """Beside its figures."""
+    write_export(run_of(root), files.sha256(run_of(root) / "checkpoint.safetensors"), steady=steady)
+    released(root)
+    monkeypatch.chdir(root)
+    main(["show"])
+
+    assert f"{said}accuracy -0.1000, macro F1 -0.1000, projection 30.0 dB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("arithmetic", "warned"), [("float32", False), (None, True)])
+def test_an_export_says_whether_its_estimate_depends_on_the_processor(capsys, arithmetic, warned) -> None:
+    """A new one never does."""
+    digests = {registry.CHECKPOINT: "a" * 64, registry.NORMALIZATION: "b" * 64}
+    noisy = (LayerNoise(layer="relu1", snr_db=20.0),)
+    made = estimate(digests)
+    scheme = made.per_tensor.model_copy(update={"worst_layers": noisy})
+    show_estimate(made.model_copy(update={"arithmetic": arithmetic, "per_tensor": scheme, "per_channel": scheme}))
+
+    assert (UNSTEADY in capsys.readouterr().out) is warned
 
 
 @pytest.mark.parametrize("changes", [{"sha256": "0" * 64}, {"model": "tcn_vae"}], ids=["graphs", "model"])

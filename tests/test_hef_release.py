@@ -201,6 +201,31 @@ def test_a_bundle_that_misses_the_gate_that_waited_for_it_makes_no_patch(root) -
     assert isinstance(refused(root, patch_of(root)), GateFailed)
 
 
+def judged_before(root: Path) -> None:
+    """Make v0.1.0 again, its estimate one that depends on the processor."""
+    run = root / "runs/conv2d_fsq-001"
+    write_export(run, files.sha256(run / "checkpoint.safetensors"), steady=False)
+    shutil.rmtree(root / MODEL / "v0.1.0")
+    carry_out(root, release.Request("v0.1.0", run))
+
+
+def test_a_bundle_whose_estimate_depends_on_the_processor_is_not_judged(root) -> None:
+    """The gate that waited for it needs one of today."""
+    judged_before(root)
+    waiting_for_a_bundle(root, 0.5)
+    error = refused(root, patch_of(root))
+
+    assert (type(error), "export again" in str(error)) == (InputError, True)
+
+
+def test_no_patch_is_judged_on_the_old_estimate_of_its_version(root) -> None:
+    """A version never changes: its run is exported and released again."""
+    judged_before(root)
+    error = refused(root, patch_of(root), ProjectConfig(gates={"int8.accuracy_drop": Gate(max=0.5)}))
+
+    assert (type(error), "release its run again, exported anew" in str(error)) == (InputError, True)
+
+
 def test_without_any_bundle_nothing_can_be_made(root) -> None:
     """It says what to do."""
     drop_bundle(root)

@@ -1,17 +1,23 @@
 """The 8-bit estimate: HailoRT's rounding, ranges that calibration saw, and noise where it belongs."""
 
 import functools
+from typing import NamedTuple
 
 import example_systems
+import integer_encoder
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from example_bundle import example
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelreg import noise
+from modelreg import noise, ort
+from modelreg.data import normalization as scaling
 from modelreg.export import hailo, int8
 from modelreg.noise import Rounding
+from modelreg.records.base import parse
 from modelreg.records.export import GRAPHS
 from modelreg.records.int8 import Int8Estimate
 
@@ -109,6 +115,148 @@ def test_eight_bits_leave_noise_and_most_codes() -> None:
     found = [(scheme.snr_db["projection"], scheme.code_agreement) for scheme in (made.per_channel, made.per_tensor)]
 
     assert all(20 < snr_db < 50 and 0.7 < agreement < 1 for snr_db, agreement in found)
+
+
+# The same on every processor
+
+
+class Case(NamedTuple):
+    """A quantized encoder, and the windows that it is fed."""
+
+    quantized: onnx.ModelProto
+    windows: np.ndarray  # (N, C, D, T), rounded
+
+    def projections(self) -> np.ndarray:
+        """What the estimate gets, (N, d)."""
+        session = ort.session(self.quantized.SerializeToString(), in_float=True)
+        return np.concatenate([session.run(["projection"], {"windows": w[None]})[0] for w in self.windows])
+
+    def exact(self) -> np.ndarray:
+        """What integers give."""
+        return integer_encoder.answer(self.quantized, self.windows)["projection"].real
+
+    @property
+    def step(self) -> float:
+        """One step of the projection."""
+        scales = [weight for weight in self.quantized.graph.initializer if weight.name == "projection_scale"]
+        return float(onnx.numpy_helper.to_array(scales[0]))
+
+
+@functools.cache
+def case(system: str, *, per_channel: bool) -> Case:
+    """An encoder in 8 bits and normalized windows that it did not see."""
+    if system == "conv2d_fsq":
+        encoder, scale = example().graphs["encoder.onnx"], example().scale
+        seen, fresh = subject().calibration, subject().held_out.x
+    else:
+        encoder, scale = example_systems.bundle(system)["encoder.onnx"], example_systems.SCALE
+        seen, fresh = example_systems.windows().x[::2], example_systems.windows().x[1::2]
+    quantized = int8.quantize(encoder, scaling.apply(seen, scale), per_channel=per_channel)
+    return Case(quantized, int8.input_rounding(quantized).through(scaling.apply(fresh, scale)))
+
+
+EACH = pytest.mark.parametrize("per_channel", [True, False], ids=["per channel", "per tensor"])
+
+
+def loud_layer() -> onnx.ModelProto:
+    """One layer in 8 bits, its inputs and weights so large that two products do not fit into 16 bits."""
+    constants = {
+        "scale": np.float32(1 / 64),
+        "zero": np.uint8(0),
+        "weights": np.full((1, 2, 1, 3), 127, np.int8),
+        "weight_scale": np.float32(1 / 128),
+        "weight_zero": np.int8(0),
+        "sums": np.array([-300], np.int32),
+        "sum_scale": np.float32(1 / 64 / 128),
+        "sum_zero": np.int32(0),
+        "out_scale": np.float32(1 / 8),
+    }
+    nodes = [
+        ("QuantizeLinear", ["windows", "scale", "zero"], "q"),
+        ("DequantizeLinear", ["q", "scale", "zero"], "x"),
+        ("DequantizeLinear", ["weights", "weight_scale", "weight_zero"], "w"),
+        ("DequantizeLinear", ["sums", "sum_scale", "sum_zero"], "b"),
+        ("Conv", ["x", "w", "b"], "y"),
+        ("QuantizeLinear", ["y", "out_scale", "zero"], "yq"),
+        ("DequantizeLinear", ["yq", "out_scale", "zero"], "projection"),
+    ]
+    about = {"kernel_shape": [1, 3], "pads": [0, 0, 0, 0], "strides": [1, 1], "dilations": [1, 1], "group": 1}
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node(op, names, [out], **(about if op == "Conv" else {})) for op, names, out in nodes],
+        "layer",
+        [helper.make_tensor_value_info("windows", kind, [1, 2, 1, 16])],
+        [helper.make_tensor_value_info("projection", kind, None)],
+        [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_a_loud_layer_is_what_integers_give() -> None:
+    """Kernels that add two products of 255 and 127 in 16 bits give 32,767 in place of 64,770."""
+    windows = np.random.default_rng(0).uniform(3, 4, size=(8, 2, 1, 16)).astype(np.float32)
+    windows[0] = 255 / 64
+    loud = Case(loud_layer(), windows)
+
+    np.testing.assert_array_equal(loud.projections(), loud.exact())
+    assert loud.exact().max() > 3 * 32_767 / 64 / 128  # three such pairs
+
+
+@EACH
+@pytest.mark.parametrize("system", ["conv2d_fsq", "tcn_vae", "conv2d_vq"])
+def test_an_encoder_is_what_integers_give(system, per_channel) -> None:
+    """Order of float32 sums may move a value to the next step, in one window of a hundred at most."""
+    found = case(system, per_channel=per_channel)
+    steps = np.rint(np.abs(found.projections() - found.exact()) / found.step)
+
+    assert (steps.max() <= 1, steps.any(axis=1).mean() <= 0.01) == (True, True)
+
+
+@EACH
+def test_the_estimate_is_what_integers_give(per_channel) -> None:
+    """Within the tolerance that is stated: accuracy, codes kept and SNR."""
+    asked, made = subject(), estimated()
+    scheme = made.per_channel if per_channel else made.per_tensor
+    heads = onnxruntime.InferenceSession(asked.graphs["head"])
+    native = onnxruntime.InferenceSession(asked.graphs["encoder"])
+    normal = scaling.apply(asked.held_out.x, asked.scale)
+    plain = np.concatenate([native.run(["projection"], {"windows": window[None]})[0] for window in normal])
+    exact = case("conv2d_fsq", per_channel=per_channel).exact().astype(np.float32)
+    (code, _), (code_8, logits_8) = (
+        map(np.concatenate, zip(*[heads.run(["code", "logits"], {"projection": p[None]}) for p in each], strict=True))
+        for each in (plain, exact)
+    )
+    right = (logits_8.argmax(axis=1) == asked.held_out.y).mean()
+    kept = (code == code_8).all(axis=1).mean()
+    share = max(int8.SHARE_TOLERANCE, 1.01 / len(exact))
+
+    assert (scheme.accuracy, scheme.code_agreement) == pytest.approx((right, kept), abs=share)
+    assert scheme.snr_db["projection"] == pytest.approx(noise.snr_db(plain, exact), abs=int8.SNR_TOLERANCE_DB)
+
+
+@EACH
+def test_no_integer_kernel_runs(tmp_path, per_channel) -> None:
+    """What the session executes are the nodes of the graph: layers take what DequantizeLinear gives."""
+    options = ort._options(1, in_float=True)
+    options.optimized_model_filepath = str(tmp_path / "executed.onnx")
+    quantized = case("conv2d_fsq", per_channel=per_channel).quantized
+    onnxruntime.InferenceSession(quantized.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    executed = {node.op_type for node in onnx.load(tmp_path / "executed.onnx").graph.node}
+
+    assert executed == {node.op_type for node in quantized.graph.node}
+
+
+def test_the_estimate_says_how_it_was_computed() -> None:
+    """An older one does not, and is written again as it was."""
+    made = estimated()
+    old = made.model_copy(update={"arithmetic": None})
+
+    assert (made.arithmetic, made.summary.arithmetic) == ("float32", "float32")
+    assert b"arithmetic" not in old.to_bytes() + old.summary.to_bytes()
+    assert parse(old.to_bytes(), Int8Estimate, "int8.json") == old
+
+
+# Systems
 
 
 @pytest.mark.parametrize(("system", "kept"), [("tcn_vae", False), ("conv2d_vq", True)])

@@ -83,7 +83,11 @@ def show(record: "ParityRecord") -> None:
 
 def show_estimate(estimate: "Int8Estimate") -> None:
     """Print what 8 bits may cost."""
+    from modelreg.records import int8
+
     say(f"8-bit estimate, without the compiler, on {estimate.windows} held-out windows:")
+    if estimate.arithmetic is None:
+        say(f"  {int8.UNSTEADY}; export again")
     for name, scheme in (("per channel", estimate.per_channel), ("per tensor", estimate.per_tensor)):
         accuracy = f"accuracy {estimate.accuracy:.4f} -> {scheme.accuracy:.4f}"
         noise = f"projection {scheme.snr_db['projection']:.1f} dB"

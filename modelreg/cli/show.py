@@ -12,6 +12,7 @@ from modelreg.cli.console import draw, emit_json, say, table
 from modelreg.errors import InputError, Problem, VerificationFailed
 
 if TYPE_CHECKING:
+    from modelreg.records.int8 import Int8Summary
     from modelreg.registry import Version
 
 
@@ -80,9 +81,20 @@ def show(
         say("these subjects were trained on too: the numbers say nothing about new ones")
     headline = [(name, f"{value:.4f}") for name, value in card.headline(measured).items()]
     draw(table(("metric", "value"), headline, right=("value",)), sys.stdout)
+    if measured.int8:
+        _show_estimate(measured.int8)
     files = [(entry.path, entry.size, entry.stored, entry.sha256[:16]) for entry in version.manifest.files]
     draw(table(("file", "bytes", "stored", "sha256"), files, right=("bytes",)), sys.stdout)
     say(f"card: {environment.shown(folder / registry.CARD)}")
+
+
+def _show_estimate(found: "Int8Summary") -> None:
+    """Print what 8 bits may cost, and whether that depends on the processor that the estimate was made on."""
+    from modelreg.records import int8
+
+    kind = "8-bit estimate" if found.arithmetic else f"8-bit {int8.UNSTEADY}"
+    losses = f"accuracy {-found.accuracy_drop:+.4f}, macro F1 {-found.macro_f1_drop:+.4f}"
+    say(f"{kind}: {losses}, projection {found.snr_db:.1f} dB")
 
 
 def _summaries(folders: Iterable[Path]) -> tuple[list[dict[str, object]], list[Problem]]:

@@ -5,9 +5,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from modelreg import files
-from modelreg.records.base import ModelName, Name, Record, Sha256, Share
+from modelreg.records.base import LEFT_OUT, ModelName, Name, Record, Sha256, Share
 
 Decibels = float
+# How the quantized graph was computed. float32: each 8-bit value as a float32, so that every processor gives the same
+# figure. null: by integer kernels, as before modelreg 0.3; those of some processors saturate.
+Arithmetic = Literal["float32"]
+UNSTEADY = "estimate that depends on the processor"  # what an estimate without `arithmetic` is called
 
 
 class LayerNoise(Record):
@@ -52,6 +56,7 @@ class Int8Summary(Record):
     accuracy_drop: float
     macro_f1_drop: float
     snr_db: Decibels
+    arithmetic: Annotated[Arithmetic | None, LEFT_OUT] = None
     sha256: Sha256  # of int8.json
 
 
@@ -78,6 +83,7 @@ class Int8Estimate(Record):
     per_channel: Int8Scheme
     per_tensor: Int8Scheme
     input: tuple[ChannelRange, ...]
+    arithmetic: Annotated[Arithmetic | None, LEFT_OUT] = None
     packages: dict[Name, Name]
 
     @property
@@ -88,5 +94,6 @@ class Int8Estimate(Record):
             accuracy_drop=self.accuracy_drop,
             macro_f1_drop=self.per_tensor.macro_f1_drop,
             snr_db=self.snr_db,
+            arithmetic=self.arithmetic,
             sha256=files.sha256_bytes(self.to_bytes()),
         )
