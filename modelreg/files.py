@@ -42,8 +42,10 @@ def open_regular(path: Path, where: str | None = None) -> io.BufferedReader:
     where = where or str(path)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except (OSError, ValueError) as error:  # ValueError: a name that none can be, as with a NUL in it
-        raise InputError("cannot read", [Problem(where, getattr(error, "strerror", None) or str(error))]) from error
+    except OSError as error:
+        raise InputError("cannot read", [Problem(where, error.strerror or str(error))]) from error
+    except ValueError as error:  # a NUL in it, or half of a character
+        raise InputError("cannot read", [Problem(where, "no file can have this name")]) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise InputError("cannot read", [Problem(where, "not a regular file")])

@@ -280,7 +280,7 @@ def test_nothing_is_rolled_back_to_a_lost_version(root, capsys) -> None:
         (lambda d: d | {"model": "other"}, "conv2d_fsq/aliases.json: is of other"),
         (
             lambda d: d | {"changes": [*d["changes"], 1]},
-            "conv2d_fsq/aliases.json: changes.1: 1 is not of type 'object'",
+            "conv2d_fsq/aliases.json: changes.1: ",
         ),
         (
             lambda d: d | {"changes": [d["changes"][0] | {"version": "9.9.9"}]},

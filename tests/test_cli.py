@@ -573,12 +573,15 @@ def test_a_failed_verification_keeps_its_code_where_nobody_reads_it(two_versions
 def test_a_full_disk_at_stdout_is_exit_3(released) -> None:
     """`modelreg list > /dev/full`: what was printed is lost, and that is said once."""
     with Path("/dev/full").open("w") as full:
-        assert run_command(["list", "--json"], released, full) == (3, "error: No space left on device\n")
+        assert run_command(["list", "--json"], released, full) == (3, f"error: {os.strerror(errno.ENOSPC)}\n")
 
 
 @pytest.mark.parametrize(
     ("command", "message"),
-    [(["init", "/dev/null/x"], "/dev/null/x: Not a directory"), (["init", "/proc/x"], "/proc/x: No such file")],
+    [
+        (["init", "/dev/null/x"], f"/dev/null/x: {os.strerror(errno.ENOTDIR)}"),
+        (["init", "/proc/x"], f"/proc/x: {os.strerror(errno.ENOENT)}"),
+    ],
 )
 def test_a_place_that_cannot_be_written_is_exit_3(command, message, capsys) -> None:
     """One line: the place, and the system's own words."""

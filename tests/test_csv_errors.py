@@ -1,5 +1,7 @@
 """The source csv: every fault with file, line and rule, all of them in one go."""
 
+import errno
+import os
 import re
 
 import numpy as np
@@ -178,7 +180,7 @@ def test_an_empty_folder(tmp_path) -> None:
 
 def test_a_missing_folder(tmp_path) -> None:
     """Where it was looked for."""
-    assert problems(tmp_path, {}, path="gone") == ["gone: No such file or directory"]
+    assert problems(tmp_path, {}, path="gone") == [f"gone: {os.strerror(errno.ENOENT)}"]
 
 
 def test_nothing_is_left(tmp_path) -> None:
@@ -247,7 +249,7 @@ def test_a_file_that_cannot_be_read(tmp_path) -> None:
     """A link to nothing."""
     (tmp_path / "s_1.csv").symlink_to("gone")
 
-    assert problems(tmp_path, {}) == ["s_1.csv: No such file or directory"]
+    assert problems(tmp_path, {}) == [f"s_1.csv: {os.strerror(errno.ENOENT)}"]
 
 
 def test_a_file_beyond_the_limit(tmp_path, monkeypatch) -> None:

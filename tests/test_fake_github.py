@@ -57,7 +57,7 @@ def test_the_contract_finds_a_wrong_field(fake, client) -> None:
     exchange = fake.requests.pop()
     exchange.response.body = exchange.response.body.replace(b'"draft":true', b'"draft":"yes"')
 
-    assert "'yes' is not of type 'boolean'" in next(contract.find_problems(exchange.request, exchange.response))
+    assert "'yes'" in next(contract.find_problems(exchange.request, exchange.response))
 
 
 def test_the_contract_finds_a_field_that_github_ignores(fake, client) -> None:

@@ -77,7 +77,7 @@ def test_halves_of_characters_are_read_in_pairs_only(text) -> None:
 
 def test_to_json_refuses_what_is_not_json() -> None:
     """NaN is never written."""
-    with pytest.raises(ValueError, match="not JSON compliant"):
+    with pytest.raises(ValueError):  # noqa: PT011 the words are Python's
         files.to_json([math.nan])
 
 
@@ -161,7 +161,7 @@ def test_a_copy_is_whole(tmp_path) -> None:
 
 def test_a_failed_copy_leaves_nothing(tmp_path) -> None:
     """A source that is missing leaves no target."""
-    with pytest.raises(InputError, match="No such file"):
+    with pytest.raises(InputError, match=os.strerror(errno.ENOENT)):
         files.copy_atomic(tmp_path / "a", tmp_path / "b")
 
     assert list(tmp_path.iterdir()) == []
@@ -310,11 +310,12 @@ def test_reading_is_bounded(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("name", "rule"),
     [
-        ("missing", "No such file"),
+        ("missing", os.strerror(errno.ENOENT)),
         ("folder", "not a regular file"),
         ("pipe", "not a regular file"),
-        ("a\0b", "null byte"),
-        ("/proc/self/mem", "Input/output error|not a zip file"),
+        ("a\0b", "no file can have this name"),
+        ("a\ud800b", "no file can have this name"),
+        ("/proc/self/mem", f"{os.strerror(errno.EIO)}|not an .npz of plain arrays"),
     ],
 )
 @pytest.mark.parametrize("read", [files.read_bytes, npz.read, files.read_text])
@@ -330,7 +331,7 @@ def test_only_regular_files_are_read(tmp_path, name, rule, read) -> None:
 def test_only_regular_files_are_hashed(tmp_path, name) -> None:
     """A pipe without a writer does not hold a hash up."""
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InputError, match=r"No such file|not a regular file"):
+    with pytest.raises(InputError, match=f"{os.strerror(errno.ENOENT)}|not a regular file"):
         files.sha256(tmp_path / name)
 
 

@@ -215,7 +215,7 @@ def test_a_broken_manifest_is_a_problem(version) -> None:
     [
         (lambda d: d.update(mediaType="application/vnd.dev.sigstore.bundle+json;version=0.2"), "mediaType"),
         (lambda d: d.update(surprise=1), "unknown key"),
-        (lambda d: d["verificationMaterial"].pop("publicKey"), "publicKey: Field required"),
+        (lambda d: d["verificationMaterial"].pop("publicKey"), "publicKey: "),
         (lambda d: d["verificationMaterial"].update(certificate={"rawBytes": ""}), "certificate: unknown key"),
         (lambda d: d["dsseEnvelope"].update(payloadType="text/plain"), "payloadType"),
         (lambda d: d["dsseEnvelope"].update(signatures=[]), "signatures"),
