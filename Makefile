@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup fmt lint test check clients demo schemas clean
+.PHONY: help setup fmt lint test fast check clients demo schemas clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -29,6 +29,13 @@ test: setup lint ## every rule and every test, with branch coverage
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
 	$(BIN)/coverage report --include='modelreg/*' --omit='modelreg/ml/*,modelreg/export/*,modelreg/experiment.py,modelreg/deployment.py,modelreg/cli/*' --fail-under=100
 
+FAST = .fast/$(shell $(PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+
+fast: ## the tests that need no torch, without it installed: make fast PYTHON=python3.13
+	$(PYTHON) -m venv $(FAST)
+	$(FAST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	$(FAST)/bin/python -m pytest --fast -n 2 --dist worksteal
+
 check: test ## test, then the wheel in an environment of its own
 	bash scripts/check_wheel.sh
 
@@ -47,4 +54,4 @@ schemas: setup ## write schemas/ from the records
 	$(BIN)/python scripts/write_schemas.py
 
 clean: ## remove what make made
-	rm -rf $(VENV) .clients .demo dist build .hypothesis .coverage* .mypy_cache .ruff_cache
+	rm -rf $(VENV) .fast .clients .demo dist build .hypothesis .coverage* .mypy_cache .ruff_cache

@@ -4,6 +4,7 @@ import os
 import signal
 from pathlib import Path
 
+import fast_part
 import pytest
 import untraced
 from hypothesis import settings
@@ -12,13 +13,24 @@ from hypothesis import settings
 # its own at best: with a pool of threads in each, they spend their time waiting for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # and where a test asks for two, none of them waits by spinning
-if "PYTEST_XDIST_WORKER" in os.environ:  # the whole suite runs, which loads all of it anyway
-    untraced.load()
 
 settings.register_profile("modelreg", deadline=None, max_examples=50, derandomize=True, database=None)
 settings.load_profile("modelreg")
 
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_addoption(parser):
+    """Add `--fast`, which leaves out what needs packages that are not installed."""
+    parser.addoption("--fast", action="store_true", help="skip tests that need packages of extras not installed here")
+
+
+def pytest_configure(config):
+    """Skip by a plugin under `--fast`; else load in a worker what is slow, for the whole suite needs all of it."""
+    if config.getoption("--fast"):
+        config.pluginmanager.register(fast_part, "fast_part")
+    elif "PYTEST_XDIST_WORKER" in os.environ:
+        untraced.load()
 
 
 @pytest.hookimpl(tryfirst=True)

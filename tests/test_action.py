@@ -103,6 +103,7 @@ def test_they_fit_their_schema(schema, text) -> None:
     assert [error.message for error in found] == []
 
 
+@pytest.mark.needs("zizmor")
 def test_an_audit_of_their_security_finds_nothing(repository) -> None:
     """zizmor: no injection, no loose permission, no action that is named by a tag."""
     done = run(["zizmor", "--offline", "--no-progress", "--persona=pedantic", "."], repository(PINNED))

@@ -710,6 +710,7 @@ def test_evaluate_warns_of_leaks(registry, monkeypatch, capsys) -> None:
     assert capsys.readouterr().err == "warning: LEAK: train and test: 2 sessions are in both parts (s1)\n"
 
 
+@pytest.mark.needs("torch", "matplotlib")
 @pytest.mark.parametrize(
     ("used", "warnings"),
     [((3, 2), []), ((2, 1), []), ((1, 2), ["warning: dimension 1 uses 1 of 3 levels; try "])],
@@ -727,6 +728,7 @@ def test_evaluate_warns_where_levels_are_not_used(registry, monkeypatch, capsys,
     assert [line[: line.index("try") + 4] for line in told] == warnings
 
 
+@pytest.mark.needs("torch", "matplotlib")
 def test_evaluate_writes_json(registry, monkeypatch, capsys) -> None:
     """The document itself."""
     measured = load(registry / "runs/conv2d_fsq-001/eval_metrics.json", EvalMetrics)

@@ -78,7 +78,7 @@ def test_people_read_the_same(registry, capsys) -> None:
 
 NAMED = [
     "numpy>=1.26",
-    'torch>=2.6; extra == "train"',
+    'pyyaml>=6; extra == "train"',
     "nothing-like-it; extra == 'train'",
     'modelreg[train]; extra == "export"',
     'numpy; extra == "serve"',

@@ -137,6 +137,7 @@ print(json.dumps(memory.write_npy(Path(sys.argv[2]), 8, 400_000)))
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone tells a process its highest memory")
+@pytest.mark.needs("torch")
 def test_preparing_takes_twice_a_subject_and_the_windows(tmp_path) -> None:
     """At most, above what a process takes that has only started."""
     written = subprocess.run(

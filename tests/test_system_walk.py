@@ -29,6 +29,9 @@ evaluation: {{replicates: 100}}
 """
 
 
+pytestmark = pytest.mark.needs("torch", "matplotlib")
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     """A registry with a version of every system, trained for one epoch."""
