@@ -4,9 +4,9 @@ The encoder is quantized on the calibration set as hailo.md, section 8, has it: 
 a tensor; weights int8, symmetric, per channel (hopeful) and per tensor (a bound), for which of the two the compiler
 does is not public; biases int32; the input rounded by HailoRT's formula. The head stays in float32, as on the device.
 
-The quantized graph is computed in float32 (ort.py), so that every processor gives the same figure. Only the order in
-which float32 sums are added may differ, and move a value that lies between two steps to the other one: SNR_TOLERANCE_DB
-and SHARE_TOLERANCE bound what comes of that.
+The quantized graph is computed in float32 (ort.py), so that every processor gives the same
+figure. Only the order in which float32 sums are added may differ, and move a value that lies
+between two steps to the other one: SNR_TOLERANCE_DB and SHARE_TOLERANCE bound what comes of that.
 """
 
 import logging
