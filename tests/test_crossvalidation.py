@@ -18,6 +18,7 @@ from modelreg.records.base import load
 from modelreg.records.crossval import CrossValidation
 from modelreg.records.run import RunRecord
 
+pytestmark = pytest.mark.needs("torch", "matplotlib")  # they train
 RUN = "runs/conv2d_fsq-001"
 COMMAND = ["evaluate", RUN, "--protocol", "kfold-subject", "--folds", "3"]
 

@@ -20,6 +20,7 @@ from modelreg.errors import InputError
 from modelreg.records.base import load
 from modelreg.records.metrics import EvalMetrics
 
+pytestmark = pytest.mark.needs("torch", "matplotlib")  # they train
 NOW = "2026-11-21T10:00:00Z"
 TINY = """
 data:

@@ -29,10 +29,11 @@ def outcomes(root: Path, folder: Path, *options: str) -> dict[str, str]:
     (folder / "test_whole.py").write_text("import nothing_like_it\n\ndef test_whole(): pass\n")
     (folder / "conftest.py").write_text((root / "tests/conftest.py").read_text())
     where = ["-c", str(root / "pyproject.toml"), "--rootdir", ".", "-n", "0", "-rA"]
+    alone = {name: value for name, value in untraced.environment().items() if not name.startswith("PYTEST_XDIST")}
     told = subprocess.run(
         [sys.executable, "-m", "pytest", *where, *options, "test_it.py", "test_whole.py"],
         cwd=folder,
-        env={**untraced.environment(), "PYTHONPATH": f"{root}:{root / 'tests'}"},
+        env={**alone, "PYTHONPATH": f"{root}:{root / 'tests'}"},
         capture_output=True,
         text=True,
         check=False,

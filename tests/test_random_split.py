@@ -18,6 +18,7 @@ from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import RunRecord
 
+pytestmark = pytest.mark.needs("torch", "matplotlib")  # they train
 RUN = "runs/conv2d_fsq-001"
 COMMAND = ["evaluate", RUN, "--protocol", "random"]
 

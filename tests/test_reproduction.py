@@ -15,6 +15,7 @@ from modelreg.records.base import load
 from modelreg.records.metrics import Interval
 from modelreg.records.run import RunRecord
 
+pytestmark = pytest.mark.needs("torch", "matplotlib")  # they train
 VERSION = "registry/conv2d_fsq/v0.1.0"
 
 
