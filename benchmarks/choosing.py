@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from modelreg import config, metrics
+from modelreg import config
 from modelreg.config import TrainConfig
 from modelreg.data import preparation
+from modelreg.data.cache import Reading
 from modelreg.data.preparation import Prepared
-from modelreg.data.reading import Reading
-from modelreg.metrics import Predictions
-from modelreg.ml import augmentation, evaluation, networks, training
+from modelreg.evaluation import metrics
+from modelreg.evaluation.metrics import Predictions
+from modelreg.ml import augmentation, factory, prediction, training
 from modelreg.ml.batches import Part
 from modelreg.records.metrics import EvaluationSettings, Metrics
 
@@ -38,12 +39,12 @@ def answer(settings: TrainConfig, prepared: Prepared, out: NDArray[np.bool_]) ->
     names = [channel.name for channel in prepared.input.channels]
     changes = augmentation.make(settings.augmentation, names, augmentation.Scale(mean, std))
     seed, classes = settings.training.seed, len(prepared.classes)
-    network = networks.seeded(settings.model, prepared.input.shape, classes, seed=seed)
+    network = factory.seeded(settings.model, prepared.input.shape, classes, seed=seed)
     part, held_out = Part(normal[learn], y[learn]), Part(normal[test], y[test])
     *_, last = training.fit(network, part, held_out, settings.training, augmentation=changes)
     network.load_state_dict(last.weights)
     arrays = windows.arrays()
-    said = evaluation.predict(network, normal[test].numpy())
+    said = prediction.predict(network, normal[test].numpy())
     return Predictions(
         said.logits, windows.y[out], arrays["subject"][out], arrays["recording"][out], windows.start[out]
     )
@@ -86,7 +87,7 @@ def main() -> None:
     together = Predictions(*(np.concatenate(column) for column in zip(*(a[:5] for a in answers), strict=True)))
     found = metrics.compute(together, classes=prepared.classes, levels=None, settings=EvaluationSettings())
     shape, classes = prepared.input.shape, len(prepared.classes)
-    size = sum(weight.numel() for weight in networks.build(settings.model, shape, classes).parameters())
+    size = sum(weight.numel() for weight in factory.build(settings.model, shape, classes).parameters())
     seconds = perf_counter() - start
     print(f"accuracy {found.accuracy:.4f}, macro F1 {found.macro_f1:.4f}", end=", ")
     print(f"calibration error {found.calibration.ece:.4f}, {size} parameters, {seconds:.0f} s")

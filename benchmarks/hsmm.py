@@ -19,8 +19,8 @@ import numpy as np
 
 from modelreg.hsmm import durations, inference
 from modelreg.hsmm.durations import Durations, Floats
-from modelreg.hsmm.filter import filter_start, filter_step
 from modelreg.hsmm.model import Hsmm, Tables, tables
+from modelreg.hsmm.online_filter import filter_start, filter_step
 
 STATES, LONGEST, ROUNDS = 10, 50, 20
 PATIENCE = 10.0  # seconds, after which a way has no further round

@@ -37,7 +37,7 @@ def measure(document: dict[str, Any], folder: Path) -> dict[str, int]:
     from modelreg import config
     from modelreg.config import TrainConfig
     from modelreg.data import preparation
-    from modelreg.data.reading import Reading
+    from modelreg.data.cache import Reading
 
     settings = config.settle(document, TrainConfig, "benchmark")
     Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten

@@ -20,7 +20,7 @@ import pandas as pd
 
 from modelreg import config
 from modelreg.config import TrainConfig
-from modelreg.data.reading import Reading
+from modelreg.data.cache import Reading
 from modelreg.data.sources import csv, dsads
 from modelreg.records.base import shared_folder
 from modelreg.records.source import CsvChannel, CsvDevice, CsvSource

@@ -12,9 +12,9 @@ from time import perf_counter
 
 import numpy as np
 
-from modelreg import ort
+from modelreg.artifacts import ort_session
 from modelreg.records.export import CODE, LOGITS, PROJECTION, WINDOWS
-from modelreg.runtime import selfcheck
+from modelreg.runtime import self_test
 from modelreg.runtime.pipeline import Pipeline
 
 EXAMPLE = Path(__file__).parents[1] / "registry" / "conv2d_fsq" / "v0.2.0"
@@ -39,8 +39,8 @@ print(json.dumps([imported - start, done - start, int(peak) / 1024]))
 def side_by_side(export: Path) -> None:
     """Print the quantiles of both, and what the runtime adds."""
     pipeline = Pipeline.load(export)
-    encoder, head = (ort.session(pipeline.package.graphs[name]) for name in ("encoder", "head"))
-    raw = selfcheck.windows_of(pipeline.package)
+    encoder, head = (ort_session.session(pipeline.package.graphs[name]) for name in ("encoder", "head"))
+    raw = self_test.windows_of(pipeline.package)
     fed = [pipeline.fed(window)[None] for window in raw]
 
     def bare(number: int) -> None:

@@ -15,7 +15,7 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
-from modelreg.runtime import package, selfcheck
+from modelreg.runtime import bundle_loader, self_test
 
 EXAMPLE = Path(__file__).parents[1] / "registry" / "conv2d_fsq" / "v0.2.0"
 CONNECTIONS = (1, 8, 64)
@@ -33,8 +33,8 @@ end
 
 def main(export: Path, seconds: int) -> None:
     """Serve, ask, and print."""
-    loaded = package.read(export)
-    window = selfcheck.windows_of(loaded)[0].transpose(1, 2, 0)  # (D, T, C)
+    loaded = bundle_loader.read(export)
+    window = self_test.windows_of(loaded)[0].transpose(1, 2, 0)  # (D, T, C)
     x = window[0] if len(window) == 1 else window
     with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
         free.bind(("127.0.0.1", 0))

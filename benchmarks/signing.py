@@ -20,7 +20,7 @@ HASH = "import hashlib, sys; hashlib.file_digest(open(sys.argv[1] + '/model.bin'
 OURS = """
 import sys
 from pathlib import Path
-from modelreg import files, keys, signing
+from modelreg import files; from modelreg.verification import keys, signing
 folder, key = Path(sys.argv[1]), Path(sys.argv[2])
 digests = {path.name: files.sha256(path) for path in folder.iterdir() if path.name != "model.sig"}
 """
@@ -58,7 +58,7 @@ PROGRAMS = {
 
 def main(gib: float) -> None:
     """Print one row for each program."""
-    from modelreg import keys
+    from modelreg.verification import keys
 
     with tempfile.TemporaryDirectory() as scratch:
         folder, key = Path(scratch) / "model", Path(scratch) / "key.pem"

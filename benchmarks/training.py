@@ -5,7 +5,7 @@
 Both run in one process, in turns, epoch by epoch; the best of the rounds counts, as other work on the machine
 only ever takes time away. Both do the same number of Adam steps on batches of the same size; `fit` clips the gradient,
 measures it and the codes, checks for NaN, validates and copies a snapshot besides. Then everything again with
-glibc's allocator tuned (`process.tune_allocator`), which cannot be undone in a process.
+glibc's allocator tuned (`determinism.tune_allocator`), which cannot be undone in a process.
 """
 
 import time
@@ -16,9 +16,9 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from modelreg.config import TrainingSettings
-from modelreg.ml import networks, process, training
+from modelreg.ml import determinism, factory, training
 from modelreg.ml.batches import Part
-from modelreg.ml.system import Network
+from modelreg.ml.network import Network
 from modelreg.records.model import Conv2dFsqSettings
 
 SHAPE, CLASSES, WINDOWS, ROUNDS, THREADS = (9, 2, 100), 10, 1024, 6, 2
@@ -26,7 +26,7 @@ SHAPE, CLASSES, WINDOWS, ROUNDS, THREADS = (9, 2, 100), 10, 1024, 6, 2
 
 def build() -> Network:
     """Return the network of both loops: 39,762 parameters."""
-    return networks.seeded(Conv2dFsqSettings(levels=(8,) * 8), SHAPE, CLASSES, seed=0)
+    return factory.seeded(Conv2dFsqSettings(levels=(8,) * 8), SHAPE, CLASSES, seed=0)
 
 
 def plain(data: Part, batch_size: int) -> Iterator[None]:
@@ -74,7 +74,7 @@ def main() -> None:
     data = Part(x, torch.randint(CLASSES, (WINDOWS,), generator=random))
     found = {}
     for allocator in ("default", "tuned"):
-        if allocator == "tuned" and not process.tune_allocator():
+        if allocator == "tuned" and not determinism.tune_allocator():
             print("no glibc: the allocator cannot be tuned")
             break
         for batch_size in (64, 512):

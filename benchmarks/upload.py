@@ -20,9 +20,9 @@ TURNS = 3
 SEND = """
 import resource, sys, time
 from pathlib import Path
-from modelreg.github import Client
-from modelreg.publishing import Asset, RemoteRelease
-from modelreg.transport import Secret, Server
+from modelreg.release.github.client import Client
+from modelreg.release.github.plan import Asset, RemoteRelease
+from modelreg.release.github.http_client import Secret, Server
 
 api, repository, token, url, name, file = sys.argv[1:]
 path = Path(file)

@@ -1,5 +1,5 @@
 """`python -m modelreg`."""
 
-from modelreg.cli import run
+from modelreg.cli.main import run
 
 run()

@@ -23,7 +23,7 @@ from modelreg.data.sources import sample
 
 WINDOW, HOP = 32, 100  # samples
 PARTS = {"train": ("s01", "s02", "s03", "s04"), "validation": ("s05", "s06"), "test": ("s07", "s08", "s09", "s10")}
-OLD_NAMES = {  # modelreg.ml.networks -> the network in the README of the older code
+OLD_NAMES = {  # modelreg.ml.factory -> the network in the README of the older code
     "device_part.projection": "fsq_projection",
     "device_part": "",
     "host_part.head": "classifier",

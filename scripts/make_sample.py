@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg import files, npz
+from modelreg import files
+from modelreg.artifacts import npz
 from modelreg.errors import InputError, ModelregError, Problem
 
 SOURCE_SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"

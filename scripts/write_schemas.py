@@ -18,11 +18,11 @@ from modelreg.records import (
     hsmm,
     int8,
     latency,
+    manifest,
     metrics,
     model,
     provenance,
     run,
-    version,
 )
 
 DOCUMENTS: tuple[type[base.Record], ...] = (
@@ -51,7 +51,7 @@ DOCUMENTS: tuple[type[base.Record], ...] = (
     provenance.Provenance,
     run.Epoch,
     run.RunRecord,
-    version.Manifest,
+    manifest.Manifest,
 )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from modelreg.data.reading import Reading
+from modelreg.data.cache import Reading
 from modelreg.data.recording import Dataset
 from modelreg.data.sources import csv
 from modelreg.errors import InputError

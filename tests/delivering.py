@@ -8,17 +8,21 @@ from typing import Any, NamedTuple
 import pytest
 from fake_github import Exchange, FakeGitHub
 
-from modelreg import delivery, files, publishing, registry, retrieval
-from modelreg.github import Client
-from modelreg.publishing import Asset, Wanted
-from modelreg.records.version import FileEntry, Manifest, Tool
-from modelreg.transport import Secret, Server
+from modelreg import files
+from modelreg.records.manifest import FileEntry, Manifest, Tool
+from modelreg.registry import versions
+from modelreg.release.github import plan
+from modelreg.release.github import publish as github_publish
+from modelreg.release.github import pull as github_pull
+from modelreg.release.github.client import Client
+from modelreg.release.github.http_client import Secret, Server
+from modelreg.release.github.plan import Asset, Wanted
 
 MODEL, TAG = "conv2d_fsq", "v0.1.0"
 CONTENT = {
-    registry.CHECKPOINT: (b"weights" * 400, "asset"),
+    versions.CHECKPOINT: (b"weights" * 400, "asset"),
     "hailo8/bundle.json": (b"{}\n", "git"),
-    registry.CARD: (b"# A card\n", "git"),
+    versions.CARD: (b"# A card\n", "git"),
 }
 
 
@@ -59,8 +63,8 @@ def make_parcel(
         files=tuple(entries),
     )
     data = manifest.to_bytes()
-    (folder / registry.MANIFEST).write_bytes(data)
-    (folder / registry.SUMS).write_text(registry.sums_text(manifest, files.sha256_bytes(data)))
+    (folder / versions.MANIFEST).write_bytes(data)
+    (folder / versions.SUMS).write_text(versions.sums_text(manifest, files.sha256_bytes(data)))
     return Parcel(folder, wanted_of(manifest, data, sign(folder, signature)))
 
 
@@ -68,8 +72,8 @@ def sign(folder: Path, signature: bytes | None) -> Asset | None:
     """Lay a signature into a folder."""
     if signature is None:
         return None
-    (folder / registry.SIGNATURE).write_bytes(signature)
-    return Asset("", registry.SIGNATURE, len(signature), files.sha256_bytes(signature))
+    (folder / versions.SIGNATURE).write_bytes(signature)
+    return Asset("", versions.SIGNATURE, len(signature), files.sha256_bytes(signature))
 
 
 def wanted_of(manifest: Manifest, data: bytes, signature: Asset | None) -> Wanted:
@@ -83,8 +87,8 @@ def wanted_of(manifest: Manifest, data: bytes, signature: Asset | None) -> Wante
         prerelease=False,
         latest=True,
         marker=marker,
-        signature=publishing.asset_name(MODEL, TAG[1:], registry.SIGNATURE),
-        assets=publishing.assets_of(manifest, digest, len(data), signature),
+        signature=plan.asset_name(MODEL, TAG[1:], versions.SIGNATURE),
+        assets=plan.assets_of(manifest, digest, len(data), signature),
     )
 
 
@@ -107,16 +111,16 @@ def session(fake: FakeGitHub, *, signed: bool = True, time: Time | None = None, 
     return Client(Server("acme/models", secret, lambda: time.now, time.sleep, fake.api_url, jitter=max, **settings))
 
 
-def publish(fake: FakeGitHub, parcel: Parcel, jobs: int = 2, **settings: Any) -> delivery.Outcome:
+def publish(fake: FakeGitHub, parcel: Parcel, jobs: int = 2, **settings: Any) -> github_publish.Outcome:
     """Publish once."""
     with session(fake, **settings) as client:
-        return delivery.publish(client, parcel.wanted, parcel.folder, jobs=jobs)
+        return github_publish.publish(client, parcel.wanted, parcel.folder, jobs=jobs)
 
 
-def pull(fake: FakeGitHub, folder: Path, part: retrieval.Part = "all") -> list[str]:
+def pull(fake: FakeGitHub, folder: Path, part: github_pull.Part = "all") -> list[str]:
     """Pull as anybody may."""
     with session(fake, signed=False) as client:
-        return retrieval.pull(client, retrieval.Wish(MODEL, TAG[1:], TAG, folder, part))
+        return github_pull.pull(client, github_pull.Wish(MODEL, TAG[1:], TAG, folder, part))
 
 
 def stored(exchanges: list[Exchange]) -> Counter[str]:

@@ -8,7 +8,7 @@ from delivering import TAG, Parcel, enter, git, make_parcel
 from example_run import write_registry, write_run
 from fake_github import FakeGitHub, contract
 
-from modelreg.cli import main
+from modelreg.cli.main import main
 from modelreg.config import ProjectConfig
 
 

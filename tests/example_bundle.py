@@ -9,17 +9,18 @@ from typing import NamedTuple
 import numpy as np
 import onnxruntime
 
-from modelreg import artifacts, graphfile, npz, registry
+from modelreg.artifacts import exports, npz, onnx_file
 from modelreg.config import TrainConfig
 from modelreg.data import normalization as scaling
 from modelreg.data import preparation
-from modelreg.data.reading import Reading
+from modelreg.data.cache import Reading
 from modelreg.data.recording import Windows
 from modelreg.export import hailo
 from modelreg.records.base import validate
 from modelreg.records.data import Normalization
 from modelreg.records.export import GRAPHS, ExportSettings, ParityRecord
 from modelreg.records.model import ModelSpec
+from modelreg.registry import versions
 
 VERSION = Path(__file__).parents[1] / "registry" / "conv2d_fsq" / "v0.2.0"
 BUNDLE_VERSION = "0.2.0"
@@ -42,10 +43,10 @@ def example() -> Example:
     prepared = preparation.prepare(TrainConfig(), Reading(VERSION, None, lambda *_: None, lambda _: None))
     stamped = {f"{name}.onnx": (VERSION / "onnx" / f"{name}.onnx").read_bytes() for name in GRAPHS}
     return Example(
-        validate((VERSION / registry.MODEL_CONFIG).read_bytes(), ModelSpec, "spec"),
-        validate((VERSION / registry.NORMALIZATION).read_bytes(), Normalization, "normalization"),
+        validate((VERSION / versions.MODEL_CONFIG).read_bytes(), ModelSpec, "spec"),
+        validate((VERSION / versions.NORMALIZATION).read_bytes(), Normalization, "normalization"),
         validate((VERSION / "onnx/parity.json").read_bytes(), ParityRecord, "parity"),
-        {name: graphfile.unstamp(data, "0.2.0") or b"" for name, data in stamped.items()},
+        {name: onnx_file.unstamp(data, "0.2.0") or b"" for name, data in stamped.items()},
         prepared.windows["train"],
         prepared.windows["test"],
     )
@@ -76,16 +77,16 @@ def bundle(*, compiled: bool = False, normalization: str = "host", span: float =
     contents = hailo.Contents(
         spec=known.spec,
         normalization=known.scale,
-        normalization_file=(VERSION / registry.NORMALIZATION).read_bytes(),
+        normalization_file=(VERSION / versions.NORMALIZATION).read_bytes(),
         graphs=known.graphs,
         parity=known.parity,
         windows=known.train,
         vectors=npz.to_bytes(vectors()),
-        beside={registry.MODEL_CONFIG: known.spec.to_bytes()},
+        beside={versions.MODEL_CONFIG: known.spec.to_bytes()},
     )
     record, found = hailo.make(contents, "hailo8", settings)
     whole = {**found, "conv2d_fsq.hef": hef(span)} if compiled else found
-    return artifacts.sealed(record, whole, None)
+    return exports.sealed(record, whole, None)
 
 
 def write_bundle(folder: Path, documents: dict[str, bytes] | None = None) -> Path:

@@ -8,7 +8,8 @@ import numpy as np
 from example_run import model_spec
 from onnx import TensorProto, helper
 
-from modelreg import artifacts, files, graphfile, registry, runs
+from modelreg import files
+from modelreg.artifacts import exports, onnx_file
 from modelreg.records.base import load
 from modelreg.records.export import (
     GRAPHS,
@@ -24,6 +25,7 @@ from modelreg.records.export import (
 )
 from modelreg.records.int8 import Int8Estimate, Int8Scheme
 from modelreg.records.metrics import EvalMetrics
+from modelreg.registry import runs, versions
 
 SPEC = model_spec()
 VECTORS = b"vectors"
@@ -35,31 +37,31 @@ def write_export(run: Path, weights: str, targets: tuple[HailoArch, ...] = ("hai
 
     Where not `steady`, the 8-bit estimate is one that depends on the processor.
     """
-    digests = {registry.CHECKPOINT: weights, registry.NORMALIZATION: files.sha256(run / registry.NORMALIZATION)}
-    graphs = {name: graph(name, artifacts.metadata(SPEC, digests)) for name in GRAPHS}
+    digests = {versions.CHECKPOINT: weights, versions.NORMALIZATION: files.sha256(run / versions.NORMALIZATION)}
+    graphs = {name: graph(name, exports.metadata(SPEC, digests)) for name in GRAPHS}
     onnx = {f"{name}.onnx": data for name, data in graphs.items()}
     record = parity(graphs, digests).model_copy(update={"vectors_sha256": files.sha256_bytes(VECTORS)})
-    files.write_folder(run / "onnx", {**onnx, artifacts.PARITY: record.to_bytes(), artifacts.VECTORS: VECTORS})
+    files.write_folder(run / "onnx", {**onnx, exports.PARITY: record.to_bytes(), exports.VECTORS: VECTORS})
     buffer = io.BytesIO()
     np.save(buffer, calibration())
     made = estimate(digests) if steady else estimate(digests).model_copy(update={"arithmetic": None})
     found = {
         **onnx,
-        artifacts.INT8: made.to_bytes(),
-        artifacts.VECTORS: VECTORS,
+        exports.INT8: made.to_bytes(),
+        exports.VECTORS: VECTORS,
         "README.md": b"Nothing here was compiled yet: what the compiler makes of it, `compile.py` measures.\n",
         "calibration.npy": buffer.getvalue(),
         "model_script.alls": b"model_optimization_config(calibration, calibset_size=30)\n",
-        registry.NORMALIZATION: (run / registry.NORMALIZATION).read_bytes(),
+        versions.NORMALIZATION: (run / versions.NORMALIZATION).read_bytes(),
     }
     for target in targets:
         record_8 = bundle_record(buffer.getvalue(), digests, target).model_copy(update={"int8": made.summary})
-        whole = artifacts.sealed(record_8, found, None)
+        whole = exports.sealed(record_8, found, None)
         files.write_folder(run / target, whole)
-        files.write_atomic(run / f"{target}.tar.gz", artifacts.pack(whole))
+        files.write_atomic(run / f"{target}.tar.gz", exports.pack(whole))
     if (run / runs.METRICS).is_file():
         measured = load(run / runs.METRICS, EvalMetrics)
-        files.write_atomic(run / runs.METRICS, artifacts.with_estimate(measured, artifacts.estimate_of(run)).to_bytes())
+        files.write_atomic(run / runs.METRICS, exports.with_estimate(measured, exports.estimate_of(run)).to_bytes())
     return run
 
 
@@ -67,7 +69,7 @@ def graph(name: GraphName, metadata: dict[str, str], opset: int = 17) -> bytes:
     """An ONNX file with the interface of the model and nothing in it."""
     tensors = [
         [helper.make_tensor_value_info(t.name, TensorProto.FLOAT, t.shape) for t in side]
-        for side in artifacts.interface(SPEC)[name]
+        for side in exports.interface(SPEC)[name]
     ]
     made = helper.make_model(
         helper.make_graph([helper.make_node("Relu", ["a"], ["b"], "relu1")], "g", *tensors),
@@ -88,11 +90,11 @@ def parity(graphs: dict[str, bytes], digests: Digests) -> ParityRecord:
         argmax_compared=10,
         argmax_different=0,
     )
-    read = {name: graphfile.read(data, name) for name, data in graphs.items()}
+    read = {name: onnx_file.read(data, name) for name, data in graphs.items()}
     return ParityRecord(
         model="conv2d_fsq",
-        checkpoint_sha256=digests[registry.CHECKPOINT],
-        normalization_sha256=digests[registry.NORMALIZATION],
+        checkpoint_sha256=digests[versions.CHECKPOINT],
+        normalization_sha256=digests[versions.NORMALIZATION],
         opset=17,
         graphs={
             name: GraphRecord(
@@ -121,15 +123,15 @@ def calibration() -> np.ndarray:
 def bundle_record(values: bytes, digests: Digests, target: HailoArch = "hailo8") -> BundleRecord:
     """What bundle.json says."""
     numbers = calibration()
-    (window,), (projection,) = artifacts.interface(SPEC)["encoder"]
+    (window,), (projection,) = exports.interface(SPEC)["encoder"]
     return BundleRecord(
         model="conv2d_fsq",
         version=None,
         hw_arch=target,
         network="conv2d_fsq",
         toolchain=Toolchain(dataflow_compiler=">=3.31,<4", hailort=">=4.21,<5"),
-        checkpoint_sha256=digests[registry.CHECKPOINT],
-        normalization_sha256=digests[registry.NORMALIZATION],
+        checkpoint_sha256=digests[versions.CHECKPOINT],
+        normalization_sha256=digests[versions.NORMALIZATION],
         classes=SPEC.classes,
         channels=SPEC.input.channels,
         devices=SPEC.input.devices,
@@ -166,8 +168,8 @@ def estimate(digests: Digests) -> Int8Estimate:
     )
     return Int8Estimate(
         model="conv2d_fsq",
-        checkpoint_sha256=digests[registry.CHECKPOINT],
-        normalization_sha256=digests[registry.NORMALIZATION],
+        checkpoint_sha256=digests[versions.CHECKPOINT],
+        normalization_sha256=digests[versions.NORMALIZATION],
         calibration_windows=30,
         windows=60,
         accuracy=0.6,

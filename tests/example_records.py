@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from modelreg import files, metrics
+from modelreg import files
+from modelreg.evaluation import metrics
 from modelreg.records.data import (
     PARTS,
     ChannelQuality,

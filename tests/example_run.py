@@ -6,13 +6,18 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save as save_tensors
 
-from modelreg import files, fsq, metrics, npz, runs, scaffold
+from modelreg import files
+from modelreg.artifacts import npz
 from modelreg.config import ProjectConfig, TrainConfig
+from modelreg.evaluation import metrics
+from modelreg.records import fsq
 from modelreg.records.data import DataRecord, Limits, Normalization, PartRecord, PartRecords, SourceRecord
 from modelreg.records.hsmm import CategoricalEmission, Gaussian, HsmmSpec
 from modelreg.records.metrics import EvalMetrics, EvaluationSettings, Protocol
 from modelreg.records.model import Channel, Conv2dFsqSettings, InputSpec, ModelSpec
 from modelreg.records.run import Environment, Epoch, Evaluation, GitState, RunRecord
+from modelreg.registry import runs
+from modelreg.release import init
 
 NOW = "2026-11-21T10:00:00Z"
 CLASSES = ("rest", "walk", "run|fast")
@@ -44,7 +49,7 @@ def write_run(folder: Path, *, seed: int = 0, status: str = "trained") -> Path:
 
 def write_registry(root: Path, project: ProjectConfig | None = None) -> Path:
     """Write what `modelreg init` writes, with settings of one's own."""
-    for name, text in scaffold.documents().items():
+    for name, text in init.documents().items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     (root / "modelreg.yaml").write_bytes((project or ProjectConfig()).to_bytes())
@@ -52,7 +57,7 @@ def write_registry(root: Path, project: ProjectConfig | None = None) -> Path:
 
 
 def tensors(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """The tensors of SETTINGS, by the names of modelreg.ml.networks."""
+    """The tensors of SETTINGS, by the names of modelreg.ml.factory."""
     shapes = {
         "device_part.conv1.weight": (4, 2, 1, 3),
         "device_part.conv1.bias": (4,),

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from example_bundle import example
 
-from modelreg import artifacts, files, graphfile, npz, registry
+from modelreg import files
+from modelreg.artifacts import exports, npz, onnx_file
 from modelreg.data.recording import Windows
 from modelreg.export import graphs, hailo, parity
-from modelreg.ml import networks
-from modelreg.ml.system import Network
+from modelreg.ml import factory
+from modelreg.ml.network import Network
 from modelreg.records.data import Limits, Normalization
 from modelreg.records.export import ExportSettings, GraphName, GraphRecord, ParityRecord
 from modelreg.records.model import (
@@ -29,6 +30,7 @@ from modelreg.records.model import (
     TcnVaeSettings,
     VqSettings,
 )
+from modelreg.registry import versions
 
 CHECKPOINT = "c" * 64  # its digest: none is written
 CLASSES = ("rest", "walk", "run")
@@ -52,13 +54,13 @@ SETTINGS: dict[str, ModelSettings] = {
 @functools.cache
 def spec(system: str) -> ModelSpec:
     """The record of a system."""
-    return networks.spec(SETTINGS[system], INPUT, CLASSES)
+    return factory.spec(SETTINGS[system], INPUT, CLASSES)
 
 
 @functools.cache
 def network(system: str) -> Network:
     """A network of a system."""
-    return networks.of_spec(spec(system), seed=3).eval()
+    return factory.of_spec(spec(system), seed=3).eval()
 
 
 @functools.cache
@@ -93,8 +95,8 @@ SCALE = Normalization(
 def bundle(system: str) -> dict[str, bytes]:
     """The files of a bundle for Hailo-8, with all that the host needs beside the graphs."""
     known, scale = spec(system), SCALE.to_bytes()
-    digests = {registry.CHECKPOINT: CHECKPOINT, registry.NORMALIZATION: files.sha256_bytes(scale)}
-    made = graphs.export(network(system), artifacts.metadata(known, digests), 17)
+    digests = {versions.CHECKPOINT: CHECKPOINT, versions.NORMALIZATION: files.sha256_bytes(scale)}
+    made = graphs.export(network(system), exports.metadata(known, digests), 17)
     raw = windows().x[:16]
     answers = parity.of_torch(network(system), raw)._asdict()
     named = {name: values for name, values in answers.items() if values.shape[1]}
@@ -108,17 +110,17 @@ def bundle(system: str) -> dict[str, bytes]:
         windows=windows(),
         vectors=npz.to_bytes({"windows_raw": raw, "windows": raw, **named}),
         beside={
-            registry.MODEL_CONFIG: known.to_bytes(),
-            **({registry.HSMM: smoother.to_bytes()} if smoother else {}),
+            versions.MODEL_CONFIG: known.to_bytes(),
+            **({versions.HSMM: smoother.to_bytes()} if smoother else {}),
         },
     )
     record, found = hailo.make(contents, "hailo8", ExportSettings(calibration_windows=64))
-    return artifacts.sealed(record, found, None)
+    return exports.sealed(record, found, None)
 
 
 def _parity(known: ModelSpec, made: dict[GraphName, bytes], digests: dict[str, str]) -> ParityRecord:
     """The record of these graphs; what it says of errors is that of the released example."""
-    read = {name: graphfile.read(data, name) for name, data in made.items()}
+    read = {name: onnx_file.read(data, name) for name, data in made.items()}
     stated = {
         name: GraphRecord(
             sha256=files.sha256_bytes(made[name]), inputs=g.inputs, outputs=g.outputs, operators=g.operators
@@ -126,17 +128,17 @@ def _parity(known: ModelSpec, made: dict[GraphName, bytes], digests: dict[str, s
         for name, g in read.items()
     }
     named = {"model": known.settings.name, "graphs": stated, "checkpoint_sha256": CHECKPOINT}
-    return example().parity.model_copy(update={**named, "normalization_sha256": digests[registry.NORMALIZATION]})
+    return example().parity.model_copy(update={**named, "normalization_sha256": digests[versions.NORMALIZATION]})
 
 
 def write_run(folder: Path, system: str) -> Path:
     """A run as far as a runtime reads it: its graphs, its normalization, its durations, sealed by run.json."""
     found = bundle(system)
-    parts = {name: found[name] for name in (registry.NORMALIZATION, registry.HSMM) if name in found}
-    graphs_ = (*artifacts.GRAPH_FILES, artifacts.PARITY, artifacts.VECTORS)
+    parts = {name: found[name] for name in (versions.NORMALIZATION, versions.HSMM) if name in found}
+    graphs_ = (*exports.GRAPH_FILES, exports.PARITY, exports.VECTORS)
     record = example_run.run_record("e" * 64).model_copy(
         update={"model": spec(system), "files": {name: files.sha256_bytes(data) for name, data in parts.items()}}
     )
-    files.write_folder(folder, {**parts, registry.RUN: record.to_bytes()})
-    files.write_folder(folder / artifacts.ONNX, {name: found[name] for name in graphs_})
+    files.write_folder(folder, {**parts, versions.RUN: record.to_bytes()})
+    files.write_folder(folder / exports.ONNX, {name: found[name] for name in graphs_})
     return folder

@@ -4,18 +4,20 @@ import json
 
 from example_run import NOW
 
-from modelreg import files, registry, release
+from modelreg import files
 from modelreg.config import ProjectConfig
 from modelreg.records.base import load
-from modelreg.records.version import Manifest
+from modelreg.records.manifest import Manifest
+from modelreg.registry import versions
+from modelreg.release import plan as release_plan
 
 
 def make_version(root, run):
     """Release v0.1.0 of a run."""
-    situation = release.Situation(now=NOW, git=None)
-    request = release.Request("v0.1.0", run, roll_changelog=True)
-    plan = release.plan(root, request, ProjectConfig(), situation)
-    release.make_version(plan, ProjectConfig(), situation)
+    situation = release_plan.Situation(now=NOW, git=None)
+    request = release_plan.Request("v0.1.0", run, roll_changelog=True)
+    plan = release_plan.plan(root, request, ProjectConfig(), situation)
+    release_plan.make_version(plan, ProjectConfig(), situation)
     return plan.folder
 
 
@@ -41,7 +43,7 @@ def reseal(version):
 def reseal_sums(version):
     """Make sha256sum.txt fit the manifest again."""
     manifest = load(version / "manifest.json", Manifest)
-    sums = registry.sums_text(manifest, files.sha256(version / "manifest.json"))
+    sums = versions.sums_text(manifest, files.sha256(version / "manifest.json"))
     (version / "sha256sum.txt").write_text(sums)
 
 

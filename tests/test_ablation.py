@@ -8,14 +8,17 @@ from example_records import CLASSES, LEVELS, SETTINGS, example_metrics, example_
 from sklearn.metrics import accuracy_score
 from two_device import write_two_device
 
-from modelreg import ablation, metrics, report, runs, trials
-from modelreg.ablation import Trained
-from modelreg.cli import main
+from modelreg.cli.main import main
 from modelreg.config import TrainConfig, settle
+from modelreg.documents.report import ablation
 from modelreg.errors import InputError
+from modelreg.evaluation import metrics
 from modelreg.records.ablation import AblationRecord
 from modelreg.records.base import load
 from modelreg.records.metrics import ClusterUsage, Interval, SegmentScores, TemporalMetrics
+from modelreg.registry import runs
+from modelreg.workflows import ablate, ablation_grid
+from modelreg.workflows.ablation_grid import Trained
 
 SYSTEMS = {
     "conv2d_fsq_hsmm": ["full", "no_hsmm"],
@@ -57,13 +60,13 @@ def trained(seed: int, **changes) -> Trained:
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_grid_has_each_component_off_alone_and_all_off(name) -> None:
     """In the order in which the table shows them."""
-    assert list(ablation.variants(settings(name))) == SYSTEMS[name]
+    assert list(ablation_grid.variants(settings(name))) == SYSTEMS[name]
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_variants_are_configurations_that_a_file_could_state(name) -> None:
     """Each is read back from its own document, and no two are equal."""
-    grid = list(ablation.variants(settings(name)).values())
+    grid = list(ablation_grid.variants(settings(name)).values())
 
     assert [settle(variant.to_document(), TrainConfig, "again") for variant in grid] == grid
     assert len({variant.to_bytes() for variant in grid}) == len(grid)
@@ -73,23 +76,23 @@ def test_variants_are_configurations_that_a_file_could_state(name) -> None:
 def test_a_variant_lacks_what_its_name_says(name) -> None:
     """The full system nothing, the last one all."""
     full = settings(name)
-    lacks = {variant: ablation.off(full, config) for variant, config in ablation.variants(full).items()}
+    lacks = {variant: ablation_grid.off(full, config) for variant, config in ablation_grid.variants(full).items()}
 
     assert lacks["full"] == ()
     assert all(off == (variant.removeprefix("no_"),) for variant, off in lacks.items() if variant.startswith("no_"))
-    assert lacks.get("all_off", tuple(ablation.components(full))) == tuple(ablation.components(full))
+    assert lacks.get("all_off", tuple(ablation_grid.components(full))) == tuple(ablation_grid.components(full))
 
 
 def test_what_is_off_already_is_not_switched_off_again() -> None:
     """One component is left: alone off and all off are the same, once."""
-    assert list(ablation.variants(settings("conv2d_vq", reconstruction=0))) == ["full", "no_vq"]
+    assert list(ablation_grid.variants(settings("conv2d_vq", reconstruction=0))) == ["full", "no_vq"]
 
 
 @pytest.mark.parametrize(("name", "changes"), [("conv2d_fsq", {}), ("conv2d_fsq_hsmm", {"hsmm": False})])
 def test_a_system_without_components_is_refused(name, changes) -> None:
     """With those that have some."""
     with pytest.raises(InputError, match="no component switched on"):
-        ablation.variants(settings(name, **changes))
+        ablation_grid.variants(settings(name, **changes))
 
 
 # The table
@@ -97,7 +100,7 @@ def test_a_system_without_components_is_refused(name, changes) -> None:
 
 def test_means_are_over_the_seeds() -> None:
     """What a variant has not is null, and not counted as zero."""
-    found = ablation.summarize("full", (), [trained(0), trained(1, codes=None)])
+    found = ablation_grid.summarize("full", (), [trained(0), trained(1, codes=None)])
     each = [trial.outcome for trial in found.trials]
 
     assert found.mean.accuracy == pytest.approx(np.mean([outcome.accuracy for outcome in each]))
@@ -111,7 +114,7 @@ def test_the_interval_draws_a_subject_with_the_windows_of_all_seeds() -> None:
     hits = [(each.predictions.logits.argmax(axis=1) == each.predictions.y).reshape(6, 40) for each in both]
     drawn = (np.random.default_rng([SETTINGS.seed, 1]).random((SETTINGS.replicates, 6)) * 6).astype(int)
     values = np.concatenate(hits, axis=1)[drawn].mean(axis=(1, 2))
-    interval = ablation.summarize("full", (), both).intervals["accuracy"]
+    interval = ablation_grid.summarize("full", (), both).intervals["accuracy"]
 
     assert isinstance(interval, Interval)
     assert (interval.low, interval.high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
@@ -123,8 +126,8 @@ def test_the_table_has_the_health_of_the_parts() -> None:
     score = SegmentScores(accuracy=0.75, edit=50.0, over_segmentation=1.0, f1_at_50=0.5)
     temporal = TemporalMetrics(streams=1, mean_duration=12.0, alone=score, smoothed=score)
     one = trained(0, clusters=ClusterUsage(active=7, perplexity=5.0), temporal=temporal)
-    variant = ablation.summarize("full", (), [one])
-    text = report.ablation_markdown(AblationRecord(model="conv2d_fsq", seeds=(0,), variants=(variant,)))
+    variant = ablation_grid.summarize("full", (), [one])
+    text = ablation.ablation_markdown(AblationRecord(model="conv2d_fsq", seeds=(0,), variants=(variant,)))
 
     assert "| 0.7500 |" in text
     assert "| 7.0 | 12.0 |" in text
@@ -150,7 +153,7 @@ def finished(tmp_path_factory):
 @pytest.fixture(scope="module")
 def stopped(finished):
     """What the interrupted command said."""
-    train = trials.train
+    train = ablate.train
 
     def interrupt(config, folder, *rest):
         for epoch in train(config, folder, *rest):
@@ -159,7 +162,7 @@ def stopped(finished):
                 raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trials, "train", interrupt)
+        patch.setattr(ablate, "train", interrupt)
         return main(["ablate", "tiny.yaml", "--seeds", "3", "--set", "model.hidden=9"])
 
 
@@ -173,7 +176,7 @@ def test_a_grid_goes_on_where_it_was_stopped(finished, stopped, capsys) -> None:
     assert (stopped, main(command)) == (130, 0)
     assert (grid / "full-seed3" / runs.RUN).read_bytes() == before
     assert (grid / "no_hsmm-seed3" / runs.HISTORY).read_bytes().startswith(half)
-    record = load(grid / ablation.RECORD, AblationRecord)
+    record = load(grid / ablation_grid.RECORD, AblationRecord)
     assert [(v.name, v.off, v.mean.smoothed_accuracy is None) for v in record.variants] == [
         ("full", (), False),
         ("no_hsmm", ("hsmm",), True),
@@ -216,5 +219,5 @@ def test_changed_predictions_are_refused(finished, stopped, capsys) -> None:
     kept = (folder / runs.PREDICTIONS).read_bytes()
     (folder / runs.PREDICTIONS).write_bytes(b"")
     with pytest.raises(InputError, match="not what the metrics were computed from"):
-        trials.read(folder)
+        ablate.read(folder)
     (folder / runs.PREDICTIONS).write_bytes(kept)

@@ -16,8 +16,8 @@ from example_run import write_registry, write_run
 from example_version import make_version
 from jsonschema import Draft7Validator
 
-from modelreg import release
-from modelreg.cli import main
+from modelreg.cli.main import main
+from modelreg.release import plan
 
 ROOT = Path(__file__).parents[1]
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
@@ -41,7 +41,7 @@ def made(tmp_path_factory):
     root = write_registry(tmp_path_factory.mktemp("registry"))
     make_version(root, write_run(root / "runs" / "conv2d_fsq-001"))
     (root / ".gitignore").write_text("/runs/\n")
-    release.write_table(root)
+    plan.write_table(root)
     git(root, "init", "--quiet")
     commit(root)
     return root

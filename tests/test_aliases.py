@@ -7,13 +7,14 @@ from example_run import NOW, write_registry, write_run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelreg import aliases, registry, release
-from modelreg.aliases import Stamp
-from modelreg.cli import main
+from modelreg.cli.main import main
 from modelreg.config import ProjectConfig
 from modelreg.errors import InputError, RegistryError
 from modelreg.records import base
 from modelreg.records.aliases import AliasLog
+from modelreg.registry import aliases, versions
+from modelreg.registry.aliases import Stamp
+from modelreg.release import plan as release_plan
 
 STAMP = Stamp("Ada <ada@example.org>", NOW, "because")
 EMPTY = AliasLog(model="conv2d_fsq")
@@ -118,11 +119,13 @@ def root(tmp_path, monkeypatch):
     write_registry(tmp_path)
     for number, version in enumerate(("v0.1.0", "v0.2.0"), 1):
         run = write_run(tmp_path / "runs" / f"conv2d_fsq-00{number}", seed=number)
-        situation = release.Situation(now=NOW, git=None)
+        situation = release_plan.Situation(now=NOW, git=None)
         (tmp_path / "CHANGELOG.md").write_text("## [Unreleased]\n\n- x\n")
-        plan = release.plan(tmp_path, release.Request(version, run, roll_changelog=True), ProjectConfig(), situation)
-        release.make_version(plan, ProjectConfig(), situation)
-    release.write_table(tmp_path)
+        plan = release_plan.plan(
+            tmp_path, release_plan.Request(version, run, roll_changelog=True), ProjectConfig(), situation
+        )
+        release_plan.make_version(plan, ProjectConfig(), situation)
+    release_plan.write_table(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795255200")
     return tmp_path
@@ -161,7 +164,7 @@ def test_the_registry_has_no_stray(root) -> None:
     """aliases.json belongs beside the versions."""
     promote("v0.1.0")
 
-    assert (list(registry.find_strays(root)), list(aliases.find_problems(root))) == ([], [])
+    assert (list(versions.find_strays(root)), list(aliases.find_problems(root))) == ([], [])
 
 
 def test_what_a_killed_promotion_left_is_no_stray(root) -> None:
@@ -169,7 +172,7 @@ def test_what_a_killed_promotion_left_is_no_stray(root) -> None:
     left = root / "registry/conv2d_fsq/.aliases.json.tmp"
     left.touch()
 
-    assert (list(registry.find_strays(root)), len(list(registry.find_leftovers(root)))) == ([], 1)
+    assert (list(versions.find_strays(root)), len(list(versions.find_leftovers(root)))) == ([], 1)
     assert (promote("v0.1.0"), left.exists()) == (0, False)
 
 
@@ -222,7 +225,7 @@ def test_the_history_is_the_document(root, capsys) -> None:
     capsys.readouterr()
     main(["history", "conv2d_fsq", "--json"])
 
-    assert json.loads(capsys.readouterr().out) == registry.aliases(root, "conv2d_fsq").to_document()
+    assert json.loads(capsys.readouterr().out) == versions.aliases(root, "conv2d_fsq").to_document()
 
 
 def test_git_says_who(root, monkeypatch, capsys) -> None:
@@ -232,7 +235,7 @@ def test_git_says_who(root, monkeypatch, capsys) -> None:
         monkeypatch.setenv(f"GIT_{name}_EMAIL", "grace@example.org")
 
     assert main(["promote", "v0.1.0", "production", "--why", "x"]) == 0
-    assert registry.aliases(root, "conv2d_fsq").changes[0].by == "Grace Hopper <grace@example.org>"
+    assert versions.aliases(root, "conv2d_fsq").changes[0].by == "Grace Hopper <grace@example.org>"
 
 
 def test_nobody_is_asked_for_a_name(root, monkeypatch, capsys) -> None:
@@ -271,7 +274,7 @@ def test_nothing_is_rolled_back_to_a_lost_version(root, capsys) -> None:
     (root / "registry/conv2d_fsq/v0.1.0").rename(root / "lost")
 
     assert main(["rollback", "conv2d_fsq", "production", "--by", "Ada"]) == 5
-    assert registry.aliases(root, "conv2d_fsq").standing["production"][-1] == "0.2.0"
+    assert versions.aliases(root, "conv2d_fsq").standing["production"][-1] == "0.2.0"
 
 
 @pytest.mark.parametrize(

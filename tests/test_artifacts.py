@@ -8,23 +8,26 @@ import pytest
 from example_export import SPEC, calibration, graph, write_export
 from example_run import data_record
 
-from modelreg import artifact_checks, artifacts, files, graphfile, registry
-from modelreg.artifact_checks import Facts, find_calibration_problems
-from modelreg.artifacts import ARCHIVE, BUNDLE, INT8, PARITY, VECTORS
+from modelreg import files
+from modelreg.artifacts import exports, onnx_file
+from modelreg.artifacts.exports import ARCHIVE, BUNDLE, INT8, PARITY, VECTORS
 from modelreg.errors import InputError
 from modelreg.records.export import BundleRecord, ParityRecord
 from modelreg.records.int8 import Int8Estimate
+from modelreg.registry import versions
+from modelreg.verification import exports as export_checks
+from modelreg.verification.exports import Facts, find_calibration_problems
 
 VERSION = "0.2.0"
 WEIGHTS, SCALE = "c" * 64, files.sha256_bytes(b"{}")
-KNOWN = artifacts.metadata(SPEC, {registry.CHECKPOINT: WEIGHTS, registry.NORMALIZATION: SCALE})
+KNOWN = exports.metadata(SPEC, {versions.CHECKPOINT: WEIGHTS, versions.NORMALIZATION: SCALE})
 
 
 @pytest.fixture
 def run(tmp_path):
     """A run with graphs and a bundle."""
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / registry.NORMALIZATION).write_bytes(b"{}")
+    (tmp_path / "run" / versions.NORMALIZATION).write_bytes(b"{}")
     return write_export(tmp_path / "run", WEIGHTS)
 
 
@@ -34,7 +37,7 @@ class Stored:
     def __init__(self, run) -> None:
         self.folder = run.parent / "version"
         for target in ("onnx", "hailo8"):
-            for name, data in artifacts.for_version(run, target, VERSION).items():
+            for name, data in exports.for_version(run, target, VERSION).items():
                 self.put(name, data)
 
     def put(self, name: str, data: bytes) -> None:
@@ -44,16 +47,16 @@ class Stored:
 
     def change(self, name: str, record, **changes) -> None:
         """Change a document."""
-        document = artifacts.load(self.folder / name, record)
+        document = exports.load(self.folder / name, record)
         self.put(name, document.model_copy(update=changes).to_bytes())
 
     def problems(self, absent=()) -> list[str]:
         """What is wrong."""
         paths = [p.relative_to(self.folder).as_posix() for p in self.folder.rglob("*") if p.is_file()]
         digests = {path: files.sha256(self.folder / path) for path in paths}
-        known = {**digests, registry.CHECKPOINT: WEIGHTS, registry.NORMALIZATION: SCALE}
+        known = {**digests, versions.CHECKPOINT: WEIGHTS, versions.NORMALIZATION: SCALE}
         facts = Facts(VERSION, SPEC, data_record(), known, frozenset(paths) - set(absent))
-        return list(map(str, artifact_checks.find_problems(self.folder, facts)))
+        return list(map(str, export_checks.find_problems(self.folder, facts)))
 
 
 @pytest.fixture
@@ -69,7 +72,7 @@ def test_a_version_of_a_run_is_right(stored) -> None:
 
 def test_a_whole_run_has_nothing_changed(run) -> None:
     """Of either target."""
-    assert [*artifacts.find_changed(run, "onnx"), *artifacts.find_changed(run, "hailo8")] == []
+    assert [*exports.find_changed(run, "onnx"), *exports.find_changed(run, "hailo8")] == []
 
 
 @pytest.mark.parametrize("name", ["onnx/head.onnx", "hailo8/calibration.npy"])
@@ -77,7 +80,7 @@ def test_a_lost_file_of_an_export_is_named(run, name) -> None:
     """With what to do."""
     (run / name).unlink()
 
-    assert [str(p) for p in artifacts.find_changed(run, name.split("/")[0])] == [f"{name}: is missing; export again"]
+    assert [str(p) for p in exports.find_changed(run, name.split("/")[0])] == [f"{name}: is missing; export again"]
 
 
 @pytest.mark.parametrize(("target", "name"), [("onnx", PARITY), ("hailo8", BUNDLE)])
@@ -85,7 +88,7 @@ def test_a_record_that_cannot_be_read_is_named(run, target, name) -> None:
     """No export without it."""
     (run / target / name).write_bytes(b"{}")
 
-    assert list(artifacts.find_changed(run, target))
+    assert list(exports.find_changed(run, target))
 
 
 @pytest.mark.parametrize("name", [f"onnx/{PARITY}", f"hailo8/{BUNDLE}"])
@@ -143,7 +146,7 @@ def test_other_test_vectors_are_found(stored) -> None:
 
 def test_more_flips_than_boundaries_are_found(stored) -> None:
     """No parity was there."""
-    way = artifacts.load(stored.folder / "onnx" / PARITY, ParityRecord).whole.model_copy(update={"codes_different": 1})
+    way = exports.load(stored.folder / "onnx" / PARITY, ParityRecord).whole.model_copy(update={"codes_different": 1})
     stored.change(f"onnx/{PARITY}", ParityRecord, whole=way)
 
     assert stored.problems() == ["onnx/parity.json: whole.codes_different: is more than lie near a rounding boundary"]
@@ -151,14 +154,14 @@ def test_more_flips_than_boundaries_are_found(stored) -> None:
 
 def test_a_graph_of_another_version_is_found(stored) -> None:
     """By the end of its metadata."""
-    stored.put("onnx/head.onnx", graphfile.stamp(graph("head", KNOWN), "0.3.0"))
+    stored.put("onnx/head.onnx", onnx_file.stamp(graph("head", KNOWN), "0.3.0"))
 
     assert "onnx/head.onnx: does not end with version 0.2.0 in its metadata" in stored.problems()
 
 
 def test_a_graph_that_was_not_proven_is_found(stored) -> None:
     """Its digest is not the one in parity.json."""
-    stored.put("onnx/head.onnx", graphfile.stamp(graph("head", KNOWN, opset=16), VERSION))
+    stored.put("onnx/head.onnx", onnx_file.stamp(graph("head", KNOWN, opset=16), VERSION))
 
     assert "onnx/head.onnx: is not the graph whose parity parity.json states" in stored.problems()
 
@@ -174,10 +177,10 @@ def test_a_graph_that_was_not_proven_is_found(stored) -> None:
 )
 def test_a_graph_that_was_proven_and_is_wrong_is_found(stored, data, problem) -> None:
     """Somebody wrote its digest into parity.json."""
-    record = artifacts.load(stored.folder / "onnx" / PARITY, ParityRecord)
+    record = exports.load(stored.folder / "onnx" / PARITY, ParityRecord)
     head = record.graphs["head"].model_copy(update={"sha256": files.sha256_bytes(data)})
     stored.change(f"onnx/{PARITY}", ParityRecord, graphs={**record.graphs, "head": head})
-    stored.put("onnx/head.onnx", graphfile.stamp(data, VERSION))
+    stored.put("onnx/head.onnx", onnx_file.stamp(data, VERSION))
 
     assert any(problem in found for found in stored.problems())
 
@@ -204,7 +207,7 @@ def test_damaged_records_are_left_to_their_digest(stored) -> None:
 
 def test_too_many_calibration_windows_of_a_class_are_found(stored) -> None:
     """The training part has twenty of each."""
-    record = artifacts.load(stored.folder / "hailo8" / BUNDLE, BundleRecord)
+    record = exports.load(stored.folder / "hailo8" / BUNDLE, BundleRecord)
     counts = record.calibration.model_copy(update={"class_windows": {"rest": 30}})
     stored.change(f"hailo8/{BUNDLE}", BundleRecord, calibration=counts)
 
@@ -215,7 +218,7 @@ def test_too_many_calibration_windows_of_a_class_are_found(stored) -> None:
 
 def test_another_graph_in_the_bundle_is_found(stored) -> None:
     """The bundle's graphs are the version's."""
-    record = artifacts.load(stored.folder / "hailo8" / BUNDLE, BundleRecord)
+    record = exports.load(stored.folder / "hailo8" / BUNDLE, BundleRecord)
     stored.change(f"hailo8/{BUNDLE}", BundleRecord, files={**record.files, "head.onnx": "0" * 64})
 
     assert "hailo8/bundle.json: files: its head.onnx is not the version's" in stored.problems()
@@ -223,9 +226,9 @@ def test_another_graph_in_the_bundle_is_found(stored) -> None:
 
 def packed(stored, **changes: bytes) -> None:
     """Pack the bundle anew with other files, the sums left as they were."""
-    bundle = artifacts.unpack(stored.folder / "hailo8" / ARCHIVE)
+    bundle = exports.unpack(stored.folder / "hailo8" / ARCHIVE)
     stored.put(
-        f"hailo8/{ARCHIVE}", artifacts.pack({**bundle, **{name.replace("__", "."): d for name, d in changes.items()}})
+        f"hailo8/{ARCHIVE}", exports.pack({**bundle, **{name.replace("__", "."): d for name, d in changes.items()}})
     )
 
 
@@ -281,21 +284,21 @@ def test_a_damaged_archive_is_found(stored, data, problem) -> None:
 
 def test_an_archive_over_the_limit_is_refused(stored, monkeypatch) -> None:
     """What a member claims is held against it first."""
-    monkeypatch.setattr(artifacts, "BUNDLE_LIMIT", 100)
+    monkeypatch.setattr(exports, "BUNDLE_LIMIT", 100)
     with pytest.raises(InputError, match="makes more than the limit"):
-        artifacts.unpack(stored.folder / "hailo8" / ARCHIVE)
+        exports.unpack(stored.folder / "hailo8" / ARCHIVE)
 
 
 def test_a_calibration_set_that_cannot_be_read_is_found(stored) -> None:
     """A stub under its name."""
-    record = artifacts.load(stored.folder / "hailo8" / BUNDLE, BundleRecord)
+    record = exports.load(stored.folder / "hailo8" / BUNDLE, BundleRecord)
 
     assert "cannot be read" in str(list(find_calibration_problems({"calibration.npy": b"stub"}, record, "b")))
 
 
 def test_a_calibration_set_of_another_shape_is_found(stored) -> None:
     """NCHW is not what the compiler reads."""
-    record = artifacts.load(stored.folder / "hailo8" / BUNDLE, BundleRecord)
+    record = exports.load(stored.folder / "hailo8" / BUNDLE, BundleRecord)
     buffer = io.BytesIO()
     np.save(buffer, calibration().transpose(0, 3, 1, 2))
     found = find_calibration_problems({"calibration.npy": buffer.getvalue()}, record, "b")
@@ -305,27 +308,27 @@ def test_a_calibration_set_of_another_shape_is_found(stored) -> None:
 
 def test_the_same_files_pack_to_the_same_bytes(stored) -> None:
     """In any order."""
-    bundle = artifacts.unpack(stored.folder / "hailo8" / ARCHIVE)
+    bundle = exports.unpack(stored.folder / "hailo8" / ARCHIVE)
 
-    assert artifacts.pack(dict(reversed(bundle.items()))) == (stored.folder / "hailo8" / ARCHIVE).read_bytes()
+    assert exports.pack(dict(reversed(bundle.items()))) == (stored.folder / "hailo8" / ARCHIVE).read_bytes()
 
 
 def test_a_bundle_of_other_graphs_than_the_runs_is_named(run) -> None:
     """The graphs were exported again without it."""
-    record = artifacts.parity_of(run)
+    record = exports.parity_of(run)
     other = record.graphs["head"].model_copy(update={"sha256": "0" * 64})
     changed = record.model_copy(update={"graphs": {**record.graphs, "head": other}})
     (run / "onnx" / PARITY).write_bytes(changed.to_bytes())
 
     assert "is of other graphs; run `modelreg export --target hailo8` again" in str(
-        next(artifacts.find_changed(run, "hailo8"))
+        next(exports.find_changed(run, "hailo8"))
     )
 
 
 def test_a_script_that_contradicts_the_record_is_found(stored) -> None:
     """The host normalizes, and the chip would again."""
-    record = artifacts.load(stored.folder / "hailo8" / BUNDLE, BundleRecord)
-    bundle = {**artifacts.unpack(stored.folder / "hailo8" / ARCHIVE), "model_script.alls": b"normalization([0], [1])"}
+    record = exports.load(stored.folder / "hailo8" / BUNDLE, BundleRecord)
+    bundle = {**exports.unpack(stored.folder / "hailo8" / ARCHIVE), "model_script.alls": b"normalization([0], [1])"}
 
     assert "contradicts normalization: host" in str(next(find_calibration_problems(bundle, record, "b")))
 

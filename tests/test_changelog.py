@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelreg import changelog
+from modelreg.documents import changelog
 from modelreg.errors import InputError
 
 TEXT = """# Changelog

@@ -11,9 +11,9 @@ import pytest
 from example_run import write_registry, write_run
 
 from modelreg import __version__, files
-from modelreg.cli import app, main
+from modelreg.cli.main import app, main
 from modelreg.config import ProjectConfig
-from modelreg.data.reading import Reading
+from modelreg.data.cache import Reading
 from modelreg.records.audit import AuditRecord, Finding
 from modelreg.records.base import load
 from modelreg.records.gates import Gate
@@ -152,7 +152,7 @@ def test_no_command_shows_the_help(capsys) -> None:
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
 def test_completion_is_offered(name) -> None:
     """For the shells that people use."""
-    script = "from modelreg.cli import run; run()"
+    script = "from modelreg.cli.main import run; run()"
     environment = {"_MODELREG_COMPLETE": f"source_{name}", "PATH": "/usr/bin:/bin"}
     command = [sys.executable, "-c", f"import sys; sys.argv = ['modelreg']; {script}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -525,7 +525,7 @@ def test_ctrl_c_is_exit_130(registry, monkeypatch, capsys) -> None:
     def interrupted(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("modelreg.release.integrity.inspect", interrupted)
+    monkeypatch.setattr("modelreg.release.plan.integrity.inspect", interrupted)
     code = main(["release", "v0.1.0", "--roll-changelog"])
 
     assert (code, list((registry / "registry" / "conv2d_fsq").iterdir())) == (130, [])
@@ -537,7 +537,7 @@ def test_ctrl_c_says_so(registry, monkeypatch, capsys) -> None:
     def interrupted(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("modelreg.registry.version_folders", interrupted)
+    monkeypatch.setattr("modelreg.registry.versions.version_folders", interrupted)
     main(["list"])
 
     assert capsys.readouterr().err == "interrupted\n"
@@ -613,7 +613,7 @@ def test_a_bug_is_not_hidden(registry, monkeypatch) -> None:
     def broken(*_args, **_kwargs):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("modelreg.registry.version_folders", broken)
+    monkeypatch.setattr("modelreg.registry.versions.version_folders", broken)
     with pytest.raises(ZeroDivisionError):
         main(["list"])
 
@@ -684,8 +684,8 @@ def test_data_is_looked_for_at_the_root(registry, monkeypatch, command) -> None:
         seen.extend(argument.base for argument in arguments if isinstance(argument, Reading))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("modelreg.experiment.start", record)
-    monkeypatch.setattr("modelreg.experiment.evaluate", record)
+    monkeypatch.setattr("modelreg.workflows.training_run.start", record)
+    monkeypatch.setattr("modelreg.workflows.training_run.evaluate", record)
     monkeypatch.chdir(registry / "runs")
     main([command])
 
@@ -696,7 +696,7 @@ def evaluated(registry, monkeypatch, measured, *findings) -> None:
     """Let `evaluate` find these metrics, and an audit with these findings."""
     audit = AuditRecord(near=0.99, windows={"test": 1}, compared={"test": 1}, findings=findings)
     (registry / "runs/conv2d_fsq-001/audit.json").write_bytes(audit.to_bytes())
-    monkeypatch.setattr("modelreg.experiment.evaluate", lambda *_: measured)
+    monkeypatch.setattr("modelreg.workflows.training_run.evaluate", lambda *_: measured)
 
 
 def test_evaluate_warns_of_leaks(registry, monkeypatch, capsys) -> None:
@@ -720,7 +720,7 @@ def test_evaluate_warns_where_levels_are_not_used(registry, monkeypatch, capsys,
     measured = load(registry / "runs/conv2d_fsq-001/eval_metrics.json", EvalMetrics)
     codes = measured.codes.model_copy(update={"levels_used": used})
     measured = measured.model_copy(update={"codes": codes})
-    monkeypatch.setattr("modelreg.experiment.evaluate", lambda *_: measured)
+    monkeypatch.setattr("modelreg.workflows.training_run.evaluate", lambda *_: measured)
     monkeypatch.setattr("modelreg.cli.evaluate.warn_of_leaks", lambda _: None)
     main(["evaluate"])
     told = [line for line in capsys.readouterr().err.splitlines() if "dimension" in line]
@@ -732,7 +732,7 @@ def test_evaluate_warns_where_levels_are_not_used(registry, monkeypatch, capsys,
 def test_evaluate_writes_json(registry, monkeypatch, capsys) -> None:
     """The document itself."""
     measured = load(registry / "runs/conv2d_fsq-001/eval_metrics.json", EvalMetrics)
-    monkeypatch.setattr("modelreg.experiment.evaluate", lambda *_: measured)
+    monkeypatch.setattr("modelreg.workflows.training_run.evaluate", lambda *_: measured)
     monkeypatch.setattr("modelreg.cli.evaluate.warn_of_leaks", lambda _: None)
     main(["evaluate", "--json"])
 
@@ -795,11 +795,11 @@ def test_a_late_tag_stands_on_the_commit_of_its_version(repository, capsys) -> N
 
 def test_a_path_is_printed_as_the_shell_wants_it(tmp_path, monkeypatch) -> None:
     """What is printed can be pasted."""
-    from modelreg.cli import environment
+    from modelreg.cli import host
 
     monkeypatch.chdir(tmp_path)
 
-    assert environment.shown(tmp_path / "runs [x]" / "a b") == "'runs [x]/a b'"
+    assert host.shown(tmp_path / "runs [x]" / "a b") == "'runs [x]/a b'"
 
 
 def test_a_gate_named_without_its_place_is_told_where_it_stands(registry, capsys) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from two_device import write_two_device
 
-from modelreg.cli import main
+from modelreg.cli.main import main
 from modelreg.records.base import load
 from modelreg.records.data import QualityReport
 
@@ -84,7 +84,7 @@ def test_a_source_that_is_none_is_refused(here, capsys) -> None:
 
 def test_without_pandas_the_extra_is_named(here, capsys, monkeypatch) -> None:
     """Text is not parsed by the light install."""
-    monkeypatch.setattr("modelreg.cli.environment.find_spec", lambda name: None)
+    monkeypatch.setattr("modelreg.cli.host.find_spec", lambda name: None)
     (here / "d.yaml").write_text("data: {sources: [{kind: dsads, path: x}]}")
     main(["data", "check", "d.yaml"])
 

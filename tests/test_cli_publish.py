@@ -14,7 +14,7 @@ import pytest
 from delivering import git, stored
 from example_run import write_run
 
-from modelreg.cli import main
+from modelreg.cli.main import main
 from modelreg.cli.progress import show_transfer
 
 pytest_plugins = ["delivery_fixtures"]
@@ -151,25 +151,25 @@ def test_without_a_repository_nothing_can_be_asked(made, tmp_path, monkeypatch, 
 )
 def test_the_repository_comes_from_origin(tmp_path, url, name) -> None:
     """Where modelreg.yaml says nothing."""
-    from modelreg.cli import environment
+    from modelreg.cli import host
 
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "remote", "add", "origin", url)
 
-    assert environment._origin(tmp_path) == name
+    assert host._origin(tmp_path) == name
 
 
 def test_release_and_publish_in_one(hub, second, tmp_path, monkeypatch, capsys) -> None:
     """Commit, tag, push of the tag, and the release; GitHub knows the tag as soon as it is pushed."""
-    from modelreg.cli import environment
+    from modelreg.cli import host
 
-    push = environment.git_push_tag
+    push = host.git_push_tag
 
     def push_and_tell(place, tag):
         push(place, tag)
         hub.add_tag(tag, git(second, "rev-parse", f"refs/tags/{tag}^{{commit}}"), annotated=True)
 
-    monkeypatch.setattr(environment, "git_push_tag", push_and_tell)
+    monkeypatch.setattr(host, "git_push_tag", push_and_tell)
     code = main(["release", "v0.2.0", "--roll-changelog", "--publish"])
 
     assert (code, hub.published("v0.2.0") is not None) == (0, True)

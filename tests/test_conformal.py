@@ -11,9 +11,18 @@ from mapie.conformity_scores import RAPSConformityScore
 from scipy import stats
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from modelreg import conformal
-from modelreg.conformal import NO_PENALTY, Ranks, choose_ranks, coverage_band, scores, sets_of, threshold, true_scores
-from modelreg.metrics import Predictions
+from modelreg.evaluation import conformal
+from modelreg.evaluation.conformal import (
+    NO_PENALTY,
+    Ranks,
+    choose_ranks,
+    coverage_band,
+    scores,
+    sets_of,
+    threshold,
+    true_scores,
+)
+from modelreg.evaluation.metrics import Predictions
 from modelreg.records.calibration import SETS, CoverageBand, SetMetrics
 from modelreg.records.metrics import EvaluationSettings, Interval, NoInterval
 

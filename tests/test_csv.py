@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import composite
 
-from modelreg.data import sources
-from modelreg.data.reading import Reading
+from modelreg.data.cache import Reading
 from modelreg.data.recording import UNLABELLED
 from modelreg.data.sources import csv, csv_table
+from modelreg.data.sources import registry as sources
 
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 floats = st.floats(allow_nan=False).map(repr)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from csv_folder import FILES, TEXT, channels, device, problems, read, source, timed, write
 
-from modelreg.data.reading import Reading
+from modelreg.data.cache import Reading
 from modelreg.data.sources import csv
 from modelreg.errors import InputError
 

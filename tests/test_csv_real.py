@@ -9,7 +9,7 @@ from csv_folder import device, source
 from native_sets import shipped
 
 from modelreg.data import windows
-from modelreg.data.reading import Reading
+from modelreg.data.cache import Reading
 from modelreg.data.sources import csv, dsads
 
 REAL = Path(__file__).parents[2] / "shared" / "data"

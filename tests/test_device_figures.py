@@ -7,9 +7,10 @@ import pytest
 from example_export import estimate, write_export
 from example_run import NOW, write_registry, write_run
 
-from modelreg import artifacts, files, integrity, registry, release, runs
-from modelreg.cli import main
+from modelreg import files
+from modelreg.artifacts import exports
 from modelreg.cli.export import show_estimate
+from modelreg.cli.main import main
 from modelreg.config import ProjectConfig
 from modelreg.errors import GateFailed, InputError
 from modelreg.records.base import load
@@ -17,9 +18,12 @@ from modelreg.records.gates import Gate, GateReport
 from modelreg.records.int8 import UNSTEADY, LayerNoise
 from modelreg.records.latency import Hardware, LatencyRecord, Spread
 from modelreg.records.metrics import EvalMetrics
+from modelreg.registry import runs, versions
+from modelreg.release import plan as release_plan
+from modelreg.verification import integrity
 
 SPREAD = {"p50_ms": 0.05, "p95_ms": 0.06, "p99_ms": 0.1, "max_ms": 0.4}
-SITUATION = release.Situation(now=NOW, git=None)
+SITUATION = release_plan.Situation(now=NOW, git=None)
 
 
 @pytest.fixture
@@ -58,8 +62,10 @@ def measured(root, **changes):
 def released(root, **gates: Gate):
     """Make a version; return its folder."""
     project = ProjectConfig(gates={name.replace("__", "."): gate for name, gate in gates.items()})
-    plan = release.plan(root, release.Request("v0.1.0", run_of(root), roll_changelog=True), project, SITUATION)
-    release.make_version(plan, project, SITUATION)
+    plan = release_plan.plan(
+        root, release_plan.Request("v0.1.0", run_of(root), roll_changelog=True), project, SITUATION
+    )
+    release_plan.make_version(plan, project, SITUATION)
     return plan.folder
 
 
@@ -91,7 +97,7 @@ def test_a_figure_that_nobody_will_make_fails_its_gate(root, path, place) -> Non
     """It is not left out: the release exports graphs alone."""
     (run_of(root) / "hailo8" / "int8.json").unlink()
     project = ProjectConfig(gates={path: Gate(max=1)}, targets=("onnx",))
-    (outcome,) = release.gate_outcomes(root, run_of(root), project)
+    (outcome,) = release_plan.gate_outcomes(root, run_of(root), project)
 
     assert outcome.failure == f"no such number in {place}"
 
@@ -102,7 +108,7 @@ def test_an_estimate_that_the_release_makes_is_waited_for(root) -> None:
     (run_of(root) / "hailo8" / "int8.json").unlink()
     project = ProjectConfig(gates={"int8.snr_db": Gate(min=99)}, targets=("onnx", "hailo8"))
 
-    assert release.gate_outcomes(root, run_of(root), project) == []
+    assert release_plan.gate_outcomes(root, run_of(root), project) == []
 
 
 def export_as_before(root):
@@ -140,7 +146,7 @@ def test_a_version_that_was_judged_on_such_an_estimate_verifies(root) -> None:
     """Its gates follow from its documents as before."""
     export_as_before(root)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(artifacts, "find_unsteady", lambda *_: iter(()))  # as modelreg 0.2 released it
+        patched.setattr(exports, "find_unsteady", lambda *_: iter(()))  # as modelreg 0.2 released it
         folder = released(root, int8__accuracy_drop=Gate(max=0.5))
 
     assert integrity.inspect(folder, complete=True).problems == ()
@@ -160,7 +166,7 @@ def test_show_says_whether_the_estimate_depends_on_the_processor(root, monkeypat
 @pytest.mark.parametrize(("arithmetic", "warned"), [("float32", False), (None, True)])
 def test_an_export_says_whether_its_estimate_depends_on_the_processor(capsys, arithmetic, warned) -> None:
     """A new one never does."""
-    digests = {registry.CHECKPOINT: "a" * 64, registry.NORMALIZATION: "b" * 64}
+    digests = {versions.CHECKPOINT: "a" * 64, versions.NORMALIZATION: "b" * 64}
     noisy = (LayerNoise(layer="relu1", snr_db=20.0),)
     made = estimate(digests)
     scheme = made.per_tensor.model_copy(update={"worst_layers": noisy})
@@ -195,8 +201,8 @@ def rewritten(folder, name: str, data: bytes) -> list[str]:
         if entry["path"] == name:
             entry |= {"sha256": files.sha256_bytes(data), "size": len(data)}
     (folder / "manifest.json").write_bytes(files.to_json(manifest))
-    record = registry.read(folder).manifest
-    (folder / registry.SUMS).write_text(registry.sums_text(record, files.sha256(folder / "manifest.json")))
+    record = versions.read(folder).manifest
+    (folder / versions.SUMS).write_text(versions.sums_text(record, files.sha256(folder / "manifest.json")))
     return [problem.where for problem in integrity.inspect(folder).problems]
 
 
@@ -270,7 +276,7 @@ def test_metrics_of_a_version_tell_of_the_estimate_that_it_carries(root, exporte
 def test_verify_finds_durations_that_are_not_the_versions(root) -> None:
     """The bundle's hsmm.json is held against that of the version, as its estimate is."""
     folder = released(root)
-    record = load(folder / "hailo8/bundle.json", artifacts.BundleRecord)
-    other = record.model_copy(update={"files": {**record.files, registry.HSMM: "0" * 64}})
+    record = load(folder / "hailo8/bundle.json", exports.BundleRecord)
+    other = record.model_copy(update={"files": {**record.files, versions.HSMM: "0" * 64}})
 
     assert "hailo8/bundle.json: files: hsmm.json" in rewritten(folder, "hailo8/bundle.json", other.to_bytes())

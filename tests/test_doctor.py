@@ -9,9 +9,10 @@ from example_run import write_registry
 from fake_github import FakeGitHub
 
 from modelreg import __version__
-from modelreg.cli import environment, main
+from modelreg.cli import host
+from modelreg.cli.main import main
 from modelreg.config import ProjectConfig
-from modelreg.github import Repository
+from modelreg.release.github.client import Repository
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 SECRET = "ghp_s3cr3t"  # noqa: S105 nobody's
@@ -22,7 +23,7 @@ def alone(monkeypatch):
     """No token, no server, no gh but those of a test."""
     for name in ("GITHUB_TOKEN", "GH_TOKEN", "GITHUB_API_URL", "MODELREG_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(environment, "which", lambda _: None)
+    monkeypatch.setattr(host, "which", lambda _: None)
 
 
 @pytest.fixture
@@ -150,7 +151,7 @@ def test_the_token_of_gh_is_found(registry, tmp_path, monkeypatch, capsys) -> No
     gh.write_text(f"#!/bin/sh\necho {SECRET}\n")
     gh.chmod(0o700)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(environment, "which", lambda _: str(gh))
+    monkeypatch.setattr(host, "which", lambda _: str(gh))
 
     assert told(capsys)["github"]["token"] == "gh auth token"  # noqa: S105
 
@@ -167,7 +168,7 @@ def test_no_secret_is_told(registry, monkeypatch, capsys, options) -> None:
     monkeypatch.setenv("GITHUB_TOKEN", SECRET)
     monkeypatch.setenv("GITHUB_API_URL", f"http://u:{SECRET}@127.0.0.1:9/")
     monkeypatch.setenv("HTTPS_PROXY", f"http://u:{SECRET}@127.0.0.1:9/")
-    monkeypatch.setattr(environment, "sleep", lambda _: None)
+    monkeypatch.setattr(host, "sleep", lambda _: None)
     main(["doctor", *options])
     output = capsys.readouterr()
 
@@ -190,7 +191,9 @@ def test_online_it_tells_what_the_token_may_do(fake, capsys) -> None:
 
 def test_a_token_without_scopes_is_said_to_have_none(fake, monkeypatch, capsys) -> None:
     """A fine-grained one."""
-    monkeypatch.setattr("modelreg.github.Client.repository", lambda _: Repository(archived=False, push=True))
+    monkeypatch.setattr(
+        "modelreg.release.github.client.Client.repository", lambda _: Repository(archived=False, push=True)
+    )
 
     assert told(capsys, "--online")["github"]["token scopes"].startswith("not told")
 

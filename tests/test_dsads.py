@@ -11,8 +11,8 @@ from native_sets import write_archive, write_folder
 
 from modelreg import config
 from modelreg.config import TrainConfig
+from modelreg.data.cache import Reading
 from modelreg.data.preparation import prepare
-from modelreg.data.reading import Reading
 from modelreg.data.sources import dsads
 from modelreg.errors import InputError
 

@@ -18,15 +18,19 @@ import pytest
 import untraced
 from two_device import write_two_device
 
-from modelreg import artifact_checks, artifacts, deployment, files, integrity
-from modelreg.artifact_checks import find_calibration_problems
-from modelreg.cli import main
+from modelreg import files
+from modelreg.artifacts import exports
+from modelreg.cli.main import main
 from modelreg.records.base import load
 from modelreg.records.export import BundleRecord, ParityRecord
 from modelreg.records.int8 import Int8Estimate
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
 from modelreg.runtime.pipeline import Pipeline
+from modelreg.verification import exports as export_checks
+from modelreg.verification import integrity
+from modelreg.verification.exports import find_calibration_problems
+from modelreg.workflows import export_run
 
 TINY = """
 data: {sources: [{kind: npy, path: data/dataset.json}], window: 100, hop: 100}
@@ -288,18 +292,18 @@ def test_other_data_are_refused(here, tmp_path, monkeypatch) -> None:
     assert code == 3
 
 
-def facts(root: Path) -> artifact_checks.Facts:
+def facts(root: Path) -> export_checks.Facts:
     """What `verify` knows of the version."""
-    from modelreg import registry
     from modelreg.records.data import DataRecord
     from modelreg.records.model import ModelSpec
+    from modelreg.registry import versions
 
     folder = root / VERSION
     found = tree(folder)
-    return artifact_checks.Facts(
+    return export_checks.Facts(
         "0.1.0",
-        load(folder / registry.MODEL_CONFIG, ModelSpec),
-        load(folder / registry.DATA, DataRecord),
+        load(folder / versions.MODEL_CONFIG, ModelSpec),
+        load(folder / versions.DATA, DataRecord),
         found,
         frozenset(found),
     )
@@ -307,7 +311,7 @@ def facts(root: Path) -> artifact_checks.Facts:
 
 def test_nothing_is_wrong_with_the_example(walked) -> None:
     """So that what follows is found for its lie alone."""
-    assert list(artifact_checks.find_problems(walked / VERSION, facts(walked))) == []
+    assert list(export_checks.find_problems(walked / VERSION, facts(walked))) == []
 
 
 @pytest.mark.parametrize(
@@ -329,8 +333,8 @@ def test_a_lie_in_bundle_json_is_found(walked, changes) -> None:
     """Each field against the model, the data and the digests."""
     record = load(walked / VERSION / "hailo8/bundle.json", BundleRecord).model_copy(update=changes)
     found = [
-        *artifact_checks.find_contradictions(record, "hailo8", "b", facts(walked)),
-        *artifact_checks._find_strangers("b", record, facts(walked)),
+        *export_checks.find_contradictions(record, "hailo8", "b", facts(walked)),
+        *export_checks._find_strangers("b", record, facts(walked)),
     ]
 
     assert found
@@ -338,7 +342,7 @@ def test_a_lie_in_bundle_json_is_found(walked, changes) -> None:
 
 def unpacked(root: Path) -> dict[str, bytes]:
     """The files in the version's archive."""
-    return artifacts.unpack(root / VERSION / "hailo8/bundle.tar.gz")
+    return exports.unpack(root / VERSION / "hailo8/bundle.tar.gz")
 
 
 def test_random_calibration_is_found(walked) -> None:
@@ -471,6 +475,6 @@ def test_what_the_host_needs_travels_with_the_bundle(tmp_path) -> None:
     (tmp_path / "hsmm.json").write_bytes(b"durations")
     (tmp_path / "calibration.json").write_bytes(b"temperature")
     spec = load(Path(__file__).parents[1] / "registry/conv2d_fsq/v0.2.0/model_config.json", ModelSpec)
-    found = deployment._beside(deployment._Origin(tmp_path, None, spec, None, None))
+    found = export_run._beside(export_run._Origin(tmp_path, None, spec, None, None))
 
     assert (found["hsmm.json"], found["calibration.json"]) == (b"durations", b"temperature")

@@ -9,15 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from modelreg import config, files, gates, integrity, release, scaffold
-from modelreg.cli import main
+from modelreg import config, files
+from modelreg.cli.main import main
 from modelreg.config import ProjectConfig
 from modelreg.documents.templates.card_v1 import bounds
 from modelreg.documents.templates.gates_v1 import describe
 from modelreg.errors import GateFailed
-from modelreg.gates import Older
+from modelreg.evaluation import gates
+from modelreg.evaluation.gates import Older
 from modelreg.records import base
 from modelreg.records.gates import Against, Gate, GateReport, Outcome, Waiver
+from modelreg.release import init
+from modelreg.release import plan as release_plan
+from modelreg.verification import integrity
 
 METRICS = {
     "accuracy": 0.8,
@@ -261,10 +265,10 @@ def root(tmp_path):
 
 def released(root, project):
     """Make a version; return its folder."""
-    request = release.Request("v0.1.0", root / "runs" / "conv2d_fsq-001", roll_changelog=True)
-    situation = release.Situation(now=NOW, git=None)
-    plan = release.plan(root, request, project, situation)
-    release.make_version(plan, project, situation)
+    request = release_plan.Request("v0.1.0", root / "runs" / "conv2d_fsq-001", roll_changelog=True)
+    situation = release_plan.Situation(now=NOW, git=None)
+    plan = release_plan.plan(root, request, project, situation)
+    release_plan.make_version(plan, project, situation)
     return plan.folder
 
 
@@ -310,7 +314,7 @@ def test_gates_are_held_against_the_latest_version(root) -> None:
     write_run(root / "runs" / "conv2d_fsq-002", seed=1)
     first = json.loads((root / "registry/conv2d_fsq/v0.1.0/eval_metrics.json").read_text())["log_loss"]
     project = ProjectConfig(gates={"log_loss": Gate(not_above="latest"), "brier": Gate(not_below="v7.0.0")})
-    (one, two) = release.gate_outcomes(root, root / "runs" / "conv2d_fsq-002", project)
+    (one, two) = release_plan.gate_outcomes(root, root / "runs" / "conv2d_fsq-002", project)
 
     assert one.against == {"latest": Against(version="v0.1.0", value=first)}
     assert two.failure == "there is no version v7.0.0"
@@ -320,21 +324,21 @@ def test_a_gate_on_an_export_waits_for_it(root) -> None:
     """Where the release makes the export; else it fails now."""
     run, parity = root / "runs" / "conv2d_fsq-001", {"parity.whole.logits_error": Gate(max=1e-4)}
 
-    assert release.gate_outcomes(root, run, ProjectConfig(gates=parity, targets=("onnx",))) == []
-    assert release.gate_outcomes(root, run, ProjectConfig(gates=parity))[0].verdict == "FAILS"
+    assert release_plan.gate_outcomes(root, run, ProjectConfig(gates=parity, targets=("onnx",))) == []
+    assert release_plan.gate_outcomes(root, run, ProjectConfig(gates=parity))[0].verdict == "FAILS"
 
 
 def test_an_export_that_fails_its_gate_makes_no_version(root) -> None:
     """The plan could not know; the version is not written."""
     project = ProjectConfig(gates={"parity.whole.logits_error": Gate(max=1e-4)}, targets=("onnx",))
-    request = release.Request("v0.1.0", root / "runs" / "conv2d_fsq-001", roll_changelog=True)
-    situation = release.Situation(now=NOW, git=None)
-    plan = release.plan(root, request, project, situation)
+    request = release_plan.Request("v0.1.0", root / "runs" / "conv2d_fsq-001", roll_changelog=True)
+    situation = release_plan.Situation(now=NOW, git=None)
+    plan = release_plan.plan(root, request, project, situation)
     (plan.run / "onnx").mkdir()
     (plan.run / "onnx" / "parity.json").write_bytes(files.to_json({"whole": {"logits_error": 0.5}}))
 
     with pytest.raises(GateFailed, match=r"0\.5000, but must be at most 0\.0001"):
-        release.make_version(plan, project, situation)
+        release_plan.make_version(plan, project, situation)
     assert not plan.folder.exists()
 
 
@@ -393,7 +397,7 @@ def test_what_was_not_judged_can_not_be_claimed_met(waiting) -> None:
 
 def test_a_new_registry_has_gates_for_everything() -> None:
     """Those of exports are judged where there is one; with every export, all are."""
-    text = scaffold.documents()["modelreg.yaml"]
+    text = init.documents()["modelreg.yaml"]
     project = config.settle(config.parse_yaml(text, "x"), ProjectConfig, "x")
     documents = {"parity": {"whole": {"logits_error": 1e-6}}, "int8": {"accuracy_drop": 0.01}}
     alone, whole = ([o.verdict for o in check(found, project.gates)][3:] for found in ({}, documents))

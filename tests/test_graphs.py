@@ -12,10 +12,10 @@ import torch
 import untraced
 from onnx import numpy_helper
 
-from modelreg import artifacts
+from modelreg.artifacts import exports
 from modelreg.errors import ExportError
 from modelreg.export import graphs, operators, parity
-from modelreg.ml import networks
+from modelreg.ml import factory
 from modelreg.records.export import Tolerance
 from modelreg.records.model import Conv2dFsqSettings
 
@@ -23,9 +23,9 @@ SHAPE = (3, 2, 16)
 SETTINGS = Conv2dFsqSettings(widths=(4, 6), kernels=((2, 3), (1, 3)), levels=(4, 3), hidden=5)
 
 
-def trained(settings: Conv2dFsqSettings = SETTINGS) -> networks.Network:
+def trained(settings: Conv2dFsqSettings = SETTINGS) -> factory.Network:
     """A network whose batch normalization has seen data, as after a training."""
-    network = networks.seeded(settings, SHAPE, 3, seed=1)
+    network = factory.seeded(settings, SHAPE, 3, seed=1)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for _ in range(5):
@@ -97,15 +97,15 @@ def test_the_average_is_global(made) -> None:
 
 
 def test_the_interface_is_what_verify_expects(made) -> None:
-    """Names and shapes, as modelreg.artifacts states them."""
-    spec = networks.spec(SETTINGS, _input_spec(), ("a", "b", "c"))
-    from modelreg import graphfile
+    """Names and shapes, as modelreg.artifacts.exports states them."""
+    spec = factory.spec(SETTINGS, _input_spec(), ("a", "b", "c"))
+    from modelreg.artifacts import onnx_file
 
     found = {
-        name: (graph.inputs, graph.outputs) for name, graph in ((n, graphfile.read(d, n)) for n, d in made.items())
+        name: (graph.inputs, graph.outputs) for name, graph in ((n, onnx_file.read(d, n)) for n, d in made.items())
     }
 
-    assert found == artifacts.interface(spec)
+    assert found == exports.interface(spec)
 
 
 def _input_spec():
@@ -217,7 +217,7 @@ def test_another_class_is_a_breach() -> None:
 
 def test_refusal_names_every_breach(made) -> None:
     """Exit 8."""
-    wrong = parity.measure(networks.seeded(SETTINGS, SHAPE, 3, seed=9).eval(), made, windows(), Tolerance())
+    wrong = parity.measure(factory.seeded(SETTINGS, SHAPE, 3, seed=9).eval(), made, windows(), Tolerance())
     with pytest.raises(ExportError) as caught:
         parity.refuse(wrong)
 

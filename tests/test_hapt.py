@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from native_sets import shipped, write_archive, write_folder
 
-from modelreg.data import preparation, sources
-from modelreg.data.reading import Reading
+from modelreg.data import preparation
+from modelreg.data.cache import Reading
 from modelreg.data.recording import UNLABELLED
 from modelreg.data.sources import hapt
+from modelreg.data.sources import registry as sources
 from modelreg.errors import InputError
 from modelreg.records.source import HaptSource
 

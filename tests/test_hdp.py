@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from modelreg.ml import hdp, mixture
+from modelreg.ml import dirichlet_process, hdp
 
 CENTRES = torch.tensor([[0.0, 0, 0], [8, 0, 0], [0, 8, 0], [0, 0, 8]])
 
@@ -46,7 +46,7 @@ def test_logits_are_log_weight_minus_half_the_scaled_square() -> None:
     """log π_k − ½ ‖z − μ_k‖² / σ², number by number."""
     made, z = layer(), planted(10)[0]
     distance = (z[:, None] - made.centres).square().sum(2) / made.log_noise.exp()
-    expected = mixture.expected_log_weights(made.sticks) - distance / 2
+    expected = dirichlet_process.expected_log_weights(made.sticks) - distance / 2
 
     torch.testing.assert_close(made.eval()(z).logits, expected, atol=1e-3, rtol=1e-4)
 
@@ -55,7 +55,7 @@ def test_the_bound_is_the_density_of_the_mixture() -> None:
     """Each point's share is log Σ exp(E log π_k) N(z | μ_k, σ²)."""
     made, z = layer(), planted(10)[0]
     density = Independent(Normal(made.centres, (made.log_noise / 2).exp().expand_as(made.centres)), 1)
-    log_p = mixture.expected_log_weights(made.sticks) + density.log_prob(z[:, None])
+    log_p = dirichlet_process.expected_log_weights(made.sticks) + density.log_prob(z[:, None])
 
     torch.testing.assert_close(made.eval()(z).bound, log_p.logsumexp(1), atol=1e-3, rtol=1e-4)
 
@@ -89,9 +89,9 @@ def test_the_loss_is_that_of_the_fit(groups: int) -> None:
     """−ELBO per window: where all windows are one batch, divergence over N minus the mean of the bounds."""
     made, z = layer(groups=groups), planted()[0]
     bound = made(z, torch.arange(400) % groups if groups else None).bound
-    divergence = mixture.stick_divergence(made.sticks, 1.0)
+    divergence = dirichlet_process.stick_divergence(made.sticks, 1.0)
     if groups:
-        divergence = divergence + mixture.group_divergence(made.log_groups.exp(), made.sticks, 1.0).sum()
+        divergence = divergence + dirichlet_process.group_divergence(made.log_groups.exp(), made.sticks, 1.0).sum()
 
     torch.testing.assert_close(made.loss(bound, 400), -(bound.sum() - divergence) / 400)
 
@@ -106,7 +106,7 @@ def test_learning_finds_the_planted_shares() -> None:
             made.loss(made(z[rows]).bound, 2000).backward()
             optimizer.step()
     found = made.eval()(z).cluster
-    shares = mixture.expected_weights(made.sticks).sort(descending=True).values
+    shares = dirichlet_process.expected_weights(made.sticks).sort(descending=True).values
 
     assert int((found.bincount(minlength=20) >= 20).sum()) == 4  # with a hundredth of the points or more
     assert all(len(found[cluster == k].unique()) <= 2 for k in range(4))
@@ -130,9 +130,9 @@ def test_each_group_has_weights_of_its_own() -> None:
         made.log_groups[1, 4] = 9
     log_pi = made.log_pi(torch.tensor([1, 0, 1]))
 
-    torch.testing.assert_close(log_pi, mixture.expected_log_group_weights(made.log_groups.exp())[[1, 0, 1]])
+    torch.testing.assert_close(log_pi, dirichlet_process.expected_log_group_weights(made.log_groups.exp())[[1, 0, 1]])
     assert log_pi[0].argmax() == 4
-    torch.testing.assert_close(made.log_pi(), mixture.expected_log_weights(made.sticks))
+    torch.testing.assert_close(made.log_pi(), dirichlet_process.expected_log_weights(made.sticks))
 
 
 def test_evaluation_draws_nothing() -> None:

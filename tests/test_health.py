@@ -6,11 +6,12 @@ from example_run import write_run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelreg import gates, report
 from modelreg.cli import evaluate
 from modelreg.config import TrainConfig, settle
+from modelreg.documents.report import health, recommendations
 from modelreg.documents.templates.gates_v1 import describe
 from modelreg.errors import InputError
+from modelreg.evaluation import gates
 from modelreg.records.base import load
 from modelreg.records.gates import Gate
 from modelreg.records.metrics import (
@@ -68,8 +69,8 @@ def test_metrics_without_bounds_stay_readable(tmp_path) -> None:
 
 def test_healthy_parts_are_not_mentioned() -> None:
     """Nor are parts that a model has not."""
-    assert report.ailments(ill()) == []
-    assert report.ailments(example_metrics().model_copy(update={"codes": None})) == []
+    assert health.ailments(ill()) == []
+    assert health.ailments(example_metrics().model_copy(update={"codes": None})) == []
 
 
 @pytest.mark.parametrize(
@@ -86,8 +87,8 @@ def test_healthy_parts_are_not_mentioned() -> None:
 )
 def test_a_number_outside_of_its_bounds_is_advised_on(metrics, finding, advice) -> None:
     """With what to change, or how to set other bounds."""
-    (found,) = report.ailments(metrics)
-    advised = report.recommendations(metrics, example_data_record(), example_run_record(), (), None)
+    (found,) = health.ailments(metrics)
+    advised = recommendations.recommendations(metrics, example_data_record(), example_run_record(), (), None)
 
     assert (found.finding, advice in found.advice, "`evaluation.health." in found.advice) == (finding, True, True)
     assert (f"{finding}.", found.advice) in advised
@@ -102,7 +103,7 @@ def test_evaluate_warns(capsys) -> None:
 
 def test_null_sets_no_bound() -> None:
     """The bounds are configuration, not truth."""
-    assert report.ailments(ill(active=1, active_clusters=Bounds(min=None, max=15.0))) == []
+    assert health.ailments(ill(active=1, active_clusters=Bounds(min=None, max=15.0))) == []
 
 
 @pytest.mark.parametrize(

@@ -10,39 +10,46 @@ from example_export import write_export
 from example_run import NOW, write_registry, write_run
 from hef_builder import network
 
-from modelreg import artifacts, attachment, files, from_version, gates, hef, integrity, registry, release
-from modelreg.cli import main
+from modelreg import files
+from modelreg.artifacts import attach_hef, hef_file
+from modelreg.artifacts import exports as artifact_exports
+from modelreg.cli.main import main
 from modelreg.config import ProjectConfig
-from modelreg.consistency import UNCHANGED
 from modelreg.errors import GateFailed, InputError, ModelregError, RegistryError, VerificationFailed
+from modelreg.evaluation import gates
 from modelreg.records.base import load
 from modelreg.records.export import BundleRecord
 from modelreg.records.gates import Gate, GateReport
+from modelreg.records.manifest import Manifest
 from modelreg.records.provenance import Provenance
-from modelreg.records.version import Manifest
+from modelreg.registry import versions
+from modelreg.release import patch
+from modelreg.release import plan as release_plan
+from modelreg.verification import integrity
+from modelreg.verification.consistency import UNCHANGED
 
 MODEL = Path("registry/conv2d_fsq")
 PROJECT = ProjectConfig()
-SITUATION = release.Situation(now=NOW, git=None)
+SITUATION = release_plan.Situation(now=NOW, git=None)
 
 
-def compiled(arch: int = 1, **settings) -> hef.HefFile:
+def compiled(arch: int = 1, **settings) -> hef_file.HefFile:
     """A HEF that the example's bundle makes."""
     group = network("conv2d_fsq", (1, 16, 2), 2, settings.get("input_range", (-4.0, 4.0)))
     data = hef_builder.hef(group, arch=arch)
-    return hef.HefFile(data, hef.read(data, "x.hef"))
+    return hef_file.HefFile(data, hef_file.read(data, "x.hef"))
 
 
 FITTING, ON_BOTH = compiled(), compiled(3)
 
 
-def carry_out(root: Path, request: release.Request, project: ProjectConfig = PROJECT) -> release.Plan:
+def carry_out(root: Path, request: release_plan.Request, project: ProjectConfig = PROJECT) -> release_plan.Plan:
     """Do what `modelreg release` does."""
-    plan = release.plan(root, request, project, SITUATION)
+    plan = release_plan.plan(root, request, project, SITUATION)
     actions = {
-        "version": lambda: release.make_version(plan, project, SITUATION),
-        "changelog": lambda: release.roll_changelog(plan, SITUATION),
-        "table": lambda: release.write_table(root),
+        "version": lambda: release_plan.make_version(plan, project, SITUATION),
+        "changelog": lambda: release_plan.roll_changelog(plan, SITUATION),
+        "table": lambda: release_plan.write_table(root),
     }
     for step in plan.steps:
         actions[step]()
@@ -56,7 +63,7 @@ def template(tmp_path_factory):
     run = write_run(root / "runs" / "conv2d_fsq-001")
     write_export(run, files.sha256(run / "checkpoint.safetensors"))
     (root / "CHANGELOG.md").write_text("## [Unreleased]\n\n## [v0.1.1] - x\n\n- x\n\n## [v0.1.0] - x\n\n- x\n")
-    carry_out(root, release.Request("v0.1.0", run))
+    carry_out(root, release_plan.Request("v0.1.0", run))
     return root
 
 
@@ -70,11 +77,11 @@ def root(template, tmp_path, monkeypatch):
 
 
 def patch_of(
-    root: Path, found: hef.HefFile = FITTING, version: str = "v0.1.1", base: str = "v0.1.0"
-) -> release.Request:
+    root: Path, found: hef_file.HefFile = FITTING, version: str = "v0.1.1", base: str = "v0.1.0"
+) -> release_plan.Request:
     """Ask for a version out of a version."""
-    addition = from_version.Addition(found, root / "dist" / f"conv2d_fsq-{base}")
-    return release.Request(version, root / MODEL / base, roll_changelog=version != "v0.1.1", addition=addition)
+    addition = patch.Addition(found, root / "dist" / f"conv2d_fsq-{base}")
+    return release_plan.Request(version, root / MODEL / base, roll_changelog=version != "v0.1.1", addition=addition)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -98,7 +105,7 @@ def test_a_patch_verifies(root) -> None:
 def test_weights_and_documents_are_the_same(root) -> None:
     """To the byte; card, provenance and what bears the version are not."""
     old, new = tree(root / MODEL / "v0.1.0"), tree(carry_out(root, patch_of(root)).folder)
-    exports = {*(f"onnx/{name}" for name in artifacts.GRAPH_FILES), "hailo8/bundle.json", "hailo8/bundle.tar.gz"}
+    exports = {*(f"onnx/{name}" for name in artifact_exports.GRAPH_FILES), "hailo8/bundle.json", "hailo8/bundle.tar.gz"}
     made = {"manifest.json", "sha256sum.txt", "model_card.md", "provenance.json", "bom.cdx.json"}
 
     assert ({name for name in new if new[name] != old.get(name)}, old.keys(), UNCHANGED & new.keys()) == (
@@ -110,8 +117,8 @@ def test_weights_and_documents_are_the_same(root) -> None:
 def test_the_bundle_holds_the_hef(root) -> None:
     """As it was compiled."""
     made = carry_out(root, patch_of(root)).folder
-    bundle = artifacts.unpack(made / "hailo8" / artifacts.ARCHIVE)
-    record = load(made / "hailo8" / artifacts.BUNDLE, BundleRecord)
+    bundle = artifact_exports.unpack(made / "hailo8" / artifact_exports.ARCHIVE)
+    record = load(made / "hailo8" / artifact_exports.BUNDLE, BundleRecord)
 
     assert (bundle["conv2d_fsq.hef"], record.hef, record.version) == (FITTING.data, FITTING.info, "0.1.1")
 
@@ -159,15 +166,15 @@ def drop_bundle(root: Path, project: ProjectConfig = PROJECT) -> None:
     """Make of v0.1.0 a version that was released without a bundle: v0.1.0 again, of a run that has none."""
     shutil.rmtree(root / MODEL / "v0.1.0")
     shutil.rmtree(root / "runs/conv2d_fsq-001/hailo8")
-    carry_out(root, release.Request("v0.1.0", root / "runs/conv2d_fsq-001"), project)
+    carry_out(root, release_plan.Request("v0.1.0", root / "runs/conv2d_fsq-001"), project)
 
 
 def export_version(root: Path) -> None:
     """Leave in dist/ what `modelreg export conv2d_fsq@v0.1.0 --target hailo8` leaves there."""
-    bundle = artifacts.for_version(root / "runs/conv2d_fsq-001", "hailo8", "0.1.0")
-    (root / "x.tar.gz").write_bytes(bundle[f"hailo8/{artifacts.ARCHIVE}"])
+    bundle = artifact_exports.for_version(root / "runs/conv2d_fsq-001", "hailo8", "0.1.0")
+    (root / "x.tar.gz").write_bytes(bundle[f"hailo8/{artifact_exports.ARCHIVE}"])
     (root / "dist").mkdir()
-    files.write_folder(root / "dist/conv2d_fsq-v0.1.0/hailo8", artifacts.unpack(root / "x.tar.gz"))
+    files.write_folder(root / "dist/conv2d_fsq-v0.1.0/hailo8", artifact_exports.unpack(root / "x.tar.gz"))
 
 
 def test_a_version_without_a_bundle_takes_the_one_that_was_exported_of_it(root) -> None:
@@ -176,7 +183,7 @@ def test_a_version_without_a_bundle_takes_the_one_that_was_exported_of_it(root) 
     drop_bundle(root)
     made = carry_out(root, patch_of(root)).folder
 
-    assert (problems(made), load(made / "hailo8" / artifacts.BUNDLE, BundleRecord).hef) == ([], FITTING.info)
+    assert (problems(made), load(made / "hailo8" / artifact_exports.BUNDLE, BundleRecord).hef) == ([], FITTING.info)
 
 
 def waiting_for_a_bundle(root: Path, bound: float) -> None:
@@ -206,7 +213,7 @@ def judged_before(root: Path) -> None:
     run = root / "runs/conv2d_fsq-001"
     write_export(run, files.sha256(run / "checkpoint.safetensors"), steady=False)
     shutil.rmtree(root / MODEL / "v0.1.0")
-    carry_out(root, release.Request("v0.1.0", run))
+    carry_out(root, release_plan.Request("v0.1.0", run))
 
 
 def test_a_bundle_whose_estimate_depends_on_the_processor_is_not_judged(root) -> None:
@@ -239,12 +246,12 @@ def test_a_version_without_graphs_gets_its_hef_too(root) -> None:
     shutil.rmtree(root / MODEL / "v0.1.0")
     for name in ("hailo8", "onnx"):
         shutil.rmtree(root / "runs/conv2d_fsq-001" / name)
-    carry_out(root, release.Request("v0.1.0", root / "runs/conv2d_fsq-001"))
+    carry_out(root, release_plan.Request("v0.1.0", root / "runs/conv2d_fsq-001"))
 
     assert problems(carry_out(root, patch_of(root)).folder) == []
 
 
-def refused(root: Path, request: release.Request, project: ProjectConfig = PROJECT) -> ModelregError:
+def refused(root: Path, request: release_plan.Request, project: ProjectConfig = PROJECT) -> ModelregError:
     """Return the error of a release that must be refused, and check that nothing was written."""
     before = tree(root)
     with pytest.raises(ModelregError) as caught:
@@ -305,18 +312,18 @@ def test_a_patch_that_exists_is_refused(root, found) -> None:
 
 def test_an_interrupted_patch_is_finished_by_the_same_hef_only(root) -> None:
     """The version is there, the table is not."""
-    plan = release.plan(root, patch_of(root), PROJECT, SITUATION)
-    release.make_version(plan, PROJECT, SITUATION)
+    plan = release_plan.plan(root, patch_of(root), PROJECT, SITUATION)
+    release_plan.make_version(plan, PROJECT, SITUATION)
     refused(root, patch_of(root, ON_BOTH))
 
-    assert release.plan(root, patch_of(root), PROJECT, SITUATION).steps == ("table",)
+    assert release_plan.plan(root, patch_of(root), PROJECT, SITUATION).steps == ("table",)
 
 
 def test_an_interrupted_patch_is_not_finished_by_its_run(root) -> None:
     """The weights are the same, the version is another."""
-    plan = release.plan(root, patch_of(root), PROJECT, SITUATION)
-    release.make_version(plan, PROJECT, SITUATION)
-    by_run = release.Request("v0.1.1", root / "runs/conv2d_fsq-001")
+    plan = release_plan.plan(root, patch_of(root), PROJECT, SITUATION)
+    release_plan.make_version(plan, PROJECT, SITUATION)
+    by_run = release_plan.Request("v0.1.1", root / "runs/conv2d_fsq-001")
 
     assert "exists, and a version never changes" in str(refused(root, by_run))
 
@@ -335,8 +342,8 @@ def test_a_bundle_of_another_version_is_refused(root) -> None:
     export_version(root)
     drop_bundle(root)
     folder = root / "dist/conv2d_fsq-v0.1.0/hailo8"
-    record, found = attachment.open_bundle(folder)
-    files.write_folder(folder, artifacts.sealed(record, found, "0.3.0"))
+    record, found = attach_hef.open_bundle(folder)
+    files.write_folder(folder, artifact_exports.sealed(record, found, "0.3.0"))
 
     assert "encoder.onnx: is not of version 0.1.0" in str(refused(root, patch_of(root)))
 
@@ -355,7 +362,7 @@ def reseal(folder: Path) -> None:
     )
     changed = manifest.model_copy(update={"files": entries})
     (folder / "manifest.json").write_bytes(changed.to_bytes())
-    sums = registry.sums_text(changed, files.sha256(folder / "manifest.json"))
+    sums = versions.sums_text(changed, files.sha256(folder / "manifest.json"))
     (folder / "sha256sum.txt").write_text(sums)
 
 
@@ -505,10 +512,10 @@ def test_one_of_two_hefs_is_enough(root) -> None:
     """Each device takes its own."""
     made = carry_out(root, patch_of(root)).folder
     shutil.copytree(made / "hailo8", made / "hailo8l")
-    path = made / "hailo8l" / artifacts.BUNDLE
+    path = made / "hailo8l" / artifact_exports.BUNDLE
     path.write_bytes(load(path, BundleRecord).model_copy(update={"hef": ON_BOTH.info, "hw_arch": "hailo8l"}).to_bytes())
 
-    assert [list(attachment.find_device_problems(made, device)) for device in ("hailo8", "hailo8l")] == [[], []]
+    assert [list(attach_hef.find_device_problems(made, device)) for device in ("hailo8", "hailo8l")] == [[], []]
 
 
 def test_a_bundle_that_cannot_be_read_runs_on_no_device(root) -> None:

@@ -15,8 +15,8 @@ from modelreg import files
 from modelreg.errors import InputError
 from modelreg.hsmm import inference, kernels
 from modelreg.hsmm.durations import Durations
-from modelreg.hsmm.filter import filter_start, filter_step
 from modelreg.hsmm.model import Hsmm, Tables, from_spec, of_posterior, tables, to_spec
+from modelreg.hsmm.online_filter import filter_start, filter_step
 from modelreg.records import base
 from modelreg.records.hsmm import CategoricalEmission, HsmmSpec, PosteriorEmission
 
@@ -249,7 +249,7 @@ def test_the_filter_loads_neither_numba_nor_scipy() -> None:
     """What runs on the device is numpy alone."""
     probe = (
         "import sys, numpy as np; from modelreg.hsmm.durations import Durations; from modelreg.hsmm.model import *;"
-        "from modelreg.hsmm.filter import *;"
+        "from modelreg.hsmm.online_filter import *;"
         "model = Hsmm(np.full(2, 0.5), 1 - np.eye(2), Durations('poisson', np.ones((2, 1)), 5));"
         "filter_step(filter_start(tables(model)), np.zeros(2)); print({'numba', 'scipy', 'torch'} & set(sys.modules))"
     )

@@ -6,14 +6,19 @@ import shutil
 import pytest
 from example_run import normalization, write_registry, write_run
 
-from modelreg import files, integrity, provenance, release, report, runs
+from modelreg import files
 from modelreg.config import ProjectConfig
+from modelreg.documents import provenance
+from modelreg.documents.report import render
 from modelreg.documents.templates.card_v1 import UNKNOWN_TRAINING
 from modelreg.records.base import load
 from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.provenance import Provenance
 from modelreg.records.run import ImportRecord
+from modelreg.registry import runs
+from modelreg.release import plan as release_plan
+from modelreg.verification import integrity
 
 NOW = "2026-11-21T10:00:00Z"
 ORIGIN = ImportRecord(
@@ -41,9 +46,9 @@ def imported(folder, origin=ORIGIN):
 
 def version_of(root, run):
     """Release v0.1.0 of a run."""
-    situation = release.Situation(now=NOW, git=None)
-    plan = release.plan(root, release.Request("v0.1.0", run, roll_changelog=True), ProjectConfig(), situation)
-    release.make_version(plan, ProjectConfig(), situation)
+    situation = release_plan.Situation(now=NOW, git=None)
+    plan = release_plan.plan(root, release_plan.Request("v0.1.0", run, roll_changelog=True), ProjectConfig(), situation)
+    release_plan.make_version(plan, ProjectConfig(), situation)
     return plan.folder
 
 
@@ -126,14 +131,14 @@ def test_without_metrics_it_is_not_released(tmp_path) -> None:
     root = write_registry(tmp_path)
     run = imported(root / "runs" / "conv2d_fsq-001")
     (run / runs.METRICS).unlink()
-    with pytest.raises(release.InputError, match="has no metrics; make them with `modelreg evaluate"):
+    with pytest.raises(release_plan.InputError, match="has no metrics; make them with `modelreg evaluate"):
         version_of(root, run)
 
 
 def test_the_report_shows_no_training(tmp_path) -> None:
     """No curves, and the doubt comes first."""
     run = imported(tmp_path / "run")
-    found = report.documents(
+    found = render.documents(
         load(run / runs.METRICS, EvalMetrics), load(run / runs.DATA, DataRecord), runs.load_run(run), []
     )
     text = found[runs.REPORT].decode()

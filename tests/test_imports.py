@@ -9,7 +9,7 @@ from example_run import write_registry, write_run
 SLOW = ("torch", "onnx", "onnxruntime", "onnxsim", "requests", "jsonschema", "scipy", "matplotlib", "numba")
 PROBE = """
 import sys
-from modelreg.cli import main
+from modelreg.cli.main import main
 code = main(sys.argv[1:])
 print([name for name in {slow!r} if name in sys.modules])
 sys.exit(code)
@@ -62,7 +62,7 @@ def test_verify_loads_only_the_validator(released) -> None:
 @pytest.mark.parametrize("command", ["train", "evaluate"])
 def test_without_torch_a_command_names_the_extra(tmp_path, command) -> None:
     """One line, exit 3."""
-    probe = "import sys; sys.modules['torch'] = None; from modelreg.cli import main; sys.exit(main(sys.argv[1:]))"
+    probe = "import sys; sys.modules['torch'] = None; from modelreg.cli.main import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-c", probe, command], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -13,10 +13,10 @@ from example_bundle import example
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelreg import noise, ort
+from modelreg.artifacts import ort_session, quantization_noise
+from modelreg.artifacts.quantization_noise import Rounding
 from modelreg.data import normalization as scaling
 from modelreg.export import hailo, int8
-from modelreg.noise import Rounding
 from modelreg.records.base import parse
 from modelreg.records.export import GRAPHS
 from modelreg.records.int8 import Int8Estimate
@@ -48,7 +48,7 @@ def estimated(*, on_chip: bool = False) -> Int8Estimate:
 @given(values=FLOATS, low=st.floats(-100, 0), high=st.floats(0.001, 100))
 def test_the_host_rounds_as_hailort_does(values, low, high) -> None:
     """q = round half to even(clip(x, lowest, highest) / scale + zero); x = (q - zero) scale, number by number."""
-    scale = noise.rounding(low, high)
+    scale = quantization_noise.rounding(low, high)
     lowest, highest = (np.float32((q - scale.zero) * scale.scale) for q in (0, 255))
     step, zero = np.float32(scale.scale), np.float32(scale.zero)
     expected = [
@@ -61,7 +61,7 @@ def test_the_host_rounds_as_hailort_does(values, low, high) -> None:
 @given(values=FLOATS, low=st.floats(-100, 0), high=st.floats(0.001, 100))
 def test_rounding_twice_is_rounding_once(values, low, high) -> None:
     """What a quantized graph does to its input once more changes nothing."""
-    scale = noise.rounding(low, high)
+    scale = quantization_noise.rounding(low, high)
     once = scale.through(np.array(values, np.float32))
 
     np.testing.assert_allclose(scale.through(once), once, rtol=1e-6)
@@ -74,7 +74,7 @@ def test_a_half_goes_to_the_even_integer() -> None:
 
 def test_a_range_of_zero_one_clips_negative_values() -> None:
     """The predecessor's HEF: calibrated on random numbers, it turns half of each sample into 0."""
-    assert noise.rounding(0, 0.99999).through(np.array([-1.5], np.float32))[0] == 0
+    assert quantization_noise.rounding(0, 0.99999).through(np.array([-1.5], np.float32))[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -84,14 +84,14 @@ def test_a_range_of_zero_one_clips_negative_values() -> None:
 )
 def test_snr_is_ten_times_the_logarithm_of_power_over_error(noisy, expected) -> None:
     """Bounded, for a record holds no infinity."""
-    found = noise.snr_db(np.ones(2, np.float32), np.array(noisy, np.float32))
+    found = quantization_noise.snr_db(np.ones(2, np.float32), np.array(noisy, np.float32))
 
     assert found == pytest.approx(expected, abs=1e-5, nan_ok=True)
 
 
 def test_without_a_signal_there_is_only_noise() -> None:
     """The bound from below."""
-    assert noise.snr_db(np.zeros(2, np.float32), np.ones(2, np.float32)) == -300.0
+    assert quantization_noise.snr_db(np.zeros(2, np.float32), np.ones(2, np.float32)) == -300.0
 
 
 # Estimates
@@ -128,7 +128,7 @@ class Case(NamedTuple):
 
     def projections(self) -> np.ndarray:
         """What the estimate gets, (N, d)."""
-        session = ort.session(self.quantized.SerializeToString(), in_float=True)
+        session = ort_session.session(self.quantized.SerializeToString(), in_float=True)
         return np.concatenate([session.run(["projection"], {"windows": w[None]})[0] for w in self.windows])
 
     def exact(self) -> np.ndarray:
@@ -231,13 +231,15 @@ def test_the_estimate_is_what_integers_give(per_channel) -> None:
     share = max(int8.SHARE_TOLERANCE, 1.01 / len(exact))
 
     assert (scheme.accuracy, scheme.code_agreement) == pytest.approx((right, kept), abs=share)
-    assert scheme.snr_db["projection"] == pytest.approx(noise.snr_db(plain, exact), abs=int8.SNR_TOLERANCE_DB)
+    assert scheme.snr_db["projection"] == pytest.approx(
+        quantization_noise.snr_db(plain, exact), abs=int8.SNR_TOLERANCE_DB
+    )
 
 
 @EACH
 def test_no_integer_kernel_runs(tmp_path, per_channel) -> None:
     """What the session executes are the nodes of the graph: layers take what DequantizeLinear gives."""
-    options = ort._options(1, in_float=True)
+    options = ort_session._options(1, in_float=True)
     options.optimized_model_filepath = str(tmp_path / "executed.onnx")
     quantized = case("conv2d_fsq", per_channel=per_channel).quantized
     onnxruntime.InferenceSession(quantized.SerializeToString(), options, providers=["CPUExecutionProvider"])

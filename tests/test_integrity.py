@@ -12,8 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save as save_tensors
 
-from modelreg import files, integrity, npz, registry, weights
+from modelreg import files
+from modelreg.artifacts import npz, safetensors_file
 from modelreg.errors import InputError
+from modelreg.registry import versions
+from modelreg.verification import integrity
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +66,7 @@ def test_any_flipped_bit_is_found(version, data) -> None:
     assert found
 
 
-@pytest.mark.parametrize("name", sorted(registry.DOCUMENTS))
+@pytest.mark.parametrize("name", sorted(versions.DOCUMENTS))
 def test_a_missing_document_is_found(version, name) -> None:
     """A document that lives in git must be there."""
     (version / name).unlink()
@@ -220,7 +223,7 @@ def change(document, path):
 @given(st.data())
 def test_a_lie_in_any_place_of_any_document_is_found(version, made, data) -> None:
     """One who changes a single value and makes manifest and sums fit again contradicts another document."""
-    documents = ("manifest.json", "bom.cdx.json", *sorted(set(registry.DOCUMENTS) - {"model_card.md"}))
+    documents = ("manifest.json", "bom.cdx.json", *sorted(set(versions.DOCUMENTS) - {"model_card.md"}))
     name = data.draw(st.sampled_from(documents))
     places = [path for path in leaves(json.loads((made / name).read_text())) if not is_free(name, path)]
     path = data.draw(st.sampled_from(places))
@@ -318,7 +321,7 @@ def test_shared_subjects_are_named(version) -> None:
 )
 def test_weights_of_another_network_are_found(version, change_, problem) -> None:
     """Every name and shape is that of the network that model_config.json describes; every number is finite."""
-    changed = {name: array.copy() for name, array in weights.read(version / "checkpoint.safetensors").items()}
+    changed = {name: array.copy() for name, array in safetensors_file.read(version / "checkpoint.safetensors").items()}
     change_(changed)
     (version / "checkpoint.safetensors").write_bytes(save_tensors(changed))
     reseal(version)

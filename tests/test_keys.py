@@ -8,8 +8,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from modelreg import keys
 from modelreg.errors import InputError
+from modelreg.verification import keys
 
 PASSPHRASE = b"correct horse"
 FORMS = {

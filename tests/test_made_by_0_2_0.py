@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 import pytest
 from example_version import edit, reseal
 
-from modelreg import artifacts, files, npz
-from modelreg.cli import environment, main
+from modelreg import files
+from modelreg.artifacts import exports, npz
+from modelreg.cli import host
+from modelreg.cli.main import main
 from modelreg.config import ProjectConfig, TrainConfig
 from modelreg.config import load as load_yaml
+from modelreg.documents.provenance import Provenance
+from modelreg.evaluation.gates import GateReport
 from modelreg.experiment import classify
-from modelreg.gates import GateReport
-from modelreg.provenance import Provenance
 from modelreg.records.aliases import AliasLog
 from modelreg.records.audit import AuditRecord, RandomSplit
 from modelreg.records.base import load, parse
@@ -31,10 +33,10 @@ from modelreg.records.export import BundleRecord, ParityRecord
 from modelreg.records.hsmm import HsmmSpec
 from modelreg.records.int8 import Int8Estimate
 from modelreg.records.latency import LatencyRecord
+from modelreg.records.manifest import Manifest
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
 from modelreg.records.run import Epoch, RunRecord
-from modelreg.records.version import Manifest
 
 MADE = Path(__file__).parent / "made_by_0_2_0"
 PROJECT = MADE / "project"
@@ -296,7 +298,7 @@ def test_an_evaluated_run_is_released(project) -> None:
 def test_a_version_gets_a_hef(project) -> None:
     """As a patch version, which verifies."""
     drop_gates_of_int8()
-    bundle = artifacts.unpack(folder_of("conv2d_fsq@v0.1.1") / "hailo8" / "bundle.tar.gz")
+    bundle = exports.unpack(folder_of("conv2d_fsq@v0.1.1") / "hailo8" / "bundle.tar.gz")
     Path("conv2d_fsq.hef").write_bytes(bundle["conv2d_fsq.hef"])
     options = ["--from", "v0.1.0", "--hef", "conv2d_fsq.hef", "--roll-changelog", "--allow-older"]
     made = main(["release", "v0.1.2", *options])
@@ -307,7 +309,7 @@ def test_a_version_gets_a_hef(project) -> None:
 def as_if_started_here(run: Path) -> None:
     """Record this environment in run.json, as if the run had been started in it."""
     settings = load(run / "config.json", TrainConfig).training
-    edit(run / "run.json", lambda document: document.update(environment=environment.describe(settings).to_document()))
+    edit(run / "run.json", lambda document: document.update(environment=host.describe(settings).to_document()))
 
 
 def test_a_killed_run_is_resumed_to_its_end(project) -> None:

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from modelreg import files, metrics, npz
+from modelreg import files
+from modelreg.artifacts import npz
 from modelreg.errors import InputError
-from modelreg.metrics import Predictions, compute, differences, from_arrays, log_softmax
+from modelreg.evaluation import metrics
+from modelreg.evaluation.metrics import Predictions, compute, differences, from_arrays, log_softmax
 from modelreg.records.metrics import EvaluationSettings, Interval, Metrics, NoInterval
 
 QUICK = EvaluationSettings(replicates=100)

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from modelreg import files, npz
+from modelreg import files
+from modelreg.artifacts import npz
 from modelreg.errors import InputError
 
 

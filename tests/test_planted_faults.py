@@ -12,8 +12,8 @@ from two_device import CHANNELS, CLASSES, DEVICES, RATE_HZ, two_device_recording
 from modelreg import config
 from modelreg.config import TrainConfig
 from modelreg.data import preparation, quality
+from modelreg.data.cache import Reading
 from modelreg.data.preparation import Prepared
-from modelreg.data.reading import Reading
 from modelreg.data.recording import Dataset, Recording, Signal
 from modelreg.errors import InputError
 from modelreg.records.data import PARTS, SourceRecord
@@ -99,7 +99,7 @@ def prepared(monkeypatch, recordings: tuple[Recording, ...], **parts: Any) -> Pr
     """Prepare recordings as if a source had yielded them."""
     source = SourceRecord(kind="dsads", name="planted", digest="a" * 64, license="", citation="")
     dataset = Dataset((source,), CHANNELS, DEVICES, CLASSES, RATE_HZ, recordings)
-    monkeypatch.setattr("modelreg.data.sources.read", lambda *_: dataset)
+    monkeypatch.setattr("modelreg.data.sources.registry.read", lambda *_: dataset)
     named = {
         "data": {"sources": [{"kind": "dsads", "path": "x"}]},
         "split": {"by": "subject", "test": 2, "validation": 1},

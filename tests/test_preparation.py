@@ -12,8 +12,8 @@ from two_device import CHANNELS, CLASSES, DEVICES, GIVEN, two_device_arrays, two
 
 from modelreg import config, files
 from modelreg.data import windows
+from modelreg.data.cache import Reading
 from modelreg.data.preparation import Prepared, prepare
-from modelreg.data.reading import Reading
 from modelreg.data.recording import Dataset, Signal
 from modelreg.data.sources import sample
 from modelreg.errors import InputError
@@ -322,7 +322,7 @@ def test_later_samples_change_nothing_in_training_after_resampling(
 
     found = []
     for change in (np.copy, spoiled):
-        monkeypatch.setattr("modelreg.data.sources.read", lambda *_, change=change: resampled(change, old))
+        monkeypatch.setattr("modelreg.data.sources.registry.read", lambda *_, change=change: resampled(change, old))
         found.append(prepare(settings(data=chosen, split={"by": "time"}), Reading(Path())))
 
     assert found[0].record.parts["test"] != found[1].record.parts["test"]

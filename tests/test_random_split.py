@@ -7,16 +7,19 @@ from dataclasses import replace
 import pytest
 from test_experiment import TINY, make_registry
 
-from modelreg import experiment, files, random_split, report, runs, suspicion
-from modelreg.cli import main
+from modelreg import files
+from modelreg.cli.main import main
 from modelreg.data import preparation
-from modelreg.data.reading import Reading
+from modelreg.data.cache import Reading
+from modelreg.documents.report import leakage
 from modelreg.errors import InputError
 from modelreg.records.audit import AuditRecord, RandomSplit
 from modelreg.records.base import load
 from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import RunRecord
+from modelreg.registry import runs
+from modelreg.workflows import plausibility, random_split, training_run
 
 pytestmark = pytest.mark.needs("torch", "matplotlib")  # they train
 RUN = "runs/conv2d_fsq-001"
@@ -31,7 +34,7 @@ def compared(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         with patch.context() as before:
-            before.setattr(experiment, "write_report", lambda folder: None)  # its pictures take seconds
+            before.setattr(training_run, "write_report", lambda folder: None)  # its pictures take seconds
             assert [main(words) for words in (["train", "tiny.yaml"], ["evaluate"])] == [0] * 2
         shutil.copytree(root / RUN, root / "before")
         assert main(COMMAND) == 0
@@ -44,7 +47,7 @@ def place(compared, tmp_path, monkeypatch):
     root = tmp_path / "copy"
     shutil.copytree(compared, root)
     monkeypatch.chdir(root)
-    monkeypatch.setattr(experiment, "write_report", lambda folder: None)
+    monkeypatch.setattr(training_run, "write_report", lambda folder: None)
     return root
 
 
@@ -85,7 +88,7 @@ def test_the_report_says_what_a_leaky_evaluation_would_have_claimed(compared) ->
     """And that it is no number of the model."""
     accuracy = load(compared / RUN / runs.METRICS, EvalMetrics).accuracy
 
-    assert report.leaky(claimed(compared), accuracy) in (compared / RUN / runs.REPORT).read_text()
+    assert leakage.leaky(claimed(compared), accuracy) in (compared / RUN / runs.REPORT).read_text()
 
 
 @pytest.mark.parametrize(("points", "expected"), [(0.051, ["random_split"]), (0.049, [])])
@@ -114,7 +117,7 @@ def test_a_reference_of_other_weights_is_none(place) -> None:
     changed = claimed(place).model_copy(update={"run_sha256": "0" * 64})
     (place / RUN / runs.RANDOM_SPLIT).write_bytes(changed.to_bytes())
 
-    assert suspicion.load_random_split(place / RUN) is None
+    assert plausibility.load_random_split(place / RUN) is None
 
 
 def test_json_has_both_numbers(place, capsys) -> None:
@@ -166,10 +169,10 @@ def test_nothing_makes_a_quality_of_it(place, command) -> None:
 def test_its_predictions_are_no_metrics(place) -> None:
     """Even by hand."""
     folder = place / RUN / random_split.FOLDER
-    config = experiment.repeatable(folder, "x")
+    config = training_run.repeatable(folder, "x")
 
     with pytest.raises(InputError, match="its parts leak on purpose"):
-        experiment.measure(folder, config, load(folder / runs.RUN, RunRecord), None)
+        training_run.measure(folder, config, load(folder / runs.RUN, RunRecord), None)
 
 
 def test_changed_weights_are_not_scored(place, capsys) -> None:
@@ -182,7 +185,7 @@ def test_changed_weights_are_not_scored(place, capsys) -> None:
 
 def test_every_class_must_be_trained(place) -> None:
     """Chance may leave one out."""
-    prepared = preparation.prepare(experiment.repeatable(place / RUN, "x"), Reading(place))
+    prepared = preparation.prepare(training_run.repeatable(place / RUN, "x"), Reading(place))
 
     with pytest.raises(InputError, match="train: no window of class never"):
         preparation.dealt(replace(prepared, classes=(*prepared.classes, "never")), 0)
@@ -197,7 +200,7 @@ def test_a_run_without_an_evaluation_has_nothing_to_compare(place, capsys) -> No
 
 def test_only_a_split_by_subject_is_compared(place) -> None:
     """Another has no number on unseen people."""
-    config = experiment.repeatable(place / RUN, "x")
+    config = training_run.repeatable(place / RUN, "x")
     path = place / RUN / runs.CONFIG
     document = {**config.to_document(), "split": {"by": "given"}}
     path.write_bytes(files.to_json(document))

@@ -10,7 +10,7 @@ from delivering import TAG, enter, tree
 from fake_github import FakeGitHub, contract
 
 from modelreg import files
-from modelreg.cli import main
+from modelreg.cli.main import main
 
 pytest_plugins = ["delivery_fixtures"]
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])

@@ -31,7 +31,7 @@ from modelreg.config import ProjectConfig, TrainConfig
 from modelreg.errors import InputError, Problem
 from modelreg.records import base
 from modelreg.records.gates import Gate
-from modelreg.records.version import FileEntry, Manifest, Tool
+from modelreg.records.manifest import FileEntry, Manifest, Tool
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import numpy as np

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from modelreg import files, registry
+from modelreg import files
 from modelreg.errors import InputError, RegistryError
 from modelreg.records.base import VersionText
-from modelreg.records.version import Manifest
+from modelreg.records.manifest import Manifest
+from modelreg.registry import versions
 
 ORDER = ["v0.1.0", "v0.2.0-rc.1", "v0.2.0-rc.2", "v0.2.0-rc.10", "v0.2.0", "v0.10.0", "v1.0.0-alpha"]
 
@@ -28,12 +29,12 @@ def root(tmp_path):
 
 def test_versions_come_in_their_order(root) -> None:
     """By precedence, not by name; what is no version is left out."""
-    assert [folder.name for folder in registry.version_folders(root, "m")] == ORDER
+    assert [folder.name for folder in versions.version_folders(root, "m")] == ORDER
 
 
 def test_versions_of_all_models_come_by_model(root) -> None:
     """Models in order of their names."""
-    assert [folder.name for folder in registry.version_folders(root)] == [*ORDER, "v3.0.0"]
+    assert [folder.name for folder in versions.version_folders(root)] == [*ORDER, "v3.0.0"]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_versions_of_all_models_come_by_model(root) -> None:
 )
 def test_a_reference_is_resolved(root, reference, place) -> None:
     """`latest` is the highest stable version."""
-    assert registry.resolve(reference, root, "m") == root / "registry" / place
+    assert versions.resolve(reference, root, "m") == root / "registry" / place
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_a_reference_is_resolved(root, reference, place) -> None:
 def test_an_unknown_reference_is_refused(root, reference, rule) -> None:
     """Exit 5, saying what there is."""
     with pytest.raises(RegistryError, match=rule):
-        registry.resolve(reference, root, "m")
+        versions.resolve(reference, root, "m")
 
 
 @given(st.text(max_size=20))
@@ -74,7 +75,7 @@ def test_a_reference_never_leaves_the_registry(tmp_path_factory, text) -> None:
     """Whatever is typed, the result lies inside, or it is refused."""
     root = tmp_path_factory.getbasetemp()
     try:
-        found = registry.resolve(text, root, "m")
+        found = versions.resolve(text, root, "m")
     except RegistryError:
         return
     assert found.resolve().is_relative_to(root / "registry")
@@ -82,7 +83,7 @@ def test_a_reference_never_leaves_the_registry(tmp_path_factory, text) -> None:
 
 def test_no_registry_holds_no_version(tmp_path) -> None:
     """A folder without registry/ is an empty one."""
-    assert registry.versions(tmp_path) == []
+    assert versions.versions(tmp_path) == []
 
 
 @given(st.integers(0, 90), st.sampled_from(["", "v"]))
@@ -90,7 +91,7 @@ def test_a_version_that_is_parsed_fits_its_record(length, prefix) -> None:
     """What the manifest would refuse is refused before."""
     text = f"1.0.0-{'a' * (length + 1)}"
     try:
-        parsed = registry.parse_version(prefix + text)
+        parsed = versions.parse_version(prefix + text)
     except RegistryError:
         assert len(text) > 80
     else:
@@ -113,20 +114,20 @@ def untidy(root):
 
 def test_what_is_no_version_is_found(untidy) -> None:
     """Models, versions, left-over stages and .gitkeep are none of it."""
-    assert {problem.where for problem in registry.find_strays(untidy)} == {f"registry/{name}" for name in STRAYS}
+    assert {problem.where for problem in versions.find_strays(untidy)} == {f"registry/{name}" for name in STRAYS}
 
 
 def test_what_is_no_version_is_not_listed(untidy) -> None:
     """A file named like a version is none."""
-    assert [folder.name for folder in registry.version_folders(untidy)] == [*ORDER, "v3.0.0"]
+    assert [folder.name for folder in versions.version_folders(untidy)] == [*ORDER, "v3.0.0"]
 
 
 def test_what_an_interrupted_release_left_is_found(untidy) -> None:
     """It is no stray."""
-    assert [notice.where for notice in registry.find_leftovers(untidy)] == ["registry/m/.v9.9.9.staged"]
+    assert [notice.where for notice in versions.find_leftovers(untidy)] == ["registry/m/.v9.9.9.staged"]
 
 
-@pytest.mark.parametrize("find", [registry.find_strays, registry.find_leftovers])
+@pytest.mark.parametrize("find", [versions.find_strays, versions.find_leftovers])
 def test_no_registry_holds_no_stray(tmp_path, find) -> None:
     """A folder without registry/ is tidy."""
     assert list(find(tmp_path)) == []
@@ -159,7 +160,7 @@ def test_a_version_is_read(write_manifest) -> None:
     """Its manifest, as it was written."""
     folder = write_manifest(json.dumps(MANIFEST))
 
-    assert registry.read(folder).manifest == Manifest.model_validate_json(json.dumps(MANIFEST))
+    assert versions.read(folder).manifest == Manifest.model_validate_json(json.dumps(MANIFEST))
 
 
 def test_the_same_weights_are_found_beside_a_broken_version(tmp_path) -> None:
@@ -172,7 +173,7 @@ def test_the_same_weights_are_found_beside_a_broken_version(tmp_path) -> None:
     for name, text in manifests.items():
         files.write_atomic(make_version(tmp_path, name) / "manifest.json", text.encode())
 
-    assert [found.folder.name for found in registry.same_weights(tmp_path, "m", checkpoint)] == ["v0.3.0"]
+    assert [found.folder.name for found in versions.same_weights(tmp_path, "m", checkpoint)] == ["v0.3.0"]
 
 
 def make_version(root, name):
@@ -198,4 +199,4 @@ def test_reading_stays_strict_without_the_schema(write_manifest, text) -> None:
     folder = write_manifest(text)
 
     with pytest.raises(InputError):
-        registry.read(folder)
+        versions.read(folder)

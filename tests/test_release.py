@@ -7,14 +7,16 @@ import os
 import pytest
 from example_run import NOW, write_registry, write_run
 
-from modelreg import files, registry, release, runs
+from modelreg import files
 from modelreg.config import ProjectConfig
 from modelreg.errors import GateFailed, InputError, ModelregError, RegistryError, VerificationFailed
 from modelreg.records.base import load
 from modelreg.records.gates import Gate
+from modelreg.records.manifest import Manifest
 from modelreg.records.provenance import Provenance
 from modelreg.records.run import GitState
-from modelreg.records.version import Manifest
+from modelreg.registry import runs, versions
+from modelreg.release import plan as release_plan
 
 GIT = GitState(commit="d" * 40, dirty=False)
 PROJECT = ProjectConfig()
@@ -29,17 +31,17 @@ def root(tmp_path):
 
 def request_for(root, version="v0.1.0", run="conv2d_fsq-001", **options):
     """Ask for a release, the changelog rolled."""
-    return release.Request(version, root / "runs" / run, **{"roll_changelog": True, **options})
+    return release_plan.Request(version, root / "runs" / run, **{"roll_changelog": True, **options})
 
 
 def carry_out(root, request, project=PROJECT, situation=None):
     """Do what `modelreg release` does, git aside."""
-    situation = situation or release.Situation(now=NOW, git=GIT)
-    plan = release.plan(root, request, project, situation)
+    situation = situation or release_plan.Situation(now=NOW, git=GIT)
+    plan = release_plan.plan(root, request, project, situation)
     actions = {
-        "version": lambda: release.make_version(plan, project, situation),
-        "changelog": lambda: release.roll_changelog(plan, situation),
-        "table": lambda: release.write_table(root),
+        "version": lambda: release_plan.make_version(plan, project, situation),
+        "changelog": lambda: release_plan.roll_changelog(plan, situation),
+        "table": lambda: release_plan.write_table(root),
     }
     for step in plan.steps:
         actions.get(step, lambda: None)()
@@ -57,7 +59,7 @@ def test_a_release_writes_version_changelog_and_table(root) -> None:
     carry_out(root, request_for(root))
     changed = {path for path, data in tree(root).items() if before.get(path) != data}
 
-    names = {*registry.DOCUMENTS, *registry.ASSETS, "bom.cdx.json", "manifest.json", "sha256sum.txt"}
+    names = {*versions.DOCUMENTS, *versions.ASSETS, "bom.cdx.json", "manifest.json", "sha256sum.txt"}
     assert changed == {"CHANGELOG.md", "RELEASES.md", *(f"registry/conv2d_fsq/v0.1.0/{name}" for name in names)}
 
 
@@ -273,7 +275,7 @@ def test_a_broken_neighbour_is_refused_before_anything_is_written(root) -> None:
 def test_committed_assets_that_git_ignores_are_refused(root) -> None:
     """The manifest would say `git`, and a clone would lack them."""
     project = ProjectConfig(assets="committed")
-    situation = release.Situation(NOW, GIT, ignored=frozenset({"checkpoint.safetensors"}))
+    situation = release_plan.Situation(NOW, GIT, ignored=frozenset({"checkpoint.safetensors"}))
     error = refused(root, request_for(root, commit=True), project, situation)
 
     assert "checkpoint.safetensors: is ignored by git" in str(error)
@@ -281,7 +283,9 @@ def test_committed_assets_that_git_ignores_are_refused(root) -> None:
 
 def test_a_commit_needs_an_identity(root) -> None:
     """Git's own words come before anything is staged."""
-    error = refused(root, request_for(root, commit=True), situation=release.Situation(NOW, GIT, identity="tell me who"))
+    error = refused(
+        root, request_for(root, commit=True), situation=release_plan.Situation(NOW, GIT, identity="tell me who")
+    )
 
     assert "git: tell me who" in str(error)
 
@@ -290,7 +294,7 @@ def test_a_commit_needs_an_identity(root) -> None:
 def test_a_path_beside_the_release_is_not_part_of_it(root, path) -> None:
     """A finished release stays finished, whatever else lies around."""
     carry_out(root, request_for(root))
-    situation = release.Situation(NOW, GIT, changed=(path,), tags=frozenset({"v0.1.0"}))
+    situation = release_plan.Situation(NOW, GIT, changed=(path,), tags=frozenset({"v0.1.0"}))
 
     assert "exists" in str(refused(root, request_for(root, tag=True), situation=situation))
 
@@ -303,10 +307,10 @@ def test_no_run_is_refused(root) -> None:
 @pytest.mark.parametrize(
     ("situation", "problem"),
     [
-        (release.Situation(NOW, GIT, changed=("notes.txt",)), "notes.txt: is not committed"),
-        (release.Situation(NOW, GIT, changed=("CHANGELOG.md",)), "CHANGELOG.md: is not committed"),
-        (release.Situation(NOW, None), "is no git repository"),
-        (release.Situation(NOW, GIT, tags=frozenset({"v0.1.0"})), "v0.1.0: the tag exists"),
+        (release_plan.Situation(NOW, GIT, changed=("notes.txt",)), "notes.txt: is not committed"),
+        (release_plan.Situation(NOW, GIT, changed=("CHANGELOG.md",)), "CHANGELOG.md: is not committed"),
+        (release_plan.Situation(NOW, None), "is no git repository"),
+        (release_plan.Situation(NOW, GIT, tags=frozenset({"v0.1.0"})), "v0.1.0: the tag exists"),
     ],
 )
 def test_git_in_the_wrong_state_is_refused(root, situation, problem) -> None:
@@ -318,14 +322,14 @@ def test_git_in_the_wrong_state_is_refused(root, situation, problem) -> None:
 
 def test_a_dirty_tree_without_commit_is_no_matter(root) -> None:
     """Only --commit and --tag need a clean tree."""
-    situation = release.Situation(NOW, GIT, changed=("notes.txt",))
+    situation = release_plan.Situation(NOW, GIT, changed=("notes.txt",))
 
     assert carry_out(root, request_for(root), situation=situation).folder.is_dir()
 
 
 def test_tag_implies_commit(root) -> None:
     """A tag on a commit without the version would lie."""
-    plan = release.plan(root, request_for(root, tag=True), PROJECT, release.Situation(NOW, GIT))
+    plan = release_plan.plan(root, request_for(root, tag=True), PROJECT, release_plan.Situation(NOW, GIT))
 
     assert plan.steps == ("version", "changelog", "table", "commit", "tag")
 
@@ -334,7 +338,9 @@ def test_an_interrupted_commit_is_finished(root) -> None:
     """Version, changelog and table are there, the commit is not: only the rest is planned."""
     carry_out(root, request_for(root))
     changed = ("CHANGELOG.md", "RELEASES.md", "registry/conv2d_fsq/v0.1.0/manifest.json")
-    plan = release.plan(root, request_for(root, tag=True), PROJECT, release.Situation(NOW, GIT, changed=changed))
+    plan = release_plan.plan(
+        root, request_for(root, tag=True), PROJECT, release_plan.Situation(NOW, GIT, changed=changed)
+    )
 
     assert plan.steps == ("commit", "tag")
 
@@ -342,7 +348,7 @@ def test_an_interrupted_commit_is_finished(root) -> None:
 def test_an_interrupted_tag_is_finished(root) -> None:
     """The commit is there, the tag is not."""
     carry_out(root, request_for(root))
-    plan = release.plan(root, request_for(root, tag=True), PROJECT, release.Situation(NOW, GIT))
+    plan = release_plan.plan(root, request_for(root, tag=True), PROJECT, release_plan.Situation(NOW, GIT))
 
     assert plan.steps == ("tag",)
 
@@ -350,7 +356,7 @@ def test_an_interrupted_tag_is_finished(root) -> None:
 @pytest.mark.parametrize(("model", "tag"), [("conv2d_fsq", "v1.0.0"), ("tcn_vae", "tcn_vae-v1.0.0")])
 def test_other_models_carry_their_name_in_the_tag(model, tag) -> None:
     """Only the default model's tags are bare versions."""
-    assert release.tag_of(PROJECT, model, "1.0.0") == tag
+    assert release_plan.tag_of(PROJECT, model, "1.0.0") == tag
 
 
 class Killed(BaseException):

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from modelreg import report
+from modelreg.documents.report import formatting, markdown
+from modelreg.documents.report.formatting import counted, percent
 from modelreg.records.metrics import EvalMetrics, ReliabilityBin, SegmentScores, TemporalMetrics
-from modelreg.report.text import counted, percent
 
 PICTURES = {name: f"{name}.png" for name in ("confusion", "curves", "classes", "reliability", "subjects")}
 
@@ -25,7 +25,7 @@ PICTURES = {name: f"{name}.png" for name in ("confusion", "curves", "classes", "
 def text_of(metrics: EvalMetrics | None = None, *, pictures=PICTURES, **changes) -> str:
     """Render the report of the example, with fields of its run or data record changed."""
     run, data = changes.get("run", example_run_record()), changes.get("data", example_data_record())
-    return report.markdown(metrics or example_metrics(), data, run, pictures)
+    return markdown.markdown(metrics or example_metrics(), data, run, pictures)
 
 
 def cells_of(text: str, header: str) -> dict[str, list[str]]:
@@ -74,7 +74,7 @@ def looked(metrics: EvalMetrics, **changes) -> EvalMetrics:
 )
 def test_numbers_have_four_digits(value, text) -> None:
     """Four significant digits; from a thousand on, whole."""
-    assert report.number(value) == text
+    assert formatting.number(value) == text
 
 
 @pytest.mark.parametrize(("share", "text"), [(0.0, "0 %"), (0.1234, "12.3 %"), (1.0, "100 %")])
@@ -99,7 +99,7 @@ def test_tables_hold_every_class_and_subject(seed, classes, subjects, windows) -
     people = [f"p{i}" for i in range(subjects)]
     metrics = example_metrics(names, subjects=people, windows=windows, seed=seed)
     text = text_of(metrics, data=example_data_record(names, subjects=people))
-    number = report.number
+    number = formatting.number
 
     assert cells_of(text, "class") == {
         name: [number(row.precision), number(row.recall), number(row.f1), str(row.support)]
@@ -143,16 +143,18 @@ def test_classes_keep_the_order_of_the_model() -> None:
     assert tuple(cells_of(text_of(metrics), "class")) == CLASSES
 
 
-@pytest.mark.parametrize("name", report.HEADLINE)
+@pytest.mark.parametrize("name", formatting.HEADLINE)
 def test_the_headline_states_each_metric(name) -> None:
     """Value, and the interval where there is one."""
     metrics = example_metrics()
-    value, interval = cells_of(text_of(metrics), "metric")[report.HEADLINE[name]]
+    value, interval = cells_of(text_of(metrics), "metric")[formatting.HEADLINE[name]]
     expected = metrics.intervals.get(name)
 
-    assert value == report.number(getattr(metrics, name))
+    assert value == formatting.number(getattr(metrics, name))
     assert interval == (
-        f"{report.number(expected.low)} to {report.number(expected.high)} (95 %)" if expected is not None else ""
+        f"{formatting.number(expected.low)} to {formatting.number(expected.high)} (95 %)"
+        if expected is not None
+        else ""
     )
 
 
@@ -169,7 +171,7 @@ def test_baselines_are_stated() -> None:
     """A number means something beside what needs no input."""
     metrics = example_metrics()
 
-    assert f"{report.number(metrics.baselines.majority_accuracy)}, a uniform guess 0.2500." in text_of(metrics)
+    assert f"{formatting.number(metrics.baselines.majority_accuracy)}, a uniform guess 0.2500." in text_of(metrics)
 
 
 def test_parts_are_listed_with_their_digests() -> None:
@@ -221,7 +223,9 @@ def test_an_error_above_the_null_band_has_a_direction(confidence, word) -> None:
     """Too sure or not sure enough."""
     table = (ReliabilityBin(count=240, confidence=confidence, accuracy=0.8),)
     metrics = calibrated(example_metrics(), ece=0.3, null_high=0.1, table=table)
-    expected = f"Their mean is {report.number(confidence)}, {word} the accuracy of {report.number(metrics.accuracy)}."
+    expected = (
+        f"Their mean is {formatting.number(confidence)}, {word} the accuracy of {formatting.number(metrics.accuracy)}."
+    )
 
     assert expected in text_of(metrics)
 
@@ -303,7 +307,10 @@ def test_the_module_loads_no_matplotlib() -> None:
     """The registry side answers at once."""
     import subprocess
 
-    code = "import sys, modelreg.report; print({'matplotlib', 'torch', 'scipy', 'markdown_it'} & set(sys.modules))"
+    code = (
+        "import sys, modelreg.documents.report.render; "
+        "print({'matplotlib', 'torch', 'scipy', 'markdown_it'} & set(sys.modules))"
+    )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert answer.stdout == "set()\n"
@@ -353,8 +360,8 @@ def test_the_terms_of_the_loss_are_shown_at_three_epochs() -> None:
         epoch.model_copy(update={"terms": {"classification": 1.0 / epoch.number, "vq": 0.5}})
         for epoch in example_history(run.best_epoch + 2, run.best_epoch)
     ]
-    text = report.markdown(example_metrics(), example_data_record(), run, {}, history)
-    alone = report.markdown(example_metrics(), example_data_record(), run, {}, history[:1])
+    text = markdown.markdown(example_metrics(), example_data_record(), run, {}, history)
+    alone = markdown.markdown(example_metrics(), example_data_record(), run, {}, history[:1])
 
     assert f"| term | epoch 1 | epoch {run.best_epoch} (kept) | epoch {run.best_epoch + 2} |" in text
     assert cells_of(text, "term")["vq"] == ["0.5000"] * 3
@@ -363,6 +370,6 @@ def test_the_terms_of_the_loss_are_shown_at_three_epochs() -> None:
 
 def test_a_loss_of_one_term_is_not_taken_apart() -> None:
     """Nothing is said of terms."""
-    text = report.markdown(example_metrics(), example_data_record(), example_run_record(), {}, example_history())
+    text = markdown.markdown(example_metrics(), example_data_record(), example_run_record(), {}, example_history())
 
     assert "these terms" not in text

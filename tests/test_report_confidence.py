@@ -11,26 +11,27 @@ from example_records import (
     example_run_record,
 )
 
-from modelreg import confidence, report
+from modelreg.documents.report import formatting, markdown, render
+from modelreg.documents.report.html import PNG
+from modelreg.evaluation import calibration
 from modelreg.records.audit import AuditRecord, Finding
-from modelreg.report.page import PNG
 
-ORIGIN = confidence.Origin(CLASSES, "a" * 64, "b" * 64)
+ORIGIN = calibration.Origin(CLASSES, "a" * 64, "b" * 64)
 
 
 def worth(people=("v1", "v2"), *, scale=1.0, subjects=("s07", "s08", "s09", "s10", "s11", "s12")):
     """Fit on made-up people, and judge on others, all logits `scale` times as large."""
-    fitted = confidence.fit(example_predictions(subjects=people, seed=1), ORIGIN, level=0.95)
+    fitted = calibration.fit(example_predictions(subjects=people, seed=1), ORIGIN, level=0.95)
     tested = example_predictions(subjects=subjects)
-    return confidence.measure(tested._replace(logits=tested.logits * scale), fitted, SETTINGS)
+    return calibration.measure(tested._replace(logits=tested.logits * scale), fitted, SETTINGS)
 
 
 def text_of(found=None, *, findings=None):
     """Render a report with these numbers."""
     metrics = example_metrics().model_copy(update={"confidence": found})
-    checks = report.Checks(audit=None if findings is None else audit(findings))
+    checks = formatting.Checks(audit=None if findings is None else audit(findings))
     pictures = {"temperature": "t.png", "coverage": "c.png"}
-    return report.markdown(metrics, example_data_record(), example_run_record(), pictures, (), checks)
+    return markdown.markdown(metrics, example_data_record(), example_run_record(), pictures, (), checks)
 
 
 def audit(findings):
@@ -113,7 +114,7 @@ def test_a_suspicion_has_no_count() -> None:
 def test_the_documents_have_the_pictures(people) -> None:
     """Coverage is drawn where there are sets."""
     metrics = example_metrics().model_copy(update={"confidence": worth(people)})
-    found = report.documents(metrics, example_data_record(), example_run_record(), example_history())
+    found = render.documents(metrics, example_data_record(), example_run_record(), example_history())
 
     assert [found.get(name, b"").startswith(PNG) for name in ("temperature.png", "coverage.png")] == [
         True,

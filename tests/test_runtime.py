@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from example_bundle import VERSION, bundle, example, vectors, write_bundle
 
-from modelreg import artifacts, files, npz, ort, registry
+from modelreg import files
+from modelreg.artifacts import exports, npz, ort_session
+from modelreg.artifacts.quantization_noise import snr_db
 from modelreg.errors import InputError, VerificationFailed
-from modelreg.noise import snr_db
-from modelreg.runtime import backends, package
+from modelreg.registry import versions
+from modelreg.runtime import backends, bundle_loader
 from modelreg.runtime.backends import BackendError
 from modelreg.runtime.pipeline import Pipeline, Prediction, Refused
 from modelreg.runtime.smoothing import Majority
@@ -41,9 +43,9 @@ def changed(documents: dict[str, bytes], name: str, data: bytes | None) -> dict[
 
 def sealed(documents: dict[str, bytes], **record) -> dict[str, bytes]:
     """A bundle whose digests fit, whatever is in it."""
-    stated = package._document(documents[artifacts.BUNDLE], package.BundleRecord, "bundle.json")
-    plain = {k: v for k, v in documents.items() if k not in (artifacts.BUNDLE, registry.SUMS)}
-    return artifacts.sealed(stated.model_copy(update=record), plain, None)
+    stated = bundle_loader._document(documents[exports.BUNDLE], bundle_loader.BundleRecord, "bundle.json")
+    plain = {k: v for k, v in documents.items() if k not in (exports.BUNDLE, versions.SUMS)}
+    return exports.sealed(stated.model_copy(update=record), plain, None)
 
 
 # What is loaded
@@ -51,7 +53,7 @@ def sealed(documents: dict[str, bytes], **record) -> dict[str, bytes]:
 
 def test_it_answers_as_torch_did_on_the_whole_held_out_part(released) -> None:
     """predictions.npz was made by torch; the same windows give the same logits within 1e-5, and the same codes."""
-    recorded = npz.read(VERSION / registry.PREDICTIONS)
+    recorded = npz.read(VERSION / versions.PREDICTIONS)
     answers = [released.infer(window) for window in example().test.x]
 
     np.testing.assert_allclose([a.logits for a in answers], recorded["logits"], atol=1e-5, rtol=1e-5)
@@ -62,7 +64,7 @@ def test_it_answers_as_torch_did_on_the_whole_held_out_part(released) -> None:
 def test_a_bundle_answers_as_the_version(released, tmp_path, form) -> None:
     """As a folder, or packed."""
     path = tmp_path / "hailo8.tar.gz"
-    path.write_bytes(artifacts.pack(bundle()))
+    path.write_bytes(exports.pack(bundle()))
     place = write_bundle(tmp_path / "hailo8") if form == "folder" else path
     window = example().test.x[5]
 
@@ -75,7 +77,7 @@ def test_what_bundle_json_does_not_list_is_not_read(tmp_path) -> None:
     folder = write_bundle(tmp_path / "hailo8")
     (folder / "network.hef").write_bytes(b"not listed")
 
-    assert package.read(folder).hef is None
+    assert bundle_loader.read(folder).hef is None
 
 
 @pytest.mark.parametrize("name", sorted(bundle()))
@@ -85,7 +87,7 @@ def test_a_changed_bundle_is_refused(tmp_path, name, how) -> None:
     data = bundle()[name]
     flipped = bytes([data[0] ^ 1]) + data[1:]
     path = tmp_path / "bundle.tar.gz"
-    path.write_bytes(artifacts.pack(changed(bundle(), name, flipped if how == "flipped" else None)))
+    path.write_bytes(exports.pack(changed(bundle(), name, flipped if how == "flipped" else None)))
 
     with pytest.raises((VerificationFailed, InputError), match=r"nothing was started|not strict JSON|nothing to run"):
         Pipeline.load(path)
@@ -127,7 +129,7 @@ def test_a_changed_version_is_refused(tmp_path, name) -> None:
 def as_version(folder, targets=("hailo8",)):
     """A version that holds packed bundles and nothing else, as `pull --only bundle` leaves it."""
     folder.mkdir()
-    packed = {f"{target}/bundle.tar.gz": artifacts.pack(bundle(compiled=True)) for target in targets}
+    packed = {f"{target}/bundle.tar.gz": exports.pack(bundle(compiled=True)) for target in targets}
     manifest = json.loads((VERSION / "manifest.json").read_text())
     entry = {"size": 1, "stored": "asset"}
     manifest["files"] = [{**entry, "path": p, "sha256": files.sha256_bytes(data)} for p, data in packed.items()]
@@ -140,22 +142,22 @@ def as_version(folder, targets=("hailo8",)):
 
 def test_a_version_with_its_bundle_alone_is_run_from_it(tmp_path) -> None:
     """What `modelreg pull --only bundle` brings is enough."""
-    assert package.read(as_version(tmp_path / "v0.2.0")).hef == example_bundle.hef()
+    assert bundle_loader.read(as_version(tmp_path / "v0.2.0")).hef == example_bundle.hef()
 
 
 def test_a_packed_bundle_is_held_against_the_manifest(tmp_path) -> None:
     """Before it is opened."""
     folder = as_version(tmp_path / "v0.2.0")
-    (folder / "hailo8/bundle.tar.gz").write_bytes(artifacts.pack(bundle()))
+    (folder / "hailo8/bundle.tar.gz").write_bytes(exports.pack(bundle()))
 
     with pytest.raises(VerificationFailed, match=r"hailo8/bundle.tar.gz: has sha256"):
-        package.read(folder, compiled=True)
+        bundle_loader.read(folder, compiled=True)
 
 
 def test_of_several_bundles_one_must_be_named(tmp_path) -> None:
     """An 8L takes no HEF of an 8: nobody guesses."""
     with pytest.raises(InputError, match=r"name one of them: .*hailo8/bundle.tar.gz, .*hailo8l/bundle.tar.gz"):
-        package.read(as_version(tmp_path / "v0.2.0", ("hailo8", "hailo8l")), compiled=True)
+        bundle_loader.read(as_version(tmp_path / "v0.2.0", ("hailo8", "hailo8l")), compiled=True)
 
 
 def test_a_bundle_that_was_not_pulled_is_named(tmp_path) -> None:
@@ -164,7 +166,7 @@ def test_a_bundle_that_was_not_pulled_is_named(tmp_path) -> None:
     (folder / "hailo8/bundle.tar.gz").unlink()
 
     with pytest.raises(InputError, match="--only bundle"):
-        package.read(folder)
+        bundle_loader.read(folder)
 
 
 @pytest.mark.parametrize("place", ["empty", "version", "old"])
@@ -172,10 +174,10 @@ def test_where_nothing_can_be_run_it_says_why(tmp_path, place) -> None:
     """An empty folder, a version without a bundle for a device, a bundle of modelreg 0.2."""
     folder = {"empty": tmp_path, "version": VERSION, "old": tmp_path / "old"}[place]
     if place == "old":
-        write_bundle(folder, sealed(changed(bundle(), registry.MODEL_CONFIG, None)))
+        write_bundle(folder, sealed(changed(bundle(), versions.MODEL_CONFIG, None)))
 
     with pytest.raises(InputError, match=r"no bundle \(a folder|has no bundle for a Hailo device|modelreg 0.2"):
-        package.read(folder, compiled=place == "version")
+        bundle_loader.read(folder, compiled=place == "version")
 
 
 def test_a_bundle_with_wrong_digests_throughout_is_still_refused(tmp_path) -> None:
@@ -198,10 +200,10 @@ def test_a_bundle_that_lists_no_graph_is_refused(tmp_path) -> None:
 def test_an_archive_of_something_else_is_refused(tmp_path) -> None:
     """A .tar.gz without bundle.json."""
     path = tmp_path / "x.tar.gz"
-    path.write_bytes(artifacts.pack({"a.txt": b"a"}))
+    path.write_bytes(exports.pack({"a.txt": b"a"}))
 
     with pytest.raises(InputError, match=r"holds no bundle.json"):
-        package.read(path)
+        bundle_loader.read(path)
 
 
 # Test vectors
@@ -248,7 +250,7 @@ def test_without_test_vectors_the_graphs_are_held_against_each_other(tmp_path) -
 def test_a_graph_that_is_none_is_refused() -> None:
     """In ONNX Runtime's own words."""
     with pytest.raises(InputError, match="ONNX Runtime takes no such graph"):
-        ort.session(b"not a graph")
+        ort_session.session(b"not a graph")
 
 
 # Windows
@@ -273,9 +275,9 @@ def test_what_is_no_window_is_refused(released, window, what) -> None:
 
 def limited(tmp_path, low: float, high: float) -> Pipeline:
     """The example with limits of its first channel."""
-    scale = json.loads(bundle()[registry.NORMALIZATION])
+    scale = json.loads(bundle()[versions.NORMALIZATION])
     scale["limits"]["channels"] = {"ax": [low, high]}
-    documents = sealed({**bundle(), registry.NORMALIZATION: files.to_json(scale)})
+    documents = sealed({**bundle(), versions.NORMALIZATION: files.to_json(scale)})
     return Pipeline.load(write_bundle(tmp_path / "limited", documents))
 
 
@@ -462,7 +464,7 @@ def test_a_changed_run_is_refused(tmp_path) -> None:
     (run / "normalization.json").write_bytes(b"{}")
 
     with pytest.raises(VerificationFailed) as caught:
-        package.read(run)
+        bundle_loader.read(run)
     assert [p.where for p in caught.value.problems] == [*NEEDED[4:7], "normalization.json"]
 
 
@@ -472,7 +474,7 @@ def test_a_run_that_was_not_exported_is_told(tmp_path, compiled) -> None:
     copied(tmp_path / "run", ("run.json",))
 
     with pytest.raises(InputError, match="modelreg export"):
-        package.read(tmp_path / "run", compiled=compiled)
+        bundle_loader.read(tmp_path / "run", compiled=compiled)
 
 
 def test_a_run_has_its_bundle(tmp_path) -> None:
@@ -481,7 +483,7 @@ def test_a_run_has_its_bundle(tmp_path) -> None:
     copied(run, ("run.json",))
     write_bundle(run / "hailo8", bundle(compiled=True))
 
-    assert package.read(run, compiled=True).hef == example_bundle.hef()
+    assert bundle_loader.read(run, compiled=True).hef == example_bundle.hef()
 
 
 def test_an_npz_is_read_from_memory() -> None:

@@ -11,7 +11,8 @@ import pytest
 from example_bundle import VERSION, bundle, write_bundle
 from test_server import Client
 
-from modelreg.cli import main, serve
+from modelreg.cli import serve
+from modelreg.cli.main import main
 from modelreg.records.base import load
 from modelreg.records.latency import LatencyRecord
 
@@ -145,7 +146,10 @@ def test_bench_says_what_was_measured(tmp_path, capsys) -> None:
 @pytest.mark.parametrize("command", ["serve", "bench"])
 def test_without_its_extra_a_command_names_it(command) -> None:
     """One line, exit 3."""
-    probe = "import sys; sys.modules['onnxruntime'] = None; from modelreg.cli import main; sys.exit(main(sys.argv[1:]))"
+    probe = (
+        "import sys; sys.modules['onnxruntime'] = None; from modelreg.cli.main import main; "
+        "sys.exit(main(sys.argv[1:]))"
+    )
     done = subprocess.run([sys.executable, "-c", probe, command, "x"], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stderr) == (3, "error: onnxruntime not installed; pip install 'modelreg[serve]'\n")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelreg.data import clocks, windows
+from modelreg.data import alignment, windows
 from modelreg.data.recording import Recording, Signal
 from modelreg.errors import InputError
 from modelreg.records.data import Limits
@@ -34,7 +34,7 @@ def offline(signals: dict[str, Signal], hop: int, timesteps: int = 8, fold: int 
     """The windows that data/windows.py cuts of one recording, by their start."""
     first = next(iter(signals.values()))
     recording = Recording("r", "s", "", signals, np.zeros(len(first.values), np.int32))
-    aligned = clocks.align(recording, RATE_HZ, LIMITS)
+    aligned = alignment.align(recording, RATE_HZ, LIMITS)
     flat = windows.cut([aligned], classes=("x",), window=timesteps, hop=hop, labels="majority")
     cut = windows.fold(flat, fold)
     return dict(zip(cut.start.tolist(), cut.x, strict=True))
@@ -82,7 +82,7 @@ def test_two_devices_give_the_windows_of_the_recording(seed, hop) -> None:
 
 @given(seed=st.integers(0, 2**32), hop=st.integers(1, 12), gaps=st.integers(0, 2))
 def test_time_stamps_give_the_windows_of_the_aligned_recording(seed, hop, gaps) -> None:
-    """Jitter, drift, starts of their own, missing values and gaps, as data/clocks.py aligns them."""
+    """Jitter, drift, starts of their own, missing values and gaps, as data/alignment.py aligns them."""
     generator = np.random.default_rng(seed)
     signals = {}
     for device in ("watch", "phone"):

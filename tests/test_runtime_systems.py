@@ -13,11 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_server import served, serving
 
-from modelreg import artifacts, confidence, files, registry, temporal
+from modelreg import files
+from modelreg.artifacts import exports
 from modelreg.errors import InputError, VerificationFailed
+from modelreg.evaluation import calibration as evaluation_calibration
+from modelreg.evaluation import sequences
+from modelreg.evaluation.metrics import log_softmax
 from modelreg.export import parity
-from modelreg.metrics import log_softmax
-from modelreg.ml import networks
+from modelreg.ml import factory
 from modelreg.records.base import validate
 from modelreg.records.calibration import (
     ConfidenceRecord,
@@ -29,8 +32,9 @@ from modelreg.records.calibration import (
 from modelreg.records.hsmm import CategoricalEmission, HsmmSpec
 from modelreg.records.metrics import Reason
 from modelreg.records.model import Conv2dVqSettings
-from modelreg.runtime import package, postprocess
-from modelreg.runtime.contract import Contract
+from modelreg.registry import versions
+from modelreg.runtime import bundle_loader, postprocess
+from modelreg.runtime.api_schema import Contract
 from modelreg.runtime.pipeline import Pipeline, open_backend
 from modelreg.runtime.postprocess import Answer, softmax
 from modelreg.runtime.smoothing import Durations, Hysteresis, Majority, choose
@@ -39,20 +43,20 @@ SYSTEMS = tuple(SETTINGS)
 CLASSIFIED = {"latent", "motif_scores", "label", "probabilities"}
 
 
-def load(folder, system: str, changes: dict[str, bytes | None] | None = None) -> package.Package:
+def load(folder, system: str, changes: dict[str, bytes | None] | None = None) -> bundle_loader.Package:
     """Read a bundle of a system in which some files are others, or are not there."""
-    documents = {k: v for k, v in bundle(system).items() if k not in (artifacts.BUNDLE, registry.SUMS)}
+    documents = {k: v for k, v in bundle(system).items() if k not in (exports.BUNDLE, versions.SUMS)}
     found = {name: data for name, data in (documents | (changes or {})).items() if data is not None}
-    record = validate(bundle(system)[artifacts.BUNDLE], package.BundleRecord, artifacts.BUNDLE)
-    return package.read(write_bundle(folder, artifacts.sealed(record, found, None)))
+    record = validate(bundle(system)[exports.BUNDLE], bundle_loader.BundleRecord, exports.BUNDLE)
+    return bundle_loader.read(write_bundle(folder, exports.sealed(record, found, None)))
 
 
-def opened(loaded: package.Package) -> Pipeline:
+def opened(loaded: bundle_loader.Package) -> Pipeline:
     """Return its pipeline on ONNX Runtime."""
     return Pipeline(loaded, open_backend(loaded, "onnxruntime"))
 
 
-def told(loaded: package.Package, body: dict) -> tuple[int, dict]:
+def told(loaded: bundle_loader.Package, body: dict) -> tuple[int, dict]:
     """Return what a server of it answers to POST /infer."""
     with serving(served(loaded, first=opened(loaded))) as client:
         return client.infer(body)
@@ -123,7 +127,7 @@ def test_a_classifier_says_its_label_and_its_code(tmp_path, system) -> None:
 def test_a_classifier_that_quantizes_nothing_says_no_code() -> None:
     """Neither in its answers nor in its document."""
     plain = Conv2dVqSettings(name="conv2d_vq", embedding=6, vq=False, **SMALL)
-    contract = Contract(networks.spec(plain, example_systems.INPUT, CLASSES))
+    contract = Contract(factory.spec(plain, example_systems.INPUT, CLASSES))
     answer = of_logits(np.zeros(3, np.float32))
     operation = contract.openapi("1.0.0", with_key=False)["paths"]["/infer"]["post"]
     schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
@@ -181,7 +185,7 @@ def shown(smoother, logits: np.ndarray) -> list[int]:
 @pytest.fixture(scope="module")
 def durations() -> HsmmSpec:
     """The model of durations of a bundle."""
-    return validate(bundle("conv2d_fsq_hsmm")[registry.HSMM], HsmmSpec, registry.HSMM)
+    return validate(bundle("conv2d_fsq_hsmm")[versions.HSMM], HsmmSpec, versions.HSMM)
 
 
 @settings(max_examples=20, suppress_health_check=list(HealthCheck))
@@ -190,7 +194,7 @@ def test_online_it_shows_what_the_offline_filter_shows(durations, seed, length, 
     """Window by window, bit for bit."""
     logits = (np.random.default_rng(seed).normal(size=(length, len(CLASSES))) * scale).astype(np.float32)
 
-    assert shown(Durations(durations), logits) == temporal.smooth(log_softmax(logits), durations).tolist()
+    assert shown(Durations(durations), logits) == sequences.smooth(log_softmax(logits), durations).tolist()
 
 
 def test_its_memory_is_constant_and_its_tables_are_shared(durations) -> None:
@@ -205,10 +209,10 @@ def test_its_memory_is_constant_and_its_tables_are_shared(durations) -> None:
 
 def test_a_temperature_does_not_change_what_it_shows(tmp_path, durations) -> None:
     """It was fitted on the plain logits: a calibrated model shows the states that `evaluate` measured."""
-    loaded = load(tmp_path, "conv2d_fsq_hsmm", {artifacts.CALIBRATION: calibration(temperature=3.0).to_bytes()})
+    loaded = load(tmp_path, "conv2d_fsq_hsmm", {exports.CALIBRATION: calibration(temperature=3.0).to_bytes()})
     pipeline, smoother = opened(loaded), choose(loaded.durations)
     answers = [pipeline.infer(window) for window in windows().x]
-    expected = temporal.smooth(log_softmax(np.stack([answer.logits for answer in answers])), durations)
+    expected = sequences.smooth(log_softmax(np.stack([answer.logits for answer in answers])), durations)
     state, found = smoother.start(), []
     for answer in answers:
         state, label = smoother.step(state, answer)
@@ -225,7 +229,7 @@ def test_a_session_is_smoothed_by_the_models_durations(tmp_path, durations) -> N
         states = [client.infer({**asked(n), "session": "a"})[1]["state"] for n in range(12)]
     logits = parity.of_torch(network("conv2d_fsq_hsmm"), windows().x[:12]).logits
 
-    assert states == [CLASSES[state] for state in temporal.smooth(log_softmax(logits), durations)]
+    assert states == [CLASSES[state] for state in sequences.smooth(log_softmax(logits), durations)]
 
 
 @pytest.mark.parametrize(
@@ -263,7 +267,7 @@ def test_durations_must_be_the_models(tmp_path, durations, what) -> None:
     other = durations.model_copy(update={"states": ("a", "b", "c")}).to_bytes()
 
     with pytest.raises(VerificationFailed, match=r"hsmm.json(: is missing|: states: are not the classes)"):
-        load(tmp_path, "conv2d_fsq_hsmm", {registry.HSMM: None if what == "missing" else other})
+        load(tmp_path, "conv2d_fsq_hsmm", {versions.HSMM: None if what == "missing" else other})
 
 
 # Calibration
@@ -299,9 +303,9 @@ def calibration(temperature: float = 2.0, *, thresholds: bool = True, **changes:
 def test_a_calibration_is_applied(tmp_path, thresholds) -> None:
     """The probabilities and the sets are those of the registry side."""
     record = calibration(thresholds=thresholds)
-    pipeline = opened(load(tmp_path, "conv2d_vq", {artifacts.CALIBRATION: record.to_bytes()}))
+    pipeline = opened(load(tmp_path, "conv2d_vq", {exports.CALIBRATION: record.to_bytes()}))
     answers = [pipeline.infer(window) for window in windows().x[:20]]
-    expected = confidence.apply(np.stack([answer.logits for answer in answers]), record)
+    expected = evaluation_calibration.apply(np.stack([answer.logits for answer in answers]), record)
     members = [tuple(np.flatnonzero(row)) for row in expected.sets["lac"]] if thresholds else [None] * 20
 
     np.testing.assert_allclose([answer.probabilities for answer in answers], expected.probabilities, rtol=1e-12)
@@ -318,7 +322,7 @@ def test_a_window_gets_the_set_that_many_get(seed, scale, limit) -> None:
     logits = (np.random.default_rng(seed).integers(-3, 4, (12, 3)) * scale).astype(np.float32)
     record = calibration()
     record = record.model_copy(update={"conformal": record.conformal.model_copy(update={"lac": limit})})
-    expected = confidence.apply(logits, record).sets["lac"]
+    expected = evaluation_calibration.apply(logits, record).sets["lac"]
 
     assert [postprocess.calibration(record)(row).members for row in logits] == [
         tuple(np.flatnonzero(row)) for row in expected
@@ -328,7 +332,7 @@ def test_a_window_gets_the_set_that_many_get(seed, scale, limit) -> None:
 @pytest.mark.allow_hosts(["127.0.0.1"])
 def test_a_calibrated_model_says_its_set(tmp_path) -> None:
     """By the names of the classes; where it has thresholds, each answer has one."""
-    loaded = load(tmp_path, "conv2d_vq", {artifacts.CALIBRATION: calibration().to_bytes()})
+    loaded = load(tmp_path, "conv2d_vq", {exports.CALIBRATION: calibration().to_bytes()})
     with serving(served(loaded, first=opened(loaded))) as client:
         said = client.infer(asked())[1]
         document = json.loads(client.ask("GET", "/openapi.json")[2])
@@ -345,7 +349,7 @@ def test_a_calibrated_model_says_its_set(tmp_path) -> None:
 def test_the_calibration_of_another_model_is_refused(tmp_path, changes, place) -> None:
     """Its numbers would look like probabilities."""
     with pytest.raises(VerificationFailed) as caught:
-        load(tmp_path, "conv2d_vq", {artifacts.CALIBRATION: calibration(**changes).to_bytes()})
+        load(tmp_path, "conv2d_vq", {exports.CALIBRATION: calibration(**changes).to_bytes()})
     assert [problem.where for problem in caught.value.problems] == [f"calibration.json: {place}"]
 
 
@@ -357,18 +361,18 @@ def test_a_run_has_its_durations_beside_it(tmp_path) -> None:
     run = tmp_path / "run"
     found = bundle("conv2d_fsq_hsmm")
     example_systems.write_run(run, "conv2d_fsq_hsmm")
-    states = package.read(run).durations.states
-    (run / registry.HSMM).write_bytes(found[registry.HSMM] + b" ")
+    states = bundle_loader.read(run).durations.states
+    (run / versions.HSMM).write_bytes(found[versions.HSMM] + b" ")
 
     assert states == CLASSES
     with pytest.raises(VerificationFailed, match=r"hsmm.json: has sha256"):
-        package.read(run)
+        bundle_loader.read(run)
 
 
 def test_nothing_slow_is_loaded_for_durations_and_calibration(tmp_path) -> None:
     """Neither numba nor scipy, which their fitting needs, nor torch."""
     slow = ("torch", "onnx", "numba", "scipy", "pandas", "jsonschema", "requests", "typer")
-    load(tmp_path, "conv2d_fsq_hsmm", {artifacts.CALIBRATION: calibration().to_bytes()})
+    load(tmp_path, "conv2d_fsq_hsmm", {exports.CALIBRATION: calibration().to_bytes()})
     probe = f"""
 import sys
 from pathlib import Path
@@ -387,7 +391,7 @@ print([name for name in {slow!r} if name in sys.modules])
 
 def test_an_archive_holds_them_too(tmp_path) -> None:
     """As the other files, by their digests."""
-    (tmp_path / "bundle.tar.gz").write_bytes(artifacts.pack(bundle("conv2d_fsq_hsmm")))
+    (tmp_path / "bundle.tar.gz").write_bytes(exports.pack(bundle("conv2d_fsq_hsmm")))
 
-    assert package.read(tmp_path / "bundle.tar.gz").durations.states == CLASSES
-    assert registry.HSMM in files.parse_json(bundle("conv2d_fsq_hsmm")[artifacts.BUNDLE], "bundle")["files"]
+    assert bundle_loader.read(tmp_path / "bundle.tar.gz").durations.states == CLASSES
+    assert versions.HSMM in files.parse_json(bundle("conv2d_fsq_hsmm")[exports.BUNDLE], "bundle")["files"]

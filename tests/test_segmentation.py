@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelreg import segmentation as seg
 from modelreg.errors import InputError
+from modelreg.hsmm import segmentation as seg
 
 TRUE = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2, 2])
 PREDICTED = np.array([0, 0, 1, 1, 1, 1, 0, 1, 2, 2])

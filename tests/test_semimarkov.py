@@ -9,8 +9,8 @@ from hsmm_sampling import sample
 from torch import Tensor
 
 from modelreg.hsmm import durations, inference
-from modelreg.hsmm.filter import filter_start, filter_step
 from modelreg.hsmm.model import Hsmm, tables
+from modelreg.hsmm.online_filter import filter_start, filter_step
 from modelreg.ml import semimarkov
 from modelreg.ml.semimarkov import SemiMarkov, Tables
 

@@ -16,9 +16,9 @@ import uvicorn
 from example_bundle import VERSION, bundle, example, write_bundle
 from prometheus_client.parser import text_string_to_metric_families
 
-from modelreg.runtime import package, server
+from modelreg.runtime import bundle_loader, server
+from modelreg.runtime.api_schema import Contract
 from modelreg.runtime.backends import BackendError
-from modelreg.runtime.contract import Contract
 from modelreg.runtime.pipeline import Pipeline, open_backend, sha256_of
 from modelreg.runtime.server import Served
 from modelreg.runtime.smoothing import Majority
@@ -71,7 +71,7 @@ def serving(served: Served):
         thread.join()
 
 
-def served(loaded: package.Package, backend: str = "onnxruntime", **settings) -> Served:
+def served(loaded: bundle_loader.Package, backend: str = "onnxruntime", **settings) -> Served:
     """What `modelreg serve` would serve."""
     open_pipeline = settings.pop("open_pipeline", lambda: Pipeline(loaded, open_backend(loaded, backend)))
     first = settings.pop("first", None)
@@ -81,7 +81,7 @@ def served(loaded: package.Package, backend: str = "onnxruntime", **settings) ->
 @pytest.fixture(scope="module")
 def released():
     """The released example, read once."""
-    return package.read(VERSION)
+    return bundle_loader.read(VERSION)
 
 
 @pytest.fixture(scope="module")
@@ -242,9 +242,9 @@ def test_a_value_out_of_limits_is_refused(tmp_path) -> None:
     scale = json.loads(bundle()["normalization.json"])
     scale["limits"]["channels"] = {"ax": [-16.0, 16.0]}
     documents = {**bundle(), "normalization.json": json.dumps(scale).encode()}
-    record = package._document(documents["bundle.json"], package.BundleRecord, "")
+    record = bundle_loader._document(documents["bundle.json"], bundle_loader.BundleRecord, "")
     plain = {k: v for k, v in documents.items() if k not in ("bundle.json", "sha256sum.txt")}
-    loaded = package.read(write_bundle(tmp_path, example_bundle.artifacts.sealed(record, plain, None)))
+    loaded = bundle_loader.read(write_bundle(tmp_path, example_bundle.artifacts.sealed(record, plain, None)))
     with serving(served(loaded, open_pipeline=None, first=Pipeline(loaded, open_backend(loaded, "onnxruntime")))) as c:
         status, said = c.infer({"x": replaced(17)})
 
@@ -346,7 +346,7 @@ def test_with_the_key_it_answers(locked) -> None:
 
 def test_without_a_backend_it_says_so(tmp_path) -> None:
     """503 with the reason, at /healthz too; never a number."""
-    loaded = package.read(write_bundle(tmp_path, bundle(compiled=True)))
+    loaded = bundle_loader.read(write_bundle(tmp_path, bundle(compiled=True)))
     with serving(served(loaded, "hailo")) as client:
         while b"being opened" in (health := client.ask("GET", "/healthz"))[2]:
             time.sleep(0.01)
@@ -359,7 +359,7 @@ def test_without_a_backend_it_says_so(tmp_path) -> None:
 def test_a_device_that_fails_is_opened_again(tmp_path, monkeypatch) -> None:
     """503 while it is not there, then answers; it is given back in between and at the end."""
     module = hailort_stub.install(monkeypatch, hang=18)
-    loaded = package.read(write_bundle(tmp_path, bundle(compiled=True)))
+    loaded = bundle_loader.read(write_bundle(tmp_path, bundle(compiled=True)))
     with serving(served(loaded, "hailo", bounds=Bounds(retry_s=0.01))) as client:
         statuses = []
         while statuses.count(200) < 2:
@@ -410,7 +410,7 @@ class Slow:
 
     name = "onnxruntime"
 
-    def __init__(self, loaded: package.Package) -> None:
+    def __init__(self, loaded: bundle_loader.Package) -> None:
         self.inner, self.seconds = open_backend(loaded, "onnxruntime"), 0.0
 
     def project(self, fed):

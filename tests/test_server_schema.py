@@ -8,7 +8,7 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 from test_server import served, serving
 
-from modelreg.runtime import package
+from modelreg.runtime import bundle_loader
 from modelreg.runtime.pipeline import Pipeline
 
 pytestmark = [
@@ -20,7 +20,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def document():
     """The document of a running server."""
-    with serving(served(package.read(VERSION), first=Pipeline.load(VERSION))) as client:
+    with serving(served(bundle_loader.read(VERSION), first=Pipeline.load(VERSION))) as client:
         yield schemathesis.openapi.from_url(f"http://127.0.0.1:{client.port}/openapi.json")
 
 

@@ -11,8 +11,9 @@ from example_version import edit, make_version, reseal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modelreg import files, integrity, keys, signing
+from modelreg import files
 from modelreg.errors import InputError
+from modelreg.verification import integrity, keys, signing
 
 DIGESTS = {name: files.sha256_bytes(name.encode()) for name in ("a.txt", "onnx/b.onnx", "onnx.json")}
 KEY = keys.new("p256")

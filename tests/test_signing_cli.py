@@ -12,9 +12,9 @@ import pytest
 from example_run import write_registry, write_run
 from example_version import edit, reseal
 
-from modelreg import keys
-from modelreg.cli import main
 from modelreg.cli import sign as signing_command
+from modelreg.cli.main import main
+from modelreg.verification import keys
 
 VERSION = "registry/conv2d_fsq/v0.1.0"
 

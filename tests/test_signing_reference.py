@@ -13,7 +13,8 @@ from example_version import make_version
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modelreg import files, keys, signing
+from modelreg import files
+from modelreg.verification import keys, signing
 
 reference = pytest.importorskip("model_signing")
 

@@ -26,11 +26,12 @@ from two_device import (
     write_two_device,
 )
 
-from modelreg import files, npz
-from modelreg.data import sources
-from modelreg.data.reading import Reading
+from modelreg import files
+from modelreg.artifacts import npz
+from modelreg.data.cache import Reading
 from modelreg.data.recording import Dataset
 from modelreg.data.sources import npy, sample
+from modelreg.data.sources import registry as sources
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import NpyMetadata
 from modelreg.records.source import NpySource, SampleSource

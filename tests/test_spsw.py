@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from native_sets import shipped, write_archive, write_folder
 
-from modelreg.data import preparation, sources
-from modelreg.data.reading import Reading
+from modelreg.data import preparation
+from modelreg.data.cache import Reading
 from modelreg.data.recording import UNLABELLED
+from modelreg.data.sources import registry as sources
 from modelreg.data.sources import spsw
 from modelreg.errors import InputError
 from modelreg.records.source import SpswSource

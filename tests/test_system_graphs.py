@@ -10,8 +10,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from tiny_systems import ALL, SYSTEMS, network_of, part, spec_of, trained
 
-from modelreg import artifacts, graphfile, ort
-from modelreg.export import graphs, operators, parity, rewriting
+from modelreg.artifacts import exports, onnx_file, ort_session
+from modelreg.export import graph_rewrite, graphs, operators, parity
 from modelreg.ml import vq
 from modelreg.records.export import Tolerance
 
@@ -44,12 +44,12 @@ def test_the_encoder_holds_what_the_compiler_knows(exported) -> None:
 
 
 def test_the_interface_is_what_verify_expects(exported) -> None:
-    """Names and shapes, as modelreg.artifacts states them, of opset 17."""
+    """Names and shapes, as modelreg.artifacts.exports states them, of opset 17."""
     name, _, made = exported
-    read = {graph: graphfile.read(data, graph) for graph, data in made.items()}
+    read = {graph: onnx_file.read(data, graph) for graph, data in made.items()}
     opsets = {entry.version for data in made.values() for entry in onnx.load_from_string(data).opset_import}
 
-    assert {graph: (r.inputs, r.outputs) for graph, r in read.items()} == artifacts.interface(spec_of(name))
+    assert {graph: (r.inputs, r.outputs) for graph, r in read.items()} == exports.interface(spec_of(name))
     assert opsets == {17}
 
 
@@ -136,9 +136,9 @@ def test_zeros_before_a_convolution_become_its_own(value) -> None:
     """The convolution alone is left, and answers the same."""
     model = padded_graph(value=value)
     x = np.random.default_rng(0).normal(size=(1, 3, 1, 8)).astype(np.float32)
-    (before,) = ort.session(model.SerializeToString()).run(None, {"x": x})
-    rewriting.merge_padding(model.graph)
-    (after,) = ort.session(model.SerializeToString()).run(None, {"x": x})
+    (before,) = ort_session.session(model.SerializeToString()).run(None, {"x": x})
+    graph_rewrite.merge_padding(model.graph)
+    (after,) = ort_session.session(model.SerializeToString()).run(None, {"x": x})
 
     np.testing.assert_allclose(before, after)
     assert [node.op_type for node in model.graph.node] == ["Conv"]
@@ -154,7 +154,7 @@ def test_other_padding_stays(changes) -> None:
     """What a convolution cannot do by itself is left as it is."""
     model = padded_graph(**changes)
     before = model.SerializeToString()
-    rewriting.merge_padding(model.graph)
+    graph_rewrite.merge_padding(model.graph)
 
     assert model.SerializeToString() == before
 
@@ -164,6 +164,6 @@ def test_padding_of_named_axes_stays() -> None:
     model = padded_graph()
     model.graph.initializer.append(numpy_helper.from_array(np.arange(4), "axes"))
     model.graph.node[0].input.append("axes")
-    rewriting.merge_padding(model.graph)
+    graph_rewrite.merge_padding(model.graph)
 
     assert model.graph.node[0].op_type == "Pad"

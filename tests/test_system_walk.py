@@ -6,10 +6,12 @@ import shutil
 import pytest
 from example_version import edit, reseal
 
-from modelreg import experiment, files, runs
-from modelreg.cli import main
+from modelreg import files
+from modelreg.cli.main import main
 from modelreg.records.base import load
 from modelreg.records.metrics import EvalMetrics
+from modelreg.registry import runs
+from modelreg.workflows import training_run
 
 HSMM = "hsmm: {chunk: 8, max_duration: 12}"
 CONVOLUTIONS = "widths: [4, 8], kernels: [[1, 5], [1, 3]], hidden: 8"
@@ -144,7 +146,7 @@ def test_the_best_weights_give_the_recorded_parts(root, name) -> None:
     """Written again from the checkpoint, they are the same bytes: a killed run may write them twice."""
     (run,) = (root / "runs").glob(f"{name}-[0-9]*")
     before = {part: (run / part).read_bytes() for part in runs.parts(run)}
-    experiment._write_parts(run, runs.load_run(run).model)
+    training_run._write_parts(run, runs.load_run(run).model)
 
     assert {part: (run / part).read_bytes() for part in runs.parts(run)} == before
 

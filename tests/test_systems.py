@@ -8,12 +8,12 @@ import torch
 from tiny_systems import ALL, CLASSES, SHAPE, SYSTEMS, network_of, part, settings_of, spec_of, training_settings
 from torch import nn
 
-from modelreg import weights
-from modelreg.ml import batches, checkpoint, networks, training
+from modelreg.artifacts import safetensors_file
+from modelreg.ml import batches, checkpoint, factory, training
 from modelreg.ml.checkpoint import Saved
 from modelreg.ml.conv2d import Conv2dNetwork
 from modelreg.ml.hdp import temperature_at
-from modelreg.ml.system import Batch, Network
+from modelreg.ml.network import Batch, Network
 from modelreg.ml.training import Snapshot
 
 HAILO = (nn.Conv2d, nn.BatchNorm2d, nn.BatchNorm1d, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten, nn.Linear)
@@ -73,8 +73,8 @@ def test_the_record_counts_what_is_built(name) -> None:
     built = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
 
     assert spec.parameters == sum(parameter.numel() for parameter in network.parameters())
-    assert weights.shapes(spec) == built
-    assert weights.parameter_count(built) == spec.parameters
+    assert safetensors_file.shapes(spec) == built
+    assert safetensors_file.parameter_count(built) == spec.parameters
 
 
 @every_form
@@ -203,7 +203,7 @@ def test_chunks_of_one_class_can_be_as_long_as_a_duration() -> None:
     """A stream that is one window longer than a chunk gives no chunk that the model of durations cannot express."""
     settings = settings_of("conv2d_fsq_hsmm")
     settings = settings.model_copy(update={"hsmm": settings.hsmm.model_copy(update={"max_duration": 8})})
-    network, given = networks.seeded(settings, SHAPE, 3, seed=0), part((9, 17))
+    network, given = factory.seeded(settings, SHAPE, 3, seed=0), part((9, 17))
     still = given._replace(y=torch.arange(26) // 9)
 
     assert next(training.fit(network, still, still, training_settings())).epoch.terms["temporal"] > 0
@@ -253,7 +253,7 @@ def test_the_decoder_gives_back_sequences() -> None:
 
 def test_without_domains_there_is_no_domain_head() -> None:
     """One data set has nothing to hide from."""
-    network = networks.seeded(settings_of("tcn_vae"), SHAPE, 3, seed=0).train()
+    network = factory.seeded(settings_of("tcn_vae"), SHAPE, 3, seed=0).train()
     batch = one_batch("tcn_vae")
     network.advance(0.5)
 
@@ -263,6 +263,6 @@ def test_without_domains_there_is_no_domain_head() -> None:
 def test_a_tcn_that_looks_back_too_far_is_refused() -> None:
     """Eight windows of padding would be convolved for one of data."""
     settings = settings_of("tcn_vae").model_copy(update={"widths": (4,) * 6})
-    problems = [problem.where for problem in networks.find_problems(settings, SHAPE, 3)]
+    problems = [problem.where for problem in factory.find_problems(settings, SHAPE, 3)]
 
     assert problems == ["model.widths"]

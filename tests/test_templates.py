@@ -9,11 +9,12 @@ from example_version import edit, make_version, reseal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelreg import documents, files, integrity
+from modelreg import documents, files
 from modelreg.documents import template_versions
 from modelreg.errors import InputError
 from modelreg.records.base import load
-from modelreg.records.version import Manifest
+from modelreg.records.manifest import Manifest
+from modelreg.verification import integrity
 
 FOLDER = Path(documents.__file__).parent / "templates"
 PINNED = {

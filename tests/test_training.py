@@ -14,10 +14,10 @@ from torch.nn.functional import cross_entropy
 
 from modelreg.config import TrainingSettings
 from modelreg.errors import InputError
-from modelreg.ml import batches, checkpoint, networks, process, quantize, training
+from modelreg.ml import batches, checkpoint, determinism, factory, fsq_layer, training
 from modelreg.ml.batches import Part
 from modelreg.ml.checkpoint import Saved
-from modelreg.ml.system import Network
+from modelreg.ml.network import Network
 from modelreg.ml.training import Snapshot
 from modelreg.records.model import Conv2dFsqSettings
 
@@ -48,7 +48,7 @@ def settings(**changes: Any) -> TrainingSettings:
 
 def network(dropout: float = 0.0) -> Network:
     """Return the same network each time."""
-    return networks.seeded(MODEL.model_copy(update={"dropout": dropout}), SHAPE, CLASSES, seed=0)
+    return factory.seeded(MODEL.model_copy(update={"dropout": dropout}), SHAPE, CLASSES, seed=0)
 
 
 def fit(
@@ -193,7 +193,7 @@ def test_code_usage_is_counted_over_the_epoch() -> None:
     """At a rate of almost zero, the codes of the epoch are those of its batches in training mode."""
     trained = network()
     epoch = next(training.fit(trained, TRAIN, VALIDATION, settings(learning_rate=1e-12, batch_size=65))).epoch
-    usage = quantize.usage(network().train()(TRAIN.x).code_index, MODEL.levels)
+    usage = fsq_layer.usage(network().train()(TRAIN.x).code_index, MODEL.levels)
 
     assert (epoch.perplexity, epoch.used_share) == pytest.approx(usage)
 
@@ -371,12 +371,12 @@ def test_the_allocator_is_tuned_where_glibc_is(monkeypatch: pytest.MonkeyPatch) 
     """Without mallopt nothing is done, and that is said."""
     monkeypatch.setattr("ctypes.CDLL", lambda _: object())
 
-    assert process.tune_allocator() is False
+    assert determinism.tune_allocator() is False
 
 
 def test_tuning_the_allocator_changes_no_bit() -> None:
     """It is a matter of speed alone."""
     before = as_bytes(next(fit()))
-    process.tune_allocator()
+    determinism.tune_allocator()
 
     assert as_bytes(next(fit())) == before

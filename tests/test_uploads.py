@@ -7,8 +7,8 @@ import pytest
 from delivering import TAG, make_parcel, session, stored
 
 from modelreg.errors import InputError, RemoteError
-from modelreg.transport import Retry
-from modelreg.uploads import Uploads
+from modelreg.release.github.http_client import Retry
+from modelreg.release.github.uploads import Uploads
 
 pytest_plugins = ["delivery_fixtures"]
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from modelreg.ml import quantize, vq
+from modelreg.ml import fsq_layer, vq
 
 
 def vectors(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
@@ -204,4 +204,4 @@ def test_usage_is_of_an_epoch() -> None:
     """Two batches that each use one code of 8 make an epoch of perplexity 2 that uses a quarter."""
     epoch = torch.cat([torch.full((10,), 3), torch.full((10,), 5)])
 
-    assert quantize.usage(epoch, (8,)) == pytest.approx((2, 0.25))
+    assert fsq_layer.usage(epoch, (8,)) == pytest.approx((2, 0.25))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from two_device import CLASSES, two_device_recordings
 
-from modelreg.data import mapped
-from modelreg.data.mapped import Shelf, is_mapped
+from modelreg.data import memory_map
+from modelreg.data.memory_map import Shelf, is_mapped
 from modelreg.data.recording import UNLABELLED, Recording, Signal, Windows
 from modelreg.data.windows import cut, deal, fold
 from modelreg.errors import InputError
@@ -198,7 +198,7 @@ def test_windows_in_a_mapped_file_are_the_same(tmp_path_factory, labels: list[in
     shelf = Shelf(tmp_path_factory.mktemp("shelf"))
     here, aside = (
         fold(cut([recording_of(labels, devices=1)], classes=K, window=8, hop=3, labels="majority", gather=gather), 2)
-        for gather in (mapped.gather, shelf.gather)
+        for gather in (memory_map.gather, shelf.gather)
     )
 
     np.testing.assert_array_equal(aside.x, here.x, strict=True)

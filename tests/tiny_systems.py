@@ -6,9 +6,9 @@ import torch
 from pydantic import TypeAdapter
 
 from modelreg.config import TrainingSettings
-from modelreg.ml import networks, training
+from modelreg.ml import factory, training
 from modelreg.ml.batches import Part
-from modelreg.ml.system import Groups, Network
+from modelreg.ml.network import Groups, Network
 from modelreg.records.model import Channel, InputSpec, ModelSettings
 
 SHAPE = (3, 2, 16)
@@ -60,12 +60,12 @@ def settings_of(name: str) -> ModelSettings:
 
 def network_of(name: str, seed: int = 0) -> Network:
     """Return a system with its first weights, its groups those that its record would have."""
-    return networks.of_spec(spec_of(name), seed=seed)
+    return factory.of_spec(spec_of(name), seed=seed)
 
 
-def spec_of(name: str) -> networks.ModelSpec:
+def spec_of(name: str) -> factory.ModelSpec:
     """Return the record of a system trained on two data sets and three recordings."""
-    return networks.spec(settings_of(name), INPUT, CLASSES, ("a", "b"), GROUPS.sessions)
+    return factory.spec(settings_of(name), INPUT, CLASSES, ("a", "b"), GROUPS.sessions)
 
 
 def part(streams: tuple[int, ...] = (20, 20, 20), seed: int = 1) -> Part:

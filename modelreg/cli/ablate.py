@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelreg.cli import environment
+from modelreg.cli import host
 from modelreg.cli.console import draw, emit_json, note, say, table
 from modelreg.cli.progress import show_epochs
 from modelreg.errors import InputError
 
 if TYPE_CHECKING:
-    from modelreg.ablation import Trained
     from modelreg.config import TrainConfig
     from modelreg.records.ablation import AblationRecord
+    from modelreg.workflows.ablation_grid import Trained
 
 
 def ablate(
@@ -37,14 +37,17 @@ def ablate(
 
     Example: modelreg ablate configs/hapt.yaml --set model.name=conv2d_fsq_hsmm --seeds 0,1
     """
-    environment.need_extra("train", "torch", "safetensors", "tensorboard", "matplotlib", "scipy", "pandas")
-    from modelreg import ablation, config, files, report, runs
+    host.need_extra("train", "torch", "safetensors", "tensorboard", "matplotlib", "scipy", "pandas")
+    from modelreg import config, files
+    from modelreg.documents.report import ablation
     from modelreg.records.ablation import AblationRecord
+    from modelreg.registry import runs
+    from modelreg.workflows import ablation_grid
 
     full = config.load(configuration, config.TrainConfig, assignments or [])
     numbers = _numbers(seeds)
-    grid = ablation.variants(full)
-    folder = out_folder or runs.next_ablation(environment.workplace() / "runs")
+    grid = ablation_grid.variants(full)
+    folder = out_folder or runs.next_ablation(host.workplace() / "runs")
     try:
         trained = {name: [_trained(folder, name, variant, seed) for seed in numbers] for name, variant in grid.items()}
     except KeyboardInterrupt:
@@ -56,11 +59,11 @@ def ablate(
         model=full.model.name,
         seeds=numbers,
         variants=tuple(
-            ablation.summarize(name, ablation.off(full, grid[name]), found) for name, found in trained.items()
+            ablation_grid.summarize(name, ablation_grid.off(full, grid[name]), found) for name, found in trained.items()
         ),
     )
-    files.write_atomic(folder / ablation.RECORD, record.to_bytes())
-    files.write_atomic(folder / ablation.TABLE, report.ablation_markdown(record).encode())
+    files.write_atomic(folder / ablation_grid.RECORD, record.to_bytes())
+    files.write_atomic(folder / ablation_grid.TABLE, ablation.ablation_markdown(record).encode())
     _show(record, folder, as_json=as_json)
 
 
@@ -74,33 +77,35 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _trained(grid: Path, variant: str, config: "TrainConfig", seed: int) -> "Trained":
     """Train and evaluate one run of the grid, or what is left of it to do."""
-    from modelreg import ablation, experiment, trials
+    from modelreg.workflows import ablate as ablate_workflow
+    from modelreg.workflows import ablation_grid, training_run
 
-    config, folder = ablation.seeded(config, seed), grid / f"{variant}-seed{seed}"
+    config, folder = ablation_grid.seeded(config, seed), grid / f"{variant}-seed{seed}"
     note(f"{variant}, seed {seed}")
-    environment.ready_to_train(config.training)
-    here = environment.describe(config.training)
-    with environment.reading() as reading:
+    host.ready_to_train(config.training)
+    here = host.describe(config.training)
+    with host.reading() as reading:
         try:
-            show_epochs(trials.train(config, folder, reading, here, environment.now), config.training)
+            show_epochs(ablate_workflow.train(config, folder, reading, here, host.now), config.training)
         except InputError:
-            experiment.discard_if_empty(folder)
+            training_run.discard_if_empty(folder)
             with suppress(OSError):  # other runs of the grid are there
                 grid.rmdir()
             raise
-        on_cpu = environment.describe(config.training.model_copy(update={"device": "cpu"}))
-        trials.evaluate(folder, reading, on_cpu, environment.now)
-    return trials.read(folder)
+        on_cpu = host.describe(config.training.model_copy(update={"device": "cpu"}))
+        ablate_workflow.evaluate(folder, reading, on_cpu, host.now)
+    return ablate_workflow.read(folder)
 
 
 def _show(record: "AblationRecord", folder: Path, *, as_json: bool) -> None:
-    from modelreg import ablation, report
+    from modelreg.documents.report import ablation
+    from modelreg.workflows import ablation_grid
 
     runs = [trial for variant in record.variants for trial in variant.trials]
-    note(report.ablation_looks(len(runs), sum(trial.evaluations for trial in runs)))
+    note(ablation.ablation_looks(len(runs), sum(trial.evaluations for trial in runs)))
     if as_json:
         emit_json(record.to_document())
         return
-    for columns, rows in report.ablation_tables(record):
+    for columns, rows in ablation.ablation_tables(record):
         draw(table(columns, rows, right=columns[1:]), sys.stdout)
-    say(f"table: {environment.shown(folder / ablation.TABLE)}")
+    say(f"table: {host.shown(folder / ablation_grid.TABLE)}")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelreg.cli import environment
+from modelreg.cli import host
 from modelreg.cli.console import draw, emit_json, note, say, table
 from modelreg.errors import Problem, RegistryError, VerificationFailed
 
 if TYPE_CHECKING:
-    from modelreg.aliases import Stamp
     from modelreg.records.aliases import AliasChange, AliasLog
+    from modelreg.registry.aliases import Stamp
 
 Alias = Annotated[str, typer.Argument(help="Small letters, digits, - and _: production, canary.", metavar="ALIAS")]
 By = Annotated[str | None, typer.Option("--by", help="Who moves it; left out: as git knows you.")]
@@ -33,11 +33,12 @@ def promote(
 
     Example: modelreg promote conv2d_fsq@v0.2.0 production --why "passed the field trial"
     """
-    from modelreg import aliases, integrity, registry
+    from modelreg.registry import aliases, versions
+    from modelreg.verification import integrity
 
-    root, _ = environment.project()
-    folder = environment.version_folder(reference)
-    if folder != root / registry.FOLDER / folder.parent.name / folder.name:
+    root, _ = host.project()
+    folder = host.version_folder(reference)
+    if folder != root / versions.FOLDER / folder.parent.name / folder.name:
         raise RegistryError("cannot promote", [Problem(reference, "is no version of this registry")])
     if problems := integrity.inspect(folder).problems:
         raise VerificationFailed(f"{folder.parent.name}@{folder.name} does not verify", problems)
@@ -58,9 +59,9 @@ def rollback(
 
     Example: modelreg rollback conv2d_fsq production --why "misses trotting in the rain"
     """
-    from modelreg import aliases
+    from modelreg.registry import aliases
 
-    root, _ = environment.project()
+    root, _ = host.project()
     stamp = _stamp(by, why)
     _change(root, model, alias, lambda log: aliases.rolled_back(log, alias, stamp), as_json=as_json)
 
@@ -75,12 +76,12 @@ def history(
 
     Example: modelreg history conv2d_fsq
     """
-    from modelreg import registry
+    from modelreg.registry import versions
 
-    root, project = environment.project()
+    root, project = host.project()
     name = model or project.default_model
-    registry.refuse_unknown_model(root, name)
-    log = registry.aliases(root, name)
+    versions.refuse_unknown_model(root, name)
+    log = versions.aliases(root, name)
     if as_json:
         emit_json(log.to_document())
     elif not log.changes:
@@ -92,14 +93,14 @@ def history(
 
 
 def _stamp(by: str | None, why: str | None) -> "Stamp":
-    from modelreg.aliases import Stamp
+    from modelreg.registry.aliases import Stamp
 
-    return Stamp(by or environment.author(environment.project()[0]), environment.now(), why)
+    return Stamp(by or host.author(host.project()[0]), host.now(), why)
 
 
 def _change(root: Path, model: str, alias: str, move: Callable[["AliasLog"], "AliasLog"], *, as_json: bool) -> None:
     """Move an alias and print what it names now."""
-    from modelreg import aliases, registry
+    from modelreg.registry import aliases, versions
 
     log, moved = aliases.change(root, model, move)
     version = log.standing[alias][-1]
@@ -108,7 +109,7 @@ def _change(root: Path, model: str, alias: str, move: Callable[["AliasLog"], "Al
         return
     say(f"{model}@{alias} is v{version}{'' if moved else ' already'}")
     if moved:
-        note(f"commit {registry.FOLDER}/{model}/{registry.ALIASES}, so that others see it")
+        note(f"commit {versions.FOLDER}/{model}/{versions.ALIASES}, so that others see it")
 
 
 def _row(change: "AliasChange") -> tuple[str, ...]:

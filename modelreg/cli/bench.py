@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from modelreg.cli import environment
+from modelreg.cli import host
 from modelreg.cli.console import emit_json, say
 
 
@@ -29,13 +29,13 @@ def bench(
 
     Example: modelreg bench v0.2.0 --out latency.json
     """
-    environment.need_extra("serve", "onnxruntime")
+    host.need_extra("serve", "onnxruntime")
     from modelreg import files
     from modelreg.records.latency import LatencyRecord
     from modelreg.runtime import bench as benchmark
     from modelreg.runtime.pipeline import Pipeline
 
-    with Pipeline.load(environment.runnable(reference), backend, threads) as pipeline:
+    with Pipeline.load(host.runnable(reference), backend, threads) as pipeline:
         measured = benchmark.measure(pipeline, windows, perf_counter)
     record = LatencyRecord(
         model=pipeline.spec.settings.name,
@@ -45,9 +45,9 @@ def bench(
         threads=threads,
         windows=windows,
         warm_up=benchmark.WARM_UP,
-        measured=environment.now(),
-        hardware=environment.hardware(),
-        packages=environment.runtime_packages(),
+        measured=host.now(),
+        hardware=host.hardware(),
+        packages=host.runtime_packages(),
         **measured.latency.to_document(),
         device_part=measured.device_part,
         windows_per_s=measured.windows_per_s,

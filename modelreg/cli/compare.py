@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelreg.cli import environment
+from modelreg.cli import host
 from modelreg.cli.console import draw, emit_json, say, table
 
 if TYPE_CHECKING:
@@ -42,37 +42,38 @@ def compare(
             raise typer.BadParameter("an ONNX file is compared as a table or as --json")
         _compare_graph(Path(one), Path(other), as_json=as_json)
         return
-    from modelreg import comparing
+    from modelreg.workflows import compare as compare_workflow
 
     if page:
-        environment.need_extra("train", "matplotlib")
-    sides = [comparing.read(environment.runnable(reference)) for reference in (one, other)]
-    _show(comparing.compare(*sides), as_json=as_json, as_markdown=as_markdown, page=page)
+        host.need_extra("train", "matplotlib")
+    sides = [compare_workflow.read(host.runnable(reference)) for reference in (one, other)]
+    _show(compare_workflow.compare(*sides), as_json=as_json, as_markdown=as_markdown, page=page)
 
 
 def _show(found: "Comparison", *, as_json: bool, as_markdown: bool, page: Path | None) -> None:
-    from modelreg import files, report
+    from modelreg import files
+    from modelreg.documents.report import comparison
 
     if page:
-        files.write_atomic(page, report.comparison_page(found).encode())
+        files.write_atomic(page, comparison.comparison_page(found).encode())
     if as_json:
         emit_json(found.to_document())
     elif as_markdown:
-        sys.stdout.write(report.comparison_markdown(found))
+        sys.stdout.write(comparison.comparison_markdown(found))
     else:
         _show_table(found)
         if page:
-            say(f"page: {environment.shown(page)}")
+            say(f"page: {host.shown(page)}")
 
 
 def _show_table(found: "Comparison") -> None:
-    from modelreg import report
+    from modelreg.documents.report import comparison
 
     say(f"A: {found.one.reference}")
     say(f"B: {found.other.reference}")
     columns = ("metric", "A", "B", "difference", "interval")
-    draw(table(columns, report.comparison_rows(found), right=columns[1:]), sys.stdout)
-    for verdict in report.comparison_verdicts(found):
+    draw(table(columns, comparison.comparison_rows(found), right=columns[1:]), sys.stdout)
+    for verdict in comparison.comparison_verdicts(found):
         say(verdict)
     for name, changes in (("configuration", found.config), ("data", found.data)):
         _show_changes(name, changes)
@@ -90,16 +91,16 @@ def _show_changes(name: str, changes: "tuple[Change, ...]") -> None:
 
 def _compare_graph(run: Path, graph: Path, *, as_json: bool) -> None:
     """Show how near an ONNX file of older code comes to a run."""
-    environment.need_extra("export", *environment.EXPORT)
-    from modelreg import likeness
+    host.need_extra("export", *host.EXPORT)
+    from modelreg.workflows import compare_onnx
 
-    with environment.reading() as reading:
-        found = likeness.compare(run, graph, reading)
+    with host.reading() as reading:
+        found = compare_onnx.compare(run, graph, reading)
     if as_json:
         outputs = [row._asdict() for row in found.likenesses]
         emit_json({"onnx_sha256": found.sha256, "windows": found.windows, "outputs": outputs})
         return
-    say(f"{graph.name} beside {environment.shown(run)}, on {found.windows} windows of the training part")
+    say(f"{graph.name} beside {host.shown(run)}, on {found.windows} windows of the training part")
     columns = ("output", "beside", "largest difference", "least cosine", "mean cosine")
     rows = [(*row[:2], f"{row[2]:.3g}", f"{row[3]:.6f}", f"{row[4]:.6f}") for row in found.likenesses]
     draw(table(columns, rows, right=columns[2:]), sys.stdout)

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelreg.cli import environment
+from modelreg.cli import host
 from modelreg.cli.console import draw, emit_json, note, say, table
 
 if TYPE_CHECKING:
@@ -13,33 +13,35 @@ if TYPE_CHECKING:
 
 def cross_validate(folder: Path, protocol: "ProtocolName", folds: int, jobs: int, *, as_json: bool) -> None:
     """Train what is missing, pool all folds, write crossval.json and, where the run was evaluated, its report."""
-    from modelreg import crossvalidation, experiment, files, runs
+    from modelreg import files
     from modelreg.config import TrainConfig
     from modelreg.records.base import load
+    from modelreg.registry import runs
+    from modelreg.workflows import cross_validation, training_run
 
     settings = load(folder / runs.CONFIG, TrainConfig).training
-    with environment.reading() as reading:
-        found = crossvalidation.plan(folder, protocol, folds, reading)
-        place = crossvalidation.Place(
+    with host.reading() as reading:
+        found = cross_validation.plan(folder, protocol, folds, reading)
+        place = cross_validation.Place(
             base=reading.base,
             cache=reading.cache,
-            training=environment.describe(settings),
-            evaluation=environment.describe(settings.model_copy(update={"device": "cpu"})),
-            clock=environment.now,
+            training=host.describe(settings),
+            evaluation=host.describe(settings.model_copy(update={"device": "cpu"})),
+            clock=host.now,
         )
-    done = sum(map(crossvalidation.is_finished, found))
-    environment.ready_to_train(settings)
-    for number, fold in enumerate(crossvalidation.train(found, place, jobs), done + 1):
-        note(f"fold {number} of {len(found)}: {environment.shown(fold.folder)}")
-    pooled = crossvalidation.pool(protocol, found)
+    done = sum(map(cross_validation.is_finished, found))
+    host.ready_to_train(settings)
+    for number, fold in enumerate(cross_validation.train(found, place, jobs), done + 1):
+        note(f"fold {number} of {len(found)}: {host.shown(fold.folder)}")
+    pooled = cross_validation.pool(protocol, found)
     files.write_atomic(folder / runs.CROSSVAL, pooled.to_bytes())
     if (folder / runs.METRICS).is_file():
-        experiment.write_report(folder)
+        training_run.write_report(folder)
     if as_json:
         emit_json(pooled.to_document())
         return
     _show(pooled)
-    say(f"the card quotes the hold-out, not this; kept in {environment.shown(folder / runs.CROSSVAL)}")
+    say(f"the card quotes the hold-out, not this; kept in {host.shown(folder / runs.CROSSVAL)}")
 
 
 def _show(found: "CrossValidation") -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelreg.cli import environment
+from modelreg.cli import host
 from modelreg.cli.console import draw, emit_json, note, say, table
 from modelreg.errors import InputError, Problem
 
@@ -50,7 +50,7 @@ def check(
     settings = _settings(source)
     typed = source.endswith(".json")  # a path that is typed starts here, one in a configuration at the root
     _need(settings)
-    with environment.reading(Path.cwd() if typed else None) as reading:
+    with host.reading(Path.cwd() if typed else None) as reading:
         report = quality.check(preparation.read(settings, reading), settings.quality.limits)
     if out_folder:
         _write(report, out_folder)
@@ -58,7 +58,7 @@ def check(
         emit_json(report.to_document())
     else:
         _show(report, problems=not strict)
-        say(f"report: {environment.shown(out_folder / 'quality.html')}" if out_folder else "a page: --out FOLDER")
+        say(f"report: {host.shown(out_folder / 'quality.html')}" if out_folder else "a page: --out FOLDER")
     if strict:
         quality.refuse_broken(report)
 
@@ -80,7 +80,7 @@ def folds(
 
     settings = config.load(configuration, config.TrainConfig)
     _need(settings)
-    with environment.reading() as reading:
+    with host.reading() as reading:
         subjects = {recording.subject for recording in preparation.read(settings, reading).recordings}
     found = splits.leave_one_out(subjects, validation)
     if as_json:
@@ -111,13 +111,13 @@ def _need(settings: "TrainConfig") -> None:
     from modelreg.records.source import TextSource
 
     if any(isinstance(source, TextSource) for source in settings.data.sources):
-        environment.need_extra("train", "pandas")
+        host.need_extra("train", "pandas")
 
 
 def _write(report: "QualityReport", folder: Path) -> None:
     """Write the report's documents, each atomically."""
     from modelreg import files
-    from modelreg.report import quality_documents
+    from modelreg.documents.report.quality import quality_documents
 
     folder.mkdir(parents=True, exist_ok=True)
     title = f"Quality of {', '.join(source.name for source in report.sources)}"

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import typer
 
 from modelreg import __version__
-from modelreg.cli import environment
+from modelreg.cli import host
 from modelreg.cli.console import draw, emit_json, table
 from modelreg.errors import InputError, ModelregError
 
@@ -41,8 +41,8 @@ def doctor(
         "extras": _extras(),
         "registry": _registry(*project) if project else {"root": None},
         "github": {
-            "api": _host(environment.api_url()),
-            "token": environment.token_source(),
+            "api": _host(host.api_url()),
+            "token": host.token_source(),
             **(_remote(*project, online=online, errors=errors) if project else {}),
         },
         "machine": _machine(project[0] if project else Path.cwd()),
@@ -61,14 +61,14 @@ def _installed() -> Found:
     names = sorted(
         {name for extra, named in _requirements().items() if extra != "dev" for name in named}, key=str.lower
     )
-    packages = {name: version for name in names if (version := environment.installed(name))}
+    packages = {name: version for name in names if (version := host.installed(name))}
     return {"modelreg": __version__, "python": platform.python_version(), **packages}
 
 
 def _extras() -> Found:
     """Return of each extra whether it is complete, or what it lacks."""
     lacking = {
-        extra: [name for name in sorted(named) if environment.installed(name) is None]
+        extra: [name for name in sorted(named) if host.installed(name) is None]
         for extra, named in _requirements().items()
     }
     return {extra: f"lacks {', '.join(names)}" if names else "complete" for extra, names in lacking.items() if extra}
@@ -101,34 +101,34 @@ def _project(errors: list[ModelregError]) -> "tuple[Path, ProjectConfig] | None"
     if config.find_project(Path.cwd()) is None:
         return None
     try:
-        return environment.project()
+        return host.project()
     except InputError as error:
         errors.append(error)
         return None
 
 
 def _registry(root: Path, project: "ProjectConfig") -> Found:
-    from modelreg import registry
+    from modelreg.registry import versions
 
     models: dict[str, list[str]] = {}
-    for folder in registry.version_folders(root):
+    for folder in versions.version_folders(root):
         models.setdefault(folder.parent.name, []).append(folder.name)
     return {
         "root": str(root),
         "default model": project.default_model,
         "assets": project.assets,
         **{f"versions of {model}": versions for model, versions in models.items()},
-        "interrupted releases": [problem.where for problem in registry.find_leftovers(root)],
+        "interrupted releases": [problem.where for problem in versions.find_leftovers(root)],
     }
 
 
 def _remote(root: Path, project: "ProjectConfig", *, online: bool, errors: list[ModelregError]) -> Found:
     """Return where versions are published to; online, what the server says that the token may do there."""
-    name = environment.repository(root, project)
+    name = host.repository(root, project)
     if name is None or not online:
         return {"repository": name}
     try:
-        with environment.github(root, project, ONLINE_S) as client:
+        with host.github(root, project, ONLINE_S) as client:
             told = client.repository()
     except ModelregError as error:
         errors.append(error)
@@ -143,10 +143,10 @@ def _host(url: str | None) -> str:
 
 
 def _machine(root: Path) -> Found:
-    cache = environment.cache_folder()
+    cache = host.cache_folder()
     return {
         "system": f"{platform.system()} {platform.machine()}",
-        "git": environment.git_version(),
+        "git": host.git_version(),
         "free bytes": shutil.disk_usage(root).free,
         "cache": str(cache) if cache else None,
     }

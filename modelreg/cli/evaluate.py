@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from modelreg.cli import environment
+from modelreg.cli import host
 from modelreg.cli.console import draw, emit_json, note, say, table
 from modelreg.cli.crossval import cross_validate
 from modelreg.cli.random_split import compare_with_chance
@@ -50,12 +50,13 @@ def evaluate(
 
     Example: modelreg evaluate runs/conv2d_fsq-001
     """
-    environment.need_extra("train", "torch", "safetensors", "matplotlib", "scipy", "pandas")
-    from modelreg import experiment, runs
+    host.need_extra("train", "torch", "safetensors", "matplotlib", "scipy", "pandas")
     from modelreg.config import TrainConfig
     from modelreg.records.base import load
+    from modelreg.registry import runs
+    from modelreg.workflows import training_run
 
-    folder = run or runs.newest(environment.workplace() / "runs")
+    folder = run or runs.newest(host.workplace() / "runs")
     if protocol == "random":
         compare_with_chance(folder, as_json=as_json)
         warn_of_leaks(folder)
@@ -64,49 +65,49 @@ def evaluate(
         cross_validate(folder, protocol, folds, jobs, as_json=as_json)
         return
     settings = load(folder / runs.CONFIG, TrainConfig).training
-    here = environment.describe(settings.model_copy(update={"device": "cpu"}))
-    with environment.reading() as reading:
-        measured = experiment.evaluate(folder, reading, here, environment.now)
+    here = host.describe(settings.model_copy(update={"device": "cpu"}))
+    with host.reading() as reading:
+        measured = training_run.evaluate(folder, reading, here, host.now)
     _warn(measured, runs.load_run(folder).model.grid)
     warn_of_leaks(folder)
     if as_json:
         emit_json(measured.to_document())
         return
     _show(measured)
-    say(f"report: {environment.shown(folder / runs.PAGE)}")
-    say(f"next: modelreg export {environment.shown(folder)} --target hailo8")
-    say(f"or:   modelreg release {environment.next_version(measured.model)} --run {environment.shown(folder)}")
+    say(f"report: {host.shown(folder / runs.PAGE)}")
+    say(f"next: modelreg export {host.shown(folder)} --target hailo8")
+    say(f"or:   modelreg release {host.next_version(measured.model)} --run {host.shown(folder)}")
 
 
 def _warn(measured: "EvalMetrics", levels: Sequence[int]) -> None:
     """Note what the numbers are not worth, and which parts of the model do not fare as they should."""
-    from modelreg import report
+    from modelreg.documents.report import health, recommendations
 
     if known := measured.protocol.known_subjects:
         note(f"warning: {', '.join(known)} were trained on too: the numbers say nothing about new subjects")
-    for dimension, used, of in report.starved(measured.codes, levels) if measured.codes else ():
+    for dimension, used, of in recommendations.starved(measured.codes, levels) if measured.codes else ():
         advice = "try --set model.batchnorm_before_fsq=true, or fewer levels"
         note(f"warning: dimension {dimension} uses {used} of {of} levels; {advice}")
-    for found in report.ailments(measured):
+    for found in health.ailments(measured):
         note(f"warning: {found.finding}")
 
 
 def warn_of_leaks(folder: Path) -> None:
     """Note what the parts share, and what is too good; not what the split is meant to share."""
-    from modelreg import runs
+    from modelreg.documents.report import leakage
     from modelreg.records.audit import AuditRecord
     from modelreg.records.base import load
-    from modelreg.report import leaks
+    from modelreg.registry import runs
 
     for finding in load(folder / runs.AUDIT, AuditRecord).findings:
         if finding.severity != "by_design":
             word = "LEAK" if finding.severity == "leak" else finding.severity
             examples = f" ({'; '.join(finding.examples)})" if finding.examples else ""
-            note(f"warning: {word}: {leaks.said(finding)}{examples}")
+            note(f"warning: {word}: {leakage.said(finding)}{examples}")
 
 
 def _show(measured: "EvalMetrics") -> None:
-    from modelreg.card import headline
+    from modelreg.documents.model_card import headline
     from modelreg.records.metrics import Interval
 
     protocol = measured.protocol

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from modelreg.cli import environment
+from modelreg.cli import host
 from modelreg.cli.console import emit_json, note, say
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ def export(
 
     Example: modelreg export --target hailo8
     """
-    environment.need_extra("export", *environment.EXPORT)
-    from modelreg import deployment
+    host.need_extra("export", *host.EXPORT)
     from modelreg.records.export import ExportSettings
+    from modelreg.workflows import export_run
 
     targets = _targets(target or ["onnx"])
     if opset not in (16, 17, 18):
@@ -55,8 +55,8 @@ def export(
         raise typer.BadParameter(what, param_hint="--opset")
     folder, place = _places(reference, out_folder)
     settings = ExportSettings(opset=opset, normalization=normalize, optimization_level=optimization_level)
-    with environment.reading(data_folder) as reading:
-        made = deployment.export(folder, place, targets, settings, reading)
+    with host.reading(data_folder) as reading:
+        made = export_run.export(folder, place, targets, settings, reading)
     for warning in made.warnings:
         note(f"warning: {warning}")
     if as_json:
@@ -66,9 +66,9 @@ def export(
     if made.estimate:
         show_estimate(made.estimate)
     for path in made.written:
-        say(f"{environment.shown(path)}/" + (f" and {path.name}.tar.gz" if path.name != "onnx" else ""))
+        say(f"{host.shown(path)}/" + (f" and {path.name}.tar.gz" if path.name != "onnx" else ""))
     if place == folder:
-        say(f"next: modelreg release {environment.next_version(made.parity.model)} --run {environment.shown(folder)}")
+        say(f"next: modelreg release {host.next_version(made.parity.model)} --run {host.shown(folder)}")
 
 
 def show(record: "ParityRecord") -> None:
@@ -109,14 +109,14 @@ def _targets(names: list[str]) -> "list[Target]":
 
 def _places(reference: str | None, out_folder: Path | None) -> tuple[Path, Path]:
     """Return what is exported, and where the folders go."""
-    from modelreg import registry, runs
+    from modelreg.registry import runs, versions
 
     if reference is None:
-        folder = runs.newest(environment.workplace() / "runs")
+        folder = runs.newest(host.workplace() / "runs")
     elif (Path(reference) / runs.CONFIG).exists():
         folder = Path(reference)
     else:
-        folder = environment.version_folder(reference)
-    if out_folder or not (folder / registry.MANIFEST).is_file():
+        folder = host.version_folder(reference)
+    if out_folder or not (folder / versions.MANIFEST).is_file():
         return folder, out_folder or folder
-    return folder, environment.exports_of(folder)
+    return folder, host.exports_of(folder)

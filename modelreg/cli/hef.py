@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelreg.cli import environment
+from modelreg.cli import host
 from modelreg.cli.console import draw, emit_json, say, table
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ def inspect(
 
     Example: modelreg hef inspect conv2d_fsq.hef
     """
-    from modelreg import hef
+    from modelreg.artifacts import hef_file
 
-    info = hef.load(file).info
+    info = hef_file.load(file).info
     if as_json:
         emit_json(info.to_document())
     else:
@@ -51,22 +51,22 @@ def attach(
 
     Example: modelreg hef attach runs/conv2d_fsq-001 conv2d_fsq.hef
     """
-    from modelreg import attachment, hef
+    from modelreg.artifacts import attach_hef, hef_file
 
-    found = hef.load(file)
-    place = attachment.attach(run, found, max_mb * 2**20)
-    say(f"{environment.shown(place)}: compiled for {found.info.hw_arch}; it fits the bundle, and is in its archive too")
+    found = hef_file.load(file)
+    place = attach_hef.attach(run, found, max_mb * 2**20)
+    say(f"{host.shown(place)}: compiled for {found.info.hw_arch}; it fits the bundle, and is in its archive too")
     model = found.info.network_groups[0].name
-    say(f"next: modelreg release {environment.next_version(model)} --run {environment.shown(run)}")
+    say(f"next: modelreg release {host.next_version(model)} --run {host.shown(run)}")
 
 
 def _show(name: str, info: "HefInfo") -> None:
-    from modelreg.hef import fit
+    from modelreg.artifacts import hef_compatibility
 
     verified = f"{info.checksum} of {'its description' if info.checksum_of == 'description' else 'all'} verified"
     say(f"{name}: {info.size} bytes, header version {info.header_version}, {verified}")
     say(f"sha256 {info.sha256}")
-    runs_on = " and ".join(fit.RUNS_ON.get(info.hw_arch, ())) or "none of the Hailo-8 line"
+    runs_on = " and ".join(hef_compatibility.RUNS_ON.get(info.hw_arch, ())) or "none of the Hailo-8 line"
     say(f"compiled for {info.hw_arch} (code {info.hw_arch_code}); runs on {runs_on}")
     say(f"by Dataflow Compiler {info.compiler or '(not stated)'}, {info.created or 'no date'}")
     for group in info.network_groups:

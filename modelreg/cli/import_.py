@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelreg.cli import environment
+from modelreg.cli import host
 from modelreg.cli.console import note, say
 
 if TYPE_CHECKING:
@@ -38,16 +38,17 @@ def import_(
 
     Example: modelreg import old.pth --as conv2d_fsq --config configs/mine.yaml
     """
-    environment.need_extra("train", "torch", "safetensors", "scipy", "pandas")
-    from modelreg import importing, runs
+    host.need_extra("train", "torch", "safetensors", "scipy", "pandas")
+    from modelreg.registry import runs
+    from modelreg.workflows import import_checkpoint
 
-    older = importing.read(checkpoint, model)
-    config = importing.settle(older, _document(configuration), str(configuration or "the built-in default"))
-    folder = out_folder or runs.next_folder(environment.workplace() / "runs", model)
-    here = environment.describe(config.training.model_copy(update={"device": "cpu"}))
-    wanted = importing.Wanted(older, config, normalization)
-    with environment.reading() as reading:
-        odd = importing.start(folder, wanted, reading, here, environment.now())
+    older = import_checkpoint.read(checkpoint, model)
+    config = import_checkpoint.settle(older, _document(configuration), str(configuration or "the built-in default"))
+    folder = out_folder or runs.next_folder(host.workplace() / "runs", model)
+    here = host.describe(config.training.model_copy(update={"device": "cpu"}))
+    wanted = import_checkpoint.Wanted(older, config, normalization)
+    with host.reading() as reading:
+        odd = import_checkpoint.start(folder, wanted, reading, here, host.now())
     for what in older.adopted.notes:
         note(f"notice: {what}")
     if normalization is None:
@@ -55,7 +56,7 @@ def import_(
     for problem in odd:
         note(f"warning: {problem}")
     beside = ", ".join(f"{name} {value}" for name, value in older.beside.items())
-    shown = environment.shown(folder)
+    shown = host.shown(folder)
     say(f"{shown}: {older.file}, in the layout {older.layout}" + (f"; beside its weights: {beside}" if beside else ""))
     if older.adopted.lacks:
         say(f"an encoder alone, without {', '.join(older.adopted.lacks)}: it has no answers to measure")

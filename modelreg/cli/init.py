@@ -22,9 +22,10 @@ def init(
 
     Example: modelreg init my-models
     """
-    from modelreg import files, scaffold
+    from modelreg import files
+    from modelreg.release import init as release_init
 
-    for name, text in scaffold.missing(folder, sample=sample).items():
+    for name, text in release_init.missing(folder, sample=sample).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         files.write_atomic(folder / name, text.encode())
         say(f"wrote {folder / name}")

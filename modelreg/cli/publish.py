@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from modelreg.cli import environment, preflight
+from modelreg.cli import host, publish_checks
 from modelreg.cli.console import emit_json, note, say
 from modelreg.cli.progress import show_transfer
 from modelreg.errors import raise_all
 
 if TYPE_CHECKING:
-    from modelreg.publishing import Plan, Wanted
+    from modelreg.release.github.plan import Plan, Wanted
 
 JOBS, MOST_JOBS = 2, 16  # GitHub limits who sends too much at once
 
@@ -36,18 +36,18 @@ def publish(
 
     Example: modelreg publish v0.2.0 --dry-run
     """
-    from modelreg import delivery
+    from modelreg.release.github import publish as github_publish
 
-    root, project = environment.project()
-    folder = environment.version_folder(reference)
-    with environment.github(root, project, timeout) as client:
-        raise_all("cannot publish; nothing was sent", preflight.find_failures(client, root, project, folder))
-        wanted = preflight.wanted_release(root, project, folder)
+    root, project = host.project()
+    folder = host.version_folder(reference)
+    with host.github(root, project, timeout) as client:
+        raise_all("cannot publish; nothing was sent", publish_checks.find_failures(client, root, project, folder))
+        wanted = publish_checks.wanted_release(root, project, folder)
         if dry_run:
-            _show_plan(delivery.View(client, wanted).plan(), wanted, as_json=as_json)
+            _show_plan(github_publish.View(client, wanted).plan(), wanted, as_json=as_json)
             return
         with show_transfer(sys.stderr) as tell:
-            outcome = delivery.publish(client, wanted, folder, tell, jobs)
+            outcome = github_publish.publish(client, wanted, folder, tell, jobs)
     for notice in outcome.notices:
         note(f"notice: {notice}")
     if as_json:
@@ -74,20 +74,21 @@ def pull(
 
     Example: modelreg pull v0.2.0 --only checkpoint
     """
-    from modelreg import registry, retrieval
-    from modelreg.release import tag_of
+    from modelreg.registry import versions
+    from modelreg.release.github import pull as github_pull
+    from modelreg.release.plan import tag_of
 
-    root, project = environment.project()
+    root, project = host.project()
     model, _, number = reference.rpartition("@")
-    model, version = model or project.default_model, str(registry.parse_version(number))
-    home = root / registry.FOLDER / model / f"v{version}"
+    model, version = model or project.default_model, str(versions.parse_version(number))
+    home = root / versions.FOLDER / model / f"v{version}"
     folder = out_folder.resolve() if out_folder else home
-    wish = retrieval.Wish(model, version, tag_of(project, model, version), folder, only)
-    with environment.github(root, project, timeout) as client, show_transfer(sys.stderr) as tell:
-        came = retrieval.pull(client, wish, tell)
+    wish = github_pull.Wish(model, version, tag_of(project, model, version), folder, only)
+    with host.github(root, project, timeout) as client, show_transfer(sys.stderr) as tell:
+        came = github_pull.pull(client, wish, tell)
     say(f"{model}@v{version}: {len(came)} files came" if came else f"{model}@v{version}: nothing was missing")
-    where = environment.shown(folder)
-    say(f"next: modelreg verify {where}" if folder == home else f"next: cd {where} && sha256sum -c {registry.SUMS}")
+    where = host.shown(folder)
+    say(f"next: modelreg verify {where}" if folder == home else f"next: cd {where} && sha256sum -c {versions.SUMS}")
 
 
 def _show_plan(plan: "Plan", wanted: "Wanted", *, as_json: bool) -> None:

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelreg.cli import environment, sign
+from modelreg.cli import host, sign
 from modelreg.cli.console import draw, emit_json, note, say, table
 from modelreg.cli.sign import PassphraseFile
 from modelreg.errors import ModelregError
 
 if TYPE_CHECKING:
-    from modelreg.from_version import Addition
-    from modelreg.keys import PrivateKey
     from modelreg.records.gates import Outcome
-    from modelreg.release import Plan, Step
+    from modelreg.release.patch import Addition
+    from modelreg.release.plan import Plan, Step
+    from modelreg.verification.keys import PrivateKey
 
 WORDS: "dict[Step, str]" = {
     "export": "export {targets} into the run",
@@ -66,12 +66,12 @@ def release(
 
     Example: modelreg release v0.2.0 --roll-changelog --tag
     """
-    from modelreg import release as releasing
-    from modelreg import runs
+    from modelreg.registry import runs
+    from modelreg.release import plan as releasing
 
     addition = _addition(origin, hef_file, run_given=bool(run or model))
-    root, project = environment.project()
-    folder = environment.version_folder(origin) if origin else run or runs.newest(root / "runs", model)
+    root, project = host.project()
+    folder = host.version_folder(origin) if origin else run or runs.newest(root / "runs", model)
     signer = sign.read_key(sign_key, passphrase_file) if sign_key and not dry_run else None
     request = releasing.Request(
         version,
@@ -85,12 +85,12 @@ def release(
         addition=addition,
     )
     situation = releasing.Situation(
-        now=environment.now(),
-        git=environment.git_state(root),
-        changed=environment.git_changes(root),
-        tags=environment.git_tags(root),
-        identity=environment.git_identity_problem(root),
-        ignored=environment.git_ignored(root, _assets(root)),
+        now=host.now(),
+        git=host.git_state(root),
+        changed=host.git_changes(root),
+        tags=host.git_tags(root),
+        identity=host.git_identity_problem(root),
+        ignored=host.git_ignored(root, _assets(root)),
     )
     outcomes = releasing.gate_outcomes(root, folder, project)
     _show_gates(outcomes)
@@ -102,8 +102,8 @@ def release(
         "sign": lambda: _sign(plan, signer),
         "changelog": lambda: releasing.roll_changelog(plan, situation),
         "table": lambda: releasing.write_table(root),
-        "commit": lambda: environment.git_commit(root, plan.paths, message),
-        "tag": lambda: environment.git_tag(root, plan.tag, message, plan.paths[0]),
+        "commit": lambda: host.git_commit(root, plan.paths, message),
+        "tag": lambda: host.git_tag(root, plan.tag, message, plan.paths[0]),
     }
     for step in plan.steps:
         if not dry_run:
@@ -129,10 +129,10 @@ def _addition(origin: str | None, hef_file: Path | None, *, run_given: bool) -> 
         raise typer.BadParameter("a version comes from a run or from a version", param_hint="--from")
     if not (origin and hef_file):
         return None
-    from modelreg import hef
-    from modelreg.from_version import Addition
+    from modelreg.artifacts import hef_file as hef_reader
+    from modelreg.release.patch import Addition
 
-    return Addition(hef.load(hef_file), environment.exports_of(environment.version_folder(origin)))
+    return Addition(hef_reader.load(hef_file), host.exports_of(host.version_folder(origin)))
 
 
 def _publish(plan: "Plan", *, dry_run: bool) -> None:
@@ -144,7 +144,7 @@ def _publish(plan: "Plan", *, dry_run: bool) -> None:
         say(f"would push {plan.tag} and publish {reference}")
         return
     try:
-        environment.git_push_tag(plan.root, plan.tag)
+        host.git_push_tag(plan.root, plan.tag)
         publish.publish(reference)
     except ModelregError:
         note(f"the version stands; go on with: git push origin {plan.tag} && modelreg publish {reference}")
@@ -158,20 +158,21 @@ def _sign(plan: "Plan", signer: "PrivateKey | None") -> None:
 
 def _export(plan: "Plan") -> None:
     """Export what modelreg.yaml names and the run lacks, at the usual settings."""
-    environment.need_extra("export", *environment.EXPORT)
-    from modelreg import deployment
+    host.need_extra("export", *host.EXPORT)
     from modelreg.records.export import ExportSettings
+    from modelreg.workflows import export_run
 
-    with environment.reading() as reading:
-        deployment.export(plan.run, plan.run, plan.missing, ExportSettings(), reading)
+    with host.reading() as reading:
+        export_run.export(plan.run, plan.run, plan.missing, ExportSettings(), reading)
 
 
 def _assets(root: Path) -> list[Path]:
     """Return where the binaries of a version would lie, for git to say whether it would take them."""
-    from modelreg import artifacts, registry
+    from modelreg.artifacts import exports
+    from modelreg.registry import versions
 
-    names = [*registry.ASSETS, registry.VALIDATION, *(f"{artifacts.ONNX}/{name}" for name in artifacts.GRAPH_FILES)]
-    return [root / registry.FOLDER / "model" / "v0.0.0" / name for name in names]
+    names = [*versions.ASSETS, versions.VALIDATION, *(f"{exports.ONNX}/{name}" for name in exports.GRAPH_FILES)]
+    return [root / versions.FOLDER / "model" / "v0.0.0" / name for name in names]
 
 
 def _show_gates(outcomes: "list[Outcome]") -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from modelreg.cli import environment
+from modelreg.cli import host
 from modelreg.cli.console import note
 
 if TYPE_CHECKING:
-    from modelreg.integrity import Findings
-    from modelreg.reproduction import Outcome
+    from modelreg.verification.integrity import Findings
+    from modelreg.workflows.reproduce import Outcome
 
 
 def reproduced(folder: Path, findings: "Findings", data: Path | None, *, retrain: bool) -> "Findings":
@@ -18,11 +18,11 @@ def reproduced(folder: Path, findings: "Findings", data: Path | None, *, retrain
     if findings.problems:
         note("not reproduced: the version does not verify")
         return findings
-    environment.need_extra("train", "torch", "safetensors", "tensorboard", "scipy", "pandas")
-    from modelreg import reproduction
+    host.need_extra("train", "torch", "safetensors", "tensorboard", "scipy", "pandas")
+    from modelreg.workflows import reproduce
 
-    with environment.reading(data) as reading:
-        outcomes = [reproduction.reproduce(folder, reading)]
+    with host.reading(data) as reading:
+        outcomes = [reproduce.reproduce(folder, reading)]
     if retrain:
         outcomes.append(_retrained(folder, data))
     problems = [problem for outcome in outcomes for problem in outcome.problems]
@@ -32,15 +32,15 @@ def reproduced(folder: Path, findings: "Findings", data: Path | None, *, retrain
 
 def _retrained(folder: Path, data: Path | None) -> "Outcome":
     """Train again in a folder that is thrown away."""
-    from modelreg import experiment, origins, reproduction
     from modelreg.cli.progress import show_training
+    from modelreg.workflows import reproduce, sources, training_run
 
     with TemporaryDirectory() as scratch:
         place = Path(scratch) / "run"
-        with environment.reading(data) as reading:
-            settings = origins.configuration(folder, reading).training
-            here = environment.describe(settings)
-            prepared = reproduction.restart(folder, place, reading, here, environment.now())
-        environment.ready_to_train(settings)
-        show_training(experiment.train(place, prepared, here, environment.now), settings, None)
-        return reproduction.judge_training(folder, place, prepared, here)
+        with host.reading(data) as reading:
+            settings = sources.configuration(folder, reading).training
+            here = host.describe(settings)
+            prepared = reproduce.restart(folder, place, reading, here, host.now())
+        host.ready_to_train(settings)
+        show_training(training_run.train(place, prepared, here, host.now), settings, None)
+        return reproduce.judge_training(folder, place, prepared, here)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from modelreg.cli import environment
+from modelreg.cli import host as this_host
 from modelreg.cli.console import note, say
 from modelreg.errors import InputError, Problem
 
@@ -46,14 +46,14 @@ def serve(
 
     Example: modelreg serve v0.2.0
     """
-    environment.need_extra("serve", *SERVE)
+    this_host.need_extra("serve", *SERVE)
     _refuse_open_door(host, api_key_file, no_auth=no_auth)
-    from modelreg.runtime import package, server
+    from modelreg.runtime import bundle_loader, server
     from modelreg.runtime import smoothing as smoothers
     from modelreg.runtime.pipeline import Pipeline, open_backend, sha256_of
 
     key = _read_key(api_key_file) if api_key_file else None
-    loaded = package.read(environment.runnable(reference), compiled=backend == "hailo")
+    loaded = bundle_loader.read(this_host.runnable(reference), compiled=backend == "hailo")
 
     def open_pipeline() -> Pipeline:
         return Pipeline(loaded, open_backend(loaded, backend, threads))

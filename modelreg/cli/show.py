@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelreg.cli import environment
+from modelreg.cli import host
 from modelreg.cli.console import draw, emit_json, say, table
 from modelreg.errors import InputError, Problem, VerificationFailed
 
 if TYPE_CHECKING:
     from modelreg.records.int8 import Int8Summary
-    from modelreg.registry import Version
+    from modelreg.registry.versions import Version
 
 
 def list_versions(
@@ -26,12 +26,12 @@ def list_versions(
 
     Example: modelreg list conv2d_fsq
     """
-    from modelreg import registry
+    from modelreg.registry import versions
 
-    root, _ = environment.project()
+    root, _ = host.project()
     if model:
-        registry.refuse_unknown_model(root, model)
-    found, broken = _summaries(registry.version_folders(root, model))
+        versions.refuse_unknown_model(root, model)
+    found, broken = _summaries(versions.version_folders(root, model))
     if as_json:
         emit_json(found)
     elif not found and not broken:
@@ -67,10 +67,11 @@ def show(
 
     Example: modelreg show conv2d_fsq@latest
     """
-    from modelreg import card, registry
+    from modelreg.documents import model_card
+    from modelreg.registry import versions
 
-    folder = environment.version_folder(reference or "latest")
-    version = registry.read(folder)
+    folder = host.version_folder(reference or "latest")
+    version = versions.read(folder)
     measured = version.metrics()
     if as_json:
         emit_json({"manifest": version.manifest.to_document(), "metrics": measured.to_document()})
@@ -79,13 +80,13 @@ def show(
     say(f"tested on {measured.windows} windows of {', '.join(measured.per_subject)}")
     if measured.protocol.known_subjects:
         say("these subjects were trained on too: the numbers say nothing about new ones")
-    headline = [(name, f"{value:.4f}") for name, value in card.headline(measured).items()]
+    headline = [(name, f"{value:.4f}") for name, value in model_card.headline(measured).items()]
     draw(table(("metric", "value"), headline, right=("value",)), sys.stdout)
     if measured.int8:
         _show_estimate(measured.int8)
     files = [(entry.path, entry.size, entry.stored, entry.sha256[:16]) for entry in version.manifest.files]
     draw(table(("file", "bytes", "stored", "sha256"), files, right=("bytes",)), sys.stdout)
-    say(f"card: {environment.shown(folder / registry.CARD)}")
+    say(f"card: {host.shown(folder / versions.CARD)}")
 
 
 def _show_estimate(found: "Int8Summary") -> None:
@@ -99,12 +100,12 @@ def _show_estimate(found: "Int8Summary") -> None:
 
 def _summaries(folders: Iterable[Path]) -> tuple[list[dict[str, object]], list[Problem]]:
     """Return what is listed of each version, and why some cannot be."""
-    from modelreg import registry
+    from modelreg.registry import versions
 
     found, broken = [], []
     for folder in folders:
         try:
-            found.append(_summary(registry.read(folder)))
+            found.append(_summary(versions.read(folder)))
         except InputError as error:
             broken += [Problem(f"{folder.parent.name}@{folder.name}: {where}", what) for where, what in error.problems]
     return found, broken

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from modelreg.cli import environment
+from modelreg.cli import host
 from modelreg.cli.console import say
 from modelreg.errors import InputError, Problem, RegistryError, VerificationFailed
 
 if TYPE_CHECKING:
-    from modelreg.keys import PrivateKey
+    from modelreg.verification.keys import PrivateKey
 
 PASSPHRASE_LIMIT = 1000  # bytes; OpenSSL takes 1023
 
@@ -36,15 +36,15 @@ def keygen(
 
     Example: modelreg keygen --out ~/keys/models.pem
     """
-    from modelreg import keys
+    from modelreg.verification import keys
 
     if passphrase_file and no_passphrase:
         raise typer.BadParameter("contradicts --passphrase-file", param_hint="--no-passphrase")
     keys.refuse_taken(out)
     key = keys.new(curve)
     keys.write_pair(out, key, None if no_passphrase else _new_passphrase(passphrase_file))
-    say(f"wrote {environment.shown(out)}: keep it secret, and out of every repository")
-    say(f"wrote {environment.shown(keys.public_path(out))}: give it to everybody")
+    say(f"wrote {host.shown(out)}: keep it secret, and out of every repository")
+    say(f"wrote {host.shown(keys.public_path(out))}: give it to everybody")
     say(f"fingerprint: {keys.fingerprint(key.public_key())}")
 
 
@@ -61,17 +61,17 @@ def sign(
 
     Example: modelreg sign v0.2.0 --key ~/keys/models.pem
     """
-    from modelreg import registry
+    from modelreg.registry import versions
 
-    folder = environment.version_folder(reference)
+    folder = host.version_folder(reference)
     fresh = sign_folder(folder, read_key(key, passphrase_file))
     say(f"{reference}: signed" if fresh else f"{reference}: is signed already, with this key")
-    say(f"next: git add {environment.shown(folder / registry.SIGNATURE)}")
+    say(f"next: git add {host.shown(folder / versions.SIGNATURE)}")
 
 
 def read_key(path: Path, passphrase_file: Path | None) -> "PrivateKey":
     """Return a private key; where it is encrypted, its passphrase is read or asked for. Raises InputError."""
-    from modelreg import keys
+    from modelreg.verification import keys
 
     pem = keys.read_secret(path)
     passphrase = _from_file(passphrase_file) if passphrase_file else None
@@ -82,18 +82,20 @@ def read_key(path: Path, passphrase_file: Path | None) -> "PrivateKey":
 
 def sign_folder(folder: Path, key: "PrivateKey") -> bool:
     """Write the signature of a version; False where this key's is there already. Raises VerificationFailed."""
-    from modelreg import files, integrity, registry, signing
+    from modelreg import files
+    from modelreg.registry import versions
+    from modelreg.verification import integrity, signing
 
     findings = integrity.inspect(folder)
     absent = [Problem(where, "is not on this machine; fetch it with `modelreg pull`") for where, _ in findings.notices]
     if problems := [*findings.problems, *absent]:
         raise VerificationFailed("cannot sign; only what was checked can be", problems)
-    path = folder / registry.SIGNATURE
+    path = folder / versions.SIGNATURE
     if not os.path.lexists(path):
         files.write_atomic(path, signing.sign_version(folder, key))
         return True
     if differences := list(signing.find_problems(folder, key.public_key())):
-        summary = f"is signed otherwise; to sign it anew, remove {environment.shown(path)} first"
+        summary = f"is signed otherwise; to sign it anew, remove {host.shown(path)} first"
         raise RegistryError(summary, differences)
     return False
 
@@ -110,7 +112,7 @@ def _new_passphrase(path: Path | None) -> bytes | None:
 
 def _from_file(path: Path) -> bytes:
     """Return a passphrase from a file that only its owner may read, without the end of its line."""
-    from modelreg import keys
+    from modelreg.verification import keys
 
     passphrase = keys.read_secret(path).rstrip(b"\r\n")
     if not passphrase:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelreg.cli import environment
+from modelreg.cli import host
 from modelreg.cli.console import note, say
 from modelreg.cli.progress import show_training
 from modelreg.errors import InputError
@@ -41,9 +41,11 @@ def train(
 
     Example: modelreg train configs/sample.yaml --set training.epochs=20
     """
-    environment.need_extra("train", "torch", "safetensors", "tensorboard", "matplotlib", "scipy", "pandas")
-    from modelreg import config, experiment, runs
+    host.need_extra("train", "torch", "safetensors", "tensorboard", "matplotlib", "scipy", "pandas")
+    from modelreg import config
     from modelreg.records.base import load
+    from modelreg.registry import runs
+    from modelreg.workflows import training_run
 
     if resume and (configuration or assignments or out_folder):
         raise typer.BadParameter("--resume goes on with the run's own configuration: give nothing else")
@@ -52,21 +54,21 @@ def train(
         folder, settings = resume, load(resume / runs.CONFIG, config.TrainConfig)
     else:
         settings = _settings(configuration, assignments or [])
-        folder = out_folder or runs.next_folder(environment.workplace() / "runs", settings.model.name)
-    here = environment.describe(settings.training)
-    with environment.reading() as reading:
+        folder = out_folder or runs.next_folder(host.workplace() / "runs", settings.model.name)
+    here = host.describe(settings.training)
+    with host.reading() as reading:
         if resume:
-            prepared = experiment.reopen(folder, reading, here)
+            prepared = training_run.reopen(folder, reading, here)
         else:
-            prepared = experiment.start(settings, folder, reading, here, environment.now())
+            prepared = training_run.start(settings, folder, reading, here, host.now())
     for line in _parts(prepared.record):
         note(line)
-    environment.ready_to_train(settings.training)
-    shown = environment.shown(folder)
+    host.ready_to_train(settings.training)
+    shown = host.shown(folder)
     try:
-        show_training(experiment.train(folder, prepared, here, environment.now), settings.training, shown)
+        show_training(training_run.train(folder, prepared, here, host.now), settings.training, shown)
     except InputError:
-        experiment.discard_if_empty(folder)
+        training_run.discard_if_empty(folder)
         raise
     trained = runs.load_run(folder)
     say(f"{shown}: best epoch {trained.best_epoch}, validation loss {trained.best_validation_loss:.4f}")

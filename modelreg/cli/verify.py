@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from modelreg.cli import environment
+from modelreg.cli import host
 from modelreg.cli.console import emit_json, note, say
 from modelreg.cli.reproduce import reproduced
 from modelreg.errors import InputError, Problem, VerificationFailed
 
 if TYPE_CHECKING:
-    from modelreg.github import Client
-    from modelreg.integrity import Findings
-    from modelreg.keys import PublicKey
     from modelreg.records.export import HailoArch
+    from modelreg.release.github.client import Client
+    from modelreg.verification.integrity import Findings
+    from modelreg.verification.keys import PublicKey
 
 REMOTE_S = 900.0  # in all, for comparing a release
 EMPTY = "the registry holds no version; make one with: modelreg release v0.1.0"
@@ -108,56 +108,58 @@ def _refuse_misuse(reference: str | None, of_one: list[str], *, changed: bool) -
 
 def _device_problems(reference: str, device: "HailoArch") -> list[Problem]:
     """Return why a device could not run a version."""
-    from modelreg import attachment
+    from modelreg.artifacts import attach_hef
 
-    folder = environment.version_folder(reference)
-    found = list(attachment.find_device_problems(folder, device))
+    folder = host.version_folder(reference)
+    found = list(attach_hef.find_device_problems(folder, device))
     if not found:
         note(f"{_name(folder)}: holds a compiled network that a {device} takes")
     return [Problem(f"{_name(folder)}: {where}", what) for where, what in found]
 
 
 def _public_key(path: Path) -> "PublicKey":
-    from modelreg import keys
+    from modelreg.verification import keys
 
     return keys.load_public(path)
 
 
 def _inspect(folder: Path, key: "PublicKey | None", *, complete: bool) -> "Findings":
     """Return what is found of a version, of its signature too where there is a key to hold it against."""
-    from modelreg import integrity, registry
+    from modelreg.registry import versions
+    from modelreg.verification import integrity
 
     findings = integrity.inspect(folder, complete=complete)
     if key is not None:
         return _with_signature(folder, findings, key)
-    unread = [Problem(registry.SIGNATURE, "was not checked; give the signer's public key with --key")]
-    signed = (folder / registry.SIGNATURE).exists()
+    unread = [Problem(versions.SIGNATURE, "was not checked; give the signer's public key with --key")]
+    signed = (folder / versions.SIGNATURE).exists()
     return replace(findings, notices=(*findings.notices, *unread)) if signed else findings
 
 
 def _with_signature(folder: Path, findings: "Findings", key: "PublicKey") -> "Findings":
     """Add what is wrong with the signature of a version, or whose it is and how far it reaches."""
-    from modelreg import keys, registry, signing
+    from modelreg.registry import versions
+    from modelreg.verification import keys, signing
 
     if problems := tuple(signing.find_problems(folder, key)):
         return replace(findings, problems=(*findings.problems, *problems))
     reach = "every file"
     if absent := len(findings.notices):
         reach = f"every file; of the {absent} that are not on this machine it proves the digest, not the bytes"
-    signed = Problem(registry.SIGNATURE, f"{keys.fingerprint(key)} signed {reach}")
+    signed = Problem(versions.SIGNATURE, f"{keys.fingerprint(key)} signed {reach}")
     return replace(findings, notices=(*findings.notices, signed))
 
 
 def _remote_problems(reference: str, key: "PublicKey | None", *, download: bool) -> list[Problem]:
     """Return where the published release of a version differs from it; with a key, what its signature lacks."""
-    from modelreg import delivery
-    from modelreg.cli.preflight import wanted_release
+    from modelreg.cli.publish_checks import wanted_release
+    from modelreg.release.github import publish
 
-    root, project = environment.project()
-    folder = environment.version_folder(reference)
+    root, project = host.project()
+    folder = host.version_folder(reference)
     wanted = wanted_release(root, project, folder)
-    with environment.github(root, project, REMOTE_S) as client, TemporaryDirectory() as scratch:
-        problems = delivery.find_remote_problems(client, wanted, Path(scratch) if download else None)
+    with host.github(root, project, REMOTE_S) as client, TemporaryDirectory() as scratch:
+        problems = publish.find_remote_problems(client, wanted, Path(scratch) if download else None)
         if key is not None:
             problems += _published_signature_problems(client, wanted.tag, folder, key, Path(scratch))
     if not problems:
@@ -169,48 +171,52 @@ def _published_signature_problems(
     client: "Client", tag: str, folder: Path, key: "PublicKey", scratch: Path
 ) -> list[Problem]:
     """Return what is wrong with the signature that the release itself carries."""
-    from modelreg import delivery, files, publishing, registry, signing
+    from modelreg import files
+    from modelreg.registry import versions
+    from modelreg.release.github import plan, publish
+    from modelreg.verification import signing
 
-    manifest = files.read_bytes(folder / registry.MANIFEST)
-    version = registry.read(folder).manifest
-    name = publishing.asset_name(version.model, version.version, registry.SIGNATURE)
-    bundle = delivery.published_file(client, tag, name, scratch)
+    manifest = files.read_bytes(folder / versions.MANIFEST)
+    version = versions.read(folder).manifest
+    name = plan.asset_name(version.model, version.version, versions.SIGNATURE)
+    bundle = publish.published_file(client, tag, name, scratch)
     if bundle is None:
         return [Problem(name, f"is not in the release; `modelreg publish {_name(folder)}` adds the signature")]
     return list(signing.find_signature_problems(bundle, signing.digests_of(manifest), key))
 
 
 def _folders(reference: str | None) -> list[Path]:
-    from modelreg import registry
+    from modelreg.registry import versions
 
     if reference is not None:
-        return [environment.version_folder(reference)]
-    return list(registry.version_folders(environment.project()[0]))
+        return [host.version_folder(reference)]
+    return list(versions.version_folders(host.project()[0]))
 
 
 def _changed() -> tuple[list[Path], list[Problem]]:
     """Return the versions that differ from the last commit, and those of it that are gone. Raises InputError."""
-    from modelreg import registry
+    from modelreg.registry import versions
 
-    root, _ = environment.project()
-    if not environment.is_repository(root):
+    root, _ = host.project()
+    if not host.is_repository(root):
         raise InputError("--changed asks git", [Problem(str(root), "is no git repository, or git is not installed")])
-    parts = [PurePosixPath(path).parts for path in environment.git_changes(root)]
-    places = sorted({path[:3] for path in parts if len(path) > 3 and path[0] == registry.FOLDER})
-    there = [folder for folder in registry.version_folders(root) if folder.relative_to(root).parts in places]
+    parts = [PurePosixPath(path).parts for path in host.git_changes(root)]
+    places = sorted({path[:3] for path in parts if len(path) > 3 and path[0] == versions.FOLDER})
+    there = [folder for folder in versions.version_folders(root) if folder.relative_to(root).parts in places]
     gone = [
-        f"{model}@{version}" for _, model, version in places if not (root / registry.FOLDER / model / version).exists()
+        f"{model}@{version}" for _, model, version in places if not (root / versions.FOLDER / model / version).exists()
     ]
     return there, [Problem(name, "was removed, but a version never changes") for name in gone]
 
 
 def _around() -> tuple[list[Problem], list[Problem]]:
     """Return the problems and notices of the registry that are no one version's."""
-    from modelreg import aliases, registry, release
+    from modelreg.registry import aliases, versions
+    from modelreg.release import plan
 
-    root, _ = environment.project()
-    problems = [*registry.find_strays(root), *release.find_table_problems(root), *aliases.find_problems(root)]
-    return problems, list(registry.find_leftovers(root))
+    root, _ = host.project()
+    problems = [*versions.find_strays(root), *plan.find_table_problems(root), *aliases.find_problems(root)]
+    return problems, list(versions.find_leftovers(root))
 
 
 def _name(folder: Path) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg.data.recording import Recording
-from modelreg.data.samples import add_up, blocks
+from modelreg.data.running_statistics import add_up, blocks
 from modelreg.errors import InputError, Problem
 from modelreg.files import Json
 from modelreg.records.data import Limits, Normalization

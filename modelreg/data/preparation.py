@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from modelreg.config import TrainConfig
-from modelreg.data import assembly, audit, clocks, normalization, quality, sources, splits, windows
-from modelreg.data.mapped import sha256_arrays
-from modelreg.data.reading import Reading
+from modelreg.data import alignment, leakage_audit, merge_sources, normalization, quality, splits, windows
+from modelreg.data.cache import Reading
+from modelreg.data.memory_map import sha256_arrays
 from modelreg.data.recording import Dataset, Recording, Windows, natural
+from modelreg.data.sources import registry as sources
 from modelreg.errors import InputError, Problem
 from modelreg.records.audit import AuditRecord
 from modelreg.records.data import PARTS, DataRecord, Normalization, PartName, PartRecord, PartRecords, QualityReport
@@ -51,14 +52,14 @@ def prepare(config: TrainConfig, reading: Reading) -> Prepared:
 def prepare_and_audit(config: TrainConfig, reading: Reading) -> tuple[Prepared, AuditRecord]:
     """Do what `prepare` does, and look for everything that the parts share while their recordings are in memory."""
     prepared, parts = _prepare(config, reading)
-    evidence = audit.Evidence(
+    evidence = leakage_audit.Evidence(
         recordings=parts,
         windows=prepared.windows,
         normalization=prepared.normalization,
         split=config.split.by,
         window=config.data.window,
     )
-    return prepared, audit.examine(evidence)
+    return prepared, leakage_audit.examine(evidence)
 
 
 def _prepare(config: TrainConfig, reading: Reading) -> tuple[Prepared, splits.Parts]:
@@ -112,7 +113,7 @@ def dealt(prepared: Prepared, seed: int) -> Prepared:
 def read(config: TrainConfig, reading: Reading) -> Dataset:
     """Read the sources of a configuration and join them. Raises InputError."""
     found = [sources.read(source, reading) for source in config.data.sources]
-    return assembly.join(found, config.data, reading.aside)
+    return merge_sources.join(found, config.data, reading.aside)
 
 
 def _refuse_time_split(dataset: Dataset, config: TrainConfig) -> None:
@@ -124,7 +125,7 @@ def _refuse_time_split(dataset: Dataset, config: TrainConfig) -> None:
         what = "windows cut elsewhere do not say where they lie in time: split by subject, or as given"
         problems.append(Problem("split.by", what))
     gap = splits.gap_of(config.split, config.data.window)
-    reach = 2 * max(clocks.reach(r, dataset.rate_hz, config.quality.limits) for r in dataset.recordings)
+    reach = 2 * max(alignment.reach(r, dataset.rate_hz, config.quality.limits) for r in dataset.recordings)
     if gap < reach:
         problems.append(Problem("split.gap", f"is {gap}: where recordings are resampled, at least {reach} samples"))
     if problems:
@@ -145,9 +146,9 @@ def _put_aside(recording: Recording, reading: Reading) -> Recording:
 
 
 def _align(dataset: Dataset, config: TrainConfig) -> Iterator[Recording]:
-    if problems := list(clocks.find_problems(dataset.recordings)):
+    if problems := list(alignment.find_problems(dataset.recordings)):
         raise InputError("devices cannot be put on one clock", problems)
-    yield from (clocks.align(r, dataset.rate_hz, config.quality.limits) for r in dataset.recordings)
+    yield from (alignment.align(r, dataset.rate_hz, config.quality.limits) for r in dataset.recordings)
 
 
 def _correct(parts: splits.Parts, dataset: Dataset, config: TrainConfig) -> splits.Parts:
@@ -187,7 +188,7 @@ def _find_lacking(train: Windows, classes: Sequence[str]) -> Iterator[Problem]:
 
 
 def _find_copies(cut: Mapping[PartName, Windows]) -> Iterator[Problem]:
-    for copy in audit.copies(cut):
+    for copy in leakage_audit.copies(cut):
         found, earlier = cut[copy.part], cut[copy.earlier]
         name, other = (
             found.recordings[found.recording[copy.row]],

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg.config import QualitySettings
-from modelreg.data import clocks, samples
-from modelreg.data.mapped import let_go
+from modelreg.data import alignment, running_statistics
+from modelreg.data.memory_map import let_go
 from modelreg.data.recording import UNLABELLED, Dataset, Recording, passing
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import (
@@ -84,7 +84,7 @@ def refuse_broken(report: QualityReport) -> None:
 
 def measure(recording: Recording, channels: Sequence[Channel], limits: Limits) -> RecordingQuality:
     """Return what is in a recording, and in words what breaks a threshold."""
-    stamps = tuple(clocks.measure(recording.signals, limits))
+    stamps = tuple(alignment.measure(recording.signals, limits))
     measured = tuple(
         quality
         for device, signal in recording.signals.items()
@@ -102,7 +102,7 @@ def measure(recording: Recording, channels: Sequence[Channel], limits: Limits) -
         clocks=stamps,
         channels=measured,
         problems=(
-            *(f"{clock.device} clock: {what}" for clock in stamps for what in clocks.judge(clock, limits)),
+            *(f"{clock.device} clock: {what}" for clock in stamps for what in alignment.judge(clock, limits)),
             *(
                 f"{quality.device} {quality.channel}: {what}"
                 for quality in measured
@@ -229,20 +229,22 @@ def fit(recordings: Sequence[Recording], settings: QualitySettings) -> Fill | No
     """
     if settings.missing not in ("mean", "median"):
         return None
-    known = sum(np.isfinite(block).sum(axis=0) for block in samples.blocks(recordings))  # (D, C)
+    known = sum(np.isfinite(block).sum(axis=0) for block in running_statistics.blocks(recordings))  # (D, C)
     middle = _mean(recordings, known) if settings.missing == "mean" else _median(recordings, known)
     return np.where(known, middle, np.nan).astype(np.float32)
 
 
 def _mean(recordings: Sequence[Recording], known: NDArray[np.int64]) -> NDArray[np.float64]:
-    finite = (np.where(np.isfinite(block), block, 0).astype(np.float64) for block in samples.blocks(recordings))
-    return samples.add_up(finite) / np.maximum(known, 1)
+    finite = (
+        np.where(np.isfinite(block), block, 0).astype(np.float64) for block in running_statistics.blocks(recordings)
+    )
+    return running_statistics.add_up(finite) / np.maximum(known, 1)
 
 
 def _median(recordings: Sequence[Recording], known: NDArray[np.int64]) -> NDArray[np.float64]:
     middle = np.zeros(known.shape)
     for device, channel in np.argwhere(known):
-        column = samples.column(recordings, device, channel)
+        column = running_statistics.column(recordings, device, channel)
         middle[device, channel] = np.median(column[np.isfinite(column)].astype(np.float64))
     return middle
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.data.mapped import let_go
+from modelreg.data.memory_map import let_go
 from modelreg.errors import Problem
 from modelreg.records.data import PartName, SourceRecord
 from modelreg.records.model import Channel

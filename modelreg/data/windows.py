@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from modelreg.data.mapped import Gather, gather
+from modelreg.data.memory_map import Gather, gather
 from modelreg.data.recording import UNLABELLED, Recording, Windows, find_clock_problems, passing
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import PartName

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from modelreg.errors import ExportError, Problem
-from modelreg.export import operators, rewriting
-from modelreg.ml.system import Network
+from modelreg.export import graph_rewrite, operators
+from modelreg.ml.network import Network
 from modelreg.records.export import CODE, LOGITS, PROJECTION, WINDOWS, GraphName
 
 if TYPE_CHECKING:
@@ -122,11 +122,11 @@ def _export(
         model, same = onnxsim.simplify(program.model_proto)
     if not same:
         raise ExportError("cannot export", [Problem(outputs[0], "onnxsim changed what the graph computes")])
-    rewriting.merge_padding(model.graph)
-    rewriting.simplify_pooling(model.graph)
-    model = rewriting.lower(model, opset)
-    rewriting.rename(model.graph)
-    rewriting.strip(model, metadata, IR_VERSION)
+    graph_rewrite.merge_padding(model.graph)
+    graph_rewrite.simplify_pooling(model.graph)
+    model = graph_rewrite.lower(model, opset)
+    graph_rewrite.rename(model.graph)
+    graph_rewrite.strip(model, metadata, IR_VERSION)
     onnx.checker.check_model(model, full_check=True)
     if problems := list(_find_problems(model, names, opset)):
         raise ExportError("the exporter did not do what was asked", problems)

@@ -4,7 +4,7 @@ The encoder is quantized on the calibration set as hailo.md, section 8, has it: 
 a tensor; weights int8, symmetric, per channel (hopeful) and per tensor (a bound), for which of the two the compiler
 does is not public; biases int32; the input rounded by HailoRT's formula. The head stays in float32, as on the device.
 
-The quantized graph is computed in float32 (ort.py), so that every processor gives the same
+The quantized graph is computed in float32 (artifacts/ort_session.py), so that every processor gives the same
 figure. Only the order in which float32 sums are added may differ, and move a value that lies
 between two steps to the other one: SNR_TOLERANCE_DB and SHARE_TOLERANCE bound what comes of that.
 """
@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg import metrics, noise, ort
+from modelreg.artifacts import ort_session, quantization_noise
+from modelreg.artifacts.quantization_noise import Rounding
 from modelreg.data import normalization as scaling
 from modelreg.data.recording import Windows
 from modelreg.errors import Problem
-from modelreg.noise import Rounding
+from modelreg.evaluation import metrics
 from modelreg.records.data import Normalization
 from modelreg.records.export import CODE, LOGITS, PROJECTION, WINDOWS, GraphName
 from modelreg.records.int8 import ChannelRange, Int8Estimate, Int8Scheme, LayerNoise
@@ -176,14 +177,19 @@ def _fed(subject: Subject, quantized: "ModelProto", windows: Floats) -> Floats:
     if not subject.on_chip:
         return input_rounding(quantized).through(scaling.apply(windows, subject.scale))
     seen = subject.calibration
-    return scaling.apply(noise.rounding(float(seen.min()), float(seen.max())).through(windows), subject.scale)
+    return scaling.apply(
+        quantization_noise.rounding(float(seen.min()), float(seen.max())).through(windows), subject.scale
+    )
 
 
 # What comes of it
 
 
 def _answers(subject: Subject, encoder: bytes, windows: Floats) -> _Answers:
-    first, second = ort.session(encoder, in_float=True), ort.session(subject.graphs["head"], in_float=True)
+    first, second = (
+        ort_session.session(encoder, in_float=True),
+        ort_session.session(subject.graphs["head"], in_float=True),
+    )
     projections = [first.run([PROJECTION], {WINDOWS: window[None]})[0] for window in windows]
     names = [LOGITS] if subject.spec.levels is None else [CODE, LOGITS]
     heads = [second.run(names, {PROJECTION: projection}) for projection in projections]
@@ -209,7 +215,7 @@ def _scores(subject: Subject, answers: _Answers) -> tuple[float, float]:
 def _noise(spec: ModelSpec, native: _Answers, found: _Answers) -> dict[str, float]:
     """Return the SNR of each output; the number of a code in a codebook is no quantity, and has none."""
     names = [name for name in _Answers._fields if name != CODE or isinstance(spec.quantizer, FsqSpec)]
-    return {name: noise.snr_db(getattr(native, name), getattr(found, name)) for name in names}
+    return {name: quantization_noise.snr_db(getattr(native, name), getattr(found, name)) for name in names}
 
 
 def layer_noise(encoder: bytes, quantized: "ModelProto", windows: Floats, fed: Floats) -> list[LayerNoise]:
@@ -227,8 +233,11 @@ def layer_noise(encoder: bytes, quantized: "ModelProto", windows: Floats, fed: F
         now = eight.run([name + DEQUANTIZED for name in kept], {WINDOWS: other[None]})
         power += [float(np.square(a, dtype=np.float64).sum()) for a in then]
         error += [float(np.square(a - b, dtype=np.float64).sum()) for a, b in zip(then, now, strict=True)]
-    found = {name: noise.decibels(*both) for name, *both in zip(kept, power, error, strict=True)}
-    return [LayerNoise(layer=name, snr_db=db) for name, db in {WINDOWS: noise.snr_db(windows, fed), **found}.items()]
+    found = {name: quantization_noise.decibels(*both) for name, *both in zip(kept, power, error, strict=True)}
+    return [
+        LayerNoise(layer=name, snr_db=db)
+        for name, db in {WINDOWS: quantization_noise.snr_db(windows, fed), **found}.items()
+    ]
 
 
 def _with_outputs(model: "ModelProto", names: Sequence[str]) -> "InferenceSession":
@@ -238,7 +247,7 @@ def _with_outputs(model: "ModelProto", names: Sequence[str]) -> "InferenceSessio
     opened = ModelProto()
     opened.CopyFrom(model)
     opened.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
-    return ort.session(opened.SerializeToString(), in_float=True)
+    return ort_session.session(opened.SerializeToString(), in_float=True)
 
 
 def _ranges(subject: Subject) -> Iterator[ChannelRange]:

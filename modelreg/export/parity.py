@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from modelreg import ort
+from modelreg.artifacts import ort_session
 from modelreg.errors import ExportError, Problem
-from modelreg.ml.system import Network
+from modelreg.ml.network import Network
 from modelreg.records.export import CODE, LOGITS, PROJECTION, WINDOWS, GraphName, PathParity, Tolerance
 
 Floats = NDArray[np.float32]
@@ -50,10 +50,10 @@ def of_torch(network: Network, windows: Floats) -> Answers:
 
 def of_graphs(graphs: Mapping[GraphName, bytes], windows: Floats) -> tuple[Answers, Answers]:
     """Return ONNX Runtime's answers by the whole graph, and by the encoder and then the head."""
-    sessions = {name: ort.session(data) for name, data in graphs.items()}
-    whole = [ort.ask(sessions["model"], WINDOWS, window[None]) for window in windows]
-    encoded = [ort.ask(sessions["encoder"], WINDOWS, window[None]) for window in windows]
-    heads = [ort.ask(sessions["head"], PROJECTION, answer[PROJECTION]) for answer in encoded]
+    sessions = {name: ort_session.session(data) for name, data in graphs.items()}
+    whole = [ort_session.ask(sessions["model"], WINDOWS, window[None]) for window in windows]
+    encoded = [ort_session.ask(sessions["encoder"], WINDOWS, window[None]) for window in windows]
+    heads = [ort_session.ask(sessions["head"], PROJECTION, answer[PROJECTION]) for answer in encoded]
     return _joined(whole), _joined([{**first, **second} for first, second in zip(encoded, heads, strict=True)])
 
 

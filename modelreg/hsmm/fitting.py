@@ -12,7 +12,7 @@ from modelreg.hsmm.duration_fit import fit_durations, moments
 from modelreg.hsmm.durations import Floats, Kind, of_moments
 from modelreg.hsmm.inference import Counts
 from modelreg.hsmm.model import Hsmm, Ints
-from modelreg.segmentation import runs
+from modelreg.hsmm.segmentation import runs
 
 
 def start(kind: Kind, states: int, longest: int, mean: float, *, random: np.random.Generator) -> Hsmm:

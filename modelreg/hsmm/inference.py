@@ -10,7 +10,7 @@ import numpy as np
 from modelreg.errors import InputError, Problem
 from modelreg.hsmm.durations import Floats
 from modelreg.hsmm.model import Ints, Tables
-from modelreg.segmentation import runs
+from modelreg.hsmm.segmentation import runs
 
 LOG_LARGE = 640.0  # exp of it, times what exp loses below the smallest double, is nothing
 

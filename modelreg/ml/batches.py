@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from modelreg.ml.system import Batch
+from modelreg.ml.network import Batch
 
 
 class Part(NamedTuple):

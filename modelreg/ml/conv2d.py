@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modelreg.errors import Problem
-from modelreg.ml import quantize, vq
-from modelreg.ml.durations import Durations
+from modelreg.ml import fsq_layer, vq
+from modelreg.ml.fsq_layer import FSQ
 from modelreg.ml.hdp import HDP, Frozen
-from modelreg.ml.quantize import FSQ
-from modelreg.ml.system import Batch, HostOutput, Network, Output, Shape, classifier, codebook
+from modelreg.ml.hsmm_layer import Durations
+from modelreg.ml.network import Batch, HostOutput, Network, Output, Shape, classifier, codebook
 from modelreg.ml.tcn import Decoder, to_sequence
 from modelreg.ml.vq import VQ
 from modelreg.records.hsmm import HsmmSpec
@@ -110,7 +110,7 @@ def _mixture(settings: HdpSettings, width: int, sessions: int) -> HDP:
 
 
 class Conv2dNetwork(Network):
-    """The device part, then the host part. Made by `networks.build`, which checks what it is given."""
+    """The device part, then the host part. Made by `factory.build`, which checks what it is given."""
 
     host_part: HostPart
     decoder: Decoder | None
@@ -176,7 +176,7 @@ class Conv2dNetwork(Network):
         """Return (N, w): whether a value lies within so much of half way between two levels, or two codes."""
         match self.host_part.quantizer:
             case FSQ() as quantizer:
-                bounded = quantize.bound(projection, quantizer.grid).double()
+                bounded = fsq_layer.bound(projection, quantizer.grid).double()
                 return (bounded - bounded.floor() - 0.5).abs() <= within
             case VQ() as quantizer:
                 return vq.margin(projection, quantizer.codes)[:, None] <= within * math.sqrt(self.projection)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modelreg.ml import vq
-from modelreg.ml.system import Batch, HostOutput, Network, Output, Shape, classifier, codebook
+from modelreg.ml.network import Batch, HostOutput, Network, Output, Shape, classifier, codebook
 from modelreg.records.model import Conv2dVqTokensSettings
 
 
@@ -48,7 +48,7 @@ class HostPart(nn.Module):
 
 
 class Conv2dTokens(Network):
-    """The device part, then the host part. Made by `networks.build`."""
+    """The device part, then the host part. Made by `factory.build`."""
 
     host_part: HostPart
 

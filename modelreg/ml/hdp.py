@@ -1,4 +1,4 @@
-"""The mixture of mixture.py as a layer, learned by gradient with the network that it is part of.
+"""The mixture of dirichlet_process.py as a layer, learned by gradient with the network that it is part of.
 
 A point z belongs to cluster k with logit E log π_k − ½ d², d its distance from the centre in units of σ. In
 training the weights of the clusters are drawn from the Gumbel-softmax (Jang 2017, arXiv:1611.01144; Maddison 2017)
@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from modelreg.ml import mixture
-from modelreg.ml.mixture import Model, Sticks
+from modelreg.ml import dirichlet_process
+from modelreg.ml.dirichlet_process import Model, Sticks
 
 START_POINTS = 2048  # of the first batch, that a mixture is fitted to
 
@@ -28,7 +28,7 @@ class Assigned(NamedTuple):
 
 def assignment_logits(z: Tensor, log_pi: Tensor, centres: Tensor, noise: Tensor) -> Tensor:
     """Return log π − ½ d² (N, K) of points (N, d), log π (N, K) or (K,), centres (K, d), σ² () or (d,)."""
-    return log_pi - mixture.scaled_distance(z, centres, noise) / 2
+    return log_pi - dirichlet_process.scaled_distance(z, centres, noise) / 2
 
 
 def log_volume(z: Tensor, noise: Tensor) -> Tensor:
@@ -97,8 +97,8 @@ class HDP(nn.Module):
     def log_pi(self, group: Tensor | None = None) -> Tensor:
         """Return E log π (N, K) of groups (N,); E log β (K,) where they are not known or there are none."""
         if group is None or self.log_groups is None:
-            return mixture.expected_log_weights(self.sticks)
-        return mixture.expected_log_group_weights(self.log_groups.exp())[group]
+            return dirichlet_process.expected_log_weights(self.sticks)
+        return dirichlet_process.expected_log_group_weights(self.log_groups.exp())[group]
 
     def frozen(self) -> "Frozen":
         """Return the layer as it is in evaluation, for points of unknown groups."""
@@ -110,10 +110,10 @@ class HDP(nn.Module):
 
     def divergence(self) -> Tensor:
         """Return KL(q(v) ‖ p(v)), with groups plus the bound of KL(q(π) ‖ p(π)), ()."""
-        own = mixture.stick_divergence(self.sticks, self.model.gamma)
+        own = dirichlet_process.stick_divergence(self.sticks, self.model.gamma)
         if self.log_groups is None:
             return own
-        return own + mixture.group_divergence(self.log_groups.exp(), self.sticks, self.model.alpha).sum()
+        return own + dirichlet_process.group_divergence(self.log_groups.exp(), self.sticks, self.model.alpha).sum()
 
     def advance(self, progress: float, start: float = 1.0, end: float = 0.5) -> None:
         """Set the temperature for this share of the training, 0 … 1."""
@@ -125,13 +125,13 @@ class HDP(nn.Module):
 
         Each group begins as if it had seen these points, and one more in every cluster.
         """
-        fitted = mixture.dp_mixture_fit(z, self.model)
+        fitted = dirichlet_process.dp_mixture_fit(z, self.model)
         c, n = fitted.components, fitted.responsibilities.sum(0)
         self.centres.copy_(c.mean + c.variance.sqrt() * torch.randn(c.mean.shape).to(c.mean))
         self.log_noise.copy_(c.noise.mean().log())
         self.log_sticks.copy_(torch.stack(fitted.sticks).log())
         if self.log_groups is not None:
-            self.log_groups.copy_((self.model.alpha * mixture.expected_weights(fitted.sticks) + n + 1).log())
+            self.log_groups.copy_((self.model.alpha * dirichlet_process.expected_weights(fitted.sticks) + n + 1).log())
         self.initialised.fill_(1)
 
 

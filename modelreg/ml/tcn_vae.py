@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from modelreg.errors import Problem
 from modelreg.ml import tcn
-from modelreg.ml.system import Batch, HostOutput, Network, Output, Shape
+from modelreg.ml.network import Batch, HostOutput, Network, Output, Shape
 from modelreg.ml.tcn import Decoder, DomainHead, Encoder, Form, LatentHeads, MeanHead
 from modelreg.records.model import TcnVaeSettings
 
@@ -64,7 +64,7 @@ class TrainingPart(nn.Module):
 
 
 class TcnVae(Network):
-    """The device part, the host part, and a decoder beside them. Made by `networks.build`."""
+    """The device part, the host part, and a decoder beside them. Made by `factory.build`."""
 
     device_part: DevicePart
     training_part: TrainingPart

@@ -27,12 +27,12 @@ from modelreg.errors import InputError, Problem
 from modelreg.files import Json
 from modelreg.ml import batches, checkpoint
 from modelreg.ml.augmentation import Augmentation
-from modelreg.ml.averaging import Average
 from modelreg.ml.batches import Order, Part
 from modelreg.ml.checkpoint import Saved
-from modelreg.ml.process import repeatable
-from modelreg.ml.quantize import usage
-from modelreg.ml.system import Batch, Network, Output, active_clusters
+from modelreg.ml.determinism import repeatable
+from modelreg.ml.fsq_layer import usage
+from modelreg.ml.network import Batch, Network, Output, active_clusters
+from modelreg.ml.weight_averaging import Average
 from modelreg.records.base import Count, Record, validate
 from modelreg.records.run import Epoch
 

@@ -7,7 +7,7 @@ n_k vectors of a batch that chose k and their sum Σz:
     N_k ← γ N_k + (1 − γ) n_k,   m_k ← γ m_k + (1 − γ) Σz,   Ñ_k = (N_k + ε) / (ΣN + Kε) · ΣN,   e_k = m_k / Ñ_k
 
 All start as N = 1, m = e: with N = 0 the first steps would throw unused codes far away, where no vector ever
-finds them. How much of a codebook an epoch uses tells `quantize.usage(index, (K,))`.
+finds them. How much of a codebook an epoch uses tells `fsq_layer.usage(index, (K,))`.
 """
 
 from typing import NamedTuple

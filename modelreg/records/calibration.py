@@ -94,7 +94,7 @@ class CoverageBand(Record):
 class ThresholdsRecord(Record):
     """Split-conformal thresholds: a class is in the set where its score is at most the threshold.
 
-    null: too few windows for this alpha, every set holds every class. modelreg/conformal.py has the scores.
+    null: too few windows for this alpha, every set holds every class. modelreg/evaluation/conformal.py has the scores.
     """
 
     lac: float | None

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg import ort
+from modelreg.artifacts import ort_session
 from modelreg.errors import InputError, ModelregError, Problem
 from modelreg.records.export import PROJECTION, WINDOWS
 
@@ -49,7 +49,7 @@ class OnnxRuntime:
     name: BackendName = "onnxruntime"
 
     def __init__(self, encoder: bytes, threads: int = 1) -> None:
-        self._session = ort.session(encoder, threads)
+        self._session = ort_session.session(encoder, threads)
 
     def project(self, window: Floats) -> Floats:
         """Return the projection (d,) of a window (C, D, T)."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from modelreg.records.latency import Spread
 from modelreg.runtime.backends import Floats
 from modelreg.runtime.pipeline import Pipeline
-from modelreg.runtime.selfcheck import windows_of
+from modelreg.runtime.self_test import windows_of
 
 WARM_UP = 200  # windows; caches, branch predictors and clocks settle in them
 

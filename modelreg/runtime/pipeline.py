@@ -1,7 +1,7 @@
 """A model as it runs on a device: raw windows in, answers out; or raw samples in, events out.
 
-What is loaded was hashed first (`package.py`), and must answer its own test vectors before it answers anybody
-(`selfcheck.py`).
+What is loaded was hashed first (`bundle_loader.py`), and must answer its own test vectors before it answers anybody
+(`self_test.py`).
 """
 
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ import numpy as np
 
 from modelreg import files
 from modelreg.errors import InputError, Problem, VerificationFailed
-from modelreg.runtime import backends, package, selfcheck
+from modelreg.evaluation.sequences import MAX_GAP
+from modelreg.runtime import backends, bundle_loader, self_test
 from modelreg.runtime.backends import Backend, BackendName, Floats
-from modelreg.runtime.package import Package
+from modelreg.runtime.bundle_loader import Package
+from modelreg.runtime.normalization import Scale
 from modelreg.runtime.postprocess import Answer, Host, calibration
-from modelreg.runtime.scale import Scale
 from modelreg.runtime.smoothing import Smoother
 from modelreg.runtime.streaming import ClockJump, Cut, Cutter, Gap, Late, Missing, Times, Window
-from modelreg.temporal import MAX_GAP
 
 
 class Prediction(NamedTuple):
@@ -55,7 +55,7 @@ class Pipeline(AbstractContextManager["Pipeline"]):
         self._host = Host(loaded.spec, loaded.graphs["head"], calibrate)
         with ExitStack() as failing:
             failing.callback(backend.close)
-            if problems := list(selfcheck.find_problems(loaded, self.answer, on_chip=backend.name == "hailo")):
+            if problems := list(self_test.find_problems(loaded, self.answer, on_chip=backend.name == "hailo")):
                 what = f"{self.name} does not answer as it was exported; nothing was started"
                 raise VerificationFailed(what, problems)
             failing.pop_all()
@@ -67,7 +67,7 @@ class Pipeline(AbstractContextManager["Pipeline"]):
         Raises VerificationFailed where a file was changed or the backend answers otherwise, InputError where there is
         nothing to run, BackendError where the backend cannot be had.
         """
-        loaded = package.read(path, compiled=backend == "hailo")
+        loaded = bundle_loader.read(path, compiled=backend == "hailo")
         return cls(loaded, open_backend(loaded, backend, threads))
 
     @property

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg import ort
+from modelreg.artifacts import ort_session
 from modelreg.records.calibration import ConfidenceRecord, ThresholdsRecord
 from modelreg.records.export import CODE, LOGITS, PROJECTION
 from modelreg.records.model import FsqSpec, ModelSpec, VqSpec
@@ -44,7 +44,7 @@ Calibrate = Callable[[Floats], Calibrated]  # takes logits (K,)
 def calibration(record: ConfidenceRecord) -> Calibrate:
     """Return what applies a calibration.json: its temperature and its LAC sets, the smallest; one may be empty.
 
-    It is what `confidence.apply` makes of many windows, for one of them, in a fifth of the time.
+    It is what `calibration.apply` makes of many windows, for one of them, in a fifth of the time.
     """
     temperature, fitted = record.temperature.value, record.conformal
     if not isinstance(fitted, ThresholdsRecord):
@@ -62,7 +62,7 @@ class Host:
     """The host part of one model."""
 
     def __init__(self, spec: ModelSpec, head: bytes, calibrate: Calibrate | None = None) -> None:
-        self._session = ort.session(head)
+        self._session = ort_session.session(head)
         self._names = [LOGITS] if spec.levels is None else [CODE, LOGITS]
         self._index = _indexer(spec.quantizer)
         self._calibrate = calibrate or uncalibrated

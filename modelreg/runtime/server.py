@@ -24,11 +24,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelreg.errors import Problem
 from modelreg.records.calibration import ThresholdsRecord
-from modelreg.runtime.contract import JSON, Ask, Contract, Refusal
-from modelreg.runtime.package import Package
+from modelreg.runtime.api_schema import JSON, Ask, Contract, Refusal
+from modelreg.runtime.bundle_loader import Package
+from modelreg.runtime.metrics import Telemetry
 from modelreg.runtime.pipeline import Pipeline
 from modelreg.runtime.smoothing import Majority, Smoother
-from modelreg.runtime.telemetry import Telemetry
 from modelreg.runtime.worker import Bounds, Open, Sessions, Worker
 
 OPEN_PATHS = ("/healthz",)  # what needs no key: probes have none

@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 
 from modelreg.errors import InputError, Problem
-from modelreg.hsmm import filter as online
 from modelreg.hsmm import model
+from modelreg.hsmm import online_filter as online
 from modelreg.records.hsmm import HsmmSpec, PosteriorEmission
 from modelreg.runtime.postprocess import Answer, log_softmax
 

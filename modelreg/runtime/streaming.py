@@ -2,7 +2,7 @@
 
 All devices are put on one grid of the model's rate. Without time stamps a device's samples are the steps of the grid.
 With them the grid begins where all devices have begun, and a step's value is linear between the samples around it, as
-`data/clocks.py` has it: missing inside of a gap of the clock, and beside a missing value. A step is known once a
+`data/alignment.py` has it: missing inside of a gap of the clock, and beside a missing value. A step is known once a
 sample reaches it: nothing is looked ahead. What comes faster than the model's rate must be filtered and thinned out
 before: that takes samples of the future.
 
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.data.clocks import SAME, Grid, longest_interval
+from modelreg.data.alignment import SAME, Grid, longest_interval
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import Limits
 from modelreg.records.model import InputSpec

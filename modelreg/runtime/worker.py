@@ -13,8 +13,8 @@ from time import perf_counter
 from typing import Any, NamedTuple, TypeVar
 
 from modelreg.errors import InputError, Problem, VerificationFailed
+from modelreg.runtime.api_schema import Refusal
 from modelreg.runtime.backends import BackendError, Floats
-from modelreg.runtime.contract import Refusal
 from modelreg.runtime.pipeline import Pipeline
 from modelreg.runtime.postprocess import Answer
 from modelreg.runtime.smoothing import Smoother

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg import files
-from modelreg.data.reading import Parsed, Reading, combine
+from modelreg.data.cache import Parsed, Reading, combine
 from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal, natural
 from modelreg.data.sources.csv_table import PER_SECOND, Layout, no_name, parse
 from modelreg.errors import InputError, Problem

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg import files
-from modelreg.data.reading import Parsed, Reading, combine
+from modelreg.data.cache import Parsed, Reading, combine
 from modelreg.data.recording import Dataset, Recording, Signal
 from modelreg.data.sources import archive
 from modelreg.errors import InputError, Problem

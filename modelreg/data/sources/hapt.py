@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.data.mapped import let_go
-from modelreg.data.reading import Reading, combine
+from modelreg.data.cache import Reading, combine
+from modelreg.data.memory_map import let_go
 from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal
-from modelreg.data.sources import csv_table, texts
+from modelreg.data.sources import csv_table, text_files
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import SourceRecord
 from modelreg.records.model import Channel
@@ -47,7 +47,7 @@ CITATION = (
     "smartphones. Neurocomputing 171:754-767, 2016. doi:10.1016/j.neucom.2015.07.085"
 )
 LABELS = "labels"
-NATIVE = texts.Native(
+NATIVE = text_files.Native(
     files="{acc,gyro}_expNN_userNN.txt",
     parser="hapt-1",
     member=re.compile(r"(?:(?!\.\./)[^/]+/)*(?P<name>labels|(?:acc|gyro)_exp[0-9]{2}_user[0-9]{2})\.txt"),
@@ -88,7 +88,7 @@ _Spans = Mapping[str, Sequence[_Span]]  # by recording, in the order of their fi
 def read(path: Path, reading: Reading) -> Dataset:
     """Read a folder or an archive. Raises InputError with file, line and rule of every problem."""
     problems: list[Problem] = []
-    found = texts.read_all(path, NATIVE, reading, problems)
+    found = text_files.read_all(path, NATIVE, reading, problems)
     arrays = {name: parsed.values for name, parsed in found.items()}
     spans = _by_recording(arrays.get(LABELS, np.empty((0, 5), np.int64)))
     problems = problems or [*_find_gaps(arrays)] or [*_find_misfits(spans, _lengths(arrays))]

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg import files
-from modelreg.data.mapped import sha256_arrays
-from modelreg.data.reading import map_npy
+from modelreg.data.cache import map_npy
+from modelreg.data.memory_map import sha256_arrays
 from modelreg.data.recording import Dataset, Recording, Signal
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import parse

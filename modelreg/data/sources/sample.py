@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg import files, npz
+from modelreg import files
+from modelreg.artifacts import npz
 from modelreg.data.recording import Dataset, Recording, Signal
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import SourceRecord

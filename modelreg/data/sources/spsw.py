@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.data.reading import Parsed, Reading, combine
+from modelreg.data.cache import Parsed, Reading, combine
 from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal
-from modelreg.data.sources import csv_table, texts
+from modelreg.data.sources import csv_table, text_files
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import SourceRecord
 from modelreg.records.model import Channel
@@ -27,7 +27,7 @@ SENSORS = {"acc": "m/s2", "gyro": "rad/s"}
 CHANNELS = tuple(Channel(name=f"{sensor}_{axis}", unit=unit) for sensor, unit in SENSORS.items() for axis in "xyz")
 CLASSES = ("SEATED", "SITTING_DOWN", "STANDING_UP", "TURNING", "WALKING")
 CITATION = "Matey-Sanz M et al. Data in Brief 2023, 109809. doi:10.1016/j.dib.2023.109809"
-NATIVE = texts.Native(
+NATIVE = text_files.Native(
     files="sNN/sNN_EE_{sp,sw}.csv",
     parser="spsw-1",
     member=re.compile(r"(?:(?!\.\./)[^/]+/)*(?P<name>s[0-9]{2}_[0-9]{2}_(?:sp|sw))\.csv"),
@@ -56,7 +56,7 @@ _LAYOUT = csv_table.Layout(
 def read(path: Path, reading: Reading) -> Dataset:
     """Read a folder or an archive. Raises InputError with file, line and rule of every problem."""
     problems: list[Problem] = []
-    found = texts.read_all(path, NATIVE, reading, problems)
+    found = text_files.read_all(path, NATIVE, reading, problems)
     executions = sorted({name.rpartition("_")[0] for name in found})
     problems = problems or [*_find_gaps(executions, found)]
     if problems:

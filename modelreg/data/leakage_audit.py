@@ -1,0 +1,277 @@
+"""The leak audit: a second opinion on the parts, from the windows themselves.
+
+`splits` and `preparation` refuse leaks that they know of. This looks at what came out: subjects and sessions, places
+in time, contents. A near copy is a window whose correlation with one of another part is at least NEAR, over all
+channels, each in its own deviations and freed of its mean. Neighbours are sought among random projections
+(Johnson and Lindenstrauss 1984) and then compared in full; so time and memory are bounded by the caps below. What it
+cannot see: a copy that begins at another sample than a whole number of hops.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+from itertools import combinations
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelreg.data import normalization
+from modelreg.data.memory_map import passing, sha256_arrays
+from modelreg.data.recording import Recording, Windows, natural
+from modelreg.records.audit import AuditRecord, Finding, FindingKind, Severity
+from modelreg.records.data import Normalization, PartName
+from modelreg.records.model import InputSpec
+
+NEAR = 0.99
+CAP = 20_000  # windows of a part that are searched for near copies, evenly spaced
+DIMENSIONS = 64  # of the projections; their squared distances are off by 18 % (standard deviation)
+DISTANCES = 2**19  # at a time
+EXAMPLES = 3
+TOO_GOOD = 0.995  # accuracy on more than MANY classes
+MANY = 5
+SPLIT_GAP = 0.05  # by which a random split may lie above one by subject
+
+Floats: TypeAlias = NDArray[np.float32]
+Ints: TypeAlias = NDArray[np.int64]
+
+
+class Evidence(NamedTuple):
+    """What a preparation made."""
+
+    recordings: Mapping[PartName, Sequence[Recording]]  # as divided and corrected
+    windows: Mapping[PartName, Windows]  # cut from them
+    normalization: Normalization
+    split: Literal["subject", "time", "given"]
+    window: int  # samples
+
+
+class Copy(NamedTuple):
+    """A window that stands in an earlier part too."""
+
+    part: PartName
+    row: int
+    earlier: PartName
+    earlier_row: int
+
+
+def examine(evidence: Evidence, near: float = NEAR) -> AuditRecord:
+    """Look for everything that the parts share."""
+    searched = {part: _searched(windows) for part, windows in evidence.windows.items()}
+    found = [
+        *_shared_people(evidence),
+        *_overlaps(evidence),
+        *_exact_copies(evidence),
+        *_near_copies(evidence, searched, near),
+        *_normalization_findings(evidence),
+    ]
+    return AuditRecord(
+        near=near,
+        windows={part: len(windows.y) for part, windows in evidence.windows.items()},
+        compared={part: len(rows) for part, rows in searched.items()},
+        findings=tuple(found),
+    )
+
+
+def suspicions(
+    accuracy: float, classes: int, split: Literal["subject", "time", "given"], random_accuracy: float | None = None
+) -> Iterator[Finding]:
+    """Yield results that are too good; `random_accuracy` is that of the same training under a split by chance."""
+    if accuracy > TOO_GOOD and classes > MANY:
+        what = f"an accuracy of {accuracy:.4f} on {classes} classes: look for a leak before believing it"
+        yield Finding(kind="too_good", severity="suspicious", parts=("test",), count=0, what=what)
+    if random_accuracy is not None and split == "subject" and random_accuracy - accuracy > SPLIT_GAP:
+        gap = 100 * (random_accuracy - accuracy)
+        what = f"a random split gives {gap:.1f} points more: windows of one person tell who it is"
+        yield Finding(kind="random_split", severity="suspicious", parts=("test",), count=0, what=what)
+
+
+def copies(windows: Mapping[PartName, Windows]) -> Iterator[Copy]:
+    """Yield each window that stands bit for bit in an earlier part: the same recording under two names.
+
+    Windows in which every channel stands still are left alone: a device at rest may repeat itself.
+    """
+    parts = list(windows)
+    rows = [np.flatnonzero(_moving(found.x)) for found in windows.values()]
+    digests = np.concatenate([_digests(found.x, some) for found, some in zip(windows.values(), rows, strict=True)])
+    whose = np.repeat(np.arange(len(parts)), [len(some) for some in rows])
+    places = np.concatenate(rows)
+    _, first, same = np.unique(digests, return_index=True, return_inverse=True)
+    earlier = first[same]
+    for at in np.flatnonzero(whose[earlier] != whose).tolist():
+        yield Copy(parts[whose[at]], int(places[at]), parts[whose[earlier[at]]], int(places[earlier[at]]))
+
+
+def place(windows: Windows, row: int) -> str:
+    """Say where a window lies."""
+    return f"{windows.recordings[windows.recording[row]]} from sample {windows.start[row]}"
+
+
+def _digests(x: Floats, rows: Ints) -> NDArray[np.bytes_]:
+    """Return 16 bytes for each of these windows, and one more: numpy takes zeros off the end of bytes."""
+    digests = (
+        blake2b(x[row].tobytes(), digest_size=16).digest() + b"."
+        for block in passing(rows, of=x)
+        for row in block.tolist()
+    )
+    return np.fromiter(digests, dtype="S17", count=len(rows))
+
+
+def _moving(x: Floats) -> NDArray[np.bool_]:
+    blocks = [np.ptp(block, axis=-1).any(axis=(1, 2)) for block in passing(x)]
+    return np.concatenate([np.empty(0, np.bool_), *blocks])
+
+
+# People, sessions, time
+
+
+def _shared_people(evidence: Evidence) -> Iterator[Finding]:
+    severity: Severity = "by_design" if evidence.split == "time" else "leak"
+    for one, other in combinations(evidence.recordings, 2):
+        first, second = evidence.recordings[one], evidence.recordings[other]
+        subjects = {r.subject for r in first} & {r.subject for r in second}
+        sessions = {_session(r) for r in first} & {_session(r) for r in second}
+        if subjects:
+            yield _finding("subject", (one, other), "subjects are in both parts", _sorted(subjects), severity)
+        if sessions:
+            yield _finding("session", (one, other), "sessions are in both parts", _sorted(sessions), severity)
+
+
+def _session(recording: Recording) -> str:
+    return f"{recording.subject}, session {recording.session}"
+
+
+def _sorted(names: set[str]) -> list[str]:
+    return sorted(names, key=natural)
+
+
+def _finding(
+    kind: FindingKind, parts: tuple[PartName, ...], what: str, examples: Sequence[str], severity: Severity = "leak"
+) -> Finding:
+    """Return a finding of as many things as there are examples, of which the first few are kept."""
+    few = tuple(examples[:EXAMPLES])
+    return Finding(kind=kind, severity=severity, parts=parts, count=len(examples), what=what, examples=few)
+
+
+def _overlaps(evidence: Evidence) -> Iterator[Finding]:
+    """Find windows that share samples with one of another part, by recording and start."""
+    for one, other in combinations(evidence.windows, 2):
+        first, second = evidence.windows[one], evidence.windows[other]
+        rows = [
+            row
+            for name in first.recordings
+            if name in second.recordings
+            for row in _overlapping(first, second, name, evidence.window)
+        ]
+        if rows:
+            examples = [place(second, row) for row in rows]
+            yield _finding("time", (one, other), "windows share samples with the other part", examples)
+
+
+def _overlapping(first: Windows, second: Windows, name: str, window: int) -> list[int]:
+    """Return the rows of `second`, of one recording, that begin less than a window away from one of `first`."""
+    theirs = np.sort(first.start[first.recording == first.recordings.index(name)])
+    rows = np.flatnonzero(second.recording == second.recordings.index(name))
+    if not len(theirs):
+        return []
+    starts = second.start[rows]
+    after = np.searchsorted(theirs, starts)
+    gaps = [np.abs(theirs[at.clip(0, len(theirs) - 1)] - starts) for at in (after - 1, after)]
+    near: list[int] = rows[np.minimum(*gaps) < window].tolist()
+    return near
+
+
+# Contents
+
+
+def _exact_copies(evidence: Evidence) -> Iterator[Finding]:
+    found: dict[tuple[PartName, PartName], list[str]] = {}
+    for copy in copies(evidence.windows):
+        examples = found.setdefault((copy.earlier, copy.part), [])
+        examples.append(
+            f"{place(evidence.windows[copy.part], copy.row)}"
+            f" = {place(evidence.windows[copy.earlier], copy.earlier_row)}"
+        )
+    for pair, examples in found.items():
+        yield _finding("exact_copy", pair, "windows stand bit for bit in the other part", examples)
+
+
+def _searched(windows: Windows) -> Ints:
+    """Return the rows that near copies are sought among: those that move, evenly spaced up to the cap."""
+    moving = np.flatnonzero(_moving(windows.x))
+    if len(moving) <= CAP:
+        return moving
+    return moving[np.linspace(0, len(moving) - 1, CAP).round().astype(np.int64)]
+
+
+def _near_copies(evidence: Evidence, searched: Mapping[PartName, Ints], near: float) -> Iterator[Finding]:
+    scale = evidence.normalization
+    projected = {part: _projections(windows.x, searched[part], scale) for part, windows in evidence.windows.items()}
+    for one, other in combinations(evidence.windows, 2):
+        first, second = evidence.windows[one], evidence.windows[other]
+        if not len(searched[one]):
+            continue
+        neighbours = searched[one][_nearest(projected[other], projected[one])]
+        alike = _correlations(second.x, searched[other], first.x, neighbours, scale)
+        rows = np.flatnonzero(alike >= near).tolist()
+        examples = [
+            f"{place(second, searched[other][row])} ~ {place(first, neighbours[row])}, r = {alike[row]:.4f}"
+            for row in rows
+        ]
+        if rows:
+            yield _finding("near_copy", (one, other), f"windows correlate by {near} or more", examples)
+
+
+def _shapes(x: Floats, scale: Normalization) -> Floats:
+    """Return windows (n, C, D, T) as unit vectors (n, F): in deviations of each channel, freed of its mean."""
+    z = normalization.apply(x, scale)
+    z = (z - z.mean(axis=-1, keepdims=True)).reshape(len(z), -1)
+    length = np.linalg.norm(z, axis=1, keepdims=True)
+    shapes: Floats = np.divide(z, length, out=np.zeros_like(z), where=length > 0)
+    return shapes
+
+
+def _projections(x: Floats, rows: Ints, scale: Normalization) -> Floats:
+    """Return random projections (n, DIMENSIONS) of the shapes of some windows."""
+    signs = np.random.default_rng(0).random((x[0].size, DIMENSIONS)) < 0.5
+    plane = np.where(signs, 1, -1).astype(np.float32) / np.float32(DIMENSIONS**0.5)
+    blocks = [_shapes(x[block], scale) @ plane for block in passing(rows, of=x)]
+    return np.concatenate([np.empty((0, DIMENSIONS), np.float32), *blocks])
+
+
+def _nearest(points: Floats, others: Floats) -> Ints:
+    """Return for each of the points (n, d) the nearest of the others (m, d), m >= 1."""
+    squares = (others**2).sum(axis=1) / 2
+    rows = max(1, DISTANCES // len(others))
+    blocks = [(squares - points[at : at + rows] @ others.T).argmin(axis=1) for at in range(0, len(points), rows)]
+    return np.concatenate([np.empty(0, np.int64), *blocks])
+
+
+def _correlations(x: Floats, rows: Ints, others: Floats, partners: Ints, scale: Normalization) -> NDArray[np.float32]:
+    """Return the correlation of each window with its partner."""
+    pairs = zip(passing(rows, of=x), passing(partners, of=others), strict=True)
+    blocks = [(_shapes(x[one], scale) * _shapes(others[other], scale)).sum(axis=1) for one, other in pairs]
+    return np.concatenate([np.empty(0, np.float32), *blocks])
+
+
+# Normalization
+
+
+def _normalization_findings(evidence: Evidence) -> Iterator[Finding]:
+    """Fit the normalization again on the training part."""
+    stated = evidence.normalization
+    digest = sha256_arrays(evidence.windows["train"].arrays())
+    if stated.data_digest != digest:
+        what = "its data_digest is not that of the training part"
+        yield _finding("normalization", ("train",), what, [stated.data_digest])
+    spec = InputSpec(
+        channels=stated.channels,
+        devices=stated.devices,
+        timesteps=stated.timesteps,
+        rate_hz=stated.rate_hz,
+        fold=stated.fold,
+    )
+    again = normalization.fit(
+        evidence.recordings["train"], spec, per=stated.per, limits=stated.limits, data_digest=stated.data_digest
+    )
+    if again != stated:
+        yield _finding("normalization", ("train",), "it is not what the training part gives", ["mean and std"])

@@ -1,0 +1,250 @@
+"""Sources onto common names: labels onto classes, channels and devices onto those of the first source.
+
+A list of channels or devices keeps what it names, in its order; without one, all is kept as it is. Classes stand in
+the order of the labels that first become them, unless `data.classes` says otherwise. Samples whose label is dropped are
+unlabelled; a recording of which nothing else is left is left out.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelreg.config import DataSettings
+from modelreg.data import alignment
+from modelreg.data.memory_map import Aside
+from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal
+from modelreg.errors import InputError, Problem
+from modelreg.records.base import is_name
+from modelreg.records.model import Channel
+from modelreg.records.source import ChannelMap, DeviceMap, LabelledSource, MappedSource
+
+
+def _keep(array: NDArray[Any]) -> NDArray[Any]:
+    return array
+
+
+class _Names(NamedTuple):
+    """What every name of a source becomes."""
+
+    labels: Mapping[str, str | None]
+    channels: Mapping[str, ChannelMap]
+    devices: Mapping[str, str]
+
+    def classes(self, labels: Iterable[str]) -> tuple[str, ...]:
+        """Return ours, in the order of their labels."""
+        return tuple(dict.fromkeys(name for label in labels if (name := self.labels[label]) is not None))
+
+    def channel(self, theirs: Channel) -> Channel:
+        """Return what a channel becomes."""
+        ours = self.channels[theirs.name]
+        return Channel(name=ours.name or theirs.name, unit=ours.unit or theirs.unit)
+
+
+def join(datasets: Sequence[Dataset], settings: DataSettings, aside: Aside = _keep) -> Dataset:
+    """Return the recordings of all sources, which are in the order of `settings.sources`, as one data set.
+
+    What is new of a recording is put `aside` before the next one is looked at.
+    Raises InputError with every name that does not fit: an unknown label, class, channel or device, a recording
+    that two sources have, rates that differ where none is set.
+    """
+    pairs = [(d, s, f"data.sources.{n}") for n, (d, s) in enumerate(zip(datasets, settings.sources, strict=True))]
+    if problems := [problem for pair in pairs for problem in _find_unfit(*pair)]:
+        raise InputError("the sources do not have what the configuration names", problems)
+    renamed = [rename(dataset, source, aside) for dataset, source, _ in pairs]
+    if problems := list(_find_differences(renamed, settings)):
+        raise InputError("the sources do not fit together", problems)
+    classes = settings.classes or _classes(renamed)
+    return replace(
+        renamed[0],
+        sources=tuple(source for dataset in renamed for source in dataset.sources),
+        classes=classes,
+        rate_hz=settings.rate_hz or _rates(renamed)[0],
+        recordings=tuple(
+            replace(
+                _relabelled(recording, [classes.index(name) for name in dataset.classes], aside),
+                domain=dataset.sources[0].name,
+            )
+            for dataset in renamed
+            for recording in dataset.recordings
+        ),
+    )
+
+
+def rename(dataset: Dataset, source: LabelledSource, aside: Aside = _keep) -> Dataset:
+    """Return a data set under common names; every name of the source's maps must be in it."""
+    names = _names(dataset, source)
+    classes = names.classes(dataset.classes)
+    codes = [UNLABELLED if (name := names.labels[x]) is None else classes.index(name) for x in dataset.classes]
+    kept = _in_order(dataset, names)
+    columns = [dataset.channels.index(channel) for channel in kept]
+    scales = np.array([channel.scale for channel in names.channels.values()])
+    recordings = (
+        _relabelled(recording, codes, aside) for recording in dataset.recordings if not _is_dropped(recording, source)
+    )
+    return replace(
+        dataset,
+        channels=tuple(map(names.channel, kept)),
+        devices=tuple(names.devices.values()),
+        classes=classes,
+        recordings=tuple(
+            replace(
+                recording,
+                name=f"{source.prefix}{recording.name}",
+                subject=f"{source.prefix}{recording.subject}",
+                signals={
+                    new: _select(recording.signals[old], columns, scales, aside) for old, new in names.devices.items()
+                },
+                labels=_labels(recording, next(iter(names.devices)), aside),
+            )
+            for recording in recordings
+            if UNLABELLED not in codes or (recording.labels != UNLABELLED).any()
+        ),
+    )
+
+
+def _names(dataset: Dataset, source: LabelledSource) -> _Names:
+    """Return a source's maps, each filled in where it is left out."""
+    maps = source if isinstance(source, MappedSource) else MappedSource()
+    channels = maps.channels or [ChannelMap(channel=channel.name) for channel in dataset.channels]
+    devices = maps.devices or [DeviceMap(device=name, name=name) for name in dataset.devices]
+    return _Names(
+        source.labels or {name: name for name in dataset.classes},
+        {channel.channel: channel for channel in channels},
+        {device.device: device.name for device in devices},
+    )
+
+
+def _in_order(dataset: Dataset, names: _Names) -> list[Channel]:
+    """Return the kept channels of a source in the order of the map."""
+    known = {channel.name: channel for channel in dataset.channels}
+    return [known[name] for name in names.channels]
+
+
+def _is_dropped(recording: Recording, source: LabelledSource) -> bool:
+    return any(re.fullmatch(pattern, recording.name) for pattern in source.drop)
+
+
+def _relabelled(recording: Recording, codes: Sequence[int], aside: Aside) -> Recording:
+    """Return the recording with each label replaced by the code at its place; the very one where nothing changes."""
+    if list(codes) == list(range(len(codes))):
+        return recording
+    table = np.array([*codes, UNLABELLED], dtype=np.int32)  # the last is what UNLABELLED, -1, finds
+    return replace(recording, labels=aside(table[recording.labels]))
+
+
+def _labels(recording: Recording, device: str, aside: Aside) -> NDArray[np.int32]:
+    """Return the labels on the clock of a device; the very ones where nothing changes."""
+    labels = alignment.labels_by(recording, device)
+    return labels if labels is recording.labels else aside(labels)
+
+
+def _select(signal: Signal, columns: Sequence[int], scales: NDArray[np.float64], aside: Aside) -> Signal:
+    """Return the chosen channels times their scales; the very signal where nothing changes."""
+    if list(columns) == list(range(signal.values.shape[1])) and (scales == 1).all():
+        return signal
+    with np.errstate(over="ignore"):
+        return replace(signal, values=aside((signal.values[:, columns] * scales).astype(np.float32)))
+
+
+def _classes(datasets: Iterable[Dataset]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for dataset in datasets for name in dataset.classes))
+
+
+def _rates(datasets: Iterable[Dataset]) -> list[float]:
+    return sorted({s.rate_hz for dataset in datasets for r in dataset.recordings for s in r.signals.values()})
+
+
+def _find_unfit(dataset: Dataset, source: LabelledSource, where: str) -> Iterator[Problem]:
+    """Yield every name in a source's maps that it does not have, and every label that its map leaves open."""
+    names = _names(dataset, source)
+    known = {
+        "labels": dataset.classes,
+        "channels": [channel.name for channel in dataset.channels],
+        "devices": dataset.devices,
+    }
+    for part, mapping in names._asdict().items():
+        for name in mapping:
+            if name not in known[part]:
+                yield Problem(f"{where}.{part}.{name}", f"the source has no such name: it has {', '.join(known[part])}")
+    for name in dataset.classes:
+        if name not in names.labels:
+            yield Problem(f"{where}.labels", f"says nothing of {name}: give it a class, or null to drop it")
+    yield from _find_twice([c.name or c.channel for c in names.channels.values()], f"{where}.channels")
+    yield from _find_twice(names.devices.values(), f"{where}.devices")
+    if isinstance(source, MappedSource):
+        yield from _find_listed_twice([channel.channel for channel in source.channels or ()], f"{where}.channels")
+        yield from _find_listed_twice([device.device for device in source.devices or ()], f"{where}.devices")
+    if all(_is_dropped(recording, source) for recording in dataset.recordings):
+        yield Problem(f"{where}.drop", "leaves no recording")
+    yield from _find_no_name(dataset, source, where)
+
+
+def _find_listed_twice(theirs: Iterable[str], where: str) -> Iterator[Problem]:
+    for name, count in Counter(theirs).items():
+        if count > 1:
+            yield Problem(f"{where}.{name}", "is listed twice")
+
+
+def _find_no_name(dataset: Dataset, source: LabelledSource, where: str) -> Iterator[Problem]:
+    """Yield the first name that a prefix spoils."""
+    kept = (recording for recording in dataset.recordings if source.prefix and not _is_dropped(recording, source))
+    for name in (name for recording in kept for name in (recording.name, recording.subject)):
+        if not is_name(f"{source.prefix}{name}"):
+            what = f"and {name} make no name: at most 100 characters, no blank at either end"
+            yield Problem(f"{where}.prefix", what)
+            return
+
+
+def _find_twice(names: Iterable[str], where: str) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            yield Problem(where, f"two become {name}")
+        seen.add(name)
+
+
+def _find_differences(datasets: Sequence[Dataset], settings: DataSettings) -> Iterator[Problem]:
+    """Yield what keeps renamed data sets apart."""
+    empty = [number for number, dataset in enumerate(datasets) if not dataset.recordings]
+    yield from (Problem(f"data.sources.{number}.labels", "leave no recording with a label") for number in empty)
+    first, *others = datasets
+    for number, other in enumerate(others, 1):
+        for part, ours, theirs in (
+            ("channels", _with_units(first), _with_units(other)),
+            ("devices", first.devices, other.devices),
+        ):
+            if ours != theirs:
+                what = f"are {', '.join(theirs)}, but those of the first source are {', '.join(ours)}: map them"
+                yield Problem(f"data.sources.{number}.{part}", what)
+    names = Counter(recording.name for dataset in datasets for recording in dataset.recordings)
+    if twice := [name for name, count in names.items() if count > 1]:
+        what = f"{len(twice)} recordings have the name of another, as {twice[0]}: give one source a prefix"
+        yield Problem("data.sources", what)
+    yield from _find_class_problems(_classes(datasets), settings.classes)
+    rates = _rates(datasets)
+    if len(rates) > 1 and settings.rate_hz is None:
+        what = f"recordings have {', '.join(f'{rate:g}' for rate in rates)} Hz: set the rate to resample them to"
+        yield Problem("data.rate_hz", what)
+    ready = {source.kind == "npy" for dataset in datasets for source in dataset.sources}
+    if len(ready) > 1:
+        yield Problem("data.sources", "windows cut elsewhere (npy) and recordings cannot be joined")
+
+
+def _with_units(dataset: Dataset) -> list[str]:
+    return [f"{channel.name} in {channel.unit}" for channel in dataset.channels]
+
+
+def _find_class_problems(found: Sequence[str], wanted: Sequence[str] | None) -> Iterator[Problem]:
+    if len(found) == 1:
+        yield Problem("data.sources", f"the labels make one class, {found[0]}: there is nothing to tell apart")
+    if wanted is not None:
+        for name in sorted(set(found) - set(wanted)):
+            yield Problem("data.classes", f"lacks {name}, which a source has")
+        for name in sorted(set(wanted) - set(found)):
+            yield Problem("data.classes", f"no source has {name}; there are {', '.join(found)}")
+        yield from _find_twice(wanted, "data.classes")

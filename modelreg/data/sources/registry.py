@@ -1,0 +1,23 @@
+"""One module per native format; `read` takes what a configuration names to a Dataset."""
+
+from modelreg.data.cache import Reading
+from modelreg.data.recording import Dataset
+from modelreg.data.sources import csv, dsads, hapt, npy, sample, spsw
+from modelreg.records.source import DsadsSource, HaptSource, NpySource, SampleSource, Source, SpswSource
+
+
+def read(source: Source, reading: Reading) -> Dataset:
+    """Read a source under its own names. Raises InputError with every problem."""
+    match source:
+        case SampleSource():
+            return sample.read()
+        case NpySource():
+            return npy.read(reading.base / source.path)
+        case DsadsSource():
+            return dsads.read(reading.base / source.path, source.units, reading)
+        case HaptSource():
+            return hapt.read(reading.base / source.path, reading)
+        case SpswSource():
+            return spsw.read(reading.base / source.path, reading)
+        case _:
+            return csv.read(source, reading)

@@ -1,0 +1,267 @@
+"""The pictures of an evaluation, as PNG, for light and for dark pages.
+
+They are drawn by matplotlib's Figure, without pyplot and its global state, under matplotlib's own defaults: the same
+records give the same bytes. Colours are those of Okabe and Ito, which colour-blind people tell apart.
+"""
+
+import io
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from modelreg.documents.report.formatting import HEADLINE, number
+from modelreg.records.calibration import ConfidenceMetrics, ReliabilityBin
+from modelreg.records.comparison import Difference
+from modelreg.records.intervals import Interval, Reason
+from modelreg.records.metrics import EvalMetrics
+from modelreg.records.run import Epoch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+
+DOTS = 120  # per inch
+LABEL_LENGTH = 24  # characters of a name that a picture has room for
+STYLE = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "legend.frameon": False,
+    "text.parse_math": False,  # a class may be called $1$
+}
+
+
+class Colours(NamedTuple):
+    """What a picture is drawn with; every pair that is read has a contrast of at least 4.5, or 3 for thick marks."""
+
+    paper: str
+    ink: str
+    faint: str  # lines of reference, counts of zero
+    blue: str
+    orange: str
+    green: str
+    full: str  # a share of one in the confusion matrix; a half is blue, none is paper
+    turn: float  # the share from which on the second of `counts` is read better
+    counts: tuple[str, str]
+
+
+LIGHT = Colours(
+    "#ffffff", "#000000", "#6b6b6b", "#0072B2", "#D55E00", "#009E73", "#08306b", 0.46, ("#000000", "#ffffff")
+)
+DARK = Colours(
+    "#15181d", "#e8eaed", "#9aa3ad", "#56B4E9", "#E69F00", "#00B386", "#7cc8f5", 0.32, ("#ffffff", "#000000")
+)
+
+
+def draw_confusion(metrics: EvalMetrics, *, dark: bool = False) -> bytes:
+    """Draw the confusion matrix: counts in the cells, each row shaded by its shares."""
+    size = len(metrics.classes)
+    return _png(lambda figure, use: _confusion(figure, metrics, use), 3 + 0.45 * size, 2 + 0.45 * size, dark=dark)
+
+
+def draw_curves(history: Sequence[Epoch], best: int, *, dark: bool = False) -> bytes:
+    """Draw loss and accuracy over the epochs, with the epoch whose weights were kept."""
+    return _png(lambda figure, use: _curves(figure, history, best, use), 9, 3.4, dark=dark)
+
+
+def draw_classes(metrics: EvalMetrics, *, dark: bool = False) -> bytes:
+    """Draw precision, recall and F1 of each class, its support beside its name."""
+    rows = {name: metrics.per_class[name] for name in metrics.classes}
+
+    def draw(figure: "Figure", use: Colours) -> None:
+        labels = [f"{_label(name)} ({row.support:,})" for name, row in rows.items()]
+        bars = {
+            "precision": [row.precision for row in rows.values()],
+            "recall": [row.recall for row in rows.values()],
+            "F1": [row.f1 for row in rows.values()],
+        }
+        axes = figure.subplots()
+        _bars(axes, labels, bars, use)
+        axes.set(ylabel="class (windows)")
+        axes.figure.legend(loc="outside upper center", ncols=3)
+
+    return _png(draw, 6.4, 1.5 + 0.55 * len(rows), dark=dark)
+
+
+def draw_reliability(metrics: EvalMetrics, *, dark: bool = False) -> bytes:
+    """Draw accuracy over confidence, one point for each bin."""
+    return _png(lambda figure, use: _reliability(figure, metrics, use), 4.8, 4.8, dark=dark)
+
+
+def draw_subjects(metrics: EvalMetrics, *, dark: bool = False) -> bytes:
+    """Draw accuracy and macro F1 of each subject."""
+    rows = metrics.per_subject
+
+    def draw(figure: "Figure", use: Colours) -> None:
+        labels = [f"{_label(name)} ({row.windows:,})" for name, row in rows.items()]
+        names = ("accuracy", "macro_f1")
+        axes = figure.subplots()
+        _bars(axes, labels, {HEADLINE[name]: [getattr(row, name) for row in rows.values()] for name in names}, use)
+        text = f"accuracy of all: {metrics.accuracy:.3f}"
+        axes.axvline(metrics.accuracy, color=use.ink, linestyle=":", label=text)
+        axes.set(ylabel="subject (windows)")
+        axes.figure.legend(loc="outside upper center", ncols=3)
+
+    return _png(draw, 6.4, 1.5 + 0.5 * len(rows), dark=dark)
+
+
+def draw_sides(rows: Mapping[str, tuple[float, float]], sides: tuple[str, str], *, dark: bool = False) -> bytes:
+    """Draw a share of two models in pairs of bars, one pair for each row."""
+
+    def draw(figure: "Figure", use: Colours) -> None:
+        bars = {_label(side): [row[index] for row in rows.values()] for index, side in enumerate(sides)}
+        axes = figure.subplots()
+        _bars(axes, list(map(_label, rows)), bars, use)
+        axes.figure.legend(loc="outside upper center", ncols=2)
+
+    return _png(draw, 6.4, 1.5 + 0.45 * len(rows), dark=dark)
+
+
+def draw_differences(found: Mapping[str, Difference], *, dark: bool = False) -> bytes:
+    """Draw each difference with its interval, beside the line of no difference."""
+
+    def draw(figure: "Figure", use: Colours) -> None:
+        axes = figure.subplots()
+        for row, difference in enumerate(found.values()):
+            if isinstance(span := difference.interval, Interval):
+                axes.plot([span.low, span.high], [row, row], color=use.blue, linewidth=3, alpha=0.6)
+            axes.plot(difference.difference, row, "o", color=use.orange)
+        axes.axvline(0, color=use.ink, linestyle=":")
+        axes.set_yticks(range(len(found)), [HEADLINE[name] for name in found])
+        axes.set(ylim=(len(found) - 0.5, -0.5), xlabel="difference: B less A")
+        axes.margins(x=0.1)
+        axes.grid(axis="x", alpha=0.3)
+
+    return _png(draw, 6.4, 1.2 + 0.4 * len(found), dark=dark)
+
+
+def draw_temperature(found: ConfidenceMetrics, *, dark: bool = False) -> bytes:
+    """Draw accuracy over confidence before and after the temperature."""
+
+    def draw(figure: "Figure", use: Colours) -> None:
+        pairs = (("before", found.before), ("after", found.after))
+        for axes, (when, measured) in zip(figure.subplots(1, 2), pairs, strict=True):
+            _over_confidence(axes, measured.equal_mass.table, measured.equal_mass.bins, use)
+            axes.set_title(f"{when}: T = {number(measured.temperature)}, error {number(measured.equal_mass.error)}")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+
+    return _png(draw, 9, 4.8, dark=dark)
+
+
+def draw_coverage(found: ConfidenceMetrics, *, dark: bool = False) -> bytes:
+    """Draw how often the sets hold the true class, by class and by subject; `found` has sets."""
+    sets = {} if isinstance(found.sets, Reason) else found.sets
+    rows = {name: {**each.per_class, **each.per_subject} for name, each in sets.items()}
+    places = [name for name, row in next(iter(rows.values())).items() if row.windows]
+
+    def draw(figure: "Figure", use: Colours) -> None:
+        axes = figure.subplots()
+        _bars(
+            axes, list(map(_label, places)), {m: [of[p].coverage or 0.0 for p in places] for m, of in rows.items()}, use
+        )
+        axes.axvline(1 - found.alpha, color=use.ink, linestyle=":", label=f"wanted: {1 - found.alpha:g}")
+        axes.set(ylabel="class, then subject", xlabel="share of windows whose set holds the true class")
+        axes.figure.legend(loc="outside upper center", ncols=4)
+
+    return _png(draw, 6.4, 1.5 + 0.5 * len(places), dark=dark)
+
+
+def _png(draw: Callable[["Figure", Colours], None], width: float, height: float, *, dark: bool) -> bytes:
+    """Return what `draw` draws on a figure of so many inches."""
+    import matplotlib.style
+    from matplotlib.figure import Figure
+
+    use, buffer = DARK if dark else LIGHT, io.BytesIO()
+    paper = dict.fromkeys(("figure.facecolor", "axes.facecolor"), use.paper)
+    ink = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), use.ink)
+    style = {**STYLE, **paper, **ink, "grid.color": use.faint}
+    with matplotlib.style.context(["default", style]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the tables have every name
+        figure = Figure(figsize=(width, height), dpi=DOTS, layout="constrained")
+        draw(figure, use)
+        figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _confusion(figure: "Figure", metrics: EvalMetrics, use: Colours) -> None:
+    axes, counts = figure.subplots(), np.array(metrics.confusion)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    points = 9 if counts.max() < 10_000 else 7
+    image = axes.imshow(shares, cmap=_shades(use), vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        ink = _ink(shares[row, column], count, use)
+        axes.text(column, row, str(count), ha="center", va="center", fontsize=points, color=ink)
+    names = [_label(name) for name in metrics.classes]
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set(xlabel="predicted", ylabel="true", title=f"{metrics.windows:,} windows, {metrics.protocol.part} part")
+    figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.04, pad=0.02)
+
+
+def _shades(use: Colours) -> "Colormap":
+    """Return the shades of the shares from none to one."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("shares", (use.paper, use.blue, use.full))
+
+
+def _ink(share: float, count: int, use: Colours) -> str:
+    """Return the colour of a count on its shade; zeros step back."""
+    if count == 0:
+        return use.faint
+    return use.counts[int(share > use.turn)]
+
+
+def _curves(figure: "Figure", history: Sequence[Epoch], best: int, use: Colours) -> None:
+    epochs = [epoch.number for epoch in history]
+    for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for part, colour, line in (("train", use.blue, "-"), ("validation", use.orange, "--")):
+            values = [getattr(epoch, f"{part}_{what}") for epoch in history]
+            axes.plot(epochs, values, color=colour, linestyle=line, marker="o" if len(epochs) < 3 else "", label=part)
+        axes.axvline(best, color=use.faint, linestyle=":", label=f"weights kept: epoch {best}")
+        axes.set(xlabel="epoch", title=what, xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        axes.grid(alpha=0.3)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+
+
+def _reliability(figure: "Figure", metrics: EvalMetrics, use: Colours) -> None:
+    axes, calibration = figure.subplots(), metrics.calibration
+    _over_confidence(axes, calibration.table, calibration.bins, use)
+    axes.set_title(f"error {number(calibration.ece)}; a calibrated model's: up to {number(calibration.null_high)}")
+    figure.legend(loc="outside upper center", ncols=3, fontsize=8, columnspacing=1)
+
+
+def _over_confidence(axes: "Axes", table: Sequence[ReliabilityBin], bins: int, use: Colours) -> None:
+    confidence, accuracy = [row.confidence for row in table], [row.accuracy for row in table]
+    axes.plot([0, 1], [0, 1], color=use.faint, linestyle=":", label="perfectly calibrated")
+    axes.vlines(confidence, confidence, accuracy, color=use.orange, alpha=0.6, label="gap")
+    axes.plot(confidence, accuracy, "o", color=use.blue, label=f"{bins} bins of equal mass")
+    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.grid(alpha=0.3)
+
+
+def _bars(axes: "Axes", labels: Sequence[str], bars: Mapping[str, Sequence[float]], use: Colours) -> None:
+    """Draw a group of horizontal bars for each label, the first label on top, each value at the right edge."""
+    place, height = np.arange(len(labels)), 0.8 / len(bars)
+    for index, ((name, values), colour) in enumerate(
+        zip(bars.items(), (use.blue, use.orange, use.green), strict=False)
+    ):
+        offset = (index - (len(bars) - 1) / 2) * height
+        axes.barh(place + offset, values, height=0.9 * height, color=colour, label=name)
+        for row, value in zip(place, values, strict=True):
+            axes.text(1.02, row + offset, f"{value:.3f}", va="center", fontsize=8)
+    axes.set_yticks(place, labels)
+    axes.set(xlim=(0, 1.1), ylim=(len(labels) - 0.5, -0.5), xticks=np.linspace(0, 1, 6), xlabel="share")
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+
+
+def _label(name: str) -> str:
+    return name if len(name) <= LABEL_LENGTH else f"{name[: LABEL_LENGTH - 1]}…"

@@ -1,0 +1,49 @@
+"""All files of an evaluation's report: text, page and pictures."""
+
+from collections.abc import Callable, Sequence
+
+from modelreg.documents.report import plots
+from modelreg.documents.report.formatting import NO_CHECKS, Checks
+from modelreg.documents.report.html import html
+from modelreg.documents.report.markdown import markdown
+from modelreg.records.calibration import ConfidenceMetrics
+from modelreg.records.data import DataRecord
+from modelreg.records.intervals import Reason
+from modelreg.records.metrics import EvalMetrics
+from modelreg.records.run import Epoch, RunRecord
+from modelreg.registry import runs
+
+
+def documents(
+    metrics: EvalMetrics,
+    data: DataRecord,
+    run: RunRecord,
+    history: Sequence[Epoch],
+    checks: Checks = NO_CHECKS,
+) -> dict[str, bytes]:
+    """Return what `evaluate` writes, by file name: the pictures for a light page, report.md, and report.html.
+
+    The page holds each picture twice, for light and for dark, and shows the one that the reader's system asks for.
+    """
+    best = run.best_epoch or 0
+    draw: dict[str, Callable[[bool], bytes]] = {
+        "confusion": lambda dark: plots.draw_confusion(metrics, dark=dark),
+        **({"curves": lambda dark: plots.draw_curves(history, best, dark=dark)} if history else {}),
+        "classes": lambda dark: plots.draw_classes(metrics, dark=dark),
+        "reliability": lambda dark: plots.draw_reliability(metrics, dark=dark),
+        "subjects": lambda dark: plots.draw_subjects(metrics, dark=dark),
+        **(_confidence_pictures(found) if (found := metrics.confidence) else {}),
+    }
+    drawn = {f"{name}.png": (of(False), of(True)) for name, of in draw.items()}
+    paths = {name.removesuffix(".png"): name for name in drawn}
+    text = markdown(metrics, data, run, paths, history, checks)
+    page = html(text, f"Evaluation of {metrics.model}", drawn)
+    light = {name: picture for name, (picture, _) in drawn.items()}
+    return {**light, runs.REPORT: text.encode(), runs.PAGE: page.encode()}
+
+
+def _confidence_pictures(found: ConfidenceMetrics) -> dict[str, Callable[[bool], bytes]]:
+    return {
+        "temperature": lambda dark: plots.draw_temperature(found, dark=dark),
+        **({} if isinstance(found.sets, Reason) else {"coverage": lambda dark: plots.draw_coverage(found, dark=dark)}),
+    }

@@ -1,0 +1,1 @@
+"""Metrics, bootstrap, temperature scaling, conformal sets, gates, paired comparison."""

@@ -1,0 +1,76 @@
+"""Predictions: what a network answers, window by window, whatever the order and the size of the batches."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from modelreg.errors import InputError, Problem
+from modelreg.ml import checkpoint, factory
+from modelreg.ml.network import Network, Output
+from modelreg.records.model import FsqSpec, ModelSpec
+
+
+class Predictions(NamedTuple):
+    """The answers to N windows, as predictions.npz keeps them."""
+
+    logits: NDArray[np.float32]  # (N, K)
+    code_index: NDArray[np.int64] | None  # (N,); None where nothing is quantized
+    cluster: NDArray[np.int64] | None  # (N,); None where nothing is clustered
+
+
+def predict(network: Network, x: torch.Tensor | NDArray[np.float32], batch_size: int = 512) -> Predictions:
+    """Return logits and codes of normalized windows (N, C, D, T). Raises InputError on another shape."""
+    windows = torch.as_tensor(x, dtype=torch.float32)
+    if windows.shape[1:] != network.shape:
+        what = f"are {tuple(windows.shape)}, must be (N, {', '.join(map(str, network.shape))})"
+        raise InputError("the windows do not fit the network", [Problem("windows", what)])
+    device = next(network.parameters()).device
+    training = network.training
+    network.eval()
+    with torch.inference_mode():
+        outputs: list[Output] = [network(batch.to(device)) for batch in windows.split(batch_size)]
+    network.train(training)
+    clusters = [output.cluster for output in outputs if output.cluster is not None]
+    return Predictions(
+        torch.cat([output.logits for output in outputs]).cpu().numpy(),
+        None if network.levels is None else torch.cat([output.code_index for output in outputs]).cpu().numpy(),
+        torch.cat(clusters).cpu().numpy() if clusters else None,
+    )
+
+
+def load_network(spec: ModelSpec, weights: Path) -> Network:
+    """Build the network of a record and fill it from its checkpoint, in eval mode. Raises InputError."""
+    expected = factory.spec(spec.settings, spec.input, spec.classes, spec.domains, spec.sessions)
+    if problems := list(_differences(spec, expected)):
+        raise InputError("the record of the model contradicts its own settings", problems)
+    network = factory.of_spec(spec, seed=0)
+    checkpoint.load_weights(network, weights)
+    return network.eval()
+
+
+def _differences(found: ModelSpec, expected: ModelSpec) -> Iterator[Problem]:
+    """Yield where a record says something else of its network than its settings give."""
+    if found.parameters != expected.parameters:
+        yield Problem("parameters", f"{found.parameters}, but the settings give {expected.parameters}")
+    if found.tensors != expected.tensors:
+        yield Problem("tensors", "are not those that the settings give")
+    if not isinstance(found.quantizer, FsqSpec) or not isinstance(expected.quantizer, FsqSpec):
+        if found.quantizer != expected.quantizer:
+            yield Problem("quantizer", f"{found.quantizer}, but the settings give {expected.quantizer}")
+        return
+    for name in FsqSpec.model_fields:
+        value, rule = getattr(found.quantizer, name), getattr(expected.quantizer, name)
+        if not _equal(value, rule):
+            yield Problem(f"quantizer.{name}", f"{value}, but the settings give {rule}")
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Tell whether two numbers or tuples agree; atanh may differ in the last bit between machines."""
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    return math.isclose(a, b, rel_tol=1e-12)

@@ -1,0 +1,1 @@
+"""Where versions and runs live."""

@@ -1,0 +1,1 @@
+"""From a run or a version to a released one: plan, patch, init."""

@@ -1,0 +1,1 @@
+"""GitHub Releases: client, plan, uploads, publish, pull."""

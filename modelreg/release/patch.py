@@ -1,0 +1,187 @@
+"""A version out of a version: the same weights and documents, and in a bundle the HEF that came back from the compiler.
+
+What bears the version is made anew: the card, the graphs' stamps, the bundles. Provenance keeps what it says of the
+training, and names the version and the HEF besides. Everything else is copied as it is, after the version was verified.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import semver
+
+from modelreg import files
+from modelreg.artifacts import attach_hef, exports, onnx_file
+from modelreg.artifacts.attach_hef import Bundle
+from modelreg.artifacts.bundle_hef import file_name
+from modelreg.artifacts.hef_file import HefFile
+from modelreg.documents import model_card, provenance, template_versions
+from modelreg.errors import (
+    Failure,
+    GateFailed,
+    InputError,
+    ModelregError,
+    Problem,
+    RegistryError,
+    VerificationFailed,
+)
+from modelreg.evaluation import gates
+from modelreg.records.base import load, parse
+from modelreg.records.data import DataRecord
+from modelreg.records.export import HAILO, BundleRecord
+from modelreg.records.gates import GateReport
+from modelreg.records.int8 import Int8Estimate
+from modelreg.records.metrics import EvalMetrics
+from modelreg.records.provenance import Provenance, ResourceDescriptor
+from modelreg.records.run import RunRecord
+from modelreg.registry import versions
+from modelreg.verification import integrity
+
+
+class Addition(NamedTuple):
+    """What is new in the version."""
+
+    hef: HefFile
+    exports: Path  # where `modelreg export` puts bundles of the old version, if it was released without
+
+
+def find_failures(source: Path, number: semver.Version, addition: Addition) -> Iterator[Failure]:
+    """Yield what forbids to make version `number` from the version in `source`."""
+    found = integrity.inspect(source, complete=True).problems
+    yield from ((VerificationFailed, Problem(f"{source.name}: {where}", what)) for where, what in found)
+    if found:
+        return
+    old = versions.parse_version(versions.read(source).manifest.version)
+    if (number.major, number.minor) != (old.major, old.minor) or number <= old:
+        what = f"has the weights of v{old}, so it must be a patch of it, as v{old.bump_patch()}"
+        yield RegistryError, Problem(f"v{number}", what)
+    try:
+        _documents(source, str(number), addition)
+    except ModelregError as error:
+        yield from ((type(error), problem) for problem in error.problems)
+
+
+def is_made_of(folder: Path, source: Path, addition: Addition) -> bool:
+    """Say whether the version in `folder` was made from this one and this HEF."""
+    return base_of(folder) == _base(source) and addition.hef.info.sha256 in exports.hef_digests(folder).values()
+
+
+def base_of(folder: Path) -> ResourceDescriptor | None:
+    """Return the version that the one in `folder` was made from; None: it was made from a run."""
+    return provenance.base_of(load(folder / versions.PROVENANCE, Provenance))
+
+
+def stage(staged: Path, source: Path, version: str, addition: Addition) -> model_card.Facts:
+    """Write every file of the version but the manifest and what is made from it; return what its card was made of.
+
+    Raises ModelregError.
+    """
+    made = _documents(source, version, addition)
+    kept = [entry for entry in versions.read(source).manifest.files if entry.path != versions.BOM]  # made anew
+    for entry in kept:
+        (staged / entry.path).parent.mkdir(exist_ok=True)
+        if entry.path not in made:
+            files.copy_atomic(source / entry.path, staged / entry.path)
+    for path, data in made.items():
+        (staged / path).parent.mkdir(exist_ok=True)
+        files.write_atomic(staged / path, data)
+    return _facts(source, version, made)
+
+
+def _documents(source: Path, version: str, addition: Addition) -> dict[str, bytes]:
+    """Return what the new version does not have of the old one, by path. Raises ModelregError."""
+    old = versions.read(source).manifest.version
+    bundles = {name: _packed(source / name) for name in HAILO if exports.has(source, name)}
+    exported = [name for name in HAILO if exports.has(addition.exports, name)]
+    target = attach_hef.choose(sorted({*bundles, *exported}), addition.hef.info, source.name)
+    bundle = bundles.get(target) or attach_hef.open_bundle(addition.exports / target)
+    bundles[target] = attach_hef.with_hef(bundle, addition.hef, f"the {target} bundle of {source.name}")
+    documents = _graphs(source, old, version)
+    for name, (record, found) in bundles.items():
+        whole = exports.sealed(record, _unstamped(found, old), version)
+        read = [document for document in (exports.BUNDLE, exports.INT8) if document in whole]
+        documents |= {f"{name}/{document}": whole[document] for document in read}
+        documents[f"{name}/{exports.ARCHIVE}"] = exports.pack(whole)
+    records = {name: record for name, (record, _) in bundles.items()}
+    documents |= _judged_again(source, documents)
+    hefs = {f"{name}/{file_name(each)}": each.hef.sha256 for name, each in records.items() if each.hef}
+    origin = provenance.derived(load(source / versions.PROVENANCE, Provenance), _base(source), hefs)
+    return {
+        **documents,
+        versions.PROVENANCE: origin.to_bytes(),
+        versions.CARD: model_card.render(_facts(source, version, documents)).encode(),
+    }
+
+
+def _judged_again(source: Path, made: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return gates.json where its gates are judged by another bundle than before.
+
+    Raises GateFailed; InputError where that bundle's estimate depends on the processor.
+    """
+    if not (source / gates.NAME).is_file():
+        return {}
+    stated = load(source / gates.NAME, GateReport)
+    documents = gates.read_documents(source)
+    for estimate in _estimates(made)[:1]:
+        documents["int8"] = files.parse_json(estimate, exports.INT8)
+    report = gates.check_again(stated, documents, template_versions.current().gate)
+    if failures := list(gates.failures(report.outcomes)):
+        raise GateFailed("a gate failed", failures)
+    if report != stated and (unsteady := list(exports.find_unsteady(report.outcomes, _estimate(made)))):
+        raise InputError("a gate cannot be judged", unsteady)
+    return {} if report == stated else {gates.NAME: report.to_bytes()}
+
+
+def _base(source: Path) -> ResourceDescriptor:
+    return provenance.version_as_base(versions.read(source).reference, files.sha256(source / versions.MANIFEST))
+
+
+def _packed(folder: Path) -> Bundle:
+    """Read a version's bundle."""
+    found = exports.unpack(folder / exports.ARCHIVE)
+    record = parse(found[exports.BUNDLE], BundleRecord, exports.BUNDLE)
+    return record, {name: found[name] for name in record.files}
+
+
+def _graphs(source: Path, old: str, version: str) -> dict[str, bytes]:
+    """Return a version's graphs with the new version in the place of the old one."""
+    paths = [source / exports.ONNX / name for name in exports.GRAPH_FILES if exports.has(source, exports.ONNX)]
+    found = {path.name: files.read_bytes(path, onnx_file.GRAPH_LIMIT) for path in paths}
+    stamped = exports.stamped(_unstamped(found, old), version)
+    return {f"{exports.ONNX}/{name}": data for name, data in stamped.items()}
+
+
+def _unstamped(found: Mapping[str, bytes], version: str) -> dict[str, bytes]:
+    """Return files, the graphs among them without the version in their metadata. Raises InputError."""
+    plain = {name: onnx_file.unstamp(found[name], version) for name in exports.GRAPH_FILES if name in found}
+    problems = [Problem(name, f"is not of version {version}") for name, data in plain.items() if data is None]
+    if problems:
+        raise InputError("cannot take these graphs", problems)
+    return {**found, **{name: data for name, data in plain.items() if data is not None}}
+
+
+def _estimates(made: Mapping[str, bytes]) -> list[bytes]:
+    return [made[place] for name in HAILO if (place := f"{name}/{exports.INT8}") in made]
+
+
+def _estimate(made: Mapping[str, bytes]) -> Int8Estimate | None:
+    """Return the 8-bit estimate of the new bundles. Raises InputError."""
+    found = _estimates(made)
+    return parse(found[0], Int8Estimate, exports.INT8) if found else None
+
+
+def _facts(source: Path, version: str, made: Mapping[str, bytes]) -> model_card.Facts:
+    """Return what a card is made of; its licence stands nowhere but in the old one."""
+    run = load(source / versions.RUN, RunRecord)
+    report = made.get(gates.NAME) or (files.read_bytes(path) if (path := source / gates.NAME).is_file() else None)
+    return model_card.Facts(
+        run.model.settings.name,
+        version,
+        model_card.stated_license(files.read_text(source / versions.CARD)),
+        load(source / versions.METRICS, EvalMetrics),
+        run.model,
+        load(source / versions.DATA, DataRecord),
+        run,
+        parse(report, GateReport, gates.NAME) if report else None,
+        _estimate(made),
+    )

@@ -1,0 +1,1 @@
+"""What `verify` checks: integrity, consistency, exports, calibration, signatures."""

@@ -1,0 +1,243 @@
+"""Whether a version's graphs and bundles are of its checkpoint, and are what they say.
+
+Nothing is run: digests, interfaces and records are held against each other.
+"""
+
+import io
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from modelreg import files
+from modelreg.artifacts import bundle_hef, exports, npz, onnx_file
+from modelreg.errors import InputError, Problem
+from modelreg.records.base import load
+from modelreg.records.data import DataRecord
+from modelreg.records.export import (
+    GRAPHS,
+    HAILO,
+    BundleRecord,
+    GraphName,
+    ParityRecord,
+    Target,
+)
+from modelreg.records.int8 import Int8Estimate
+from modelreg.records.model import ModelSpec
+from modelreg.registry import versions
+
+
+class Facts(NamedTuple):
+    """What is known of a version without its exports."""
+
+    version: str
+    spec: ModelSpec
+    data: DataRecord
+    digests: Mapping[str, str]  # of every file in the manifest
+    present: frozenset[str]  # the files that are here, with the bytes of the manifest
+
+
+def find_problems(folder: Path, facts: Facts) -> Iterator[Problem]:
+    """Yield where a version's graphs and bundles are not of its checkpoint, or not what they say."""
+    listed = facts.digests.keys()
+    if any(path.startswith(f"{exports.ONNX}/") for path in listed):
+        yield from _find_unlisted(listed, exports.ONNX, (*exports.GRAPH_FILES, exports.PARITY))
+        if f"{exports.ONNX}/{exports.PARITY}" in facts.present:
+            yield from _find_graph_problems(folder, facts)
+    for target in HAILO:
+        if any(path.startswith(f"{target}/") for path in listed):
+            yield from _find_unlisted(listed, target, (exports.BUNDLE, exports.ARCHIVE))
+            if f"{target}/{exports.BUNDLE}" in facts.present:
+                yield from _find_bundle_problems(folder, target, facts)
+
+
+def _find_unlisted(listed: Collection[str], part: str, names: tuple[str, ...]) -> Iterator[Problem]:
+    for name in names:
+        if f"{part}/{name}" not in listed:
+            yield Problem(versions.MANIFEST, f"does not list {part}/{name}")
+
+
+def _find_graph_problems(folder: Path, facts: Facts) -> Iterator[Problem]:
+    where = f"{exports.ONNX}/{exports.PARITY}"
+    try:
+        parity = exports.parity_of(folder)
+    except InputError as error:
+        yield from error.problems
+        return
+    yield from _find_strangers(where, parity, facts)
+    yield from _find_breaches(parity, where)
+    if parity.vectors_sha256 != facts.digests.get(f"{exports.ONNX}/{exports.VECTORS}"):
+        yield Problem(where, f"states other test vectors than {versions.MANIFEST}")
+    for name in GRAPHS:
+        path = f"{exports.ONNX}/{name}.onnx"
+        if path in facts.present:
+            data = files.read_bytes(folder / path, onnx_file.GRAPH_LIMIT)
+            yield from find_misfits(data, name, path, parity, facts)
+
+
+def _find_strangers(where: str, record: ParityRecord | BundleRecord | Int8Estimate, facts: Facts) -> Iterator[Problem]:
+    """Yield where a record of an export is of another model, checkpoint or normalization."""
+    for key, stated, other in (
+        ("model", record.model, facts.spec.settings.name),
+        ("checkpoint_sha256", record.checkpoint_sha256, facts.digests.get(versions.CHECKPOINT)),
+        ("normalization_sha256", record.normalization_sha256, facts.digests.get(versions.NORMALIZATION)),
+    ):
+        if stated != other:
+            yield Problem(f"{where}: {key}", f"is {stated}, but the version has {other}")
+
+
+def _find_breaches(parity: ParityRecord, where: str) -> Iterator[Problem]:
+    """Yield where the recorded parity is none."""
+    for name, path in (("whole", parity.whole), ("split", parity.split)):
+        if path.codes_different > path.codes_near_boundary:
+            yield Problem(f"{where}: {name}.codes_different", "is more than lie near a rounding boundary")
+        if path.argmax_compared + path.codes_different < parity.windows:
+            yield Problem(f"{where}: {name}.argmax_compared", "leaves out windows whose codes agree")
+    if set(parity.graphs) != set(GRAPHS):
+        yield Problem(f"{where}: graphs", f"must be {', '.join(GRAPHS)}")
+
+
+def find_misfits(data: bytes, name: GraphName, where: str, parity: ParityRecord, facts: Facts) -> Iterator[Problem]:
+    """Yield where a graph of a version is not the one whose parity was measured, or not of this model."""
+    proven = onnx_file.unstamp(data, facts.version)
+    if proven is None:
+        yield Problem(where, f"does not end with version {facts.version} in its metadata")
+        return
+    stated = parity.graphs.get(name)
+    if stated is None or files.sha256_bytes(proven) != stated.sha256:
+        yield Problem(where, f"is not the graph whose parity {exports.PARITY} states")
+        return
+    try:
+        graph = onnx_file.read(data, where)
+    except InputError as error:
+        yield from error.problems
+        return
+    wanted, said = exports.interface(facts.spec)[name], exports.metadata(facts.spec, facts.digests)
+    for key, found, other in (
+        ("inputs", graph.inputs, wanted[0]),
+        ("outputs", graph.outputs, wanted[1]),
+        ("opset", graph.opset, parity.opset),
+        (
+            "metadata",
+            graph.metadata,
+            {**said, onnx_file.VERSION_KEY: facts.version},
+        ),
+        (f"{exports.PARITY}: inputs", stated.inputs, wanted[0]),
+        (f"{exports.PARITY}: outputs", stated.outputs, wanted[1]),
+        (f"{exports.PARITY}: operators", stated.operators, graph.operators),
+    ):
+        if found != other:
+            yield Problem(f"{where}: {key}", f"is {found}, must be {other}")
+
+
+def _find_bundle_problems(folder: Path, target: Target, facts: Facts) -> Iterator[Problem]:
+    where, estimated = f"{target}/{exports.BUNDLE}", f"{target}/{exports.INT8}"
+    try:
+        record = load(folder / where, BundleRecord)
+        estimate = load(folder / estimated, Int8Estimate) if estimated in facts.present else None
+    except InputError as error:
+        yield from error.problems
+        return
+    yield from _find_strangers(where, record, facts)
+    yield from find_contradictions(record, target, where, facts)
+    if estimate:
+        yield from _find_estimate_problems(estimate, record, estimated, facts)
+    archive = f"{target}/{exports.ARCHIVE}"
+    if archive in facts.present:
+        try:
+            bundle = exports.unpack(folder / archive)
+        except InputError as error:
+            yield from error.problems
+            return
+        if bundle.get(exports.BUNDLE) != files.read_bytes(folder / where):
+            yield Problem(archive, f"holds another {exports.BUNDLE} than lies beside it")
+        elif bundle != _sealed_again(bundle, record):
+            yield Problem(archive, f"does not hold what its {exports.BUNDLE} and {versions.SUMS} state")
+        else:
+            yield from find_calibration_problems(bundle, record, archive)
+            yield from _within(archive, bundle_hef.find_file_problems(bundle, record))
+
+
+def _find_estimate_problems(
+    estimate: Int8Estimate, record: BundleRecord, where: str, facts: Facts
+) -> Iterator[Problem]:
+    yield from _find_strangers(where, estimate, facts)
+    if record.int8 not in (None, estimate.summary):
+        yield Problem(where, f"says something else than `int8` of {exports.BUNDLE}")
+    if estimate.windows != facts.data.parts.test.windows:
+        yield Problem(f"{where}: windows", f"is {estimate.windows}, not the whole held-out part")
+
+
+def _sealed_again(bundle: Mapping[str, bytes], record: BundleRecord) -> dict[str, bytes]:
+    """Return the bundle that bundle.json and sha256sum.txt would be right for."""
+    return exports.reseal(
+        {name: data for name, data in bundle.items() if name not in (exports.BUNDLE, versions.SUMS)}, record
+    )
+
+
+def _if_bundled(record: BundleRecord, facts: Facts) -> str | None:
+    """Return the digest of the version's calibration; None for a bundle that was exported before there was one."""
+    return facts.digests.get(versions.CALIBRATION) if versions.CALIBRATION in record.files else None
+
+
+def find_contradictions(record: BundleRecord, target: Target, where: str, facts: Facts) -> Iterator[Problem]:
+    """Yield where bundle.json says something else than the model and its data."""
+    spec, (channels, rows, steps) = facts.spec, facts.spec.input.shape
+    (window,), (projection,) = exports.interface(spec)["encoder"]
+    counts = facts.data.parts.train.class_windows
+    shape = record.calibration.shape
+    for key, stated, other in (
+        ("version", record.version, facts.version),
+        ("hw_arch", record.hw_arch, target),
+        ("classes", record.classes, spec.classes),
+        ("channels", record.channels, spec.input.channels),
+        ("devices", record.devices, spec.input.devices),
+        ("input", record.input, window),
+        ("output", record.output, projection),
+        ("device_input", record.device_input, (rows, steps, channels)),
+        ("calibration.shape", shape[1:], (rows, steps, channels)),
+        ("calibration.class_windows", sum(record.calibration.class_windows.values()), shape[0]),
+        ("calibration.values", record.calibration.values, "raw" if record.normalization == "chip" else "normalized"),
+        ("files: calibration.npy", record.files.get("calibration.npy"), record.calibration.sha256),
+        (f"files: {versions.HSMM}", record.files.get(versions.HSMM), facts.digests.get(versions.HSMM)),
+        (f"files: {exports.INT8}", record.files.get(exports.INT8), facts.digests.get(f"{target}/{exports.INT8}")),
+        ("files: normalization.json", record.files.get(versions.NORMALIZATION), record.normalization_sha256),
+        (f"files: {versions.CALIBRATION}", record.files.get(versions.CALIBRATION), _if_bundled(record, facts)),
+    ):
+        if stated != other:
+            yield Problem(f"{where}: {key}", f"is {stated}, must be {other}")
+    yield from _within(where, bundle_hef.find_record_problems(record))
+    for name, count in record.calibration.class_windows.items():
+        if count > counts.get(name, 0):
+            what = f"{count} windows of {name}, but the training part has {counts.get(name, 0)}"
+            yield Problem(f"{where}: calibration.class_windows", what)
+    for name in exports.GRAPH_FILES:
+        if record.files.get(name) != facts.digests.get(f"{exports.ONNX}/{name}", record.files.get(name)):
+            yield Problem(f"{where}: files", f"its {name} is not the version's")
+
+
+def _within(place: str, problems: Iterable[Problem]) -> Iterator[Problem]:
+    yield from (Problem(f"{place}: {where}", what) for where, what in problems)
+
+
+def find_calibration_problems(bundle: Mapping[str, bytes], record: BundleRecord, where: str) -> Iterator[Problem]:
+    """Yield where the calibration set is not what bundle.json says: its shape, its range, and who normalizes."""
+    stated = record.calibration
+    try:
+        data = bundle["calibration.npy"]
+        header = npz.read_header(io.BytesIO(data), len(data))
+    except (KeyError, ValueError) as error:
+        yield Problem(f"{where}: calibration.npy", f"cannot be read: {error}")
+        return
+    found: tuple[object, ...] = (header.shape, header.dtype)
+    if found == (stated.shape, np.dtype("<f4")):
+        values = np.load(io.BytesIO(data), allow_pickle=False)
+        found += tuple(tuple(end.tolist()) for end in (values.min(axis=(0, 1, 2)), values.max(axis=(0, 1, 2))))
+    if found != (stated.shape, np.dtype("<f4"), stated.low, stated.high):
+        yield Problem(
+            f"{where}: calibration.npy", f"has not the shape, the type or the range that {exports.BUNDLE} states"
+        )
+    on_chip = b"normalization(" in bundle.get("model_script.alls", b"")
+    if on_chip != (record.normalization == "chip"):
+        yield Problem(f"{where}: model_script.alls", f"contradicts normalization: {record.normalization}")

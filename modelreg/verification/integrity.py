@@ -1,0 +1,164 @@
+"""Everything that can be wrong with a version: what `verify` reports and `release` demands to be empty.
+
+The rules, in order:
+
+1. The folder holds regular files only: no symlink, no device, nothing outside it.
+2. manifest.json is valid, sorted, and names this model and version; no two paths differ only by case.
+3. Every listed file is there, with its size and digest. A file that travels as an asset may be absent.
+4. Nothing else is there but the manifest, sha256sum.txt (which says the same) and the signature.
+5. The documents agree with their schemas, with each other and with the arrays: modelreg/verification/consistency.py.
+"""
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelreg import files
+from modelreg.errors import InputError, Problem
+from modelreg.records.base import AnyRecord, load
+from modelreg.records.data import DataRecord, Normalization
+from modelreg.records.manifest import FileEntry, Manifest
+from modelreg.records.metrics import EvalMetrics
+from modelreg.records.model import ModelSpec
+from modelreg.records.provenance import Provenance
+from modelreg.records.run import RunRecord
+from modelreg.registry import versions
+from modelreg.verification import consistency
+from modelreg.verification.consistency import Documents
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is wrong, what is merely worth knowing, and how many files were compared byte for byte."""
+
+    problems: tuple[Problem, ...]
+    notices: tuple[Problem, ...]
+    files: int
+
+
+def inspect(folder: Path, *, named: tuple[str, str] | None = None, complete: bool = False) -> Findings:
+    """Check a version's folder. With `complete`, an asset that is not on this machine is a problem.
+
+    `named` is the model and version that it must be; left out: those of its place, `<model>/v<version>`.
+    """
+    model, version = named or (folder.parent.name, folder.name.removeprefix("v"))
+    try:
+        manifest = load(folder / versions.MANIFEST, Manifest)
+    except InputError as error:
+        return Findings((*_irregular(folder), *error.problems), (), 0)
+    absent = [entry for entry in manifest.files if entry.stored == "asset" and not (folder / entry.path).exists()]
+    notices = tuple(Problem(entry.path, "is not on this machine: it travels as a release asset") for entry in absent)
+    present = [entry for entry in manifest.files if entry not in absent]
+    irregular = list(_irregular(folder))
+    plain = [entry for entry in present if not _lies_behind(entry.path, {problem.where for problem in irregular})]
+    broken = list(_file_problems(folder, plain))
+    problems = [*irregular, *_manifest_problems(manifest, model, version), *(notices if complete else ()), *broken]
+    problems += [*_unlisted(folder, manifest), *_sums_problems(folder, manifest)]
+    usable = {entry.path for entry in plain} - {problem.where for problem in broken}
+    problems += _document_problems(folder, manifest, usable)
+    return Findings(tuple(problems), () if complete else notices, len(present))
+
+
+def _irregular(folder: Path) -> Iterator[Problem]:
+    """Yield what is neither a regular file nor a folder that holds one; links are not followed."""
+    for place in (folder, folder.parent):
+        if place.is_symlink():
+            yield Problem(place.name, "is a symbolic link")
+    for path, mode in _walk(folder):
+        if not stat.S_ISREG(mode):
+            yield Problem(path, "is a symbolic link" if stat.S_ISLNK(mode) else "is not a regular file")
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, int]]:
+    """Yield the POSIX path and mode of everything below a folder but folders that hold something, sorted."""
+    found = []
+    for parent, names, leaves in os.walk(folder, followlinks=False):
+        links = [name for name in names if (Path(parent) / name).is_symlink()]
+        found += [Path(parent) / name for name in [*leaves, *links]]
+        if not names and not leaves and Path(parent) != folder:
+            found.append(Path(parent))  # an empty folder
+    yield from sorted((path.relative_to(folder).as_posix(), path.lstat().st_mode) for path in found)
+
+
+def _manifest_problems(manifest: Manifest, model: str, version: str) -> Iterator[Problem]:
+    paths = [entry.path for entry in manifest.files]
+    if (manifest.model, manifest.version) != (model, version):
+        named = f"{manifest.model} v{manifest.version}"
+        yield Problem(versions.MANIFEST, f"is of {named}, but the folder is that of {model} v{version}")
+    if paths != sorted(paths):
+        yield Problem(versions.MANIFEST, "files are not sorted by path")
+    for path, times in Counter(path.lower() for path in paths).items():
+        if times > 1:
+            yield Problem(versions.MANIFEST, f"{path} is listed {times} times, or differs only by case")
+    yield from _listing_problems(manifest)
+
+
+def _listing_problems(manifest: Manifest) -> Iterator[Problem]:
+    """Yield what the manifest must list and does not, or must not and does."""
+    listed = {entry.path: entry for entry in manifest.files}
+    for name in sorted({*versions.DOCUMENTS, *versions.ASSETS} - listed.keys()):
+        yield Problem(versions.MANIFEST, f"does not list {name}")
+    for name in sorted({versions.MANIFEST, versions.SUMS, versions.SIGNATURE} & listed.keys()):
+        yield Problem(versions.MANIFEST, f"lists {name}, which it must not")
+    for name in sorted({*versions.DOCUMENTS, versions.BOM} & listed.keys()):
+        if listed[name].stored != "git":
+            yield Problem(versions.MANIFEST, f"{name} must be stored in git, not as an asset")
+
+
+def _lies_behind(path: str, places: set[str]) -> bool:
+    """Say whether a path is one of these places or lies below one."""
+    return any(path == place or path.startswith(f"{place}/") for place in places)
+
+
+def _file_problems(folder: Path, entries: Iterable[FileEntry]) -> Iterator[Problem]:
+    for entry in entries:
+        path = folder / entry.path
+        if not path.is_file():
+            yield Problem(entry.path, "is missing")
+        elif (size := path.stat().st_size) != entry.size:
+            yield Problem(entry.path, f"has {size} bytes, not {entry.size}")
+        elif (digest := files.sha256(path)) != entry.sha256:
+            yield Problem(entry.path, f"has sha256 {digest}, not {entry.sha256}")
+
+
+def _unlisted(folder: Path, manifest: Manifest) -> Iterator[Problem]:
+    listed = {entry.path for entry in manifest.files} | {versions.MANIFEST, versions.SUMS, versions.SIGNATURE}
+    for path, mode in _walk(folder):
+        if path not in listed and stat.S_ISREG(mode):
+            yield Problem(path, "is not in the manifest")
+
+
+def _sums_problems(folder: Path, manifest: Manifest) -> Iterator[Problem]:
+    expected = versions.sums_text(manifest, files.sha256(folder / versions.MANIFEST)).encode()
+    path = folder / versions.SUMS
+    if not path.is_file():
+        yield Problem(versions.SUMS, "is missing")
+    elif path.stat().st_size != len(expected) or files.read_bytes(path) != expected:
+        yield Problem(versions.SUMS, "does not say what manifest.json says")
+
+
+def _document_problems(folder: Path, manifest: Manifest, usable: set[str]) -> Iterator[Problem]:
+    """Read the documents whose bytes are what the manifest says; where all can be read, hold them together."""
+    problems: list[Problem] = []
+
+    def read(name: str, record: type[AnyRecord]) -> AnyRecord | None:
+        try:
+            return load(folder / name, record) if name in usable else None
+        except InputError as error:
+            problems.extend(error.problems)
+            return None
+
+    spec = read(versions.MODEL_CONFIG, ModelSpec)
+    normalization = read(versions.NORMALIZATION, Normalization)
+    measured = read(versions.METRICS, EvalMetrics)
+    data = read(versions.DATA, DataRecord)
+    run = read(versions.RUN, RunRecord)
+    origin = read(versions.PROVENANCE, Provenance)
+    yield from problems
+    listed = {entry.path for entry in manifest.files}
+    if spec and normalization and measured and data and run and origin and listed.issuperset(versions.ASSETS):
+        found = Documents(manifest, spec, normalization, measured, data, run, origin)
+        yield from consistency.find_problems(folder, found, usable)

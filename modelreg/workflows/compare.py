@@ -1,0 +1,107 @@
+"""Two versions or runs, read from their folders and held against each other."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from modelreg import files
+from modelreg.artifacts import npz
+from modelreg.config import TrainConfig
+from modelreg.documents import provenance
+from modelreg.errors import InputError, Problem
+from modelreg.evaluation import metrics, paired_comparison
+from modelreg.evaluation.paired_comparison import Side
+from modelreg.records.base import load
+from modelreg.records.comparison import Comparison, Contender, PairedComparison
+from modelreg.records.data import DataRecord
+from modelreg.records.latency import LatencyRecord
+from modelreg.records.metrics import EvalMetrics, Reason
+from modelreg.records.provenance import Provenance
+from modelreg.registry import runs, versions
+
+
+class Candidate(NamedTuple):
+    """A version or an evaluated run, as its folder has it."""
+
+    contender: Contender
+    predictions: metrics.Predictions | Reason
+    config: dict[str, Any]  # the paths of its sources cut
+    data: dict[str, Any]
+
+
+def read(folder: Path) -> Candidate:
+    """Read a version or an evaluated run. Raises InputError."""
+    if problems := list(_find_lacks(folder)):
+        raise InputError("nothing to compare", problems)
+    measured = load(folder / versions.METRICS, EvalMetrics)
+    is_version = (folder / versions.MANIFEST).is_file()
+    latency = folder / versions.LATENCY
+    contender = Contender(
+        reference=versions.read(folder).reference if is_version else folder.name,
+        metrics=measured,
+        checkpoint_bytes=_listed_size(folder) if is_version else (folder / runs.CHECKPOINT).stat().st_size,
+        latency=load(latency, LatencyRecord) if latency.is_file() else None,
+    )
+    config = _stated_config(folder) if is_version else load(folder / runs.CONFIG, TrainConfig)
+    return Candidate(
+        contender,
+        _predictions(folder / versions.PREDICTIONS, measured),
+        provenance.without_places(config.to_document()),
+        load(folder / versions.DATA, DataRecord).to_document(),
+    )
+
+
+def compare(one: Candidate, other: Candidate) -> Comparison:
+    """Return all that two candidates differ in; the intervals are drawn as the settings of the second say."""
+    return Comparison(
+        one=one.contender,
+        other=other.contender,
+        paired=_paired(one, other),
+        config=paired_comparison.changes(one.config, other.config),
+        data=paired_comparison.changes(one.data, other.data),
+    )
+
+
+def _find_lacks(folder: Path) -> Iterator[Problem]:
+    """Yield why a folder is neither a version nor an evaluated run."""
+    if (folder / versions.MANIFEST).is_file():
+        return
+    if not (folder / runs.RUN).is_file():
+        yield Problem(str(folder), "is neither a version nor a run")
+    elif not (folder / runs.METRICS).is_file():
+        yield Problem(str(folder), f"has no metrics yet; make them with `modelreg evaluate {folder}`")
+
+
+def _listed_size(version: Path) -> int:
+    """Return the size of a version's checkpoint, which may be an asset that is not here. Raises InputError."""
+    sizes = {entry.path: entry.size for entry in versions.read(version).manifest.files}
+    if versions.CHECKPOINT not in sizes:
+        place = str(version / versions.MANIFEST)
+        raise InputError("nothing to compare", [Problem(place, f"lists no {versions.CHECKPOINT}")])
+    return sizes[versions.CHECKPOINT]
+
+
+def _stated_config(version: Path) -> TrainConfig:
+    return provenance.config_of(load(version / versions.PROVENANCE, Provenance))
+
+
+def _predictions(path: Path, measured: EvalMetrics) -> metrics.Predictions | Reason:
+    """Read the predictions that the metrics are of; an asset may be absent. Raises InputError where they are others."""
+    if not path.is_file():
+        return Reason(
+            reason=f"{path.parent.name} has no {path.name} on this machine; `modelreg pull` fetches a version's"
+        )
+    if files.sha256(path) != measured.predictions_sha256:
+        raise InputError("nothing to compare", [Problem(str(path), "is not what the metrics were computed from")])
+    return metrics.from_arrays(npz.read(path), path.name, len(measured.classes))
+
+
+def _paired(one: Candidate, other: Candidate) -> PairedComparison | Reason:
+    if isinstance(one.predictions, Reason):
+        return one.predictions
+    if isinstance(other.predictions, Reason):
+        return other.predictions
+    first, second = one.contender.metrics, other.contender.metrics
+    return paired_comparison.compare(
+        Side(one.predictions, first.classes), Side(other.predictions, second.classes), second.settings
+    )

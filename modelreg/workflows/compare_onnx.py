@@ -1,0 +1,175 @@
+"""How near an ONNX file of older code comes to a run, on real windows.
+
+Nothing is guessed of what an output means: each is held against everything of the run that is as wide.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from modelreg import files
+from modelreg.artifacts import onnx_file
+from modelreg.config import TrainConfig
+from modelreg.data import normalization, preparation
+from modelreg.data.cache import Reading
+from modelreg.data.windows import spread
+from modelreg.errors import ExportError, InputError, Problem
+from modelreg.ml import checkpoint, factory
+from modelreg.ml.legacy_conversion import LATENT_HEADS
+from modelreg.records.base import load
+from modelreg.records.data import Normalization
+from modelreg.records.model import TcnVaeSettings
+from modelreg.records.run import RunRecord
+from modelreg.registry import runs
+from modelreg.workflows import training_run
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+WINDOWS = 256
+
+Floats = NDArray[np.float32]
+
+
+class Likeness(NamedTuple):
+    """An output of the graph beside one of the run, over N windows."""
+
+    output: str  # the graph's
+    beside: str  # the run's: features (of tcn_vae, those that the latent mean is made of), projection, code or logits
+    max_difference: float
+    min_cosine: float  # of the least similar window
+    mean_cosine: float
+
+
+class Compared(NamedTuple):
+    """All that could be compared."""
+
+    sha256: str  # of the graph's file
+    windows: int
+    likenesses: tuple[Likeness, ...]
+
+
+def compare(folder: Path, graph: Path, reading: Reading) -> Compared:
+    """Hold a graph against a run on windows of its training part, normalized as the run does.
+
+    Raises InputError where the file is no graph, does not take the run's windows, or has no output as wide as one of
+    the run; ExportError where it cannot be computed, or gives NaN or Inf.
+    """
+    data = files.read_bytes(graph, onnx_file.GRAPH_LIMIT)
+    session = _session(data, str(graph))
+    run = runs.load_run(folder)
+    if problems := list(runs.find_changed(folder, run)):
+        raise InputError("the run is not what it was", problems)
+    prepared = preparation.prepare(load(folder / runs.CONFIG, TrainConfig), reading)
+    training_run.refuse_other_data(folder, prepared)
+    scale = load(folder / runs.NORMALIZATION, Normalization)
+    windows = normalization.apply(spread(prepared.windows["train"].x, WINDOWS), scale)
+    ours = _answers(folder, run, windows)
+    theirs = _run(session, windows, str(graph))
+    likenesses = tuple(_likenesses(theirs, ours))
+    if not likenesses:
+        what = f"has outputs of {_widths(theirs)} numbers, but the run of {_widths(ours)}"
+        raise InputError("nothing to compare", [Problem(str(graph), what)])
+    return Compared(files.sha256_bytes(data), len(windows), likenesses)
+
+
+def _answers(folder: Path, run: RunRecord, windows: Floats) -> dict[str, Floats]:
+    """Return what the run answers; of an imported encoder, what it has the weights of."""
+    network = factory.of_spec(run.model, seed=0)
+    lacks = run.imported.lacks if run.imported else ()
+    network.load_state_dict(checkpoint.read(folder / runs.CHECKPOINT).tensors, strict=not lacks)
+    network.eval()
+    with torch.inference_mode():
+        output = network(torch.from_numpy(windows))
+    known = {
+        "features": isinstance(run.model.settings, TcnVaeSettings),  # of other systems, what was made of the code
+        "projection": LATENT_HEADS not in lacks,
+        "code": not lacks and run.model.quantizer is not None,
+        "logits": not lacks,
+    }
+    return {name: getattr(output, name).numpy() for name, is_known in known.items() if is_known}
+
+
+def _session(data: bytes, where: str) -> "InferenceSession":
+    import onnxruntime as ort
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except (
+        state.InvalidProtobuf,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.Fail,
+        state.NotImplemented,
+    ) as error:
+        what = checkpoint.foreign(data) or f"no graph that ONNX Runtime can load: {_short(error)}"
+        raise InputError("cannot read the graph", [Problem(where, what)]) from error
+
+
+def _run(session: "InferenceSession", windows: Floats, where: str) -> dict[str, Floats]:
+    """Return the graph's answers to each window by itself, flat (N, d), by the names of its outputs."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or inputs[0].type != "tensor(float)":
+        what = ", ".join(f"{each.name} of {each.type}" for each in inputs)
+        raise InputError("cannot be compared", [Problem(where, f"takes {what}; must take one input of float32")])
+    x = _arranged(windows, inputs[0].shape, where)
+    names = [output.name for output in session.get_outputs() if output.type == "tensor(float)"]
+    try:
+        answers = [session.run(names, {inputs[0].name: window[None]}) for window in x]
+    except (state.RuntimeException, state.InvalidArgument, state.Fail) as error:
+        raise ExportError("the graph cannot be computed", [Problem(where, _short(error))]) from error
+    found = {name: [answer[n].ravel() for answer in answers] for n, name in enumerate(names)}
+    even = {name: np.stack(rows) for name, rows in found.items() if len({len(row) for row in rows}) == 1}
+    if problems := [Problem(f"{where}: {name}", "is NaN or Inf") for name in even if not np.isfinite(even[name]).all()]:
+        raise ExportError("the graph does not answer with numbers", problems)
+    return even
+
+
+def _arranged(windows: Floats, wanted: list[object], where: str) -> Floats:
+    """Return windows (N, C, D, T) with the axes that a graph takes; an axis without a number takes any length."""
+    count, channels, devices, steps = windows.shape
+    flat = windows.transpose(0, 2, 1, 3).reshape(count, devices * channels, steps)
+    for arranged in (windows, flat.transpose(0, 2, 1), flat):
+        shape = (1, *arranged.shape[1:])
+        fits = (not isinstance(axis, int) or axis == length for axis, length in zip(wanted, shape, strict=False))
+        if len(wanted) == len(shape) and all(fits):
+            return np.ascontiguousarray(arranged)
+    what = f"takes {wanted}, but a window is {[channels, devices, steps]} (or flat, as {[steps, devices * channels]})"
+    raise InputError("cannot be compared", [Problem(where, what)])
+
+
+def _likenesses(theirs: Mapping[str, Floats], ours: Mapping[str, Floats]) -> Iterator[Likeness]:
+    """Yield each pair of outputs of one width."""
+    for output, found in theirs.items():
+        for beside, expected in ours.items():
+            if found.shape == expected.shape:
+                similar = cosines(found, expected)
+                largest = float(np.abs(found - expected).max())
+                yield Likeness(output, beside, largest, float(similar.min()), float(similar.mean()))
+
+
+def cosines(a: Floats, b: Floats) -> NDArray[np.float64]:
+    """Return the cosine between each two rows of (N, d), in float64: 1 where both are zero, 0 where one is."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    both = ~a.any(axis=1) & ~b.any(axis=1)
+    similar = np.where(lengths > 0, (a * b).sum(axis=1) / np.where(lengths > 0, lengths, 1), 0.0)
+    return np.where(both, 1.0, similar)
+
+
+def _widths(answers: Mapping[str, Floats]) -> str:
+    return ", ".join(f"{values.shape[1]} ({name})" for name, values in answers.items()) or "no"
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,27 @@
+"""Whether an evaluated run's numbers are too good to be believed: said in its audit.json, and so in its report."""
+
+from pathlib import Path
+
+from modelreg import files
+from modelreg.data import leakage_audit
+from modelreg.records.audit import AuditRecord, RandomSplit
+from modelreg.records.base import load
+from modelreg.records.metrics import EvalMetrics
+from modelreg.registry import runs
+
+
+def judge(folder: Path, measured: EvalMetrics, audited: AuditRecord) -> None:
+    """Write a run's audit.json: what its parts share, as it was found, and what makes these numbers suspicious."""
+    chance = load_random_split(folder)
+    by_chance = chance.accuracy if chance else None
+    doubts = leakage_audit.suspicions(measured.accuracy, len(measured.classes), measured.protocol.split, by_chance)
+    shared = [finding for finding in audited.findings if finding.severity != "suspicious"]
+    judged = audited.model_copy(update={"findings": (*shared, *doubts)})
+    files.write_atomic(folder / runs.AUDIT, judged.to_bytes())
+
+
+def load_random_split(folder: Path) -> RandomSplit | None:
+    """Return what a random split scores beside these very weights; None where nobody asked. Raises InputError."""
+    path = folder / runs.RANDOM_SPLIT
+    found = load(path, RandomSplit) if path.is_file() else None
+    return found if found and found.run_sha256 == files.sha256(folder / runs.CHECKPOINT) else None

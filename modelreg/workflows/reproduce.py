@@ -1,0 +1,154 @@
+"""Whether a version's numbers can be made again: from its weights and the data, or from the data alone.
+
+The data are found by digest: others are refused. On the machine and versions that made a version, predictions have
+the very same bytes, and so have weights that are trained again. Elsewhere the last bits of a logit differ, and a
+window whose projection lies on the border between two codes may get the other one: the tolerances below say how far
+that may go. Weights trained elsewhere are other weights: their metrics must lie in the recorded intervals.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from modelreg import files
+from modelreg.artifacts import npz
+from modelreg.data import preparation
+from modelreg.data.cache import Reading
+from modelreg.data.preparation import Prepared
+from modelreg.errors import InputError, Problem
+from modelreg.evaluation import metrics, tolerance
+from modelreg.evaluation.metrics import Predictions
+from modelreg.records.base import load
+from modelreg.records.metrics import EvalMetrics, EvaluationSettings, Interval, Metrics
+from modelreg.records.run import Environment, RunRecord
+from modelreg.registry import runs, versions
+from modelreg.workflows import sources, training_run
+
+LOGITS = 1e-3  # by which a logit may differ, relative or absolute, where the code is the same
+RECODED = 0.01  # of the windows: so many may get another code
+METRICS = 0.005  # by which a metric may differ
+HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "log_loss", "brier")
+EXACT = ("y", "subject", "recording", "start")
+
+
+class Outcome(NamedTuple):
+    """What came of it: what contradicts the version, and what is worth knowing."""
+
+    problems: tuple[Problem, ...]
+    notices: tuple[Problem, ...]
+
+
+# From weights and data
+
+
+def reproduce(folder: Path, reading: Reading) -> Outcome:
+    """Predict the held-out part of a version again, and compute its metrics again.
+
+    Raises InputError where the weights are not on this machine, or the data are not found or not those recorded.
+    """
+    _refuse_absent(folder)
+    config, run = sources.configuration(folder, reading), load(folder / versions.RUN, RunRecord)
+    prepared = preparation.prepare(config, reading)
+    training_run.refuse_other_data(folder, prepared)
+    windows = prepared.windows[training_run.HELD_OUT]
+    again = training_run.predict(folder, run.model, windows, threads=run.environment.threads)
+    recorded = load(folder / versions.METRICS, EvalMetrics)
+    if files.sha256_bytes(npz.to_bytes(again.arrays())) == recorded.predictions_sha256:
+        return Outcome((), (Problem(versions.PREDICTIONS, f"predicted again: the same bytes, {len(again.y)} windows"),))
+    computed = _metrics(again, run, recorded.settings)
+    problems = list(_metric_problems(recorded, computed))
+    if not (folder / versions.PREDICTIONS).is_file():
+        what = f"is not on this machine; metrics computed again lie within {METRICS:g}"
+        return Outcome(tuple(problems), () if problems else (Problem(versions.PREDICTIONS, what),))
+    old = metrics.from_arrays(npz.read(folder / versions.PREDICTIONS), versions.PREDICTIONS, len(run.model.classes))
+    return _compared(old, again, problems)
+
+
+def _refuse_absent(folder: Path) -> None:
+    if not (folder / versions.CHECKPOINT).is_file():
+        what = "is not on this machine; get it with `modelreg pull`"
+        raise InputError("cannot reproduce", [Problem(versions.CHECKPOINT, what)])
+
+
+def _metrics(predictions: Predictions, run: RunRecord, settings: EvaluationSettings) -> Metrics:
+    spec = run.model
+    return metrics.compute(predictions, classes=spec.classes, levels=spec.levels, settings=settings)
+
+
+def _metric_problems(recorded: Metrics, computed: Metrics) -> Iterator[Problem]:
+    for name in HEADLINE:
+        found = tolerance.differences((name,), getattr(recorded, name), getattr(computed, name), METRICS)
+        yield from (Problem(f"{versions.METRICS}: {place}", what) for place, what in found)
+
+
+def _compared(old: Predictions, new: Predictions, problems: list[Problem]) -> Outcome:
+    """Compare predictions of the same windows."""
+    where = versions.PREDICTIONS
+    strange = [name for name in EXACT if not np.array_equal(getattr(old, name), getattr(new, name))]
+    if strange:
+        found = [Problem(f"{where}: {name}", "is not that of the data") for name in strange]
+        return Outcome((*problems, *found), ())
+    recoded = np.zeros(len(new.y), dtype=bool) if old.code is None or new.code is None else old.code != new.code
+    off = np.abs(old.logits - new.logits) > LOGITS * np.maximum(1, np.abs(old.logits))
+    wrong, share = int((off.any(axis=1) & ~recoded).sum()), float(recoded.mean())
+    if wrong:
+        problems.append(Problem(f"{where}: logits", f"of {wrong} windows differ by more than {LOGITS:g}"))
+    if share > RECODED:
+        problems.append(
+            Problem(f"{where}: code", f"of {share:.2%} of the windows is another, at most {RECODED:.0%} may")
+        )
+    largest = float(np.abs(old.logits - new.logits)[~recoded].max(initial=0))
+    said = f"predicted again: logits within {largest:.1e} (tolerance {LOGITS:g}), {recoded.sum()} codes differ"
+    return Outcome(tuple(problems), () if problems else (Problem(where, said),))
+
+
+# From the data alone
+
+
+def restart(folder: Path, place: Path, reading: Reading, environment: Environment, now: str) -> Prepared:
+    """Start a run in `place` as the version's own was started, from its configuration and seed.
+
+    Raises InputError where nothing was trained, or the data are not those recorded.
+    """
+    run = load(folder / versions.RUN, RunRecord)
+    if run.imported:
+        what = f"was imported from {run.imported.file}: nothing was trained"
+        raise InputError("cannot train again", [Problem(versions.CHECKPOINT, what)])
+    prepared = training_run.start(sources.configuration(folder, reading), place, reading, environment, now)
+    training_run.refuse_other_data(folder, prepared)
+    return prepared
+
+
+def judge_training(folder: Path, place: Path, prepared: Prepared, environment: Environment) -> Outcome:
+    """Hold the weights of a run that was trained again against those of the version.
+
+    Where anything differs that a training depends on, other weights are to be expected, and their metrics count.
+    """
+    recorded, run = load(folder / versions.METRICS, EvalMetrics), load(folder / versions.RUN, RunRecord)
+    if files.sha256(place / runs.CHECKPOINT) == recorded.checkpoint_sha256:
+        return Outcome((), (Problem(versions.CHECKPOINT, "trained again: the same bytes"),))
+    differences = list(training_run.environment_differences(run.environment, environment))
+    if not differences:
+        return Outcome((Problem(versions.CHECKPOINT, "trained again on the same versions: other weights"),), ())
+    windows = prepared.windows[training_run.HELD_OUT]
+    again = training_run.predict(place, run.model, windows, threads=environment.threads)
+    return _within_intervals(recorded, _metrics(again, run, recorded.settings), differences)
+
+
+def _within_intervals(recorded: EvalMetrics, computed: Metrics, differences: list[Problem]) -> Outcome:
+    names = ", ".join(problem.where for problem in differences)
+    problems, notices = [], [Problem(versions.CHECKPOINT, f"trained again, other weights: {names} differ")]
+    for name, interval in recorded.intervals.items():
+        place, value = f"{versions.METRICS}: {name}", getattr(computed, name)
+        if not isinstance(interval, Interval):
+            what = f"trained again {value:.4f}, recorded {getattr(recorded, name):.4f}; not judged: {interval.reason}"
+            notices.append(Problem(place, what))
+        elif not interval.low <= value <= interval.high:
+            what = f"trained again {value:.4f}, outside of {interval.low:.4f} to {interval.high:.4f}"
+            problems.append(Problem(place, what))
+        else:
+            what = f"trained again {value:.4f}, inside of {interval.low:.4f} to {interval.high:.4f}"
+            notices.append(Problem(place, what))
+    return Outcome(tuple(problems), tuple(notices))

@@ -1,0 +1,42 @@
+"""What a run or a version was made from, found again: its configuration, with the places of its data here."""
+
+from pathlib import Path
+
+from modelreg.config import TrainConfig
+from modelreg.data.cache import Reading
+from modelreg.documents.provenance import config_of
+from modelreg.errors import InputError, Problem
+from modelreg.records.base import load
+from modelreg.records.provenance import Provenance
+from modelreg.records.source import TextSource
+from modelreg.registry import runs, versions
+
+
+def configuration(folder: Path, reading: Reading) -> TrainConfig:
+    """Return the configuration of a training; a version states it in its provenance, the places of its data cut.
+
+    Raises InputError where the recordings of a version are not found.
+    """
+    if not (folder / versions.MANIFEST).is_file():
+        return load(folder / runs.CONFIG, TrainConfig)
+    return _placed(config_of(load(folder / versions.PROVENANCE, Provenance)), reading)
+
+
+def _placed(config: TrainConfig, reading: Reading) -> TrainConfig:
+    """Return a version's configuration with its recordings found: in `reading.base`, or `reading.base` itself.
+
+    A version knows only the last name of each path. Raises InputError where there is nothing of that name.
+    """
+    sources, problems = [], []
+    for source in config.data.sources:
+        path = getattr(source, "path", None)
+        if path is None or (reading.base / path).exists():
+            sources.append(source)
+        elif len(config.data.sources) == 1 and isinstance(source, TextSource) and reading.base.name:
+            sources.append(source.model_copy(update={"path": "."}))
+        else:
+            what = "is not there, and a version knows only its name: --data FOLDER, the folder that holds it"
+            problems.append(Problem(str(reading.base / path), what))
+    if problems:
+        raise InputError("cannot find the recordings", problems)
+    return config.model_copy(update={"data": config.data.model_copy(update={"sources": tuple(sources)})})

@@ -1,0 +1,194 @@
+"""cross_validation: folds of subjects as runs of a run, gone on with, pooled, and told in the report."""
+
+import json
+import shutil
+from itertools import chain
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_experiment import TINY, make_registry
+
+from modelreg.cli.main import main
+from modelreg.config import TimeSplit, TrainConfig
+from modelreg.data import splits
+from modelreg.errors import InputError
+from modelreg.records.base import load
+from modelreg.records.crossval import CrossValidation
+from modelreg.records.run import RunRecord
+from modelreg.registry import runs
+from modelreg.workflows import cross_validation, training_run
+
+pytestmark = pytest.mark.needs("torch", "matplotlib")  # they train
+RUN = "runs/conv2d_fsq-001"
+COMMAND = ["evaluate", RUN, "--protocol", "kfold-subject", "--folds", "3"]
+
+
+@pytest.fixture(scope="module")
+def crossed(tmp_path_factory):
+    """A registry whose run was evaluated and cross-validated, two folds at a time."""
+    root = make_registry(tmp_path_factory.mktemp("crossed"))
+    (root / "tiny.yaml").write_text(TINY.replace("epochs: 6", "epochs: 1"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        assert [main(words) for words in (["train", "tiny.yaml"], ["evaluate"], [*COMMAND, "--jobs", "2"])] == [0] * 3
+    return root
+
+
+@pytest.fixture
+def place(crossed, tmp_path, monkeypatch):
+    """A copy of it; the working directory."""
+    root = tmp_path / "copy"
+    shutil.copytree(crossed, root)
+    monkeypatch.chdir(root)
+    return root
+
+
+def recorded(root) -> CrossValidation:
+    """What it came to."""
+    return load(root / RUN / "crossval.json", CrossValidation)
+
+
+def folds_of(root):
+    """The folders of the folds."""
+    return sorted((root / RUN / "folds").iterdir())
+
+
+@given(st.sets(st.text("abc", min_size=1, max_size=3), min_size=4, max_size=12), st.integers(2, 6), st.integers(1, 2))
+def test_every_subject_is_tested_once(subjects, folds, validation) -> None:
+    """And validates in no fold that tests it; or there are too few."""
+    try:
+        found = splits.by_folds(subjects, folds, validation)
+    except InputError:
+        return
+    tested = list(chain.from_iterable(fold.test for fold in found))
+
+    assert (sorted(tested), len(found)) == (sorted(subjects), folds)
+    assert all(len(fold.validation) == validation and not {*fold.test} & {*fold.validation} for fold in found)
+
+
+@pytest.mark.parametrize(("subjects", "folds"), [("ab", 2), ("abc", 4), ("abcd", 1)])
+def test_too_few_subjects_for_the_folds(subjects, folds) -> None:
+    """Nobody would be left to train on, or a fold would test nobody."""
+    with pytest.raises(InputError, match="cannot make folds of subjects"):
+        splits.by_folds(subjects, folds)
+
+
+def test_every_window_is_predicted_out_of_fold(crossed) -> None:
+    """Six people, 18 windows each, none twice; each fold stands for two of them."""
+    found = recorded(crossed)
+    tested = [fold.tested for fold in found.folds]
+
+    assert (found.pooled.windows, tested) == (108, [("s1", "s4"), ("s2", "s5"), ("s3", "s10")])
+
+
+def test_pooled_numbers_are_the_windows_together(crossed) -> None:
+    """Folds count by their size in the pooled number, once each in the mean."""
+    found = recorded(crossed)
+    right = sum(fold.accuracy * fold.windows for fold in found.folds)
+
+    assert found.pooled.accuracy == pytest.approx(right / found.pooled.windows)
+    assert found.spread["accuracy"].mean == pytest.approx(sum(fold.accuracy for fold in found.folds) / 3)
+
+
+def test_the_report_says_what_the_card_quotes(crossed) -> None:
+    """The hold-out: its numbers are of the released weights."""
+    text = (crossed / RUN / "report.md").read_text()
+
+    assert "## Cross-validation: folds of subjects" in text
+    assert "**The card quotes the hold-out**" in text
+
+
+def test_a_finished_fold_is_not_trained_again(place, capsys) -> None:
+    """A second call gives the same record, and trains nothing."""
+    before = (place / RUN / "crossval.json").read_bytes()
+    code = main([*COMMAND, "--json"])
+    said = capsys.readouterr()
+
+    assert (code, "fold" in said.err, json.loads(said.out) == json.loads(before)) == (0, False, True)
+
+
+def test_an_interrupted_fold_goes_on(place, monkeypatch, capsys) -> None:
+    """One fold was not begun, one was trained and not measured, one was killed before its first epoch: same bytes."""
+    before = (place / RUN / "crossval.json").read_bytes()
+    first, second, third = folds_of(place)
+    shutil.rmtree(first)
+    (second / "eval_metrics.json").unlink()
+    run = load(third / "run.json", RunRecord)
+    unbegun = {"status": "training", "finished": None, "epochs": 0, "stopped": None, "evaluations": ()}
+    unbegun |= {"best_epoch": None, "best_validation_loss": None}
+    sealed = {name: run.files[name] for name in ("config.json", "data.json", "normalization.json", "quality.json")}
+    (third / "run.json").write_bytes(run.model_copy(update={**unbegun, "files": sealed}).to_bytes())
+    for name in ("history.jsonl", "last.safetensors", "checkpoint.safetensors", "eval_metrics.json"):
+        (third / name).unlink()
+
+    assert (main(COMMAND), (place / RUN / "crossval.json").read_bytes() == before) == (0, True)
+    assert "fold 3 of 3" in capsys.readouterr().err
+
+
+def test_folds_of_another_configuration_are_refused(place, capsys) -> None:
+    """Exit 3, and which."""
+    path = folds_of(place)[1] / "config.json"
+    path.write_text(path.read_text().replace('"hidden": 8', '"hidden": 9'))
+
+    assert (main(COMMAND), "kfold3-02: is of another configuration" in capsys.readouterr().err) == (3, True)
+
+
+def test_changed_predictions_are_not_pooled(place, capsys) -> None:
+    """Exit 3."""
+    path = folds_of(place)[0] / "predictions.npz"
+    path.write_bytes(path.read_bytes() + b"x")
+
+    assert (main(COMMAND), "was changed; remove the fold's folder" in capsys.readouterr().err) == (3, True)
+
+
+def test_a_fold_without_calibration_is_not_pooled(place, capsys) -> None:
+    """An older modelreg evaluated it."""
+    path = folds_of(place)[0] / "eval_metrics.json"
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({**document, "confidence": None}))
+
+    assert (main(COMMAND), "has no calibration" in capsys.readouterr().err) == (3, True)
+
+
+def test_a_changed_run_is_not_cross_validated(place, capsys) -> None:
+    """Its configuration is what it was trained by."""
+    path = place / RUN / "config.json"
+    path.write_text(path.read_text().replace('"hidden": 8', '"hidden": 9'))
+
+    assert (main(COMMAND), "was changed after the run wrote it" in capsys.readouterr().err) == (3, True)
+
+
+def test_an_imported_run_is_not_cross_validated(place, capsys) -> None:
+    """There was no training."""
+    path = place / RUN / "run.json"
+    document = json.loads(path.read_text())
+    origin = {"file": "old.pth", "sha256": "0" * 64, "layout": "x"}
+    changes = {"imported": origin, "epochs": 0, "best_epoch": None, "best_validation_loss": None}
+    path.write_text(json.dumps(document | changes))
+
+    assert (main(COMMAND), "there is no training to repeat" in capsys.readouterr().err) == (3, True)
+
+
+def test_leave_one_out_has_a_fold_for_each_subject(place) -> None:
+    """As many validate as in the run."""
+    found = cross_validation.plan(place / RUN, "loso", 5, cross_validation.Reading(place))
+
+    assert [fold.config.split.test for fold in found] == [(name,) for name in ("s1", "s2", "s3", "s4", "s5", "s10")]
+    assert {len(fold.config.split.validation) for fold in found} == {1}
+
+
+def test_a_run_that_was_not_evaluated_gets_no_report(place) -> None:
+    """The section comes with the evaluation."""
+    for name in (runs.METRICS, runs.REPORT):
+        (place / RUN / name).unlink()
+
+    assert (main(COMMAND), (place / RUN / runs.REPORT).exists()) == (0, False)
+    assert training_run.read_history(place / RUN)
+
+
+def test_one_validates_where_the_run_was_not_split_by_subject() -> None:
+    """A split by time names no subjects."""
+    config = TrainConfig(split=TimeSplit(by="time"))
+
+    assert cross_validation._validating(config) == 1

@@ -1,0 +1,221 @@
+"""import: an old checkpoint becomes a run that has its weights, the data of a configuration, and nothing made up."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from legacy_networks import AblationFsq, Conv2dVq, PooledFsq, UnpooledFsq, _one_thread, seeded
+from two_device import CHANNELS, write_two_device
+
+from modelreg import files
+from modelreg.cli.main import main
+from modelreg.data import normalization
+from modelreg.data.cache import Reading
+from modelreg.ml import checkpoint, prediction
+from modelreg.records.base import load
+from modelreg.records.data import Normalization
+from modelreg.registry import runs
+from modelreg.workflows import export_run
+
+__all__ = ["_one_thread"]  # a fixture
+
+OLD = seeded(PooledFsq, classes=3)
+ENCODER = {name: tensor for name, tensor in OLD.state_dict().items() if not name.startswith("classifier")}
+CONFIG = {
+    "data": {"sources": [{"kind": "npy", "path": "data/dataset.json"}], "window": 100, "hop": 100},
+    "split": {"by": "subject", "test": 2, "validation": 1},
+    "model": {"levels": [8] * 8},
+    "evaluation": {"replicates": 100},
+}
+SCALE = {"normalization": {"zscore_mean": [0.0, 0.0, 5.0, *[0.0] * 6], "zscore_std": [5.0] * 9}}
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """The working directory: a registry, recordings, an old checkpoint, a configuration, a normalization."""
+    main(["init", "--sample", str(tmp_path)])
+    (tmp_path / "data").mkdir()
+    write_two_device(tmp_path / "data")
+    torch.save({"epoch": 7, "model_state_dict": OLD.state_dict()}, tmp_path / "old.pth")
+    torch.save(ENCODER, tmp_path / "encoder.pth")
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "scale.json").write_text(json.dumps(SCALE))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795255200")
+    return tmp_path
+
+
+def bring(*options, file="old.pth", config="config.json") -> int:
+    """Import a checkpoint."""
+    return main(["import", file, "--as", "conv2d_fsq", "--config", config, *options])
+
+
+def test_an_old_checkpoint_goes_all_the_way(place, capsys) -> None:
+    """Imported, refused by release, evaluated, released, verified."""
+    assert bring("--normalization", "scale.json") == 0
+    assert main(["release", "v0.1.0", "--roll-changelog"]) == 3
+    assert "has no metrics; make them with `modelreg evaluate" in capsys.readouterr().err
+
+    assert [main(words) for words in (["evaluate"], ["release", "v0.1.0", "--roll-changelog"], ["verify"])] == [0, 0, 0]
+
+
+def test_a_run_answers_as_the_old_network(place) -> None:
+    """On windows that were normalized by what the old code stated."""
+    bring("--normalization", "scale.json")
+    run = place / "runs/conv2d_fsq-001"
+    windows = np.load(place / "data/all_x.npy")[:20]
+    scale = load(run / runs.NORMALIZATION, Normalization)
+    network = prediction.load_network(runs.load_run(run).model, run / runs.CHECKPOINT)
+    old = torch.from_numpy((windows - np.float32(scale.mean).T[:, :, None]) / np.float32(5.0))
+    new = torch.from_numpy(normalization.apply(windows, scale))
+
+    with torch.inference_mode():
+        torch.testing.assert_close(network.device_part(new), OLD.project(old))
+
+
+def test_the_run_says_where_its_weights_are_from(place, capsys) -> None:
+    """By name, digest and layout, with what was done; what stood beside them is told."""
+    bring("--normalization", "scale.json")
+    origin = runs.load_run(place / "runs/conv2d_fsq-001").imported
+    told = capsys.readouterr()
+
+    assert (origin.file, origin.sha256, origin.layout) == ("old.pth", files.sha256(place / "old.pth"), "fsq_pooled")
+    assert origin.normalization_sha256 == files.sha256(place / "scale.json")
+    assert origin.notes[0] in told.err
+    assert "old.pth, in the layout fsq_pooled; beside its weights: epoch 7" in told.out
+
+
+def test_a_normalization_that_was_not_given_is_fitted(place, capsys) -> None:
+    """On the training part, and said."""
+    assert bring() == 0
+    scale = load(place / "runs/conv2d_fsq-001" / runs.NORMALIZATION, Normalization)
+
+    assert (scale.fitted_on, runs.load_run(place / "runs/conv2d_fsq-001").imported.normalization_sha256) == (
+        "train",
+        None,
+    )
+    assert "normalization fitted on the training part here" in capsys.readouterr().err
+
+
+def test_units_that_never_change_are_told(place, capsys) -> None:
+    """On real windows."""
+    dead = {name: tensor.clone() for name, tensor in OLD.state_dict().items()}
+    dead["conv1.weight"][4] = 0
+    torch.save(dead, place / "dead.pth")
+    assert bring(file="dead.pth") == 0
+
+    assert "warning: device_part.conv1: 1 of 32 units never change on 54 windows: 4" in capsys.readouterr().err
+
+
+def test_an_encoder_alone_stays_one(place, capsys) -> None:
+    """Its run has no head, says so, and is not evaluated."""
+    assert bring(file="encoder.pth") == 0
+    run = place / "runs/conv2d_fsq-001"
+
+    assert "an encoder alone, without host_part.head" in capsys.readouterr().out
+    assert {name.partition(".")[0] for name in checkpoint.read(run / runs.CHECKPOINT).tensors} == {"device_part"}
+    assert main(["evaluate"]) == 3
+    assert "host_part.head: has no weights: there are none in encoder.pth" in capsys.readouterr().err
+
+
+def stated(**model):
+    """A configuration that says something else of the model."""
+    return json.dumps({**CONFIG, "model": {"levels": [8] * 8, **model}})
+
+
+MISFITS = {
+    "nothing": ("{}", "config.json: model.levels: must be given, the checkpoint does not say it"),
+    "no configuration": ("[1]", "config.json: must be a mapping"),
+    "no model": ('{"model": 3}', "config.json: model"),
+    "another width": (
+        stated(widths=[32, 64, 64]),
+        "model.widths: is [32, 64, 64], but the checkpoint has [32, 64, 128]",
+    ),
+    "another name": (stated(name="tcn_vae"), "model.name: is tcn_vae, but the checkpoint has conv2d_fsq"),
+    "other levels": (
+        stated(levels=[8, 8]),
+        "device_part.projection.weight: is float32 (8, 128), must be float32 (2, 128)",
+    ),
+    "an unknown key": (stated(hiden=3), "unknown key; did you mean model.hidden?"),
+}
+
+
+@pytest.mark.parametrize(("config", "problem"), MISFITS.values(), ids=MISFITS)
+def test_a_configuration_that_does_not_fit_is_refused(place, capsys, config, problem) -> None:
+    """With its place; no run is left."""
+    (place / "config.json").write_text(config)
+
+    assert (bring(), problem in capsys.readouterr().err, (place / "runs").exists()) == (3, True, False)
+
+
+def test_without_a_configuration_the_default_is_asked(place, capsys) -> None:
+    """Which does not know the levels of the old quantizer."""
+    assert main(["import", "old.pth", "--as", "conv2d_fsq"]) == 3
+    assert "the built-in default: model.levels: must be given" in capsys.readouterr().err
+
+
+def test_weights_of_other_data_are_refused(place, capsys) -> None:
+    """Every tensor that does not fit."""
+    torch.save(seeded(PooledFsq, classes=10).state_dict(), place / "ten.pth")
+
+    assert bring(file="ten.pth") == 3
+    assert "host_part.head.3.bias: is float32 (10,), must be float32 (3,)" in capsys.readouterr().err
+
+
+def test_what_cannot_be_expressed_is_refused(place, capsys) -> None:
+    """With the reason."""
+    torch.save(seeded(Conv2dVq).state_dict(), place / "tokens.pth")
+
+    assert main(["import", "tokens.pth", "--as", "conv2d_vq", "--config", "config.json"]) == 3
+    assert "codebook: quantizes every timestep" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("make", "levels"), [(UnpooledFsq, (8, 6, 5, 5, 4)), (AblationFsq, (8,) * 8)])
+def test_other_fsq_graphs_become_runs(place, make, levels) -> None:
+    """Which are evaluated like every other."""
+    torch.save(seeded(make, classes=3).state_dict(), place / "old.pth")
+    (place / "config.json").write_text(stated(levels=levels))
+
+    assert (bring(), main(["evaluate"])) == (0, 0)
+
+
+def test_a_placeholder_is_named_as_one(place, capsys) -> None:
+    """It never reaches torch."""
+    (place / "stub.pth").write_text("# weights follow\n")
+
+    assert bring(file="stub.pth") == 3
+    assert "stub.pth: a text file of 17 bytes, not weights" in capsys.readouterr().err
+
+
+def test_a_name_that_cannot_be_recorded_is_refused(place, capsys) -> None:
+    """A run states its file's name."""
+    (place / "old.pth").rename(place / "old\n.pth")
+
+    assert bring(file="old\n.pth") == 3
+    assert "give the file a plain name first" in capsys.readouterr().err
+
+
+def test_an_existing_run_is_left_alone(place, capsys) -> None:
+    """Another folder must be named."""
+    assert (bring("--out", "mine"), bring("--out", "mine")) == (0, 3)
+    assert "mine: exists; give another --out" in capsys.readouterr().err
+
+
+def test_an_export_normalizes_as_the_old_code_did(place) -> None:
+    """Calibration windows and test vectors are what the device will see."""
+    bring("--normalization", "scale.json")
+    origin = export_run._open(place / "runs/conv2d_fsq-001", Reading(place))
+
+    assert origin.prepared.normalization.std == ((5.0,) * 9,)
+
+
+def test_a_changed_normalization_is_found(place, capsys) -> None:
+    """It is sealed, also where it was fitted elsewhere."""
+    bring("--normalization", "scale.json")
+    path = place / "runs/conv2d_fsq-001" / runs.NORMALIZATION
+    scale = load(path, Normalization)
+    path.write_bytes(scale.model_copy(update={"mean": (tuple([1.0] * len(CHANNELS)),)}).to_bytes())
+
+    assert main(["evaluate"]) == 3
+    assert "normalization.json: was changed after the run wrote it" in capsys.readouterr().err

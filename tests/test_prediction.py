@@ -1,0 +1,168 @@
+"""Predictions do not depend on how they are asked for, and come from the network that its record describes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_systems import SYSTEMS, network_of, part, spec_of
+
+from modelreg.errors import InputError
+from modelreg.ml import checkpoint, factory, prediction
+from modelreg.ml.network import Network
+from modelreg.records.model import Channel, Conv2dFsqSettings, InputSpec, ModelSpec, VqSpec
+
+MODEL = Conv2dFsqSettings(widths=(6, 8), kernels=((1, 3), (2, 3)), levels=(8, 6, 5), hidden=16, dropout=0.5)
+INPUT = InputSpec(
+    channels=tuple(Channel(name=name, unit="g") for name in "xyz"),
+    devices=("phone", "collar"),
+    timesteps=16,
+    rate_hz=50.0,
+)
+SPEC = factory.spec(MODEL, INPUT, ("sit", "walk", "run"))
+
+
+def network(seed: int = 0) -> Network:
+    """Return the network of the record."""
+    return factory.seeded(MODEL, INPUT.shape, 3, seed=seed)
+
+
+def windows(n: int) -> torch.Tensor:
+    """Return n windows."""
+    return torch.randn(n, *INPUT.shape, generator=torch.Generator().manual_seed(1))
+
+
+def far_from_boundaries(x: torch.Tensor) -> np.ndarray:
+    """The windows whose codes no rounding error of 1e-4 could change."""
+    net = network().eval()
+    g = net.host_part.quantizer.grid
+    bounded = torch.tanh(net.device_part(x) + g.shift) * g.half_range - g.offset
+    return ((bounded - bounded.floor() - 0.5).abs() > 1e-4).all(1).numpy()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_the_size_of_the_batches_does_not_matter(batch_size: int) -> None:
+    """Logits agree to rounding, codes exactly where they are clear of a boundary."""
+    x = windows(64)
+    whole, parts = prediction.predict(network(), x), prediction.predict(network(), x, batch_size)
+    clear = far_from_boundaries(x)
+
+    np.testing.assert_allclose(whole.logits[clear], parts.logits[clear], atol=1e-5)
+    np.testing.assert_array_equal(whole.code_index[clear], parts.code_index[clear])
+
+
+def test_the_order_of_the_windows_does_not_matter() -> None:
+    """Each window gets its own answer, whatever its neighbours."""
+    x = windows(40)
+    clear = far_from_boundaries(x)
+    forth, back = prediction.predict(network(), x), prediction.predict(network(), x.flip(0))
+
+    np.testing.assert_array_equal(forth.code_index[clear], back.code_index[::-1][clear])
+
+
+def test_arrays_and_tensors_give_the_same() -> None:
+    """What comes from numpy needs no conversion; types are those of predictions.npz."""
+    x = windows(5)
+    a, b = prediction.predict(network(), x), prediction.predict(network(), x.numpy())
+
+    assert np.array_equal(a.logits, b.logits)
+    assert (a.logits.dtype.name, a.code_index.dtype.name) == ("float32", "int64")
+
+
+def test_the_network_keeps_its_mode_and_its_statistics() -> None:
+    """A network in training is asked in eval mode and left as it was."""
+    asked = network().train()
+    prediction.predict(asked, windows(5))
+
+    assert asked.training
+    assert all(torch.equal(a, b) for a, b in zip(asked.buffers(), network().buffers(), strict=True))
+
+
+def test_no_window_gives_no_answer() -> None:
+    """An empty part is answered with empty arrays."""
+    answers = prediction.predict(network(), windows(0))
+
+    assert (answers.logits.shape, answers.code_index.shape, answers.cluster) == ((0, 3), (0,), None)
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 16), (3, 2, 15), (3, 2)])
+def test_windows_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    """The shape found and the one needed are both named."""
+    with pytest.raises(InputError, match=r"must be \(N, 3, 2, 16\)"):
+        prediction.predict(network(), torch.zeros(4, *shape))
+
+
+def saved(folder: Path) -> Path:
+    """Return a checkpoint of another seed."""
+    path = folder / "checkpoint.safetensors"
+    path.write_bytes(checkpoint.to_bytes(network(seed=5).state_dict()))
+    return path
+
+
+def test_a_record_and_its_weights_give_the_network_back(tmp_path: Path) -> None:
+    """What was saved answers as before, ready to be asked."""
+    loaded = prediction.load_network(SPEC, saved(tmp_path))
+    a, b = prediction.predict(loaded, windows(9)), prediction.predict(network(seed=5), windows(9))
+
+    assert not loaded.training
+    assert np.array_equal(a.logits, b.logits)
+
+
+def changed(**changes: Any) -> ModelSpec:
+    """Return the record with another quantizer."""
+    return SPEC.model_copy(update={"quantizer": SPEC.quantizer.model_copy(update=changes)})
+
+
+@pytest.mark.parametrize(
+    ("spec", "where"),
+    [
+        (changed(epsilon=1e-2), "quantizer.epsilon"),
+        (changed(levels=(8, 6, 4)), "quantizer.levels"),
+        (changed(shift=SPEC.quantizer.shift[:2]), "quantizer.shift"),
+        (SPEC.model_copy(update={"parameters": 7}), "parameters"),
+    ],
+)
+def test_a_record_that_contradicts_itself_is_refused(spec: ModelSpec, where: str, tmp_path: Path) -> None:
+    """The quantizer written down must be the one that the settings give."""
+    with pytest.raises(InputError) as caught:
+        prediction.load_network(spec, saved(tmp_path))
+
+    assert [problem.where for problem in caught.value.problems] == [where]
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"quantizer": VqSpec(codes=9, dimension=4, codebook="host_part.quantizer.codes")}, "quantizer"),
+        ({"quantizer": None}, "quantizer"),
+        ({"tensors": {}}, "tensors"),
+    ],
+)
+def test_a_record_of_another_system_that_contradicts_itself_is_refused(changes, where, tmp_path: Path) -> None:
+    """A codebook of another size, none at all, or other tensors than the settings give."""
+    spec = spec_of("conv2d_vq").model_copy(update=changes)
+    with pytest.raises(InputError) as caught:
+        prediction.load_network(spec, tmp_path / "checkpoint.safetensors")
+
+    assert [problem.where for problem in caught.value.problems] == [where]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_system_is_asked_alike(name, tmp_path: Path) -> None:
+    """Saved and loaded it answers as before; codes and clusters where it has them; no window, no answer."""
+    path, asked = tmp_path / "checkpoint.safetensors", network_of(name)
+    path.write_bytes(checkpoint.to_bytes(asked.state_dict()))
+    loaded, x = prediction.load_network(spec_of(name), path), part().x
+    ours, theirs = prediction.predict(asked, x), prediction.predict(loaded, x)
+
+    np.testing.assert_array_equal(ours.logits, theirs.logits)
+    assert (ours.code_index is None, ours.cluster is None) == (name == "tcn_vae", "hdp" not in name)
+    assert prediction.predict(loaded, x[:0]).logits.shape == (0, 3)
+
+
+def test_the_last_bit_of_a_constant_may_differ(tmp_path: Path) -> None:
+    """Another machine's atanh is no reason to refuse its model."""
+    shift = tuple(value * (1 + 2**-52) for value in SPEC.quantizer.shift)
+
+    assert prediction.load_network(changed(shift=shift), saved(tmp_path))

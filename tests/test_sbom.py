@@ -1,0 +1,212 @@
+"""bom: a version in the words of CycloneDX, valid under its own validator and the same whenever it is made again."""
+
+import json
+import shutil
+import warnings
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from example_records import example_metrics
+from example_run import NOW, write_registry, write_run
+from example_version import drop_bom, edit, make_version, reseal
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelreg import files
+from modelreg.documents import model_card
+from modelreg.documents.templates import sbom_v1
+from modelreg.records.base import load
+from modelreg.records.data import DataRecord
+from modelreg.records.manifest import Manifest
+from modelreg.records.metrics import EvalMetrics
+from modelreg.records.run import RunRecord
+from modelreg.registry import versions
+from modelreg.verification import integrity
+
+VALIDATOR = JsonStrictValidator(SchemaVersion.V1_6)
+names = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp", "Zs"]), min_size=1, max_size=20)
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory):
+    """A released version."""
+    root = write_registry(tmp_path_factory.mktemp("registry"))
+    return make_version(root, write_run(root / "runs" / "conv2d_fsq-001"))
+
+
+@pytest.fixture(scope="module")
+def document(version):
+    """Its bill of materials."""
+    return json.loads((version / "bom.cdx.json").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def facts(version):
+    """What it was made of."""
+    run = load(version / "run.json", RunRecord)
+    metrics, data = load(version / "eval_metrics.json", EvalMetrics), load(version / "data.json", DataRecord)
+    return model_card.Facts("conv2d_fsq", "0.1.0", "apache-2.0", metrics, run.model, data, run)
+
+
+@pytest.fixture(scope="module")
+def digests(version):
+    """Those of every other file."""
+    listed = {entry.path: entry.sha256 for entry in load(version / "manifest.json", Manifest).files}
+    return {path: digest for path, digest in listed.items() if path != "bom.cdx.json"}
+
+
+def is_valid(data: bytes) -> bool:
+    """Ask the validator of the CycloneDX project."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # jsonschema's, of how it is called
+        return VALIDATOR.validate_str(data.decode()) is None
+
+
+def test_a_released_one_is_valid(version) -> None:
+    """Under the official JSON validator, strictly."""
+    assert is_valid((version / "bom.cdx.json").read_bytes())
+
+
+def test_the_validator_would_find_a_mistake(document) -> None:
+    """A word that the format does not know."""
+    document = json.loads(json.dumps(document))
+    document["metadata"]["component"]["modelCard"]["modelParameters"]["approach"]["type"] = "guessed"
+
+    assert not is_valid(files.to_json(document))
+
+
+@settings(max_examples=20)
+@given(names, names, names)
+def test_any_names_are_valid(facts, digests, license_, subject, source) -> None:
+    """Licences, subjects and sources are called what they are called."""
+    part = facts.data.parts.train.model_copy(update={"subjects": (subject,)})
+    origin = facts.data.sources[0].model_copy(update={"name": source, "license": subject, "citation": license_})
+    parts = facts.data.parts.model_copy(update={"train": part})
+    data = facts.data.model_copy(update={"parts": parts, "sources": (origin, origin)})
+
+    assert is_valid(sbom_v1.render(facts._replace(license=license_, data=data), NOW, "0.3.0", digests))
+
+
+@pytest.mark.parametrize("change", [{"license": None}, {"license": ""}, {"version": "1.0.0-rc.1+b"}])
+def test_what_may_be_missing_is_left_out(facts, digests, change) -> None:
+    """A model without a licence, a source that tells nothing."""
+    bare = facts.data.sources[0].model_copy(update={"license": "", "citation": ""})
+    data = facts.data.model_copy(update={"sources": (bare,)})
+
+    assert is_valid(sbom_v1.render(facts._replace(data=data, **change), NOW, "0.3.0", digests))
+
+
+def test_the_same_version_gives_the_same_bytes(facts, digests) -> None:
+    """No clock, no chance."""
+    assert len({sbom_v1.render(facts, NOW, "0.3.0", digests) for _ in range(2)}) == 1
+
+
+@pytest.mark.parametrize("path", ["checkpoint.safetensors", "model_card.md", "predictions.npz"])
+def test_another_file_gives_another_serial_number(facts, digests, path) -> None:
+    """It stands for the content."""
+    made = [sbom_v1.render(facts, NOW, "0.3.0", d) for d in (digests, {**digests, path: "0" * 64})]
+
+    assert len({json.loads(data)["serialNumber"] for data in made}) == 2
+
+
+def test_every_reference_leads_somewhere(document) -> None:
+    """Data sets and dependencies name components that are there, once."""
+    there = [component["bom-ref"] for component in [document["metadata"]["component"], *document["components"]]]
+    parameters = document["metadata"]["component"]["modelCard"]["modelParameters"]
+    named = [dataset["ref"] for dataset in parameters["datasets"]]
+    named += [name for entry in document["dependencies"] for name in [entry["ref"], *entry["dependsOn"]]]
+
+    assert (len(set(there)), set(named) <= set(there)) == (len(there), True)
+
+
+def test_it_states_the_metrics(document, facts) -> None:
+    """Those of the card, with their intervals, and every class and subject."""
+    rows = document["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
+    stated = {(row["type"], row["slice"]): float(row["value"]) for row in rows}
+
+    assert stated["macro_f1", "test"] == facts.metrics.macro_f1
+    assert {name for _, name in stated} >= {"test, subject s4", "test, class walk"}
+
+
+def test_intervals_are_stated(facts, digests) -> None:
+    """Where there are subjects enough to draw them."""
+    measured = example_metrics(facts.spec.classes)
+    document = json.loads(sbom_v1.render(facts._replace(metrics=measured), NOW, "0.3.0", digests))
+    rows = document["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
+
+    assert [row["confidenceInterval"] for row in rows if row["type"] == "macro_f1"] == [
+        {"lowerBound": str(measured.interval("macro_f1").low), "upperBound": str(measured.interval("macro_f1").high)}
+    ]
+
+
+def test_a_model_tested_on_people_it_knows_says_so(facts, digests) -> None:
+    """A split by time tells nothing about new ones."""
+    known = facts.metrics.protocol.parts.train.model_copy(update={"subjects": ("s4",)})
+    parts = facts.metrics.protocol.parts.model_copy(update={"train": known})
+    protocol = facts.metrics.protocol.model_copy(update={"parts": parts})
+    shared = facts._replace(metrics=facts.metrics.model_copy(update={"protocol": protocol}))
+
+    assert b"nothing about new ones" in sbom_v1.render(shared, NOW, "0.3.0", digests)
+
+
+def test_it_names_what_trained_the_model(document) -> None:
+    """Packages by their package URL, which is what vulnerability scanners look for."""
+    assert "pkg:pypi/torch@2.13.0" in {component.get("purl") for component in document["components"]}
+
+
+def test_it_lists_what_a_device_loads(document, digests) -> None:
+    """The weights with their digest; no document."""
+    found = {part["name"]: part["hashes"][0]["content"] for part in document["components"] if part["type"] == "file"}
+
+    assert found == {path: digest for path, digest in digests.items() if path not in versions.DOCUMENTS}
+
+
+@pytest.fixture
+def broken(version, tmp_path):
+    """A copy that a test may break."""
+    return shutil.copytree(version, tmp_path / "conv2d_fsq" / "v0.1.0")
+
+
+def problems(version) -> list[str]:
+    """What verify finds."""
+    return [str(problem) for problem in integrity.inspect(version).problems]
+
+
+def test_a_version_without_one_stays_valid(broken) -> None:
+    """As modelreg 0.1 and 0.2 made them."""
+    drop_bom(broken)
+
+    assert problems(broken) == []
+
+
+def test_a_lie_is_named(broken) -> None:
+    """By its place, though the digests fit again."""
+    edit(broken / "bom.cdx.json", lambda document: document["metadata"]["component"].update(name="other"))
+    reseal(broken)
+
+    assert problems(broken) == [
+        "bom.cdx.json: metadata.component.name: is other, but another document has conv2d_fsq",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [(b"{", "bom.cdx.json: line 1"), (b"[]", "bom.cdx.json"), (b'{"a": 1, "a": 1}', "duplicate key")],
+    ids=["broken", "list", "twice"],
+)
+def test_what_is_no_document_is_found(broken, data, problem) -> None:
+    """A problem, no crash."""
+    (broken / "bom.cdx.json").write_bytes(data)
+    reseal(broken)
+
+    assert any(problem in found for found in problems(broken))
+
+
+def test_other_bytes_with_the_same_meaning_are_found(broken) -> None:
+    """There is one way to write it."""
+    path = broken / "bom.cdx.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes())))
+    reseal(broken)
+
+    assert problems(broken) == ["bom.cdx.json: says the right things, but not in canonical JSON"]

@@ -1,0 +1,449 @@
+"""training_run and the walk: train, kill, resume, evaluate, release, verify, on the command line."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import untraced
+from two_device import write_two_device
+
+from modelreg import files
+from modelreg.artifacts import npz
+from modelreg.cli.main import main
+from modelreg.config import TrainConfig
+from modelreg.errors import InputError
+from modelreg.records.base import load
+from modelreg.records.metrics import EvalMetrics
+from modelreg.registry import runs
+from modelreg.workflows import training_run
+
+pytestmark = pytest.mark.needs("torch", "matplotlib")  # they train
+NOW = "2026-11-21T10:00:00Z"
+TINY = """
+data:
+  sources: [{kind: npy, path: data/dataset.json}]
+  window: 100
+  hop: 100
+split: {by: subject, test: 2, validation: 1}
+augmentation: {rotation_deg: 10, jitter: 0.02, scaling: 0.05, time_warp: 0.1, channel_dropout: 0.02}
+model: {widths: [4, 8], kernels: [[2, 5], [1, 3]], levels: [4, 3], hidden: 8, dropout: 0.1}
+training: {epochs: 6, batch_size: 16, threads: 1, learning_rate: 0.01}
+evaluation: {replicates: 100}
+"""
+WRITES = {1, 2, 3, 4, 7, 10, 11, 16}  # of the files that six epochs write
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A registry with one run on made-up recordings: trained, evaluated, released."""
+    root = make_registry(tmp_path_factory.mktemp("walk"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setenv("SOURCE_DATE_EPOCH", "1795255200")
+        assert main(["train", "tiny.yaml"]) == 0
+        assert main(["evaluate"]) == 0
+        assert main(["release", "v0.1.0", "--roll-changelog"]) == 0
+    return root
+
+
+@pytest.fixture
+def registry(tmp_path, monkeypatch):
+    """A registry without a run; the working directory."""
+    make_registry(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795255200")
+    return tmp_path
+
+
+def make_registry(root: Path) -> Path:
+    """Write what `init` writes, recordings and a small configuration."""
+    main(["init", "--sample", str(root)])
+    (root / "data").mkdir()
+    write_two_device(root / "data")
+    (root / "tiny.yaml").write_text(TINY)
+    return root
+
+
+def result_of(run: Path) -> dict[str, bytes]:
+    """What a resumed training must give again, byte for byte."""
+    return {name: (run / name).read_bytes() for name in (runs.CHECKPOINT, runs.HISTORY, runs.LAST)}
+
+
+def test_a_run_holds_what_the_plan_says(finished) -> None:
+    """design.md section 3, and the pictures of the report."""
+    names = {path.name for path in (finished / "runs/conv2d_fsq-001").iterdir()}
+
+    assert names == {
+        *("config.json", "checkpoint.safetensors", "last.safetensors", "normalization.json", "history.jsonl"),
+        *("data.json", "quality.json", "run.json", "eval_metrics.json", "predictions.npz", "tensorboard"),
+        *("validation.npz", "calibration.json", "audit.json"),
+        *("report.md", "report.html"),
+        *("classes.png", "confusion.png", "curves.png", "reliability.png", "subjects.png"),
+        *("temperature.png", "coverage.png"),
+    }
+
+
+def test_every_default_is_in_the_runs_configuration(finished) -> None:
+    """config.json needs no default of ours to be read."""
+    document = json.loads((finished / "runs/conv2d_fsq-001/config.json").read_text())
+
+    assert document == load(finished / "runs/conv2d_fsq-001/config.json", TrainConfig).to_document()
+
+
+def test_the_same_training_gives_the_same_bytes(finished, registry) -> None:
+    """In another folder, in the same process."""
+    main(["train", "tiny.yaml"])
+
+    assert result_of(registry / "runs/conv2d_fsq-001") == result_of(finished / "runs/conv2d_fsq-001")
+
+
+@pytest.fixture(scope="session")
+def killed(tmp_path_factory):
+    """Registries as a kill at the n-th file that an epoch writes leaves them, by n: the disk, copied at that moment."""
+    root, copies = make_registry(tmp_path_factory.mktemp("killed")), tmp_path_factory.mktemp("copies")
+    real, run, count = Path.replace, root / "runs/conv2d_fsq-001", 0
+
+    def copying(self, target):
+        nonlocal count
+        count += run in self.parents
+        if run in self.parents and count in WRITES:
+            shutil.copytree(root, copies / str(count))
+        return real(self, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setattr(Path, "replace", copying)
+        assert main(["train", "tiny.yaml"]) == 0
+    return copies
+
+
+@pytest.fixture
+def begun(killed, tmp_path, monkeypatch):
+    """A registry whose run was killed in its third epoch; the working directory."""
+    monkeypatch.chdir(shutil.copytree(killed / "10", tmp_path / "copy"))
+    return tmp_path / "copy"
+
+
+@pytest.mark.parametrize("write", sorted(WRITES))
+def test_a_training_killed_at_a_write_goes_on_with_the_same_bytes(
+    finished, killed, tmp_path, monkeypatch, write
+) -> None:
+    """Before the first epoch, between the files of one, and late."""
+    monkeypatch.chdir(shutil.copytree(killed / str(write), tmp_path / "copy"))
+
+    assert main(["train", "--resume", "runs/conv2d_fsq-001"]) == 0
+    assert result_of(tmp_path / "copy/runs/conv2d_fsq-001") == result_of(finished / "runs/conv2d_fsq-001")
+
+
+def test_what_another_process_began_goes_on_with_the_same_bytes(finished, killed, registry) -> None:
+    """Killed there in earnest, it leaves the very files that the copies of the disk have."""
+    assert run_killed(7) == 9
+    assert states_of(registry) == states_of(killed / "7")
+    assert main(["train", "--resume", "runs/conv2d_fsq-001"]) == 0
+    assert result_of(registry / "runs/conv2d_fsq-001") == result_of(finished / "runs/conv2d_fsq-001")
+
+
+def states_of(root: Path) -> dict[str, bytes]:
+    """The files of an unfinished run that say neither when nor where it began."""
+    run = root / "runs/conv2d_fsq-001"
+    found = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    return {name: data for name, data in found.items() if name != runs.RUN}
+
+
+def run_killed(write: int) -> int:
+    """Train in another process that dies at the n-th file that an epoch writes."""
+    script = f"""
+import os
+from pathlib import Path
+from modelreg.cli import main
+from modelreg.ml import training
+real, count = Path.replace, 0
+def dying(self, target):
+    global count
+    count += str(self).startswith(str(Path("runs/conv2d_fsq-001").absolute()))
+    if count == {write}:
+        os.kill(os.getpid(), 9)
+    return real(self, target)
+Path.replace = dying
+main(["train", "tiny.yaml"])
+"""
+    command = [sys.executable, "-c", script]
+    return -subprocess.run(command, check=False, capture_output=True, env=untraced.environment()).returncode
+
+
+def test_ctrl_c_says_how_to_go_on(registry, heeds_ctrl_c) -> None:
+    """Exit 130, the command to type, and a run that can be resumed."""
+    endless = ("--set", "training.epochs=100000", "--set", "training.patience=100000")  # however late the signal comes
+    command = [sys.executable, "-m", "modelreg", "train", "tiny.yaml", *endless]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        wait_for(registry / "runs/conv2d_fsq-001" / runs.LAST)
+        process.send_signal(signal.SIGINT)
+        try:
+            said = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
+
+    assert (process.returncode, "modelreg train --resume runs/conv2d_fsq-001" in said) == (130, True)
+
+
+def wait_for(path: Path) -> None:
+    """Wait until a file is there, a minute at most."""
+    end = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (lambda run: edit(run / "config.json", lambda d: d["training"].update(epochs=7)), "config.json: was changed"),
+        (
+            lambda run: edit(run / "normalization.json", lambda d: d.update(samples=7)),
+            "normalization.json: was changed",
+        ),
+        (lambda run: edit(run / "data.json", lambda d: d.update(hop=7)), "data.json: was changed"),
+        (lambda run: (run / "data.json").unlink(), "data.json: is missing"),
+        (lambda run: (run / "last.safetensors").write_bytes(b"stub"), "last.safetensors"),
+        (
+            lambda run: edit(run / "run.json", lambda d: d["environment"].update(threads=7)),
+            "threads: is 1, but the run",
+        ),
+    ],
+)
+def test_a_run_that_was_changed_is_not_resumed(begun, capsys, change, rule) -> None:
+    """Configuration, data, normalization, state or environment: exit 3, nothing written."""
+    run = begun / "runs/conv2d_fsq-001"
+    change(run)
+    before = (run / "history.jsonl").read_bytes()
+    code = main(["train", "--resume", "runs/conv2d_fsq-001"])
+
+    assert (code, rule in capsys.readouterr().err, (run / "history.jsonl").read_bytes() == before) == (3, True, True)
+
+
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "normalization.json", "config.json", "history.jsonl"])
+def test_a_run_that_was_changed_is_neither_evaluated_nor_released(
+    finished, tmp_path, monkeypatch, capsys, name
+) -> None:
+    """No number is made with weights, constants or settings that the training did not write."""
+    root = shutil.copytree(finished, tmp_path / "copy")
+    monkeypatch.chdir(root)
+    path = root / "runs/conv2d_fsq-001" / name
+    path.write_bytes(path.read_bytes() + b"\n")
+    codes = main(["evaluate"]), main(["release", "v9.0.0", "--roll-changelog", "--force"])
+
+    assert (codes, capsys.readouterr().err.count("was changed after the run wrote it")) == ((3, 3), 2)
+
+
+def edit(path: Path, change) -> None:
+    """Change a JSON document in place."""
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_bytes(files.to_json(document))
+
+
+def test_two_processes_do_not_train_one_run(begun, capsys) -> None:
+    """The second is refused; the first is not disturbed."""
+    folder = begun / "runs/conv2d_fsq-001"
+    with files.sole_writer(folder, folder):
+        code = main(["train", "--resume", "runs/conv2d_fsq-001"])
+
+    assert (code, "another process is writing it" in capsys.readouterr().err) == (3, True)
+
+
+def test_what_is_no_run_is_not_resumed(registry, capsys) -> None:
+    """The message names the command that makes one."""
+    assert (main(["train", "--resume", "nope"]), "make a run with `modelreg train`" in capsys.readouterr().err) == (
+        3,
+        True,
+    )
+
+
+def test_a_finished_run_is_not_resumed(finished, monkeypatch, capsys) -> None:
+    """There is nothing to go on with."""
+    monkeypatch.chdir(finished)
+
+    assert (main(["train", "--resume", "runs/conv2d_fsq-001"]), "trained to its end" in capsys.readouterr().err) == (
+        3,
+        True,
+    )
+
+
+@pytest.fixture(scope="session")
+def short(tmp_path_factory):
+    """A registry with one run of one epoch."""
+    root = make_registry(tmp_path_factory.mktemp("short"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setenv("SOURCE_DATE_EPOCH", "1795255200")
+        assert main(["train", "tiny.yaml", "--set", "training.epochs=1"]) == 0
+    return root
+
+
+@pytest.fixture
+def trained(short, tmp_path, monkeypatch):
+    """A copy of it; the working directory."""
+    monkeypatch.chdir(shutil.copytree(short, tmp_path / "copy"))
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795255200")
+    return tmp_path / "copy"
+
+
+def test_changed_data_are_refused(trained, capsys) -> None:
+    """The digests in data.json are those of the data, or nothing is computed."""
+    path = trained / "data" / json.loads((trained / "data/dataset.json").read_text())["parts"]["all"]["x"]
+    np.save(path, np.load(path) + 1)
+    code = main(["evaluate"])
+
+    assert (code, "the data have changed" in capsys.readouterr().err) == (3, True)
+
+
+def test_changed_metadata_is_refused(trained, capsys) -> None:
+    """Classes in another order would give every number another meaning."""
+    edit(trained / "data/dataset.json", lambda d: d["classes"].reverse())
+    code = main(["evaluate"])
+
+    assert (code, "data.json: classes" in capsys.readouterr().err) == (3, True)
+
+
+def test_an_existing_folder_is_not_trained_into(registry, capsys) -> None:
+    """--out names a new folder."""
+    (registry / "taken").mkdir()
+
+    assert (main(["train", "tiny.yaml", "--out", "taken"]), list((registry / "taken").iterdir())) == (3, [])
+
+
+@pytest.mark.parametrize(
+    ("assignment", "rule"),
+    [
+        ("model.kernels=[[3, 5], [1, 3]]", "device rows"),
+        ("split.test=9", "subject"),
+        ("data.window=101", "window"),
+        ("training.epochs=x", "training.epochs"),
+    ],
+)
+def test_a_configuration_that_cannot_work_leaves_nothing(registry, capsys, assignment, rule) -> None:
+    """Exit 3 and no half-made run."""
+    code = main(["train", "tiny.yaml", "--set", assignment])
+
+    assert (code, rule in capsys.readouterr().err, (registry / "runs").exists()) == (3, True, False)
+
+
+def test_a_training_that_diverges_says_what_to_try(registry, capsys) -> None:
+    """Exit 3, where it happened and what to change; no run is left that nothing can be done with."""
+    code = main(["train", "tiny.yaml", "--set", "training.learning_rate=1e30", "--set", "training.gradient_clip=1e30"])
+    said = capsys.readouterr().err
+
+    assert (code, "epoch 1, " in said, "training.learning_rate" in said) == (3, True, True)
+    assert list((registry / "runs").iterdir()) == []
+
+
+def test_an_untrained_run_is_not_evaluated(begun, capsys) -> None:
+    """The message names the command that goes on."""
+    assert (main(["evaluate"]), "modelreg train --resume" in capsys.readouterr().err) == (3, True)
+
+
+def test_metrics_name_the_weights_and_the_predictions(finished) -> None:
+    """By their digests."""
+    run = finished / "runs/conv2d_fsq-001"
+    measured = load(run / runs.METRICS, EvalMetrics)
+
+    assert (measured.checkpoint_sha256, measured.predictions_sha256) == (
+        files.sha256(run / runs.CHECKPOINT),
+        files.sha256(run / runs.PREDICTIONS),
+    )
+
+
+def test_every_look_at_the_test_part_is_counted(trained, capsys) -> None:
+    """In run.json, and in the metrics."""
+    main(["evaluate"])
+    main(["evaluate"])
+    capsys.readouterr()
+    main(["evaluate", "--json"])
+    shown = json.loads(capsys.readouterr().out)["protocol"]["evaluations"]
+
+    assert (shown, len(runs.load_run(trained / "runs/conv2d_fsq-001").evaluations)) == (3, 3)
+
+
+def test_a_look_is_counted_even_if_it_breaks_off(trained, monkeypatch) -> None:
+    """It is logged before anything that follows from it is written."""
+
+    def broken(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("modelreg.workflows.training_run.measure", broken)
+    main(["evaluate"])
+
+    assert len(runs.load_run(trained / "runs/conv2d_fsq-001").evaluations) == 1
+
+
+def test_metrics_older_than_the_last_look_are_not_released(trained, monkeypatch, capsys) -> None:
+    """A look that broke off counts, so the count in the metrics would be a lie."""
+    main(["evaluate"])
+
+    def broken(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("modelreg.workflows.training_run.measure", broken)
+        main(["evaluate"])
+    code = main(["release", "v0.1.0", "--roll-changelog"])
+
+    assert (code, "was looked at since its metrics were written" in capsys.readouterr().err) == (3, True)
+
+
+def test_the_walk_ends_in_a_verified_version(finished, monkeypatch, capsys) -> None:
+    """train, evaluate, release; then verify, assets included."""
+    monkeypatch.chdir(finished)
+
+    assert main(["verify", "--complete"]) == 0
+
+
+def test_the_cards_own_example_runs(finished, monkeypatch) -> None:
+    """Copied from the card and typed as it stands."""
+    monkeypatch.chdir(finished)
+    card = (finished / "registry/conv2d_fsq/v0.1.0/model_card.md").read_text()
+    space: dict[str, object] = {}
+    exec(card.split("```python\n")[1].split("```")[0], space)  # noqa: S102 that is the test
+
+    assert space["probabilities"].shape == (1, len(space["classes"]))
+
+
+def test_a_run_classifies_as_it_was_evaluated(finished, monkeypatch) -> None:
+    """The same windows in raw units give the recorded answers."""
+    from modelreg.data import preparation
+    from modelreg.data.cache import Reading
+
+    monkeypatch.chdir(finished)
+    run = finished / "runs/conv2d_fsq-001"
+    windows = preparation.prepare(load(run / runs.CONFIG, TrainConfig), Reading(finished)).windows["test"]
+    _, probabilities = training_run.classify(run, windows.x)
+
+    recorded = npz.read(run / runs.PREDICTIONS)["logits"]
+    np.testing.assert_array_equal(probabilities.argmax(1), recorded.argmax(1))
+
+
+@pytest.mark.no_cover
+def test_the_sample_is_learnt_from(tmp_path, monkeypatch, capsys) -> None:
+    """Two epochs of the built-in default lie far above the majority baseline, on people never seen."""
+    monkeypatch.chdir(tmp_path)
+    main(["train", "--set", "training.epochs=2", "--set", "training.threads=1"])
+    main(["evaluate"])
+    measured = load(tmp_path / "runs/conv2d_fsq-001" / runs.METRICS, EvalMetrics)
+
+    assert measured.accuracy > 2 * measured.baselines.majority_accuracy
+
+
+def test_windows_of_another_shape_are_refused(finished) -> None:
+    """The shape that is wanted is named."""
+    with pytest.raises(InputError):
+        training_run.classify(finished / "runs/conv2d_fsq-001", np.zeros((1, 9, 1, 100), dtype=np.float32))
+
+
+def test_tensorboard_has_events(finished) -> None:
+    """An event file with scalars."""
+    assert list((finished / "runs/conv2d_fsq-001/tensorboard").glob("events.*"))

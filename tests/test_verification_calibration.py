@@ -1,0 +1,144 @@
+"""calibration: calibration.json of a version is what its predictions give, and so are the numbers of its worth."""
+
+import numpy as np
+import pytest
+from example_run import CLASSES, write_registry, write_run
+from example_version import edit, make_version, reseal
+
+from modelreg import files
+from modelreg.artifacts import npz
+from modelreg.evaluation import calibration, metrics
+from modelreg.records.base import load
+from modelreg.records.metrics import EvalMetrics
+from modelreg.registry import runs
+from modelreg.verification import integrity
+
+
+def calibrate(run):
+    """Add to a run what `evaluate` fits on the validation part: 24 windows of two recordings."""
+    measured = load(run / runs.METRICS, EvalMetrics)
+    part = measured.protocol.parts.validation
+    rng = np.random.default_rng(1)
+    y = np.repeat(np.arange(len(CLASSES)), [part.class_windows[name] for name in CLASSES])
+    validation = metrics.Predictions(
+        logits=(rng.normal(size=(len(y), len(CLASSES))) + 2 * np.eye(len(CLASSES))[y]).astype(np.float32),
+        y=y,
+        subject=np.full(len(y), part.subjects[0]),
+        recording=np.array([f"r{n % 2}" for n in range(len(y))]),
+        start=np.arange(len(y)) * 8,
+    )
+    origin = calibration.Origin(CLASSES, measured.checkpoint_sha256, part.digest)
+    record = calibration.fit(validation, origin, level=measured.settings.level)
+    tested = metrics.from_arrays(npz.read(run / runs.PREDICTIONS), runs.PREDICTIONS, len(CLASSES))
+    found = calibration.measure(tested, record, measured.settings)
+    (run / runs.VALIDATION).write_bytes(npz.to_bytes(validation.arrays()))
+    (run / runs.CALIBRATION).write_bytes(record.to_bytes())
+    (run / runs.METRICS).write_bytes(measured.model_copy(update={"confidence": found}).to_bytes())
+    return run
+
+
+@pytest.fixture
+def version(tmp_path):
+    """A version that is calibrated."""
+    root = write_registry(tmp_path)
+    return make_version(root, calibrate(write_run(root / "runs" / "conv2d_fsq-001")))
+
+
+def places_of(version):
+    """Where something is wrong with a version."""
+    return [problem.where for problem in integrity.inspect(version).problems]
+
+
+def change_calibration(version, change):
+    """Change calibration.json as one who tampers would."""
+    edit(version / "calibration.json", change)
+    reseal(version)
+
+
+def drop(version, name):
+    """Take a file out of a version and its manifest."""
+    (version / name).unlink()
+    edit(version / "manifest.json", lambda d: d.update(files=[e for e in d["files"] if e["path"] != name]))
+    reseal(version)
+
+
+def test_a_calibrated_version_verifies(version) -> None:
+    """With its calibration as text, and the predictions of the validation part as an asset."""
+    stored = {entry.path: entry.stored for entry in integrity.versions.read(version).manifest.files}
+
+    assert (places_of(version), stored["calibration.json"], stored["validation.npz"]) == ([], "git", "asset")
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda d: d["temperature"].update(value=2.0), "calibration.json: temperature.value"),
+        (lambda d: d["conformal"].update(lac=0.99), "calibration.json: conformal.lac"),
+        (lambda d: d.update(checkpoint_sha256="0" * 64), "calibration.json: checkpoint_sha256"),
+        (lambda d: d.update(validation_digest="0" * 64), "calibration.json: validation_digest"),
+        (lambda d: d.update(classes=["a", "b", "c"]), "calibration.json: classes"),
+        (lambda d: d.update(alpha=7), "calibration.json: alpha"),
+    ],
+)
+def test_a_calibration_that_was_changed_is_found(version, change, place) -> None:
+    """It is fitted again on the predictions of the validation part."""
+    change_calibration(version, change)
+
+    assert place in places_of(version)
+
+
+def test_without_its_asset_the_numbers_are_still_held_against_it(version) -> None:
+    """A clone has no validation.npz; another temperature gives other errors on the test part."""
+    (version / "validation.npz").unlink()
+    change_calibration_only(version)
+
+    assert "eval_metrics.json: confidence.after.temperature" in places_of(version)
+
+
+def change_calibration_only(version):
+    """Change the temperature where validation.npz is not here to contradict it."""
+    edit(version / "calibration.json", lambda d: d["temperature"].update(value=2.0))
+    path = version / "calibration.json"
+
+    def update(document):
+        for entry in document["files"]:
+            if entry["path"] == path.name:
+                entry["sha256"], entry["size"] = files.sha256(path), path.stat().st_size
+
+    edit(version / "manifest.json", update)
+
+
+def test_numbers_that_were_changed_are_found(version) -> None:
+    """The coverage is counted again."""
+    edit(version / "eval_metrics.json", lambda d: d["confidence"]["sets"]["lac"].update(coverage=0.9))
+    reseal(version)
+
+    assert "eval_metrics.json: confidence.sets.lac.coverage" in places_of(version)
+
+
+@pytest.mark.parametrize("name", ["calibration.json", "validation.npz"])
+def test_both_files_belong_to_the_numbers(version, name) -> None:
+    """Numbers without what they are of are no numbers."""
+    drop(version, name)
+    found = [problem for problem in integrity.inspect(version).problems if problem.where == "manifest.json"]
+
+    assert [problem.what for problem in found] == [f"does not list {name}"]
+
+
+def test_a_calibration_without_numbers_is_found(version) -> None:
+    """What it is worth must be said."""
+    edit(version / "eval_metrics.json", lambda d: d.pop("confidence"))
+    reseal(version)
+    found = [problem.what for problem in integrity.inspect(version).problems]
+
+    assert "has no numbers of what it is worth, but the version has calibration.json" in found
+
+
+@pytest.mark.parametrize("change", [lambda p: p.rows(np.arange(9)), lambda p: p._replace(subject=p.subject + "x")])
+def test_it_is_fitted_on_the_whole_validation_part(version, change) -> None:
+    """Not on some of its windows, not on other people."""
+    path = version / "validation.npz"
+    path.write_bytes(npz.to_bytes(change(metrics.Predictions(**npz.read(path))).arrays()))
+    reseal(version)
+
+    assert any(place.startswith("validation.npz: ") for place in places_of(version))
