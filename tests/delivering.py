@@ -10,7 +10,7 @@ from fake_github import Exchange, FakeGitHub
 
 from modelreg import files
 from modelreg.records.manifest import FileEntry, Manifest, Tool
-from modelreg.registry import versions
+from modelreg.registry import filenames, versions
 from modelreg.release.github import plan
 from modelreg.release.github import publish as github_publish
 from modelreg.release.github import pull as github_pull
@@ -20,9 +20,9 @@ from modelreg.release.github.plan import Asset, Wanted
 
 MODEL, TAG = "conv2d_fsq", "v0.1.0"
 CONTENT = {
-    versions.CHECKPOINT: (b"weights" * 400, "asset"),
+    filenames.CHECKPOINT: (b"weights" * 400, "asset"),
     "hailo8/bundle.json": (b"{}\n", "git"),
-    versions.CARD: (b"# A card\n", "git"),
+    filenames.CARD: (b"# A card\n", "git"),
 }
 
 
@@ -63,8 +63,8 @@ def make_parcel(
         files=tuple(entries),
     )
     data = manifest.to_bytes()
-    (folder / versions.MANIFEST).write_bytes(data)
-    (folder / versions.SUMS).write_text(versions.sums_text(manifest, files.sha256_bytes(data)))
+    (folder / filenames.MANIFEST).write_bytes(data)
+    (folder / filenames.SUMS).write_text(versions.sums_text(manifest, files.sha256_bytes(data)))
     return Parcel(folder, wanted_of(manifest, data, sign(folder, signature)))
 
 
@@ -72,8 +72,8 @@ def sign(folder: Path, signature: bytes | None) -> Asset | None:
     """Lay a signature into a folder."""
     if signature is None:
         return None
-    (folder / versions.SIGNATURE).write_bytes(signature)
-    return Asset("", versions.SIGNATURE, len(signature), files.sha256_bytes(signature))
+    (folder / filenames.SIGNATURE).write_bytes(signature)
+    return Asset("", filenames.SIGNATURE, len(signature), files.sha256_bytes(signature))
 
 
 def wanted_of(manifest: Manifest, data: bytes, signature: Asset | None) -> Wanted:
@@ -87,7 +87,7 @@ def wanted_of(manifest: Manifest, data: bytes, signature: Asset | None) -> Wante
         prerelease=False,
         latest=True,
         marker=marker,
-        signature=plan.asset_name(MODEL, TAG[1:], versions.SIGNATURE),
+        signature=plan.asset_name(MODEL, TAG[1:], filenames.SIGNATURE),
         assets=plan.assets_of(manifest, digest, len(data), signature),
     )
 

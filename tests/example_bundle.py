@@ -20,7 +20,7 @@ from modelreg.records.base import validate
 from modelreg.records.data import Normalization
 from modelreg.records.export import GRAPHS, ExportSettings, ParityRecord
 from modelreg.records.model import ModelSpec
-from modelreg.registry import versions
+from modelreg.registry import filenames
 
 VERSION = Path(__file__).parents[1] / "registry" / "conv2d_fsq" / "v0.2.0"
 BUNDLE_VERSION = "0.2.0"
@@ -43,8 +43,8 @@ def example() -> Example:
     prepared = preparation.prepare(TrainConfig(), Reading(VERSION, None, lambda *_: None, lambda _: None))
     stamped = {f"{name}.onnx": (VERSION / "onnx" / f"{name}.onnx").read_bytes() for name in GRAPHS}
     return Example(
-        validate((VERSION / versions.MODEL_CONFIG).read_bytes(), ModelSpec, "spec"),
-        validate((VERSION / versions.NORMALIZATION).read_bytes(), Normalization, "normalization"),
+        validate((VERSION / filenames.MODEL_CONFIG).read_bytes(), ModelSpec, "spec"),
+        validate((VERSION / filenames.NORMALIZATION).read_bytes(), Normalization, "normalization"),
         validate((VERSION / "onnx/parity.json").read_bytes(), ParityRecord, "parity"),
         {name: onnx_file.unstamp(data, "0.2.0") or b"" for name, data in stamped.items()},
         prepared.windows["train"],
@@ -77,12 +77,12 @@ def bundle(*, compiled: bool = False, normalization: str = "host", span: float =
     contents = hailo.Contents(
         spec=known.spec,
         normalization=known.scale,
-        normalization_file=(VERSION / versions.NORMALIZATION).read_bytes(),
+        normalization_file=(VERSION / filenames.NORMALIZATION).read_bytes(),
         graphs=known.graphs,
         parity=known.parity,
         windows=known.train,
         vectors=npz.to_bytes(vectors()),
-        beside={versions.MODEL_CONFIG: known.spec.to_bytes()},
+        beside={filenames.MODEL_CONFIG: known.spec.to_bytes()},
     )
     record, found = hailo.make(contents, "hailo8", settings)
     whole = {**found, "conv2d_fsq.hef": hef(span)} if compiled else found

@@ -25,7 +25,7 @@ from modelreg.records.export import (
 )
 from modelreg.records.int8 import Int8Estimate, Int8Scheme
 from modelreg.records.metrics import EvalMetrics
-from modelreg.registry import runs, versions
+from modelreg.registry import filenames
 
 SPEC = model_spec()
 VECTORS = b"vectors"
@@ -37,31 +37,33 @@ def write_export(run: Path, weights: str, targets: tuple[HailoArch, ...] = ("hai
 
     Where not `steady`, the 8-bit estimate is one that depends on the processor.
     """
-    digests = {versions.CHECKPOINT: weights, versions.NORMALIZATION: files.sha256(run / versions.NORMALIZATION)}
+    digests = {filenames.CHECKPOINT: weights, filenames.NORMALIZATION: files.sha256(run / filenames.NORMALIZATION)}
     graphs = {name: graph(name, exports.metadata(SPEC, digests)) for name in GRAPHS}
     onnx = {f"{name}.onnx": data for name, data in graphs.items()}
     record = parity(graphs, digests).model_copy(update={"vectors_sha256": files.sha256_bytes(VECTORS)})
-    files.write_folder(run / "onnx", {**onnx, exports.PARITY: record.to_bytes(), exports.VECTORS: VECTORS})
+    files.write_folder(run / "onnx", {**onnx, filenames.PARITY: record.to_bytes(), filenames.VECTORS: VECTORS})
     buffer = io.BytesIO()
     np.save(buffer, calibration())
     made = estimate(digests) if steady else estimate(digests).model_copy(update={"arithmetic": None})
     found = {
         **onnx,
-        exports.INT8: made.to_bytes(),
-        exports.VECTORS: VECTORS,
+        filenames.INT8: made.to_bytes(),
+        filenames.VECTORS: VECTORS,
         "README.md": b"Nothing here was compiled yet: what the compiler makes of it, `compile.py` measures.\n",
         "calibration.npy": buffer.getvalue(),
         "model_script.alls": b"model_optimization_config(calibration, calibset_size=30)\n",
-        versions.NORMALIZATION: (run / versions.NORMALIZATION).read_bytes(),
+        filenames.NORMALIZATION: (run / filenames.NORMALIZATION).read_bytes(),
     }
     for target in targets:
         record_8 = bundle_record(buffer.getvalue(), digests, target).model_copy(update={"int8": made.summary})
         whole = exports.sealed(record_8, found, None)
         files.write_folder(run / target, whole)
         files.write_atomic(run / f"{target}.tar.gz", exports.pack(whole))
-    if (run / runs.METRICS).is_file():
-        measured = load(run / runs.METRICS, EvalMetrics)
-        files.write_atomic(run / runs.METRICS, exports.with_estimate(measured, exports.estimate_of(run)).to_bytes())
+    if (run / filenames.METRICS).is_file():
+        measured = load(run / filenames.METRICS, EvalMetrics)
+        files.write_atomic(
+            run / filenames.METRICS, exports.with_estimate(measured, exports.estimate_of(run)).to_bytes()
+        )
     return run
 
 
@@ -93,8 +95,8 @@ def parity(graphs: dict[str, bytes], digests: Digests) -> ParityRecord:
     read = {name: onnx_file.read(data, name) for name, data in graphs.items()}
     return ParityRecord(
         model="conv2d_fsq",
-        checkpoint_sha256=digests[versions.CHECKPOINT],
-        normalization_sha256=digests[versions.NORMALIZATION],
+        checkpoint_sha256=digests[filenames.CHECKPOINT],
+        normalization_sha256=digests[filenames.NORMALIZATION],
         opset=17,
         graphs={
             name: GraphRecord(
@@ -130,8 +132,8 @@ def bundle_record(values: bytes, digests: Digests, target: HailoArch = "hailo8")
         hw_arch=target,
         network="conv2d_fsq",
         toolchain=Toolchain(dataflow_compiler=">=3.31,<4", hailort=">=4.21,<5"),
-        checkpoint_sha256=digests[versions.CHECKPOINT],
-        normalization_sha256=digests[versions.NORMALIZATION],
+        checkpoint_sha256=digests[filenames.CHECKPOINT],
+        normalization_sha256=digests[filenames.NORMALIZATION],
         classes=SPEC.classes,
         channels=SPEC.input.channels,
         devices=SPEC.input.devices,
@@ -168,8 +170,8 @@ def estimate(digests: Digests) -> Int8Estimate:
     )
     return Int8Estimate(
         model="conv2d_fsq",
-        checkpoint_sha256=digests[versions.CHECKPOINT],
-        normalization_sha256=digests[versions.NORMALIZATION],
+        checkpoint_sha256=digests[filenames.CHECKPOINT],
+        normalization_sha256=digests[filenames.NORMALIZATION],
         calibration_windows=30,
         windows=60,
         accuracy=0.6,

@@ -17,6 +17,7 @@ from modelreg.records.metrics import EvalMetrics, EvaluationSettings, Protocol
 from modelreg.records.model import Channel, Conv2dFsqSettings, InputSpec, ModelSpec
 from modelreg.records.run import Environment, Epoch, Evaluation, GitState, RunRecord
 from modelreg.registry import runs
+from modelreg.registry.filenames import CHECKPOINT, CONFIG, DATA, HISTORY, METRICS, NORMALIZATION, PREDICTIONS, RUN
 from modelreg.release import init
 
 NOW = "2026-11-21T10:00:00Z"
@@ -30,20 +31,20 @@ def write_run(folder: Path, *, seed: int = 0, status: str = "trained") -> Path:
     """Write a run as `train` and `evaluate` leave it."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
-    (folder / runs.CHECKPOINT).write_bytes(save_tensors(tensors(rng)))
+    (folder / CHECKPOINT).write_bytes(save_tensors(tensors(rng)))
     data, config = data_record(), TrainConfig(model=SETTINGS, evaluation=EvaluationSettings(replicates=100))
-    (folder / runs.CONFIG).write_bytes(config.to_bytes())
-    (folder / runs.DATA).write_bytes(data.to_bytes())
-    (folder / runs.NORMALIZATION).write_bytes(normalization().to_bytes())
-    (folder / runs.HISTORY).write_bytes(files.to_line(epoch().to_document()))
+    (folder / CONFIG).write_bytes(config.to_bytes())
+    (folder / DATA).write_bytes(data.to_bytes())
+    (folder / NORMALIZATION).write_bytes(normalization().to_bytes())
+    (folder / HISTORY).write_bytes(files.to_line(epoch().to_document()))
     recorded = predictions(rng)
-    (folder / runs.PREDICTIONS).write_bytes(npz.to_bytes(recorded.arrays()))
-    digest = files.sha256(folder / runs.PREDICTIONS)
-    files_ = runs.seal(folder, (runs.CHECKPOINT, runs.CONFIG, runs.DATA, runs.HISTORY, runs.NORMALIZATION))
+    (folder / PREDICTIONS).write_bytes(npz.to_bytes(recorded.arrays()))
+    digest = files.sha256(folder / PREDICTIONS)
+    files_ = runs.seal(folder, (CHECKPOINT, CONFIG, DATA, HISTORY, NORMALIZATION))
     run = run_record(digest).model_copy(update={"status": status, "files": files_})
-    (folder / runs.RUN).write_bytes(run.to_bytes())
-    checkpoint = files.sha256(folder / runs.CHECKPOINT)
-    (folder / runs.METRICS).write_bytes(eval_metrics(recorded, checkpoint, digest).to_bytes())
+    (folder / RUN).write_bytes(run.to_bytes())
+    checkpoint = files.sha256(folder / CHECKPOINT)
+    (folder / METRICS).write_bytes(eval_metrics(recorded, checkpoint, digest).to_bytes())
     return folder
 
 

@@ -30,7 +30,7 @@ from modelreg.records.model import (
     TcnVaeSettings,
     VqSettings,
 )
-from modelreg.registry import versions
+from modelreg.registry import filenames
 
 CHECKPOINT = "c" * 64  # its digest: none is written
 CLASSES = ("rest", "walk", "run")
@@ -95,7 +95,7 @@ SCALE = Normalization(
 def bundle(system: str) -> dict[str, bytes]:
     """The files of a bundle for Hailo-8, with all that the host needs beside the graphs."""
     known, scale = spec(system), SCALE.to_bytes()
-    digests = {versions.CHECKPOINT: CHECKPOINT, versions.NORMALIZATION: files.sha256_bytes(scale)}
+    digests = {filenames.CHECKPOINT: CHECKPOINT, filenames.NORMALIZATION: files.sha256_bytes(scale)}
     made = graphs.export(network(system), exports.metadata(known, digests), 17)
     raw = windows().x[:16]
     answers = parity.of_torch(network(system), raw)._asdict()
@@ -110,8 +110,8 @@ def bundle(system: str) -> dict[str, bytes]:
         windows=windows(),
         vectors=npz.to_bytes({"windows_raw": raw, "windows": raw, **named}),
         beside={
-            versions.MODEL_CONFIG: known.to_bytes(),
-            **({versions.HSMM: smoother.to_bytes()} if smoother else {}),
+            filenames.MODEL_CONFIG: known.to_bytes(),
+            **({filenames.HSMM: smoother.to_bytes()} if smoother else {}),
         },
     )
     record, found = hailo.make(contents, "hailo8", ExportSettings(calibration_windows=64))
@@ -128,17 +128,17 @@ def _parity(known: ModelSpec, made: dict[GraphName, bytes], digests: dict[str, s
         for name, g in read.items()
     }
     named = {"model": known.settings.name, "graphs": stated, "checkpoint_sha256": CHECKPOINT}
-    return example().parity.model_copy(update={**named, "normalization_sha256": digests[versions.NORMALIZATION]})
+    return example().parity.model_copy(update={**named, "normalization_sha256": digests[filenames.NORMALIZATION]})
 
 
 def write_run(folder: Path, system: str) -> Path:
     """A run as far as a runtime reads it: its graphs, its normalization, its durations, sealed by run.json."""
     found = bundle(system)
-    parts = {name: found[name] for name in (versions.NORMALIZATION, versions.HSMM) if name in found}
-    graphs_ = (*exports.GRAPH_FILES, exports.PARITY, exports.VECTORS)
+    parts = {name: found[name] for name in (filenames.NORMALIZATION, filenames.HSMM) if name in found}
+    graphs_ = (*filenames.GRAPH_FILES, filenames.PARITY, filenames.VECTORS)
     record = example_run.run_record("e" * 64).model_copy(
         update={"model": spec(system), "files": {name: files.sha256_bytes(data) for name, data in parts.items()}}
     )
-    files.write_folder(folder, {**parts, versions.RUN: record.to_bytes()})
-    files.write_folder(folder / exports.ONNX, {name: found[name] for name in graphs_})
+    files.write_folder(folder, {**parts, filenames.RUN: record.to_bytes()})
+    files.write_folder(folder / filenames.ONNX, {name: found[name] for name in graphs_})
     return folder

@@ -16,7 +16,7 @@ from modelreg.evaluation import metrics
 from modelreg.records.ablation import AblationRecord
 from modelreg.records.base import load
 from modelreg.records.metrics import ClusterUsage, Interval, SegmentScores, TemporalMetrics
-from modelreg.registry import runs
+from modelreg.registry import filenames, runs
 from modelreg.workflows import ablate, ablation_grid
 from modelreg.workflows.ablation_grid import Trained
 
@@ -169,13 +169,13 @@ def stopped(finished):
 def test_a_grid_goes_on_where_it_was_stopped(finished, stopped, capsys) -> None:
     """A finished run is not trained again, nor looked at again; a started one goes on."""
     grid = finished / "runs/ablation-001"
-    before = (grid / "full-seed3" / runs.RUN).read_bytes()
-    half = (grid / "no_hsmm-seed3" / runs.HISTORY).read_bytes()
+    before = (grid / "full-seed3" / filenames.RUN).read_bytes()
+    half = (grid / "no_hsmm-seed3" / filenames.HISTORY).read_bytes()
     command = ["ablate", "tiny.yaml", "--seeds", "3", "--set", "model.hidden=9", "--out", "runs/ablation-001"]
 
     assert (stopped, main(command)) == (130, 0)
-    assert (grid / "full-seed3" / runs.RUN).read_bytes() == before
-    assert (grid / "no_hsmm-seed3" / runs.HISTORY).read_bytes().startswith(half)
+    assert (grid / "full-seed3" / filenames.RUN).read_bytes() == before
+    assert (grid / "no_hsmm-seed3" / filenames.HISTORY).read_bytes().startswith(half)
     record = load(grid / ablation_grid.RECORD, AblationRecord)
     assert [(v.name, v.off, v.mean.smoothed_accuracy is None) for v in record.variants] == [
         ("full", (), False),
@@ -216,8 +216,8 @@ def test_a_run_that_fails_before_its_first_epoch_leaves_nothing(finished) -> Non
 def test_changed_predictions_are_refused(finished, stopped, capsys) -> None:
     """The table is made of what the metrics were computed from."""
     folder = finished / "runs/ablation-001/full-seed3"
-    kept = (folder / runs.PREDICTIONS).read_bytes()
-    (folder / runs.PREDICTIONS).write_bytes(b"")
+    kept = (folder / filenames.PREDICTIONS).read_bytes()
+    (folder / filenames.PREDICTIONS).write_bytes(b"")
     with pytest.raises(InputError, match="not what the metrics were computed from"):
         ablate.read(folder)
-    (folder / runs.PREDICTIONS).write_bytes(kept)
+    (folder / filenames.PREDICTIONS).write_bytes(kept)

@@ -14,20 +14,20 @@ from modelreg.artifacts.exports import ARCHIVE, BUNDLE, INT8, PARITY, VECTORS
 from modelreg.errors import InputError
 from modelreg.records.export import BundleRecord, ParityRecord
 from modelreg.records.int8 import Int8Estimate
-from modelreg.registry import versions
+from modelreg.registry import filenames
 from modelreg.verification import exports as export_checks
 from modelreg.verification.exports import Facts, find_calibration_problems
 
 VERSION = "0.2.0"
 WEIGHTS, SCALE = "c" * 64, files.sha256_bytes(b"{}")
-KNOWN = exports.metadata(SPEC, {versions.CHECKPOINT: WEIGHTS, versions.NORMALIZATION: SCALE})
+KNOWN = exports.metadata(SPEC, {filenames.CHECKPOINT: WEIGHTS, filenames.NORMALIZATION: SCALE})
 
 
 @pytest.fixture
 def run(tmp_path):
     """A run with graphs and a bundle."""
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / versions.NORMALIZATION).write_bytes(b"{}")
+    (tmp_path / "run" / filenames.NORMALIZATION).write_bytes(b"{}")
     return write_export(tmp_path / "run", WEIGHTS)
 
 
@@ -54,7 +54,7 @@ class Stored:
         """What is wrong."""
         paths = [p.relative_to(self.folder).as_posix() for p in self.folder.rglob("*") if p.is_file()]
         digests = {path: files.sha256(self.folder / path) for path in paths}
-        known = {**digests, versions.CHECKPOINT: WEIGHTS, versions.NORMALIZATION: SCALE}
+        known = {**digests, filenames.CHECKPOINT: WEIGHTS, filenames.NORMALIZATION: SCALE}
         facts = Facts(VERSION, SPEC, data_record(), known, frozenset(paths) - set(absent))
         return list(map(str, export_checks.find_problems(self.folder, facts)))
 

@@ -18,11 +18,12 @@ from modelreg.cli.main import main
 from modelreg.errors import InputError, RegistryError, VerificationFailed
 from modelreg.records.base import load
 from modelreg.records.export import NOT_COMPILED, BundleRecord
+from modelreg.registry import filenames
 from modelreg.verification import exports as export_checks
 from modelreg.verification import integrity
 
 NET = "conv2d_fsq"
-BUNDLE = f"hailo8/{exports.BUNDLE}"
+BUNDLE = f"hailo8/{filenames.BUNDLE}"
 
 
 def fitting(arch: int = 1, **settings) -> bytes:
@@ -304,7 +305,7 @@ def problems(version: Path) -> list[str]:
 
 def test_a_release_takes_the_hef_along(version) -> None:
     """In the archive, stated by bundle.json, which git keeps."""
-    bundle = exports.unpack(version / "hailo8" / exports.ARCHIVE)
+    bundle = exports.unpack(version / "hailo8" / filenames.ARCHIVE)
 
     assert (problems(version), bundle["conv2d_fsq.hef"], load(version / BUNDLE, BundleRecord).hef) == (
         *([], FITTING.data),
@@ -346,7 +347,7 @@ def test_a_record_that_contradicts_its_hef_is_found(version, changes, problem) -
 )
 def test_what_is_not_the_hef_in_the_bundle_is_found(version, data, problem) -> None:
     """Its header and checksum, not the digest alone."""
-    bundle = {**exports.unpack(version / "hailo8" / exports.ARCHIVE), "conv2d_fsq.hef": data}
+    bundle = {**exports.unpack(version / "hailo8" / filenames.ARCHIVE), "conv2d_fsq.hef": data}
 
     assert problem in str(next(bundle_hef.find_file_problems(bundle, record_of(version))))
 
@@ -355,12 +356,12 @@ def test_verify_looks_into_the_archive(root) -> None:
     """The two checks above are part of it."""
     version = root / "registry/conv2d_fsq/v0.1.0"
     record = record_of(version)
-    bundle = exports.unpack(version / "hailo8" / exports.ARCHIVE)
-    rest = {name: data for name, data in bundle.items() if name not in (exports.BUNDLE, "sha256sum.txt")}
+    bundle = exports.unpack(version / "hailo8" / filenames.ARCHIVE)
+    rest = {name: data for name, data in bundle.items() if name not in (filenames.BUNDLE, "sha256sum.txt")}
     lying = exports.reseal({**rest, "conv2d_fsq.hef": b"stub"}, record)
-    archive = version / "hailo8" / exports.ARCHIVE
+    archive = version / "hailo8" / filenames.ARCHIVE
     archive.write_bytes(exports.pack(lying))
-    (version / BUNDLE).write_bytes(lying[exports.BUNDLE])
+    (version / BUNDLE).write_bytes(lying[filenames.BUNDLE])
     seen = [str(each) for each in export_checks._find_bundle_problems(version, "hailo8", facts_of(version))]
 
     assert [each.split(": ")[1:3] for each in seen[-2:]] == [

@@ -16,7 +16,7 @@ from modelreg.records.base import parse
 from modelreg.records.comparison import Change, Comparison, Contender, PairedComparison
 from modelreg.records.latency import Hardware, LatencyRecord, Spread
 from modelreg.records.metrics import Reason
-from modelreg.registry import runs
+from modelreg.registry import filenames
 from modelreg.workflows import compare
 
 SPREAD = Spread(p50_ms=1.0, p95_ms=2.0, p99_ms=3.0, max_ms=4.0)
@@ -100,8 +100,8 @@ def test_a_run_and_its_version_differ_in_nothing(two_runs) -> None:
 def test_differences_of_configuration_and_data_have_their_paths(two_runs) -> None:
     """Both documents, value by value."""
     other = two_runs / "runs/conv2d_fsq-002"
-    edit(other / runs.CONFIG, lambda document: document["training"].update(seed=7))
-    edit(other / runs.DATA, lambda document: document.update(hop=4))
+    edit(other / filenames.CONFIG, lambda document: document["training"].update(seed=7))
+    edit(other / filenames.DATA, lambda document: document.update(hop=4))
     found = compare.compare(candidate(two_runs / "runs/conv2d_fsq-001"), candidate(other))
 
     assert found.config == (Change(path="training.seed", one=0, other=7),)
@@ -111,7 +111,7 @@ def test_differences_of_configuration_and_data_have_their_paths(two_runs) -> Non
 def test_latency_is_read_where_it_was_measured(two_runs) -> None:
     """And null where it was not."""
     run = two_runs / "runs/conv2d_fsq-001"
-    (run / runs.LATENCY).write_bytes(latency().to_bytes())
+    (run / filenames.LATENCY).write_bytes(latency().to_bytes())
 
     assert candidate(run).contender.latency == latency()
     assert candidate(two_runs / "runs/conv2d_fsq-002").contender.latency is None
@@ -121,7 +121,7 @@ def test_latency_is_read_where_it_was_measured(two_runs) -> None:
 def test_absent_predictions_are_a_reason(two_runs, which) -> None:
     """An asset need not be on this machine; metrics, sizes and documents are compared all the same."""
     folders = [two_runs / f"runs/conv2d_fsq-00{number}" for number in (1, 2)]
-    (folders[which] / runs.PREDICTIONS).unlink()
+    (folders[which] / filenames.PREDICTIONS).unlink()
     found = compare.compare(*map(candidate, folders))
 
     assert isinstance(found.paired, Reason)
@@ -130,13 +130,16 @@ def test_absent_predictions_are_a_reason(two_runs, which) -> None:
 
 def other_predictions(run) -> None:
     """Those of another run."""
-    shutil.copy(run.parent / "conv2d_fsq-002" / runs.PREDICTIONS, run)
+    shutil.copy(run.parent / "conv2d_fsq-002" / filenames.PREDICTIONS, run)
 
 
 def unlisted_checkpoint(run) -> None:
     """The manifest of a version that is silent about its weights."""
     version = make_version(run.parents[1], run)
-    edit(version / "manifest.json", lambda d: d.update(files=[e for e in d["files"] if e["path"] != runs.CHECKPOINT]))
+    edit(
+        version / "manifest.json",
+        lambda d: d.update(files=[e for e in d["files"] if e["path"] != filenames.CHECKPOINT]),
+    )
     shutil.rmtree(run)
     version.rename(run)
 
@@ -144,8 +147,8 @@ def unlisted_checkpoint(run) -> None:
 @pytest.mark.parametrize(
     ("spoil", "what"),
     [
-        (lambda run: (run / runs.METRICS).unlink(), "modelreg evaluate"),
-        (lambda run: (run / runs.RUN).unlink(), "is neither a version nor a run"),
+        (lambda run: (run / filenames.METRICS).unlink(), "modelreg evaluate"),
+        (lambda run: (run / filenames.RUN).unlink(), "is neither a version nor a run"),
         (other_predictions, "is not what the metrics were computed from"),
         (unlisted_checkpoint, "lists no checkpoint.safetensors"),
     ],
@@ -268,7 +271,7 @@ def test_pages_of_models_that_share_nothing_have_no_picture() -> None:
 def test_compare_prints_a_table_of_80_columns(two_runs, monkeypatch, capsys) -> None:
     """Metrics, and what differs in configuration and data."""
     monkeypatch.setenv("COLUMNS", "80")
-    edit(two_runs / "runs/conv2d_fsq-002" / runs.CONFIG, lambda document: document["training"].update(seed=7))
+    edit(two_runs / "runs/conv2d_fsq-002" / filenames.CONFIG, lambda document: document["training"].update(seed=7))
     assert main(["compare", "runs/conv2d_fsq-001", "runs/conv2d_fsq-002"]) == 0
     lines = capsys.readouterr().out.splitlines()
 
@@ -282,7 +285,7 @@ def test_compare_prints_a_table_of_80_columns(two_runs, monkeypatch, capsys) -> 
 def test_compare_prints_the_record(two_runs, capsys) -> None:
     """Which is read again by its schema."""
     make_version(two_runs, two_runs / "runs/conv2d_fsq-001")
-    (two_runs / "runs/conv2d_fsq-002" / runs.LATENCY).write_bytes(latency().to_bytes())
+    (two_runs / "runs/conv2d_fsq-002" / filenames.LATENCY).write_bytes(latency().to_bytes())
     assert main(["compare", "v0.1.0", "runs/conv2d_fsq-002", "--json"]) == 0
     found = parse(capsys.readouterr().out.encode(), Comparison, "stdout")
 

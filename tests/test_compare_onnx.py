@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from two_device import write_two_device
 
 from modelreg.cli.main import main
-from modelreg.registry import runs
+from modelreg.registry import filenames
 from modelreg.workflows import compare_onnx
 
 __all__ = ["_one_thread"]  # a fixture
@@ -218,7 +218,7 @@ def test_what_cannot_be_compared_is_named(place, capsys, make, code, problem) ->
 def test_a_changed_run_is_refused(place, old, capsys) -> None:
     """What is compared is what was imported."""
     shutil.copytree("whole", "changed", dirs_exist_ok=True)
-    (place / "changed" / runs.HISTORY).write_text("{}")
+    (place / "changed" / filenames.HISTORY).write_text("{}")
 
     assert main(["compare", "changed", old.name]) == 3
     assert "history.jsonl: was changed" in capsys.readouterr().err

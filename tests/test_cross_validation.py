@@ -16,7 +16,7 @@ from modelreg.errors import InputError
 from modelreg.records.base import load
 from modelreg.records.crossval import CrossValidation
 from modelreg.records.run import RunRecord
-from modelreg.registry import runs
+from modelreg.registry import filenames
 from modelreg.workflows import cross_validation, training_run
 
 pytestmark = pytest.mark.needs("torch", "matplotlib")  # they train
@@ -180,10 +180,10 @@ def test_leave_one_out_has_a_fold_for_each_subject(place) -> None:
 
 def test_a_run_that_was_not_evaluated_gets_no_report(place) -> None:
     """The section comes with the evaluation."""
-    for name in (runs.METRICS, runs.REPORT):
+    for name in (filenames.METRICS, filenames.REPORT):
         (place / RUN / name).unlink()
 
-    assert (main(COMMAND), (place / RUN / runs.REPORT).exists()) == (0, False)
+    assert (main(COMMAND), (place / RUN / filenames.REPORT).exists()) == (0, False)
     assert training_run.read_history(place / RUN)
 
 

@@ -16,7 +16,7 @@ from modelreg.hsmm import fitting, model
 from modelreg.records.hsmm import HsmmSpec, PosteriorEmission
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import Conv2dFsqHsmmSettings, HsmmSettings, ModelSpec, TcnVaeSettings
-from modelreg.registry import versions
+from modelreg.registry import filenames
 from modelreg.verification import derived_models
 from modelreg.verification.exports import Facts
 
@@ -50,8 +50,8 @@ def smoothing(tmp_path) -> Version:
     spec = model_spec().model_copy(update={"settings": Conv2dFsqHsmmSettings(name="conv2d_fsq_hsmm")})
     start = fitting.start("poisson", 3, 10, 4.0, random=np.random.default_rng(0))
     hsmm = model.to_spec(start, spec.classes, PosteriorEmission(prior=(0.25, 0.25, 0.5)))
-    (tmp_path / versions.HSMM).write_bytes(hsmm.to_bytes())
-    (tmp_path / versions.PREDICTIONS).write_bytes(npz.to_bytes(RECORDED.arrays()))
+    (tmp_path / filenames.HSMM).write_bytes(hsmm.to_bytes())
+    (tmp_path / filenames.PREDICTIONS).write_bytes(npz.to_bytes(RECORDED.arrays()))
     measured = sequences.measure(RECORDED, hsmm, data_record().hop)
     return Version(tmp_path, spec, PLAIN.model_copy(update={"temporal": measured}))
 
@@ -61,8 +61,8 @@ def encoding(tmp_path) -> Version:
     """A version of a tcn_vae: its checkpoint and its encoder."""
     spec = model_spec().model_copy(update={"settings": TcnVaeSettings(name="tcn_vae")})
     own = {name.removeprefix("device_part."): t for name, t in TENSORS.items() if name.startswith("device_part.")}
-    (tmp_path / versions.CHECKPOINT).write_bytes(save(TENSORS))
-    (tmp_path / versions.ENCODER).write_bytes(save(own))
+    (tmp_path / filenames.CHECKPOINT).write_bytes(save(TENSORS))
+    (tmp_path / filenames.ENCODER).write_bytes(save(own))
     return Version(tmp_path, spec, PLAIN)
 
 
@@ -83,8 +83,8 @@ def test_a_system_without_parts_needs_none(tmp_path) -> None:
 
 def test_a_changed_hsmm_is_found(smoothing) -> None:
     """By the run's seal, and by the numbers that it no longer gives."""
-    sealed = {versions.HSMM: files.sha256(smoothing.folder / versions.HSMM)}
-    edit(smoothing.folder / versions.HSMM, lambda d: d["durations"].update(rate=[0.1, 0.1, 0.1]))
+    sealed = {filenames.HSMM: files.sha256(smoothing.folder / filenames.HSMM)}
+    edit(smoothing.folder / filenames.HSMM, lambda d: d["durations"].update(rate=[0.1, 0.1, 0.1]))
     found = smoothing.problems(sealed)
 
     assert found[0] == "run.json: the run had another hsmm.json"
@@ -113,19 +113,19 @@ def test_the_hsmm_follows_from_the_checkpoint(kind) -> None:
 def test_an_hsmm_that_was_not_trained_is_found(smoothing, change, where) -> None:
     """Even where the run's seal and the metrics were made to fit."""
     spec, tensors, hsmm = trained_hsmm("negative_binomial")
-    (smoothing.folder / versions.CHECKPOINT).write_bytes(save(tensors))
-    (smoothing.folder / versions.HSMM).write_bytes(hsmm.to_bytes())
-    (smoothing.folder / versions.PREDICTIONS).unlink()
+    (smoothing.folder / filenames.CHECKPOINT).write_bytes(save(tensors))
+    (smoothing.folder / filenames.HSMM).write_bytes(hsmm.to_bytes())
+    (smoothing.folder / filenames.PREDICTIONS).unlink()
     version = smoothing._replace(spec=spec)
     assert version.problems() == []
-    edit(smoothing.folder / versions.HSMM, change)
+    edit(smoothing.folder / filenames.HSMM, change)
 
     assert version.problems() == [f"hsmm.json: {where}: is not what the checkpoint holds"]
 
 
 def test_a_broken_checkpoint_is_not_blamed_on_the_hsmm(smoothing) -> None:
     """Its own problems are reported where weights are looked at."""
-    (smoothing.folder / versions.CHECKPOINT).write_bytes(save(TENSORS))
+    (smoothing.folder / filenames.CHECKPOINT).write_bytes(save(TENSORS))
 
     assert smoothing.problems() == []
 
@@ -148,22 +148,22 @@ def trained_hsmm(kind: str) -> tuple[ModelSpec, dict[str, np.ndarray], HsmmSpec]
 
 def test_an_hsmm_of_other_classes_is_found(smoothing) -> None:
     """Its states must be the model's, in their order."""
-    edit(smoothing.folder / versions.HSMM, lambda d: d["states"].reverse())
+    edit(smoothing.folder / filenames.HSMM, lambda d: d["states"].reverse())
 
     assert smoothing.problems() == ["hsmm.json: states: are not the classes of the model"]
 
 
 def test_an_hsmm_that_cannot_be_read_is_found(smoothing) -> None:
     """With the reason."""
-    edit(smoothing.folder / versions.HSMM, lambda d: d.update(initial=[0.5, 0.5, 0.5]))
+    edit(smoothing.folder / filenames.HSMM, lambda d: d.update(initial=[0.5, 0.5, 0.5]))
 
     assert "sums to 1.5" in smoothing.problems()[0]
 
 
-@pytest.mark.parametrize("name", [versions.HSMM, versions.ENCODER])
+@pytest.mark.parametrize("name", [filenames.HSMM, filenames.ENCODER])
 def test_a_missing_part_is_found(request, name) -> None:
     """The manifest must list it."""
-    version = request.getfixturevalue("smoothing" if name == versions.HSMM else "encoding")
+    version = request.getfixturevalue("smoothing" if name == filenames.HSMM else "encoding")
     (version.folder / name).unlink()
 
     assert version.problems() == [f"manifest.json: does not list {name}"]
@@ -182,7 +182,7 @@ def test_a_changed_temporal_metric_is_found(smoothing) -> None:
 
 def test_temporal_metrics_must_be_there(smoothing) -> None:
     """A system with durations is measured with them, also where its predictions are not at hand."""
-    (smoothing.folder / versions.PREDICTIONS).unlink()
+    (smoothing.folder / filenames.PREDICTIONS).unlink()
 
     assert smoothing._replace(measured=PLAIN).problems() == ["eval_metrics.json: temporal: is missing"]
 
@@ -199,7 +199,7 @@ def changed_encoder(version: Version, **tensors: np.ndarray | None) -> list[str]
     own = {"encoder.weight": np.ones((2, 3), dtype=np.float32), "heads.mu.bias": np.zeros(2, dtype=np.float32)}
     wanted = {**own, **{name.replace("_", "."): tensor for name, tensor in tensors.items()}}
     kept = {name: tensor for name, tensor in wanted.items() if tensor is not None}
-    (version.folder / versions.ENCODER).write_bytes(save(kept))
+    (version.folder / filenames.ENCODER).write_bytes(save(kept))
     return version.problems()
 
 
@@ -224,6 +224,6 @@ def test_a_tensor_in_one_of_the_two_is_found(encoding) -> None:
 
 def test_an_encoder_that_is_a_stub_is_found(encoding) -> None:
     """Text under its name."""
-    (encoding.folder / versions.ENCODER).write_text("placeholder")
+    (encoding.folder / filenames.ENCODER).write_text("placeholder")
 
     assert encoding.problems() == ["encoder.safetensors: is not a safetensors file"]

@@ -18,7 +18,7 @@ from modelreg.records.gates import Gate, GateReport
 from modelreg.records.int8 import UNSTEADY, LayerNoise
 from modelreg.records.latency import Hardware, LatencyRecord, Spread
 from modelreg.records.metrics import EvalMetrics
-from modelreg.registry import runs, versions
+from modelreg.registry import filenames, versions
 from modelreg.release import plan as release_plan
 from modelreg.verification import integrity
 
@@ -166,7 +166,7 @@ def test_show_says_whether_the_estimate_depends_on_the_processor(root, monkeypat
 @pytest.mark.parametrize(("arithmetic", "warned"), [("float32", False), (None, True)])
 def test_an_export_says_whether_its_estimate_depends_on_the_processor(capsys, arithmetic, warned) -> None:
     """A new one never does."""
-    digests = {versions.CHECKPOINT: "a" * 64, versions.NORMALIZATION: "b" * 64}
+    digests = {filenames.CHECKPOINT: "a" * 64, filenames.NORMALIZATION: "b" * 64}
     noisy = (LayerNoise(layer="relu1", snr_db=20.0),)
     made = estimate(digests)
     scheme = made.per_tensor.model_copy(update={"worst_layers": noisy})
@@ -202,7 +202,7 @@ def rewritten(folder, name: str, data: bytes) -> list[str]:
             entry |= {"sha256": files.sha256_bytes(data), "size": len(data)}
     (folder / "manifest.json").write_bytes(files.to_json(manifest))
     record = versions.read(folder).manifest
-    (folder / versions.SUMS).write_text(versions.sums_text(record, files.sha256(folder / "manifest.json")))
+    (folder / filenames.SUMS).write_text(versions.sums_text(record, files.sha256(folder / "manifest.json")))
     return [problem.where for problem in integrity.inspect(folder).problems]
 
 
@@ -262,14 +262,14 @@ def test_an_estimate_that_cannot_be_read_is_told_once(root) -> None:
 @pytest.mark.parametrize("exported", [True, False])
 def test_metrics_of_a_version_tell_of_the_estimate_that_it_carries(root, exported) -> None:
     """Though those of the run were written before the export, or with a bundle that is gone."""
-    path = run_of(root) / runs.METRICS
+    path = run_of(root) / filenames.METRICS
     if exported:
         path.write_bytes(load(path, EvalMetrics).model_copy(update={"int8": None}).to_bytes())
     else:
         shutil.rmtree(run_of(root) / "hailo8")
     folder = released(root)
 
-    assert (load(folder / runs.METRICS, EvalMetrics).int8 is not None) is exported
+    assert (load(folder / filenames.METRICS, EvalMetrics).int8 is not None) is exported
     assert integrity.inspect(folder, complete=True).problems == ()
 
 
@@ -277,6 +277,6 @@ def test_verify_finds_durations_that_are_not_the_versions(root) -> None:
     """The bundle's hsmm.json is held against that of the version, as its estimate is."""
     folder = released(root)
     record = load(folder / "hailo8/bundle.json", exports.BundleRecord)
-    other = record.model_copy(update={"files": {**record.files, versions.HSMM: "0" * 64}})
+    other = record.model_copy(update={"files": {**record.files, filenames.HSMM: "0" * 64}})
 
     assert "hailo8/bundle.json: files: hsmm.json" in rewritten(folder, "hailo8/bundle.json", other.to_bytes())

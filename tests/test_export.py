@@ -26,6 +26,7 @@ from modelreg.records.export import BundleRecord, ParityRecord
 from modelreg.records.int8 import Int8Estimate
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
+from modelreg.registry import filenames
 from modelreg.runtime.pipeline import Pipeline
 from modelreg.verification import exports as export_checks
 from modelreg.verification import integrity
@@ -296,14 +297,13 @@ def facts(root: Path) -> export_checks.Facts:
     """What `verify` knows of the version."""
     from modelreg.records.data import DataRecord
     from modelreg.records.model import ModelSpec
-    from modelreg.registry import versions
 
     folder = root / VERSION
     found = tree(folder)
     return export_checks.Facts(
         "0.1.0",
-        load(folder / versions.MODEL_CONFIG, ModelSpec),
-        load(folder / versions.DATA, DataRecord),
+        load(folder / filenames.MODEL_CONFIG, ModelSpec),
+        load(folder / filenames.DATA, DataRecord),
         found,
         frozenset(found),
     )

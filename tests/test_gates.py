@@ -19,6 +19,7 @@ from modelreg.evaluation import gates
 from modelreg.evaluation.gates import Older
 from modelreg.records import base
 from modelreg.records.gates import Against, Gate, GateReport, Outcome, Waiver
+from modelreg.registry import filenames
 from modelreg.release import init
 from modelreg.release import plan as release_plan
 from modelreg.verification import integrity
@@ -291,7 +292,7 @@ def test_without_gates_nothing_is_said(root) -> None:
     folder = released(root, ProjectConfig())
 
     assert (
-        gates.NAME in {path.name for path in folder.iterdir()},
+        filenames.GATES in {path.name for path in folder.iterdir()},
         "Gates" in (folder / "model_card.md").read_text(),
     ) == (
         False,
@@ -302,7 +303,7 @@ def test_without_gates_nothing_is_said(root) -> None:
 def test_a_version_keeps_its_gates(root) -> None:
     """gates.json verifies, and comes back."""
     folder = released(root, WAIVED)
-    report = base.load(folder / gates.NAME, GateReport)
+    report = base.load(folder / filenames.GATES, GateReport)
 
     assert integrity.inspect(folder).problems == ()
     assert [o.verdict for o in report.outcomes] == ["waived", "met"]
@@ -376,7 +377,10 @@ def test_a_version_keeps_what_was_not_judged(waiting) -> None:
     folder = released(waiting, config.load(waiting / "modelreg.yaml", ProjectConfig))
     card = (folder / "model_card.md").read_text()
 
-    assert (integrity.inspect(folder).problems, base.load(folder / gates.NAME, GateReport).outcomes[1].unjudged) == (
+    assert (
+        integrity.inspect(folder).problems,
+        base.load(folder / filenames.GATES, GateReport).outcomes[1].unjudged,
+    ) == (
         (),
         "no export",
     )
@@ -386,7 +390,7 @@ def test_a_version_keeps_what_was_not_judged(waiting) -> None:
 def test_what_was_not_judged_can_not_be_claimed_met(waiting) -> None:
     """Of a version without the export."""
     report = base.load(
-        released(waiting, config.load(waiting / "modelreg.yaml", ProjectConfig)) / gates.NAME, GateReport
+        released(waiting, config.load(waiting / "modelreg.yaml", ProjectConfig)) / filenames.GATES, GateReport
     )
     told = GateReport(outcomes=(report.outcomes[1].model_copy(update={"unjudged": None, "value": 0.01}),))
 
@@ -417,7 +421,7 @@ LIES = {
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
 def test_a_lie_in_the_outcomes_is_found(root, lie) -> None:
     """Each outcome follows from the gate, the documents and what the older version had."""
-    report = base.load(released(root, WAIVED) / gates.NAME, GateReport)
+    report = base.load(released(root, WAIVED) / filenames.GATES, GateReport)
     document = report.to_document()
     document["outcomes"][0] = lie(document["outcomes"][0])
     told = base.parse(files.to_json(document), GateReport, "x")
@@ -430,11 +434,11 @@ def test_a_lie_in_the_outcomes_is_found(root, lie) -> None:
 def test_a_damaged_report_is_a_problem(root) -> None:
     """Not a crash."""
     folder = released(root, WAIVED)
-    (folder / gates.NAME).write_bytes(b"{}\n")
+    (folder / filenames.GATES).write_bytes(b"{}\n")
     manifest = json.loads((folder / "manifest.json").read_text())
     for entry in manifest["files"]:
-        if entry["path"] == gates.NAME:
-            entry.update(sha256=files.sha256(folder / gates.NAME), size=3)
+        if entry["path"] == filenames.GATES:
+            entry.update(sha256=files.sha256(folder / filenames.GATES), size=3)
     (folder / "manifest.json").write_bytes(files.to_json(manifest))
 
     assert "gates.json: 'outcomes' is a required property" in [str(p) for p in integrity.inspect(folder).problems]

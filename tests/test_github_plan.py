@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from modelreg import files
 from modelreg.records.manifest import FileEntry, Manifest, Tool
-from modelreg.registry import versions
+from modelreg.registry import filenames
 from modelreg.release.github import plan
 from modelreg.release.github.plan import (
     Asset,
@@ -264,7 +264,7 @@ def test_the_sums_are_of_the_flat_names() -> None:
 
 def test_a_signature_goes_with_it() -> None:
     """Where there is one; the sums do not list what may come after them."""
-    found = plan.assets_of(manifest("a"), "b" * 64, 10, Asset("", versions.SIGNATURE, 5, "c" * 64))
+    found = plan.assets_of(manifest("a"), "b" * 64, 10, Asset("", filenames.SIGNATURE, 5, "c" * 64))
 
     assert ("m-v1.0.0-model.sig" in [a.name for a in found], b"model.sig" in found[-2].content) == (True, False)
 

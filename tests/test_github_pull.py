@@ -7,7 +7,7 @@ from delivering import MODEL, TAG, make_parcel, publish, pull, session, tree
 
 from modelreg import files
 from modelreg.errors import InputError, RemoteError, VerificationFailed
-from modelreg.registry import versions
+from modelreg.registry import filenames
 from modelreg.release.github import pull as github_pull
 
 pytest_plugins = ["delivery_fixtures"]
@@ -31,9 +31,9 @@ def test_what_was_published_comes_back(public, parcel, tmp_path) -> None:
 def test_only_what_is_missing_is_downloaded(public, parcel, tmp_path) -> None:
     """A clone has the documents already."""
     shutil.copytree(parcel.folder, tmp_path / TAG)
-    (tmp_path / TAG / versions.CHECKPOINT).unlink()
+    (tmp_path / TAG / filenames.CHECKPOINT).unlink()
 
-    assert pull(public, tmp_path / TAG) == [versions.CHECKPOINT]
+    assert pull(public, tmp_path / TAG) == [filenames.CHECKPOINT]
 
 
 def test_a_cut_download_goes_on_where_it_ended(github, tmp_path) -> None:
@@ -71,14 +71,14 @@ def test_a_corrupt_download_never_gets_its_name(public, parcel, tmp_path) -> Non
 @pytest.mark.parametrize(
     ("part", "paths"),
     [
-        ("checkpoint", [versions.CHECKPOINT]),
+        ("checkpoint", [filenames.CHECKPOINT]),
         ("bundle", ["hailo8/bundle.json"]),
-        ("documents", ["hailo8/bundle.json", versions.CARD]),
+        ("documents", ["hailo8/bundle.json", filenames.CARD]),
     ],
 )
 def test_a_part_may_be_chosen(public, tmp_path, part, paths) -> None:
     """With the manifest that proves it; documents are what git keeps."""
-    assert pull(public, tmp_path / TAG, part) == [*paths, versions.MANIFEST, versions.SUMS]
+    assert pull(public, tmp_path / TAG, part) == [*paths, filenames.MANIFEST, filenames.SUMS]
 
 
 def test_a_release_that_lacks_a_file_is_not_whole(public, tmp_path) -> None:
@@ -89,7 +89,7 @@ def test_a_release_that_lacks_a_file_is_not_whole(public, tmp_path) -> None:
     with pytest.raises(RemoteError) as caught:
         pull(public, tmp_path / TAG)
 
-    assert [problem.where for problem in caught.value.problems] == [versions.CHECKPOINT, versions.CARD]
+    assert [problem.where for problem in caught.value.problems] == [filenames.CHECKPOINT, filenames.CARD]
 
 
 def test_a_release_of_somebody_else_is_refused(github, tmp_path) -> None:
@@ -101,7 +101,7 @@ def test_a_release_of_somebody_else_is_refused(github, tmp_path) -> None:
 
 def test_another_versions_manifest_is_refused(github, parcel, tmp_path) -> None:
     """Under the name of this one."""
-    manifest = (parcel.folder / versions.MANIFEST).read_bytes()
+    manifest = (parcel.folder / filenames.MANIFEST).read_bytes()
     github.add_release("v0.2.0", {"conv2d_fsq-v0.2.0-manifest.json": manifest})
     with session(github) as client, pytest.raises(VerificationFailed, match="not the version that was asked for"):
         github_pull.pull(client, github_pull.Wish(MODEL, "0.2.0", "v0.2.0", tmp_path / "x"))
@@ -138,7 +138,7 @@ def test_a_signature_comes_with_the_documents(github, tmp_path, part, there) -> 
     """Where the release has one; the manifest does not list it."""
     publish(github, make_parcel(tmp_path / "here" / TAG, b"sig"))
 
-    assert (versions.SIGNATURE in pull(github, tmp_path / TAG, part)) == there
+    assert (filenames.SIGNATURE in pull(github, tmp_path / TAG, part)) == there
 
 
 def test_a_signature_that_is_here_stays(github, tmp_path) -> None:

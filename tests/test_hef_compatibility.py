@@ -12,9 +12,9 @@ from modelreg.artifacts import hef_compatibility, hef_file
 from modelreg.errors import Problem
 from modelreg.records.export import BundleRecord
 from modelreg.records.hef import HefInfo
-from modelreg.registry import versions
+from modelreg.registry import filenames
 
-BUNDLE = bundle_record(b"", {versions.CHECKPOINT: "c" * 64, versions.NORMALIZATION: "d" * 64})
+BUNDLE = bundle_record(b"", {filenames.CHECKPOINT: "c" * 64, filenames.NORMALIZATION: "d" * 64})
 NET, SHAPE = BUNDLE.network, BUNDLE.device_input
 RANGE = (min(BUNDLE.calibration.low), max(BUNDLE.calibration.high))
 BOTH = ("hailo8", "hailo8l")

@@ -16,13 +16,12 @@ from modelreg.artifacts import exports as artifact_exports
 from modelreg.cli.main import main
 from modelreg.config import ProjectConfig
 from modelreg.errors import GateFailed, InputError, ModelregError, RegistryError, VerificationFailed
-from modelreg.evaluation import gates
 from modelreg.records.base import load
 from modelreg.records.export import BundleRecord
 from modelreg.records.gates import Gate, GateReport
 from modelreg.records.manifest import Manifest
 from modelreg.records.provenance import Provenance
-from modelreg.registry import versions
+from modelreg.registry import filenames, versions
 from modelreg.release import patch
 from modelreg.release import plan as release_plan
 from modelreg.verification import integrity
@@ -105,7 +104,7 @@ def test_a_patch_verifies(root) -> None:
 def test_weights_and_documents_are_the_same(root) -> None:
     """To the byte; card, provenance and what bears the version are not."""
     old, new = tree(root / MODEL / "v0.1.0"), tree(carry_out(root, patch_of(root)).folder)
-    exports = {*(f"onnx/{name}" for name in artifact_exports.GRAPH_FILES), "hailo8/bundle.json", "hailo8/bundle.tar.gz"}
+    exports = {*(f"onnx/{name}" for name in filenames.GRAPH_FILES), "hailo8/bundle.json", "hailo8/bundle.tar.gz"}
     made = {"manifest.json", "sha256sum.txt", "model_card.md", "provenance.json", "bom.cdx.json"}
 
     assert ({name for name in new if new[name] != old.get(name)}, old.keys(), UNCHANGED & new.keys()) == (
@@ -117,8 +116,8 @@ def test_weights_and_documents_are_the_same(root) -> None:
 def test_the_bundle_holds_the_hef(root) -> None:
     """As it was compiled."""
     made = carry_out(root, patch_of(root)).folder
-    bundle = artifact_exports.unpack(made / "hailo8" / artifact_exports.ARCHIVE)
-    record = load(made / "hailo8" / artifact_exports.BUNDLE, BundleRecord)
+    bundle = artifact_exports.unpack(made / "hailo8" / filenames.ARCHIVE)
+    record = load(made / "hailo8" / filenames.BUNDLE, BundleRecord)
 
     assert (bundle["conv2d_fsq.hef"], record.hef, record.version) == (FITTING.data, FITTING.info, "0.1.1")
 
@@ -172,7 +171,7 @@ def drop_bundle(root: Path, project: ProjectConfig = PROJECT) -> None:
 def export_version(root: Path) -> None:
     """Leave in dist/ what `modelreg export conv2d_fsq@v0.1.0 --target hailo8` leaves there."""
     bundle = artifact_exports.for_version(root / "runs/conv2d_fsq-001", "hailo8", "0.1.0")
-    (root / "x.tar.gz").write_bytes(bundle[f"hailo8/{artifact_exports.ARCHIVE}"])
+    (root / "x.tar.gz").write_bytes(bundle[f"hailo8/{filenames.ARCHIVE}"])
     (root / "dist").mkdir()
     files.write_folder(root / "dist/conv2d_fsq-v0.1.0/hailo8", artifact_exports.unpack(root / "x.tar.gz"))
 
@@ -183,7 +182,7 @@ def test_a_version_without_a_bundle_takes_the_one_that_was_exported_of_it(root) 
     drop_bundle(root)
     made = carry_out(root, patch_of(root)).folder
 
-    assert (problems(made), load(made / "hailo8" / artifact_exports.BUNDLE, BundleRecord).hef) == ([], FITTING.info)
+    assert (problems(made), load(made / "hailo8" / filenames.BUNDLE, BundleRecord).hef) == ([], FITTING.info)
 
 
 def waiting_for_a_bundle(root: Path, bound: float) -> None:
@@ -196,7 +195,7 @@ def test_a_gate_that_waited_for_its_export_is_judged_when_it_comes(root) -> None
     """By the estimate of the bundle."""
     waiting_for_a_bundle(root, 0.5)
     made = carry_out(root, patch_of(root)).folder
-    verdicts = [load(root / MODEL / v / gates.NAME, GateReport).outcomes[0].verdict for v in ("v0.1.0", "v0.1.1")]
+    verdicts = [load(root / MODEL / v / filenames.GATES, GateReport).outcomes[0].verdict for v in ("v0.1.0", "v0.1.1")]
 
     assert (verdicts, problems(made)) == (["not judged: no export", "met"], [])
 
@@ -512,7 +511,7 @@ def test_one_of_two_hefs_is_enough(root) -> None:
     """Each device takes its own."""
     made = carry_out(root, patch_of(root)).folder
     shutil.copytree(made / "hailo8", made / "hailo8l")
-    path = made / "hailo8l" / artifact_exports.BUNDLE
+    path = made / "hailo8l" / filenames.BUNDLE
     path.write_bytes(load(path, BundleRecord).model_copy(update={"hef": ON_BOTH.info, "hw_arch": "hailo8l"}).to_bytes())
 
     assert [list(attach_hef.find_device_problems(made, device)) for device in ("hailo8", "hailo8l")] == [[], []]

@@ -15,7 +15,7 @@ from modelreg.data.cache import Reading
 from modelreg.ml import checkpoint, prediction
 from modelreg.records.base import load
 from modelreg.records.data import Normalization
-from modelreg.registry import runs
+from modelreg.registry import filenames, runs
 from modelreg.workflows import export_run
 
 __all__ = ["_one_thread"]  # a fixture
@@ -65,8 +65,8 @@ def test_a_run_answers_as_the_old_network(place) -> None:
     bring("--normalization", "scale.json")
     run = place / "runs/conv2d_fsq-001"
     windows = np.load(place / "data/all_x.npy")[:20]
-    scale = load(run / runs.NORMALIZATION, Normalization)
-    network = prediction.load_network(runs.load_run(run).model, run / runs.CHECKPOINT)
+    scale = load(run / filenames.NORMALIZATION, Normalization)
+    network = prediction.load_network(runs.load_run(run).model, run / filenames.CHECKPOINT)
     old = torch.from_numpy((windows - np.float32(scale.mean).T[:, :, None]) / np.float32(5.0))
     new = torch.from_numpy(normalization.apply(windows, scale))
 
@@ -89,7 +89,7 @@ def test_the_run_says_where_its_weights_are_from(place, capsys) -> None:
 def test_a_normalization_that_was_not_given_is_fitted(place, capsys) -> None:
     """On the training part, and said."""
     assert bring() == 0
-    scale = load(place / "runs/conv2d_fsq-001" / runs.NORMALIZATION, Normalization)
+    scale = load(place / "runs/conv2d_fsq-001" / filenames.NORMALIZATION, Normalization)
 
     assert (scale.fitted_on, runs.load_run(place / "runs/conv2d_fsq-001").imported.normalization_sha256) == (
         "train",
@@ -114,7 +114,7 @@ def test_an_encoder_alone_stays_one(place, capsys) -> None:
     run = place / "runs/conv2d_fsq-001"
 
     assert "an encoder alone, without host_part.head" in capsys.readouterr().out
-    assert {name.partition(".")[0] for name in checkpoint.read(run / runs.CHECKPOINT).tensors} == {"device_part"}
+    assert {name.partition(".")[0] for name in checkpoint.read(run / filenames.CHECKPOINT).tensors} == {"device_part"}
     assert main(["evaluate"]) == 3
     assert "host_part.head: has no weights: there are none in encoder.pth" in capsys.readouterr().err
 
@@ -213,7 +213,7 @@ def test_an_export_normalizes_as_the_old_code_did(place) -> None:
 def test_a_changed_normalization_is_found(place, capsys) -> None:
     """It is sealed, also where it was fitted elsewhere."""
     bring("--normalization", "scale.json")
-    path = place / "runs/conv2d_fsq-001" / runs.NORMALIZATION
+    path = place / "runs/conv2d_fsq-001" / filenames.NORMALIZATION
     scale = load(path, Normalization)
     path.write_bytes(scale.model_copy(update={"mean": (tuple([1.0] * len(CHANNELS)),)}).to_bytes())
 

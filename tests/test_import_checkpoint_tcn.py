@@ -15,7 +15,7 @@ from modelreg.cli.main import main
 from modelreg.ml import checkpoint, factory
 from modelreg.ml.network import Batch
 from modelreg.records.model import TcnVaeSettings
-from modelreg.registry import runs
+from modelreg.registry import filenames
 
 __all__ = ["_one_thread"]  # a fixture
 
@@ -60,14 +60,14 @@ def test_an_old_tcn_vae_goes_all_the_way(place) -> None:
     steps = (["evaluate"], ["export"], ["release", "v0.1.0", "--roll-changelog"], ["verify"])
 
     assert [bring(), *map(main, steps)] == [0] * 5
-    assert (place / "registry/tcn_vae/v0.1.0" / runs.ENCODER).is_file()
+    assert (place / "registry/tcn_vae/v0.1.0" / filenames.ENCODER).is_file()
 
 
 def test_an_encoder_alone_stays_one(place, capsys) -> None:
     """Its run has no heads, says so, is not evaluated and not exported; what it has is encoder.safetensors too."""
     assert bring("encoder.pth") == 0
-    alone = checkpoint.read(place / RUN / runs.ENCODER).tensors
-    whole = checkpoint.read(place / RUN / runs.CHECKPOINT).tensors
+    alone = checkpoint.read(place / RUN / filenames.ENCODER).tensors
+    whole = checkpoint.read(place / RUN / filenames.CHECKPOINT).tensors
 
     assert "an encoder alone, without device_part.heads, host_part.head" in capsys.readouterr().out
     assert {f"device_part.{name}" for name in alone} == whole.keys()
@@ -77,7 +77,7 @@ def test_an_encoder_alone_stays_one(place, capsys) -> None:
 def test_a_changed_encoder_is_found(place, capsys) -> None:
     """It is sealed, as the weights are."""
     bring()
-    (place / RUN / runs.ENCODER).write_bytes(b"")
+    (place / RUN / filenames.ENCODER).write_bytes(b"")
 
     assert main(["evaluate"]) == 3
     assert "encoder.safetensors: was changed" in capsys.readouterr().err

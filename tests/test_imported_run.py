@@ -16,7 +16,7 @@ from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.provenance import Provenance
 from modelreg.records.run import ImportRecord
-from modelreg.registry import runs
+from modelreg.registry import filenames, runs
 from modelreg.release import plan as release_plan
 from modelreg.verification import integrity
 
@@ -33,14 +33,16 @@ ORIGIN = ImportRecord(
 def imported(folder, origin=ORIGIN):
     """Write an evaluated run as `import` and `evaluate` leave it."""
     write_run(folder)
-    (folder / runs.HISTORY).write_bytes(b"")
+    (folder / filenames.HISTORY).write_bytes(b"")
     if origin.normalization_sha256:
         changes = {"fitted_on": "elsewhere", "samples": 0, "data_digest": origin.normalization_sha256}
-        (folder / runs.NORMALIZATION).write_bytes(normalization().model_copy(update=changes).to_bytes())
+        (folder / filenames.NORMALIZATION).write_bytes(normalization().model_copy(update=changes).to_bytes())
     run = runs.load_run(folder)
     sealed = runs.seal(folder, run.files)
     nothing = {"epochs": 0, "best_epoch": None, "best_validation_loss": None, "stopped": None}
-    (folder / runs.RUN).write_bytes(run.model_copy(update={"imported": origin, "files": sealed, **nothing}).to_bytes())
+    (folder / filenames.RUN).write_bytes(
+        run.model_copy(update={"imported": origin, "files": sealed, **nothing}).to_bytes()
+    )
     return folder
 
 
@@ -130,7 +132,7 @@ def test_without_metrics_it_is_not_released(tmp_path) -> None:
     """They are made by `evaluate` alone."""
     root = write_registry(tmp_path)
     run = imported(root / "runs" / "conv2d_fsq-001")
-    (run / runs.METRICS).unlink()
+    (run / filenames.METRICS).unlink()
     with pytest.raises(release_plan.InputError, match="has no metrics; make them with `modelreg evaluate"):
         version_of(root, run)
 
@@ -139,9 +141,9 @@ def test_the_report_shows_no_training(tmp_path) -> None:
     """No curves, and the doubt comes first."""
     run = imported(tmp_path / "run")
     found = render.documents(
-        load(run / runs.METRICS, EvalMetrics), load(run / runs.DATA, DataRecord), runs.load_run(run), []
+        load(run / filenames.METRICS, EvalMetrics), load(run / filenames.DATA, DataRecord), runs.load_run(run), []
     )
-    text = found[runs.REPORT].decode()
+    text = found[filenames.REPORT].decode()
 
     assert "curves.png" not in found
     assert "curves" not in text

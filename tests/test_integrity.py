@@ -15,7 +15,7 @@ from safetensors.numpy import save as save_tensors
 from modelreg import files
 from modelreg.artifacts import npz, safetensors_file
 from modelreg.errors import InputError
-from modelreg.registry import versions
+from modelreg.registry import filenames
 from modelreg.verification import integrity
 
 
@@ -66,7 +66,7 @@ def test_any_flipped_bit_is_found(version, data) -> None:
     assert found
 
 
-@pytest.mark.parametrize("name", sorted(versions.DOCUMENTS))
+@pytest.mark.parametrize("name", sorted(filenames.DOCUMENTS))
 def test_a_missing_document_is_found(version, name) -> None:
     """A document that lives in git must be there."""
     (version / name).unlink()
@@ -223,7 +223,7 @@ def change(document, path):
 @given(st.data())
 def test_a_lie_in_any_place_of_any_document_is_found(version, made, data) -> None:
     """One who changes a single value and makes manifest and sums fit again contradicts another document."""
-    documents = ("manifest.json", "bom.cdx.json", *sorted(set(versions.DOCUMENTS) - {"model_card.md"}))
+    documents = ("manifest.json", "bom.cdx.json", *sorted(set(filenames.DOCUMENTS) - {"model_card.md"}))
     name = data.draw(st.sampled_from(documents))
     places = [path for path in leaves(json.loads((made / name).read_text())) if not is_free(name, path)]
     path = data.draw(st.sampled_from(places))

@@ -23,7 +23,7 @@ from modelreg.records.model import (
     Conv2dVqSettings,
     TcnVaeSettings,
 )
-from modelreg.registry import versions
+from modelreg.registry import filenames
 
 METRICS = eval_metrics(predictions(np.random.default_rng(0)), "a" * 64, "b" * 64)
 
@@ -174,7 +174,7 @@ def test_what_states_no_licence_states_none(text) -> None:
 
 def estimated(**changes):
     """The facts of a card with an 8-bit estimate."""
-    made = estimate({versions.CHECKPOINT: "a" * 64, versions.NORMALIZATION: "b" * 64})
+    made = estimate({filenames.CHECKPOINT: "a" * 64, filenames.NORMALIZATION: "b" * 64})
     return facts(estimate=made.model_copy(update=changes))
 
 

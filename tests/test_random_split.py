@@ -18,7 +18,7 @@ from modelreg.records.base import load
 from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import RunRecord
-from modelreg.registry import runs
+from modelreg.registry import filenames
 from modelreg.workflows import plausibility, random_split, training_run
 
 pytestmark = pytest.mark.needs("torch", "matplotlib")  # they train
@@ -53,24 +53,24 @@ def place(compared, tmp_path, monkeypatch):
 
 def claimed(root) -> RandomSplit:
     """What it came to."""
-    return load(root / RUN / runs.RANDOM_SPLIT, RandomSplit)
+    return load(root / RUN / filenames.RANDOM_SPLIT, RandomSplit)
 
 
 def claim(root, accuracy: float) -> None:
     """Let the random split have scored something else."""
     changed = claimed(root).model_copy(update={"accuracy": accuracy})
-    (root / RUN / runs.RANDOM_SPLIT).write_bytes(changed.to_bytes())
+    (root / RUN / filenames.RANDOM_SPLIT).write_bytes(changed.to_bytes())
 
 
 def suspicions(root) -> list[str]:
     """What the audit calls suspicious."""
-    found = load(root / RUN / runs.AUDIT, AuditRecord).findings
+    found = load(root / RUN / filenames.AUDIT, AuditRecord).findings
     return [finding.kind for finding in found if finding.severity == "suspicious"]
 
 
 def test_parts_keep_their_sizes_and_share_people(compared) -> None:
     """The division is all that is different."""
-    honest, leaky = (load(compared / RUN / at / runs.DATA, DataRecord) for at in ("", random_split.FOLDER))
+    honest, leaky = (load(compared / RUN / at / filenames.DATA, DataRecord) for at in ("", random_split.FOLDER))
 
     assert claimed(compared).windows == {name: part.windows for name, part in honest.parts.items()}
     assert (leaky.split, [len(part.subjects) > 3 for _, part in leaky.parts.items()]) == ("random", [True] * 3)
@@ -81,20 +81,20 @@ def test_the_runs_numbers_stay_what_they_were(compared) -> None:
     names = [path.name for path in (compared / "before").iterdir() if path.is_file()]
     changed = {n for n in names if (compared / "before" / n).read_bytes() != (compared / RUN / n).read_bytes()}
 
-    assert changed <= {runs.AUDIT}
+    assert changed <= {filenames.AUDIT}
 
 
 def test_the_report_says_what_a_leaky_evaluation_would_have_claimed(compared) -> None:
     """And that it is no number of the model."""
-    accuracy = load(compared / RUN / runs.METRICS, EvalMetrics).accuracy
+    accuracy = load(compared / RUN / filenames.METRICS, EvalMetrics).accuracy
 
-    assert leakage.leaky(claimed(compared), accuracy) in (compared / RUN / runs.REPORT).read_text()
+    assert leakage.leaky(claimed(compared), accuracy) in (compared / RUN / filenames.REPORT).read_text()
 
 
 @pytest.mark.parametrize(("points", "expected"), [(0.051, ["random_split"]), (0.049, [])])
 def test_more_than_five_points_are_suspicious(place, capsys, points, expected) -> None:
     """In the audit, which the report is made of, and on the terminal."""
-    accuracy = load(place / RUN / runs.METRICS, EvalMetrics).accuracy
+    accuracy = load(place / RUN / filenames.METRICS, EvalMetrics).accuracy
     claim(place, accuracy + points)
     code, said = main(COMMAND), capsys.readouterr().err
 
@@ -106,7 +106,7 @@ def test_a_later_evaluation_keeps_the_suspicion(place) -> None:
     claim(place, 1.0)
     assert [main(COMMAND), main(["evaluate", RUN])] == [0, 0]
     with_it = suspicions(place)
-    (place / RUN / runs.RANDOM_SPLIT).unlink()
+    (place / RUN / filenames.RANDOM_SPLIT).unlink()
     main(["evaluate", RUN])
 
     assert (with_it, suspicions(place)) == (["random_split"], [])
@@ -115,7 +115,7 @@ def test_a_later_evaluation_keeps_the_suspicion(place) -> None:
 def test_a_reference_of_other_weights_is_none(place) -> None:
     """It was copied from another run."""
     changed = claimed(place).model_copy(update={"run_sha256": "0" * 64})
-    (place / RUN / runs.RANDOM_SPLIT).write_bytes(changed.to_bytes())
+    (place / RUN / filenames.RANDOM_SPLIT).write_bytes(changed.to_bytes())
 
     assert plausibility.load_random_split(place / RUN) is None
 
@@ -127,28 +127,28 @@ def test_json_has_both_numbers(place, capsys) -> None:
 
     assert (code, told.pop("compared_with"), told) == (
         0,
-        load(place / RUN / runs.METRICS, EvalMetrics).accuracy,
+        load(place / RUN / filenames.METRICS, EvalMetrics).accuracy,
         claimed(place).to_document(),
     )
 
 
 def test_an_interrupted_training_goes_on(place, monkeypatch) -> None:
     """Killed between two epochs: the same bytes."""
-    folder, before = place / RUN / random_split.FOLDER, (place / RUN / runs.RANDOM_SPLIT).read_bytes()
+    folder, before = place / RUN / random_split.FOLDER, (place / RUN / filenames.RANDOM_SPLIT).read_bytes()
     shutil.rmtree(folder)
-    (place / RUN / runs.RANDOM_SPLIT).unlink()
+    (place / RUN / filenames.RANDOM_SPLIT).unlink()
     write = files.write_atomic
 
     def killed(path, data):
         write(path, data)
-        if path.name == runs.LAST:
+        if path.name == filenames.LAST:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(files, "write_atomic", killed)
-        assert (main(COMMAND), (folder / runs.HISTORY).read_bytes().count(b"\n")) == (130, 1)
+        assert (main(COMMAND), (folder / filenames.HISTORY).read_bytes().count(b"\n")) == (130, 1)
 
-    assert (main(COMMAND), (place / RUN / runs.RANDOM_SPLIT).read_bytes() == before) == (0, True)
+    assert (main(COMMAND), (place / RUN / filenames.RANDOM_SPLIT).read_bytes() == before) == (0, True)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_an_interrupted_training_goes_on(place, monkeypatch) -> None:
 def test_nothing_makes_a_quality_of_it(place, command) -> None:
     """It is no run to be measured, exported or released."""
     assert main(command) == 3
-    assert not (place / RUN / random_split.FOLDER / runs.METRICS).exists()
+    assert not (place / RUN / random_split.FOLDER / filenames.METRICS).exists()
 
 
 def test_its_predictions_are_no_metrics(place) -> None:
@@ -172,12 +172,12 @@ def test_its_predictions_are_no_metrics(place) -> None:
     config = training_run.repeatable(folder, "x")
 
     with pytest.raises(InputError, match="its parts leak on purpose"):
-        training_run.measure(folder, config, load(folder / runs.RUN, RunRecord), None)
+        training_run.measure(folder, config, load(folder / filenames.RUN, RunRecord), None)
 
 
 def test_changed_weights_are_not_scored(place, capsys) -> None:
     """Exit 3, and which."""
-    path = place / RUN / random_split.FOLDER / runs.CHECKPOINT
+    path = place / RUN / random_split.FOLDER / filenames.CHECKPOINT
     path.write_bytes(path.read_bytes()[:-1] + b"x")
 
     assert (main(COMMAND), "was changed after the run wrote it" in capsys.readouterr().err) == (3, True)
@@ -193,7 +193,7 @@ def test_every_class_must_be_trained(place) -> None:
 
 def test_a_run_without_an_evaluation_has_nothing_to_compare(place, capsys) -> None:
     """Exit 3, with the command that is missing."""
-    (place / RUN / runs.METRICS).unlink()
+    (place / RUN / filenames.METRICS).unlink()
 
     assert (main(COMMAND), f"`modelreg evaluate {RUN}` first" in capsys.readouterr().err) == (3, True)
 
@@ -201,12 +201,12 @@ def test_a_run_without_an_evaluation_has_nothing_to_compare(place, capsys) -> No
 def test_only_a_split_by_subject_is_compared(place) -> None:
     """Another has no number on unseen people."""
     config = training_run.repeatable(place / RUN, "x")
-    path = place / RUN / runs.CONFIG
+    path = place / RUN / filenames.CONFIG
     document = {**config.to_document(), "split": {"by": "given"}}
     path.write_bytes(files.to_json(document))
-    run = load(place / RUN / runs.RUN, RunRecord)
-    sealed = {**run.files, runs.CONFIG: files.sha256(path)}
-    (place / RUN / runs.RUN).write_bytes(run.model_copy(update={"files": sealed}).to_bytes())
+    run = load(place / RUN / filenames.RUN, RunRecord)
+    sealed = {**run.files, filenames.CONFIG: files.sha256(path)}
+    (place / RUN / filenames.RUN).write_bytes(run.model_copy(update={"files": sealed}).to_bytes())
 
     with pytest.raises(InputError, match="the run is not split by subject"):
         random_split.measure(place / RUN, Reading(place), run.environment, lambda: "")

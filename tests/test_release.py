@@ -15,7 +15,7 @@ from modelreg.records.gates import Gate
 from modelreg.records.manifest import Manifest
 from modelreg.records.provenance import Provenance
 from modelreg.records.run import GitState
-from modelreg.registry import runs, versions
+from modelreg.registry import filenames, runs
 from modelreg.release import plan as release_plan
 
 GIT = GitState(commit="d" * 40, dirty=False)
@@ -59,7 +59,7 @@ def test_a_release_writes_version_changelog_and_table(root) -> None:
     carry_out(root, request_for(root))
     changed = {path for path, data in tree(root).items() if before.get(path) != data}
 
-    names = {*versions.DOCUMENTS, *versions.ASSETS, "bom.cdx.json", "manifest.json", "sha256sum.txt"}
+    names = {*filenames.DOCUMENTS, *filenames.ASSETS, "bom.cdx.json", "manifest.json", "sha256sum.txt"}
     assert changed == {"CHANGELOG.md", "RELEASES.md", *(f"registry/conv2d_fsq/v0.1.0/{name}" for name in names)}
 
 

@@ -16,7 +16,7 @@ from modelreg.evaluation import metrics
 from modelreg.records.base import load
 from modelreg.records.metrics import Interval
 from modelreg.records.run import RunRecord
-from modelreg.registry import versions
+from modelreg.registry import filenames
 from modelreg.workflows import reproduce, training_run
 
 pytestmark = pytest.mark.needs("torch", "matplotlib")  # they train
@@ -34,9 +34,9 @@ def place(finished, tmp_path, monkeypatch):  # noqa: F811
 
 def change_predictions(version, change):
     """Change predictions.npz, so that the version states others than its weights give."""
-    path = version / versions.PREDICTIONS
+    path = version / filenames.PREDICTIONS
     path.write_bytes(npz.to_bytes(change(metrics.Predictions(**npz.read(path))).arrays()))
-    edit(version / versions.METRICS, lambda d: d.update(predictions_sha256=files.sha256(path)))
+    edit(version / filenames.METRICS, lambda d: d.update(predictions_sha256=files.sha256(path)))
 
 
 def outcome_of(root):
@@ -95,16 +95,16 @@ def test_other_predictions_are_judged(place, change, place_, problem) -> None:
 
 def test_metrics_that_the_weights_do_not_give(place) -> None:
     """The accuracy of a version is that of its weights, whatever its predictions say."""
-    (place / VERSION / versions.PREDICTIONS).unlink()
-    edit(place / VERSION / versions.METRICS, lambda d: d.update(accuracy=0.123, predictions_sha256="0" * 64))
+    (place / VERSION / filenames.PREDICTIONS).unlink()
+    edit(place / VERSION / filenames.METRICS, lambda d: d.update(accuracy=0.123, predictions_sha256="0" * 64))
 
     assert [problem.where for problem in outcome_of(place).problems] == ["eval_metrics.json: accuracy"]
 
 
 def test_without_the_predictions_the_metrics_are_compared(place) -> None:
     """A clone may lack the asset."""
-    (place / VERSION / versions.PREDICTIONS).unlink()
-    edit(place / VERSION / versions.METRICS, lambda d: d.update(predictions_sha256="0" * 64))
+    (place / VERSION / filenames.PREDICTIONS).unlink()
+    edit(place / VERSION / filenames.METRICS, lambda d: d.update(predictions_sha256="0" * 64))
     found = outcome_of(place)
 
     assert (found.problems, "within 0.005" in found.notices[0].what) == ((), True)
@@ -112,7 +112,7 @@ def test_without_the_predictions_the_metrics_are_compared(place) -> None:
 
 def test_without_the_weights_the_command_that_gets_them_is_named(place, capsys) -> None:
     """Exit 3."""
-    (place / VERSION / versions.CHECKPOINT).unlink()
+    (place / VERSION / filenames.CHECKPOINT).unlink()
 
     assert (
         main(["verify", "v0.1.0", "--reproduce", "--data", "data"]),
@@ -122,7 +122,7 @@ def test_without_the_weights_the_command_that_gets_them_is_named(place, capsys) 
 
 def test_a_version_that_does_not_verify_is_not_reproduced(place, capsys) -> None:
     """Exit 4, and why."""
-    (place / VERSION / versions.DATA).unlink()
+    (place / VERSION / filenames.DATA).unlink()
 
     assert (
         main(["verify", "v0.1.0", "--reproduce", "--data", "data"]),
@@ -139,7 +139,7 @@ def test_imported_weights_are_not_trained_again(place, tmp_path) -> None:
     """There was no training."""
     origin = {"file": "old.pth", "sha256": "0" * 64, "layout": "x"}
     edit(
-        place / VERSION / versions.RUN,
+        place / VERSION / filenames.RUN,
         lambda d: d.update(imported=origin, epochs=0, best_epoch=None, best_validation_loss=None),
     )
     with pytest.raises(training_run.InputError, match="nothing was trained"):
@@ -154,12 +154,12 @@ def elsewhere(place, tmp_path):
     """What judges weights that are not the version's, in a given environment."""
     version, again = place / VERSION, tmp_path / "again"
     again.mkdir()
-    for name in (versions.CHECKPOINT, versions.NORMALIZATION):
+    for name in (filenames.CHECKPOINT, filenames.NORMALIZATION):
         shutil.copy(version / name, again)
-    edit(version / versions.METRICS, lambda d: d.update(checkpoint_sha256="0" * 64))
+    edit(version / filenames.METRICS, lambda d: d.update(checkpoint_sha256="0" * 64))
     config = reproduce.sources.configuration(version, Reading(place / "data"))
     prepared = reproduce.preparation.prepare(config, Reading(place / "data"))
-    there = load(version / versions.RUN, RunRecord).environment
+    there = load(version / filenames.RUN, RunRecord).environment
 
     def judge(**changes):
         return reproduce.judge_training(version, again, prepared, there.model_copy(update=changes))
@@ -188,7 +188,7 @@ def test_weights_of_another_machine_must_lie_in_the_intervals(elsewhere, low, pr
     """Each of the three."""
     version, judge = elsewhere
     interval = Interval(low=low, high=2.0, level=0.95, subjects=6, replicates=100).to_document()
-    edit(version / versions.METRICS, lambda d: d.update(intervals=dict.fromkeys(d["intervals"], interval)))
+    edit(version / filenames.METRICS, lambda d: d.update(intervals=dict.fromkeys(d["intervals"], interval)))
     found = judge(python="3.99.0")
 
     assert (len(found.problems), len(found.notices)) == (problems, 4 - problems)

@@ -14,7 +14,7 @@ from modelreg import files
 from modelreg.artifacts import exports, npz, ort_session
 from modelreg.artifacts.quantization_noise import snr_db
 from modelreg.errors import InputError, VerificationFailed
-from modelreg.registry import versions
+from modelreg.registry import filenames
 from modelreg.runtime import backends, bundle_loader
 from modelreg.runtime.backends import BackendError
 from modelreg.runtime.pipeline import Pipeline, Prediction, Refused
@@ -43,8 +43,8 @@ def changed(documents: dict[str, bytes], name: str, data: bytes | None) -> dict[
 
 def sealed(documents: dict[str, bytes], **record) -> dict[str, bytes]:
     """A bundle whose digests fit, whatever is in it."""
-    stated = bundle_loader._document(documents[exports.BUNDLE], bundle_loader.BundleRecord, "bundle.json")
-    plain = {k: v for k, v in documents.items() if k not in (exports.BUNDLE, versions.SUMS)}
+    stated = bundle_loader._document(documents[filenames.BUNDLE], bundle_loader.BundleRecord, "bundle.json")
+    plain = {k: v for k, v in documents.items() if k not in (filenames.BUNDLE, filenames.SUMS)}
     return exports.sealed(stated.model_copy(update=record), plain, None)
 
 
@@ -53,7 +53,7 @@ def sealed(documents: dict[str, bytes], **record) -> dict[str, bytes]:
 
 def test_it_answers_as_torch_did_on_the_whole_held_out_part(released) -> None:
     """predictions.npz was made by torch; the same windows give the same logits within 1e-5, and the same codes."""
-    recorded = npz.read(VERSION / versions.PREDICTIONS)
+    recorded = npz.read(VERSION / filenames.PREDICTIONS)
     answers = [released.infer(window) for window in example().test.x]
 
     np.testing.assert_allclose([a.logits for a in answers], recorded["logits"], atol=1e-5, rtol=1e-5)
@@ -174,7 +174,7 @@ def test_where_nothing_can_be_run_it_says_why(tmp_path, place) -> None:
     """An empty folder, a version without a bundle for a device, a bundle of modelreg 0.2."""
     folder = {"empty": tmp_path, "version": VERSION, "old": tmp_path / "old"}[place]
     if place == "old":
-        write_bundle(folder, sealed(changed(bundle(), versions.MODEL_CONFIG, None)))
+        write_bundle(folder, sealed(changed(bundle(), filenames.MODEL_CONFIG, None)))
 
     with pytest.raises(InputError, match=r"no bundle \(a folder|has no bundle for a Hailo device|modelreg 0.2"):
         bundle_loader.read(folder, compiled=place == "version")
@@ -275,9 +275,9 @@ def test_what_is_no_window_is_refused(released, window, what) -> None:
 
 def limited(tmp_path, low: float, high: float) -> Pipeline:
     """The example with limits of its first channel."""
-    scale = json.loads(bundle()[versions.NORMALIZATION])
+    scale = json.loads(bundle()[filenames.NORMALIZATION])
     scale["limits"]["channels"] = {"ax": [low, high]}
-    documents = sealed({**bundle(), versions.NORMALIZATION: files.to_json(scale)})
+    documents = sealed({**bundle(), filenames.NORMALIZATION: files.to_json(scale)})
     return Pipeline.load(write_bundle(tmp_path / "limited", documents))
 
 
@@ -438,6 +438,7 @@ def test_no_torch_and_no_schemas_are_loaded() -> None:
 import sys
 from pathlib import Path
 from modelreg.runtime.pipeline import Pipeline
+from modelreg.registry import filenames
 Pipeline.load(Path({str(VERSION)!r}))
 print([name for name in {slow!r} if name in sys.modules])
 """

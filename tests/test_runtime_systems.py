@@ -32,7 +32,7 @@ from modelreg.records.calibration import (
 from modelreg.records.hsmm import CategoricalEmission, HsmmSpec
 from modelreg.records.metrics import Reason
 from modelreg.records.model import Conv2dVqSettings
-from modelreg.registry import versions
+from modelreg.registry import filenames
 from modelreg.runtime import bundle_loader, postprocess
 from modelreg.runtime.api_schema import Contract
 from modelreg.runtime.pipeline import Pipeline, open_backend
@@ -45,9 +45,9 @@ CLASSIFIED = {"latent", "motif_scores", "label", "probabilities"}
 
 def load(folder, system: str, changes: dict[str, bytes | None] | None = None) -> bundle_loader.Package:
     """Read a bundle of a system in which some files are others, or are not there."""
-    documents = {k: v for k, v in bundle(system).items() if k not in (exports.BUNDLE, versions.SUMS)}
+    documents = {k: v for k, v in bundle(system).items() if k not in (filenames.BUNDLE, filenames.SUMS)}
     found = {name: data for name, data in (documents | (changes or {})).items() if data is not None}
-    record = validate(bundle(system)[exports.BUNDLE], bundle_loader.BundleRecord, exports.BUNDLE)
+    record = validate(bundle(system)[filenames.BUNDLE], bundle_loader.BundleRecord, filenames.BUNDLE)
     return bundle_loader.read(write_bundle(folder, exports.sealed(record, found, None)))
 
 
@@ -185,7 +185,7 @@ def shown(smoother, logits: np.ndarray) -> list[int]:
 @pytest.fixture(scope="module")
 def durations() -> HsmmSpec:
     """The model of durations of a bundle."""
-    return validate(bundle("conv2d_fsq_hsmm")[versions.HSMM], HsmmSpec, versions.HSMM)
+    return validate(bundle("conv2d_fsq_hsmm")[filenames.HSMM], HsmmSpec, filenames.HSMM)
 
 
 @settings(max_examples=20, suppress_health_check=list(HealthCheck))
@@ -209,7 +209,7 @@ def test_its_memory_is_constant_and_its_tables_are_shared(durations) -> None:
 
 def test_a_temperature_does_not_change_what_it_shows(tmp_path, durations) -> None:
     """It was fitted on the plain logits: a calibrated model shows the states that `evaluate` measured."""
-    loaded = load(tmp_path, "conv2d_fsq_hsmm", {exports.CALIBRATION: calibration(temperature=3.0).to_bytes()})
+    loaded = load(tmp_path, "conv2d_fsq_hsmm", {filenames.CALIBRATION: calibration(temperature=3.0).to_bytes()})
     pipeline, smoother = opened(loaded), choose(loaded.durations)
     answers = [pipeline.infer(window) for window in windows().x]
     expected = sequences.smooth(log_softmax(np.stack([answer.logits for answer in answers])), durations)
@@ -267,7 +267,7 @@ def test_durations_must_be_the_models(tmp_path, durations, what) -> None:
     other = durations.model_copy(update={"states": ("a", "b", "c")}).to_bytes()
 
     with pytest.raises(VerificationFailed, match=r"hsmm.json(: is missing|: states: are not the classes)"):
-        load(tmp_path, "conv2d_fsq_hsmm", {versions.HSMM: None if what == "missing" else other})
+        load(tmp_path, "conv2d_fsq_hsmm", {filenames.HSMM: None if what == "missing" else other})
 
 
 # Calibration
@@ -303,7 +303,7 @@ def calibration(temperature: float = 2.0, *, thresholds: bool = True, **changes:
 def test_a_calibration_is_applied(tmp_path, thresholds) -> None:
     """The probabilities and the sets are those of the registry side."""
     record = calibration(thresholds=thresholds)
-    pipeline = opened(load(tmp_path, "conv2d_vq", {exports.CALIBRATION: record.to_bytes()}))
+    pipeline = opened(load(tmp_path, "conv2d_vq", {filenames.CALIBRATION: record.to_bytes()}))
     answers = [pipeline.infer(window) for window in windows().x[:20]]
     expected = evaluation_calibration.apply(np.stack([answer.logits for answer in answers]), record)
     members = [tuple(np.flatnonzero(row)) for row in expected.sets["lac"]] if thresholds else [None] * 20
@@ -332,7 +332,7 @@ def test_a_window_gets_the_set_that_many_get(seed, scale, limit) -> None:
 @pytest.mark.allow_hosts(["127.0.0.1"])
 def test_a_calibrated_model_says_its_set(tmp_path) -> None:
     """By the names of the classes; where it has thresholds, each answer has one."""
-    loaded = load(tmp_path, "conv2d_vq", {exports.CALIBRATION: calibration().to_bytes()})
+    loaded = load(tmp_path, "conv2d_vq", {filenames.CALIBRATION: calibration().to_bytes()})
     with serving(served(loaded, first=opened(loaded))) as client:
         said = client.infer(asked())[1]
         document = json.loads(client.ask("GET", "/openapi.json")[2])
@@ -349,7 +349,7 @@ def test_a_calibrated_model_says_its_set(tmp_path) -> None:
 def test_the_calibration_of_another_model_is_refused(tmp_path, changes, place) -> None:
     """Its numbers would look like probabilities."""
     with pytest.raises(VerificationFailed) as caught:
-        load(tmp_path, "conv2d_vq", {exports.CALIBRATION: calibration(**changes).to_bytes()})
+        load(tmp_path, "conv2d_vq", {filenames.CALIBRATION: calibration(**changes).to_bytes()})
     assert [problem.where for problem in caught.value.problems] == [f"calibration.json: {place}"]
 
 
@@ -362,7 +362,7 @@ def test_a_run_has_its_durations_beside_it(tmp_path) -> None:
     found = bundle("conv2d_fsq_hsmm")
     example_systems.write_run(run, "conv2d_fsq_hsmm")
     states = bundle_loader.read(run).durations.states
-    (run / versions.HSMM).write_bytes(found[versions.HSMM] + b" ")
+    (run / filenames.HSMM).write_bytes(found[filenames.HSMM] + b" ")
 
     assert states == CLASSES
     with pytest.raises(VerificationFailed, match=r"hsmm.json: has sha256"):
@@ -372,13 +372,14 @@ def test_a_run_has_its_durations_beside_it(tmp_path) -> None:
 def test_nothing_slow_is_loaded_for_durations_and_calibration(tmp_path) -> None:
     """Neither numba nor scipy, which their fitting needs, nor torch."""
     slow = ("torch", "onnx", "numba", "scipy", "pandas", "jsonschema", "requests", "typer")
-    load(tmp_path, "conv2d_fsq_hsmm", {exports.CALIBRATION: calibration().to_bytes()})
+    load(tmp_path, "conv2d_fsq_hsmm", {filenames.CALIBRATION: calibration().to_bytes()})
     probe = f"""
 import sys
 from pathlib import Path
 import numpy as np
 from modelreg.runtime.pipeline import Pipeline
 from modelreg.runtime.smoothing import choose
+from modelreg.registry import filenames
 pipeline = Pipeline.load(Path({str(tmp_path)!r}))
 stream = pipeline.stream(16, choose(pipeline.package.durations))
 print([event.state in (0, 1, 2) for event in stream.push(np.zeros((32, 3), np.float32))])
@@ -394,4 +395,4 @@ def test_an_archive_holds_them_too(tmp_path) -> None:
     (tmp_path / "bundle.tar.gz").write_bytes(exports.pack(bundle("conv2d_fsq_hsmm")))
 
     assert bundle_loader.read(tmp_path / "bundle.tar.gz").durations.states == CLASSES
-    assert versions.HSMM in files.parse_json(bundle("conv2d_fsq_hsmm")[exports.BUNDLE], "bundle")["files"]
+    assert filenames.HSMM in files.parse_json(bundle("conv2d_fsq_hsmm")[filenames.BUNDLE], "bundle")["files"]

@@ -21,7 +21,7 @@ from modelreg.records.data import DataRecord
 from modelreg.records.manifest import Manifest
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import RunRecord
-from modelreg.registry import versions
+from modelreg.registry import filenames
 from modelreg.verification import integrity
 
 VALIDATOR = JsonStrictValidator(SchemaVersion.V1_6)
@@ -159,7 +159,7 @@ def test_it_lists_what_a_device_loads(document, digests) -> None:
     """The weights with their digest; no document."""
     found = {part["name"]: part["hashes"][0]["content"] for part in document["components"] if part["type"] == "file"}
 
-    assert found == {path: digest for path, digest in digests.items() if path not in versions.DOCUMENTS}
+    assert found == {path: digest for path, digest in digests.items() if path not in filenames.DOCUMENTS}
 
 
 @pytest.fixture

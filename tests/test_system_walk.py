@@ -10,7 +10,7 @@ from modelreg import files
 from modelreg.cli.main import main
 from modelreg.records.base import load
 from modelreg.records.metrics import EvalMetrics
-from modelreg.registry import runs
+from modelreg.registry import filenames, runs
 from modelreg.workflows import training_run
 
 HSMM = "hsmm: {chunk: 8, max_duration: 12}"
@@ -78,9 +78,9 @@ def test_every_version_is_verified(root, monkeypatch) -> None:
 def test_a_version_holds_the_parts_of_its_system(root, name) -> None:
     """hsmm.json where durations are modelled, the encoder alone of a tcn_vae; the very files of the run."""
     version, (run,) = version_of(root, name), (root / "runs").glob(f"{name}-[0-9]*")
-    found = {file for file in (runs.HSMM, runs.ENCODER) if (version / file).exists()}
+    found = {file for file in (filenames.HSMM, filenames.ENCODER) if (version / file).exists()}
 
-    assert found == ({runs.HSMM} if "hsmm" in name else {runs.ENCODER} if name == "tcn_vae" else set())
+    assert found == ({filenames.HSMM} if "hsmm" in name else {filenames.ENCODER} if name == "tcn_vae" else set())
     assert all(files.sha256(version / file) == files.sha256(run / file) for file in found)
 
 

@@ -20,7 +20,7 @@ from modelreg.config import TrainConfig
 from modelreg.errors import InputError
 from modelreg.records.base import load
 from modelreg.records.metrics import EvalMetrics
-from modelreg.registry import runs
+from modelreg.registry import filenames, runs
 from modelreg.workflows import training_run
 
 pytestmark = pytest.mark.needs("torch", "matplotlib")  # they train
@@ -72,7 +72,7 @@ def make_registry(root: Path) -> Path:
 
 def result_of(run: Path) -> dict[str, bytes]:
     """What a resumed training must give again, byte for byte."""
-    return {name: (run / name).read_bytes() for name in (runs.CHECKPOINT, runs.HISTORY, runs.LAST)}
+    return {name: (run / name).read_bytes() for name in (filenames.CHECKPOINT, filenames.HISTORY, filenames.LAST)}
 
 
 def test_a_run_holds_what_the_plan_says(finished) -> None:
@@ -153,7 +153,7 @@ def states_of(root: Path) -> dict[str, bytes]:
     """The files of an unfinished run that say neither when nor where it began."""
     run = root / "runs/conv2d_fsq-001"
     found = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
-    return {name: data for name, data in found.items() if name != runs.RUN}
+    return {name: data for name, data in found.items() if name != filenames.RUN}
 
 
 def run_killed(write: int) -> int:
@@ -163,6 +163,7 @@ import os
 from pathlib import Path
 from modelreg.cli import main
 from modelreg.ml import training
+from modelreg.registry import filenames
 real, count = Path.replace, 0
 def dying(self, target):
     global count
@@ -182,7 +183,7 @@ def test_ctrl_c_says_how_to_go_on(registry, heeds_ctrl_c) -> None:
     endless = ("--set", "training.epochs=100000", "--set", "training.patience=100000")  # however late the signal comes
     command = [sys.executable, "-m", "modelreg", "train", "tiny.yaml", *endless]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
-        wait_for(registry / "runs/conv2d_fsq-001" / runs.LAST)
+        wait_for(registry / "runs/conv2d_fsq-001" / filenames.LAST)
         process.send_signal(signal.SIGINT)
         try:
             said = process.communicate(timeout=60)[1]
@@ -350,11 +351,11 @@ def test_an_untrained_run_is_not_evaluated(begun, capsys) -> None:
 def test_metrics_name_the_weights_and_the_predictions(finished) -> None:
     """By their digests."""
     run = finished / "runs/conv2d_fsq-001"
-    measured = load(run / runs.METRICS, EvalMetrics)
+    measured = load(run / filenames.METRICS, EvalMetrics)
 
     assert (measured.checkpoint_sha256, measured.predictions_sha256) == (
-        files.sha256(run / runs.CHECKPOINT),
-        files.sha256(run / runs.PREDICTIONS),
+        files.sha256(run / filenames.CHECKPOINT),
+        files.sha256(run / filenames.PREDICTIONS),
     )
 
 
@@ -420,10 +421,10 @@ def test_a_run_classifies_as_it_was_evaluated(finished, monkeypatch) -> None:
 
     monkeypatch.chdir(finished)
     run = finished / "runs/conv2d_fsq-001"
-    windows = preparation.prepare(load(run / runs.CONFIG, TrainConfig), Reading(finished)).windows["test"]
+    windows = preparation.prepare(load(run / filenames.CONFIG, TrainConfig), Reading(finished)).windows["test"]
     _, probabilities = training_run.classify(run, windows.x)
 
-    recorded = npz.read(run / runs.PREDICTIONS)["logits"]
+    recorded = npz.read(run / filenames.PREDICTIONS)["logits"]
     np.testing.assert_array_equal(probabilities.argmax(1), recorded.argmax(1))
 
 
@@ -433,7 +434,7 @@ def test_the_sample_is_learnt_from(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     main(["train", "--set", "training.epochs=2", "--set", "training.threads=1"])
     main(["evaluate"])
-    measured = load(tmp_path / "runs/conv2d_fsq-001" / runs.METRICS, EvalMetrics)
+    measured = load(tmp_path / "runs/conv2d_fsq-001" / filenames.METRICS, EvalMetrics)
 
     assert measured.accuracy > 2 * measured.baselines.majority_accuracy
 

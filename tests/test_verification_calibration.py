@@ -10,13 +10,13 @@ from modelreg.artifacts import npz
 from modelreg.evaluation import calibration, metrics
 from modelreg.records.base import load
 from modelreg.records.metrics import EvalMetrics
-from modelreg.registry import runs
+from modelreg.registry import filenames
 from modelreg.verification import integrity
 
 
 def calibrate(run):
     """Add to a run what `evaluate` fits on the validation part: 24 windows of two recordings."""
-    measured = load(run / runs.METRICS, EvalMetrics)
+    measured = load(run / filenames.METRICS, EvalMetrics)
     part = measured.protocol.parts.validation
     rng = np.random.default_rng(1)
     y = np.repeat(np.arange(len(CLASSES)), [part.class_windows[name] for name in CLASSES])
@@ -29,11 +29,11 @@ def calibrate(run):
     )
     origin = calibration.Origin(CLASSES, measured.checkpoint_sha256, part.digest)
     record = calibration.fit(validation, origin, level=measured.settings.level)
-    tested = metrics.from_arrays(npz.read(run / runs.PREDICTIONS), runs.PREDICTIONS, len(CLASSES))
+    tested = metrics.from_arrays(npz.read(run / filenames.PREDICTIONS), filenames.PREDICTIONS, len(CLASSES))
     found = calibration.measure(tested, record, measured.settings)
-    (run / runs.VALIDATION).write_bytes(npz.to_bytes(validation.arrays()))
-    (run / runs.CALIBRATION).write_bytes(record.to_bytes())
-    (run / runs.METRICS).write_bytes(measured.model_copy(update={"confidence": found}).to_bytes())
+    (run / filenames.VALIDATION).write_bytes(npz.to_bytes(validation.arrays()))
+    (run / filenames.CALIBRATION).write_bytes(record.to_bytes())
+    (run / filenames.METRICS).write_bytes(measured.model_copy(update={"confidence": found}).to_bytes())
     return run
 
 

@@ -15,7 +15,7 @@ from modelreg.errors import InputError, Problem, RegistryError, VerificationFail
 from modelreg.records.base import load, parse
 from modelreg.records.export import HAILO, NOT_COMPILED, BundleRecord, HailoArch, Target
 from modelreg.records.hef import HefInfo
-from modelreg.registry import runs, versions
+from modelreg.registry import filenames, runs
 
 README = "README.md"
 
@@ -28,7 +28,7 @@ def attach(run: Path, file: HefFile, size_limit: int = hef_compatibility.SIZE_LI
     Raises VerificationFailed where it does not fit, InputError where the run has no whole bundle, RegistryError for a
     version, which never changes. Then nothing is written. Killed at any moment, it is finished by running it again.
     """
-    if (run / versions.MANIFEST).exists():
+    if (run / filenames.MANIFEST).exists():
         what = "a version never changes; make a new one: modelreg release vX.Y.Z --from REF --hef FILE"
         raise RegistryError("cannot attach", [Problem(str(run), what)])
     runs.load_run(run)
@@ -39,7 +39,7 @@ def attach(run: Path, file: HefFile, size_limit: int = hef_compatibility.SIZE_LI
         raise InputError("cannot attach to a bundle that is not whole", stale)
     record, found = with_hef(open_bundle(run / target), file, f"{run}/{target}", size_limit)
     whole = exports.sealed(record, found, record.version)
-    parse(whole[exports.BUNDLE], BundleRecord, exports.BUNDLE)  # the network's name became a path
+    parse(whole[filenames.BUNDLE], BundleRecord, filenames.BUNDLE)  # the network's name became a path
     files.write_folder(run / target, whole)
     files.write_atomic(run / f"{target}.tar.gz", exports.pack(whole))
     return run / target / file_name(record)
@@ -47,7 +47,7 @@ def attach(run: Path, file: HefFile, size_limit: int = hef_compatibility.SIZE_LI
 
 def open_bundle(folder: Path) -> Bundle:
     """Read an exported bundle but for a HEF in it. Raises InputError where it is not what was exported."""
-    record = load(folder / exports.BUNDLE, BundleRecord)
+    record = load(folder / filenames.BUNDLE, BundleRecord)
     names = record.files.keys() - {file_name(record)}
     found = {name: files.read_bytes(folder / name, exports.BUNDLE_LIMIT) for name in sorted(names)}
     changed = [name for name, data in found.items() if files.sha256_bytes(data) != record.files[name]]
@@ -86,8 +86,8 @@ def refuse_loss(place: Path, targets: Iterable[Target]) -> None:
     problems = [
         Problem(str(place / target), "holds a HEF that was attached to it; move the folder away to export again")
         for target in targets
-        if target != exports.ONNX and exports.has(place, target)
-        if load(place / target / exports.BUNDLE, BundleRecord).hef
+        if target != filenames.ONNX and exports.has(place, target)
+        if load(place / target / filenames.BUNDLE, BundleRecord).hef
     ]
     if problems:
         raise InputError("cannot export", problems)
@@ -97,7 +97,7 @@ def find_device_problems(folder: Path, device: HailoArch) -> Iterator[Problem]:
     """Yield why a device could not run a version: no HEF in its bundles, or none that the device takes."""
     try:
         records = [
-            load(folder / target / exports.BUNDLE, BundleRecord) for target in HAILO if exports.has(folder, target)
+            load(folder / target / filenames.BUNDLE, BundleRecord) for target in HAILO if exports.has(folder, target)
         ]
     except InputError as error:
         yield from error.problems

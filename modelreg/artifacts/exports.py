@@ -20,7 +20,6 @@ from modelreg.errors import InputError, Problem
 from modelreg.records.base import load
 from modelreg.records.export import (
     CODE,
-    GRAPHS,
     HAILO,
     LOGITS,
     PROJECTION,
@@ -37,16 +36,20 @@ from modelreg.records.int8 import UNSTEADY, Int8Estimate
 from modelreg.records.latency import LatencyRecord
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
-from modelreg.registry import versions
+from modelreg.registry.filenames import (
+    ARCHIVE,
+    BUNDLE,
+    CHECKPOINT,
+    GRAPH_FILES,
+    INT8,
+    LATENCY,
+    NORMALIZATION,
+    ONNX,
+    PARITY,
+    SUMS,
+    VECTORS,
+)
 
-ONNX: Target = "onnx"
-PARITY = "parity.json"
-VECTORS = "test_vectors.npz"
-INT8 = "int8.json"
-CALIBRATION = versions.CALIBRATION  # temperature and conformal thresholds, where a model has them
-BUNDLE = "bundle.json"
-ARCHIVE = "bundle.tar.gz"
-GRAPH_FILES = tuple(f"{name}.onnx" for name in GRAPHS)
 EXECUTABLE = ("compile.sh", "compile.py")
 BUNDLE_LIMIT = 512 * 2**20  # bytes, unpacked
 
@@ -123,10 +126,10 @@ def with_estimate(measured: EvalMetrics, estimate: Int8Estimate | None) -> EvalM
 
 def find_latency_problems(folder: Path, model: str) -> Iterator[Problem]:
     """Yield where the latency.json of a run or a version is not of its graphs. Raises InputError."""
-    measured = load(folder / versions.LATENCY, LatencyRecord)
+    measured = load(folder / LATENCY, LatencyRecord)
     encoder = [graph.sha256 for graph in (parity_of(folder).graphs.get("encoder"),) if graph]
     if measured.model != model or measured.sha256 not in (*encoder, *hef_digests(folder).values()):
-        yield Problem(versions.LATENCY, "was measured on other graphs or another HEF; run `modelreg bench` again")
+        yield Problem(LATENCY, "was measured on other graphs or another HEF; run `modelreg bench` again")
 
 
 def hef_digests(folder: Path) -> dict[str, str]:
@@ -172,7 +175,7 @@ def reseal(found: Mapping[str, bytes], record: BundleRecord) -> dict[str, bytes]
     digests = {name: files.sha256_bytes(data) for name, data in sorted(found.items())}
     whole = {**found, BUNDLE: record.model_copy(update={"files": digests}).to_bytes()}
     sums = files.sums_text({name: files.sha256_bytes(data) for name, data in whole.items()})
-    return {**whole, versions.SUMS: sums.encode()}
+    return {**whole, SUMS: sums.encode()}
 
 
 def pack(bundle: Mapping[str, bytes]) -> bytes:
@@ -242,6 +245,6 @@ def metadata(spec: ModelSpec, digests: Mapping[str, str]) -> dict[str, str]:
     return {
         "model": spec.settings.name,
         "classes": files.to_line(list(spec.classes)).decode().strip(),
-        "checkpoint_sha256": digests[versions.CHECKPOINT],
-        "normalization_sha256": digests[versions.NORMALIZATION],
+        "checkpoint_sha256": digests[CHECKPOINT],
+        "normalization_sha256": digests[NORMALIZATION],
     }

@@ -10,6 +10,7 @@ import typer
 from modelreg.cli import host
 from modelreg.cli.console import draw, emit_json, note, say, table
 from modelreg.errors import Problem, RegistryError, VerificationFailed
+from modelreg.registry import filenames
 
 if TYPE_CHECKING:
     from modelreg.records.aliases import AliasChange, AliasLog
@@ -33,12 +34,12 @@ def promote(
 
     Example: modelreg promote conv2d_fsq@v0.2.0 production --why "passed the field trial"
     """
-    from modelreg.registry import aliases, versions
+    from modelreg.registry import aliases
     from modelreg.verification import integrity
 
     root, _ = host.project()
     folder = host.version_folder(reference)
-    if folder != root / versions.FOLDER / folder.parent.name / folder.name:
+    if folder != root / filenames.REGISTRY / folder.parent.name / folder.name:
         raise RegistryError("cannot promote", [Problem(reference, "is no version of this registry")])
     if problems := integrity.inspect(folder).problems:
         raise VerificationFailed(f"{folder.parent.name}@{folder.name} does not verify", problems)
@@ -100,7 +101,7 @@ def _stamp(by: str | None, why: str | None) -> "Stamp":
 
 def _change(root: Path, model: str, alias: str, move: Callable[["AliasLog"], "AliasLog"], *, as_json: bool) -> None:
     """Move an alias and print what it names now."""
-    from modelreg.registry import aliases, versions
+    from modelreg.registry import aliases
 
     log, moved = aliases.change(root, model, move)
     version = log.standing[alias][-1]
@@ -109,7 +110,7 @@ def _change(root: Path, model: str, alias: str, move: Callable[["AliasLog"], "Al
         return
     say(f"{model}@{alias} is v{version}{'' if moved else ' already'}")
     if moved:
-        note(f"commit {versions.FOLDER}/{model}/{versions.ALIASES}, so that others see it")
+        note(f"commit {filenames.REGISTRY}/{model}/{filenames.ALIASES}, so that others see it")
 
 
 def _row(change: "AliasChange") -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from modelreg.cli import host
 from modelreg.cli.console import draw, emit_json, note, say, table
+from modelreg.registry import filenames
 
 if TYPE_CHECKING:
     from modelreg.records.crossval import CrossValidation, ProtocolName
@@ -16,10 +17,9 @@ def cross_validate(folder: Path, protocol: "ProtocolName", folds: int, jobs: int
     from modelreg import files
     from modelreg.config import TrainConfig
     from modelreg.records.base import load
-    from modelreg.registry import runs
     from modelreg.workflows import cross_validation, training_run
 
-    settings = load(folder / runs.CONFIG, TrainConfig).training
+    settings = load(folder / filenames.CONFIG, TrainConfig).training
     with host.reading() as reading:
         found = cross_validation.plan(folder, protocol, folds, reading)
         place = cross_validation.Place(
@@ -34,14 +34,14 @@ def cross_validate(folder: Path, protocol: "ProtocolName", folds: int, jobs: int
     for number, fold in enumerate(cross_validation.train(found, place, jobs), done + 1):
         note(f"fold {number} of {len(found)}: {host.shown(fold.folder)}")
     pooled = cross_validation.pool(protocol, found)
-    files.write_atomic(folder / runs.CROSSVAL, pooled.to_bytes())
-    if (folder / runs.METRICS).is_file():
+    files.write_atomic(folder / filenames.CROSSVAL, pooled.to_bytes())
+    if (folder / filenames.METRICS).is_file():
         training_run.write_report(folder)
     if as_json:
         emit_json(pooled.to_document())
         return
     _show(pooled)
-    say(f"the card quotes the hold-out, not this; kept in {host.shown(folder / runs.CROSSVAL)}")
+    say(f"the card quotes the hold-out, not this; kept in {host.shown(folder / filenames.CROSSVAL)}")
 
 
 def _show(found: "CrossValidation") -> None:

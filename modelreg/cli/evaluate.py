@@ -11,6 +11,7 @@ from modelreg.cli import host
 from modelreg.cli.console import draw, emit_json, note, say, table
 from modelreg.cli.crossval import cross_validate
 from modelreg.cli.random_split import compare_with_chance
+from modelreg.registry import filenames
 
 if TYPE_CHECKING:
     from modelreg.records.calibration import ConfidenceMetrics
@@ -64,7 +65,7 @@ def evaluate(
     if protocol != "holdout":
         cross_validate(folder, protocol, folds, jobs, as_json=as_json)
         return
-    settings = load(folder / runs.CONFIG, TrainConfig).training
+    settings = load(folder / filenames.CONFIG, TrainConfig).training
     here = host.describe(settings.model_copy(update={"device": "cpu"}))
     with host.reading() as reading:
         measured = training_run.evaluate(folder, reading, here, host.now)
@@ -74,7 +75,7 @@ def evaluate(
         emit_json(measured.to_document())
         return
     _show(measured)
-    say(f"report: {host.shown(folder / runs.PAGE)}")
+    say(f"report: {host.shown(folder / filenames.PAGE)}")
     say(f"next: modelreg export {host.shown(folder)} --target hailo8")
     say(f"or:   modelreg release {host.next_version(measured.model)} --run {host.shown(folder)}")
 
@@ -97,9 +98,8 @@ def warn_of_leaks(folder: Path) -> None:
     from modelreg.documents.report import leakage
     from modelreg.records.audit import AuditRecord
     from modelreg.records.base import load
-    from modelreg.registry import runs
 
-    for finding in load(folder / runs.AUDIT, AuditRecord).findings:
+    for finding in load(folder / filenames.AUDIT, AuditRecord).findings:
         if finding.severity != "by_design":
             word = "LEAK" if finding.severity == "leak" else finding.severity
             examples = f" ({'; '.join(finding.examples)})" if finding.examples else ""

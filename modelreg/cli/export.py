@@ -7,6 +7,7 @@ import typer
 
 from modelreg.cli import host
 from modelreg.cli.console import emit_json, note, say
+from modelreg.registry import filenames
 
 if TYPE_CHECKING:
     from modelreg.records.export import ParityRecord, Target
@@ -109,14 +110,14 @@ def _targets(names: list[str]) -> "list[Target]":
 
 def _places(reference: str | None, out_folder: Path | None) -> tuple[Path, Path]:
     """Return what is exported, and where the folders go."""
-    from modelreg.registry import runs, versions
+    from modelreg.registry import runs
 
     if reference is None:
         folder = runs.newest(host.workplace() / "runs")
-    elif (Path(reference) / runs.CONFIG).exists():
+    elif (Path(reference) / filenames.CONFIG).exists():
         folder = Path(reference)
     else:
         folder = host.version_folder(reference)
-    if out_folder or not (folder / versions.MANIFEST).is_file():
+    if out_folder or not (folder / filenames.MANIFEST).is_file():
         return folder, out_folder or folder
     return folder, host.exports_of(folder)

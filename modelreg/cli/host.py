@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from modelreg import __version__
 from modelreg.errors import InputError, Problem, RegistryError
+from modelreg.registry import filenames
 
 if TYPE_CHECKING:
     from modelreg.config import ProjectConfig, TrainingSettings
@@ -62,7 +63,7 @@ def project() -> tuple[Path, "ProjectConfig"]:
 
 def version_folder(reference: str) -> Path:
     """Return the folder of a reference or of a path, as it was typed. Raises RegistryError."""
-    from modelreg.registry import runs, versions
+    from modelreg.registry import versions
 
     if "/" not in reference and not Path(reference).is_dir():
         root, settings = project()
@@ -70,7 +71,7 @@ def version_folder(reference: str) -> Path:
     folder = Path(os.path.abspath(reference))  # noqa: PTH100 Path.absolute() keeps `..`, resolve() follows links
     if not folder.is_dir():
         raise RegistryError("unknown version", [Problem(reference, "no such folder")])
-    if (folder / runs.CONFIG).exists():  # a version states its configuration in its provenance
+    if (folder / filenames.CONFIG).exists():  # a version states its configuration in its provenance
         what = "is a run, not a version; make a version of it with `modelreg release`"
         raise RegistryError("unknown version", [Problem(reference, what)])
     return folder

@@ -10,6 +10,7 @@ from modelreg.cli import host, publish_checks
 from modelreg.cli.console import emit_json, note, say
 from modelreg.cli.progress import show_transfer
 from modelreg.errors import raise_all
+from modelreg.registry import filenames
 
 if TYPE_CHECKING:
     from modelreg.release.github.plan import Plan, Wanted
@@ -81,14 +82,14 @@ def pull(
     root, project = host.project()
     model, _, number = reference.rpartition("@")
     model, version = model or project.default_model, str(versions.parse_version(number))
-    home = root / versions.FOLDER / model / f"v{version}"
+    home = root / filenames.REGISTRY / model / f"v{version}"
     folder = out_folder.resolve() if out_folder else home
     wish = github_pull.Wish(model, version, tag_of(project, model, version), folder, only)
     with host.github(root, project, timeout) as client, show_transfer(sys.stderr) as tell:
         came = github_pull.pull(client, wish, tell)
     say(f"{model}@v{version}: {len(came)} files came" if came else f"{model}@v{version}: nothing was missing")
     where = host.shown(folder)
-    say(f"next: modelreg verify {where}" if folder == home else f"next: cd {where} && sha256sum -c {versions.SUMS}")
+    say(f"next: modelreg verify {where}" if folder == home else f"next: cd {where} && sha256sum -c {filenames.SUMS}")
 
 
 def _show_plan(plan: "Plan", wanted: "Wanted", *, as_json: bool) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from modelreg.cli import host
 from modelreg.errors import Failure, InputError, Problem, PublishConflict, RemoteError, VerificationFailed
+from modelreg.registry import filenames
 
 if TYPE_CHECKING:
     from modelreg.config import ProjectConfig
@@ -23,7 +24,7 @@ def wanted_release(root: Path, project: "ProjectConfig", folder: Path) -> "Wante
     version = versions.read(folder)
     manifest = version.manifest
     tag = tag_of(project, manifest.model, manifest.version)
-    path = folder / versions.MANIFEST
+    path = folder / filenames.MANIFEST
     found = plan.assets_of(manifest, files.sha256(path), path.stat().st_size, _signature(folder))
     stable = not versions.parse_version(manifest.version).prerelease
     highest = stable and versions.latest(root, manifest.model).name == folder.name
@@ -91,11 +92,10 @@ def _tag_problems(client: "Client", root: Path, tag: str) -> Iterator[Problem]:
 
 def _signature(folder: Path) -> "Asset | None":
     from modelreg import files
-    from modelreg.registry import versions
     from modelreg.release.github.plan import Asset
 
-    path = folder / versions.SIGNATURE
-    return Asset("", versions.SIGNATURE, path.stat().st_size, files.sha256(path)) if path.is_file() else None
+    path = folder / filenames.SIGNATURE
+    return Asset("", filenames.SIGNATURE, path.stat().st_size, files.sha256(path)) if path.is_file() else None
 
 
 def _changes(root: Path, tag: str) -> str | None:

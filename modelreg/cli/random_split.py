@@ -4,6 +4,7 @@ from pathlib import Path
 
 from modelreg.cli import host
 from modelreg.cli.console import emit_json, note, say
+from modelreg.registry import filenames
 
 
 def compare_with_chance(folder: Path, *, as_json: bool) -> None:
@@ -12,16 +13,15 @@ def compare_with_chance(folder: Path, *, as_json: bool) -> None:
     from modelreg.documents.report import leakage
     from modelreg.records.base import load
     from modelreg.records.metrics import EvalMetrics
-    from modelreg.registry import runs
     from modelreg.workflows import random_split
 
-    settings = load(folder / runs.CONFIG, TrainConfig).training
+    settings = load(folder / filenames.CONFIG, TrainConfig).training
     host.ready_to_train(settings)
     with host.reading() as reading:
         found = random_split.measure(folder, reading, host.describe(settings), host.now)
-    accuracy = load(folder / runs.METRICS, EvalMetrics).accuracy
+    accuracy = load(folder / filenames.METRICS, EvalMetrics).accuracy
     if as_json:
         emit_json({**found.to_document(), "compared_with": accuracy})
         return
     say(leakage.leaky(found, accuracy))
-    note(f"in {host.shown(folder / runs.RANDOM_SPLIT)} and the report; the run's number stays {accuracy:.4f}")
+    note(f"in {host.shown(folder / filenames.RANDOM_SPLIT)} and the report; the run's number stays {accuracy:.4f}")

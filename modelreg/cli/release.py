@@ -11,6 +11,7 @@ from modelreg.cli import host, sign
 from modelreg.cli.console import draw, emit_json, note, say, table
 from modelreg.cli.sign import PassphraseFile
 from modelreg.errors import ModelregError
+from modelreg.registry import filenames
 
 if TYPE_CHECKING:
     from modelreg.records.gates import Outcome
@@ -168,11 +169,9 @@ def _export(plan: "Plan") -> None:
 
 def _assets(root: Path) -> list[Path]:
     """Return where the binaries of a version would lie, for git to say whether it would take them."""
-    from modelreg.artifacts import exports
-    from modelreg.registry import versions
 
-    names = [*versions.ASSETS, versions.VALIDATION, *(f"{exports.ONNX}/{name}" for name in exports.GRAPH_FILES)]
-    return [root / versions.FOLDER / "model" / "v0.0.0" / name for name in names]
+    names = [*filenames.ASSETS, filenames.VALIDATION, *(f"{filenames.ONNX}/{name}" for name in filenames.GRAPH_FILES)]
+    return [root / filenames.REGISTRY / "model" / "v0.0.0" / name for name in names]
 
 
 def _show_gates(outcomes: "list[Outcome]") -> None:

@@ -10,6 +10,7 @@ import typer
 from modelreg.cli import host
 from modelreg.cli.console import draw, emit_json, say, table
 from modelreg.errors import InputError, Problem, VerificationFailed
+from modelreg.registry import filenames
 
 if TYPE_CHECKING:
     from modelreg.records.int8 import Int8Summary
@@ -86,7 +87,7 @@ def show(
         _show_estimate(measured.int8)
     files = [(entry.path, entry.size, entry.stored, entry.sha256[:16]) for entry in version.manifest.files]
     draw(table(("file", "bytes", "stored", "sha256"), files, right=("bytes",)), sys.stdout)
-    say(f"card: {host.shown(folder / versions.CARD)}")
+    say(f"card: {host.shown(folder / filenames.CARD)}")
 
 
 def _show_estimate(found: "Int8Summary") -> None:

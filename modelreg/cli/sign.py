@@ -11,6 +11,7 @@ import typer
 from modelreg.cli import host
 from modelreg.cli.console import say
 from modelreg.errors import InputError, Problem, RegistryError, VerificationFailed
+from modelreg.registry import filenames
 
 if TYPE_CHECKING:
     from modelreg.verification.keys import PrivateKey
@@ -61,12 +62,11 @@ def sign(
 
     Example: modelreg sign v0.2.0 --key ~/keys/models.pem
     """
-    from modelreg.registry import versions
 
     folder = host.version_folder(reference)
     fresh = sign_folder(folder, read_key(key, passphrase_file))
     say(f"{reference}: signed" if fresh else f"{reference}: is signed already, with this key")
-    say(f"next: git add {host.shown(folder / versions.SIGNATURE)}")
+    say(f"next: git add {host.shown(folder / filenames.SIGNATURE)}")
 
 
 def read_key(path: Path, passphrase_file: Path | None) -> "PrivateKey":
@@ -83,14 +83,13 @@ def read_key(path: Path, passphrase_file: Path | None) -> "PrivateKey":
 def sign_folder(folder: Path, key: "PrivateKey") -> bool:
     """Write the signature of a version; False where this key's is there already. Raises VerificationFailed."""
     from modelreg import files
-    from modelreg.registry import versions
     from modelreg.verification import integrity, signing
 
     findings = integrity.inspect(folder)
     absent = [Problem(where, "is not on this machine; fetch it with `modelreg pull`") for where, _ in findings.notices]
     if problems := [*findings.problems, *absent]:
         raise VerificationFailed("cannot sign; only what was checked can be", problems)
-    path = folder / versions.SIGNATURE
+    path = folder / filenames.SIGNATURE
     if not os.path.lexists(path):
         files.write_atomic(path, signing.sign_version(folder, key))
         return True

@@ -9,6 +9,7 @@ from modelreg.cli import host
 from modelreg.cli.console import note, say
 from modelreg.cli.progress import show_training
 from modelreg.errors import InputError
+from modelreg.registry import filenames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,7 @@ def train(
         raise typer.BadParameter("--resume goes on with the run's own configuration: give nothing else")
     if resume:
         runs.load_run(resume)  # a folder that is no run is refused as that
-        folder, settings = resume, load(resume / runs.CONFIG, config.TrainConfig)
+        folder, settings = resume, load(resume / filenames.CONFIG, config.TrainConfig)
     else:
         settings = _settings(configuration, assignments or [])
         folder = out_folder or runs.next_folder(host.workplace() / "runs", settings.model.name)

@@ -12,6 +12,7 @@ from modelreg.cli import host
 from modelreg.cli.console import emit_json, note, say
 from modelreg.cli.reproduce import reproduced
 from modelreg.errors import InputError, Problem, VerificationFailed
+from modelreg.registry import filenames
 
 if TYPE_CHECKING:
     from modelreg.records.export import HailoArch
@@ -125,20 +126,18 @@ def _public_key(path: Path) -> "PublicKey":
 
 def _inspect(folder: Path, key: "PublicKey | None", *, complete: bool) -> "Findings":
     """Return what is found of a version, of its signature too where there is a key to hold it against."""
-    from modelreg.registry import versions
     from modelreg.verification import integrity
 
     findings = integrity.inspect(folder, complete=complete)
     if key is not None:
         return _with_signature(folder, findings, key)
-    unread = [Problem(versions.SIGNATURE, "was not checked; give the signer's public key with --key")]
-    signed = (folder / versions.SIGNATURE).exists()
+    unread = [Problem(filenames.SIGNATURE, "was not checked; give the signer's public key with --key")]
+    signed = (folder / filenames.SIGNATURE).exists()
     return replace(findings, notices=(*findings.notices, *unread)) if signed else findings
 
 
 def _with_signature(folder: Path, findings: "Findings", key: "PublicKey") -> "Findings":
     """Add what is wrong with the signature of a version, or whose it is and how far it reaches."""
-    from modelreg.registry import versions
     from modelreg.verification import keys, signing
 
     if problems := tuple(signing.find_problems(folder, key)):
@@ -146,7 +145,7 @@ def _with_signature(folder: Path, findings: "Findings", key: "PublicKey") -> "Fi
     reach = "every file"
     if absent := len(findings.notices):
         reach = f"every file; of the {absent} that are not on this machine it proves the digest, not the bytes"
-    signed = Problem(versions.SIGNATURE, f"{keys.fingerprint(key)} signed {reach}")
+    signed = Problem(filenames.SIGNATURE, f"{keys.fingerprint(key)} signed {reach}")
     return replace(findings, notices=(*findings.notices, signed))
 
 
@@ -176,9 +175,9 @@ def _published_signature_problems(
     from modelreg.release.github import plan, publish
     from modelreg.verification import signing
 
-    manifest = files.read_bytes(folder / versions.MANIFEST)
+    manifest = files.read_bytes(folder / filenames.MANIFEST)
     version = versions.read(folder).manifest
-    name = plan.asset_name(version.model, version.version, versions.SIGNATURE)
+    name = plan.asset_name(version.model, version.version, filenames.SIGNATURE)
     bundle = publish.published_file(client, tag, name, scratch)
     if bundle is None:
         return [Problem(name, f"is not in the release; `modelreg publish {_name(folder)}` adds the signature")]
@@ -201,10 +200,12 @@ def _changed() -> tuple[list[Path], list[Problem]]:
     if not host.is_repository(root):
         raise InputError("--changed asks git", [Problem(str(root), "is no git repository, or git is not installed")])
     parts = [PurePosixPath(path).parts for path in host.git_changes(root)]
-    places = sorted({path[:3] for path in parts if len(path) > 3 and path[0] == versions.FOLDER})
+    places = sorted({path[:3] for path in parts if len(path) > 3 and path[0] == filenames.REGISTRY})
     there = [folder for folder in versions.version_folders(root) if folder.relative_to(root).parts in places]
     gone = [
-        f"{model}@{version}" for _, model, version in places if not (root / versions.FOLDER / model / version).exists()
+        f"{model}@{version}"
+        for _, model, version in places
+        if not (root / filenames.REGISTRY / model / version).exists()
     ]
     return there, [Problem(name, "was removed, but a version never changes") for name in gone]
 

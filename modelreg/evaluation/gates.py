@@ -28,10 +28,9 @@ from modelreg.records.gates import (
     Worse,
     is_exported,
 )
+from modelreg.registry import filenames
 
-NAME = "gates.json"
 LATEST = "latest"
-METRICS = "eval_metrics.json"
 DIRECTIONS: tuple[tuple[str, int, Literal["below", "above"]], ...] = (
     ("not_below", 1, "below"),
     ("not_above", -1, "above"),
@@ -67,13 +66,13 @@ def _is_coming(folder: Path, places: tuple[str, ...], coming: Container[str]) ->
 
 
 def _places(path: str) -> tuple[str, ...]:
-    return OTHERS.get(path.split(".", 1)[0], (METRICS,))
+    return OTHERS.get(path.split(".", 1)[0], (filenames.METRICS,))
 
 
 def read_documents(folder: Path, usable: Container[str] | None = None) -> dict[str, Any]:
     """Read what gates may name from a run or a version; only `usable` files, if given. Raises InputError."""
     read: dict[str, Any] = {}
-    for name, places in {"": (METRICS,), **OTHERS}.items():
+    for name, places in {"": (filenames.METRICS,), **OTHERS}.items():
         there = [place for place in places if (folder / place).is_file() and (usable is None or place in usable)]
         if there:
             read[name] = files.parse_json(files.read_bytes(folder / there[0]), there[0])

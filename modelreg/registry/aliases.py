@@ -12,7 +12,7 @@ from modelreg import files
 from modelreg.errors import InputError, Problem, RegistryError
 from modelreg.records.aliases import AliasChange, AliasLog
 from modelreg.records.base import load, validate
-from modelreg.registry import versions
+from modelreg.registry import filenames, versions
 
 
 class Stamp(NamedTuple):
@@ -62,7 +62,7 @@ def change(root: Path, model: str, move: Callable[[AliasLog], AliasLog]) -> tupl
     Raises RegistryError where the model is unknown, or the alias would name a version that is not there.
     """
     versions.refuse_unknown_model(root, model)
-    path = root / versions.FOLDER / model / versions.ALIASES
+    path = root / filenames.REGISTRY / model / filenames.ALIASES
     with files.sole_writer(path.parent, path):
         before = versions.aliases(root, model)
         after = move(before)
@@ -75,7 +75,7 @@ def change(root: Path, model: str, move: Callable[[AliasLog], AliasLog]) -> tupl
 
 def find_problems(root: Path) -> Iterator[Problem]:
     """Yield where a model's aliases.json is not valid, tells no one story, or names a version that is not there."""
-    for path in sorted((root / versions.FOLDER).glob(f"*/{versions.ALIASES}")):
+    for path in sorted((root / filenames.REGISTRY).glob(f"*/{filenames.ALIASES}")):
         model = path.parent.name
         try:
             log = load(path, AliasLog)
@@ -92,4 +92,4 @@ def _missing(root: Path, changes: tuple[AliasChange, ...], model: str) -> Iterat
     present = {folder.name for folder in versions.version_folders(root, model)}
     for version in dict.fromkeys(change.version for change in changes):
         if f"v{version}" not in present:
-            yield Problem(f"{model}/{versions.ALIASES}", f"names v{version}, which is not in the registry")
+            yield Problem(f"{model}/{filenames.ALIASES}", f"names v{version}, which is not in the registry")

@@ -9,27 +9,7 @@ from modelreg import files
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import load
 from modelreg.records.run import RunRecord
-
-CONFIG = "config.json"
-CHECKPOINT = "checkpoint.safetensors"
-LAST = "last.safetensors"
-NORMALIZATION = "normalization.json"
-HISTORY = "history.jsonl"
-DATA = "data.json"
-QUALITY = "quality.json"
-RUN = "run.json"
-METRICS = "eval_metrics.json"
-PREDICTIONS = "predictions.npz"
-VALIDATION = "validation.npz"  # the predictions of the validation part, which calibration.json was fitted on
-CALIBRATION = "calibration.json"
-AUDIT = "audit.json"
-CROSSVAL = "crossval.json"
-RANDOM_SPLIT = "random_split.json"  # what a leaky evaluation would have claimed
-HSMM = "hsmm.json"  # of systems with durations
-ENCODER = "encoder.safetensors"  # of tcn_vae: the device part's weights alone
-LATENCY = "latency.json"  # of `modelreg bench`, where somebody asked for it
-REPORT = "report.md"
-PAGE = "report.html"
+from modelreg.registry.filenames import CALIBRATION, ENCODER, HSMM, RUN, VALIDATION
 
 ABLATION = "ablation"  # no model: such a folder holds the runs of a grid
 _NAME = re.compile(rf"(?!{ABLATION}-)(?P<model>[a-z][a-z0-9_]*)-(?P<number>[0-9]{{3,}})")

@@ -17,30 +17,7 @@ from modelreg.records.aliases import AliasLog
 from modelreg.records.base import AnyRecord, validate
 from modelreg.records.manifest import Manifest
 from modelreg.records.metrics import EvalMetrics
-
-FOLDER = "registry"
-KEEP = ".gitkeep"  # git knows no empty folder
-CHECKPOINT = "checkpoint.safetensors"
-CARD = "model_card.md"
-MODEL_CONFIG = "model_config.json"
-NORMALIZATION = "normalization.json"
-METRICS = "eval_metrics.json"
-PROVENANCE = "provenance.json"
-DATA = "data.json"
-RUN = "run.json"
-PREDICTIONS = "predictions.npz"
-VALIDATION = "validation.npz"  # the predictions that calibration.json was fitted on
-CALIBRATION = "calibration.json"  # versions of modelreg 0.3 and older have neither
-HSMM = "hsmm.json"  # of systems with durations
-ENCODER = "encoder.safetensors"  # of tcn_vae: the device part's weights alone
-LATENCY = "latency.json"  # of versions that were measured before their release
-MANIFEST = "manifest.json"
-SUMS = "sha256sum.txt"
-SIGNATURE = "model.sig"
-ALIASES = "aliases.json"  # of a model, beside its versions
-BOM = "bom.cdx.json"  # versions of modelreg 0.2 and older have none
-DOCUMENTS = (CARD, MODEL_CONFIG, NORMALIZATION, METRICS, DATA, RUN, PROVENANCE)
-ASSETS = (CHECKPOINT, PREDICTIONS)
+from modelreg.registry.filenames import ALIASES, CHECKPOINT, KEEP, MANIFEST, METRICS, REGISTRY, SUMS
 
 VERSION_LIMIT = 80  # characters, as records.base.VersionText has it
 
@@ -78,7 +55,7 @@ def parse_version(text: str) -> semver.Version:
 
 def version_folders(root: Path, model: str | None = None) -> Iterator[Path]:
     """Yield the folders of all versions, by model and then by precedence."""
-    models = [root / FOLDER / model] if model else filter(_is_model, _entries(root / FOLDER))
+    models = [root / REGISTRY / model] if model else filter(_is_model, _entries(root / REGISTRY))
     for parent in models:
         found = [folder for folder in _entries(parent) if _is_version(folder)]
         yield from sorted(found, key=lambda folder: semver.Version.parse(folder.name[1:]))
@@ -86,7 +63,7 @@ def version_folders(root: Path, model: str | None = None) -> Iterator[Path]:
 
 def find_strays(root: Path) -> Iterator[Problem]:
     """Yield what lies under registry/ and is no version, so that no command would ever see it."""
-    for parent in _entries(root / FOLDER):
+    for parent in _entries(root / REGISTRY):
         if _is_model(parent):
             for path in _entries(parent):
                 if not _is_version(path) and not _is_leftover(path) and path.name not in (KEEP, ALIASES):
@@ -97,7 +74,7 @@ def find_strays(root: Path) -> Iterator[Problem]:
 
 def find_leftovers(root: Path) -> Iterator[Problem]:
     """Yield what an interrupted release or promotion left; it does no harm."""
-    for parent in filter(_is_model, _entries(root / FOLDER)):
+    for parent in filter(_is_model, _entries(root / REGISTRY)):
         for path in filter(_is_leftover, _entries(parent)):
             yield Problem(_place(path, root), "left by an interrupted command; the next one removes it")
 
@@ -123,7 +100,7 @@ def resolve(reference: str, root: Path, default_model: str) -> Path:
     if which == "latest":
         return latest(root, model)
     number = which if re.match("v?[0-9]", which) else _aliased(which, root, model)
-    folder = root / FOLDER / model / f"v{parse_version(number)}"
+    folder = root / REGISTRY / model / f"v{parse_version(number)}"
     if not folder.is_dir():
         raise RegistryError("unknown version", [Problem(f"{model}@{folder.name}", _known(root, model))])
     return folder
@@ -131,7 +108,7 @@ def resolve(reference: str, root: Path, default_model: str) -> Path:
 
 def aliases(root: Path, model: str) -> AliasLog:
     """Read the changes of a model's aliases; none where there are none. Raises InputError."""
-    path = root / FOLDER / model / ALIASES
+    path = root / REGISTRY / model / ALIASES
     return _read(path, AliasLog) if path.exists() else AliasLog(model=model)
 
 

@@ -8,15 +8,14 @@ from modelreg.artifacts import exports
 from modelreg.config import TrainConfig
 from modelreg.documents import model_card, provenance
 from modelreg.errors import Failure, InputError, Problem
-from modelreg.evaluation import gates
 from modelreg.records.base import load
 from modelreg.records.data import DataRecord
 from modelreg.records.gates import GateReport
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import RunRecord
-from modelreg.registry import runs, versions
+from modelreg.registry import filenames, runs
 
-COPIED = (runs.CHECKPOINT, runs.PREDICTIONS, runs.NORMALIZATION, runs.DATA, runs.RUN)
+COPIED = (filenames.CHECKPOINT, filenames.PREDICTIONS, filenames.NORMALIZATION, filenames.DATA, filenames.RUN)
 
 
 def find_failures(folder: Path, run: RunRecord) -> Iterator[Failure]:
@@ -26,7 +25,7 @@ def find_failures(folder: Path, run: RunRecord) -> Iterator[Failure]:
         yield InputError, Problem(str(folder), what)
         return
     yield from ((InputError, problem) for problem in runs.find_changed(folder, run))
-    if not (folder / runs.METRICS).is_file():
+    if not (folder / filenames.METRICS).is_file():
         what = f"has no metrics; make them with `modelreg evaluate {folder}`"
         yield InputError, Problem(str(folder), what)
         return
@@ -36,7 +35,7 @@ def find_failures(folder: Path, run: RunRecord) -> Iterator[Failure]:
 
 def _metrics_failures(folder: Path, run: RunRecord) -> Iterator[Failure]:
     """Yield where the metrics are not those of the run's last look at its test part."""
-    measured = load(folder / runs.METRICS, EvalMetrics)
+    measured = load(folder / filenames.METRICS, EvalMetrics)
     looks = [look for look in run.evaluations if look.part == measured.protocol.part]
     digests = [look.predictions_sha256 for look in looks[-1:]]
     if measured.protocol.evaluations != len(looks) or digests != [measured.predictions_sha256]:
@@ -48,9 +47,9 @@ def _export_problems(run: Path) -> Iterator[Problem]:
     """Yield where a run's exports are damaged, or of other weights."""
     for target in exports.exported(run):
         yield from exports.find_changed(run, target)
-        if exports.checkpoint_of(run, target) != files.sha256(run / runs.CHECKPOINT):
+        if exports.checkpoint_of(run, target) != files.sha256(run / filenames.CHECKPOINT):
             yield Problem(f"{run}/{target}", "was exported from other weights; run `modelreg export` again")
-    if (run / runs.LATENCY).is_file():
+    if (run / filenames.LATENCY).is_file():
         yield from exports.find_latency_problems(run, runs.load_run(run).model.settings.name)
 
 
@@ -60,22 +59,22 @@ def stage(
     """Write every file of the version but the manifest and what is made from it; return what its card was made of."""
     run = runs.load_run(folder)
     estimate = exports.estimate_of(folder)
-    measured = exports.with_estimate(load(folder / runs.METRICS, EvalMetrics), estimate)
-    data = load(folder / runs.DATA, DataRecord)
-    measured_here = [runs.LATENCY] if (folder / runs.LATENCY).is_file() else []
+    measured = exports.with_estimate(load(folder / filenames.METRICS, EvalMetrics), estimate)
+    data = load(folder / filenames.DATA, DataRecord)
+    measured_here = [filenames.LATENCY] if (folder / filenames.LATENCY).is_file() else []
     for name in (*COPIED, *runs.parts(folder), *runs.calibrated(folder), *measured_here):
         files.copy_atomic(folder / name, staged / name)
-    files.write_atomic(staged / versions.METRICS, measured.to_bytes())
+    files.write_atomic(staged / filenames.METRICS, measured.to_bytes())
     if report:
-        files.write_atomic(staged / gates.NAME, report.to_bytes())
+        files.write_atomic(staged / filenames.GATES, report.to_bytes())
     facts = model_card.Facts(
         run.model.settings.name, version, license_, measured, run.model, data, run, report, estimate
     )
-    files.write_atomic(staged / versions.CARD, model_card.render(facts).encode())
-    files.write_atomic(staged / versions.MODEL_CONFIG, run.model.to_bytes())
-    config = load(folder / runs.CONFIG, TrainConfig).to_document()
-    origin = provenance.statement(config, run, data, _digests(staged, run), runs.CHECKPOINT)
-    files.write_atomic(staged / versions.PROVENANCE, origin.to_bytes())
+    files.write_atomic(staged / filenames.CARD, model_card.render(facts).encode())
+    files.write_atomic(staged / filenames.MODEL_CONFIG, run.model.to_bytes())
+    config = load(folder / filenames.CONFIG, TrainConfig).to_document()
+    origin = provenance.statement(config, run, data, _digests(staged, run), filenames.CHECKPOINT)
+    files.write_atomic(staged / filenames.PROVENANCE, origin.to_bytes())
     for target in exports.exported(folder):
         for name, content in exports.for_version(folder, target, version).items():
             (staged / name).parent.mkdir(exist_ok=True)
@@ -85,5 +84,5 @@ def stage(
 
 def _digests(staged: Path, run: RunRecord) -> dict[str, str]:
     """Return the digests of what a run gave, by name."""
-    made = (runs.CHECKPOINT, runs.NORMALIZATION, runs.METRICS, runs.PREDICTIONS)
-    return {runs.HISTORY: run.files[runs.HISTORY], **{name: files.sha256(staged / name) for name in made}}
+    made = (filenames.CHECKPOINT, filenames.NORMALIZATION, filenames.METRICS, filenames.PREDICTIONS)
+    return {filenames.HISTORY: run.files[filenames.HISTORY], **{name: files.sha256(staged / name) for name in made}}

@@ -6,7 +6,7 @@ from pathlib import Path
 from modelreg import config
 from modelreg.documents import changelog
 from modelreg.errors import InputError, Problem
-from modelreg.registry import versions
+from modelreg.registry import filenames
 from modelreg.release import plan
 
 _PROJECT = """\
@@ -95,7 +95,7 @@ def documents(*, sample: bool = False) -> dict[str, str]:
         plan.TABLE: _RELEASES,
         ".gitignore": _IGNORE,
         ".github/workflows/verify.yml": _WORKFLOW,
-        f"{versions.FOLDER}/{versions.KEEP}": "",
+        f"{filenames.REGISTRY}/{filenames.KEEP}": "",
     }
 
 

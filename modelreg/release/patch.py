@@ -34,7 +34,7 @@ from modelreg.records.int8 import Int8Estimate
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.provenance import Provenance, ResourceDescriptor
 from modelreg.records.run import RunRecord
-from modelreg.registry import versions
+from modelreg.registry import filenames, versions
 from modelreg.verification import integrity
 
 
@@ -68,7 +68,7 @@ def is_made_of(folder: Path, source: Path, addition: Addition) -> bool:
 
 def base_of(folder: Path) -> ResourceDescriptor | None:
     """Return the version that the one in `folder` was made from; None: it was made from a run."""
-    return provenance.base_of(load(folder / versions.PROVENANCE, Provenance))
+    return provenance.base_of(load(folder / filenames.PROVENANCE, Provenance))
 
 
 def stage(staged: Path, source: Path, version: str, addition: Addition) -> model_card.Facts:
@@ -77,7 +77,7 @@ def stage(staged: Path, source: Path, version: str, addition: Addition) -> model
     Raises ModelregError.
     """
     made = _documents(source, version, addition)
-    kept = [entry for entry in versions.read(source).manifest.files if entry.path != versions.BOM]  # made anew
+    kept = [entry for entry in versions.read(source).manifest.files if entry.path != filenames.SBOM]  # made anew
     for entry in kept:
         (staged / entry.path).parent.mkdir(exist_ok=True)
         if entry.path not in made:
@@ -99,17 +99,17 @@ def _documents(source: Path, version: str, addition: Addition) -> dict[str, byte
     documents = _graphs(source, old, version)
     for name, (record, found) in bundles.items():
         whole = exports.sealed(record, _unstamped(found, old), version)
-        read = [document for document in (exports.BUNDLE, exports.INT8) if document in whole]
+        read = [document for document in (filenames.BUNDLE, filenames.INT8) if document in whole]
         documents |= {f"{name}/{document}": whole[document] for document in read}
-        documents[f"{name}/{exports.ARCHIVE}"] = exports.pack(whole)
+        documents[f"{name}/{filenames.ARCHIVE}"] = exports.pack(whole)
     records = {name: record for name, (record, _) in bundles.items()}
     documents |= _judged_again(source, documents)
     hefs = {f"{name}/{file_name(each)}": each.hef.sha256 for name, each in records.items() if each.hef}
-    origin = provenance.derived(load(source / versions.PROVENANCE, Provenance), _base(source), hefs)
+    origin = provenance.derived(load(source / filenames.PROVENANCE, Provenance), _base(source), hefs)
     return {
         **documents,
-        versions.PROVENANCE: origin.to_bytes(),
-        versions.CARD: model_card.render(_facts(source, version, documents)).encode(),
+        filenames.PROVENANCE: origin.to_bytes(),
+        filenames.CARD: model_card.render(_facts(source, version, documents)).encode(),
     }
 
 
@@ -118,42 +118,42 @@ def _judged_again(source: Path, made: Mapping[str, bytes]) -> dict[str, bytes]:
 
     Raises GateFailed; InputError where that bundle's estimate depends on the processor.
     """
-    if not (source / gates.NAME).is_file():
+    if not (source / filenames.GATES).is_file():
         return {}
-    stated = load(source / gates.NAME, GateReport)
+    stated = load(source / filenames.GATES, GateReport)
     documents = gates.read_documents(source)
     for estimate in _estimates(made)[:1]:
-        documents["int8"] = files.parse_json(estimate, exports.INT8)
+        documents["int8"] = files.parse_json(estimate, filenames.INT8)
     report = gates.check_again(stated, documents, template_versions.current().gate)
     if failures := list(gates.failures(report.outcomes)):
         raise GateFailed("a gate failed", failures)
     if report != stated and (unsteady := list(exports.find_unsteady(report.outcomes, _estimate(made)))):
         raise InputError("a gate cannot be judged", unsteady)
-    return {} if report == stated else {gates.NAME: report.to_bytes()}
+    return {} if report == stated else {filenames.GATES: report.to_bytes()}
 
 
 def _base(source: Path) -> ResourceDescriptor:
-    return provenance.version_as_base(versions.read(source).reference, files.sha256(source / versions.MANIFEST))
+    return provenance.version_as_base(versions.read(source).reference, files.sha256(source / filenames.MANIFEST))
 
 
 def _packed(folder: Path) -> Bundle:
     """Read a version's bundle."""
-    found = exports.unpack(folder / exports.ARCHIVE)
-    record = parse(found[exports.BUNDLE], BundleRecord, exports.BUNDLE)
+    found = exports.unpack(folder / filenames.ARCHIVE)
+    record = parse(found[filenames.BUNDLE], BundleRecord, filenames.BUNDLE)
     return record, {name: found[name] for name in record.files}
 
 
 def _graphs(source: Path, old: str, version: str) -> dict[str, bytes]:
     """Return a version's graphs with the new version in the place of the old one."""
-    paths = [source / exports.ONNX / name for name in exports.GRAPH_FILES if exports.has(source, exports.ONNX)]
+    paths = [source / filenames.ONNX / name for name in filenames.GRAPH_FILES if exports.has(source, filenames.ONNX)]
     found = {path.name: files.read_bytes(path, onnx_file.GRAPH_LIMIT) for path in paths}
     stamped = exports.stamped(_unstamped(found, old), version)
-    return {f"{exports.ONNX}/{name}": data for name, data in stamped.items()}
+    return {f"{filenames.ONNX}/{name}": data for name, data in stamped.items()}
 
 
 def _unstamped(found: Mapping[str, bytes], version: str) -> dict[str, bytes]:
     """Return files, the graphs among them without the version in their metadata. Raises InputError."""
-    plain = {name: onnx_file.unstamp(found[name], version) for name in exports.GRAPH_FILES if name in found}
+    plain = {name: onnx_file.unstamp(found[name], version) for name in filenames.GRAPH_FILES if name in found}
     problems = [Problem(name, f"is not of version {version}") for name, data in plain.items() if data is None]
     if problems:
         raise InputError("cannot take these graphs", problems)
@@ -161,27 +161,29 @@ def _unstamped(found: Mapping[str, bytes], version: str) -> dict[str, bytes]:
 
 
 def _estimates(made: Mapping[str, bytes]) -> list[bytes]:
-    return [made[place] for name in HAILO if (place := f"{name}/{exports.INT8}") in made]
+    return [made[place] for name in HAILO if (place := f"{name}/{filenames.INT8}") in made]
 
 
 def _estimate(made: Mapping[str, bytes]) -> Int8Estimate | None:
     """Return the 8-bit estimate of the new bundles. Raises InputError."""
     found = _estimates(made)
-    return parse(found[0], Int8Estimate, exports.INT8) if found else None
+    return parse(found[0], Int8Estimate, filenames.INT8) if found else None
 
 
 def _facts(source: Path, version: str, made: Mapping[str, bytes]) -> model_card.Facts:
     """Return what a card is made of; its licence stands nowhere but in the old one."""
-    run = load(source / versions.RUN, RunRecord)
-    report = made.get(gates.NAME) or (files.read_bytes(path) if (path := source / gates.NAME).is_file() else None)
+    run = load(source / filenames.RUN, RunRecord)
+    report = made.get(filenames.GATES) or (
+        files.read_bytes(path) if (path := source / filenames.GATES).is_file() else None
+    )
     return model_card.Facts(
         run.model.settings.name,
         version,
-        model_card.stated_license(files.read_text(source / versions.CARD)),
-        load(source / versions.METRICS, EvalMetrics),
+        model_card.stated_license(files.read_text(source / filenames.CARD)),
+        load(source / filenames.METRICS, EvalMetrics),
         run.model,
-        load(source / versions.DATA, DataRecord),
+        load(source / filenames.DATA, DataRecord),
         run,
-        parse(report, GateReport, gates.NAME) if report else None,
+        parse(report, GateReport, filenames.GATES) if report else None,
         _estimate(made),
     )

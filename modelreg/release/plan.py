@@ -33,7 +33,7 @@ from modelreg.records.export import Target
 from modelreg.records.gates import GateReport, Outcome
 from modelreg.records.manifest import FileEntry, Manifest, Stored, Tool
 from modelreg.records.run import GitState, RunRecord
-from modelreg.registry import runs, versions
+from modelreg.registry import filenames, runs, versions
 from modelreg.release import from_run, patch
 from modelreg.verification import integrity
 
@@ -95,7 +95,7 @@ class Plan:
     @property
     def folder(self) -> Path:
         """Where the version stands, or will."""
-        return self.root / versions.FOLDER / self.model / f"v{self.version}"
+        return self.root / filenames.REGISTRY / self.model / f"v{self.version}"
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -144,7 +144,7 @@ def gate_outcomes(root: Path, run: Path, project: ProjectConfig) -> list[Outcome
 
     A gate on a document that the release will export first is judged when it has.
     """
-    if not (run / runs.METRICS).is_file():
+    if not (run / filenames.METRICS).is_file():
         return []
     model = runs.load_run(run).model.settings.name
     there = gates.judgeable(run, project.gates, _missing_exports(run, project))
@@ -212,7 +212,7 @@ def _pending(draft: Plan, request: Request, situation: Situation) -> tuple[Step,
     text = _read_text(draft.root / changelog.NAME)
     rolled = text is not None and changelog.section(text, draft.tag) is not None
     table = _read_text(draft.root / TABLE)
-    unsigned = request.sign and not (draft.folder / versions.SIGNATURE).exists()
+    unsigned = request.sign and not (draft.folder / filenames.SIGNATURE).exists()
     uncommitted = unsigned or any(draft.holds(path) for path in situation.changed)
     steps: dict[Step, bool] = {
         "version": not exists,
@@ -229,9 +229,9 @@ def _is_made_of_it(draft: Plan) -> bool:
     """Say whether the existing version was made of this very run, or of this version and HEF."""
     if draft.addition:
         return patch.is_made_of(draft.folder, draft.run, draft.addition)
-    manifest = load(draft.folder / versions.MANIFEST, Manifest)
+    manifest = load(draft.folder / filenames.MANIFEST, Manifest)
     digests = {entry.path: entry.sha256 for entry in manifest.files}
-    assets = [draft.run / name for name in versions.ASSETS]
+    assets = [draft.run / name for name in filenames.ASSETS]
     same = all(path.is_file() and digests.get(path.name) == files.sha256(path) for path in assets)
     return same and patch.base_of(draft.folder) is None
 
@@ -250,11 +250,11 @@ def _registry_failures(draft: Plan, request: Request, number: semver.Version) ->
             RegistryError,
             Problem(f"v{number}", f"is lower than the newest, {newest}; --allow-older if you mean it"),
         )
-    checkpoint = draft.run / runs.CHECKPOINT
+    checkpoint = draft.run / filenames.CHECKPOINT
     if checkpoint.is_file() and not request.force and not request.addition:
         for twin in versions.same_weights(draft.root, draft.model, checkpoint):
             what = f"has the very bytes of {twin.reference}; --force if you mean it"
-            yield RegistryError, Problem(runs.CHECKPOINT, what)
+            yield RegistryError, Problem(filenames.CHECKPOINT, what)
 
 
 def _source_failures(draft: Plan, run: RunRecord, number: semver.Version, project: ProjectConfig) -> Iterator[Failure]:
@@ -324,8 +324,8 @@ def _stage(staged: Path, plan: Plan, project: ProjectConfig, situation: Situatio
     parts = template_versions.current().sbom(
         facts, situation.now, __version__, {entry.path: entry.sha256 for entry in entries}
     )
-    files.write_atomic(staged / versions.BOM, parts)
-    entries.append(_entry(staged, versions.BOM, stored))
+    files.write_atomic(staged / filenames.SBOM, parts)
+    entries.append(_entry(staged, filenames.SBOM, stored))
     manifest = Manifest(
         model=plan.model,
         version=plan.version,
@@ -335,9 +335,9 @@ def _stage(staged: Path, plan: Plan, project: ProjectConfig, situation: Situatio
         templates=template_versions.CURRENT,
         files=tuple(sorted(entries, key=lambda entry: entry.path)),
     )
-    files.write_atomic(staged / versions.MANIFEST, manifest.to_bytes())
-    sums = versions.sums_text(manifest, files.sha256(staged / versions.MANIFEST))
-    files.write_atomic(staged / versions.SUMS, sums.encode())
+    files.write_atomic(staged / filenames.MANIFEST, manifest.to_bytes())
+    sums = versions.sums_text(manifest, files.sha256(staged / filenames.MANIFEST))
+    files.write_atomic(staged / filenames.SUMS, sums.encode())
 
 
 def _entry(staged: Path, path: str, stored: Stored) -> FileEntry:
@@ -347,7 +347,7 @@ def _entry(staged: Path, path: str, stored: Stored) -> FileEntry:
         path=path,
         sha256=files.sha256(staged / path),
         size=(staged / path).stat().st_size,
-        stored="asset" if path.endswith(exports.ARCHIVE) else kept,
+        stored="asset" if path.endswith(filenames.ARCHIVE) else kept,
     )
 
 
@@ -362,9 +362,9 @@ def _with_table(root: Path) -> str:
 
 def _row(version: versions.Version) -> str:
     measured = version.metrics()
-    digest = next((entry.sha256 for entry in version.manifest.files if entry.path == versions.CHECKPOINT), "")
+    digest = next((entry.sha256 for entry in version.manifest.files if entry.path == filenames.CHECKPOINT), "")
     subjects = ", ".join(measured.protocol.tested.subjects)
-    folder = f"{versions.FOLDER}/{version.manifest.model}/{version.folder.name}/{versions.CARD}"
+    folder = f"{filenames.REGISTRY}/{version.manifest.model}/{version.folder.name}/{filenames.CARD}"
     numbers = f"{measured.accuracy:.4f} | {measured.macro_f1:.4f} | {measured.calibration.ece:.4f}"
     tested = f"{measured.windows} windows of {escape(subjects)}"
     date = version.manifest.created[:10]

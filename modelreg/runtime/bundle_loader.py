@@ -32,11 +32,11 @@ from modelreg.records.hsmm import HsmmSpec
 from modelreg.records.manifest import Manifest
 from modelreg.records.model import ModelSpec
 from modelreg.records.run import RunRecord
-from modelreg.registry import runs, versions
+from modelreg.registry import filenames, versions
 
 HEF = ".hef"
-SEALED = (versions.NORMALIZATION, versions.HSMM)  # by run.json
-NEEDED = (*exports.GRAPH_FILES, exports.PARITY, versions.MODEL_CONFIG, versions.NORMALIZATION)
+SEALED = (filenames.NORMALIZATION, filenames.HSMM)  # by run.json
+NEEDED = (*filenames.GRAPH_FILES, filenames.PARITY, filenames.MODEL_CONFIG, filenames.NORMALIZATION)
 
 
 class Package(NamedTuple):
@@ -62,11 +62,11 @@ def read(path: Path, *, compiled: bool = False) -> Package:
     """
     if path.is_file():
         return _of_bundle(exports.unpack(path), path.name)
-    if (path / exports.BUNDLE).is_file():
+    if (path / filenames.BUNDLE).is_file():
         return _of_bundle(_bundle_files(path), path.name)
-    if (path / versions.MANIFEST).is_file():
+    if (path / filenames.MANIFEST).is_file():
         return _of_version(path, compiled=compiled)
-    if (path / runs.RUN).is_file():
+    if (path / filenames.RUN).is_file():
         return _of_run(path, compiled=compiled)
     what = "is no version, no run and no bundle (a folder with bundle.json, or its .tar.gz)"
     raise InputError("nothing to run", [Problem(str(path), what)])
@@ -77,18 +77,18 @@ def read(path: Path, *, compiled: bool = False) -> Package:
 
 def _bundle_files(folder: Path) -> dict[str, bytes]:
     """Return the files that bundle.json lists, and those that list them; what else lies there is never read."""
-    record = _document(files.read_bytes(folder / exports.BUNDLE), BundleRecord, exports.BUNDLE)
-    names = [name for name in (*record.files, exports.BUNDLE, versions.SUMS) if _there(folder, name)]
+    record = _document(files.read_bytes(folder / filenames.BUNDLE), BundleRecord, filenames.BUNDLE)
+    names = [name for name in (*record.files, filenames.BUNDLE, filenames.SUMS) if _there(folder, name)]
     return {name: files.read_bytes(folder / name, exports.BUNDLE_LIMIT) for name in names}
 
 
 def _of_bundle(found: Mapping[str, bytes], where: str) -> Package:
-    if exports.BUNDLE not in found:
-        raise InputError("nothing to run", [Problem(where, f"holds no {exports.BUNDLE}")])
-    record = _document(found[exports.BUNDLE], BundleRecord, exports.BUNDLE)
+    if filenames.BUNDLE not in found:
+        raise InputError("nothing to run", [Problem(where, f"holds no {filenames.BUNDLE}")])
+    record = _document(found[filenames.BUNDLE], BundleRecord, filenames.BUNDLE)
     _refuse_changed(where, _bundle_problems(found, record))
-    if versions.MODEL_CONFIG not in found:
-        what = f"holds no {versions.MODEL_CONFIG}: it is of modelreg 0.2; export it again"
+    if filenames.MODEL_CONFIG not in found:
+        what = f"holds no {filenames.MODEL_CONFIG}: it is of modelreg 0.2; export it again"
         raise InputError("nothing to run", [Problem(where, what)])
     compiled = [name for name in record.files if name.endswith(HEF)]
     return _package(found, record.version, record, found[compiled[0]] if compiled else None)
@@ -96,46 +96,46 @@ def _of_bundle(found: Mapping[str, bytes], where: str) -> Package:
 
 def _bundle_problems(found: Mapping[str, bytes], record: BundleRecord) -> Iterator[Problem]:
     yield from _differences(found, record.files)
-    digests = {**record.files, exports.BUNDLE: files.sha256_bytes(found[exports.BUNDLE])}
-    if found.get(versions.SUMS) != files.sums_text(digests).encode():
-        yield Problem(versions.SUMS, f"does not say what {exports.BUNDLE} says")
+    digests = {**record.files, filenames.BUNDLE: files.sha256_bytes(found[filenames.BUNDLE])}
+    if found.get(filenames.SUMS) != files.sums_text(digests).encode():
+        yield Problem(filenames.SUMS, f"does not say what {filenames.BUNDLE} says")
 
 
 # A version
 
 
 def _of_version(folder: Path, *, compiled: bool) -> Package:
-    data = files.read_bytes(folder / versions.MANIFEST)
-    manifest = _document(data, Manifest, versions.MANIFEST)
+    data = files.read_bytes(folder / filenames.MANIFEST)
+    manifest = _document(data, Manifest, filenames.MANIFEST)
     listed = {entry.path: entry.sha256 for entry in manifest.files}
-    graphs = f"{exports.ONNX}/{exports.PARITY}"
+    graphs = f"{filenames.ONNX}/{filenames.PARITY}"
     if compiled or not (folder / graphs).is_file():
         return _of_archive(folder, listed)
     wanted = _wanted(listed)
     found = {path: files.read_bytes(folder / path, exports.BUNDLE_LIMIT) for path in wanted if _there(folder, path)}
     _refuse_changed(folder.name, _version_problems(found, wanted, folder, manifest))
-    named = {path.removeprefix(f"{exports.ONNX}/"): content for path, content in found.items()}
+    named = {path.removeprefix(f"{filenames.ONNX}/"): content for path, content in found.items()}
     return _package(named, manifest.version, None, None)
 
 
 def _wanted(listed: Mapping[str, str]) -> dict[str, str]:
     """Return what a runtime reads of a version, with its digests."""
-    plain = (versions.MODEL_CONFIG, versions.NORMALIZATION, versions.HSMM, exports.CALIBRATION)
-    return {p: digest for p, digest in listed.items() if p in plain or p.startswith(f"{exports.ONNX}/")}
+    plain = (filenames.MODEL_CONFIG, filenames.NORMALIZATION, filenames.HSMM, filenames.CALIBRATION)
+    return {p: digest for p, digest in listed.items() if p in plain or p.startswith(f"{filenames.ONNX}/")}
 
 
 def _version_problems(
     found: Mapping[str, bytes], wanted: Mapping[str, str], folder: Path, manifest: Manifest
 ) -> Iterator[Problem]:
     yield from _differences(found, wanted)
-    expected = versions.sums_text(manifest, files.sha256(folder / versions.MANIFEST)).encode()
-    if not _there(folder, versions.SUMS) or files.read_bytes(folder / versions.SUMS) != expected:
-        yield Problem(versions.SUMS, f"does not say what {versions.MANIFEST} says")
+    expected = versions.sums_text(manifest, files.sha256(folder / filenames.MANIFEST)).encode()
+    if not _there(folder, filenames.SUMS) or files.read_bytes(folder / filenames.SUMS) != expected:
+        yield Problem(filenames.SUMS, f"does not say what {filenames.MANIFEST} says")
 
 
 def _of_archive(folder: Path, listed: Mapping[str, str]) -> Package:
     """Return the one packed bundle of a version that is here."""
-    names = [name for target in HAILO if (name := f"{target}/{exports.ARCHIVE}") in listed]
+    names = [name for target in HAILO if (name := f"{target}/{filenames.ARCHIVE}") in listed]
     here = [name for name in names if _there(folder, name)]
     if len(here) != 1:
         raise InputError("nothing to run", [Problem(folder.name, _choice(names, here, folder))])
@@ -162,17 +162,17 @@ def _of_run(folder: Path, *, compiled: bool) -> Package:
             names = [path.name for path in bundles]
             raise InputError("nothing to run", [Problem(folder.name, _choice(names, names, folder))])
         return _of_bundle(_bundle_files(bundles[0]), bundles[0].name)
-    if not exports.has(folder, exports.ONNX):
+    if not exports.has(folder, filenames.ONNX):
         what = "was not exported; export it with `modelreg export`"
         raise InputError("nothing to run", [Problem(folder.name, what)])
-    record = _document(files.read_bytes(folder / runs.RUN), RunRecord, runs.RUN)
-    changed = [*exports.find_changed(folder, exports.ONNX), *_sealed_changed(folder, record)]
+    record = _document(files.read_bytes(folder / filenames.RUN), RunRecord, filenames.RUN)
+    changed = [*exports.find_changed(folder, filenames.ONNX), *_sealed_changed(folder, record)]
     _refuse_changed(folder.name, changed)
-    graphs = folder / exports.ONNX
+    graphs = folder / filenames.ONNX
     found = {path.name: files.read_bytes(path, exports.BUNDLE_LIMIT) for path in graphs.iterdir() if path.is_file()}
-    beside = [name for name in (*SEALED, exports.CALIBRATION) if _there(folder, name)]
+    beside = [name for name in (*SEALED, filenames.CALIBRATION) if _there(folder, name)]
     found |= {name: files.read_bytes(folder / name) for name in beside}
-    return _package({**found, versions.MODEL_CONFIG: record.model.to_bytes()}, None, None, None)
+    return _package({**found, filenames.MODEL_CONFIG: record.model.to_bytes()}, None, None, None)
 
 
 def _sealed_changed(folder: Path, record: RunRecord) -> Iterator[Problem]:
@@ -189,17 +189,17 @@ def _package(
 ) -> Package:
     """Return what hashed files make. Raises InputError on a broken document, VerificationFailed on a misfit."""
     _refuse_changed("the export", (Problem(name, "is missing") for name in NEEDED if name not in found))
-    spec = _document(found[versions.MODEL_CONFIG], ModelSpec, versions.MODEL_CONFIG)
+    spec = _document(found[filenames.MODEL_CONFIG], ModelSpec, filenames.MODEL_CONFIG)
     graphs: dict[GraphName, bytes] = {name: found[f"{name}.onnx"] for name in GRAPHS}
     made = Package(
         spec=spec,
-        normalization=_document(found[versions.NORMALIZATION], Normalization, versions.NORMALIZATION),
+        normalization=_document(found[filenames.NORMALIZATION], Normalization, filenames.NORMALIZATION),
         version=version,
         graphs=graphs,
-        parity=_document(found[exports.PARITY], ParityRecord, exports.PARITY),
+        parity=_document(found[filenames.PARITY], ParityRecord, filenames.PARITY),
         vectors=_vectors(found, spec),
-        calibration=_optional(found, exports.CALIBRATION, ConfidenceRecord),
-        durations=_optional(found, versions.HSMM, HsmmSpec),
+        calibration=_optional(found, filenames.CALIBRATION, ConfidenceRecord),
+        durations=_optional(found, filenames.HSMM, HsmmSpec),
         bundle=bundle,
         hef=hef,
     )
@@ -215,19 +215,19 @@ def _strangers(made: Package) -> Iterator[Problem]:
     """Yield where what the host needs beside the graphs is missing, or of another model."""
     classes, durations, calibration = made.spec.classes, made.durations, made.calibration
     if made.spec.smooths and durations is None:
-        yield Problem(versions.HSMM, "is missing")
+        yield Problem(filenames.HSMM, "is missing")
     if durations and durations.states != classes:
-        yield Problem(f"{versions.HSMM}: states", "are not the classes of the model")
+        yield Problem(f"{filenames.HSMM}: states", "are not the classes of the model")
     if calibration and calibration.classes != classes:
-        yield Problem(f"{exports.CALIBRATION}: classes", "are not the classes of the model")
+        yield Problem(f"{filenames.CALIBRATION}: classes", "are not the classes of the model")
     if calibration and calibration.checkpoint_sha256 != made.parity.checkpoint_sha256:
-        yield Problem(f"{exports.CALIBRATION}: checkpoint_sha256", "is of other weights")
+        yield Problem(f"{filenames.CALIBRATION}: checkpoint_sha256", "is of other weights")
 
 
 def _vectors(found: Mapping[str, bytes], spec: ModelSpec) -> dict[str, NDArray[np.float32]] | None:
-    if exports.VECTORS not in found:
+    if filenames.VECTORS not in found:
         return None
-    vectors = npz.parse(found[exports.VECTORS], exports.VECTORS)
+    vectors = npz.parse(found[filenames.VECTORS], filenames.VECTORS)
     count, dimensions = len(vectors.get("windows_raw", ())), spec.projection
     shapes = {
         "windows_raw": spec.input.shape,
@@ -238,7 +238,7 @@ def _vectors(found: Mapping[str, bytes], spec: ModelSpec) -> dict[str, NDArray[n
     for name, shape in shapes.items():
         array = vectors.get(name)
         if not count or array is None or (array.shape, array.dtype) != ((count, *shape), np.dtype(np.float32)):
-            _refuse_changed(exports.VECTORS, [Problem(name, f"must be float32 of shape ({count or 'N'}, {shape})")])
+            _refuse_changed(filenames.VECTORS, [Problem(name, f"must be float32 of shape ({count or 'N'}, {shape})")])
     return vectors
 
 
@@ -246,7 +246,7 @@ def _misfits(graphs: Mapping[GraphName, bytes], spec: ModelSpec) -> Iterator[Pro
     for name, wanted in exports.interface(spec).items():
         graph = onnx_file.read(graphs[name], f"{name}.onnx")
         if (graph.inputs, graph.outputs) != wanted:
-            yield Problem(f"{name}.onnx", f"takes and gives other tensors than {versions.MODEL_CONFIG} says")
+            yield Problem(f"{name}.onnx", f"takes and gives other tensors than {filenames.MODEL_CONFIG} says")
 
 
 def _differences(found: Mapping[str, bytes], stated: Mapping[str, str]) -> Iterator[Problem]:

@@ -16,7 +16,7 @@ from modelreg.evaluation.metrics import Predictions
 from modelreg.records.base import load
 from modelreg.records.calibration import ConfidenceRecord
 from modelreg.records.metrics import EvalMetrics
-from modelreg.registry import versions
+from modelreg.registry import filenames
 from modelreg.verification.exports import Facts
 
 TOLERANCE = 1e-9  # relative or absolute, of a number computed again
@@ -24,22 +24,22 @@ TOLERANCE = 1e-9  # relative or absolute, of a number computed again
 
 def find_problems(folder: Path, facts: Facts, measured: EvalMetrics) -> Iterator[Problem]:
     """Yield where the calibration is missing, is of something else, or does not follow from the predictions."""
-    for name in (versions.CALIBRATION, versions.VALIDATION):
+    for name in (filenames.CALIBRATION, filenames.VALIDATION):
         if (name in facts.digests) != (measured.confidence is not None):
             what = "does not list" if measured.confidence else "has no numbers of what it is worth, but the version has"
-            place = versions.MANIFEST if measured.confidence else versions.METRICS
+            place = filenames.MANIFEST if measured.confidence else filenames.METRICS
             yield Problem(place, f"{what} {name}")
-    if versions.CALIBRATION not in facts.present:
+    if filenames.CALIBRATION not in facts.present:
         return
     try:
-        record = load(folder / versions.CALIBRATION, ConfidenceRecord)
+        record = load(folder / filenames.CALIBRATION, ConfidenceRecord)
         yield from _find_strangers(record, facts)
         if record.classes != facts.spec.classes:
             return
-        if versions.VALIDATION in facts.present:
-            yield from _find_fitting_problems(_read(folder, versions.VALIDATION, facts), record, facts, measured)
-        if versions.PREDICTIONS in facts.present and measured.confidence:
-            yield from _find_metric_problems(_read(folder, versions.PREDICTIONS, facts), record, measured)
+        if filenames.VALIDATION in facts.present:
+            yield from _find_fitting_problems(_read(folder, filenames.VALIDATION, facts), record, facts, measured)
+        if filenames.PREDICTIONS in facts.present and measured.confidence:
+            yield from _find_metric_problems(_read(folder, filenames.PREDICTIONS, facts), record, measured)
     except InputError as error:
         yield from error.problems
 
@@ -51,11 +51,11 @@ def _read(folder: Path, name: str, facts: Facts) -> Predictions:
 def _find_strangers(record: ConfidenceRecord, facts: Facts) -> Iterator[Problem]:
     for key, stated, other in (
         ("classes", record.classes, facts.spec.classes),
-        ("checkpoint_sha256", record.checkpoint_sha256, facts.digests.get(versions.CHECKPOINT)),
+        ("checkpoint_sha256", record.checkpoint_sha256, facts.digests.get(filenames.CHECKPOINT)),
         ("validation_digest", record.validation_digest, facts.data.parts.validation.digest),
     ):
         if stated != other:
-            yield Problem(f"{versions.CALIBRATION}: {key}", f"is {stated}, but the version has {other}")
+            yield Problem(f"{filenames.CALIBRATION}: {key}", f"is {stated}, but the version has {other}")
 
 
 def _find_fitting_problems(
@@ -65,13 +65,13 @@ def _find_fitting_problems(
     part = facts.data.parts.validation
     counts = np.bincount(validation.y, minlength=len(record.classes)).tolist()
     if sorted(set(validation.subject.tolist())) != sorted(part.subjects):
-        yield Problem(f"{versions.VALIDATION}: subjects", f"are not those of {versions.DATA}")
+        yield Problem(f"{filenames.VALIDATION}: subjects", f"are not those of {filenames.DATA}")
     if dict(zip(record.classes, counts, strict=True)) != part.class_windows:
-        yield Problem(f"{versions.VALIDATION}: windows of each class", f"are not those of {versions.DATA}")
+        yield Problem(f"{filenames.VALIDATION}: windows of each class", f"are not those of {filenames.DATA}")
     origin = calibration.Origin(record.classes, record.checkpoint_sha256, record.validation_digest)
     again = calibration.fit(validation, origin, level=measured.settings.level, alpha=record.alpha)
     found = tolerance.differences((), record.to_document(), again.to_document(), TOLERANCE)
-    yield from (Problem(f"{versions.CALIBRATION}: {place}", what) for place, what in found)
+    yield from (Problem(f"{filenames.CALIBRATION}: {place}", what) for place, what in found)
 
 
 def _find_metric_problems(
@@ -80,4 +80,4 @@ def _find_metric_problems(
     stated = measured.confidence.to_document() if measured.confidence else {}
     again = calibration.measure(predictions, record, measured.settings).to_document()
     found = tolerance.differences(("confidence",), stated, again, TOLERANCE)
-    yield from (Problem(f"{versions.METRICS}: {place}", what) for place, what in found)
+    yield from (Problem(f"{filenames.METRICS}: {place}", what) for place, what in found)

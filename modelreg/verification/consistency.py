@@ -26,12 +26,15 @@ from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import FsqSpec, ModelSpec
 from modelreg.records.provenance import Provenance, ResourceDescriptor
 from modelreg.records.run import RunRecord
-from modelreg.registry import runs, versions
+from modelreg.registry import filenames
 from modelreg.verification import calibration, derived_models
 from modelreg.verification import exports as export_checks
 
 CARD_LIMIT = 2**20  # bytes
-UNCHANGED = {*versions.ASSETS, *versions.DOCUMENTS} - {versions.CARD, versions.PROVENANCE}  # from version to version
+UNCHANGED = {*filenames.ASSETS, *filenames.DOCUMENTS} - {
+    filenames.CARD,
+    filenames.PROVENANCE,
+}  # from version to version
 
 
 class Documents(NamedTuple):
@@ -54,7 +57,7 @@ class Documents(NamedTuple):
 def find_problems(folder: Path, found: Documents, present: set[str]) -> Iterator[Problem]:
     """Yield where the documents contradict each other; of the assets, only those `present` are looked into."""
     yield from _network_problems(found.spec)
-    yield from _equal(versions.RUN, "model", found.run.model, found.spec)
+    yield from _equal(filenames.RUN, "model", found.run.model, found.spec)
     yield from _sealed(found)
     yield from _normalization_problems(found.spec, found.normalization, found.data)
     yield from _fitting_problems(found)
@@ -63,15 +66,15 @@ def find_problems(folder: Path, found: Documents, present: set[str]) -> Iterator
     facts = export_checks.Facts(found.manifest.version, found.spec, found.data, found.digests, frozenset(present))
     yield from export_checks.find_problems(folder, facts)
     yield from _estimate_problems(folder, found, present)
-    if versions.CHECKPOINT in present:
-        yield from _checkpoint_problems(folder / versions.CHECKPOINT, found.spec)
-    if versions.PREDICTIONS in present:
-        yield from _prediction_problems(folder / versions.PREDICTIONS, found)
-    if versions.LATENCY in present:
+    if filenames.CHECKPOINT in present:
+        yield from _checkpoint_problems(folder / filenames.CHECKPOINT, found.spec)
+    if filenames.PREDICTIONS in present:
+        yield from _prediction_problems(folder / filenames.PREDICTIONS, found)
+    if filenames.LATENCY in present:
         yield from _latency_problems(folder, found)
     yield from derived_models.find_problems(folder, facts, found.run.files, found.measured)
     yield from calibration.find_problems(folder, facts, found.measured)
-    if versions.CARD in present:
+    if filenames.CARD in present:
         yield from _rendered_problems(folder, found, present)
 
 
@@ -88,41 +91,41 @@ def _short(value: object) -> str:
 def _network_problems(spec: ModelSpec) -> Iterator[Problem]:
     expected = fsq.quantizer(spec.settings)
     if not isinstance(spec.quantizer, FsqSpec) or not isinstance(expected, FsqSpec):
-        yield from _equal(versions.MODEL_CONFIG, "quantizer", spec.quantizer, expected)
+        yield from _equal(filenames.MODEL_CONFIG, "quantizer", spec.quantizer, expected)
         return
     for name in ("levels", "epsilon", "offset", "half_width", "basis", "half_range"):
         yield from _equal(
-            f"{versions.MODEL_CONFIG}: quantizer", name, getattr(spec.quantizer, name), getattr(expected, name)
+            f"{filenames.MODEL_CONFIG}: quantizer", name, getattr(spec.quantizer, name), getattr(expected, name)
         )
     pairs = zip(spec.quantizer.shift, expected.shift, strict=False)
     if len(spec.quantizer.shift) != len(expected.shift) or any(abs(a - b) > 1e-9 for a, b in pairs):
-        yield Problem(f"{versions.MODEL_CONFIG}: quantizer.shift", "is not atanh(offset / half_range)")
+        yield Problem(f"{filenames.MODEL_CONFIG}: quantizer.shift", "is not atanh(offset / half_range)")
 
 
 def _sealed(found: Documents) -> Iterator[Problem]:
     """Hold the digests that the run took at its time against those of the manifest."""
-    for name in (runs.CHECKPOINT, runs.NORMALIZATION, runs.DATA):
+    for name in (filenames.CHECKPOINT, filenames.NORMALIZATION, filenames.DATA):
         if found.run.files.get(name) != found.digests[name]:
-            yield Problem(versions.RUN, f"the run had another {name}")
-    yield from _equal(versions.RUN, "status", found.run.status, "trained")
+            yield Problem(filenames.RUN, f"the run had another {name}")
+    yield from _equal(filenames.RUN, "status", found.run.status, "trained")
     looks = [look for look in found.run.evaluations if look.part == found.measured.protocol.part]
-    yield from _equal(versions.METRICS, "protocol.evaluations", found.measured.protocol.evaluations, len(looks))
-    if looks and looks[-1].predictions_sha256 != found.digests[versions.PREDICTIONS]:
-        yield Problem(versions.RUN, "its last look at the test part gave other predictions")
+    yield from _equal(filenames.METRICS, "protocol.evaluations", found.measured.protocol.evaluations, len(looks))
+    if looks and looks[-1].predictions_sha256 != found.digests[filenames.PREDICTIONS]:
+        yield Problem(filenames.RUN, "its last look at the test part gave other predictions")
 
 
 def _normalization_problems(spec: ModelSpec, scale: Normalization, data: DataRecord) -> Iterator[Problem]:
     for name in ("layout", "channels", "devices", "rate_hz", "timesteps", "fold"):
-        yield from _equal(versions.NORMALIZATION, name, getattr(scale, name), getattr(spec.input, name))
+        yield from _equal(filenames.NORMALIZATION, name, getattr(scale, name), getattr(spec.input, name))
     for name in ("channels", "devices", "rate_hz", "fold"):
-        yield from _equal(versions.DATA, name, getattr(data, name), getattr(spec.input, name))
-    yield from _equal(versions.DATA, "window", data.window, spec.input.timesteps)
+        yield from _equal(filenames.DATA, name, getattr(data, name), getattr(spec.input, name))
+    yield from _equal(filenames.DATA, "window", data.window, spec.input.timesteps)
     rows = len(spec.input.devices) if scale.per == "device_channel" else 1
     for name in ("mean", "std"):
         shape = [len(row) for row in getattr(scale, name)]
         if shape != [len(spec.input.channels)] * rows:
             what = f"must have {rows} rows of {len(spec.input.channels)} channels"
-            yield Problem(f"{versions.NORMALIZATION}: {name}", what)
+            yield Problem(f"{filenames.NORMALIZATION}: {name}", what)
 
 
 def _fitting_problems(found: Documents) -> Iterator[Problem]:
@@ -130,26 +133,26 @@ def _fitting_problems(found: Documents) -> Iterator[Problem]:
     stated = found.run.imported.normalization_sha256 if found.run.imported else None
     origin = ("elsewhere", stated) if stated else ("train", found.data.parts.train.digest)
     for name, expected in zip(("fitted_on", "data_digest"), origin, strict=True):
-        yield from _equal(versions.NORMALIZATION, name, getattr(found.normalization, name), expected)
+        yield from _equal(filenames.NORMALIZATION, name, getattr(found.normalization, name), expected)
 
 
 def _protocol_problems(found: Documents) -> Iterator[Problem]:
     measured, spec, data = found.measured, found.spec, found.data
     for document, name, stated, other in (
-        (versions.METRICS, "model", measured.model, spec.settings.name),
-        (versions.METRICS, "classes", measured.classes, spec.classes),
-        (versions.METRICS, "parameters", measured.parameters, spec.parameters),
-        (versions.METRICS, "protocol.split", measured.protocol.split, data.split),
-        (versions.METRICS, "protocol.parts", measured.protocol.parts, data.parts),
-        (versions.METRICS, "checkpoint_sha256", measured.checkpoint_sha256, found.digests[versions.CHECKPOINT]),
-        (versions.METRICS, "predictions_sha256", measured.predictions_sha256, found.digests[versions.PREDICTIONS]),
-        (versions.DATA, "classes", data.classes, spec.classes),
-        (versions.MANIFEST, "model", found.manifest.model, spec.settings.name),
+        (filenames.METRICS, "model", measured.model, spec.settings.name),
+        (filenames.METRICS, "classes", measured.classes, spec.classes),
+        (filenames.METRICS, "parameters", measured.parameters, spec.parameters),
+        (filenames.METRICS, "protocol.split", measured.protocol.split, data.split),
+        (filenames.METRICS, "protocol.parts", measured.protocol.parts, data.parts),
+        (filenames.METRICS, "checkpoint_sha256", measured.checkpoint_sha256, found.digests[filenames.CHECKPOINT]),
+        (filenames.METRICS, "predictions_sha256", measured.predictions_sha256, found.digests[filenames.PREDICTIONS]),
+        (filenames.DATA, "classes", data.classes, spec.classes),
+        (filenames.MANIFEST, "model", found.manifest.model, spec.settings.name),
     ):
         yield from _equal(document, name, stated, other)
     if data.split != "time" and measured.protocol.known_subjects:
         names = ", ".join(measured.protocol.known_subjects)
-        yield Problem(f"{versions.METRICS}: protocol", f"{names} of the test part stand in another part too")
+        yield Problem(f"{filenames.METRICS}: protocol", f"{names} of the test part stand in another part too")
 
 
 def _provenance_problems(folder: Path, found: Documents) -> Iterator[Problem]:
@@ -160,29 +163,29 @@ def _provenance_problems(folder: Path, found: Documents) -> Iterator[Problem]:
     except InputError as error:
         yield from error.problems
         return
-    digests = {name: found.digests[name] for name in (*versions.ASSETS, versions.NORMALIZATION, versions.METRICS)}
-    digests[runs.HISTORY] = found.run.files.get(runs.HISTORY, "")
-    expected = provenance.statement(stated, found.run, found.data, digests, versions.CHECKPOINT)
+    digests = {name: found.digests[name] for name in (*filenames.ASSETS, filenames.NORMALIZATION, filenames.METRICS)}
+    digests[filenames.HISTORY] = found.run.files.get(filenames.HISTORY, "")
+    expected = provenance.statement(stated, found.run, found.data, digests, filenames.CHECKPOINT)
     if base := provenance.base_of(found.provenance):
         with suppress(InputError):  # of a bundle.json; its own check says what is wrong with it
             expected = provenance.derived(expected, base, exports.hef_digests(folder))
         yield from _base_problems(folder, found, base)
     for place, theirs, ours in paired_leaves(found.provenance.to_document(), expected.to_document()):
-        yield from _equal(versions.PROVENANCE, place, theirs, ours)
+        yield from _equal(filenames.PROVENANCE, place, theirs, ours)
     yield from _configuration_problems(found, config)
     if not any("path" in source for source in provenance.sources_of(stated)):  # a path was cut; without one it is whole
-        sealed = found.run.files.get(runs.CONFIG)
-        yield from _equal(versions.PROVENANCE, "config's sha256", files.sha256_bytes(files.to_json(stated)), sealed)
+        sealed = found.run.files.get(filenames.CONFIG)
+        yield from _equal(filenames.PROVENANCE, "config's sha256", files.sha256_bytes(files.to_json(stated)), sealed)
 
 
 def _base_problems(folder: Path, found: Documents, base: ResourceDescriptor) -> Iterator[Problem]:
     """Hold a version against the one that it says it was made from, where that lies beside it."""
     model, _, version = base.name.removeprefix(provenance.BASE).partition("@")
-    yield from _equal(versions.PROVENANCE, base.name, model, found.manifest.model)
-    manifest = folder.parent / version / versions.MANIFEST
+    yield from _equal(filenames.PROVENANCE, base.name, model, found.manifest.model)
+    manifest = folder.parent / version / filenames.MANIFEST
     if "/" in version or not manifest.is_file():
         return
-    yield from _equal(versions.PROVENANCE, base.name, base.digest.get("sha256"), files.sha256(manifest))
+    yield from _equal(filenames.PROVENANCE, base.name, base.digest.get("sha256"), files.sha256(manifest))
     try:
         entries = load(manifest, Manifest).files
     except InputError as error:
@@ -200,7 +203,7 @@ def _configuration_problems(found: Documents, config: TrainConfig) -> Iterator[P
         ("split", config.split.by, found.data.split),
         ("training.seed", config.training.seed, found.run.seed),
     ):
-        yield from _equal(versions.PROVENANCE, f"config.{name}", stated, made)
+        yield from _equal(filenames.PROVENANCE, f"config.{name}", stated, made)
 
 
 def _estimate_problems(folder: Path, found: Documents, present: set[str]) -> Iterator[Problem]:
@@ -208,7 +211,7 @@ def _estimate_problems(folder: Path, found: Documents, present: set[str]) -> Ite
     with suppress(InputError):  # of an int8.json; its own check says what is wrong with it
         estimate = exports.estimate_of(folder, present)
         if found.measured.int8:
-            yield from _equal(versions.METRICS, "int8", found.measured.int8, estimate and estimate.summary)
+            yield from _equal(filenames.METRICS, "int8", found.measured.int8, estimate and estimate.summary)
 
 
 def _checkpoint_problems(path: Path, spec: ModelSpec) -> Iterator[Problem]:
@@ -230,7 +233,7 @@ def _prediction_problems(path: Path, found: Documents) -> Iterator[Problem]:
         yield from error.problems
         return
     for place, what in metrics.differences(measured, again):
-        yield Problem(f"{versions.METRICS}: {place}", what)
+        yield Problem(f"{filenames.METRICS}: {place}", what)
     if (predictions.code is None) != (spec.levels is None):
         yield Problem(path.name, "holds no codes" if spec.levels else "holds codes of a model that has none")
     tested = measured.protocol.tested
@@ -251,12 +254,12 @@ def _latency_problems(folder: Path, found: Documents) -> Iterator[Problem]:
 
 def _gate_report(folder: Path, present: set[str]) -> GateReport | None:
     """Read the gates that the release had to meet; None where it had none. Raises InputError."""
-    return load(folder / gates.NAME, GateReport) if gates.NAME in present else None
+    return load(folder / filenames.GATES, GateReport) if filenames.GATES in present else None
 
 
 def _rendered_problems(folder: Path, found: Documents, present: set[str]) -> Iterator[Problem]:
     """Make the card again, and the bill of materials where there is one, from the records that both are made of."""
-    manifest, path = found.manifest, folder / versions.CARD
+    manifest, path = found.manifest, folder / filenames.CARD
     try:
         text = files.read_bytes(path, CARD_LIMIT).decode("utf-8")
         license_ = model_card.stated_license(text)
@@ -275,14 +278,16 @@ def _rendered_problems(folder: Path, found: Documents, present: set[str]) -> Ite
         for place, what in model_card.find_differences(text, facts, templates):
             yield Problem(f"{path.name}: {place}", what)
         if report:
-            yield from gates.find_problems(report, gates.read_documents(folder, present), gates.NAME, templates.gate)
-        if versions.BOM in present:
-            yield from _bom_problems(folder / versions.BOM, found, facts, templates)
+            yield from gates.find_problems(
+                report, gates.read_documents(folder, present), filenames.GATES, templates.gate
+            )
+        if filenames.SBOM in present:
+            yield from _bom_problems(folder / filenames.SBOM, found, facts, templates)
 
 
 def _bom_problems(path: Path, found: Documents, facts: model_card.Facts, templates: Templates) -> Iterator[Problem]:
     manifest = found.manifest
-    others = {name: digest for name, digest in found.digests.items() if name != versions.BOM}
+    others = {name: digest for name, digest in found.digests.items() if name != filenames.SBOM}
     expected = templates.sbom(facts, manifest.created, manifest.tool.version, others)
     try:
         stated = files.read_bytes(path)

@@ -13,7 +13,7 @@ from modelreg.records.base import load
 from modelreg.records.hsmm import HsmmSpec, PosteriorEmission
 from modelreg.records.metrics import EvalMetrics, TemporalMetrics
 from modelreg.records.model import HsmmSettings, ModelSpec, TcnVaeSettings
-from modelreg.registry import versions
+from modelreg.registry.filenames import CHECKPOINT, ENCODER, HSMM, MANIFEST, METRICS, PREDICTIONS, RUN
 from modelreg.verification.exports import Facts
 
 TOLERANCE = 1e-9  # relative or absolute, of a number computed again
@@ -26,12 +26,12 @@ def find_problems(folder: Path, facts: Facts, sealed: Mapping[str, str], measure
     """Yield where a part is missing, is not the run's or the checkpoint's, or does not give the recorded numbers."""
     for name in wanted(facts.spec):
         if name not in facts.digests:
-            yield Problem(versions.MANIFEST, f"does not list {name}")
+            yield Problem(MANIFEST, f"does not list {name}")
         elif sealed.get(name) != facts.digests[name]:
-            yield Problem(versions.RUN, f"the run had another {name}")
+            yield Problem(RUN, f"the run had another {name}")
     if facts.spec.smooths != (measured.temporal is not None):
         what = "is missing" if facts.spec.smooths else "is of a model of durations, which this system has not"
-        yield Problem(f"{versions.METRICS}: temporal", what)
+        yield Problem(f"{METRICS}: temporal", what)
     try:
         yield from _find_content_problems(folder, facts, measured)
     except InputError as error:
@@ -41,29 +41,29 @@ def find_problems(folder: Path, facts: Facts, sealed: Mapping[str, str], measure
 def wanted(spec: ModelSpec) -> tuple[str, ...]:
     """Return the parts that a version of a system must have."""
     encoder = isinstance(spec.settings, TcnVaeSettings)
-    return (*([versions.HSMM] if spec.smooths else []), *([versions.ENCODER] if encoder else []))
+    return (*([HSMM] if spec.smooths else []), *([ENCODER] if encoder else []))
 
 
 def _find_content_problems(folder: Path, facts: Facts, measured: EvalMetrics) -> Iterator[Problem]:
     """Yield what is wrong inside of the parts that are here."""
     here = facts.present.intersection(wanted(facts.spec))
-    if versions.ENCODER in here and versions.CHECKPOINT in facts.present:
+    if ENCODER in here and CHECKPOINT in facts.present:
         yield from _find_encoder_problems(folder)
-    if versions.HSMM in here and versions.CHECKPOINT in facts.present:
+    if HSMM in here and CHECKPOINT in facts.present:
         yield from _find_hsmm_problems(folder, facts.spec)
-    if versions.HSMM in here and versions.PREDICTIONS in facts.present and measured.temporal:
+    if HSMM in here and PREDICTIONS in facts.present and measured.temporal:
         yield from _find_temporal_problems(folder, facts, measured.temporal)
 
 
 def _find_hsmm_problems(folder: Path, spec: ModelSpec) -> Iterator[Problem]:
     """Hold hsmm.json against the same model, made again from the tensors of the checkpoint."""
-    stated, tensors = load(folder / versions.HSMM, HsmmSpec), safetensors_file.read(folder / versions.CHECKPOINT)
+    stated, tensors = load(folder / HSMM, HsmmSpec), safetensors_file.read(folder / CHECKPOINT)
     if any(safetensors_file.find_problems(tensors, spec)):
         return  # they are reported, and nothing follows from them
     theirs, ours = stated.to_document(), hsmm_of(tensors, spec).to_document()
     for key in theirs:
         if any(tolerance.differences((key,), theirs[key], ours[key], LAST_BITS)):
-            yield Problem(f"{versions.HSMM}: {key}", "is not what the checkpoint holds")
+            yield Problem(f"{HSMM}: {key}", "is not what the checkpoint holds")
 
 
 def hsmm_of(tensors: safetensors_file.Arrays, spec: ModelSpec) -> HsmmSpec:
@@ -81,23 +81,26 @@ def hsmm_of(tensors: safetensors_file.Arrays, spec: ModelSpec) -> HsmmSpec:
 
 def _find_temporal_problems(folder: Path, facts: Facts, stated: TemporalMetrics) -> Iterator[Problem]:
     """Measure again what smoothing is worth, from hsmm.json and the predictions."""
-    spec = load(folder / versions.HSMM, HsmmSpec)
+    spec = load(folder / HSMM, HsmmSpec)
     if spec.states != facts.spec.classes:
-        yield Problem(f"{versions.HSMM}: states", "are not the classes of the model")
+        yield Problem(f"{HSMM}: states", "are not the classes of the model")
         return
-    arrays = npz.read(folder / versions.PREDICTIONS)
-    predictions = metrics.from_arrays(arrays, versions.PREDICTIONS, len(facts.spec.classes))
+    arrays = npz.read(folder / PREDICTIONS)
+    predictions = metrics.from_arrays(arrays, PREDICTIONS, len(facts.spec.classes))
     again = sequences.measure(predictions, spec, facts.data.hop)
     for place, what in tolerance.differences(("temporal",), stated.to_document(), again.to_document(), TOLERANCE):
-        yield Problem(f"{versions.METRICS}: {place}", what)
+        yield Problem(f"{METRICS}: {place}", what)
 
 
 def _find_encoder_problems(folder: Path) -> Iterator[Problem]:
     """Hold the encoder alone against the same tensors of the checkpoint, bit for bit."""
-    alone, whole = safetensors_file.read(folder / versions.ENCODER), safetensors_file.read(folder / versions.CHECKPOINT)
+    alone, whole = (
+        safetensors_file.read(folder / ENCODER),
+        safetensors_file.read(folder / CHECKPOINT),
+    )
     own = {name.removeprefix(ENCODER_PREFIX): value for name, value in whole.items() if name.startswith(ENCODER_PREFIX)}
     for name in sorted(alone.keys() ^ own.keys()):
-        yield Problem(f"{versions.ENCODER}: {name}", "is in one of encoder and checkpoint only")
+        yield Problem(f"{ENCODER}: {name}", "is in one of encoder and checkpoint only")
     for name in sorted(alone.keys() & own.keys()):
         if not np.array_equal(alone[name], own[name]):
-            yield Problem(f"{versions.ENCODER}: {name}", "is not what the checkpoint holds")
+            yield Problem(f"{ENCODER}: {name}", "is not what the checkpoint holds")

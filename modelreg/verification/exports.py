@@ -25,7 +25,7 @@ from modelreg.records.export import (
 )
 from modelreg.records.int8 import Int8Estimate
 from modelreg.records.model import ModelSpec
-from modelreg.registry import versions
+from modelreg.registry import filenames
 
 
 class Facts(NamedTuple):
@@ -41,25 +41,25 @@ class Facts(NamedTuple):
 def find_problems(folder: Path, facts: Facts) -> Iterator[Problem]:
     """Yield where a version's graphs and bundles are not of its checkpoint, or not what they say."""
     listed = facts.digests.keys()
-    if any(path.startswith(f"{exports.ONNX}/") for path in listed):
-        yield from _find_unlisted(listed, exports.ONNX, (*exports.GRAPH_FILES, exports.PARITY))
-        if f"{exports.ONNX}/{exports.PARITY}" in facts.present:
+    if any(path.startswith(f"{filenames.ONNX}/") for path in listed):
+        yield from _find_unlisted(listed, filenames.ONNX, (*filenames.GRAPH_FILES, filenames.PARITY))
+        if f"{filenames.ONNX}/{filenames.PARITY}" in facts.present:
             yield from _find_graph_problems(folder, facts)
     for target in HAILO:
         if any(path.startswith(f"{target}/") for path in listed):
-            yield from _find_unlisted(listed, target, (exports.BUNDLE, exports.ARCHIVE))
-            if f"{target}/{exports.BUNDLE}" in facts.present:
+            yield from _find_unlisted(listed, target, (filenames.BUNDLE, filenames.ARCHIVE))
+            if f"{target}/{filenames.BUNDLE}" in facts.present:
                 yield from _find_bundle_problems(folder, target, facts)
 
 
 def _find_unlisted(listed: Collection[str], part: str, names: tuple[str, ...]) -> Iterator[Problem]:
     for name in names:
         if f"{part}/{name}" not in listed:
-            yield Problem(versions.MANIFEST, f"does not list {part}/{name}")
+            yield Problem(filenames.MANIFEST, f"does not list {part}/{name}")
 
 
 def _find_graph_problems(folder: Path, facts: Facts) -> Iterator[Problem]:
-    where = f"{exports.ONNX}/{exports.PARITY}"
+    where = f"{filenames.ONNX}/{filenames.PARITY}"
     try:
         parity = exports.parity_of(folder)
     except InputError as error:
@@ -67,10 +67,10 @@ def _find_graph_problems(folder: Path, facts: Facts) -> Iterator[Problem]:
         return
     yield from _find_strangers(where, parity, facts)
     yield from _find_breaches(parity, where)
-    if parity.vectors_sha256 != facts.digests.get(f"{exports.ONNX}/{exports.VECTORS}"):
-        yield Problem(where, f"states other test vectors than {versions.MANIFEST}")
+    if parity.vectors_sha256 != facts.digests.get(f"{filenames.ONNX}/{filenames.VECTORS}"):
+        yield Problem(where, f"states other test vectors than {filenames.MANIFEST}")
     for name in GRAPHS:
-        path = f"{exports.ONNX}/{name}.onnx"
+        path = f"{filenames.ONNX}/{name}.onnx"
         if path in facts.present:
             data = files.read_bytes(folder / path, onnx_file.GRAPH_LIMIT)
             yield from find_misfits(data, name, path, parity, facts)
@@ -80,8 +80,8 @@ def _find_strangers(where: str, record: ParityRecord | BundleRecord | Int8Estima
     """Yield where a record of an export is of another model, checkpoint or normalization."""
     for key, stated, other in (
         ("model", record.model, facts.spec.settings.name),
-        ("checkpoint_sha256", record.checkpoint_sha256, facts.digests.get(versions.CHECKPOINT)),
-        ("normalization_sha256", record.normalization_sha256, facts.digests.get(versions.NORMALIZATION)),
+        ("checkpoint_sha256", record.checkpoint_sha256, facts.digests.get(filenames.CHECKPOINT)),
+        ("normalization_sha256", record.normalization_sha256, facts.digests.get(filenames.NORMALIZATION)),
     ):
         if stated != other:
             yield Problem(f"{where}: {key}", f"is {stated}, but the version has {other}")
@@ -106,7 +106,7 @@ def find_misfits(data: bytes, name: GraphName, where: str, parity: ParityRecord,
         return
     stated = parity.graphs.get(name)
     if stated is None or files.sha256_bytes(proven) != stated.sha256:
-        yield Problem(where, f"is not the graph whose parity {exports.PARITY} states")
+        yield Problem(where, f"is not the graph whose parity {filenames.PARITY} states")
         return
     try:
         graph = onnx_file.read(data, where)
@@ -123,16 +123,16 @@ def find_misfits(data: bytes, name: GraphName, where: str, parity: ParityRecord,
             graph.metadata,
             {**said, onnx_file.VERSION_KEY: facts.version},
         ),
-        (f"{exports.PARITY}: inputs", stated.inputs, wanted[0]),
-        (f"{exports.PARITY}: outputs", stated.outputs, wanted[1]),
-        (f"{exports.PARITY}: operators", stated.operators, graph.operators),
+        (f"{filenames.PARITY}: inputs", stated.inputs, wanted[0]),
+        (f"{filenames.PARITY}: outputs", stated.outputs, wanted[1]),
+        (f"{filenames.PARITY}: operators", stated.operators, graph.operators),
     ):
         if found != other:
             yield Problem(f"{where}: {key}", f"is {found}, must be {other}")
 
 
 def _find_bundle_problems(folder: Path, target: Target, facts: Facts) -> Iterator[Problem]:
-    where, estimated = f"{target}/{exports.BUNDLE}", f"{target}/{exports.INT8}"
+    where, estimated = f"{target}/{filenames.BUNDLE}", f"{target}/{filenames.INT8}"
     try:
         record = load(folder / where, BundleRecord)
         estimate = load(folder / estimated, Int8Estimate) if estimated in facts.present else None
@@ -143,17 +143,17 @@ def _find_bundle_problems(folder: Path, target: Target, facts: Facts) -> Iterato
     yield from find_contradictions(record, target, where, facts)
     if estimate:
         yield from _find_estimate_problems(estimate, record, estimated, facts)
-    archive = f"{target}/{exports.ARCHIVE}"
+    archive = f"{target}/{filenames.ARCHIVE}"
     if archive in facts.present:
         try:
             bundle = exports.unpack(folder / archive)
         except InputError as error:
             yield from error.problems
             return
-        if bundle.get(exports.BUNDLE) != files.read_bytes(folder / where):
-            yield Problem(archive, f"holds another {exports.BUNDLE} than lies beside it")
+        if bundle.get(filenames.BUNDLE) != files.read_bytes(folder / where):
+            yield Problem(archive, f"holds another {filenames.BUNDLE} than lies beside it")
         elif bundle != _sealed_again(bundle, record):
-            yield Problem(archive, f"does not hold what its {exports.BUNDLE} and {versions.SUMS} state")
+            yield Problem(archive, f"does not hold what its {filenames.BUNDLE} and {filenames.SUMS} state")
         else:
             yield from find_calibration_problems(bundle, record, archive)
             yield from _within(archive, bundle_hef.find_file_problems(bundle, record))
@@ -164,7 +164,7 @@ def _find_estimate_problems(
 ) -> Iterator[Problem]:
     yield from _find_strangers(where, estimate, facts)
     if record.int8 not in (None, estimate.summary):
-        yield Problem(where, f"says something else than `int8` of {exports.BUNDLE}")
+        yield Problem(where, f"says something else than `int8` of {filenames.BUNDLE}")
     if estimate.windows != facts.data.parts.test.windows:
         yield Problem(f"{where}: windows", f"is {estimate.windows}, not the whole held-out part")
 
@@ -172,13 +172,13 @@ def _find_estimate_problems(
 def _sealed_again(bundle: Mapping[str, bytes], record: BundleRecord) -> dict[str, bytes]:
     """Return the bundle that bundle.json and sha256sum.txt would be right for."""
     return exports.reseal(
-        {name: data for name, data in bundle.items() if name not in (exports.BUNDLE, versions.SUMS)}, record
+        {name: data for name, data in bundle.items() if name not in (filenames.BUNDLE, filenames.SUMS)}, record
     )
 
 
 def _if_bundled(record: BundleRecord, facts: Facts) -> str | None:
     """Return the digest of the version's calibration; None for a bundle that was exported before there was one."""
-    return facts.digests.get(versions.CALIBRATION) if versions.CALIBRATION in record.files else None
+    return facts.digests.get(filenames.CALIBRATION) if filenames.CALIBRATION in record.files else None
 
 
 def find_contradictions(record: BundleRecord, target: Target, where: str, facts: Facts) -> Iterator[Problem]:
@@ -200,10 +200,10 @@ def find_contradictions(record: BundleRecord, target: Target, where: str, facts:
         ("calibration.class_windows", sum(record.calibration.class_windows.values()), shape[0]),
         ("calibration.values", record.calibration.values, "raw" if record.normalization == "chip" else "normalized"),
         ("files: calibration.npy", record.files.get("calibration.npy"), record.calibration.sha256),
-        (f"files: {versions.HSMM}", record.files.get(versions.HSMM), facts.digests.get(versions.HSMM)),
-        (f"files: {exports.INT8}", record.files.get(exports.INT8), facts.digests.get(f"{target}/{exports.INT8}")),
-        ("files: normalization.json", record.files.get(versions.NORMALIZATION), record.normalization_sha256),
-        (f"files: {versions.CALIBRATION}", record.files.get(versions.CALIBRATION), _if_bundled(record, facts)),
+        (f"files: {filenames.HSMM}", record.files.get(filenames.HSMM), facts.digests.get(filenames.HSMM)),
+        (f"files: {filenames.INT8}", record.files.get(filenames.INT8), facts.digests.get(f"{target}/{filenames.INT8}")),
+        ("files: normalization.json", record.files.get(filenames.NORMALIZATION), record.normalization_sha256),
+        (f"files: {filenames.CALIBRATION}", record.files.get(filenames.CALIBRATION), _if_bundled(record, facts)),
     ):
         if stated != other:
             yield Problem(f"{where}: {key}", f"is {stated}, must be {other}")
@@ -212,8 +212,8 @@ def find_contradictions(record: BundleRecord, target: Target, where: str, facts:
         if count > counts.get(name, 0):
             what = f"{count} windows of {name}, but the training part has {counts.get(name, 0)}"
             yield Problem(f"{where}: calibration.class_windows", what)
-    for name in exports.GRAPH_FILES:
-        if record.files.get(name) != facts.digests.get(f"{exports.ONNX}/{name}", record.files.get(name)):
+    for name in filenames.GRAPH_FILES:
+        if record.files.get(name) != facts.digests.get(f"{filenames.ONNX}/{name}", record.files.get(name)):
             yield Problem(f"{where}: files", f"its {name} is not the version's")
 
 
@@ -236,7 +236,7 @@ def find_calibration_problems(bundle: Mapping[str, bytes], record: BundleRecord,
         found += tuple(tuple(end.tolist()) for end in (values.min(axis=(0, 1, 2)), values.max(axis=(0, 1, 2))))
     if found != (stated.shape, np.dtype("<f4"), stated.low, stated.high):
         yield Problem(
-            f"{where}: calibration.npy", f"has not the shape, the type or the range that {exports.BUNDLE} states"
+            f"{where}: calibration.npy", f"has not the shape, the type or the range that {filenames.BUNDLE} states"
         )
     on_chip = b"normalization(" in bundle.get("model_script.alls", b"")
     if on_chip != (record.normalization == "chip"):

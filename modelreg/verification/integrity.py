@@ -25,7 +25,7 @@ from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
 from modelreg.records.provenance import Provenance
 from modelreg.records.run import RunRecord
-from modelreg.registry import versions
+from modelreg.registry import filenames, versions
 from modelreg.verification import consistency
 from modelreg.verification.consistency import Documents
 
@@ -46,7 +46,7 @@ def inspect(folder: Path, *, named: tuple[str, str] | None = None, complete: boo
     """
     model, version = named or (folder.parent.name, folder.name.removeprefix("v"))
     try:
-        manifest = load(folder / versions.MANIFEST, Manifest)
+        manifest = load(folder / filenames.MANIFEST, Manifest)
     except InputError as error:
         return Findings((*_irregular(folder), *error.problems), (), 0)
     absent = [entry for entry in manifest.files if entry.stored == "asset" and not (folder / entry.path).exists()]
@@ -87,25 +87,25 @@ def _manifest_problems(manifest: Manifest, model: str, version: str) -> Iterator
     paths = [entry.path for entry in manifest.files]
     if (manifest.model, manifest.version) != (model, version):
         named = f"{manifest.model} v{manifest.version}"
-        yield Problem(versions.MANIFEST, f"is of {named}, but the folder is that of {model} v{version}")
+        yield Problem(filenames.MANIFEST, f"is of {named}, but the folder is that of {model} v{version}")
     if paths != sorted(paths):
-        yield Problem(versions.MANIFEST, "files are not sorted by path")
+        yield Problem(filenames.MANIFEST, "files are not sorted by path")
     for path, times in Counter(path.lower() for path in paths).items():
         if times > 1:
-            yield Problem(versions.MANIFEST, f"{path} is listed {times} times, or differs only by case")
+            yield Problem(filenames.MANIFEST, f"{path} is listed {times} times, or differs only by case")
     yield from _listing_problems(manifest)
 
 
 def _listing_problems(manifest: Manifest) -> Iterator[Problem]:
     """Yield what the manifest must list and does not, or must not and does."""
     listed = {entry.path: entry for entry in manifest.files}
-    for name in sorted({*versions.DOCUMENTS, *versions.ASSETS} - listed.keys()):
-        yield Problem(versions.MANIFEST, f"does not list {name}")
-    for name in sorted({versions.MANIFEST, versions.SUMS, versions.SIGNATURE} & listed.keys()):
-        yield Problem(versions.MANIFEST, f"lists {name}, which it must not")
-    for name in sorted({*versions.DOCUMENTS, versions.BOM} & listed.keys()):
+    for name in sorted({*filenames.DOCUMENTS, *filenames.ASSETS} - listed.keys()):
+        yield Problem(filenames.MANIFEST, f"does not list {name}")
+    for name in sorted({filenames.MANIFEST, filenames.SUMS, filenames.SIGNATURE} & listed.keys()):
+        yield Problem(filenames.MANIFEST, f"lists {name}, which it must not")
+    for name in sorted({*filenames.DOCUMENTS, filenames.SBOM} & listed.keys()):
         if listed[name].stored != "git":
-            yield Problem(versions.MANIFEST, f"{name} must be stored in git, not as an asset")
+            yield Problem(filenames.MANIFEST, f"{name} must be stored in git, not as an asset")
 
 
 def _lies_behind(path: str, places: set[str]) -> bool:
@@ -125,19 +125,19 @@ def _file_problems(folder: Path, entries: Iterable[FileEntry]) -> Iterator[Probl
 
 
 def _unlisted(folder: Path, manifest: Manifest) -> Iterator[Problem]:
-    listed = {entry.path for entry in manifest.files} | {versions.MANIFEST, versions.SUMS, versions.SIGNATURE}
+    listed = {entry.path for entry in manifest.files} | {filenames.MANIFEST, filenames.SUMS, filenames.SIGNATURE}
     for path, mode in _walk(folder):
         if path not in listed and stat.S_ISREG(mode):
             yield Problem(path, "is not in the manifest")
 
 
 def _sums_problems(folder: Path, manifest: Manifest) -> Iterator[Problem]:
-    expected = versions.sums_text(manifest, files.sha256(folder / versions.MANIFEST)).encode()
-    path = folder / versions.SUMS
+    expected = versions.sums_text(manifest, files.sha256(folder / filenames.MANIFEST)).encode()
+    path = folder / filenames.SUMS
     if not path.is_file():
-        yield Problem(versions.SUMS, "is missing")
+        yield Problem(filenames.SUMS, "is missing")
     elif path.stat().st_size != len(expected) or files.read_bytes(path) != expected:
-        yield Problem(versions.SUMS, "does not say what manifest.json says")
+        yield Problem(filenames.SUMS, "does not say what manifest.json says")
 
 
 def _document_problems(folder: Path, manifest: Manifest, usable: set[str]) -> Iterator[Problem]:
@@ -151,14 +151,14 @@ def _document_problems(folder: Path, manifest: Manifest, usable: set[str]) -> It
             problems.extend(error.problems)
             return None
 
-    spec = read(versions.MODEL_CONFIG, ModelSpec)
-    normalization = read(versions.NORMALIZATION, Normalization)
-    measured = read(versions.METRICS, EvalMetrics)
-    data = read(versions.DATA, DataRecord)
-    run = read(versions.RUN, RunRecord)
-    origin = read(versions.PROVENANCE, Provenance)
+    spec = read(filenames.MODEL_CONFIG, ModelSpec)
+    normalization = read(filenames.NORMALIZATION, Normalization)
+    measured = read(filenames.METRICS, EvalMetrics)
+    data = read(filenames.DATA, DataRecord)
+    run = read(filenames.RUN, RunRecord)
+    origin = read(filenames.PROVENANCE, Provenance)
     yield from problems
     listed = {entry.path for entry in manifest.files}
-    if spec and normalization and measured and data and run and origin and listed.issuperset(versions.ASSETS):
+    if spec and normalization and measured and data and run and origin and listed.issuperset(filenames.ASSETS):
         found = Documents(manifest, spec, normalization, measured, data, run, origin)
         yield from consistency.find_problems(folder, found, usable)

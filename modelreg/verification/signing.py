@@ -24,7 +24,7 @@ from modelreg import files
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import Record, Sha256, validate
 from modelreg.records.manifest import Manifest
-from modelreg.registry import versions
+from modelreg.registry import filenames, versions
 from modelreg.verification.keys import PrivateKey, PublicKey, fingerprint
 
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -116,24 +116,24 @@ class _Statement(_Open):
 
 def digests_of(manifest: bytes) -> dict[str, str]:
     """Return the digest of every file that a version's signature covers, from the bytes of its manifest."""
-    read = validate(manifest, Manifest, versions.MANIFEST)
+    read = validate(manifest, Manifest, filenames.MANIFEST)
     return versions.digests(read, files.sha256_bytes(manifest))
 
 
 def sign_version(folder: Path, key: PrivateKey) -> bytes:
     """Return the bundle of a version that `verify` has found whole."""
-    return sign(digests_of(files.read_bytes(folder / versions.MANIFEST)), folder.name, key)
+    return sign(digests_of(files.read_bytes(folder / filenames.MANIFEST)), folder.name, key)
 
 
 def find_problems(folder: Path, key: PublicKey) -> Iterator[Problem]:
     """Yield where a version is not what this key signed; its files must have been held against the manifest."""
-    path = folder / versions.SIGNATURE
+    path = folder / filenames.SIGNATURE
     if not path.exists():
-        yield Problem(versions.SIGNATURE, "is missing: nobody has signed this version")
+        yield Problem(filenames.SIGNATURE, "is missing: nobody has signed this version")
         return
     try:
         bundle = files.read_bytes(path, SIGNATURE_LIMIT)
-        digests = digests_of(files.read_bytes(folder / versions.MANIFEST))
+        digests = digests_of(files.read_bytes(folder / filenames.MANIFEST))
     except InputError as error:
         yield from error.problems
     else:
@@ -158,7 +158,7 @@ def sign(digests: Mapping[str, str], name: str, key: PrivateKey) -> bytes:
                 "method": "files",
                 "hash_type": "sha256",
                 "allow_symlinks": False,
-                "ignore_paths": [versions.SIGNATURE],
+                "ignore_paths": [filenames.SIGNATURE],
             },
             "resources": [{"name": path, "digest": listed[path], "algorithm": "sha256"} for path in listed],
         },
@@ -199,13 +199,13 @@ def _envelope_of(bundle: bytes) -> tuple[_Envelope, str | None]:
     """Return the envelope of a bundle and the fingerprint of the key that it names."""
     if len(bundle) > SIGNATURE_LIMIT:
         raise _refusal(f"larger than {SIGNATURE_LIMIT} bytes")
-    files.parse_json(bundle, versions.SIGNATURE)  # pydantic alone would take a key that is there twice
-    read = validate(bundle, _Bundle, versions.SIGNATURE)
+    files.parse_json(bundle, filenames.SIGNATURE)  # pydantic alone would take a key that is there twice
+    read = validate(bundle, _Bundle, filenames.SIGNATURE)
     return read.envelope, read.material.public_key.hint
 
 
 def _digests_in(payload: bytes) -> dict[str, str]:
-    where = f"{versions.SIGNATURE}: payload"
+    where = f"{filenames.SIGNATURE}: payload"
     files.parse_json(payload, where)
     statement = validate(payload, _Statement, where)
     resources = statement.predicate.resources
@@ -259,4 +259,4 @@ def _decoded(text: str, place: str) -> bytes:
 
 
 def _refusal(what: str) -> InputError:
-    return InputError("not a signature of this version", [Problem(versions.SIGNATURE, what)])
+    return InputError("not a signature of this version", [Problem(filenames.SIGNATURE, what)])

@@ -12,7 +12,7 @@ from modelreg.evaluation import metrics
 from modelreg.records.base import load
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import Environment, Epoch
-from modelreg.registry import runs, versions
+from modelreg.registry import filenames, runs
 from modelreg.workflows import training_run
 from modelreg.workflows.ablation_grid import Trained
 from modelreg.workflows.training_run import Clock
@@ -31,7 +31,7 @@ def train(
         )
         return
     run = runs.load_run(folder)
-    if load(folder / runs.CONFIG, TrainConfig) != config:
+    if load(folder / filenames.CONFIG, TrainConfig) != config:
         what = "is a run of another configuration; give another --out"
         raise InputError("cannot go on with this grid", [Problem(str(folder), what)])
     if run.status == "training":
@@ -41,14 +41,14 @@ def train(
 
 def evaluate(folder: Path, reading: Reading, environment: Environment, clock: Clock) -> None:
     """Evaluate a trained run, unless its metrics are there: each is a look at the held-out part."""
-    if not (folder / runs.METRICS).is_file():
+    if not (folder / filenames.METRICS).is_file():
         training_run.evaluate(folder, reading, environment, clock)
 
 
 def read(folder: Path) -> Trained:
     """Read what a finished run left. Raises InputError where its predictions are not those of its metrics."""
-    measured = load(folder / runs.METRICS, EvalMetrics)
-    path = folder / versions.PREDICTIONS
+    measured = load(folder / filenames.METRICS, EvalMetrics)
+    path = folder / filenames.PREDICTIONS
     if files.sha256(path) != measured.predictions_sha256:
         raise InputError(
             "the run is not what it was", [Problem(str(path), "is not what the metrics were computed from")]

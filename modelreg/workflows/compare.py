@@ -17,7 +17,7 @@ from modelreg.records.data import DataRecord
 from modelreg.records.latency import LatencyRecord
 from modelreg.records.metrics import EvalMetrics, Reason
 from modelreg.records.provenance import Provenance
-from modelreg.registry import runs, versions
+from modelreg.registry import filenames, versions
 
 
 class Candidate(NamedTuple):
@@ -33,21 +33,21 @@ def read(folder: Path) -> Candidate:
     """Read a version or an evaluated run. Raises InputError."""
     if problems := list(_find_lacks(folder)):
         raise InputError("nothing to compare", problems)
-    measured = load(folder / versions.METRICS, EvalMetrics)
-    is_version = (folder / versions.MANIFEST).is_file()
-    latency = folder / versions.LATENCY
+    measured = load(folder / filenames.METRICS, EvalMetrics)
+    is_version = (folder / filenames.MANIFEST).is_file()
+    latency = folder / filenames.LATENCY
     contender = Contender(
         reference=versions.read(folder).reference if is_version else folder.name,
         metrics=measured,
-        checkpoint_bytes=_listed_size(folder) if is_version else (folder / runs.CHECKPOINT).stat().st_size,
+        checkpoint_bytes=_listed_size(folder) if is_version else (folder / filenames.CHECKPOINT).stat().st_size,
         latency=load(latency, LatencyRecord) if latency.is_file() else None,
     )
-    config = _stated_config(folder) if is_version else load(folder / runs.CONFIG, TrainConfig)
+    config = _stated_config(folder) if is_version else load(folder / filenames.CONFIG, TrainConfig)
     return Candidate(
         contender,
-        _predictions(folder / versions.PREDICTIONS, measured),
+        _predictions(folder / filenames.PREDICTIONS, measured),
         provenance.without_places(config.to_document()),
-        load(folder / versions.DATA, DataRecord).to_document(),
+        load(folder / filenames.DATA, DataRecord).to_document(),
     )
 
 
@@ -64,25 +64,25 @@ def compare(one: Candidate, other: Candidate) -> Comparison:
 
 def _find_lacks(folder: Path) -> Iterator[Problem]:
     """Yield why a folder is neither a version nor an evaluated run."""
-    if (folder / versions.MANIFEST).is_file():
+    if (folder / filenames.MANIFEST).is_file():
         return
-    if not (folder / runs.RUN).is_file():
+    if not (folder / filenames.RUN).is_file():
         yield Problem(str(folder), "is neither a version nor a run")
-    elif not (folder / runs.METRICS).is_file():
+    elif not (folder / filenames.METRICS).is_file():
         yield Problem(str(folder), f"has no metrics yet; make them with `modelreg evaluate {folder}`")
 
 
 def _listed_size(version: Path) -> int:
     """Return the size of a version's checkpoint, which may be an asset that is not here. Raises InputError."""
     sizes = {entry.path: entry.size for entry in versions.read(version).manifest.files}
-    if versions.CHECKPOINT not in sizes:
-        place = str(version / versions.MANIFEST)
-        raise InputError("nothing to compare", [Problem(place, f"lists no {versions.CHECKPOINT}")])
-    return sizes[versions.CHECKPOINT]
+    if filenames.CHECKPOINT not in sizes:
+        place = str(version / filenames.MANIFEST)
+        raise InputError("nothing to compare", [Problem(place, f"lists no {filenames.CHECKPOINT}")])
+    return sizes[filenames.CHECKPOINT]
 
 
 def _stated_config(version: Path) -> TrainConfig:
-    return provenance.config_of(load(version / versions.PROVENANCE, Provenance))
+    return provenance.config_of(load(version / filenames.PROVENANCE, Provenance))
 
 
 def _predictions(path: Path, measured: EvalMetrics) -> metrics.Predictions | Reason:

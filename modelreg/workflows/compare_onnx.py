@@ -24,7 +24,7 @@ from modelreg.records.base import load
 from modelreg.records.data import Normalization
 from modelreg.records.model import TcnVaeSettings
 from modelreg.records.run import RunRecord
-from modelreg.registry import runs
+from modelreg.registry import filenames, runs
 from modelreg.workflows import training_run
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ def compare(folder: Path, graph: Path, reading: Reading) -> Compared:
     run = runs.load_run(folder)
     if problems := list(runs.find_changed(folder, run)):
         raise InputError("the run is not what it was", problems)
-    prepared = preparation.prepare(load(folder / runs.CONFIG, TrainConfig), reading)
+    prepared = preparation.prepare(load(folder / filenames.CONFIG, TrainConfig), reading)
     training_run.refuse_other_data(folder, prepared)
-    scale = load(folder / runs.NORMALIZATION, Normalization)
+    scale = load(folder / filenames.NORMALIZATION, Normalization)
     windows = normalization.apply(spread(prepared.windows["train"].x, WINDOWS), scale)
     ours = _answers(folder, run, windows)
     theirs = _run(session, windows, str(graph))
@@ -81,7 +81,7 @@ def _answers(folder: Path, run: RunRecord, windows: Floats) -> dict[str, Floats]
     """Return what the run answers; of an imported encoder, what it has the weights of."""
     network = factory.of_spec(run.model, seed=0)
     lacks = run.imported.lacks if run.imported else ()
-    network.load_state_dict(checkpoint.read(folder / runs.CHECKPOINT).tensors, strict=not lacks)
+    network.load_state_dict(checkpoint.read(folder / filenames.CHECKPOINT).tensors, strict=not lacks)
     network.eval()
     with torch.inference_mode():
         output = network(torch.from_numpy(windows))

@@ -29,6 +29,7 @@ from modelreg.records.intervals import Reason
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import Environment
 from modelreg.registry import runs
+from modelreg.registry.filenames import CONFIG, METRICS, PREDICTIONS
 from modelreg.workflows import training_run
 
 FOLDS = "folds"
@@ -80,9 +81,7 @@ def _validating(config: TrainConfig) -> int:
 
 def _refuse_others(found: Sequence[Fold]) -> None:
     what = "is of another configuration or other subjects; remove it"
-    others = [
-        fold for fold in found if fold.folder.exists() and load(fold.folder / runs.CONFIG, TrainConfig) != fold.config
-    ]
+    others = [fold for fold in found if fold.folder.exists() and load(fold.folder / CONFIG, TrainConfig) != fold.config]
     if others:
         raise InputError("cannot go on with these folds", [Problem(str(fold.folder), what) for fold in others])
 
@@ -117,12 +116,10 @@ def run_fold(fold: Fold, place: Place) -> None:
 
 def is_finished(fold: Fold) -> bool:
     """Say whether a fold was trained, and measured after its last look at the subjects it holds out."""
-    if not (fold.folder / runs.METRICS).is_file():
+    if not (fold.folder / METRICS).is_file():
         return False
     looks = runs.load_run(fold.folder).evaluations
-    return (
-        bool(looks) and looks[-1].predictions_sha256 == load(fold.folder / runs.METRICS, EvalMetrics).predictions_sha256
-    )
+    return bool(looks) and looks[-1].predictions_sha256 == load(fold.folder / METRICS, EvalMetrics).predictions_sha256
 
 
 # What they say together
@@ -130,7 +127,7 @@ def is_finished(fold: Fold) -> bool:
 
 def pool(protocol: ProtocolName, folds: Sequence[Fold]) -> CrossValidation:
     """Return what finished folds say together. Raises InputError where their files are damaged."""
-    measured = [load(fold.folder / runs.METRICS, EvalMetrics) for fold in folds]
+    measured = [load(fold.folder / METRICS, EvalMetrics) for fold in folds]
     first, settings = measured[0], measured[0].settings
     parts = [_predictions(fold, each) for fold, each in zip(folds, measured, strict=True)]
     told = [_confidence(fold, each) for fold, each in zip(folds, measured, strict=True)]
@@ -151,7 +148,7 @@ def pool(protocol: ProtocolName, folds: Sequence[Fold]) -> CrossValidation:
 
 def _predictions(fold: Fold, measured: EvalMetrics) -> Predictions:
     """Read a fold's predictions, without codes: those are of its own quantizer."""
-    path = fold.folder / runs.PREDICTIONS
+    path = fold.folder / PREDICTIONS
     if not path.is_file() or files.sha256(path) != measured.predictions_sha256:
         raise InputError("cannot pool the folds", [Problem(str(path), "was changed; remove the fold's folder")])
     found = metrics.from_arrays(npz.read(path), path.name, len(measured.classes))

@@ -31,7 +31,7 @@ from modelreg.records.int8 import Int8Estimate
 from modelreg.records.manifest import Manifest
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
-from modelreg.registry import runs, versions
+from modelreg.registry import filenames
 from modelreg.workflows import sources, training_run
 
 PACKAGES = ("onnx", "onnxruntime", "onnxsim", "torch")
@@ -82,18 +82,18 @@ def export(
     whole: dict[Target, dict[str, bytes]] = {
         target: _bundle(origin, proof, target, settings, estimate) for target in devices
     }
-    whole[exports.ONNX] = {
+    whole[filenames.ONNX] = {
         **exports.stamped(_files_of(proof.graphs), origin.version),
-        exports.PARITY: proof.parity.to_bytes(),
-        exports.VECTORS: proof.vectors,
+        filenames.PARITY: proof.parity.to_bytes(),
+        filenames.VECTORS: proof.vectors,
     }
     for target, documents in whole.items():
         files.write_folder(place / target, documents)
         if target != "onnx":
             files.write_atomic(place / f"{target}.tar.gz", exports.pack(documents))
-    if place == folder and (folder / runs.METRICS).is_file():
-        measured = exports.with_estimate(load(folder / runs.METRICS, EvalMetrics), exports.estimate_of(folder))
-        files.write_atomic(folder / runs.METRICS, measured.to_bytes())
+    if place == folder and (folder / filenames.METRICS).is_file():
+        measured = exports.with_estimate(load(folder / filenames.METRICS, EvalMetrics), exports.estimate_of(folder))
+        files.write_atomic(folder / filenames.METRICS, measured.to_bytes())
     written = tuple(place / target for target in sorted(whole))
     return Exported(proof.parity, estimate, written, tuple(dict.fromkeys(warnings)))
 
@@ -112,8 +112,8 @@ def prove(origin: _Origin, settings: ExportSettings) -> Proof:
     vectors = npz.to_bytes(_vectors(origin))
     record = ParityRecord(
         model=origin.spec.settings.name,
-        checkpoint_sha256=digests[versions.CHECKPOINT],
-        normalization_sha256=digests[versions.NORMALIZATION],
+        checkpoint_sha256=digests[filenames.CHECKPOINT],
+        normalization_sha256=digests[filenames.NORMALIZATION],
         opset=settings.opset,
         graphs={name: _graph_record(made[name], name) for name in GRAPHS},
         windows=len(real),
@@ -134,17 +134,17 @@ def _files_of(graphs: Mapping[GraphName, bytes]) -> dict[str, bytes]:
 
 def _open(folder: Path, reading: Reading) -> _Origin:
     """Read a run or a version and the data that it was trained on. Raises InputError where they are others."""
-    manifest = folder / versions.MANIFEST
+    manifest = folder / filenames.MANIFEST
     version = load(manifest, Manifest).version if manifest.is_file() else None
     prepared = preparation.prepare(sources.configuration(folder, reading), reading)
     training_run.refuse_other_data(folder, prepared)
-    prepared = replace(prepared, normalization=load(folder / versions.NORMALIZATION, Normalization))
+    prepared = replace(prepared, normalization=load(folder / filenames.NORMALIZATION, Normalization))
     spec = training_run.load_spec(folder)
-    return _Origin(folder, version, spec, prediction.load_network(spec, folder / versions.CHECKPOINT), prepared)
+    return _Origin(folder, version, spec, prediction.load_network(spec, folder / filenames.CHECKPOINT), prepared)
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    return {name: files.sha256(folder / name) for name in (versions.CHECKPOINT, versions.NORMALIZATION)}
+    return {name: files.sha256(folder / name) for name in (filenames.CHECKPOINT, filenames.NORMALIZATION)}
 
 
 def _graph_record(data: bytes, name: str) -> GraphRecord:
@@ -171,7 +171,7 @@ def _bundle(
     contents = hailo.Contents(
         spec=origin.spec,
         normalization=origin.prepared.normalization,
-        normalization_file=files.read_bytes(origin.folder / versions.NORMALIZATION),
+        normalization_file=files.read_bytes(origin.folder / filenames.NORMALIZATION),
         graphs=_files_of(proof.graphs),
         parity=proof.parity,
         windows=origin.prepared.windows["train"],
@@ -201,9 +201,9 @@ def _estimate(origin: _Origin, proof: Proof, settings: ExportSettings) -> Int8Es
 
 def _beside(origin: _Origin) -> dict[str, bytes]:
     """Return what travels with a bundle: what the host part needs to know."""
-    parts = [name for name in (exports.CALIBRATION, versions.HSMM) if (origin.folder / name).is_file()]
+    parts = [name for name in (filenames.CALIBRATION, filenames.HSMM) if (origin.folder / name).is_file()]
     found = {name: files.read_bytes(origin.folder / name) for name in parts}
-    return {versions.MODEL_CONFIG: origin.spec.to_bytes(), **found}
+    return {filenames.MODEL_CONFIG: origin.spec.to_bytes(), **found}
 
 
 def _vectors(origin: _Origin) -> dict[str, NDArray[np.float32]]:

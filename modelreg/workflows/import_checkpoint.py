@@ -28,7 +28,7 @@ from modelreg.records.base import is_name
 from modelreg.records.data import Normalization
 from modelreg.records.model import ModelSpec, TcnVaeSettings
 from modelreg.records.run import Environment, ImportRecord, RunRecord
-from modelreg.registry import runs
+from modelreg.registry import filenames, runs
 from modelreg.verification import derived_models
 
 WATCHED = 512  # windows that dead units are looked for on
@@ -99,12 +99,12 @@ def start(folder: Path, wanted: Wanted, reading: Reading, environment: Environme
     tensors = _fitted(spec, older.adopted)
     odd = tuple(_find_dead_units(spec, tensors, older.adopted.lacks, some))
     documents = {
-        runs.CONFIG: config.to_bytes(),
-        runs.DATA: prepared.record.to_bytes(),
-        runs.NORMALIZATION: scale.to_bytes(),
-        runs.QUALITY: prepared.quality.to_bytes(),
-        runs.CHECKPOINT: checkpoint.to_bytes(tensors),
-        runs.HISTORY: b"",  # a line for each epoch
+        filenames.CONFIG: config.to_bytes(),
+        filenames.DATA: prepared.record.to_bytes(),
+        filenames.NORMALIZATION: scale.to_bytes(),
+        filenames.QUALITY: prepared.quality.to_bytes(),
+        filenames.CHECKPOINT: checkpoint.to_bytes(tensors),
+        filenames.HISTORY: b"",  # a line for each epoch
         **_parts(spec, tensors),
     }
     record = RunRecord(
@@ -167,7 +167,7 @@ def _parts(spec: ModelSpec, tensors: dict[str, Tensor]) -> dict[str, bytes]:
         return {}
     prefix = derived_models.ENCODER_PREFIX
     alone = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-    return {runs.ENCODER: checkpoint.to_bytes(alone)}
+    return {filenames.ENCODER: checkpoint.to_bytes(alone)}
 
 
 def _find_dead_units(

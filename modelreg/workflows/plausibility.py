@@ -7,7 +7,7 @@ from modelreg.data import leakage_audit
 from modelreg.records.audit import AuditRecord, RandomSplit
 from modelreg.records.base import load
 from modelreg.records.metrics import EvalMetrics
-from modelreg.registry import runs
+from modelreg.registry import filenames
 
 
 def judge(folder: Path, measured: EvalMetrics, audited: AuditRecord) -> None:
@@ -17,11 +17,11 @@ def judge(folder: Path, measured: EvalMetrics, audited: AuditRecord) -> None:
     doubts = leakage_audit.suspicions(measured.accuracy, len(measured.classes), measured.protocol.split, by_chance)
     shared = [finding for finding in audited.findings if finding.severity != "suspicious"]
     judged = audited.model_copy(update={"findings": (*shared, *doubts)})
-    files.write_atomic(folder / runs.AUDIT, judged.to_bytes())
+    files.write_atomic(folder / filenames.AUDIT, judged.to_bytes())
 
 
 def load_random_split(folder: Path) -> RandomSplit | None:
     """Return what a random split scores beside these very weights; None where nobody asked. Raises InputError."""
-    path = folder / runs.RANDOM_SPLIT
+    path = folder / filenames.RANDOM_SPLIT
     found = load(path, RandomSplit) if path.is_file() else None
-    return found if found and found.run_sha256 == files.sha256(folder / runs.CHECKPOINT) else None
+    return found if found and found.run_sha256 == files.sha256(folder / filenames.CHECKPOINT) else None

@@ -21,7 +21,7 @@ from modelreg.records.audit import AuditRecord, RandomSplit
 from modelreg.records.base import load
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import Environment
-from modelreg.registry import runs
+from modelreg.registry import filenames, runs
 from modelreg.workflows import plausibility, training_run
 
 FOLDER = "folds/random"
@@ -38,25 +38,25 @@ def measure(folder: Path, reading: Reading, environment: Environment, clock: tra
     if not _is_finished(folder):
         dealt = preparation.dealt(preparation.prepare(config, reading), config.training.seed)
         _train(folder / FOLDER, config, dealt, environment, clock)
-        files.write_atomic(folder / runs.RANDOM_SPLIT, _score(folder, config, dealt).to_bytes())
-    measured, audited = load(folder / runs.METRICS, EvalMetrics), load(folder / runs.AUDIT, AuditRecord)
+        files.write_atomic(folder / filenames.RANDOM_SPLIT, _score(folder, config, dealt).to_bytes())
+    measured, audited = load(folder / filenames.METRICS, EvalMetrics), load(folder / filenames.AUDIT, AuditRecord)
     plausibility.judge(folder, measured, audited)
     training_run.write_report(folder)
-    return load(folder / runs.RANDOM_SPLIT, RandomSplit)
+    return load(folder / filenames.RANDOM_SPLIT, RandomSplit)
 
 
 def _refuse_incomparable(folder: Path, config: TrainConfig) -> None:
     if config.split.by != "subject":
         what = "there is no number on unseen people to compare a random split with"
-        raise InputError("the run is not split by subject", [Problem(f"{runs.CONFIG}: split.by", what)])
-    missing = [folder / name for name in (runs.METRICS, runs.AUDIT) if not (folder / name).is_file()]
+        raise InputError("the run is not split by subject", [Problem(f"{filenames.CONFIG}: split.by", what)])
+    missing = [folder / name for name in (filenames.METRICS, filenames.AUDIT) if not (folder / name).is_file()]
     if missing:
         what = f"is missing; `modelreg evaluate {folder}` first"
         raise InputError("the run was not evaluated", [Problem(str(path), what) for path in missing])
 
 
 def _is_finished(folder: Path) -> bool:
-    checkpoint, found = folder / FOLDER / runs.CHECKPOINT, plausibility.load_random_split(folder)
+    checkpoint, found = folder / FOLDER / filenames.CHECKPOINT, plausibility.load_random_split(folder)
     return found is not None and checkpoint.is_file() and files.sha256(checkpoint) == found.checkpoint_sha256
 
 
@@ -81,6 +81,6 @@ def _score(folder: Path, config: TrainConfig, dealt: Prepared) -> RandomSplit:
         seed=config.training.seed,
         windows={part: len(found.y) for part, found in dealt.windows.items()},
         accuracy=float((answers.logits.argmax(axis=1) == answers.y).mean()),
-        run_sha256=files.sha256(folder / runs.CHECKPOINT),
-        checkpoint_sha256=files.sha256(own / runs.CHECKPOINT),
+        run_sha256=files.sha256(folder / filenames.CHECKPOINT),
+        checkpoint_sha256=files.sha256(own / filenames.CHECKPOINT),
     )

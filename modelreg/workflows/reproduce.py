@@ -23,7 +23,7 @@ from modelreg.evaluation.metrics import Predictions
 from modelreg.records.base import load
 from modelreg.records.metrics import EvalMetrics, EvaluationSettings, Interval, Metrics
 from modelreg.records.run import Environment, RunRecord
-from modelreg.registry import runs, versions
+from modelreg.registry import filenames
 from modelreg.workflows import sources, training_run
 
 LOGITS = 1e-3  # by which a logit may differ, relative or absolute, where the code is the same
@@ -49,27 +49,29 @@ def reproduce(folder: Path, reading: Reading) -> Outcome:
     Raises InputError where the weights are not on this machine, or the data are not found or not those recorded.
     """
     _refuse_absent(folder)
-    config, run = sources.configuration(folder, reading), load(folder / versions.RUN, RunRecord)
+    config, run = sources.configuration(folder, reading), load(folder / filenames.RUN, RunRecord)
     prepared = preparation.prepare(config, reading)
     training_run.refuse_other_data(folder, prepared)
     windows = prepared.windows[training_run.HELD_OUT]
     again = training_run.predict(folder, run.model, windows, threads=run.environment.threads)
-    recorded = load(folder / versions.METRICS, EvalMetrics)
+    recorded = load(folder / filenames.METRICS, EvalMetrics)
     if files.sha256_bytes(npz.to_bytes(again.arrays())) == recorded.predictions_sha256:
-        return Outcome((), (Problem(versions.PREDICTIONS, f"predicted again: the same bytes, {len(again.y)} windows"),))
+        return Outcome(
+            (), (Problem(filenames.PREDICTIONS, f"predicted again: the same bytes, {len(again.y)} windows"),)
+        )
     computed = _metrics(again, run, recorded.settings)
     problems = list(_metric_problems(recorded, computed))
-    if not (folder / versions.PREDICTIONS).is_file():
+    if not (folder / filenames.PREDICTIONS).is_file():
         what = f"is not on this machine; metrics computed again lie within {METRICS:g}"
-        return Outcome(tuple(problems), () if problems else (Problem(versions.PREDICTIONS, what),))
-    old = metrics.from_arrays(npz.read(folder / versions.PREDICTIONS), versions.PREDICTIONS, len(run.model.classes))
+        return Outcome(tuple(problems), () if problems else (Problem(filenames.PREDICTIONS, what),))
+    old = metrics.from_arrays(npz.read(folder / filenames.PREDICTIONS), filenames.PREDICTIONS, len(run.model.classes))
     return _compared(old, again, problems)
 
 
 def _refuse_absent(folder: Path) -> None:
-    if not (folder / versions.CHECKPOINT).is_file():
+    if not (folder / filenames.CHECKPOINT).is_file():
         what = "is not on this machine; get it with `modelreg pull`"
-        raise InputError("cannot reproduce", [Problem(versions.CHECKPOINT, what)])
+        raise InputError("cannot reproduce", [Problem(filenames.CHECKPOINT, what)])
 
 
 def _metrics(predictions: Predictions, run: RunRecord, settings: EvaluationSettings) -> Metrics:
@@ -80,12 +82,12 @@ def _metrics(predictions: Predictions, run: RunRecord, settings: EvaluationSetti
 def _metric_problems(recorded: Metrics, computed: Metrics) -> Iterator[Problem]:
     for name in HEADLINE:
         found = tolerance.differences((name,), getattr(recorded, name), getattr(computed, name), METRICS)
-        yield from (Problem(f"{versions.METRICS}: {place}", what) for place, what in found)
+        yield from (Problem(f"{filenames.METRICS}: {place}", what) for place, what in found)
 
 
 def _compared(old: Predictions, new: Predictions, problems: list[Problem]) -> Outcome:
     """Compare predictions of the same windows."""
-    where = versions.PREDICTIONS
+    where = filenames.PREDICTIONS
     strange = [name for name in EXACT if not np.array_equal(getattr(old, name), getattr(new, name))]
     if strange:
         found = [Problem(f"{where}: {name}", "is not that of the data") for name in strange]
@@ -112,10 +114,10 @@ def restart(folder: Path, place: Path, reading: Reading, environment: Environmen
 
     Raises InputError where nothing was trained, or the data are not those recorded.
     """
-    run = load(folder / versions.RUN, RunRecord)
+    run = load(folder / filenames.RUN, RunRecord)
     if run.imported:
         what = f"was imported from {run.imported.file}: nothing was trained"
-        raise InputError("cannot train again", [Problem(versions.CHECKPOINT, what)])
+        raise InputError("cannot train again", [Problem(filenames.CHECKPOINT, what)])
     prepared = training_run.start(sources.configuration(folder, reading), place, reading, environment, now)
     training_run.refuse_other_data(folder, prepared)
     return prepared
@@ -126,12 +128,12 @@ def judge_training(folder: Path, place: Path, prepared: Prepared, environment: E
 
     Where anything differs that a training depends on, other weights are to be expected, and their metrics count.
     """
-    recorded, run = load(folder / versions.METRICS, EvalMetrics), load(folder / versions.RUN, RunRecord)
-    if files.sha256(place / runs.CHECKPOINT) == recorded.checkpoint_sha256:
-        return Outcome((), (Problem(versions.CHECKPOINT, "trained again: the same bytes"),))
+    recorded, run = load(folder / filenames.METRICS, EvalMetrics), load(folder / filenames.RUN, RunRecord)
+    if files.sha256(place / filenames.CHECKPOINT) == recorded.checkpoint_sha256:
+        return Outcome((), (Problem(filenames.CHECKPOINT, "trained again: the same bytes"),))
     differences = list(training_run.environment_differences(run.environment, environment))
     if not differences:
-        return Outcome((Problem(versions.CHECKPOINT, "trained again on the same versions: other weights"),), ())
+        return Outcome((Problem(filenames.CHECKPOINT, "trained again on the same versions: other weights"),), ())
     windows = prepared.windows[training_run.HELD_OUT]
     again = training_run.predict(place, run.model, windows, threads=environment.threads)
     return _within_intervals(recorded, _metrics(again, run, recorded.settings), differences)
@@ -139,9 +141,9 @@ def judge_training(folder: Path, place: Path, prepared: Prepared, environment: E
 
 def _within_intervals(recorded: EvalMetrics, computed: Metrics, differences: list[Problem]) -> Outcome:
     names = ", ".join(problem.where for problem in differences)
-    problems, notices = [], [Problem(versions.CHECKPOINT, f"trained again, other weights: {names} differ")]
+    problems, notices = [], [Problem(filenames.CHECKPOINT, f"trained again, other weights: {names} differ")]
     for name, interval in recorded.intervals.items():
-        place, value = f"{versions.METRICS}: {name}", getattr(computed, name)
+        place, value = f"{filenames.METRICS}: {name}", getattr(computed, name)
         if not isinstance(interval, Interval):
             what = f"trained again {value:.4f}, recorded {getattr(recorded, name):.4f}; not judged: {interval.reason}"
             notices.append(Problem(place, what))

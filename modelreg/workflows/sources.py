@@ -9,7 +9,7 @@ from modelreg.errors import InputError, Problem
 from modelreg.records.base import load
 from modelreg.records.provenance import Provenance
 from modelreg.records.source import TextSource
-from modelreg.registry import runs, versions
+from modelreg.registry import filenames
 
 
 def configuration(folder: Path, reading: Reading) -> TrainConfig:
@@ -17,9 +17,9 @@ def configuration(folder: Path, reading: Reading) -> TrainConfig:
 
     Raises InputError where the recordings of a version are not found.
     """
-    if not (folder / versions.MANIFEST).is_file():
-        return load(folder / runs.CONFIG, TrainConfig)
-    return _placed(config_of(load(folder / versions.PROVENANCE, Provenance)), reading)
+    if not (folder / filenames.MANIFEST).is_file():
+        return load(folder / filenames.CONFIG, TrainConfig)
+    return _placed(config_of(load(folder / filenames.PROVENANCE, Provenance)), reading)
 
 
 def _placed(config: TrainConfig, reading: Reading) -> TrainConfig:

@@ -33,7 +33,26 @@ from modelreg.records.hsmm import HsmmSpec
 from modelreg.records.metrics import EvalMetrics, Protocol
 from modelreg.records.model import ModelSpec, TcnVaeSettings
 from modelreg.records.run import Environment, Epoch, Evaluation, ImportRecord, RunRecord
-from modelreg.registry import runs, versions
+from modelreg.registry import runs
+from modelreg.registry.filenames import (
+    AUDIT,
+    CALIBRATION,
+    CHECKPOINT,
+    CONFIG,
+    CROSSVAL,
+    DATA,
+    ENCODER,
+    HISTORY,
+    HSMM,
+    LAST,
+    METRICS,
+    MODEL_CONFIG,
+    NORMALIZATION,
+    PREDICTIONS,
+    QUALITY,
+    RUN,
+    VALIDATION,
+)
 from modelreg.workflows import plausibility
 
 if TYPE_CHECKING:
@@ -60,10 +79,10 @@ def begin(config: TrainConfig, folder: Path, prepared: Prepared, environment: En
     from modelreg.ml import factory
 
     documents = {
-        runs.CONFIG: config.to_bytes(),
-        runs.DATA: prepared.record.to_bytes(),
-        runs.NORMALIZATION: prepared.normalization.to_bytes(),
-        runs.QUALITY: prepared.quality.to_bytes(),
+        CONFIG: config.to_bytes(),
+        DATA: prepared.record.to_bytes(),
+        NORMALIZATION: prepared.normalization.to_bytes(),
+        QUALITY: prepared.quality.to_bytes(),
     }
     record = RunRecord(
         model=factory.spec(
@@ -89,7 +108,7 @@ def repeatable(folder: Path, action: str) -> TrainConfig:
     if run.imported:
         _refuse(f"cannot {action}", [Problem(str(folder), "was imported: there is no training to repeat")])
     _refuse("the run is not what it was", runs.find_changed(folder, run))
-    return load(folder / runs.CONFIG, TrainConfig)
+    return load(folder / CONFIG, TrainConfig)
 
 
 def reopen(folder: Path, reading: Reading, environment: Environment) -> Prepared:
@@ -117,7 +136,7 @@ def _train(folder: Path, prepared: Prepared, environment: Environment, clock: Cl
     refuse_other_data(folder, prepared)
     parts = {name: _tensors(folder, run.model, part, config.data.hop) for name, part in prepared.windows.items()}
     network = factory.of_spec(run.model, seed=run.seed)
-    last = folder / runs.LAST
+    last = folder / LAST
     resume = checkpoint.read(last) if last.exists() else None
     history = read_history(folder)[: resume.state["epoch"] if resume and resume.state else 0]
     with _board(folder, len(history)) as draw:
@@ -127,29 +146,29 @@ def _train(folder: Path, prepared: Prepared, environment: Environment, clock: Cl
         for snapshot in epochs:
             history.append(snapshot.epoch)
             if snapshot.epoch.best:
-                files.write_atomic(folder / runs.CHECKPOINT, checkpoint.to_bytes(snapshot.weights))
-            files.write_atomic(folder / runs.HISTORY, b"".join(map(_line, history)))
+                files.write_atomic(folder / CHECKPOINT, checkpoint.to_bytes(snapshot.weights))
+            files.write_atomic(folder / HISTORY, b"".join(map(_line, history)))
             files.write_atomic(last, checkpoint.to_bytes(snapshot.tensors, snapshot.state))
             draw(snapshot.epoch)
             yield snapshot.epoch
     _write_parts(folder, run.model)
-    files.write_atomic(folder / runs.RUN, _trained(folder, run, config, history, clock()).to_bytes())
+    files.write_atomic(folder / RUN, _trained(folder, run, config, history, clock()).to_bytes())
 
 
 def _write_parts(folder: Path, spec: ModelSpec) -> None:
     """Write what is taken out of the best weights: the model of durations; of a tcn_vae, the device part alone."""
     from modelreg.ml import checkpoint, prediction
 
-    network = prediction.load_network(spec, folder / runs.CHECKPOINT)
+    network = prediction.load_network(spec, folder / CHECKPOINT)
     if smoother := network.smoother(spec.classes):
-        files.write_atomic(folder / runs.HSMM, smoother.to_bytes())
+        files.write_atomic(folder / HSMM, smoother.to_bytes())
     if isinstance(spec.settings, TcnVaeSettings):
-        files.write_atomic(folder / runs.ENCODER, checkpoint.to_bytes(network.device_part.state_dict()))
+        files.write_atomic(folder / ENCODER, checkpoint.to_bytes(network.device_part.state_dict()))
 
 
 def discard_if_empty(folder: Path) -> None:
     """Remove a run that failed before its first epoch ended: nothing can be gone on with."""
-    if not (folder / runs.HISTORY).exists():
+    if not (folder / HISTORY).exists():
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -176,11 +195,11 @@ def assess(folder: Path, reading: Reading, environment: Environment, clock: Cloc
     digest = files.sha256_bytes(recorded)
     look = Evaluation(at=clock(), part=HELD_OUT, predictions_sha256=digest, environment=environment)
     run = run.model_copy(update={"evaluations": (*run.evaluations, look)})
-    files.write_atomic(folder / runs.RUN, run.to_bytes())
-    files.write_atomic(folder / runs.PREDICTIONS, recorded)
+    files.write_atomic(folder / RUN, run.to_bytes())
+    files.write_atomic(folder / PREDICTIONS, recorded)
     _calibrate(folder, config, run.model, prepared)
     measured = exports.with_estimate(measure(folder, config, run, predictions), exports.estimate_of(folder))
-    files.write_atomic(folder / runs.METRICS, measured.to_bytes())
+    files.write_atomic(folder / METRICS, measured.to_bytes())
     plausibility.judge(folder, measured, audited)
     return measured
 
@@ -189,11 +208,11 @@ def _calibrate(folder: Path, config: TrainConfig, spec: ModelSpec, prepared: Pre
     """Fit calibration.json on the validation part, and keep the predictions that it follows from."""
     validation = predict(folder, spec, prepared.windows[CALIBRATED_ON], threads=config.training.threads)
     origin = calibration.Origin(
-        spec.classes, files.sha256(folder / runs.CHECKPOINT), prepared.record.parts[CALIBRATED_ON].digest
+        spec.classes, files.sha256(folder / CHECKPOINT), prepared.record.parts[CALIBRATED_ON].digest
     )
     fitted = calibration.fit(validation, origin, level=config.evaluation.level)
-    files.write_atomic(folder / runs.VALIDATION, npz.to_bytes(validation.arrays()))
-    files.write_atomic(folder / runs.CALIBRATION, fitted.to_bytes())
+    files.write_atomic(folder / VALIDATION, npz.to_bytes(validation.arrays()))
+    files.write_atomic(folder / CALIBRATION, fitted.to_bytes())
 
 
 def predict(folder: Path, spec: ModelSpec, windows: Windows, *, threads: int) -> metrics.Predictions:
@@ -203,8 +222,8 @@ def predict(folder: Path, spec: ModelSpec, windows: Windows, *, threads: int) ->
     from modelreg.ml import prediction
 
     torch.set_num_threads(threads)
-    network = prediction.load_network(spec, folder / runs.CHECKPOINT)
-    scale = load(folder / runs.NORMALIZATION, Normalization)
+    network = prediction.load_network(spec, folder / CHECKPOINT)
+    scale = load(folder / NORMALIZATION, Normalization)
     answers = prediction.predict(network, normalization.apply(windows.x, scale))
     arrays = windows.arrays()
     return metrics.Predictions(
@@ -220,7 +239,7 @@ def predict(folder: Path, spec: ModelSpec, windows: Windows, *, threads: int) ->
 
 def measure(folder: Path, config: TrainConfig, run: RunRecord, predictions: metrics.Predictions) -> EvalMetrics:
     """Return the metrics of recorded predictions, with the protocol they were made by."""
-    data, spec = load(folder / runs.DATA, DataRecord), run.model
+    data, spec = load(folder / DATA, DataRecord), run.model
     if data.split == "random":
         raise InputError("no evaluation", [Problem(str(folder), "its parts leak on purpose: it is a reference")])
     protocol = Protocol(
@@ -236,12 +255,10 @@ def measure(folder: Path, config: TrainConfig, run: RunRecord, predictions: metr
         parameters=spec.parameters,
         settings=config.evaluation,
         protocol=protocol,
-        temporal=sequences.measure(predictions, load(folder / runs.HSMM, HsmmSpec), data.hop) if spec.smooths else None,
-        confidence=calibration.measure(
-            predictions, load(folder / runs.CALIBRATION, ConfidenceRecord), config.evaluation
-        ),
-        checkpoint_sha256=files.sha256(folder / runs.CHECKPOINT),
-        predictions_sha256=files.sha256(folder / runs.PREDICTIONS),
+        temporal=sequences.measure(predictions, load(folder / HSMM, HsmmSpec), data.hop) if spec.smooths else None,
+        confidence=calibration.measure(predictions, load(folder / CALIBRATION, ConfidenceRecord), config.evaluation),
+        checkpoint_sha256=files.sha256(folder / CHECKPOINT),
+        predictions_sha256=files.sha256(folder / PREDICTIONS),
     )
 
 
@@ -253,8 +270,8 @@ def classify(folder: Path, windows: NDArray[np.float32]) -> tuple[tuple[str, ...
     from modelreg.ml import prediction
 
     spec = load_spec(folder)
-    network = prediction.load_network(spec, folder / runs.CHECKPOINT)
-    scaled = normalization.apply(windows, load(folder / runs.NORMALIZATION, Normalization))
+    network = prediction.load_network(spec, folder / CHECKPOINT)
+    scaled = normalization.apply(windows, load(folder / NORMALIZATION, Normalization))
     logits = prediction.predict(network, scaled).logits
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     return spec.classes, odds / odds.sum(axis=1, keepdims=True)
@@ -262,13 +279,13 @@ def classify(folder: Path, windows: NDArray[np.float32]) -> tuple[tuple[str, ...
 
 def load_spec(folder: Path) -> ModelSpec:
     """Return the network of a run or of a version."""
-    version = folder / versions.MODEL_CONFIG
+    version = folder / MODEL_CONFIG
     return load(version, ModelSpec) if version.is_file() else runs.load_run(folder).model
 
 
 def read_history(folder: Path) -> list[Epoch]:
     """Return the epochs that a run has on disk."""
-    path = folder / runs.HISTORY
+    path = folder / HISTORY
     lines = files.read_bytes(path).splitlines() if path.exists() else []
     return [parse(line, Epoch, f"{path.name}: line {number}") for number, line in enumerate(lines, 1)]
 
@@ -287,7 +304,7 @@ def _load(folder: Path, *, status: Literal["training", "trained"]) -> tuple[RunR
             f"the run is {'already ' if status == 'training' else 'not yet '}trained", [Problem(str(folder), what)]
         )
     _refuse("the run is not what it was", runs.find_changed(folder, run))
-    return run, load(folder / runs.CONFIG, TrainConfig)
+    return run, load(folder / CONFIG, TrainConfig)
 
 
 def _find_lacks(folder: Path, origin: ImportRecord) -> Iterator[Problem]:
@@ -313,15 +330,15 @@ def environment_differences(then: Environment, now: Environment) -> Iterator[Pro
 
 def refuse_other_data(folder: Path, prepared: Prepared) -> None:
     """Raise InputError where data are not those that a run or a version recorded."""
-    recorded, scale = load(folder / runs.DATA, DataRecord), load(folder / runs.NORMALIZATION, Normalization)
+    recorded, scale = load(folder / DATA, DataRecord), load(folder / NORMALIZATION, Normalization)
     now, then = prepared.record.to_document(), recorded.to_document()
     problems = [
-        Problem(f"{runs.DATA}: {name}", "is not what the data give now: restore the recordings, or start anew")
+        Problem(f"{DATA}: {name}", "is not what the data give now: restore the recordings, or start anew")
         for name in then
         if now[name] != then[name]
     ]
     if scale.fitted_on == "train" and prepared.normalization != scale:
-        problems.append(Problem(runs.NORMALIZATION, "is not what the training part gives now"))
+        problems.append(Problem(NORMALIZATION, "is not what the training part gives now"))
     _refuse("the data have changed since the run was started", problems)
 
 
@@ -330,7 +347,7 @@ def _tensors(folder: Path, spec: ModelSpec, windows: Windows, hop: int) -> "Part
 
     from modelreg.ml.batches import Part
 
-    scale = load(folder / runs.NORMALIZATION, Normalization)
+    scale = load(folder / NORMALIZATION, Normalization)
     domains = [windows.domains[i] for i in windows.recording] if spec.domains else []
     return Part(
         torch.from_numpy(normalization.apply(windows.x, scale)),
@@ -346,7 +363,7 @@ def _augmentation(folder: Path, config: TrainConfig) -> "Augmentation | None":
 
     from modelreg.ml import augmentation
 
-    scale = load(folder / runs.NORMALIZATION, Normalization)
+    scale = load(folder / NORMALIZATION, Normalization)
     mean, std = (torch.tensor(rows).T[:, :, None] for rows in (scale.mean, scale.std))  # (C, D or 1, 1)
     names = [channel.name for channel in scale.channels]
     return augmentation.make(config.augmentation, names, augmentation.Scale(mean, std))
@@ -362,7 +379,7 @@ def _trained(folder: Path, run: RunRecord, config: TrainConfig, history: list[Ep
         "best_epoch": best.number,
         "best_validation_loss": best.validation_loss,
         "stopped": "epochs" if len(history) == config.training.epochs else "patience",
-        "files": run.files | runs.seal(folder, (runs.CHECKPOINT, runs.HISTORY, *runs.parts(folder))),
+        "files": run.files | runs.seal(folder, (CHECKPOINT, HISTORY, *runs.parts(folder))),
     }
     return run.model_copy(update=changes)
 
@@ -370,12 +387,12 @@ def _trained(folder: Path, run: RunRecord, config: TrainConfig, history: list[Ep
 def write_report(folder: Path) -> None:
     """Write the report of an evaluated run as Markdown and as a page, with its pictures."""
     checks = formatting.Checks(
-        _kept(folder / runs.QUALITY, QualityReport),
-        _kept(folder / runs.AUDIT, AuditRecord),
-        _kept(folder / runs.CROSSVAL, CrossValidation),
+        _kept(folder / QUALITY, QualityReport),
+        _kept(folder / AUDIT, AuditRecord),
+        _kept(folder / CROSSVAL, CrossValidation),
         plausibility.load_random_split(folder),
     )
-    measured, data = load(folder / runs.METRICS, EvalMetrics), load(folder / runs.DATA, DataRecord)
+    measured, data = load(folder / METRICS, EvalMetrics), load(folder / DATA, DataRecord)
     documents = render.documents(measured, data, runs.load_run(folder), read_history(folder), checks)
     for name, document in documents.items():
         files.write_atomic(folder / name, document)

@@ -11,7 +11,7 @@ from modelreg.records.data import DataRecord
 from modelreg.records.intervals import Reason
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import Epoch, RunRecord
-from modelreg.registry import runs
+from modelreg.registry import filenames
 
 
 def documents(
@@ -39,7 +39,7 @@ def documents(
     text = markdown(metrics, data, run, paths, history, checks)
     page = html(text, f"Evaluation of {metrics.model}", drawn)
     light = {name: picture for name, (picture, _) in drawn.items()}
-    return {**light, runs.REPORT: text.encode(), runs.PAGE: page.encode()}
+    return {**light, filenames.REPORT: text.encode(), filenames.PAGE: page.encode()}
 
 
 def _confidence_pictures(found: ConfidenceMetrics) -> dict[str, Callable[[bool], bytes]]:

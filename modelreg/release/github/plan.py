@@ -21,7 +21,7 @@ from modelreg.documents.report.formatting import escape
 from modelreg.errors import Problem
 from modelreg.records.manifest import Manifest
 from modelreg.records.metrics import EvalMetrics
-from modelreg.registry import versions
+from modelreg.registry import filenames
 
 SIZE_LIMIT = 2**31  # bytes, exclusive: GitHub's of one asset
 ASSET_LIMIT = 1000  # GitHub's of one release
@@ -54,7 +54,7 @@ class Asset(NamedTuple):
     @property
     def label(self) -> str:
         """What a release page shows: the place in the version."""
-        return self.path or versions.SUMS
+        return self.path or filenames.SUMS
 
 
 class RemoteAsset(NamedTuple):
@@ -209,11 +209,11 @@ def assets_of(
     name = partial(asset_name, manifest.model, manifest.version)
     found = [
         *(Asset(name(entry.path), entry.path, entry.size, entry.sha256) for entry in manifest.files),
-        Asset(name(versions.MANIFEST), versions.MANIFEST, manifest_size, manifest_sha256),
+        Asset(name(filenames.MANIFEST), filenames.MANIFEST, manifest_size, manifest_sha256),
     ]
     sums = files.sums_text({asset.name: asset.sha256 for asset in found}).encode()
-    found.append(Asset(name(versions.SUMS), None, len(sums), files.sha256_bytes(sums), sums))
-    return (*found, signature._replace(name=name(versions.SIGNATURE))) if signature else tuple(found)
+    found.append(Asset(name(filenames.SUMS), None, len(sums), files.sha256_bytes(sums), sums))
+    return (*found, signature._replace(name=name(filenames.SIGNATURE))) if signature else tuple(found)
 
 
 def asset_name(model: str, version: str, path: str) -> str:
@@ -241,7 +241,7 @@ def wanted_release(
     manifest: Manifest, tag: str, changes: str, measured: EvalMetrics, assets: tuple[Asset, ...], *, highest: bool
 ) -> Wanted:
     """Return the release of a version; `highest`: no stable version is higher."""
-    digest = next(asset.sha256 for asset in assets if asset.path == versions.MANIFEST)
+    digest = next(asset.sha256 for asset in assets if asset.path == filenames.MANIFEST)
     marker = f"<!-- modelreg manifest sha256:{digest} -->"
     prerelease = bool(semver.Version.parse(manifest.version).prerelease)
     return Wanted(
@@ -251,7 +251,7 @@ def wanted_release(
         prerelease=prerelease,
         latest=highest and not prerelease,
         marker=marker,
-        signature=asset_name(manifest.model, manifest.version, versions.SIGNATURE),
+        signature=asset_name(manifest.model, manifest.version, filenames.SIGNATURE),
         assets=assets,
     )
 
@@ -267,6 +267,6 @@ def _numbers(measured: EvalMetrics) -> str:
 
 def _instructions(manifest: Manifest, tag: str) -> str:
     reference = f"{manifest.model}@v{manifest.version}"
-    sums = asset_name(manifest.model, manifest.version, versions.SUMS)
+    sums = asset_name(manifest.model, manifest.version, filenames.SUMS)
     return f"""Check the files: `gh release download {tag} && sha256sum -c {sums}`,
 or `modelreg verify {reference} --remote` in a clone."""

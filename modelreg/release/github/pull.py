@@ -13,7 +13,7 @@ from modelreg import files
 from modelreg.errors import Problem, RemoteError, VerificationFailed
 from modelreg.records.base import parse
 from modelreg.records.manifest import FileEntry, Manifest
-from modelreg.registry import versions
+from modelreg.registry import filenames, versions
 from modelreg.release.github import plan
 from modelreg.release.github.client import Client
 from modelreg.release.github.http_client import Tell, tell_nobody
@@ -71,7 +71,7 @@ def pull(client: Client, wish: Wish, tell: Tell = tell_nobody) -> list[str]:
 def _fill(source: Source, wish: Wish, place: Path) -> list[str]:
     """Bring what the version's folder lacks to its place."""
     data = _manifest_bytes(source, wish)
-    manifest = parse(data, Manifest, versions.MANIFEST)
+    manifest = parse(data, Manifest, filenames.MANIFEST)
     _refuse_other(manifest, wish)
     lacking = [entry for entry in manifest.files if _is_part(entry, wish.part) and not _is_here(place, entry)]
     if absent := [entry.path for entry in lacking if wish.asset(entry.path) not in source.assets]:
@@ -86,9 +86,9 @@ def _fill(source: Source, wish: Wish, place: Path) -> list[str]:
 
 def _manifest_bytes(source: Source, wish: Wish) -> bytes:
     """Return the manifest: that of the folder where it has one, for git is nearer than the release."""
-    if (wish.folder / versions.MANIFEST).is_file():
-        return files.read_bytes(wish.folder / versions.MANIFEST)
-    name = wish.asset(versions.MANIFEST)
+    if (wish.folder / filenames.MANIFEST).is_file():
+        return files.read_bytes(wish.folder / filenames.MANIFEST)
+    name = wish.asset(filenames.MANIFEST)
     if name not in source.assets:
         raise RemoteError("the release is not one of ours", [Problem(name, "is not among its files")])
     return files.read_bytes(source.fetch(name))
@@ -97,25 +97,27 @@ def _manifest_bytes(source: Source, wish: Wish) -> bytes:
 def _refuse_other(manifest: Manifest, wish: Wish) -> None:
     if (manifest.model, manifest.version) != (wish.model, wish.version):
         what = f"is of {manifest.model} v{manifest.version}, asked for was {wish.model} v{wish.version}"
-        raise VerificationFailed("not the version that was asked for", [Problem(versions.MANIFEST, what)])
+        raise VerificationFailed("not the version that was asked for", [Problem(filenames.MANIFEST, what)])
 
 
 def _signature(source: Source, wish: Wish, place: Path) -> list[str]:
     """Bring the signature where the release has one and the folder has none; it proves itself, `verify` looks."""
-    name = wish.asset(versions.SIGNATURE)
-    wished = wish.part in ("all", "documents") and not (place / versions.SIGNATURE).exists()
+    name = wish.asset(filenames.SIGNATURE)
+    wished = wish.part in ("all", "documents") and not (place / filenames.SIGNATURE).exists()
     if not wished or name not in source.assets:
         return []
     came = source.fetch(name)
-    _check(came, versions.SIGNATURE, source.assets[name].sha256)
-    came.replace(place / versions.SIGNATURE)
-    return [versions.SIGNATURE]
+    _check(came, filenames.SIGNATURE, source.assets[name].sha256)
+    came.replace(place / filenames.SIGNATURE)
+    return [filenames.SIGNATURE]
 
 
 def _write_missing(place: Path, manifest: Manifest, data: bytes) -> list[str]:
     """Write the manifest and sha256sum.txt where they are missing, and return their names."""
     sums = versions.sums_text(manifest, files.sha256_bytes(data)).encode()
-    missing = {name: d for name, d in ((versions.MANIFEST, data), (versions.SUMS, sums)) if not (place / name).exists()}
+    missing = {
+        name: d for name, d in ((filenames.MANIFEST, data), (filenames.SUMS, sums)) if not (place / name).exists()
+    }
     for name, content in missing.items():
         files.write_atomic(place / name, content)
     return list(missing)
@@ -133,7 +135,7 @@ def _check(came: Path, path: str, sha256: str | None) -> None:
 def _is_part(entry: FileEntry, part: Part) -> bool:
     match part:
         case "checkpoint":
-            return entry.path == versions.CHECKPOINT
+            return entry.path == filenames.CHECKPOINT
         case "bundle":
             return entry.path.startswith("hailo8")
         case "documents":
