@@ -18,6 +18,16 @@ class Problem(NamedTuple):
         return f"{self.where}: {self.what}"
 
 
+class Notice(NamedTuple):
+    """One thing that is worth knowing and breaks no rule: where, and what."""
+
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
+
+
 class ModelregError(Exception):
     """The base of every error that a user can cause and mend."""
 

@@ -16,7 +16,8 @@ from modelreg.records.export import BundleRecord, ParityRecord
 from modelreg.records.int8 import Int8Estimate
 from modelreg.registry import filenames
 from modelreg.verification import exports as export_checks
-from modelreg.verification.exports import Facts, find_calibration_problems
+from modelreg.verification.exports import find_calibration_problems
+from modelreg.verification.version_files import VersionFiles
 
 VERSION = "0.2.0"
 WEIGHTS, SCALE = "c" * 64, files.sha256_bytes(b"{}")
@@ -55,8 +56,8 @@ class Stored:
         paths = [p.relative_to(self.folder).as_posix() for p in self.folder.rglob("*") if p.is_file()]
         digests = {path: files.sha256(self.folder / path) for path in paths}
         known = {**digests, filenames.CHECKPOINT: WEIGHTS, filenames.NORMALIZATION: SCALE}
-        facts = Facts(VERSION, SPEC, data_record(), known, frozenset(paths) - set(absent))
-        return list(map(str, export_checks.find_problems(self.folder, facts)))
+        here = VersionFiles(self.folder, VERSION, known, frozenset(paths) - set(absent))
+        return list(map(str, export_checks.find_problems(here, SPEC, data_record())))
 
 
 @pytest.fixture

@@ -15,12 +15,13 @@ from modelreg import files
 from modelreg.artifacts import attach_hef, bundle_hef, exports
 from modelreg.artifacts import hef_file as hef_reader
 from modelreg.cli.main import main
-from modelreg.errors import InputError, RegistryError, VerificationFailed
+from modelreg.errors import InputError, Problem, RegistryError, VerificationFailed
 from modelreg.records.base import load
 from modelreg.records.export import NOT_COMPILED, BundleRecord
 from modelreg.registry import filenames
 from modelreg.verification import exports as export_checks
 from modelreg.verification import integrity
+from modelreg.verification.version_files import VersionFiles
 
 NET = "conv2d_fsq"
 BUNDLE = f"hailo8/{filenames.BUNDLE}"
@@ -362,7 +363,7 @@ def test_verify_looks_into_the_archive(root) -> None:
     archive = version / "hailo8" / filenames.ARCHIVE
     archive.write_bytes(exports.pack(lying))
     (version / BUNDLE).write_bytes(lying[filenames.BUNDLE])
-    seen = [str(each) for each in export_checks._find_bundle_problems(version, "hailo8", facts_of(version))]
+    seen = [str(each) for each in export_problems(version)]
 
     assert [each.split(": ")[1:3] for each in seen[-2:]] == [
         ["files", "its compiled networks are {'conv2d_fsq.hef'"],
@@ -370,14 +371,15 @@ def test_verify_looks_into_the_archive(root) -> None:
     ]
 
 
-def facts_of(version: Path) -> export_checks.Facts:
-    """What is known of a version, its digests taken anew."""
+def export_problems(version: Path) -> list[Problem]:
+    """What is wrong with the exports of a version, its digests taken anew."""
     from modelreg.records.data import DataRecord
     from modelreg.records.model import ModelSpec
 
     digests = {name: files.sha256_bytes(data) for name, data in tree(version).items()}
     spec, data = load(version / "model_config.json", ModelSpec), load(version / "data.json", DataRecord)
-    return export_checks.Facts("0.1.0", spec, data, digests, frozenset(digests))
+    here = VersionFiles(version, "0.1.0", digests, frozenset(digests))
+    return list(export_checks.find_problems(here, spec, data))
 
 
 def test_a_bundle_without_a_hef_is_the_document_that_it_was(run) -> None:

@@ -291,7 +291,8 @@ def kill_at(function, folder, condition="True") -> None:
     """Run the tagged release in a process of its own that ends, as by kill -9, where it calls a function."""
     code = f"""
 import os, sys
-from modelreg.cli import environment, main
+from modelreg.cli import host
+from modelreg.cli.main import main
 real = {function}
 {function} = lambda *words: os._exit(137) if {condition} else real(*words)
 main({TAGGED!r})
@@ -319,7 +320,7 @@ def test_a_refused_commit_is_finished_by_the_same_command(repository, capsys) ->
 @pytest.mark.parametrize("step", ["git_commit", "git_tag"])
 def test_a_release_that_was_killed_is_finished_by_the_same_command(repository, capsys, step) -> None:
     """Between renaming and committing, and between committing and tagging."""
-    kill_at(f"environment.{step}", repository)
+    kill_at(f"host.{step}", repository)
 
     assert (main(TAGGED), git(repository, "tag").split(), git(repository, "status", "--porcelain")) == (
         0,
@@ -330,7 +331,7 @@ def test_a_release_that_was_killed_is_finished_by_the_same_command(repository, c
 
 def test_a_commit_that_was_killed_half_way_is_finished(repository, capsys) -> None:
     """The files are in git's index, and no commit is made of them."""
-    kill_at("environment._git_must", repository, "'commit' in words")
+    kill_at("host._git_must", repository, "'commit' in words")
 
     assert (main(TAGGED), git(repository, "status", "--porcelain")) == (0, "")
 
@@ -338,7 +339,7 @@ def test_a_commit_that_was_killed_half_way_is_finished(repository, capsys) -> No
 @pytest.mark.parametrize("step", ["git_commit", "git_tag"])
 def test_a_release_that_was_killed_leaves_a_version_that_verifies(repository, capsys, step) -> None:
     """Whatever git has not heard of yet."""
-    kill_at(f"environment.{step}", repository)
+    kill_at(f"host.{step}", repository)
 
     assert main(["verify", "v0.1.0"]) == 0
 

@@ -7,7 +7,7 @@ from itertools import chain
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_experiment import TINY, make_registry
+from test_training_run import TINY, make_registry
 
 from modelreg.cli.main import main
 from modelreg.config import TimeSplit, TrainConfig

@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from example_run import data_record, eval_metrics, model_spec, predictions
+from example_run import data_record, eval_metrics, model_spec, predictions, run_record
 from example_version import edit
 from safetensors.numpy import save
 
 from modelreg import files
 from modelreg.artifacts import npz
+from modelreg.errors import InputError
 from modelreg.evaluation import sequences, tolerance
 from modelreg.hsmm import fitting, model
 from modelreg.records.hsmm import HsmmSpec, PosteriorEmission
@@ -18,7 +19,7 @@ from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import Conv2dFsqHsmmSettings, HsmmSettings, ModelSpec, TcnVaeSettings
 from modelreg.registry import filenames
 from modelreg.verification import derived_models
-from modelreg.verification.exports import Facts
+from modelreg.verification.version_files import VersionFiles
 
 RECORDED = predictions(np.random.default_rng(0))
 PLAIN = eval_metrics(RECORDED, "a" * 64, "b" * 64)
@@ -39,9 +40,12 @@ class Version(NamedTuple):
     def problems(self, sealed: dict[str, str] | None = None) -> list[str]:
         """Return what is wrong with it; `sealed` are the digests that the run had."""
         here = {path.name: files.sha256(path) for path in self.folder.iterdir()}
-        facts = Facts("0.1.0", self.spec, data_record(), here, frozenset(here))
-        sealed = here if sealed is None else sealed
-        return [str(problem) for problem in derived_models.find_problems(self.folder, facts, sealed, self.measured)]
+        found = VersionFiles(self.folder, "0.1.0", here, frozenset(here))
+        run = run_record("b" * 64).model_copy(update={"files": here if sealed is None else sealed})
+        try:
+            return list(map(str, derived_models.find_problems(found, self.spec, data_record(), run, self.measured)))
+        except InputError as error:  # as the list of rules takes it
+            return list(map(str, error.problems))
 
 
 @pytest.fixture

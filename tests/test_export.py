@@ -31,6 +31,7 @@ from modelreg.runtime.pipeline import Pipeline
 from modelreg.verification import exports as export_checks
 from modelreg.verification import integrity
 from modelreg.verification.exports import find_calibration_problems
+from modelreg.verification.version_files import VersionFiles
 from modelreg.workflows import export_run
 
 TINY = """
@@ -293,25 +294,23 @@ def test_other_data_are_refused(here, tmp_path, monkeypatch) -> None:
     assert code == 3
 
 
-def facts(root: Path) -> export_checks.Facts:
-    """What `verify` knows of the version."""
+def known(root: Path):
+    """What `verify` knows of the version: its files, its network, its data."""
     from modelreg.records.data import DataRecord
     from modelreg.records.model import ModelSpec
 
     folder = root / VERSION
     found = tree(folder)
-    return export_checks.Facts(
-        "0.1.0",
+    return (
+        VersionFiles(folder, "0.1.0", found, frozenset(found)),
         load(folder / filenames.MODEL_CONFIG, ModelSpec),
         load(folder / filenames.DATA, DataRecord),
-        found,
-        frozenset(found),
     )
 
 
 def test_nothing_is_wrong_with_the_example(walked) -> None:
     """So that what follows is found for its lie alone."""
-    assert list(export_checks.find_problems(walked / VERSION, facts(walked))) == []
+    assert list(export_checks.find_problems(*known(walked))) == []
 
 
 @pytest.mark.parametrize(
@@ -333,8 +332,8 @@ def test_a_lie_in_bundle_json_is_found(walked, changes) -> None:
     """Each field against the model, the data and the digests."""
     record = load(walked / VERSION / "hailo8/bundle.json", BundleRecord).model_copy(update=changes)
     found = [
-        *export_checks.find_contradictions(record, "hailo8", "b", facts(walked)),
-        *export_checks._find_strangers("b", record, facts(walked)),
+        *export_checks.find_contradictions(record, "hailo8", "b", *known(walked)),
+        *export_checks._find_strangers("b", record, *known(walked)),
     ]
 
     assert found

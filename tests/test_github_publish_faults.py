@@ -101,7 +101,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from delivering import make_parcel, publish
-from test_delivery_faults import BIG
+from test_github_publish_faults import BIG
 
 api_url, token, folder = sys.argv[1:]
 publish(SimpleNamespace(api_url=api_url, token=token), make_parcel(Path(folder), content=BIG))

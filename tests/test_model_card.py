@@ -1,12 +1,13 @@
 """model_card: what the records say, in the form that Hugging Face reads."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import yaml
 from example_export import estimate
-from example_run import data_record, eval_metrics, model_spec, predictions, run_record
+from example_run import data_record, eval_metrics, model_spec, normalization, predictions, run_record
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +25,7 @@ from modelreg.records.model import (
     TcnVaeSettings,
 )
 from modelreg.registry import filenames
+from modelreg.registry.version_documents import VersionDocuments
 
 METRICS = eval_metrics(predictions(np.random.default_rng(0)), "a" * 64, "b" * 64)
 
@@ -33,10 +35,17 @@ WATCH = (data_record().sources[0].model_copy(update={"kind": "sample"}),)
 
 def facts(**changes):
     """The facts of a small card."""
-    given_ = model_card.Facts(
-        "conv2d_fsq", "0.1.0", "apache-2.0", METRICS, model_spec(), data_record(), run_record("b" * 64)
+    given_ = VersionDocuments(
+        model="conv2d_fsq",
+        version="0.1.0",
+        license="apache-2.0",
+        spec=model_spec(),
+        normalization=normalization(),
+        metrics=METRICS,
+        data=data_record(),
+        run=run_record("b" * 64),
     )
-    return given_._replace(**changes)
+    return replace(given_, **changes)
 
 
 def test_a_card_states_its_metrics() -> None:

@@ -5,7 +5,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from test_experiment import TINY, make_registry
+from test_training_run import TINY, make_registry
 
 from modelreg import files
 from modelreg.cli.main import main

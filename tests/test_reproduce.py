@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from example_version import edit
-from test_experiment import finished  # noqa: F401 the fixture
+from test_training_run import finished  # noqa: F401 the fixture
 
 from modelreg import files
 from modelreg.artifacts import npz

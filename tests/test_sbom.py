@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from dataclasses import replace
 
 import pytest
 from cyclonedx.schema import SchemaVersion
@@ -14,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelreg import files
-from modelreg.documents import model_card
 from modelreg.documents.templates import sbom_v1
 from modelreg.records.base import load
-from modelreg.records.data import DataRecord
+from modelreg.records.data import DataRecord, Normalization
 from modelreg.records.manifest import Manifest
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import RunRecord
 from modelreg.registry import filenames
+from modelreg.registry.version_documents import VersionDocuments
 from modelreg.verification import integrity
 
 VALIDATOR = JsonStrictValidator(SchemaVersion.V1_6)
@@ -46,7 +47,16 @@ def facts(version):
     """What it was made of."""
     run = load(version / "run.json", RunRecord)
     metrics, data = load(version / "eval_metrics.json", EvalMetrics), load(version / "data.json", DataRecord)
-    return model_card.Facts("conv2d_fsq", "0.1.0", "apache-2.0", metrics, run.model, data, run)
+    return VersionDocuments(
+        model="conv2d_fsq",
+        version="0.1.0",
+        license="apache-2.0",
+        spec=run.model,
+        normalization=load(version / "normalization.json", Normalization),
+        metrics=metrics,
+        data=data,
+        run=run,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +95,7 @@ def test_any_names_are_valid(facts, digests, license_, subject, source) -> None:
     parts = facts.data.parts.model_copy(update={"train": part})
     data = facts.data.model_copy(update={"parts": parts, "sources": (origin, origin)})
 
-    assert is_valid(sbom_v1.render(facts._replace(license=license_, data=data), NOW, "0.3.0", digests))
+    assert is_valid(sbom_v1.render(replace(facts, license=license_, data=data), NOW, "0.3.0", digests))
 
 
 @pytest.mark.parametrize("change", [{"license": None}, {"license": ""}, {"version": "1.0.0-rc.1+b"}])
@@ -94,7 +104,7 @@ def test_what_may_be_missing_is_left_out(facts, digests, change) -> None:
     bare = facts.data.sources[0].model_copy(update={"license": "", "citation": ""})
     data = facts.data.model_copy(update={"sources": (bare,)})
 
-    assert is_valid(sbom_v1.render(facts._replace(data=data, **change), NOW, "0.3.0", digests))
+    assert is_valid(sbom_v1.render(replace(facts, data=data, **change), NOW, "0.3.0", digests))
 
 
 def test_the_same_version_gives_the_same_bytes(facts, digests) -> None:
@@ -132,7 +142,7 @@ def test_it_states_the_metrics(document, facts) -> None:
 def test_intervals_are_stated(facts, digests) -> None:
     """Where there are subjects enough to draw them."""
     measured = example_metrics(facts.spec.classes)
-    document = json.loads(sbom_v1.render(facts._replace(metrics=measured), NOW, "0.3.0", digests))
+    document = json.loads(sbom_v1.render(replace(facts, metrics=measured), NOW, "0.3.0", digests))
     rows = document["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
 
     assert [row["confidenceInterval"] for row in rows if row["type"] == "macro_f1"] == [
@@ -145,7 +155,7 @@ def test_a_model_tested_on_people_it_knows_says_so(facts, digests) -> None:
     known = facts.metrics.protocol.parts.train.model_copy(update={"subjects": ("s4",)})
     parts = facts.metrics.protocol.parts.model_copy(update={"train": known})
     protocol = facts.metrics.protocol.model_copy(update={"parts": parts})
-    shared = facts._replace(metrics=facts.metrics.model_copy(update={"protocol": protocol}))
+    shared = replace(facts, metrics=facts.metrics.model_copy(update={"protocol": protocol}))
 
     assert b"nothing about new ones" in sbom_v1.render(shared, NOW, "0.3.0", digests)
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal, TextIO
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from modelreg.errors import Notice, Problem
+
 
 def say(text: str) -> None:
     """Print a line of a result."""
@@ -25,6 +27,11 @@ def note(text: str) -> None:
 def emit_json(document: object) -> None:
     """Print a result for machines: one JSON document on stdout."""
     say(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def listed(found: "Iterable[Problem | Notice]") -> list[dict[str, str]]:
+    """Return problems or notices for `emit_json`."""
+    return [{"where": where, "what": what} for where, what in found]
 
 
 def draw(made: "Table", stream: TextIO) -> None:

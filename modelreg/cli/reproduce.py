@@ -1,33 +1,35 @@
-"""`modelreg verify --reproduce` and `--retrain`: a version's numbers made again."""
+"""`modelreg verify --reproduce` and `--retrain`: make a version's numbers again."""
 
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from modelreg.cli import host
-from modelreg.cli.console import note
 
 if TYPE_CHECKING:
-    from modelreg.verification.integrity import Findings
-    from modelreg.workflows.reproduce import Outcome
+    from modelreg.verification.verify import Outcome, Reproduction
 
 
-def reproduced(folder: Path, findings: "Findings", data: Path | None, *, retrain: bool) -> "Findings":
-    """Add what comes of making a version's numbers again; a version that does not verify is left at that."""
-    if findings.problems:
-        note("not reproduced: the version does not verify")
-        return findings
-    host.need_extra("train", "torch", "safetensors", "tensorboard", "scipy", "pandas")
-    from modelreg.workflows import reproduce
+def reproducer(data: Path | None) -> "Callable[[Path, Reproduction], Outcome]":
+    """Return the port of `verify` that predicts again, and trains again where that is asked.
 
-    with host.reading(data) as reading:
-        outcomes = [reproduce.reproduce(folder, reading)]
-    if retrain:
-        outcomes.append(_retrained(folder, data))
-    problems = [problem for outcome in outcomes for problem in outcome.problems]
-    notices = [notice for outcome in outcomes for notice in outcome.notices]
-    return replace(findings, problems=(*findings.problems, *problems), notices=(*findings.notices, *notices))
+    `data` is the folder of the recordings, or the one that holds it; left out: where the configuration says.
+    """
+
+    def reproduce(folder: Path, how: "Reproduction") -> "Outcome":
+        host.need_extra("train", "torch", "safetensors", "tensorboard", "scipy", "pandas")
+        from modelreg.verification.verify import Outcome
+        from modelreg.workflows import reproduce
+
+        with host.reading(data) as reading:
+            predicted = reproduce.reproduce(folder, reading)
+        if how == "predictions":
+            return predicted
+        trained = _retrained(folder, data)
+        return Outcome((*predicted.problems, *trained.problems), (*predicted.notices, *trained.notices))
+
+    return reproduce
 
 
 def _retrained(folder: Path, data: Path | None) -> "Outcome":

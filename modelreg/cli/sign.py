@@ -86,7 +86,7 @@ def sign_folder(folder: Path, key: "PrivateKey") -> bool:
     from modelreg.verification import integrity, signing
 
     findings = integrity.inspect(folder)
-    absent = [Problem(where, "is not on this machine; fetch it with `modelreg pull`") for where, _ in findings.notices]
+    absent = [Problem(where, "is not on this machine; fetch it with `modelreg pull`") for where in findings.absent]
     if problems := [*findings.problems, *absent]:
         raise VerificationFailed("cannot sign; only what was checked can be", problems)
     path = folder / filenames.SIGNATURE

@@ -1,7 +1,7 @@
 """`modelreg verify`."""
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from modelreg.cli import host
-from modelreg.cli.console import emit_json, note, say
-from modelreg.cli.reproduce import reproduced
-from modelreg.errors import InputError, Problem, VerificationFailed
+from modelreg.cli.console import emit_json, listed, note, say
+from modelreg.cli.reproduce import reproducer
+from modelreg.errors import InputError, ModelregError, Notice, Problem, VerificationFailed
 from modelreg.registry import filenames
 
 if TYPE_CHECKING:
     from modelreg.records.export import HailoArch
-    from modelreg.release.github.client import Client
-    from modelreg.verification.integrity import Findings
     from modelreg.verification.keys import PublicKey
+    from modelreg.verification.verify import Options, Outcome, Published, Verification
 
 REMOTE_S = 900.0  # in all, for comparing a release
 EMPTY = "the registry holds no version; make one with: modelreg release v0.1.0"
@@ -72,29 +71,28 @@ def verify(
     """
     single = {"--remote": remote, "--device": device, "--reproduce": reproduce, "--retrain": retrain}
     _refuse_misuse(reference, [name for name, given in single.items() if given], changed=changed)
-    signer = _public_key(key) if key else None
+    from modelreg.verification.verify import Options, Ports
+    from modelreg.verification.verify import verify as verify_version
+
+    options = Options(
+        complete=complete,
+        key=_public_key(key) if key else None,
+        remote=remote,
+        download=download,
+        device=device,
+        reproduce="training" if retrain else "predictions" if reproduce else None,
+    )
+    ports = Ports(fetch_release=_fetch_release, run_on_device=_device_runner(), reproduce=reproducer(data_folder))
     folders, removed = _changed() if changed else (_folders(reference), [])
-    found = {_name(folder): _inspect(folder, signer, complete=complete) for folder in folders}
-    if reproduce or retrain:
-        found = {
-            _name(folder): reproduced(folder, found[_name(folder)], data_folder, retrain=retrain) for folder in folders
-        }
+    found = [verify_version(folder, options, ports) for folder in folders]
     problems, notices = _around() if reference is None and (found or not changed) else ([], [])
-    problems += removed
-    if reference is not None:
-        problems += _remote_problems(reference, signer, download=download) if remote else []
-        problems += _device_problems(reference, device) if device else []
+    problems += [*removed, *(problem for each in found for problem in each.outside)]
     if as_json:
-        emit_json(
-            {
-                "versions": [_document(name, findings) for name, findings in found.items()],
-                "problems": [problem._asdict() for problem in problems],
-                "notices": [notice._asdict() for notice in notices],
-            }
-        )
+        documents = [_document(each) for each in found]
+        emit_json({"versions": documents, "problems": listed(problems), "notices": listed(notices)})
     else:
         _show(found, notices, "no version differs from the last commit" if changed else EMPTY)
-    broken = [Problem(f"{name}: {where}", what) for name, f in found.items() for where, what in f.problems]
+    broken = [Problem(f"{each.reference}: {where}", what) for each in found for where, what in each.found]
     if broken or problems:
         raise VerificationFailed("verification failed", [*broken, *problems])
 
@@ -107,81 +105,47 @@ def _refuse_misuse(reference: str | None, of_one: list[str], *, changed: bool) -
         raise typer.BadParameter("--changed finds the versions itself", param_hint="--changed")
 
 
-def _device_problems(reference: str, device: "HailoArch") -> list[Problem]:
-    """Return why a device could not run a version."""
-    from modelreg.artifacts import attach_hef
-
-    folder = host.version_folder(reference)
-    found = list(attach_hef.find_device_problems(folder, device))
-    if not found:
-        note(f"{_name(folder)}: holds a compiled network that a {device} takes")
-    return [Problem(f"{_name(folder)}: {where}", what) for where, what in found]
-
-
 def _public_key(path: Path) -> "PublicKey":
     from modelreg.verification import keys
 
     return keys.load_public(path)
 
 
-def _inspect(folder: Path, key: "PublicKey | None", *, complete: bool) -> "Findings":
-    """Return what is found of a version, of its signature too where there is a key to hold it against."""
-    from modelreg.verification import integrity
-
-    findings = integrity.inspect(folder, complete=complete)
-    if key is not None:
-        return _with_signature(folder, findings, key)
-    unread = [Problem(filenames.SIGNATURE, "was not checked; give the signer's public key with --key")]
-    signed = (folder / filenames.SIGNATURE).exists()
-    return replace(findings, notices=(*findings.notices, *unread)) if signed else findings
-
-
-def _with_signature(folder: Path, findings: "Findings", key: "PublicKey") -> "Findings":
-    """Add what is wrong with the signature of a version, or whose it is and how far it reaches."""
-    from modelreg.verification import keys, signing
-
-    if problems := tuple(signing.find_problems(folder, key)):
-        return replace(findings, problems=(*findings.problems, *problems))
-    reach = "every file"
-    if absent := len(findings.notices):
-        reach = f"every file; of the {absent} that are not on this machine it proves the digest, not the bytes"
-    signed = Problem(filenames.SIGNATURE, f"{keys.fingerprint(key)} signed {reach}")
-    return replace(findings, notices=(*findings.notices, signed))
-
-
-def _remote_problems(reference: str, key: "PublicKey | None", *, download: bool) -> list[Problem]:
-    """Return where the published release of a version differs from it; with a key, what its signature lacks."""
+def _fetch_release(folder: Path, options: "Options") -> "Published":
+    """Compare the published release of a version with it; the port of `verify` for --remote."""
     from modelreg.cli.publish_checks import wanted_release
-    from modelreg.release.github import publish
-
-    root, project = host.project()
-    folder = host.version_folder(reference)
-    wanted = wanted_release(root, project, folder)
-    with host.github(root, project, REMOTE_S) as client, TemporaryDirectory() as scratch:
-        problems = publish.find_remote_problems(client, wanted, Path(scratch) if download else None)
-        if key is not None:
-            problems += _published_signature_problems(client, wanted.tag, folder, key, Path(scratch))
-    if not problems:
-        note(f"{wanted.tag}: the release on GitHub holds the same {len(wanted.assets)} files")
-    return problems
-
-
-def _published_signature_problems(
-    client: "Client", tag: str, folder: Path, key: "PublicKey", scratch: Path
-) -> list[Problem]:
-    """Return what is wrong with the signature that the release itself carries."""
-    from modelreg import files
     from modelreg.registry import versions
     from modelreg.release.github import plan, publish
-    from modelreg.verification import signing
+    from modelreg.verification.verify import Published
 
-    manifest = files.read_bytes(folder / filenames.MANIFEST)
+    root, project = host.project()
+    wanted = wanted_release(root, project, folder)
     version = versions.read(folder).manifest
     name = plan.asset_name(version.model, version.version, filenames.SIGNATURE)
-    bundle = publish.published_file(client, tag, name, scratch)
-    if bundle is None:
-        return [Problem(name, f"is not in the release; `modelreg publish {_name(folder)}` adds the signature")]
-    return list(signing.find_signature_problems(bundle, signing.digests_of(manifest), key))
+    with host.github(root, project, REMOTE_S) as client, TemporaryDirectory() as scratch:
+        problems = publish.find_remote_problems(client, wanted, Path(scratch) if options.download else None)
+        signature = publish.published_file(client, wanted.tag, name, Path(scratch)) if options.key else None
+    return Published(wanted.tag, len(wanted.assets), tuple(problems), name, signature)
+
+
+def _device_runner() -> "Callable[[Path, HailoArch], Outcome] | None":
+    """Return the port of `verify` that runs a version on a Hailo device; None where HailoRT is not installed."""
+    return _run_on_device if find_spec("hailo_platform") else None
+
+
+def _run_on_device(folder: Path, device: "HailoArch") -> "Outcome":
+    """Load a version on the device of this machine, where it must answer its test vectors."""
+    from modelreg.runtime.pipeline import Pipeline
+    from modelreg.verification.verify import Outcome
+
+    reference = f"{folder.parent.name}@{folder.name}"
+    try:
+        with Pipeline.load(folder, "hailo") as pipeline:
+            answered = Notice(reference, f"{pipeline.name} answers its test vectors on the {device} of this machine")
+    except ModelregError as error:
+        found = error.problems or (Problem(device, error.summary),)
+        return Outcome(tuple(Problem(f"{reference}: {where}", what) for where, what in found), ())
+    return Outcome((), (answered,))
 
 
 def _folders(reference: str | None) -> list[Path]:
@@ -210,36 +174,34 @@ def _changed() -> tuple[list[Path], list[Problem]]:
     return there, [Problem(name, "was removed, but a version never changes") for name in gone]
 
 
-def _around() -> tuple[list[Problem], list[Problem]]:
+def _around() -> tuple[list[Problem], list[Notice]]:
     """Return the problems and notices of the registry that are no one version's."""
     from modelreg.registry import aliases, versions
     from modelreg.release import plan
 
     root, _ = host.project()
     problems = [*versions.find_strays(root), *plan.find_table_problems(root), *aliases.find_problems(root)]
-    return problems, list(versions.find_leftovers(root))
+    return problems, [Notice(*leftover) for leftover in versions.find_leftovers(root)]
 
 
-def _name(folder: Path) -> str:
-    return f"{folder.parent.name}@{folder.name}"
-
-
-def _show(found: "dict[str, Findings]", general: Iterable[Problem], empty: str) -> None:
+def _show(found: "Sequence[Verification]", general: Iterable[Notice], empty: str) -> None:
     for notice in general:
         note(f"notice: {notice}")
-    for name, findings in found.items():
-        for where, what in findings.notices:
-            note(f"notice: {name}: {where}: {what}")
-        if not findings.problems:
-            say(f"{name}: {findings.files} files verified")
+    for each in found:
+        for where, what in each.notices:
+            note(f"notice: {each.reference}: {where}: {what}")
+        for passed in each.passed:
+            note(str(passed))
+        if not each.found:
+            say(f"{each.reference}: {each.files} files verified")
     if not found:
         say(empty)
 
 
-def _document(name: str, findings: "Findings") -> dict[str, object]:
+def _document(found: "Verification") -> dict[str, object]:
     return {
-        "version": name,
-        "files": findings.files,
-        "problems": [problem._asdict() for problem in findings.problems],
-        "notices": [notice._asdict() for notice in findings.notices],
+        "version": found.reference,
+        "files": found.files,
+        "problems": listed(found.found),
+        "notices": listed(found.notices),
     }

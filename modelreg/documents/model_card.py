@@ -1,42 +1,26 @@
-"""The model card: what it is made of, its text, and where a card differs from its records."""
+"""The model card: its text, and where a card differs from the records of its version."""
 
 import re
 from collections.abc import Iterator
 from difflib import SequenceMatcher
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
-from modelreg import config
+from modelreg import config, files
 from modelreg.documents import template_versions
 from modelreg.documents.template_versions import Templates
-from modelreg.errors import Problem
-from modelreg.records.base import Name
-from modelreg.records.data import DataRecord
-from modelreg.records.gates import GateReport
-from modelreg.records.int8 import Int8Estimate
-from modelreg.records.metrics import EvalMetrics, Metrics
-from modelreg.records.model import ModelSpec
-from modelreg.records.run import RunRecord
+from modelreg.errors import InputError, Problem
+from modelreg.records.metrics import Metrics
+from modelreg.registry import filenames
+from modelreg.registry.version_documents import VersionDocuments
 
+LIMIT = 2**20  # bytes
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "log_loss", "brier")
 
 
-class Facts(NamedTuple):
-    """All that a card is made of."""
-
-    model: str
-    version: str
-    license: Name | None
-    metrics: EvalMetrics
-    spec: ModelSpec
-    data: DataRecord
-    run: RunRecord
-    gates: GateReport | None = None  # None: the release had none
-    estimate: Int8Estimate | None = None  # of the loss in 8 bits; None: no bundle, or none that has one
-
-
-def render(facts: Facts) -> str:
+def render(documents: VersionDocuments) -> str:
     """Return the card of a new version as Markdown."""
-    return template_versions.current().card(facts)
+    return template_versions.current().card(documents)
 
 
 def headline(metrics: Metrics) -> dict[str, float]:
@@ -44,13 +28,22 @@ def headline(metrics: Metrics) -> dict[str, float]:
     return {**{name: float(getattr(metrics, name)) for name in HEADLINE}, "ece": metrics.calibration.ece}
 
 
-def find_differences(text: str, facts: Facts, templates: Templates) -> Iterator[Problem]:
-    """Yield every line of a card that its facts do not render to, and every line of those that it lacks."""
-    stated, rendered = text.split("\n"), templates.card(facts).split("\n")
+def find_differences(text: str, documents: VersionDocuments, templates: Templates) -> Iterator[Problem]:
+    """Yield every line of a card that the records do not render to, and every line of those that it lacks."""
+    stated, rendered = text.split("\n"), templates.card(documents).split("\n")
     for tag, first, last, start, end in SequenceMatcher(None, stated, rendered, autojunk=False).get_opcodes():
         if tag != "equal":
             says, must = " / ".join(stated[first:last])[:200], " / ".join(rendered[start:end])[:200]
             yield Problem(f"line {first + 1}", f"says {says!r}, but the records say {must!r}")
+
+
+def read_card(folder: Path) -> str:
+    """Read the card of a version. Raises InputError where it is too large or is not UTF-8."""
+    try:
+        return files.read_bytes(folder / filenames.CARD, LIMIT).decode("utf-8")
+    except UnicodeDecodeError as error:
+        problem = Problem(filenames.CARD, f"not UTF-8 at byte {error.start}")
+        raise InputError("cannot read the card", [problem]) from error
 
 
 def stated_license(text: str) -> str | None:

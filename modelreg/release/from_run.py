@@ -9,11 +9,12 @@ from modelreg.config import TrainConfig
 from modelreg.documents import model_card, provenance
 from modelreg.errors import Failure, InputError, Problem
 from modelreg.records.base import load
-from modelreg.records.data import DataRecord
+from modelreg.records.data import DataRecord, Normalization
 from modelreg.records.gates import GateReport
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import RunRecord
 from modelreg.registry import filenames, runs
+from modelreg.registry.version_documents import VersionDocuments
 
 COPIED = (filenames.CHECKPOINT, filenames.PREDICTIONS, filenames.NORMALIZATION, filenames.DATA, filenames.RUN)
 
@@ -55,7 +56,7 @@ def _export_problems(run: Path) -> Iterator[Problem]:
 
 def stage(
     staged: Path, folder: Path, version: str, license_: str | None, report: GateReport | None
-) -> model_card.Facts:
+) -> VersionDocuments:
     """Write every file of the version but the manifest and what is made from it; return what its card was made of."""
     run = runs.load_run(folder)
     estimate = exports.estimate_of(folder)
@@ -67,10 +68,19 @@ def stage(
     files.write_atomic(staged / filenames.METRICS, measured.to_bytes())
     if report:
         files.write_atomic(staged / filenames.GATES, report.to_bytes())
-    facts = model_card.Facts(
-        run.model.settings.name, version, license_, measured, run.model, data, run, report, estimate
+    documents = VersionDocuments(
+        model=run.model.settings.name,
+        version=version,
+        license=license_,
+        spec=run.model,
+        normalization=load(folder / filenames.NORMALIZATION, Normalization),
+        metrics=measured,
+        data=data,
+        run=run,
+        gates=report,
+        estimate=estimate,
     )
-    files.write_atomic(staged / filenames.CARD, model_card.render(facts).encode())
+    files.write_atomic(staged / filenames.CARD, model_card.render(documents).encode())
     files.write_atomic(staged / filenames.MODEL_CONFIG, run.model.to_bytes())
     config = load(folder / filenames.CONFIG, TrainConfig).to_document()
     origin = provenance.statement(config, run, data, _digests(staged, run), filenames.CHECKPOINT)
@@ -79,7 +89,7 @@ def stage(
         for name, content in exports.for_version(folder, target, version).items():
             (staged / name).parent.mkdir(exist_ok=True)
             files.write_atomic(staged / name, content)
-    return facts
+    return documents
 
 
 def _digests(staged: Path, run: RunRecord) -> dict[str, str]:

@@ -27,7 +27,7 @@ from modelreg.errors import (
 )
 from modelreg.evaluation import gates
 from modelreg.records.base import load, parse
-from modelreg.records.data import DataRecord
+from modelreg.records.data import DataRecord, Normalization
 from modelreg.records.export import HAILO, BundleRecord
 from modelreg.records.gates import GateReport
 from modelreg.records.int8 import Int8Estimate
@@ -35,6 +35,7 @@ from modelreg.records.metrics import EvalMetrics
 from modelreg.records.provenance import Provenance, ResourceDescriptor
 from modelreg.records.run import RunRecord
 from modelreg.registry import filenames, versions
+from modelreg.registry.version_documents import VersionDocuments
 from modelreg.verification import integrity
 
 
@@ -71,7 +72,7 @@ def base_of(folder: Path) -> ResourceDescriptor | None:
     return provenance.base_of(load(folder / filenames.PROVENANCE, Provenance))
 
 
-def stage(staged: Path, source: Path, version: str, addition: Addition) -> model_card.Facts:
+def stage(staged: Path, source: Path, version: str, addition: Addition) -> VersionDocuments:
     """Write every file of the version but the manifest and what is made from it; return what its card was made of.
 
     Raises ModelregError.
@@ -170,20 +171,21 @@ def _estimate(made: Mapping[str, bytes]) -> Int8Estimate | None:
     return parse(found[0], Int8Estimate, filenames.INT8) if found else None
 
 
-def _facts(source: Path, version: str, made: Mapping[str, bytes]) -> model_card.Facts:
+def _facts(source: Path, version: str, made: Mapping[str, bytes]) -> VersionDocuments:
     """Return what a card is made of; its licence stands nowhere but in the old one."""
     run = load(source / filenames.RUN, RunRecord)
     report = made.get(filenames.GATES) or (
         files.read_bytes(path) if (path := source / filenames.GATES).is_file() else None
     )
-    return model_card.Facts(
-        run.model.settings.name,
-        version,
-        model_card.stated_license(files.read_text(source / filenames.CARD)),
-        load(source / filenames.METRICS, EvalMetrics),
-        run.model,
-        load(source / filenames.DATA, DataRecord),
-        run,
-        parse(report, GateReport, filenames.GATES) if report else None,
-        _estimate(made),
+    return VersionDocuments(
+        model=run.model.settings.name,
+        version=version,
+        license=model_card.stated_license(model_card.read_card(source)),
+        spec=run.model,
+        normalization=load(source / filenames.NORMALIZATION, Normalization),
+        metrics=load(source / filenames.METRICS, EvalMetrics),
+        data=load(source / filenames.DATA, DataRecord),
+        run=run,
+        gates=parse(report, GateReport, filenames.GATES) if report else None,
+        estimate=_estimate(made),
     )

@@ -5,64 +5,68 @@ again on those of the test part. Numbers may differ by the last bits of another 
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from modelreg.artifacts import npz
-from modelreg.errors import InputError, Problem
-from modelreg.evaluation import calibration, metrics, tolerance
+from modelreg.errors import Problem
+from modelreg.evaluation import calibration, tolerance
+from modelreg.evaluation import metrics as scores
 from modelreg.evaluation.metrics import Predictions
 from modelreg.records.base import load
 from modelreg.records.calibration import ConfidenceRecord
+from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics
+from modelreg.records.model import ModelSpec
 from modelreg.registry import filenames
-from modelreg.verification.exports import Facts
+from modelreg.verification.version_files import VersionFiles
 
 TOLERANCE = 1e-9  # relative or absolute, of a number computed again
 
 
-def find_problems(folder: Path, facts: Facts, measured: EvalMetrics) -> Iterator[Problem]:
-    """Yield where the calibration is missing, is of something else, or does not follow from the predictions."""
+def find_problems(here: VersionFiles, spec: ModelSpec, data: DataRecord, metrics: EvalMetrics) -> Iterator[Problem]:
+    """Yield where the calibration is missing, is of something else, or does not follow from the predictions.
+
+    Raises InputError where a file cannot be read.
+    """
     for name in (filenames.CALIBRATION, filenames.VALIDATION):
-        if (name in facts.digests) != (measured.confidence is not None):
-            what = "does not list" if measured.confidence else "has no numbers of what it is worth, but the version has"
-            place = filenames.MANIFEST if measured.confidence else filenames.METRICS
+        if (name in here.digests) != (metrics.confidence is not None):
+            what = "does not list" if metrics.confidence else "has no numbers of what it is worth, but the version has"
+            place = filenames.MANIFEST if metrics.confidence else filenames.METRICS
             yield Problem(place, f"{what} {name}")
-    if filenames.CALIBRATION not in facts.present:
+    if filenames.CALIBRATION not in here.present:
         return
-    try:
-        record = load(folder / filenames.CALIBRATION, ConfidenceRecord)
-        yield from _find_strangers(record, facts)
-        if record.classes != facts.spec.classes:
-            return
-        if filenames.VALIDATION in facts.present:
-            yield from _find_fitting_problems(_read(folder, filenames.VALIDATION, facts), record, facts, measured)
-        if filenames.PREDICTIONS in facts.present and measured.confidence:
-            yield from _find_metric_problems(_read(folder, filenames.PREDICTIONS, facts), record, measured)
-    except InputError as error:
-        yield from error.problems
+    record = load(here.folder / filenames.CALIBRATION, ConfidenceRecord)
+    yield from _find_strangers(record, here, spec, data)
+    if record.classes != spec.classes:
+        return
+    if filenames.VALIDATION in here.present:
+        yield from _find_fitting_problems(_read(here, filenames.VALIDATION, spec), record, data, metrics)
+    if filenames.PREDICTIONS in here.present and metrics.confidence:
+        yield from _find_metric_problems(_read(here, filenames.PREDICTIONS, spec), record, metrics)
 
 
-def _read(folder: Path, name: str, facts: Facts) -> Predictions:
-    return metrics.from_arrays(npz.read(folder / name), name, len(facts.spec.classes))
+def _read(here: VersionFiles, name: str, spec: ModelSpec) -> Predictions:
+    return scores.from_arrays(npz.read(here.folder / name), name, len(spec.classes))
 
 
-def _find_strangers(record: ConfidenceRecord, facts: Facts) -> Iterator[Problem]:
+def _find_strangers(
+    record: ConfidenceRecord, here: VersionFiles, spec: ModelSpec, data: DataRecord
+) -> Iterator[Problem]:
     for key, stated, other in (
-        ("classes", record.classes, facts.spec.classes),
-        ("checkpoint_sha256", record.checkpoint_sha256, facts.digests.get(filenames.CHECKPOINT)),
-        ("validation_digest", record.validation_digest, facts.data.parts.validation.digest),
+        ("classes", record.classes, spec.classes),
+        ("checkpoint_sha256", record.checkpoint_sha256, here.digests.get(filenames.CHECKPOINT)),
+        ("validation_digest", record.validation_digest, data.parts.validation.digest),
     ):
         if stated != other:
             yield Problem(f"{filenames.CALIBRATION}: {key}", f"is {stated}, but the version has {other}")
 
 
 def _find_fitting_problems(
-    validation: Predictions, record: ConfidenceRecord, facts: Facts, measured: EvalMetrics
+    validation: Predictions, record: ConfidenceRecord, data: DataRecord, measured: EvalMetrics
 ) -> Iterator[Problem]:
     """See that the predictions are of the whole validation part, and fit on them again."""
-    part = facts.data.parts.validation
+    part = data.parts.validation
     counts = np.bincount(validation.y, minlength=len(record.classes)).tolist()
     if sorted(set(validation.subject.tolist())) != sorted(part.subjects):
         yield Problem(f"{filenames.VALIDATION}: subjects", f"are not those of {filenames.DATA}")

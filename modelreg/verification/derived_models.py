@@ -1,20 +1,23 @@
 """What a version holds beside its weights that was taken out of them: hsmm.json, and the encoder alone."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from modelreg.artifacts import npz, safetensors_file
-from modelreg.errors import InputError, Problem
-from modelreg.evaluation import metrics, sequences, tolerance
+from modelreg.errors import Problem
+from modelreg.evaluation import metrics as scores
+from modelreg.evaluation import sequences, tolerance
 from modelreg.hsmm import from_checkpoint, model
 from modelreg.records.base import load
+from modelreg.records.data import DataRecord
 from modelreg.records.hsmm import HsmmSpec, PosteriorEmission
 from modelreg.records.metrics import EvalMetrics, TemporalMetrics
 from modelreg.records.model import HsmmSettings, ModelSpec, TcnVaeSettings
+from modelreg.records.run import RunRecord
 from modelreg.registry.filenames import CHECKPOINT, ENCODER, HSMM, MANIFEST, METRICS, PREDICTIONS, RUN
-from modelreg.verification.exports import Facts
+from modelreg.verification.version_files import VersionFiles
 
 TOLERANCE = 1e-9  # relative or absolute, of a number computed again
 LAST_BITS = 1e-5  # relative or absolute, of what float32 tensors become by a logarithm or an exponential
@@ -22,37 +25,31 @@ ENCODER_PREFIX = "device_part."  # of its tensors, in the checkpoint
 HSMM_PREFIX = "durations."
 
 
-def find_problems(folder: Path, facts: Facts, sealed: Mapping[str, str], measured: EvalMetrics) -> Iterator[Problem]:
+def find_problems(
+    here: VersionFiles, spec: ModelSpec, data: DataRecord, run: RunRecord, metrics: EvalMetrics
+) -> Iterator[Problem]:
     """Yield where a part is missing, is not the run's or the checkpoint's, or does not give the recorded numbers."""
-    for name in wanted(facts.spec):
-        if name not in facts.digests:
+    for name in wanted(spec):
+        if name not in here.digests:
             yield Problem(MANIFEST, f"does not list {name}")
-        elif sealed.get(name) != facts.digests[name]:
+        elif run.files.get(name) != here.digests[name]:
             yield Problem(RUN, f"the run had another {name}")
-    if facts.spec.smooths != (measured.temporal is not None):
-        what = "is missing" if facts.spec.smooths else "is of a model of durations, which this system has not"
+    if spec.smooths != (metrics.temporal is not None):
+        what = "is missing" if spec.smooths else "is of a model of durations, which this system has not"
         yield Problem(f"{METRICS}: temporal", what)
-    try:
-        yield from _find_content_problems(folder, facts, measured)
-    except InputError as error:
-        yield from error.problems
+    present = here.present.intersection(wanted(spec))
+    if ENCODER in present and CHECKPOINT in here.present:
+        yield from _find_encoder_problems(here.folder)
+    if HSMM in present and CHECKPOINT in here.present:
+        yield from _find_hsmm_problems(here.folder, spec)
+    if HSMM in present and PREDICTIONS in here.present and metrics.temporal:
+        yield from _find_temporal_problems(here.folder, spec, data, metrics.temporal)
 
 
 def wanted(spec: ModelSpec) -> tuple[str, ...]:
     """Return the parts that a version of a system must have."""
     encoder = isinstance(spec.settings, TcnVaeSettings)
     return (*([HSMM] if spec.smooths else []), *([ENCODER] if encoder else []))
-
-
-def _find_content_problems(folder: Path, facts: Facts, measured: EvalMetrics) -> Iterator[Problem]:
-    """Yield what is wrong inside of the parts that are here."""
-    here = facts.present.intersection(wanted(facts.spec))
-    if ENCODER in here and CHECKPOINT in facts.present:
-        yield from _find_encoder_problems(folder)
-    if HSMM in here and CHECKPOINT in facts.present:
-        yield from _find_hsmm_problems(folder, facts.spec)
-    if HSMM in here and PREDICTIONS in facts.present and measured.temporal:
-        yield from _find_temporal_problems(folder, facts, measured.temporal)
 
 
 def _find_hsmm_problems(folder: Path, spec: ModelSpec) -> Iterator[Problem]:
@@ -79,15 +76,17 @@ def hsmm_of(tensors: safetensors_file.Arrays, spec: ModelSpec) -> HsmmSpec:
     return model.to_spec(found, spec.classes, PosteriorEmission(prior=tuple(prior.tolist())))
 
 
-def _find_temporal_problems(folder: Path, facts: Facts, stated: TemporalMetrics) -> Iterator[Problem]:
+def _find_temporal_problems(
+    folder: Path, model_spec: ModelSpec, data: DataRecord, stated: TemporalMetrics
+) -> Iterator[Problem]:
     """Measure again what smoothing is worth, from hsmm.json and the predictions."""
     spec = load(folder / HSMM, HsmmSpec)
-    if spec.states != facts.spec.classes:
+    if spec.states != model_spec.classes:
         yield Problem(f"{HSMM}: states", "are not the classes of the model")
         return
     arrays = npz.read(folder / PREDICTIONS)
-    predictions = metrics.from_arrays(arrays, PREDICTIONS, len(facts.spec.classes))
-    again = sequences.measure(predictions, spec, facts.data.hop)
+    predictions = scores.from_arrays(arrays, PREDICTIONS, len(model_spec.classes))
+    again = sequences.measure(predictions, spec, data.hop)
     for place, what in tolerance.differences(("temporal",), stated.to_document(), again.to_document(), TOLERANCE):
         yield Problem(f"{METRICS}: {place}", what)
 

@@ -5,8 +5,6 @@ Nothing is run: digests, interfaces and records are held against each other.
 
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -26,30 +24,21 @@ from modelreg.records.export import (
 from modelreg.records.int8 import Int8Estimate
 from modelreg.records.model import ModelSpec
 from modelreg.registry import filenames
+from modelreg.verification.version_files import VersionFiles
 
 
-class Facts(NamedTuple):
-    """What is known of a version without its exports."""
-
-    version: str
-    spec: ModelSpec
-    data: DataRecord
-    digests: Mapping[str, str]  # of every file in the manifest
-    present: frozenset[str]  # the files that are here, with the bytes of the manifest
-
-
-def find_problems(folder: Path, facts: Facts) -> Iterator[Problem]:
+def find_problems(here: VersionFiles, spec: ModelSpec, data: DataRecord) -> Iterator[Problem]:
     """Yield where a version's graphs and bundles are not of its checkpoint, or not what they say."""
-    listed = facts.digests.keys()
+    listed = here.digests.keys()
     if any(path.startswith(f"{filenames.ONNX}/") for path in listed):
         yield from _find_unlisted(listed, filenames.ONNX, (*filenames.GRAPH_FILES, filenames.PARITY))
-        if f"{filenames.ONNX}/{filenames.PARITY}" in facts.present:
-            yield from _find_graph_problems(folder, facts)
+        if f"{filenames.ONNX}/{filenames.PARITY}" in here.present:
+            yield from _find_graph_problems(here, spec)
     for target in HAILO:
         if any(path.startswith(f"{target}/") for path in listed):
             yield from _find_unlisted(listed, target, (filenames.BUNDLE, filenames.ARCHIVE))
-            if f"{target}/{filenames.BUNDLE}" in facts.present:
-                yield from _find_bundle_problems(folder, target, facts)
+            if f"{target}/{filenames.BUNDLE}" in here.present:
+                yield from _find_bundle_problems(target, here, spec, data)
 
 
 def _find_unlisted(listed: Collection[str], part: str, names: tuple[str, ...]) -> Iterator[Problem]:
@@ -58,30 +47,32 @@ def _find_unlisted(listed: Collection[str], part: str, names: tuple[str, ...]) -
             yield Problem(filenames.MANIFEST, f"does not list {part}/{name}")
 
 
-def _find_graph_problems(folder: Path, facts: Facts) -> Iterator[Problem]:
+def _find_graph_problems(here: VersionFiles, spec: ModelSpec) -> Iterator[Problem]:
     where = f"{filenames.ONNX}/{filenames.PARITY}"
     try:
-        parity = exports.parity_of(folder)
+        parity = exports.parity_of(here.folder)
     except InputError as error:
         yield from error.problems
         return
-    yield from _find_strangers(where, parity, facts)
+    yield from _find_strangers(where, parity, here, spec)
     yield from _find_breaches(parity, where)
-    if parity.vectors_sha256 != facts.digests.get(f"{filenames.ONNX}/{filenames.VECTORS}"):
+    if parity.vectors_sha256 != here.digests.get(f"{filenames.ONNX}/{filenames.VECTORS}"):
         yield Problem(where, f"states other test vectors than {filenames.MANIFEST}")
     for name in GRAPHS:
         path = f"{filenames.ONNX}/{name}.onnx"
-        if path in facts.present:
-            data = files.read_bytes(folder / path, onnx_file.GRAPH_LIMIT)
-            yield from find_misfits(data, name, path, parity, facts)
+        if path in here.present:
+            data = files.read_bytes(here.folder / path, onnx_file.GRAPH_LIMIT)
+            yield from find_misfits(data, name, parity, here, spec)
 
 
-def _find_strangers(where: str, record: ParityRecord | BundleRecord | Int8Estimate, facts: Facts) -> Iterator[Problem]:
+def _find_strangers(
+    where: str, record: ParityRecord | BundleRecord | Int8Estimate, here: VersionFiles, spec: ModelSpec
+) -> Iterator[Problem]:
     """Yield where a record of an export is of another model, checkpoint or normalization."""
     for key, stated, other in (
-        ("model", record.model, facts.spec.settings.name),
-        ("checkpoint_sha256", record.checkpoint_sha256, facts.digests.get(filenames.CHECKPOINT)),
-        ("normalization_sha256", record.normalization_sha256, facts.digests.get(filenames.NORMALIZATION)),
+        ("model", record.model, spec.settings.name),
+        ("checkpoint_sha256", record.checkpoint_sha256, here.digests.get(filenames.CHECKPOINT)),
+        ("normalization_sha256", record.normalization_sha256, here.digests.get(filenames.NORMALIZATION)),
     ):
         if stated != other:
             yield Problem(f"{where}: {key}", f"is {stated}, but the version has {other}")
@@ -98,11 +89,14 @@ def _find_breaches(parity: ParityRecord, where: str) -> Iterator[Problem]:
         yield Problem(f"{where}: graphs", f"must be {', '.join(GRAPHS)}")
 
 
-def find_misfits(data: bytes, name: GraphName, where: str, parity: ParityRecord, facts: Facts) -> Iterator[Problem]:
+def find_misfits(
+    data: bytes, name: GraphName, parity: ParityRecord, here: VersionFiles, spec: ModelSpec
+) -> Iterator[Problem]:
     """Yield where a graph of a version is not the one whose parity was measured, or not of this model."""
-    proven = onnx_file.unstamp(data, facts.version)
+    where = f"{filenames.ONNX}/{name}.onnx"
+    proven = onnx_file.unstamp(data, here.version)
     if proven is None:
-        yield Problem(where, f"does not end with version {facts.version} in its metadata")
+        yield Problem(where, f"does not end with version {here.version} in its metadata")
         return
     stated = parity.graphs.get(name)
     if stated is None or files.sha256_bytes(proven) != stated.sha256:
@@ -113,7 +107,7 @@ def find_misfits(data: bytes, name: GraphName, where: str, parity: ParityRecord,
     except InputError as error:
         yield from error.problems
         return
-    wanted, said = exports.interface(facts.spec)[name], exports.metadata(facts.spec, facts.digests)
+    wanted, said = exports.interface(spec)[name], exports.metadata(spec, here.digests)
     for key, found, other in (
         ("inputs", graph.inputs, wanted[0]),
         ("outputs", graph.outputs, wanted[1]),
@@ -121,7 +115,7 @@ def find_misfits(data: bytes, name: GraphName, where: str, parity: ParityRecord,
         (
             "metadata",
             graph.metadata,
-            {**said, onnx_file.VERSION_KEY: facts.version},
+            {**said, onnx_file.VERSION_KEY: here.version},
         ),
         (f"{filenames.PARITY}: inputs", stated.inputs, wanted[0]),
         (f"{filenames.PARITY}: outputs", stated.outputs, wanted[1]),
@@ -131,20 +125,21 @@ def find_misfits(data: bytes, name: GraphName, where: str, parity: ParityRecord,
             yield Problem(f"{where}: {key}", f"is {found}, must be {other}")
 
 
-def _find_bundle_problems(folder: Path, target: Target, facts: Facts) -> Iterator[Problem]:
+def _find_bundle_problems(target: Target, here: VersionFiles, spec: ModelSpec, data: DataRecord) -> Iterator[Problem]:
+    folder = here.folder
     where, estimated = f"{target}/{filenames.BUNDLE}", f"{target}/{filenames.INT8}"
     try:
         record = load(folder / where, BundleRecord)
-        estimate = load(folder / estimated, Int8Estimate) if estimated in facts.present else None
+        estimate = load(folder / estimated, Int8Estimate) if estimated in here.present else None
     except InputError as error:
         yield from error.problems
         return
-    yield from _find_strangers(where, record, facts)
-    yield from find_contradictions(record, target, where, facts)
+    yield from _find_strangers(where, record, here, spec)
+    yield from find_contradictions(record, target, where, here, spec, data)
     if estimate:
-        yield from _find_estimate_problems(estimate, record, estimated, facts)
+        yield from _find_estimate_problems(estimate, record, estimated, here, spec, data)
     archive = f"{target}/{filenames.ARCHIVE}"
-    if archive in facts.present:
+    if archive in here.present:
         try:
             bundle = exports.unpack(folder / archive)
         except InputError as error:
@@ -160,12 +155,12 @@ def _find_bundle_problems(folder: Path, target: Target, facts: Facts) -> Iterato
 
 
 def _find_estimate_problems(
-    estimate: Int8Estimate, record: BundleRecord, where: str, facts: Facts
+    estimate: Int8Estimate, record: BundleRecord, where: str, here: VersionFiles, spec: ModelSpec, data: DataRecord
 ) -> Iterator[Problem]:
-    yield from _find_strangers(where, estimate, facts)
+    yield from _find_strangers(where, estimate, here, spec)
     if record.int8 not in (None, estimate.summary):
         yield Problem(where, f"says something else than `int8` of {filenames.BUNDLE}")
-    if estimate.windows != facts.data.parts.test.windows:
+    if estimate.windows != data.parts.test.windows:
         yield Problem(f"{where}: windows", f"is {estimate.windows}, not the whole held-out part")
 
 
@@ -176,19 +171,21 @@ def _sealed_again(bundle: Mapping[str, bytes], record: BundleRecord) -> dict[str
     )
 
 
-def _if_bundled(record: BundleRecord, facts: Facts) -> str | None:
+def _if_bundled(record: BundleRecord, here: VersionFiles) -> str | None:
     """Return the digest of the version's calibration; None for a bundle that was exported before there was one."""
-    return facts.digests.get(filenames.CALIBRATION) if filenames.CALIBRATION in record.files else None
+    return here.digests.get(filenames.CALIBRATION) if filenames.CALIBRATION in record.files else None
 
 
-def find_contradictions(record: BundleRecord, target: Target, where: str, facts: Facts) -> Iterator[Problem]:
+def find_contradictions(
+    record: BundleRecord, target: Target, where: str, here: VersionFiles, spec: ModelSpec, data: DataRecord
+) -> Iterator[Problem]:
     """Yield where bundle.json says something else than the model and its data."""
-    spec, (channels, rows, steps) = facts.spec, facts.spec.input.shape
+    channels, rows, steps = spec.input.shape
     (window,), (projection,) = exports.interface(spec)["encoder"]
-    counts = facts.data.parts.train.class_windows
+    counts = data.parts.train.class_windows
     shape = record.calibration.shape
     for key, stated, other in (
-        ("version", record.version, facts.version),
+        ("version", record.version, here.version),
         ("hw_arch", record.hw_arch, target),
         ("classes", record.classes, spec.classes),
         ("channels", record.channels, spec.input.channels),
@@ -200,10 +197,10 @@ def find_contradictions(record: BundleRecord, target: Target, where: str, facts:
         ("calibration.class_windows", sum(record.calibration.class_windows.values()), shape[0]),
         ("calibration.values", record.calibration.values, "raw" if record.normalization == "chip" else "normalized"),
         ("files: calibration.npy", record.files.get("calibration.npy"), record.calibration.sha256),
-        (f"files: {filenames.HSMM}", record.files.get(filenames.HSMM), facts.digests.get(filenames.HSMM)),
-        (f"files: {filenames.INT8}", record.files.get(filenames.INT8), facts.digests.get(f"{target}/{filenames.INT8}")),
+        (f"files: {filenames.HSMM}", record.files.get(filenames.HSMM), here.digests.get(filenames.HSMM)),
+        (f"files: {filenames.INT8}", record.files.get(filenames.INT8), here.digests.get(f"{target}/{filenames.INT8}")),
         ("files: normalization.json", record.files.get(filenames.NORMALIZATION), record.normalization_sha256),
-        (f"files: {filenames.CALIBRATION}", record.files.get(filenames.CALIBRATION), _if_bundled(record, facts)),
+        (f"files: {filenames.CALIBRATION}", record.files.get(filenames.CALIBRATION), _if_bundled(record, here)),
     ):
         if stated != other:
             yield Problem(f"{where}: {key}", f"is {stated}, must be {other}")
@@ -213,7 +210,7 @@ def find_contradictions(record: BundleRecord, target: Target, where: str, facts:
             what = f"{count} windows of {name}, but the training part has {counts.get(name, 0)}"
             yield Problem(f"{where}: calibration.class_windows", what)
     for name in filenames.GRAPH_FILES:
-        if record.files.get(name) != facts.digests.get(f"{filenames.ONNX}/{name}", record.files.get(name)):
+        if record.files.get(name) != here.digests.get(f"{filenames.ONNX}/{name}", record.files.get(name)):
             yield Problem(f"{where}: files", f"its {name} is not the version's")
 
 

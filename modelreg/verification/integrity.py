@@ -6,20 +6,25 @@ The rules, in order:
 2. manifest.json is valid, sorted, and names this model and version; no two paths differ only by case.
 3. Every listed file is there, with its size and digest. A file that travels as an asset may be absent.
 4. Nothing else is there but the manifest, sha256sum.txt (which says the same) and the signature.
-5. The documents agree with their schemas, with each other and with the arrays: modelreg/verification/consistency.py.
+5. Each document is valid by its schema, and they agree with each other and with the arrays (consistency.py). Where one
+   cannot be read, what does not need it is still checked, and a notice names what was not.
 """
 
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from modelreg import files
-from modelreg.errors import InputError, Problem
-from modelreg.records.base import AnyRecord, load
+from modelreg.artifacts import exports
+from modelreg.documents import model_card, template_versions
+from modelreg.errors import InputError, Notice, Problem
+from modelreg.records.base import Record, load
 from modelreg.records.data import DataRecord, Normalization
+from modelreg.records.gates import GateReport
 from modelreg.records.manifest import FileEntry, Manifest
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
@@ -27,7 +32,18 @@ from modelreg.records.provenance import Provenance
 from modelreg.records.run import RunRecord
 from modelreg.registry import filenames, versions
 from modelreg.verification import consistency
-from modelreg.verification.consistency import Documents
+from modelreg.verification.version_files import VersionFiles
+
+READ: dict[str, tuple[str, type[Record]]] = {  # by the names that rules use: the file and its record
+    "spec": (filenames.MODEL_CONFIG, ModelSpec),
+    "normalization": (filenames.NORMALIZATION, Normalization),
+    "metrics": (filenames.METRICS, EvalMetrics),
+    "data": (filenames.DATA, DataRecord),
+    "run": (filenames.RUN, RunRecord),
+    "provenance": (filenames.PROVENANCE, Provenance),
+    "gates": (filenames.GATES, GateReport),
+}
+OPTIONAL = {"gates"}
 
 
 @dataclass(frozen=True)
@@ -35,8 +51,9 @@ class Findings:
     """What is wrong, what is merely worth knowing, and how many files were compared byte for byte."""
 
     problems: tuple[Problem, ...]
-    notices: tuple[Problem, ...]
+    notices: tuple[Notice, ...]
     files: int
+    absent: tuple[str, ...] = ()  # assets that are not on this machine
 
 
 def inspect(folder: Path, *, named: tuple[str, str] | None = None, complete: bool = False) -> Findings:
@@ -50,16 +67,25 @@ def inspect(folder: Path, *, named: tuple[str, str] | None = None, complete: boo
     except InputError as error:
         return Findings((*_irregular(folder), *error.problems), (), 0)
     absent = [entry for entry in manifest.files if entry.stored == "asset" and not (folder / entry.path).exists()]
-    notices = tuple(Problem(entry.path, "is not on this machine: it travels as a release asset") for entry in absent)
+    absences = tuple(Notice(entry.path, "is not on this machine: it travels as a release asset") for entry in absent)
     present = [entry for entry in manifest.files if entry not in absent]
     irregular = list(_irregular(folder))
     plain = [entry for entry in present if not _lies_behind(entry.path, {problem.where for problem in irregular})]
     broken = list(_file_problems(folder, plain))
-    problems = [*irregular, *_manifest_problems(manifest, model, version), *(notices if complete else ()), *broken]
+    problems = [
+        *irregular,
+        *_manifest_problems(manifest, model, version),
+        *(Problem(*each) for each in absences if complete),
+        *broken,
+    ]
     problems += [*_unlisted(folder, manifest), *_sums_problems(folder, manifest)]
     usable = {entry.path for entry in plain} - {problem.where for problem in broken}
-    problems += _document_problems(folder, manifest, usable)
-    return Findings(tuple(problems), () if complete else notices, len(present))
+    listed = {entry.path: entry.sha256 for entry in manifest.files}
+    found = list(_document_problems(folder, manifest, frozenset(usable), listed))
+    problems += [each for each in found if isinstance(each, Problem)]
+    notices = () if complete else absences
+    notices += tuple(each for each in found if isinstance(each, Notice))
+    return Findings(tuple(problems), notices, len(present), tuple(entry.path for entry in absent))
 
 
 def _irregular(folder: Path) -> Iterator[Problem]:
@@ -140,25 +166,28 @@ def _sums_problems(folder: Path, manifest: Manifest) -> Iterator[Problem]:
         yield Problem(filenames.SUMS, "does not say what manifest.json says")
 
 
-def _document_problems(folder: Path, manifest: Manifest, usable: set[str]) -> Iterator[Problem]:
-    """Read the documents whose bytes are what the manifest says; where all can be read, hold them together."""
-    problems: list[Problem] = []
+def _document_problems(
+    folder: Path, manifest: Manifest, usable: frozenset[str], listed: dict[str, str]
+) -> Iterator[Problem | Notice]:
+    """Read the documents whose bytes are those of the manifest, and hold them against each other."""
+    found: dict[str, object] = {"manifest": manifest}
+    if listed.keys() >= set(filenames.ASSETS):
+        found["here"] = VersionFiles(folder, manifest.version, listed, usable)
+    for name, (path, record) in READ.items():
+        if path not in listed and name in OPTIONAL:
+            found[name] = None
+        elif path in usable:
+            yield from _taken(found, name, partial(load, folder / path, record))
+    yield from _taken(found, "estimate", lambda: exports.estimate_of(folder, usable))
+    yield from _taken(found, "templates", lambda: template_versions.named(manifest.templates))
+    if filenames.CARD in usable:
+        yield from _taken(found, "license", lambda: model_card.stated_license(model_card.read_card(folder)))
+    yield from consistency.find_problems(found)
 
-    def read(name: str, record: type[AnyRecord]) -> AnyRecord | None:
-        try:
-            return load(folder / name, record) if name in usable else None
-        except InputError as error:
-            problems.extend(error.problems)
-            return None
 
-    spec = read(filenames.MODEL_CONFIG, ModelSpec)
-    normalization = read(filenames.NORMALIZATION, Normalization)
-    measured = read(filenames.METRICS, EvalMetrics)
-    data = read(filenames.DATA, DataRecord)
-    run = read(filenames.RUN, RunRecord)
-    origin = read(filenames.PROVENANCE, Provenance)
-    yield from problems
-    listed = {entry.path for entry in manifest.files}
-    if spec and normalization and measured and data and run and origin and listed.issuperset(filenames.ASSETS):
-        found = Documents(manifest, spec, normalization, measured, data, run, origin)
-        yield from consistency.find_problems(folder, found, usable)
+def _taken(found: dict[str, object], name: str, read: Callable[[], object]) -> Iterator[Problem]:
+    """Add what is read to `found`, or yield why it cannot be."""
+    try:
+        found[name] = read()
+    except InputError as error:
+        yield from error.problems

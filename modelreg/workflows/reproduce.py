@@ -8,7 +8,6 @@ that may go. Weights trained elsewhere are other weights: their metrics must lie
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,13 +16,14 @@ from modelreg.artifacts import npz
 from modelreg.data import preparation
 from modelreg.data.cache import Reading
 from modelreg.data.preparation import Prepared
-from modelreg.errors import InputError, Problem
+from modelreg.errors import InputError, Notice, Problem
 from modelreg.evaluation import metrics, tolerance
 from modelreg.evaluation.metrics import Predictions
 from modelreg.records.base import load
 from modelreg.records.metrics import EvalMetrics, EvaluationSettings, Interval, Metrics
 from modelreg.records.run import Environment, RunRecord
 from modelreg.registry import filenames
+from modelreg.verification.verify import Outcome
 from modelreg.workflows import sources, training_run
 
 LOGITS = 1e-3  # by which a logit may differ, relative or absolute, where the code is the same
@@ -31,13 +31,6 @@ RECODED = 0.01  # of the windows: so many may get another code
 METRICS = 0.005  # by which a metric may differ
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "log_loss", "brier")
 EXACT = ("y", "subject", "recording", "start")
-
-
-class Outcome(NamedTuple):
-    """What came of it: what contradicts the version, and what is worth knowing."""
-
-    problems: tuple[Problem, ...]
-    notices: tuple[Problem, ...]
 
 
 # From weights and data
@@ -56,14 +49,12 @@ def reproduce(folder: Path, reading: Reading) -> Outcome:
     again = training_run.predict(folder, run.model, windows, threads=run.environment.threads)
     recorded = load(folder / filenames.METRICS, EvalMetrics)
     if files.sha256_bytes(npz.to_bytes(again.arrays())) == recorded.predictions_sha256:
-        return Outcome(
-            (), (Problem(filenames.PREDICTIONS, f"predicted again: the same bytes, {len(again.y)} windows"),)
-        )
+        return Outcome((), (Notice(filenames.PREDICTIONS, f"predicted again: the same bytes, {len(again.y)} windows"),))
     computed = _metrics(again, run, recorded.settings)
     problems = list(_metric_problems(recorded, computed))
     if not (folder / filenames.PREDICTIONS).is_file():
         what = f"is not on this machine; metrics computed again lie within {METRICS:g}"
-        return Outcome(tuple(problems), () if problems else (Problem(filenames.PREDICTIONS, what),))
+        return Outcome(tuple(problems), () if problems else (Notice(filenames.PREDICTIONS, what),))
     old = metrics.from_arrays(npz.read(folder / filenames.PREDICTIONS), filenames.PREDICTIONS, len(run.model.classes))
     return _compared(old, again, problems)
 
@@ -103,7 +94,7 @@ def _compared(old: Predictions, new: Predictions, problems: list[Problem]) -> Ou
         )
     largest = float(np.abs(old.logits - new.logits)[~recoded].max(initial=0))
     said = f"predicted again: logits within {largest:.1e} (tolerance {LOGITS:g}), {recoded.sum()} codes differ"
-    return Outcome(tuple(problems), () if problems else (Problem(where, said),))
+    return Outcome(tuple(problems), () if problems else (Notice(where, said),))
 
 
 # From the data alone
@@ -130,7 +121,7 @@ def judge_training(folder: Path, place: Path, prepared: Prepared, environment: E
     """
     recorded, run = load(folder / filenames.METRICS, EvalMetrics), load(folder / filenames.RUN, RunRecord)
     if files.sha256(place / filenames.CHECKPOINT) == recorded.checkpoint_sha256:
-        return Outcome((), (Problem(filenames.CHECKPOINT, "trained again: the same bytes"),))
+        return Outcome((), (Notice(filenames.CHECKPOINT, "trained again: the same bytes"),))
     differences = list(training_run.environment_differences(run.environment, environment))
     if not differences:
         return Outcome((Problem(filenames.CHECKPOINT, "trained again on the same versions: other weights"),), ())
@@ -141,16 +132,16 @@ def judge_training(folder: Path, place: Path, prepared: Prepared, environment: E
 
 def _within_intervals(recorded: EvalMetrics, computed: Metrics, differences: list[Problem]) -> Outcome:
     names = ", ".join(problem.where for problem in differences)
-    problems, notices = [], [Problem(filenames.CHECKPOINT, f"trained again, other weights: {names} differ")]
+    problems, notices = [], [Notice(filenames.CHECKPOINT, f"trained again, other weights: {names} differ")]
     for name, interval in recorded.intervals.items():
         place, value = f"{filenames.METRICS}: {name}", getattr(computed, name)
         if not isinstance(interval, Interval):
             what = f"trained again {value:.4f}, recorded {getattr(recorded, name):.4f}; not judged: {interval.reason}"
-            notices.append(Problem(place, what))
+            notices.append(Notice(place, what))
         elif not interval.low <= value <= interval.high:
             what = f"trained again {value:.4f}, outside of {interval.low:.4f} to {interval.high:.4f}"
             problems.append(Problem(place, what))
         else:
             what = f"trained again {value:.4f}, inside of {interval.low:.4f} to {interval.high:.4f}"
-            notices.append(Problem(place, what))
+            notices.append(Notice(place, what))
     return Outcome(tuple(problems), tuple(notices))

@@ -1,0 +1,84 @@
+"""consistency: what does not need an unreadable document is still checked, and what was not is named."""
+
+import shutil
+
+import numpy as np
+import pytest
+from example_run import write_registry, write_run
+from example_version import edit, make_version, reseal
+
+from modelreg.artifacts import npz
+from modelreg.verification import consistency, integrity
+
+
+@pytest.fixture(scope="session")
+def consistent(tmp_path_factory):
+    """A released version, made once."""
+    root = write_registry(tmp_path_factory.mktemp("registry"))
+    return make_version(root, write_run(root / "runs" / "conv2d_fsq-001"))
+
+
+@pytest.fixture
+def version(consistent, tmp_path):
+    """A copy of it that a test may break."""
+    return shutil.copytree(consistent, tmp_path / "conv2d_fsq" / "v0.1.0")
+
+
+def unchecked(version) -> set[str]:
+    """What was not checked."""
+    return {notice.where for notice in integrity.inspect(version).notices if notice.message.startswith("not checked")}
+
+
+def test_a_whole_version_is_checked_by_every_rule(version) -> None:
+    """No notice says otherwise."""
+    assert integrity.inspect(version).notices == ()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model_config.json", "normalization.json", "eval_metrics.json", "data.json", "run.json", "provenance.json"],
+)
+def test_a_rule_is_not_checked_only_where_its_document_cannot_be_read(version, name) -> None:
+    """A document that is no JSON takes the rules that need it with it, and no other."""
+    (version / name).write_bytes(b"{")
+    reseal(version)
+    source = {file: need for need, file in consistency.SOURCE.items()}[name]
+    needing = {rule.subject for rule in consistency.RULES if source in rule.needs or "documents" in rule.needs}
+
+    assert unchecked(version) == needing
+
+
+def test_a_contradiction_is_found_beside_a_document_that_cannot_be_read(version) -> None:
+    """Before, one unreadable document hid every contradiction of the others."""
+    (version / "provenance.json").write_bytes(b"{")
+    edit(version / "normalization.json", lambda document: document.update(timesteps=7))
+    reseal(version)
+    found = {problem.where for problem in integrity.inspect(version).problems}
+
+    assert {"provenance.json", "normalization.json: timesteps"} <= found
+
+
+def test_the_metrics_are_recomputed_beside_a_run_that_cannot_be_read(version) -> None:
+    """They need the predictions and the model alone."""
+    arrays = npz.read(version / "predictions.npz")
+    (version / "predictions.npz").write_bytes(npz.to_bytes({**arrays, "y": np.roll(arrays["y"], 1)}))
+    (version / "run.json").write_bytes(b"[]")
+    reseal(version)
+    found = {problem.where for problem in integrity.inspect(version).problems}
+
+    assert "eval_metrics.json: accuracy" in found
+
+
+def test_a_run_that_lost_its_history_is_a_problem(version) -> None:
+    """provenance.json states a digest that run.json no longer has."""
+    edit(version / "run.json", lambda document: document["files"].pop("history.jsonl"))
+    reseal(version)
+
+    assert any(problem.where.startswith("provenance.json: ") for problem in integrity.inspect(version).problems)
+
+
+def test_every_rule_names_what_it_needs() -> None:
+    """By parameters that the runner knows."""
+    known = {*consistency.SOURCE, "documents"}
+
+    assert [rule.subject for rule in consistency.RULES if not known.issuperset(rule.needs)] == []
