@@ -138,9 +138,19 @@ def test_names_are_unique_and_ours(made) -> None:
     assert (len(set(names)), names[:4]) == (len(names), ["conv1", "relu1", "maxpool1", "conv2"])
 
 
+def without_numbers(data: bytes) -> bytes:
+    """Return a graph without the bytes of its weights, which may spell anything."""
+    model = onnx.load_from_string(data)
+    for weight in model.graph.initializer:
+        weight.ClearField("raw_data")
+    return model.SerializeToString()
+
+
 def test_nothing_of_the_exporter_is_left(made) -> None:
     """No path, no stack trace, no name of torch."""
-    assert not any(word in data for data in made.values() for word in (b"/", b"torch", b"pkg.", b".py"))
+    texts = [without_numbers(data) for data in made.values()]
+
+    assert not any(word in text for text in texts for word in (b"/", b"torch", b"pkg.", b".py"))
 
 
 def test_metadata_are_ours(made) -> None:
