@@ -56,11 +56,11 @@ def test_a_version_is_reproduced_on_the_oldest_processor(root) -> None:
 
 TEMPERATURE = """
 import json, numpy as np
-from modelreg import calibration, metrics
+from modelreg.evaluation import metrics, temperature_scaling
 rng = np.random.default_rng(0)
 logits = (2 * rng.normal(size=(500, 5))).astype(np.float32)
 y = (metrics.log_softmax(logits) + rng.gumbel(size=logits.shape)).argmax(axis=1)
-fitted = calibration.fit_temperature(logits, y)
+fitted = temperature_scaling.fit_temperature(logits, y)
 print(json.dumps([fitted.value, fitted[2], fitted[3], float(metrics.log_softmax(logits).sum())]))
 """
 DURATIONS = """
