@@ -161,7 +161,7 @@ def run_killed(write: int) -> int:
     script = f"""
 import os
 from pathlib import Path
-from modelreg.cli import main
+from modelreg.cli.main import main
 from modelreg.ml import training
 from modelreg.registry import filenames
 real, count = Path.replace, 0
