@@ -27,7 +27,7 @@ lint: setup ## ruff, mypy, the import contracts
 
 test: setup lint ## every rule and every test, with branch coverage
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
-	$(BIN)/coverage report --include='modelreg/*' --omit='modelreg/ml/*,modelreg/export/*,modelreg/workflows/training_run.py,modelreg/workflows/export_run.py,modelreg/cli/*' --fail-under=100
+	$(BIN)/coverage report --include='modelreg/*' --omit='modelreg/ml/*,modelreg/export/*,modelreg/workflows/training_run.py,modelreg/workflows/evaluation_run.py,modelreg/workflows/inference.py,modelreg/workflows/export_run.py,modelreg/cli/*' --fail-under=100
 
 FAST = .fast/$(shell $(PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
 

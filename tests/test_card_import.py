@@ -1,9 +1,9 @@
 """The import that released model cards name."""
 
 from modelreg import experiment
-from modelreg.workflows import training_run
+from modelreg.workflows import inference
 
 
 def test_cards_import_classify_from_experiment() -> None:
     """The cards of v0.1.0 and v0.2.0 do."""
-    assert experiment.classify is training_run.classify
+    assert experiment.classify is inference.classify

@@ -16,8 +16,8 @@ from modelreg.errors import InputError
 from modelreg.records.base import load
 from modelreg.records.crossval import CrossValidation
 from modelreg.records.run import RunRecord
-from modelreg.registry import filenames
-from modelreg.workflows import cross_validation, training_run
+from modelreg.registry import filenames, runs
+from modelreg.workflows import cross_validation
 
 pytestmark = pytest.mark.needs("torch", "matplotlib")  # they train
 RUN = "runs/conv2d_fsq-001"
@@ -184,7 +184,7 @@ def test_a_run_that_was_not_evaluated_gets_no_report(place) -> None:
         (place / RUN / name).unlink()
 
     assert (main(COMMAND), (place / RUN / filenames.REPORT).exists()) == (0, False)
-    assert training_run.read_history(place / RUN)
+    assert runs.read_history(place / RUN)
 
 
 def test_one_validates_where_the_run_was_not_split_by_subject() -> None:

@@ -19,7 +19,7 @@ from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import RunRecord
 from modelreg.registry import filenames
-from modelreg.workflows import plausibility, random_split, training_run
+from modelreg.workflows import evaluation_run, plausibility, random_split, run_checks
 
 pytestmark = pytest.mark.needs("torch", "matplotlib")  # they train
 RUN = "runs/conv2d_fsq-001"
@@ -34,7 +34,7 @@ def compared(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         with patch.context() as before:
-            before.setattr(training_run, "write_report", lambda folder: None)  # its pictures take seconds
+            before.setattr(evaluation_run, "write_report", lambda folder: None)  # its pictures take seconds
             assert [main(words) for words in (["train", "tiny.yaml"], ["evaluate"])] == [0] * 2
         shutil.copytree(root / RUN, root / "before")
         assert main(COMMAND) == 0
@@ -47,7 +47,7 @@ def place(compared, tmp_path, monkeypatch):
     root = tmp_path / "copy"
     shutil.copytree(compared, root)
     monkeypatch.chdir(root)
-    monkeypatch.setattr(training_run, "write_report", lambda folder: None)
+    monkeypatch.setattr(evaluation_run, "write_report", lambda folder: None)
     return root
 
 
@@ -169,10 +169,10 @@ def test_nothing_makes_a_quality_of_it(place, command) -> None:
 def test_its_predictions_are_no_metrics(place) -> None:
     """Even by hand."""
     folder = place / RUN / random_split.FOLDER
-    config = training_run.repeatable(folder, "x")
+    config = run_checks.repeatable(folder, "x")
 
     with pytest.raises(InputError, match="its parts leak on purpose"):
-        training_run.measure(folder, config, load(folder / filenames.RUN, RunRecord), None)
+        evaluation_run.measure(folder, config, load(folder / filenames.RUN, RunRecord), None)
 
 
 def test_changed_weights_are_not_scored(place, capsys) -> None:
@@ -185,7 +185,7 @@ def test_changed_weights_are_not_scored(place, capsys) -> None:
 
 def test_every_class_must_be_trained(place) -> None:
     """Chance may leave one out."""
-    prepared = preparation.prepare(training_run.repeatable(place / RUN, "x"), Reading(place))
+    prepared = preparation.prepare(run_checks.repeatable(place / RUN, "x"), Reading(place))
 
     with pytest.raises(InputError, match="train: no window of class never"):
         preparation.dealt(replace(prepared, classes=(*prepared.classes, "never")), 0)
@@ -200,7 +200,7 @@ def test_a_run_without_an_evaluation_has_nothing_to_compare(place, capsys) -> No
 
 def test_only_a_split_by_subject_is_compared(place) -> None:
     """Another has no number on unseen people."""
-    config = training_run.repeatable(place / RUN, "x")
+    config = run_checks.repeatable(place / RUN, "x")
     path = place / RUN / filenames.CONFIG
     document = {**config.to_document(), "split": {"by": "given"}}
     path.write_bytes(files.to_json(document))

@@ -12,12 +12,13 @@ from modelreg import files
 from modelreg.artifacts import npz
 from modelreg.cli.main import main
 from modelreg.data.cache import Reading
+from modelreg.errors import InputError
 from modelreg.evaluation import metrics
 from modelreg.records.base import load
 from modelreg.records.metrics import Interval
 from modelreg.records.run import RunRecord
 from modelreg.registry import filenames
-from modelreg.workflows import reproduce, training_run
+from modelreg.workflows import reproduce
 
 pytestmark = pytest.mark.needs("torch", "matplotlib")  # they train
 VERSION = "registry/conv2d_fsq/v0.1.0"
@@ -142,7 +143,7 @@ def test_imported_weights_are_not_trained_again(place, tmp_path) -> None:
         place / VERSION / filenames.RUN,
         lambda d: d.update(imported=origin, epochs=0, best_epoch=None, best_validation_loss=None),
     )
-    with pytest.raises(training_run.InputError, match="nothing was trained"):
+    with pytest.raises(InputError, match="nothing was trained"):
         reproduce.restart(place / VERSION, tmp_path / "run", Reading(place / "data"), None, "")
 
 

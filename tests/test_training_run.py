@@ -8,20 +8,15 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import untraced
 from two_device import write_two_device
 
 from modelreg import files
-from modelreg.artifacts import npz
 from modelreg.cli.main import main
 from modelreg.config import TrainConfig
-from modelreg.errors import InputError
 from modelreg.records.base import load
-from modelreg.records.metrics import EvalMetrics
-from modelreg.registry import filenames, runs
-from modelreg.workflows import training_run
+from modelreg.registry import filenames
 
 pytestmark = pytest.mark.needs("torch", "matplotlib")  # they train
 NOW = "2026-11-21T10:00:00Z"
@@ -227,20 +222,6 @@ def test_a_run_that_was_changed_is_not_resumed(begun, capsys, change, rule) -> N
     assert (code, rule in capsys.readouterr().err, (run / "history.jsonl").read_bytes() == before) == (3, True, True)
 
 
-@pytest.mark.parametrize("name", ["checkpoint.safetensors", "normalization.json", "config.json", "history.jsonl"])
-def test_a_run_that_was_changed_is_neither_evaluated_nor_released(
-    finished, tmp_path, monkeypatch, capsys, name
-) -> None:
-    """No number is made with weights, constants or settings that the training did not write."""
-    root = shutil.copytree(finished, tmp_path / "copy")
-    monkeypatch.chdir(root)
-    path = root / "runs/conv2d_fsq-001" / name
-    path.write_bytes(path.read_bytes() + b"\n")
-    codes = main(["evaluate"]), main(["release", "v9.0.0", "--roll-changelog", "--force"])
-
-    assert (codes, capsys.readouterr().err.count("was changed after the run wrote it")) == ((3, 3), 2)
-
-
 def edit(path: Path, change) -> None:
     """Change a JSON document in place."""
     document = json.loads(path.read_text())
@@ -275,42 +256,6 @@ def test_a_finished_run_is_not_resumed(finished, monkeypatch, capsys) -> None:
     )
 
 
-@pytest.fixture(scope="session")
-def short(tmp_path_factory):
-    """A registry with one run of one epoch."""
-    root = make_registry(tmp_path_factory.mktemp("short"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        patch.setenv("SOURCE_DATE_EPOCH", "1795255200")
-        assert main(["train", "tiny.yaml", "--set", "training.epochs=1"]) == 0
-    return root
-
-
-@pytest.fixture
-def trained(short, tmp_path, monkeypatch):
-    """A copy of it; the working directory."""
-    monkeypatch.chdir(shutil.copytree(short, tmp_path / "copy"))
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795255200")
-    return tmp_path / "copy"
-
-
-def test_changed_data_are_refused(trained, capsys) -> None:
-    """The digests in data.json are those of the data, or nothing is computed."""
-    path = trained / "data" / json.loads((trained / "data/dataset.json").read_text())["parts"]["all"]["x"]
-    np.save(path, np.load(path) + 1)
-    code = main(["evaluate"])
-
-    assert (code, "the data have changed" in capsys.readouterr().err) == (3, True)
-
-
-def test_changed_metadata_is_refused(trained, capsys) -> None:
-    """Classes in another order would give every number another meaning."""
-    edit(trained / "data/dataset.json", lambda d: d["classes"].reverse())
-    code = main(["evaluate"])
-
-    assert (code, "data.json: classes" in capsys.readouterr().err) == (3, True)
-
-
 def test_an_existing_folder_is_not_trained_into(registry, capsys) -> None:
     """--out names a new folder."""
     (registry / "taken").mkdir()
@@ -343,106 +288,11 @@ def test_a_training_that_diverges_says_what_to_try(registry, capsys) -> None:
     assert list((registry / "runs").iterdir()) == []
 
 
-def test_an_untrained_run_is_not_evaluated(begun, capsys) -> None:
-    """The message names the command that goes on."""
-    assert (main(["evaluate"]), "modelreg train --resume" in capsys.readouterr().err) == (3, True)
-
-
-def test_metrics_name_the_weights_and_the_predictions(finished) -> None:
-    """By their digests."""
-    run = finished / "runs/conv2d_fsq-001"
-    measured = load(run / filenames.METRICS, EvalMetrics)
-
-    assert (measured.checkpoint_sha256, measured.predictions_sha256) == (
-        files.sha256(run / filenames.CHECKPOINT),
-        files.sha256(run / filenames.PREDICTIONS),
-    )
-
-
-def test_every_look_at_the_test_part_is_counted(trained, capsys) -> None:
-    """In run.json, and in the metrics."""
-    main(["evaluate"])
-    main(["evaluate"])
-    capsys.readouterr()
-    main(["evaluate", "--json"])
-    shown = json.loads(capsys.readouterr().out)["protocol"]["evaluations"]
-
-    assert (shown, len(runs.load_run(trained / "runs/conv2d_fsq-001").evaluations)) == (3, 3)
-
-
-def test_a_look_is_counted_even_if_it_breaks_off(trained, monkeypatch) -> None:
-    """It is logged before anything that follows from it is written."""
-
-    def broken(*_args, **_kwargs):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("modelreg.workflows.training_run.measure", broken)
-    main(["evaluate"])
-
-    assert len(runs.load_run(trained / "runs/conv2d_fsq-001").evaluations) == 1
-
-
-def test_metrics_older_than_the_last_look_are_not_released(trained, monkeypatch, capsys) -> None:
-    """A look that broke off counts, so the count in the metrics would be a lie."""
-    main(["evaluate"])
-
-    def broken(*_args, **_kwargs):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr("modelreg.workflows.training_run.measure", broken)
-        main(["evaluate"])
-    code = main(["release", "v0.1.0", "--roll-changelog"])
-
-    assert (code, "was looked at since its metrics were written" in capsys.readouterr().err) == (3, True)
-
-
 def test_the_walk_ends_in_a_verified_version(finished, monkeypatch, capsys) -> None:
     """train, evaluate, release; then verify, assets included."""
     monkeypatch.chdir(finished)
 
     assert main(["verify", "--complete"]) == 0
-
-
-def test_the_cards_own_example_runs(finished, monkeypatch) -> None:
-    """Copied from the card and typed as it stands."""
-    monkeypatch.chdir(finished)
-    card = (finished / "registry/conv2d_fsq/v0.1.0/model_card.md").read_text()
-    space: dict[str, object] = {}
-    exec(card.split("```python\n")[1].split("```")[0], space)  # noqa: S102 that is the test
-
-    assert space["probabilities"].shape == (1, len(space["classes"]))
-
-
-def test_a_run_classifies_as_it_was_evaluated(finished, monkeypatch) -> None:
-    """The same windows in raw units give the recorded answers."""
-    from modelreg.data import preparation
-    from modelreg.data.cache import Reading
-
-    monkeypatch.chdir(finished)
-    run = finished / "runs/conv2d_fsq-001"
-    windows = preparation.prepare(load(run / filenames.CONFIG, TrainConfig), Reading(finished)).windows["test"]
-    _, probabilities = training_run.classify(run, windows.x)
-
-    recorded = npz.read(run / filenames.PREDICTIONS)["logits"]
-    np.testing.assert_array_equal(probabilities.argmax(1), recorded.argmax(1))
-
-
-@pytest.mark.no_cover
-def test_the_sample_is_learnt_from(tmp_path, monkeypatch, capsys) -> None:
-    """Two epochs of the built-in default lie far above the majority baseline, on people never seen."""
-    monkeypatch.chdir(tmp_path)
-    main(["train", "--set", "training.epochs=2", "--set", "training.threads=1"])
-    main(["evaluate"])
-    measured = load(tmp_path / "runs/conv2d_fsq-001" / filenames.METRICS, EvalMetrics)
-
-    assert measured.accuracy > 2 * measured.baselines.majority_accuracy
-
-
-def test_windows_of_another_shape_are_refused(finished) -> None:
-    """The shape that is wanted is named."""
-    with pytest.raises(InputError):
-        training_run.classify(finished / "runs/conv2d_fsq-001", np.zeros((1, 9, 1, 100), dtype=np.float32))
 
 
 def test_tensorboard_has_events(finished) -> None:

@@ -17,7 +17,7 @@ def cross_validate(folder: Path, protocol: "ProtocolName", folds: int, jobs: int
     from modelreg import files
     from modelreg.config import TrainConfig
     from modelreg.records.base import load
-    from modelreg.workflows import cross_validation, training_run
+    from modelreg.workflows import cross_validation, evaluation_run
 
     settings = load(folder / filenames.CONFIG, TrainConfig).training
     with host.reading() as reading:
@@ -36,7 +36,7 @@ def cross_validate(folder: Path, protocol: "ProtocolName", folds: int, jobs: int
     pooled = cross_validation.pool(protocol, found)
     files.write_atomic(folder / filenames.CROSSVAL, pooled.to_bytes())
     if (folder / filenames.METRICS).is_file():
-        training_run.write_report(folder)
+        evaluation_run.write_report(folder)
     if as_json:
         emit_json(pooled.to_document())
         return

@@ -55,7 +55,7 @@ def evaluate(
     from modelreg.config import TrainConfig
     from modelreg.records.base import load
     from modelreg.registry import runs
-    from modelreg.workflows import training_run
+    from modelreg.workflows import evaluation_run
 
     folder = run or runs.newest(host.workplace() / "runs")
     if protocol == "random":
@@ -68,7 +68,7 @@ def evaluate(
     settings = load(folder / filenames.CONFIG, TrainConfig).training
     here = host.describe(settings.model_copy(update={"device": "cpu"}))
     with host.reading() as reading:
-        measured = training_run.evaluate(folder, reading, here, host.now)
+        measured = evaluation_run.evaluate(folder, reading, here, host.now)
     _warn(measured, runs.load_run(folder).model.grid)
     warn_of_leaks(folder)
     if as_json:

@@ -4,7 +4,7 @@ In: bytes → strict JSON → JSON Schema (an independent opinion, from schemas/
 dotted path and the rule. Out: `to_bytes`, the canonical form.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files as package_files
@@ -41,6 +41,7 @@ Timestamp = Annotated[
     str,
     StringConstraints(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$", min_length=20, max_length=20),
 ]
+Clock = Callable[[], Timestamp]  # tells the present time
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 LEFT_OUT = Field(exclude_if=lambda value: value is None)  # null is not written: so it was before there was such a field

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from modelreg import files
 from modelreg.errors import InputError, Problem
-from modelreg.records.base import load
-from modelreg.records.run import RunRecord
-from modelreg.registry.filenames import CALIBRATION, ENCODER, HSMM, RUN, VALIDATION
+from modelreg.records.base import load, parse
+from modelreg.records.run import Epoch, RunRecord
+from modelreg.registry.filenames import CALIBRATION, ENCODER, HISTORY, HSMM, RUN, VALIDATION
 
 ABLATION = "ablation"  # no model: such a folder holds the runs of a grid
 _NAME = re.compile(rf"(?!{ABLATION}-)(?P<model>[a-z][a-z0-9_]*)-(?P<number>[0-9]{{3,}})")
@@ -50,6 +50,13 @@ def load_run(folder: Path) -> RunRecord:
     if not (folder / RUN).is_file():
         raise InputError("not a run", [Problem(str(folder), f"holds no {RUN}; make a run with `modelreg train`")])
     return load(folder / RUN, RunRecord)
+
+
+def read_history(folder: Path) -> list[Epoch]:
+    """Return the epochs that a run has on disk."""
+    path = folder / HISTORY
+    lines = files.read_bytes(path).splitlines() if path.exists() else []
+    return [parse(line, Epoch, f"{path.name}: line {number}") for number, line in enumerate(lines, 1)]
 
 
 def create(folder: Path, documents: Mapping[str, bytes], record: RunRecord) -> None:

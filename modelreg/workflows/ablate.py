@@ -9,13 +9,12 @@ from modelreg.config import TrainConfig
 from modelreg.data.cache import Reading
 from modelreg.errors import InputError, Problem
 from modelreg.evaluation import metrics
-from modelreg.records.base import load
+from modelreg.records.base import Clock, load
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import Environment, Epoch
 from modelreg.registry import filenames, runs
-from modelreg.workflows import training_run
+from modelreg.workflows import evaluation_run, training_run
 from modelreg.workflows.ablation_grid import Trained
-from modelreg.workflows.training_run import Clock
 
 
 def train(
@@ -42,7 +41,7 @@ def train(
 def evaluate(folder: Path, reading: Reading, environment: Environment, clock: Clock) -> None:
     """Evaluate a trained run, unless its metrics are there: each is a look at the held-out part."""
     if not (folder / filenames.METRICS).is_file():
-        training_run.evaluate(folder, reading, environment, clock)
+        evaluation_run.evaluate(folder, reading, environment, clock)
 
 
 def read(folder: Path) -> Trained:

@@ -25,7 +25,7 @@ from modelreg.records.data import Normalization
 from modelreg.records.model import TcnVaeSettings
 from modelreg.records.run import RunRecord
 from modelreg.registry import filenames, runs
-from modelreg.workflows import training_run
+from modelreg.workflows import run_checks
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -65,7 +65,7 @@ def compare(folder: Path, graph: Path, reading: Reading) -> Compared:
     if problems := list(runs.find_changed(folder, run)):
         raise InputError("the run is not what it was", problems)
     prepared = preparation.prepare(load(folder / filenames.CONFIG, TrainConfig), reading)
-    training_run.refuse_other_data(folder, prepared)
+    run_checks.refuse_other_data(folder, prepared)
     scale = load(folder / filenames.NORMALIZATION, Normalization)
     windows = normalization.apply(spread(prepared.windows["train"].x, WINDOWS), scale)
     ours = _answers(folder, run, windows)

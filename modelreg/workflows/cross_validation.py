@@ -6,7 +6,7 @@ chosen on them.
 """
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,7 +22,7 @@ from modelreg.data.cache import Reading
 from modelreg.errors import InputError, Problem
 from modelreg.evaluation import metrics, temperature_scaling
 from modelreg.evaluation.metrics import Predictions
-from modelreg.records.base import load
+from modelreg.records.base import Clock, load
 from modelreg.records.calibration import ConfidenceMetrics
 from modelreg.records.crossval import SPREAD, CrossValidation, FoldRecord, ProtocolName, Spread
 from modelreg.records.intervals import Reason
@@ -30,7 +30,7 @@ from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import Environment
 from modelreg.registry import runs
 from modelreg.registry.filenames import CONFIG, METRICS, PREDICTIONS
-from modelreg.workflows import training_run
+from modelreg.workflows import evaluation_run, run_checks, training_run
 
 FOLDS = "folds"
 
@@ -49,12 +49,12 @@ class Place(NamedTuple):
     cache: Path | None
     training: Environment
     evaluation: Environment
-    clock: Callable[[], str]
+    clock: Clock
 
 
 def plan(folder: Path, protocol: ProtocolName, folds: int, reading: Reading) -> tuple[Fold, ...]:
     """Return the folds of a run. Raises InputError where it cannot be divided, or a fold's folder is of another."""
-    config = training_run.repeatable(folder, "cross-validate")
+    config = run_checks.repeatable(folder, "cross-validate")
     subjects = {recording.subject for recording in preparation.read(config, reading).recordings}
     validation = _validating(config)
     if protocol == "loso":
@@ -111,7 +111,7 @@ def run_fold(fold: Fold, place: Place) -> None:
     if runs.load_run(fold.folder).status == "training":
         for _ in training_run.train(fold.folder, prepared, place.training, place.clock):
             pass
-    training_run.assess(fold.folder, reading, place.evaluation, place.clock)
+    evaluation_run.assess(fold.folder, reading, place.evaluation, place.clock)
 
 
 def is_finished(fold: Fold) -> bool:

@@ -32,7 +32,7 @@ from modelreg.records.manifest import Manifest
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
 from modelreg.registry import filenames
-from modelreg.workflows import sources, training_run
+from modelreg.workflows import evaluation_run, inference, run_checks, sources
 
 PACKAGES = ("onnx", "onnxruntime", "onnxsim", "torch")
 
@@ -137,9 +137,9 @@ def _open(folder: Path, reading: Reading) -> _Origin:
     manifest = folder / filenames.MANIFEST
     version = load(manifest, Manifest).version if manifest.is_file() else None
     prepared = preparation.prepare(sources.configuration(folder, reading), reading)
-    training_run.refuse_other_data(folder, prepared)
+    run_checks.refuse_other_data(folder, prepared)
     prepared = replace(prepared, normalization=load(folder / filenames.NORMALIZATION, Normalization))
-    spec = training_run.load_spec(folder)
+    spec = inference.load_spec(folder)
     return _Origin(folder, version, spec, prediction.load_network(spec, folder / filenames.CHECKPOINT), prepared)
 
 
@@ -191,7 +191,7 @@ def _estimate(origin: _Origin, proof: Proof, settings: ExportSettings) -> Int8Es
         scale=origin.prepared.normalization,
         graphs=proof.graphs,
         calibration=train.x[hailo.balanced(train.y, settings.calibration_windows)],
-        held_out=origin.prepared.windows[training_run.HELD_OUT],
+        held_out=origin.prepared.windows[evaluation_run.HELD_OUT],
         on_chip=settings.normalization == "chip",
         checkpoint_sha256=proof.parity.checkpoint_sha256,
         normalization_sha256=proof.parity.normalization_sha256,

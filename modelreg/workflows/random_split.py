@@ -18,22 +18,22 @@ from modelreg.data.cache import Reading
 from modelreg.data.preparation import Prepared
 from modelreg.errors import InputError, Problem
 from modelreg.records.audit import AuditRecord, RandomSplit
-from modelreg.records.base import load
+from modelreg.records.base import Clock, load
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import Environment
 from modelreg.registry import filenames, runs
-from modelreg.workflows import plausibility, training_run
+from modelreg.workflows import evaluation_run, inference, plausibility, run_checks, training_run
 
 FOLDER = "folds/random"
 
 
-def measure(folder: Path, reading: Reading, environment: Environment, clock: training_run.Clock) -> RandomSplit:
+def measure(folder: Path, reading: Reading, environment: Environment, clock: Clock) -> RandomSplit:
     """Train on a random split of a run's windows from where it stands; keep what it scores, and judge the run by it.
 
     A finished one is not trained again. Raises InputError where the run was not evaluated, is not split by subject, or
     cannot be trained again.
     """
-    config = training_run.repeatable(folder, "train on a random split")
+    config = run_checks.repeatable(folder, "train on a random split")
     _refuse_incomparable(folder, config)
     if not _is_finished(folder):
         dealt = preparation.dealt(preparation.prepare(config, reading), config.training.seed)
@@ -41,7 +41,7 @@ def measure(folder: Path, reading: Reading, environment: Environment, clock: tra
         files.write_atomic(folder / filenames.RANDOM_SPLIT, _score(folder, config, dealt).to_bytes())
     measured, audited = load(folder / filenames.METRICS, EvalMetrics), load(folder / filenames.AUDIT, AuditRecord)
     plausibility.judge(folder, measured, audited)
-    training_run.write_report(folder)
+    evaluation_run.write_report(folder)
     return load(folder / filenames.RANDOM_SPLIT, RandomSplit)
 
 
@@ -60,12 +60,10 @@ def _is_finished(folder: Path) -> bool:
     return found is not None and checkpoint.is_file() and files.sha256(checkpoint) == found.checkpoint_sha256
 
 
-def _train(
-    folder: Path, config: TrainConfig, dealt: Prepared, environment: Environment, clock: training_run.Clock
-) -> None:
+def _train(folder: Path, config: TrainConfig, dealt: Prepared, environment: Environment, clock: Clock) -> None:
     if not folder.exists():
         training_run.begin(config, folder, dealt, environment, clock())
-    training_run.refuse_other_data(folder, dealt)
+    run_checks.refuse_other_data(folder, dealt)
     if runs.load_run(folder).status == "training":
         for _ in training_run.train(folder, dealt, environment, clock):
             pass
@@ -75,7 +73,7 @@ def _train(
 
 def _score(folder: Path, config: TrainConfig, dealt: Prepared) -> RandomSplit:
     own, spec = folder / FOLDER, runs.load_run(folder / FOLDER).model
-    answers = training_run.predict(own, spec, dealt.windows[training_run.HELD_OUT], threads=config.training.threads)
+    answers = inference.predict(own, spec, dealt.windows[evaluation_run.HELD_OUT], threads=config.training.threads)
     return RandomSplit(
         model=spec.settings.name,
         seed=config.training.seed,

@@ -24,7 +24,7 @@ from modelreg.records.metrics import EvalMetrics, EvaluationSettings, Interval, 
 from modelreg.records.run import Environment, RunRecord
 from modelreg.registry import filenames
 from modelreg.verification.verify import Outcome
-from modelreg.workflows import sources, training_run
+from modelreg.workflows import evaluation_run, inference, run_checks, sources, training_run
 
 LOGITS = 1e-3  # by which a logit may differ, relative or absolute, where the code is the same
 RECODED = 0.01  # of the windows: so many may get another code
@@ -44,9 +44,9 @@ def reproduce(folder: Path, reading: Reading) -> Outcome:
     _refuse_absent(folder)
     config, run = sources.configuration(folder, reading), load(folder / filenames.RUN, RunRecord)
     prepared = preparation.prepare(config, reading)
-    training_run.refuse_other_data(folder, prepared)
-    windows = prepared.windows[training_run.HELD_OUT]
-    again = training_run.predict(folder, run.model, windows, threads=run.environment.threads)
+    run_checks.refuse_other_data(folder, prepared)
+    windows = prepared.windows[evaluation_run.HELD_OUT]
+    again = inference.predict(folder, run.model, windows, threads=run.environment.threads)
     recorded = load(folder / filenames.METRICS, EvalMetrics)
     if files.sha256_bytes(npz.to_bytes(again.arrays())) == recorded.predictions_sha256:
         return Outcome((), (Notice(filenames.PREDICTIONS, f"predicted again: the same bytes, {len(again.y)} windows"),))
@@ -110,7 +110,7 @@ def restart(folder: Path, place: Path, reading: Reading, environment: Environmen
         what = f"was imported from {run.imported.file}: nothing was trained"
         raise InputError("cannot train again", [Problem(filenames.CHECKPOINT, what)])
     prepared = training_run.start(sources.configuration(folder, reading), place, reading, environment, now)
-    training_run.refuse_other_data(folder, prepared)
+    run_checks.refuse_other_data(folder, prepared)
     return prepared
 
 
@@ -122,11 +122,11 @@ def judge_training(folder: Path, place: Path, prepared: Prepared, environment: E
     recorded, run = load(folder / filenames.METRICS, EvalMetrics), load(folder / filenames.RUN, RunRecord)
     if files.sha256(place / filenames.CHECKPOINT) == recorded.checkpoint_sha256:
         return Outcome((), (Notice(filenames.CHECKPOINT, "trained again: the same bytes"),))
-    differences = list(training_run.environment_differences(run.environment, environment))
+    differences = list(run_checks.environment_differences(run.environment, environment))
     if not differences:
         return Outcome((Problem(filenames.CHECKPOINT, "trained again on the same versions: other weights"),), ())
-    windows = prepared.windows[training_run.HELD_OUT]
-    again = training_run.predict(place, run.model, windows, threads=environment.threads)
+    windows = prepared.windows[evaluation_run.HELD_OUT]
+    again = inference.predict(place, run.model, windows, threads=environment.threads)
     return _within_intervals(recorded, _metrics(again, run, recorded.settings), differences)
 
 

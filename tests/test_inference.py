@@ -1,0 +1,44 @@
+"""inference: a run and a version answer windows in raw units."""
+
+import numpy as np
+import pytest
+from test_training_run import finished  # noqa: F401 the fixture
+
+from modelreg.artifacts import npz
+from modelreg.config import TrainConfig
+from modelreg.errors import InputError
+from modelreg.records.base import load
+from modelreg.registry import filenames
+from modelreg.workflows import inference
+
+pytestmark = pytest.mark.needs("torch", "matplotlib")  # they train
+
+
+def test_the_cards_own_example_runs(finished, monkeypatch) -> None:  # noqa: F811
+    """Copied from the card and typed as it stands."""
+    monkeypatch.chdir(finished)
+    card = (finished / "registry/conv2d_fsq/v0.1.0/model_card.md").read_text()
+    space: dict[str, object] = {}
+    exec(card.split("```python\n")[1].split("```")[0], space)  # noqa: S102 that is the test
+
+    assert space["probabilities"].shape == (1, len(space["classes"]))
+
+
+def test_a_run_classifies_as_it_was_evaluated(finished, monkeypatch) -> None:  # noqa: F811
+    """The same windows in raw units give the recorded answers."""
+    from modelreg.data import preparation
+    from modelreg.data.cache import Reading
+
+    monkeypatch.chdir(finished)
+    run = finished / "runs/conv2d_fsq-001"
+    windows = preparation.prepare(load(run / filenames.CONFIG, TrainConfig), Reading(finished)).windows["test"]
+    _, probabilities = inference.classify(run, windows.x)
+
+    recorded = npz.read(run / filenames.PREDICTIONS)["logits"]
+    np.testing.assert_array_equal(probabilities.argmax(1), recorded.argmax(1))
+
+
+def test_windows_of_another_shape_are_refused(finished) -> None:  # noqa: F811
+    """The shape that is wanted is named."""
+    with pytest.raises(InputError):
+        inference.classify(finished / "runs/conv2d_fsq-001", np.zeros((1, 9, 1, 100), dtype=np.float32))
