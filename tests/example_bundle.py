@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import onnxruntime
 
-from modelreg.artifacts import exports, npz, onnx_file
+from modelreg.artifacts import bundle_archive, npz, onnx_file
 from modelreg.config import TrainConfig
 from modelreg.data import normalization as scaling
 from modelreg.data import preparation
@@ -86,7 +86,7 @@ def bundle(*, compiled: bool = False, normalization: str = "host", span: float =
     )
     record, found = hailo.make(contents, "hailo8", settings)
     whole = {**found, "conv2d_fsq.hef": hef(span)} if compiled else found
-    return exports.sealed(record, whole, None)
+    return bundle_archive.sealed(record, whole, None)
 
 
 def write_bundle(folder: Path, documents: dict[str, bytes] | None = None) -> Path:

@@ -9,7 +9,7 @@ from example_run import model_spec
 from onnx import TensorProto, helper
 
 from modelreg import files
-from modelreg.artifacts import exports, onnx_file
+from modelreg.artifacts import bundle_archive, exports, graph_interface, onnx_file
 from modelreg.records.base import load
 from modelreg.records.export import (
     GRAPHS,
@@ -38,7 +38,7 @@ def write_export(run: Path, weights: str, targets: tuple[HailoArch, ...] = ("hai
     Where not `steady`, the 8-bit estimate is one that depends on the processor.
     """
     digests = {filenames.CHECKPOINT: weights, filenames.NORMALIZATION: files.sha256(run / filenames.NORMALIZATION)}
-    graphs = {name: graph(name, exports.metadata(SPEC, digests)) for name in GRAPHS}
+    graphs = {name: graph(name, graph_interface.metadata(SPEC, digests)) for name in GRAPHS}
     onnx = {f"{name}.onnx": data for name, data in graphs.items()}
     record = parity(graphs, digests).model_copy(update={"vectors_sha256": files.sha256_bytes(VECTORS)})
     files.write_folder(run / "onnx", {**onnx, filenames.PARITY: record.to_bytes(), filenames.VECTORS: VECTORS})
@@ -56,9 +56,9 @@ def write_export(run: Path, weights: str, targets: tuple[HailoArch, ...] = ("hai
     }
     for target in targets:
         record_8 = bundle_record(buffer.getvalue(), digests, target).model_copy(update={"int8": made.summary})
-        whole = exports.sealed(record_8, found, None)
+        whole = bundle_archive.sealed(record_8, found, None)
         files.write_folder(run / target, whole)
-        files.write_atomic(run / f"{target}.tar.gz", exports.pack(whole))
+        files.write_atomic(run / f"{target}.tar.gz", bundle_archive.pack(whole))
     if (run / filenames.METRICS).is_file():
         measured = load(run / filenames.METRICS, EvalMetrics)
         files.write_atomic(
@@ -71,7 +71,7 @@ def graph(name: GraphName, metadata: dict[str, str], opset: int = 17) -> bytes:
     """An ONNX file with the interface of the model and nothing in it."""
     tensors = [
         [helper.make_tensor_value_info(t.name, TensorProto.FLOAT, t.shape) for t in side]
-        for side in exports.interface(SPEC)[name]
+        for side in graph_interface.interface(SPEC)[name]
     ]
     made = helper.make_model(
         helper.make_graph([helper.make_node("Relu", ["a"], ["b"], "relu1")], "g", *tensors),
@@ -125,7 +125,7 @@ def calibration() -> np.ndarray:
 def bundle_record(values: bytes, digests: Digests, target: HailoArch = "hailo8") -> BundleRecord:
     """What bundle.json says."""
     numbers = calibration()
-    (window,), (projection,) = exports.interface(SPEC)["encoder"]
+    (window,), (projection,) = graph_interface.interface(SPEC)["encoder"]
     return BundleRecord(
         model="conv2d_fsq",
         version=None,

@@ -11,7 +11,7 @@ import torch
 from example_bundle import example
 
 from modelreg import files
-from modelreg.artifacts import exports, npz, onnx_file
+from modelreg.artifacts import bundle_archive, graph_interface, npz, onnx_file
 from modelreg.data.recording import Windows
 from modelreg.export import graphs, hailo, parity
 from modelreg.ml import factory
@@ -96,7 +96,7 @@ def bundle(system: str) -> dict[str, bytes]:
     """The files of a bundle for Hailo-8, with all that the host needs beside the graphs."""
     known, scale = spec(system), SCALE.to_bytes()
     digests = {filenames.CHECKPOINT: CHECKPOINT, filenames.NORMALIZATION: files.sha256_bytes(scale)}
-    made = graphs.export(network(system), exports.metadata(known, digests), 17)
+    made = graphs.export(network(system), graph_interface.metadata(known, digests), 17)
     raw = windows().x[:16]
     answers = parity.of_torch(network(system), raw)._asdict()
     named = {name: values for name, values in answers.items() if values.shape[1]}
@@ -115,7 +115,7 @@ def bundle(system: str) -> dict[str, bytes]:
         },
     )
     record, found = hailo.make(contents, "hailo8", ExportSettings(calibration_windows=64))
-    return exports.sealed(record, found, None)
+    return bundle_archive.sealed(record, found, None)
 
 
 def _parity(known: ModelSpec, made: dict[GraphName, bytes], digests: dict[str, str]) -> ParityRecord:

@@ -12,7 +12,7 @@ from example_run import write_registry, write_run
 from hef_builder import network
 
 from modelreg import files
-from modelreg.artifacts import attach_hef, bundle_hef, exports
+from modelreg.artifacts import attach_hef, bundle_archive, bundle_hef, exports
 from modelreg.artifacts import hef_file as hef_reader
 from modelreg.cli.main import main
 from modelreg.errors import InputError, Problem, RegistryError, VerificationFailed
@@ -87,7 +87,7 @@ def test_the_archive_is_the_folder(run) -> None:
     """The same files, packed as ever."""
     attach_hef.attach(run, FITTING)
 
-    assert exports.unpack(run / "hailo8.tar.gz") == tree(run / "hailo8")
+    assert bundle_archive.unpack(run / "hailo8.tar.gz") == tree(run / "hailo8")
 
 
 def test_nothing_but_the_bundle_changes(run) -> None:
@@ -117,7 +117,7 @@ def test_a_bundle_without_a_readme_gets_none(run) -> None:
     """Ours has one; it is no rule."""
     record = load(run / BUNDLE, BundleRecord)
     rest = {name: (run / "hailo8" / name).read_bytes() for name in record.files if name != "README.md"}
-    files.write_folder(run / "hailo8", exports.sealed(record, rest, None))
+    files.write_folder(run / "hailo8", bundle_archive.sealed(record, rest, None))
     attach_hef.attach(run, FITTING)
 
     assert not (run / "hailo8/README.md").exists()
@@ -306,7 +306,7 @@ def problems(version: Path) -> list[str]:
 
 def test_a_release_takes_the_hef_along(version) -> None:
     """In the archive, stated by bundle.json, which git keeps."""
-    bundle = exports.unpack(version / "hailo8" / filenames.ARCHIVE)
+    bundle = bundle_archive.unpack(version / "hailo8" / filenames.ARCHIVE)
 
     assert (problems(version), bundle["conv2d_fsq.hef"], load(version / BUNDLE, BundleRecord).hef) == (
         *([], FITTING.data),
@@ -348,7 +348,7 @@ def test_a_record_that_contradicts_its_hef_is_found(version, changes, problem) -
 )
 def test_what_is_not_the_hef_in_the_bundle_is_found(version, data, problem) -> None:
     """Its header and checksum, not the digest alone."""
-    bundle = {**exports.unpack(version / "hailo8" / filenames.ARCHIVE), "conv2d_fsq.hef": data}
+    bundle = {**bundle_archive.unpack(version / "hailo8" / filenames.ARCHIVE), "conv2d_fsq.hef": data}
 
     assert problem in str(next(bundle_hef.find_file_problems(bundle, record_of(version))))
 
@@ -357,11 +357,11 @@ def test_verify_looks_into_the_archive(root) -> None:
     """The two checks above are part of it."""
     version = root / "registry/conv2d_fsq/v0.1.0"
     record = record_of(version)
-    bundle = exports.unpack(version / "hailo8" / filenames.ARCHIVE)
+    bundle = bundle_archive.unpack(version / "hailo8" / filenames.ARCHIVE)
     rest = {name: data for name, data in bundle.items() if name not in (filenames.BUNDLE, "sha256sum.txt")}
-    lying = exports.reseal({**rest, "conv2d_fsq.hef": b"stub"}, record)
+    lying = bundle_archive.reseal({**rest, "conv2d_fsq.hef": b"stub"}, record)
     archive = version / "hailo8" / filenames.ARCHIVE
-    archive.write_bytes(exports.pack(lying))
+    archive.write_bytes(bundle_archive.pack(lying))
     (version / BUNDLE).write_bytes(lying[filenames.BUNDLE])
     seen = [str(each) for each in export_problems(version)]
 

@@ -14,6 +14,7 @@ from modelreg.cli.main import main
 from modelreg.config import ProjectConfig
 from modelreg.errors import GateFailed, InputError
 from modelreg.records.base import load
+from modelreg.records.export import BundleRecord
 from modelreg.records.gates import Gate, GateReport
 from modelreg.records.int8 import UNSTEADY, LayerNoise
 from modelreg.records.latency import Hardware, LatencyRecord, Spread
@@ -276,7 +277,7 @@ def test_metrics_of_a_version_tell_of_the_estimate_that_it_carries(root, exporte
 def test_verify_finds_durations_that_are_not_the_versions(root) -> None:
     """The bundle's hsmm.json is held against that of the version, as its estimate is."""
     folder = released(root)
-    record = load(folder / "hailo8/bundle.json", exports.BundleRecord)
+    record = load(folder / "hailo8/bundle.json", BundleRecord)
     other = record.model_copy(update={"files": {**record.files, filenames.HSMM: "0" * 64}})
 
     assert "hailo8/bundle.json: files: hsmm.json" in rewritten(folder, "hailo8/bundle.json", other.to_bytes())

@@ -19,7 +19,7 @@ import untraced
 from two_device import write_two_device
 
 from modelreg import files
-from modelreg.artifacts import exports
+from modelreg.artifacts import bundle_archive
 from modelreg.cli.main import main
 from modelreg.records.base import load
 from modelreg.records.export import BundleRecord, ParityRecord
@@ -341,7 +341,7 @@ def test_a_lie_in_bundle_json_is_found(walked, changes) -> None:
 
 def unpacked(root: Path) -> dict[str, bytes]:
     """The files in the version's archive."""
-    return exports.unpack(root / VERSION / "hailo8/bundle.tar.gz")
+    return bundle_archive.unpack(root / VERSION / "hailo8/bundle.tar.gz")
 
 
 def test_random_calibration_is_found(walked) -> None:

@@ -12,7 +12,7 @@ import torch
 import untraced
 from onnx import numpy_helper
 
-from modelreg.artifacts import exports
+from modelreg.artifacts import graph_interface
 from modelreg.errors import ExportError
 from modelreg.export import graphs, operators, parity
 from modelreg.ml import factory
@@ -97,7 +97,7 @@ def test_the_average_is_global(made) -> None:
 
 
 def test_the_interface_is_what_verify_expects(made) -> None:
-    """Names and shapes, as modelreg.artifacts.exports states them."""
+    """Names and shapes, as modelreg.artifacts.graph_interface states them."""
     spec = factory.spec(SETTINGS, _input_spec(), ("a", "b", "c"))
     from modelreg.artifacts import onnx_file
 
@@ -105,7 +105,7 @@ def test_the_interface_is_what_verify_expects(made) -> None:
         name: (graph.inputs, graph.outputs) for name, graph in ((n, onnx_file.read(d, n)) for n, d in made.items())
     }
 
-    assert found == exports.interface(spec)
+    assert found == graph_interface.interface(spec)
 
 
 def _input_spec():

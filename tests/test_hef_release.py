@@ -11,7 +11,7 @@ from example_run import NOW, write_registry, write_run
 from hef_builder import network
 
 from modelreg import files
-from modelreg.artifacts import attach_hef, hef_file
+from modelreg.artifacts import attach_hef, bundle_archive, hef_file
 from modelreg.artifacts import exports as artifact_exports
 from modelreg.cli.main import main
 from modelreg.config import ProjectConfig
@@ -116,7 +116,7 @@ def test_weights_and_documents_are_the_same(root) -> None:
 def test_the_bundle_holds_the_hef(root) -> None:
     """As it was compiled."""
     made = carry_out(root, patch_of(root)).folder
-    bundle = artifact_exports.unpack(made / "hailo8" / filenames.ARCHIVE)
+    bundle = bundle_archive.unpack(made / "hailo8" / filenames.ARCHIVE)
     record = load(made / "hailo8" / filenames.BUNDLE, BundleRecord)
 
     assert (bundle["conv2d_fsq.hef"], record.hef, record.version) == (FITTING.data, FITTING.info, "0.1.1")
@@ -173,7 +173,7 @@ def export_version(root: Path) -> None:
     bundle = artifact_exports.for_version(root / "runs/conv2d_fsq-001", "hailo8", "0.1.0")
     (root / "x.tar.gz").write_bytes(bundle[f"hailo8/{filenames.ARCHIVE}"])
     (root / "dist").mkdir()
-    files.write_folder(root / "dist/conv2d_fsq-v0.1.0/hailo8", artifact_exports.unpack(root / "x.tar.gz"))
+    files.write_folder(root / "dist/conv2d_fsq-v0.1.0/hailo8", bundle_archive.unpack(root / "x.tar.gz"))
 
 
 def test_a_version_without_a_bundle_takes_the_one_that_was_exported_of_it(root) -> None:
@@ -342,7 +342,7 @@ def test_a_bundle_of_another_version_is_refused(root) -> None:
     drop_bundle(root)
     folder = root / "dist/conv2d_fsq-v0.1.0/hailo8"
     record, found = attach_hef.open_bundle(folder)
-    files.write_folder(folder, artifact_exports.sealed(record, found, "0.3.0"))
+    files.write_folder(folder, bundle_archive.sealed(record, found, "0.3.0"))
 
     assert "encoder.onnx: is not of version 0.1.0" in str(refused(root, patch_of(root)))
 

@@ -15,7 +15,7 @@ import pytest
 from example_version import edit, reseal
 
 from modelreg import files
-from modelreg.artifacts import exports, npz
+from modelreg.artifacts import bundle_archive, npz
 from modelreg.cli import host
 from modelreg.cli.main import main
 from modelreg.config import ProjectConfig, TrainConfig
@@ -298,7 +298,7 @@ def test_an_evaluated_run_is_released(project) -> None:
 def test_a_version_gets_a_hef(project) -> None:
     """As a patch version, which verifies."""
     drop_gates_of_int8()
-    bundle = exports.unpack(folder_of("conv2d_fsq@v0.1.1") / "hailo8" / "bundle.tar.gz")
+    bundle = bundle_archive.unpack(folder_of("conv2d_fsq@v0.1.1") / "hailo8" / "bundle.tar.gz")
     Path("conv2d_fsq.hef").write_bytes(bundle["conv2d_fsq.hef"])
     options = ["--from", "v0.1.0", "--hef", "conv2d_fsq.hef", "--roll-changelog", "--allow-older"]
     made = main(["release", "v0.1.2", *options])

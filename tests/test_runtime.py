@@ -11,7 +11,7 @@ import pytest
 from example_bundle import VERSION, bundle, example, vectors, write_bundle
 
 from modelreg import files
-from modelreg.artifacts import exports, npz, ort_session
+from modelreg.artifacts import bundle_archive, npz, ort_session
 from modelreg.artifacts.quantization_noise import snr_db
 from modelreg.errors import InputError, VerificationFailed
 from modelreg.registry import filenames
@@ -45,7 +45,7 @@ def sealed(documents: dict[str, bytes], **record) -> dict[str, bytes]:
     """A bundle whose digests fit, whatever is in it."""
     stated = bundle_loader._document(documents[filenames.BUNDLE], bundle_loader.BundleRecord, "bundle.json")
     plain = {k: v for k, v in documents.items() if k not in (filenames.BUNDLE, filenames.SUMS)}
-    return exports.sealed(stated.model_copy(update=record), plain, None)
+    return bundle_archive.sealed(stated.model_copy(update=record), plain, None)
 
 
 # What is loaded
@@ -64,7 +64,7 @@ def test_it_answers_as_torch_did_on_the_whole_held_out_part(released) -> None:
 def test_a_bundle_answers_as_the_version(released, tmp_path, form) -> None:
     """As a folder, or packed."""
     path = tmp_path / "hailo8.tar.gz"
-    path.write_bytes(exports.pack(bundle()))
+    path.write_bytes(bundle_archive.pack(bundle()))
     place = write_bundle(tmp_path / "hailo8") if form == "folder" else path
     window = example().test.x[5]
 
@@ -87,7 +87,7 @@ def test_a_changed_bundle_is_refused(tmp_path, name, how) -> None:
     data = bundle()[name]
     flipped = bytes([data[0] ^ 1]) + data[1:]
     path = tmp_path / "bundle.tar.gz"
-    path.write_bytes(exports.pack(changed(bundle(), name, flipped if how == "flipped" else None)))
+    path.write_bytes(bundle_archive.pack(changed(bundle(), name, flipped if how == "flipped" else None)))
 
     with pytest.raises((VerificationFailed, InputError), match=r"nothing was started|not strict JSON|nothing to run"):
         Pipeline.load(path)
@@ -129,7 +129,7 @@ def test_a_changed_version_is_refused(tmp_path, name) -> None:
 def as_version(folder, targets=("hailo8",)):
     """A version that holds packed bundles and nothing else, as `pull --only bundle` leaves it."""
     folder.mkdir()
-    packed = {f"{target}/bundle.tar.gz": exports.pack(bundle(compiled=True)) for target in targets}
+    packed = {f"{target}/bundle.tar.gz": bundle_archive.pack(bundle(compiled=True)) for target in targets}
     manifest = json.loads((VERSION / "manifest.json").read_text())
     entry = {"size": 1, "stored": "asset"}
     manifest["files"] = [{**entry, "path": p, "sha256": files.sha256_bytes(data)} for p, data in packed.items()]
@@ -148,7 +148,7 @@ def test_a_version_with_its_bundle_alone_is_run_from_it(tmp_path) -> None:
 def test_a_packed_bundle_is_held_against_the_manifest(tmp_path) -> None:
     """Before it is opened."""
     folder = as_version(tmp_path / "v0.2.0")
-    (folder / "hailo8/bundle.tar.gz").write_bytes(exports.pack(bundle()))
+    (folder / "hailo8/bundle.tar.gz").write_bytes(bundle_archive.pack(bundle()))
 
     with pytest.raises(VerificationFailed, match=r"hailo8/bundle.tar.gz: has sha256"):
         bundle_loader.read(folder, compiled=True)
@@ -200,7 +200,7 @@ def test_a_bundle_that_lists_no_graph_is_refused(tmp_path) -> None:
 def test_an_archive_of_something_else_is_refused(tmp_path) -> None:
     """A .tar.gz without bundle.json."""
     path = tmp_path / "x.tar.gz"
-    path.write_bytes(exports.pack({"a.txt": b"a"}))
+    path.write_bytes(bundle_archive.pack({"a.txt": b"a"}))
 
     with pytest.raises(InputError, match=r"holds no bundle.json"):
         bundle_loader.read(path)

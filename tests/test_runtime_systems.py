@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from test_server import served, serving
 
 from modelreg import files
-from modelreg.artifacts import exports
+from modelreg.artifacts import bundle_archive
 from modelreg.errors import InputError, VerificationFailed
 from modelreg.evaluation import calibration as evaluation_calibration
 from modelreg.evaluation import sequences
@@ -48,7 +48,7 @@ def load(folder, system: str, changes: dict[str, bytes | None] | None = None) ->
     documents = {k: v for k, v in bundle(system).items() if k not in (filenames.BUNDLE, filenames.SUMS)}
     found = {name: data for name, data in (documents | (changes or {})).items() if data is not None}
     record = validate(bundle(system)[filenames.BUNDLE], bundle_loader.BundleRecord, filenames.BUNDLE)
-    return bundle_loader.read(write_bundle(folder, exports.sealed(record, found, None)))
+    return bundle_loader.read(write_bundle(folder, bundle_archive.sealed(record, found, None)))
 
 
 def opened(loaded: bundle_loader.Package) -> Pipeline:
@@ -392,7 +392,7 @@ print([name for name in {slow!r} if name in sys.modules])
 
 def test_an_archive_holds_them_too(tmp_path) -> None:
     """As the other files, by their digests."""
-    (tmp_path / "bundle.tar.gz").write_bytes(exports.pack(bundle("conv2d_fsq_hsmm")))
+    (tmp_path / "bundle.tar.gz").write_bytes(bundle_archive.pack(bundle("conv2d_fsq_hsmm")))
 
     assert bundle_loader.read(tmp_path / "bundle.tar.gz").durations.states == CLASSES
     assert filenames.HSMM in files.parse_json(bundle("conv2d_fsq_hsmm")[filenames.BUNDLE], "bundle")["files"]

@@ -10,7 +10,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from tiny_systems import ALL, SYSTEMS, network_of, part, spec_of, trained
 
-from modelreg.artifacts import exports, onnx_file, ort_session
+from modelreg.artifacts import graph_interface, onnx_file, ort_session
 from modelreg.export import graph_rewrite, graphs, operators, parity
 from modelreg.ml import vq
 from modelreg.records.export import Tolerance
@@ -44,12 +44,12 @@ def test_the_encoder_holds_what_the_compiler_knows(exported) -> None:
 
 
 def test_the_interface_is_what_verify_expects(exported) -> None:
-    """Names and shapes, as modelreg.artifacts.exports states them, of opset 17."""
+    """Names and shapes, as modelreg.artifacts.graph_interface states them, of opset 17."""
     name, _, made = exported
     read = {graph: onnx_file.read(data, graph) for graph, data in made.items()}
     opsets = {entry.version for data in made.values() for entry in onnx.load_from_string(data).opset_import}
 
-    assert {graph: (r.inputs, r.outputs) for graph, r in read.items()} == exports.interface(spec_of(name))
+    assert {graph: (r.inputs, r.outputs) for graph, r in read.items()} == graph_interface.interface(spec_of(name))
     assert opsets == {17}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from modelreg import files
-from modelreg.artifacts import exports, hef_compatibility
+from modelreg.artifacts import bundle_archive, exports, hef_compatibility
 from modelreg.artifacts.bundle_hef import file_name
 from modelreg.artifacts.hef_file import HefFile
 from modelreg.errors import InputError, Problem, RegistryError, VerificationFailed
@@ -38,10 +38,10 @@ def attach(run: Path, file: HefFile, size_limit: int = hef_compatibility.SIZE_LI
     if stale := [each for each in exports.find_changed(run, target) if not each.where.endswith(".hef")]:
         raise InputError("cannot attach to a bundle that is not whole", stale)
     record, found = with_hef(open_bundle(run / target), file, f"{run}/{target}", size_limit)
-    whole = exports.sealed(record, found, record.version)
+    whole = bundle_archive.sealed(record, found, record.version)
     parse(whole[filenames.BUNDLE], BundleRecord, filenames.BUNDLE)  # the network's name became a path
     files.write_folder(run / target, whole)
-    files.write_atomic(run / f"{target}.tar.gz", exports.pack(whole))
+    files.write_atomic(run / f"{target}.tar.gz", bundle_archive.pack(whole))
     return run / target / file_name(record)
 
 
@@ -49,7 +49,7 @@ def open_bundle(folder: Path) -> Bundle:
     """Read an exported bundle but for a HEF in it. Raises InputError where it is not what was exported."""
     record = load(folder / filenames.BUNDLE, BundleRecord)
     names = record.files.keys() - {file_name(record)}
-    found = {name: files.read_bytes(folder / name, exports.BUNDLE_LIMIT) for name in sorted(names)}
+    found = {name: files.read_bytes(folder / name, bundle_archive.BUNDLE_LIMIT) for name in sorted(names)}
     changed = [name for name, data in found.items() if files.sha256_bytes(data) != record.files[name]]
     if changed:
         what = "was changed since it was exported; export again"

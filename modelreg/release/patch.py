@@ -11,7 +11,7 @@ from typing import NamedTuple
 import semver
 
 from modelreg import files
-from modelreg.artifacts import attach_hef, exports, onnx_file
+from modelreg.artifacts import attach_hef, bundle_archive, exports, onnx_file
 from modelreg.artifacts.attach_hef import Bundle
 from modelreg.artifacts.bundle_hef import file_name
 from modelreg.artifacts.hef_file import HefFile
@@ -99,10 +99,10 @@ def _documents(source: Path, version: str, addition: Addition) -> dict[str, byte
     bundles[target] = attach_hef.with_hef(bundle, addition.hef, f"the {target} bundle of {source.name}")
     documents = _graphs(source, old, version)
     for name, (record, found) in bundles.items():
-        whole = exports.sealed(record, _unstamped(found, old), version)
+        whole = bundle_archive.sealed(record, _unstamped(found, old), version)
         read = [document for document in (filenames.BUNDLE, filenames.INT8) if document in whole]
         documents |= {f"{name}/{document}": whole[document] for document in read}
-        documents[f"{name}/{filenames.ARCHIVE}"] = exports.pack(whole)
+        documents[f"{name}/{filenames.ARCHIVE}"] = bundle_archive.pack(whole)
     records = {name: record for name, (record, _) in bundles.items()}
     documents |= _judged_again(source, documents)
     hefs = {f"{name}/{file_name(each)}": each.hef.sha256 for name, each in records.items() if each.hef}
@@ -139,7 +139,7 @@ def _base(source: Path) -> ResourceDescriptor:
 
 def _packed(folder: Path) -> Bundle:
     """Read a version's bundle."""
-    found = exports.unpack(folder / filenames.ARCHIVE)
+    found = bundle_archive.unpack(folder / filenames.ARCHIVE)
     record = parse(found[filenames.BUNDLE], BundleRecord, filenames.BUNDLE)
     return record, {name: found[name] for name in record.files}
 
@@ -148,7 +148,7 @@ def _graphs(source: Path, old: str, version: str) -> dict[str, bytes]:
     """Return a version's graphs with the new version in the place of the old one."""
     paths = [source / filenames.ONNX / name for name in filenames.GRAPH_FILES if exports.has(source, filenames.ONNX)]
     found = {path.name: files.read_bytes(path, onnx_file.GRAPH_LIMIT) for path in paths}
-    stamped = exports.stamped(_unstamped(found, old), version)
+    stamped = bundle_archive.stamped(_unstamped(found, old), version)
     return {f"{filenames.ONNX}/{name}": data for name, data in stamped.items()}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg import files
-from modelreg.artifacts import exports, npz, onnx_file
+from modelreg.artifacts import bundle_archive, exports, graph_interface, npz, onnx_file
 from modelreg.errors import InputError, Problem, VerificationFailed
 from modelreg.records.base import AnyRecord, validate
 from modelreg.records.calibration import ConfidenceRecord
@@ -61,7 +61,7 @@ def read(path: Path, *, compiled: bool = False) -> Package:
     export to run.
     """
     if path.is_file():
-        return _of_bundle(exports.unpack(path), path.name)
+        return _of_bundle(bundle_archive.unpack(path), path.name)
     if (path / filenames.BUNDLE).is_file():
         return _of_bundle(_bundle_files(path), path.name)
     if (path / filenames.MANIFEST).is_file():
@@ -79,7 +79,7 @@ def _bundle_files(folder: Path) -> dict[str, bytes]:
     """Return the files that bundle.json lists, and those that list them; what else lies there is never read."""
     record = _document(files.read_bytes(folder / filenames.BUNDLE), BundleRecord, filenames.BUNDLE)
     names = [name for name in (*record.files, filenames.BUNDLE, filenames.SUMS) if _there(folder, name)]
-    return {name: files.read_bytes(folder / name, exports.BUNDLE_LIMIT) for name in names}
+    return {name: files.read_bytes(folder / name, bundle_archive.BUNDLE_LIMIT) for name in names}
 
 
 def _of_bundle(found: Mapping[str, bytes], where: str) -> Package:
@@ -112,7 +112,9 @@ def _of_version(folder: Path, *, compiled: bool) -> Package:
     if compiled or not (folder / graphs).is_file():
         return _of_archive(folder, listed)
     wanted = _wanted(listed)
-    found = {path: files.read_bytes(folder / path, exports.BUNDLE_LIMIT) for path in wanted if _there(folder, path)}
+    found = {
+        path: files.read_bytes(folder / path, bundle_archive.BUNDLE_LIMIT) for path in wanted if _there(folder, path)
+    }
     _refuse_changed(folder.name, _version_problems(found, wanted, folder, manifest))
     named = {path.removeprefix(f"{filenames.ONNX}/"): content for path, content in found.items()}
     return _package(named, manifest.version, None, None)
@@ -139,9 +141,9 @@ def _of_archive(folder: Path, listed: Mapping[str, str]) -> Package:
     here = [name for name in names if _there(folder, name)]
     if len(here) != 1:
         raise InputError("nothing to run", [Problem(folder.name, _choice(names, here, folder))])
-    data = files.read_bytes(folder / here[0], exports.BUNDLE_LIMIT)
+    data = files.read_bytes(folder / here[0], bundle_archive.BUNDLE_LIMIT)
     _refuse_changed(folder.name, _differences({here[0]: data}, {here[0]: listed[here[0]]}))
-    return _of_bundle(exports.unpack_stream(io.BytesIO(data), here[0]), here[0])
+    return _of_bundle(bundle_archive.unpack_stream(io.BytesIO(data), here[0]), here[0])
 
 
 def _choice(names: list[str], here: list[str], folder: Path) -> str:
@@ -169,7 +171,9 @@ def _of_run(folder: Path, *, compiled: bool) -> Package:
     changed = [*exports.find_changed(folder, filenames.ONNX), *_sealed_changed(folder, record)]
     _refuse_changed(folder.name, changed)
     graphs = folder / filenames.ONNX
-    found = {path.name: files.read_bytes(path, exports.BUNDLE_LIMIT) for path in graphs.iterdir() if path.is_file()}
+    found = {
+        path.name: files.read_bytes(path, bundle_archive.BUNDLE_LIMIT) for path in graphs.iterdir() if path.is_file()
+    }
     beside = [name for name in (*SEALED, filenames.CALIBRATION) if _there(folder, name)]
     found |= {name: files.read_bytes(folder / name) for name in beside}
     return _package({**found, filenames.MODEL_CONFIG: record.model.to_bytes()}, None, None, None)
@@ -243,7 +247,7 @@ def _vectors(found: Mapping[str, bytes], spec: ModelSpec) -> dict[str, NDArray[n
 
 
 def _misfits(graphs: Mapping[GraphName, bytes], spec: ModelSpec) -> Iterator[Problem]:
-    for name, wanted in exports.interface(spec).items():
+    for name, wanted in graph_interface.interface(spec).items():
         graph = onnx_file.read(graphs[name], f"{name}.onnx")
         if (graph.inputs, graph.outputs) != wanted:
             yield Problem(f"{name}.onnx", f"takes and gives other tensors than {filenames.MODEL_CONFIG} says")

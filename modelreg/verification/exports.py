@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 import numpy as np
 
 from modelreg import files
-from modelreg.artifacts import bundle_hef, exports, npz, onnx_file
+from modelreg.artifacts import bundle_archive, bundle_hef, exports, graph_interface, npz, onnx_file
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import load
 from modelreg.records.data import DataRecord
@@ -107,7 +107,7 @@ def find_misfits(
     except InputError as error:
         yield from error.problems
         return
-    wanted, said = exports.interface(spec)[name], exports.metadata(spec, here.digests)
+    wanted, said = graph_interface.interface(spec)[name], graph_interface.metadata(spec, here.digests)
     for key, found, other in (
         ("inputs", graph.inputs, wanted[0]),
         ("outputs", graph.outputs, wanted[1]),
@@ -141,7 +141,7 @@ def _find_bundle_problems(target: Target, here: VersionFiles, spec: ModelSpec, d
     archive = f"{target}/{filenames.ARCHIVE}"
     if archive in here.present:
         try:
-            bundle = exports.unpack(folder / archive)
+            bundle = bundle_archive.unpack(folder / archive)
         except InputError as error:
             yield from error.problems
             return
@@ -166,7 +166,7 @@ def _find_estimate_problems(
 
 def _sealed_again(bundle: Mapping[str, bytes], record: BundleRecord) -> dict[str, bytes]:
     """Return the bundle that bundle.json and sha256sum.txt would be right for."""
-    return exports.reseal(
+    return bundle_archive.reseal(
         {name: data for name, data in bundle.items() if name not in (filenames.BUNDLE, filenames.SUMS)}, record
     )
 
@@ -181,7 +181,7 @@ def find_contradictions(
 ) -> Iterator[Problem]:
     """Yield where bundle.json says something else than the model and its data."""
     channels, rows, steps = spec.input.shape
-    (window,), (projection,) = exports.interface(spec)["encoder"]
+    (window,), (projection,) = graph_interface.interface(spec)["encoder"]
     counts = data.parts.train.class_windows
     shape = record.calibration.shape
     for key, stated, other in (

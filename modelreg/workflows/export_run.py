@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg import files
-from modelreg.artifacts import attach_hef, exports, npz, onnx_file
+from modelreg.artifacts import attach_hef, bundle_archive, exports, graph_interface, npz, onnx_file
 from modelreg.data import normalization as scaling
 from modelreg.data import preparation
 from modelreg.data.cache import Reading
@@ -83,14 +83,14 @@ def export(
         target: _bundle(origin, proof, target, settings, estimate) for target in devices
     }
     whole[filenames.ONNX] = {
-        **exports.stamped(_files_of(proof.graphs), origin.version),
+        **bundle_archive.stamped(_files_of(proof.graphs), origin.version),
         filenames.PARITY: proof.parity.to_bytes(),
         filenames.VECTORS: proof.vectors,
     }
     for target, documents in whole.items():
         files.write_folder(place / target, documents)
         if target != "onnx":
-            files.write_atomic(place / f"{target}.tar.gz", exports.pack(documents))
+            files.write_atomic(place / f"{target}.tar.gz", bundle_archive.pack(documents))
     if place == folder and (folder / filenames.METRICS).is_file():
         measured = exports.with_estimate(load(folder / filenames.METRICS, EvalMetrics), exports.estimate_of(folder))
         files.write_atomic(folder / filenames.METRICS, measured.to_bytes())
@@ -101,7 +101,7 @@ def export(
 def prove(origin: _Origin, settings: ExportSettings) -> Proof:
     """Return the graphs of a network, proven equal to it. Raises ExportError where they are not."""
     digests = _digests(origin.folder)
-    made = graphs.export(origin.network, exports.metadata(origin.spec, digests), settings.opset)
+    made = graphs.export(origin.network, graph_interface.metadata(origin.spec, digests), settings.opset)
     real = spread(origin.prepared.windows["train"].x, settings.parity_windows)
     normalized = scaling.apply(real, origin.prepared.normalization)
     edges = _edges(origin)
@@ -180,7 +180,7 @@ def _bundle(
         estimate=estimate,
     )
     described, found = hailo.make(contents, target, settings)
-    return exports.sealed(described, found, origin.version)
+    return bundle_archive.sealed(described, found, origin.version)
 
 
 def _estimate(origin: _Origin, proof: Proof, settings: ExportSettings) -> Int8Estimate:
