@@ -151,25 +151,23 @@ def test_without_a_repository_nothing_can_be_asked(made, tmp_path, monkeypatch, 
 )
 def test_the_repository_comes_from_origin(tmp_path, url, name) -> None:
     """Where modelreg.yaml says nothing."""
-    from modelreg.cli import host
+    from modelreg.cli.git import origin_repository
 
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "remote", "add", "origin", url)
 
-    assert host._origin(tmp_path) == name
+    assert origin_repository(tmp_path) == name
 
 
 def test_release_and_publish_in_one(hub, second, tmp_path, monkeypatch, capsys) -> None:
     """Commit, tag, push of the tag, and the release; GitHub knows the tag as soon as it is pushed."""
-    from modelreg.cli import host
-
-    push = host.git_push_tag
+    from modelreg.cli.git import push_tag
 
     def push_and_tell(place, tag):
-        push(place, tag)
+        push_tag(place, tag)
         hub.add_tag(tag, git(second, "rev-parse", f"refs/tags/{tag}^{{commit}}"), annotated=True)
 
-    monkeypatch.setattr(host, "git_push_tag", push_and_tell)
+    monkeypatch.setattr("modelreg.cli.git.push_tag", push_and_tell)
     code = main(["release", "v0.2.0", "--roll-changelog", "--publish"])
 
     assert (code, hub.published("v0.2.0") is not None) == (0, True)

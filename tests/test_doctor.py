@@ -9,7 +9,7 @@ from example_run import write_registry
 from fake_github import FakeGitHub
 
 from modelreg import __version__
-from modelreg.cli import host
+from modelreg.cli import github_session
 from modelreg.cli.main import main
 from modelreg.config import ProjectConfig
 from modelreg.release.github.client import Repository
@@ -23,7 +23,7 @@ def alone(monkeypatch):
     """No token, no server, no gh but those of a test."""
     for name in ("GITHUB_TOKEN", "GH_TOKEN", "GITHUB_API_URL", "MODELREG_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(host, "which", lambda _: None)
+    monkeypatch.setattr(github_session, "which", lambda _: None)
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_the_token_of_gh_is_found(registry, tmp_path, monkeypatch, capsys) -> No
     gh.write_text(f"#!/bin/sh\necho {SECRET}\n")
     gh.chmod(0o700)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(host, "which", lambda _: str(gh))
+    monkeypatch.setattr(github_session, "which", lambda _: str(gh))
 
     assert told(capsys)["github"]["token"] == "gh auth token"  # noqa: S105
 
@@ -168,7 +168,7 @@ def test_no_secret_is_told(registry, monkeypatch, capsys, options) -> None:
     monkeypatch.setenv("GITHUB_TOKEN", SECRET)
     monkeypatch.setenv("GITHUB_API_URL", f"http://u:{SECRET}@127.0.0.1:9/")
     monkeypatch.setenv("HTTPS_PROXY", f"http://u:{SECRET}@127.0.0.1:9/")
-    monkeypatch.setattr(host, "sleep", lambda _: None)
+    monkeypatch.setattr(github_session, "sleep", lambda _: None)
     main(["doctor", *options])
     output = capsys.readouterr()
 

@@ -111,13 +111,13 @@ def test_an_address_that_is_none_is_said_at_once(made, monkeypatch, capsys) -> N
 
 def test_the_token_of_github_goes_to_no_other_host(tmp_path, monkeypatch) -> None:
     """gh is asked for that of the API's host."""
-    from modelreg.cli import host
+    from modelreg.cli import github_session
 
     (tmp_path / "gh").write_text('#!/bin/sh\necho "token of $4"\n')
     (tmp_path / "gh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     for name in ("GITHUB_TOKEN", "GH_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    found = [host._token(api)._value for api in ("https://api.github.com", "https://git.corp/api/v3")]
+    found = [github_session._token(api)._value for api in ("https://api.github.com", "https://git.corp/api/v3")]
 
     assert found == ["token of github.com", "token of git.corp"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelreg.cli import host
+from modelreg.cli import git, host
 from modelreg.cli.console import draw, emit_json, note, say, table
 from modelreg.errors import Problem, RegistryError, VerificationFailed
 from modelreg.registry import filenames
@@ -96,7 +96,7 @@ def history(
 def _stamp(by: str | None, why: str | None) -> "Stamp":
     from modelreg.registry.aliases import Stamp
 
-    return Stamp(by or host.author(host.project()[0]), host.now(), why)
+    return Stamp(by or git.author(host.project()[0]), host.now(), why)
 
 
 def _change(root: Path, model: str, alias: str, move: Callable[["AliasLog"], "AliasLog"], *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import typer
 
 from modelreg import __version__
-from modelreg.cli import host
+from modelreg.cli import git, github_session, host
 from modelreg.cli.console import draw, emit_json, table
 from modelreg.errors import InputError, ModelregError
 
@@ -41,8 +41,8 @@ def doctor(
         "extras": _extras(),
         "registry": _registry(*project) if project else {"root": None},
         "github": {
-            "api": _host(host.api_url()),
-            "token": host.token_source(),
+            "api": _host(github_session.api_url()),
+            "token": github_session.token_source(),
             **(_remote(*project, online=online, errors=errors) if project else {}),
         },
         "machine": _machine(project[0] if project else Path.cwd()),
@@ -124,11 +124,11 @@ def _registry(root: Path, project: "ProjectConfig") -> Found:
 
 def _remote(root: Path, project: "ProjectConfig", *, online: bool, errors: list[ModelregError]) -> Found:
     """Return where versions are published to; online, what the server says that the token may do there."""
-    name = host.repository(root, project)
+    name = github_session.repository(root, project)
     if name is None or not online:
         return {"repository": name}
     try:
-        with host.github(root, project, ONLINE_S) as client:
+        with github_session.connect(root, project, ONLINE_S) as client:
             told = client.repository()
     except ModelregError as error:
         errors.append(error)
@@ -146,7 +146,7 @@ def _machine(root: Path) -> Found:
     cache = host.cache_folder()
     return {
         "system": f"{platform.system()} {platform.machine()}",
-        "git": host.git_version(),
+        "git": git.version(),
         "free bytes": shutil.disk_usage(root).free,
         "cache": str(cache) if cache else None,
     }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from modelreg.cli import host, publish_checks
+from modelreg.cli import github_session, host, publish_checks
 from modelreg.cli.console import emit_json, note, say
 from modelreg.cli.progress import show_transfer
 from modelreg.errors import raise_all
@@ -41,7 +41,7 @@ def publish(
 
     root, project = host.project()
     folder = host.version_folder(reference)
-    with host.github(root, project, timeout) as client:
+    with github_session.connect(root, project, timeout) as client:
         raise_all("cannot publish; nothing was sent", publish_checks.find_failures(client, root, project, folder))
         wanted = publish_checks.wanted_release(root, project, folder)
         if dry_run:
@@ -85,7 +85,7 @@ def pull(
     home = root / filenames.REGISTRY / model / f"v{version}"
     folder = out_folder.resolve() if out_folder else home
     wish = github_pull.Wish(model, version, tag_of(project, model, version), folder, only)
-    with host.github(root, project, timeout) as client, show_transfer(sys.stderr) as tell:
+    with github_session.connect(root, project, timeout) as client, show_transfer(sys.stderr) as tell:
         came = github_pull.pull(client, wish, tell)
     say(f"{model}@v{version}: {len(came)} files came" if came else f"{model}@v{version}: nothing was missing")
     where = host.shown(folder)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelreg.cli import host
+from modelreg.cli import git
 from modelreg.errors import Failure, InputError, Problem, PublishConflict, RemoteError, VerificationFailed
 from modelreg.registry import filenames
 
@@ -37,7 +37,7 @@ def find_failures(client: "Client", root: Path, project: "ProjectConfig", folder
     from modelreg.verification import integrity
 
     yield from ((VerificationFailed, problem) for problem in integrity.inspect(folder, complete=True).problems)
-    yield from ((InputError, Problem(path, "is not committed")) for path in host.git_changes(root))
+    yield from ((InputError, Problem(path, "is not committed")) for path in git.changes(root))
     wanted = None
     try:
         wanted = wanted_release(root, project, folder)
@@ -79,7 +79,7 @@ def _remote_failures(client: "Client", root: Path, wanted: "Wanted | None") -> I
 
 def _tag_problems(client: "Client", root: Path, tag: str) -> Iterator[Problem]:
     """Yield why the tag does not name the same commit here and on GitHub."""
-    here, there = host.git_tag_commit(root, tag), client.commit(f"tags/{tag}")
+    here, there = git.tag_commit(root, tag), client.commit(f"tags/{tag}")
     if here is None:
         yield Problem(tag, "there is no such tag here; `modelreg release --tag` makes it")
     elif there is None:

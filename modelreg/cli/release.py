@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelreg.cli import host, sign
+from modelreg.cli import git, host, sign
 from modelreg.cli.console import draw, emit_json, note, say, table
 from modelreg.cli.sign import PassphraseFile
 from modelreg.errors import ModelregError
@@ -87,11 +87,11 @@ def release(
     )
     situation = releasing.Situation(
         now=host.now(),
-        git=host.git_state(root),
-        changed=host.git_changes(root),
-        tags=host.git_tags(root),
-        identity=host.git_identity_problem(root),
-        ignored=host.git_ignored(root, _assets(root)),
+        git=git.state(root),
+        changed=git.changes(root),
+        tags=git.tags(root),
+        identity=git.identity_problem(root),
+        ignored=git.ignored(root, _assets(root)),
     )
     outcomes = releasing.gate_outcomes(root, folder, project)
     _show_gates(outcomes)
@@ -103,8 +103,8 @@ def release(
         "sign": lambda: _sign(plan, signer),
         "changelog": lambda: releasing.roll_changelog(plan, situation),
         "table": lambda: releasing.write_table(root),
-        "commit": lambda: host.git_commit(root, plan.paths, message),
-        "tag": lambda: host.git_tag(root, plan.tag, message, plan.paths[0]),
+        "commit": lambda: git.commit(root, plan.paths, message),
+        "tag": lambda: git.tag(root, plan.tag, message, plan.paths[0]),
     }
     for step in plan.steps:
         if not dry_run:
@@ -145,7 +145,7 @@ def _publish(plan: "Plan", *, dry_run: bool) -> None:
         say(f"would push {plan.tag} and publish {reference}")
         return
     try:
-        host.git_push_tag(plan.root, plan.tag)
+        git.push_tag(plan.root, plan.tag)
         publish.publish(reference)
     except ModelregError:
         note(f"the version stands; go on with: git push origin {plan.tag} && modelreg publish {reference}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from modelreg.cli import host
+from modelreg.cli import git, github_session, host
 from modelreg.cli.console import emit_json, listed, note, say
 from modelreg.cli.reproduce import reproducer
 from modelreg.errors import InputError, ModelregError, Notice, Problem, VerificationFailed
@@ -122,7 +122,7 @@ def _fetch_release(folder: Path, options: "Options") -> "Published":
     wanted = wanted_release(root, project, folder)
     version = versions.read(folder).manifest
     name = plan.asset_name(version.model, version.version, filenames.SIGNATURE)
-    with host.github(root, project, REMOTE_S) as client, TemporaryDirectory() as scratch:
+    with github_session.connect(root, project, REMOTE_S) as client, TemporaryDirectory() as scratch:
         problems = publish.find_remote_problems(client, wanted, Path(scratch) if options.download else None)
         signature = publish.published_file(client, wanted.tag, name, Path(scratch)) if options.key else None
     return Published(wanted.tag, len(wanted.assets), tuple(problems), name, signature)
@@ -161,9 +161,9 @@ def _changed() -> tuple[list[Path], list[Problem]]:
     from modelreg.registry import versions
 
     root, _ = host.project()
-    if not host.is_repository(root):
+    if not git.is_repository(root):
         raise InputError("--changed asks git", [Problem(str(root), "is no git repository, or git is not installed")])
-    parts = [PurePosixPath(path).parts for path in host.git_changes(root)]
+    parts = [PurePosixPath(path).parts for path in git.changes(root)]
     places = sorted({path[:3] for path in parts if len(path) > 3 and path[0] == filenames.REGISTRY})
     there = [folder for folder in versions.version_folders(root) if folder.relative_to(root).parts in places]
     gone = [
