@@ -35,7 +35,7 @@ def bench(
     from modelreg.runtime import bench as benchmark
     from modelreg.runtime.pipeline import Pipeline
 
-    with Pipeline.load(host.runnable(reference), backend, threads) as pipeline:
+    with Pipeline.load(host.export_path(reference), backend, threads) as pipeline:
         measured = benchmark.measure(pipeline, windows, perf_counter)
     record = LatencyRecord(
         model=pipeline.spec.settings.name,

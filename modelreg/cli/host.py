@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 from modelreg import __version__
 from modelreg.cli import git
-from modelreg.errors import InputError, Problem, RegistryError
-from modelreg.registry import filenames
+from modelreg.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from modelreg.config import ProjectConfig, TrainingSettings
     from modelreg.data.cache import Reading
     from modelreg.records.latency import Hardware
     from modelreg.records.run import Environment
+    from modelreg.registry.references import Registry
 
 EXPORT = ("torch", "onnx", "onnxsim", "onnxscript", "onnxruntime", "pandas")  # what the extra [export] must have
 RECORDED = ("numpy", "scipy", "torch", "safetensors")
@@ -58,35 +58,24 @@ def project() -> tuple[Path, "ProjectConfig"]:
 
 
 def version_folder(reference: str) -> Path:
-    """Return the folder of a reference or of a path, as it was typed. Raises RegistryError."""
-    from modelreg.registry import versions
+    """Return the folder of a version, by its reference or its path, as it was typed. Raises RegistryError."""
+    from modelreg.registry import references
 
-    if "/" not in reference and not Path(reference).is_dir():
-        root, settings = project()
-        return versions.resolve(reference, root, settings.default_model)
-    folder = Path(os.path.abspath(reference))  # noqa: PTH100 Path.absolute() keeps `..`, resolve() follows links
-    if not folder.is_dir():
-        raise RegistryError("unknown version", [Problem(reference, "no such folder")])
-    if (folder / filenames.CONFIG).exists():  # a version states its configuration in its provenance
-        what = "is a run, not a version; make a version of it with `modelreg release`"
-        raise RegistryError("unknown version", [Problem(reference, what)])
-    return folder
+    return references.version_folder(reference, Path.cwd(), _registry)
 
 
-def runnable(reference: str) -> Path:
-    """Return the place of an export: a version by its reference, or the path of one, of a run or of a bundle.
+def export_path(reference: str) -> Path:
+    """Return the place of an export, by a version's reference or by its path, as it was typed. Raises RegistryError."""
+    from modelreg.registry import references
 
-    Raises RegistryError.
-    """
-    from modelreg.registry import versions
+    return references.export_path(reference, Path.cwd(), _registry)
 
-    path = Path(reference)
-    if path.exists() or "/" in reference:
-        if not path.exists():
-            raise RegistryError("nothing to run", [Problem(reference, "no such file or folder")])
-        return path.resolve()
+
+def _registry() -> "Registry":
+    from modelreg.registry.references import Registry
+
     root, settings = project()
-    return versions.resolve(reference, root, settings.default_model)
+    return Registry(root, settings.default_model)
 
 
 def hardware() -> "Hardware":
