@@ -291,7 +291,7 @@ def kill_at(function, folder, condition="True") -> None:
     """Run the tagged release in a process of its own that ends, as by kill -9, where it calls a function."""
     code = f"""
 import os, sys
-from modelreg.cli import host
+from modelreg.cli import git
 from modelreg.cli.main import main
 real = {function}
 {function} = lambda *words: os._exit(137) if {condition} else real(*words)
@@ -317,10 +317,10 @@ def test_a_refused_commit_is_finished_by_the_same_command(repository, capsys) ->
     assert (main(TAGGED), git(repository, "tag").split()) == (0, ["v0.1.0"])
 
 
-@pytest.mark.parametrize("step", ["git_commit", "git_tag"])
+@pytest.mark.parametrize("step", ["commit", "tag"])
 def test_a_release_that_was_killed_is_finished_by_the_same_command(repository, capsys, step) -> None:
     """Between renaming and committing, and between committing and tagging."""
-    kill_at(f"host.{step}", repository)
+    kill_at(f"git.{step}", repository)
 
     assert (main(TAGGED), git(repository, "tag").split(), git(repository, "status", "--porcelain")) == (
         0,
@@ -331,15 +331,15 @@ def test_a_release_that_was_killed_is_finished_by_the_same_command(repository, c
 
 def test_a_commit_that_was_killed_half_way_is_finished(repository, capsys) -> None:
     """The files are in git's index, and no commit is made of them."""
-    kill_at("host._git_must", repository, "'commit' in words")
+    kill_at("git._must", repository, "'commit' in words")
 
     assert (main(TAGGED), git(repository, "status", "--porcelain")) == (0, "")
 
 
-@pytest.mark.parametrize("step", ["git_commit", "git_tag"])
+@pytest.mark.parametrize("step", ["commit", "tag"])
 def test_a_release_that_was_killed_leaves_a_version_that_verifies(repository, capsys, step) -> None:
     """Whatever git has not heard of yet."""
-    kill_at(f"host.{step}", repository)
+    kill_at(f"git.{step}", repository)
 
     assert main(["verify", "v0.1.0"]) == 0
 
@@ -686,7 +686,7 @@ def test_data_is_looked_for_at_the_root(registry, monkeypatch, command) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("modelreg.workflows.training_run.start", record)
-    monkeypatch.setattr("modelreg.workflows.evaluation_run.evaluate", record)
+    monkeypatch.setattr("modelreg.workflows.training_run.evaluate", record)
     monkeypatch.chdir(registry / "runs")
     main([command])
 
@@ -697,7 +697,7 @@ def evaluated(registry, monkeypatch, measured, *findings) -> None:
     """Let `evaluate` find these metrics, and an audit with these findings."""
     audit = AuditRecord(near=0.99, windows={"test": 1}, compared={"test": 1}, findings=findings)
     (registry / "runs/conv2d_fsq-001/audit.json").write_bytes(audit.to_bytes())
-    monkeypatch.setattr("modelreg.workflows.evaluation_run.evaluate", lambda *_: measured)
+    monkeypatch.setattr("modelreg.workflows.training_run.evaluate", lambda *_: measured)
 
 
 def test_evaluate_warns_of_leaks(registry, monkeypatch, capsys) -> None:
@@ -721,7 +721,7 @@ def test_evaluate_warns_where_levels_are_not_used(registry, monkeypatch, capsys,
     measured = load(registry / "runs/conv2d_fsq-001/eval_metrics.json", EvalMetrics)
     codes = measured.codes.model_copy(update={"levels_used": used})
     measured = measured.model_copy(update={"codes": codes})
-    monkeypatch.setattr("modelreg.workflows.evaluation_run.evaluate", lambda *_: measured)
+    monkeypatch.setattr("modelreg.workflows.training_run.evaluate", lambda *_: measured)
     monkeypatch.setattr("modelreg.cli.evaluate.warn_of_leaks", lambda _: None)
     main(["evaluate"])
     told = [line for line in capsys.readouterr().err.splitlines() if "dimension" in line]
@@ -733,7 +733,7 @@ def test_evaluate_warns_where_levels_are_not_used(registry, monkeypatch, capsys,
 def test_evaluate_writes_json(registry, monkeypatch, capsys) -> None:
     """The document itself."""
     measured = load(registry / "runs/conv2d_fsq-001/eval_metrics.json", EvalMetrics)
-    monkeypatch.setattr("modelreg.workflows.evaluation_run.evaluate", lambda *_: measured)
+    monkeypatch.setattr("modelreg.workflows.training_run.evaluate", lambda *_: measured)
     monkeypatch.setattr("modelreg.cli.evaluate.warn_of_leaks", lambda _: None)
     main(["evaluate", "--json"])
 
