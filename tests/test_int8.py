@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from modelreg.artifacts import ort_session, quantization_noise
 from modelreg.artifacts.quantization_noise import Rounding
 from modelreg.data import normalization as scaling
+from modelreg.evaluation import tolerance
 from modelreg.export import hailo, int8
 from modelreg.records.base import parse
 from modelreg.records.export import GRAPHS
@@ -228,11 +229,11 @@ def test_the_estimate_is_what_integers_give(per_channel) -> None:
     )
     right = (logits_8.argmax(axis=1) == asked.held_out.y).mean()
     kept = (code == code_8).all(axis=1).mean()
-    share = max(int8.SHARE_TOLERANCE, 1.01 / len(exact))
+    share = max(tolerance.INT8_SHARE, 1.01 / len(exact))
 
     assert (scheme.accuracy, scheme.code_agreement) == pytest.approx((right, kept), abs=share)
     assert scheme.snr_db["projection"] == pytest.approx(
-        quantization_noise.snr_db(plain, exact), abs=int8.SNR_TOLERANCE_DB
+        quantization_noise.snr_db(plain, exact), abs=tolerance.INT8_SNR_DB
     )
 
 

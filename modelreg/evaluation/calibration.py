@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg import files
-from modelreg.evaluation import conformal, temperature_scaling
+from modelreg.evaluation import conformal, temperature_scaling, tolerance
 from modelreg.evaluation.metrics import Floats, Ints, Predictions
 from modelreg.records.calibration import (
     SETS,
@@ -27,9 +27,6 @@ from modelreg.records.calibration import (
 from modelreg.records.metrics import EvaluationSettings, Reason
 
 ALPHA = 0.1
-# Added to each threshold. A quantizer gives many windows the very score that is the threshold, and another runtime's
-# logits differ in the last bits: they would fall out of their sets together.
-SLACK = 1e-5
 
 
 class Origin(NamedTuple):
@@ -101,7 +98,7 @@ def fit(validation: Predictions, origin: Origin, *, level: float, alpha: float =
     own = {method: conformal.true_scores(conformal.scores(fitted_p, method, ranks), fitted.y) for method in SETS}
     limits = {method: conformal.threshold(scores, alpha) for method, scores in own.items()}
     thresholds = ThresholdsRecord(
-        **{method: None if limit is None else limit + SLACK for method, limit in limits.items()},
+        **{method: None if limit is None else limit + tolerance.SCORE for method, limit in limits.items()},
         raps_penalty=ranks.penalty,
         raps_free=ranks.free,
         coverage=conformal.coverage_band(len(fitted.y), alpha, level),

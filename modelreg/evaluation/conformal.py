@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.evaluation import bootstrap
+from modelreg.evaluation import bootstrap, tolerance
 from modelreg.evaluation.metrics import Floats, Ints, Predictions
 from modelreg.records.calibration import CoverageBand, CoverageRow, SetMetrics, SetName
 from modelreg.records.metrics import EvaluationSettings, Interval, NoInterval
@@ -91,7 +91,7 @@ def _mean_size(scored: Floats, y: Ints, alpha: float) -> float:
 
 def _missed(windows: int, alpha: float) -> int:
     """Return floor((n + 1) alpha), with 10 * 0.1 and its like taken for whole numbers."""
-    return math.floor((windows + 1) * alpha + 1e-9)
+    return math.floor((windows + 1) * alpha + tolerance.RANK)
 
 
 # How often sets hold the truth

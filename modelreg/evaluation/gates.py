@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from modelreg import files
 from modelreg.errors import Problem
+from modelreg.evaluation import tolerance
 from modelreg.records.gates import (
     AbsentInterval,
     AbsentNumber,
@@ -248,7 +249,7 @@ def _losses(gate: Gate, value: float | None, against: Mapping[str, Against]) -> 
         if reference is None or value is None:
             continue
         old = against.get(reference, UNKNOWN)
-        if old.value is not None and sign * (old.value - value) > gate.tolerance + 1e-12:
+        if old.value is not None and sign * (old.value - value) > gate.tolerance + tolerance.GATE:
             yield Worse(value, old.value, old.version, direction)
         elif old.value is None and reference != LATEST:
             yield NoOlder(old.version, reference)

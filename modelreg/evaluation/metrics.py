@@ -114,7 +114,7 @@ def compute(
     )
 
 
-def differences(recorded: Metrics, computed: Metrics, tolerance: float = 1e-9) -> Iterator[Problem]:
+def differences(recorded: Metrics, computed: Metrics, tolerance: float = tolerances.RECOMPUTED) -> Iterator[Problem]:
     """Yield the dotted path of every value of Metrics that differs, with both values.
 
     Counts and words must be equal; other numbers may differ by `tolerance`, relative or absolute. Fields that

@@ -1,10 +1,54 @@
-"""Whether recorded numbers are those that were computed again, up to the last bits."""
+"""How far a number may lie from the same number computed again, and the comparison of two documents.
+
+Every tolerance of a comparison is here: its name, its value, what it bounds, and why it is not 0. "±" is relative or
+absolute, whichever allows more. docs/evaluation.md has the same table for readers.
+
+RECOMPUTED         1e-9 ±          what `verify` computes again in float64 from the same inputs: metrics, temperature,
+                                   thresholds, constants of the quantizer. exp, log and the order of sums differ in the
+                                   last bits between machines
+FLOAT32            1e-5 ±          a number of hsmm.json, against the float32 tensors of the checkpoint. It is a
+                                   logarithm or an exponential of 24 bits
+QUANTIZER          1e-12 relative  a constant of the quantizer of a run, against what its settings give. atanh differs
+                                   in the last bit between machines
+GATE               1e-12 absolute  a difference of two versions' metrics, above the tolerance of its gate. 0.9 - 0.8 is
+                                   more than 0.1 in floating point
+RANK               1e-9 absolute   the rank of a conformal threshold, before it is rounded down. 10 * 0.1 must be whole
+SCORE              1e-5 absolute   a conformal score above its threshold. A quantizer gives many windows the very score
+                                   that is the threshold, and another runtime's logits differ in the last bits: these
+                                   windows would fall out of their sets together
+LOGIT              1e-3 ±          a logit that `verify --reproduce` predicts again, where the code is the same. float32
+                                   sums differ between processors and versions of torch
+RECODED            0.01            the share of windows whose code changes when they are predicted again. A projection
+                                   on the border between two codes may be rounded either way
+REPRODUCED_METRIC  0.005 ±         a metric of predictions made again. A window with another code may get another class
+INT8_SNR_DB        0.1 dB          the signal-to-noise ratio of an 8-bit estimate made on another processor. float32
+                                   sums in another order move a value to the next step
+INT8_SHARE         0.005 absolute  accuracy, macro-F1 and the share of codes kept of such an estimate; or one window,
+                                   where that is more. The reason is the same
+
+A tolerance that a document states, or that belongs to a record or an algorithm, stays there: `records.export.Tolerance`
+(graphs against torch; parity.json states it, and the runtime's self-test uses it), `records.gates.Gate.tolerance`,
+`records.hsmm.SUM_TOLERANCE` (a distribution sums to 1), `data.alignment.SAME` (a time stamp is on the grid),
+`ml.dirichlet_process.TOLERANCE` (a fit has converged), `NATIVE_ERROR` of the script that compiles a bundle.
+"""
 
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 from modelreg.errors import Problem
+
+RECOMPUTED = 1e-9
+FLOAT32 = 1e-5
+QUANTIZER = 1e-12
+GATE = 1e-12
+RANK = 1e-9
+SCORE = 1e-5
+LOGIT = 1e-3
+RECODED = 0.01
+REPRODUCED_METRIC = 0.005
+INT8_SNR_DB = 0.1
+INT8_SHARE = 0.005
 
 Keys: TypeAlias = tuple[str | int, ...]
 

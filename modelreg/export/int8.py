@@ -5,8 +5,8 @@ a tensor; weights int8, symmetric, per channel (hopeful) and per tensor (a bound
 does is not public; biases int32; the input rounded by HailoRT's formula. The head stays in float32, as on the device.
 
 The quantized graph is computed in float32 (artifacts/ort_session.py), so that every processor gives the same
-figure. Only the order in which float32 sums are added may differ, and move a value that lies
-between two steps to the other one: SNR_TOLERANCE_DB and SHARE_TOLERANCE bound what comes of that.
+figure. Only the order in which float32 sums are added may differ, and move a value that lies between two steps to the
+other one: INT8_SNR_DB and INT8_SHARE (evaluation/tolerance.py) bound what comes of that.
 """
 
 import logging
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 PACKAGES = ("numpy", "onnx", "onnxruntime")
-SNR_TOLERANCE_DB = 0.1  # of what two processors find
-SHARE_TOLERANCE = 0.005  # of accuracy, macro-F1 and codes kept, or one window where that is more
 WORST = 5  # layers that are named
 USUAL = (0.1, 99.9)  # percentiles of the held-out values that calibration should have seen
 DEQUANTIZED = "_DequantizeLinear_Output"

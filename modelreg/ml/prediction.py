@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from modelreg.errors import InputError, Problem
+from modelreg.evaluation import tolerance
 from modelreg.ml import checkpoint, factory
 from modelreg.ml.network import Network, Output
 from modelreg.records.model import FsqSpec, ModelSpec
@@ -73,4 +74,4 @@ def _equal(a: Any, b: Any) -> bool:
     """Tell whether two numbers or tuples agree; atanh may differ in the last bit between machines."""
     if isinstance(a, tuple):
         return len(a) == len(b) and all(map(_equal, a, b))
-    return math.isclose(a, b, rel_tol=1e-12)
+    return math.isclose(a, b, rel_tol=tolerance.QUANTIZER)

@@ -2,8 +2,8 @@
 
 The data are found by digest: others are refused. On the machine and versions that made a version, predictions have
 the very same bytes, and so have weights that are trained again. Elsewhere the last bits of a logit differ, and a
-window whose projection lies on the border between two codes may get the other one: the tolerances below say how far
-that may go. Weights trained elsewhere are other weights: their metrics must lie in the recorded intervals.
+window whose projection lies on the border between two codes may get the other one: evaluation/tolerance.py says how
+far that may go. Weights trained elsewhere are other weights: their metrics must lie in the recorded intervals.
 """
 
 from collections.abc import Iterator
@@ -26,9 +26,6 @@ from modelreg.registry import filenames
 from modelreg.verification.verify import Outcome
 from modelreg.workflows import evaluation_run, inference, run_checks, sources, training_run
 
-LOGITS = 1e-3  # by which a logit may differ, relative or absolute, where the code is the same
-RECODED = 0.01  # of the windows: so many may get another code
-METRICS = 0.005  # by which a metric may differ
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "log_loss", "brier")
 EXACT = ("y", "subject", "recording", "start")
 
@@ -53,7 +50,7 @@ def reproduce(folder: Path, reading: Reading) -> Outcome:
     computed = _metrics(again, run, recorded.settings)
     problems = list(_metric_problems(recorded, computed))
     if not (folder / filenames.PREDICTIONS).is_file():
-        what = f"is not on this machine; metrics computed again lie within {METRICS:g}"
+        what = f"is not on this machine; metrics computed again lie within {tolerance.REPRODUCED_METRIC:g}"
         return Outcome(tuple(problems), () if problems else (Notice(filenames.PREDICTIONS, what),))
     old = metrics.from_arrays(npz.read(folder / filenames.PREDICTIONS), filenames.PREDICTIONS, len(run.model.classes))
     return _compared(old, again, problems)
@@ -72,7 +69,8 @@ def _metrics(predictions: Predictions, run: RunRecord, settings: EvaluationSetti
 
 def _metric_problems(recorded: Metrics, computed: Metrics) -> Iterator[Problem]:
     for name in HEADLINE:
-        found = tolerance.differences((name,), getattr(recorded, name), getattr(computed, name), METRICS)
+        pair = getattr(recorded, name), getattr(computed, name)
+        found = tolerance.differences((name,), *pair, tolerance.REPRODUCED_METRIC)
         yield from (Problem(f"{filenames.METRICS}: {place}", what) for place, what in found)
 
 
@@ -84,16 +82,16 @@ def _compared(old: Predictions, new: Predictions, problems: list[Problem]) -> Ou
         found = [Problem(f"{where}: {name}", "is not that of the data") for name in strange]
         return Outcome((*problems, *found), ())
     recoded = np.zeros(len(new.y), dtype=bool) if old.code is None or new.code is None else old.code != new.code
-    off = np.abs(old.logits - new.logits) > LOGITS * np.maximum(1, np.abs(old.logits))
+    off = np.abs(old.logits - new.logits) > tolerance.LOGIT * np.maximum(1, np.abs(old.logits))
     wrong, share = int((off.any(axis=1) & ~recoded).sum()), float(recoded.mean())
     if wrong:
-        problems.append(Problem(f"{where}: logits", f"of {wrong} windows differ by more than {LOGITS:g}"))
-    if share > RECODED:
+        problems.append(Problem(f"{where}: logits", f"of {wrong} windows differ by more than {tolerance.LOGIT:g}"))
+    if share > tolerance.RECODED:
         problems.append(
-            Problem(f"{where}: code", f"of {share:.2%} of the windows is another, at most {RECODED:.0%} may")
+            Problem(f"{where}: code", f"of {share:.2%} of the windows is another, at most {tolerance.RECODED:.0%} may")
         )
     largest = float(np.abs(old.logits - new.logits)[~recoded].max(initial=0))
-    said = f"predicted again: logits within {largest:.1e} (tolerance {LOGITS:g}), {recoded.sum()} codes differ"
+    said = f"predicted again: logits within {largest:.1e} (tolerance {tolerance.LOGIT:g}), {recoded.sum()} codes differ"
     return Outcome(tuple(problems), () if problems else (Notice(where, said),))
 
 
