@@ -21,8 +21,6 @@ from modelreg.records.model import ModelSpec
 from modelreg.registry import filenames
 from modelreg.verification.version_files import VersionFiles
 
-TOLERANCE = 1e-9  # relative or absolute, of a number computed again
-
 
 def find_problems(here: VersionFiles, spec: ModelSpec, data: DataRecord, metrics: EvalMetrics) -> Iterator[Problem]:
     """Yield where the calibration is missing, is of something else, or does not follow from the predictions.
@@ -74,7 +72,7 @@ def _find_fitting_problems(
         yield Problem(f"{filenames.VALIDATION}: windows of each class", f"are not those of {filenames.DATA}")
     origin = calibration.Origin(record.classes, record.checkpoint_sha256, record.validation_digest)
     again = calibration.fit(validation, origin, level=measured.settings.level, alpha=record.alpha)
-    found = tolerance.differences((), record.to_document(), again.to_document(), TOLERANCE)
+    found = tolerance.differences((), record.to_document(), again.to_document(), tolerance.RECOMPUTED)
     yield from (Problem(f"{filenames.CALIBRATION}: {place}", what) for place, what in found)
 
 
@@ -83,5 +81,5 @@ def _find_metric_problems(
 ) -> Iterator[Problem]:
     stated = measured.confidence.to_document() if measured.confidence else {}
     again = calibration.measure(predictions, record, measured.settings).to_document()
-    found = tolerance.differences(("confidence",), stated, again, TOLERANCE)
+    found = tolerance.differences(("confidence",), stated, again, tolerance.RECOMPUTED)
     yield from (Problem(f"{filenames.METRICS}: {place}", what) for place, what in found)

@@ -36,6 +36,7 @@ from modelreg.artifacts import exports, npz, safetensors_file
 from modelreg.documents import provenance as statements
 from modelreg.errors import InputError, Notice, Problem
 from modelreg.evaluation import metrics as scores
+from modelreg.evaluation import tolerance
 from modelreg.records import fsq
 from modelreg.records.base import load, paired_leaves
 from modelreg.records.data import DataRecord, Normalization
@@ -51,7 +52,6 @@ from modelreg.verification import calibration, derived_models, rendered_texts
 from modelreg.verification import exports as export_checks
 from modelreg.verification.version_files import VersionFiles, equal
 
-TOLERANCE = 1e-9  # absolute, of an atanh that is computed again
 UNCHANGED = {*filenames.ASSETS, *filenames.DOCUMENTS} - {filenames.CARD, filenames.PROVENANCE}  # of a patch
 
 PARTS = ("spec", "normalization", "metrics", "data", "run", "provenance", "gates", "estimate", "license")
@@ -111,8 +111,9 @@ def _quantizer_problems(spec: ModelSpec) -> Iterator[Problem]:
     place = f"{filenames.MODEL_CONFIG}: quantizer"
     for name in ("levels", "epsilon", "offset", "half_width", "basis", "half_range"):
         yield from equal(place, name, getattr(spec.quantizer, name), getattr(expected, name))
-    pairs = zip(spec.quantizer.shift, expected.shift, strict=False)
-    if len(spec.quantizer.shift) != len(expected.shift) or any(abs(a - b) > TOLERANCE for a, b in pairs):
+    pairs = list(zip(spec.quantizer.shift, expected.shift, strict=False))
+    same_length = len(spec.quantizer.shift) == len(expected.shift)
+    if not same_length or any(abs(a - b) > tolerance.RECOMPUTED for a, b in pairs):
         yield Problem(f"{filenames.MODEL_CONFIG}: quantizer.shift", "is not atanh(offset / half_range)")
 
 

@@ -19,8 +19,6 @@ from modelreg.records.run import RunRecord
 from modelreg.registry.filenames import CHECKPOINT, ENCODER, HSMM, MANIFEST, METRICS, PREDICTIONS, RUN
 from modelreg.verification.version_files import VersionFiles
 
-TOLERANCE = 1e-9  # relative or absolute, of a number computed again
-LAST_BITS = 1e-5  # relative or absolute, of what float32 tensors become by a logarithm or an exponential
 ENCODER_PREFIX = "device_part."  # of its tensors, in the checkpoint
 HSMM_PREFIX = "durations."
 
@@ -59,7 +57,7 @@ def _find_hsmm_problems(folder: Path, spec: ModelSpec) -> Iterator[Problem]:
         return  # they are reported, and nothing follows from them
     theirs, ours = stated.to_document(), hsmm_of(tensors, spec).to_document()
     for key in theirs:
-        if any(tolerance.differences((key,), theirs[key], ours[key], LAST_BITS)):
+        if any(tolerance.differences((key,), theirs[key], ours[key], tolerance.FLOAT32)):
             yield Problem(f"{HSMM}: {key}", "is not what the checkpoint holds")
 
 
@@ -87,7 +85,9 @@ def _find_temporal_problems(
     arrays = npz.read(folder / PREDICTIONS)
     predictions = scores.from_arrays(arrays, PREDICTIONS, len(model_spec.classes))
     again = sequences.measure(predictions, spec, data.hop)
-    for place, what in tolerance.differences(("temporal",), stated.to_document(), again.to_document(), TOLERANCE):
+    for place, what in tolerance.differences(
+        ("temporal",), stated.to_document(), again.to_document(), tolerance.RECOMPUTED
+    ):
         yield Problem(f"{METRICS}: {place}", what)
 
 
