@@ -111,7 +111,7 @@ def _quantizer_problems(spec: ModelSpec) -> Iterator[Problem]:
     place = f"{filenames.MODEL_CONFIG}: quantizer"
     for name in ("levels", "epsilon", "offset", "half_width", "basis", "half_range"):
         yield from equal(place, name, getattr(spec.quantizer, name), getattr(expected, name))
-    pairs = list(zip(spec.quantizer.shift, expected.shift, strict=False))
+    pairs = zip(spec.quantizer.shift, expected.shift, strict=False)
     same_length = len(spec.quantizer.shift) == len(expected.shift)
     if not same_length or any(abs(a - b) > tolerance.RECOMPUTED for a, b in pairs):
         yield Problem(f"{filenames.MODEL_CONFIG}: quantizer.shift", "is not atanh(offset / half_range)")
