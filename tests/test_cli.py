@@ -287,14 +287,14 @@ def refuse_commits(repository) -> Path:
     return hook
 
 
-def kill_at(function, folder, condition="True") -> None:
-    """Run the tagged release in a process of its own that ends, as by kill -9, where it calls a function."""
+def kill_at(folder, *words) -> None:
+    """Run the tagged release in a process of its own that ends, as by kill -9, where it calls git with these words."""
     code = f"""
-import os, sys
-from modelreg.cli import git
+import os, subprocess
 from modelreg.cli.main import main
-real = {function}
-{function} = lambda *words: os._exit(137) if {condition} else real(*words)
+real = subprocess.run
+last = {["git", *words]!r}
+subprocess.run = lambda words, **more: os._exit(137) if words[:len(last)] == last else real(words, **more)
 main({TAGGED!r})
 """
     assert subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, check=False).returncode == 137
@@ -317,10 +317,10 @@ def test_a_refused_commit_is_finished_by_the_same_command(repository, capsys) ->
     assert (main(TAGGED), git(repository, "tag").split()) == (0, ["v0.1.0"])
 
 
-@pytest.mark.parametrize("step", ["commit", "tag"])
-def test_a_release_that_was_killed_is_finished_by_the_same_command(repository, capsys, step) -> None:
+@pytest.mark.parametrize("words", [["add"], ["tag", "--annotate"]], ids=" ".join)
+def test_a_release_that_was_killed_is_finished_by_the_same_command(repository, capsys, words) -> None:
     """Between renaming and committing, and between committing and tagging."""
-    kill_at(f"git.{step}", repository)
+    kill_at(repository, *words)
 
     assert (main(TAGGED), git(repository, "tag").split(), git(repository, "status", "--porcelain")) == (
         0,
@@ -331,15 +331,15 @@ def test_a_release_that_was_killed_is_finished_by_the_same_command(repository, c
 
 def test_a_commit_that_was_killed_half_way_is_finished(repository, capsys) -> None:
     """The files are in git's index, and no commit is made of them."""
-    kill_at("git._must", repository, "'commit' in words")
+    kill_at(repository, "commit")
 
     assert (main(TAGGED), git(repository, "status", "--porcelain")) == (0, "")
 
 
-@pytest.mark.parametrize("step", ["commit", "tag"])
-def test_a_release_that_was_killed_leaves_a_version_that_verifies(repository, capsys, step) -> None:
+@pytest.mark.parametrize("words", [["add"], ["tag", "--annotate"]], ids=" ".join)
+def test_a_release_that_was_killed_leaves_a_version_that_verifies(repository, capsys, words) -> None:
     """Whatever git has not heard of yet."""
-    kill_at(f"git.{step}", repository)
+    kill_at(repository, *words)
 
     assert main(["verify", "v0.1.0"]) == 0
 
@@ -526,7 +526,7 @@ def test_ctrl_c_is_exit_130(registry, monkeypatch, capsys) -> None:
     def interrupted(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("modelreg.release.plan.integrity.inspect", interrupted)
+    monkeypatch.setattr("modelreg.release.steps.integrity.inspect", interrupted)
     code = main(["release", "v0.1.0", "--roll-changelog"])
 
     assert (code, list((registry / "registry" / "conv2d_fsq").iterdir())) == (130, [])
