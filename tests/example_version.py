@@ -2,23 +2,18 @@
 
 import json
 
-from example_run import NOW
+from example_release import carry_out
 
 from modelreg import files
-from modelreg.config import ProjectConfig
 from modelreg.records.base import load
 from modelreg.records.manifest import Manifest
 from modelreg.registry import versions
-from modelreg.release import plan as release_plan
+from modelreg.release.plan import Request
 
 
 def make_version(root, run):
     """Release v0.1.0 of a run."""
-    situation = release_plan.Situation(now=NOW, git=None)
-    request = release_plan.Request("v0.1.0", run, roll_changelog=True)
-    plan = release_plan.plan(root, request, ProjectConfig(), situation)
-    release_plan.make_version(plan, ProjectConfig(), situation)
-    return plan.folder
+    return carry_out(root, Request("v0.1.0", run, roll_changelog=True)).folder
 
 
 def edit(path, change):

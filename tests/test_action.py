@@ -17,7 +17,6 @@ from example_version import make_version
 from jsonschema import Draft7Validator
 
 from modelreg.cli.main import main
-from modelreg.release import plan
 
 ROOT = Path(__file__).parents[1]
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
@@ -41,7 +40,6 @@ def made(tmp_path_factory):
     root = write_registry(tmp_path_factory.mktemp("registry"))
     make_version(root, write_run(root / "runs" / "conv2d_fsq-001"))
     (root / ".gitignore").write_text("/runs/\n")
-    plan.write_table(root)
     git(root, "init", "--quiet")
     commit(root)
     return root

@@ -3,18 +3,18 @@
 import json
 
 import pytest
+from example_release import carry_out
 from example_run import NOW, write_registry, write_run
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modelreg.cli.main import main
-from modelreg.config import ProjectConfig
 from modelreg.errors import InputError, RegistryError
 from modelreg.records import base
 from modelreg.records.aliases import AliasLog
 from modelreg.registry import aliases, versions
 from modelreg.registry.aliases import Stamp
-from modelreg.release import plan as release_plan
+from modelreg.release.plan import Request
 
 STAMP = Stamp("Ada <ada@example.org>", NOW, "because")
 EMPTY = AliasLog(model="conv2d_fsq")
@@ -119,13 +119,8 @@ def root(tmp_path, monkeypatch):
     write_registry(tmp_path)
     for number, version in enumerate(("v0.1.0", "v0.2.0"), 1):
         run = write_run(tmp_path / "runs" / f"conv2d_fsq-00{number}", seed=number)
-        situation = release_plan.Situation(now=NOW, git=None)
         (tmp_path / "CHANGELOG.md").write_text("## [Unreleased]\n\n- x\n")
-        plan = release_plan.plan(
-            tmp_path, release_plan.Request(version, run, roll_changelog=True), ProjectConfig(), situation
-        )
-        release_plan.make_version(plan, ProjectConfig(), situation)
-    release_plan.write_table(tmp_path)
+        carry_out(tmp_path, Request(version, run, roll_changelog=True))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795255200")
     return tmp_path

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from example_export import estimate, write_export
+from example_release import carry_out
 from example_run import NOW, write_registry, write_run
 
 from modelreg import files
@@ -20,11 +21,10 @@ from modelreg.records.int8 import UNSTEADY, LayerNoise
 from modelreg.records.latency import Hardware, LatencyRecord, Spread
 from modelreg.records.metrics import EvalMetrics
 from modelreg.registry import filenames, versions
-from modelreg.release import plan as release_plan
+from modelreg.release.plan import Request, gate_outcomes
 from modelreg.verification import integrity
 
 SPREAD = {"p50_ms": 0.05, "p95_ms": 0.06, "p99_ms": 0.1, "max_ms": 0.4}
-SITUATION = release_plan.Situation(now=NOW, git=None)
 
 
 @pytest.fixture
@@ -63,11 +63,7 @@ def measured(root, **changes):
 def released(root, **gates: Gate):
     """Make a version; return its folder."""
     project = ProjectConfig(gates={name.replace("__", "."): gate for name, gate in gates.items()})
-    plan = release_plan.plan(
-        root, release_plan.Request("v0.1.0", run_of(root), roll_changelog=True), project, SITUATION
-    )
-    release_plan.make_version(plan, project, SITUATION)
-    return plan.folder
+    return carry_out(root, Request("v0.1.0", run_of(root), roll_changelog=True), project).folder
 
 
 def test_gates_look_into_what_was_measured_and_estimated(root) -> None:
@@ -98,7 +94,7 @@ def test_a_figure_that_nobody_will_make_fails_its_gate(root, path, place) -> Non
     """It is not left out: the release exports graphs alone."""
     (run_of(root) / "hailo8" / "int8.json").unlink()
     project = ProjectConfig(gates={path: Gate(max=1)}, targets=("onnx",))
-    (outcome,) = release_plan.gate_outcomes(root, run_of(root), project)
+    (outcome,) = gate_outcomes(root, run_of(root), project)
 
     assert outcome.failure == f"no such number in {place}"
 
@@ -109,7 +105,7 @@ def test_an_estimate_that_the_release_makes_is_waited_for(root) -> None:
     (run_of(root) / "hailo8" / "int8.json").unlink()
     project = ProjectConfig(gates={"int8.snr_db": Gate(min=99)}, targets=("onnx", "hailo8"))
 
-    assert release_plan.gate_outcomes(root, run_of(root), project) == []
+    assert gate_outcomes(root, run_of(root), project) == ()
 
 
 def export_as_before(root):

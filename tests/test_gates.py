@@ -4,7 +4,8 @@ import json
 from functools import partial
 
 import pytest
-from example_run import NOW, write_registry, write_run
+from example_release import carry_out, now
+from example_run import write_registry, write_run
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -21,7 +22,8 @@ from modelreg.records import base
 from modelreg.records.gates import Against, Gate, GateReport, Outcome, Waiver
 from modelreg.registry import filenames
 from modelreg.release import init
-from modelreg.release import plan as release_plan
+from modelreg.release.plan import Request, gate_outcomes
+from modelreg.release.steps import Ports
 from modelreg.verification import integrity
 
 METRICS = {
@@ -266,11 +268,7 @@ def root(tmp_path):
 
 def released(root, project):
     """Make a version; return its folder."""
-    request = release_plan.Request("v0.1.0", root / "runs" / "conv2d_fsq-001", roll_changelog=True)
-    situation = release_plan.Situation(now=NOW, git=None)
-    plan = release_plan.plan(root, request, project, situation)
-    release_plan.make_version(plan, project, situation)
-    return plan.folder
+    return carry_out(root, Request("v0.1.0", root / "runs" / "conv2d_fsq-001", roll_changelog=True), project).folder
 
 
 WAIVED = ProjectConfig(
@@ -315,7 +313,7 @@ def test_gates_are_held_against_the_latest_version(root) -> None:
     write_run(root / "runs" / "conv2d_fsq-002", seed=1)
     first = json.loads((root / "registry/conv2d_fsq/v0.1.0/eval_metrics.json").read_text())["log_loss"]
     project = ProjectConfig(gates={"log_loss": Gate(not_above="latest"), "brier": Gate(not_below="v7.0.0")})
-    (one, two) = release_plan.gate_outcomes(root, root / "runs" / "conv2d_fsq-002", project)
+    (one, two) = gate_outcomes(root, root / "runs" / "conv2d_fsq-002", project)
 
     assert one.against == {"latest": Against(version="v0.1.0", value=first)}
     assert two.failure == "there is no version v7.0.0"
@@ -325,22 +323,22 @@ def test_a_gate_on_an_export_waits_for_it(root) -> None:
     """Where the release makes the export; else it fails now."""
     run, parity = root / "runs" / "conv2d_fsq-001", {"parity.whole.logits_error": Gate(max=1e-4)}
 
-    assert release_plan.gate_outcomes(root, run, ProjectConfig(gates=parity, targets=("onnx",))) == []
-    assert release_plan.gate_outcomes(root, run, ProjectConfig(gates=parity))[0].verdict == "FAILS"
+    assert gate_outcomes(root, run, ProjectConfig(gates=parity, targets=("onnx",))) == ()
+    assert gate_outcomes(root, run, ProjectConfig(gates=parity))[0].verdict == "FAILS"
 
 
 def test_an_export_that_fails_its_gate_makes_no_version(root) -> None:
     """The plan could not know; the version is not written."""
     project = ProjectConfig(gates={"parity.whole.logits_error": Gate(max=1e-4)}, targets=("onnx",))
-    request = release_plan.Request("v0.1.0", root / "runs" / "conv2d_fsq-001", roll_changelog=True)
-    situation = release_plan.Situation(now=NOW, git=None)
-    plan = release_plan.plan(root, request, project, situation)
-    (plan.run / "onnx").mkdir()
-    (plan.run / "onnx" / "parity.json").write_bytes(files.to_json({"whole": {"logits_error": 0.5}}))
+    request = Request("v0.1.0", root / "runs" / "conv2d_fsq-001", roll_changelog=True)
+
+    def export(run, targets):
+        (run / "onnx").mkdir()
+        (run / "onnx" / "parity.json").write_bytes(files.to_json({"whole": {"logits_error": 0.5}}))
 
     with pytest.raises(GateFailed, match=r"0\.5000, but must be at most 0\.0001"):
-        release_plan.make_version(plan, project, situation)
-    assert not plan.folder.exists()
+        carry_out(root, request, project, Ports(now, export=export))
+    assert not list(root.glob("registry/*/*"))
 
 
 def test_the_command_prints_waivers(root, monkeypatch, capsys) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import hef_builder
 import pytest
 from example_export import write_export
-from example_run import NOW, write_registry, write_run
+from example_release import carry_out, now, planned
+from example_run import write_registry, write_run
 from hef_builder import network
 
 from modelreg import files
@@ -22,14 +23,15 @@ from modelreg.records.gates import Gate, GateReport
 from modelreg.records.manifest import Manifest
 from modelreg.records.provenance import Provenance
 from modelreg.registry import filenames, versions
-from modelreg.release import patch
-from modelreg.release import plan as release_plan
+from modelreg.release import patch, steps
+from modelreg.release.plan import Request
+from modelreg.release.steps import Ports
 from modelreg.verification import integrity
 from modelreg.verification.consistency import UNCHANGED
 
 MODEL = Path("registry/conv2d_fsq")
 PROJECT = ProjectConfig()
-SITUATION = release_plan.Situation(now=NOW, git=None)
+PORTS = Ports(now)
 
 
 def compiled(arch: int = 1, **settings) -> hef_file.HefFile:
@@ -42,19 +44,6 @@ def compiled(arch: int = 1, **settings) -> hef_file.HefFile:
 FITTING, ON_BOTH = compiled(), compiled(3)
 
 
-def carry_out(root: Path, request: release_plan.Request, project: ProjectConfig = PROJECT) -> release_plan.Plan:
-    """Do what `modelreg release` does."""
-    plan = release_plan.plan(root, request, project, SITUATION)
-    actions = {
-        "version": lambda: release_plan.make_version(plan, project, SITUATION),
-        "changelog": lambda: release_plan.roll_changelog(plan, SITUATION),
-        "table": lambda: release_plan.write_table(root),
-    }
-    for step in plan.steps:
-        actions[step]()
-    return plan
-
-
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
     """A registry with v0.1.0, graphs and a bundle for a Hailo-8 in it, and another change to be released."""
@@ -62,7 +51,7 @@ def template(tmp_path_factory):
     run = write_run(root / "runs" / "conv2d_fsq-001")
     write_export(run, files.sha256(run / "checkpoint.safetensors"))
     (root / "CHANGELOG.md").write_text("## [Unreleased]\n\n## [v0.1.1] - x\n\n- x\n\n## [v0.1.0] - x\n\n- x\n")
-    carry_out(root, release_plan.Request("v0.1.0", run))
+    carry_out(root, Request("v0.1.0", run))
     return root
 
 
@@ -75,12 +64,10 @@ def root(template, tmp_path, monkeypatch):
     return tmp_path / "r"
 
 
-def patch_of(
-    root: Path, found: hef_file.HefFile = FITTING, version: str = "v0.1.1", base: str = "v0.1.0"
-) -> release_plan.Request:
+def patch_of(root: Path, found: hef_file.HefFile = FITTING, version: str = "v0.1.1", base: str = "v0.1.0") -> Request:
     """Ask for a version out of a version."""
     addition = patch.Addition(found, root / "dist" / f"conv2d_fsq-{base}")
-    return release_plan.Request(version, root / MODEL / base, roll_changelog=version != "v0.1.1", addition=addition)
+    return Request(version, root / MODEL / base, roll_changelog=version != "v0.1.1", addition=addition)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -165,7 +152,7 @@ def drop_bundle(root: Path, project: ProjectConfig = PROJECT) -> None:
     """Make of v0.1.0 a version that was released without a bundle: v0.1.0 again, of a run that has none."""
     shutil.rmtree(root / MODEL / "v0.1.0")
     shutil.rmtree(root / "runs/conv2d_fsq-001/hailo8")
-    carry_out(root, release_plan.Request("v0.1.0", root / "runs/conv2d_fsq-001"), project)
+    carry_out(root, Request("v0.1.0", root / "runs/conv2d_fsq-001"), project)
 
 
 def export_version(root: Path) -> None:
@@ -212,7 +199,7 @@ def judged_before(root: Path) -> None:
     run = root / "runs/conv2d_fsq-001"
     write_export(run, files.sha256(run / "checkpoint.safetensors"), steady=False)
     shutil.rmtree(root / MODEL / "v0.1.0")
-    carry_out(root, release_plan.Request("v0.1.0", run))
+    carry_out(root, Request("v0.1.0", run))
 
 
 def test_a_bundle_whose_estimate_depends_on_the_processor_is_not_judged(root) -> None:
@@ -245,12 +232,12 @@ def test_a_version_without_graphs_gets_its_hef_too(root) -> None:
     shutil.rmtree(root / MODEL / "v0.1.0")
     for name in ("hailo8", "onnx"):
         shutil.rmtree(root / "runs/conv2d_fsq-001" / name)
-    carry_out(root, release_plan.Request("v0.1.0", root / "runs/conv2d_fsq-001"))
+    carry_out(root, Request("v0.1.0", root / "runs/conv2d_fsq-001"))
 
     assert problems(carry_out(root, patch_of(root)).folder) == []
 
 
-def refused(root: Path, request: release_plan.Request, project: ProjectConfig = PROJECT) -> ModelregError:
+def refused(root: Path, request: Request, project: ProjectConfig = PROJECT) -> ModelregError:
     """Return the error of a release that must be refused, and check that nothing was written."""
     before = tree(root)
     with pytest.raises(ModelregError) as caught:
@@ -311,18 +298,16 @@ def test_a_patch_that_exists_is_refused(root, found) -> None:
 
 def test_an_interrupted_patch_is_finished_by_the_same_hef_only(root) -> None:
     """The version is there, the table is not."""
-    plan = release_plan.plan(root, patch_of(root), PROJECT, SITUATION)
-    release_plan.make_version(plan, PROJECT, SITUATION)
+    steps.make_version(planned(root, patch_of(root), PROJECT, PORTS))
     refused(root, patch_of(root, ON_BOTH))
 
-    assert release_plan.plan(root, patch_of(root), PROJECT, SITUATION).steps == ("table",)
+    assert planned(root, patch_of(root), PROJECT, PORTS).steps == ("table",)
 
 
 def test_an_interrupted_patch_is_not_finished_by_its_run(root) -> None:
     """The weights are the same, the version is another."""
-    plan = release_plan.plan(root, patch_of(root), PROJECT, SITUATION)
-    release_plan.make_version(plan, PROJECT, SITUATION)
-    by_run = release_plan.Request("v0.1.1", root / "runs/conv2d_fsq-001")
+    steps.make_version(planned(root, patch_of(root), PROJECT, PORTS))
+    by_run = Request("v0.1.1", root / "runs/conv2d_fsq-001")
 
     assert "exists, and a version never changes" in str(refused(root, by_run))
 

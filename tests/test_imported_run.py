@@ -4,23 +4,23 @@ import json
 import shutil
 
 import pytest
+from example_release import carry_out
 from example_run import normalization, write_registry, write_run
 
 from modelreg import files
-from modelreg.config import ProjectConfig
 from modelreg.documents import provenance
 from modelreg.documents.report import render
 from modelreg.documents.templates.card_v1 import UNKNOWN_TRAINING
+from modelreg.errors import InputError
 from modelreg.records.base import load
 from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.provenance import Provenance
 from modelreg.records.run import ImportRecord
 from modelreg.registry import filenames, runs
-from modelreg.release import plan as release_plan
+from modelreg.release.plan import Request
 from modelreg.verification import integrity
 
-NOW = "2026-11-21T10:00:00Z"
 ORIGIN = ImportRecord(
     file="old_model.pth",
     sha256="e" * 64,
@@ -48,10 +48,7 @@ def imported(folder, origin=ORIGIN):
 
 def version_of(root, run):
     """Release v0.1.0 of a run."""
-    situation = release_plan.Situation(now=NOW, git=None)
-    plan = release_plan.plan(root, release_plan.Request("v0.1.0", run, roll_changelog=True), ProjectConfig(), situation)
-    release_plan.make_version(plan, ProjectConfig(), situation)
-    return plan.folder
+    return carry_out(root, Request("v0.1.0", run, roll_changelog=True)).folder
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +130,7 @@ def test_without_metrics_it_is_not_released(tmp_path) -> None:
     root = write_registry(tmp_path)
     run = imported(root / "runs" / "conv2d_fsq-001")
     (run / filenames.METRICS).unlink()
-    with pytest.raises(release_plan.InputError, match="has no metrics; make them with `modelreg evaluate"):
+    with pytest.raises(InputError, match="has no metrics; make them with `modelreg evaluate"):
         version_of(root, run)
 
 

@@ -5,7 +5,8 @@ import json
 import os
 
 import pytest
-from example_run import NOW, write_registry, write_run
+from example_release import FakeGit, carry_out, now, planned
+from example_run import write_registry, write_run
 
 from modelreg import files
 from modelreg.config import ProjectConfig
@@ -14,11 +15,10 @@ from modelreg.records.base import load
 from modelreg.records.gates import Gate
 from modelreg.records.manifest import Manifest
 from modelreg.records.provenance import Provenance
-from modelreg.records.run import GitState
 from modelreg.registry import filenames, runs
-from modelreg.release import plan as release_plan
+from modelreg.release.plan import Request, tag_of
+from modelreg.release.steps import Ports
 
-GIT = GitState(commit="d" * 40, dirty=False)
 PROJECT = ProjectConfig()
 
 
@@ -31,21 +31,12 @@ def root(tmp_path):
 
 def request_for(root, version="v0.1.0", run="conv2d_fsq-001", **options):
     """Ask for a release, the changelog rolled."""
-    return release_plan.Request(version, root / "runs" / run, **{"roll_changelog": True, **options})
+    return Request(version, root / "runs" / run, **{"roll_changelog": True, **options})
 
 
-def carry_out(root, request, project=PROJECT, situation=None):
-    """Do what `modelreg release` does, git aside."""
-    situation = situation or release_plan.Situation(now=NOW, git=GIT)
-    plan = release_plan.plan(root, request, project, situation)
-    actions = {
-        "version": lambda: release_plan.make_version(plan, project, situation),
-        "changelog": lambda: release_plan.roll_changelog(plan, situation),
-        "table": lambda: release_plan.write_table(root),
-    }
-    for step in plan.steps:
-        actions.get(step, lambda: None)()
-    return plan
+def under_git(root, **settings):
+    """What a release needs in a repository in which all is committed."""
+    return Ports(now, FakeGit(root, **settings).port())
 
 
 def tree(root):
@@ -94,18 +85,18 @@ def test_the_manifest_says_where_binaries_are_kept(root, assets) -> None:
 
 def test_provenance_names_what_went_in(root) -> None:
     """Commit, source and every part of the data."""
-    plan = carry_out(root, request_for(root), ProjectConfig(repository="owner/name"))
+    plan = carry_out(root, request_for(root), ProjectConfig(repository="owner/name"), under_git(root))
     inputs = load(plan.folder / "provenance.json", Provenance).predicate.build_definition.resolved_dependencies
 
     names = ["repository of the working directory", "source/planted", "data/train", "data/validation", "data/test"]
     assert [i.name for i in inputs] == names
 
 
-def refused(root, request, project=PROJECT, situation=None):
+def refused(root, request, project=PROJECT, ports=None):
     """Return the error of a release that must be refused, and check that nothing was written."""
     before = tree(root)
     with pytest.raises(ModelregError) as caught:
-        carry_out(root, request, project, situation)
+        carry_out(root, request, project, ports)
     assert tree(root) == before
     return caught.value
 
@@ -274,18 +265,15 @@ def test_a_broken_neighbour_is_refused_before_anything_is_written(root) -> None:
 
 def test_committed_assets_that_git_ignores_are_refused(root) -> None:
     """The manifest would say `git`, and a clone would lack them."""
-    project = ProjectConfig(assets="committed")
-    situation = release_plan.Situation(NOW, GIT, ignored=frozenset({"checkpoint.safetensors"}))
-    error = refused(root, request_for(root, commit=True), project, situation)
+    ports = under_git(root, ignored=frozenset({"checkpoint.safetensors"}))
+    error = refused(root, request_for(root, commit=True), ProjectConfig(assets="committed"), ports)
 
     assert "checkpoint.safetensors: is ignored by git" in str(error)
 
 
 def test_a_commit_needs_an_identity(root) -> None:
     """Git's own words come before anything is staged."""
-    error = refused(
-        root, request_for(root, commit=True), situation=release_plan.Situation(NOW, GIT, identity="tell me who")
-    )
+    error = refused(root, request_for(root, commit=True), ports=under_git(root, identity="tell me who"))
 
     assert "git: tell me who" in str(error)
 
@@ -293,10 +281,12 @@ def test_a_commit_needs_an_identity(root) -> None:
 @pytest.mark.parametrize("path", ["CHANGELOG.md.orig", "registry/conv2d_fsq/v0.1.0.bak/x"])
 def test_a_path_beside_the_release_is_not_part_of_it(root, path) -> None:
     """A finished release stays finished, whatever else lies around."""
-    carry_out(root, request_for(root))
-    situation = release_plan.Situation(NOW, GIT, changed=(path,), tags=frozenset({"v0.1.0"}))
+    ports = under_git(root)
+    carry_out(root, request_for(root, tag=True), PROJECT, ports)
+    (root / path).parent.mkdir(exist_ok=True)
+    (root / path).write_text("x")
 
-    assert "exists" in str(refused(root, request_for(root, tag=True), situation=situation))
+    assert "exists" in str(refused(root, request_for(root, tag=True), ports=ports))
 
 
 def test_no_run_is_refused(root) -> None:
@@ -304,51 +294,60 @@ def test_no_run_is_refused(root) -> None:
     assert "holds no run.json" in str(refused(root, request_for(root, run="nothing")))
 
 
-@pytest.mark.parametrize(
-    ("situation", "problem"),
-    [
-        (release_plan.Situation(NOW, GIT, changed=("notes.txt",)), "notes.txt: is not committed"),
-        (release_plan.Situation(NOW, GIT, changed=("CHANGELOG.md",)), "CHANGELOG.md: is not committed"),
-        (release_plan.Situation(NOW, None), "is no git repository"),
-        (release_plan.Situation(NOW, GIT, tags=frozenset({"v0.1.0"})), "v0.1.0: the tag exists"),
-    ],
-)
-def test_git_in_the_wrong_state_is_refused(root, situation, problem) -> None:
+@pytest.mark.parametrize("name", ["notes.txt", "CHANGELOG.md"])
+def test_a_dirty_tree_is_refused(root, name) -> None:
     """Before anything is staged."""
-    error = refused(root, request_for(root, tag=True), situation=situation)
+    ports = under_git(root)
+    with (root / name).open("a") as file:
+        file.write("more\n")
+    error = refused(root, request_for(root, tag=True), ports=ports)
 
-    assert (type(error), problem in str(error)) == (RegistryError, True)
+    assert (type(error), f"{name}: is not committed" in str(error)) == (RegistryError, True)
+
+
+def test_without_git_nothing_is_committed(root) -> None:
+    """Exit 5, before anything is staged."""
+    error = refused(root, request_for(root, tag=True), ports=Ports(now))
+
+    assert (type(error), "is no git repository" in str(error)) == (RegistryError, True)
+
+
+def test_a_tag_that_exists_is_refused(root) -> None:
+    """Exit 5, before anything is staged."""
+    error = refused(root, request_for(root, tag=True), ports=under_git(root, tags={"v0.1.0": 0}))
+
+    assert (type(error), "v0.1.0: the tag exists" in str(error)) == (RegistryError, True)
 
 
 def test_a_dirty_tree_without_commit_is_no_matter(root) -> None:
     """Only --commit and --tag need a clean tree."""
-    situation = release_plan.Situation(NOW, GIT, changed=("notes.txt",))
+    ports = under_git(root)
+    (root / "notes.txt").write_text("x")
 
-    assert carry_out(root, request_for(root), situation=situation).folder.is_dir()
+    assert carry_out(root, request_for(root), ports=ports).folder.is_dir()
 
 
 def test_tag_implies_commit(root) -> None:
     """A tag on a commit without the version would lie."""
-    plan = release_plan.plan(root, request_for(root, tag=True), PROJECT, release_plan.Situation(NOW, GIT))
+    plan = planned(root, request_for(root, tag=True), PROJECT, under_git(root))
 
     assert plan.steps == ("version", "changelog", "table", "commit", "tag")
 
 
 def test_an_interrupted_commit_is_finished(root) -> None:
     """Version, changelog and table are there, the commit is not: only the rest is planned."""
-    carry_out(root, request_for(root))
-    changed = ("CHANGELOG.md", "RELEASES.md", "registry/conv2d_fsq/v0.1.0/manifest.json")
-    plan = release_plan.plan(
-        root, request_for(root, tag=True), PROJECT, release_plan.Situation(NOW, GIT, changed=changed)
-    )
+    ports = under_git(root)
+    carry_out(root, request_for(root), ports=ports)
+    plan = planned(root, request_for(root, tag=True), PROJECT, ports)
 
     assert plan.steps == ("commit", "tag")
 
 
 def test_an_interrupted_tag_is_finished(root) -> None:
     """The commit is there, the tag is not."""
-    carry_out(root, request_for(root))
-    plan = release_plan.plan(root, request_for(root, tag=True), PROJECT, release_plan.Situation(NOW, GIT))
+    ports = under_git(root)
+    carry_out(root, request_for(root, commit=True), ports=ports)
+    plan = planned(root, request_for(root, tag=True), PROJECT, ports)
 
     assert plan.steps == ("tag",)
 
@@ -356,7 +355,7 @@ def test_an_interrupted_tag_is_finished(root) -> None:
 @pytest.mark.parametrize(("model", "tag"), [("conv2d_fsq", "v1.0.0"), ("tcn_vae", "tcn_vae-v1.0.0")])
 def test_other_models_carry_their_name_in_the_tag(model, tag) -> None:
     """Only the default model's tags are bare versions."""
-    assert release_plan.tag_of(PROJECT, model, "1.0.0") == tag
+    assert tag_of(PROJECT, model, "1.0.0") == tag
 
 
 class Killed(BaseException):

@@ -11,15 +11,16 @@ from modelreg.cli import git, host, sign
 from modelreg.cli.console import draw, emit_json, note, say, table
 from modelreg.cli.sign import PassphraseFile
 from modelreg.errors import ModelregError
-from modelreg.registry import filenames
 
 if TYPE_CHECKING:
+    from modelreg.records.export import Target
     from modelreg.records.gates import Outcome
     from modelreg.release.patch import Addition
     from modelreg.release.plan import Plan, Step
+    from modelreg.release.steps import Ports
     from modelreg.verification.keys import PrivateKey
 
-WORDS: "dict[Step, str]" = {
+WORDS: "dict[Step, str]" = {  # of push and publish in one line
     "export": "export {targets} into the run",
     "version": "write {folder}",
     "sign": "sign {folder}",
@@ -27,6 +28,7 @@ WORDS: "dict[Step, str]" = {
     "table": "write the table of RELEASES.md",
     "commit": "commit {paths}",
     "tag": "tag {tag}",
+    "publish": "push {tag} and publish {reference}",
 }
 
 
@@ -69,6 +71,7 @@ def release(
     """
     from modelreg.registry import runs
     from modelreg.release import plan as releasing
+    from modelreg.release import steps
 
     addition = _addition(origin, hef_file, run_given=bool(run or model))
     root, project = host.project()
@@ -80,45 +83,27 @@ def release(
         roll_changelog=roll_changelog,
         allow_older=allow_older,
         force=force,
-        commit=commit or publish,
-        tag=tag or publish,
+        commit=commit,
+        tag=tag,
+        publish=publish,
         sign=bool(sign_key),
         addition=addition,
     )
-    situation = releasing.Situation(
-        now=host.now(),
-        git=git.state(root),
-        changed=git.changes(root),
-        tags=git.tags(root),
-        identity=git.identity_problem(root),
-        ignored=git.ignored(root, _assets(root)),
-    )
-    outcomes = releasing.gate_outcomes(root, folder, project)
-    _show_gates(outcomes)
+    ports = _ports(signer)
+    situation = steps.observe(root, folder, project, ports)
+    _show_gates(situation.outcomes)
     plan = releasing.plan(root, request, project, situation)
-    message = f"Release {plan.model} v{plan.version}"
-    actions: dict[Step, Callable[[], None]] = {
-        "export": lambda: _export(plan),
-        "version": lambda: releasing.make_version(plan, project, situation),
-        "sign": lambda: _sign(plan, signer),
-        "changelog": lambda: releasing.roll_changelog(plan, situation),
-        "table": lambda: releasing.write_table(root),
-        "commit": lambda: git.commit(root, plan.paths, message),
-        "tag": lambda: git.tag(root, plan.tag, message, plan.paths[0]),
-    }
-    for step in plan.steps:
-        if not dry_run:
-            actions[step]()
-        if not as_json:
-            say(f"{'would ' if dry_run else ''}{_words(step, plan)}")
-    if as_json:
-        verdicts = {outcome.path: outcome.verdict for outcome in outcomes}
-        told = {"model": plan.model, "version": plan.version, "steps": plan.steps, "dry_run": dry_run}
-        emit_json({**told, "gates": verdicts})
-    elif not dry_run and not publish:
-        say(f"next: modelreg verify {plan.model}@v{plan.version}")
-    if publish:
-        _publish(plan, dry_run=dry_run)
+
+    def tell(step: "Step") -> None:
+        _show_step(plan, step, dry_run=dry_run, as_json=as_json)
+
+    if dry_run:
+        for step in plan.steps:
+            tell(step)
+    else:
+        _carry_out(plan, ports, tell)
+        if not (publish or as_json):
+            say(f"next: modelreg verify {plan.reference}")
 
 
 def _addition(origin: str | None, hef_file: Path | None, *, run_given: bool) -> "Addition | None":
@@ -136,45 +121,83 @@ def _addition(origin: str | None, hef_file: Path | None, *, run_given: bool) -> 
     return Addition(hef_reader.load(hef_file), host.exports_of(host.version_folder(origin)))
 
 
-def _publish(plan: "Plan", *, dry_run: bool) -> None:
-    """Push the tag and publish; what fails here is gone on with by `modelreg publish`."""
+def _ports(signer: "PrivateKey | None") -> "Ports":
+    """Return what a release needs from outside; a dry run has no key, and signs nothing."""
     from modelreg.cli import publish
+    from modelreg.release.steps import Git, Ports
 
-    reference = f"{plan.model}@v{plan.version}"
-    if dry_run:
-        say(f"would push {plan.tag} and publish {reference}")
-        return
-    try:
-        git.push_tag(plan.root, plan.tag)
-        publish.publish(reference)
-    except ModelregError:
-        note(f"the version stands; go on with: git push origin {plan.tag} && modelreg publish {reference}")
-        raise
+    return Ports(
+        now=host.now,
+        git=Git(
+            state=git.state,
+            changes=git.changes,
+            tags=git.tags,
+            ignored=git.ignored,
+            identity_problem=git.identity_problem,
+            commit=git.commit,
+            tag=git.tag,
+            push=git.push_tag,
+        ),
+        export=_export,
+        sign=_signing(signer),
+        publish=publish.publish,
+    )
 
 
-def _sign(plan: "Plan", signer: "PrivateKey | None") -> None:
-    if signer:
-        sign.sign_folder(plan.folder, signer)
+def _signing(signer: "PrivateKey | None") -> Callable[[Path], None] | None:
+    if signer is None:
+        return None
+
+    def sign_version(folder: Path) -> None:
+        sign.sign_folder(folder, signer)
+
+    return sign_version
 
 
-def _export(plan: "Plan") -> None:
+def _export(run: Path, targets: "tuple[Target, ...]") -> None:
     """Export what modelreg.yaml names and the run lacks, at the usual settings."""
     host.need_extra("export", *host.EXPORT)
     from modelreg.records.export import ExportSettings
     from modelreg.workflows import export_run
 
     with host.reading() as reading:
-        export_run.export(plan.run, plan.run, plan.missing, ExportSettings(), reading)
+        export_run.export(run, run, targets, ExportSettings(), reading)
 
 
-def _assets(root: Path) -> list[Path]:
-    """Return where the binaries of a version would lie, for git to say whether it would take them."""
+def _carry_out(plan: "Plan", ports: "Ports", tell: "Callable[[Step], None]") -> None:
+    """Take the steps; where it fails after the last one on this machine, `modelreg publish` goes on."""
+    from modelreg.release import steps
 
-    names = [*filenames.ASSETS, filenames.VALIDATION, *(f"{filenames.ONNX}/{name}" for name in filenames.GRAPH_FILES)]
-    return [root / filenames.REGISTRY / "model" / "v0.0.0" / name for name in names]
+    done: list[Step] = []
+
+    def count(step: "Step") -> None:
+        done.append(step)
+        tell(step)
+
+    try:
+        steps.run(plan, ports, count)
+    except ModelregError:
+        if len(done) >= len(plan.local):
+            note(f"the version stands; go on with: git push origin {plan.tag} && modelreg publish {plan.reference}")
+        raise
 
 
-def _show_gates(outcomes: "list[Outcome]") -> None:
+def _show_step(plan: "Plan", step: "Step", *, dry_run: bool, as_json: bool) -> None:
+    """Print a step that is done, or would be; as JSON all together, after the last one on this machine.
+
+    What a publish does, it prints itself.
+    """
+    from modelreg.release.plan import REMOTE
+
+    if step in WORDS and (dry_run if step in REMOTE else not as_json):
+        say(f"{'would ' if dry_run else ''}{_words(step, plan)}")
+    if as_json and step == plan.local[-1]:
+        verdicts = {outcome.path: outcome.verdict for outcome in plan.situation.outcomes}
+        told = {"model": plan.model, "version": plan.version, "steps": plan.local, "dry_run": dry_run}
+        emit_json({**told, "gates": verdicts})
+
+
+def _show_gates(outcomes: "tuple[Outcome, ...]") -> None:
     """Print every gate with what it found where one of them fails.
 
     What is waived, not judged or compares nothing is always said.
@@ -194,6 +217,10 @@ def _show_gates(outcomes: "list[Outcome]") -> None:
 
 
 def _words(step: "Step", plan: "Plan") -> str:
-    folder = plan.folder.relative_to(plan.root)
-    names = {"folder": folder, "tag": plan.tag, "paths": ", ".join(plan.paths), "targets": ", ".join(plan.missing)}
-    return WORDS[step].format(**names)
+    return WORDS[step].format(
+        folder=plan.folder.relative_to(plan.root),
+        tag=plan.tag,
+        paths=", ".join(plan.paths),
+        targets=", ".join(plan.missing),
+        reference=plan.reference,
+    )

@@ -4,10 +4,9 @@ import os
 from pathlib import Path
 
 from modelreg import config
-from modelreg.documents import changelog
+from modelreg.documents import changelog, releases_table
 from modelreg.errors import InputError, Problem
 from modelreg.registry import filenames
-from modelreg.release import plan
 
 _PROJECT = """\
 # The settings of this registry repository; every key may be left out.
@@ -55,8 +54,8 @@ _RELEASES = f"""\
 A version is made by `modelreg release vX.Y.Z` out of an evaluated run and never changes. `modelreg verify`
 checks every version: digests, documents, and the metrics against the recorded predictions.
 
-{plan.TABLE_START}
-{plan.TABLE_HEAD}{plan.TABLE_END}
+{releases_table.START}
+{releases_table.HEAD}{releases_table.END}
 """
 
 _IGNORE = """\
@@ -92,7 +91,7 @@ def documents(*, sample: bool = False) -> dict[str, str]:
     return {
         config.PROJECT_FILE: _PROJECT + (_SAMPLE_WAIVERS if sample else ""),
         changelog.NAME: _CHANGELOG,
-        plan.TABLE: _RELEASES,
+        releases_table.NAME: _RELEASES,
         ".gitignore": _IGNORE,
         ".github/workflows/verify.yml": _WORKFLOW,
         f"{filenames.REGISTRY}/{filenames.KEEP}": "",
