@@ -189,6 +189,14 @@ def test_a_publish_that_fails_leaves_the_version(hub, second, tmp_path, monkeypa
     )
 
 
+def test_as_json_the_steps_on_this_machine_come_before_the_publish(hub, second, tmp_path, capsys) -> None:
+    """So they are known where the publish fails."""
+    git(second, "remote", "set-url", "origin", str(tmp_path / "nowhere"))
+    main(["release", "v0.2.0", "--roll-changelog", "--publish", "--json"])
+
+    assert json.loads(capsys.readouterr().out)["steps"] == ["version", "changelog", "table", "commit", "tag"]
+
+
 def test_a_release_that_is_published_starts_from_a_clean_tree(hub, second, capsys) -> None:
     """Nothing is staged otherwise."""
     (second / "stray").write_text("x")
