@@ -24,11 +24,11 @@ import sys
 from time import perf_counter
 start = perf_counter()
 from pathlib import Path
-from modelreg.runtime import selfcheck
+from modelreg.runtime import self_test
 from modelreg.runtime.pipeline import Pipeline
 imported = perf_counter()
 pipeline = Pipeline.load(Path(sys.argv[1]))
-pipeline.infer(selfcheck.windows_of(pipeline.package)[0])
+pipeline.infer(self_test.windows_of(pipeline.package)[0])
 done = perf_counter()
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]
 import json

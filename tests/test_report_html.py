@@ -337,8 +337,8 @@ def test_the_quality_page_needs_no_matplotlib() -> None:
     from pathlib import Path
 
     code = (
-        "import sys; from example_records import example_quality_report; from modelreg import report;"
-        "report.quality_documents(example_quality_report(), 't'); print('matplotlib' in sys.modules)"
+        "import sys; from example_records import example_quality_report; from modelreg.documents.report import quality;"
+        "quality.quality_documents(example_quality_report(), 't'); print('matplotlib' in sys.modules)"
     )
     here = Path(__file__).parent
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=here)

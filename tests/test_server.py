@@ -244,7 +244,7 @@ def test_a_value_out_of_limits_is_refused(tmp_path) -> None:
     documents = {**bundle(), "normalization.json": json.dumps(scale).encode()}
     record = bundle_loader._document(documents["bundle.json"], bundle_loader.BundleRecord, "")
     plain = {k: v for k, v in documents.items() if k not in ("bundle.json", "sha256sum.txt")}
-    loaded = bundle_loader.read(write_bundle(tmp_path, example_bundle.artifacts.sealed(record, plain, None)))
+    loaded = bundle_loader.read(write_bundle(tmp_path, example_bundle.bundle_archive.sealed(record, plain, None)))
     with serving(served(loaded, open_pipeline=None, first=Pipeline(loaded, open_backend(loaded, "onnxruntime")))) as c:
         status, said = c.infer({"x": replaced(17)})
 
