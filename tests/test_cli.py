@@ -686,7 +686,7 @@ def test_data_is_looked_for_at_the_root(registry, monkeypatch, command) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("modelreg.workflows.training_run.start", record)
-    monkeypatch.setattr("modelreg.workflows.training_run.evaluate", record)
+    monkeypatch.setattr("modelreg.workflows.evaluation_run.evaluate", record)
     monkeypatch.chdir(registry / "runs")
     main([command])
 
@@ -697,7 +697,7 @@ def evaluated(registry, monkeypatch, measured, *findings) -> None:
     """Let `evaluate` find these metrics, and an audit with these findings."""
     audit = AuditRecord(near=0.99, windows={"test": 1}, compared={"test": 1}, findings=findings)
     (registry / "runs/conv2d_fsq-001/audit.json").write_bytes(audit.to_bytes())
-    monkeypatch.setattr("modelreg.workflows.training_run.evaluate", lambda *_: measured)
+    monkeypatch.setattr("modelreg.workflows.evaluation_run.evaluate", lambda *_: measured)
 
 
 def test_evaluate_warns_of_leaks(registry, monkeypatch, capsys) -> None:
@@ -721,7 +721,7 @@ def test_evaluate_warns_where_levels_are_not_used(registry, monkeypatch, capsys,
     measured = load(registry / "runs/conv2d_fsq-001/eval_metrics.json", EvalMetrics)
     codes = measured.codes.model_copy(update={"levels_used": used})
     measured = measured.model_copy(update={"codes": codes})
-    monkeypatch.setattr("modelreg.workflows.training_run.evaluate", lambda *_: measured)
+    monkeypatch.setattr("modelreg.workflows.evaluation_run.evaluate", lambda *_: measured)
     monkeypatch.setattr("modelreg.cli.evaluate.warn_of_leaks", lambda _: None)
     main(["evaluate"])
     told = [line for line in capsys.readouterr().err.splitlines() if "dimension" in line]
@@ -733,7 +733,7 @@ def test_evaluate_warns_where_levels_are_not_used(registry, monkeypatch, capsys,
 def test_evaluate_writes_json(registry, monkeypatch, capsys) -> None:
     """The document itself."""
     measured = load(registry / "runs/conv2d_fsq-001/eval_metrics.json", EvalMetrics)
-    monkeypatch.setattr("modelreg.workflows.training_run.evaluate", lambda *_: measured)
+    monkeypatch.setattr("modelreg.workflows.evaluation_run.evaluate", lambda *_: measured)
     monkeypatch.setattr("modelreg.cli.evaluate.warn_of_leaks", lambda _: None)
     main(["evaluate", "--json"])
 
