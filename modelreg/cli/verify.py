@@ -71,7 +71,7 @@ def verify(
     """
     single = {"--remote": remote, "--device": device, "--reproduce": reproduce, "--retrain": retrain}
     _refuse_misuse(reference, [name for name, given in single.items() if given], changed=changed)
-    from modelreg.verification.verify import Options, Ports
+    from modelreg.verification.verify import Options, Outcome, Ports, verify_registry
     from modelreg.verification.verify import verify as verify_version
 
     options = Options(
@@ -85,13 +85,13 @@ def verify(
     ports = Ports(fetch_release=_fetch_release, run_on_device=_device_runner(), reproduce=reproducer(data_folder))
     folders, removed = _changed() if changed else (_folders(reference), [])
     found = [verify_version(folder, options, ports) for folder in folders]
-    problems, notices = _around() if reference is None and (found or not changed) else ([], [])
-    problems += [*removed, *(problem for each in found for problem in each.outside)]
+    around = verify_registry(host.project()[0]) if reference is None and (found or not changed) else Outcome((), ())
+    problems = [*around.problems, *removed, *(problem for each in found for problem in each.outside)]
     if as_json:
         documents = [_document(each) for each in found]
-        emit_json({"versions": documents, "problems": listed(problems), "notices": listed(notices)})
+        emit_json({"versions": documents, "problems": listed(problems), "notices": listed(around.notices)})
     else:
-        _show(found, notices, "no version differs from the last commit" if changed else EMPTY)
+        _show(found, around.notices, "no version differs from the last commit" if changed else EMPTY)
     broken = [Problem(f"{each.reference}: {where}", what) for each in found for where, what in each.found]
     if broken or problems:
         raise VerificationFailed("verification failed", [*broken, *problems])
@@ -172,16 +172,6 @@ def _changed() -> tuple[list[Path], list[Problem]]:
         if not (root / filenames.REGISTRY / model / version).exists()
     ]
     return there, [Problem(name, "was removed, but a version never changes") for name in gone]
-
-
-def _around() -> tuple[list[Problem], list[Notice]]:
-    """Return the problems and notices of the registry that are no one version's."""
-    from modelreg.registry import aliases, versions
-    from modelreg.release import plan
-
-    root, _ = host.project()
-    problems = [*versions.find_strays(root), *plan.find_table_problems(root), *aliases.find_problems(root)]
-    return problems, [Notice(*leftover) for leftover in versions.find_leftovers(root)]
 
 
 def _show(found: "Sequence[Verification]", general: Iterable[Notice], empty: str) -> None:

@@ -32,8 +32,6 @@ Step = Literal["export", "version", "sign", "changelog", "table", "commit", "tag
 
 REMOTE: tuple[Step, ...] = ("push", "publish")  # they change what others see
 
-find_table_problems = releases_table.find_problems  # cli.verify takes it from here
-
 
 @dataclass(frozen=True)
 class Request:

@@ -141,15 +141,16 @@ def _assets(root: Path) -> list[Path]:
 def _stage(staged: Path, plan: Plan, outcomes: tuple[Outcome, ...]) -> None:
     """Write every file of the version into the staged folder, the manifest last."""
     if plan.addition:
-        facts = patch.stage(staged, plan.run, plan.version, plan.addition)
+        documents = patch.stage(staged, plan.run, plan.version, plan.addition)
     else:
         report = GateReport(outcomes=outcomes) if outcomes else None
-        facts = from_run.stage(staged, plan.run, plan.version, plan.project.license, report)
+        documents = from_run.stage(staged, plan.run, plan.version, plan.project.license, report)
     stored: Stored = "git" if plan.project.assets == "committed" else "asset"
     paths = sorted(path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file())
     entries = [_entry(staged, path, stored) for path in paths]
     now = plan.situation.now
-    parts = template_versions.current().sbom(facts, now, __version__, {entry.path: entry.sha256 for entry in entries})
+    digests = {entry.path: entry.sha256 for entry in entries}
+    parts = template_versions.current().sbom(documents, now, __version__, digests)
     files.write_atomic(staged / filenames.SBOM, parts)
     entries.append(_entry(staged, filenames.SBOM, stored))
     manifest = Manifest(

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from modelreg import files
 from modelreg.artifacts import attach_hef
+from modelreg.documents import releases_table
 from modelreg.errors import Notice, Problem
 from modelreg.records.export import HailoArch
-from modelreg.registry import filenames
+from modelreg.registry import aliases, filenames, versions
 from modelreg.verification import integrity
 from modelreg.verification.integrity import Findings
 
@@ -91,6 +92,16 @@ def verify(folder: Path, options: Options, ports: Ports) -> Verification:
     release = _check_release(folder, reference, options, ports) if options.remote else Outcome((), ())
     beyond = _joined(release, device)
     return Verification(reference, findings.files, own.problems, beyond.problems, own.notices, beyond.notices)
+
+
+def verify_registry(root: Path) -> Outcome:
+    """Check what belongs to no single version: stray files, the table of RELEASES.md, the aliases."""
+    problems = (
+        *versions.find_strays(root),
+        *releases_table.find_problems(root),
+        *aliases.find_problems(root),
+    )
+    return Outcome(problems, tuple(Notice(*leftover) for leftover in versions.find_leftovers(root)))
 
 
 def _joined(one: Outcome, other: Outcome) -> Outcome:
