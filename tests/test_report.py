@@ -267,6 +267,13 @@ def test_how_it_was_trained() -> None:
     assert r"cpu (x86\_64, 2 threads),\nPython 3.11.9, numpy 2.4.6, torch 2.13.0.".replace(r"\n", "\n") in text
 
 
+def test_the_report_names_the_versions_that_resumed_the_training() -> None:
+    """In their order, after the one that started it."""
+    run = example_run_record().model_copy(update={"resumed_by": ("0.8.0", "0.9.0")})
+
+    assert f"by modelreg {run.environment.modelreg}, resumed by 0.8.0, 0.9.0 in a repository" in text_of(run=run)
+
+
 @pytest.mark.parametrize(
     ("dirty", "words"), [(False, "commit `cccccccccccc`, on"), (None, "outside of any git repository, on")]
 )

@@ -175,6 +175,21 @@ def test_other_weights_on_the_same_versions_are_a_problem(elsewhere) -> None:
     assert [problem.what for problem in judge().problems] == ["trained again on the same versions: other weights"]
 
 
+def test_other_weights_of_another_modelreg_are_judged_by_their_metrics(elsewhere) -> None:
+    """Another version may compute otherwise."""
+    _, judge = elsewhere
+
+    assert "modelreg differ" in judge(modelreg="0.0.1").notices[0].what
+
+
+def test_other_weights_than_those_of_a_resumed_training_are_judged_by_their_metrics(elsewhere) -> None:
+    """Where another version of modelreg resumed it, no version alone can train it again."""
+    version, judge = elsewhere
+    edit(version / filenames.RUN, lambda d: d.update(resumed_by=["0.0.1"]))
+
+    assert "modelreg differ" in judge().notices[0].what
+
+
 def test_too_few_subjects_are_not_judged_and_it_is_said(elsewhere) -> None:
     """Both numbers are shown."""
     _, judge = elsewhere

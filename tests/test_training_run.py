@@ -12,10 +12,11 @@ import pytest
 import untraced
 from two_device import write_two_device
 
-from modelreg import files
+from modelreg import __version__, files
 from modelreg.cli.main import main
 from modelreg.config import TrainConfig
 from modelreg.records.base import load
+from modelreg.records.run import RunRecord
 from modelreg.registry import filenames
 
 pytestmark = pytest.mark.needs("torch", "matplotlib")  # they train
@@ -227,6 +228,54 @@ def edit(path: Path, change) -> None:
     document = json.loads(path.read_text())
     change(document)
     path.write_bytes(files.to_json(document))
+
+
+def started_by(begun: Path, version: str) -> Path:
+    """Record in an unfinished run that another version of modelreg started it."""
+    run = begun / "runs/conv2d_fsq-001"
+    edit(run / "run.json", lambda d: d["environment"].update(modelreg=version))
+    return run
+
+
+def test_a_run_of_another_modelreg_is_resumed(begun, finished) -> None:
+    """An upgrade does not end a training; this one computes the same."""
+    run = started_by(begun, "0.0.1")
+
+    assert main(["train", "--resume", "runs/conv2d_fsq-001"]) == 0
+    assert result_of(run) == result_of(finished / "runs/conv2d_fsq-001")
+
+
+def test_the_version_that_resumes_a_run_is_recorded(begun) -> None:
+    """Beside the one that started it."""
+    run = started_by(begun, "0.0.1")
+    main(["train", "--resume", "runs/conv2d_fsq-001"])
+    record = load(run / "run.json", RunRecord)
+
+    assert (record.environment.modelreg, record.resumed_by) == ("0.0.1", (__version__,))
+
+
+def test_every_version_that_resumed_a_run_stays_recorded(begun) -> None:
+    """Also where the one that started it finishes it."""
+    run = started_by(begun, __version__)
+    edit(run / "run.json", lambda d: d.update(resumed_by=["0.0.2"]))
+    main(["train", "--resume", "runs/conv2d_fsq-001"])
+
+    assert load(run / "run.json", RunRecord).resumed_by == ("0.0.2", __version__)
+
+
+def test_resuming_a_run_of_another_modelreg_is_announced(begun, capsys) -> None:
+    """With both versions."""
+    started_by(begun, "0.0.1")
+    main(["train", "--resume", "runs/conv2d_fsq-001"])
+
+    assert f"modelreg {__version__} resumes a run of modelreg 0.0.1; run.json records it\n" in capsys.readouterr().err
+
+
+def test_a_run_of_one_version_records_no_other(begun) -> None:
+    """So run.json keeps the bytes that it had before there was such a field."""
+    main(["train", "--resume", "runs/conv2d_fsq-001"])
+
+    assert "resumed_by" not in json.loads((begun / "runs/conv2d_fsq-001/run.json").read_text())
 
 
 def test_two_processes_do_not_train_one_run(begun, capsys) -> None:

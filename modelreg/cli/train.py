@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from modelreg.config import TrainConfig
     from modelreg.records.data import DataRecord
+    from modelreg.records.run import RunRecord
 
 MANY_DROPPED = 0.5  # of a part's windows: beyond, hardly anything is left to learn from
 
@@ -64,6 +65,8 @@ def train(
             prepared = training_run.start(settings, folder, reading, here, host.now())
     for line in _parts(prepared.record):
         note(line)
+    if resume:
+        _note_version(runs.load_run(folder), here.modelreg)
     host.ready_to_train(settings.training)
     shown = host.shown(folder)
     try:
@@ -74,6 +77,12 @@ def train(
     trained = runs.load_run(folder)
     say(f"{shown}: best epoch {trained.best_epoch}, validation loss {trained.best_validation_loss:.4f}")
     say(f"next: modelreg evaluate {shown}")
+
+
+def _note_version(run: "RunRecord", version: str) -> None:
+    """Note that a run is resumed by another version of modelreg than trained it so far."""
+    if run.trained_by != version:
+        note(f"modelreg {version} resumes a run of modelreg {run.trained_by}; {filenames.RUN} records it")
 
 
 def _parts(data: "DataRecord") -> "Iterator[str]":

@@ -36,7 +36,7 @@ def statement(
                 "resolvedDependencies": _inputs(run, data),
             },
             "runDetails": {
-                "builder": {"id": BUILDER, "version": {"modelreg": run.environment.modelreg}},
+                "builder": {"id": BUILDER, "version": {"modelreg": run.trained_by}},
                 "metadata": {"startedOn": run.started, "finishedOn": run.finished},
                 "byproducts": [_described(name, digests[name]) for name in sorted(digests) if name != subject],
             },

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from modelreg.records.base import Count, GitCommit, Name, Record, RelativePath, Sha256, Share, Timestamp
+from modelreg.records.base import LEFT_OUT, Count, GitCommit, Name, Record, RelativePath, Sha256, Share, Timestamp
 from modelreg.records.data import PartName
 from modelreg.records.model import ModelSpec
 
@@ -69,6 +69,14 @@ class RunRecord(Record):
     files: dict[RelativePath, Sha256]
     evaluations: tuple[Evaluation, ...] = ()
     imported: ImportRecord | None = None  # null: the weights were trained in this run
+    resumed_by: Annotated[tuple[Name, ...] | None, LEFT_OUT] = (
+        None  # versions of modelreg, where another one resumed it
+    )
+
+    @property
+    def trained_by(self) -> str:
+        """The version of modelreg that trained the run last."""
+        return self.resumed_by[-1] if self.resumed_by else self.environment.modelreg
 
     @model_validator(mode="after")
     def _tells_one_story(self) -> "RunRecord":

@@ -120,12 +120,22 @@ def judge_training(folder: Path, place: Path, prepared: Prepared, environment: E
     recorded, run = load(folder / filenames.METRICS, EvalMetrics), load(folder / filenames.RUN, RunRecord)
     if files.sha256(place / filenames.CHECKPOINT) == recorded.checkpoint_sha256:
         return Outcome((), (Notice(filenames.CHECKPOINT, "trained again: the same bytes"),))
-    differences = list(run_checks.environment_differences(run.environment, environment))
+    differences = list(_training_differences(run, environment))
     if not differences:
         return Outcome((Problem(filenames.CHECKPOINT, "trained again on the same versions: other weights"),), ())
     windows = prepared.windows[evaluation_run.HELD_OUT]
     again = inference.predict(place, run.model, windows, threads=environment.threads)
     return _within_intervals(recorded, _metrics(again, run, recorded.settings), differences)
+
+
+def _training_differences(run: RunRecord, environment: Environment) -> Iterator[Problem]:
+    """Yield what a training depends on and was different when the run was trained, or resumed."""
+    differences = list(run_checks.environment_differences(run.environment, environment))
+    yield from differences
+    if run.resumed_by and not any(each.where == "modelreg" for each in differences):
+        yield Problem(
+            "modelreg", f"is {environment.modelreg}, but the run was resumed with {', '.join(run.resumed_by)}"
+        )
 
 
 def _within_intervals(recorded: EvalMetrics, computed: Metrics, differences: list[Problem]) -> Outcome:

@@ -82,9 +82,9 @@ def begin(config: TrainConfig, folder: Path, prepared: Prepared, environment: En
 
 
 def reopen(folder: Path, reading: Reading, environment: Environment) -> Prepared:
-    """Return the data of a run whose training is to go on. Raises InputError where it cannot."""
+    """Return the data of a run whose training is to be resumed. Raises InputError where it cannot be."""
     run, config = run_checks.load_checked(folder, status="training")
-    run_checks.refuse("cannot go on with this run", run_checks.environment_differences(run.environment, environment))
+    _refuse_other_environment(run, environment)
     return preparation.prepare(config, reading)
 
 
@@ -92,7 +92,8 @@ def train(folder: Path, prepared: Prepared, environment: Environment, clock: Clo
     """Train a started run to its end, from where it stands; yield each epoch once it is on disk.
 
     Raises InputError where the run, its data or its environment are not what they were at the start: the bytes of
-    a resumed training are those of an uninterrupted one only where all of these are. One process at a time.
+    a resumed training are those of an uninterrupted one only where all of these are. Another version of modelreg may
+    resume a run, or an upgrade would end every interrupted training; run.json records it. One process at a time.
     """
     with files.sole_writer(folder, folder):
         yield from _train(folder, prepared, environment, clock)
@@ -102,13 +103,14 @@ def _train(folder: Path, prepared: Prepared, environment: Environment, clock: Cl
     from modelreg.ml import checkpoint, factory, training
 
     run, config = run_checks.load_checked(folder, status="training")
-    run_checks.refuse("cannot go on with this run", run_checks.environment_differences(run.environment, environment))
+    _refuse_other_environment(run, environment)
     run_checks.refuse_other_data(folder, prepared)
     parts = {name: _tensors(folder, run.model, part, config.data.hop) for name, part in prepared.windows.items()}
     network = factory.of_spec(run.model, seed=run.seed)
     last = folder / LAST
     resume = checkpoint.read(last) if last.exists() else None
     history = runs.read_history(folder)[: resume.state["epoch"] if resume and resume.state else 0]
+    run = _record_version(folder, run, environment)
     with _board(folder, len(history)) as draw:
         epochs = training.fit(
             network, parts["train"], parts["validation"], config.training, resume, _augmentation(folder, config)
@@ -123,6 +125,21 @@ def _train(folder: Path, prepared: Prepared, environment: Environment, clock: Cl
             yield snapshot.epoch
     _write_parts(folder, run.model)
     files.write_atomic(folder / RUN, _trained(folder, run, config, history, clock()).to_bytes())
+
+
+def _refuse_other_environment(run: RunRecord, environment: Environment) -> None:
+    """Raise InputError where a run was started in another environment; the version of modelreg may differ."""
+    differences = run_checks.environment_differences(run.environment, environment)
+    run_checks.refuse("cannot resume this run", (each for each in differences if each.where != "modelreg"))
+
+
+def _record_version(folder: Path, run: RunRecord, environment: Environment) -> RunRecord:
+    """Write into run.json which modelreg resumes the run, where another one trained it last; return the record."""
+    if run.trained_by == environment.modelreg:
+        return run
+    resumed = run.model_copy(update={"resumed_by": (*(run.resumed_by or ()), environment.modelreg)})
+    files.write_atomic(folder / RUN, resumed.to_bytes())
+    return resumed
 
 
 def _write_parts(folder: Path, spec: ModelSpec) -> None:

@@ -200,13 +200,14 @@ def _training_section(run: RunRecord) -> str:
     dirty = " with uncommitted changes" if git and git.dirty else ""
     place = f"in a repository at commit `{git.commit[:12]}`{dirty}" if git else "outside of any git repository"
     packages = ", ".join(f"{escape(name)} {escape(version)}" for name, version in environment.packages.items())
+    resumed = f", resumed by {', '.join(map(escape, run.resumed_by))}" if run.resumed_by else ""
     loss = run.best_validation_loss
     kept = "" if loss is None else f" The weights of epoch {run.best_epoch} were kept: validation loss {number(loss)}."
     return f"""## How it was trained
 
 `{settings.name}`, {run.model.parameters:,} parameters, seed {run.seed}: {run.epochs} epochs,
 {STOPPED[run.stopped]}.{kept}
-From {run.started} to {run.finished or "now"}, by modelreg {escape(environment.modelreg)} {place}, on
+From {run.started} to {run.finished or "now"}, by modelreg {escape(environment.modelreg)}{resumed} {place}, on
 {escape(environment.device)} ({escape(environment.machine)}, {environment.threads} threads),
 Python {escape(environment.python)}, {packages}."""
 
