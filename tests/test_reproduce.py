@@ -108,7 +108,7 @@ def test_without_the_predictions_the_metrics_are_compared(place) -> None:
     edit(place / VERSION / filenames.METRICS, lambda d: d.update(predictions_sha256="0" * 64))
     found = outcome_of(place)
 
-    assert (found.problems, "within 0.005" in found.notices[0].what) == ((), True)
+    assert (found.problems, "within 0.005" in found.notices[0].message) == ((), True)
 
 
 def test_without_the_weights_the_command_that_gets_them_is_named(place, capsys) -> None:
@@ -179,7 +179,7 @@ def test_other_weights_of_another_modelreg_are_judged_by_their_metrics(elsewhere
     """Another version may compute otherwise."""
     _, judge = elsewhere
 
-    assert "modelreg differ" in judge(modelreg="0.0.1").notices[0].what
+    assert "modelreg differ" in judge(modelreg="0.0.1").notices[0].message
 
 
 def test_other_weights_than_those_of_a_resumed_training_are_judged_by_their_metrics(elsewhere) -> None:
@@ -187,7 +187,7 @@ def test_other_weights_than_those_of_a_resumed_training_are_judged_by_their_metr
     version, judge = elsewhere
     edit(version / filenames.RUN, lambda d: d.update(resumed_by=["0.0.1"]))
 
-    assert "modelreg differ" in judge().notices[0].what
+    assert "modelreg differ" in judge().notices[0].message
 
 
 def test_too_few_subjects_are_not_judged_and_it_is_said(elsewhere) -> None:
@@ -195,8 +195,8 @@ def test_too_few_subjects_are_not_judged_and_it_is_said(elsewhere) -> None:
     _, judge = elsewhere
     found = judge(python="3.99.0")
 
-    assert (found.problems, "python differ" in found.notices[0].what) == ((), True)
-    assert all("not judged: 2 held-out subjects" in notice.what for notice in found.notices[1:])
+    assert (found.problems, "python differ" in found.notices[0].message) == ((), True)
+    assert all("not judged: 2 held-out subjects" in notice.message for notice in found.notices[1:])
 
 
 @pytest.mark.parametrize(("low", "problems"), [(0.0, 0), (1.1, 3)], ids=["inside", "outside"])
