@@ -69,9 +69,7 @@ class RunRecord(Record):
     files: dict[RelativePath, Sha256]
     evaluations: tuple[Evaluation, ...] = ()
     imported: ImportRecord | None = None  # null: the weights were trained in this run
-    resumed_by: Annotated[tuple[Name, ...] | None, LEFT_OUT] = (
-        None  # versions of modelreg, where another one resumed it
-    )
+    resumed_by: Annotated[tuple[Name, ...] | None, LEFT_OUT] = None  # versions of modelreg, if another resumed it
 
     @property
     def trained_by(self) -> str:
