@@ -5,8 +5,10 @@ the server is sent once and raises `Retry` where it may go well another time: it
 into a header of requests to addresses that the API gave, and nowhere else: not with a redirect, not into an error.
 """
 
+import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -81,6 +83,19 @@ class Retry(Exception):
         super().__init__(str(problem))
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What the server said to a request, with its whole body."""
+
+    method: str  # of the request
+    url: str
+    status: int
+    headers: Mapping[str, str]  # by name, in capitals or not
+    body: bytes = b""
+    is_redirect: bool = False
+    next: str | None = None  # where a list goes on
+
+
 class Page(NamedTuple):
     """A document that was read."""
 
@@ -146,8 +161,7 @@ class Transport:
         def once() -> Page:
             answer = self._send("GET", url, headers={"Accept": JSON})
             _refuse(answer, allow)
-            following = answer.links.get("next", {}).get("url")
-            return Page(answer.status_code, parse(answer), following, answer.headers.get("X-OAuth-Scopes"))
+            return Page(answer.status, parse(answer), answer.next, answer.headers.get("X-OAuth-Scopes"))
 
         return self._again(once)
 
@@ -164,7 +178,7 @@ class Transport:
                 what = f"goes on at {host(following)}, which gets no token"
                 raise RemoteError("the server refers elsewhere", [Problem(urlsplit(url).path, what)])
 
-    def change(self, method: str, url: str, *, allow: tuple[int, ...] = (), **parts: Any) -> "Response":
+    def change(self, method: str, url: str, *, allow: tuple[int, ...] = (), **parts: Any) -> Answer:
         """Change something, once."""
         answer = self._send(method, url, **{**parts, "headers": {"Accept": JSON, **parts.get("headers", {})}})
         _refuse(answer, allow)
@@ -180,12 +194,12 @@ class Transport:
             wanted.target.unlink(missing_ok=True)
             have = 0
         headers = {"Accept": BYTES, **({"Range": f"bytes={have}-"} if have else {})}
-        with self._send("GET", wanted.url, headers=headers, stream=True) as answer:
-            if answer.is_redirect:
-                with self._send("GET", answer.headers["Location"], headers=headers, stream=True, plain=True) as moved:
+        with self._open("GET", wanted.url, headers=headers) as response:
+            if response.is_redirect:
+                with self._open("GET", response.headers["Location"], headers=headers, plain=True) as moved:
                     _store(moved, wanted, tell)
             else:
-                _store(answer, wanted, tell)
+                _store(response, wanted, tell)
 
     def wait(self, attempt: int, retry: Retry) -> None:
         """Wait as long as the server asked, or twice as long as before. Raises RemoteError where it is enough."""
@@ -207,49 +221,54 @@ class Transport:
                 self.wait(attempt, retry)  # raises in the end
                 attempt += 1
 
-    def _send(self, method: str, url: str, *, plain: bool = False, **parts: Any) -> "Response":
-        """Send one request; `plain`: without the token, to wherever a redirect leads."""
+    def _send(self, method: str, url: str, **parts: Any) -> Answer:
+        """Send one request, and read its answer whole."""
+        with self._open(method, url, **parts) as response:
+            return _answer(response, _read_bounded(response))
+
+    @contextmanager
+    def _open(self, method: str, url: str, *, plain: bool = False, **parts: Any) -> Iterator["Response"]:
+        """Send one request, and yield its answer unread; `plain`: without the token, to wherever a redirect leads."""
         import requests
 
         def sign(request: "PreparedRequest") -> "PreparedRequest":  # also keeps a .netrc out
             return request if plain or self.server.token is None else self.server.token.sign(request)
 
-        download = parts.pop("stream", False)
         trust = self.server.certificates or True  # said here: a session's own word yields to REQUESTS_CA_BUNDLE
         parts |= {"timeout": (CONNECT_S, READ_S), "allow_redirects": False, "stream": True, "verify": trust}
         try:
-            answer = self.session.request(method, url, auth=sign, **parts)
-            if not download or answer.status_code >= HTTPStatus.BAD_REQUEST:
-                _read_bounded(answer)
+            with self.session.request(method, url, auth=sign, **parts) as response:
+                yield response
         except requests.RequestException as error:
             raise _failure(host(url) or url, error) from error
-        return answer
 
 
 # Answers
 
 
-def parse(answer: "Response") -> Any:
+def parse(answer: Answer) -> Any:
     """Return an answer's JSON. Raises Retry where it is none: a proxy's page."""
     try:
-        return files.parse_json(answer.content, "answer")
+        return files.parse_json(answer.body, "answer")
     except InputError as error:
         raise Retry(Problem(host(answer.url), "sent no JSON")) from error
 
 
-def _store(answer: "Response", wanted: Download, tell: Tell) -> None:
+def _store(response: "Response", wanted: Download, tell: Tell) -> None:
     """Append the rest of a file to what is there, or write it whole, as the server answered."""
     import requests
 
-    if answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+    failed = response.status_code >= HTTPStatus.BAD_REQUEST
+    answer = _answer(response, _read_bounded(response) if failed else b"")
+    if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         wanted.target.unlink(missing_ok=True)
         raise Retry(Problem(wanted.name, f"ended before its {wanted.size} bytes; once more from the start"))
     _refuse(answer, ())
-    partial = answer.status_code == HTTPStatus.PARTIAL_CONTENT
+    partial = answer.status == HTTPStatus.PARTIAL_CONTENT
     done = _size(wanted.target) if partial else 0
     try:
         with wanted.target.open("ab" if partial else "wb") as file:
-            for chunk in answer.iter_content(CHUNK):
+            for chunk in response.iter_content(CHUNK):
                 done += len(chunk)
                 if done > wanted.size:
                     raise RemoteError("cannot download", [Problem(wanted.name, "is longer than GitHub lists it")])
@@ -265,21 +284,32 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _read_bounded(answer: "Response") -> None:
-    """Read an answer's body as requests would, but never more than the limit."""
+def _read_bounded(response: "Response") -> bytes:
+    """Return an answer's body. Raises RemoteError where it is longer than the limit."""
     body = bytearray()
-    for chunk in answer.iter_content(CHUNK):
+    for chunk in response.iter_content(CHUNK):
         body += chunk
         if len(body) > JSON_LIMIT:
-            answer.close()
-            raise RemoteError("cannot read the answer", [Problem(host(answer.url), "sent too much")])
-    answer._content = bytes(body)  # noqa: SLF001 where requests keeps it
+            raise RemoteError("cannot read the answer", [Problem(host(response.url), "sent too much")])
+    return bytes(body)
 
 
-def _refuse(answer: "Response", allow: tuple[int, ...]) -> None:
+def _answer(response: "Response", body: bytes) -> Answer:
+    return Answer(
+        method=response.request.method or "",
+        url=response.url,
+        status=response.status_code,
+        headers=response.headers,
+        body=body,
+        is_redirect=response.is_redirect,
+        next=response.links.get("next", {}).get("url"),
+    )
+
+
+def _refuse(answer: Answer, allow: tuple[int, ...]) -> None:
     """Raise what an answer means: something to try again, or the end."""
-    status = answer.status_code
-    where = f"{answer.request.method} {urlsplit(answer.url).path}"
+    status = answer.status
+    where = f"{answer.method} {urlsplit(answer.url).path}"
     if status in allow:
         return
     if answer.is_redirect:
@@ -298,7 +328,7 @@ def _refuse(answer: "Response", allow: tuple[int, ...]) -> None:
     raise RemoteError("the server refused", [problem])
 
 
-def _limit_wait(answer: "Response") -> float | None:
+def _limit_wait(answer: Answer) -> float | None:
     """Return for how long a limit asks to wait; None where the answer is no limit."""
     headers = answer.headers
     if "Retry-After" in headers:
@@ -323,11 +353,11 @@ def _date(text: str) -> float:
         return 0.0
 
 
-def _message(answer: "Response") -> str:
+def _message(answer: Answer) -> str:
     """Return the server's words, without anything that a terminal would obey."""
     try:
-        document = answer.json()
-    except ValueError:
+        document = json.loads(answer.body)
+    except (ValueError, RecursionError):  # the latter: nested too deeply
         return ""
     if not isinstance(document, dict):
         return ""
