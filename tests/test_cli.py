@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -149,15 +150,37 @@ def test_no_command_shows_the_help(capsys) -> None:
     assert "Commands:" in "".join(capsys.readouterr())
 
 
-@pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
-def test_completion_is_offered(name) -> None:
-    """For the shells that people use."""
-    script = "from modelreg.cli.main import run; run()"
-    environment = {"_MODELREG_COMPLETE": f"source_{name}", "PATH": "/usr/bin:/bin"}
-    command = [sys.executable, "-c", f"import sys; sys.argv = ['modelreg']; {script}"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+def ask_completion(**environment: str) -> str:
+    """Return what a shell is told that asks for completion."""
+    code = "import sys; sys.argv = ['modelreg']; from modelreg.cli.main import run; run()"
+    variables = {"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(sys.path), **environment}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout
 
-    assert "modelreg" in done.stdout
+
+@pytest.mark.parametrize(
+    ("shell", "registered"),
+    [
+        ("bash", "complete -o default -F _modelreg_completion modelreg"),
+        ("zsh", "compdef _modelreg_completion modelreg"),
+        ("fish", "complete --command modelreg --no-files"),
+    ],
+)
+def test_completion_is_offered(shell, registered) -> None:
+    """For the shells that people use: what each is told to evaluate."""
+    assert registered in ask_completion(_MODELREG_COMPLETE=f"source_{shell}")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize(("typed", "found"), [("ver", ["verify"]), ("i", ["init", "import"]), ("zzz", [])])
+def test_completion_knows_the_commands(shell, typed, found) -> None:
+    """Those that begin as what is typed, and no other; in the order of the help."""
+    words = f"modelreg {typed}"
+    asked = {"COMP_WORDS": words, "COMP_CWORD": "1", "_TYPER_COMPLETE_ARGS": words}
+    told = ask_completion(_MODELREG_COMPLETE=f"complete_{shell}", _TYPER_COMPLETE_FISH_ACTION="get-args", **asked)
+    first = r'"([\w-]+)":' if shell == "zsh" else r"(?m)^([\w-]+)"
+
+    assert [name for name in re.findall(first, told) if name != "_arguments"] == found
 
 
 def test_init_makes_a_registry_that_verifies(tmp_path, monkeypatch, capsys) -> None:
