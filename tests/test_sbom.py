@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelreg import files
-from modelreg.documents.templates import sbom_v1
+from modelreg.documents import sbom
 from modelreg.records.base import load
 from modelreg.records.data import DataRecord, Normalization
 from modelreg.records.manifest import Manifest
@@ -95,7 +95,7 @@ def test_any_names_are_valid(facts, digests, license_, subject, source) -> None:
     parts = facts.data.parts.model_copy(update={"train": part})
     data = facts.data.model_copy(update={"parts": parts, "sources": (origin, origin)})
 
-    assert is_valid(sbom_v1.render(replace(facts, license=license_, data=data), NOW, "0.3.0", digests))
+    assert is_valid(sbom.render(replace(facts, license=license_, data=data), NOW, "0.3.0", digests))
 
 
 @pytest.mark.parametrize("change", [{"license": None}, {"license": ""}, {"version": "1.0.0-rc.1+b"}])
@@ -104,18 +104,18 @@ def test_what_may_be_missing_is_left_out(facts, digests, change) -> None:
     bare = facts.data.sources[0].model_copy(update={"license": "", "citation": ""})
     data = facts.data.model_copy(update={"sources": (bare,)})
 
-    assert is_valid(sbom_v1.render(replace(facts, data=data, **change), NOW, "0.3.0", digests))
+    assert is_valid(sbom.render(replace(facts, data=data, **change), NOW, "0.3.0", digests))
 
 
 def test_the_same_version_gives_the_same_bytes(facts, digests) -> None:
     """No clock, no chance."""
-    assert len({sbom_v1.render(facts, NOW, "0.3.0", digests) for _ in range(2)}) == 1
+    assert len({sbom.render(facts, NOW, "0.3.0", digests) for _ in range(2)}) == 1
 
 
 @pytest.mark.parametrize("path", ["checkpoint.safetensors", "model_card.md", "predictions.npz"])
 def test_another_file_gives_another_serial_number(facts, digests, path) -> None:
     """It stands for the content."""
-    made = [sbom_v1.render(facts, NOW, "0.3.0", d) for d in (digests, {**digests, path: "0" * 64})]
+    made = [sbom.render(facts, NOW, "0.3.0", d) for d in (digests, {**digests, path: "0" * 64})]
 
     assert len({json.loads(data)["serialNumber"] for data in made}) == 2
 
@@ -142,7 +142,7 @@ def test_it_states_the_metrics(document, facts) -> None:
 def test_intervals_are_stated(facts, digests) -> None:
     """Where there are subjects enough to draw them."""
     measured = example_metrics(facts.spec.classes)
-    document = json.loads(sbom_v1.render(replace(facts, metrics=measured), NOW, "0.3.0", digests))
+    document = json.loads(sbom.render(replace(facts, metrics=measured), NOW, "0.3.0", digests))
     rows = document["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
 
     assert [row["confidenceInterval"] for row in rows if row["type"] == "macro_f1"] == [
@@ -157,7 +157,7 @@ def test_a_model_tested_on_people_it_knows_says_so(facts, digests) -> None:
     protocol = facts.metrics.protocol.model_copy(update={"parts": parts})
     shared = replace(facts, metrics=facts.metrics.model_copy(update={"protocol": protocol}))
 
-    assert b"nothing about new ones" in sbom_v1.render(shared, NOW, "0.3.0", digests)
+    assert b"nothing about new ones" in sbom.render(shared, NOW, "0.3.0", digests)
 
 
 def test_it_names_what_trained_the_model(document) -> None:
@@ -196,7 +196,7 @@ def test_a_lie_is_named(broken) -> None:
     reseal(broken)
 
     assert problems(broken) == [
-        "bom.cdx.json: metadata.component.name: is other, but another document has conv2d_fsq",
+        "bom.cdx.json: metadata.component.name: says 'other', but the records say 'conv2d_fsq'",
     ]
 
 
@@ -219,4 +219,4 @@ def test_other_bytes_with_the_same_meaning_are_found(broken) -> None:
     path.write_text(json.dumps(json.loads(path.read_bytes())))
     reseal(broken)
 
-    assert problems(broken) == ["bom.cdx.json: says the right things, but not in canonical JSON"]
+    assert problems(broken) == ["bom.cdx.json: format: the values are right, but the file is not canonical JSON"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from modelreg import __version__, files
 from modelreg.config import ProjectConfig
-from modelreg.documents import changelog, releases_table, template_versions
+from modelreg.documents import changelog, releases_table, sbom, template_versions
 from modelreg.errors import GateFailed, InputError, Problem, VerificationFailed, raise_all
 from modelreg.evaluation import gates
 from modelreg.records.export import Target
@@ -150,7 +150,7 @@ def _stage(staged: Path, plan: Plan, outcomes: tuple[Outcome, ...]) -> None:
     entries = [_entry(staged, path, stored) for path in paths]
     now = plan.situation.now
     digests = {entry.path: entry.sha256 for entry in entries}
-    parts = template_versions.current().sbom(documents, now, __version__, digests)
+    parts = sbom.render(documents, now, __version__, digests)
     files.write_atomic(staged / filenames.SBOM, parts)
     entries.append(_entry(staged, filenames.SBOM, stored))
     manifest = Manifest(
