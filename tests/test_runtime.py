@@ -14,7 +14,7 @@ from modelreg import files
 from modelreg.artifacts import bundle_archive, npz, ort_session
 from modelreg.artifacts.quantization_noise import snr_db
 from modelreg.errors import InputError, VerificationFailed
-from modelreg.registry import filenames
+from modelreg.registry import filenames, versions
 from modelreg.runtime import backends, bundle_loader
 from modelreg.runtime.backends import BackendError
 from modelreg.runtime.pipeline import Pipeline, Prediction, Refused
@@ -43,7 +43,7 @@ def changed(documents: dict[str, bytes], name: str, data: bytes | None) -> dict[
 
 def sealed(documents: dict[str, bytes], **record) -> dict[str, bytes]:
     """A bundle whose digests fit, whatever is in it."""
-    stated = bundle_loader._document(documents[filenames.BUNDLE], bundle_loader.BundleRecord, "bundle.json")
+    stated = versions.parse_document(documents[filenames.BUNDLE], bundle_loader.BundleRecord, "bundle.json")
     plain = {k: v for k, v in documents.items() if k not in (filenames.BUNDLE, filenames.SUMS)}
     return bundle_archive.sealed(stated.model_copy(update=record), plain, None)
 
@@ -438,7 +438,7 @@ def test_no_torch_and_no_schemas_are_loaded() -> None:
 import sys
 from pathlib import Path
 from modelreg.runtime.pipeline import Pipeline
-from modelreg.registry import filenames
+from modelreg.registry import filenames, versions
 Pipeline.load(Path({str(VERSION)!r}))
 print([name for name in {slow!r} if name in sys.modules])
 """

@@ -16,6 +16,7 @@ import uvicorn
 from example_bundle import VERSION, bundle, example, write_bundle
 from prometheus_client.parser import text_string_to_metric_families
 
+from modelreg.registry import versions
 from modelreg.runtime import bundle_loader, server
 from modelreg.runtime.api_schema import Contract
 from modelreg.runtime.backends import BackendError
@@ -242,7 +243,7 @@ def test_a_value_out_of_limits_is_refused(tmp_path) -> None:
     scale = json.loads(bundle()["normalization.json"])
     scale["limits"]["channels"] = {"ax": [-16.0, 16.0]}
     documents = {**bundle(), "normalization.json": json.dumps(scale).encode()}
-    record = bundle_loader._document(documents["bundle.json"], bundle_loader.BundleRecord, "")
+    record = versions.parse_document(documents["bundle.json"], bundle_loader.BundleRecord, "")
     plain = {k: v for k, v in documents.items() if k not in ("bundle.json", "sha256sum.txt")}
     loaded = bundle_loader.read(write_bundle(tmp_path, example_bundle.bundle_archive.sealed(record, plain, None)))
     with serving(served(loaded, open_pipeline=None, first=Pipeline(loaded, open_backend(loaded, "onnxruntime")))) as c:

@@ -1,20 +1,17 @@
 """`modelreg list` and `modelreg show`: reading the registry."""
 
 import sys
-from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelreg.cli import host
 from modelreg.cli.console import draw, emit_json, say, table
-from modelreg.errors import InputError, Problem, VerificationFailed
+from modelreg.errors import VerificationFailed
 from modelreg.registry import filenames
 
 if TYPE_CHECKING:
     from modelreg.records.int8 import Int8Summary
-    from modelreg.registry.versions import Version
 
 
 def list_versions(
@@ -30,24 +27,16 @@ def list_versions(
     from modelreg.registry import versions
 
     root, _ = host.project()
-    if model:
-        versions.refuse_unknown_model(root, model)
-    found, broken = _summaries(versions.version_folders(root, model))
+    found, broken = versions.summaries(root, model)
     if as_json:
-        emit_json(found)
+        emit_json([{name: value for name, value in each._asdict().items() if name != "folder"} for each in found])
     elif not found and not broken:
         say("no version yet; make one with: modelreg release v0.1.0")
     else:
         columns = ("version", "released", "accuracy", "macro F1", "parameters")
         rows = [
-            (
-                s["reference"],
-                str(s["created"])[:10],
-                f"{s['accuracy']:.4f}",
-                f"{s['macro_f1']:.4f}",
-                s["parameters"],
-            )
-            for s in found
+            (each.reference, each.created[:10], f"{each.accuracy:.4f}", f"{each.macro_f1:.4f}", each.parameters)
+            for each in found
         ]
         draw(table(columns, rows, right=columns[2:]), sys.stdout)
     if broken:
@@ -97,29 +86,3 @@ def _show_estimate(found: "Int8Summary") -> None:
     kind = "8-bit estimate" if found.arithmetic else f"8-bit {int8.UNSTEADY}"
     losses = f"accuracy {-found.accuracy_drop:+.4f}, macro F1 {-found.macro_f1_drop:+.4f}"
     say(f"{kind}: {losses}, projection {found.snr_db:.1f} dB")
-
-
-def _summaries(folders: Iterable[Path]) -> tuple[list[dict[str, object]], list[Problem]]:
-    """Return what is listed of each version, and why some cannot be."""
-    from modelreg.registry import versions
-
-    found, broken = [], []
-    for folder in folders:
-        try:
-            found.append(_summary(versions.read(folder)))
-        except InputError as error:
-            broken += [Problem(f"{folder.parent.name}@{folder.name}: {where}", what) for where, what in error.problems]
-    return found, broken
-
-
-def _summary(version: "Version") -> dict[str, object]:
-    measured = version.metrics()
-    return {
-        "reference": version.reference,
-        "model": version.manifest.model,
-        "version": version.manifest.version,
-        "created": version.manifest.created,
-        "accuracy": measured.accuracy,
-        "macro_f1": measured.macro_f1,
-        "parameters": measured.parameters,
-    }

@@ -44,20 +44,29 @@ def to_bytes(tensors: Mapping[str, Tensor], state: Mapping[str, Json] | None = N
 
 def read(path: Path, limit: int = LIMIT) -> Saved:
     """Read tensors and state. Raises InputError, naming a file that is something else as what it is."""
-    data = files.read_bytes(path, limit)
+    return parse(files.read_bytes(path, limit), str(path))
+
+
+def parse(data: bytes, where: str) -> Saved:
+    """Read tensors and state from the bytes of a file, as `read` does. Raises InputError."""
     try:
         tensors = safetensors.torch.load(data)
     except (SafetensorError, KeyError) as error:  # KeyError: a number format that torch lacks
         what = foreign(data) or f"damaged or not safetensors: {error}"
-        raise InputError("cannot read weights", [Problem(str(path), what)]) from error
-    return Saved(tensors, _state(data, str(path)))
+        raise InputError("cannot read weights", [Problem(where, what)]) from error
+    return Saved(tensors, _state(data, where))
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
     """Fill a network from a file that must fit it tensor by tensor. Raises InputError."""
-    tensors = read(path).tensors
+    fill(network, files.read_bytes(path, LIMIT), str(path))
+
+
+def fill(network: nn.Module, data: bytes, where: str) -> None:
+    """Fill a network from the bytes of such a file. Raises InputError."""
+    tensors = parse(data, where).tensors
     if problems := [*mismatches(network.state_dict(), tensors), *non_finite(tensors)]:
-        raise InputError(f"{path}: the weights do not fit the network", problems)
+        raise InputError(f"{where}: the weights do not fit the network", problems)
     network.load_state_dict(tensors)
 
 

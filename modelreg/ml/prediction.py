@@ -46,12 +46,23 @@ def predict(network: Network, x: torch.Tensor | NDArray[np.float32], batch_size:
 
 def load_network(spec: ModelSpec, weights: Path) -> Network:
     """Build the network of a record and fill it from its checkpoint, in eval mode. Raises InputError."""
+    network = _build(spec)
+    checkpoint.load_weights(network, weights)
+    return network.eval()
+
+
+def fill_network(spec: ModelSpec, weights: bytes, where: str) -> Network:
+    """Build the network of a record and fill it from the bytes of its checkpoint, in eval mode. Raises InputError."""
+    network = _build(spec)
+    checkpoint.fill(network, weights, where)
+    return network.eval()
+
+
+def _build(spec: ModelSpec) -> Network:
     expected = factory.spec(spec.settings, spec.input, spec.classes, spec.domains, spec.sessions)
     if problems := list(_differences(spec, expected)):
         raise InputError("the record of the model contradicts its own settings", problems)
-    network = factory.of_spec(spec, seed=0)
-    checkpoint.load_weights(network, weights)
-    return network.eval()
+    return factory.of_spec(spec, seed=0)
 
 
 def _differences(found: ModelSpec, expected: ModelSpec) -> Iterator[Problem]:

@@ -41,6 +41,46 @@ class Version(NamedTuple):
         return _read(self.folder / METRICS, EvalMetrics)
 
 
+class Summary(NamedTuple):
+    """A version in one line: what `modelreg list` shows, and its folder."""
+
+    reference: str  # conv2d_fsq@v0.2.0
+    model: str
+    version: str  # 0.2.0
+    created: str  # ISO 8601, UTC
+    accuracy: float
+    macro_f1: float
+    parameters: int
+    folder: Path
+
+
+def summaries(root: Path, model: str | None = None) -> tuple[list[Summary], list[Problem]]:
+    """Return a summary of every version, and why some cannot be read. Raises RegistryError on an unknown model."""
+    if model:
+        refuse_unknown_model(root, model)
+    found, broken = [], []
+    for folder in version_folders(root, model):
+        try:
+            found.append(_summary(read(folder)))
+        except InputError as error:
+            broken += [Problem(f"{folder.parent.name}@{folder.name}: {where}", what) for where, what in error.problems]
+    return found, broken
+
+
+def _summary(version: Version) -> Summary:
+    measured = version.metrics()
+    return Summary(
+        reference=version.reference,
+        model=version.manifest.model,
+        version=version.manifest.version,
+        created=version.manifest.created,
+        accuracy=measured.accuracy,
+        macro_f1=measured.macro_f1,
+        parameters=measured.parameters,
+        folder=version.folder,
+    )
+
+
 def parse_version(text: str) -> semver.Version:
     """Read a semantic version; the leading v is optional. Raises RegistryError."""
     if len(text.removeprefix("v")) > VERSION_LIMIT:
@@ -164,11 +204,14 @@ def same_weights(root: Path, model: str, checkpoint: Path) -> Iterator[Version]:
             yield version
 
 
+def parse_document(data: bytes, record: type[AnyRecord], where: str) -> AnyRecord:
+    """Read a document that passed its JSON Schema when it was made: strict JSON and the record are enough."""
+    files.parse_json(data, where)  # pydantic alone would take a key that is there twice
+    return validate(data, record, where)
+
+
 def _read(path: Path, record: type[AnyRecord]) -> AnyRecord:
-    """Read a document of a version that was verified when it was made. Raises InputError."""
-    data = files.read_bytes(path)
-    files.parse_json(data, path.name)  # pydantic alone would take a key that is there twice
-    return validate(data, record, path.name)
+    return parse_document(files.read_bytes(path), record, path.name)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from modelreg import files
 from modelreg.artifacts import bundle_archive, exports, graph_interface, npz, onnx_file
 from modelreg.errors import InputError, Problem, VerificationFailed
-from modelreg.records.base import AnyRecord, validate
+from modelreg.records.base import AnyRecord
 from modelreg.records.calibration import ConfidenceRecord
 from modelreg.records.data import Normalization
 from modelreg.records.export import (
@@ -31,8 +31,7 @@ from modelreg.records.export import (
 from modelreg.records.hsmm import HsmmSpec
 from modelreg.records.manifest import Manifest
 from modelreg.records.model import ModelSpec
-from modelreg.records.run import RunRecord
-from modelreg.registry import filenames, versions
+from modelreg.registry import filenames, sealed_files, versions
 
 HEF = ".hef"
 SEALED = (filenames.NORMALIZATION, filenames.HSMM)  # by run.json
@@ -77,7 +76,7 @@ def read(path: Path, *, compiled: bool = False) -> Package:
 
 def _bundle_files(folder: Path) -> dict[str, bytes]:
     """Return the files that bundle.json lists, and those that list them; what else lies there is never read."""
-    record = _document(files.read_bytes(folder / filenames.BUNDLE), BundleRecord, filenames.BUNDLE)
+    record = versions.parse_document(files.read_bytes(folder / filenames.BUNDLE), BundleRecord, filenames.BUNDLE)
     names = [name for name in (*record.files, filenames.BUNDLE, filenames.SUMS) if _there(folder, name)]
     return {name: files.read_bytes(folder / name, bundle_archive.BUNDLE_LIMIT) for name in names}
 
@@ -85,7 +84,7 @@ def _bundle_files(folder: Path) -> dict[str, bytes]:
 def _of_bundle(found: Mapping[str, bytes], where: str) -> Package:
     if filenames.BUNDLE not in found:
         raise InputError("nothing to run", [Problem(where, f"holds no {filenames.BUNDLE}")])
-    record = _document(found[filenames.BUNDLE], BundleRecord, filenames.BUNDLE)
+    record = versions.parse_document(found[filenames.BUNDLE], BundleRecord, filenames.BUNDLE)
     _refuse_changed(where, _bundle_problems(found, record))
     if filenames.MODEL_CONFIG not in found:
         what = f"holds no {filenames.MODEL_CONFIG}: it is of modelreg 0.2; export it again"
@@ -95,7 +94,7 @@ def _of_bundle(found: Mapping[str, bytes], where: str) -> Package:
 
 
 def _bundle_problems(found: Mapping[str, bytes], record: BundleRecord) -> Iterator[Problem]:
-    yield from _differences(found, record.files)
+    yield from sealed_files.find_differences(found, record.files)
     digests = {**record.files, filenames.BUNDLE: files.sha256_bytes(found[filenames.BUNDLE])}
     if found.get(filenames.SUMS) != files.sums_text(digests).encode():
         yield Problem(filenames.SUMS, f"does not say what {filenames.BUNDLE} says")
@@ -105,34 +104,18 @@ def _bundle_problems(found: Mapping[str, bytes], record: BundleRecord) -> Iterat
 
 
 def _of_version(folder: Path, *, compiled: bool) -> Package:
-    data = files.read_bytes(folder / filenames.MANIFEST)
-    manifest = _document(data, Manifest, filenames.MANIFEST)
-    listed = {entry.path: entry.sha256 for entry in manifest.files}
-    graphs = f"{filenames.ONNX}/{filenames.PARITY}"
-    if compiled or not (folder / graphs).is_file():
-        return _of_archive(folder, listed)
-    wanted = _wanted(listed)
-    found = {
-        path: files.read_bytes(folder / path, bundle_archive.BUNDLE_LIMIT) for path in wanted if _there(folder, path)
-    }
-    _refuse_changed(folder.name, _version_problems(found, wanted, folder, manifest))
+    if compiled or not (folder / filenames.ONNX / filenames.PARITY).is_file():
+        manifest = versions.parse_document(files.read_bytes(folder / filenames.MANIFEST), Manifest, filenames.MANIFEST)
+        return _of_archive(folder, {entry.path: entry.sha256 for entry in manifest.files})
+    manifest, found = sealed_files.read_version(folder, _is_needed)
     named = {path.removeprefix(f"{filenames.ONNX}/"): content for path, content in found.items()}
     return _package(named, manifest.version, None, None)
 
 
-def _wanted(listed: Mapping[str, str]) -> dict[str, str]:
-    """Return what a runtime reads of a version, with its digests."""
+def _is_needed(path: str) -> bool:
+    """Return whether a runtime reads this file of a version."""
     plain = (filenames.MODEL_CONFIG, filenames.NORMALIZATION, filenames.HSMM, filenames.CALIBRATION)
-    return {p: digest for p, digest in listed.items() if p in plain or p.startswith(f"{filenames.ONNX}/")}
-
-
-def _version_problems(
-    found: Mapping[str, bytes], wanted: Mapping[str, str], folder: Path, manifest: Manifest
-) -> Iterator[Problem]:
-    yield from _differences(found, wanted)
-    expected = versions.sums_text(manifest, files.sha256(folder / filenames.MANIFEST)).encode()
-    if not _there(folder, filenames.SUMS) or files.read_bytes(folder / filenames.SUMS) != expected:
-        yield Problem(filenames.SUMS, f"does not say what {filenames.MANIFEST} says")
+    return path in plain or path.startswith(f"{filenames.ONNX}/")
 
 
 def _of_archive(folder: Path, listed: Mapping[str, str]) -> Package:
@@ -142,7 +125,7 @@ def _of_archive(folder: Path, listed: Mapping[str, str]) -> Package:
     if len(here) != 1:
         raise InputError("nothing to run", [Problem(folder.name, _choice(names, here, folder))])
     data = files.read_bytes(folder / here[0], bundle_archive.BUNDLE_LIMIT)
-    _refuse_changed(folder.name, _differences({here[0]: data}, {here[0]: listed[here[0]]}))
+    _refuse_changed(folder.name, sealed_files.find_differences({here[0]: data}, {here[0]: listed[here[0]]}))
     return _of_bundle(bundle_archive.unpack_stream(io.BytesIO(data), here[0]), here[0])
 
 
@@ -167,22 +150,15 @@ def _of_run(folder: Path, *, compiled: bool) -> Package:
     if not exports.has(folder, filenames.ONNX):
         what = "was not exported; export it with `modelreg export`"
         raise InputError("nothing to run", [Problem(folder.name, what)])
-    record = _document(files.read_bytes(folder / filenames.RUN), RunRecord, filenames.RUN)
-    changed = [*exports.find_changed(folder, filenames.ONNX), *_sealed_changed(folder, record)]
-    _refuse_changed(folder.name, changed)
+    changed = exports.find_changed(folder, filenames.ONNX)
+    record, found = sealed_files.read_run(folder, SEALED.__contains__, changed)
     graphs = folder / filenames.ONNX
-    found = {
+    found |= {
         path.name: files.read_bytes(path, bundle_archive.BUNDLE_LIMIT) for path in graphs.iterdir() if path.is_file()
     }
-    beside = [name for name in (*SEALED, filenames.CALIBRATION) if _there(folder, name)]
-    found |= {name: files.read_bytes(folder / name) for name in beside}
+    beside = [name for name in (filenames.HSMM, filenames.CALIBRATION) if name not in found and _there(folder, name)]
+    found |= {name: files.read_bytes(folder / name) for name in beside}  # run.json does not list what is fitted later
     return _package({**found, filenames.MODEL_CONFIG: record.model.to_bytes()}, None, None, None)
-
-
-def _sealed_changed(folder: Path, record: RunRecord) -> Iterator[Problem]:
-    stated = {name: digest for name, digest in record.files.items() if name in SEALED}
-    found = {name: files.read_bytes(folder / name) for name in stated if _there(folder, name)}
-    yield from _differences(found, stated)
 
 
 # All of them
@@ -193,38 +169,40 @@ def _package(
 ) -> Package:
     """Return what hashed files make. Raises InputError on a broken document, VerificationFailed on a misfit."""
     _refuse_changed("the export", (Problem(name, "is missing") for name in NEEDED if name not in found))
-    spec = _document(found[filenames.MODEL_CONFIG], ModelSpec, filenames.MODEL_CONFIG)
+    spec = versions.parse_document(found[filenames.MODEL_CONFIG], ModelSpec, filenames.MODEL_CONFIG)
     graphs: dict[GraphName, bytes] = {name: found[f"{name}.onnx"] for name in GRAPHS}
     made = Package(
         spec=spec,
-        normalization=_document(found[filenames.NORMALIZATION], Normalization, filenames.NORMALIZATION),
+        normalization=versions.parse_document(found[filenames.NORMALIZATION], Normalization, filenames.NORMALIZATION),
         version=version,
         graphs=graphs,
-        parity=_document(found[filenames.PARITY], ParityRecord, filenames.PARITY),
+        parity=versions.parse_document(found[filenames.PARITY], ParityRecord, filenames.PARITY),
         vectors=_vectors(found, spec),
         calibration=_optional(found, filenames.CALIBRATION, ConfidenceRecord),
         durations=_optional(found, filenames.HSMM, HsmmSpec),
         bundle=bundle,
         hef=hef,
     )
-    _refuse_changed(spec.settings.name, [*_misfits(graphs, spec), *_strangers(made)])
+    strangers = find_strangers(spec, made.calibration, made.durations, made.parity.checkpoint_sha256)
+    _refuse_changed(spec.settings.name, [*_misfits(graphs, spec), *strangers])
     return made
 
 
 def _optional(found: Mapping[str, bytes], name: str, record: type[AnyRecord]) -> AnyRecord | None:
-    return _document(found[name], record, name) if name in found else None
+    return versions.parse_document(found[name], record, name) if name in found else None
 
 
-def _strangers(made: Package) -> Iterator[Problem]:
-    """Yield where what the host needs beside the graphs is missing, or of another model."""
-    classes, durations, calibration = made.spec.classes, made.durations, made.calibration
-    if made.spec.smooths and durations is None:
+def find_strangers(
+    spec: ModelSpec, calibration: ConfidenceRecord | None, durations: HsmmSpec | None, checkpoint_sha256: str
+) -> Iterator[Problem]:
+    """Yield where what the host needs beside the network is missing, or of another model."""
+    if spec.smooths and durations is None:
         yield Problem(filenames.HSMM, "is missing")
-    if durations and durations.states != classes:
+    if durations and durations.states != spec.classes:
         yield Problem(f"{filenames.HSMM}: states", "are not the classes of the model")
-    if calibration and calibration.classes != classes:
+    if calibration and calibration.classes != spec.classes:
         yield Problem(f"{filenames.CALIBRATION}: classes", "are not the classes of the model")
-    if calibration and calibration.checkpoint_sha256 != made.parity.checkpoint_sha256:
+    if calibration and calibration.checkpoint_sha256 != checkpoint_sha256:
         yield Problem(f"{filenames.CALIBRATION}: checkpoint_sha256", "is of other weights")
 
 
@@ -253,23 +231,9 @@ def _misfits(graphs: Mapping[GraphName, bytes], spec: ModelSpec) -> Iterator[Pro
             yield Problem(f"{name}.onnx", f"takes and gives other tensors than {filenames.MODEL_CONFIG} says")
 
 
-def _differences(found: Mapping[str, bytes], stated: Mapping[str, str]) -> Iterator[Problem]:
-    for name, digest in sorted(stated.items()):
-        if name not in found:
-            yield Problem(name, "is missing")
-        elif (now := files.sha256_bytes(found[name])) != digest:
-            yield Problem(name, f"has sha256 {now}, not {digest}")
-
-
 def _refuse_changed(where: str, problems: Iterable[Problem]) -> None:
     if listed := list(problems):
         raise VerificationFailed(f"{where} is not what was exported; nothing was started", listed)
-
-
-def _document(data: bytes, record: type[AnyRecord], where: str) -> AnyRecord:
-    """Read a document that was held against its schema when it was made: strict JSON and the record are enough."""
-    files.parse_json(data, where)
-    return validate(data, record, where)
 
 
 def _there(folder: Path, name: str) -> bool:

@@ -1,0 +1,254 @@
+"""What `import modelreg` offers: load a model and predict with it, verify a version, list versions.
+
+docs/api.md shows each by example. Names that are not in `modelreg.__all__` are private.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from modelreg import config
+from modelreg.data import frames, unfit_windows
+from modelreg.data.frames import Moments
+from modelreg.errors import InputError, ModelregError, Notice, Problem, RegistryError, VerificationFailed
+from modelreg.evaluation import calibration
+from modelreg.records.model import Channel
+from modelreg.registry import references
+from modelreg.registry import versions as stored
+from modelreg.registry.references import Registry
+from modelreg.registry.versions import Summary
+from modelreg.verification import integrity
+from modelreg.workflows import cut_recording
+from modelreg.workflows import open_model as opening
+from modelreg.workflows.open_model import OpenModel, Outputs
+
+__all__ = [  # what modelreg/__init__.py offers
+    "Channel",
+    "InputError",
+    "Model",
+    "ModelregError",
+    "Notice",
+    "Predictions",
+    "Problem",
+    "RegistryError",
+    "Summary",
+    "Timeline",
+    "Verification",
+    "VerificationFailed",
+    "load",
+    "verify",
+    "versions",
+]
+
+Reference = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """The predictions for N windows; K is the number of classes."""
+
+    classes: tuple[str, ...]
+    labels: NDArray[np.int64]  # (N,) index of the most probable class
+    probabilities: NDArray[np.float64]  # (N, K), after temperature scaling where the model is calibrated
+    sets: tuple[tuple[str, ...], ...] | None  # LAC prediction set of each window; None: the version has no thresholds
+    codes: NDArray[np.int64] | None  # (N,) index of the code; None: the model quantizes nothing
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The most probable class of each window, by name."""
+        return tuple(self.classes[label] for label in self.labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """The predictions for a recording: N windows in order of time, and what was left out."""
+
+    start: Moments  # (N,) time of each window's first sample, on the recording's clock; datetimes are UTC
+    end: Moments  # (N,) time of its last sample
+    predictions: Predictions
+    notices: tuple[Notice, ...]  # gaps, missing values, values beyond the sensor's limits
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Return start, end, label and a probability for each class, to make a data frame of."""
+        found = self.predictions
+        named = {name: found.probabilities[:, number] for number, name in enumerate(found.classes)}
+        return {"start": self.start, "end": self.end, "label": np.array(found.names, dtype="U"), **named}
+
+    def __len__(self) -> int:
+        return len(self.predictions)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found wrong with a version, and what is worth knowing."""
+
+    reference: str
+    problems: tuple[Problem, ...]  # empty: the version is what its manifest says
+    notices: tuple[Notice, ...]
+
+
+class Model:
+    """A model that was verified when it was loaded. `modelreg.load` makes it."""
+
+    def __init__(self, opened: OpenModel) -> None:
+        self._opened = opened
+
+    @property
+    def reference(self) -> str:
+        """The version, such as `conv2d_fsq@v0.2.0`; the folder's name of a run."""
+        return self._opened.reference
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the K classes, in the order of the probabilities."""
+        return self._opened.spec.classes
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """Name and unit of the C channels of a device, in the order of a window."""
+        return self._opened.spec.input.channels
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The names of the devices, in the order of a window's rows."""
+        return self._opened.spec.input.devices
+
+    @property
+    def rate_hz(self) -> float:
+        """The sampling rate that the model was trained at."""
+        return self._opened.spec.input.rate_hz
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape (C, D, T) of a window: channels, device rows, timesteps."""
+        return self._opened.spec.input.shape
+
+    def __repr__(self) -> str:
+        return f"<modelreg.Model {self.reference}: {len(self.classes)} classes, windows {self.shape}>"
+
+    def predict(self, windows: ArrayLike) -> Predictions:
+        """Classify windows (N, C, D, T) in raw units; the model normalizes them.
+
+        Raises InputError where the shape is another, a value is missing or beyond the sensor's limits.
+        """
+        x = self._checked(windows)
+        outputs = self._opened.engine.compute(x)
+        overflown = np.flatnonzero(~np.isfinite(outputs.logits).all(axis=1))
+        if len(overflown):
+            _refuse([Problem(cut_recording.places("window", overflown), "values so large that the network overflows")])
+        return self._predictions(outputs)
+
+    def predict_recording(self, recording: Any, *, time: str = "time", hop: int | None = None) -> Timeline:
+        """Cut a recording into windows and classify each.
+
+        `recording` is a pandas or polars data frame, or a mapping of names to arrays, with a column for each channel in
+        the model's unit and a column `time` of seconds or datetimes; for a model with several devices, a mapping of
+        device names to such frames, on one clock. `hop` is the distance between windows in samples; the default is that
+        of the training. Samples are brought onto the model's grid as on the device. A window in a gap, with a missing
+        value or with a value beyond the sensor's limits is left out, and a notice says so. Raises InputError where a
+        column is missing, or the rate differs from the model's by more than 2 %.
+        """
+        spec, limits = self._opened.spec.input, self._opened.normalization.limits
+        hop = self._opened.hop if hop is None else hop
+        if hop is None:
+            raise InputError("hop is not known", [Problem("hop", "a bundle does not state it; pass hop= in samples")])
+        read = frames.read_recording(recording, spec, time)
+        cuts = cut_recording.cut(read, spec, hop, limits)
+        outputs = self._opened.engine.compute(cuts.x)
+        finite = np.isfinite(outputs.logits).all(axis=1)
+        notices = cuts.notices
+        if not finite.all():
+            where = cut_recording.places("window", cuts.start[~finite], unit=" s")
+            notices = (*notices, Notice(where, "left out: values so large that the network overflows"))
+        codes = None if outputs.codes is None else outputs.codes[finite]
+        start = cuts.start[finite]
+        end = start + (spec.timesteps - 1) / spec.rate_hz
+        predictions = self._predictions(Outputs(outputs.logits[finite], codes))
+        return Timeline(read.moments(start), read.moments(end), predictions, notices)
+
+    def _checked(self, windows: ArrayLike) -> NDArray[np.float32]:
+        try:
+            with np.errstate(over="ignore"):  # what is beyond float32 becomes Inf, and is refused below
+                x = np.asarray(windows, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise InputError("the windows do not fit the model", [Problem("windows", str(error))]) from error
+        if x.ndim != 4 or x.shape[1:] != self.shape:
+            _refuse([Problem("windows", f"have shape {x.shape}, expected (N, {', '.join(map(str, self.shape))})")])
+        unfit = unfit_windows.find(x, self._opened.spec.input, self._opened.normalization.limits)
+        _refuse([Problem(cut_recording.places("window", found.windows), found.what) for found in unfit])
+        return x
+
+    def _predictions(self, outputs: Outputs) -> Predictions:
+        fitted = self._opened.calibration
+        if fitted is None:
+            probabilities, lac = calibration.probabilities(outputs.logits, 1.0), None
+        else:
+            answers = calibration.apply(outputs.logits, fitted)
+            probabilities, lac = answers.probabilities, answers.sets.get("lac")
+        sets = None if lac is None else tuple(self._named(members) for members in lac)
+        return Predictions(self.classes, probabilities.argmax(axis=1), probabilities, sets, outputs.codes)
+
+    def _named(self, members: NDArray[np.bool_]) -> tuple[str, ...]:
+        return tuple(self.classes[number] for number in np.flatnonzero(members))
+
+
+def load(reference: Reference, *, root: Reference | None = None) -> Model:
+    """Load a model, and verify each file that it reads.
+
+    `reference` is `conv2d_fsq@v0.2.0`, `v0.2.0` (of the default model), `latest`, an alias, or the path of a version, a
+    run or a bundle; an existing path wins. `root` is the registry's folder, by default the one around the working
+    directory. Raises RegistryError on an unknown reference, VerificationFailed where a file is not what its manifest
+    says, InputError where a file is not on this machine or an extra is not installed.
+    """
+    path = references.export_path(os.fspath(reference), Path(), lambda: _registry(root))
+    return Model(opening.open_model(path))
+
+
+def verify(reference: Reference, *, root: Reference | None = None, complete: bool = False) -> Verification:
+    """Check a version: every digest, every document, every number.
+
+    `complete`: a file that is stored with the release and is not on this machine is a problem, not a notice. Raises
+    RegistryError where the reference is not a version.
+    """
+    folder = references.version_folder(os.fspath(reference), Path(), lambda: _registry(root))
+    return _verified(folder, complete=complete)
+
+
+def versions(model: str | None = None, *, root: Reference | None = None) -> tuple[Summary, ...]:
+    """Return the versions of a model, or of all, by model and then by precedence; as `modelreg list` shows them.
+
+    Raises RegistryError on an unknown model, VerificationFailed where a version cannot be read.
+    """
+    found, broken = stored.summaries(_registry(root).root, model)
+    if broken:
+        raise VerificationFailed("not every version can be read; `modelreg verify` says more", broken)
+    return tuple(found)
+
+
+def _verified(folder: Path, *, complete: bool) -> Verification:
+    """The one place that calls verification."""
+    found = integrity.inspect(folder, complete=complete)
+    notices = tuple(Notice(where, what) for where, what in found.notices)
+    return Verification(f"{folder.parent.name}@{folder.name}", found.problems, notices)
+
+
+def _registry(root: Reference | None) -> Registry:
+    """Return the registry at `root`, or around the working directory. Raises InputError where there is none."""
+    folder = config.find_project(Path.cwd()) if root is None else Path(root)
+    if folder is None:
+        what = "no modelreg.yaml here or above; pass root=, or make a registry with `modelreg init`"
+        raise InputError("not in a registry repository", [Problem(str(Path.cwd()), what)])
+    settings = config.load(folder / config.PROJECT_FILE, config.ProjectConfig)
+    return Registry(folder, settings.default_model)
+
+
+def _refuse(problems: list[Problem]) -> None:
+    if problems:
+        raise InputError("the windows do not fit the model", problems)
