@@ -75,7 +75,8 @@ def tensors(rng: np.random.Generator) -> dict[str, np.ndarray]:
         "host_part.head.3.bias": (3,),
     }
     kinds = {"device_part.bn1.num_batches_tracked": np.int64}
-    return {name: np.asarray(rng.normal(size=shape), kinds.get(name, np.float32)) for name, shape in shapes.items()}
+    drawn = {name: np.asarray(rng.normal(size=shape), kinds.get(name, np.float32)) for name, shape in shapes.items()}
+    return {**drawn, "device_part.bn1.running_var": np.abs(drawn["device_part.bn1.running_var"])}
 
 
 def model_spec() -> ModelSpec:

@@ -1,9 +1,90 @@
-"""The import that released model cards name."""
+"""What model cards tell to import, old ones and new ones."""
 
+import shutil
+
+import numpy as np
+import pytest
+from example_bundle import VERSION
+from example_export import estimate
+from example_run import model_spec, write_registry, write_run
+from example_version import make_version
+from test_model_card import facts
+
+import modelreg
 from modelreg import experiment
+from modelreg.documents import model_card
+from modelreg.documents.templates import card_v1
 from modelreg.workflows import inference
 
 
 def test_cards_import_classify_from_experiment() -> None:
     """The cards of v0.1.0 and v0.2.0 do."""
     assert experiment.classify is inference.classify
+
+
+def code_of(card: str) -> str:
+    """The Python of a card."""
+    return card.partition("```python\n")[2].partition("```")[0]
+
+
+@pytest.mark.needs("torch")
+def test_the_code_of_a_new_card_runs(tmp_path, monkeypatch) -> None:
+    """As a reader pastes it, in the registry's folder."""
+    root = write_registry(tmp_path)
+    version = make_version(root, write_run(root / "runs/conv2d_fsq-001"))
+    monkeypatch.chdir(root)
+    space: dict[str, object] = {}
+    exec(code_of((version / "model_card.md").read_text()), space)  # noqa: S102 that is the test
+
+    assert space["classes"] == model_spec().classes
+    assert space["probabilities"].shape == (1, len(model_spec().classes))
+
+
+def test_the_code_of_a_new_card_runs_where_graphs_are(tmp_path, monkeypatch) -> None:
+    """With the version that the card is of."""
+    shutil.copytree(VERSION, tmp_path / "registry/conv2d_fsq/v0.2.0")
+    shutil.copy(VERSION.parents[2] / "modelreg.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    spec = modelreg.load("v0.2.0")._opened.spec
+    space: dict[str, object] = {}
+    exec(code_of(model_card.render(facts(version="0.2.0", spec=spec))), space)  # noqa: S102 that is the test
+
+    np.testing.assert_allclose(space["probabilities"].sum(), 1)
+
+
+def test_a_new_card_imports_only_the_public_api() -> None:
+    """`import modelreg` and numpy."""
+    imports = [line for line in code_of(model_card.render(facts())).splitlines() if "import" in line]
+
+    assert imports == ["import modelreg", "import numpy as np"]
+
+
+@pytest.mark.parametrize(("graphs", "predict", "train"), [(True, True, False), (False, False, True)])
+def test_a_new_card_says_what_to_install(graphs, predict, train) -> None:
+    """ONNX Runtime where there are graphs, torch where there are none."""
+    text = model_card.render(facts(graphs=graphs))
+
+    assert ("modelreg[predict]" in text, "modelreg[train]" in text) == (predict, train)
+
+
+def test_a_new_card_differs_in_how_to_run_it_alone() -> None:
+    """All other sections are those of version 1."""
+    old, new = (text.split("\n## ") for text in (card_v1.render(facts()), model_card.render(facts())))
+    different = [one.splitlines()[0] for one, other in zip(old, new, strict=True) if one != other]
+
+    assert different == ["How to run it"]
+
+
+def test_a_new_card_says_which_modelreg_resumed_the_training() -> None:
+    """It is not the one that started it."""
+    run = facts().run.model_copy(update={"resumed_by": ("0.4.0",)})
+
+    assert "resumed by modelreg 0.4.0" in model_card.render(facts(run=run))
+
+
+@pytest.mark.parametrize(("arithmetic", "said"), [(None, True), ("float32", False)])
+def test_a_new_card_says_whether_its_estimate_depends_on_the_processor(arithmetic, said) -> None:
+    """One that integer kernels computed does."""
+    made = estimate().model_copy(update={"arithmetic": arithmetic})
+
+    assert ("depends on the processor" in model_card.render(facts(estimate=made))) is said

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from time import perf_counter
 
 import pytest
 from example_run import write_registry, write_run
@@ -68,3 +69,41 @@ def test_without_torch_a_command_names_the_extra(tmp_path, command) -> None:
     )
 
     assert (done.returncode, done.stderr) == (3, "error: torch not installed; pip install 'modelreg[train]'\n")
+
+
+# The public API
+
+API = ("modelreg.api", "numpy", "torch", "onnxruntime", "pandas", "scipy", "pydantic")
+
+
+def python(code: str) -> str:
+    """Return what a new Python prints."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("use", "expected"),
+    [
+        ("modelreg.__version__, dir(modelreg)", []),
+        ("modelreg.versions", ["modelreg.api", "numpy", "pydantic"]),
+    ],
+)
+def test_the_api_is_imported_on_first_use(use, expected) -> None:
+    """And with it nothing that an extra brings."""
+    assert python(f"import sys, modelreg; {use}; print([n for n in {API!r} if n in sys.modules])") == str(expected)
+
+
+def seconds(code: str) -> float:
+    """Return how long a new Python takes."""
+    start = perf_counter()
+    python(code)
+    return perf_counter() - start
+
+
+@pytest.mark.no_cover
+def test_import_modelreg_costs_less_than_15_ms() -> None:
+    """Beyond Python itself; the best of several, for other processes only make it slower."""
+    pairs = [(seconds("pass"), seconds("import modelreg")) for _ in range(9)]
+    bare, imported = (min(times) for times in zip(*pairs, strict=True))
+
+    assert imported - bare < 0.015

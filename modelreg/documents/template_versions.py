@@ -8,7 +8,7 @@ with it, and the manifest says which number the version was made with.
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from modelreg.documents.templates import card_v1, gates_v1, sbom_v1
+from modelreg.documents.templates import card_v1, card_v2, gates_v1, sbom_v1
 from modelreg.documents.templates.facts import Facts
 from modelreg.errors import InputError, Problem
 from modelreg.records.gates import Finding, Gate
@@ -23,8 +23,11 @@ class Templates(NamedTuple):
 
 
 UNSTATED = 1  # of manifests that name none
-CURRENT = 1  # of new versions
-TEMPLATES = {1: Templates(card_v1.render, sbom_v1.render, gates_v1.describe)}
+CURRENT = 2  # of new versions
+TEMPLATES = {
+    1: Templates(card_v1.render, sbom_v1.render, gates_v1.describe),
+    2: Templates(card_v2.render, sbom_v1.render, gates_v1.describe),
+}
 
 
 def current() -> Templates:

@@ -23,6 +23,7 @@ class VersionDocuments:
     metrics: EvalMetrics  # eval_metrics.json
     data: DataRecord
     run: RunRecord
+    graphs: bool = False  # whether it has ONNX graphs
     provenance: Provenance | None = None  # None: not made yet
     gates: GateReport | None = None  # None: the release had none
     estimate: Int8Estimate | None = None  # of the first bundle that has one

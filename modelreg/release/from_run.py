@@ -77,6 +77,7 @@ def stage(
         metrics=measured,
         data=data,
         run=run,
+        graphs=exports.has(folder, filenames.ONNX),
         gates=report,
         estimate=estimate,
     )

@@ -186,6 +186,7 @@ def _facts(source: Path, version: str, made: Mapping[str, bytes]) -> VersionDocu
         metrics=load(source / filenames.METRICS, EvalMetrics),
         data=load(source / filenames.DATA, DataRecord),
         run=run,
+        graphs=exports.has(source, filenames.ONNX),
         gates=parse(report, GateReport, filenames.GATES) if report else None,
         estimate=_estimate(made),
     )

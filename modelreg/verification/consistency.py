@@ -99,7 +99,8 @@ def _whole(found: Mapping[str, Any]) -> dict[str, VersionDocuments]:
         return {}
     manifest: Manifest = found["manifest"]
     parts = {name: found[name] for name in PARTS}
-    return {"documents": VersionDocuments(model=manifest.model, version=manifest.version, **parts)}
+    graphs = any(entry.path == f"{filenames.ONNX}/{filenames.PARITY}" for entry in manifest.files)
+    return {"documents": VersionDocuments(model=manifest.model, version=manifest.version, graphs=graphs, **parts)}
 
 
 def _quantizer_problems(spec: ModelSpec) -> Iterator[Problem]:

@@ -48,3 +48,7 @@ class Facts(Protocol):
     @property
     def estimate(self) -> Int8Estimate | None:
         """The first int8.json of its bundles; None: there is none."""
+
+    @property
+    def graphs(self) -> bool:
+        """Whether the version has ONNX graphs. Since template version 2."""
