@@ -21,7 +21,6 @@ from modelreg.registry import references
 from modelreg.registry import versions as stored
 from modelreg.registry.references import Registry
 from modelreg.registry.versions import Summary
-from modelreg.verification import integrity
 from modelreg.workflows import cut_recording
 from modelreg.workflows import open_model as opening
 from modelreg.workflows.open_model import OpenModel, Outputs
@@ -234,6 +233,8 @@ def versions(model: str | None = None, *, root: Reference | None = None) -> tupl
 
 def _verified(folder: Path, *, complete: bool) -> Verification:
     """The one place that calls verification."""
+    from modelreg.verification import integrity  # it takes as long to import as all else here
+
     found = integrity.inspect(folder, complete=complete)
     notices = tuple(Notice(where, what) for where, what in found.notices)
     return Verification(f"{folder.parent.name}@{folder.name}", found.problems, notices)

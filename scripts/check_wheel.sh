@@ -13,10 +13,34 @@ cd "$work/outside"
 echo "light install, no torch:"
 "$work/light/bin/modelreg" init .
 "$work/light/bin/modelreg" verify
+"$work/light/bin/python" - "$root" <<'CODE'
+import sys
+from importlib.resources import files
+import modelreg
+assert (files("modelreg") / "py.typed").is_file() and (files("modelreg") / "__init__.pyi").is_file(), "not typed"
+assert len(modelreg.versions(root=sys.argv[1])) >= 2
+try:
+    modelreg.load("v0.2.0", root=sys.argv[1])
+except modelreg.InputError as error:
+    assert str(error) == "onnxruntime not installed; pip install 'modelreg[predict]'", error
+else:
+    sys.exit("a model was loaded without ONNX Runtime")
+CODE
 if "$work/light/bin/modelreg" train 2>"$work/refusal"; then
   echo "train ran without torch" && exit 1
 fi
 grep -F "pip install 'modelreg[train]'" "$work/refusal"
+echo "with [predict], no torch:"
+"$work/light/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$root/constraints.txt" "$wheel[predict]"
+"$work/light/bin/python" - "$root" <<'CODE'
+import sys
+from importlib.util import find_spec
+import modelreg
+import numpy as np
+model = modelreg.load("v0.2.0", root=sys.argv[1])
+print(model, model.predict(np.zeros((1, *model.shape))).names)
+assert find_spec("torch") is None
+CODE
 echo "with [serve], no torch:"
 "$work/light/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$root/constraints.txt" "$wheel[serve]"
 "$work/light/bin/modelreg" bench "$root/registry/conv2d_fsq/v0.2.0" --windows 100
