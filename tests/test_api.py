@@ -14,7 +14,7 @@ from test_made_by_0_2_0 import EXPORTED, PROJECT, folder_of
 
 import modelreg
 from modelreg import api, files
-from modelreg.artifacts import exports, npz
+from modelreg.artifacts import bundle_archive, npz
 from modelreg.cli.main import main
 from modelreg.data.sources import sample
 from modelreg.errors import InputError, RegistryError, VerificationFailed
@@ -377,7 +377,7 @@ def test_what_is_no_model_is_refused(tmp_path) -> None:
 
 def test_a_packed_bundle_answers_as_the_version(model, tmp_path) -> None:
     """From its .tar.gz."""
-    (tmp_path / "hailo8.tar.gz").write_bytes(exports.pack(bundle()))
+    (tmp_path / "hailo8.tar.gz").write_bytes(bundle_archive.pack(bundle()))
     windows = example().test.x[:20]
 
     np.testing.assert_array_equal(
