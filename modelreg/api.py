@@ -21,6 +21,8 @@ from modelreg.registry import references
 from modelreg.registry import versions as stored
 from modelreg.registry.references import Registry
 from modelreg.registry.versions import Summary
+from modelreg.verification import verify as verification
+from modelreg.verification.verify import Verification
 from modelreg.workflows import cut_recording
 from modelreg.workflows import open_model as opening
 from modelreg.workflows.open_model import OpenModel, Outputs
@@ -82,15 +84,6 @@ class Timeline:
 
     def __len__(self) -> int:
         return len(self.predictions)
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What was found wrong with a version, and what is worth knowing."""
-
-    reference: str
-    problems: tuple[Problem, ...]  # empty: the version is what its manifest says
-    notices: tuple[Notice, ...]
 
 
 class Model:
@@ -217,7 +210,7 @@ def verify(reference: Reference, *, root: Reference | None = None, complete: boo
     RegistryError where the reference is not a version.
     """
     folder = references.version_folder(os.fspath(reference), Path(), lambda: _registry(root))
-    return _verified(folder, complete=complete)
+    return verification.verify(folder, verification.Options(complete=complete), verification.Ports())
 
 
 def versions(model: str | None = None, *, root: Reference | None = None) -> tuple[Summary, ...]:
@@ -229,15 +222,6 @@ def versions(model: str | None = None, *, root: Reference | None = None) -> tupl
     if broken:
         raise VerificationFailed("not every version can be read; `modelreg verify` says more", broken)
     return tuple(found)
-
-
-def _verified(folder: Path, *, complete: bool) -> Verification:
-    """The one place that calls verification."""
-    from modelreg.verification import integrity  # it takes as long to import as all else here
-
-    found = integrity.inspect(folder, complete=complete)
-    notices = tuple(Notice(where, what) for where, what in found.notices)
-    return Verification(f"{folder.parent.name}@{folder.name}", found.problems, notices)
 
 
 def _registry(root: Reference | None) -> Registry:

@@ -85,6 +85,8 @@ def test_a_new_card_says_which_modelreg_resumed_the_training() -> None:
 @pytest.mark.parametrize(("arithmetic", "said"), [(None, True), ("float32", False)])
 def test_a_new_card_says_whether_its_estimate_depends_on_the_processor(arithmetic, said) -> None:
     """One that integer kernels computed does."""
-    made = estimate(("a" * 64, "b" * 64)).model_copy(update={"arithmetic": arithmetic})
+    made = estimate({"checkpoint.safetensors": "a" * 64, "normalization.json": "b" * 64}).model_copy(
+        update={"arithmetic": arithmetic}
+    )
 
     assert ("depends on the processor" in model_card.render(facts(estimate=made))) is said
