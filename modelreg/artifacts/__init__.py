@@ -1,1 +1,1 @@
-"""Readers of binary files, without torch or onnx: safetensors, npz, ONNX, HEF, bundle archives."""
+"""Binary files without torch or onnx: safetensors, npz, ONNX, HEF, bundle archives."""

@@ -1,1 +1,1 @@
-"""Recordings in, windows out: numpy and scipy, nothing else."""
+"""Recordings in, windows out: clocks, quality, splits, normalization, leakage audit. No torch."""

@@ -1,1 +1,1 @@
-"""Documents made from records: model card, bill of materials, reports."""
+"""Text rendered from records: model card, SBOM, provenance, changelog, table of releases, reports."""

@@ -1,1 +1,1 @@
-"""Metrics, bootstrap, temperature scaling, conformal sets, gates, paired comparison."""
+"""Numbers from recorded predictions: metrics, intervals, calibration, prediction sets, gates, paired comparison."""

@@ -1,1 +1,1 @@
-"""From weights to graphs and bundles: the other home of torch, and the only one of onnx."""
+"""From a trained network to ONNX graphs, parity, an 8-bit estimate and a Hailo bundle, with torch and onnx."""

@@ -1,1 +1,1 @@
-"""The home of torch: networks, training, evaluation, weights. It knows no registry and no console."""
+"""The home of torch: networks, layers, training loop, prediction, checkpoints. It knows no registry and no console."""

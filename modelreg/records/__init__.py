@@ -1,1 +1,1 @@
-"""Every JSON document as a pydantic model, one room per kind; schemas/ is generated from here."""
+"""Every JSON document as a pydantic model, one module per kind; schemas/ is generated from here."""

@@ -1,1 +1,1 @@
-"""Where versions and runs live."""
+"""Where versions and runs live: their folders and file names, references, aliases."""

@@ -1,1 +1,1 @@
-"""What `verify` checks: integrity, consistency, exports, calibration, signatures."""
+"""What `verify` checks: files, documents against each other, exports, calibration; and signatures."""

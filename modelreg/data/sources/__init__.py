@@ -1,1 +1,1 @@
-"""One module per native format."""
+"""Readers of recordings, one module per format; registry.py chooses by the configured `kind`."""

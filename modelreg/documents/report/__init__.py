@@ -1,4 +1,4 @@
-"""The reports of an evaluation and of a data check, from records alone: Markdown, pictures and self-contained pages.
+"""Reports in Markdown and HTML with their plots, rendered from records alone.
 
-matplotlib and the Markdown reader are loaded when the first picture or page is made.
+matplotlib and the Markdown reader are imported when the first plot or page is made.
 """

@@ -1,1 +1,1 @@
-"""Texts that `verify` renders again: one module for each document and template version."""
+"""Every phrase that `verify` renders again: one module per document and template version, frozen once released."""
