@@ -33,7 +33,7 @@ end
 
 def main(export: Path, seconds: int) -> None:
     """Serve, ask, and print."""
-    loaded = bundle_loader.read(export)
+    loaded = bundle_loader.read_export(export)
     window = self_test.windows_of(loaded)[0].transpose(1, 2, 0)  # (D, T, C)
     x = window[0] if len(window) == 1 else window
     with socket.socket() as free, tempfile.TemporaryDirectory() as folder:

@@ -70,7 +70,7 @@ def make(source: Path, target: Path) -> str:
     if files.sha256_bytes(data) != SOURCE_SHA256:
         raise InputError("not the known source", [Problem(str(source), f"its sha256 is not {SOURCE_SHA256}")])
     arrays = convert(read_objects(data))
-    files.write_atomic(target, npz.to_bytes(arrays))
+    files.write_atomic(target, npz.npz_bytes(arrays))
     return files.sha256_arrays(arrays)
 
 

@@ -81,7 +81,7 @@ def bundle(*, compiled: bool = False, normalization: str = "host", span: float =
         graphs=known.graphs,
         parity=known.parity,
         windows=known.train,
-        vectors=npz.to_bytes(vectors()),
+        vectors=npz.npz_bytes(vectors()),
         beside={filenames.MODEL_CONFIG: known.spec.to_bytes()},
     )
     record, found = hailo.make(contents, "hailo8", settings)

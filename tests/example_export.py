@@ -92,7 +92,7 @@ def parity(graphs: dict[str, bytes], digests: Digests) -> ParityRecord:
         argmax_compared=10,
         argmax_different=0,
     )
-    read = {name: onnx_file.read(data, name) for name, data in graphs.items()}
+    read = {name: onnx_file.read_onnx(data, name) for name, data in graphs.items()}
     return ParityRecord(
         model="conv2d_fsq",
         checkpoint_sha256=digests[filenames.CHECKPOINT],

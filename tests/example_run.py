@@ -38,7 +38,7 @@ def write_run(folder: Path, *, seed: int = 0, status: str = "trained") -> Path:
     (folder / NORMALIZATION).write_bytes(normalization().to_bytes())
     (folder / HISTORY).write_bytes(files.to_line(epoch().to_document()))
     recorded = predictions(rng)
-    (folder / PREDICTIONS).write_bytes(npz.to_bytes(recorded.arrays()))
+    (folder / PREDICTIONS).write_bytes(npz.npz_bytes(recorded.arrays()))
     digest = files.sha256(folder / PREDICTIONS)
     files_ = runs.seal(folder, (CHECKPOINT, CONFIG, DATA, HISTORY, NORMALIZATION))
     run = run_record(digest).model_copy(update={"status": status, "files": files_})

@@ -108,7 +108,7 @@ def bundle(system: str) -> dict[str, bytes]:
         graphs={f"{name}.onnx": data for name, data in made.items()},
         parity=_parity(known, made, digests),
         windows=windows(),
-        vectors=npz.to_bytes({"windows_raw": raw, "windows": raw, **named}),
+        vectors=npz.npz_bytes({"windows_raw": raw, "windows": raw, **named}),
         beside={
             filenames.MODEL_CONFIG: known.to_bytes(),
             **({filenames.HSMM: smoother.to_bytes()} if smoother else {}),
@@ -120,7 +120,7 @@ def bundle(system: str) -> dict[str, bytes]:
 
 def _parity(known: ModelSpec, made: dict[GraphName, bytes], digests: dict[str, str]) -> ParityRecord:
     """The record of these graphs; what it says of errors is that of the released example."""
-    read = {name: onnx_file.read(data, name) for name, data in made.items()}
+    read = {name: onnx_file.read_onnx(data, name) for name, data in made.items()}
     stated = {
         name: GraphRecord(
             sha256=files.sha256_bytes(made[name]), inputs=g.inputs, outputs=g.outputs, operators=g.operators

@@ -219,5 +219,5 @@ def test_changed_predictions_are_refused(finished, stopped, capsys) -> None:
     kept = (folder / filenames.PREDICTIONS).read_bytes()
     (folder / filenames.PREDICTIONS).write_bytes(b"")
     with pytest.raises(InputError, match="not what the metrics were computed from"):
-        ablate.read(folder)
+        ablate.read_trained(folder)
     (folder / filenames.PREDICTIONS).write_bytes(kept)

@@ -159,7 +159,7 @@ def test_the_registry_has_no_stray(root) -> None:
     """aliases.json belongs beside the versions."""
     promote("v0.1.0")
 
-    assert (list(versions.find_strays(root)), list(aliases.find_problems(root))) == ([], [])
+    assert (list(versions.find_strays(root)), list(aliases.find_alias_problems(root))) == ([], [])
 
 
 def test_what_a_killed_promotion_left_is_no_stray(root) -> None:
@@ -294,4 +294,4 @@ def test_a_broken_log_is_found(root, change, problem) -> None:
     path = root / "registry/conv2d_fsq/aliases.json"
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
 
-    assert any(str(found).startswith(problem) for found in aliases.find_problems(root))
+    assert any(str(found).startswith(problem) for found in aliases.find_alias_problems(root))

@@ -60,7 +60,7 @@ def frame(recording) -> dict[str, np.ndarray]:
 
 def recorded(name: str) -> dict[str, np.ndarray]:
     """What torch answered when the version was evaluated, for one recording."""
-    arrays = npz.read(VERSION / "predictions.npz")
+    arrays = npz.read_npz(VERSION / "predictions.npz")
     rows = arrays["recording"] == name
     return {key: arrays[key][rows] for key in ("logits", "code", "start")}
 
@@ -90,7 +90,7 @@ def test_a_model_states_its_input_and_classes(model) -> None:
 @pytest.mark.parametrize("which", ["model", "by_torch"])
 def test_windows_get_what_was_recorded(which, request) -> None:
     """On the whole test set: predictions.npz was made by torch when the version was evaluated."""
-    expected = npz.read(VERSION / "predictions.npz")
+    expected = npz.read_npz(VERSION / "predictions.npz")
     found = request.getfixturevalue(which).predict(example().test.x)
 
     np.testing.assert_allclose(found.probabilities, softmax(expected["logits"]), atol=1e-5)
@@ -119,7 +119,7 @@ def test_no_window_gets_no_prediction(which, request) -> None:
 def test_a_calibrated_version_gives_what_the_device_gives(reference) -> None:
     """Probabilities after temperature scaling and LAC sets, for each system."""
     folder = PROJECT / folder_of(reference)
-    windows = npz.read(folder / "onnx" / "test_vectors.npz")["windows_raw"]
+    windows = npz.read_npz(folder / "onnx" / "test_vectors.npz")["windows_raw"]
     found = modelreg.load(folder).predict(windows)
     with Pipeline.load(folder) as pipeline:
         answers = [pipeline.infer(window) for window in windows]
@@ -145,7 +145,7 @@ def test_torch_gives_what_onnx_runtime_gives(reference, tmp_path) -> None:
         lambda manifest: manifest.update(files=[e for e in manifest["files"] if not e["path"].startswith(kept)]),
     )
     reseal_sums(copy)
-    windows = npz.read(folder / "onnx" / "test_vectors.npz")["windows_raw"]
+    windows = npz.read_npz(folder / "onnx" / "test_vectors.npz")["windows_raw"]
     with_graphs, without = modelreg.load(folder).predict(windows), modelreg.load(copy).predict(windows)
     same = np.abs(with_graphs.probabilities - without.probabilities).max(axis=1) < 1e-3
 
@@ -388,7 +388,7 @@ def test_a_packed_bundle_answers_as_the_version(model, tmp_path) -> None:
 def test_an_exported_run_is_loaded(tmp_path) -> None:
     """By ONNX Runtime, calibrated as its evaluation left it."""
     run = PROJECT / "runs/conv2d_fsq-001"
-    windows = npz.read(run / "onnx/test_vectors.npz")["windows_raw"]
+    windows = npz.read_npz(run / "onnx/test_vectors.npz")["windows_raw"]
     loaded, version = modelreg.load(run), modelreg.load(PROJECT / "registry/conv2d_fsq/v0.1.0")
 
     assert loaded.reference == "conv2d_fsq-001"

@@ -34,7 +34,7 @@ def fitting(arch: int = 1, **settings) -> bytes:
 
 def hef_file(data: bytes) -> hef_reader.HefFile:
     """A HEF as it is loaded."""
-    return hef_reader.HefFile(data, hef_reader.read(data, "x.hef"))
+    return hef_reader.HefFile(data, hef_reader.parse_hef(data, "x.hef"))
 
 
 FITTING = hef_file(fitting())

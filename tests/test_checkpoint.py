@@ -26,7 +26,7 @@ JSON = st.recursive(
 )
 STATES = st.dictionaries(st.text(max_size=5), JSON, max_size=4)
 TENSORS = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.tensor(3), "c": torch.zeros(0, 2)}
-DATA = checkpoint.to_bytes(TENSORS, {"epoch": 3})
+DATA = checkpoint.checkpoint_bytes(TENSORS, {"epoch": 3})
 
 
 def written(folder: Path, data: bytes) -> Path:
@@ -39,7 +39,7 @@ def written(folder: Path, data: bytes) -> Path:
 def message(path: Path, limit: int = checkpoint.LIMIT) -> str:
     """Return what reading a file complains of."""
     with pytest.raises(InputError) as caught:
-        checkpoint.read(path, limit)
+        checkpoint.read_checkpoint(path, limit)
     return str(caught.value)
 
 
@@ -56,8 +56,8 @@ def with_nulls(value: Any) -> Any:
 @given(state=STATES)
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, state: dict[str, Any]) -> None:
     """Tensors come back bit by bit, the state as JSON has it, non-finite numbers as null."""
-    path = written(tmp_path_factory.mktemp("weights"), checkpoint.to_bytes(TENSORS, state))
-    saved = checkpoint.read(path)
+    path = written(tmp_path_factory.mktemp("weights"), checkpoint.checkpoint_bytes(TENSORS, state))
+    saved = checkpoint.read_checkpoint(path)
 
     assert same(saved.tensors, TENSORS)
     assert saved.state == with_nulls(state)
@@ -66,9 +66,9 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, state
 def test_the_order_of_tensors_and_keys_does_not_matter() -> None:
     """Equal content gives equal bytes."""
     tensors = dict(reversed(TENSORS.items()))
-    first = checkpoint.to_bytes(TENSORS, {"a": 1, "b": math.inf, "c": (1, 2)})
+    first = checkpoint.checkpoint_bytes(TENSORS, {"a": 1, "b": math.inf, "c": (1, 2)})
 
-    assert first == checkpoint.to_bytes(tensors, {"c": [1, 2], "b": math.nan, "a": 1})
+    assert first == checkpoint.checkpoint_bytes(tensors, {"c": [1, 2], "b": math.nan, "a": 1})
 
 
 def test_the_memory_format_does_not_matter() -> None:
@@ -76,12 +76,12 @@ def test_the_memory_format_does_not_matter() -> None:
     plain = torch.arange(120.0).reshape(2, 3, 4, 5)
     last = plain.clone(memory_format=torch.channels_last).requires_grad_()
 
-    assert checkpoint.to_bytes({"w": last}) == checkpoint.to_bytes({"w": plain})
+    assert checkpoint.checkpoint_bytes({"w": last}) == checkpoint.checkpoint_bytes({"w": plain})
 
 
 def test_weights_alone_have_no_state(tmp_path: Path) -> None:
     """A checkpoint without a state gives none."""
-    assert checkpoint.read(written(tmp_path, checkpoint.to_bytes(TENSORS))).state is None
+    assert checkpoint.read_checkpoint(written(tmp_path, checkpoint.checkpoint_bytes(TENSORS))).state is None
 
 
 def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_damaged_file_never_crashes(
     for data in (damaged, DATA[:end]):
         path = written(tmp_path_factory.mktemp("weights"), data)
         with suppress(InputError):
-            checkpoint.read(path)
+            checkpoint.read_checkpoint(path)
 
 
 def test_a_number_format_that_torch_lacks_is_refused(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_number_format_that_torch_lacks_is_refused(tmp_path: Path) -> None:
 def test_weights_fill_the_network(tmp_path: Path) -> None:
     """The network answers with what was saved."""
     source, target = nn.Linear(3, 2), nn.Linear(3, 2)
-    checkpoint.load_weights(target, written(tmp_path, checkpoint.to_bytes(source.state_dict())))
+    checkpoint.load_weights(target, written(tmp_path, checkpoint.checkpoint_bytes(source.state_dict())))
 
     assert same(source.state_dict(), target.state_dict())
 
@@ -175,7 +175,7 @@ def test_every_tensor_that_does_not_fit_is_listed(tmp_path: Path) -> None:
         "x": torch.zeros(1),
     }
     with pytest.raises(InputError) as caught:
-        checkpoint.load_weights(network, written(tmp_path, checkpoint.to_bytes(wrong)))
+        checkpoint.load_weights(network, written(tmp_path, checkpoint.checkpoint_bytes(wrong)))
 
     assert [str(problem) for problem in caught.value.problems] == [
         "a.weight: is float32 (3, 2), must be float32 (2, 3)",

@@ -80,7 +80,7 @@ def two_runs(tmp_path, monkeypatch):
 
 def candidate(folder) -> compare.Candidate:
     """What is read of a folder."""
-    return compare.read(folder)
+    return compare.read_candidate(folder)
 
 
 # Reading

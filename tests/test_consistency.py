@@ -60,8 +60,8 @@ def test_a_contradiction_is_found_beside_a_document_that_cannot_be_read(version)
 
 def test_the_metrics_are_recomputed_beside_a_run_that_cannot_be_read(version) -> None:
     """They need the predictions and the model alone."""
-    arrays = npz.read(version / "predictions.npz")
-    (version / "predictions.npz").write_bytes(npz.to_bytes({**arrays, "y": np.roll(arrays["y"], 1)}))
+    arrays = npz.read_npz(version / "predictions.npz")
+    (version / "predictions.npz").write_bytes(npz.npz_bytes({**arrays, "y": np.roll(arrays["y"], 1)}))
     (version / "run.json").write_bytes(b"[]")
     reseal(version)
     found = {problem.where for problem in integrity.inspect(version).problems}

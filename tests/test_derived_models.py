@@ -55,8 +55,8 @@ def smoothing(tmp_path) -> Version:
     start = fitting.start("poisson", 3, 10, 4.0, random=np.random.default_rng(0))
     hsmm = model.to_spec(start, spec.classes, PosteriorEmission(prior=(0.25, 0.25, 0.5)))
     (tmp_path / filenames.HSMM).write_bytes(hsmm.to_bytes())
-    (tmp_path / filenames.PREDICTIONS).write_bytes(npz.to_bytes(RECORDED.arrays()))
-    measured = sequences.measure(RECORDED, hsmm, data_record().hop)
+    (tmp_path / filenames.PREDICTIONS).write_bytes(npz.npz_bytes(RECORDED.arrays()))
+    measured = sequences.measure_smoothing(RECORDED, hsmm, data_record().hop)
     return Version(tmp_path, spec, PLAIN.model_copy(update={"temporal": measured}))
 
 

@@ -198,7 +198,7 @@ def rewritten(folder, name: str, data: bytes) -> list[str]:
         if entry["path"] == name:
             entry |= {"sha256": files.sha256_bytes(data), "size": len(data)}
     (folder / "manifest.json").write_bytes(files.to_json(manifest))
-    record = versions.read(folder).manifest
+    record = versions.read_version(folder).manifest
     (folder / filenames.SUMS).write_text(versions.sums_text(record, files.sha256(folder / "manifest.json")))
     return [problem.where for problem in integrity.inspect(folder).problems]
 

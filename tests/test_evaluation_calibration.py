@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from modelreg.evaluation import calibration
-from modelreg.evaluation.calibration import Division, Origin, apply, divide, fit, measure
+from modelreg.evaluation.calibration import Division, Origin, apply, divide, fit_calibration, measure_calibration
 from modelreg.evaluation.metrics import Predictions
 from modelreg.records import base
 from modelreg.records.calibration import SETS, ConfidenceMetrics, ConfidenceRecord, ThresholdsRecord
@@ -103,7 +103,7 @@ def test_one_recording_of_each_class_cannot_be_divided() -> None:
 
 def test_what_fitted_what_is_recorded() -> None:
     """Names, counts and digests of each half."""
-    record = fit(validation(), ORIGIN, level=0.95)
+    record = fit_calibration(validation(), ORIGIN, level=0.95)
     one, other = record.temperature.fitted_on, thresholds(record).fitted_on
 
     assert {*one.subjects, *other.subjects} == {"v0", "v1"}
@@ -118,7 +118,10 @@ def test_thresholds_see_nothing_of_the_temperature_half() -> None:
     assert isinstance(division, Division)
     logits = found.logits.copy()
     logits[division.conformal] = logits[division.conformal][::-1]
-    one, other = fit(found, ORIGIN, level=0.95), fit(found._replace(logits=logits), ORIGIN, level=0.95)
+    one, other = (
+        fit_calibration(found, ORIGIN, level=0.95),
+        fit_calibration(found._replace(logits=logits), ORIGIN, level=0.95),
+    )
 
     assert one.temperature == other.temperature
     assert thresholds(one).lac != thresholds(other).lac
@@ -126,7 +129,7 @@ def test_thresholds_see_nothing_of_the_temperature_half() -> None:
 
 def test_without_division_the_temperature_has_all_windows() -> None:
     """And the record says why there are no thresholds."""
-    record = fit(validation(1, 1), ORIGIN, level=0.95)
+    record = fit_calibration(validation(1, 1), ORIGIN, level=0.95)
 
     assert isinstance(record.conformal, Reason)
     assert (record.temperature.fitted_on.windows, record.divided_by) == (60, None)
@@ -135,7 +138,7 @@ def test_without_division_the_temperature_has_all_windows() -> None:
 def test_few_windows_give_full_sets() -> None:
     """Six windows promise nothing at 90 %: no threshold, and every class in every set."""
     found = validation(windows=6)
-    record = fit(found, ORIGIN, level=0.95)
+    record = fit_calibration(found, ORIGIN, level=0.95)
 
     assert (thresholds(record).lac, thresholds(record).aps) == (None, None)
     assert all(sets.all() for sets in apply(found.logits, record).sets.values())
@@ -144,13 +147,13 @@ def test_few_windows_give_full_sets() -> None:
 def test_the_record_comes_back() -> None:
     """Schema and record agree on it."""
     for found in (validation(), validation(1, 1), validation(windows=6)):
-        record = fit(found, ORIGIN, level=0.95)
+        record = fit_calibration(found, ORIGIN, level=0.95)
         assert base.parse(record.to_bytes(), ConfidenceRecord, "x") == record
 
 
 def test_halves_that_share_a_recording_are_refused() -> None:
     """By whomever it was written."""
-    document = fit(validation(), ORIGIN, level=0.95).to_document()
+    document = fit_calibration(validation(), ORIGIN, level=0.95).to_document()
     document["conformal"]["fitted_on"] = document["temperature"]["fitted_on"]
 
     with pytest.raises(ValidationError, match="share recordings: v"):
@@ -163,7 +166,7 @@ def test_halves_that_share_a_recording_are_refused() -> None:
 def test_fitted_windows_are_covered() -> None:
     """At least 90 % of the very windows that the thresholds were fitted on, by every method."""
     found = validation(windows=200)
-    record = fit(found, ORIGIN, level=0.95)
+    record = fit_calibration(found, ORIGIN, level=0.95)
     division = divide(found)
     assert isinstance(division, Division)
     rows = np.flatnonzero(division.conformal)
@@ -179,7 +182,7 @@ def test_the_last_bits_of_another_runtime_change_no_set() -> None:
     codes = rng.normal(size=(5, 4)).astype(np.float32)
     found = validation(windows=200)
     found = found._replace(logits=codes[rng.integers(5, size=400)])
-    record = fit(found, ORIGIN, level=0.95)
+    record = fit_calibration(found, ORIGIN, level=0.95)
     noisy = found.logits + rng.normal(scale=1e-6, size=(400, 4)).astype(np.float32)
 
     for method, sets in apply(found.logits, record).sets.items():
@@ -189,7 +192,7 @@ def test_the_last_bits_of_another_runtime_change_no_set() -> None:
 def test_probabilities_are_those_of_the_temperature() -> None:
     """softmax(logits / T)."""
     found = validation()
-    record = fit(found, ORIGIN, level=0.95)
+    record = fit_calibration(found, ORIGIN, level=0.95)
     odds = np.exp(found.logits.astype(np.float64) / record.temperature.value)
 
     np.testing.assert_allclose(apply(found.logits, record).probabilities, odds / odds.sum(axis=1, keepdims=True))
@@ -197,8 +200,8 @@ def test_probabilities_are_those_of_the_temperature() -> None:
 
 def test_measuring_says_before_and_after() -> None:
     """Both at their temperature, with the coverage of every method."""
-    record = fit(validation(), ORIGIN, level=0.95)
-    found = measure(example_predictions(subjects=SUBJECTS), record, QUICK)
+    record = fit_calibration(validation(), ORIGIN, level=0.95)
+    found = measure_calibration(example_predictions(subjects=SUBJECTS), record, QUICK)
 
     assert (found.before.temperature, found.after.temperature) == (1.0, record.temperature.value)
     assert not isinstance(found.sets, Reason)
@@ -208,9 +211,9 @@ def test_measuring_says_before_and_after() -> None:
 
 def test_measuring_without_thresholds_says_why() -> None:
     """The reason goes along."""
-    record = fit(validation(1, 1), ORIGIN, level=0.95)
+    record = fit_calibration(validation(1, 1), ORIGIN, level=0.95)
 
-    assert measure(example_predictions(), record, QUICK).sets == record.conformal
+    assert measure_calibration(example_predictions(), record, QUICK).sets == record.conformal
     assert apply(example_predictions().logits, record).sets == {}
 
 
@@ -230,4 +233,4 @@ def test_applying_needs_numpy_alone() -> None:
 
 def test_alpha_is_ten_percent() -> None:
     """As the issue has it."""
-    assert fit(validation(), ORIGIN, level=0.95).alpha == calibration.ALPHA == 0.1
+    assert fit_calibration(validation(), ORIGIN, level=0.95).alpha == calibration.ALPHA == 0.1

@@ -319,7 +319,7 @@ def test_reading_is_bounded(tmp_path) -> None:
         ("/proc/self/mem", f"{os.strerror(errno.EIO)}|not an .npz of plain arrays"),
     ],
 )
-@pytest.mark.parametrize("read", [files.read_bytes, npz.read, files.read_text])
+@pytest.mark.parametrize("read", [files.read_bytes, npz.read_npz, files.read_text])
 def test_only_regular_files_are_read(tmp_path, name, rule, read) -> None:
     """What is missing, a folder, a pipe without a writer, or broken is refused in words, and at once."""
     (tmp_path / "folder").mkdir()

@@ -35,7 +35,7 @@ METRICS = {
 OLDER = {"latest": Older("v0.2.0", {"accuracy": 0.83}), "v0.1.0": Older("v0.1.0", {}), "v9.0.0": None}
 
 
-check = partial(gates.check, describe=describe)
+check = partial(gates.check_gates, describe=describe)
 
 
 def outcome(path: str, **bounds: object) -> Outcome:
@@ -392,7 +392,7 @@ def test_what_was_not_judged_can_not_be_claimed_met(waiting) -> None:
     )
     told = GateReport(outcomes=(report.outcomes[1].model_copy(update={"unjudged": None, "value": 0.01}),))
 
-    assert [str(problem) for problem in gates.find_problems(told, {}, "gates.json", describe)] == [
+    assert [str(problem) for problem in gates.find_gate_problems(told, {}, "gates.json", describe)] == [
         "gates.json: int8.accuracy_drop: does not follow from the documents"
     ]
 
@@ -425,7 +425,7 @@ def test_a_lie_in_the_outcomes_is_found(root, lie) -> None:
     told = base.parse(files.to_json(document), GateReport, "x")
 
     assert list(
-        gates.find_problems(told, {"accuracy": report.outcomes[0].value, "macro_f1": 0.3}, "gates.json", describe)
+        gates.find_gate_problems(told, {"accuracy": report.outcomes[0].value, "macro_f1": 0.3}, "gates.json", describe)
     )
 
 

@@ -46,7 +46,7 @@ def windows(count: int = 64) -> np.ndarray:
 
 def test_the_graphs_answer_as_the_network(made) -> None:
     """Whole, and encoder then head, within the tolerance of the issue."""
-    assert parity.measure(trained(), made, windows(), Tolerance()).problems == ()
+    assert parity.measure_parity(trained(), made, windows(), Tolerance()).problems == ()
 
 
 def test_what_is_exported_are_parts_of_the_network() -> None:
@@ -72,7 +72,7 @@ def test_a_batch_normalization_of_the_projection_is_folded_too() -> None:
     network = trained(SETTINGS.model_copy(update={"batchnorm_before_fsq": True}))
     found = graphs.export(network, {}, 17)
 
-    assert parity.measure(network, found, windows(), Tolerance()).problems == ()
+    assert parity.measure_parity(network, found, windows(), Tolerance()).problems == ()
 
 
 def test_folding_leaves_the_network_alone() -> None:
@@ -86,7 +86,7 @@ def test_folding_leaves_the_network_alone() -> None:
 
 def test_the_encoder_holds_what_the_compiler_knows(made) -> None:
     """Nothing is refused, nothing is unknown."""
-    assert operators.check(made["encoder"], "hailo8") == ((), ())
+    assert operators.check_operators(made["encoder"], "hailo8") == ((), ())
 
 
 def test_the_average_is_global(made) -> None:
@@ -102,7 +102,7 @@ def test_the_interface_is_what_verify_expects(made) -> None:
     from modelreg.artifacts import onnx_file
 
     found = {
-        name: (graph.inputs, graph.outputs) for name, graph in ((n, onnx_file.read(d, n)) for n, d in made.items())
+        name: (graph.inputs, graph.outputs) for name, graph in ((n, onnx_file.read_onnx(d, n)) for n, d in made.items())
     }
 
     assert found == graph_interface.interface(spec)
@@ -186,7 +186,7 @@ def test_changed_weights_are_found(made) -> None:
     model = onnx.load_from_string(made["encoder"])
     weight = model.graph.initializer[0]
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * 1.01, weight.name))
-    found = parity.measure(trained(), {**made, "encoder": model.SerializeToString()}, windows(), Tolerance())
+    found = parity.measure_parity(trained(), {**made, "encoder": model.SerializeToString()}, windows(), Tolerance())
 
     assert re.match(
         r"encoder.onnx and head.onnx: projection: differs by \S+ at node gemm1 in \d+ windows", str(found.problems[0])
@@ -227,7 +227,7 @@ def test_another_class_is_a_breach() -> None:
 
 def test_refusal_names_every_breach(made) -> None:
     """Exit 8."""
-    wrong = parity.measure(factory.seeded(SETTINGS, SHAPE, 3, seed=9).eval(), made, windows(), Tolerance())
+    wrong = parity.measure_parity(factory.seeded(SETTINGS, SHAPE, 3, seed=9).eval(), made, windows(), Tolerance())
     with pytest.raises(ExportError) as caught:
         parity.refuse(wrong)
 
@@ -251,7 +251,7 @@ def node(operator: str, **attributes) -> bytes:
 
 def test_an_unsupported_operator_is_named_with_its_alternative() -> None:
     """Node, target, evidence and what to do."""
-    (problem,) = operators.check(node("Round"), "hailo8l").refused
+    (problem,) = operators.check_operators(node("Round"), "hailo8l").refused
 
     assert str(problem) == (
         "n: hailo8l cannot compute Round: the parser offers the node before it; "
@@ -261,12 +261,12 @@ def test_an_unsupported_operator_is_named_with_its_alternative() -> None:
 
 def test_a_convolution_over_one_axis_is_refused() -> None:
     """The known failure of rank 3."""
-    assert "Conv2d" in operators.check(node("Conv", kernel_shape=[3]), "hailo8").refused[0].what
+    assert "Conv2d" in operators.check_operators(node("Conv", kernel_shape=[3]), "hailo8").refused[0].what
 
 
 def test_an_unknown_operator_warns() -> None:
     """No evidence is no refusal."""
-    verdicts = operators.check(node("Einsum"), "hailo8")
+    verdicts = operators.check_operators(node("Einsum"), "hailo8")
 
     assert (len(verdicts.refused), len(verdicts.warned)) == (0, 1)
 

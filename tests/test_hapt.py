@@ -236,7 +236,7 @@ def test_every_real_class_occurs(real) -> None:
 @needs_real
 def test_the_shipped_configuration_leaves_transitions_out(real) -> None:
     """They are unlabelled there, and six classes remain."""
-    dataset = preparation.read(shipped("hapt.yaml", REAL), real[1])
+    dataset = preparation.read_dataset(shipped("hapt.yaml", REAL), real[1])
     as_read = [np.where(recording.labels < 6, recording.labels, UNLABELLED) for recording in real[0].recordings]
 
     assert dataset.classes == hapt.CLASSES[:6]

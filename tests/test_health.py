@@ -114,7 +114,8 @@ def test_each_number_can_be_a_gate(path, value) -> None:
     """By its path in eval_metrics.json."""
     document = ill().to_document()
     met, missed = (
-        gates.check(document, {path: Gate(min=low)}, describe=describe)[0].verdict for low in (value, value + 0.01)
+        gates.check_gates(document, {path: Gate(min=low)}, describe=describe)[0].verdict
+        for low in (value, value + 0.01)
     )
 
     assert (met, missed) == ("met", "FAILS")

@@ -22,7 +22,7 @@ BOTH = ("hailo8", "hailo8l")
 
 def info(*groups, **header) -> HefInfo:
     """What a HEF of these groups says; left out: the one that the bundle makes."""
-    return hef_file.read(hef_builder.hef(*(groups or [fitting()]), **header), "x.hef")
+    return hef_file.parse_hef(hef_builder.hef(*(groups or [fitting()]), **header), "x.hef")
 
 
 def fitting(name=NET, shape=SHAPE, features=2, input_range=RANGE, **settings):

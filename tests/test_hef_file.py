@@ -27,7 +27,7 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 802878
 
 def read(data: bytes) -> HefInfo:
     """Read a file of these bytes."""
-    return hef_file.read(data, "x.hef")
+    return hef_file.parse_hef(data, "x.hef")
 
 
 def refusal(data: bytes) -> str:
@@ -357,7 +357,7 @@ def test_a_huge_file_is_refused_unread(tmp_path, start) -> None:
 
     def load() -> None:
         with pytest.raises(InputError, match="not a HEF that can be read"):
-            hef_file.load(path)
+            hef_file.read_hef(path)
 
     assert peak_of(load) < MEGABYTE
 
@@ -366,7 +366,7 @@ def test_a_file_is_read_once_it_is_known_to_be_one(tmp_path) -> None:
     """Bytes and record."""
     (tmp_path / "x.hef").write_bytes(WHOLE[2])
 
-    assert hef_file.load(tmp_path / "x.hef") == (WHOLE[2], read(WHOLE[2]))
+    assert hef_file.read_hef(tmp_path / "x.hef") == (WHOLE[2], read(WHOLE[2]))
 
 
 # On the command line

@@ -38,7 +38,7 @@ def compiled(arch: int = 1, **settings) -> hef_file.HefFile:
     """A HEF that the example's bundle makes."""
     group = network("conv2d_fsq", (1, 16, 2), 2, settings.get("input_range", (-4.0, 4.0)))
     data = hef_builder.hef(group, arch=arch)
-    return hef_file.HefFile(data, hef_file.read(data, "x.hef"))
+    return hef_file.HefFile(data, hef_file.parse_hef(data, "x.hef"))
 
 
 FITTING, ON_BOTH = compiled(), compiled(3)

@@ -114,7 +114,9 @@ def test_an_encoder_alone_stays_one(place, capsys) -> None:
     run = place / "runs/conv2d_fsq-001"
 
     assert "an encoder alone, without host_part.head" in capsys.readouterr().out
-    assert {name.partition(".")[0] for name in checkpoint.read(run / filenames.CHECKPOINT).tensors} == {"device_part"}
+    assert {name.partition(".")[0] for name in checkpoint.read_checkpoint(run / filenames.CHECKPOINT).tensors} == {
+        "device_part"
+    }
     assert main(["evaluate"]) == 3
     assert "host_part.head: has no weights: there are none in encoder.pth" in capsys.readouterr().err
 

@@ -66,8 +66,8 @@ def test_an_old_tcn_vae_goes_all_the_way(place) -> None:
 def test_an_encoder_alone_stays_one(place, capsys) -> None:
     """Its run has no heads, says so, is not evaluated and not exported; what it has is encoder.safetensors too."""
     assert bring("encoder.pth") == 0
-    alone = checkpoint.read(place / RUN / filenames.ENCODER).tensors
-    whole = checkpoint.read(place / RUN / filenames.CHECKPOINT).tensors
+    alone = checkpoint.read_checkpoint(place / RUN / filenames.ENCODER).tensors
+    whole = checkpoint.read_checkpoint(place / RUN / filenames.CHECKPOINT).tensors
 
     assert "an encoder alone, without device_part.heads, host_part.head" in capsys.readouterr().out
     assert {f"device_part.{name}" for name in alone} == whole.keys()

@@ -34,7 +34,7 @@ def test_a_run_classifies_as_it_was_evaluated(finished, monkeypatch) -> None:  #
     windows = preparation.prepare(load(run / filenames.CONFIG, TrainConfig), Reading(finished)).windows["test"]
     _, probabilities = inference.classify(run, windows.x)
 
-    recorded = npz.read(run / filenames.PREDICTIONS)["logits"]
+    recorded = npz.read_npz(run / filenames.PREDICTIONS)["logits"]
     np.testing.assert_array_equal(probabilities.argmax(1), recorded.argmax(1))
 
 

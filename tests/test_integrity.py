@@ -321,7 +321,10 @@ def test_shared_subjects_are_named(version) -> None:
 )
 def test_weights_of_another_network_are_found(version, change_, problem) -> None:
     """Every name and shape is that of the network that model_config.json describes; every number is finite."""
-    changed = {name: array.copy() for name, array in safetensors_file.read(version / "checkpoint.safetensors").items()}
+    changed = {
+        name: array.copy()
+        for name, array in safetensors_file.read_safetensors(version / "checkpoint.safetensors").items()
+    }
     change_(changed)
     (version / "checkpoint.safetensors").write_bytes(save_tensors(changed))
     reseal(version)
@@ -331,9 +334,9 @@ def test_weights_of_another_network_are_found(version, change_, problem) -> None
 
 def test_the_same_window_many_times_is_found(version) -> None:
     """Predictions must be of distinct windows."""
-    arrays = npz.read(version / "predictions.npz")
+    arrays = npz.read_npz(version / "predictions.npz")
     arrays["start"][:] = 0
-    (version / "predictions.npz").write_bytes(npz.to_bytes(arrays))
+    (version / "predictions.npz").write_bytes(npz.npz_bytes(arrays))
     reseal(version)
 
     assert any("distinct windows: is 2" in found for found in problems(version))
@@ -341,9 +344,9 @@ def test_the_same_window_many_times_is_found(version) -> None:
 
 def test_predictions_without_codes_are_found(version) -> None:
     """The network has a quantizer, so its codes are part of what it answered."""
-    arrays = npz.read(version / "predictions.npz")
+    arrays = npz.read_npz(version / "predictions.npz")
     del arrays["code"]
-    (version / "predictions.npz").write_bytes(npz.to_bytes(arrays))
+    (version / "predictions.npz").write_bytes(npz.npz_bytes(arrays))
     edit(version / "eval_metrics.json", lambda d: d.update(codes=None))
     reseal(version)
 
@@ -442,9 +445,9 @@ def test_a_text_stub_under_a_binary_name_is_found(version, name) -> None:
 
 def test_other_predictions_are_found(version) -> None:
     """Predictions that were improved after the fact contradict the metrics."""
-    arrays = npz.read(version / "predictions.npz")
+    arrays = npz.read_npz(version / "predictions.npz")
     arrays["y"] = arrays["logits"].argmax(axis=1)
-    (version / "predictions.npz").write_bytes(npz.to_bytes(arrays))
+    (version / "predictions.npz").write_bytes(npz.npz_bytes(arrays))
     edit(
         version / "eval_metrics.json", lambda d: d.update(predictions_sha256=files.sha256(version / "predictions.npz"))
     )
@@ -477,9 +480,9 @@ def test_inspecting_writes_nothing(version) -> None:
 
 def test_predictions_of_a_stranger_are_no_surprise_to_numpy(version) -> None:
     """Arrays of wrong shape are named, not crashed on."""
-    arrays = npz.read(version / "predictions.npz")
+    arrays = npz.read_npz(version / "predictions.npz")
     arrays["logits"] = np.zeros((60, 7), dtype=np.float32)
-    (version / "predictions.npz").write_bytes(npz.to_bytes(arrays))
+    (version / "predictions.npz").write_bytes(npz.npz_bytes(arrays))
     edit(
         version / "eval_metrics.json", lambda d: d.update(predictions_sha256=files.sha256(version / "predictions.npz"))
     )

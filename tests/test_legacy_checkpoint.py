@@ -57,7 +57,7 @@ def zipped(names: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> by
 def read(folder: Path, data: bytes, **limits: int) -> legacy_checkpoint.LegacyCheckpoint:
     """Read a file with these bytes."""
     (folder / "model.pth").write_bytes(data)
-    return legacy_checkpoint.read(folder / "model.pth", **limits)
+    return legacy_checkpoint.read_legacy_checkpoint(folder / "model.pth", **limits)
 
 
 def complaint(folder: Path, data: bytes, **limits: int) -> str:
@@ -188,12 +188,12 @@ FOREIGN = {
     "text in UTF-8": ("# Modell für später → train\n".encode(), "a text file of 32 bytes"),
     "JSON": (json.dumps({"placeholder": True}).encode(), "a JSON document of 21 bytes"),
     "LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
-    "safetensors": (checkpoint.to_bytes(STATE), "a safetensors file"),
+    "safetensors": (checkpoint.checkpoint_bytes(STATE), "a safetensors file"),
     "HDF5": (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
     "HEF": (b"\x01HEF" + bytes(100), "a model compiled for Hailo"),
     "zeros": (bytes(1000), "no file that torch.save writes"),
     "zip": (zipped({"weights/x.bin": b"", "README": b""}), "did not write: it holds weights/x.bin, README"),
-    "npz": (npz.to_bytes({"a": np.zeros(3)}), "did not write: it holds a.npy"),
+    "npz": (npz.npz_bytes({"a": np.zeros(3)}), "did not write: it holds a.npy"),
     "empty zip": (b"PK\x03\x04", "a zip archive, damaged or cut off"),
     "TorchScript": (scripted(), "a TorchScript program"),
     "packed": (zipped({"m/data.pkl": bytes(10_000)}, zipfile.ZIP_DEFLATED), "that is packed"),

@@ -241,7 +241,7 @@ def test_the_settings_of_the_project_parse() -> None:
 @pytest.mark.parametrize("reference", EXPORTED)
 def test_a_version_classifies_as_its_card_says(reference, here) -> None:
     """With the import that cards name. Windows at a rounding boundary may differ between processors."""
-    vectors = npz.read(here / folder_of(reference) / "onnx" / "test_vectors.npz")
+    vectors = npz.read_npz(here / folder_of(reference) / "onnx" / "test_vectors.npz")
     _, probabilities = classify(here / folder_of(reference), vectors["windows_raw"])
 
     assert (probabilities.argmax(axis=1) == vectors["logits"].argmax(axis=1)).mean() > 0.9

@@ -372,8 +372,8 @@ def test_arrays_make_the_round_trip(tmp_path, levels) -> None:
     """Through the bytes of an .npz and back, with and without codes."""
     predictions = example_predictions(levels=levels)
     path = tmp_path / "predictions.npz"
-    path.write_bytes(npz.to_bytes(predictions.arrays()))
-    again = from_arrays(npz.read(path), path.name, 4)
+    path.write_bytes(npz.npz_bytes(predictions.arrays()))
+    again = from_arrays(npz.read_npz(path), path.name, 4)
 
     assert again.arrays().keys() == predictions.arrays().keys()
     assert files.sha256_arrays(again.arrays()) == files.sha256_arrays(predictions.arrays())

@@ -21,7 +21,7 @@ def test_bytes_repeat(size, compressed) -> None:
     """The same arrays give the same bytes, in whatever order they are named."""
     a, b = np.arange(size), np.array(["x", "yy"])
 
-    assert npz.to_bytes({"a": a, "b": b}, compressed=compressed) == npz.to_bytes(
+    assert npz.npz_bytes({"a": a, "b": b}, compressed=compressed) == npz.npz_bytes(
         {"b": b, "a": a}, compressed=compressed
     )
 
@@ -29,35 +29,35 @@ def test_bytes_repeat(size, compressed) -> None:
 def test_it_comes_back(tmp_path) -> None:
     """What is written is read."""
     arrays = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "s": np.array(["a", "bc"])}
-    (tmp_path / "a.npz").write_bytes(npz.to_bytes(arrays))
+    (tmp_path / "a.npz").write_bytes(npz.npz_bytes(arrays))
 
-    assert files.sha256_arrays(npz.read(tmp_path / "a.npz")) == files.sha256_arrays(arrays)
+    assert files.sha256_arrays(npz.read_npz(tmp_path / "a.npz")) == files.sha256_arrays(arrays)
 
 
-@pytest.mark.parametrize("data", [b"", b"text", npz.to_bytes({"a": np.arange(9)})[:40]])
+@pytest.mark.parametrize("data", [b"", b"text", npz.npz_bytes({"a": np.arange(9)})[:40]])
 def test_npz_that_is_none_is_refused(tmp_path, data) -> None:
     """Empty, foreign and truncated files are refused."""
     (tmp_path / "a.npz").write_bytes(data)
     with pytest.raises(InputError, match=r"not an \.npz"):
-        npz.read(tmp_path / "a.npz")
+        npz.read_npz(tmp_path / "a.npz")
 
 
 def test_npz_with_objects_is_refused(tmp_path) -> None:
     """Nothing is unpickled."""
     np.savez(tmp_path / "a.npz", a=np.array([{}], dtype=object))
     with pytest.raises(InputError, match=r"not an \.npz of plain arrays"):
-        npz.read(tmp_path / "a.npz")
+        npz.read_npz(tmp_path / "a.npz")
 
 
 def test_npz_that_unpacks_too_far_is_refused(tmp_path) -> None:
     """A zip bomb is refused by what its entries claim."""
-    (tmp_path / "a.npz").write_bytes(npz.to_bytes({"a": np.zeros(10_000)}, compressed=True))
+    (tmp_path / "a.npz").write_bytes(npz.npz_bytes({"a": np.zeros(10_000)}, compressed=True))
     with pytest.raises(InputError, match="unpacks to more than 1000 bytes"):
-        npz.read(tmp_path / "a.npz", limit=1000)
+        npz.read_npz(tmp_path / "a.npz", limit=1000)
 
 
 ARRAYS = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "s": np.array(["a", "bc"]), "e": np.zeros((0, 3))}
-NPZ = [npz.to_bytes(ARRAYS), npz.to_bytes(ARRAYS, compressed=True)]
+NPZ = [npz.npz_bytes(ARRAYS), npz.npz_bytes(ARRAYS, compressed=True)]
 
 
 def read_or_refuse(folder, data: bytes) -> bool:
@@ -65,7 +65,7 @@ def read_or_refuse(folder, data: bytes) -> bool:
     (folder / "a.npz").write_bytes(data)
     tracemalloc.start()
     try:
-        npz.read(folder / "a.npz")
+        npz.read_npz(folder / "a.npz")
     except InputError:
         pass
     finally:
@@ -86,7 +86,7 @@ def test_every_truncated_npz_is_refused(tmp_path, data) -> None:
     for end in range(len(data)):
         (tmp_path / "a.npz").write_bytes(data[:end])
         with pytest.raises(InputError):
-            npz.read(tmp_path / "a.npz")
+            npz.read_npz(tmp_path / "a.npz")
 
 
 @settings(max_examples=500)
@@ -155,7 +155,7 @@ def test_npz_of_other_things_is_refused(tmp_path, data, rule) -> None:
     """An entry that is no plain array, or not what its header says, is refused before it is read."""
     (tmp_path / "a.npz").write_bytes(data)
     with pytest.raises(InputError, match=rf"a\.npz: not an \.npz of plain arrays: .*{rule}"):
-        npz.read(tmp_path / "a.npz")
+        npz.read_npz(tmp_path / "a.npz")
 
 
 def test_a_bomb_behind_a_small_claim_is_not_unpacked(tmp_path) -> None:
@@ -170,15 +170,15 @@ def test_an_array_of_python_2_is_read(tmp_path) -> None:
     """A shape of long integers is read without a warning."""
     (tmp_path / "a.npz").write_bytes(zipped(("a.npy", npy(shape="(2L,)"))))
 
-    assert npz.read(tmp_path / "a.npz")["a"].tolist() == [0, 0]
+    assert npz.read_npz(tmp_path / "a.npz")["a"].tolist() == [0, 0]
 
 
 @given(hnp.arrays(st.sampled_from(["<f4", ">f8", "i2", "?", "<U3"]), hnp.array_shapes(min_dims=0, min_side=0)))
 def test_every_plain_array_comes_back(tmp_path_factory, array) -> None:
     """Any number type, any shape, either order of axes; what was read can be changed."""
     path = tmp_path_factory.getbasetemp() / "a.npz"
-    path.write_bytes(npz.to_bytes({"c": array, "f": np.array(array, order="F")}))
-    found = npz.read(path)
+    path.write_bytes(npz.npz_bytes({"c": array, "f": np.array(array, order="F")}))
+    found = npz.read_npz(path)
 
     np.testing.assert_array_equal(found["c"], array, strict=True)
     np.testing.assert_array_equal(found["f"], array, strict=True)

@@ -29,14 +29,14 @@ GRAPH = graph_bytes(model="m")
 
 def test_inputs_and_outputs_are_onnxs() -> None:
     """Names and shapes; weights are no inputs."""
-    found = onnx_file.read(GRAPH, "g.onnx")
+    found = onnx_file.read_onnx(GRAPH, "g.onnx")
 
     assert (found.inputs, found.outputs) == ((Tensor(name="x", shape=(1, 3)),), (Tensor(name="y", shape=(1, 3)),))
 
 
 def test_operators_opset_and_metadata_are_onnxs() -> None:
     """Counted, of the default domain, as texts."""
-    found = onnx_file.read(GRAPH, "g.onnx")
+    found = onnx_file.read_onnx(GRAPH, "g.onnx")
 
     assert (found.operators, found.opset, found.metadata) == ({"Add": 1, "Relu": 1}, 17, {"model": "m"})
 
@@ -64,7 +64,7 @@ def test_another_stamp_stays_on() -> None:
 def test_random_bytes_are_refused_or_read(data: bytes) -> None:
     """No other error, whatever they are."""
     try:
-        onnx_file.read(data, "x")
+        onnx_file.read_onnx(data, "x")
     except InputError as error:
         assert error.problems  # noqa: PT017 either is right
 
@@ -73,7 +73,7 @@ def test_random_bytes_are_refused_or_read(data: bytes) -> None:
 def test_a_cut_off_graph_is_refused_or_read(length: int) -> None:
     """A truncated file is an error in words, or has lost whole fields at its end."""
     try:
-        onnx_file.read(GRAPH[:length], "x")
+        onnx_file.read_onnx(GRAPH[:length], "x")
     except InputError as error:
         assert "not an ONNX file" in str(error)  # noqa: PT017 either is right
 
@@ -83,7 +83,7 @@ def test_a_dynamic_shape_is_refused() -> None:
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3])
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["x2"])], "g", [value], [value])
     with pytest.raises(InputError, match="no static shape"):
-        onnx_file.read(helper.make_model(graph).SerializeToString(), "x")
+        onnx_file.read_onnx(helper.make_model(graph).SerializeToString(), "x")
 
 
 @given(st.lists(st.tuples(st.integers(1, 2**20), st.binary(max_size=300)), max_size=5))

@@ -96,7 +96,7 @@ def test_windows_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
 def saved(folder: Path) -> Path:
     """Return a checkpoint of another seed."""
     path = folder / "checkpoint.safetensors"
-    path.write_bytes(checkpoint.to_bytes(network(seed=5).state_dict()))
+    path.write_bytes(checkpoint.checkpoint_bytes(network(seed=5).state_dict()))
     return path
 
 
@@ -152,7 +152,7 @@ def test_a_record_of_another_system_that_contradicts_itself_is_refused(changes, 
 def test_every_system_is_asked_alike(name, tmp_path: Path) -> None:
     """Saved and loaded it answers as before; codes and clusters where it has them; no window, no answer."""
     path, asked = tmp_path / "checkpoint.safetensors", network_of(name)
-    path.write_bytes(checkpoint.to_bytes(asked.state_dict()))
+    path.write_bytes(checkpoint.checkpoint_bytes(asked.state_dict()))
     loaded, x = prediction.load_network(spec_of(name), path), part().x
     ours, theirs = prediction.predict(asked, x), prediction.predict(loaded, x)
 

@@ -194,7 +194,7 @@ def watch() -> Dataset:
 
 def test_report_of_the_sample(watch: Dataset) -> None:
     """The sample breaks no default threshold, and its report says where it came from."""
-    report = quality.check(watch, Limits())
+    report = quality.check_quality(watch, Limits())
 
     assert [problem for recording in report.recordings for problem in recording.problems] == []
     assert (len(report.recordings), report.sources[0].digest) == (140, sample.DIGEST)
@@ -203,7 +203,7 @@ def test_report_of_the_sample(watch: Dataset) -> None:
 def test_limit_of_an_unknown_channel(watch: Dataset) -> None:
     """A limit that would judge nothing is a mistake, and every one is named."""
     with pytest.raises(InputError) as caught:
-        quality.check(watch, Limits(channels={"az": (-9, 9), "mx": (0, 1), "my": (0, 1)}))
+        quality.check_quality(watch, Limits(channels={"az": (-9, 9), "mx": (0, 1), "my": (0, 1)}))
 
     assert [problem.where for problem in caught.value.problems] == [
         "quality.limits.channels.mx",
@@ -353,7 +353,7 @@ def test_other_strategies_are_fitted_to_nothing(missing: str) -> None:
 def test_windows_of_a_long_name_are_reported() -> None:
     """Subject and part together are no longer than a name may be."""
     source = SourceRecord(kind="npy", name="n", digest="0" * 64, license="", citation="")
-    found = quality.check(
+    found = quality.check_quality(
         Dataset((source,), ONE, ("watch",), ("a",), 50.0, (recording_of(WAVE, subject="s" * 100),)), Limits()
     )
 
@@ -362,7 +362,7 @@ def test_windows_of_a_long_name_are_reported() -> None:
 
 def test_nothing_broken_is_not_refused(watch: Dataset) -> None:
     """The sample passes under `strict`."""
-    quality.refuse_broken(quality.check(watch, Limits()))
+    quality.refuse_broken(quality.check_quality(watch, Limits()))
 
 
 def test_broken_thresholds_are_refused_all_at_once() -> None:
@@ -370,6 +370,6 @@ def test_broken_thresholds_are_refused_all_at_once() -> None:
     source = SourceRecord(kind="csv", name="n", digest="0" * 64, license="", citation="")
     flat = (recording_of([1, 1], name="one"), recording_of([2, 2], name="two"))
     with pytest.raises(InputError) as caught:
-        quality.refuse_broken(quality.check(Dataset((source,), ONE, ("watch",), ("a",), 50.0, flat), Limits()))
+        quality.refuse_broken(quality.check_quality(Dataset((source,), ONE, ("watch",), ("a",), 50.0, flat), Limits()))
 
     assert list(map(str, caught.value.problems)) == ["one: watch ax: constant", "two: watch ax: constant"]

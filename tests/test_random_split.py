@@ -209,4 +209,4 @@ def test_only_a_split_by_subject_is_compared(place) -> None:
     (place / RUN / filenames.RUN).write_bytes(run.model_copy(update={"files": sealed}).to_bytes())
 
     with pytest.raises(InputError, match="the run is not split by subject"):
-        random_split.measure(place / RUN, Reading(place), run.environment, lambda: "")
+        random_split.measure_random_split(place / RUN, Reading(place), run.environment, lambda: "")

@@ -160,7 +160,7 @@ def test_a_version_is_read(write_manifest) -> None:
     """Its manifest, as it was written."""
     folder = write_manifest(json.dumps(MANIFEST))
 
-    assert versions.read(folder).manifest == Manifest.model_validate_json(json.dumps(MANIFEST))
+    assert versions.read_version(folder).manifest == Manifest.model_validate_json(json.dumps(MANIFEST))
 
 
 def test_the_same_weights_are_found_beside_a_broken_version(tmp_path) -> None:
@@ -199,4 +199,4 @@ def test_reading_stays_strict_without_the_schema(write_manifest, text) -> None:
     folder = write_manifest(text)
 
     with pytest.raises(InputError):
-        versions.read(folder)
+        versions.read_version(folder)

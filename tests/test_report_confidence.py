@@ -21,9 +21,9 @@ ORIGIN = calibration.Origin(CLASSES, "a" * 64, "b" * 64)
 
 def worth(people=("v1", "v2"), *, scale=1.0, subjects=("s07", "s08", "s09", "s10", "s11", "s12")):
     """Fit on made-up people, and judge on others, all logits `scale` times as large."""
-    fitted = calibration.fit(example_predictions(subjects=people, seed=1), ORIGIN, level=0.95)
+    fitted = calibration.fit_calibration(example_predictions(subjects=people, seed=1), ORIGIN, level=0.95)
     tested = example_predictions(subjects=subjects)
-    return calibration.measure(tested._replace(logits=tested.logits * scale), fitted, SETTINGS)
+    return calibration.measure_calibration(tested._replace(logits=tested.logits * scale), fitted, SETTINGS)
 
 
 def text_of(found=None, *, findings=None):

@@ -36,7 +36,7 @@ def place(finished, tmp_path, monkeypatch):  # noqa: F811
 def change_predictions(version, change):
     """Change predictions.npz, so that the version states others than its weights give."""
     path = version / filenames.PREDICTIONS
-    path.write_bytes(npz.to_bytes(change(metrics.Predictions(**npz.read(path))).arrays()))
+    path.write_bytes(npz.npz_bytes(change(metrics.Predictions(**npz.read_npz(path))).arrays()))
     edit(version / filenames.METRICS, lambda d: d.update(predictions_sha256=files.sha256(path)))
 
 

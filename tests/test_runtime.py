@@ -53,7 +53,7 @@ def sealed(documents: dict[str, bytes], **record) -> dict[str, bytes]:
 
 def test_it_answers_as_torch_did_on_the_whole_held_out_part(released) -> None:
     """predictions.npz was made by torch; the same windows give the same logits within 1e-5, and the same codes."""
-    recorded = npz.read(VERSION / filenames.PREDICTIONS)
+    recorded = npz.read_npz(VERSION / filenames.PREDICTIONS)
     answers = [released.infer(window) for window in example().test.x]
 
     np.testing.assert_allclose([a.logits for a in answers], recorded["logits"], atol=1e-5, rtol=1e-5)
@@ -77,7 +77,7 @@ def test_what_bundle_json_does_not_list_is_not_read(tmp_path) -> None:
     folder = write_bundle(tmp_path / "hailo8")
     (folder / "network.hef").write_bytes(b"not listed")
 
-    assert bundle_loader.read(folder).hef is None
+    assert bundle_loader.read_export(folder).hef is None
 
 
 @pytest.mark.parametrize("name", sorted(bundle()))
@@ -142,7 +142,7 @@ def as_version(folder, targets=("hailo8",)):
 
 def test_a_version_with_its_bundle_alone_is_run_from_it(tmp_path) -> None:
     """What `modelreg pull --only bundle` brings is enough."""
-    assert bundle_loader.read(as_version(tmp_path / "v0.2.0")).hef == example_bundle.hef()
+    assert bundle_loader.read_export(as_version(tmp_path / "v0.2.0")).hef == example_bundle.hef()
 
 
 def test_a_packed_bundle_is_held_against_the_manifest(tmp_path) -> None:
@@ -151,13 +151,13 @@ def test_a_packed_bundle_is_held_against_the_manifest(tmp_path) -> None:
     (folder / "hailo8/bundle.tar.gz").write_bytes(bundle_archive.pack(bundle()))
 
     with pytest.raises(VerificationFailed, match=r"hailo8/bundle.tar.gz: has sha256"):
-        bundle_loader.read(folder, compiled=True)
+        bundle_loader.read_export(folder, compiled=True)
 
 
 def test_of_several_bundles_one_must_be_named(tmp_path) -> None:
     """An 8L takes no HEF of an 8: nobody guesses."""
     with pytest.raises(InputError, match=r"name one of them: .*hailo8/bundle.tar.gz, .*hailo8l/bundle.tar.gz"):
-        bundle_loader.read(as_version(tmp_path / "v0.2.0", ("hailo8", "hailo8l")), compiled=True)
+        bundle_loader.read_export(as_version(tmp_path / "v0.2.0", ("hailo8", "hailo8l")), compiled=True)
 
 
 def test_a_bundle_that_was_not_pulled_is_named(tmp_path) -> None:
@@ -166,7 +166,7 @@ def test_a_bundle_that_was_not_pulled_is_named(tmp_path) -> None:
     (folder / "hailo8/bundle.tar.gz").unlink()
 
     with pytest.raises(InputError, match="--only bundle"):
-        bundle_loader.read(folder)
+        bundle_loader.read_export(folder)
 
 
 @pytest.mark.parametrize("place", ["empty", "version", "old"])
@@ -177,7 +177,7 @@ def test_where_nothing_can_be_run_it_says_why(tmp_path, place) -> None:
         write_bundle(folder, sealed(changed(bundle(), filenames.MODEL_CONFIG, None)))
 
     with pytest.raises(InputError, match=r"no bundle \(a folder|has no bundle for a Hailo device|modelreg 0.2"):
-        bundle_loader.read(folder, compiled=place == "version")
+        bundle_loader.read_export(folder, compiled=place == "version")
 
 
 def test_a_bundle_with_wrong_digests_throughout_is_still_refused(tmp_path) -> None:
@@ -203,7 +203,7 @@ def test_an_archive_of_something_else_is_refused(tmp_path) -> None:
     path.write_bytes(bundle_archive.pack({"a.txt": b"a"}))
 
     with pytest.raises(InputError, match=r"holds no bundle.json"):
-        bundle_loader.read(path)
+        bundle_loader.read_export(path)
 
 
 # Test vectors
@@ -213,7 +213,7 @@ def with_vectors(change) -> dict[str, bytes]:
     """A sealed bundle with other test vectors."""
     arrays = {name: array.copy() for name, array in vectors().items()}
     change(arrays)
-    return sealed({**bundle(), "test_vectors.npz": npz.to_bytes(arrays)})
+    return sealed({**bundle(), "test_vectors.npz": npz.npz_bytes(arrays)})
 
 
 @pytest.mark.parametrize("name", ["projection", "code", "logits"])
@@ -465,7 +465,7 @@ def test_a_changed_run_is_refused(tmp_path) -> None:
     (run / "normalization.json").write_bytes(b"{}")
 
     with pytest.raises(VerificationFailed) as caught:
-        bundle_loader.read(run)
+        bundle_loader.read_export(run)
     assert [p.where for p in caught.value.problems] == [*NEEDED[4:7], "normalization.json"]
 
 
@@ -475,7 +475,7 @@ def test_a_run_that_was_not_exported_is_told(tmp_path, compiled) -> None:
     copied(tmp_path / "run", ("run.json",))
 
     with pytest.raises(InputError, match="modelreg export"):
-        bundle_loader.read(tmp_path / "run", compiled=compiled)
+        bundle_loader.read_export(tmp_path / "run", compiled=compiled)
 
 
 def test_a_run_has_its_bundle(tmp_path) -> None:
@@ -484,10 +484,10 @@ def test_a_run_has_its_bundle(tmp_path) -> None:
     copied(run, ("run.json",))
     write_bundle(run / "hailo8", bundle(compiled=True))
 
-    assert bundle_loader.read(run, compiled=True).hef == example_bundle.hef()
+    assert bundle_loader.read_export(run, compiled=True).hef == example_bundle.hef()
 
 
 def test_an_npz_is_read_from_memory() -> None:
     """With the same care as from a file."""
     with pytest.raises(InputError, match=r"test_vectors.npz: not an .npz"):
-        npz.parse(b"PK", "test_vectors.npz")
+        npz.parse_npz(b"PK", "test_vectors.npz")

@@ -48,7 +48,7 @@ def load(folder, system: str, changes: dict[str, bytes | None] | None = None) ->
     documents = {k: v for k, v in bundle(system).items() if k not in (filenames.BUNDLE, filenames.SUMS)}
     found = {name: data for name, data in (documents | (changes or {})).items() if data is not None}
     record = validate(bundle(system)[filenames.BUNDLE], bundle_loader.BundleRecord, filenames.BUNDLE)
-    return bundle_loader.read(write_bundle(folder, bundle_archive.sealed(record, found, None)))
+    return bundle_loader.read_export(write_bundle(folder, bundle_archive.sealed(record, found, None)))
 
 
 def opened(loaded: bundle_loader.Package) -> Pipeline:
@@ -361,12 +361,12 @@ def test_a_run_has_its_durations_beside_it(tmp_path) -> None:
     run = tmp_path / "run"
     found = bundle("conv2d_fsq_hsmm")
     example_systems.write_run(run, "conv2d_fsq_hsmm")
-    states = bundle_loader.read(run).durations.states
+    states = bundle_loader.read_export(run).durations.states
     (run / filenames.HSMM).write_bytes(found[filenames.HSMM] + b" ")
 
     assert states == CLASSES
     with pytest.raises(VerificationFailed, match=r"hsmm.json: has sha256"):
-        bundle_loader.read(run)
+        bundle_loader.read_export(run)
 
 
 def test_nothing_slow_is_loaded_for_durations_and_calibration(tmp_path) -> None:
@@ -394,5 +394,5 @@ def test_an_archive_holds_them_too(tmp_path) -> None:
     """As the other files, by their digests."""
     (tmp_path / "bundle.tar.gz").write_bytes(bundle_archive.pack(bundle("conv2d_fsq_hsmm")))
 
-    assert bundle_loader.read(tmp_path / "bundle.tar.gz").durations.states == CLASSES
+    assert bundle_loader.read_export(tmp_path / "bundle.tar.gz").durations.states == CLASSES
     assert filenames.HSMM in files.parse_json(bundle("conv2d_fsq_hsmm")[filenames.BUNDLE], "bundle")["files"]

@@ -24,7 +24,7 @@ def written(folder, data):
 
 def test_tensors_are_those_that_were_saved(tmp_path) -> None:
     """Every tensor is found with its values."""
-    found = safetensors_file.read(written(tmp_path, DATA))
+    found = safetensors_file.read_safetensors(written(tmp_path, DATA))
 
     assert {name: array.tobytes() for name, array in found.items()} == {n: a.tobytes() for n, a in TENSORS.items()}
 
@@ -63,7 +63,7 @@ def test_parameters_leave_out_running_statistics() -> None:
 def test_anything_else_is_refused(tmp_path_factory, data) -> None:
     """Random bytes and truncated files give a problem, never a crash or a large allocation."""
     with pytest.raises(InputError):
-        safetensors_file.read(written(tmp_path_factory.mktemp("w"), data))
+        safetensors_file.read_safetensors(written(tmp_path_factory.mktemp("w"), data))
 
 
 @given(st.integers(0, len(DATA) - 1), st.integers(0, 7))
@@ -72,7 +72,7 @@ def test_a_flipped_bit_is_read_or_refused(tmp_path_factory, position, bit) -> No
     broken = bytearray(DATA)
     broken[position] ^= 1 << bit
     try:
-        found = safetensors_file.read(written(tmp_path_factory.mktemp("w"), bytes(broken)))
+        found = safetensors_file.read_safetensors(written(tmp_path_factory.mktemp("w"), bytes(broken)))
     except InputError:
         return
     assert isinstance(found, dict)
@@ -97,4 +97,4 @@ def test_a_flipped_bit_is_read_or_refused(tmp_path_factory, position, bit) -> No
 def test_a_header_that_breaks_a_rule_is_refused(tmp_path, header, body, rule) -> None:
     """Made-up formats, overlapping tensors, sizes that do not fit."""
     with pytest.raises(InputError, match=rule):
-        safetensors_file.read(written(tmp_path, len(header).to_bytes(8, "little") + header + body))
+        safetensors_file.read_safetensors(written(tmp_path, len(header).to_bytes(8, "little") + header + body))

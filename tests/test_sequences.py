@@ -101,7 +101,7 @@ def test_a_flicker_is_smoothed_away() -> None:
 
 def test_what_smoothing_is_worth_is_counted_by_hand() -> None:
     """Two streams; alone, b has five segments for two true ones and a as many as are true."""
-    found = sequences.measure(predictions(TRUE, SAID, NAMES, START), SPEC, 10)
+    found = sequences.measure_smoothing(predictions(TRUE, SAID, NAMES, START), SPEC, 10)
 
     assert (found.streams, found.mean_duration) == (2, durations.mean(model.from_spec(SPEC).durations).mean())
     assert found.alone == SegmentScores(
@@ -118,4 +118,6 @@ def test_the_order_of_the_windows_does_not_matter(order) -> None:
     """Streams are put in order by recording and start."""
     whole = predictions(TRUE, SAID, NAMES, START)
 
-    assert sequences.measure(whole.rows(np.array(order)), SPEC, 10) == sequences.measure(whole, SPEC, 10)
+    assert sequences.measure_smoothing(whole.rows(np.array(order)), SPEC, 10) == sequences.measure_smoothing(
+        whole, SPEC, 10
+    )

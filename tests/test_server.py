@@ -82,7 +82,7 @@ def served(loaded: bundle_loader.Package, backend: str = "onnxruntime", **settin
 @pytest.fixture(scope="module")
 def released():
     """The released example, read once."""
-    return bundle_loader.read(VERSION)
+    return bundle_loader.read_export(VERSION)
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +245,9 @@ def test_a_value_out_of_limits_is_refused(tmp_path) -> None:
     documents = {**bundle(), "normalization.json": json.dumps(scale).encode()}
     record = versions.parse_document(documents["bundle.json"], bundle_loader.BundleRecord, "")
     plain = {k: v for k, v in documents.items() if k not in ("bundle.json", "sha256sum.txt")}
-    loaded = bundle_loader.read(write_bundle(tmp_path, example_bundle.bundle_archive.sealed(record, plain, None)))
+    loaded = bundle_loader.read_export(
+        write_bundle(tmp_path, example_bundle.bundle_archive.sealed(record, plain, None))
+    )
     with serving(served(loaded, open_pipeline=None, first=Pipeline(loaded, open_backend(loaded, "onnxruntime")))) as c:
         status, said = c.infer({"x": replaced(17)})
 
@@ -347,7 +349,7 @@ def test_with_the_key_it_answers(locked) -> None:
 
 def test_without_a_backend_it_says_so(tmp_path) -> None:
     """503 with the reason, at /healthz too; never a number."""
-    loaded = bundle_loader.read(write_bundle(tmp_path, bundle(compiled=True)))
+    loaded = bundle_loader.read_export(write_bundle(tmp_path, bundle(compiled=True)))
     with serving(served(loaded, "hailo")) as client:
         while b"being opened" in (health := client.ask("GET", "/healthz"))[2]:
             time.sleep(0.01)
@@ -360,7 +362,7 @@ def test_without_a_backend_it_says_so(tmp_path) -> None:
 def test_a_device_that_fails_is_opened_again(tmp_path, monkeypatch) -> None:
     """503 while it is not there, then answers; it is given back in between and at the end."""
     module = hailort_stub.install(monkeypatch, hang=18)
-    loaded = bundle_loader.read(write_bundle(tmp_path, bundle(compiled=True)))
+    loaded = bundle_loader.read_export(write_bundle(tmp_path, bundle(compiled=True)))
     with serving(served(loaded, "hailo", bounds=Bounds(retry_s=0.01))) as client:
         statuses = []
         while statuses.count(200) < 2:

@@ -20,7 +20,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def document():
     """The document of a running server."""
-    with serving(served(bundle_loader.read(VERSION), first=Pipeline.load(VERSION))) as client:
+    with serving(served(bundle_loader.read_export(VERSION), first=Pipeline.load(VERSION))) as client:
         yield schemathesis.openapi.from_url(f"http://127.0.0.1:{client.port}/openapi.json")
 
 

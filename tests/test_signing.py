@@ -37,7 +37,7 @@ def version(made, tmp_path):
 
 def problems(version, key=KEY):
     """What `verify --key` finds, as text."""
-    found = [*integrity.inspect(version).problems, *signing.find_problems(version, key.public_key())]
+    found = [*integrity.inspect(version).problems, *signing.find_version_problems(version, key.public_key())]
     return [str(problem) for problem in found]
 
 
@@ -206,7 +206,7 @@ def test_a_signature_that_is_no_file_is_a_problem(version) -> None:
 def test_a_broken_manifest_is_a_problem(version) -> None:
     """Without one, nothing says what should have been signed."""
     (version / "manifest.json").write_text("{}")
-    (found, *_) = signing.find_problems(version, KEY.public_key())
+    (found, *_) = signing.find_version_problems(version, KEY.public_key())
 
     assert found.where.startswith("manifest.json")
 

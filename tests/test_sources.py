@@ -115,10 +115,10 @@ def test_sample_has_its_licence() -> None:
 
 def test_changed_sample_is_refused(tmp_path: Path) -> None:
     """One changed sample is found by the digest."""
-    arrays = npz.read(sample.FILE)
+    arrays = npz.read_npz(sample.FILE)
     arrays["samples"][1000, 3] += 1
     path = tmp_path / "sample.npz"
-    path.write_bytes(npz.to_bytes(arrays))
+    path.write_bytes(npz.npz_bytes(arrays))
 
     with pytest.raises(InputError, match="the sample was changed"):
         sample.read(path)

@@ -30,7 +30,7 @@ def test_the_graphs_answer_as_the_network(exported) -> None:
     """Whole, and encoder then head, on real windows."""
     _, network, made = exported
 
-    assert parity.measure(network, made, part().x[:20].numpy(), Tolerance()).problems == ()
+    assert parity.measure_parity(network, made, part().x[:20].numpy(), Tolerance()).problems == ()
 
 
 def test_the_encoder_holds_what_the_compiler_knows(exported) -> None:
@@ -39,14 +39,14 @@ def test_the_encoder_holds_what_the_compiler_knows(exported) -> None:
     tokens = name == "conv2d_vq_tokens"
     kinds = Counter(node.op_type for node in onnx.load_from_string(made["encoder"]).graph.node)
 
-    assert [len(found) for found in operators.check(made["encoder"], "hailo8")] == [0, int(tokens)]
+    assert [len(found) for found in operators.check_operators(made["encoder"], "hailo8")] == [0, int(tokens)]
     assert (kinds["Pad"], kinds["Reshape"], kinds["GlobalAveragePool"], kinds["Flatten"]) == (0, 0, 1 - tokens, 1)
 
 
 def test_the_interface_is_what_verify_expects(exported) -> None:
     """Names and shapes, as modelreg.artifacts.graph_interface states them, of opset 17."""
     name, _, made = exported
-    read = {graph: onnx_file.read(data, graph) for graph, data in made.items()}
+    read = {graph: onnx_file.read_onnx(data, graph) for graph, data in made.items()}
     opsets = {entry.version for data in made.values() for entry in onnx.load_from_string(data).opset_import}
 
     assert {graph: (r.inputs, r.outputs) for graph, r in read.items()} == graph_interface.interface(spec_of(name))

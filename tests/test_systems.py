@@ -46,7 +46,7 @@ def fit(name: str, resume: Saved | None = None, **changes: Any) -> list[Snapshot
 
 def as_bytes(snapshot: Snapshot) -> bytes:
     """Return all of a snapshot as bytes."""
-    return checkpoint.to_bytes(snapshot.tensors, snapshot.state) + snapshot.epoch.to_bytes()
+    return checkpoint.checkpoint_bytes(snapshot.tensors, snapshot.state) + snapshot.epoch.to_bytes()
 
 
 def one_batch(name: str) -> Batch:
@@ -159,10 +159,10 @@ def test_resumed_equals_uninterrupted(name, tmp_path: Path) -> None:
     network = network_of(name)
     whole = [as_bytes(snapshot) for snapshot in fit(name, averaging=0.9)]
     last = next(training.fit(network, part(), part(seed=2), training_settings(averaging=0.9)))
-    (tmp_path / "last").write_bytes(checkpoint.to_bytes(last.tensors, last.state))
+    (tmp_path / "last").write_bytes(checkpoint.checkpoint_bytes(last.tensors, last.state))
     torch.manual_seed(999)
 
-    assert [as_bytes(s) for s in fit(name, checkpoint.read(tmp_path / "last"), averaging=0.9)] == whole[1:]
+    assert [as_bytes(s) for s in fit(name, checkpoint.read_checkpoint(tmp_path / "last"), averaging=0.9)] == whole[1:]
 
 
 @every_system
@@ -172,7 +172,7 @@ def test_validation_changes_no_weight(name) -> None:
     other = next(training.fit(network, part(), part((5, 5), seed=3), training_settings()))
     ours = next(training.fit(network_of(name), part(), part(seed=2), training_settings()))
 
-    assert checkpoint.to_bytes(other.weights) == checkpoint.to_bytes(ours.weights)
+    assert checkpoint.checkpoint_bytes(other.weights) == checkpoint.checkpoint_bytes(ours.weights)
 
 
 @every_form

@@ -13,7 +13,7 @@ from scipy.optimize import minimize_scalar
 
 from modelreg.evaluation import metrics, temperature_scaling
 from modelreg.evaluation.metrics import Predictions
-from modelreg.evaluation.temperature_scaling import fit_temperature, measure
+from modelreg.evaluation.temperature_scaling import fit_temperature, measure_calibration_error
 from modelreg.records.calibration import CalibrationMetrics
 from modelreg.records.metrics import EvaluationSettings, Interval, NoInterval
 
@@ -62,7 +62,7 @@ def test_top_class_errors_equal_netcal(kind, equal_intervals, seed) -> None:
     predictions = drawn(600, seed=seed)
     expected = ECE(15, equal_intervals=equal_intervals).measure(probabilities(predictions), predictions.y)
 
-    assert getattr(measure(predictions, QUICK), kind).error == pytest.approx(expected)
+    assert getattr(measure_calibration_error(predictions, QUICK), kind).error == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_class_errors_equal_netcal(kind, oracle) -> None:
     p = probabilities(predictions)
     expected = np.mean([oracle.measure(p[:, k], (predictions.y == k).astype(int)) for k in range(4)])
 
-    assert getattr(measure(predictions, QUICK), kind).error == pytest.approx(expected)
+    assert getattr(measure_calibration_error(predictions, QUICK), kind).error == pytest.approx(expected)
 
 
 @given(any_predictions())
@@ -82,7 +82,7 @@ def test_equal_mass_is_what_the_metrics_say(predictions) -> None:
     """At temperature 1 the error and its null band are those of eval_metrics.json."""
     classes = tuple("abcde")[: predictions.logits.shape[1]]
     known = metrics.compute(predictions, classes=classes, levels=None, settings=QUICK).calibration
-    found = measure(predictions, QUICK).equal_mass
+    found = measure_calibration_error(predictions, QUICK).equal_mass
 
     assert (found.error, found.bins, found.null_mean, found.null_high) == pytest.approx(
         (known.ece, known.bins, known.null_mean, known.null_high), abs=1e-12
@@ -99,7 +99,7 @@ def test_equal_width_is_its_definition(predictions, bins) -> None:
     for b in range(bins):
         held = (p.round(12) > round(b / bins, 12)) & (p.round(12) <= round((b + 1) / bins, 12))
         expected += abs(float((p[held] - right[held]).sum())) / len(p)
-    found = measure(predictions, EvaluationSettings(replicates=100, ece_bins=bins)).equal_width
+    found = measure_calibration_error(predictions, EvaluationSettings(replicates=100, ece_bins=bins)).equal_width
 
     assert found.error == pytest.approx(expected, abs=1e-9)
 
@@ -124,7 +124,7 @@ def test_sure_and_right_has_no_error() -> None:
     """Nothing to blame."""
     predictions = example_predictions()
     sure = (200 * np.eye(4)[predictions.y]).astype(np.float32)
-    found = measure(predictions._replace(logits=sure), QUICK)
+    found = measure_calibration_error(predictions._replace(logits=sure), QUICK)
 
     assert [getattr(found, kind).error for kind in KINDS] == [0, 0, 0, 0]
     assert (found.parts.reliability.error, found.parts.within_bins) == (0, 0)
@@ -137,7 +137,7 @@ def test_a_calibrated_model_lies_in_its_null_band() -> None:
     """By every error, about one in twenty lies above the 95 % quantile."""
     above = [
         [getattr(found, kind).error > getattr(found, kind).null_high for kind in KINDS]
-        for found in (measure(drawn(150, seed=seed), QUICK) for seed in range(100))
+        for found in (measure_calibration_error(drawn(150, seed=seed), QUICK) for seed in range(100))
     ]
 
     np.testing.assert_allclose(np.mean(above, axis=0), 0.05, atol=0.05)
@@ -146,7 +146,7 @@ def test_a_calibrated_model_lies_in_its_null_band() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_model_too_sure_of_itself_lies_above(kind) -> None:
     """Logits three times too large."""
-    found = getattr(measure(drawn(600, sharpness=3), QUICK), kind)
+    found = getattr(measure_calibration_error(drawn(600, sharpness=3), QUICK), kind)
 
     assert found.error > found.null_high
 
@@ -161,7 +161,7 @@ def test_intervals_equal_resampling_windows() -> None:
         rows = np.concatenate([by_subject[i] for i in row])
         pooled = Predictions(*(array[rows] for array in predictions[:5]))
         errors.append(ECE(15).measure(probabilities(pooled), pooled.y))
-    interval = measure(predictions, QUICK).equal_width.interval
+    interval = measure_calibration_error(predictions, QUICK).equal_width.interval
 
     assert isinstance(interval, Interval)
     assert (interval.low, interval.high) == pytest.approx(tuple(np.quantile(errors, [0.025, 0.975])))
@@ -169,7 +169,7 @@ def test_intervals_equal_resampling_windows() -> None:
 
 def test_few_subjects_have_no_interval() -> None:
     """The reason is the one of every other interval."""
-    found = measure(drawn(60, subjects=2), QUICK)
+    found = measure_calibration_error(drawn(60, subjects=2), QUICK)
     reason = NoInterval(reason="2 held-out subjects; an interval over subjects needs 5")
 
     assert [getattr(found, kind).interval for kind in KINDS] == [reason] * 4
@@ -182,7 +182,7 @@ def test_few_subjects_have_no_interval() -> None:
 @given(any_predictions())
 def test_the_parts_make_the_whole(predictions) -> None:
     """reliability - resolution + uncertainty + what lies within bins is the Brier score."""
-    found = measure(predictions, QUICK)
+    found = measure_calibration_error(predictions, QUICK)
     parts = found.parts
     whole = parts.reliability.error - parts.resolution + parts.uncertainty + parts.within_bins
 
@@ -194,7 +194,7 @@ def test_the_parts_by_hand() -> None:
     p, right = np.repeat([0.9, 0.6], 10), np.array([1] * 8 + [0] * 2 + [1] * 5 + [0] * 5)
     logits = np.stack([np.log(p), np.log(1 - p)], axis=1).astype(np.float32)
     names = np.full(20, "s")
-    parts = measure(Predictions(logits, 1 - right, names, names, np.arange(20)), QUICK).parts
+    parts = measure_calibration_error(Predictions(logits, 1 - right, names, names, np.arange(20)), QUICK).parts
 
     assert parts.reliability.error == pytest.approx(2 * 0.1**2, abs=1e-6)
     assert parts.resolution == pytest.approx(2 * 0.15**2)
@@ -209,7 +209,7 @@ def test_the_order_of_windows_changes_nothing(predictions, seed) -> None:
     """Also where windows have equal probabilities."""
     order = np.random.default_rng(seed).permutation(len(predictions.y))
     permuted = Predictions(*(array[order] for array in predictions[:5]))
-    ours, theirs = (numbers(measure(each, QUICK).to_document()) for each in (predictions, permuted))
+    ours, theirs = (numbers(measure_calibration_error(each, QUICK).to_document()) for each in (predictions, permuted))
 
     assert ours == pytest.approx(theirs, abs=1e-9)
 
@@ -225,7 +225,7 @@ def numbers(document: object) -> list[float]:
 @given(any_predictions())
 def test_every_record_is_a_valid_document(predictions) -> None:
     """What measure gives, the record takes in again from its bytes."""
-    found = measure(predictions, QUICK)
+    found = measure_calibration_error(predictions, QUICK)
 
     assert CalibrationMetrics.model_validate_json(found.to_bytes()) == found
 
@@ -291,13 +291,17 @@ def test_what_has_no_best_temperature(logits, y, value, at_bound) -> None:
 def test_temperature_mends_an_overconfident_model() -> None:
     """The error falls back into its null band."""
     predictions = drawn(2000, sharpness=2.5)
-    mended = measure(predictions, QUICK, fit_temperature(predictions.logits, predictions.y).value)
+    mended = measure_calibration_error(predictions, QUICK, fit_temperature(predictions.logits, predictions.y).value)
 
-    assert mended.equal_mass.error < mended.equal_mass.null_high < measure(predictions, QUICK).equal_mass.error
+    assert (
+        mended.equal_mass.error
+        < mended.equal_mass.null_high
+        < measure_calibration_error(predictions, QUICK).equal_mass.error
+    )
 
 
 def test_subjects_of_the_example_are_enough() -> None:
     """Six subjects make intervals."""
-    found = measure(example_predictions(subjects=SUBJECTS), QUICK)
+    found = measure_calibration_error(example_predictions(subjects=SUBJECTS), QUICK)
 
     assert all(isinstance(getattr(found, kind).interval, Interval) for kind in KINDS)

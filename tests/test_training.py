@@ -64,7 +64,7 @@ def fit(
 
 def as_bytes(snapshot: Snapshot) -> bytes:
     """Return all of a snapshot as bytes."""
-    return checkpoint.to_bytes(snapshot.tensors, snapshot.state) + snapshot.epoch.to_bytes()
+    return checkpoint.checkpoint_bytes(snapshot.tensors, snapshot.state) + snapshot.epoch.to_bytes()
 
 
 def refusal(*arguments: Any, **changes: Any) -> list[str]:
@@ -82,9 +82,9 @@ def test_resumed_equals_uninterrupted(scheduler: str, done: int, averaging: floa
     chosen["averaging"] = averaging
     whole = [as_bytes(snapshot) for snapshot in fit(**chosen)]
     *_, last = islice(fit(**chosen), done)
-    (tmp_path / "last").write_bytes(checkpoint.to_bytes(last.tensors, last.state))
+    (tmp_path / "last").write_bytes(checkpoint.checkpoint_bytes(last.tensors, last.state))
     torch.manual_seed(999)
-    rest = [as_bytes(snapshot) for snapshot in fit(checkpoint.read(tmp_path / "last"), **chosen)]
+    rest = [as_bytes(snapshot) for snapshot in fit(checkpoint.read_checkpoint(tmp_path / "last"), **chosen)]
 
     assert rest == whole[done:]
 
@@ -151,7 +151,7 @@ def test_validation_changes_no_weight() -> None:
     """Other validation data, the same weights: also the statistics of BatchNorm come from training alone."""
     first, second = (list(islice(fit(validation=v, scheduler="cosine"), 2))[-1] for v in (VALIDATION, TRAIN))
 
-    assert checkpoint.to_bytes(first.weights) == checkpoint.to_bytes(second.weights)
+    assert checkpoint.checkpoint_bytes(first.weights) == checkpoint.checkpoint_bytes(second.weights)
 
 
 def test_epochs_tell_what_the_weights_say() -> None:

@@ -28,10 +28,10 @@ def calibrate(run):
         start=np.arange(len(y)) * 8,
     )
     origin = calibration.Origin(CLASSES, measured.checkpoint_sha256, part.digest)
-    record = calibration.fit(validation, origin, level=measured.settings.level)
-    tested = metrics.from_arrays(npz.read(run / filenames.PREDICTIONS), filenames.PREDICTIONS, len(CLASSES))
-    found = calibration.measure(tested, record, measured.settings)
-    (run / filenames.VALIDATION).write_bytes(npz.to_bytes(validation.arrays()))
+    record = calibration.fit_calibration(validation, origin, level=measured.settings.level)
+    tested = metrics.from_arrays(npz.read_npz(run / filenames.PREDICTIONS), filenames.PREDICTIONS, len(CLASSES))
+    found = calibration.measure_calibration(tested, record, measured.settings)
+    (run / filenames.VALIDATION).write_bytes(npz.npz_bytes(validation.arrays()))
     (run / filenames.CALIBRATION).write_bytes(record.to_bytes())
     (run / filenames.METRICS).write_bytes(measured.model_copy(update={"confidence": found}).to_bytes())
     return run
@@ -138,7 +138,7 @@ def test_a_calibration_without_numbers_is_found(version) -> None:
 def test_it_is_fitted_on_the_whole_validation_part(version, change) -> None:
     """Not on some of its windows, not on other people."""
     path = version / "validation.npz"
-    path.write_bytes(npz.to_bytes(change(metrics.Predictions(**npz.read(path))).arrays()))
+    path.write_bytes(npz.npz_bytes(change(metrics.Predictions(**npz.read_npz(path))).arrays()))
     reseal(version)
 
     assert any(place.startswith("validation.npz: ") for place in places_of(version))

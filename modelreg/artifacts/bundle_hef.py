@@ -30,7 +30,7 @@ def find_file_problems(bundle: Mapping[str, bytes], record: BundleRecord) -> Ite
     if record.hef:
         name = file_name(record)
         try:
-            found = hef_file.read(bundle.get(name, b""), name)
+            found = hef_file.parse_hef(bundle.get(name, b""), name)
         except InputError as error:
             yield from error.problems
         else:

@@ -85,7 +85,7 @@ class _Header(NamedTuple):
     expected: str  # hexadecimal
 
 
-def load(path: Path, limit: int = READ_LIMIT) -> HefFile:
+def read_hef(path: Path, limit: int = READ_LIMIT) -> HefFile:
     """Read a HEF of at most `limit` bytes. Raises InputError, for what is none after a look at its first bytes."""
     with files.open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -95,10 +95,10 @@ def load(path: Path, limit: int = READ_LIMIT) -> HefFile:
                 raise ValueError(f"has {size} bytes, more than the {limit} that are read")
         file.seek(0)
         data = file.read(size)
-    return HefFile(data, read(data, str(path)))
+    return HefFile(data, parse_hef(data, str(path)))
 
 
-def read(data: bytes, where: str) -> HefInfo:
+def parse_hef(data: bytes, where: str) -> HefInfo:
     """Return what a HEF says of itself. Raises InputError where it is none, is damaged, or says what cannot be."""
     with _refusing(where):
         header = _header(data[:_LONGEST], len(data))

@@ -58,7 +58,7 @@ def read_header(stream: IO[bytes], size: int) -> NpyHeader:
     return NpyHeader(shape, "F" if fortran else "C", dtype)
 
 
-def read(path: Path, limit: int = LIMIT) -> dict[str, NDArray[Any]]:
+def read_npz(path: Path, limit: int = LIMIT) -> dict[str, NDArray[Any]]:
     """Read every array of an .npz of at most `limit` bytes, packed and unpacked. Raises InputError.
 
     What an entry claims is held against the limit and against its header before anything is allocated; nothing in
@@ -68,8 +68,8 @@ def read(path: Path, limit: int = LIMIT) -> dict[str, NDArray[Any]]:
         return _read_archive(file, os.fstat(file.fileno()).st_size, path.name, limit)
 
 
-def parse(data: bytes, where: str, limit: int = LIMIT) -> dict[str, NDArray[Any]]:
-    """Read every array of the bytes of an .npz, as `read` does. Raises InputError."""
+def parse_npz(data: bytes, where: str, limit: int = LIMIT) -> dict[str, NDArray[Any]]:
+    """Read every array of the bytes of an .npz, as `read_npz` does. Raises InputError."""
     return _read_archive(io.BytesIO(data), len(data), where, limit)
 
 
@@ -106,7 +106,7 @@ def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any
     return np.ndarray(shape, dtype, bytearray(content), order=order)
 
 
-def to_bytes(arrays: Mapping[str, NDArray[Any]], *, compressed: bool = False) -> bytes:
+def npz_bytes(arrays: Mapping[str, NDArray[Any]], *, compressed: bool = False) -> bytes:
     """Render arrays as .npz: the same arrays give the same bytes (numpy dates every entry 1980)."""
     buffer = io.BytesIO()
     save = np.savez_compressed if compressed else np.savez

@@ -29,7 +29,7 @@ class GraphFile(NamedTuple):
     metadata: dict[str, str]
 
 
-def read(data: bytes, where: str) -> GraphFile:
+def read_onnx(data: bytes, where: str) -> GraphFile:
     """Read an ONNX file. Raises InputError where it is none, or its inputs and outputs are not static."""
     try:
         graph = b"".join(protobuf_wire.messages(data, _GRAPH))  # concatenated messages are one

@@ -47,7 +47,7 @@ BUFFERS = (
 Arrays = dict[str, NDArray[np.float32] | NDArray[np.int64]]
 
 
-def read(path: Path) -> Arrays:
+def read_safetensors(path: Path) -> Arrays:
     """Return the tensors of a checkpoint by name. Raises InputError for anything else."""
     data = files.read_bytes(path, LIMIT)
     length = int.from_bytes(data[:8], "little")
@@ -62,7 +62,7 @@ def read(path: Path) -> Arrays:
     }
 
 
-def find_problems(arrays: Arrays, spec: ModelSpec) -> Iterator[str]:
+def find_tensor_problems(arrays: Arrays, spec: ModelSpec) -> Iterator[str]:
     """Yield where a checkpoint is not one of this network: names, shapes, NaN and Inf."""
     expected = shapes(spec)
     for name in sorted(arrays.keys() ^ expected.keys()):

@@ -94,7 +94,7 @@ def _trained(grid: Path, variant: str, config: "TrainConfig", seed: int) -> "Tra
             raise
         on_cpu = host.describe(config.training.model_copy(update={"device": "cpu"}))
         ablate_workflow.evaluate(folder, reading, on_cpu, host.now)
-    return ablate_workflow.read(folder)
+    return ablate_workflow.read_trained(folder)
 
 
 def _show(record: "AblationRecord", folder: Path, *, as_json: bool) -> None:

@@ -36,7 +36,7 @@ def bench(
     from modelreg.runtime.pipeline import Pipeline
 
     with Pipeline.load(host.export_path(reference), backend, threads) as pipeline:
-        measured = benchmark.measure(pipeline, windows, perf_counter)
+        measured = benchmark.measure_latency(pipeline, windows, perf_counter)
     record = LatencyRecord(
         model=pipeline.spec.settings.name,
         version=pipeline.package.version,

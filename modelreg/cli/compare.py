@@ -46,7 +46,7 @@ def compare(
 
     if page:
         host.need_extra("train", "matplotlib")
-    sides = [compare_workflow.read(host.export_path(reference)) for reference in (one, other)]
+    sides = [compare_workflow.read_candidate(host.export_path(reference)) for reference in (one, other)]
     _show(compare_workflow.compare(*sides), as_json=as_json, as_markdown=as_markdown, page=page)
 
 

@@ -51,7 +51,7 @@ def check(
     typed = source.endswith(".json")  # a path that is typed starts here, one in a configuration at the root
     _need(settings)
     with host.reading(Path.cwd() if typed else None) as reading:
-        report = quality.check(preparation.read(settings, reading), settings.quality.limits)
+        report = quality.check_quality(preparation.read_dataset(settings, reading), settings.quality.limits)
     if out_folder:
         _write(report, out_folder)
     if as_json:
@@ -81,7 +81,7 @@ def folds(
     settings = config.load(configuration, config.TrainConfig)
     _need(settings)
     with host.reading() as reading:
-        subjects = {recording.subject for recording in preparation.read(settings, reading).recordings}
+        subjects = {recording.subject for recording in preparation.read_dataset(settings, reading).recordings}
     found = splits.leave_one_out(subjects, validation)
     if as_json:
         emit_json([fold.to_document() for fold in found])

@@ -30,7 +30,7 @@ def inspect(
     """
     from modelreg.artifacts import hef_file
 
-    info = hef_file.load(file).info
+    info = hef_file.read_hef(file).info
     if as_json:
         emit_json(info.to_document())
     else:
@@ -53,7 +53,7 @@ def attach(
     """
     from modelreg.artifacts import attach_hef, hef_file
 
-    found = hef_file.load(file)
+    found = hef_file.read_hef(file)
     place = attach_hef.attach(run, found, max_mb * 2**20)
     say(f"{host.shown(place)}: compiled for {found.info.hw_arch}; it fits the bundle, and is in its archive too")
     model = found.info.network_groups[0].name

@@ -42,7 +42,7 @@ def import_(
     from modelreg.registry import runs
     from modelreg.workflows import import_checkpoint
 
-    older = import_checkpoint.read(checkpoint, model)
+    older = import_checkpoint.read_legacy(checkpoint, model)
     config = import_checkpoint.settle(older, _document(configuration), str(configuration or "the built-in default"))
     folder = out_folder or runs.next_folder(host.workplace() / "runs", model)
     here = host.describe(config.training.model_copy(update={"device": "cpu"}))

@@ -21,7 +21,7 @@ def wanted_release(root: Path, project: "ProjectConfig", folder: Path) -> "Wante
     from modelreg.release.github import plan
     from modelreg.release.plan import tag_of
 
-    version = versions.read(folder)
+    version = versions.read_version(folder)
     manifest = version.manifest
     tag = tag_of(project, manifest.model, manifest.version)
     path = folder / filenames.MANIFEST

@@ -18,7 +18,7 @@ def compare_with_chance(folder: Path, *, as_json: bool) -> None:
     settings = load(folder / filenames.CONFIG, TrainConfig).training
     host.ready_to_train(settings)
     with host.reading() as reading:
-        found = random_split.measure(folder, reading, host.describe(settings), host.now)
+        found = random_split.measure_random_split(folder, reading, host.describe(settings), host.now)
     accuracy = load(folder / filenames.METRICS, EvalMetrics).accuracy
     if as_json:
         emit_json({**found.to_document(), "compared_with": accuracy})

@@ -118,7 +118,7 @@ def _addition(origin: str | None, hef_file: Path | None, *, run_given: bool) -> 
     from modelreg.artifacts import hef_file as hef_reader
     from modelreg.release.patch import Addition
 
-    return Addition(hef_reader.load(hef_file), host.exports_of(host.version_folder(origin)))
+    return Addition(hef_reader.read_hef(hef_file), host.exports_of(host.version_folder(origin)))
 
 
 def _ports(signer: "PrivateKey | None") -> "Ports":

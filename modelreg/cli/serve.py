@@ -53,7 +53,7 @@ def serve(
     from modelreg.runtime.pipeline import Pipeline, open_backend, sha256_of
 
     key = _read_key(api_key_file) if api_key_file else None
-    loaded = bundle_loader.read(this_host.export_path(reference), compiled=backend == "hailo")
+    loaded = bundle_loader.read_export(this_host.export_path(reference), compiled=backend == "hailo")
 
     def open_pipeline() -> Pipeline:
         return Pipeline(loaded, open_backend(loaded, backend, threads))

@@ -61,7 +61,7 @@ def show(
     from modelreg.registry import versions
 
     folder = host.version_folder(reference or "latest")
-    version = versions.read(folder)
+    version = versions.read_version(folder)
     measured = version.metrics()
     if as_json:
         emit_json({"manifest": version.manifest.to_document(), "metrics": measured.to_document()})

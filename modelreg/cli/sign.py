@@ -93,7 +93,7 @@ def sign_folder(folder: Path, key: "PrivateKey") -> bool:
     if not os.path.lexists(path):
         files.write_atomic(path, signing.sign_version(folder, key))
         return True
-    if differences := list(signing.find_problems(folder, key.public_key())):
+    if differences := list(signing.find_version_problems(folder, key.public_key())):
         summary = f"is signed otherwise; to sign it anew, remove {host.shown(path)} first"
         raise RegistryError(summary, differences)
     return False

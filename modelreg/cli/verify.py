@@ -120,7 +120,7 @@ def _fetch_release(folder: Path, options: "Options") -> "Published":
 
     root, project = host.project()
     wanted = wanted_release(root, project, folder)
-    version = versions.read(folder).manifest
+    version = versions.read_version(folder).manifest
     name = plan.asset_name(version.model, version.version, filenames.SIGNATURE)
     with github_session.connect(root, project, REMOTE_S) as client, TemporaryDirectory() as scratch:
         problems = publish.find_remote_problems(client, wanted, Path(scratch) if options.download else None)

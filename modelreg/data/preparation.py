@@ -64,10 +64,10 @@ def prepare_and_audit(config: TrainConfig, reading: Reading) -> tuple[Prepared, 
 
 def _prepare(config: TrainConfig, reading: Reading) -> tuple[Prepared, splits.Parts]:
     """Return what a training starts from, and the recordings of each part, corrected."""
-    dataset = read(config, reading)
+    dataset = read_dataset(config, reading)
     _refuse_time_split(dataset, config)
     windows.refuse_fold(len(dataset.devices), config.data.fold)
-    judged = quality.check(dataset, config.quality.limits)
+    judged = quality.check_quality(dataset, config.quality.limits)
     if config.quality.strict:
         quality.refuse_broken(judged)
     recordings = _aside(_align(dataset, config), dataset.recordings, reading)
@@ -110,7 +110,7 @@ def dealt(prepared: Prepared, seed: int) -> Prepared:
     return replace(prepared, windows=parts, record=record)
 
 
-def read(config: TrainConfig, reading: Reading) -> Dataset:
+def read_dataset(config: TrainConfig, reading: Reading) -> Dataset:
     """Read the sources of a configuration and join them. Raises InputError."""
     found = [sources.read(source, reading) for source in config.data.sources]
     return merge_sources.join(found, config.data, reading.aside)

@@ -32,7 +32,7 @@ SATURATED = 3  # equal samples in a row at the lowest or highest value: one or t
 Fill = NDArray[np.float32]  # (D, C), what stands in for a missing value
 
 
-def check(dataset: Dataset, limits: Limits) -> QualityReport:
+def check_quality(dataset: Dataset, limits: Limits) -> QualityReport:
     """Measure every recording. Raises InputError if a limit names a channel that the data do not have."""
     refuse_unknown_limits(dataset, limits)
     return QualityReport(

@@ -35,7 +35,7 @@ def replace(text: str, listed: Sequence[Version]) -> str:
     return f"{before}{START}\n{render(listed)}{END}{after}"
 
 
-def read(root: Path) -> str | None:
+def read_table(root: Path) -> str | None:
     """Return the text of RELEASES.md; None where it is missing or has no place for the table."""
     path = root / NAME
     text = files.read_text(path) if path.is_file() else None
@@ -44,13 +44,13 @@ def read(root: Path) -> str | None:
 
 def is_outdated(root: Path) -> bool:
     """Say whether RELEASES.md has a table, and another one than the registry gives. Raises InputError."""
-    text = read(root)
+    text = read_table(root)
     return text is not None and text != replace(text, versions.versions(root))
 
 
-def find_problems(root: Path) -> Iterator[Problem]:
+def find_table_problems(root: Path) -> Iterator[Problem]:
     """Yield where RELEASES.md says something else than the registry."""
-    if read(root) is None:
+    if read_table(root) is None:
         yield NO_TABLE
         return
     broken = list(find_unreadable(root))
@@ -63,7 +63,7 @@ def find_unreadable(root: Path) -> Iterator[Problem]:
     """Yield the versions that the table cannot be made of."""
     for folder in versions.version_folders(root):
         try:
-            versions.read(folder).metrics()
+            versions.read_version(folder).metrics()
         except InputError as error:
             yield Problem(f"{folder.parent.name}@{folder.name}", f"{error.problems[0]}; `modelreg verify` says more")
 

@@ -81,7 +81,7 @@ def _halve(counts: Ints) -> NDArray[np.bool_]:
     return chosen
 
 
-def fit(validation: Predictions, origin: Origin, *, level: float, alpha: float = ALPHA) -> ConfidenceRecord:
+def fit_calibration(validation: Predictions, origin: Origin, *, level: float, alpha: float = ALPHA) -> ConfidenceRecord:
     """Fit on the predictions of the validation part, N >= 1; `level` is that of the band of coverage.
 
     Where the windows cannot be divided the temperature is fitted on all of them, and the record says why there are
@@ -165,12 +165,14 @@ def apply(logits: NDArray[np.float32], record: ConfidenceRecord) -> Answers:
     )
 
 
-def measure(predictions: Predictions, record: ConfidenceRecord, settings: EvaluationSettings) -> ConfidenceMetrics:
+def measure_calibration(
+    predictions: Predictions, record: ConfidenceRecord, settings: EvaluationSettings
+) -> ConfidenceMetrics:
     """Measure what the record is worth on predictions it was not fitted on, N >= 1."""
     return ConfidenceMetrics(
         alpha=record.alpha,
-        before=temperature_scaling.measure(predictions, settings),
-        after=temperature_scaling.measure(predictions, settings, record.temperature.value),
+        before=temperature_scaling.measure_calibration_error(predictions, settings),
+        after=temperature_scaling.measure_calibration_error(predictions, settings, record.temperature.value),
         sets=_measure_sets(predictions, record, settings),
     )
 

@@ -81,7 +81,7 @@ def read_documents(folder: Path, usable: Container[str] | None = None) -> dict[s
     return {**metrics, **read}
 
 
-def check(
+def check_gates(
     documents: Mapping[str, Any],
     gates: Mapping[str, Gate],
     older: Mapping[str, Older | None] | None = None,
@@ -113,7 +113,7 @@ def failures(outcomes: Iterable[Outcome]) -> Iterator[Problem]:
             yield Problem(f"gate {outcome.path}", str(outcome.failure))
 
 
-def find_problems(
+def find_gate_problems(
     report: GateReport, documents: Mapping[str, Any], where: str, describe: Describe
 ) -> Iterator[Problem]:
     """Yield the outcomes that do not follow from the documents, and those that forbid the release."""

@@ -62,7 +62,7 @@ class Predictions(NamedTuple):
     cluster: Ints | None = None  # (N,) of a mixture
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays as `npz.to_bytes` takes them; without `code` where there is none."""
+        """Return the arrays as `npz.npz_bytes` takes them; without `code` where there is none."""
         return {name: array for name, array in self._asdict().items() if array is not None}
 
     def rows(self, chosen: Ints | NDArray[np.bool_]) -> "Predictions":

@@ -32,7 +32,7 @@ def stream_lengths(recording: NDArray[np.int32], start: Ints, hop: int) -> tuple
     return tuple(np.diff(ends, prepend=0).tolist())
 
 
-def measure(predictions: Predictions, spec: HsmmSpec, hop: int) -> TemporalMetrics:
+def measure_smoothing(predictions: Predictions, spec: HsmmSpec, hop: int) -> TemporalMetrics:
     """Return what smoothing is worth: the classes of windows alone and filtered online, against the true ones."""
     order = np.lexsort((predictions.start, predictions.recording))
     recording = np.unique(predictions.recording[order], return_inverse=True)[1]

@@ -71,7 +71,9 @@ def log_probabilities(logits: NDArray[np.float32], temperature: float = 1.0) -> 
     return metrics.log_softmax(logits.astype(np.float64) / temperature)
 
 
-def measure(predictions: Predictions, settings: EvaluationSettings, temperature: float = 1.0) -> CalibrationMetrics:
+def measure_calibration_error(
+    predictions: Predictions, settings: EvaluationSettings, temperature: float = 1.0
+) -> CalibrationMetrics:
     """Measure the probabilities of N >= 1 windows at a temperature."""
     log_p = log_probabilities(predictions.logits, temperature)
     p, top = np.exp(log_p).round(12), predictions.logits.argmax(axis=1)  # equal but for the last bits: equal

@@ -76,7 +76,7 @@ class Verdicts(NamedTuple):
     warned: tuple[Problem, ...]
 
 
-def check(graph: bytes, target: HailoArch) -> Verdicts:
+def check_operators(graph: bytes, target: HailoArch) -> Verdicts:
     """Hold each node of an ONNX file against the table."""
     import onnx
 

@@ -63,7 +63,9 @@ def _joined(answers: list[dict[str, Floats]]) -> Answers:
     return Answers(*(np.concatenate([a.get(name, none) for a in answers]) for name in (PROJECTION, CODE, LOGITS)))
 
 
-def measure(network: Network, graphs: Mapping[GraphName, bytes], windows: Floats, tolerance: Tolerance) -> Parity:
+def measure_parity(
+    network: Network, graphs: Mapping[GraphName, bytes], windows: Floats, tolerance: Tolerance
+) -> Parity:
     """Hold graphs against their network on normalized windows (N, C, D, T)."""
     expected = of_torch(network, windows)
     boundary = network.undecided(torch.from_numpy(expected.projection), tolerance.boundary).numpy()

@@ -35,20 +35,20 @@ class Saved(NamedTuple):
     state: dict[str, Json] | None
 
 
-def to_bytes(tensors: Mapping[str, Tensor], state: Mapping[str, Json] | None = None) -> bytes:
+def checkpoint_bytes(tensors: Mapping[str, Tensor], state: Mapping[str, Json] | None = None) -> bytes:
     """Render tensors, and a state of JSON values whose non-finite numbers become null."""
     contiguous = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
     metadata = None if state is None else {"state": files.to_json(finite(dict(state))).decode()}
     return safetensors.torch.save(contiguous, metadata)
 
 
-def read(path: Path, limit: int = LIMIT) -> Saved:
+def read_checkpoint(path: Path, limit: int = LIMIT) -> Saved:
     """Read tensors and state. Raises InputError, naming a file that is something else as what it is."""
     return parse(files.read_bytes(path, limit), str(path))
 
 
 def parse(data: bytes, where: str) -> Saved:
-    """Read tensors and state from the bytes of a file, as `read` does. Raises InputError."""
+    """Read tensors and state from the bytes of a file, as `read_checkpoint` does. Raises InputError."""
     try:
         tensors = safetensors.torch.load(data)
     except (SafetensorError, KeyError) as error:  # KeyError: a number format that torch lacks

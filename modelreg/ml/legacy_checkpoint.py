@@ -42,7 +42,7 @@ class LegacyCheckpoint(NamedTuple):
     sha256: str  # of the file
 
 
-def read(path: Path, limit: int = checkpoint.LIMIT) -> LegacyCheckpoint:
+def read_legacy_checkpoint(path: Path, limit: int = checkpoint.LIMIT) -> LegacyCheckpoint:
     """Read a state dict, bare or in a dictionary with other things. Raises InputError, naming what else a file is."""
     data = files.read_bytes(path, limit)
     if what := _foreign(data):

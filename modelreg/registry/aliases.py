@@ -73,7 +73,7 @@ def change(root: Path, model: str, move: Callable[[AliasLog], AliasLog]) -> tupl
     return after, after != before
 
 
-def find_problems(root: Path) -> Iterator[Problem]:
+def find_alias_problems(root: Path) -> Iterator[Problem]:
     """Yield where a model's aliases.json is not valid, tells no one story, or names a version that is not there."""
     for path in sorted((root / filenames.REGISTRY).glob(f"*/{filenames.ALIASES}")):
         model = path.parent.name

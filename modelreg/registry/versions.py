@@ -61,7 +61,7 @@ def summaries(root: Path, model: str | None = None) -> tuple[list[Summary], list
     found, broken = [], []
     for folder in version_folders(root, model):
         try:
-            found.append(_summary(read(folder)))
+            found.append(_summary(read_version(folder)))
         except InputError as error:
             broken += [Problem(f"{folder.parent.name}@{folder.name}: {where}", what) for where, what in error.problems]
     return found, broken
@@ -119,14 +119,14 @@ def find_leftovers(root: Path) -> Iterator[Problem]:
             yield Problem(_place(path, root), "left by an interrupted command; the next one removes it")
 
 
-def read(folder: Path) -> Version:
+def read_version(folder: Path) -> Version:
     """Load a version. Raises InputError on a broken manifest."""
     return Version(folder, _read(folder / MANIFEST, Manifest))
 
 
 def versions(root: Path, model: str | None = None) -> list[Version]:
     """Load every version, by model and then by precedence. Raises InputError on a broken manifest."""
-    return [read(folder) for folder in version_folders(root, model)]
+    return [read_version(folder) for folder in version_folders(root, model)]
 
 
 def resolve(reference: str, root: Path, default_model: str) -> Path:
@@ -197,7 +197,7 @@ def same_weights(root: Path, model: str, checkpoint: Path) -> Iterator[Version]:
     digest = files.sha256(checkpoint)
     for folder in version_folders(root, model):
         try:
-            version = read(folder)
+            version = read_version(folder)
         except InputError:  # what is wrong with it, `verify` says
             continue
         if any(entry.path == CHECKPOINT and entry.sha256 == digest for entry in version.manifest.files):

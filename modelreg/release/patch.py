@@ -52,7 +52,7 @@ def find_failures(source: Path, number: semver.Version, addition: Addition) -> I
     yield from ((VerificationFailed, Problem(f"{source.name}: {where}", what)) for where, what in found)
     if found:
         return
-    old = versions.parse_version(versions.read(source).manifest.version)
+    old = versions.parse_version(versions.read_version(source).manifest.version)
     if (number.major, number.minor) != (old.major, old.minor) or number <= old:
         what = f"has the weights of v{old}, so it must be a patch of it, as v{old.bump_patch()}"
         yield RegistryError, Problem(f"v{number}", what)
@@ -78,7 +78,9 @@ def stage(staged: Path, source: Path, version: str, addition: Addition) -> Versi
     Raises ModelregError.
     """
     made = _documents(source, version, addition)
-    kept = [entry for entry in versions.read(source).manifest.files if entry.path != filenames.SBOM]  # made anew
+    kept = [
+        entry for entry in versions.read_version(source).manifest.files if entry.path != filenames.SBOM
+    ]  # made anew
     for entry in kept:
         (staged / entry.path).parent.mkdir(exist_ok=True)
         if entry.path not in made:
@@ -91,7 +93,7 @@ def stage(staged: Path, source: Path, version: str, addition: Addition) -> Versi
 
 def _documents(source: Path, version: str, addition: Addition) -> dict[str, bytes]:
     """Return what the new version does not have of the old one, by path. Raises ModelregError."""
-    old = versions.read(source).manifest.version
+    old = versions.read_version(source).manifest.version
     bundles = {name: _packed(source / name) for name in HAILO if exports.has(source, name)}
     exported = [name for name in HAILO if exports.has(addition.exports, name)]
     target = attach_hef.choose(sorted({*bundles, *exported}), addition.hef.info, source.name)
@@ -134,7 +136,9 @@ def _judged_again(source: Path, made: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def _base(source: Path) -> ResourceDescriptor:
-    return provenance.version_as_base(versions.read(source).reference, files.sha256(source / filenames.MANIFEST))
+    return provenance.version_as_base(
+        versions.read_version(source).reference, files.sha256(source / filenames.MANIFEST)
+    )
 
 
 def _packed(folder: Path) -> Bundle:

@@ -159,7 +159,7 @@ def gate_outcomes(root: Path, run: Path, project: ProjectConfig) -> tuple[Outcom
     there = gates.judgeable(run, project.gates, missing_exports(run, project))
     older = {name: _older(root, model, name) for name in gates.named_versions(there)}
     words = template_versions.current().gate
-    return tuple(gates.check(gates.read_documents(run), there, older, project.waivers, describe=words))
+    return tuple(gates.check_gates(gates.read_documents(run), there, older, project.waivers, describe=words))
 
 
 def _older(root: Path, model: str, name: str) -> gates.Older | None:
@@ -242,7 +242,7 @@ def _text_failures(draft: Plan, request: Request) -> Iterator[Failure]:
         yield InputError, Problem(changelog.NAME, what)
     elif changelog.section(text, draft.tag) is None and not changelog.section(text, changelog.UNRELEASED):
         yield InputError, Problem(changelog.NAME, "has nothing under [Unreleased]; say what is new first")
-    if releases_table.read(draft.root) is None:
+    if releases_table.read_table(draft.root) is None:
         yield InputError, releases_table.NO_TABLE
 
 

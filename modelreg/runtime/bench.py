@@ -22,7 +22,7 @@ class Measured(NamedTuple):
     windows_per_s: float
 
 
-def measure(pipeline: Pipeline, windows: int, clock: Callable[[], float]) -> Measured:
+def measure_latency(pipeline: Pipeline, windows: int, clock: Callable[[], float]) -> Measured:
     """Answer windows of the export in turn, one after another; `clock` gives seconds. Raises BackendError."""
     raw = windows_of(pipeline.package)
     whole = _seconds(pipeline.infer, raw, windows, clock)

@@ -53,7 +53,7 @@ class Package(NamedTuple):
     hef: bytes | None
 
 
-def read(path: Path, *, compiled: bool = False) -> Package:
+def read_export(path: Path, *, compiled: bool = False) -> Package:
     """Read the export in a folder or a .tar.gz; `compiled`: one with a HEF for a device.
 
     Raises VerificationFailed where a file is not what its manifest or bundle.json says, InputError where there is no
@@ -209,7 +209,7 @@ def find_strangers(
 def _vectors(found: Mapping[str, bytes], spec: ModelSpec) -> dict[str, NDArray[np.float32]] | None:
     if filenames.VECTORS not in found:
         return None
-    vectors = npz.parse(found[filenames.VECTORS], filenames.VECTORS)
+    vectors = npz.parse_npz(found[filenames.VECTORS], filenames.VECTORS)
     count, dimensions = len(vectors.get("windows_raw", ())), spec.projection
     shapes = {
         "windows_raw": spec.input.shape,
@@ -226,7 +226,7 @@ def _vectors(found: Mapping[str, bytes], spec: ModelSpec) -> dict[str, NDArray[n
 
 def _misfits(graphs: Mapping[GraphName, bytes], spec: ModelSpec) -> Iterator[Problem]:
     for name, wanted in graph_interface.interface(spec).items():
-        graph = onnx_file.read(graphs[name], f"{name}.onnx")
+        graph = onnx_file.read_onnx(graphs[name], f"{name}.onnx")
         if (graph.inputs, graph.outputs) != wanted:
             yield Problem(f"{name}.onnx", f"takes and gives other tensors than {filenames.MODEL_CONFIG} says")
 

@@ -67,7 +67,7 @@ class Pipeline(AbstractContextManager["Pipeline"]):
         Raises VerificationFailed where a file was changed or the backend answers otherwise, InputError where there is
         nothing to run, BackendError where the backend cannot be had.
         """
-        loaded = bundle_loader.read(path, compiled=backend == "hailo")
+        loaded = bundle_loader.read_export(path, compiled=backend == "hailo")
         return cls(loaded, open_backend(loaded, backend, threads))
 
     @property

@@ -45,7 +45,7 @@ def find_problems(here: VersionFiles, spec: ModelSpec, data: DataRecord, metrics
 
 
 def _read(here: VersionFiles, name: str, spec: ModelSpec) -> Predictions:
-    return scores.from_arrays(npz.read(here.folder / name), name, len(spec.classes))
+    return scores.from_arrays(npz.read_npz(here.folder / name), name, len(spec.classes))
 
 
 def _find_strangers(
@@ -71,7 +71,7 @@ def _find_fitting_problems(
     if dict(zip(record.classes, counts, strict=True)) != part.class_windows:
         yield Problem(f"{filenames.VALIDATION}: windows of each class", f"are not those of {filenames.DATA}")
     origin = calibration.Origin(record.classes, record.checkpoint_sha256, record.validation_digest)
-    again = calibration.fit(validation, origin, level=measured.settings.level, alpha=record.alpha)
+    again = calibration.fit_calibration(validation, origin, level=measured.settings.level, alpha=record.alpha)
     found = tolerance.differences((), record.to_document(), again.to_document(), tolerance.RECOMPUTED)
     yield from (Problem(f"{filenames.CALIBRATION}: {place}", what) for place, what in found)
 
@@ -80,6 +80,6 @@ def _find_metric_problems(
     predictions: Predictions, record: ConfidenceRecord, measured: EvalMetrics
 ) -> Iterator[Problem]:
     stated = measured.confidence.to_document() if measured.confidence else {}
-    again = calibration.measure(predictions, record, measured.settings).to_document()
+    again = calibration.measure_calibration(predictions, record, measured.settings).to_document()
     found = tolerance.differences(("confidence",), stated, again, tolerance.RECOMPUTED)
     yield from (Problem(f"{filenames.METRICS}: {place}", what) for place, what in found)

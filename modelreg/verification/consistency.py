@@ -240,8 +240,8 @@ def _estimate_problems(metrics: EvalMetrics, estimate: Int8Estimate | None) -> I
 def _checkpoint_problems(here: VersionFiles, spec: ModelSpec) -> Iterator[Problem]:
     """Rule 9."""
     if filenames.CHECKPOINT in here.present:
-        arrays = safetensors_file.read(here.folder / filenames.CHECKPOINT)
-        for what in safetensors_file.find_problems(arrays, spec):
+        arrays = safetensors_file.read_safetensors(here.folder / filenames.CHECKPOINT)
+        for what in safetensors_file.find_tensor_problems(arrays, spec):
             yield Problem(filenames.CHECKPOINT, what)
 
 
@@ -250,7 +250,7 @@ def _prediction_problems(here: VersionFiles, spec: ModelSpec, metrics: EvalMetri
     name = filenames.PREDICTIONS
     if name not in here.present:
         return
-    predictions = scores.from_arrays(npz.read(here.folder / name), name, len(spec.classes))
+    predictions = scores.from_arrays(npz.read_npz(here.folder / name), name, len(spec.classes))
     again = scores.compute(predictions, classes=spec.classes, levels=spec.levels, settings=metrics.settings)
     for place, what in scores.differences(metrics, again):
         yield Problem(f"{filenames.METRICS}: {place}", what)

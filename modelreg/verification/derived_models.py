@@ -52,8 +52,8 @@ def wanted(spec: ModelSpec) -> tuple[str, ...]:
 
 def _find_hsmm_problems(folder: Path, spec: ModelSpec) -> Iterator[Problem]:
     """Hold hsmm.json against the same model, made again from the tensors of the checkpoint."""
-    stated, tensors = load(folder / HSMM, HsmmSpec), safetensors_file.read(folder / CHECKPOINT)
-    if any(safetensors_file.find_problems(tensors, spec)):
+    stated, tensors = load(folder / HSMM, HsmmSpec), safetensors_file.read_safetensors(folder / CHECKPOINT)
+    if any(safetensors_file.find_tensor_problems(tensors, spec)):
         return  # they are reported, and nothing follows from them
     theirs, ours = stated.to_document(), hsmm_of(tensors, spec).to_document()
     for key in theirs:
@@ -82,9 +82,9 @@ def _find_temporal_problems(
     if spec.states != model_spec.classes:
         yield Problem(f"{HSMM}: states", "are not the classes of the model")
         return
-    arrays = npz.read(folder / PREDICTIONS)
+    arrays = npz.read_npz(folder / PREDICTIONS)
     predictions = scores.from_arrays(arrays, PREDICTIONS, len(model_spec.classes))
-    again = sequences.measure(predictions, spec, data.hop)
+    again = sequences.measure_smoothing(predictions, spec, data.hop)
     for place, what in tolerance.differences(
         ("temporal",), stated.to_document(), again.to_document(), tolerance.RECOMPUTED
     ):
@@ -94,8 +94,8 @@ def _find_temporal_problems(
 def _find_encoder_problems(folder: Path) -> Iterator[Problem]:
     """Hold the encoder alone against the same tensors of the checkpoint, bit for bit."""
     alone, whole = (
-        safetensors_file.read(folder / ENCODER),
-        safetensors_file.read(folder / CHECKPOINT),
+        safetensors_file.read_safetensors(folder / ENCODER),
+        safetensors_file.read_safetensors(folder / CHECKPOINT),
     )
     own = {name.removeprefix(ENCODER_PREFIX): value for name, value in whole.items() if name.startswith(ENCODER_PREFIX)}
     for name in sorted(alone.keys() ^ own.keys()):

@@ -103,7 +103,7 @@ def find_misfits(
         yield Problem(where, f"is not the graph whose parity {filenames.PARITY} states")
         return
     try:
-        graph = onnx_file.read(data, where)
+        graph = onnx_file.read_onnx(data, where)
     except InputError as error:
         yield from error.problems
         return

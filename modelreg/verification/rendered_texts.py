@@ -25,7 +25,7 @@ def find_gate_problems(here: VersionFiles, templates: Templates, gates: GateRepo
     """Judge the gates again, on the documents that are here."""
     if gates is not None:
         documents = gate_rules.read_documents(here.folder, here.present)
-        yield from gate_rules.find_problems(gates, documents, filenames.GATES, templates.gate)
+        yield from gate_rules.find_gate_problems(gates, documents, filenames.GATES, templates.gate)
 
 
 def find_sbom_problems(

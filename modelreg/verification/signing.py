@@ -125,7 +125,7 @@ def sign_version(folder: Path, key: PrivateKey) -> bytes:
     return sign(digests_of(files.read_bytes(folder / filenames.MANIFEST)), folder.name, key)
 
 
-def find_problems(folder: Path, key: PublicKey) -> Iterator[Problem]:
+def find_version_problems(folder: Path, key: PublicKey) -> Iterator[Problem]:
     """Yield where a version is not what this key signed; its files must have been held against the manifest."""
     path = folder / filenames.SIGNATURE
     if not path.exists():

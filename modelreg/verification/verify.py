@@ -98,8 +98,8 @@ def verify_registry(root: Path) -> Outcome:
     """Check what belongs to no single version: stray files, the table of RELEASES.md, the aliases."""
     problems = (
         *versions.find_strays(root),
-        *releases_table.find_problems(root),
-        *aliases.find_problems(root),
+        *releases_table.find_table_problems(root),
+        *aliases.find_alias_problems(root),
     )
     return Outcome(problems, tuple(Notice(*leftover) for leftover in versions.find_leftovers(root)))
 
@@ -116,7 +116,7 @@ def _check_signature(folder: Path, findings: Findings, key: "PublicKey | None") 
         return Outcome((), (unread,) if (folder / name).exists() else ())
     from modelreg.verification import keys, signing  # cryptography is slow: load it on use
 
-    if problems := tuple(signing.find_problems(folder, key)):
+    if problems := tuple(signing.find_version_problems(folder, key)):
         return Outcome(problems, ())
     reach = "every file"
     if absent := len(findings.absent):

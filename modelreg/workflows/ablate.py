@@ -44,7 +44,7 @@ def evaluate(folder: Path, reading: Reading, environment: Environment, clock: Cl
         evaluation_run.evaluate(folder, reading, environment, clock)
 
 
-def read(folder: Path) -> Trained:
+def read_trained(folder: Path) -> Trained:
     """Read what a finished run left. Raises InputError where its predictions are not those of its metrics."""
     measured = load(folder / filenames.METRICS, EvalMetrics)
     path = folder / filenames.PREDICTIONS
@@ -52,5 +52,5 @@ def read(folder: Path) -> Trained:
         raise InputError(
             "the run is not what it was", [Problem(str(path), "is not what the metrics were computed from")]
         )
-    predictions = metrics.from_arrays(npz.read(path), path.name, len(measured.classes))
+    predictions = metrics.from_arrays(npz.read_npz(path), path.name, len(measured.classes))
     return Trained(folder.name, runs.load_run(folder), measured, predictions)

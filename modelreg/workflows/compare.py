@@ -29,7 +29,7 @@ class Candidate(NamedTuple):
     data: dict[str, Any]
 
 
-def read(folder: Path) -> Candidate:
+def read_candidate(folder: Path) -> Candidate:
     """Read a version or an evaluated run. Raises InputError."""
     if problems := list(_find_lacks(folder)):
         raise InputError("nothing to compare", problems)
@@ -37,7 +37,7 @@ def read(folder: Path) -> Candidate:
     is_version = (folder / filenames.MANIFEST).is_file()
     latency = folder / filenames.LATENCY
     contender = Contender(
-        reference=versions.read(folder).reference if is_version else folder.name,
+        reference=versions.read_version(folder).reference if is_version else folder.name,
         metrics=measured,
         checkpoint_bytes=_listed_size(folder) if is_version else (folder / filenames.CHECKPOINT).stat().st_size,
         latency=load(latency, LatencyRecord) if latency.is_file() else None,
@@ -74,7 +74,7 @@ def _find_lacks(folder: Path) -> Iterator[Problem]:
 
 def _listed_size(version: Path) -> int:
     """Return the size of a version's checkpoint, which may be an asset that is not here. Raises InputError."""
-    sizes = {entry.path: entry.size for entry in versions.read(version).manifest.files}
+    sizes = {entry.path: entry.size for entry in versions.read_version(version).manifest.files}
     if filenames.CHECKPOINT not in sizes:
         place = str(version / filenames.MANIFEST)
         raise InputError("nothing to compare", [Problem(place, f"lists no {filenames.CHECKPOINT}")])
@@ -93,7 +93,7 @@ def _predictions(path: Path, measured: EvalMetrics) -> metrics.Predictions | Rea
         )
     if files.sha256(path) != measured.predictions_sha256:
         raise InputError("nothing to compare", [Problem(str(path), "is not what the metrics were computed from")])
-    return metrics.from_arrays(npz.read(path), path.name, len(measured.classes))
+    return metrics.from_arrays(npz.read_npz(path), path.name, len(measured.classes))
 
 
 def _paired(one: Candidate, other: Candidate) -> PairedComparison | Reason:

@@ -81,7 +81,7 @@ def _answers(folder: Path, run: RunRecord, windows: Floats) -> dict[str, Floats]
     """Return what the run answers; of an imported encoder, what it has the weights of."""
     network = factory.of_spec(run.model, seed=0)
     lacks = run.imported.lacks if run.imported else ()
-    network.load_state_dict(checkpoint.read(folder / filenames.CHECKPOINT).tensors, strict=not lacks)
+    network.load_state_dict(checkpoint.read_checkpoint(folder / filenames.CHECKPOINT).tensors, strict=not lacks)
     network.eval()
     with torch.inference_mode():
         output = network(torch.from_numpy(windows))

@@ -55,7 +55,7 @@ class Place(NamedTuple):
 def plan(folder: Path, protocol: ProtocolName, folds: int, reading: Reading) -> tuple[Fold, ...]:
     """Return the folds of a run. Raises InputError where it cannot be divided, or a fold's folder is of another."""
     config = run_checks.repeatable(folder, "cross-validate")
-    subjects = {recording.subject for recording in preparation.read(config, reading).recordings}
+    subjects = {recording.subject for recording in preparation.read_dataset(config, reading).recordings}
     validation = _validating(config)
     if protocol == "loso":
         named = "loso"
@@ -141,7 +141,9 @@ def pool(protocol: ProtocolName, folds: Sequence[Fold]) -> CrossValidation:
         settings=settings,
         folds=records,
         pooled=metrics.compute(together, classes=first.classes, levels=None, settings=settings),
-        calibrated=temperature_scaling.measure(together._replace(logits=np.concatenate(scaled)), settings),
+        calibrated=temperature_scaling.measure_calibration_error(
+            together._replace(logits=np.concatenate(scaled)), settings
+        ),
         spread={name: _spread([getattr(record, name) for record in records]) for name in SPREAD},
     )
 
@@ -151,7 +153,7 @@ def _predictions(fold: Fold, measured: EvalMetrics) -> Predictions:
     path = fold.folder / PREDICTIONS
     if not path.is_file() or files.sha256(path) != measured.predictions_sha256:
         raise InputError("cannot pool the folds", [Problem(str(path), "was changed; remove the fold's folder")])
-    found = metrics.from_arrays(npz.read(path), path.name, len(measured.classes))
+    found = metrics.from_arrays(npz.read_npz(path), path.name, len(measured.classes))
     return found._replace(code=None, cluster=None)
 
 

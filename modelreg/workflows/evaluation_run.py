@@ -64,7 +64,7 @@ def assess(folder: Path, reading: Reading, environment: Environment, clock: Cloc
     prepared, audited = preparation.prepare_and_audit(config, reading)
     run_checks.refuse_other_data(folder, prepared)
     predictions = inference.predict(folder, run.model, prepared.windows[HELD_OUT], threads=config.training.threads)
-    recorded = npz.to_bytes(predictions.arrays())
+    recorded = npz.npz_bytes(predictions.arrays())
     digest = files.sha256_bytes(recorded)
     look = Evaluation(at=clock(), part=HELD_OUT, predictions_sha256=digest, environment=environment)
     run = run.model_copy(update={"evaluations": (*run.evaluations, look)})
@@ -83,8 +83,8 @@ def _calibrate(folder: Path, config: TrainConfig, spec: ModelSpec, prepared: Pre
     origin = calibration.Origin(
         spec.classes, files.sha256(folder / CHECKPOINT), prepared.record.parts[CALIBRATED_ON].digest
     )
-    fitted = calibration.fit(validation, origin, level=config.evaluation.level)
-    files.write_atomic(folder / VALIDATION, npz.to_bytes(validation.arrays()))
+    fitted = calibration.fit_calibration(validation, origin, level=config.evaluation.level)
+    files.write_atomic(folder / VALIDATION, npz.npz_bytes(validation.arrays()))
     files.write_atomic(folder / CALIBRATION, fitted.to_bytes())
 
 
@@ -106,8 +106,12 @@ def measure(folder: Path, config: TrainConfig, run: RunRecord, predictions: metr
         parameters=spec.parameters,
         settings=config.evaluation,
         protocol=protocol,
-        temporal=sequences.measure(predictions, load(folder / HSMM, HsmmSpec), data.hop) if spec.smooths else None,
-        confidence=calibration.measure(predictions, load(folder / CALIBRATION, ConfidenceRecord), config.evaluation),
+        temporal=sequences.measure_smoothing(predictions, load(folder / HSMM, HsmmSpec), data.hop)
+        if spec.smooths
+        else None,
+        confidence=calibration.measure_calibration(
+            predictions, load(folder / CALIBRATION, ConfidenceRecord), config.evaluation
+        ),
         checkpoint_sha256=files.sha256(folder / CHECKPOINT),
         predictions_sha256=files.sha256(folder / PREDICTIONS),
     )

@@ -105,11 +105,11 @@ def prove(origin: _Origin, settings: ExportSettings) -> Proof:
     real = spread(origin.prepared.windows["train"].x, settings.parity_windows)
     normalized = scaling.apply(real, origin.prepared.normalization)
     edges = _edges(origin)
-    measured = parity.measure(
+    measured = parity.measure_parity(
         origin.network, made, np.concatenate([normalized, np.stack(list(edges.values()))]), settings.tolerance
     )
     parity.refuse(measured)
-    vectors = npz.to_bytes(_vectors(origin))
+    vectors = npz.npz_bytes(_vectors(origin))
     record = ParityRecord(
         model=origin.spec.settings.name,
         checkpoint_sha256=digests[filenames.CHECKPOINT],
@@ -148,7 +148,7 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 def _graph_record(data: bytes, name: str) -> GraphRecord:
-    graph = onnx_file.read(data, name)
+    graph = onnx_file.read_onnx(data, name)
     return GraphRecord(
         sha256=files.sha256_bytes(data), inputs=graph.inputs, outputs=graph.outputs, operators=graph.operators
     )
@@ -158,7 +158,7 @@ def _compilable(encoder: bytes, target: Target) -> Sequence[Problem]:
     """Return what a target may not compute. Raises ExportError for what it cannot."""
     if target == "onnx":
         return ()
-    verdicts = operators.check(encoder, target)
+    verdicts = operators.check_operators(encoder, target)
     if verdicts.refused:
         raise ExportError(f"{target} cannot compute the encoder", verdicts.refused)
     return verdicts.warned

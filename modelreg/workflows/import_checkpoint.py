@@ -53,11 +53,11 @@ class Wanted(NamedTuple):
     normalization: Path | None  # the file that states it; None: it is fitted on the training part
 
 
-def read(path: Path, model: str) -> Older:
+def read_legacy(path: Path, model: str) -> Older:
     """Read a checkpoint as one of a model system. Raises InputError with all that stands against it."""
     if not is_name(path.name):
         raise InputError("cannot be recorded", [Problem(str(path), "give the file a plain name first")])
-    found = legacy_checkpoint.read(path)
+    found = legacy_checkpoint.read_legacy_checkpoint(path)
     recognised = legacy_conversion.recognise(found.tensors)
     adopted = legacy_conversion.adopt(recognised, model)
     return Older(path.name, found.sha256, model, recognised.layout.name, adopted, found.beside)
@@ -103,7 +103,7 @@ def start(folder: Path, wanted: Wanted, reading: Reading, environment: Environme
         filenames.DATA: prepared.record.to_bytes(),
         filenames.NORMALIZATION: scale.to_bytes(),
         filenames.QUALITY: prepared.quality.to_bytes(),
-        filenames.CHECKPOINT: checkpoint.to_bytes(tensors),
+        filenames.CHECKPOINT: checkpoint.checkpoint_bytes(tensors),
         filenames.HISTORY: b"",  # a line for each epoch
         **_parts(spec, tensors),
     }
@@ -167,7 +167,7 @@ def _parts(spec: ModelSpec, tensors: dict[str, Tensor]) -> dict[str, bytes]:
         return {}
     prefix = derived_models.ENCODER_PREFIX
     alone = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-    return {filenames.ENCODER: checkpoint.to_bytes(alone)}
+    return {filenames.ENCODER: checkpoint.checkpoint_bytes(alone)}
 
 
 def _find_dead_units(

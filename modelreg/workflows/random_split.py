@@ -27,7 +27,7 @@ from modelreg.workflows import evaluation_run, inference, plausibility, run_chec
 FOLDER = "folds/random"
 
 
-def measure(folder: Path, reading: Reading, environment: Environment, clock: Clock) -> RandomSplit:
+def measure_random_split(folder: Path, reading: Reading, environment: Environment, clock: Clock) -> RandomSplit:
     """Train on a random split of a run's windows from where it stands; keep what it scores, and judge the run by it.
 
     A finished one is not trained again. Raises InputError where the run was not evaluated, is not split by subject, or

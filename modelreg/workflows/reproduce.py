@@ -45,14 +45,16 @@ def reproduce(folder: Path, reading: Reading) -> Outcome:
     windows = prepared.windows[evaluation_run.HELD_OUT]
     again = inference.predict(folder, run.model, windows, threads=run.environment.threads)
     recorded = load(folder / filenames.METRICS, EvalMetrics)
-    if files.sha256_bytes(npz.to_bytes(again.arrays())) == recorded.predictions_sha256:
+    if files.sha256_bytes(npz.npz_bytes(again.arrays())) == recorded.predictions_sha256:
         return Outcome((), (Notice(filenames.PREDICTIONS, f"predicted again: the same bytes, {len(again.y)} windows"),))
     computed = _metrics(again, run, recorded.settings)
     problems = list(_metric_problems(recorded, computed))
     if not (folder / filenames.PREDICTIONS).is_file():
         what = f"is not on this machine; metrics computed again lie within {tolerance.REPRODUCED_METRIC:g}"
         return Outcome(tuple(problems), () if problems else (Notice(filenames.PREDICTIONS, what),))
-    old = metrics.from_arrays(npz.read(folder / filenames.PREDICTIONS), filenames.PREDICTIONS, len(run.model.classes))
+    old = metrics.from_arrays(
+        npz.read_npz(folder / filenames.PREDICTIONS), filenames.PREDICTIONS, len(run.model.classes)
+    )
     return _compared(old, again, problems)
 
 

@@ -108,7 +108,7 @@ def _train(folder: Path, prepared: Prepared, environment: Environment, clock: Cl
     parts = {name: _tensors(folder, run.model, part, config.data.hop) for name, part in prepared.windows.items()}
     network = factory.of_spec(run.model, seed=run.seed)
     last = folder / LAST
-    resume = checkpoint.read(last) if last.exists() else None
+    resume = checkpoint.read_checkpoint(last) if last.exists() else None
     history = runs.read_history(folder)[: resume.state["epoch"] if resume and resume.state else 0]
     run = _record_version(folder, run, environment)
     with _board(folder, len(history)) as draw:
@@ -118,9 +118,9 @@ def _train(folder: Path, prepared: Prepared, environment: Environment, clock: Cl
         for snapshot in epochs:
             history.append(snapshot.epoch)
             if snapshot.epoch.best:
-                files.write_atomic(folder / CHECKPOINT, checkpoint.to_bytes(snapshot.weights))
+                files.write_atomic(folder / CHECKPOINT, checkpoint.checkpoint_bytes(snapshot.weights))
             files.write_atomic(folder / HISTORY, b"".join(map(_line, history)))
-            files.write_atomic(last, checkpoint.to_bytes(snapshot.tensors, snapshot.state))
+            files.write_atomic(last, checkpoint.checkpoint_bytes(snapshot.tensors, snapshot.state))
             draw(snapshot.epoch)
             yield snapshot.epoch
     _write_parts(folder, run.model)
@@ -150,7 +150,7 @@ def _write_parts(folder: Path, spec: ModelSpec) -> None:
     if smoother := network.smoother(spec.classes):
         files.write_atomic(folder / HSMM, smoother.to_bytes())
     if isinstance(spec.settings, TcnVaeSettings):
-        files.write_atomic(folder / ENCODER, checkpoint.to_bytes(network.device_part.state_dict()))
+        files.write_atomic(folder / ENCODER, checkpoint.checkpoint_bytes(network.device_part.state_dict()))
 
 
 def discard_if_empty(folder: Path) -> None:
