@@ -10,7 +10,7 @@ from example_run import write_registry, write_run
 from example_version import edit, make_version, reseal
 
 from modelreg.cli.main import main
-from modelreg.release import plan
+from modelreg.release import steps
 from modelreg.verification import keys, signing
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +40,7 @@ def registry(tmp_path, monkeypatch):
     root = write_registry(tmp_path)
     version = make_version(root, write_run(root / "runs" / "conv2d_fsq-001"))
     sign(version, KEY)
-    plan.write_table(root)
+    steps.write_table(root)
     monkeypatch.chdir(root)
     return root
 
@@ -67,7 +67,7 @@ def verified() -> int:
 def test_a_version_that_is_kept_back_is_not_missed(registry) -> None:
     """Nothing in a signed version says which others there are: without git's history a deletion is not seen."""
     shutil.rmtree(registry / "registry" / "conv2d_fsq" / "v0.1.0")
-    plan.write_table(registry)
+    steps.write_table(registry)
 
     assert verified() == 0
 
