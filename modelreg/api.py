@@ -132,9 +132,11 @@ class Model:
         """
         x = self._checked(windows)
         outputs = self._opened.engine.compute(x)
-        overflown = np.flatnonzero(~np.isfinite(outputs.logits).all(axis=1))
-        if len(overflown):
-            _refuse([Problem(cut_recording.places("window", overflown), "values so large that the network overflows")])
+        overflowing = np.flatnonzero(~np.isfinite(outputs.logits).all(axis=1))
+        if len(overflowing):
+            _refuse(
+                [Problem(cut_recording.places("window", overflowing), "values so large that the network overflows")]
+            )
         return self._predictions(outputs)
 
     def predict_recording(self, recording: Any, *, time: str = "time", hop: int | None = None) -> Timeline:

@@ -446,6 +446,18 @@ def test_a_changed_file_is_refused_with_graphs(tmp_path, name) -> None:
     assert [problem.where for problem in caught.value.problems] == [name]
 
 
+@pytest.mark.parametrize("name", [*ONNX, "onnx/parity.json", "data.json"])
+def test_a_missing_file_is_refused(tmp_path, name) -> None:
+    """One that git keeps: no other way to compute the version is taken."""
+    folder = tmp_path / "conv2d_fsq" / "v0.2.0"
+    shutil.copytree(VERSION, folder)
+    (folder / name).unlink()
+    with pytest.raises(VerificationFailed) as caught:
+        modelreg.load(folder)
+
+    assert [problem.where for problem in caught.value.problems] == [name]
+
+
 def test_a_changed_manifest_is_refused(tmp_path) -> None:
     """sha256sum.txt states its digest."""
     folder = tmp_path / "conv2d_fsq" / "v0.2.0"

@@ -139,6 +139,7 @@ NOT_RECORDINGS = [
     ({"time": np.arange(4) / 10}, ["watch"]),
     ({"time": ["noon"] * 5}, ["watch: time"]),
     ({"time": np.zeros((5, 2))}, ["watch: time"]),
+    ({"time": [NOON, NOON.replace(tzinfo=SUMMER), NOON, NOON, NOON]}, ["watch: time"]),
     ({"time": [0.0, 0.1, np.nan, 0.3, 0.4]}, ["watch"]),
     ({"time": np.array(["2026-01-01", "NaT", "NaT", "2026-01-02", "2026-01-03"], dtype="datetime64[s]")}, ["watch"]),
     ({"time": [0.0, 0.2, 0.1, 0.3, 0.4]}, ["watch"]),

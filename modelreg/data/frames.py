@@ -129,7 +129,7 @@ def _clock(column: Any, where: str) -> _Clock:
         return _Clock("datetimes with a time zone", np.asarray(column, dtype="datetime64[ns]"))
     values = np.asarray(column)
     if values.dtype == object and values.ndim == 1 and all(isinstance(each, datetime) for each in values):
-        return _of_datetimes(values.tolist())
+        return _of_datetimes(values.tolist(), where)
     if values.ndim == 1 and np.issubdtype(values.dtype, np.datetime64):
         return _Clock("datetimes", values.astype("datetime64[ns]"))
     if values.ndim == 1 and _is_real(values.dtype):
@@ -138,11 +138,14 @@ def _clock(column: Any, where: str) -> _Clock:
     raise InputError("not a recording", [Problem(where, what)])
 
 
-def _of_datetimes(values: Sequence[datetime]) -> _Clock:
-    zoned = any(each.tzinfo for each in values)
-    plain = [each.astimezone(UTC).replace(tzinfo=None) if each.tzinfo else each for each in values]
-    kind = "datetimes with a time zone" if zoned else "datetimes"
-    return _Clock(kind, np.array(plain, dtype="datetime64[us]").astype("datetime64[ns]"))
+def _of_datetimes(values: Sequence[datetime], where: str) -> _Clock:
+    zoned = {each.tzinfo is not None for each in values}
+    if len(zoned) > 1:
+        raise InputError("not a recording", [Problem(where, "only some of its datetimes have a time zone")])
+    if True not in zoned:
+        return _Clock("datetimes", np.array(values, dtype="datetime64[us]").astype("datetime64[ns]"))
+    plain = [each.astimezone(UTC).replace(tzinfo=None) for each in values]
+    return _Clock("datetimes with a time zone", np.array(plain, dtype="datetime64[us]").astype("datetime64[ns]"))
 
 
 def _find_bad_clock(clock: _Clock, samples: int, device: str) -> Iterator[Problem]:

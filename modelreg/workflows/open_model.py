@@ -84,7 +84,8 @@ def _of_version(folder: Path) -> OpenModel:
     has_graphs = any(path.startswith(f"{filenames.ONNX}/") for path in paths)
     _refuse_absent(folder, manifest, reference, f"{filenames.ONNX}/" if has_graphs else filenames.CHECKPOINT)
     if has_graphs:
-        _, found = sealed_files.read_version(folder, {filenames.DATA}.__contains__)
+        wanted = {filenames.DATA, f"{filenames.ONNX}/{filenames.PARITY}"}
+        _, found = sealed_files.read_version(folder, wanted.__contains__)
         return _with_graphs(folder, reference, _hop(found))
     _need("train", "torch", "safetensors")
     wanted = {filenames.MODEL_CONFIG, filenames.CHECKPOINT, *BESIDE}
