@@ -134,14 +134,19 @@ def _device_runner() -> "Callable[[Path, HailoArch], Outcome] | None":
 
 
 def _run_on_device(folder: Path, device: "HailoArch") -> "Outcome":
-    """Load a version on the device of this machine, where it must answer its test vectors."""
+    """Load a version's bundle on the device of this machine, where it must answer its test vectors."""
+    from modelreg.records.export import HAILO
     from modelreg.runtime.pipeline import Pipeline
     from modelreg.verification.verify import Outcome
 
     reference = f"{folder.parent.name}@{folder.name}"
+    own_first = sorted(HAILO, key=lambda target: target != device)
+    here = [path for target in own_first if (path := folder / target / filenames.ARCHIVE).is_file()]
+    if not here:
+        return Outcome((), (Notice(reference, "was not run: its bundle is not on this machine"),))
     try:
-        with Pipeline.load(folder, "hailo") as pipeline:
-            answered = Notice(reference, f"{pipeline.name} answers its test vectors on the {device} of this machine")
+        with Pipeline.load(here[0], "hailo"):
+            answered = Notice(reference, f"answers its test vectors on the {device} of this machine")
     except ModelregError as error:
         found = error.problems or (Problem(device, error.summary),)
         return Outcome(tuple(Problem(f"{reference}: {where}", what) for where, what in found), ())
