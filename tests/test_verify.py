@@ -6,7 +6,7 @@ from example_version import make_version
 
 from modelreg.errors import Notice, Problem
 from modelreg.verification import keys, signing
-from modelreg.verification.verify import Options, Outcome, Ports, Published, verify
+from modelreg.verification.verify import CheckResult, Options, Ports, Published, verify
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_a_release_without_the_signature_is_a_problem(version, tmp_path) -> None
 
 def test_predictions_are_made_again_through_the_port(version) -> None:
     """What comes of it is part of the result."""
-    same = Outcome((), (Notice("predictions.npz", "the same bytes"),))
+    same = CheckResult((), (Notice("predictions.npz", "the same bytes"),))
     found = verify(version, Options(reproduce="predictions"), Ports(reproduce=lambda folder, how: same))
 
     assert (found.problems, found.notices) == ((), same.notices)

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 from modelreg.cli import host
 
 if TYPE_CHECKING:
-    from modelreg.verification.verify import Outcome, Reproduction
+    from modelreg.verification.verify import CheckResult, Reproduction
 
 
-def reproducer(data: Path | None) -> "Callable[[Path, Reproduction], Outcome]":
+def reproducer(data: Path | None) -> "Callable[[Path, Reproduction], CheckResult]":
     """Return the port of `verify` that predicts again, and trains again where that is asked.
 
     `data` is the folder of the recordings, or the one that holds it; left out: where the configuration says.
     """
 
-    def reproduce(folder: Path, how: "Reproduction") -> "Outcome":
+    def reproduce(folder: Path, how: "Reproduction") -> "CheckResult":
         host.need_extra("train", "torch", "safetensors", "tensorboard", "scipy", "pandas")
-        from modelreg.verification.verify import Outcome
+        from modelreg.verification.verify import CheckResult
         from modelreg.workflows import reproduce
 
         with host.reading(data) as reading:
@@ -27,12 +27,12 @@ def reproducer(data: Path | None) -> "Callable[[Path, Reproduction], Outcome]":
         if how == "predictions":
             return predicted
         trained = _retrained(folder, data)
-        return Outcome((*predicted.problems, *trained.problems), (*predicted.notices, *trained.notices))
+        return CheckResult((*predicted.problems, *trained.problems), (*predicted.notices, *trained.notices))
 
     return reproduce
 
 
-def _retrained(folder: Path, data: Path | None) -> "Outcome":
+def _retrained(folder: Path, data: Path | None) -> "CheckResult":
     """Train again in a folder that is thrown away."""
     from modelreg.cli.progress import show_training
     from modelreg.workflows import reproduce, sources, training_run

@@ -17,7 +17,7 @@ from modelreg.registry import filenames
 if TYPE_CHECKING:
     from modelreg.records.export import HailoArch
     from modelreg.verification.keys import PublicKey
-    from modelreg.verification.verify import Options, Outcome, Published, Verification
+    from modelreg.verification.verify import CheckResult, Options, Published, Verification
 
 REMOTE_S = 900.0  # in all, for comparing a release
 EMPTY = "the registry holds no version; make one with: modelreg release v0.1.0"
@@ -71,7 +71,7 @@ def verify(
     """
     single = {"--remote": remote, "--device": device, "--reproduce": reproduce, "--retrain": retrain}
     _refuse_misuse(reference, [name for name, given in single.items() if given], changed=changed)
-    from modelreg.verification.verify import Options, Outcome, Ports, verify_registry
+    from modelreg.verification.verify import CheckResult, Options, Ports, verify_registry
     from modelreg.verification.verify import verify as verify_version
 
     options = Options(
@@ -85,7 +85,7 @@ def verify(
     ports = Ports(fetch_release=_fetch_release, run_on_device=_device_runner(), reproduce=reproducer(data_folder))
     folders, removed = _changed() if changed else (_folders(reference), [])
     found = [verify_version(folder, options, ports) for folder in folders]
-    around = verify_registry(host.project()[0]) if reference is None and (found or not changed) else Outcome((), ())
+    around = verify_registry(host.project()[0]) if reference is None and (found or not changed) else CheckResult((), ())
     problems = [*around.problems, *removed, *(problem for each in found for problem in each.outside)]
     if as_json:
         documents = [_document(each) for each in found]
@@ -128,29 +128,29 @@ def _fetch_release(folder: Path, options: "Options") -> "Published":
     return Published(wanted.tag, len(wanted.assets), tuple(problems), name, signature)
 
 
-def _device_runner() -> "Callable[[Path, HailoArch], Outcome] | None":
+def _device_runner() -> "Callable[[Path, HailoArch], CheckResult] | None":
     """Return the port of `verify` that runs a version on a Hailo device; None where HailoRT is not installed."""
     return _run_on_device if find_spec("hailo_platform") else None
 
 
-def _run_on_device(folder: Path, device: "HailoArch") -> "Outcome":
+def _run_on_device(folder: Path, device: "HailoArch") -> "CheckResult":
     """Load a version's bundle on the device of this machine, where it must answer its test vectors."""
     from modelreg.records.export import HAILO
     from modelreg.runtime.pipeline import Pipeline
-    from modelreg.verification.verify import Outcome
+    from modelreg.verification.verify import CheckResult
 
     reference = f"{folder.parent.name}@{folder.name}"
     own_first = sorted(HAILO, key=lambda target: target != device)
     here = [path for target in own_first if (path := folder / target / filenames.ARCHIVE).is_file()]
     if not here:
-        return Outcome((), (Notice(reference, "was not run: its bundle is not on this machine"),))
+        return CheckResult((), (Notice(reference, "was not run: its bundle is not on this machine"),))
     try:
         with Pipeline.load(here[0], "hailo"):
             answered = Notice(reference, f"answers its test vectors on the {device} of this machine")
     except ModelregError as error:
         found = error.problems or (Problem(device, error.summary),)
-        return Outcome(tuple(Problem(f"{reference}: {where}", what) for where, what in found), ())
-    return Outcome((), (answered,))
+        return CheckResult(tuple(Problem(f"{reference}: {where}", what) for where, what in found), ())
+    return CheckResult((), (answered,))
 
 
 def _folders(reference: str | None) -> list[Path]:

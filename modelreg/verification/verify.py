@@ -35,7 +35,7 @@ class Published(NamedTuple):
     signature: bytes | None  # None: the release has none, or nobody asked
 
 
-class Outcome(NamedTuple):
+class CheckResult(NamedTuple):
     """What came of a check: what contradicts the version, and what is worth knowing."""
 
     problems: tuple[Problem, ...]
@@ -59,8 +59,8 @@ class Ports:
     """What the checks reach beyond the folder. None: not available here."""
 
     fetch_release: Callable[[Path, Options], Published] | None = None
-    run_on_device: Callable[[Path, HailoArch], Outcome] | None = None
-    reproduce: Callable[[Path, Reproduction], Outcome] | None = None
+    run_on_device: Callable[[Path, HailoArch], CheckResult] | None = None
+    reproduce: Callable[[Path, Reproduction], CheckResult] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,70 +85,70 @@ def verify(folder: Path, options: Options, ports: Ports) -> Verification:
     reference = f"{folder.parent.name}@{folder.name}"
     findings = integrity.inspect(folder, complete=options.complete)
     signature = _check_signature(folder, findings, options.key)
-    own = Outcome((*findings.problems, *signature.problems), (*findings.notices, *signature.notices))
+    own = CheckResult((*findings.problems, *signature.problems), (*findings.notices, *signature.notices))
     if options.reproduce:
         own = _joined(own, _reproduce(folder, own, options.reproduce, ports))
-    device = _check_device(folder, reference, options.device, ports) if options.device else Outcome((), ())
-    release = _check_release(folder, reference, options, ports) if options.remote else Outcome((), ())
+    device = _check_device(folder, reference, options.device, ports) if options.device else CheckResult((), ())
+    release = _check_release(folder, reference, options, ports) if options.remote else CheckResult((), ())
     beyond = _joined(release, device)
     return Verification(reference, findings.files, own.problems, beyond.problems, own.notices, beyond.notices)
 
 
-def verify_registry(root: Path) -> Outcome:
+def verify_registry(root: Path) -> CheckResult:
     """Check what belongs to no single version: stray files, the table of RELEASES.md, the aliases."""
     problems = (
         *versions.find_strays(root),
         *releases_table.find_table_problems(root),
         *aliases.find_alias_problems(root),
     )
-    return Outcome(problems, tuple(Notice(*leftover) for leftover in versions.find_leftovers(root)))
+    return CheckResult(problems, tuple(Notice(*leftover) for leftover in versions.find_leftovers(root)))
 
 
-def _joined(one: Outcome, other: Outcome) -> Outcome:
-    return Outcome((*one.problems, *other.problems), (*one.notices, *other.notices))
+def _joined(one: CheckResult, other: CheckResult) -> CheckResult:
+    return CheckResult((*one.problems, *other.problems), (*one.notices, *other.notices))
 
 
-def _check_signature(folder: Path, findings: Findings, key: "PublicKey | None") -> Outcome:
+def _check_signature(folder: Path, findings: Findings, key: "PublicKey | None") -> CheckResult:
     """Check the signature of a version where there is a key; say where there is none that it was not checked."""
     name = filenames.SIGNATURE
     if key is None:
         unread = Notice(name, "was not checked; give the signer's public key with --key")
-        return Outcome((), (unread,) if (folder / name).exists() else ())
+        return CheckResult((), (unread,) if (folder / name).exists() else ())
     from modelreg.verification import keys, signing  # cryptography is slow: load it on use
 
     if problems := tuple(signing.find_version_problems(folder, key)):
-        return Outcome(problems, ())
+        return CheckResult(problems, ())
     reach = "every file"
     if absent := len(findings.absent):
         reach = f"every file; of the {absent} that are not on this machine it proves the digest, not the bytes"
-    return Outcome((), (Notice(name, f"{keys.fingerprint(key)} signed {reach}"),))
+    return CheckResult((), (Notice(name, f"{keys.fingerprint(key)} signed {reach}"),))
 
 
-def _reproduce(folder: Path, own: Outcome, how: Reproduction, ports: Ports) -> Outcome:
+def _reproduce(folder: Path, own: CheckResult, how: Reproduction, ports: Ports) -> CheckResult:
     if own.problems:
-        return Outcome((), (Notice("reproduction", "not reproduced: the version does not verify"),))
+        return CheckResult((), (Notice("reproduction", "not reproduced: the version does not verify"),))
     if ports.reproduce is None:
         return _unavailable("reproduction")
     return ports.reproduce(folder, how)
 
 
-def _check_device(folder: Path, reference: str, device: HailoArch, ports: Ports) -> Outcome:
+def _check_device(folder: Path, reference: str, device: HailoArch, ports: Ports) -> CheckResult:
     """Check that the version holds a HEF for a device; and run it, where there is such a device."""
     if problems := tuple(attach_hef.find_device_problems(folder, device)):
-        return Outcome(tuple(Problem(f"{reference}: {where}", what) for where, what in problems), ())
-    fits = Outcome((), (Notice(reference, f"holds a compiled network that a {device} takes"),))
+        return CheckResult(tuple(Problem(f"{reference}: {where}", what) for where, what in problems), ())
+    fits = CheckResult((), (Notice(reference, f"holds a compiled network that a {device} takes"),))
     if ports.run_on_device is None:
-        return _joined(fits, Outcome((), (Notice(reference, "was not run: there is no such device here"),)))
+        return _joined(fits, CheckResult((), (Notice(reference, "was not run: there is no such device here"),)))
     return _joined(fits, ports.run_on_device(folder, device))
 
 
-def _check_release(folder: Path, reference: str, options: Options, ports: Ports) -> Outcome:
+def _check_release(folder: Path, reference: str, options: Options, ports: Ports) -> CheckResult:
     if ports.fetch_release is None:
         return _unavailable("release")
     release = ports.fetch_release(folder, options)
     problems = (*release.problems, *_published_signature(folder, reference, release, options.key))
     same = Notice(release.tag, f"the release on GitHub holds the same {release.files} files")
-    return Outcome(problems, () if problems else (same,))
+    return CheckResult(problems, () if problems else (same,))
 
 
 def _published_signature(
@@ -166,5 +166,5 @@ def _published_signature(
     return tuple(signing.find_signature_problems(release.signature, signing.digests_of(manifest), key))
 
 
-def _unavailable(check: str) -> Outcome:
-    return Outcome((Problem(check, "was not checked: the check is not available here"),), ())
+def _unavailable(check: str) -> CheckResult:
+    return CheckResult((Problem(check, "was not checked: the check is not available here"),), ())

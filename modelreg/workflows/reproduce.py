@@ -23,7 +23,7 @@ from modelreg.records.base import load
 from modelreg.records.metrics import EvalMetrics, EvaluationSettings, Interval, Metrics
 from modelreg.records.run import Environment, RunRecord
 from modelreg.registry import filenames
-from modelreg.verification.verify import Outcome
+from modelreg.verification.verify import CheckResult
 from modelreg.workflows import evaluation_run, inference, run_checks, sources, training_run
 
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "log_loss", "brier")
@@ -33,7 +33,7 @@ EXACT = ("y", "subject", "recording", "start")
 # From weights and data
 
 
-def reproduce(folder: Path, reading: Reading) -> Outcome:
+def reproduce(folder: Path, reading: Reading) -> CheckResult:
     """Predict the held-out part of a version again, and compute its metrics again.
 
     Raises InputError where the weights are not on this machine, or the data are not found or not those recorded.
@@ -46,12 +46,14 @@ def reproduce(folder: Path, reading: Reading) -> Outcome:
     again = inference.predict(folder, run.model, windows, threads=run.environment.threads)
     recorded = load(folder / filenames.METRICS, EvalMetrics)
     if files.sha256_bytes(npz.npz_bytes(again.arrays())) == recorded.predictions_sha256:
-        return Outcome((), (Notice(filenames.PREDICTIONS, f"predicted again: the same bytes, {len(again.y)} windows"),))
+        return CheckResult(
+            (), (Notice(filenames.PREDICTIONS, f"predicted again: the same bytes, {len(again.y)} windows"),)
+        )
     computed = _metrics(again, run, recorded.settings)
     problems = list(_metric_problems(recorded, computed))
     if not (folder / filenames.PREDICTIONS).is_file():
         what = f"is not on this machine; metrics computed again lie within {tolerance.REPRODUCED_METRIC:g}"
-        return Outcome(tuple(problems), () if problems else (Notice(filenames.PREDICTIONS, what),))
+        return CheckResult(tuple(problems), () if problems else (Notice(filenames.PREDICTIONS, what),))
     old = metrics.from_arrays(
         npz.read_npz(folder / filenames.PREDICTIONS), filenames.PREDICTIONS, len(run.model.classes)
     )
@@ -76,13 +78,13 @@ def _metric_problems(recorded: Metrics, computed: Metrics) -> Iterator[Problem]:
         yield from (Problem(f"{filenames.METRICS}: {place}", what) for place, what in found)
 
 
-def _compared(old: Predictions, new: Predictions, problems: list[Problem]) -> Outcome:
+def _compared(old: Predictions, new: Predictions, problems: list[Problem]) -> CheckResult:
     """Compare predictions of the same windows."""
     where = filenames.PREDICTIONS
     strange = [name for name in EXACT if not np.array_equal(getattr(old, name), getattr(new, name))]
     if strange:
         found = [Problem(f"{where}: {name}", "is not that of the data") for name in strange]
-        return Outcome((*problems, *found), ())
+        return CheckResult((*problems, *found), ())
     recoded = np.zeros(len(new.y), dtype=bool) if old.code is None or new.code is None else old.code != new.code
     off = np.abs(old.logits - new.logits) > tolerance.LOGIT * np.maximum(1, np.abs(old.logits))
     wrong, share = int((off.any(axis=1) & ~recoded).sum()), float(recoded.mean())
@@ -94,7 +96,7 @@ def _compared(old: Predictions, new: Predictions, problems: list[Problem]) -> Ou
         )
     largest = float(np.abs(old.logits - new.logits)[~recoded].max(initial=0))
     said = f"predicted again: logits within {largest:.1e} (tolerance {tolerance.LOGIT:g}), {recoded.sum()} codes differ"
-    return Outcome(tuple(problems), () if problems else (Notice(where, said),))
+    return CheckResult(tuple(problems), () if problems else (Notice(where, said),))
 
 
 # From the data alone
@@ -114,17 +116,17 @@ def restart(folder: Path, place: Path, reading: Reading, environment: Environmen
     return prepared
 
 
-def judge_training(folder: Path, place: Path, prepared: Prepared, environment: Environment) -> Outcome:
+def judge_training(folder: Path, place: Path, prepared: Prepared, environment: Environment) -> CheckResult:
     """Hold the weights of a run that was trained again against those of the version.
 
     Where anything differs that a training depends on, other weights are to be expected, and their metrics count.
     """
     recorded, run = load(folder / filenames.METRICS, EvalMetrics), load(folder / filenames.RUN, RunRecord)
     if files.sha256(place / filenames.CHECKPOINT) == recorded.checkpoint_sha256:
-        return Outcome((), (Notice(filenames.CHECKPOINT, "trained again: the same bytes"),))
+        return CheckResult((), (Notice(filenames.CHECKPOINT, "trained again: the same bytes"),))
     differences = list(_training_differences(run, environment))
     if not differences:
-        return Outcome((Problem(filenames.CHECKPOINT, "trained again on the same versions: other weights"),), ())
+        return CheckResult((Problem(filenames.CHECKPOINT, "trained again on the same versions: other weights"),), ())
     windows = prepared.windows[evaluation_run.HELD_OUT]
     again = inference.predict(place, run.model, windows, threads=environment.threads)
     return _within_intervals(recorded, _metrics(again, run, recorded.settings), differences)
@@ -140,7 +142,7 @@ def _training_differences(run: RunRecord, environment: Environment) -> Iterator[
         )
 
 
-def _within_intervals(recorded: EvalMetrics, computed: Metrics, differences: list[Problem]) -> Outcome:
+def _within_intervals(recorded: EvalMetrics, computed: Metrics, differences: list[Problem]) -> CheckResult:
     names = ", ".join(problem.where for problem in differences)
     problems, notices = [], [Notice(filenames.CHECKPOINT, f"trained again, other weights: {names} differ")]
     for name, interval in recorded.intervals.items():
@@ -154,4 +156,4 @@ def _within_intervals(recorded: EvalMetrics, computed: Metrics, differences: lis
         else:
             what = f"trained again {value:.4f}, inside of {interval.low:.4f} to {interval.high:.4f}"
             notices.append(Notice(place, what))
-    return Outcome(tuple(problems), tuple(notices))
+    return CheckResult(tuple(problems), tuple(notices))
