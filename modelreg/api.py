@@ -6,7 +6,7 @@ docs/api.md shows each by example. Names that are not in `modelreg.__all__` are 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +26,9 @@ from modelreg.verification.verify import Verification
 from modelreg.workflows import cut_recording
 from modelreg.workflows import open_model as opening
 from modelreg.workflows.open_model import OpenModel, Outputs
+
+if TYPE_CHECKING:
+    from modelreg.verification.keys import PublicKey
 
 __all__ = [  # what modelreg/__init__.py offers
     "Channel",
@@ -205,25 +208,42 @@ def load(reference: Reference, *, root: Reference | None = None) -> Model:
     return Model(opening.open_model(path))
 
 
-def verify(reference: Reference, *, root: Reference | None = None, complete: bool = False) -> Verification:
-    """Check a version: every digest, every document, every number.
+def verify(
+    reference: Reference,
+    *,
+    root: Reference | None = None,
+    complete: bool = False,
+    key: Reference | None = None,
+) -> Verification:
+    """Check a version: every digest, every document, every number. The result is true where nothing is wrong.
 
-    `complete`: a file that is stored with the release and is not on this machine is a problem, not a notice. Raises
-    RegistryError where the reference is not a version.
+    `complete`: a file that is stored with the release and is not on this machine is a problem, not a notice. `key` is
+    the file of a public key (PEM): the version must hold a signature by it. Raises RegistryError where the reference is
+    not a version, InputError where the key cannot be read.
     """
     folder = references.version_folder(os.fspath(reference), Path(), lambda: _registry(root))
-    return verification.verify(folder, verification.Options(complete=complete), verification.Ports())
+    options = verification.Options(complete=complete, key=_public_key(key))
+    return verification.verify(folder, options, verification.Ports())
 
 
-def versions(model: str | None = None, *, root: Reference | None = None) -> tuple[Summary, ...]:
+def versions(model: str | None = None, *, root: Reference | None = None, strict: bool = True) -> tuple[Summary, ...]:
     """Return the versions of a model, or of all, by model and then by precedence; as `modelreg list` shows them.
 
-    Raises RegistryError on an unknown model, VerificationFailed where a version cannot be read.
+    Raises RegistryError on an unknown model, and VerificationFailed where a version cannot be read; with `strict=False`
+    such a version is left out.
     """
     found, broken = stored.summaries(_registry(root).root, model)
-    if broken:
+    if broken and strict:
         raise VerificationFailed("not every version can be read; `modelreg verify` says more", broken)
     return tuple(found)
+
+
+def _public_key(path: Reference | None) -> "PublicKey | None":
+    if path is None:
+        return None
+    from modelreg.verification import keys  # cryptography is slow: load it on use
+
+    return keys.load_public(Path(path))
 
 
 def _registry(root: Reference | None) -> Registry:

@@ -1,4 +1,4 @@
-"""What can go wrong, and the exit code of each kind (design.md section 4).
+"""What can go wrong, and the exit code of each kind (README.md lists the exit codes).
 
 An error carries the whole list of problems, never just the first one. Only `cli.main` turns an error
 into an exit code; 1 is kept for bugs, 2 for Typer's usage errors, 130 for Ctrl-C.

@@ -516,13 +516,11 @@ def test_graphs_that_are_not_here_are_named(tmp_path) -> None:
     ("package", "reference", "extra"), [("onnxruntime", "v0.2.0", "predict"), ("torch", "v0.1.0", "train")]
 )
 def test_a_missing_extra_is_named(package, reference, extra) -> None:
-    """One line. Nothing else computes the version in its place."""
+    """With the reason. Nothing else computes the version in its place."""
     code = f"import sys; sys.modules[{package!r}] = None; import modelreg; modelreg.load({reference!r})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
 
-    assert done.stderr.splitlines()[-1].endswith(
-        f"InputError: {package} not installed; pip install 'modelreg[{extra}]'"
-    )
+    assert f"InputError: {package} not installed; pip install 'modelreg[{extra}]'\n  {package}: " in done.stderr
 
 
 # Verifying and listing
@@ -590,6 +588,59 @@ def test_a_version_that_cannot_be_read_is_not_passed_over(tmp_path) -> None:
     (tmp_path / "project/registry/conv2d_vq/v0.1.0/eval_metrics.json").write_bytes(b"{}")
     with pytest.raises(VerificationFailed):
         modelreg.versions(root=tmp_path / "project")
+
+
+def test_versions_that_can_be_read_are_listed_where_that_is_asked(tmp_path) -> None:
+    """One damaged version hides no other."""
+    shutil.copytree(PROJECT, tmp_path / "project")
+    (tmp_path / "project/registry/conv2d_vq/v0.1.0/eval_metrics.json").write_bytes(b"{}")
+    everything = [each.reference for each in modelreg.versions(root=PROJECT)]
+    found = [each.reference for each in modelreg.versions(root=tmp_path / "project", strict=False)]
+
+    assert found == [reference for reference in everything if reference != "conv2d_vq@v0.1.0"]
+
+
+def test_a_verification_is_true_where_nothing_is_wrong(tmp_path) -> None:
+    """So that `if modelreg.verify(...)` says what it seems to say."""
+    folder = tmp_path / "conv2d_fsq" / "v0.2.0"
+    shutil.copytree(VERSION, folder)
+    good = modelreg.verify(folder)
+    changed(folder, "model_card.md")
+    bad = modelreg.verify(folder)
+
+    assert (bool(good), bool(bad), "model_card.md" in repr(bad)) == (True, False, True)
+
+
+def test_a_signature_is_demanded_where_a_key_is_given(tmp_path) -> None:
+    """The one of the project's fixtures is by its own key; v0.2.0 here has none."""
+    own, other = PROJECT / "registry/conv2d_fsq/v0.1.0", VERSION
+    key = PROJECT.parent / "key.pub.pem"
+
+    assert [bool(modelreg.verify(folder, key=key)) for folder in (own, other)] == [True, False]
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"{"], ids=["missing", "empty", "cut"])
+@pytest.mark.parametrize("version", ["conv2d_fsq/v0.1.0", "conv2d_fsq/v0.2.0"])
+def test_a_version_without_a_readable_manifest_fails_verification(tmp_path, version, damage) -> None:
+    """It is no run, although it has a run.json; and the manifest is what is named."""
+    folder = tmp_path / version
+    shutil.copytree(ROOT / "registry" / version, folder)
+    (folder / "manifest.json").unlink()
+    if damage is not None:
+        (folder / "manifest.json").write_bytes(damage)
+    with pytest.raises(VerificationFailed) as caught:
+        modelreg.load(folder)
+
+    assert caught.value.problems[0].where.startswith("manifest.json")
+
+
+@pytest.mark.parametrize("reference", ["conv2d_fsq", "nope@v0.2.0"])
+def test_a_reference_that_names_no_version_is_refused(reference) -> None:
+    """A model alone, and a model that is not there."""
+    with pytest.raises(RegistryError) as caught:
+        modelreg.load(reference, root=ROOT)
+
+    assert "conv2d_fsq" in caught.value.problems[0].what
 
 
 # The module

@@ -80,7 +80,7 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 def test_a_run_gains_graphs_and_a_bundle(walked) -> None:
-    """design.md section 3, and issue 4's list."""
+    """Everything that a bundle holds."""
     names = {
         p.relative_to(walked / RUN).as_posix() for part in ("onnx", "hailo8") for p in (walked / RUN / part).iterdir()
     }

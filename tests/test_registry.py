@@ -57,7 +57,7 @@ def test_a_reference_is_resolved(root, reference, place) -> None:
     ("reference", "rule"),
     [
         ("m@v9.0.0", "m has v0.1.0, "),
-        ("nobody@latest", "nobody has no version; make one with"),
+        ("nobody@latest", "nobody has no version; the registry has versions of"),
         ("m@../x", "write v0.2.0"),
         ("v1", "not a semantic version"),
         (f"v1.0.0-{'a' * 75}", "longer than 80 characters"),

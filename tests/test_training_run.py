@@ -72,7 +72,7 @@ def result_of(run: Path) -> dict[str, bytes]:
 
 
 def test_a_run_holds_what_the_plan_says(finished) -> None:
-    """design.md section 3, and the pictures of the report."""
+    """The files of a run, and the pictures of the report."""
     names = {path.name for path in (finished / "runs/conv2d_fsq-001").iterdir()}
 
     assert names == {

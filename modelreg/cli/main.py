@@ -88,7 +88,7 @@ app.command("history")(aliases.history)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit code (design.md section 4)."""
+    """Run a command line and return its exit code (README.md lists them)."""
     try:
         code = _call(None if argv is None else list(argv))
         sys.stdout.flush()  # now, while it can still be told what became of it

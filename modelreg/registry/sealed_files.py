@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from modelreg import files
-from modelreg.errors import Problem, VerificationFailed
+from modelreg.errors import InputError, Problem, VerificationFailed
 from modelreg.records.manifest import Manifest
 from modelreg.records.run import RunRecord
 from modelreg.registry import filenames, versions
@@ -18,10 +18,10 @@ LIMIT = 2**30  # bytes of one file
 def read_version(folder: Path, wanted: Callable[[str], bool]) -> tuple[Manifest, dict[str, bytes]]:
     """Return a version's manifest, and the listed files whose path is wanted.
 
-    Raises VerificationFailed where one of them is missing or differs from the manifest, or sha256sum.txt does.
+    Raises VerificationFailed where one of them is missing or differs from the manifest, or sha256sum.txt does, or the
+    manifest itself is missing or damaged.
     """
-    data = files.read_bytes(folder / filenames.MANIFEST)
-    manifest = versions.parse_document(data, Manifest, filenames.MANIFEST)
+    data, manifest = _read_manifest(folder)
     stated = {entry.path: entry.sha256 for entry in manifest.files if wanted(entry.path)}
     found = _read_present(folder, stated)
     problems = list(find_differences(found, stated))
@@ -32,6 +32,18 @@ def read_version(folder: Path, wanted: Callable[[str], bool]) -> tuple[Manifest,
     if problems:
         raise VerificationFailed(f"{folder.name} differs from its manifest; nothing was started", problems)
     return manifest, found
+
+
+def _read_manifest(folder: Path) -> tuple[bytes, Manifest]:
+    """Read a version's manifest. Raises VerificationFailed where it is missing or damaged."""
+    path = folder / filenames.MANIFEST
+    if not path.is_file():
+        raise VerificationFailed(f"{folder.name} has no manifest", [Problem(filenames.MANIFEST, "is missing")])
+    data = files.read_bytes(path)
+    try:
+        return data, versions.parse_document(data, Manifest, filenames.MANIFEST)
+    except InputError as error:
+        raise VerificationFailed(f"{folder.name} has a damaged manifest", error.problems) from error
 
 
 def read_run(

@@ -17,7 +17,7 @@ from modelreg.records.aliases import AliasLog
 from modelreg.records.base import AnyRecord, validate
 from modelreg.records.manifest import Manifest
 from modelreg.records.metrics import EvalMetrics
-from modelreg.registry.filenames import ALIASES, CHECKPOINT, KEEP, MANIFEST, METRICS, REGISTRY, SUMS
+from modelreg.registry.filenames import ALIASES, CHECKPOINT, KEEP, MANIFEST, METRICS, MODEL_CONFIG, REGISTRY, SUMS
 
 VERSION_LIMIT = 80  # characters, as records.base.VersionText has it
 
@@ -93,6 +93,11 @@ def parse_version(text: str) -> semver.Version:
         raise RegistryError("no such version can be", [Problem(text, what)]) from error
 
 
+def is_version_folder(folder: Path) -> bool:
+    """Say whether a folder is a version's: it has a manifest, or lost it and has the other document of versions."""
+    return any((folder / name).is_file() for name in (MANIFEST, MODEL_CONFIG))
+
+
 def version_folders(root: Path, model: str | None = None) -> Iterator[Path]:
     """Yield the folders of all versions, by model and then by precedence."""
     models = [root / REGISTRY / model] if model else filter(_is_model, _entries(root / REGISTRY))
@@ -155,6 +160,9 @@ def aliases(root: Path, model: str) -> AliasLog:
 def _aliased(alias: str, root: Path, model: str) -> str:
     """Return the version that an alias names. Raises RegistryError."""
     standing = aliases(root, model).standing
+    if alias == model or (root / REGISTRY / alias).is_dir():
+        what = f"is a model; name a version of it: {alias}@latest"
+        raise RegistryError("unknown alias", [Problem(alias, what)])
     if alias not in standing:
         known = f"its aliases are {', '.join(standing)}" if standing else "it has no alias"
         raise RegistryError("unknown alias", [Problem(f"{model}@{alias}", f"{_known(root, model)}; {known}")])
@@ -239,4 +247,9 @@ def _place(path: Path, root: Path) -> str:
 
 def _known(root: Path, model: str) -> str:
     names = [folder.name for folder in version_folders(root, model)]
-    return f"{model} has {', '.join(names)}" if names else f"{model} has no version; make one with `modelreg release`"
+    if names:
+        return f"{model} has {', '.join(names)}"
+    others = dict.fromkeys(folder.parent.name for folder in version_folders(root))
+    if others:
+        return f"{model} has no version; the registry has versions of {', '.join(others)}"
+    return f"{model} has no version; make one with `modelreg release`"

@@ -63,7 +63,7 @@ def read_export(path: Path, *, compiled: bool = False) -> Package:
         return _of_bundle(bundle_archive.unpack(path), path.name)
     if (path / filenames.BUNDLE).is_file():
         return _of_bundle(_bundle_files(path), path.name)
-    if (path / filenames.MANIFEST).is_file():
+    if versions.is_version_folder(path):
         return _of_version(path, compiled=compiled)
     if (path / filenames.RUN).is_file():
         return _of_run(path, compiled=compiled)

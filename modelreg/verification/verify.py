@@ -63,7 +63,7 @@ class Ports:
     reproduce: Callable[[Path, Reproduction], CheckResult] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verification:
     """The result for one version."""
 
@@ -78,6 +78,18 @@ class Verification:
     def problems(self) -> tuple[Problem, ...]:
         """Everything that is wrong; empty where the version verifies."""
         return (*self.found, *self.outside)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the version verifies."""
+        return not self.problems
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __repr__(self) -> str:
+        problems = "".join(f"\n  {problem}" for problem in self.problems)
+        return f"<Verification of {self.reference}: {self.files} files, {len(self.problems)} problems>{problems}"
 
 
 def verify(folder: Path, options: Options, ports: Ports) -> Verification:

@@ -69,7 +69,7 @@ def open_model(path: Path) -> OpenModel:
     """
     if path.is_file() or (path / filenames.BUNDLE).is_file():
         return _with_graphs(path, None, None)
-    if (path / filenames.MANIFEST).is_file():
+    if versions.is_version_folder(path):
         return _of_version(path)
     if (path / filenames.RUN).is_file():
         return _of_run(path)
@@ -87,7 +87,7 @@ def _of_version(folder: Path) -> OpenModel:
         wanted = {filenames.DATA, f"{filenames.ONNX}/{filenames.PARITY}"}
         _, found = sealed_files.read_version(folder, wanted.__contains__)
         return _with_graphs(folder, reference, _hop(found))
-    _need("train", "torch", "safetensors")
+    _need("train", "torch", "safetensors", why=f"{reference} has no graphs, so torch computes it")
     wanted = {filenames.MODEL_CONFIG, filenames.CHECKPOINT, *BESIDE}
     _, found = sealed_files.read_version(folder, wanted.__contains__)
     spec = versions.parse_document(found[filenames.MODEL_CONFIG], ModelSpec, filenames.MODEL_CONFIG)
@@ -106,7 +106,7 @@ def _of_run(folder: Path) -> OpenModel:
     if exports.has(folder, filenames.ONNX):
         _, found = sealed_files.read_run(folder, {filenames.DATA}.__contains__)
         return _with_graphs(folder, folder.name, _hop(found))
-    _need("train", "torch", "safetensors")
+    _need("train", "torch", "safetensors", why=f"{folder} has no graphs, so torch computes it")
     run, found = sealed_files.read_run(folder, {filenames.CHECKPOINT, *BESIDE}.__contains__)
     if run.status != "trained":
         what = f"its training was interrupted; finish it with `modelreg train --resume {folder}`"
@@ -124,17 +124,18 @@ def _optional(found: Mapping[str, bytes], name: str, record: type[AnyRecord]) ->
     return versions.parse_document(found[name], record, name) if name in found else None
 
 
-def _need(extra: str, *packages: str) -> None:
+def _need(extra: str, *packages: str, why: str) -> None:
     """Raise InputError where a package of an extra is not installed."""
     if missing := [package for package in packages if find_spec(package) is None]:
-        raise InputError(f"{', '.join(missing)} not installed; pip install 'modelreg[{extra}]'")
+        summary = f"{', '.join(missing)} not installed; pip install 'modelreg[{extra}]'"
+        raise InputError(summary, [Problem(package, f"is not installed; {why}") for package in missing])
 
 
 # ONNX Runtime
 
 
 def _with_graphs(path: Path, reference: str | None, hop: int | None) -> OpenModel:
-    _need("predict", "onnxruntime")
+    _need("predict", "onnxruntime", why=f"it computes the graphs of {reference or path}")
     from modelreg.runtime.pipeline import Pipeline
 
     pipeline = Pipeline.load(path)
