@@ -43,7 +43,7 @@ def test_the_page_prints_what_it_shows(blocks, registry, monkeypatch) -> None:
         printed.append(out.getvalue())
 
     assert printed == [shown for _, shown in blocks]
-    assert len(blocks) == 6
+    assert len(blocks) == 7
 
 
 WRONG = {
