@@ -16,6 +16,7 @@ from modelreg.records.base import load
 from modelreg.records.manifest import Manifest
 from modelreg.verification import integrity
 
+# When a modelreg is released, the templates that are new in it are pinned here.
 FOLDER = Path(documents.__file__).parent / "templates"
 PINNED = {
     "card_v1.py": "2db48180758d92da58ee711cc03b159b04d5316bcbb5e3732c5e4f486dbce1f3",

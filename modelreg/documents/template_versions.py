@@ -23,7 +23,7 @@ class Templates(NamedTuple):
 
 
 UNSTATED = 1  # of manifests that name none
-CURRENT = 2  # of new versions
+CURRENT = 2  # of new versions; until modelreg 0.3 is released with it, card_v2 may still change
 TEMPLATES = {
     1: Templates(card_v1.render, sbom_v1.render, gates_v1.describe),
     2: Templates(card_v2.render, sbom_v1.render, gates_v1.describe),
