@@ -56,7 +56,15 @@ class Stored:
         digests = {path: files.sha256(self.folder / path) for path in paths}
         known = {**digests, filenames.CHECKPOINT: WEIGHTS, filenames.NORMALIZATION: SCALE}
         here = VersionFiles(self.folder, VERSION, known, frozenset(paths) - set(absent))
-        return list(map(str, export_checks.find_problems(here, SPEC, data_record())))
+        return list(
+            map(
+                str,
+                [
+                    *export_checks.find_graph_problems(here, SPEC),
+                    *export_checks.find_bundle_problems(here, SPEC, data_record()),
+                ],
+            )
+        )
 
 
 @pytest.fixture

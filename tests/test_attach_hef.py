@@ -379,7 +379,7 @@ def export_problems(version: Path) -> list[Problem]:
     digests = {name: files.sha256_bytes(data) for name, data in tree(version).items()}
     spec, data = load(version / "model_config.json", ModelSpec), load(version / "data.json", DataRecord)
     here = VersionFiles(version, "0.1.0", digests, frozenset(digests))
-    return list(export_checks.find_problems(here, spec, data))
+    return [*export_checks.find_graph_problems(here, spec), *export_checks.find_bundle_problems(here, spec, data)]
 
 
 def test_a_bundle_without_a_hef_is_the_document_that_it_was(run) -> None:

@@ -4,18 +4,24 @@ import shutil
 
 import numpy as np
 import pytest
+from example_release import carry_out
 from example_run import write_registry, write_run
-from example_version import edit, make_version, reseal
+from example_version import edit, reseal, reseal_sums
 
 from modelreg.artifacts import npz
+from modelreg.config import ProjectConfig
+from modelreg.records.gates import Gate
+from modelreg.release.plan import Request
 from modelreg.verification import consistency, integrity
 
 
 @pytest.fixture(scope="session")
 def consistent(tmp_path_factory):
     """A released version, made once."""
-    root = write_registry(tmp_path_factory.mktemp("registry"))
-    return make_version(root, write_run(root / "runs" / "conv2d_fsq-001"))
+    project = ProjectConfig(gates={"accuracy": Gate(min=0)})
+    root = write_registry(tmp_path_factory.mktemp("registry"), project)
+    run = write_run(root / "runs" / "conv2d_fsq-001")
+    return carry_out(root, Request("v0.1.0", run, roll_changelog=True), project).folder
 
 
 @pytest.fixture
@@ -75,6 +81,35 @@ def test_a_run_that_lost_its_history_is_a_problem(version) -> None:
     reseal(version)
 
     assert any(problem.where.startswith("provenance.json: ") for problem in integrity.inspect(version).problems)
+
+
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "predictions.npz", "bom.cdx.json"])
+def test_a_rule_that_lacks_a_file_says_so(version, name) -> None:
+    """The file itself is a problem; what could not be checked of it is a notice."""
+    (version / name).write_bytes(b"other bytes")
+    found = {notice.message for notice in integrity.inspect(version).notices}
+
+    assert any(message.endswith(f"needs {name}") for message in found)
+
+
+@pytest.mark.parametrize("name", ["normalization.json", "eval_metrics.json", "checkpoint.safetensors"])
+def test_a_manifest_that_lists_too_little_is_a_problem(version, name) -> None:
+    """Never a crash: what needs the whole manifest is not checked."""
+    edit(
+        version / "manifest.json",
+        lambda document: document.update(files=[each for each in document["files"] if each["path"] != name]),
+    )
+    reseal_sums(version)
+
+    assert "manifest.json" in {problem.where for problem in integrity.inspect(version).problems}
+
+
+def test_a_gate_is_not_judged_on_metrics_that_cannot_be_read(version) -> None:
+    """Its outcome may be right."""
+    (version / "eval_metrics.json").write_bytes(b"{}")
+    reseal(version)
+
+    assert not [p for p in integrity.inspect(version).problems if p.where.startswith("gates.json")]
 
 
 def test_every_rule_names_what_it_needs() -> None:

@@ -123,6 +123,12 @@ def find_gate_problems(
     yield from (Problem(f"{where}: {place}", what) for place, what in failures(report.outcomes))
 
 
+def documents_of(outcome: Outcome) -> set[str]:
+    """Return the first word of each path that a gate looks at: the name of its document, unless it is the metrics'."""
+    paths = (outcome.path, outcome.gate.beyond, outcome.gate.inside)
+    return {path.split(".", 1)[0] for path in paths if path}
+
+
 def named_versions(gates: Mapping[str, Gate]) -> tuple[str, ...]:
     """Return the versions that gates are held against, as they name them."""
     return tuple(dict.fromkeys(name for gate in gates.values() for name in gate.older))

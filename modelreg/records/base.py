@@ -95,7 +95,7 @@ def _written(error: ErrorDetails, document: Any) -> Iterator[int | str]:
         if isinstance(document, dict) and (part in document or (part,) == missing):
             document = document.get(part)
         elif isinstance(document, list) and isinstance(part, int):
-            document = document[part]
+            document = document[part] if part < len(document) else None  # a list that is too short
         else:
             continue
         yield part

@@ -66,10 +66,14 @@ def find_differences(found: Mapping[str, bytes], stated: Mapping[str, str]) -> I
     """Yield the files that are missing, or whose digest is not the stated one."""
     for name, digest in sorted(stated.items()):
         if name not in found:
-            yield Problem(name, "is missing")
+            yield Problem(name, "is missing, or is a symbolic link")
         elif (now := files.sha256_bytes(found[name])) != digest:
             yield Problem(name, f"has sha256 {now}, not {digest}")
 
 
 def _read_present(folder: Path, stated: Mapping[str, str]) -> dict[str, bytes]:
-    return {path: files.read_bytes(folder / path, LIMIT) for path in stated if (folder / path).is_file()}
+    return {path: files.read_bytes(folder / path, LIMIT) for path in stated if _is_plain(folder / path)}
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()

@@ -21,6 +21,8 @@ from modelreg.records.model import ModelSpec
 from modelreg.registry import filenames
 from modelreg.verification.version_files import VersionFiles
 
+READ = (filenames.CALIBRATION, filenames.VALIDATION, filenames.PREDICTIONS)
+
 
 def find_problems(here: VersionFiles, spec: ModelSpec, data: DataRecord, metrics: EvalMetrics) -> Iterator[Problem]:
     """Yield where the calibration is missing, is of something else, or does not follow from the predictions.

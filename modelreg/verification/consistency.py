@@ -63,6 +63,7 @@ class Rule(NamedTuple):
 
     subject: str
     find: Find
+    reads: tuple[str, ...] = ()  # the files that it reads itself
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -73,6 +74,11 @@ class Rule(NamedTuple):
         """Return the files without which it cannot be checked; the parts of `documents` count each."""
         names = [part for name in self.needs for part in (PARTS if name == "documents" else (name,))]
         return tuple(dict.fromkeys(SOURCE[name] for name in names if name not in found))
+
+    def unread(self, found: Mapping[str, object]) -> tuple[str, ...]:
+        """Return the files that it reads and cannot: what it checks of the others is checked all the same."""
+        here = found.get("here")
+        return here.unusable(self.reads) if isinstance(here, VersionFiles) else ()
 
 
 def find_problems(found: Mapping[str, object]) -> Iterator[Problem | Notice]:
@@ -87,6 +93,8 @@ def find_problems(found: Mapping[str, object]) -> Iterator[Problem | Notice]:
         if missing := rule.missing(found):
             yield Notice(rule.subject, f"not checked: needs {', '.join(missing)}")
             continue
+        if unread := rule.unread(found):
+            yield Notice(rule.subject, f"not wholly checked: needs {', '.join(unread)}")
         try:
             yield from rule.find(**{name: found[name] for name in rule.needs})
         except InputError as error:  # a file that the rule itself reads
@@ -280,20 +288,21 @@ RULES = (
     Rule("provenance.json", _provenance_problems),
     Rule("the version that a patch was made from", _base_problems),
     Rule("the configuration in provenance.json", _configuration_problems),
-    Rule("graphs and bundles", export_checks.find_problems),
+    Rule("the graphs", export_checks.find_graph_problems, export_checks.GRAPHS_READ),
+    Rule("the bundles", export_checks.find_bundle_problems, export_checks.BUNDLES_READ),
     Rule("the 8-bit estimate in the metrics", _estimate_problems),
-    Rule("the tensors of the checkpoint", _checkpoint_problems),
-    Rule("the metrics, from the predictions", _prediction_problems),
-    Rule("latency.json", _latency_problems),
-    Rule("hsmm.json and encoder.safetensors", derived_models.find_problems),
-    Rule("the calibration", calibration.find_problems),
+    Rule("the tensors of the checkpoint", _checkpoint_problems, (filenames.CHECKPOINT,)),
+    Rule("the metrics, from the predictions", _prediction_problems, (filenames.PREDICTIONS,)),
+    Rule("latency.json", _latency_problems, (filenames.LATENCY,)),
+    Rule("hsmm.json and encoder.safetensors", derived_models.find_problems, derived_models.READ),
+    Rule("the calibration", calibration.find_problems, calibration.READ),
     Rule("the model card", rendered_texts.find_card_problems),
-    Rule("the gates", rendered_texts.find_gate_problems),
-    Rule("the bill of materials", rendered_texts.find_sbom_problems),
+    Rule("the gates", rendered_texts.find_gate_problems, rendered_texts.GATES_READ),
+    Rule("the bill of materials", rendered_texts.find_sbom_problems, (filenames.SBOM,)),
 )
 SOURCE = {  # of what a rule needs, for the notice
     "manifest": filenames.MANIFEST,
-    "here": f"a {filenames.MANIFEST} that lists {' and '.join(filenames.ASSETS)}",
+    "here": f"a {filenames.MANIFEST} that lists every document",
     "spec": filenames.MODEL_CONFIG,
     "normalization": filenames.NORMALIZATION,
     "metrics": filenames.METRICS,

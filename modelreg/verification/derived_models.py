@@ -19,6 +19,7 @@ from modelreg.records.run import RunRecord
 from modelreg.registry.filenames import CHECKPOINT, ENCODER, HSMM, MANIFEST, METRICS, PREDICTIONS, RUN
 from modelreg.verification.version_files import VersionFiles
 
+READ = (CHECKPOINT, PREDICTIONS, HSMM, ENCODER)
 ENCODER_PREFIX = "device_part."  # of its tensors, in the checkpoint
 HSMM_PREFIX = "durations."
 

@@ -26,19 +26,29 @@ from modelreg.records.model import ModelSpec
 from modelreg.registry import filenames
 from modelreg.verification.version_files import VersionFiles
 
+GRAPHS_READ = tuple(f"{filenames.ONNX}/{name}" for name in (filenames.PARITY, *filenames.GRAPH_FILES))
+BUNDLES_READ = tuple(
+    f"{target}/{name}" for target in HAILO for name in (filenames.BUNDLE, filenames.INT8, filenames.ARCHIVE)
+)
 
-def find_problems(here: VersionFiles, spec: ModelSpec, data: DataRecord) -> Iterator[Problem]:
-    """Yield where a version's graphs and bundles are not of its checkpoint, or not what they say."""
+
+def find_graph_problems(here: VersionFiles, spec: ModelSpec) -> Iterator[Problem]:
+    """Yield where a version's graphs are not of its checkpoint, or not those whose parity was measured."""
     listed = here.digests.keys()
     if any(path.startswith(f"{filenames.ONNX}/") for path in listed):
         yield from _find_unlisted(listed, filenames.ONNX, (*filenames.GRAPH_FILES, filenames.PARITY))
         if f"{filenames.ONNX}/{filenames.PARITY}" in here.present:
-            yield from _find_graph_problems(here, spec)
+            yield from _compare_graphs(here, spec)
+
+
+def find_bundle_problems(here: VersionFiles, spec: ModelSpec, data: DataRecord) -> Iterator[Problem]:
+    """Yield where a version's bundles are not of its checkpoint and data, or not what they say."""
+    listed = here.digests.keys()
     for target in HAILO:
         if any(path.startswith(f"{target}/") for path in listed):
             yield from _find_unlisted(listed, target, (filenames.BUNDLE, filenames.ARCHIVE))
             if f"{target}/{filenames.BUNDLE}" in here.present:
-                yield from _find_bundle_problems(target, here, spec, data)
+                yield from _compare_bundle(target, here, spec, data)
 
 
 def _find_unlisted(listed: Collection[str], part: str, names: tuple[str, ...]) -> Iterator[Problem]:
@@ -47,7 +57,7 @@ def _find_unlisted(listed: Collection[str], part: str, names: tuple[str, ...]) -
             yield Problem(filenames.MANIFEST, f"does not list {part}/{name}")
 
 
-def _find_graph_problems(here: VersionFiles, spec: ModelSpec) -> Iterator[Problem]:
+def _compare_graphs(here: VersionFiles, spec: ModelSpec) -> Iterator[Problem]:
     where = f"{filenames.ONNX}/{filenames.PARITY}"
     try:
         parity = exports.parity_of(here.folder)
@@ -125,7 +135,7 @@ def find_misfits(
             yield Problem(f"{where}: {key}", f"is {found}, must be {other}")
 
 
-def _find_bundle_problems(target: Target, here: VersionFiles, spec: ModelSpec, data: DataRecord) -> Iterator[Problem]:
+def _compare_bundle(target: Target, here: VersionFiles, spec: ModelSpec, data: DataRecord) -> Iterator[Problem]:
     folder = here.folder
     where, estimated = f"{target}/{filenames.BUNDLE}", f"{target}/{filenames.INT8}"
     try:

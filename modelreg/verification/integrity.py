@@ -24,6 +24,7 @@ from modelreg.documents import model_card, template_versions
 from modelreg.errors import InputError, Notice, Problem
 from modelreg.records.base import Record, load
 from modelreg.records.data import DataRecord, Normalization
+from modelreg.records.export import HAILO
 from modelreg.records.gates import GateReport
 from modelreg.records.manifest import FileEntry, Manifest
 from modelreg.records.metrics import EvalMetrics
@@ -81,7 +82,8 @@ def inspect(folder: Path, *, named: tuple[str, str] | None = None, complete: boo
     problems += [*_unlisted(folder, manifest), *_sums_problems(folder, manifest)]
     usable = {entry.path for entry in plain} - {problem.where for problem in broken}
     listed = {entry.path: entry.sha256 for entry in manifest.files}
-    found = list(_document_problems(folder, manifest, frozenset(usable), listed))
+    here = VersionFiles(folder, manifest.version, listed, frozenset(usable), frozenset(entry.path for entry in absent))
+    found = list(_document_problems(manifest, here))
     problems += [each for each in found if isinstance(each, Problem)]
     notices = () if complete else absences
     notices += tuple(each for each in found if isinstance(each, Notice))
@@ -166,21 +168,20 @@ def _sums_problems(folder: Path, manifest: Manifest) -> Iterator[Problem]:
         yield Problem(filenames.SUMS, "does not say what manifest.json says")
 
 
-def _document_problems(
-    folder: Path, manifest: Manifest, usable: frozenset[str], listed: dict[str, str]
-) -> Iterator[Problem | Notice]:
+def _document_problems(manifest: Manifest, here: VersionFiles) -> Iterator[Problem | Notice]:
     """Read the documents whose bytes are those of the manifest, and hold them against each other."""
-    found: dict[str, object] = {"manifest": manifest}
-    if listed.keys() >= set(filenames.ASSETS):
-        found["here"] = VersionFiles(folder, manifest.version, listed, usable)
+    folder, found = here.folder, dict[str, object](manifest=manifest)
+    if here.digests.keys() >= {*filenames.DOCUMENTS, *filenames.ASSETS}:
+        found["here"] = here
     for name, (path, record) in READ.items():
-        if path not in listed and name in OPTIONAL:
+        if path not in here.digests and name in OPTIONAL:
             found[name] = None
-        elif path in usable:
+        elif path in here.present:
             yield from _taken(found, name, partial(load, folder / path, record))
-    yield from _taken(found, "estimate", lambda: exports.estimate_of(folder, usable))
+    if not here.unusable(f"{target}/{filenames.INT8}" for target in HAILO):
+        yield from _taken(found, "estimate", lambda: exports.estimate_of(folder, here.present))
     yield from _taken(found, "templates", lambda: template_versions.named(manifest.templates))
-    if filenames.CARD in usable:
+    if filenames.CARD in here.present:
         yield from _taken(found, "license", lambda: model_card.stated_license(model_card.read_card(folder)))
     yield from consistency.find_problems(found)
 

@@ -9,9 +9,12 @@ from modelreg.errors import Problem
 from modelreg.evaluation import gates as gate_rules
 from modelreg.records.gates import GateReport
 from modelreg.records.manifest import Manifest
+from modelreg.records.metrics import EvalMetrics
 from modelreg.registry import filenames
 from modelreg.registry.version_documents import VersionDocuments
 from modelreg.verification.version_files import VersionFiles
+
+GATES_READ = tuple(place for places in gate_rules.OTHERS.values() for place in places)
 
 
 def find_card_problems(here: VersionFiles, templates: Templates, documents: VersionDocuments) -> Iterator[Problem]:
@@ -21,11 +24,20 @@ def find_card_problems(here: VersionFiles, templates: Templates, documents: Vers
         yield Problem(f"{filenames.CARD}: {place}", what)
 
 
-def find_gate_problems(here: VersionFiles, templates: Templates, gates: GateReport | None) -> Iterator[Problem]:
-    """Judge the gates again, on the documents that are here."""
-    if gates is not None:
-        documents = gate_rules.read_documents(here.folder, here.present)
-        yield from gate_rules.find_gate_problems(gates, documents, filenames.GATES, templates.gate)
+def find_gate_problems(
+    here: VersionFiles,
+    templates: Templates,
+    gates: GateReport | None,
+    metrics: EvalMetrics,  # noqa: ARG001 a rule names what it needs; the gates read it by paths, as they read the others
+) -> Iterator[Problem]:
+    """Judge the gates again, but for those that look into a document that cannot be used."""
+    if gates is None:
+        return
+    unusable = {name for name, places in gate_rules.OTHERS.items() if here.unusable(places)}
+    outcomes = tuple(each for each in gates.outcomes if not gate_rules.documents_of(each) & unusable)
+    documents = gate_rules.read_documents(here.folder, here.present)
+    judged = gates.model_copy(update={"outcomes": outcomes})
+    yield from gate_rules.find_gate_problems(judged, documents, filenames.GATES, templates.gate)
 
 
 def find_sbom_problems(

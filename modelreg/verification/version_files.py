@@ -1,6 +1,6 @@
 """The files of a version as the checks see them, and how two statements are compared."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,11 @@ class VersionFiles:
     version: str  # 0.2.0
     digests: Mapping[str, str]  # the sha256 of every listed file, by path
     present: frozenset[str]  # the files that are on this machine, with the bytes of the manifest
+    absent: frozenset[str] = frozenset()  # assets that are not on this machine
+
+    def unusable(self, paths: Iterable[str]) -> tuple[str, ...]:
+        """Return those of these files that are listed and cannot be used: broken, or missing and no asset."""
+        return tuple(path for path in paths if path in self.digests.keys() - self.present - self.absent)
 
 
 def equal(document: str, place: str, stated: object, other: object) -> Iterator[Problem]:
