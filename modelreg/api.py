@@ -218,8 +218,8 @@ def verify(
     """Check a version: every digest, every document, every number. The result is true where nothing is wrong.
 
     `complete`: a file that is stored with the release and is not on this machine is a problem, not a notice. `key` is
-    the file of a public key (PEM): the version must hold a signature by it. Raises RegistryError where the reference is
-    not a version, InputError where the key cannot be read.
+    the file of a public key (PEM): the version must hold a signature by it. Raises RegistryError on an unknown name
+    and on a run, InputError where the key cannot be read. A folder without a manifest does not verify.
     """
     folder = references.version_folder(os.fspath(reference), Path(), lambda: _registry(root))
     options = verification.Options(complete=complete, key=_public_key(key))

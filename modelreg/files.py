@@ -165,6 +165,11 @@ def to_line(document: object) -> bytes:
     return f"{text}\n".encode()
 
 
+def is_leftover(path: str) -> bool:
+    """Say whether a path is, or lies in, what a killed write left behind; the next write replaces it."""
+    return any(part.startswith(".") and part.endswith((".tmp", ".staged")) for part in path.split("/"))
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write `data` under `path`, whole or not at all. One writer at a time: the temporary name is always the same."""
     with _replacing(path) as file:

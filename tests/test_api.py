@@ -634,6 +634,53 @@ def test_a_version_without_a_readable_manifest_fails_verification(tmp_path, vers
     assert caught.value.problems[0].where.startswith("manifest.json")
 
 
+@pytest.mark.parametrize("name", ["model_config.json", "normalization.json", "checkpoint.safetensors"])
+@pytest.mark.parametrize("version", ["conv2d_fsq/v0.1.0", "conv2d_fsq/v0.2.0"])
+def test_a_manifest_that_lists_too_little_fails_verification(tmp_path, version, name) -> None:
+    """Whatever computes the model."""
+    folder = tmp_path / version
+    shutil.copytree(ROOT / "registry" / version, folder)
+    edit(
+        folder / "manifest.json",
+        lambda document: document.update(files=[each for each in document["files"] if each["path"] != name]),
+    )
+    reseal_sums(folder)
+    with pytest.raises(VerificationFailed) as caught:
+        modelreg.load(folder)
+
+    assert {problem.where for problem in caught.value.problems} & {"manifest.json", name}
+
+
+def test_a_manifest_of_another_model_fails_verification(tmp_path) -> None:
+    """The reference of a model is that of its own records."""
+    folder = tmp_path / "conv2d_fsq" / "v0.2.0"
+    shutil.copytree(VERSION, folder)
+    edit(folder / "manifest.json", lambda document: document.update(model="tcn_vae"))
+    reseal_sums(folder)
+    with pytest.raises(VerificationFailed) as caught:
+        modelreg.load(folder)
+
+    assert [problem.where for problem in caught.value.problems] == ["manifest.json"]
+
+
+def test_a_symbolic_link_in_a_version_is_not_followed(tmp_path) -> None:
+    """Not even to the same bytes: `verify` refuses it too."""
+    folder = tmp_path / "conv2d_fsq" / "v0.2.0"
+    shutil.copytree(VERSION, folder)
+    (folder / "normalization.json").unlink()
+    (folder / "normalization.json").symlink_to(VERSION / "normalization.json")
+    with pytest.raises(VerificationFailed):
+        modelreg.load(folder)
+
+
+@pytest.mark.parametrize("reference", ["x" * 5000, "v" + "9" * 5000, "a/" + "b" * 300])
+def test_a_reference_that_no_path_can_be_is_refused(reference) -> None:
+    """No error of the operating system."""
+    for call in (modelreg.load, modelreg.verify):
+        with pytest.raises(RegistryError):
+            call(reference, root=ROOT)
+
+
 @pytest.mark.parametrize("reference", ["conv2d_fsq", "nope@v0.2.0"])
 def test_a_reference_that_names_no_version_is_refused(reference) -> None:
     """A model alone, and a model that is not there."""

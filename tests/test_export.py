@@ -336,7 +336,7 @@ def test_a_lie_in_bundle_json_is_found(walked, changes) -> None:
     record = load(walked / VERSION / "hailo8/bundle.json", BundleRecord).model_copy(update=changes)
     found = [
         *export_checks.find_contradictions(record, "hailo8", "b", *known(walked)),
-        *export_checks._find_strangers("b", record, *known(walked)),
+        *export_checks._find_strangers("b", record, *known(walked)[:2]),
     ]
 
     assert found

@@ -403,3 +403,18 @@ def test_a_killed_write_of_a_folder_is_written_over(tmp_path) -> None:
     files.write_folder(tmp_path / "x", {"a": b"2"})
 
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("path", "left"),
+    [
+        (".CHANGELOG.md.tmp", True),
+        ("registry/m/.v0.1.0.staged/run.json", True),
+        ("registry/m/v0.1.0/run.json", False),
+        ("notes.tmp", False),
+        (".gitignore", False),
+    ],
+)
+def test_what_a_killed_write_left_is_known(path, left) -> None:
+    """By its name: hidden, and with the ending of one that is not done."""
+    assert files.is_leftover(path) is left

@@ -270,3 +270,17 @@ def test_a_version_keeps_the_outcomes_of_what_was_exported(second) -> None:
 
     assert plan.situation.outcomes == ()
     assert [o.value for o in load(plan.folder / filenames.GATES, GateReport).outcomes] == [0.1]
+
+
+@pytest.mark.parametrize(
+    "path", ["registry/conv2d_fsq/.v0.1.0.staged/run.json", ".CHANGELOG.md.tmp", ".RELEASES.md.tmp"]
+)
+def test_what_a_killed_release_left_does_not_block_the_next(root, path) -> None:
+    """Git lists it as new; the next write replaces it."""
+    git = FakeGit(root)
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_bytes(b"half a file")
+    request = Request("v0.1.0", root / "runs" / "conv2d_fsq-001", roll_changelog=True, tag=True)
+    carry_out(root, request, ports=Ports(now, git=git.port()))
+
+    assert "v0.1.0" in git.tags

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from modelreg.errors import Problem, RegistryError
 from modelreg.registry import filenames, versions
 
+LONGEST, LONGEST_NAME = 4000, 255  # characters of a path, bytes of a name in it
+
 
 class Registry(NamedTuple):
     """Where references are looked up."""
@@ -22,6 +24,7 @@ class Registry(NamedTuple):
 
 def version_folder(text: str, start: Path, find_registry: Callable[[], Registry]) -> Path:
     """Return the folder of a version; a path keeps its links. Raises RegistryError."""
+    _refuse_too_long(text)
     if "/" not in text and not (start / text).is_dir():
         return _resolved(text, find_registry())
     folder = Path(os.path.abspath(start / text))  # noqa: PTH100 Path.absolute() keeps `..`, resolve() follows links
@@ -38,12 +41,19 @@ def export_path(text: str, start: Path, find_registry: Callable[[], Registry]) -
 
     Raises RegistryError.
     """
+    _refuse_too_long(text)
     path = start / text
     if "/" not in text and not path.exists():
         return _resolved(text, find_registry())
     if not path.exists():
         raise RegistryError("nothing to run", [Problem(text, "no such file or folder")])
     return path.resolve()
+
+
+def _refuse_too_long(text: str) -> None:
+    """Raise RegistryError on what no file system takes as a path, and no reference is."""
+    if len(text) > LONGEST or any(len(part.encode()) > LONGEST_NAME for part in text.split("/")):
+        raise RegistryError("no such reference", [Problem(f"{text[:40]}…", "is too long for a reference or a path")])
 
 
 def _resolved(reference: str, registry: Registry) -> Path:

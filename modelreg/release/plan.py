@@ -258,7 +258,7 @@ def _git_failures(draft: Plan, request: Request, *, finishing: bool) -> Iterator
     if situation.git and situation.identity:
         yield RegistryError, Problem("git", situation.identity)
     for path in situation.changed:
-        if not (finishing and draft.holds(path)):
+        if not (finishing and draft.holds(path)) and not files.is_leftover(path):
             yield RegistryError, Problem(path, "is not committed; commit or stash it first")
     if request.tagged and draft.tag in situation.tags and not finishing:
         yield RegistryError, Problem(draft.tag, "the tag exists")

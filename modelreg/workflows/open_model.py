@@ -78,8 +78,13 @@ def open_model(path: Path) -> OpenModel:
 
 
 def _of_version(folder: Path) -> OpenModel:
-    manifest, _ = sealed_files.read_version(folder, lambda _: False)
+    manifest, sealed = sealed_files.read_version(folder, {filenames.MODEL_CONFIG}.__contains__)
     reference = versions.Version(folder, manifest).reference
+    _refuse_unlisted(manifest, reference)
+    spec = versions.parse_document(sealed[filenames.MODEL_CONFIG], ModelSpec, filenames.MODEL_CONFIG)
+    if spec.settings.name != manifest.model:
+        what = f"is of {manifest.model}, but {filenames.MODEL_CONFIG} is of {spec.settings.name}"
+        raise VerificationFailed(f"{reference} is not one model", [Problem(filenames.MANIFEST, what)])
     paths = {entry.path for entry in manifest.files}
     has_graphs = any(path.startswith(f"{filenames.ONNX}/") for path in paths)
     _refuse_absent(folder, manifest, reference, f"{filenames.ONNX}/" if has_graphs else filenames.CHECKPOINT)
@@ -88,10 +93,17 @@ def _of_version(folder: Path) -> OpenModel:
         _, found = sealed_files.read_version(folder, wanted.__contains__)
         return _with_graphs(folder, reference, _hop(found))
     _need("train", "torch", "safetensors", why=f"{reference} has no graphs, so torch computes it")
-    wanted = {filenames.MODEL_CONFIG, filenames.CHECKPOINT, *BESIDE}
+    wanted = {filenames.CHECKPOINT, *BESIDE}
     _, found = sealed_files.read_version(folder, wanted.__contains__)
-    spec = versions.parse_document(found[filenames.MODEL_CONFIG], ModelSpec, filenames.MODEL_CONFIG)
     return _with_torch(reference, spec, found)
+
+
+def _refuse_unlisted(manifest: Manifest, reference: str) -> None:
+    """Raise VerificationFailed where a manifest lacks what every version has."""
+    listed = {entry.path for entry in manifest.files}
+    needed = (filenames.MODEL_CONFIG, filenames.NORMALIZATION, filenames.CHECKPOINT)
+    if missing := [Problem(filenames.MANIFEST, f"does not list {name}") for name in needed if name not in listed]:
+        raise VerificationFailed(f"{reference} is not whole", missing)
 
 
 def _refuse_absent(folder: Path, manifest: Manifest, reference: str, prefix: str) -> None:
