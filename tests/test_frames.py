@@ -1,6 +1,8 @@
 """frames: columns of any frame become samples with a clock."""
 
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelreg.data import frames
+from modelreg.data.columns import shown
 from modelreg.errors import InputError
 from modelreg.records.model import Channel, InputSpec
 
@@ -159,7 +162,10 @@ def test_what_is_not_a_recording_is_refused(changes, places) -> None:
 
 @pytest.mark.parametrize(
     ("dropped", "added", "words"),
-    [("a", "A", ["'a' is missing"]), ("time", "timestamp", ["'time' is missing; did you mean 'timestamp'?"])],
+    [
+        ("a", "A", ["'a' is missing; did you mean 'A'?"]),
+        ("time", "timestamp", ["'time' is missing; did you mean 'timestamp'?"]),
+    ],
 )
 def test_a_missing_column_is_named(dropped, added, words) -> None:
     """With the name that is nearest to it, or those that there are."""
@@ -185,3 +191,279 @@ def test_devices_that_do_not_fit_are_refused(recording) -> None:
     """One is missing, unknown, or on a clock of another kind."""
     with pytest.raises(InputError):
         frames.read_recording(recording, TWO)
+
+
+def refusal(recording: object, spec: InputSpec = ONE) -> list[str]:
+    """The problems of what is refused."""
+    with pytest.raises(InputError) as caught:
+        frames.read_recording(recording, spec)
+    return [str(problem) for problem in caught.value.problems]
+
+
+# Devices and kinds of argument
+
+
+@pytest.mark.parametrize("make", [dict, Frame, as_pandas])
+@pytest.mark.parametrize(
+    ("spec", "names", "found"),
+    [
+        (ONE, ["watch", "phone"], "the model has the device watch; unknown: phone"),
+        (ONE, ["phone"], "the model has the device watch; unknown: phone; missing: watch"),
+        (TWO, ["watch"], "the model has the devices watch, phone; missing: phone"),
+        (TWO, ["left", "right"], "the model has the devices watch, phone; unknown: left, right; missing: watch, phone"),
+    ],
+)
+def test_other_devices_are_one_problem(make, spec, names, found) -> None:
+    """The columns of frames for other devices are not looked for."""
+    assert refusal({name: make(columns()) for name in names}, spec) == [f"recording: {found}"]
+
+
+def test_one_frame_is_not_several_devices() -> None:
+    """It is no list of unknown devices either."""
+    [found] = refusal(columns(), TWO)
+
+    assert "expected a mapping of device names to frames, got one frame" in found
+
+
+class LazyFrame(Frame):
+    """What polars has, as far as it matters: whoever asks for its columns is warned."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Not to be asked."""
+        raise AssertionError
+
+    def collect(self) -> Frame:
+        """Return the frame."""
+        return Frame(self._data)
+
+
+class ArrowTable(Frame):
+    """What an Arrow table has: its columns are data, not names."""
+
+    column_names = ("time", "a", "b")
+
+
+RECORDS = np.array([(0.123456, 1.0)], dtype=[("time", float), ("a", float)])
+
+
+@pytest.mark.parametrize(
+    ("recording", "words"),
+    [
+        (None, ["is None,"]),
+        ("run.csv", ["of type str,", "read_csv"]),
+        (Path("run.csv"), ["read_csv"]),
+        (np.full((5, 3), 0.123456), ["of type ndarray,"]),
+        (RECORDS, ["of type ndarray,", "pandas.DataFrame"]),
+        (RECORDS.view(np.recarray), ["of type recarray,", "pandas.DataFrame"]),
+        ([{"time": 0.123456}], ["of type list,", "pandas.DataFrame"]),
+        (Frame, ["of type type,"]),
+        (LazyFrame(columns()), ["of type LazyFrame,", "collect()"]),
+        (ArrowTable(columns()), ["of type ArrowTable,", "to_pandas()"]),
+        (3, ["of type int,"]),
+    ],
+)
+@pytest.mark.parametrize("device", [None, "watch"])
+def test_what_is_not_a_frame_is_named_by_its_type(recording, words, device) -> None:
+    """On one line, with what is expected, and none of its data; as a recording or as one of its devices."""
+    [found] = refusal({device: recording} if device else recording)
+
+    assert found.startswith(f"{device or 'recording'}: is ")
+    assert all(word in found for word in (*words, "expected a pandas or polars data frame"))
+    assert "0.12" not in found
+
+
+def test_a_frame_without_columns_says_so() -> None:
+    """It has no list of columns to show."""
+    assert refusal({}) == ["watch: it has no columns"]
+
+
+# Columns
+
+
+@pytest.mark.parametrize("other", [str.upper, " {} ".format])
+def test_names_that_differ_by_case_are_one_problem(other) -> None:
+    """Or by space."""
+    changed = {other(name): column for name, column in columns().items()}
+    [found] = refusal(changed)
+
+    assert found.startswith("watch: columns 'time', 'a', 'b' are missing; did you mean ")
+    assert all(repr(name) in found for name in changed)
+
+
+def test_columns_are_listed_once() -> None:
+    """However many are missing."""
+    assert refusal({"u": [1], "v": [2]}) == ["watch: columns 'time', 'a', 'b' are missing; it has u, v"]
+
+
+def test_a_long_list_of_columns_is_cut() -> None:
+    """A table of spectra has thousands."""
+    [found] = refusal({str(number): [1] for number in range(1000)})
+
+    assert found.endswith("18, 19 and 980 more")
+
+
+@pytest.mark.parametrize(
+    ("index", "name", "words"),
+    [
+        (np.arange(5) / 10, "time", "'time' is the index, not a column; call reset_index() first"),
+        (np.datetime64("2026-01-01", "ms") + np.arange(5), None, "call rename_axis('time').reset_index() first"),
+        (np.arange(5).astype("timedelta64[ms]"), "t", "call rename_axis('time').reset_index() first"),
+    ],
+)
+def test_time_in_the_index_is_found(index, name, words) -> None:
+    """With the call that makes a column of it."""
+    pandas = pytest.importorskip("pandas")
+    frame = as_pandas(columns()).drop(columns="time").set_index(pandas.Index(index, name=name))
+    [found] = refusal(frame)
+
+    assert words in found
+
+
+@pytest.mark.parametrize("missing", [None, Decimal("NaN"), np.float32("nan"), 10**400])
+def test_objects_that_are_numbers_are_numbers(missing) -> None:
+    """None and what no float holds are missing values."""
+    found = frames.read_recording({**columns(), "a": np.array([1, 2.5, missing, Decimal(4), 5], dtype=object)}, ONE)
+    values = found.devices["watch"].values[:, 0]
+
+    np.testing.assert_array_equal(values[[0, 1, 3, 4]], [1, 2.5, 4, 5])
+    assert not np.isfinite(values[2])
+
+
+def test_a_masked_value_is_missing() -> None:
+    """What lies under the mask is no measurement; under that of a time, no time."""
+    mask = [False, True, False, False, False]
+    found = frames.read_recording({**columns(), "a": np.ma.array(np.arange(5), mask=mask)}, ONE)
+    time = np.ma.array(np.datetime64("2026-01-01", "ms") + np.arange(5), mask=mask)
+
+    np.testing.assert_array_equal(np.isnan(found.devices["watch"].values[:, 0]), mask)
+    assert refusal({**columns(), "time": time}) == ["watch: 1 time is missing, in row 1"]
+
+
+def test_a_nullable_column_of_integers_is_read() -> None:
+    """pandas gives objects for it."""
+    pandas = pytest.importorskip("pandas")
+    nullable = pandas.Series([0, None, 2, 3, 4], dtype="Int64").astype(object)
+    found = frames.read_recording({**columns(), "a": nullable}, ONE)
+
+    np.testing.assert_array_equal(np.isnan(found.devices["watch"].values[:, 0]), [False, True, False, False, False])
+
+
+@pytest.mark.parametrize(
+    ("column", "what"),
+    [
+        (["1.5"] * 5, "row 0 holds '1.5', expected numbers"),
+        (np.array([1, None, True, 2, 3], dtype=object), "row 2 holds True, expected numbers"),
+        (np.ma.array(["1"] * 5, mask=True), "row 0 holds '1', expected numbers"),
+        (np.array([b"1"] * 5), "row 0 holds b'1', expected numbers"),
+        ([1, 2, {"a": 1}, 3, 4], "row 2 holds {'a': 1}, expected numbers"),
+        ([1j] * 5, "holds complex numbers, expected numbers"),
+        ([True] * 5, "holds truth values, expected numbers"),
+        (None, "is None, expected an array of numbers"),
+        (np.zeros((5, 2)), "has shape (5, 2), expected numbers of shape (n,)"),
+    ],
+)
+def test_the_first_value_that_is_no_number_is_shown(column, what) -> None:
+    """With its row."""
+    assert refusal({**columns(), "a": column}) == [f"watch: a: {what}"]
+
+
+def test_rows_of_unequal_length_are_refused() -> None:
+    """In place of numpy's ValueError."""
+    [found] = refusal({**columns(), "a": [[1], [1, 2]]})
+
+    assert found.startswith("watch: a: cannot be read as an array")
+
+
+@given(value=st.one_of(st.text(), st.binary(), st.lists(st.text())))
+def test_a_value_is_shown_on_one_short_line(value) -> None:
+    """It came from anywhere, and may hold what a terminal obeys."""
+    found = shown(value)
+
+    assert found.isprintable()
+    assert len(found) <= 40
+
+
+# Clocks
+
+
+@pytest.mark.parametrize(
+    "make", [lambda time: time, lambda time: time.astype("timedelta64[ns]"), lambda time: time.tolist()]
+)
+def test_durations_are_seconds_since_the_start(make) -> None:
+    """As timedelta64 of any unit or as objects."""
+    found = frames.read_recording({**columns(), "time": make(1000 + np.arange(5).astype("timedelta64[ms]"))}, ONE)
+
+    np.testing.assert_allclose(found.moments(found.devices["watch"].time), 1 + np.arange(5) / 1000)
+
+
+DATED = [NOON + timedelta(seconds=row / 10) for row in range(5)]
+ROWS = [timedelta(seconds=row / 10) for row in range(5)]
+
+
+@pytest.mark.parametrize("times", [DATED, ROWS, [0.0, 0.1, 0.2, 0.3, 0.4]])
+@pytest.mark.parametrize(
+    ("rows", "what"), [([1], "1 time is missing, in row 1"), ([1, 3], "2 times are missing, the first in row 1")]
+)
+def test_none_is_a_missing_time(times, rows, what) -> None:
+    """Among datetimes, durations and numbers."""
+    given_ = [None if row in rows else time for row, time in enumerate(times)]
+
+    assert refusal({**columns(), "time": np.array(given_, dtype=object)}) == [f"watch: {what}"]
+
+
+def test_only_missing_times_are_missing() -> None:
+    """Of whatever kind they would be."""
+    assert refusal({**columns(), "time": [None] * 5}) == ["watch: 5 times are missing, the first in row 0"]
+
+
+def test_nat_is_a_missing_time() -> None:
+    """Among pandas' own time stamps."""
+    pandas = pytest.importorskip("pandas")
+
+    assert refusal({**columns(), "time": [pandas.NaT, *DATED[1:]]}) == ["watch: 1 time is missing, in row 0"]
+
+
+@pytest.mark.parametrize(
+    ("time", "words"),
+    [
+        ([each.isoformat() for each in DATED], ["row 0 holds '2026-03-29T12:00:00'", "pandas.to_datetime"]),
+        ([*DATED[:4], "noon"], ["row 4 holds 'noon', expected datetimes"]),
+        ([*ROWS[:4], 4], ["row 4 holds 4, expected durations"]),
+        ([0.0, 0.1, 0.2, 0.3, DATED[4]], ["row 4 holds datetime.datetime(", "expected seconds or datetimes"]),
+        ([True] * 5, ["holds truth values, expected seconds or datetimes"]),
+    ],
+)
+def test_what_is_no_time_is_shown(time, words) -> None:
+    """With its row; text with the function that parses it."""
+    [found] = refusal({**columns(), "time": time})
+
+    assert found.startswith("watch: time: ")
+    assert all(word in found for word in words)
+
+
+SEVERAL, LOCAL, UNSORTED = "predict each alone", "daylight saving time", "sort them by time"
+BACK = [2, 3, 4, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("time", "causes"),
+    [
+        ([0.2, 0.3, 0.4, 0.0, 0.1], {SEVERAL, LOCAL, UNSORTED}),
+        ([DATED[row] for row in BACK], {SEVERAL, LOCAL, UNSORTED}),
+        ([DATED[row].replace(tzinfo=SUMMER) for row in BACK], {SEVERAL, UNSORTED}),
+    ],
+)
+def test_a_time_that_goes_back_has_causes(time, causes) -> None:
+    """Sorting would mix two recordings, so it is not the only advice. A time zone knows daylight saving time."""
+    [found] = refusal({**columns(), "time": time})
+
+    assert found.startswith("watch: time goes back in row 3, from ")
+    assert {cause for cause in (SEVERAL, LOCAL, UNSORTED) if cause in found} == causes
+
+
+def test_times_that_go_back_often_are_counted() -> None:
+    """Unsorted rows differ from two recordings in how often."""
+    [found] = refusal({**columns(), "time": [4, 3, 2, 1, 0]})
+
+    assert found.startswith("watch: time goes back in 4 rows, first in row 1, from 4.0 to 3.0;")

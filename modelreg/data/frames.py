@@ -4,22 +4,40 @@ A frame offers its columns by name (`frame["ax"]`) and lists their names (`frame
 does). Neither pandas nor polars is imported.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from modelreg.data import columns, time_columns
+from modelreg.data.columns import Unreadable
 from modelreg.errors import InputError, Problem
 from modelreg.records.model import InputSpec
 
 NANOSECONDS = 1e9  # in a second
 SHOWN = 20  # names of columns that an error lists
+A_FRAME = "a pandas or polars data frame, or a mapping of column names to arrays"
 
 Seconds = NDArray[np.float64]
 Moments = NDArray[np.float64] | NDArray[np.datetime64]
+
+
+class Frame(Protocol):
+    """What pandas and polars data frames have in common."""
+
+    @property
+    def columns(self) -> Iterable[Any]:
+        """The names of the columns."""
+        ...
+
+    def __getitem__(self, name: str, /) -> Any:
+        """Return a column."""
+        ...
+
+
+Recording = Frame | Mapping[str, Any]
 
 
 class TimedSamples(NamedTuple):
@@ -42,126 +60,161 @@ class TimedRecording(NamedTuple):
         return self.first + seconds
 
 
-class _Clock(NamedTuple):
-    """A time column."""
-
-    kind: str  # "seconds", "datetimes" or "datetimes with a time zone"
-    values: NDArray[Any]  # (n,) float64 or datetime64[ns]
-
-
-def read_recording(recording: Any, spec: InputSpec, time: str = "time") -> TimedRecording:
+def read_recording(recording: Recording, spec: InputSpec, time: str = "time") -> TimedRecording:
     """Return the samples of a model's devices; `time` names the column of the clock.
 
-    `recording` is a frame, or a mapping of device names to frames. Raises InputError where a device or a column is
-    missing, a column does not hold numbers, or a clock is missing values or runs backwards.
+    `recording` is a frame, or a mapping of device names to frames. Raises InputError where it is neither, a device or a
+    column is missing, a column does not hold numbers, or a clock is missing values or goes back.
     """
-    frames = _frames_of(recording, spec.devices)
     names = [channel.name for channel in spec.channels]
+    frames = _frames_of(recording, spec.devices, (time, *names))
     if problems := [
         problem for device, frame in frames.items() for problem in _find_missing(frame, names, time, device)
     ]:
         raise InputError("the recording lacks columns", problems)
-    clocks = {device: _clock(frame[time], f"{device}: {time}") for device, frame in frames.items()}
+    clocks = {device: time_columns.read(frame[time], f"{device}: {time}") for device, frame in frames.items()}
     values = {device: _values(frame, names, device) for device, frame in frames.items()}
-    if problems := [p for device in frames for p in _find_bad_clock(clocks[device], len(values[device]), device)]:
+    if problems := [
+        p for device in frames for p in time_columns.find_problems(clocks[device], len(values[device]), device)
+    ]:
         raise InputError("not a recording", problems)
     if len(kinds := {clock.kind for clock in clocks.values()}) > 1:
-        raise InputError(
-            "not a recording", [Problem(time, f"is {' and '.join(sorted(kinds))}: devices need one clock")]
-        )
+        what = f"is {' and '.join(sorted(kinds))}: devices need one clock"
+        raise InputError("not a recording", [Problem(time, what)])
     first = min(clock.values[0] for clock in clocks.values())
     return TimedRecording(
         {device: TimedSamples(_since(first, clocks[device].values), values[device]) for device in frames}, first
     )
 
 
-def _frames_of(recording: Any, devices: Sequence[str]) -> dict[str, Any]:
+# Devices
+
+
+def _frames_of(recording: Any, devices: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
     """Return the frame of each device. Raises InputError where one is missing, or an unknown one is there."""
-    is_mapping = isinstance(recording, Mapping)
-    if len(devices) == 1 and not (is_mapping and set(recording) == set(devices)):
-        return {devices[0]: recording}
-    if not is_mapping or set(recording) != set(devices):
-        found = (
-            f"has {', '.join(map(str, list(recording)[:SHOWN]))}" if is_mapping else f"is a {type(recording).__name__}"
-        )
-        what = f"{found}, expected a mapping of the devices {', '.join(devices)} to their frames"
-        raise InputError("not a recording of this model", [Problem("recording", what)])
-    return {device: recording[device] for device in devices}
+    by_device = isinstance(recording, Mapping) and (
+        set(recording) == set(devices)
+        or (any(_is_frame(each) for each in recording.values()) and not set(names) & set(recording))
+    )
+    if not by_device and (len(devices) == 1 or not _is_frame(recording)):
+        frames = {devices[0]: recording}
+        where = {devices[0]: "recording"}
+    else:
+        if problem := _find_other_devices(recording if by_device else {}, devices):
+            raise InputError("not a recording of this model", [problem])
+        frames = {device: recording[device] for device in devices}
+        where = {device: device for device in devices}
+    if problems := [
+        Problem(where[device], _refusal(frame)) for device, frame in frames.items() if not _is_frame(frame)
+    ]:
+        raise InputError("not a recording", problems)
+    return frames
+
+
+def _find_other_devices(recording: Mapping[Any, Any], devices: Sequence[str]) -> Problem | None:
+    """Return one problem that names every device that is unknown or missing."""
+    unknown = [str(name) for name in recording if name not in devices]
+    missing = [device for device in devices if device not in recording]
+    if not unknown and not missing:
+        return None
+    has = f"the model has the {_counted('device', devices)}"
+    if not recording:
+        return Problem("recording", f"{has}: expected a mapping of device names to frames, got one frame")
+    found = [f"{name}: {_listed(those)}" for name, those in (("unknown", unknown), ("missing", missing)) if those]
+    return Problem("recording", "; ".join([has, *found]))
+
+
+def _is_frame(value: Any) -> bool:
+    """Return whether columns can be asked of a value by name. It is looked at, never computed with."""
+    kind = type(value)
+    if isinstance(value, Mapping):
+        return True
+    if isinstance(value, np.ndarray | type) or hasattr(kind, "collect") or hasattr(kind, "column_names"):
+        return False  # an array of records; a class; a polars LazyFrame; an Arrow table, whose `columns` are no names
+    return hasattr(kind, "__getitem__") and hasattr(value, "columns")
+
+
+def _refusal(value: Any) -> str:
+    """Say what a value that is not a frame is, without its data, and how it becomes one."""
+    kind = type(value)
+    remedy = ""
+    if hasattr(kind, "collect"):
+        remedy = "; call collect() first"
+    elif hasattr(kind, "column_names"):
+        remedy = "; call to_pandas() first"
+    elif isinstance(value, str) or hasattr(kind, "__fspath__"):
+        remedy = "; read the file first, for example with pandas.read_csv"
+    elif isinstance(value, list) or (isinstance(value, np.ndarray) and value.dtype.names):
+        remedy = "; pandas.DataFrame(...) makes a frame of records"
+    return f"is {columns.type_of(value)}, expected {A_FRAME}{remedy}"
+
+
+# Columns
 
 
 def _find_missing(frame: Any, channels: Sequence[str], time: str, device: str) -> Iterator[Problem]:
-    names = [str(name) for name in getattr(frame, "columns", frame)]
-    for name in (time, *channels):
-        if name not in names:
-            near = get_close_matches(name, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(names[:SHOWN])}"
-            yield Problem(device, f"column {name!r} is missing; {hint}")
+    """Yield the columns that are missing, with what may have been meant; a list of all columns only once."""
+    there = list(getattr(frame, "columns", frame))
+    names = [name for name in there if isinstance(name, str)]
+    missing = [name for name in (time, *channels) if name not in names]
+    if missing and not there:
+        yield Problem(device, "it has no columns")
+        return
+    if time in missing and (hint := _in_index(frame, time)):
+        missing.remove(time)
+        yield Problem(device, hint)
+    free = [name for name in names if name not in (time, *channels)]
+    folded = {name.strip().casefold(): name for name in free}
+    if cased := {name: folded[name.casefold()] for name in missing if name.casefold() in folded}:
+        yield Problem(device, f"{_absent(list(cased))}; did you mean {_listed([repr(n) for n in cased.values()])}?")
+    rest = [name for name in missing if name not in cased]
+    near = {name: found[0] for name in rest if (found := get_close_matches(name, free, n=1))}
+    for name, other in near.items():
+        remedy = f" If so, pass time={other!r}" if name == time else ""
+        yield Problem(device, f"{_absent([name])}; did you mean {other!r}?{remedy}")
+    if others := [name for name in rest if name not in near]:
+        yield Problem(device, f"{_absent(others)}; it has {_listed([columns.shown(n).strip(chr(39)) for n in there])}")
+
+
+def _in_index(frame: Any, time: str) -> str | None:
+    """Say how to get the time out of a pandas index, where it seems to be there."""
+    index = None if isinstance(frame, Mapping) else getattr(frame, "index", None)
+    names = list(getattr(index, "names", ()))
+    if time in names:
+        return f"{time!r} is the index, not a column; call reset_index() first"
+    if type(index).__name__ in ("DatetimeIndex", "TimedeltaIndex"):
+        call = f"rename_axis({time!r}).reset_index()"
+        return f"column {time!r} is missing, but the index holds times; call {call} first"
+    return None
 
 
 def _values(frame: Any, channels: Sequence[str], device: str) -> NDArray[np.float32]:
     """Return the channels of a frame, (n, C). Raises InputError where they are not numbers, or differ in length."""
-    columns = {name: np.asarray(frame[name]) for name in channels}
+    read = {name: columns.numbers(frame[name]) for name in channels}
     problems = [
-        Problem(f"{device}: {name}", f"holds {column.dtype} of shape {column.shape}, expected numbers of shape (n,)")
-        for name, column in columns.items()
-        if column.ndim != 1 or not _is_real(column.dtype)
+        Problem(f"{device}: {name}", found.what) for name, found in read.items() if isinstance(found, Unreadable)
     ]
-    if not problems and len({len(column) for column in columns.values()}) > 1:
-        problems = [Problem(device, f"columns differ in length: {_lengths(columns)}")]
+    good = {name: found for name, found in read.items() if not isinstance(found, Unreadable)}
+    if not problems and len({len(column) for column in good.values()}) > 1:
+        lengths = ", ".join(f"{name} {len(column)}" for name, column in good.items())
+        problems = [Problem(device, f"columns differ in length: {lengths}")]
     if problems:
         raise InputError("not a recording", problems)
     with np.errstate(over="ignore"):  # what is beyond float32 becomes Inf, a missing value
-        return np.stack([column.astype(np.float32) for column in columns.values()], axis=1)
+        return np.stack([column.astype(np.float32) for column in good.values()], axis=1)
 
 
-def _is_real(dtype: np.dtype[Any]) -> bool:
-    return np.issubdtype(dtype, np.integer) or np.issubdtype(dtype, np.floating)
+def _absent(names: Sequence[str]) -> str:
+    return f"{_counted('column', [repr(name) for name in names])} {'is' if len(names) == 1 else 'are'} missing"
 
 
-def _lengths(columns: Mapping[str, NDArray[Any]]) -> str:
-    return ", ".join(f"{name} {len(column)}" for name, column in columns.items())
+def _counted(noun: str, names: Sequence[str]) -> str:
+    return f"{noun}{'' if len(names) == 1 else 's'} {', '.join(names)}"
 
 
-def _clock(column: Any, where: str) -> _Clock:
-    """Return a time column. Raises InputError where it holds neither seconds nor datetimes."""
-    dtype = getattr(column, "dtype", None)
-    if getattr(dtype, "tz", None) or getattr(dtype, "time_zone", None):  # pandas; polars
-        return _Clock("datetimes with a time zone", np.asarray(column, dtype="datetime64[ns]"))
-    values = np.asarray(column)
-    if values.dtype == object and values.ndim == 1 and all(isinstance(each, datetime) for each in values):
-        return _of_datetimes(values.tolist(), where)
-    if values.ndim == 1 and np.issubdtype(values.dtype, np.datetime64):
-        return _Clock("datetimes", values.astype("datetime64[ns]"))
-    if values.ndim == 1 and _is_real(values.dtype):
-        return _Clock("seconds", values.astype(np.float64))
-    what = f"holds {values.dtype} of shape {values.shape}, expected seconds or datetimes of shape (n,)"
-    raise InputError("not a recording", [Problem(where, what)])
-
-
-def _of_datetimes(values: Sequence[datetime], where: str) -> _Clock:
-    zoned = {each.tzinfo is not None for each in values}
-    if len(zoned) > 1:
-        raise InputError("not a recording", [Problem(where, "only some of its datetimes have a time zone")])
-    if True not in zoned:
-        return _Clock("datetimes", np.array(values, dtype="datetime64[us]").astype("datetime64[ns]"))
-    plain = [each.astimezone(UTC).replace(tzinfo=None) for each in values]
-    return _Clock("datetimes with a time zone", np.array(plain, dtype="datetime64[us]").astype("datetime64[ns]"))
-
-
-def _find_bad_clock(clock: _Clock, samples: int, device: str) -> Iterator[Problem]:
-    values = clock.values
-    missing = np.isnat(values) if np.issubdtype(values.dtype, np.datetime64) else ~np.isfinite(values)
-    if len(values) != samples:
-        yield Problem(device, f"has {len(values)} times and {samples} samples")
-    elif samples < 2:
-        yield Problem(device, "has fewer than two samples")
-    elif missing.any():
-        yield Problem(device, f"{missing.sum()} times are missing, the first in row {missing.argmax()}")
-    elif (back := values[1:] < values[:-1]).any():
-        row = int(back.argmax()) + 1
-        yield Problem(
-            device, f"time runs backwards in row {row}, from {values[row - 1]} to {values[row]}; sort by time"
-        )
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def _since(first: np.float64 | np.datetime64, values: NDArray[Any]) -> Seconds:
