@@ -1,12 +1,14 @@
 """cut_recording: the windows that training cuts, from frames; and what is left out is said."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_runtime_streaming import CHANNELS, LIMITS, RATE_HZ, offline, signal, spec
 
-from modelreg.data import frames, unfit_windows
+from modelreg.data import frames, sampling_rate, unfit_windows
 from modelreg.data.recording import Signal
 from modelreg.errors import InputError
 from modelreg.records.data import Limits, Normalization
@@ -92,13 +94,124 @@ def test_lost_samples_do_not_change_the_rate(seed, lost, rate) -> None:
     kept = time[generator.random(400) >= lost]
     kept[len(kept) // 2 :] += 50 / rate
 
-    assert cut_recording.rate_of(np.sort(np.concatenate([kept, kept[:20]]))) == pytest.approx(rate, rel=1e-6)
+    assert sampling_rate.measure(np.sort(np.concatenate([kept, kept[:20]]))).hz == pytest.approx(rate, rel=1e-6)
 
 
 @pytest.mark.parametrize("time", [np.zeros(5), np.zeros(1), np.zeros(0)])
 def test_a_clock_that_stands_still_has_no_rate(time) -> None:
     """And fits no model."""
-    assert cut_recording.rate_of(time) == 0.0
+    assert sampling_rate.measure(time).hz == 0.0
+
+
+def values_at(time: np.ndarray) -> dict[str, Signal]:
+    """A signal of zeros on a clock."""
+    return {"watch": Signal(np.zeros((len(time), 2), np.float32), RATE_HZ, time)}
+
+
+def jittered(generator: np.random.Generator, samples: int, rate: float, jitter: float) -> np.ndarray:
+    """Sorted moments that lie up to `jitter` steps off a regular clock."""
+    return np.sort(np.arange(samples) + generator.uniform(-jitter, jitter, samples)) / rate
+
+
+@given(seed=st.integers(0, 2**32), jitter=st.floats(0, 0.6), samples=st.integers(150, 800))
+def test_jitter_does_not_change_the_rate(seed, jitter, samples) -> None:
+    """Half a step and a little more, at the right mean rate: every window is cut."""
+    time = jittered(np.random.default_rng(seed), samples, RATE_HZ, jitter)
+    found = cut(values_at(time), 8)
+
+    assert sampling_rate.measure(time).hz == pytest.approx(RATE_HZ, rel=0.015)
+    assert (samples - 3) // 8 <= len(found.x) <= (samples + 1) // 8
+
+
+@given(seed=st.integers(0, 2**32), jitter=st.floats(0, 0.2), lost=st.floats(0, 0.3))
+def test_lost_samples_of_a_clock_with_jitter_do_not_change_the_rate(seed, jitter, lost) -> None:
+    """As long as the multiples of its step can be told apart."""
+    generator = np.random.default_rng(seed)
+    time = jittered(generator, 400, RATE_HZ, jitter)
+    time[200:] += 12.34
+
+    assert sampling_rate.measure(time[generator.random(400) >= lost]).hz == pytest.approx(RATE_HZ, rel=0.01)
+
+
+@given(seed=st.integers(0, 2**32), jitter=st.floats(0, 0.6), rate=st.sampled_from([5.0, 9.5, 10.5, 20.0]))
+def test_jitter_does_not_hide_another_rate(seed, jitter, rate) -> None:
+    """Half, twice, and 5 % to either side."""
+    with pytest.raises(InputError, match="is sampled"):
+        cut(values_at(jittered(np.random.default_rng(seed), 400, rate, jitter)), 8)
+
+
+def test_alternating_intervals_have_their_mean_rate() -> None:
+    """Half a step and one and a half: no clock of twice the rate that loses every other sample."""
+    time = np.cumsum(np.tile([0.05, 0.15], 100)) - 0.05
+
+    for samples in (199, 200):
+        assert sampling_rate.measure(time[:samples]).hz == pytest.approx(RATE_HZ, rel=0.01)
+
+
+@pytest.mark.parametrize("gap", [0.0, 50.0])
+def test_the_rate_of_an_irregular_clock_can_be_computed_again(gap) -> None:
+    """From the message: intervals by duration, gaps left out."""
+    time = jittered(np.random.default_rng(0), 400, 8.0, 0.6)
+    time[200:] += gap
+    with pytest.raises(InputError) as caught:
+        cut(values_at(time), 8)
+    [problem] = caught.value.problems
+    found = re.search(r"irregularly, at ([\d.]+) Hz on average \((\d+) intervals in ([\d.]+) s(.*?)\)", problem.what)
+
+    assert found is not None
+    assert float(found[1]) == pytest.approx(int(found[2]) / float(found[3]), rel=1e-3)
+    assert (int(found[2]), found[4]) == ((398, ", 1 gap left out") if gap else (399, ""))
+    assert gap or float(found[3]) == pytest.approx(time[-1] - time[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("within", [0.001, 0.0101])
+def test_packets_are_not_a_rate(within) -> None:
+    """Ten samples of a packet share about one time: their mean rate says nothing of when they were measured."""
+    time = np.concatenate([packet + np.arange(10) * within for packet in range(50)])
+    with pytest.raises(InputError, match=r"irregularly: intervals from 0\.0\d+ to 0\.9\d+ s, expected about 0.1 s"):
+        cut(values_at(time), 8)
+
+
+@pytest.mark.parametrize("first", [0.0, 1.7e9])
+@pytest.mark.parametrize(("unit", "parts"), [("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9)])
+def test_another_unit_of_time_is_named(unit, parts, first) -> None:
+    """Since the start, or since 1970; the number to divide by is that which makes seconds of it."""
+    time = np.rint((first + np.arange(200) / RATE_HZ) * parts).astype(np.int64)
+    with pytest.raises(InputError) as caught:
+        cut(values_at(time), 8)
+
+    assert [problem.what for problem in caught.value.problems] == [
+        f"its times look like {unit}: divide them by {parts}, seconds are expected"
+    ]
+
+
+@pytest.mark.parametrize(("unit", "short", "parts"), [("milliseconds", "ms", 1000), ("microseconds", "us", 10**6)])
+def test_datetimes_that_were_read_in_another_unit_are_named(unit, short, parts) -> None:
+    """What pandas.to_datetime makes of integers where it is not told their unit."""
+    time = (np.arange(200) * round(parts / RATE_HZ)).astype("datetime64[ns]")
+    with pytest.raises(InputError) as caught:
+        cut(values_at(time), 8)
+
+    [problem] = caught.value.problems
+    assert f"look like {unit} that were read as nanoseconds" in problem.what
+    assert f"unit='{short}'" in problem.what
+
+
+def test_equal_times_are_named() -> None:
+    """Their rate would be zero."""
+    with pytest.raises(InputError, match="all its times are the same"):
+        cut(values_at(np.zeros(90)), 8)
+
+
+@pytest.mark.parametrize(
+    ("repeated", "words"), [(1, "1 sample left out: it repeats the"), (2, "2 samples left out: they repeat the")]
+)
+def test_repeated_times_are_counted(repeated, words) -> None:
+    """In the singular and the plural."""
+    time = np.arange(90) / RATE_HZ
+    found = cut(values_at(np.sort(np.concatenate([time, time[5 : 5 + repeated]]))), 8)
+
+    assert [notice.message for notice in found.notices] == [f"{words} time of the sample before"]
 
 
 def test_devices_that_share_no_time_are_refused() -> None:

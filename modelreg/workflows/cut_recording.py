@@ -6,15 +6,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.data import unfit_windows
+from modelreg.data import sampling_rate, unfit_windows
 from modelreg.data.alignment import longest_interval
-from modelreg.data.frames import Seconds, TimedRecording, TimedSamples
+from modelreg.data.frames import NANOSECONDS, Seconds, TimedRecording, TimedSamples
+from modelreg.data.sampling_rate import Rate
 from modelreg.errors import InputError, Notice, Problem
 from modelreg.records.data import Limits
 from modelreg.records.model import InputSpec
 from modelreg.runtime.streaming import Cutter, Late, Missing, Window
 
 RATE_TOLERANCE = 0.02  # of the model's rate
+SPREAD = 0.75  # of the mean interval; jitter of 0.6 steps to either side has about 0.55, random times have 1
+UNITS = (("milliseconds", "ms", 1_000), ("microseconds", "us", 1_000_000), ("nanoseconds", "ns", 1_000_000_000))
 TURN_S = 1.0  # of each device in turn: a Cutter takes one that is a few seconds ahead of another
 SHOWN = 3  # places that a message names
 
@@ -33,7 +36,7 @@ def cut(recording: TimedRecording, spec: InputSpec, hop: int, limits: Limits) ->
     Raises InputError where a device's rate is not the model's, or the devices were never recording together.
     """
     devices = recording.devices
-    if problems := [*_find_wrong_rates(devices, spec.rate_hz), *_find_apart(devices)]:
+    if problems := [*_find_wrong_rates(recording, spec.rate_hz), *_find_apart(devices)]:
         raise InputError("the recording does not fit the model", problems)
     cutter = Cutter(spec, hop, limits)
     events = [e for name, part in _in_turns(devices) for e in cutter.push(part.values, name, part.time)]
@@ -69,22 +72,45 @@ def places(name: str, values: Sequence[float] | NDArray[Any], count: int | None 
     return f"{name}{'s' if count > 1 else ''}{' at' if unit else ''} {shown}{more}"
 
 
-def rate_of(time: Seconds) -> float:
-    """Return the rate in Hz of a clock, lost samples and repeated times left out; 0 where it stands still."""
-    intervals = np.diff(time)
-    intervals = intervals[intervals > 0]
-    if not len(intervals):
-        return 0.0
-    usual = np.median(intervals)
-    return float(1 / intervals[np.abs(intervals - usual) <= usual / 2].mean())
+def _find_wrong_rates(recording: TimedRecording, rate_hz: float) -> Iterator[Problem]:
+    dated = isinstance(recording.first, np.datetime64)
+    for device, samples in recording.devices.items():
+        found = sampling_rate.measure(samples.time)
+        if not _is_near(found.hz, rate_hz):
+            yield Problem(device, _other_unit(found.hz, rate_hz, dated=dated) or _other_rate(found, rate_hz))
+        elif not found.regular and found.spread > SPREAD:
+            intervals = f"intervals from {found.shortest_s:.3g} to {found.longest_s:.3g} s"
+            expected = f"expected about {1 / rate_hz:.3g} s"
+            yield Problem(device, f"is sampled irregularly: {intervals}, {expected}; resample it first")
 
 
-def _find_wrong_rates(devices: Mapping[str, TimedSamples], rate_hz: float) -> Iterator[Problem]:
-    for device, samples in devices.items():
-        found = rate_of(samples.time)
-        if abs(found - rate_hz) > RATE_TOLERANCE * rate_hz:
-            expected = f"expected {rate_hz:g} Hz within {RATE_TOLERANCE:.0%}"
-            yield Problem(device, f"is sampled at {found:.4g} Hz, {expected}; resample it first")
+def _is_near(found_hz: float, rate_hz: float) -> bool:
+    return abs(found_hz - rate_hz) <= RATE_TOLERANCE * rate_hz
+
+
+def _other_rate(found: Rate, rate_hz: float) -> str:
+    """Say the rate that was found; of an irregular clock so that it can be computed again."""
+    if not found.hz:
+        return "all its times are the same"
+    if found.regular:
+        rate = f"is sampled at {found.hz:.4g} Hz"
+    else:
+        gaps = f", {found.gaps} gap{'s' if found.gaps > 1 else ''} left out" if found.gaps else ""
+        mean = f"{found.intervals} intervals in {found.seconds:.6g} s{gaps}"
+        rate = f"is sampled irregularly, at {found.hz:.4g} Hz on average ({mean})"
+    return f"{rate}, expected {rate_hz:g} Hz within {RATE_TOLERANCE:.0%}; resample it first"
+
+
+def _other_unit(found_hz: float, rate_hz: float, *, dated: bool) -> str | None:
+    """Say which unit a clock has where that explains its rate."""
+    for unit, short, parts in UNITS:
+        if not dated and _is_near(found_hz * parts, rate_hz):
+            return f"its times look like {unit}: divide them by {parts}, seconds are expected"
+        if dated and short != "ns" and _is_near(found_hz / (NANOSECONDS / parts), rate_hz):
+            return (
+                f"its datetimes look like {unit} that were read as nanoseconds: pandas.to_datetime(..., unit={short!r})"
+            )
+    return None
 
 
 def _find_apart(devices: Mapping[str, TimedSamples]) -> Iterator[Problem]:
@@ -119,4 +145,5 @@ def _late_notices(events: Sequence[object]) -> Iterator[Notice]:
         if isinstance(event, Late):
             late[event.device] = late.get(event.device, 0) + event.samples
     for device, samples in late.items():
-        yield Notice(device, f"{samples} samples left out: they repeat the time of the sample before")
+        what = "1 sample left out: it repeats" if samples == 1 else f"{samples} samples left out: they repeat"
+        yield Notice(device, f"{what} the time of the sample before")
