@@ -4,16 +4,19 @@ docs/api.md shows each by example. Names that are not in `modelreg.__all__` are 
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from modelreg import config
-from modelreg.data import frames, unfit_windows
-from modelreg.data.frames import Moments
+from modelreg.data import columns, frames, unfit_windows
+from modelreg.data.columns import Unreadable
+from modelreg.data.frames import Moments, Recording
 from modelreg.errors import InputError, ModelregError, Notice, Problem, RegistryError, VerificationFailed
 from modelreg.evaluation import calibration
 from modelreg.records.model import Channel
@@ -49,6 +52,7 @@ __all__ = [  # what modelreg/__init__.py offers
 ]
 
 Reference = str | os.PathLike[str]
+MISFIT = "the windows do not fit the model"
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +129,11 @@ class Model:
         """The shape (C, D, T) of a window: channels, device rows, timesteps."""
         return self._opened.spec.input.shape
 
+    @property
+    def limits(self) -> Mapping[str, tuple[float, float]]:
+        """The lowest and highest value that the sensor can give, by channel; empty where the version declares none."""
+        return MappingProxyType(self._opened.normalization.limits.channels)
+
     def __repr__(self) -> str:
         return f"<modelreg.Model {self.reference}: {len(self.classes)} classes, windows {self.shape}>"
 
@@ -142,7 +151,7 @@ class Model:
             )
         return self._predictions(outputs)
 
-    def predict_recording(self, recording: Any, *, time: str = "time", hop: int | None = None) -> Timeline:
+    def predict_recording(self, recording: Recording, *, time: str = "time", hop: int | None = None) -> Timeline:
         """Cut a recording into windows and classify each.
 
         `recording` is a pandas or polars data frame, or a mapping of names to arrays, with a column for each channel in
@@ -150,14 +159,22 @@ class Model:
         device names to such frames, on one clock. `hop` is the distance between windows in samples; the default is that
         of the training. Samples are brought onto the model's grid as on the device. A window in a gap, with a missing
         value or with a value beyond the sensor's limits is left out, and a notice says so. Raises InputError where a
-        column is missing, or the rate differs from the model's by more than 2 %.
+        column is missing, or the rate differs from the model's by more than 2 %. A gap of up to 0.5 s, or as long as
+        the version allows, is interpolated without a notice.
         """
         spec, limits = self._opened.spec.input, self._opened.normalization.limits
         hop = self._opened.hop if hop is None else hop
         if hop is None:
             raise InputError("hop is not known", [Problem("hop", "a bundle does not state it; pass hop= in samples")])
+        if isinstance(hop, bool) or not isinstance(hop, int | np.integer) or hop < 1:
+            what = f"is {columns.shown(hop)}, expected an integer of at least 1: the distance of windows in samples"
+            raise InputError("hop does not fit", [Problem("hop", what)])
+        if not isinstance(time, str):
+            raise InputError(
+                "time does not fit", [Problem("time", f"is {columns.shown(time)}, expected a column's name")]
+            )
         read = frames.read_recording(recording, spec, time)
-        cuts = cut_recording.cut(read, spec, hop, limits)
+        cuts = cut_recording.cut(read, spec, int(hop), limits)
         outputs = self._opened.engine.compute(cuts.x)
         finite = np.isfinite(outputs.logits).all(axis=1)
         notices = cuts.notices
@@ -171,13 +188,17 @@ class Model:
         return Timeline(read.moments(start), read.moments(end), predictions, notices)
 
     def _checked(self, windows: ArrayLike) -> NDArray[np.float32]:
-        try:
-            with np.errstate(over="ignore"):  # what is beyond float32 becomes Inf, and is refused below
-                x = np.asarray(windows, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise InputError("the windows do not fit the model", [Problem("windows", str(error))]) from error
+        expected = f"expected numbers of shape (N, {', '.join(map(str, self.shape))})"
+        given = columns.as_array(windows)
+        if isinstance(given, Unreadable):
+            raise InputError(MISFIT, [Problem("windows", f"{given.what}; {expected}")])
+        if not columns.is_real(given.dtype):
+            found = f"hold {columns.contents(given)}" if given.ndim else f"are {columns.type_of(windows)}"
+            raise InputError(MISFIT, [Problem("windows", f"{found}, {expected}")])
+        with np.errstate(over="ignore"):  # what is beyond float32 becomes Inf, and is refused below
+            x = given.astype(np.float32, copy=False)
         if x.ndim != 4 or x.shape[1:] != self.shape:
-            _refuse([Problem("windows", f"have shape {x.shape}, expected (N, {', '.join(map(str, self.shape))})")])
+            _refuse([Problem("windows", f"have shape {x.shape}, {expected}")])
         unfit = unfit_windows.find(x, self._opened.spec.input, self._opened.normalization.limits)
         _refuse([Problem(cut_recording.places("window", found.windows), found.what) for found in unfit])
         return x
@@ -258,4 +279,4 @@ def _registry(root: Reference | None) -> Registry:
 
 def _refuse(problems: list[Problem]) -> None:
     if problems:
-        raise InputError("the windows do not fit the model", problems)
+        raise InputError(MISFIT, problems)

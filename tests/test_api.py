@@ -84,7 +84,28 @@ def test_a_model_states_its_input_and_classes(model) -> None:
     assert repr(model) == "<modelreg.Model conv2d_fsq@v0.2.0: 7 classes, windows (6, 1, 100)>"
 
 
+def test_a_model_states_the_limits_of_its_sensor(model) -> None:
+    """None where its version declares none; and they cannot be changed."""
+    limits = {"az": (-8.0, 8.0)}
+    normalization = model._opened.normalization.model_copy(update={"limits": Limits(channels=limits)})
+    limited = api.Model(model._opened._replace(normalization=normalization))
+
+    assert (model.limits, limited.limits) == ({}, limits)
+    with pytest.raises(TypeError):
+        limited.limits["az"] = (0.0, 1.0)
+
+
 # Windows
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.float16, np.float64])
+def test_integers_and_floats_are_numbers(model, dtype) -> None:
+    """Of any size."""
+    windows = np.ones((2, 6, 1, 100))
+
+    np.testing.assert_array_equal(
+        model.predict(windows.astype(dtype)).probabilities, model.predict(windows).probabilities
+    )
 
 
 @pytest.mark.parametrize("which", ["model", "by_torch"])
@@ -156,9 +177,14 @@ def test_torch_gives_what_onnx_runtime_gives(reference, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "place", "words"),
     [
-        (lambda x: x[:, :5], "windows", "have shape (9, 5, 1, 100), expected (N, 6, 1, 100)"),
-        (lambda x: x[0], "windows", "have shape (6, 1, 100), expected (N, 6, 1, 100)"),
-        (lambda x: [["a"]], "windows", "could not convert string"),
+        (lambda x: x[:, :5], "windows", "have shape (9, 5, 1, 100), expected numbers of shape (N, 6, 1, 100)"),
+        (lambda x: x[0], "windows", "have shape (6, 1, 100), expected numbers of shape (N, 6, 1, 100)"),
+        (lambda x: None, "windows", "are None, expected numbers of shape (N, 6, 1, 100)"),
+        (lambda x: {"x": x}, "windows", "are of type dict, expected numbers"),
+        (lambda x: x.astype(str), "windows", "hold text, expected numbers"),
+        (lambda x: x.astype(bool), "windows", "hold truth values, expected numbers"),
+        (lambda x: x.astype(complex), "windows", "hold complex numbers, expected numbers"),
+        (lambda x: x.astype(object), "windows", "hold Python objects, expected numbers"),
         (lambda x: [[1.0], [1.0, 2.0]], "windows", "inhomogeneous"),
     ],
 )
@@ -234,10 +260,31 @@ def test_a_hop_can_be_chosen(model) -> None:
     np.testing.assert_array_equal(denser.predictions.probabilities[::2][: len(usual)], usual.predictions.probabilities)
 
 
-def test_a_hop_below_one_sample_is_refused(model) -> None:
-    """It would never end."""
-    with pytest.raises(InputError):
-        model.predict_recording(frame(TEST_SET[0]), hop=0)
+@pytest.mark.parametrize("hop", [0, -1, True, 2.0, "3", np.float64(2), [50]])
+def test_a_hop_is_a_count_of_samples(model, hop) -> None:
+    """Below one it would never end."""
+    with pytest.raises(InputError) as caught:
+        model.predict_recording(frame(TEST_SET[0]), hop=hop)
+
+    [problem] = caught.value.problems
+    assert problem.where == "hop"
+    assert "expected an integer of at least 1" in problem.what
+
+
+def test_a_hop_may_be_an_integer_of_numpy(model) -> None:
+    """It came out of an array."""
+    usual, found = (model.predict_recording(frame(TEST_SET[0]), hop=hop) for hop in (50, np.int64(50)))
+
+    np.testing.assert_array_equal(found.start, usual.start)
+
+
+@pytest.mark.parametrize("time", [None, 3, ["time"]])
+def test_the_time_column_is_named_by_text(model, time) -> None:
+    """In place of a KeyError."""
+    with pytest.raises(InputError) as caught:
+        model.predict_recording(frame(TEST_SET[0]), time=time)
+
+    assert [problem.where for problem in caught.value.problems] == ["time"]
 
 
 def test_a_bundle_needs_a_hop(tmp_path) -> None:

@@ -49,6 +49,7 @@ def test_the_page_prints_what_it_shows(blocks, registry, monkeypatch) -> None:
 WRONG = {
     "name": "import modelreg\nmodelreg.lod('v0.2.0')\n",
     "argument": "import modelreg\nmodelreg.load(3)\n",
+    "recording": "import modelreg\nmodelreg.load('v0.2.0').predict_recording('run.csv')\n",
     "result": "import modelreg\nx: int = modelreg.load('v0.2.0').shape\n",
 }
 
