@@ -64,7 +64,7 @@ def drop(version, name):
 
 def test_a_calibrated_version_verifies(version) -> None:
     """With its calibration as text, and the predictions of the validation part as an asset."""
-    stored = {entry.path: entry.stored for entry in integrity.versions.read(version).manifest.files}
+    stored = {entry.path: entry.stored for entry in integrity.versions.read_version(version).manifest.files}
 
     assert (places_of(version), stored["calibration.json"], stored["validation.npz"]) == ([], "git", "asset")
 
