@@ -467,3 +467,14 @@ def test_times_that_go_back_often_are_counted() -> None:
     [found] = refusal({**columns(), "time": [4, 3, 2, 1, 0]})
 
     assert found.startswith("watch: time goes back in 4 rows, first in row 1, from 4.0 to 3.0;")
+
+
+@pytest.mark.parametrize("year", ["0001", "1600", "2300", "3000"])
+def test_a_datetime_that_would_wrap_is_refused(year) -> None:
+    """64 bits of nanoseconds reach from 1678 to 2261; beyond, the times would be others without a word."""
+    from modelreg.data import time_columns
+
+    times = np.datetime64(f"{year}-01-01", "ms") + np.arange(3).astype("timedelta64[ms]")
+    for column in (times, times.tolist()):
+        with pytest.raises(InputError):
+            time_columns.read(column, "watch: time")

@@ -15,6 +15,7 @@ SECONDS, DATETIMES, ZONED = "seconds", "datetimes", "datetimes with a time zone"
 EXPECTED = "seconds or datetimes"
 SEVERAL = "if it holds several recordings, predict each alone"
 LOCAL = "if it holds local times without a time zone (the end of daylight saving time), give them one or use UTC"
+YEARS = (1678, 2261)  # that datetime64[ns] reaches wholly
 UNSORTED = "if its rows are out of order, sort them by time"
 
 
@@ -61,7 +62,9 @@ def _going_back(clock: Clock, rows: NDArray[np.intp]) -> str:
 def _read(column: Any) -> Clock | Unreadable:
     dtype = getattr(column, "dtype", None)
     if getattr(dtype, "tz", None) or getattr(dtype, "time_zone", None):  # pandas; polars
-        return Clock(ZONED, np.asarray(column, dtype="datetime64[ns]"))
+        return _far_off(np.asarray(column, dtype="datetime64[s]")) or Clock(
+            ZONED, np.asarray(column, dtype="datetime64[ns]")
+        )
     values = columns.one_dimensional(column, EXPECTED)
     return values if isinstance(values, Unreadable) else _of_values(values)
 
@@ -70,7 +73,7 @@ def _of_values(values: NDArray[Any]) -> Clock | Unreadable:
     if columns.holds_objects(values):
         return _of_objects(values)
     if np.issubdtype(values.dtype, np.datetime64):
-        return Clock(DATETIMES, values.astype("datetime64[ns]"))
+        return _far_off(values) or Clock(DATETIMES, values.astype("datetime64[ns]"))
     if np.issubdtype(values.dtype, np.timedelta64):
         return Clock(SECONDS, values / np.timedelta64(1, "s"))
     if columns.is_real(values.dtype):
@@ -104,8 +107,19 @@ def _of_datetimes(values: Sequence[Any]) -> Clock | Unreadable:
     if len(zoned) > 1:
         return Unreadable("only some of its datetimes have a time zone")
     plain = [None if columns.is_missing(value) else _plain(value) for value in values]
-    found = np.array(plain, dtype="datetime64[us]").astype("datetime64[ns]")
-    return Clock(ZONED if True in zoned else DATETIMES, found)
+    found = np.array(plain, dtype="datetime64[us]")
+    kind = ZONED if True in zoned else DATETIMES
+    return _far_off(found) or Clock(kind, found.astype("datetime64[ns]"))
+
+
+def _far_off(values: NDArray[np.datetime64]) -> Unreadable | None:
+    """Return what is wrong with datetimes that nanoseconds since 1970 do not reach in 64 bits; they would wrap."""
+    years = values.astype("datetime64[Y]").astype(np.int64) + 1970
+    beyond = ~np.isnat(values) & ((years < YEARS[0]) | (years > YEARS[1]))
+    if not beyond.any():
+        return None
+    row = int(beyond.argmax())
+    return Unreadable(f"holds the year {years[row]} in row {row}, expected {YEARS[0]} to {YEARS[1]}")
 
 
 def _plain(value: datetime) -> datetime:
