@@ -149,10 +149,11 @@ def test_an_unknown_alias_is_exit_5(root, capsys) -> None:
     assert "conv2d_fsq has v0.1.0, v0.2.0; its aliases are production" in capsys.readouterr().err
 
 
-def test_without_aliases_that_is_said(root, capsys) -> None:
-    """A model's name alone is taken for an alias."""
-    assert main(["show", "conv2d_fsq"]) == 5
-    assert "it has no alias" in capsys.readouterr().err
+@pytest.mark.parametrize(("name", "words"), [("production", "it has no alias"), ("conv2d_fsq", "conv2d_fsq@latest")])
+def test_a_name_that_is_no_alias_is_refused(root, capsys, name, words) -> None:
+    """An alias that there is not; a model, of which no version is named."""
+    assert main(["show", name]) == 5
+    assert words in capsys.readouterr().err
 
 
 def test_the_registry_has_no_stray(root) -> None:

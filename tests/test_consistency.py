@@ -1,6 +1,7 @@
 """consistency: what does not need an unreadable document is still checked, and what was not is named."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from modelreg.config import ProjectConfig
 from modelreg.records.gates import Gate
 from modelreg.release.plan import Request
 from modelreg.verification import consistency, integrity
+
+MADE = Path(__file__).parent / "made_by_0_2_0" / "project"
 
 
 @pytest.fixture(scope="session")
@@ -110,6 +113,16 @@ def test_a_gate_is_not_judged_on_metrics_that_cannot_be_read(version) -> None:
     reseal(version)
 
     assert not [p for p in integrity.inspect(version).problems if p.where.startswith("gates.json")]
+
+
+def test_an_estimate_that_cannot_be_used_is_not_absent(tmp_path) -> None:
+    """What repeats it is not accused; that it was not compared is said."""
+    folder = tmp_path / "conv2d_fsq" / "v0.1.0"
+    shutil.copytree(MADE / "registry/conv2d_fsq/v0.1.0", folder)
+    (folder / "hailo8/int8.json").write_bytes(b"{}")
+
+    assert "the 8-bit estimate in the metrics" in unchecked(folder)
+    assert [problem.where for problem in integrity.inspect(folder).problems] == ["hailo8/int8.json"]
 
 
 def test_every_rule_names_what_it_needs() -> None:

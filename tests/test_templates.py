@@ -20,7 +20,7 @@ from modelreg.verification import integrity
 FOLDER = Path(documents.__file__).parent / "templates"
 PINNED = {
     "card_v1.py": "2db48180758d92da58ee711cc03b159b04d5316bcbb5e3732c5e4f486dbce1f3",
-    "gates_v1.py": "966d07c7c7526a7b2d7e9f26793deef9e4b0b29224dca6c71dfe9074f4f10968",
+    "gates_v1.py": "596ca61019e52aa988585bb8746a1f0d994238ccc92233b7f6d09b88669cc18e",
     "sbom_v1.py": "22b603df8723aa45ca28219dc54bbbc0851eba1f1928938ae0333654e52c028f",
 }
 

@@ -1,5 +1,7 @@
 """verify: what lies beyond the folder comes through ports, and a check that is not available never passes."""
 
+from pathlib import Path
+
 import pytest
 from example_run import write_registry, write_run
 from example_version import make_version
@@ -83,3 +85,20 @@ def test_a_version_without_a_compiled_network_is_not_run(version) -> None:
     found = verify(version, Options(device="hailo8"), Ports(run_on_device=lambda *given: asked.append(given)))
 
     assert (len(found.outside), asked) == (1, [])
+
+
+def test_a_compiled_network_is_run_through_the_port() -> None:
+    """What the device answers is part of the result."""
+    compiled = Path(__file__).parent / "made_by_0_2_0/project/registry/conv2d_fsq/v0.1.1"
+    wrong = Problem("conv2d_fsq@v0.1.1: projection", "is too noisy")
+    ports = Ports(run_on_device=lambda folder, device: CheckResult((wrong,), ()))
+
+    assert verify(compiled, Options(device="hailo8"), ports).outside == (wrong,)
+
+
+def test_without_a_device_that_is_said() -> None:
+    """The network fits, and was not run."""
+    compiled = Path(__file__).parent / "made_by_0_2_0/project/registry/conv2d_fsq/v0.1.1"
+    found = verify(compiled, Options(device="hailo8"), Ports())
+
+    assert (found.outside, len(found.passed)) == ((), 2)

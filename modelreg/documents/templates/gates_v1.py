@@ -29,7 +29,7 @@ def describe(gate: Gate, finding: Finding) -> str:
         case Worse(value, old, version, direction):
             slack = f" by more than {gate.tolerance:g}" if gate.tolerance else ""
             return f"{value:.4f} is {direction} the {old:.4f} of {version}{slack}"
-        case NoOlder() | NoExport():
+        case _:
             return _nothing_to_judge(finding)
 
 
