@@ -22,7 +22,7 @@ assert len(modelreg.versions(root=sys.argv[1])) >= 2
 try:
     modelreg.load("v0.2.0", root=sys.argv[1])
 except modelreg.InputError as error:
-    assert str(error) == "onnxruntime not installed; pip install 'modelreg[predict]'", error
+    assert error.summary == "onnxruntime not installed; pip install 'modelreg[predict]'", error
 else:
     sys.exit("a model was loaded without ONNX Runtime")
 CODE
