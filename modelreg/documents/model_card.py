@@ -8,6 +8,7 @@ from typing import Any
 
 from modelreg import config, files
 from modelreg.documents import template_versions
+from modelreg.documents.report.formatting import HEADLINE
 from modelreg.documents.template_versions import Templates
 from modelreg.errors import InputError, Problem
 from modelreg.records.metrics import Metrics
@@ -15,7 +16,6 @@ from modelreg.registry import filenames
 from modelreg.registry.version_documents import VersionDocuments
 
 LIMIT = 2**20  # bytes
-HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "log_loss", "brier")
 
 
 def render(documents: VersionDocuments) -> str:

@@ -21,7 +21,7 @@ def read_version(folder: Path, wanted: Callable[[str], bool]) -> tuple[Manifest,
     Raises VerificationFailed where one of them is missing or differs from the manifest, or sha256sum.txt does, or the
     manifest itself is missing or damaged.
     """
-    data, manifest = _read_manifest(folder)
+    data, manifest = read_manifest(folder)
     stated = {entry.path: entry.sha256 for entry in manifest.files if wanted(entry.path)}
     found = _read_present(folder, stated)
     problems = list(find_differences(found, stated))
@@ -34,8 +34,8 @@ def read_version(folder: Path, wanted: Callable[[str], bool]) -> tuple[Manifest,
     return manifest, found
 
 
-def _read_manifest(folder: Path) -> tuple[bytes, Manifest]:
-    """Read a version's manifest. Raises VerificationFailed where it is missing or damaged."""
+def read_manifest(folder: Path) -> tuple[bytes, Manifest]:
+    """Return a version's manifest, with its bytes first. Raises VerificationFailed where it is missing or damaged."""
     path = folder / filenames.MANIFEST
     if not path.is_file():
         raise VerificationFailed(f"{folder.name} has no manifest", [Problem(filenames.MANIFEST, "is missing")])

@@ -29,7 +29,6 @@ from modelreg.records.export import (
     ParityRecord,
 )
 from modelreg.records.hsmm import HsmmSpec
-from modelreg.records.manifest import Manifest
 from modelreg.records.model import ModelSpec
 from modelreg.registry import filenames, sealed_files, versions
 
@@ -105,7 +104,7 @@ def _bundle_problems(found: Mapping[str, bytes], record: BundleRecord) -> Iterat
 
 def _of_version(folder: Path, *, compiled: bool) -> Package:
     if compiled or not (folder / filenames.ONNX / filenames.PARITY).is_file():
-        manifest = versions.parse_document(files.read_bytes(folder / filenames.MANIFEST), Manifest, filenames.MANIFEST)
+        _, manifest = sealed_files.read_manifest(folder)
         return _of_archive(folder, {entry.path: entry.sha256 for entry in manifest.files})
     manifest, found = sealed_files.read_version(folder, _is_needed)
     named = {path.removeprefix(f"{filenames.ONNX}/"): content for path, content in found.items()}

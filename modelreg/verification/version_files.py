@@ -21,7 +21,8 @@ class VersionFiles:
 
     def unusable(self, paths: Iterable[str]) -> tuple[str, ...]:
         """Return those of these files that are listed and cannot be used: broken, or missing and no asset."""
-        return tuple(path for path in paths if path in self.digests.keys() - self.present - self.absent)
+        usable = self.present | self.absent
+        return tuple(path for path in paths if path in self.digests and path not in usable)
 
 
 def equal(document: str, place: str, stated: object, other: object) -> Iterator[Problem]:

@@ -78,7 +78,8 @@ def open_model(path: Path) -> OpenModel:
 
 
 def _of_version(folder: Path) -> OpenModel:
-    manifest, sealed = sealed_files.read_version(folder, {filenames.MODEL_CONFIG}.__contains__)
+    first = {filenames.MODEL_CONFIG, filenames.DATA, f"{filenames.ONNX}/{filenames.PARITY}"}
+    manifest, sealed = sealed_files.read_version(folder, first.__contains__)
     reference = versions.Version(folder, manifest).reference
     _refuse_unlisted(manifest, reference)
     spec = versions.parse_document(sealed[filenames.MODEL_CONFIG], ModelSpec, filenames.MODEL_CONFIG)
@@ -89,9 +90,7 @@ def _of_version(folder: Path) -> OpenModel:
     has_graphs = any(path.startswith(f"{filenames.ONNX}/") for path in paths)
     _refuse_absent(folder, manifest, reference, f"{filenames.ONNX}/" if has_graphs else filenames.CHECKPOINT)
     if has_graphs:
-        wanted = {filenames.DATA, f"{filenames.ONNX}/{filenames.PARITY}"}
-        _, found = sealed_files.read_version(folder, wanted.__contains__)
-        return _with_graphs(folder, reference, _hop(found))
+        return _with_graphs(folder, reference, _hop(sealed))
     _need("train", "torch", "safetensors", why=f"{reference} has no graphs, so torch computes it")
     wanted = {filenames.CHECKPOINT, *BESIDE}
     _, found = sealed_files.read_version(folder, wanted.__contains__)

@@ -16,6 +16,7 @@ from modelreg.artifacts import npz
 from modelreg.data import preparation
 from modelreg.data.cache import Reading
 from modelreg.data.preparation import Prepared
+from modelreg.documents.report.formatting import HEADLINE
 from modelreg.errors import InputError, Notice, Problem
 from modelreg.evaluation import metrics, tolerance
 from modelreg.evaluation.metrics import Predictions
@@ -26,7 +27,6 @@ from modelreg.registry import filenames
 from modelreg.verification.verify import CheckResult
 from modelreg.workflows import evaluation_run, inference, run_checks, sources, training_run
 
-HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "log_loss", "brier")
 EXACT = ("y", "subject", "recording", "start")
 
 
