@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from example_export import estimate
-from example_run import data_record, eval_metrics, model_spec, normalization, predictions, run_record
+from example_run import data_record, eval_metrics, model_spec, predictions, run_record
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,7 +40,6 @@ def facts(**changes):
         version="0.1.0",
         license="apache-2.0",
         spec=model_spec(),
-        normalization=normalization(),
         metrics=METRICS,
         data=data_record(),
         run=run_record("b" * 64),

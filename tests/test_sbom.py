@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from modelreg import files
 from modelreg.documents import sbom
 from modelreg.records.base import load
-from modelreg.records.data import DataRecord, Normalization
+from modelreg.records.data import DataRecord
 from modelreg.records.manifest import Manifest
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import RunRecord
@@ -52,7 +52,6 @@ def facts(version):
         version="0.1.0",
         license="apache-2.0",
         spec=run.model,
-        normalization=load(version / "normalization.json", Normalization),
         metrics=metrics,
         data=data,
         run=run,

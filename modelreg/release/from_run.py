@@ -9,7 +9,7 @@ from modelreg.config import TrainConfig
 from modelreg.documents import model_card, provenance
 from modelreg.errors import Failure, InputError, Problem
 from modelreg.records.base import load
-from modelreg.records.data import DataRecord, Normalization
+from modelreg.records.data import DataRecord
 from modelreg.records.gates import GateReport
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import RunRecord
@@ -73,7 +73,6 @@ def stage(
         version=version,
         license=license_,
         spec=run.model,
-        normalization=load(folder / filenames.NORMALIZATION, Normalization),
         metrics=measured,
         data=data,
         run=run,

@@ -27,7 +27,7 @@ from modelreg.errors import (
 )
 from modelreg.evaluation import gates
 from modelreg.records.base import load, parse
-from modelreg.records.data import DataRecord, Normalization
+from modelreg.records.data import DataRecord
 from modelreg.records.export import HAILO, BundleRecord
 from modelreg.records.gates import GateReport
 from modelreg.records.int8 import Int8Estimate
@@ -186,7 +186,6 @@ def _facts(source: Path, version: str, made: Mapping[str, bytes]) -> VersionDocu
         version=version,
         license=model_card.stated_license(model_card.read_card(source)),
         spec=run.model,
-        normalization=load(source / filenames.NORMALIZATION, Normalization),
         metrics=load(source / filenames.METRICS, EvalMetrics),
         data=load(source / filenames.DATA, DataRecord),
         run=run,

@@ -54,7 +54,7 @@ from modelreg.verification.version_files import VersionFiles, equal
 
 UNCHANGED = {*filenames.ASSETS, *filenames.DOCUMENTS} - {filenames.CARD, filenames.PROVENANCE}  # of a patch
 
-PARTS = ("spec", "normalization", "metrics", "data", "run", "provenance", "gates", "estimate", "license")
+PARTS = ("spec", "metrics", "data", "run", "gates", "estimate", "license")  # of a VersionDocuments
 Find = Callable[..., Iterator[Problem]]
 
 
