@@ -1,0 +1,94 @@
+"""The words of this project's first prose that a stranger has to translate, and every public text that is read for them.
+
+`python tests/house_words.py [FILE ...]` lists each place. The replacements: a split is train, validation or test; people
+and animals are subjects; software expects, requires and requests; a file is missing; a fault is fixed.
+"""
+
+import ast
+import io
+import re
+import subprocess
+import sys
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+HOUSE_WORDS = re.compile(
+    r"""\b(?:
+      whom | whoever | whosoever | thereof | therein | herein | hence | lest | ought | amidst | whereby
+    | beside s? | told | tells? \s of | of \s (?:its|their) \s own
+    | let \s (?:an? \s alias | it \s | them \s | a \s name | the \s name)
+    | goes \s on | go \s on | went \s on | going \s on | tak(?:e|es|en|ing) \s up | took \s up
+    | (?:is|are|was|were) \s no \s (?!longer|more|less|later|earlier|larger|smaller|better|worse)[\w-]+
+    | stand s? \s in | stood \s in | stands? \s for
+    | held \s (?:against|to\b) | hold s? \s (?:it|them|each|both) \s (?:against|to\b)
+    | held[- ]out \s part | the \s parts \s share | test \s part | training \s part | validation \s part | look s? \s at \s the \s test
+    | persons? | (?<!for\ )people | older \s code | old(?:er)? \s checkpoints? | before \s the \s temperature | after \s the \s temperature
+    | the \s temperature \s (?:makes|made|helps|is|was)
+    | wanted | asked \s for | lack(?:s|ed|ing)? | mend(?:s|ed|ing|able)? | alike | put \s aside | nameless | coats
+    | (?:come|comes|came) \s to \s be | became \s of | whichever | wherever
+    | says? \s so | said \s so | makes? \s of \s it | in \s turn | as \s it \s was | what \s (?:it|they) \s (?:was|were|is|are)\b
+    | always \s answering | no \s use | who \s are \s you
+    )\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+TEXTS = (
+    "*.md", "*.yaml", "*.yml", "*.toml", "*.sh", "*.json", "Makefile", "deploy/*", ".ci/run", "modelreg/**/*.py", "scripts/*.py",
+    "benchmarks/*.py", "modelreg/**/*.txt", "modelreg/**/*.html", "modelreg/**/*.css", "modelreg/**/*.js",
+)  # fmt: skip
+FROZEN = re.compile(
+    r"""registry/ | docs/adr/ | tests/ | RELEASES\.md | modelreg/documents/templates/(?:card_v1|gates_v1|sbom_v1)
+    | .*package-lock\.json | modelreg/data/sources/sample""",
+    re.VERBOSE,
+)  # released documents, decisions of their day, template 1
+RELEASED = re.compile(r"^## \[\d", re.MULTILINE)  # of CHANGELOG.md: what stands below the first released section
+
+
+class Place(NamedTuple):
+    """One house word: file, line, and the words."""
+
+    file: str
+    line: int
+    words: str
+
+
+def find_in(path: Path) -> Iterator[Place]:
+    """Yield each house word of a file's text, or of a Python module's comments and strings."""
+    name = path.relative_to(ROOT).as_posix()
+    text = path.read_text("utf-8")
+    passages = (
+        _of_python(text) if path.suffix == ".py" else [(1, _unreleased(text) if name == "CHANGELOG.md" else text)]
+    )
+    for first, passage in passages:
+        for found in HOUSE_WORDS.finditer(passage):
+            yield Place(name, first + passage.count("\n", 0, found.start()), " ".join(found[0].split()))
+
+
+def _unreleased(changelog: str) -> str:
+    released = RELEASED.search(changelog)
+    return changelog[: released.start()] if released else changelog
+
+
+def _of_python(source: str) -> Iterator[tuple[int, str]]:
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+
+
+def public_texts() -> list[Path]:
+    """Return every tracked text that a user or a maintainer reads, but for what may never change."""
+    listed = subprocess.run(["git", "ls-files", "--", *TEXTS], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in listed.stdout.splitlines() if not FROZEN.match(name)]
+
+
+if __name__ == "__main__":
+    chosen = [Path(name).resolve() for name in sys.argv[1:]] or public_texts()
+    places = [place for path in chosen for place in find_in(path)]
+    for place in places:
+        print(f"{place.file}:{place.line}: {place.words}")
+    print(f"{len(places)} house words in {len({place.file for place in places})} files")
