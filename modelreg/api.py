@@ -147,7 +147,13 @@ class Model:
         overflowing = np.flatnonzero(~np.isfinite(outputs.logits).all(axis=1))
         if len(overflowing):
             _refuse(
-                [Problem(cut_recording.places("window", overflowing), "values so large that the network overflows")]
+                [
+                    Problem(
+                        cut_recording.places("window", overflowing),
+                        "todo.api",
+                        "values so large that the network overflows",
+                    )
+                ]
             )
         return self._predictions(outputs)
 
@@ -165,13 +171,16 @@ class Model:
         spec, limits = self._opened.spec.input, self._opened.normalization.limits
         hop = self._opened.hop if hop is None else hop
         if hop is None:
-            raise InputError("hop is not known", [Problem("hop", "a bundle does not state it; pass hop= in samples")])
+            raise InputError(
+                "hop is not known", [Problem("hop", "todo.api", "a bundle does not state it; pass hop= in samples")]
+            )
         if isinstance(hop, bool) or not isinstance(hop, int | np.integer) or hop < 1:
             what = f"is {columns.shown(hop)}, expected an integer of at least 1: the distance of windows in samples"
-            raise InputError("hop does not fit", [Problem("hop", what)])
+            raise InputError("hop does not fit", [Problem("hop", "todo.api", what)])
         if not isinstance(time, str):
             raise InputError(
-                "time does not fit", [Problem("time", f"is {columns.shown(time)}, expected a column's name")]
+                "time does not fit",
+                [Problem("time", "todo.api", f"is {columns.shown(time)}, expected a column's name")],
             )
         read = frames.read_recording(recording, spec, time)
         cuts = cut_recording.cut(read, spec, int(hop), limits)
@@ -191,16 +200,16 @@ class Model:
         expected = f"expected numbers of shape (N, {', '.join(map(str, self.shape))})"
         given = columns.as_array(windows)
         if isinstance(given, Unreadable):
-            raise InputError(MISFIT, [Problem("windows", f"{given.what}; {expected}")])
+            raise InputError(MISFIT, [Problem("windows", "todo.api", f"{given.what}; {expected}")])
         if not columns.is_real(given.dtype):
             found = f"hold {columns.contents(given)}" if given.ndim else f"are {columns.type_of(windows)}"
-            raise InputError(MISFIT, [Problem("windows", f"{found}, {expected}")])
+            raise InputError(MISFIT, [Problem("windows", "todo.api", f"{found}, {expected}")])
         with np.errstate(over="ignore"):  # what is beyond float32 becomes Inf, and is refused below
             x = given.astype(np.float32, copy=False)
         if x.ndim != 4 or x.shape[1:] != self.shape:
-            _refuse([Problem("windows", f"have shape {x.shape}, {expected}")])
+            _refuse([Problem("windows", "todo.api", f"have shape {x.shape}, {expected}")])
         unfit = unfit_windows.find(x, self._opened.spec.input, self._opened.normalization.limits)
-        _refuse([Problem(cut_recording.places("window", found.windows), found.what) for found in unfit])
+        _refuse([Problem(cut_recording.places("window", found.windows), "todo.api", found.what) for found in unfit])
         return x
 
     def _predictions(self, outputs: Outputs) -> Predictions:
@@ -272,7 +281,7 @@ def _registry(root: Reference | None) -> Registry:
     folder = config.find_project(Path.cwd()) if root is None else Path(root)
     if folder is None:
         what = "no modelreg.yaml here or above; pass root=, or make a registry with `modelreg init`"
-        raise InputError("not in a registry repository", [Problem(str(Path.cwd()), what)])
+        raise InputError("not in a registry repository", [Problem(str(Path.cwd()), "todo.api", what)])
     settings = config.load(folder / config.PROJECT_FILE, config.ProjectConfig)
     return Registry(folder, settings.default_model)
 

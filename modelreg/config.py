@@ -221,9 +221,9 @@ def parse_yaml(text: str, where: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{where}: line {mark.line + 1}, column {mark.column + 1}" if mark else where
-        raise InputError("not valid YAML", [Problem(place, str(error.problem))]) from error
+        raise InputError("not valid YAML", [Problem(place, "todo.config", str(error.problem))]) from error
     except (yaml.YAMLError, RecursionError) as error:
-        raise InputError("not valid YAML", [Problem(where, str(error))]) from error
+        raise InputError("not valid YAML", [Problem(where, "todo.config", str(error))]) from error
 
 
 def load(path: Path, record: type[Settings], assignments: Sequence[str] = ()) -> Settings:
@@ -240,13 +240,15 @@ def settle(document: Any, record: type[Settings], where: str, assignments: Seque
     """Take a parsed document and assignments into settings. Raises InputError."""
     document = {} if document is None else document
     if not isinstance(document, dict):
-        raise InputError("not a configuration", [Problem(where, "must be a mapping of keys to values")])
+        raise InputError("not a configuration", [Problem(where, "todo.config", "must be a mapping of keys to values")])
     for assignment in assignments:
         document = _assign(document, assignment)
     try:
         data = files.to_json(document)
     except (TypeError, ValueError) as error:  # a date, a set, NaN: YAML knows more than JSON
-        raise InputError("not a configuration", [Problem(where, f"not a plain value: {error}")]) from error
+        raise InputError(
+            "not a configuration", [Problem(where, "todo.config", f"not a plain value: {error}")]
+        ) from error
     return validate(data, record, where)
 
 
@@ -255,11 +257,13 @@ def _assign(document: dict[str, Any], assignment: str) -> Any:
     path, equals, text = assignment.partition("=")
     parts = path.split(".")
     if not equals or not all(parts):
-        raise InputError("not an assignment", [Problem(f"--set {assignment}", "write it as a.b=value")])
+        raise InputError("not an assignment", [Problem(f"--set {assignment}", "todo.config", "write it as a.b=value")])
     try:
         return _put(document, parts, parse_yaml(text, f"--set {path}"))
     except LookupError as error:
-        raise InputError("not an assignment", [Problem(f"--set {assignment}", str(error.args[0]))]) from error
+        raise InputError(
+            "not an assignment", [Problem(f"--set {assignment}", "todo.config", str(error.args[0]))]
+        ) from error
 
 
 def _put(document: Any, parts: Sequence[str], value: Any, name: str = "") -> Any:

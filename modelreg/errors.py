@@ -9,23 +9,41 @@ from typing import ClassVar, NamedTuple
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong: where, and the rule it breaks in words a user can act on."""
+    """One thing that is wrong.
+
+    Attributes:
+        where: the place: a file, a key, a column, an option.
+        rule: the id of the broken rule (`csv.column-missing`), which `modelreg/rules/` explains. Stable: tests and
+            scripts may rely on it.
+        message: what is wrong there, what was expected and what was found.
+        next: what to do about it, where the rule's own next step can be more precise.
+    """
 
     where: str
-    what: str
+    rule: str
+    message: str
+    next: str = ""
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
+        return f"{self.where}: {self.message}"
+
+    def under(self, place: str) -> "Problem":
+        """Return the problem with `place` before its own: `manifest.json` under `v0.2.0` is `v0.2.0: manifest.json`."""
+        return self._replace(where=f"{place}: {self.where}")
 
 
 class Notice(NamedTuple):
-    """One thing that is worth knowing and breaks no rule: where, and what."""
+    """One thing that is worth knowing and breaks no rule: where, and a sentence."""
 
     where: str
     message: str
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}"
+
+    def under(self, place: str) -> "Notice":
+        """Return the notice with `place` before its own."""
+        return self._replace(where=f"{place}: {self.where}")
 
 
 class ModelregError(Exception):

@@ -43,12 +43,12 @@ def open_regular(path: Path, where: str | None = None) -> io.BufferedReader:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
-        raise InputError("cannot read", [Problem(where, error.strerror or str(error))]) from error
+        raise InputError("cannot read", [Problem(where, "todo.files", error.strerror or str(error))]) from error
     except ValueError as error:  # a NUL in it, or half of a character
-        raise InputError("cannot read", [Problem(where, "no file can have this name")]) from error
+        raise InputError("cannot read", [Problem(where, "todo.files", "no file can have this name")]) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise InputError("cannot read", [Problem(where, "not a regular file")])
+        raise InputError("cannot read", [Problem(where, "todo.files", "not a regular file")])
     return os.fdopen(descriptor, "rb")
 
 
@@ -95,9 +95,9 @@ def read_bytes(path: Path, limit: int = DOCUMENT_LIMIT) -> bytes:
         try:
             data = file.read(limit + 1)
         except OSError as error:
-            raise InputError("cannot read", [Problem(str(path), error.strerror or str(error))]) from error
+            raise InputError("cannot read", [Problem(str(path), "todo.files", error.strerror or str(error))]) from error
     if len(data) > limit:
-        raise InputError("cannot read", [Problem(str(path), f"larger than {limit} bytes")])
+        raise InputError("cannot read", [Problem(str(path), "todo.files", f"larger than {limit} bytes")])
     return data
 
 
@@ -106,14 +106,16 @@ def read_text(path: Path, limit: int = DOCUMENT_LIMIT) -> str:
     try:
         return read_bytes(path, limit).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError("cannot read", [Problem(str(path), f"not UTF-8 at byte {error.start}")]) from error
+        raise InputError(
+            "cannot read", [Problem(str(path), "todo.files", f"not UTF-8 at byte {error.start}")]
+        ) from error
 
 
 def parse_json(data: bytes, where: str) -> Json:
     """Parse UTF-8 JSON, refusing what Python's parser lets pass: NaN, 1e400, duplicate keys, half a character."""
 
     def refuse(what: str) -> NoReturn:
-        raise InputError("not strict JSON", [Problem(where, what)])
+        raise InputError("not strict JSON", [Problem(where, "todo.files", what)])
 
     def finite(text: str) -> float:
         value = float(text)
@@ -272,7 +274,7 @@ def sole_writer(folder: Path, target: Path) -> Iterator[None]:
         lock = _lock(folder)
     except (BlockingIOError, FileNotFoundError) as error:
         what = "another process is writing it; wait for its end, or stop it"
-        raise InputError("cannot write", [Problem(str(target), what)]) from error
+        raise InputError("cannot write", [Problem(str(target), "todo.files", what)]) from error
     try:
         yield
     finally:

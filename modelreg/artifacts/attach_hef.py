@@ -30,7 +30,7 @@ def attach(run: Path, file: HefFile, size_limit: int = hef_compatibility.SIZE_LI
     """
     if (run / filenames.MANIFEST).exists():
         what = "a version never changes; make a new one: modelreg release vX.Y.Z --from REF --hef FILE"
-        raise RegistryError("cannot attach", [Problem(str(run), what)])
+        raise RegistryError("cannot attach", [Problem(str(run), "todo.attach-hef", what)])
     runs.load_run(run)
     for target in HAILO:
         files.recover_folder(run / target)
@@ -53,7 +53,9 @@ def open_bundle(folder: Path) -> Bundle:
     changed = [name for name, data in found.items() if files.sha256_bytes(data) != record.files[name]]
     if changed:
         what = "was changed since it was exported; export again"
-        raise InputError("not a whole bundle", [Problem(str(folder / name), what) for name in changed])
+        raise InputError(
+            "not a whole bundle", [Problem(str(folder / name), "todo.attach-hef", what) for name in changed]
+        )
     return record, found
 
 
@@ -64,7 +66,7 @@ def choose(available: Collection[HailoArch], info: HefInfo, where: str) -> Hailo
     """
     if not available:
         what = f"has no bundle; make one with `modelreg export {where} --target hailo8` (or hailo8l), and compile it"
-        raise InputError("nothing to attach to", [Problem(where, what)])
+        raise InputError("nothing to attach to", [Problem(where, "todo.attach-hef", what)])
     taking = hef_compatibility.RUNS_ON.get(info.hw_arch, ())
     return min(available, key=lambda target: (target != info.hw_arch, target not in taking))
 
@@ -84,7 +86,11 @@ def with_hef(bundle: Bundle, file: HefFile, where: str, size_limit: int = hef_co
 def refuse_loss(place: Path, targets: Iterable[Target]) -> None:
     """Raise InputError where an export would replace a bundle that holds a HEF: no command could make it again."""
     problems = [
-        Problem(str(place / target), "holds a HEF that was attached to it; move the folder away to export again")
+        Problem(
+            str(place / target),
+            "todo.attach-hef",
+            "holds a HEF that was attached to it; move the folder away to export again",
+        )
         for target in targets
         if target != filenames.ONNX and exports.has(place, target)
         if load(place / target / filenames.BUNDLE, BundleRecord).hef
@@ -106,6 +112,6 @@ def find_device_problems(folder: Path, device: HailoArch) -> Iterator[Problem]:
     reasons = {where: hef_compatibility.device_problem(info, device) for where, info in found.items()}
     if not found:
         what = "has no compiled network: compile its bundle, then `modelreg release vX.Y.Z --from REF --hef FILE`"
-        yield Problem(device, what)
+        yield Problem(device, "todo.attach-hef", what)
     elif all(reasons.values()):
-        yield from (Problem(where, reason) for where, reason in reasons.items() if reason)
+        yield from (Problem(where, "todo.attach-hef", reason) for where, reason in reasons.items() if reason)

@@ -77,7 +77,7 @@ def unpack_stream(file: IO[bytes], where: str) -> dict[str, bytes]:
                 found[member.name] = _read_member(archive, member, left)
                 left -= member.size
     except (tarfile.TarError, zlib.error, OSError, EOFError, ValueError) as error:
-        raise InputError("cannot read", [Problem(where, f"not a bundle: {error}")]) from error
+        raise InputError("cannot read", [Problem(where, "todo.bundle-archive", f"not a bundle: {error}")]) from error
     return found
 
 

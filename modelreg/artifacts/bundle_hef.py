@@ -17,12 +17,16 @@ def find_record_problems(record: BundleRecord) -> Iterator[Problem]:
     stated = {name: digest for name, digest in record.files.items() if name.endswith(".hef")}
     wanted = {file_name(record): record.hef.sha256} if record.hef else {}
     if stated != wanted:
-        yield Problem("files", f"its compiled networks are {stated or 'none'}, but `hef` is of {wanted or 'none'}")
+        yield Problem(
+            "files",
+            "todo.bundle-hef",
+            f"its compiled networks are {stated or 'none'}, but `hef` is of {wanted or 'none'}",
+        )
     if record.hef:
         misfits = hef_compatibility.find_misfits(
             record.hef, record, size_limit=record.hef.size
         )  # how large was decided when it came
-        yield from (Problem(f"hef: {where}", what) for where, what in misfits)
+        yield from (problem.under("hef") for problem in misfits)
 
 
 def find_file_problems(bundle: Mapping[str, bytes], record: BundleRecord) -> Iterator[Problem]:
@@ -35,4 +39,4 @@ def find_file_problems(bundle: Mapping[str, bytes], record: BundleRecord) -> Ite
             yield from error.problems
         else:
             if found != record.hef:
-                yield Problem(name, "says something else than `hef` of bundle.json")
+                yield Problem(name, "todo.bundle-hef", "says something else than `hef` of bundle.json")

@@ -56,13 +56,15 @@ def find_changed(run: Path, target: Target) -> Iterator[Problem]:
         yield from error.problems
         return
     if target != ONNX and has(run, ONNX) and not sums.items() >= _sums_of(run, ONNX).items():
-        yield Problem(f"{target}/{BUNDLE}", f"is of other graphs; run `modelreg export --target {target}` again")
+        yield Problem(
+            f"{target}/{BUNDLE}", "todo.exports", f"is of other graphs; run `modelreg export --target {target}` again"
+        )
     for name, digest in sums.items():
         path = run / target / name
         if not path.is_file() or path.is_symlink():
-            yield Problem(f"{target}/{name}", "is missing; export again")
+            yield Problem(f"{target}/{name}", "todo.exports", "is missing; export again")
         elif files.sha256(path) != digest:
-            yield Problem(f"{target}/{name}", "was changed since it was exported; export again")
+            yield Problem(f"{target}/{name}", "todo.exports", "was changed since it was exported; export again")
 
 
 def _sums_of(run: Path, target: Target) -> dict[str, str]:
@@ -90,7 +92,7 @@ def find_unsteady(
     for outcome in judged:
         paths = filter(None, (outcome.path, outcome.gate.beyond, outcome.gate.inside))
         if not outcome.unjudged and any(path.split(".", 1)[0] == "int8" for path in paths):
-            yield Problem(f"gate {outcome.path}", f"is judged on an {UNSTEADY} ({INT8}); {remedy}")
+            yield Problem(f"gate {outcome.path}", "todo.exports", f"is judged on an {UNSTEADY} ({INT8}); {remedy}")
 
 
 def with_estimate(measured: EvalMetrics, estimate: Int8Estimate | None) -> EvalMetrics:
@@ -103,7 +105,9 @@ def find_latency_problems(folder: Path, model: str) -> Iterator[Problem]:
     measured = load(folder / LATENCY, LatencyRecord)
     encoder = [graph.sha256 for graph in (parity_of(folder).graphs.get("encoder"),) if graph]
     if measured.model != model or measured.sha256 not in (*encoder, *hef_digests(folder).values()):
-        yield Problem(LATENCY, "was measured on other graphs or another HEF; run `modelreg bench` again")
+        yield Problem(
+            LATENCY, "todo.exports", "was measured on other graphs or another HEF; run `modelreg bench` again"
+        )
 
 
 def hef_digests(folder: Path) -> dict[str, str]:

@@ -20,14 +20,16 @@ _OF_IMAGES = ("NHWC", "NHCW", "FCR")  # the host gives and takes (H, W, C), whic
 def find_misfits(info: HefInfo, bundle: BundleRecord, size_limit: int = SIZE_LIMIT) -> Iterator[Problem]:
     """Yield where a HEF does not fit a bundle, or is larger than `size_limit` bytes."""
     if info.size > size_limit:
-        yield Problem("size", f"{info.size} bytes; at most {size_limit} are taken")
+        yield Problem("size", "todo.hef-compatibility", f"{info.size} bytes; at most {size_limit} are taken")
     if problem := device_problem(info, bundle.hw_arch):
-        yield Problem("hw_arch", problem)
+        yield Problem("hw_arch", "todo.hef-compatibility", problem)
     names = [group.name for group in info.network_groups]
     if names == [bundle.network]:
         yield from _find_group_problems(info.network_groups[0], bundle)
     else:
-        yield Problem("network_groups", f"{', '.join(names)}; must be one, named {bundle.network}")
+        yield Problem(
+            "network_groups", "todo.hef-compatibility", f"{', '.join(names)}; must be one, named {bundle.network}"
+        )
 
 
 def device_problem(info: HefInfo, device: HailoArch) -> str | None:
@@ -41,10 +43,16 @@ def device_problem(info: HefInfo, device: HailoArch) -> str | None:
 def _find_group_problems(group: HefGroup, bundle: BundleRecord) -> Iterator[Problem]:
     if group.host_operations:
         added = ", ".join(group.host_operations)
-        yield Problem("host_operations", f"{added}; the host part of this bundle wants the output as it is")
+        yield Problem(
+            "host_operations",
+            "todo.hef-compatibility",
+            f"{added}; the host part of this bundle wants the output as it is",
+        )
     for side, tensors in (("inputs", group.inputs), ("outputs", group.outputs)):
         if len(tensors) != 1:
-            yield Problem(side, f"{', '.join(each.name for each in tensors) or 'none'}; must be one")
+            yield Problem(
+                side, "todo.hef-compatibility", f"{', '.join(each.name for each in tensors) or 'none'}; must be one"
+            )
     for tensor in group.inputs:
         yield from _find_input_problems(tensor, bundle)
     for tensor in group.outputs:
@@ -54,11 +62,15 @@ def _find_group_problems(group: HefGroup, bundle: BundleRecord) -> Iterator[Prob
 def _find_input_problems(found: HefTensor, bundle: BundleRecord) -> Iterator[Problem]:
     where, name = f"input {found.name}", f"{bundle.network}/input_layer1"
     if found.name != name:
-        yield Problem(where, f"must be named {name}")
+        yield Problem(where, "todo.hef-compatibility", f"must be named {name}")
     if found.order not in _OF_IMAGES:
-        yield Problem(where, f"travels as {found.order}, which no (H, W, C) does")
+        yield Problem(where, "todo.hef-compatibility", f"travels as {found.order}, which no (H, W, C) does")
     if found.shape != bundle.device_input:
-        yield Problem(where, f"has shape {found.shape}; (H, W, C) of the bundle is {bundle.device_input}")
+        yield Problem(
+            where,
+            "todo.hef-compatibility",
+            f"has shape {found.shape}; (H, W, C) of the bundle is {bundle.device_input}",
+        )
     elif unquantized := list(_find_unquantized(found, where)):
         yield from unquantized
     else:
@@ -68,22 +80,26 @@ def _find_input_problems(found: HefTensor, bundle: BundleRecord) -> Iterator[Pro
 def _find_output_problems(found: HefTensor, bundle: BundleRecord) -> Iterator[Problem]:
     where, projection = f"output {found.name}", bundle.output.shape[1:]
     if not found.name.startswith(f"{bundle.network}/"):
-        yield Problem(where, f"is no layer of {bundle.network}")
+        yield Problem(where, "todo.hef-compatibility", f"is no layer of {bundle.network}")
     if found.order not in (*_OF_IMAGES, "NC"):
-        yield Problem(where, f"travels as {found.order}, which no projection does")
+        yield Problem(where, "todo.hef-compatibility", f"travels as {found.order}, which no projection does")
     if found.shape != (projection if found.order == "NC" else (1, 1, *projection)):
-        yield Problem(where, f"has shape {found.shape}; the projection of the bundle has {projection}")
+        yield Problem(
+            where, "todo.hef-compatibility", f"has shape {found.shape}; the projection of the bundle has {projection}"
+        )
     yield from _find_unquantized(found, where)
 
 
 def _find_unquantized(found: HefTensor, where: str) -> Iterator[Problem]:
     """Yield why numbers cannot be made of what travels."""
     if found.type not in _LEVELS:
-        yield Problem(where, "is neither uint8 nor uint16")
+        yield Problem(where, "todo.hef-compatibility", "is neither uint8 nor uint16")
     if min(found.scale) <= 0:
-        yield Problem(where, "has no scale")
+        yield Problem(where, "todo.hef-compatibility", "has no scale")
     if not {len(found.scale), len(found.zero_point)} <= {1, *found.shape[-1:]}:
-        yield Problem(where, f"has {len(found.scale)} scales and {len(found.zero_point)} zero points")
+        yield Problem(
+            where, "todo.hef-compatibility", f"has {len(found.scale)} scales and {len(found.zero_point)} zero points"
+        )
 
 
 def _find_clipped(found: HefTensor, where: str, bundle: BundleRecord) -> Iterator[Problem]:
@@ -93,7 +109,11 @@ def _find_clipped(found: HefTensor, where: str, bundle: BundleRecord) -> Iterato
     """
     calibration = bundle.calibration
     if {len(bundle.channels), len(calibration.low), len(calibration.high)} != {found.shape[-1]}:
-        yield Problem(where, "cannot be held against the calibration: bundle.json has not a range for each channel")
+        yield Problem(
+            where,
+            "todo.hef-compatibility",
+            "cannot be held against the calibration: bundle.json has not a range for each channel",
+        )
         return
     clipped = []
     for number, (channel, low, high) in enumerate(zip(bundle.channels, calibration.low, calibration.high, strict=True)):
@@ -106,6 +126,7 @@ def _find_clipped(found: HefTensor, where: str, bundle: BundleRecord) -> Iterato
         why = "on random numbers in [0, 1), not on calibration.npy" if random else "on other data than calibration.npy"
         yield Problem(
             where,
+            "todo.hef-compatibility",
             f"takes {least:.4g} to {most:.4g} and clips the rest, but real data reach: {', '.join(clipped)}; "
             f"it looks as if calibrated {why}",
         )

@@ -128,10 +128,13 @@ def _refusing(where: str) -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        found = [Problem(where, f"{'.'.join(map(str, each['loc']))}: {each['msg']}") for each in error.errors()]
+        found = [
+            Problem(where, "todo.hef-file", f"{'.'.join(map(str, each['loc']))}: {each['msg']}")
+            for each in error.errors()
+        ]
         raise InputError("not a HEF that can be read", found) from error
     except ValueError as error:
-        raise InputError("not a HEF that can be read", [Problem(where, str(error))]) from error
+        raise InputError("not a HEF that can be read", [Problem(where, "todo.hef-file", str(error))]) from error
 
 
 def _header(head: bytes, size: int) -> _Header:

@@ -79,7 +79,9 @@ def _read_archive(file: IO[bytes], size: int, where: str, limit: int) -> dict[st
             entries = _entries(archive, size, limit)
             return {entry.filename.removesuffix(".npy"): _read_entry(archive, entry) for entry in entries}
     except _DAMAGED_ARCHIVE as error:
-        raise InputError("cannot read", [Problem(where, f"not an .npz of plain arrays: {error}")]) from error
+        raise InputError(
+            "cannot read", [Problem(where, "todo.npz", f"not an .npz of plain arrays: {error}")]
+        ) from error
 
 
 def _entries(archive: zipfile.ZipFile, size: int, limit: int) -> list[zipfile.ZipInfo]:

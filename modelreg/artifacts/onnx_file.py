@@ -54,7 +54,9 @@ def read_onnx(data: bytes, where: str) -> GraphFile:
             },
         )
     except ValueError as error:
-        raise InputError("cannot read", [Problem(where, f"not an ONNX file of ours: {error}")]) from error
+        raise InputError(
+            "cannot read", [Problem(where, "todo.onnx-file", f"not an ONNX file of ours: {error}")]
+        ) from error
 
 
 def stamp(data: bytes, version: str) -> bytes:

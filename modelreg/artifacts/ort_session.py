@@ -28,7 +28,9 @@ def session(graph: bytes, threads: int = 1, *, in_float: bool = False) -> "Infer
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except (errors.Fail, errors.InvalidGraph, errors.InvalidProtobuf, errors.NotImplemented) as error:
-        raise InputError("ONNX Runtime takes no such graph", [Problem("graph", str(error)[:300])]) from error
+        raise InputError(
+            "ONNX Runtime takes no such graph", [Problem("graph", "todo.ort-session", str(error)[:300])]
+        ) from error
 
 
 def _options(threads: int, *, in_float: bool) -> "SessionOptions":

@@ -52,9 +52,9 @@ def read_safetensors(path: Path) -> Arrays:
     data = files.read_bytes(path, LIMIT)
     length = int.from_bytes(data[:8], "little")
     if not 2 <= length <= len(data) - 8:
-        raise InputError("not a checkpoint", [Problem(path.name, "is not a safetensors file")])
+        raise InputError("not a checkpoint", [Problem(path.name, "todo.safetensors-file", "is not a safetensors file")])
     header, body = _parse_header(data[8 : 8 + length], path.name), memoryview(data)[8 + length :]
-    if problems := [Problem(path.name, what) for what in _header_problems(header, len(body))]:
+    if problems := [Problem(path.name, "todo.safetensors-file", what) for what in _header_problems(header, len(body))]:
         raise InputError("not a checkpoint", problems)
     return {
         name: np.frombuffer(body[slice(*entry.data_offsets)], DTYPES[entry.dtype]).reshape(entry.shape)
@@ -117,13 +117,13 @@ def _norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
 def _parse_header(data: bytes, where: str) -> dict[str, TensorEntry]:
     document = files.parse_json(data, where)
     if not isinstance(document, dict):
-        raise InputError("not a checkpoint", [Problem(where, "its header is not an object")])
+        raise InputError("not a checkpoint", [Problem(where, "todo.safetensors-file", "its header is not an object")])
     document.pop("__metadata__", None)
     try:
         return _Header.model_validate_json(files.to_json(document)).root
     except ValidationError as error:
         what = f"its header is not that of a safetensors file ({error.error_count()} faults)"
-        raise InputError("not a checkpoint", [Problem(where, what)]) from error
+        raise InputError("not a checkpoint", [Problem(where, "todo.safetensors-file", what)]) from error
 
 
 def _header_problems(header: dict[str, TensorEntry], size: int) -> Iterator[str]:

@@ -40,7 +40,7 @@ def promote(
     root, _ = host.project()
     folder = host.version_folder(reference)
     if folder != root / filenames.REGISTRY / folder.parent.name / folder.name:
-        raise RegistryError("cannot promote", [Problem(reference, "is no version of this registry")])
+        raise RegistryError("cannot promote", [Problem(reference, "todo.aliases", "is no version of this registry")])
     if problems := integrity.inspect(folder).problems:
         raise VerificationFailed(f"{folder.parent.name}@{folder.name} does not verify", problems)
     stamp, version = _stamp(by, why), folder.name.removeprefix("v")

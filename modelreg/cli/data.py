@@ -102,7 +102,7 @@ def _settings(source: str) -> "TrainConfig":
         return config.settle(npy, config.TrainConfig, source)
     if not source.endswith((".yaml", ".yml")):
         what = "must be `sample`, the metadata JSON of .npy files, or a configuration (.yaml)"
-        raise InputError("no such source", [Problem(source, what)])
+        raise InputError("no such source", [Problem(source, "todo.data", what)])
     return config.load(Path(source), config.TrainConfig)
 
 

@@ -62,7 +62,7 @@ def author(root: Path) -> str:
     ident = _output(root, "var", "GIT_AUTHOR_IDENT")
     if ident is None:
         what = "git does not know your name; set it with `git config user.name` and `user.email`, or give --by"
-        raise InputError("who are you?", [Problem("--by", what)])
+        raise InputError("who are you?", [Problem("--by", "todo.git", what)])
     return ident.rsplit(maxsplit=2)[0]
 
 
@@ -114,5 +114,5 @@ def _must(folder: Path, *arguments: str) -> None:
     done = _run(folder, *arguments)
     if done is None or done.returncode:
         words = (done.stderr.strip() or done.stdout.strip()) if done else "git is not installed"
-        problem = Problem(f"git {arguments[0]}", words)
+        problem = Problem(f"git {arguments[0]}", "todo.git", words)
         raise RegistryError("git refused; mend it and type the same command again: it goes on from here", [problem])

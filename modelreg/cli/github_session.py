@@ -28,7 +28,7 @@ def connect(root: Path, project: "ProjectConfig", total_s: float) -> Iterator["C
     name = repository(root, project)
     if name is None:
         what = "name it in modelreg.yaml (`repository: owner/name`), or add a git remote `origin` on GitHub"
-        raise InputError("no repository to publish to", [Problem(str(root), what)])
+        raise InputError("no repository to publish to", [Problem(str(root), "todo.github-session", what)])
     api = api_url() or http_client.API
     own = os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE")
     server = http_client.Server(name, _token(api), monotonic, sleep, api, total_s, own)

@@ -74,7 +74,8 @@ def _show(name: str, info: "HefInfo") -> None:
 
 
 def _show_group(group: "HefGroup") -> None:
-    say(f"\n{group.name}: {group.contexts} context{'' if group.contexts == 1 else 's'}")
+    say()
+    say(f"{group.name}: {group.contexts} context{'' if group.contexts == 1 else 's'}")
     if group.estimated_bottleneck_fps is not None:
         fps = f"{group.estimated_bottleneck_fps:,.0f} FPS"
         say(f"compiler's estimate, slowest layer: {fps}; not measured, not latency")

@@ -35,7 +35,7 @@ def now() -> str:
         moment = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
     except (ValueError, OverflowError, OSError) as error:
         what = "must be seconds since 1970, as a whole number"
-        raise InputError("bad environment", [Problem(f"SOURCE_DATE_EPOCH={epoch}", what)]) from error
+        raise InputError("bad environment", [Problem(f"SOURCE_DATE_EPOCH={epoch}", "todo.host", what)]) from error
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -53,7 +53,7 @@ def project() -> tuple[Path, "ProjectConfig"]:
     root = config.find_project(Path.cwd())
     if root is None:
         what = "no modelreg.yaml here or above; make a registry repository with `modelreg init`"
-        raise InputError("not in a registry repository", [Problem(str(Path.cwd()), what)])
+        raise InputError("not in a registry repository", [Problem(str(Path.cwd()), "todo.host", what)])
     return root, config.load(root / config.PROJECT_FILE, config.ProjectConfig)
 
 

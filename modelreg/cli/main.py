@@ -32,7 +32,8 @@ from modelreg.cli import (
     train,
     verify,
 )
-from modelreg.errors import ModelregError
+from modelreg.cli.console import show_error, start_command
+from modelreg.errors import InputError, ModelregError
 
 app = typer.Typer(
     name="modelreg",
@@ -89,21 +90,23 @@ app.command("history")(aliases.history)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code (README.md lists them)."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    start_command()
     try:
-        code = _call(None if argv is None else list(argv))
-        sys.stdout.flush()  # now, while it can still be told what became of it
+        code = _call(arguments)
+        sys.stdout.flush()  # an error of the flush is reported here, not by Python at exit
     except ModelregError as error:
-        code = _fail(str(error), error.exit_code)
+        code = _fail(error, as_json="--json" in arguments)
     except BrokenPipeError:  # `modelreg list | head -1`: the reader has what it wants
         code = 141  # what a shell reports of a program that SIGPIPE ended
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        code = _fail(f"{where}{error.strerror or error}", 3)
+        code = _fail(InputError(f"{where}{error.strerror or error}"))
     _settle_output()
     return code
 
 
-def _call(argv: list[str] | None) -> int:
+def _call(argv: list[str]) -> int:
     """Run a command line through Typer, which ends with SystemExit whatever happens, and return the exit code."""
     code: int | str | None = 0
     try:
@@ -117,10 +120,11 @@ def _call(argv: list[str] | None) -> int:
     return code if isinstance(code, int) else int(code is not None)
 
 
-def _fail(message: str, code: int) -> int:
-    with suppress(OSError):  # nobody there to read it
-        sys.stderr.write(f"error: {message}\n")
-    return code
+def _fail(error: ModelregError, *, as_json: bool = False) -> int:
+    """Show an error and return its exit code; with `--json` every problem, too, where no result was printed."""
+    with suppress(OSError):  # a closed or full stream
+        show_error(error, as_json=as_json)
+    return error.exit_code
 
 
 def _settle_output() -> None:

@@ -37,7 +37,7 @@ def find_failures(client: "Client", root: Path, project: "ProjectConfig", folder
     from modelreg.verification import integrity
 
     yield from ((VerificationFailed, problem) for problem in integrity.inspect(folder, complete=True).problems)
-    yield from ((InputError, Problem(path, "is not committed")) for path in git.changes(root))
+    yield from ((InputError, Problem(path, "todo.publish-checks", "is not committed")) for path in git.changes(root))
     wanted = None
     try:
         wanted = wanted_release(root, project, folder)
@@ -56,7 +56,9 @@ def _unfit(root: Path, wanted: "Wanted") -> Iterator[Problem]:
 
     yield from plan.find_unfit(wanted.assets)
     if _changes(root, wanted.tag) is None:
-        yield Problem(changelog.NAME, f"has no section [{wanted.tag}], which the notes are made of")
+        yield Problem(
+            changelog.NAME, "todo.publish-checks", f"has no section [{wanted.tag}], which the notes are made of"
+        )
 
 
 def _remote_failures(client: "Client", root: Path, wanted: "Wanted | None") -> Iterator[Failure]:
@@ -65,13 +67,13 @@ def _remote_failures(client: "Client", root: Path, wanted: "Wanted | None") -> I
 
     token, name = client.server.token, client.server.repository
     if token is None:
-        yield InputError, Problem("token", "set GITHUB_TOKEN, or log in with `gh auth login`")
+        yield InputError, Problem("token", "todo.publish-checks", "set GITHUB_TOKEN, or log in with `gh auth login`")
         return
     found = client.repository()
     if found.archived:
-        yield InputError, Problem(name, "is archived: nothing can be published there")
+        yield InputError, Problem(name, "todo.publish-checks", "is archived: nothing can be published there")
     if not found.push and not token.of_installation:  # of those GitHub tells no rights
-        yield InputError, Problem(name, "the token may not push there")
+        yield InputError, Problem(name, "todo.publish-checks", "the token may not push there")
     if wanted is not None:
         yield from ((InputError, problem) for problem in _tag_problems(client, root, wanted.tag))
         yield from ((PublishConflict, problem) for problem in publish.View(client, wanted).plan().conflicts)
@@ -81,13 +83,15 @@ def _tag_problems(client: "Client", root: Path, tag: str) -> Iterator[Problem]:
     """Yield why the tag does not name the same commit here and on GitHub."""
     here, there = git.tag_commit(root, tag), client.commit(f"tags/{tag}")
     if here is None:
-        yield Problem(tag, "there is no such tag here; `modelreg release --tag` makes it")
+        yield Problem(tag, "todo.publish-checks", "there is no such tag here; `modelreg release --tag` makes it")
     elif there is None:
-        yield Problem(tag, f"is not on GitHub; push it: git push origin {tag}")
+        yield Problem(tag, "todo.publish-checks", f"is not on GitHub; push it: git push origin {tag}")
         if client.commit(here) is None:
-            yield Problem(here[:12], f"the commit of {tag} is not on GitHub; push it: git push")
+            yield Problem(here[:12], "todo.publish-checks", f"the commit of {tag} is not on GitHub; push it: git push")
     elif here != there:
-        yield Problem(tag, f"is commit {there[:12]} on GitHub, but {here[:12]} here; take a new version")
+        yield Problem(
+            tag, "todo.publish-checks", f"is commit {there[:12]} on GitHub, but {here[:12]} here; take a new version"
+        )
 
 
 def _signature(folder: Path) -> "Asset | None":

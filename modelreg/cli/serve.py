@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from modelreg.cli import host as this_host
-from modelreg.cli.console import note, say
+from modelreg.cli.console import note, say, show_error
 from modelreg.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def _try(open_pipeline: "Open") -> "Pipeline | None":
     try:
         return open_pipeline()
     except BackendError as error:
-        note(f"warning: {error}\n  answering 503 until it can be had")
+        show_error(error)
+        note("warning: answering 503 until the backend is available")
         return None
 
 
@@ -105,5 +106,5 @@ def _read_key(path: Path) -> str:
         what = (
             f"must hold one key of at least {SHORTEST_KEY} printable ASCII characters; `openssl rand -hex 32` makes one"
         )
-        raise InputError("not a key", [Problem(str(path), what)])
+        raise InputError("not a key", [Problem(str(path), "todo.serve", what)])
     return key

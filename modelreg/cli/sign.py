@@ -86,7 +86,10 @@ def sign_folder(folder: Path, key: "PrivateKey") -> bool:
     from modelreg.verification import integrity, signing
 
     findings = integrity.inspect(folder)
-    absent = [Problem(where, "is not on this machine; fetch it with `modelreg pull`") for where in findings.absent]
+    absent = [
+        Problem(where, "todo.sign", "is not on this machine; fetch it with `modelreg pull`")
+        for where in findings.absent
+    ]
     if problems := [*findings.problems, *absent]:
         raise VerificationFailed("cannot sign; only what was checked can be", problems)
     path = folder / filenames.SIGNATURE
@@ -115,13 +118,15 @@ def _from_file(path: Path) -> bytes:
 
     passphrase = keys.read_secret(path).rstrip(b"\r\n")
     if not passphrase:
-        raise InputError("no passphrase", [Problem(str(path), "is empty")])
+        raise InputError("no passphrase", [Problem(str(path), "todo.sign", "is empty")])
     return _bounded(passphrase)
 
 
 def _ask(prompt: str, otherwise: str = "give --passphrase-file") -> bytes:
     if not sys.stdin.isatty():
-        raise InputError("nobody to ask for the passphrase", [Problem("stdin", f"is no terminal; {otherwise}")])
+        raise InputError(
+            "nobody to ask for the passphrase", [Problem("stdin", "todo.sign", f"is no terminal; {otherwise}")]
+        )
     try:
         return _bounded(getpass(prompt).encode())
     except EOFError as error:

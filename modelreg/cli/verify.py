@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from modelreg.cli import git, github_session, host
-from modelreg.cli.console import emit_json, listed, note, say
+from modelreg.cli.console import emit_json, listed, note, note_all, say
 from modelreg.cli.reproduce import reproducer
 from modelreg.errors import InputError, ModelregError, Notice, Problem, VerificationFailed
 from modelreg.registry import filenames
@@ -92,7 +92,7 @@ def verify(
         emit_json({"versions": documents, "problems": listed(problems), "notices": listed(around.notices)})
     else:
         _show(found, around.notices, "no version differs from the last commit" if changed else EMPTY)
-    broken = [Problem(f"{each.reference}: {where}", what) for each in found for where, what in each.found]
+    broken = [problem.under(each.reference) for each in found for problem in each.found]
     if broken or problems:
         raise VerificationFailed("verification failed", [*broken, *problems])
 
@@ -148,8 +148,8 @@ def _run_on_device(folder: Path, device: "HailoArch") -> "CheckResult":
         with Pipeline.load(here[0], "hailo"):
             answered = Notice(reference, f"answers its test vectors on the {device} of this machine")
     except ModelregError as error:
-        found = error.problems or (Problem(device, error.summary),)
-        return CheckResult(tuple(Problem(f"{reference}: {where}", what) for where, what in found), ())
+        found = error.problems or (Problem(device, "todo.verify", error.summary),)
+        return CheckResult(tuple(problem.under(reference) for problem in found), ())
     return CheckResult((), (answered,))
 
 
@@ -167,7 +167,9 @@ def _changed() -> tuple[list[Path], list[Problem]]:
 
     root, _ = host.project()
     if not git.is_repository(root):
-        raise InputError("--changed asks git", [Problem(str(root), "is no git repository, or git is not installed")])
+        raise InputError(
+            "--changed asks git", [Problem(str(root), "todo.verify", "is no git repository, or git is not installed")]
+        )
     parts = [PurePosixPath(path).parts for path in git.changes(root)]
     places = sorted({path[:3] for path in parts if len(path) > 3 and path[0] == filenames.REGISTRY})
     there = [folder for folder in versions.version_folders(root) if folder.relative_to(root).parts in places]
@@ -176,15 +178,13 @@ def _changed() -> tuple[list[Path], list[Problem]]:
         for _, model, version in places
         if not (root / filenames.REGISTRY / model / version).exists()
     ]
-    return there, [Problem(name, "was removed, but a version never changes") for name in gone]
+    return there, [Problem(name, "todo.verify", "was removed, but a version never changes") for name in gone]
 
 
 def _show(found: "Sequence[Verification]", general: Iterable[Notice], empty: str) -> None:
-    for notice in general:
-        note(f"notice: {notice}")
+    note_all(general)
+    note_all(notice.under(each.reference) for each in found for notice in each.notices)
     for each in found:
-        for where, what in each.notices:
-            note(f"notice: {each.reference}: {where}: {what}")
         for passed in each.passed:
             note(str(passed))
         if not each.found:

@@ -90,11 +90,17 @@ def find_problems(recordings: Iterable[Recording]) -> Iterator[Problem]:
         signals = recording.signals
         stamped = [device for device, signal in signals.items() if signal.time is not None]
         if not all(len(signal.values) for signal in signals.values()):
-            yield Problem(recording.name, "a device has no sample")
+            yield Problem(recording.name, "todo.alignment", "a device has no sample")
         elif len(recording.labels) != len(next(iter(signals.values())).values):
-            yield Problem(recording.name, "its labels differ from its first device in the number of samples")
+            yield Problem(
+                recording.name, "todo.alignment", "its labels differ from its first device in the number of samples"
+            )
         elif stamped and len(stamped) < len(signals):
-            yield Problem(recording.name, f"only {', '.join(stamped)} has time stamps: its devices cannot be aligned")
+            yield Problem(
+                recording.name,
+                "todo.alignment",
+                f"only {', '.join(stamped)} has time stamps: its devices cannot be aligned",
+            )
         elif stamped:
             yield from _find_apart(recording)
         else:
@@ -105,13 +111,13 @@ def _find_apart(recording: Recording) -> Iterator[Problem]:
     start, end = _shared(recording.signals)
     if start > end:
         spans = ", ".join(f"{d} {t[0]:.3f} to {t[-1]:.3f} s" for d, t in _times(recording.signals).items())
-        yield Problem(recording.name, f"its devices share no time: {spans}")
+        yield Problem(recording.name, "todo.alignment", f"its devices share no time: {spans}")
     for device, signal in recording.signals.items():
         seconds = len(signal.values) / signal.rate_hz
         span = 0.0 if signal.time is None else float(signal.time[-1] - signal.time[0])
         if span > SPARSE * max(seconds, 1.0):
             what = f"the time stamps of {device} span {span:.3g} s, its samples last {seconds:.3g} s: is one stray?"
-            yield Problem(recording.name, what)
+            yield Problem(recording.name, "todo.alignment", what)
 
 
 def _find_unequal(recording: Recording) -> Iterator[Problem]:
@@ -122,7 +128,9 @@ def _find_unequal(recording: Recording) -> Iterator[Problem]:
     one_rate = all(signal.rate_hz == slowest for signal in signals.values())
     if max(seconds.values()) - min(seconds.values()) > (0 if one_rate else 1 / slowest):
         lengths = ", ".join(f"{device} {length:.3f} s" for device, length in seconds.items())
-        yield Problem(recording.name, f"its devices have no time stamps and last unequally long: {lengths}")
+        yield Problem(
+            recording.name, "todo.alignment", f"its devices have no time stamps and last unequally long: {lengths}"
+        )
 
 
 def align(recording: Recording, rate_hz: float, limits: Limits) -> Recording:

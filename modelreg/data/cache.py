@@ -68,7 +68,9 @@ class Reading:
             _keep(kept, parse)
             found = _load(kept, self.aside)
         if found is None:
-            raise InputError("cannot read", [Problem(str(kept), "changed while it was written; run it again")])
+            raise InputError(
+                "cannot read", [Problem(str(kept), "todo.cache", "changed while it was written; run it again")]
+            )
         return found
 
     def aside(self, array: NDArray[Any]) -> NDArray[Any]:
@@ -189,4 +191,4 @@ def _explained(cache: Path) -> Iterator[None]:
         yield
     except OSError as error:
         what = f"{error.strerror or error}; MODELREG_CACHE names another folder for the cache, or says `off`"
-        raise InputError("cannot keep what was read", [Problem(str(cache), what)]) from error
+        raise InputError("cannot keep what was read", [Problem(str(cache), "todo.cache", what)]) from error

@@ -80,7 +80,7 @@ def read_recording(recording: Recording, spec: InputSpec, time: str = "time") ->
         raise InputError("not a recording", problems)
     if len(kinds := {clock.kind for clock in clocks.values()}) > 1:
         what = f"is {' and '.join(sorted(kinds))}: devices need one clock"
-        raise InputError("not a recording", [Problem(time, what)])
+        raise InputError("not a recording", [Problem(time, "todo.frames", what)])
     first = min(clock.values[0] for clock in clocks.values())
     return TimedRecording(
         {device: TimedSamples(_since(first, clocks[device].values), values[device]) for device in frames}, first
@@ -105,7 +105,9 @@ def _frames_of(recording: Any, devices: Sequence[str], names: Sequence[str]) -> 
         frames = {device: recording[device] for device in devices}
         where = {device: device for device in devices}
     if problems := [
-        Problem(where[device], _refusal(frame)) for device, frame in frames.items() if not _is_frame(frame)
+        Problem(where[device], "todo.frames", _refusal(frame))
+        for device, frame in frames.items()
+        if not _is_frame(frame)
     ]:
         raise InputError("not a recording", problems)
     return frames
@@ -119,9 +121,11 @@ def _find_other_devices(recording: Mapping[Any, Any], devices: Sequence[str]) ->
         return None
     has = f"the model has the {_counted('device', devices)}"
     if not recording:
-        return Problem("recording", f"{has}: expected a mapping of device names to frames, got one frame")
+        return Problem(
+            "recording", "todo.frames", f"{has}: expected a mapping of device names to frames, got one frame"
+        )
     found = [f"{name}: {_listed(those)}" for name, those in (("unknown", unknown), ("missing", missing)) if those]
-    return Problem("recording", "; ".join([has, *found]))
+    return Problem("recording", "todo.frames", "; ".join([has, *found]))
 
 
 def _is_frame(value: Any) -> bool:
@@ -158,22 +162,28 @@ def _find_missing(frame: Any, channels: Sequence[str], time: str, device: str) -
     names = [name for name in there if isinstance(name, str)]
     missing = [name for name in (time, *channels) if name not in names]
     if missing and not there:
-        yield Problem(device, "it has no columns")
+        yield Problem(device, "todo.frames", "it has no columns")
         return
     if time in missing and (hint := _in_index(frame, time)):
         missing.remove(time)
-        yield Problem(device, hint)
+        yield Problem(device, "todo.frames", hint)
     free = [name for name in names if name not in (time, *channels)]
     folded = {name.strip().casefold(): name for name in free}
     if cased := {name: folded[name.casefold()] for name in missing if name.casefold() in folded}:
-        yield Problem(device, f"{_absent(list(cased))}; did you mean {_listed([repr(n) for n in cased.values()])}?")
+        yield Problem(
+            device, "todo.frames", f"{_absent(list(cased))}; did you mean {_listed([repr(n) for n in cased.values()])}?"
+        )
     rest = [name for name in missing if name not in cased]
     near = {name: found[0] for name in rest if (found := get_close_matches(name, free, n=1))}
     for name, other in near.items():
         remedy = f" If so, pass time={other!r}" if name == time else ""
-        yield Problem(device, f"{_absent([name])}; did you mean {other!r}?{remedy}")
+        yield Problem(device, "todo.frames", f"{_absent([name])}; did you mean {other!r}?{remedy}")
     if others := [name for name in rest if name not in near]:
-        yield Problem(device, f"{_absent(others)}; it has {_listed([columns.shown(n).strip(chr(39)) for n in there])}")
+        yield Problem(
+            device,
+            "todo.frames",
+            f"{_absent(others)}; it has {_listed([columns.shown(n).strip(chr(39)) for n in there])}",
+        )
 
 
 def _in_index(frame: Any, time: str) -> str | None:
@@ -192,12 +202,14 @@ def _values(frame: Any, channels: Sequence[str], device: str) -> NDArray[np.floa
     """Return the channels of a frame, (n, C). Raises InputError where they are not numbers, or differ in length."""
     read = {name: columns.numbers(frame[name]) for name in channels}
     problems = [
-        Problem(f"{device}: {name}", found.what) for name, found in read.items() if isinstance(found, Unreadable)
+        Problem(f"{device}: {name}", "todo.frames", found.what)
+        for name, found in read.items()
+        if isinstance(found, Unreadable)
     ]
     good = {name: found for name, found in read.items() if not isinstance(found, Unreadable)}
     if not problems and len({len(column) for column in good.values()}) > 1:
         lengths = ", ".join(f"{name} {len(column)}" for name, column in good.items())
-        problems = [Problem(device, f"columns differ in length: {lengths}")]
+        problems = [Problem(device, "todo.frames", f"columns differ in length: {lengths}")]
     if problems:
         raise InputError("not a recording", problems)
     with np.errstate(over="ignore"):  # what is beyond float32 becomes Inf, a missing value

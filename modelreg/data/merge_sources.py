@@ -170,24 +170,30 @@ def _find_unfit(dataset: Dataset, source: LabelledSource, where: str) -> Iterato
     for part, mapping in names._asdict().items():
         for name in mapping:
             if name not in known[part]:
-                yield Problem(f"{where}.{part}.{name}", f"the source has no such name: it has {', '.join(known[part])}")
+                yield Problem(
+                    f"{where}.{part}.{name}",
+                    "todo.merge-sources",
+                    f"the source has no such name: it has {', '.join(known[part])}",
+                )
     for name in dataset.classes:
         if name not in names.labels:
-            yield Problem(f"{where}.labels", f"says nothing of {name}: give it a class, or null to drop it")
+            yield Problem(
+                f"{where}.labels", "todo.merge-sources", f"says nothing of {name}: give it a class, or null to drop it"
+            )
     yield from _find_twice([c.name or c.channel for c in names.channels.values()], f"{where}.channels")
     yield from _find_twice(names.devices.values(), f"{where}.devices")
     if isinstance(source, MappedSource):
         yield from _find_listed_twice([channel.channel for channel in source.channels or ()], f"{where}.channels")
         yield from _find_listed_twice([device.device for device in source.devices or ()], f"{where}.devices")
     if all(_is_dropped(recording, source) for recording in dataset.recordings):
-        yield Problem(f"{where}.drop", "leaves no recording")
+        yield Problem(f"{where}.drop", "todo.merge-sources", "leaves no recording")
     yield from _find_no_name(dataset, source, where)
 
 
 def _find_listed_twice(theirs: Iterable[str], where: str) -> Iterator[Problem]:
     for name, count in Counter(theirs).items():
         if count > 1:
-            yield Problem(f"{where}.{name}", "is listed twice")
+            yield Problem(f"{where}.{name}", "todo.merge-sources", "is listed twice")
 
 
 def _find_no_name(dataset: Dataset, source: LabelledSource, where: str) -> Iterator[Problem]:
@@ -196,7 +202,7 @@ def _find_no_name(dataset: Dataset, source: LabelledSource, where: str) -> Itera
     for name in (name for recording in kept for name in (recording.name, recording.subject)):
         if not is_name(f"{source.prefix}{name}"):
             what = f"and {name} make no name: at most 100 characters, no blank at either end"
-            yield Problem(f"{where}.prefix", what)
+            yield Problem(f"{where}.prefix", "todo.merge-sources", what)
             return
 
 
@@ -204,14 +210,17 @@ def _find_twice(names: Iterable[str], where: str) -> Iterator[Problem]:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            yield Problem(where, f"two become {name}")
+            yield Problem(where, "todo.merge-sources", f"two become {name}")
         seen.add(name)
 
 
 def _find_differences(datasets: Sequence[Dataset], settings: DataSettings) -> Iterator[Problem]:
     """Yield what keeps renamed data sets apart."""
     empty = [number for number, dataset in enumerate(datasets) if not dataset.recordings]
-    yield from (Problem(f"data.sources.{number}.labels", "leave no recording with a label") for number in empty)
+    yield from (
+        Problem(f"data.sources.{number}.labels", "todo.merge-sources", "leave no recording with a label")
+        for number in empty
+    )
     first, *others = datasets
     for number, other in enumerate(others, 1):
         for part, ours, theirs in (
@@ -220,19 +229,21 @@ def _find_differences(datasets: Sequence[Dataset], settings: DataSettings) -> It
         ):
             if ours != theirs:
                 what = f"are {', '.join(theirs)}, but those of the first source are {', '.join(ours)}: map them"
-                yield Problem(f"data.sources.{number}.{part}", what)
+                yield Problem(f"data.sources.{number}.{part}", "todo.merge-sources", what)
     names = Counter(recording.name for dataset in datasets for recording in dataset.recordings)
     if twice := [name for name, count in names.items() if count > 1]:
         what = f"{len(twice)} recordings have the name of another, as {twice[0]}: give one source a prefix"
-        yield Problem("data.sources", what)
+        yield Problem("data.sources", "todo.merge-sources", what)
     yield from _find_class_problems(_classes(datasets), settings.classes)
     rates = _rates(datasets)
     if len(rates) > 1 and settings.rate_hz is None:
         what = f"recordings have {', '.join(f'{rate:g}' for rate in rates)} Hz: set the rate to resample them to"
-        yield Problem("data.rate_hz", what)
+        yield Problem("data.rate_hz", "todo.merge-sources", what)
     ready = {source.kind == "npy" for dataset in datasets for source in dataset.sources}
     if len(ready) > 1:
-        yield Problem("data.sources", "windows cut elsewhere (npy) and recordings cannot be joined")
+        yield Problem(
+            "data.sources", "todo.merge-sources", "windows cut elsewhere (npy) and recordings cannot be joined"
+        )
 
 
 def _with_units(dataset: Dataset) -> list[str]:
@@ -241,10 +252,14 @@ def _with_units(dataset: Dataset) -> list[str]:
 
 def _find_class_problems(found: Sequence[str], wanted: Sequence[str] | None) -> Iterator[Problem]:
     if len(found) == 1:
-        yield Problem("data.sources", f"the labels make one class, {found[0]}: there is nothing to tell apart")
+        yield Problem(
+            "data.sources",
+            "todo.merge-sources",
+            f"the labels make one class, {found[0]}: there is nothing to tell apart",
+        )
     if wanted is not None:
         for name in sorted(set(found) - set(wanted)):
-            yield Problem("data.classes", f"lacks {name}, which a source has")
+            yield Problem("data.classes", "todo.merge-sources", f"lacks {name}, which a source has")
         for name in sorted(set(wanted) - set(found)):
-            yield Problem("data.classes", f"no source has {name}; there are {', '.join(found)}")
+            yield Problem("data.classes", "todo.merge-sources", f"no source has {name}; there are {', '.join(found)}")
         yield from _find_twice(wanted, "data.classes")

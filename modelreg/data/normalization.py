@@ -33,7 +33,9 @@ def fit(
     ends = [(len(rows), rows.min(axis=0), rows.max(axis=0)) for rows in _complete_rows(recordings, per)]
     count = sum(number for number, _, _ in ends)
     if not count:
-        raise InputError("cannot normalize", [Problem("train", "no labelled sample without missing values")])
+        raise InputError(
+            "cannot normalize", [Problem("train", "todo.normalization", "no labelled sample without missing values")]
+        )
     _refuse_constant(np.min([low for _, low, _ in ends], axis=0), np.max([high for _, _, high in ends], axis=0), spec)
     mean = add_up(_complete_rows(recordings, per)) / count
     squares = add_up((rows - mean) ** 2 for rows in _complete_rows(recordings, per))
@@ -93,11 +95,15 @@ def _find_misstated(means: Rows, stds: Rows, spec: InputSpec, where: str) -> Ite
         if len(rows) not in {1, len(spec.devices)} or {*map(len, rows)} != {len(spec.channels)}:
             names = ", ".join(channel.name for channel in spec.channels)
             what = f"must be {len(spec.channels)} numbers, for {names}; or such a row for each device"
-            yield Problem(f"{where}: {name}", what)
+            yield Problem(f"{where}: {name}", "todo.normalization", what)
     if len(means) != len(stds):
-        yield Problem(where, f"has {len(means)} rows of means and {len(stds)} of deviations: must be as many")
+        yield Problem(
+            where,
+            "todo.normalization",
+            f"has {len(means)} rows of means and {len(stds)} of deviations: must be as many",
+        )
     if any(number <= 0 for row in stds for number in row):
-        yield Problem(f"{where}: std", "must be above 0")
+        yield Problem(f"{where}: std", "todo.normalization", "must be above 0")
 
 
 def _find_other_input(document: dict[str, Json], spec: InputSpec, where: str) -> Iterator[Problem]:
@@ -105,7 +111,9 @@ def _find_other_input(document: dict[str, Json], spec: InputSpec, where: str) ->
     ours = spec.to_document()
     for name in ("channels", "devices", "rate_hz", "timesteps", "fold"):
         if name in document and document[name] != ours[name]:
-            yield Problem(f"{where}: {name}", f"is {document[name]}, but the data have {ours[name]}")
+            yield Problem(
+                f"{where}: {name}", "todo.normalization", f"is {document[name]}, but the data have {ours[name]}"
+            )
 
 
 def _is_number(value: Json) -> bool:
@@ -135,7 +143,9 @@ def _refuse_constant(low: NDArray[np.float64], high: NDArray[np.float64], spec: 
     constant = low == high
     devices = spec.devices if len(constant) == len(spec.devices) else (f"all of {', '.join(spec.devices)}",)
     problems = [
-        Problem(f"{devices[row]} {spec.channels[c].name}", "constant over the whole training part")
+        Problem(
+            f"{devices[row]} {spec.channels[c].name}", "todo.normalization", "constant over the whole training part"
+        )
         for row, c in np.argwhere(constant)
     ]
     if problems:

@@ -123,11 +123,15 @@ def _refuse_time_split(dataset: Dataset, config: TrainConfig) -> None:
     problems = []
     if any(source.kind == "npy" for source in dataset.sources):
         what = "windows cut elsewhere do not say where they lie in time: split by subject, or as given"
-        problems.append(Problem("split.by", what))
+        problems.append(Problem("split.by", "todo.preparation", what))
     gap = splits.gap_of(config.split, config.data.window)
     reach = 2 * max(alignment.reach(r, dataset.rate_hz, config.quality.limits) for r in dataset.recordings)
     if gap < reach:
-        problems.append(Problem("split.gap", f"is {gap}: where recordings are resampled, at least {reach} samples"))
+        problems.append(
+            Problem(
+                "split.gap", "todo.preparation", f"is {gap}: where recordings are resampled, at least {reach} samples"
+            )
+        )
     if problems:
         raise InputError("cannot split by time", problems)
 
@@ -175,7 +179,11 @@ def _find_problems(cut: Mapping[PartName, Windows], dataset: Dataset) -> Iterato
     for part, found in cut.items():
         if not len(found.y):
             longest = max(len(recording.labels) for recording in dataset.recordings)
-            yield Problem(part, f"no window ({found.dropped} dropped; the longest recording has {longest} samples)")
+            yield Problem(
+                part,
+                "todo.preparation",
+                f"no window ({found.dropped} dropped; the longest recording has {longest} samples)",
+            )
     yield from _find_copies(cut)
     yield from _find_lacking(cut["train"], dataset.classes)
 
@@ -184,7 +192,7 @@ def _find_lacking(train: Windows, classes: Sequence[str]) -> Iterator[Problem]:
     present = set(train.y.tolist())
     for number, name in enumerate(classes):
         if number not in present:
-            yield Problem("train", f"no window of class {name}")
+            yield Problem("train", "todo.preparation", f"no window of class {name}")
 
 
 def _find_copies(cut: Mapping[PartName, Windows]) -> Iterator[Problem]:
@@ -195,7 +203,7 @@ def _find_copies(cut: Mapping[PartName, Windows]) -> Iterator[Problem]:
             earlier.recordings[earlier.recording[copy.earlier_row]],
         )
         what = f"from sample {found.start[copy.row]}: the same window as in {copy.earlier}: {other}"
-        yield Problem(f"{copy.part}: {name}", what)
+        yield Problem(f"{copy.part}: {name}", "todo.preparation", what)
 
 
 def _input_spec(dataset: Dataset, config: TrainConfig) -> InputSpec:

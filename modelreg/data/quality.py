@@ -69,13 +69,13 @@ def refuse_unknown_limits(dataset: Dataset, limits: Limits) -> None:
     """Raise InputError if a limit names a channel that the data do not have."""
     known = {channel.name for channel in dataset.channels}
     if unknown := sorted(limits.channels.keys() - known):
-        problems = [Problem(f"quality.limits.channels.{name}", "no such channel") for name in unknown]
+        problems = [Problem(f"quality.limits.channels.{name}", "todo.quality", "no such channel") for name in unknown]
         raise InputError(f"the data have the channels {', '.join(sorted(known))}", problems)
 
 
 def refuse_broken(report: QualityReport) -> None:
     """Raise InputError with every threshold that a recording breaks."""
-    if broken := [Problem(r.recording, problem) for r in report.recordings for problem in r.problems]:
+    if broken := [Problem(r.recording, "todo.quality", problem) for r in report.recordings for problem in r.problems]:
         raise InputError("the data break thresholds", broken)
 
 
@@ -270,7 +270,9 @@ def find_missing(recordings: Sequence[Recording], channels: Sequence[Channel]) -
             counts = np.count_nonzero(~np.isfinite(signal.values), axis=0)
             for channel, count in zip(channels, counts, strict=True):
                 if count:
-                    yield Problem(f"{recording.name}: {device} {channel.name}", f"{count} missing values")
+                    yield Problem(
+                        f"{recording.name}: {device} {channel.name}", "todo.quality", f"{count} missing values"
+                    )
 
 
 def _corrected(recording: Recording, settings: QualitySettings, fill: Fill | None) -> Recording:

@@ -72,7 +72,7 @@ def find_clock_problems(recordings: Iterable[Recording]) -> Iterator[Problem]:
         clocks = {(len(signal.values), signal.rate_hz) for signal in recording.signals.values()}
         lengths = {len(recording.labels), *(length for length, _ in clocks)}
         if len(clocks) > 1 or len(lengths) > 1:
-            yield Problem(recording.name, "its devices differ in rate or number of samples")
+            yield Problem(recording.name, "todo.recording", "its devices differ in rate or number of samples")
 
 
 @dataclass(frozen=True)

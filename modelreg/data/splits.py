@@ -50,11 +50,13 @@ def find_leaks(
         if by != "time":
             shared = {r.subject for r in parts[one]} & {r.subject for r in parts[other]}
             for subject in sorted(shared, key=natural):
-                yield Problem(subject, f"this subject is in {both}")
+                yield Problem(subject, "todo.splits", f"this subject is in {both}")
         pieces = _by_name(parts[other])
         for piece in parts[one]:
             if any(_distance(piece, near) < gap for near in pieces[piece.name]):
-                yield Problem(piece.name, f"{both} share samples of it, or lie nearer than {gap} samples")
+                yield Problem(
+                    piece.name, "todo.splits", f"{both} share samples of it, or lie nearer than {gap} samples"
+                )
 
 
 def leave_one_out(subjects: Iterable[str], validation: int = 1) -> tuple[SubjectSplit, ...]:
@@ -66,7 +68,7 @@ def leave_one_out(subjects: Iterable[str], validation: int = 1) -> tuple[Subject
     ring = sorted(set(subjects), key=natural)
     if len(ring) < validation + 2:
         what = f"there are {len(ring)}: one is tested, {validation} validate, and one at least must train"
-        raise InputError("cannot leave one subject out", [Problem("subjects", what)])
+        raise InputError("cannot leave one subject out", [Problem("subjects", "todo.splits", what)])
     return tuple(
         SubjectSplit(test=(name,), validation=tuple(ring[(n + i) % len(ring)] for i in range(1, validation + 1)))
         for n, name in enumerate(ring)
@@ -83,7 +85,9 @@ def by_folds(subjects: Iterable[str], folds: int, validation: int = 1) -> tuple[
     largest = -(-len(ring) // max(folds, 1))
     if folds < 2 or len(ring) < folds or len(ring) - largest - validation < 1:
         what = f"there are {len(ring)} for {folds} folds, of which each tests one group, validates on {validation}"
-        raise InputError("cannot make folds of subjects", [Problem("subjects", f"{what}, and must train on others")])
+        raise InputError(
+            "cannot make folds of subjects", [Problem("subjects", "todo.splits", f"{what}, and must train on others")]
+        )
     found = []
     for n in range(folds):
         others = [name for i in range(1, folds) for name in ring[(n + i) % folds :: folds]]
@@ -113,7 +117,9 @@ def _by_subject(recordings: Sequence[Recording], settings: SubjectSplit) -> Part
     validation_from = test_from - validation_count
     if validation_from < 1:
         taken = len(subjects) - validation_from
-        problems.append(Problem("split", f"takes {taken} of {len(subjects)} subjects, none is left to train on"))
+        problems.append(
+            Problem("split", "todo.splits", f"takes {taken} of {len(subjects)} subjects, none is left to train on")
+        )
     if problems:
         raise InputError("cannot split by subject", problems)
     chosen: dict[PartName, set[str]] = {
@@ -133,21 +139,23 @@ def _find_named_problems(settings: SubjectSplit, subjects: Sequence[str]) -> Ite
     test, validation = _wanted(settings.test)[0], _wanted(settings.validation)[0]
     for part, names in (("test", test), ("validation", validation)):
         for name in sorted(set(names) - set(subjects), key=natural):
-            yield Problem(f"split.{part}", f"no subject {name}; there are {', '.join(subjects)}")
+            yield Problem(f"split.{part}", "todo.splits", f"no subject {name}; there are {', '.join(subjects)}")
     for name in sorted(set(test) & set(validation), key=natural):
-        yield Problem("split", f"subject {name} is named for test and for validation")
+        yield Problem("split", "todo.splits", f"subject {name} is named for test and for validation")
 
 
 def _by_time(recordings: Sequence[Recording], settings: TimeSplit, window: int) -> Parts:
     gap = gap_of(settings, window)
     problems = list(find_clock_problems(recordings))
     if gap < window:
-        problems.append(Problem("split.gap", f"is {gap}: must be at least one window, {window} samples"))
+        problems.append(Problem("split.gap", "todo.splits", f"is {gap}: must be at least one window, {window} samples"))
     lengths = [_lengths(len(recording.labels), settings, gap) for recording in recordings]
     for recording, (train, validation, test) in zip(recordings, lengths, strict=True):
         if min(train, validation, test) < window:
             pieces = f"train {train}, validation {validation}, test {test}"
-            problems.append(Problem(recording.name, f"too short, no window of {window} samples in each of {pieces}"))
+            problems.append(
+                Problem(recording.name, "todo.splits", f"too short, no window of {window} samples in each of {pieces}")
+            )
     if problems:
         raise InputError("cannot split by time", problems)
     return {
@@ -175,10 +183,12 @@ def _piece(recording: Recording, start: int, length: int) -> Recording:
 def _as_given(recordings: Sequence[Recording]) -> Parts:
     undivided = [recording.name for recording in recordings if recording.part is None]
     if undivided and len(undivided) == len(recordings):
-        raise InputError("cannot split as given", [Problem("split.by", "the source does not divide itself")])
-    problems = [Problem(name, "the source gives it no part") for name in undivided]
+        raise InputError(
+            "cannot split as given", [Problem("split.by", "todo.splits", "the source does not divide itself")]
+        )
+    problems = [Problem(name, "todo.splits", "the source gives it no part") for name in undivided]
     parts: Parts = {part: tuple(r for r in recordings if r.part == part) for part in PARTS}
-    problems += [Problem(part, "no recording") for part in PARTS if not parts[part]]
+    problems += [Problem(part, "todo.splits", "no recording") for part in PARTS if not parts[part]]
     if problems:
         raise InputError("cannot split as given", problems)
     return parts

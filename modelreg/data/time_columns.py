@@ -30,7 +30,7 @@ def read(column: Any, where: str) -> Clock:
     """Return a time column. Raises InputError where it holds neither seconds nor durations nor datetimes."""
     found = _read(column)
     if isinstance(found, Unreadable):
-        raise InputError("not a recording", [Problem(where, found.what)])
+        raise InputError("not a recording", [Problem(where, "todo.time-columns", found.what)])
     return found
 
 
@@ -39,15 +39,15 @@ def find_problems(clock: Clock, samples: int, device: str) -> Iterator[Problem]:
     values = clock.values
     missing = np.isnat(values) if np.issubdtype(values.dtype, np.datetime64) else ~np.isfinite(values)
     if len(values) != samples:
-        yield Problem(device, f"time has length {len(values)}, the channels have length {samples}")
+        yield Problem(device, "todo.time-columns", f"time has length {len(values)}, the channels have length {samples}")
     elif samples < 2:
-        yield Problem(device, "has fewer than two samples")
+        yield Problem(device, "todo.time-columns", "has fewer than two samples")
     elif missing.any():
         count = np.count_nonzero(missing)
         lost = "1 time is missing, in" if count == 1 else f"{count} times are missing, the first in"
-        yield Problem(device, f"{lost} row {missing.argmax()}")
+        yield Problem(device, "todo.time-columns", f"{lost} row {missing.argmax()}")
     elif len(back := np.flatnonzero(values[1:] < values[:-1])):
-        yield Problem(device, _going_back(clock, back + 1))
+        yield Problem(device, "todo.time-columns", _going_back(clock, back + 1))
 
 
 def _going_back(clock: Clock, rows: NDArray[np.intp]) -> str:

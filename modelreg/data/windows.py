@@ -87,7 +87,9 @@ def fold(windows: Windows, rows: Literal[1, 2]) -> Windows:
 def refuse_fold(devices: int, rows: Literal[1, 2]) -> None:
     """Raise InputError where the windows of so many devices cannot be folded: before any is cut, and by `fold`."""
     if rows > 1 and devices > 1:
-        problem = Problem("data.fold", f"only the windows of a single device can be folded: there are {devices}")
+        problem = Problem(
+            "data.fold", "todo.windows", f"only the windows of a single device can be folded: there are {devices}"
+        )
         raise InputError("these windows cannot be folded", [problem])
 
 
@@ -133,7 +135,9 @@ def _refuse_mixed(recordings: Sequence[Recording]) -> None:
     problems = list(find_clock_problems(recordings))
     rates = sorted({signal.rate_hz for recording in recordings for signal in recording.signals.values()})
     if len(rates) > 1:
-        problems.append(Problem("rate_hz", f"recordings have {', '.join(f'{rate:g}' for rate in rates)} Hz"))
+        problems.append(
+            Problem("rate_hz", "todo.windows", f"recordings have {', '.join(f'{rate:g}' for rate in rates)} Hz")
+        )
     if problems:
         raise InputError("windows need one clock: recordings are not resampled or aligned here", problems)
 

@@ -32,7 +32,7 @@ def roll(text: str, tag: str, date: str) -> str:
     body = section(text, UNRELEASED)
     if not body:
         what = "has no [Unreleased] section" if body is None else "[Unreleased] is empty: say what is new first"
-        raise InputError("cannot roll the changelog", [Problem(NAME, what)])
+        raise InputError("cannot roll the changelog", [Problem(NAME, "todo.changelog", what)])
     lines = text.splitlines(keepends=True)
     first = next(first for name, first, _ in _sections(lines) if name == UNRELEASED)
     return "".join([*lines[: first + 1], f"\n## [{tag}] - {date}\n", *lines[first + 1 :]])

@@ -34,7 +34,7 @@ def find_differences(text: str, documents: VersionDocuments, templates: Template
     for tag, first, last, start, end in SequenceMatcher(None, stated, rendered, autojunk=False).get_opcodes():
         if tag != "equal":
             says, must = " / ".join(stated[first:last])[:200], " / ".join(rendered[start:end])[:200]
-            yield Problem(f"line {first + 1}", f"says {says!r}, but the records say {must!r}")
+            yield Problem(f"line {first + 1}", "todo.model-card", f"says {says!r}, but the records say {must!r}")
 
 
 def read_card(folder: Path) -> str:
@@ -42,7 +42,7 @@ def read_card(folder: Path) -> str:
     try:
         return files.read_bytes(folder / filenames.CARD, LIMIT).decode("utf-8")
     except UnicodeDecodeError as error:
-        problem = Problem(filenames.CARD, f"not UTF-8 at byte {error.start}")
+        problem = Problem(filenames.CARD, "todo.model-card", f"not UTF-8 at byte {error.start}")
         raise InputError("cannot read the card", [problem]) from error
 
 

@@ -20,7 +20,7 @@ HEAD = """\
 |---|---|---:|---:|---:|---|---|
 """
 
-NO_TABLE = Problem(NAME, f"is missing, or lacks the lines {START} and {END}")
+NO_TABLE = Problem(NAME, "todo.releases-table", f"is missing, or lacks the lines {START} and {END}")
 
 
 def render(listed: Sequence[Version]) -> str:
@@ -54,9 +54,11 @@ def find_table_problems(root: Path) -> Iterator[Problem]:
         yield NO_TABLE
         return
     broken = list(find_unreadable(root))
-    yield from (Problem(NAME, f"cannot be compared: {problem}") for problem in broken)
+    yield from (Problem(NAME, "todo.releases-table", f"cannot be compared: {problem}") for problem in broken)
     if not broken and is_outdated(root):
-        yield Problem(NAME, "its table is not that of the registry; `modelreg release` writes it")
+        yield Problem(
+            NAME, "todo.releases-table", "its table is not that of the registry; `modelreg release` writes it"
+        )
 
 
 def find_unreadable(root: Path) -> Iterator[Problem]:
@@ -65,7 +67,11 @@ def find_unreadable(root: Path) -> Iterator[Problem]:
         try:
             versions.read_version(folder).metrics()
         except InputError as error:
-            yield Problem(f"{folder.parent.name}@{folder.name}", f"{error.problems[0]}; `modelreg verify` says more")
+            yield Problem(
+                f"{folder.parent.name}@{folder.name}",
+                "todo.releases-table",
+                f"{error.problems[0]}; `modelreg verify` says more",
+            )
 
 
 def _row(version: Version) -> str:

@@ -37,6 +37,8 @@ def find_differences(
     stated, wanted = (files.parse_json(text, filenames.SBOM) for text in (data, expected))
     for place, theirs, ours in paired_leaves(stated, wanted):
         if theirs != ours:
-            yield Problem(place, f"says {str(theirs)[:SHOWN]!r}, but the records say {str(ours)[:SHOWN]!r}")
+            yield Problem(
+                place, "todo.sbom", f"says {str(theirs)[:SHOWN]!r}, but the records say {str(ours)[:SHOWN]!r}"
+            )
     if stated == wanted and data != expected:
-        yield Problem("format", "the values are right, but the file is not canonical JSON")
+        yield Problem("format", "todo.sbom", "the values are right, but the file is not canonical JSON")

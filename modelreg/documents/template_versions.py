@@ -40,5 +40,5 @@ def named(number: int | None) -> Templates:
     found = TEMPLATES.get(UNSTATED if number is None else number)
     if found is None:
         what = f"is {number}, but this modelreg has the templates 1 to {CURRENT}; upgrade modelreg"
-        raise InputError("unknown template", [Problem("manifest.json: templates", what)])
+        raise InputError("unknown template", [Problem("manifest.json: templates", "todo.template-versions", what)])
     return found

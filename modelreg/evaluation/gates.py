@@ -110,7 +110,7 @@ def failures(outcomes: Iterable[Outcome]) -> Iterator[Problem]:
     """Yield the gates that fail and are not waived."""
     for outcome in outcomes:
         if outcome.verdict == "FAILS":
-            yield Problem(f"gate {outcome.path}", str(outcome.failure))
+            yield Problem(f"gate {outcome.path}", "todo.gates", str(outcome.failure))
 
 
 def find_gate_problems(
@@ -119,8 +119,8 @@ def find_gate_problems(
     """Yield the outcomes that do not follow from the documents, and those that forbid the release."""
     for stated in report.outcomes:
         if _again(stated, documents, describe) != stated:
-            yield Problem(f"{where}: {stated.path}", "does not follow from the documents")
-    yield from (Problem(f"{where}: {place}", what) for place, what in failures(report.outcomes))
+            yield Problem(f"{where}: {stated.path}", "todo.gates", "does not follow from the documents")
+    yield from (problem.under(where) for problem in failures(report.outcomes))
 
 
 def documents_of(outcome: Outcome) -> set[str]:

@@ -135,16 +135,16 @@ def log_softmax(logits: NDArray[np.floating[Any]]) -> Floats:
 
 def _array_problems(arrays: Mapping[str, NDArray[Any]], where: str, classes: int) -> Iterator[Problem]:
     for name in sorted(_DTYPES.keys() - _OPTIONAL - arrays.keys()):
-        yield Problem(dotted(where, name), "missing")
+        yield Problem(dotted(where, name), "todo.metrics", "missing")
     for name in sorted(arrays.keys() - _DTYPES.keys()):
-        yield Problem(dotted(where, name), "not an array of predictions")
+        yield Problem(dotted(where, name), "todo.metrics", "not an array of predictions")
     windows = next((len(arrays[name]) for name in ("y", "logits") if name in arrays and arrays[name].ndim), 0)
     if not windows:
-        yield Problem(where, "holds no window")
+        yield Problem(where, "todo.metrics", "holds no window")
     for name in [name for name in _DTYPES if name in arrays]:
         shape = (windows, classes) if name == "logits" else (windows,)
         for what in _problems_of(name, arrays[name], shape, classes):
-            yield Problem(dotted(where, name), what)
+            yield Problem(dotted(where, name), "todo.metrics", what)
 
 
 def _problems_of(name: str, array: NDArray[Any], shape: tuple[int, ...], classes: int) -> Iterator[str]:
@@ -341,7 +341,7 @@ def _code_usage(code: Ints | None, levels: tuple[int, ...] | None) -> CodeUsage 
     total = math.prod(levels)  # a Python integer: the product may pass 2^63
     used, counts = np.unique(code, return_counts=True)
     if used[-1] >= total:
-        raise InputError("not valid predictions", [Problem("code", f"{used[-1]} is not below {total}")])
+        raise InputError("not valid predictions", [Problem("code", "todo.metrics", f"{used[-1]} is not below {total}")])
     share = counts / counts.sum()
     bases = [math.prod(levels[:i]) for i in range(len(levels))]
     return CodeUsage(

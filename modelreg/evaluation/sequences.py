@@ -62,7 +62,7 @@ def filtered(log_posterior: Floats, spec: HsmmSpec) -> Iterator[Floats]:
     """
     if not isinstance(spec.emission, PosteriorEmission):
         what = f"is {spec.emission.kind}, expected posterior: the states are the classes of a network"
-        raise InputError("cannot smooth", [Problem("hsmm.json: emission", what)])
+        raise InputError("cannot smooth", [Problem("hsmm.json: emission", "todo.sequences", what)])
     log_b = model.of_posterior(log_posterior, np.array(spec.emission.prior), spec.emission.weight)
     state = online.filter_start(model.tables(model.from_spec(spec)))
     for row in log_b:

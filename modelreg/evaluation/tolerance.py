@@ -63,7 +63,9 @@ def differences(keys: Keys, theirs: Any, ours: Any, tolerance: float) -> Iterato
     elif isinstance(theirs, list) and isinstance(ours, list):
         yield from _part_differences(keys, dict(enumerate(theirs)), dict(enumerate(ours)), tolerance)
     elif not _are_close(theirs, ours, tolerance):
-        yield Problem(".".join(map(str, keys)), f"is {_shown(theirs)}, but the predictions give {_shown(ours)}")
+        yield Problem(
+            ".".join(map(str, keys)), "todo.tolerance", f"is {_shown(theirs)}, but the predictions give {_shown(ours)}"
+        )
 
 
 def _part_differences(

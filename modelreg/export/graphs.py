@@ -71,7 +71,9 @@ def export(network: Network, metadata: Mapping[str, str], opset: int) -> dict[Gr
     """Return the three graphs as ONNX files. Raises ExportError where one is not what was asked for."""
     if opset not in OPSETS:
         what = f"is {opset}: below 16 the exporter's conversion is not reliable, above 18 the compiler was never seen"
-        raise ExportError("cannot export", [Problem("opset", f"{what}; choose {OPSETS[0]} to {OPSETS[-1]}")])
+        raise ExportError(
+            "cannot export", [Problem("opset", "todo.graphs", f"{what}; choose {OPSETS[0]} to {OPSETS[-1]}")]
+        )
     folded = fold(network)
     window, projection = torch.zeros(1, *network.shape), torch.zeros(1, network.projection)
     answers = [LOGITS] if network.levels is None else [CODE, LOGITS]
@@ -121,7 +123,9 @@ def _export(
         assert program is not None  # noqa: S101 it is with dynamo=True
         model, same = onnxsim.simplify(program.model_proto)
     if not same:
-        raise ExportError("cannot export", [Problem(outputs[0], "onnxsim changed what the graph computes")])
+        raise ExportError(
+            "cannot export", [Problem(outputs[0], "todo.graphs", "onnxsim changed what the graph computes")]
+        )
     graph_rewrite.merge_padding(model.graph)
     graph_rewrite.simplify_pooling(model.graph)
     model = graph_rewrite.lower(model, opset)
@@ -153,17 +157,17 @@ def _find_problems(model: "ModelProto", names: tuple[list[str], list[str]], opse
 
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     if opsets != {"": opset}:
-        yield Problem("opset", f"is {opsets}, asked for was {opset}")
+        yield Problem("opset", "todo.graphs", f"is {opsets}, asked for was {opset}")
     graph = model.graph
     if ([value.name for value in graph.input], [value.name for value in graph.output]) != names:
-        yield Problem("graph", "its inputs and outputs are not those that were asked for")
+        yield Problem("graph", "todo.graphs", "its inputs and outputs are not those that were asked for")
     for value in [*graph.input, *graph.output]:
         tensor = value.type.tensor_type
         sizes = [dimension.dim_value for dimension in tensor.shape.dim]
         if tensor.elem_type != TensorProto.FLOAT or sizes[:1] != [1] or min(sizes) < 1:
-            yield Problem(value.name, f"must be float32 of a batch of one, is of shape {sizes}")
+            yield Problem(value.name, "todo.graphs", f"must be float32 of a batch of one, is of shape {sizes}")
     for node in graph.node:
         if node.op_type == "BatchNormalization":
-            yield Problem(node.name, "is a batch normalization that was not folded")
+            yield Problem(node.name, "todo.graphs", "is a batch normalization that was not folded")
         if names == ([WINDOWS], [PROJECTION]) and operators.is_for_the_host(node.op_type):
-            yield Problem(node.name, f"is a {node.op_type}, which the device cannot compute")
+            yield Problem(node.name, "todo.graphs", f"is a {node.op_type}, which the device cannot compute")

@@ -54,7 +54,7 @@ def refuse_architecture(name: str) -> None:
     """Raise ExportError for an accelerator that another toolchain compiles for."""
     if name in OTHER_LINE:
         what = f"{name} belongs to the Hailo-10/15 line (Dataflow Compiler 5.x); this bundle is for 3.x"
-        raise ExportError("cannot export", [Problem("target", f"{what}: choose hailo8 or hailo8l")])
+        raise ExportError("cannot export", [Problem("target", "todo.hailo", f"{what}: choose hailo8 or hailo8l")])
 
 
 def make(contents: Contents, target: HailoArch, settings: ExportSettings) -> tuple[BundleRecord, dict[str, bytes]]:
@@ -65,7 +65,7 @@ def make(contents: Contents, target: HailoArch, settings: ExportSettings) -> tup
     spec, scale = contents.spec, contents.normalization
     if settings.normalization == "chip" and scale.per != "channel":
         what = "the chip has one mean and deviation per channel, but this model has them per device: use host"
-        raise ExportError("cannot export", [Problem("normalization", what)])
+        raise ExportError("cannot export", [Problem("normalization", "todo.hailo", what)])
     chosen = balanced(contents.windows.y, settings.calibration_windows)
     raw = contents.windows.x[chosen]
     values = nhwc(raw if settings.normalization == "chip" else scaling.apply(raw, scale))

@@ -112,7 +112,9 @@ def find_clipped(made: Int8Estimate) -> Iterator[Problem]:
             seen = f"calibration has {channel.low:.3g} to {channel.high:.3g}"
             usual = f"99.8 % of the held-out values lie from {channel.usual_low:.3g} to {channel.usual_high:.3g}"
             yield Problem(
-                f"channel {channel.channel}", f"{seen}, but {usual}; {channel.clipped:.2%} of them lie outside"
+                f"channel {channel.channel}",
+                "todo.int8",
+                f"{seen}, but {usual}; {channel.clipped:.2%} of them lie outside",
             )
 
 

@@ -84,7 +84,10 @@ def check_operators(graph: bytes, target: HailoArch) -> Verdicts:
     found = list(_judge([(node.name, node.op_type, len(kernel(node))) for node in nodes], target))
     read = {name for node in nodes if node.op_type == "Gemm" for name in node.input}
     last = [node.name for node in nodes if node.op_type == "Flatten" and not read & set(node.output)]
-    found += [("unknown", Problem(name, f"{target} may not compute a Flatten without a Gemm behind")) for name in last]
+    found += [
+        ("unknown", Problem(name, "todo.operators", f"{target} may not compute a Flatten without a Gemm behind"))
+        for name in last
+    ]
     return Verdicts(
         tuple(problem for status, problem in found if status == "no"),
         tuple(problem for status, problem in found if status == "unknown"),
@@ -107,10 +110,13 @@ def _judge(nodes: list[tuple[str, str, int]], target: HailoArch) -> Iterator[tup
             what = (
                 f"{target} is known to fail on a convolution over one axis; write it as a Conv2d with a (1, k) kernel"
             )
-            yield "no", Problem(name, what)
+            yield "no", Problem(name, "todo.operators", what)
             continue
         support = BY_NAME.get(operator, Support(operator, "unknown", NO_EVIDENCE))
         if support.status != "yes":
             instead = f"; instead: {support.instead}" if support.instead else ""
             fate = "cannot compute" if support.status == "no" else "may not compute"
-            yield support.status, Problem(name, f"{target} {fate} {operator}: {support.evidence}{instead}")
+            yield (
+                support.status,
+                Problem(name, "todo.operators", f"{target} {fate} {operator}: {support.evidence}{instead}"),
+            )

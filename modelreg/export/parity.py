@@ -130,14 +130,18 @@ def find_breaches(
         if (over := ~(np.abs(then - now) <= allowed)).any():  # NaN is over
             windows = f"{int(over.any(axis=1).sum())} windows of {len(then)}"
             what = f"differs by {_largest(then - now):.3g}{at[name]} in {windows}"
-            yield Problem(f"{where}: {name}", f"{what}; allowed is {tolerance.absolute:g} + {tolerance.relative:g}·|x|")
+            yield Problem(
+                f"{where}: {name}",
+                "todo.parity",
+                f"{what}; allowed is {tolerance.absolute:g} + {tolerance.relative:g}·|x|",
+            )
     if flipped := int(((expected.code != found.code) & ~boundary).sum()):
         what = f"{flipped} digits differ that lie farther than {tolerance.boundary:g} from a rounding boundary"
-        yield Problem(f"{where}: code", what + at[CODE])
+        yield Problem(f"{where}: code", "todo.parity", what + at[CODE])
     ordered = np.sort(expected.logits[agree], axis=1)
     clear = ordered[:, -1] - ordered[:, -2] > 2 * tolerance.absolute
     if wrong := int((expected.logits[agree].argmax(axis=1) != found.logits[agree].argmax(axis=1))[clear].sum()):
-        yield Problem(f"{where}: logits", f"{wrong} windows get another class{at[LOGITS]}")
+        yield Problem(f"{where}: logits", "todo.parity", f"{wrong} windows get another class{at[LOGITS]}")
 
 
 def edge_windows(shape: tuple[int, int, int], low: Floats, high: Floats, normalized_zero: Floats) -> dict[str, Floats]:

@@ -88,7 +88,7 @@ def _require_below(end: int, streams: Sequence[Ints]) -> None:
     wrong = [i for i, stream in enumerate(streams) if len(stream) and not 0 <= stream.min() <= stream.max() < end]
     if wrong:
         rule = f"labels must be from 0 to {end - 1}; cut streams at windows that have none"
-        raise InputError("not labelled streams", [Problem(f"stream {i}", rule) for i in wrong])
+        raise InputError("not labelled streams", [Problem(f"stream {i}", "todo.fitting", rule) for i in wrong])
 
 
 def _shares(counts: Floats, own: Floats) -> Floats:

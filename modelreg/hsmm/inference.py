@@ -127,10 +127,10 @@ def _check(model: Tables, log_b: Floats) -> None:
     S = len(model.log_initial)
     if log_b.ndim != 2 or log_b.shape[1] != S or not len(log_b) or log_b.dtype != np.float64:
         what = f"{log_b.dtype} {log_b.shape}, must be float64 (T, {S}) with T ≥ 1"
-        raise InputError("not log emissions", [Problem("log_b", what)])
+        raise InputError("not log emissions", [Problem("log_b", "todo.inference", what)])
     if not log_b.max() < np.inf:  # NaN, too, is not
         step = int((~(log_b < np.inf)).any(axis=1).argmax())
-        raise InputError("not log emissions", [Problem(f"log_b: step {step}", "holds NaN or +inf")])
+        raise InputError("not log emissions", [Problem(f"log_b: step {step}", "todo.inference", "holds NaN or +inf")])
 
 
 def _impossible(evidence: Floats) -> InputError:
@@ -138,7 +138,7 @@ def _impossible(evidence: Floats) -> InputError:
     dead = evidence == -np.inf
     where = f"step {int(dead.argmax())}" if dead.any() else "the last step"
     what = "no state can explain it after what came before" if dead.any() else "no segment can end there"
-    return InputError("a stream that the model cannot explain", [Problem(where, what)])
+    return InputError("a stream that the model cannot explain", [Problem(where, "todo.inference", what)])
 
 
 def _marginals(starting: Floats, ending: Floats) -> Floats:

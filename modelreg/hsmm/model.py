@@ -43,13 +43,15 @@ def find_problems(model: Hsmm) -> Iterator[Problem]:
     """Yield what is wrong with a model: its shapes, or else its numbers."""
     S, bounds = len(model.initial), PARAMETERS[model.durations.kind]
     if S < 2:
-        yield Problem("initial", "needs two states: one alone would never be followed by another")
+        yield Problem("initial", "todo.model", "needs two states: one alone would never be followed by another")
         return
     distributions = {"initial": model.initial, "transition": model.transition}
     shapes = {"initial": (S,), "transition": (S, S), "durations": (S, len(bounds))}
     arrays = {**distributions, "durations": model.durations.parameters}
     wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
-    yield from (Problem(name, f"has shape {arrays[name].shape}, must have {shapes[name]}") for name in wrong)
+    yield from (
+        Problem(name, "todo.model", f"has shape {arrays[name].shape}, must have {shapes[name]}") for name in wrong
+    )
     if not wrong:
         yield from _distribution_problems(distributions)
         yield from _duration_problems(model.durations)
@@ -57,16 +59,16 @@ def find_problems(model: Hsmm) -> Iterator[Problem]:
 
 def _distribution_problems(distributions: Mapping[str, Floats]) -> Iterator[Problem]:
     if np.diagonal(distributions["transition"]).any():
-        yield Problem("transition", "its diagonal must be 0: no state follows itself")
+        yield Problem("transition", "todo.model", "its diagonal must be 0: no state follows itself")
     for name, rows in distributions.items():
         if not ((rows >= 0).all() and (abs(rows.sum(axis=-1) - 1) <= SUM_TOLERANCE).all()):
-            yield Problem(name, "must be at least 0 and sum to 1")
+            yield Problem(name, "todo.model", "must be at least 0 and sum to 1")
 
 
 def _duration_problems(durations: Durations) -> Iterator[Problem]:
     for (name, (low, high)), column in zip(PARAMETERS[durations.kind].items(), durations.parameters.T, strict=True):
         if not ((low < column) & (column < high)).all():
-            yield Problem(f"durations.{name}", f"must lie between {low:g} and {high:g}")
+            yield Problem(f"durations.{name}", "todo.model", f"must lie between {low:g} and {high:g}")
 
 
 def from_spec(spec: HsmmSpec) -> Hsmm:

@@ -41,7 +41,7 @@ def filter_step(state: FilterState, log_b: Floats) -> tuple[FilterState, Floats]
     Raises InputError where log b holds NaN or +∞, or where no state can explain the window after those before.
     """
     if not log_b.max() < np.inf:  # NaN, too, is not
-        raise InputError("not log emissions", [Problem("log_b", "holds NaN or +inf")])
+        raise InputError("not log emissions", [Problem("log_b", "todo.online-filter", "holds NaN or +inf")])
     D, place = state.ring.shape[1], state.place
     ring = state.ring + log_b[:, None]
     ring[:, place] = state.entry + log_b
@@ -49,7 +49,10 @@ def filter_step(state: FilterState, log_b: Floats) -> tuple[FilterState, Floats]
     alive, ends = _log_sums(ring, state.by_age[:, :, ages], state.log_by_age[:, :, ages])
     evidence = np.logaddexp.reduce(alive)
     if evidence == -np.inf:
-        raise InputError("a window that the model cannot explain", [Problem("log_b", "no state can explain it")])
+        raise InputError(
+            "a window that the model cannot explain",
+            [Problem("log_b", "todo.online-filter", "no state can explain it")],
+        )
     entry = np.logaddexp.reduce((ends - evidence)[:, None] + state.log_transition, axis=0)
     log_likelihood = state.log_likelihood + float(evidence)
     after = state._replace(ring=ring - evidence, place=(place + 1) % D, entry=entry, log_likelihood=log_likelihood)

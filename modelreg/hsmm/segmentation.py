@@ -46,10 +46,12 @@ class Hits(NamedTuple):
 
 def score(pairs: Pairs) -> Scores:
     """Score streams, each a pair true (T,), predicted (T,). Raises InputError where a pair does not match."""
-    if problems := [Problem(f"stream {i}", p) for i, pair in enumerate(pairs) for p in _pair_problems(*pair)]:
+    if problems := [
+        Problem(f"stream {i}", "todo.segmentation", p) for i, pair in enumerate(pairs) for p in _pair_problems(*pair)
+    ]:
         raise InputError("streams cannot be compared", problems)
     if not pairs:
-        raise InputError("streams cannot be compared", [Problem("streams", "there is none")])
+        raise InputError("streams cannot be compared", [Problem("streams", "todo.segmentation", "there is none")])
     true, predicted = (np.concatenate(streams) for streams in zip(*pairs, strict=True))
     segments = [sum(len(runs(stream).starts) for stream in streams) for streams in zip(*pairs, strict=True)]
     return Scores(

@@ -74,10 +74,10 @@ def make(settings: AugmentationSettings, names: Sequence[str], scale: Scale) -> 
 def _find_problems(settings: AugmentationSettings, sensors: Sensors, names: str) -> Iterator[Problem]:
     if settings.rotation_deg and not sensors.triads:
         what = f"no three channels in a row of {names} differ in x, y, z alone, so nothing can be rotated"
-        yield Problem("augmentation.rotation_deg", what)
+        yield Problem("augmentation.rotation_deg", "todo.augmentation", what)
     if settings.heading_deg and not (sensors.accelerometer and sensors.magnetometer):
         what = f"needs x, y, z of an accelerometer and of a magnetometer, named acc and mag, but there is {names}"
-        yield Problem("augmentation.heading_deg", what)
+        yield Problem("augmentation.heading_deg", "todo.augmentation", what)
 
 
 def augment(x: Tensor, drawn: Draw, sensors: Sensors, scale: Scale) -> Tensor:

@@ -53,7 +53,7 @@ def parse(data: bytes, where: str) -> Saved:
         tensors = safetensors.torch.load(data)
     except (SafetensorError, KeyError) as error:  # KeyError: a number format that torch lacks
         what = foreign(data) or f"damaged or not safetensors: {error}"
-        raise InputError("cannot read weights", [Problem(where, what)]) from error
+        raise InputError("cannot read weights", [Problem(where, "todo.checkpoint", what)]) from error
     return Saved(tensors, _state(data, where))
 
 
@@ -74,18 +74,18 @@ def mismatches(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> I
     """Yield what is missing, unexpected, of another shape or of another number format."""
     for name in sorted(expected.keys() | found.keys()):
         if name not in found:
-            yield Problem(name, "missing")
+            yield Problem(name, "todo.checkpoint", "missing")
         elif name not in expected:
-            yield Problem(name, "unexpected")
+            yield Problem(name, "todo.checkpoint", "unexpected")
         elif (kind := _kind(found[name])) != (rule := _kind(expected[name])):
-            yield Problem(name, f"is {kind}, must be {rule}")
+            yield Problem(name, "todo.checkpoint", f"is {kind}, must be {rule}")
 
 
 def non_finite(tensors: Mapping[str, Tensor]) -> Iterator[Problem]:
     """Yield the tensors that hold NaN or Inf."""
     for name, tensor in sorted(tensors.items()):
         if count := int((~tensor.isfinite()).sum()):
-            yield Problem(name, f"{count} of {tensor.numel()} values are NaN or Inf")
+            yield Problem(name, "todo.checkpoint", f"{count} of {tensor.numel()} values are NaN or Inf")
 
 
 def finite(value: Json) -> Json:
@@ -109,7 +109,9 @@ def _state(data: bytes, where: str) -> dict[str, Json] | None:
         return None
     state = files.parse_json(text.encode(), f"{where}: state")
     if not isinstance(state, dict):
-        raise InputError("cannot read weights", [Problem(f"{where}: state", "must be a JSON object")])
+        raise InputError(
+            "cannot read weights", [Problem(f"{where}: state", "todo.checkpoint", "must be a JSON object")]
+        )
     return state
 
 

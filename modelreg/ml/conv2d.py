@@ -190,13 +190,17 @@ def find_problems(settings: ConvSettings, shape: Shape) -> Iterator[Problem]:
     rows = D
     for i, (height, _) in enumerate(settings.kernels):
         if height > rows:
-            yield Problem(f"model.kernels.{i}", f"height {height}, but {rows} of {D} device rows are left")
+            yield Problem(
+                f"model.kernels.{i}", "todo.conv2d", f"height {height}, but {rows} of {D} device rows are left"
+            )
         rows = max(1, rows - height + 1)
     pools = len(settings.widths) - 1 if settings.pooling else 0
     if T >> pools < 1:
-        yield Problem("model.widths", f"{pools} poolings need {2**pools} timesteps, but a window has {T}")
+        yield Problem(
+            "model.widths", "todo.conv2d", f"{pools} poolings need {2**pools} timesteps, but a window has {T}"
+        )
     if isinstance(settings, Conv2dFsqSettings | Conv2dFsqHsmmSettings) and math.prod(settings.levels) >= INDEX_LIMIT:
-        yield Problem("model.levels", "more than 2^63 codes: an index would not fit an int64")
+        yield Problem("model.levels", "todo.conv2d", "more than 2^63 codes: an index would not fit an int64")
 
 
 def _device_layers(settings: ConvSettings, shape: Shape, projection: int) -> Iterator[tuple[str, nn.Module]]:

@@ -27,7 +27,11 @@ def find_dead_units(network: nn.Module, windows: Tensor) -> Iterator[Problem]:
         inherited = before if isinstance(network.get_submodule(name), _HEIRS) else set()
         if new := sorted(dead - inherited):
             shown = ", ".join(map(str, new[:_SHOWN])) + (", …" if len(new) > _SHOWN else "")
-            yield Problem(name, f"{len(new)} of {len(low)} units never change on {len(windows)} windows: {shown}")
+            yield Problem(
+                name,
+                "todo.dead-units",
+                f"{len(new)} of {len(low)} units never change on {len(windows)} windows: {shown}",
+            )
         before = dead
 
 

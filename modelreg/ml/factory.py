@@ -86,4 +86,4 @@ def find_problems(settings: ModelSettings, shape: Shape, classes: int) -> Iterat
     elif not isinstance(settings, Conv2dVqTokensSettings):  # which fits every window
         yield from conv2d.find_problems(settings, shape)
     if classes < 2:
-        yield Problem("classes", f"{classes}, but a classifier needs at least 2")
+        yield Problem("classes", "todo.factory", f"{classes}, but a classifier needs at least 2")

@@ -46,7 +46,7 @@ def read_legacy_checkpoint(path: Path, limit: int = checkpoint.LIMIT) -> LegacyC
     """Read a state dict, bare or in a dictionary with other things. Raises InputError, naming what else a file is."""
     data = files.read_bytes(path, limit)
     if what := _foreign(data):
-        raise InputError("not a checkpoint", [Problem(str(path), what)])
+        raise InputError("not a checkpoint", [Problem(str(path), "todo.legacy-checkpoint", what)])
     found, beside = _unwrap(_load(data, str(path)), str(path))
     if problems := list(_find_problems(found, limit)):
         raise InputError(f"{path}: its weights cannot be taken", problems)
@@ -117,7 +117,9 @@ def _load(data: bytes, where: str) -> object:
             warnings.simplefilter("ignore")  # of formats that torch means to give up
             found: object = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)  # noqa: TID251 here
     except _DAMAGED as error:
-        raise InputError("cannot read the checkpoint", [Problem(where, _words(error))]) from error
+        raise InputError(
+            "cannot read the checkpoint", [Problem(where, "todo.legacy-checkpoint", _words(error))]
+        ) from error
     return found
 
 
@@ -135,14 +137,14 @@ def _unwrap(document: object, where: str) -> tuple[dict[str, Tensor], dict[str, 
     """Return the tensors of a document, and what stands beside them in words. Raises InputError."""
     if not isinstance(document, Mapping) or not document:
         what = f"holds a {type(document).__name__}, not a dictionary of tensors"
-        raise InputError("not a checkpoint", [Problem(where, what)])
+        raise InputError("not a checkpoint", [Problem(where, "todo.legacy-checkpoint", what)])
     if _is_state(document):
         return dict(document), {}
     name = next((name for name in WRAPPERS if _is_state(document.get(name))), None)
     if name is None:
         names = ", ".join(map(_word, list(document)[:10]))
         what = f"holds tensors neither alone nor under {', '.join(WRAPPERS)}; it has {names}"
-        raise InputError("not a checkpoint", [Problem(where, what)])
+        raise InputError("not a checkpoint", [Problem(where, "todo.legacy-checkpoint", what)])
     return dict(document[name]), {_word(key): _short(document[key]) for key in document if key != name}
 
 
@@ -168,11 +170,15 @@ def _find_problems(tensors: Mapping[str, Tensor], limit: int) -> Iterator[Proble
     """Yield the tensors that are no plain arrays of numbers; a few bytes may claim a shape of any size."""
     for name, tensor in tensors.items():
         if not name.isprintable():
-            yield Problem(_word(name), "is no name of a tensor: it holds control characters")
+            yield Problem(_word(name), "todo.legacy-checkpoint", "is no name of a tensor: it holds control characters")
         if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized or tensor.is_complex():
-            yield Problem(name, "is sparse, quantized, complex or without values: no plain array of numbers")
+            yield Problem(
+                name,
+                "todo.legacy-checkpoint",
+                "is sparse, quantized, complex or without values: no plain array of numbers",
+            )
     if sum(4 * tensor.numel() for tensor in tensors.values()) > limit:
-        yield Problem("all tensors", f"have shapes of more than {limit} bytes")
+        yield Problem("all tensors", "todo.legacy-checkpoint", f"have shapes of more than {limit} bytes")
 
 
 def _plain(tensor: Tensor) -> Tensor:

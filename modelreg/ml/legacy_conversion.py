@@ -63,9 +63,11 @@ def recognise(tensors: Tensors) -> Recognised:
     known = _known(tensors, layout)
     if 2 * len(known) <= len(tensors):
         what = f"{len(tensors)} tensors of no network that is known: {', '.join(list(tensors)[:5])}"
-        raise InputError("not recognised", [Problem("checkpoint", what)])
+        raise InputError("not recognised", [Problem("checkpoint", "todo.legacy-conversion", what)])
     counts = {name for name in tensors if name not in known and re.fullmatch(layout.bookkeeping, name)}
-    problems = [Problem(name, "unexpected") for name in sorted(tensors.keys() - known.keys() - counts)]
+    problems = [
+        Problem(name, "todo.legacy-conversion", "unexpected") for name in sorted(tensors.keys() - known.keys() - counts)
+    ]
     merged, copies = _merge(tensors, known, problems)
     found, folded = _fold(merged, problems)
     lacks = tuple(part for part in layout.parts if part != ENCODER and not any(_is_of(name, part) for name in found))
@@ -91,10 +93,16 @@ def adopt(found: Recognised, model: str) -> Adopted:
     if pair in _ADOPTIONS:
         return _ADOPTIONS[pair](found)
     rows = _REFUSED.get(pair, {})
-    problems = [Problem(part, why) for part, why in rows.items() if part.partition(".")[0] not in found.lacks]
+    problems = [
+        Problem(part, "todo.legacy-conversion", why)
+        for part, why in rows.items()
+        if part.partition(".")[0] not in found.lacks
+    ]
     summary = f"{found.layout.words} is recognised and its {len(found.tensors)} tensors are sound, "
     summary += f"but it cannot become {model}"
-    raise InputError(summary, problems or [Problem(found.layout.words, f"{model} is another network")])
+    raise InputError(
+        summary, problems or [Problem(found.layout.words, "todo.legacy-conversion", f"{model} is another network")]
+    )
 
 
 def with_rows(tensors: Tensors, expected: Tensors) -> dict[str, Tensor]:
@@ -134,7 +142,10 @@ def _as_conv2d_fsq_of_ablation(found: Recognised) -> Adopted:
     """Adopt the ablation's graph, whose layer before the head is linear: W (V x + v) + w = (W V) x + (W v + w)."""
     absent = [part for part in ("duration", "head") if part in found.lacks]
     if len(absent) == 1:
-        raise InputError("not all of a head", [Problem(absent[0], "missing, but what it is computed with is there")])
+        raise InputError(
+            "not all of a head",
+            [Problem(absent[0], "todo.legacy-conversion", "missing, but what it is computed with is there")],
+        )
     plain = {name: tensor for name, tensor in found.tensors.items() if not _is_of(name, "duration")}
     if absent:
         return _as_conv2d_fsq(found._replace(tensors=plain))
@@ -255,7 +266,9 @@ def _merge(tensors: Tensors, known: Mapping[str, str], problems: list[Problem]) 
     first: dict[str, str] = {}
     for old, new in known.items():
         if not _same(tensors[first.setdefault(new, old)], tensors[old]):
-            problems.append(Problem(old, f"is another name of {first[new]}, but holds other numbers"))
+            problems.append(
+                Problem(old, "todo.legacy-conversion", f"is another name of {first[new]}, but holds other numbers")
+            )
     return {new: tensors[old] for new, old in first.items()}, len(known) - len(first)
 
 
@@ -277,7 +290,7 @@ def _fold(tensors: Tensors, problems: list[Problem]) -> tuple[dict[str, Tensor],
             factors.setdefault(name.removesuffix(f".{ending}"), {})[_FACTORS[ending]] = tensor
     for layer, pair in factors.items():
         if what := _misfit(pair):
-            problems.append(Problem(layer, what))
+            problems.append(Problem(layer, "todo.legacy-conversion", what))
         else:
             found[f"{layer}.weight"] = fold(pair["g"], pair["v"])
     return found, len(factors)
@@ -303,11 +316,11 @@ def _mismatches(shapes: Shapes, found: Tensors) -> Iterator[Problem]:
     """Yield what is missing, unexpected or of another shape."""
     for name in sorted(shapes.keys() | found.keys()):
         if name not in found:
-            yield Problem(name, "missing")
+            yield Problem(name, "todo.legacy-conversion", "missing")
         elif name not in shapes:
-            yield Problem(name, "unexpected")
+            yield Problem(name, "todo.legacy-conversion", "unexpected")
         elif (shape := tuple(found[name].shape)) != shapes[name]:
-            yield Problem(name, f"has shape {shape}, must have {shapes[name]}")
+            yield Problem(name, "todo.legacy-conversion", f"has shape {shape}, must have {shapes[name]}")
 
 
 def _is_of(name: str, part: str) -> bool:

@@ -29,7 +29,7 @@ def predict(network: Network, x: torch.Tensor | NDArray[np.float32], batch_size:
     windows = torch.as_tensor(x, dtype=torch.float32)
     if windows.shape[1:] != network.shape:
         what = f"are {tuple(windows.shape)}, must be (N, {', '.join(map(str, network.shape))})"
-        raise InputError("the windows do not fit the network", [Problem("windows", what)])
+        raise InputError("the windows do not fit the network", [Problem("windows", "todo.prediction", what)])
     device = next(network.parameters()).device
     training = network.training
     network.eval()
@@ -68,17 +68,21 @@ def _build(spec: ModelSpec) -> Network:
 def _differences(found: ModelSpec, expected: ModelSpec) -> Iterator[Problem]:
     """Yield where a record says something else of its network than its settings give."""
     if found.parameters != expected.parameters:
-        yield Problem("parameters", f"{found.parameters}, but the settings give {expected.parameters}")
+        yield Problem(
+            "parameters", "todo.prediction", f"{found.parameters}, but the settings give {expected.parameters}"
+        )
     if found.tensors != expected.tensors:
-        yield Problem("tensors", "are not those that the settings give")
+        yield Problem("tensors", "todo.prediction", "are not those that the settings give")
     if not isinstance(found.quantizer, FsqSpec) or not isinstance(expected.quantizer, FsqSpec):
         if found.quantizer != expected.quantizer:
-            yield Problem("quantizer", f"{found.quantizer}, but the settings give {expected.quantizer}")
+            yield Problem(
+                "quantizer", "todo.prediction", f"{found.quantizer}, but the settings give {expected.quantizer}"
+            )
         return
     for name in FsqSpec.model_fields:
         value, rule = getattr(found.quantizer, name), getattr(expected.quantizer, name)
         if not _equal(value, rule):
-            yield Problem(f"quantizer.{name}", f"{value}, but the settings give {rule}")
+            yield Problem(f"quantizer.{name}", "todo.prediction", f"{value}, but the settings give {rule}")
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -116,4 +116,4 @@ def find_problems(settings: TcnVaeSettings, shape: Shape) -> Iterator[Problem]:
     field = tcn.receptive_field(len(settings.widths), settings.kernel)
     if field > 4 * shape[2]:
         what = f"{len(settings.widths)} blocks look back over {field} samples, but a window has {shape[2]}"
-        yield Problem("model.widths", what)
+        yield Problem("model.widths", "todo.tcn-vae", what)

@@ -87,10 +87,10 @@ def fit(
 def find_problems(network: Network, train: Part, validation: Part, settings: TrainingSettings) -> Iterator[Problem]:
     """Yield why this training cannot start."""
     if settings.device == "cuda" and not torch.cuda.is_available():
-        yield Problem("training.device", "cuda, but torch finds no CUDA device here")
+        yield Problem("training.device", "todo.training", "cuda, but torch finds no CUDA device here")
     if network.chunk > 1 and settings.batch_size < 2 * network.chunk:
         what = f"is {settings.batch_size}: chunks of {network.chunk} consecutive windows need at least two of them"
-        yield Problem("training.batch_size", what)
+        yield Problem("training.batch_size", "todo.training", what)
     yield from _part_problems("train", train, network, least=2)
     yield from _part_problems("validation", validation, network, least=1)
 
@@ -277,9 +277,13 @@ class _Loop:
         for name in TrainingSettings.model_fields:
             now, then = getattr(self.settings, name), getattr(state.settings, name)
             if now != then:
-                yield Problem(f"training.{name}", f"is {now}, but the training was started with {then}")
+                yield Problem(
+                    f"training.{name}", "todo.training", f"is {now}, but the training was started with {then}"
+                )
         if self.windows != state.windows:
-            yield Problem("train", f"has {self.windows} windows, but {state.windows} when it was started")
+            yield Problem(
+                "train", "todo.training", f"has {self.windows} windows, but {state.windows} when it was started"
+            )
 
     def _moments(self) -> dict[str, Tensor]:
         """Return tensors for the optimizer's moments, with the strides they have in training."""
@@ -361,23 +365,25 @@ def _refuse_divergence(epoch: int, learned: _Pass, tested: _Pass) -> None:
     good = learned.losses.isfinite() & learned.norms.isfinite()
     if not good.all():
         where = f"epoch {epoch}, step {int(good.int().argmin()) + 1} of {len(good)}"
-        raise InputError("the training diverged", [Problem(where, ADVICE)])
+        raise InputError("the training diverged", [Problem(where, "todo.training", ADVICE)])
     if not tested.losses.isfinite().all():
-        raise InputError("the training diverged", [Problem(f"epoch {epoch}, validation", ADVICE)])
+        raise InputError("the training diverged", [Problem(f"epoch {epoch}, validation", "todo.training", ADVICE)])
 
 
 def _part_problems(name: str, part: Part, network: Network, *, least: int) -> Iterator[Problem]:
     if part.x.shape[1:] != network.shape or part.x.dtype != torch.float32:
         what = f"{part.x.dtype} {tuple(part.x.shape)}, must be float32 (N, *{network.shape})"
-        yield Problem(f"{name}.x", what)
+        yield Problem(f"{name}.x", "todo.training", what)
     elif not part.x.isfinite().all():
-        yield Problem(f"{name}.x", "holds NaN or Inf")
+        yield Problem(f"{name}.x", "todo.training", "holds NaN or Inf")
     if part.y.shape != part.x.shape[:1] or part.y.dtype != torch.int64:
-        yield Problem(f"{name}.y", f"{part.y.dtype} {tuple(part.y.shape)}, must be int64, one per window")
+        yield Problem(
+            f"{name}.y", "todo.training", f"{part.y.dtype} {tuple(part.y.shape)}, must be int64, one per window"
+        )
     elif len(part.y) < least:
-        yield Problem(name, f"{len(part.y)} windows, at least {least} are needed")
+        yield Problem(name, "todo.training", f"{len(part.y)} windows, at least {least} are needed")
     elif not 0 <= int(part.y.min()) <= int(part.y.max()) < network.classes:
-        yield Problem(f"{name}.y", f"labels outside 0 … {network.classes - 1}")
+        yield Problem(f"{name}.y", "todo.training", f"labels outside 0 … {network.classes - 1}")
 
 
 def _copy(tensor: Tensor) -> Tensor:

@@ -84,7 +84,9 @@ def validate(data: bytes, record: type[AnyRecord], where: str) -> AnyRecord:
     except ValidationError as error:
         found = [part for part in error.errors() if not _follows(part, error.errors())]
         document = files.parse_json(data, where)
-        problems = [Problem(dotted(where, *_written(part, document)), _words(record, part)) for part in found]
+        problems = [
+            Problem(dotted(where, *_written(part, document)), "todo.base", _words(record, part)) for part in found
+        ]
         raise InputError(f"not a valid {record.__name__}", problems) from error
 
 
@@ -140,8 +142,8 @@ def schema_problems(document: object, record: type[Record], where: str) -> list[
     try:
         errors = sorted(_validator(record.__name__).iter_errors(document), key=lambda error: list(map(str, error.path)))
     except RecursionError:  # where it quotes a document that is all brackets
-        return [Problem(where, "nested too deeply")]
-    return [Problem(dotted(where, *error.path), error.message[:300]) for error in errors]
+        return [Problem(where, "todo.base", "nested too deeply")]
+    return [Problem(dotted(where, *error.path), "todo.base", error.message[:300]) for error in errors]
 
 
 def dotted(where: str, *path: str | int) -> str:

@@ -36,10 +36,12 @@ def rolled_back(log: AliasLog, alias: str, stamp: Stamp) -> AliasLog:
     versions = log.standing.get(alias)
     if versions is None:
         known = ", ".join(log.standing) or "none"
-        raise RegistryError("unknown alias", [Problem(f"{log.model}@{alias}", f"the aliases are: {known}")])
+        raise RegistryError(
+            "unknown alias", [Problem(f"{log.model}@{alias}", "todo.aliases", f"the aliases are: {known}")]
+        )
     if len(versions) < 2:
         what = f"named nothing before v{versions[-1]}"
-        raise RegistryError("cannot roll back", [Problem(f"{log.model}@{alias}", what)])
+        raise RegistryError("cannot roll back", [Problem(f"{log.model}@{alias}", "todo.aliases", what)])
     return _grown(log, alias, "rollback", versions[-2], stamp)
 
 
@@ -80,10 +82,10 @@ def find_alias_problems(root: Path) -> Iterator[Problem]:
         try:
             log = load(path, AliasLog)
         except InputError as error:
-            yield from (Problem(f"{model}/{where}", what) for where, what in error.problems)
+            yield from (problem._replace(where=f"{model}/{problem.where}") for problem in error.problems)
         else:
             if log.model != model:
-                yield Problem(f"{model}/{path.name}", f"is of {log.model}")
+                yield Problem(f"{model}/{path.name}", "todo.aliases", f"is of {log.model}")
             yield from _missing(root, log.changes, model)
 
 
@@ -92,4 +94,6 @@ def _missing(root: Path, changes: tuple[AliasChange, ...], model: str) -> Iterat
     present = {folder.name for folder in versions.version_folders(root, model)}
     for version in dict.fromkeys(change.version for change in changes):
         if f"v{version}" not in present:
-            yield Problem(f"{model}/{filenames.ALIASES}", f"names v{version}, which is not in the registry")
+            yield Problem(
+                f"{model}/{filenames.ALIASES}", "todo.aliases", f"names v{version}, which is not in the registry"
+            )

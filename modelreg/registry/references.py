@@ -29,10 +29,10 @@ def version_folder(text: str, start: Path, find_registry: Callable[[], Registry]
         return _resolved(text, find_registry())
     folder = Path(os.path.abspath(start / text))  # noqa: PTH100 Path.absolute() keeps `..`, resolve() follows links
     if not folder.is_dir():
-        raise RegistryError("unknown version", [Problem(text, "no such folder")])
+        raise RegistryError("unknown version", [Problem(text, "todo.references", "no such folder")])
     if (folder / filenames.CONFIG).exists():  # a version states its configuration in its provenance
         what = "is a run, not a version; make a version of it with `modelreg release`"
-        raise RegistryError("unknown version", [Problem(text, what)])
+        raise RegistryError("unknown version", [Problem(text, "todo.references", what)])
     return folder
 
 
@@ -46,14 +46,16 @@ def export_path(text: str, start: Path, find_registry: Callable[[], Registry]) -
     if "/" not in text and not path.exists():
         return _resolved(text, find_registry())
     if not path.exists():
-        raise RegistryError("nothing to run", [Problem(text, "no such file or folder")])
+        raise RegistryError("nothing to run", [Problem(text, "todo.references", "no such file or folder")])
     return path.resolve()
 
 
 def _refuse_too_long(text: str) -> None:
     """Raise RegistryError on what no file system takes as a path, and no reference is."""
     if len(text) > LONGEST or any(len(part.encode()) > LONGEST_NAME for part in text.split("/")):
-        raise RegistryError("no such reference", [Problem(f"{text[:40]}…", "is too long for a reference or a path")])
+        raise RegistryError(
+            "no such reference", [Problem(f"{text[:40]}…", "todo.references", "is too long for a reference or a path")]
+        )
 
 
 def _resolved(reference: str, registry: Registry) -> Path:

@@ -41,14 +41,18 @@ def newest(runs: Path, model: str | None = None) -> Path:
     found = max(numbered(runs, model), default=None)
     if found is None:
         what = f"no run of {model}" if model else "no run"
-        raise InputError("nothing to work on", [Problem(str(runs), f"{what} here; make one with `modelreg train`")])
+        raise InputError(
+            "nothing to work on", [Problem(str(runs), "todo.runs", f"{what} here; make one with `modelreg train`")]
+        )
     return found[1]
 
 
 def load_run(folder: Path) -> RunRecord:
     """Read run.json. Raises InputError, also where the folder is no run."""
     if not (folder / RUN).is_file():
-        raise InputError("not a run", [Problem(str(folder), f"holds no {RUN}; make a run with `modelreg train`")])
+        raise InputError(
+            "not a run", [Problem(str(folder), "todo.runs", f"holds no {RUN}; make a run with `modelreg train`")]
+        )
     return load(folder / RUN, RunRecord)
 
 
@@ -85,6 +89,6 @@ def find_changed(folder: Path, run: RunRecord) -> Iterator[Problem]:
     """Yield every sealed file of a run that is not what it was."""
     for name, digest in sorted(run.files.items()):
         if not (folder / name).is_file():
-            yield Problem(str(folder / name), "is missing")
+            yield Problem(str(folder / name), "todo.runs", "is missing")
         elif files.sha256(folder / name) != digest:
-            yield Problem(str(folder / name), "was changed after the run wrote it; train again")
+            yield Problem(str(folder / name), "todo.runs", "was changed after the run wrote it; train again")

@@ -28,7 +28,7 @@ def read_version(folder: Path, wanted: Callable[[str], bool]) -> tuple[Manifest,
     sums = folder / filenames.SUMS
     expected = versions.sums_text(manifest, files.sha256_bytes(data)).encode()
     if not sums.is_file() or files.read_bytes(sums) != expected:
-        problems.append(Problem(filenames.SUMS, f"does not agree with {filenames.MANIFEST}"))
+        problems.append(Problem(filenames.SUMS, "todo.sealed-files", f"does not agree with {filenames.MANIFEST}"))
     if problems:
         raise VerificationFailed(f"{folder.name} differs from its manifest; nothing was started", problems)
     return manifest, found
@@ -38,7 +38,9 @@ def read_manifest(folder: Path) -> tuple[bytes, Manifest]:
     """Return a version's manifest, with its bytes first. Raises VerificationFailed where it is missing or damaged."""
     path = folder / filenames.MANIFEST
     if not path.is_file():
-        raise VerificationFailed(f"{folder.name} has no manifest", [Problem(filenames.MANIFEST, "is missing")])
+        raise VerificationFailed(
+            f"{folder.name} has no manifest", [Problem(filenames.MANIFEST, "todo.sealed-files", "is missing")]
+        )
     data = files.read_bytes(path)
     try:
         return data, versions.parse_document(data, Manifest, filenames.MANIFEST)
@@ -66,9 +68,9 @@ def find_differences(found: Mapping[str, bytes], stated: Mapping[str, str]) -> I
     """Yield the files that are missing, or whose digest is not the stated one."""
     for name, digest in sorted(stated.items()):
         if name not in found:
-            yield Problem(name, "is missing, or is a symbolic link")
+            yield Problem(name, "todo.sealed-files", "is missing, or is a symbolic link")
         elif (now := files.sha256_bytes(found[name])) != digest:
-            yield Problem(name, f"has sha256 {now}, not {digest}")
+            yield Problem(name, "todo.sealed-files", f"has sha256 {now}, not {digest}")
 
 
 def _read_present(folder: Path, stated: Mapping[str, str]) -> dict[str, bytes]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import semver
 
 from modelreg import files
-from modelreg.errors import InputError, Problem, RegistryError
+from modelreg.errors import InputError, Notice, Problem, RegistryError
 from modelreg.records.aliases import AliasLog
 from modelreg.records.base import AnyRecord, validate
 from modelreg.records.manifest import Manifest
@@ -63,7 +63,7 @@ def summaries(root: Path, model: str | None = None) -> tuple[list[Summary], list
         try:
             found.append(_summary(read_version(folder)))
         except InputError as error:
-            broken += [Problem(f"{folder.parent.name}@{folder.name}: {where}", what) for where, what in error.problems]
+            broken += [problem.under(f"{folder.parent.name}@{folder.name}") for problem in error.problems]
     return found, broken
 
 
@@ -85,12 +85,12 @@ def parse_version(text: str) -> semver.Version:
     """Read a semantic version; the leading v is optional. Raises RegistryError."""
     if len(text.removeprefix("v")) > VERSION_LIMIT:
         what = f"longer than {VERSION_LIMIT} characters"
-        raise RegistryError("no such version can be", [Problem(f"{text[:VERSION_LIMIT]}…", what)])
+        raise RegistryError("no such version can be", [Problem(f"{text[:VERSION_LIMIT]}…", "todo.versions", what)])
     try:
         return semver.Version.parse(text.removeprefix("v"))
     except ValueError as error:
         what = "not a semantic version; write it as v0.2.0 or v0.2.0-rc.1 (https://semver.org)"
-        raise RegistryError("no such version can be", [Problem(text, what)]) from error
+        raise RegistryError("no such version can be", [Problem(text, "todo.versions", what)]) from error
 
 
 def is_version_folder(folder: Path) -> bool:
@@ -112,16 +112,24 @@ def find_strays(root: Path) -> Iterator[Problem]:
         if _is_model(parent):
             for path in _entries(parent):
                 if not _is_version(path) and not _is_leftover(path) and path.name not in (KEEP, ALIASES):
-                    yield Problem(_place(path, root), f"is no version: a version is a folder {parent.name}/v<X.Y.Z>")
+                    yield Problem(
+                        _place(path, root),
+                        "todo.versions",
+                        f"is no version: a version is a folder {parent.name}/v<X.Y.Z>",
+                    )
         elif parent.name != KEEP:
-            yield Problem(_place(parent, root), "is no model: a model is a folder named in small letters, digits and _")
+            yield Problem(
+                _place(parent, root),
+                "todo.versions",
+                "is no model: a model is a folder named in small letters, digits and _",
+            )
 
 
-def find_leftovers(root: Path) -> Iterator[Problem]:
+def find_leftovers(root: Path) -> Iterator[Notice]:
     """Yield what an interrupted release or promotion left; it does no harm."""
     for parent in filter(_is_model, _entries(root / REGISTRY)):
         for path in filter(_is_leftover, _entries(parent)):
-            yield Problem(_place(path, root), "left by an interrupted command; the next one removes it")
+            yield Notice(_place(path, root), "left by an interrupted command; the next command removes it")
 
 
 def read_version(folder: Path) -> Version:
@@ -139,7 +147,7 @@ def resolve(reference: str, root: Path, default_model: str) -> Path:
     match = _REFERENCE.fullmatch(reference)
     if not match:
         what = "write v0.2.0, model@v0.2.0, model@latest, model@alias, or the path of a run or version"
-        raise RegistryError("no such reference", [Problem(reference, what)])
+        raise RegistryError("no such reference", [Problem(reference, "todo.versions", what)])
     model = match["model"] or default_model
     which = match["which"]
     if which == "latest":
@@ -147,7 +155,9 @@ def resolve(reference: str, root: Path, default_model: str) -> Path:
     number = which if re.match("v?[0-9]", which) else _aliased(which, root, model)
     folder = root / REGISTRY / model / f"v{parse_version(number)}"
     if not folder.is_dir():
-        raise RegistryError("unknown version", [Problem(f"{model}@{folder.name}", _known(root, model))])
+        raise RegistryError(
+            "unknown version", [Problem(f"{model}@{folder.name}", "todo.versions", _known(root, model))]
+        )
     return folder
 
 
@@ -162,10 +172,12 @@ def _aliased(alias: str, root: Path, model: str) -> str:
     standing = aliases(root, model).standing
     if alias == model or (root / REGISTRY / alias).is_dir():
         what = f"is a model; name a version of it: {alias}@latest"
-        raise RegistryError("unknown alias", [Problem(alias, what)])
+        raise RegistryError("unknown alias", [Problem(alias, "todo.versions", what)])
     if alias not in standing:
         known = f"its aliases are {', '.join(standing)}" if standing else "it has no alias"
-        raise RegistryError("unknown alias", [Problem(f"{model}@{alias}", f"{_known(root, model)}; {known}")])
+        raise RegistryError(
+            "unknown alias", [Problem(f"{model}@{alias}", "todo.versions", f"{_known(root, model)}; {known}")]
+        )
     return standing[alias][-1]
 
 
@@ -174,14 +186,14 @@ def refuse_unknown_model(root: Path, model: str) -> None:
     known = dict.fromkeys(folder.parent.name for folder in version_folders(root))
     if model not in known:
         what = f"there is {', '.join(known)}" if known else "the registry is empty"
-        raise RegistryError("unknown model", [Problem(model, what)])
+        raise RegistryError("unknown model", [Problem(model, "todo.versions", what)])
 
 
 def latest(root: Path, model: str) -> Path:
     """Return the folder of the highest stable version. Raises RegistryError."""
     folders = [f for f in version_folders(root, model) if not semver.Version.parse(f.name[1:]).prerelease]
     if not folders:
-        raise RegistryError("unknown version", [Problem(f"{model}@latest", _known(root, model))])
+        raise RegistryError("unknown version", [Problem(f"{model}@latest", "todo.versions", _known(root, model))])
     return folders[-1]
 
 

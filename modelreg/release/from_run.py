@@ -23,12 +23,12 @@ def find_failures(folder: Path, run: RunRecord) -> Iterator[Failure]:
     """Yield what forbids to make a version of a run."""
     if run.status != "trained":
         what = f"was not trained to the end; go on with `modelreg train --resume {folder}`"
-        yield InputError, Problem(str(folder), what)
+        yield InputError, Problem(str(folder), "todo.from-run", what)
         return
     yield from ((InputError, problem) for problem in runs.find_changed(folder, run))
     if not (folder / filenames.METRICS).is_file():
         what = f"has no metrics; make them with `modelreg evaluate {folder}`"
-        yield InputError, Problem(str(folder), what)
+        yield InputError, Problem(str(folder), "todo.from-run", what)
         return
     yield from _metrics_failures(folder, run)
     yield from ((InputError, problem) for problem in _export_problems(folder))
@@ -41,7 +41,7 @@ def _metrics_failures(folder: Path, run: RunRecord) -> Iterator[Failure]:
     digests = [look.predictions_sha256 for look in looks[-1:]]
     if measured.protocol.evaluations != len(looks) or digests != [measured.predictions_sha256]:
         what = f"was looked at since its metrics were written; run `modelreg evaluate {folder}` again"
-        yield InputError, Problem(str(folder), what)
+        yield InputError, Problem(str(folder), "todo.from-run", what)
 
 
 def _export_problems(run: Path) -> Iterator[Problem]:
@@ -49,7 +49,9 @@ def _export_problems(run: Path) -> Iterator[Problem]:
     for target in exports.exported(run):
         yield from exports.find_changed(run, target)
         if exports.checkpoint_of(run, target) != files.sha256(run / filenames.CHECKPOINT):
-            yield Problem(f"{run}/{target}", "was exported from other weights; run `modelreg export` again")
+            yield Problem(
+                f"{run}/{target}", "todo.from-run", "was exported from other weights; run `modelreg export` again"
+            )
     if (run / filenames.LATENCY).is_file():
         yield from exports.find_latency_problems(run, runs.load_run(run).model.settings.name)
 

@@ -104,7 +104,7 @@ def missing(folder: Path, *, sample: bool = False) -> dict[str, str]:
     taken = [folder / name for name in lacking if os.path.lexists(folder / name)]
     if taken:
         what = "exists with other content, and is not overwritten"
-        raise InputError("cannot make a registry here", [Problem(str(path), what) for path in taken])
+        raise InputError("cannot make a registry here", [Problem(str(path), "todo.init", what) for path in taken])
     return lacking
 
 

@@ -49,13 +49,13 @@ class Addition(NamedTuple):
 def find_failures(source: Path, number: semver.Version, addition: Addition) -> Iterator[Failure]:
     """Yield what forbids to make version `number` from the version in `source`."""
     found = integrity.inspect(source, complete=True).problems
-    yield from ((VerificationFailed, Problem(f"{source.name}: {where}", what)) for where, what in found)
+    yield from ((VerificationFailed, problem.under(source.name)) for problem in found)
     if found:
         return
     old = versions.parse_version(versions.read_version(source).manifest.version)
     if (number.major, number.minor) != (old.major, old.minor) or number <= old:
         what = f"has the weights of v{old}, so it must be a patch of it, as v{old.bump_patch()}"
-        yield RegistryError, Problem(f"v{number}", what)
+        yield RegistryError, Problem(f"v{number}", "todo.patch", what)
     try:
         _documents(source, str(number), addition)
     except ModelregError as error:
@@ -159,7 +159,9 @@ def _graphs(source: Path, old: str, version: str) -> dict[str, bytes]:
 def _unstamped(found: Mapping[str, bytes], version: str) -> dict[str, bytes]:
     """Return files, the graphs among them without the version in their metadata. Raises InputError."""
     plain = {name: onnx_file.unstamp(found[name], version) for name in filenames.GRAPH_FILES if name in found}
-    problems = [Problem(name, f"is not of version {version}") for name, data in plain.items() if data is None]
+    problems = [
+        Problem(name, "todo.patch", f"is not of version {version}") for name, data in plain.items() if data is None
+    ]
     if problems:
         raise InputError("cannot take these graphs", problems)
     return {**found, **{name: data for name, data in plain.items() if data is not None}}

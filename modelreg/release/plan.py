@@ -204,7 +204,7 @@ def _registry_failures(draft: Plan, request: Request, number: semver.Version) ->
     if draft.folder.exists():
         yield (
             RegistryError,
-            Problem(f"{draft.model} v{number}", "exists, and a version never changes; take a new number"),
+            Problem(f"{draft.model} v{number}", "todo.plan", "exists, and a version never changes; take a new number"),
         )
         return
     folders = list(versions.version_folders(draft.root, draft.model))
@@ -212,13 +212,13 @@ def _registry_failures(draft: Plan, request: Request, number: semver.Version) ->
     if newest and number < versions.parse_version(newest) and not request.allow_older:
         yield (
             RegistryError,
-            Problem(f"v{number}", f"is lower than the newest, {newest}; --allow-older if you mean it"),
+            Problem(f"v{number}", "todo.plan", f"is lower than the newest, {newest}; --allow-older if you mean it"),
         )
     checkpoint = draft.run / filenames.CHECKPOINT
     if checkpoint.is_file() and not request.force and not request.addition:
         for twin in versions.same_weights(draft.root, draft.model, checkpoint):
             what = f"has the very bytes of {twin.reference}; --force if you mean it"
-            yield RegistryError, Problem(filenames.CHECKPOINT, what)
+            yield RegistryError, Problem(filenames.CHECKPOINT, "todo.plan", what)
 
 
 def _source_failures(draft: Plan, run: RunRecord, number: semver.Version) -> Iterator[Failure]:
@@ -236,12 +236,12 @@ def _source_failures(draft: Plan, run: RunRecord, number: semver.Version) -> Ite
 def _text_failures(draft: Plan, request: Request) -> Iterator[Failure]:
     text = _changelog(draft.root)
     if text is None:
-        yield InputError, Problem(changelog.NAME, "is missing; `modelreg init` writes one")
+        yield InputError, Problem(changelog.NAME, "todo.plan", "is missing; `modelreg init` writes one")
     elif changelog.section(text, draft.tag) is None and not request.roll_changelog:
         what = f"has no section [{draft.tag}]; write one, or give --roll-changelog"
-        yield InputError, Problem(changelog.NAME, what)
+        yield InputError, Problem(changelog.NAME, "todo.plan", what)
     elif changelog.section(text, draft.tag) is None and not changelog.section(text, changelog.UNRELEASED):
-        yield InputError, Problem(changelog.NAME, "has nothing under [Unreleased]; say what is new first")
+        yield InputError, Problem(changelog.NAME, "todo.plan", "has nothing under [Unreleased]; say what is new first")
     if releases_table.read_table(draft.root) is None:
         yield InputError, releases_table.NO_TABLE
 
@@ -253,15 +253,15 @@ def _git_failures(draft: Plan, request: Request, *, finishing: bool) -> Iterator
     if situation.git is None:
         yield (
             RegistryError,
-            Problem(str(draft.root), "is no git repository with a commit, so nothing can be committed"),
+            Problem(str(draft.root), "todo.plan", "is no git repository with a commit, so nothing can be committed"),
         )
     if situation.git and situation.identity:
-        yield RegistryError, Problem("git", situation.identity)
+        yield RegistryError, Problem("git", "todo.plan", situation.identity)
     for path in situation.changed:
         if not (finishing and draft.holds(path)) and not files.is_leftover(path):
-            yield RegistryError, Problem(path, "is not committed; commit or stash it first")
+            yield RegistryError, Problem(path, "todo.plan", "is not committed; commit or stash it first")
     if request.tagged and draft.tag in situation.tags and not finishing:
-        yield RegistryError, Problem(draft.tag, "the tag exists")
+        yield RegistryError, Problem(draft.tag, "todo.plan", "the tag exists")
     if draft.project.assets == "committed":
         yield from ((RegistryError, problem) for problem in _ignored_assets(situation))
 
@@ -269,7 +269,7 @@ def _git_failures(draft: Plan, request: Request, *, finishing: bool) -> Iterator
 def _ignored_assets(situation: Situation) -> Iterator[Problem]:
     for name in sorted(situation.ignored):
         what = "is ignored by git, but modelreg.yaml says `assets: committed`; change .gitignore or modelreg.yaml"
-        yield Problem(name, what)
+        yield Problem(name, "todo.plan", what)
 
 
 def _changelog(root: Path) -> str | None:

@@ -81,7 +81,9 @@ def run(plan: Plan, ports: Ports, tell: Callable[[Step], None] = lambda _: None)
     ready = {step: action for step in plan.steps if (action := actions[step])}
     absent = [step for step in plan.steps if step not in ready]
     if absent:
-        problems = [Problem(step, "is a step of this release, but is not available here") for step in absent]
+        problems = [
+            Problem(step, "todo.steps", "is a step of this release, but is not available here") for step in absent
+        ]
         raise InputError(f"cannot release {plan.model} v{plan.version}", problems)
     for step, act in ready.items():
         act()

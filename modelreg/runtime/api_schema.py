@@ -61,7 +61,7 @@ class Contract:
         except msgspec.ValidationError as error:
             return Refusal(422, "invalid", (_problem(str(error)),))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return Refusal(400, "not JSON", (Problem("body", str(error)),))
+            return Refusal(400, "not JSON", (Problem("body", "todo.api-schema", str(error)),))
         samples = np.array(asked.x, dtype=np.float32)  # (T, C) or (D, T, C)
         rows = samples.reshape(-1, *samples.shape[-2:]).transpose(2, 0, 1)  # (C, D, T)
         session = asked.session if self._classifies else None
@@ -169,7 +169,7 @@ def _request_type(spec: InputSpec, *, sessions: bool) -> type[msgspec.Struct]:
 def _problem(text: str) -> Problem:
     """Return msgspec's message, `what - at $.place`, as a problem."""
     what, _, place = text.partition(" - at ")
-    return Problem(place.strip("`").removeprefix("$.") or "body", what)
+    return Problem(place.strip("`").removeprefix("$.") or "body", "todo.api-schema", what)
 
 
 # Parts of the OpenAPI document
@@ -184,8 +184,8 @@ _REFUSAL = {
             "type": "array",
             "items": {
                 "type": "object",
-                "required": ["where", "what"],
-                "properties": {"where": {"type": "string"}, "what": {"type": "string"}},
+                "required": ["where", "rule", "message"],
+                "properties": {key: {"type": "string"} for key in ("where", "rule", "message", "next")},
             },
         },
     },

@@ -84,7 +84,7 @@ class Hailo:
             import hailo_platform as hailo
         except ImportError as error:
             what = f"{error}; it comes with HailoRT (on Raspberry Pi OS: apt install hailo-all), not from PyPI"
-            raise BackendError("no HailoRT here", [Problem("hailo_platform", what)]) from error
+            raise BackendError("no HailoRT here", [Problem("hailo_platform", "todo.backends", what)]) from error
         self._failures = (hailo.HailoRTException, OSError)
         self._timeout_ms = timeout_ms
         self._input = np.zeros(shapes.buffer, dtype=np.float32)
@@ -95,7 +95,9 @@ class Hailo:
                 self._open(hailo, hef, opening)
                 self._opened = opening.pop_all()
         except self._failures as error:
-            raise BackendError("the device cannot be used", [Problem("HailoRT", _words(error))]) from error
+            raise BackendError(
+                "the device cannot be used", [Problem("HailoRT", "todo.backends", _words(error))]
+            ) from error
 
     def _open(self, hailo: ModuleType, hef: bytes, opening: ExitStack) -> None:
         folder = Path(opening.enter_context(tempfile.TemporaryDirectory(prefix="modelreg-")))
@@ -119,7 +121,9 @@ class Hailo:
         try:
             self._configured.run([self._bindings], self._timeout_ms)
         except self._failures as error:
-            raise BackendError("the device does not answer", [Problem("HailoRT", _words(error))]) from error
+            raise BackendError(
+                "the device does not answer", [Problem("HailoRT", "todo.backends", _words(error))]
+            ) from error
         return self._output.copy()
 
     def close(self) -> None:
@@ -130,7 +134,7 @@ class Hailo:
 def _refuse_shape(found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
     if tuple(size for size in found if size != 1) != tuple(size for size in wanted if size != 1):
         what = f"is of shape {found}, but the model has {wanted}: it was compiled of another model"
-        raise InputError("the HEF does not fit", [Problem("HEF", what)])
+        raise InputError("the HEF does not fit", [Problem("HEF", "todo.backends", what)])
 
 
 def _words(error: BaseException) -> str:

@@ -67,7 +67,7 @@ def read_export(path: Path, *, compiled: bool = False) -> Package:
     if (path / filenames.RUN).is_file():
         return _of_run(path, compiled=compiled)
     what = "is no version, no run and no bundle (a folder with bundle.json, or its .tar.gz)"
-    raise InputError("nothing to run", [Problem(str(path), what)])
+    raise InputError("nothing to run", [Problem(str(path), "todo.bundle-loader", what)])
 
 
 # A bundle
@@ -82,12 +82,12 @@ def _bundle_files(folder: Path) -> dict[str, bytes]:
 
 def _of_bundle(found: Mapping[str, bytes], where: str) -> Package:
     if filenames.BUNDLE not in found:
-        raise InputError("nothing to run", [Problem(where, f"holds no {filenames.BUNDLE}")])
+        raise InputError("nothing to run", [Problem(where, "todo.bundle-loader", f"holds no {filenames.BUNDLE}")])
     record = versions.parse_document(found[filenames.BUNDLE], BundleRecord, filenames.BUNDLE)
     _refuse_changed(where, _bundle_problems(found, record))
     if filenames.MODEL_CONFIG not in found:
         what = f"holds no {filenames.MODEL_CONFIG}: it is of modelreg 0.2; export it again"
-        raise InputError("nothing to run", [Problem(where, what)])
+        raise InputError("nothing to run", [Problem(where, "todo.bundle-loader", what)])
     compiled = [name for name in record.files if name.endswith(HEF)]
     return _package(found, record.version, record, found[compiled[0]] if compiled else None)
 
@@ -96,7 +96,7 @@ def _bundle_problems(found: Mapping[str, bytes], record: BundleRecord) -> Iterat
     yield from sealed_files.find_differences(found, record.files)
     digests = {**record.files, filenames.BUNDLE: files.sha256_bytes(found[filenames.BUNDLE])}
     if found.get(filenames.SUMS) != files.sums_text(digests).encode():
-        yield Problem(filenames.SUMS, f"does not say what {filenames.BUNDLE} says")
+        yield Problem(filenames.SUMS, "todo.bundle-loader", f"does not say what {filenames.BUNDLE} says")
 
 
 # A version
@@ -122,7 +122,7 @@ def _of_archive(folder: Path, listed: Mapping[str, str]) -> Package:
     names = [name for target in HAILO if (name := f"{target}/{filenames.ARCHIVE}") in listed]
     here = [name for name in names if _there(folder, name)]
     if len(here) != 1:
-        raise InputError("nothing to run", [Problem(folder.name, _choice(names, here, folder))])
+        raise InputError("nothing to run", [Problem(folder.name, "todo.bundle-loader", _choice(names, here, folder))])
     data = files.read_bytes(folder / here[0], bundle_archive.BUNDLE_LIMIT)
     _refuse_changed(folder.name, sealed_files.find_differences({here[0]: data}, {here[0]: listed[here[0]]}))
     return _of_bundle(bundle_archive.unpack_stream(io.BytesIO(data), here[0]), here[0])
@@ -144,11 +144,13 @@ def _of_run(folder: Path, *, compiled: bool) -> Package:
     if compiled:
         if len(bundles) != 1:
             names = [path.name for path in bundles]
-            raise InputError("nothing to run", [Problem(folder.name, _choice(names, names, folder))])
+            raise InputError(
+                "nothing to run", [Problem(folder.name, "todo.bundle-loader", _choice(names, names, folder))]
+            )
         return _of_bundle(_bundle_files(bundles[0]), bundles[0].name)
     if not exports.has(folder, filenames.ONNX):
         what = "was not exported; export it with `modelreg export`"
-        raise InputError("nothing to run", [Problem(folder.name, what)])
+        raise InputError("nothing to run", [Problem(folder.name, "todo.bundle-loader", what)])
     changed = exports.find_changed(folder, filenames.ONNX)
     record, found = sealed_files.read_run(folder, SEALED.__contains__, changed)
     graphs = folder / filenames.ONNX
@@ -167,7 +169,9 @@ def _package(
     found: Mapping[str, bytes], version: str | None, bundle: BundleRecord | None, hef: bytes | None
 ) -> Package:
     """Return what hashed files make. Raises InputError on a broken document, VerificationFailed on a misfit."""
-    _refuse_changed("the export", (Problem(name, "is missing") for name in NEEDED if name not in found))
+    _refuse_changed(
+        "the export", (Problem(name, "todo.bundle-loader", "is missing") for name in NEEDED if name not in found)
+    )
     spec = versions.parse_document(found[filenames.MODEL_CONFIG], ModelSpec, filenames.MODEL_CONFIG)
     graphs: dict[GraphName, bytes] = {name: found[f"{name}.onnx"] for name in GRAPHS}
     made = Package(
@@ -196,13 +200,13 @@ def find_strangers(
 ) -> Iterator[Problem]:
     """Yield where what the host needs beside the network is missing, or of another model."""
     if spec.smooths and durations is None:
-        yield Problem(filenames.HSMM, "is missing")
+        yield Problem(filenames.HSMM, "todo.bundle-loader", "is missing")
     if durations and durations.states != spec.classes:
-        yield Problem(f"{filenames.HSMM}: states", "are not the classes of the model")
+        yield Problem(f"{filenames.HSMM}: states", "todo.bundle-loader", "are not the classes of the model")
     if calibration and calibration.classes != spec.classes:
-        yield Problem(f"{filenames.CALIBRATION}: classes", "are not the classes of the model")
+        yield Problem(f"{filenames.CALIBRATION}: classes", "todo.bundle-loader", "are not the classes of the model")
     if calibration and calibration.checkpoint_sha256 != checkpoint_sha256:
-        yield Problem(f"{filenames.CALIBRATION}: checkpoint_sha256", "is of other weights")
+        yield Problem(f"{filenames.CALIBRATION}: checkpoint_sha256", "todo.bundle-loader", "is of other weights")
 
 
 def _vectors(found: Mapping[str, bytes], spec: ModelSpec) -> dict[str, NDArray[np.float32]] | None:
@@ -219,7 +223,10 @@ def _vectors(found: Mapping[str, bytes], spec: ModelSpec) -> dict[str, NDArray[n
     for name, shape in shapes.items():
         array = vectors.get(name)
         if not count or array is None or (array.shape, array.dtype) != ((count, *shape), np.dtype(np.float32)):
-            _refuse_changed(filenames.VECTORS, [Problem(name, f"must be float32 of shape ({count or 'N'}, {shape})")])
+            _refuse_changed(
+                filenames.VECTORS,
+                [Problem(name, "todo.bundle-loader", f"must be float32 of shape ({count or 'N'}, {shape})")],
+            )
     return vectors
 
 
@@ -227,7 +234,11 @@ def _misfits(graphs: Mapping[GraphName, bytes], spec: ModelSpec) -> Iterator[Pro
     for name, wanted in graph_interface.interface(spec).items():
         graph = onnx_file.read_onnx(graphs[name], f"{name}.onnx")
         if (graph.inputs, graph.outputs) != wanted:
-            yield Problem(f"{name}.onnx", f"takes and gives other tensors than {filenames.MODEL_CONFIG} says")
+            yield Problem(
+                f"{name}.onnx",
+                "todo.bundle-loader",
+                f"takes and gives other tensors than {filenames.MODEL_CONFIG} says",
+            )
 
 
 def _refuse_changed(where: str, problems: Iterable[Problem]) -> None:

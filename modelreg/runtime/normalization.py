@@ -40,4 +40,4 @@ class Scale:
             least, most = float(window[number].min()), float(window[number].max())
             if least < low or most > high:
                 what = f"reaches from {least:g} to {most:g}, but this sensor's limits are {low:g} and {high:g}"
-                yield Problem(f"channel {name}", what)
+                yield Problem(f"channel {name}", "todo.normalization", what)

@@ -85,11 +85,11 @@ class Pipeline(AbstractContextManager["Pipeline"]):
         """Yield what keeps a raw window from being answered: its shape, a missing value, a value out of limits."""
         if window.shape != self.spec.input.shape:
             what = f"is of shape {window.shape}, must be {self.spec.input.shape}: channels, device rows, timesteps"
-            yield Problem("window", what)
+            yield Problem("window", "todo.pipeline", what)
         elif not np.isfinite(window).all():
             channel, row, step = (int(place[0]) for place in np.nonzero(~np.isfinite(window)))
             place = f"{self.spec.input.channels[channel].name}, row {row}, step {step}"
-            yield Problem("window", f"has a missing value at {place}")
+            yield Problem("window", "todo.pipeline", f"has a missing value at {place}")
         else:
             yield from self._scale.find_out_of_limits(window)
 
@@ -106,7 +106,7 @@ class Pipeline(AbstractContextManager["Pipeline"]):
             answer = self._host.answer(projection)
         if not (np.isfinite(projection).all() and np.isfinite(answer.logits).all()):
             what = "holds numbers so large that the network's own overflow"
-            raise InputError("not a window of this model", [Problem("window", what)])
+            raise InputError("not a window of this model", [Problem("window", "todo.pipeline", what)])
         return answer
 
     def fed(self, window: Floats) -> Floats:
@@ -174,6 +174,6 @@ def open_backend(loaded: Package, name: BackendName, threads: int = 1) -> Backen
         return backends.OnnxRuntime(loaded.graphs["encoder"], threads)
     if loaded.hef is None:
         what = "holds no .hef; compile it (docs/hailo.md) and take it in with `modelreg hef attach`"
-        raise InputError("nothing to run on a Hailo device", [Problem("bundle", what)])
+        raise InputError("nothing to run on a Hailo device", [Problem("bundle", "todo.pipeline", what)])
     shapes = backends.Shapes(loaded.spec.input.shape, loaded.spec.projection)
     return backends.Hailo(loaded.hef, shapes)

@@ -62,13 +62,15 @@ def _find_deviations(expected: Mapping[str, Floats], found: Mapping[str, Floats]
     if isinstance(quantizer, FsqSpec):
         near = near_boundary(expected[PROJECTION], quantizer, tolerance.boundary)
     if (wrong := differs & ~near).any():
-        yield Problem(CODE, f"{int(wrong.any(axis=1).sum())} windows of {len(wrong)} get another one")
+        yield Problem(CODE, "todo.self-test", f"{int(wrong.any(axis=1).sum())} windows of {len(wrong)} get another one")
     same = ~differs.any(axis=1)
     for name, rows in ((PROJECTION, slice(None)), (LOGITS, same)):
         then, now = expected[name][rows], found[name][rows]
         error = np.abs(then - now)
         if not (error <= tolerance.absolute + tolerance.relative * np.abs(then)).all():  # NaN is over
-            yield Problem(name, f"differs by up to {error.max():.3g}, allowed is {tolerance.absolute:g}")
+            yield Problem(
+                name, "todo.self-test", f"differs by up to {error.max():.3g}, allowed is {tolerance.absolute:g}"
+            )
 
 
 def _find_noise(expected: Floats, found: Floats, loaded: Package) -> Iterator[Problem]:
@@ -76,4 +78,4 @@ def _find_noise(expected: Floats, found: Floats, loaded: Package) -> Iterator[Pr
     measured = snr_db(expected, found)
     if not measured >= wanted:  # NaN is below
         what = f"{measured:.1f} dB between the chip's answers and torch's, at least {wanted:g} dB are wanted"
-        yield Problem(PROJECTION, what)
+        yield Problem(PROJECTION, "todo.self-test", what)

@@ -81,18 +81,22 @@ class _Sidecar:
         """Return what a request asks; a body is bounded in size and time before it is looked into."""
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media != JSON:
-            return Refusal(415, "content type", (Problem("content-type", f"must be {JSON}"),))
+            return Refusal(415, "content type", (Problem("content-type", "todo.server", f"must be {JSON}"),))
         limit, body = self.contract.body_limit, bytearray()
         try:
             async with asyncio.timeout(self.served.bounds.body_s):
                 async for chunk in request.stream():
                     body += chunk
                     if len(body) > limit:
-                        return Refusal(413, "too large", (Problem("body", f"is larger than {limit} bytes"),))
+                        return Refusal(
+                            413, "too large", (Problem("body", "todo.server", f"is larger than {limit} bytes"),)
+                        )
         except TimeoutError:
-            return Refusal(408, "slow body", (Problem("body", f"took over {self.served.bounds.body_s:g} s"),))
+            return Refusal(
+                408, "slow body", (Problem("body", "todo.server", f"took over {self.served.bounds.body_s:g} s"),)
+            )
         except ClientDisconnect:
-            return Refusal(400, "disconnected", (Problem("body", "ended early"),))
+            return Refusal(400, "disconnected", (Problem("body", "todo.server", "ended early"),))
         return self.contract.read(bytes(body))
 
     async def healthz(self, _: Request) -> Response:
@@ -171,7 +175,7 @@ class _Door:
 
         path = scope["path"] if scope["path"] in self._paths else "other"
         if self._wanted and path not in OPEN_PATHS and not self._has_key(scope):
-            refusal = Refusal(401, "key", (Problem("authorization", "must be `Bearer` and the key"),))
+            refusal = Refusal(401, "key", (Problem("authorization", "todo.server", "must be `Bearer` and the key"),))
             await _refused(refusal)(scope, receive, noting)
         else:
             await self._app(scope, receive, noting)
@@ -194,7 +198,7 @@ def _refused(refusal: Refusal) -> Response:
 async def _no_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 it is registered for nothing else
     reason = "no such path" if error.status_code == 404 else "method"
-    body = Refusal(error.status_code, reason, (Problem(request.url.path, error.detail),)).body()
+    body = Refusal(error.status_code, reason, (Problem(request.url.path, "todo.server", error.detail),)).body()
     return Response(body, error.status_code, error.headers, media_type=JSON)
 
 

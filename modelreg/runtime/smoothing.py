@@ -40,7 +40,7 @@ def choose(durations: HsmmSpec | None, name: SmootherName | None = None) -> Smoo
         return Durations(durations)
     if name == "durations":
         what = "the model has no hsmm.json; choose majority or hysteresis"
-        raise InputError("cannot smooth by durations", [Problem("smoothing", what)])
+        raise InputError("cannot smooth by durations", [Problem("smoothing", "todo.smoothing", what)])
     return Hysteresis() if name == "hysteresis" else Majority()
 
 
@@ -51,7 +51,9 @@ class Durations:
         """`spec` is of the classes of a network. Raises InputError where it is not."""
         if not isinstance(spec.emission, PosteriorEmission):
             what = "a code's probabilities smooth no network's answers; `posterior` does"
-            raise InputError("not a model of a network's classes", [Problem("hsmm.json: emission", what)])
+            raise InputError(
+                "not a model of a network's classes", [Problem("hsmm.json: emission", "todo.smoothing", what)]
+            )
         self._prior, self._weight = np.array(spec.emission.prior), spec.emission.weight
         self._start = online.filter_start(model.tables(model.from_spec(spec)))  # its tables serve every session
 

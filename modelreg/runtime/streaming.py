@@ -97,7 +97,7 @@ class Cutter:
     def __init__(self, spec: InputSpec, hop: int, limits: Limits) -> None:
         """`hop` is in samples; raises InputError below 1."""
         if hop < 1:
-            raise InputError("cannot cut windows", [Problem("hop", "must be at least one sample")])
+            raise InputError("cannot cut windows", [Problem("hop", "todo.streaming", "must be at least one sample")])
         self._spec, self._hop = spec, hop
         self._gap_s = longest_interval(spec.rate_hz, limits)
         self._capacity = 2 * spec.timesteps + ceil(SLACK_S * spec.rate_hz)
@@ -131,13 +131,15 @@ class Cutter:
         devices, channels = self._spec.devices, len(self._spec.channels)
         problems = []
         if samples.ndim != 2 or samples.shape[1] != channels:
-            problems.append(Problem("samples", f"are of shape {samples.shape}, must be (n, {channels})"))
+            problems.append(
+                Problem("samples", "todo.streaming", f"are of shape {samples.shape}, must be (n, {channels})")
+            )
         if (device is None and len(devices) > 1) or device not in (None, *devices):
-            problems.append(Problem("device", f"must be one of {', '.join(devices)}"))
+            problems.append(Problem("device", "todo.streaming", f"must be one of {', '.join(devices)}"))
         if self._timed not in (None, time is not None):
-            problems.append(Problem("time", "all samples have time stamps, or none"))
+            problems.append(Problem("time", "todo.streaming", "all samples have time stamps, or none"))
         if time is not None and (time.shape != samples.shape[:1] or not np.isfinite(time).all()):
-            problems.append(Problem("time", f"must be {len(samples)} finite seconds"))
+            problems.append(Problem("time", "todo.streaming", f"must be {len(samples)} finite seconds"))
         if problems:
             raise InputError("not samples of this model", problems)
         self._timed = time is not None

@@ -123,7 +123,7 @@ def _timed(pipeline: Pipeline, window: Floats) -> Answered:
 
 
 def _unavailable(reason: str, what: str) -> Refusal:
-    return Refusal(503, reason, (Problem("backend", what),))
+    return Refusal(503, reason, (Problem("backend", "todo.worker", what),))
 
 
 class Sessions:

@@ -33,7 +33,7 @@ def find_problems(here: VersionFiles, spec: ModelSpec, data: DataRecord, metrics
         if (name in here.digests) != (metrics.confidence is not None):
             what = "does not list" if metrics.confidence else "has no numbers of what it is worth, but the version has"
             place = filenames.MANIFEST if metrics.confidence else filenames.METRICS
-            yield Problem(place, f"{what} {name}")
+            yield Problem(place, "todo.calibration", f"{what} {name}")
     if filenames.CALIBRATION not in here.present:
         return
     record = load(here.folder / filenames.CALIBRATION, ConfidenceRecord)
@@ -59,7 +59,9 @@ def _find_strangers(
         ("validation_digest", record.validation_digest, data.parts.validation.digest),
     ):
         if stated != other:
-            yield Problem(f"{filenames.CALIBRATION}: {key}", f"is {stated}, but the version has {other}")
+            yield Problem(
+                f"{filenames.CALIBRATION}: {key}", "todo.calibration", f"is {stated}, but the version has {other}"
+            )
 
 
 def _find_fitting_problems(
@@ -69,13 +71,15 @@ def _find_fitting_problems(
     part = data.parts.validation
     counts = np.bincount(validation.y, minlength=len(record.classes)).tolist()
     if sorted(set(validation.subject.tolist())) != sorted(part.subjects):
-        yield Problem(f"{filenames.VALIDATION}: subjects", f"are not those of {filenames.DATA}")
+        yield Problem(f"{filenames.VALIDATION}: subjects", "todo.calibration", f"are not those of {filenames.DATA}")
     if dict(zip(record.classes, counts, strict=True)) != part.class_windows:
-        yield Problem(f"{filenames.VALIDATION}: windows of each class", f"are not those of {filenames.DATA}")
+        yield Problem(
+            f"{filenames.VALIDATION}: windows of each class", "todo.calibration", f"are not those of {filenames.DATA}"
+        )
     origin = calibration.Origin(record.classes, record.checkpoint_sha256, record.validation_digest)
     again = calibration.fit_calibration(validation, origin, level=measured.settings.level, alpha=record.alpha)
     found = tolerance.differences((), record.to_document(), again.to_document(), tolerance.RECOMPUTED)
-    yield from (Problem(f"{filenames.CALIBRATION}: {place}", what) for place, what in found)
+    yield from (problem.under(filenames.CALIBRATION) for problem in found)
 
 
 def _find_metric_problems(
@@ -84,4 +88,4 @@ def _find_metric_problems(
     stated = measured.confidence.to_document() if measured.confidence else {}
     again = calibration.measure_calibration(predictions, record, measured.settings).to_document()
     found = tolerance.differences(("confidence",), stated, again, tolerance.RECOMPUTED)
-    yield from (Problem(f"{filenames.METRICS}: {place}", what) for place, what in found)
+    yield from (problem.under(filenames.METRICS) for problem in found)

@@ -123,7 +123,9 @@ def _quantizer_problems(spec: ModelSpec) -> Iterator[Problem]:
     pairs = zip(spec.quantizer.shift, expected.shift, strict=False)
     same_length = len(spec.quantizer.shift) == len(expected.shift)
     if not same_length or any(abs(a - b) > tolerance.RECOMPUTED for a, b in pairs):
-        yield Problem(f"{filenames.MODEL_CONFIG}: quantizer.shift", "is not atanh(offset / half_range)")
+        yield Problem(
+            f"{filenames.MODEL_CONFIG}: quantizer.shift", "todo.consistency", "is not atanh(offset / half_range)"
+        )
 
 
 def _run_problems(here: VersionFiles, run: RunRecord, spec: ModelSpec, metrics: EvalMetrics) -> Iterator[Problem]:
@@ -131,13 +133,13 @@ def _run_problems(here: VersionFiles, run: RunRecord, spec: ModelSpec, metrics: 
     yield from equal(filenames.RUN, "model", run.model, spec)
     for name in (filenames.CHECKPOINT, filenames.NORMALIZATION, filenames.DATA):
         if run.files.get(name) != here.digests.get(name):
-            yield Problem(filenames.RUN, f"the run had another {name}")
+            yield Problem(filenames.RUN, "todo.consistency", f"the run had another {name}")
     yield from equal(filenames.RUN, "status", run.status, "trained")
     evaluations = [each for each in run.evaluations if each.part == metrics.protocol.part]
     yield from equal(filenames.METRICS, "protocol.evaluations", metrics.protocol.evaluations, len(evaluations))
     if evaluations and evaluations[-1].predictions_sha256 != here.digests.get(filenames.PREDICTIONS):
         what = f"the latest test-set evaluation recorded a different {filenames.PREDICTIONS} digest"
-        yield Problem(filenames.RUN, what)
+        yield Problem(filenames.RUN, "todo.consistency", what)
 
 
 def _input_problems(spec: ModelSpec, normalization: Normalization, data: DataRecord) -> Iterator[Problem]:
@@ -152,7 +154,7 @@ def _input_problems(spec: ModelSpec, normalization: Normalization, data: DataRec
         shape = [len(row) for row in getattr(normalization, name)]
         if shape != [len(spec.input.channels)] * rows:
             what = f"must have {rows} rows of {len(spec.input.channels)} channels"
-            yield Problem(f"{filenames.NORMALIZATION}: {name}", what)
+            yield Problem(f"{filenames.NORMALIZATION}: {name}", "todo.consistency", what)
 
 
 def _fitting_problems(run: RunRecord, normalization: Normalization, data: DataRecord) -> Iterator[Problem]:
@@ -181,7 +183,9 @@ def _protocol_problems(
         yield from equal(document, name, stated, other)
     if data.split != "time" and metrics.protocol.known_subjects:
         names = ", ".join(metrics.protocol.known_subjects)
-        yield Problem(f"{filenames.METRICS}: protocol", f"{names} of the test part stand in another part too")
+        yield Problem(
+            f"{filenames.METRICS}: protocol", "todo.consistency", f"{names} of the test part stand in another part too"
+        )
 
 
 def _provenance_problems(
@@ -217,7 +221,7 @@ def _base_problems(here: VersionFiles, manifest: Manifest, provenance: Provenanc
     try:
         entries = load(path, Manifest).files
     except InputError as error:
-        yield from (Problem(f"{base.name}: {where}", what) for where, what in error.problems)
+        yield from (problem.under(base.name) for problem in error.problems)
         return
     for entry in entries:
         if entry.path in UNCHANGED:
@@ -250,7 +254,7 @@ def _checkpoint_problems(here: VersionFiles, spec: ModelSpec) -> Iterator[Proble
     if filenames.CHECKPOINT in here.present:
         arrays = safetensors_file.read_safetensors(here.folder / filenames.CHECKPOINT)
         for what in safetensors_file.find_tensor_problems(arrays, spec):
-            yield Problem(filenames.CHECKPOINT, what)
+            yield Problem(filenames.CHECKPOINT, "todo.consistency", what)
 
 
 def _prediction_problems(here: VersionFiles, spec: ModelSpec, metrics: EvalMetrics) -> Iterator[Problem]:
@@ -260,10 +264,11 @@ def _prediction_problems(here: VersionFiles, spec: ModelSpec, metrics: EvalMetri
         return
     predictions = scores.from_arrays(npz.read_npz(here.folder / name), name, len(spec.classes))
     again = scores.compute(predictions, classes=spec.classes, levels=spec.levels, settings=metrics.settings)
-    for place, what in scores.differences(metrics, again):
-        yield Problem(f"{filenames.METRICS}: {place}", what)
+    yield from (problem.under(filenames.METRICS) for problem in scores.differences(metrics, again))
     if (predictions.code is None) != (spec.levels is None):
-        yield Problem(name, "holds no codes" if spec.levels else "holds codes of a model that has none")
+        yield Problem(
+            name, "todo.consistency", "holds no codes" if spec.levels else "holds codes of a model that has none"
+        )
     tested = metrics.protocol.tested
     windows = set(zip(predictions.recording.tolist(), predictions.start.tolist(), strict=True))
     yield from equal(name, "subjects", sorted(again.per_subject), sorted(tested.subjects))

@@ -30,12 +30,12 @@ def find_problems(
     """Yield where a part is missing, is not the run's or the checkpoint's, or does not give the recorded numbers."""
     for name in wanted(spec):
         if name not in here.digests:
-            yield Problem(MANIFEST, f"does not list {name}")
+            yield Problem(MANIFEST, "todo.derived-models", f"does not list {name}")
         elif run.files.get(name) != here.digests[name]:
-            yield Problem(RUN, f"the run had another {name}")
+            yield Problem(RUN, "todo.derived-models", f"the run had another {name}")
     if spec.smooths != (metrics.temporal is not None):
         what = "is missing" if spec.smooths else "is of a model of durations, which this system has not"
-        yield Problem(f"{METRICS}: temporal", what)
+        yield Problem(f"{METRICS}: temporal", "todo.derived-models", what)
     present = here.present.intersection(wanted(spec))
     if ENCODER in present and CHECKPOINT in here.present:
         yield from _find_encoder_problems(here.folder)
@@ -59,7 +59,7 @@ def _find_hsmm_problems(folder: Path, spec: ModelSpec) -> Iterator[Problem]:
     theirs, ours = stated.to_document(), hsmm_of(tensors, spec).to_document()
     for key in theirs:
         if any(tolerance.differences((key,), theirs[key], ours[key], tolerance.FLOAT32)):
-            yield Problem(f"{HSMM}: {key}", "is not what the checkpoint holds")
+            yield Problem(f"{HSMM}: {key}", "todo.derived-models", "is not what the checkpoint holds")
 
 
 def hsmm_of(tensors: safetensors_file.Arrays, spec: ModelSpec) -> HsmmSpec:
@@ -81,15 +81,13 @@ def _find_temporal_problems(
     """Measure again what smoothing is worth, from hsmm.json and the predictions."""
     spec = load(folder / HSMM, HsmmSpec)
     if spec.states != model_spec.classes:
-        yield Problem(f"{HSMM}: states", "are not the classes of the model")
+        yield Problem(f"{HSMM}: states", "todo.derived-models", "are not the classes of the model")
         return
     arrays = npz.read_npz(folder / PREDICTIONS)
     predictions = scores.from_arrays(arrays, PREDICTIONS, len(model_spec.classes))
     again = sequences.measure_smoothing(predictions, spec, data.hop)
-    for place, what in tolerance.differences(
-        ("temporal",), stated.to_document(), again.to_document(), tolerance.RECOMPUTED
-    ):
-        yield Problem(f"{METRICS}: {place}", what)
+    found = tolerance.differences(("temporal",), stated.to_document(), again.to_document(), tolerance.RECOMPUTED)
+    yield from (problem.under(METRICS) for problem in found)
 
 
 def _find_encoder_problems(folder: Path) -> Iterator[Problem]:
@@ -100,7 +98,7 @@ def _find_encoder_problems(folder: Path) -> Iterator[Problem]:
     )
     own = {name.removeprefix(ENCODER_PREFIX): value for name, value in whole.items() if name.startswith(ENCODER_PREFIX)}
     for name in sorted(alone.keys() ^ own.keys()):
-        yield Problem(f"{ENCODER}: {name}", "is in one of encoder and checkpoint only")
+        yield Problem(f"{ENCODER}: {name}", "todo.derived-models", "is in one of encoder and checkpoint only")
     for name in sorted(alone.keys() & own.keys()):
         if not np.array_equal(alone[name], own[name]):
-            yield Problem(f"{ENCODER}: {name}", "is not what the checkpoint holds")
+            yield Problem(f"{ENCODER}: {name}", "todo.derived-models", "is not what the checkpoint holds")

@@ -54,7 +54,7 @@ def find_bundle_problems(here: VersionFiles, spec: ModelSpec, data: DataRecord) 
 def _find_unlisted(listed: Collection[str], part: str, names: tuple[str, ...]) -> Iterator[Problem]:
     for name in names:
         if f"{part}/{name}" not in listed:
-            yield Problem(filenames.MANIFEST, f"does not list {part}/{name}")
+            yield Problem(filenames.MANIFEST, "todo.exports", f"does not list {part}/{name}")
 
 
 def _compare_graphs(here: VersionFiles, spec: ModelSpec) -> Iterator[Problem]:
@@ -67,7 +67,7 @@ def _compare_graphs(here: VersionFiles, spec: ModelSpec) -> Iterator[Problem]:
     yield from _find_strangers(where, parity, here, spec)
     yield from _find_breaches(parity, where)
     if parity.vectors_sha256 != here.digests.get(f"{filenames.ONNX}/{filenames.VECTORS}"):
-        yield Problem(where, f"states other test vectors than {filenames.MANIFEST}")
+        yield Problem(where, "todo.exports", f"states other test vectors than {filenames.MANIFEST}")
     for name in GRAPHS:
         path = f"{filenames.ONNX}/{name}.onnx"
         if path in here.present:
@@ -85,18 +85,20 @@ def _find_strangers(
         ("normalization_sha256", record.normalization_sha256, here.digests.get(filenames.NORMALIZATION)),
     ):
         if stated != other:
-            yield Problem(f"{where}: {key}", f"is {stated}, but the version has {other}")
+            yield Problem(f"{where}: {key}", "todo.exports", f"is {stated}, but the version has {other}")
 
 
 def _find_breaches(parity: ParityRecord, where: str) -> Iterator[Problem]:
     """Yield where the recorded parity is none."""
     for name, path in (("whole", parity.whole), ("split", parity.split)):
         if path.codes_different > path.codes_near_boundary:
-            yield Problem(f"{where}: {name}.codes_different", "is more than lie near a rounding boundary")
+            yield Problem(
+                f"{where}: {name}.codes_different", "todo.exports", "is more than lie near a rounding boundary"
+            )
         if path.argmax_compared + path.codes_different < parity.windows:
-            yield Problem(f"{where}: {name}.argmax_compared", "leaves out windows whose codes agree")
+            yield Problem(f"{where}: {name}.argmax_compared", "todo.exports", "leaves out windows whose codes agree")
     if set(parity.graphs) != set(GRAPHS):
-        yield Problem(f"{where}: graphs", f"must be {', '.join(GRAPHS)}")
+        yield Problem(f"{where}: graphs", "todo.exports", f"must be {', '.join(GRAPHS)}")
 
 
 def find_misfits(
@@ -106,11 +108,11 @@ def find_misfits(
     where = f"{filenames.ONNX}/{name}.onnx"
     proven = onnx_file.unstamp(data, here.version)
     if proven is None:
-        yield Problem(where, f"does not end with version {here.version} in its metadata")
+        yield Problem(where, "todo.exports", f"does not end with version {here.version} in its metadata")
         return
     stated = parity.graphs.get(name)
     if stated is None or files.sha256_bytes(proven) != stated.sha256:
-        yield Problem(where, f"is not the graph whose parity {filenames.PARITY} states")
+        yield Problem(where, "todo.exports", f"is not the graph whose parity {filenames.PARITY} states")
         return
     try:
         graph = onnx_file.read_onnx(data, where)
@@ -132,7 +134,7 @@ def find_misfits(
         (f"{filenames.PARITY}: operators", stated.operators, graph.operators),
     ):
         if found != other:
-            yield Problem(f"{where}: {key}", f"is {found}, must be {other}")
+            yield Problem(f"{where}: {key}", "todo.exports", f"is {found}, must be {other}")
 
 
 def _compare_bundle(target: Target, here: VersionFiles, spec: ModelSpec, data: DataRecord) -> Iterator[Problem]:
@@ -156,9 +158,11 @@ def _compare_bundle(target: Target, here: VersionFiles, spec: ModelSpec, data: D
             yield from error.problems
             return
         if bundle.get(filenames.BUNDLE) != files.read_bytes(folder / where):
-            yield Problem(archive, f"holds another {filenames.BUNDLE} than lies beside it")
+            yield Problem(archive, "todo.exports", f"holds another {filenames.BUNDLE} than lies beside it")
         elif bundle != _sealed_again(bundle, record):
-            yield Problem(archive, f"does not hold what its {filenames.BUNDLE} and {filenames.SUMS} state")
+            yield Problem(
+                archive, "todo.exports", f"does not hold what its {filenames.BUNDLE} and {filenames.SUMS} state"
+            )
         else:
             yield from find_calibration_problems(bundle, record, archive)
             yield from _within(archive, bundle_hef.find_file_problems(bundle, record))
@@ -169,9 +173,9 @@ def _find_estimate_problems(
 ) -> Iterator[Problem]:
     yield from _find_strangers(where, estimate, here, spec)
     if record.int8 not in (None, estimate.summary):
-        yield Problem(where, f"says something else than `int8` of {filenames.BUNDLE}")
+        yield Problem(where, "todo.exports", f"says something else than `int8` of {filenames.BUNDLE}")
     if estimate.windows != data.parts.test.windows:
-        yield Problem(f"{where}: windows", f"is {estimate.windows}, not the whole held-out part")
+        yield Problem(f"{where}: windows", "todo.exports", f"is {estimate.windows}, not the whole held-out part")
 
 
 def _sealed_again(bundle: Mapping[str, bytes], record: BundleRecord) -> dict[str, bytes]:
@@ -213,19 +217,19 @@ def find_contradictions(
         (f"files: {filenames.CALIBRATION}", record.files.get(filenames.CALIBRATION), _if_bundled(record, here)),
     ):
         if stated != other:
-            yield Problem(f"{where}: {key}", f"is {stated}, must be {other}")
+            yield Problem(f"{where}: {key}", "todo.exports", f"is {stated}, must be {other}")
     yield from _within(where, bundle_hef.find_record_problems(record))
     for name, count in record.calibration.class_windows.items():
         if count > counts.get(name, 0):
             what = f"{count} windows of {name}, but the training part has {counts.get(name, 0)}"
-            yield Problem(f"{where}: calibration.class_windows", what)
+            yield Problem(f"{where}: calibration.class_windows", "todo.exports", what)
     for name in filenames.GRAPH_FILES:
         if record.files.get(name) != here.digests.get(f"{filenames.ONNX}/{name}", record.files.get(name)):
-            yield Problem(f"{where}: files", f"its {name} is not the version's")
+            yield Problem(f"{where}: files", "todo.exports", f"its {name} is not the version's")
 
 
 def _within(place: str, problems: Iterable[Problem]) -> Iterator[Problem]:
-    yield from (Problem(f"{place}: {where}", what) for where, what in problems)
+    yield from (problem.under(place) for problem in problems)
 
 
 def find_calibration_problems(bundle: Mapping[str, bytes], record: BundleRecord, where: str) -> Iterator[Problem]:
@@ -235,7 +239,7 @@ def find_calibration_problems(bundle: Mapping[str, bytes], record: BundleRecord,
         data = bundle["calibration.npy"]
         header = npz.read_header(io.BytesIO(data), len(data))
     except (KeyError, ValueError) as error:
-        yield Problem(f"{where}: calibration.npy", f"cannot be read: {error}")
+        yield Problem(f"{where}: calibration.npy", "todo.exports", f"cannot be read: {error}")
         return
     found: tuple[object, ...] = (header.shape, header.dtype)
     if found == (stated.shape, np.dtype("<f4")):
@@ -243,8 +247,12 @@ def find_calibration_problems(bundle: Mapping[str, bytes], record: BundleRecord,
         found += tuple(tuple(end.tolist()) for end in (values.min(axis=(0, 1, 2)), values.max(axis=(0, 1, 2))))
     if found != (stated.shape, np.dtype("<f4"), stated.low, stated.high):
         yield Problem(
-            f"{where}: calibration.npy", f"has not the shape, the type or the range that {filenames.BUNDLE} states"
+            f"{where}: calibration.npy",
+            "todo.exports",
+            f"has not the shape, the type or the range that {filenames.BUNDLE} states",
         )
     on_chip = b"normalization(" in bundle.get("model_script.alls", b"")
     if on_chip != (record.normalization == "chip"):
-        yield Problem(f"{where}: model_script.alls", f"contradicts normalization: {record.normalization}")
+        yield Problem(
+            f"{where}: model_script.alls", "todo.exports", f"contradicts normalization: {record.normalization}"
+        )

@@ -76,7 +76,7 @@ def inspect(folder: Path, *, named: tuple[str, str] | None = None, complete: boo
     problems = [
         *irregular,
         *_manifest_problems(manifest, model, version),
-        *(Problem(*each) for each in absences if complete),
+        *(Problem(each.where, "todo.integrity", each.message) for each in absences if complete),
         *broken,
     ]
     problems += [*_unlisted(folder, manifest), *_sums_problems(folder, manifest)]
@@ -94,10 +94,12 @@ def _irregular(folder: Path) -> Iterator[Problem]:
     """Yield what is neither a regular file nor a folder that holds one; links are not followed."""
     for place in (folder, folder.parent):
         if place.is_symlink():
-            yield Problem(place.name, "is a symbolic link")
+            yield Problem(place.name, "todo.integrity", "is a symbolic link")
     for path, mode in _walk(folder):
         if not stat.S_ISREG(mode):
-            yield Problem(path, "is a symbolic link" if stat.S_ISLNK(mode) else "is not a regular file")
+            yield Problem(
+                path, "todo.integrity", "is a symbolic link" if stat.S_ISLNK(mode) else "is not a regular file"
+            )
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, int]]:
@@ -115,12 +117,16 @@ def _manifest_problems(manifest: Manifest, model: str, version: str) -> Iterator
     paths = [entry.path for entry in manifest.files]
     if (manifest.model, manifest.version) != (model, version):
         named = f"{manifest.model} v{manifest.version}"
-        yield Problem(filenames.MANIFEST, f"is of {named}, but the folder is that of {model} v{version}")
+        yield Problem(
+            filenames.MANIFEST, "todo.integrity", f"is of {named}, but the folder is that of {model} v{version}"
+        )
     if paths != sorted(paths):
-        yield Problem(filenames.MANIFEST, "files are not sorted by path")
+        yield Problem(filenames.MANIFEST, "todo.integrity", "files are not sorted by path")
     for path, times in Counter(path.lower() for path in paths).items():
         if times > 1:
-            yield Problem(filenames.MANIFEST, f"{path} is listed {times} times, or differs only by case")
+            yield Problem(
+                filenames.MANIFEST, "todo.integrity", f"{path} is listed {times} times, or differs only by case"
+            )
     yield from _listing_problems(manifest)
 
 
@@ -128,12 +134,12 @@ def _listing_problems(manifest: Manifest) -> Iterator[Problem]:
     """Yield what the manifest must list and does not, or must not and does."""
     listed = {entry.path: entry for entry in manifest.files}
     for name in sorted({*filenames.DOCUMENTS, *filenames.ASSETS} - listed.keys()):
-        yield Problem(filenames.MANIFEST, f"does not list {name}")
+        yield Problem(filenames.MANIFEST, "todo.integrity", f"does not list {name}")
     for name in sorted({filenames.MANIFEST, filenames.SUMS, filenames.SIGNATURE} & listed.keys()):
-        yield Problem(filenames.MANIFEST, f"lists {name}, which it must not")
+        yield Problem(filenames.MANIFEST, "todo.integrity", f"lists {name}, which it must not")
     for name in sorted({*filenames.DOCUMENTS, filenames.SBOM} & listed.keys()):
         if listed[name].stored != "git":
-            yield Problem(filenames.MANIFEST, f"{name} must be stored in git, not as an asset")
+            yield Problem(filenames.MANIFEST, "todo.integrity", f"{name} must be stored in git, not as an asset")
 
 
 def _lies_behind(path: str, places: set[str]) -> bool:
@@ -145,27 +151,27 @@ def _file_problems(folder: Path, entries: Iterable[FileEntry]) -> Iterator[Probl
     for entry in entries:
         path = folder / entry.path
         if not path.is_file():
-            yield Problem(entry.path, "is missing")
+            yield Problem(entry.path, "todo.integrity", "is missing")
         elif (size := path.stat().st_size) != entry.size:
-            yield Problem(entry.path, f"has {size} bytes, not {entry.size}")
+            yield Problem(entry.path, "todo.integrity", f"has {size} bytes, not {entry.size}")
         elif (digest := files.sha256(path)) != entry.sha256:
-            yield Problem(entry.path, f"has sha256 {digest}, not {entry.sha256}")
+            yield Problem(entry.path, "todo.integrity", f"has sha256 {digest}, not {entry.sha256}")
 
 
 def _unlisted(folder: Path, manifest: Manifest) -> Iterator[Problem]:
     listed = {entry.path for entry in manifest.files} | {filenames.MANIFEST, filenames.SUMS, filenames.SIGNATURE}
     for path, mode in _walk(folder):
         if path not in listed and stat.S_ISREG(mode):
-            yield Problem(path, "is not in the manifest")
+            yield Problem(path, "todo.integrity", "is not in the manifest")
 
 
 def _sums_problems(folder: Path, manifest: Manifest) -> Iterator[Problem]:
     expected = versions.sums_text(manifest, files.sha256(folder / filenames.MANIFEST)).encode()
     path = folder / filenames.SUMS
     if not path.is_file():
-        yield Problem(filenames.SUMS, "is missing")
+        yield Problem(filenames.SUMS, "todo.integrity", "is missing")
     elif path.stat().st_size != len(expected) or files.read_bytes(path) != expected:
-        yield Problem(filenames.SUMS, "does not say what manifest.json says")
+        yield Problem(filenames.SUMS, "todo.integrity", "does not say what manifest.json says")
 
 
 def _document_problems(manifest: Manifest, here: VersionFiles) -> Iterator[Problem | Notice]:

@@ -39,7 +39,7 @@ def refuse_taken(private: Path) -> None:
     taken = [path for path in (private, public_path(private)) if os.path.lexists(path)]
     if taken:
         what = "exists, and a key is never overwritten; name another file"
-        raise InputError("cannot write the key", [Problem(str(path), what) for path in taken])
+        raise InputError("cannot write the key", [Problem(str(path), "todo.keys", what) for path in taken])
 
 
 def write_pair(private: Path, key: PrivateKey, passphrase: bytes | None) -> None:
@@ -74,10 +74,10 @@ def read_secret(path: Path) -> bytes:
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         if mode & 0o077:
             what = f"others may read it (mode {mode:o}); type: chmod 600 {shlex.quote(str(path))}"
-            raise InputError("not a safe place for a secret", [Problem(str(path), what)])
+            raise InputError("not a safe place for a secret", [Problem(str(path), "todo.keys", what)])
         data = file.read(LIMIT + 1)
     if len(data) > LIMIT:
-        raise InputError("not a key", [Problem(str(path), f"larger than {LIMIT} bytes")])
+        raise InputError("not a key", [Problem(str(path), "todo.keys", f"larger than {LIMIT} bytes")])
     return data
 
 
@@ -89,14 +89,16 @@ def is_encrypted(pem: bytes) -> bool:
 def parse_private(pem: bytes, passphrase: bytes | None, where: str) -> PrivateKey:
     """Read a private key. Raises InputError, also for a wrong passphrase and a curve that the format does not know."""
     if passphrase is None and is_encrypted(pem):
-        raise InputError("cannot read the key", [Problem(where, "is encrypted; give --passphrase-file")])
+        raise InputError("cannot read the key", [Problem(where, "todo.keys", "is encrypted; give --passphrase-file")])
     if passphrase is not None and not is_encrypted(pem):
-        raise InputError("cannot read the key", [Problem(where, "is not encrypted, but there is a passphrase for it")])
+        raise InputError(
+            "cannot read the key", [Problem(where, "todo.keys", "is not encrypted, but there is a passphrase for it")]
+        )
     try:
         key = serialization.load_pem_private_key(pem, passphrase)
     except (ValueError, UnsupportedAlgorithm) as error:
         what = "the passphrase is wrong, or the file is damaged" if passphrase else "is no private key in PEM"
-        raise InputError("cannot read the key", [Problem(where, what)]) from error
+        raise InputError("cannot read the key", [Problem(where, "todo.keys", what)]) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise _unfit(where)
     _refuse_other_curves(key.public_key(), where)
@@ -109,7 +111,7 @@ def load_public(path: Path) -> PublicKey:
         key = serialization.load_pem_public_key(files.read_bytes(path, LIMIT))
     except (ValueError, UnsupportedAlgorithm) as error:
         what = "is no public key in PEM; `modelreg keygen` writes one beside the private key, as key.pub.pem"
-        raise InputError("cannot read the key", [Problem(str(path), what)]) from error
+        raise InputError("cannot read the key", [Problem(str(path), "todo.keys", what)]) from error
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise _unfit(str(path))
     _refuse_other_curves(key, str(path))
@@ -123,4 +125,4 @@ def _refuse_other_curves(key: PublicKey, where: str) -> None:
 
 def _unfit(where: str) -> InputError:
     what = "OpenSSF Model Signing takes elliptic-curve keys on P-256, P-384 or P-521; `modelreg keygen` makes one"
-    return InputError("cannot sign with this kind of key", [Problem(where, what)])
+    return InputError("cannot sign with this kind of key", [Problem(where, "todo.keys", what)])

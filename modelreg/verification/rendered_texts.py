@@ -20,8 +20,8 @@ GATES_READ = tuple(place for places in gate_rules.OTHERS.values() for place in p
 def find_card_problems(here: VersionFiles, templates: Templates, documents: VersionDocuments) -> Iterator[Problem]:
     """Render the card again."""
     text = model_card.read_card(here.folder)
-    for place, what in model_card.find_differences(text, documents, templates):
-        yield Problem(f"{filenames.CARD}: {place}", what)
+    found = model_card.find_differences(text, documents, templates)
+    yield from (problem.under(filenames.CARD) for problem in found)
 
 
 def find_gate_problems(
@@ -47,5 +47,5 @@ def find_sbom_problems(
     if filenames.SBOM not in here.present:
         return
     data = files.read_bytes(here.folder / filenames.SBOM)
-    for place, what in sbom.find_differences(data, documents, manifest, here.digests, templates):
-        yield Problem(f"{filenames.SBOM}: {place}", what)
+    found = sbom.find_differences(data, documents, manifest, here.digests, templates)
+    yield from (problem.under(filenames.SBOM) for problem in found)

@@ -129,7 +129,7 @@ def find_version_problems(folder: Path, key: PublicKey) -> Iterator[Problem]:
     """Yield where a version is not what this key signed; its files must have been held against the manifest."""
     path = folder / filenames.SIGNATURE
     if not path.exists():
-        yield Problem(filenames.SIGNATURE, "is missing: nobody has signed this version")
+        yield Problem(filenames.SIGNATURE, "todo.signing", "is missing: nobody has signed this version")
         return
     try:
         bundle = files.read_bytes(path, SIGNATURE_LIMIT)
@@ -175,11 +175,11 @@ def find_signature_problems(bundle: bytes, digests: Mapping[str, str], key: Publ
         return
     for path in sorted(signed.keys() | digests.keys()):
         if path not in signed:
-            yield Problem(path, "was not signed")
+            yield Problem(path, "todo.signing", "was not signed")
         elif path not in digests:
-            yield Problem(path, "was signed, but is not part of the version")
+            yield Problem(path, "todo.signing", "was signed, but is not part of the version")
         elif signed[path] != digests[path]:
-            yield Problem(path, f"has sha256 {digests[path]}, but {signed[path]} was signed")
+            yield Problem(path, "todo.signing", f"has sha256 {digests[path]}, but {signed[path]} was signed")
 
 
 def signed_digests(bundle: bytes, key: PublicKey) -> dict[str, str]:
@@ -228,7 +228,7 @@ def _sealed(payload: bytes, key: PrivateKey) -> bytes:
         algorithm = ec.ECDSA(HASHES[key.curve.name], deterministic_signing=True)
     except UnsupportedAlgorithm as error:
         what = "is older than 3.2 and cannot sign without chance; install cryptography from PyPI, which brings its own"
-        raise InputError("cannot sign on this machine", [Problem("OpenSSL", what)]) from error
+        raise InputError("cannot sign on this machine", [Problem("OpenSSL", "todo.signing", what)]) from error
     signature = key.sign(_authenticated(payload), algorithm)
     document = {
         "mediaType": BUNDLE_TYPE,
@@ -259,4 +259,4 @@ def _decoded(text: str, place: str) -> bytes:
 
 
 def _refusal(what: str) -> InputError:
-    return InputError("not a signature of this version", [Problem(filenames.SIGNATURE, what)])
+    return InputError("not a signature of this version", [Problem(filenames.SIGNATURE, "todo.signing", what)])

@@ -113,7 +113,7 @@ def verify_registry(root: Path) -> CheckResult:
         *releases_table.find_table_problems(root),
         *aliases.find_alias_problems(root),
     )
-    return CheckResult(problems, tuple(Notice(*leftover) for leftover in versions.find_leftovers(root)))
+    return CheckResult(problems, tuple(versions.find_leftovers(root)))
 
 
 def _joined(one: CheckResult, other: CheckResult) -> CheckResult:
@@ -147,7 +147,7 @@ def _reproduce(folder: Path, own: CheckResult, how: Reproduction, ports: Ports) 
 def _check_device(folder: Path, reference: str, device: HailoArch, ports: Ports) -> CheckResult:
     """Check that the version holds a HEF for a device; and run it, where there is such a device."""
     if problems := tuple(attach_hef.find_device_problems(folder, device)):
-        return CheckResult(tuple(Problem(f"{reference}: {where}", what) for where, what in problems), ())
+        return CheckResult(tuple(problem.under(reference) for problem in problems), ())
     fits = CheckResult((), (Notice(reference, f"holds a compiled network that a {device} takes"),))
     if ports.run_on_device is None:
         return _joined(fits, CheckResult((), (Notice(reference, "was not run: there is no such device here"),)))
@@ -171,7 +171,7 @@ def _published_signature(
         return ()
     if release.signature is None:
         what = f"is not in the release; `modelreg publish {reference}` adds the signature"
-        return (Problem(release.signature_name, what),)
+        return (Problem(release.signature_name, "todo.verify", what),)
     from modelreg.verification import signing
 
     manifest = files.read_bytes(folder / filenames.MANIFEST)
@@ -179,4 +179,4 @@ def _published_signature(
 
 
 def _unavailable(check: str) -> CheckResult:
-    return CheckResult((Problem(check, "was not checked: the check is not available here"),), ())
+    return CheckResult((Problem(check, "todo.verify", "was not checked: the check is not available here"),), ())

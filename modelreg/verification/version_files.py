@@ -28,7 +28,11 @@ class VersionFiles:
 def equal(document: str, place: str, stated: object, other: object) -> Iterator[Problem]:
     """Yield a problem where a document states something else than another one."""
     if stated != other:
-        yield Problem(f"{document}: {place}", f"is {_short(stated)}, but another document has {_short(other)}")
+        yield Problem(
+            f"{document}: {place}",
+            "todo.version-files",
+            f"is {_short(stated)}, but another document has {_short(other)}",
+        )
 
 
 def _short(value: object) -> str:

@@ -32,7 +32,7 @@ def train(
     run = runs.load_run(folder)
     if load(folder / filenames.CONFIG, TrainConfig) != config:
         what = "is a run of another configuration; give another --out"
-        raise InputError("cannot go on with this grid", [Problem(str(folder), what)])
+        raise InputError("cannot go on with this grid", [Problem(str(folder), "todo.ablate", what)])
     if run.status == "training":
         prepared = training_run.reopen(folder, reading, environment)
         yield from training_run.train(folder, prepared, environment, clock)
@@ -50,7 +50,8 @@ def read_trained(folder: Path) -> Trained:
     path = folder / filenames.PREDICTIONS
     if files.sha256(path) != measured.predictions_sha256:
         raise InputError(
-            "the run is not what it was", [Problem(str(path), "is not what the metrics were computed from")]
+            "the run is not what it was",
+            [Problem(str(path), "todo.ablate", "is not what the metrics were computed from")],
         )
     predictions = metrics.from_arrays(npz.read_npz(path), path.name, len(measured.classes))
     return Trained(folder.name, runs.load_run(folder), measured, predictions)

@@ -45,7 +45,7 @@ def components(config: TrainConfig) -> dict[str, object]:
     found = {name: off for name, off in known.items() if getattr(settings, name) != off}
     if not found:
         what = f"{settings.name} has no component switched on that could be left out; try {', '.join(COMPONENTS)}"
-        raise InputError("nothing to ablate", [Problem("model", what)])
+        raise InputError("nothing to ablate", [Problem("model", "todo.ablation-grid", what)])
     return found
 
 

@@ -67,9 +67,9 @@ def _find_lacks(folder: Path) -> Iterator[Problem]:
     if (folder / filenames.MANIFEST).is_file():
         return
     if not (folder / filenames.RUN).is_file():
-        yield Problem(str(folder), "is neither a version nor a run")
+        yield Problem(str(folder), "todo.compare", "is neither a version nor a run")
     elif not (folder / filenames.METRICS).is_file():
-        yield Problem(str(folder), f"has no metrics yet; make them with `modelreg evaluate {folder}`")
+        yield Problem(str(folder), "todo.compare", f"has no metrics yet; make them with `modelreg evaluate {folder}`")
 
 
 def _listed_size(version: Path) -> int:
@@ -77,7 +77,7 @@ def _listed_size(version: Path) -> int:
     sizes = {entry.path: entry.size for entry in versions.read_version(version).manifest.files}
     if filenames.CHECKPOINT not in sizes:
         place = str(version / filenames.MANIFEST)
-        raise InputError("nothing to compare", [Problem(place, f"lists no {filenames.CHECKPOINT}")])
+        raise InputError("nothing to compare", [Problem(place, "todo.compare", f"lists no {filenames.CHECKPOINT}")])
     return sizes[filenames.CHECKPOINT]
 
 
@@ -92,7 +92,9 @@ def _predictions(path: Path, measured: EvalMetrics) -> metrics.Predictions | Rea
             reason=f"{path.parent.name} has no {path.name} on this machine; `modelreg pull` fetches a version's"
         )
     if files.sha256(path) != measured.predictions_sha256:
-        raise InputError("nothing to compare", [Problem(str(path), "is not what the metrics were computed from")])
+        raise InputError(
+            "nothing to compare", [Problem(str(path), "todo.compare", "is not what the metrics were computed from")]
+        )
     return metrics.from_arrays(npz.read_npz(path), path.name, len(measured.classes))
 
 

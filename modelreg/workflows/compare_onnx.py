@@ -73,7 +73,7 @@ def compare(folder: Path, graph: Path, reading: Reading) -> Compared:
     likenesses = tuple(_likenesses(theirs, ours))
     if not likenesses:
         what = f"has outputs of {_widths(theirs)} numbers, but the run of {_widths(ours)}"
-        raise InputError("nothing to compare", [Problem(str(graph), what)])
+        raise InputError("nothing to compare", [Problem(str(graph), "todo.compare-onnx", what)])
     return Compared(files.sha256_bytes(data), len(windows), likenesses)
 
 
@@ -111,7 +111,7 @@ def _session(data: bytes, where: str) -> "InferenceSession":
         state.NotImplemented,
     ) as error:
         what = checkpoint.foreign(data) or f"no graph that ONNX Runtime can load: {_short(error)}"
-        raise InputError("cannot read the graph", [Problem(where, what)]) from error
+        raise InputError("cannot read the graph", [Problem(where, "todo.compare-onnx", what)]) from error
 
 
 def _run(session: "InferenceSession", windows: Floats, where: str) -> dict[str, Floats]:
@@ -121,16 +121,24 @@ def _run(session: "InferenceSession", windows: Floats, where: str) -> dict[str, 
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type != "tensor(float)":
         what = ", ".join(f"{each.name} of {each.type}" for each in inputs)
-        raise InputError("cannot be compared", [Problem(where, f"takes {what}; must take one input of float32")])
+        raise InputError(
+            "cannot be compared", [Problem(where, "todo.compare-onnx", f"takes {what}; must take one input of float32")]
+        )
     x = _arranged(windows, inputs[0].shape, where)
     names = [output.name for output in session.get_outputs() if output.type == "tensor(float)"]
     try:
         answers = [session.run(names, {inputs[0].name: window[None]}) for window in x]
     except (state.RuntimeException, state.InvalidArgument, state.Fail) as error:
-        raise ExportError("the graph cannot be computed", [Problem(where, _short(error))]) from error
+        raise ExportError(
+            "the graph cannot be computed", [Problem(where, "todo.compare-onnx", _short(error))]
+        ) from error
     found = {name: [answer[n].ravel() for answer in answers] for n, name in enumerate(names)}
     even = {name: np.stack(rows) for name, rows in found.items() if len({len(row) for row in rows}) == 1}
-    if problems := [Problem(f"{where}: {name}", "is NaN or Inf") for name in even if not np.isfinite(even[name]).all()]:
+    if problems := [
+        Problem(f"{where}: {name}", "todo.compare-onnx", "is NaN or Inf")
+        for name in even
+        if not np.isfinite(even[name]).all()
+    ]:
         raise ExportError("the graph does not answer with numbers", problems)
     return even
 
@@ -145,7 +153,7 @@ def _arranged(windows: Floats, wanted: list[object], where: str) -> Floats:
         if len(wanted) == len(shape) and all(fits):
             return np.ascontiguousarray(arranged)
     what = f"takes {wanted}, but a window is {[channels, devices, steps]} (or flat, as {[steps, devices * channels]})"
-    raise InputError("cannot be compared", [Problem(where, what)])
+    raise InputError("cannot be compared", [Problem(where, "todo.compare-onnx", what)])
 
 
 def _likenesses(theirs: Mapping[str, Floats], ours: Mapping[str, Floats]) -> Iterator[Likeness]:

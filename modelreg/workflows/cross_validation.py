@@ -83,7 +83,10 @@ def _refuse_others(found: Sequence[Fold]) -> None:
     what = "is of another configuration or other subjects; remove it"
     others = [fold for fold in found if fold.folder.exists() and load(fold.folder / CONFIG, TrainConfig) != fold.config]
     if others:
-        raise InputError("cannot go on with these folds", [Problem(str(fold.folder), what) for fold in others])
+        raise InputError(
+            "cannot go on with these folds",
+            [Problem(str(fold.folder), "todo.cross-validation", what) for fold in others],
+        )
 
 
 def train(folds: Sequence[Fold], place: Place, jobs: int = 1) -> Iterator[Fold]:
@@ -152,7 +155,10 @@ def _predictions(fold: Fold, measured: EvalMetrics) -> Predictions:
     """Read a fold's predictions, without codes: those are of its own quantizer."""
     path = fold.folder / PREDICTIONS
     if not path.is_file() or files.sha256(path) != measured.predictions_sha256:
-        raise InputError("cannot pool the folds", [Problem(str(path), "was changed; remove the fold's folder")])
+        raise InputError(
+            "cannot pool the folds",
+            [Problem(str(path), "todo.cross-validation", "was changed; remove the fold's folder")],
+        )
     found = metrics.from_arrays(npz.read_npz(path), path.name, len(measured.classes))
     return found._replace(code=None, cluster=None)
 
@@ -160,7 +166,7 @@ def _predictions(fold: Fold, measured: EvalMetrics) -> Predictions:
 def _confidence(fold: Fold, measured: EvalMetrics) -> ConfidenceMetrics:
     if measured.confidence is None:
         what = "has no calibration: an older modelreg evaluated it; remove the fold's folder"
-        raise InputError("cannot pool the folds", [Problem(str(fold.folder), what)])
+        raise InputError("cannot pool the folds", [Problem(str(fold.folder), "todo.cross-validation", what)])
     return measured.confidence
 
 

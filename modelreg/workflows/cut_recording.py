@@ -77,11 +77,15 @@ def _find_wrong_rates(recording: TimedRecording, rate_hz: float) -> Iterator[Pro
     for device, samples in recording.devices.items():
         found = sampling_rate.measure(samples.time)
         if not _is_near(found.hz, rate_hz):
-            yield Problem(device, _other_unit(found.hz, rate_hz, dated=dated) or _other_rate(found, rate_hz))
+            yield Problem(
+                device, "todo.cut-recording", _other_unit(found.hz, rate_hz, dated=dated) or _other_rate(found, rate_hz)
+            )
         elif not found.regular and found.spread > SPREAD:
             intervals = f"intervals from {found.shortest_s:.3g} to {found.longest_s:.3g} s"
             expected = f"expected about {1 / rate_hz:.3g} s"
-            yield Problem(device, f"is sampled irregularly: {intervals}, {expected}; resample it first")
+            yield Problem(
+                device, "todo.cut-recording", f"is sampled irregularly: {intervals}, {expected}; resample it first"
+            )
 
 
 def _is_near(found_hz: float, rate_hz: float) -> bool:
@@ -117,7 +121,7 @@ def _find_apart(devices: Mapping[str, TimedSamples]) -> Iterator[Problem]:
     begin = max(samples.time[0] for samples in devices.values())
     for device, samples in devices.items():
         if samples.time[-1] < begin:
-            yield Problem(device, "ends before another device begins: are the clocks the same?")
+            yield Problem(device, "todo.cut-recording", "ends before another device begins: are the clocks the same?")
 
 
 def _in_turns(devices: Mapping[str, TimedSamples]) -> Iterator[tuple[str, TimedSamples]]:

@@ -92,7 +92,10 @@ def measure(folder: Path, config: TrainConfig, run: RunRecord, predictions: metr
     """Return the metrics of recorded predictions, with the protocol they were made by."""
     data, spec = load(folder / DATA, DataRecord), run.model
     if data.split == "random":
-        raise InputError("no evaluation", [Problem(str(folder), "its parts leak on purpose: it is a reference")])
+        raise InputError(
+            "no evaluation",
+            [Problem(str(folder), "todo.evaluation-run", "its parts leak on purpose: it is a reference")],
+        )
     protocol = Protocol(
         split=data.split,
         parts=data.parts,
@@ -138,5 +141,7 @@ def _kept(path: Path, record: type[AnyRecord]) -> AnyRecord | None:
 def _find_lacks(folder: Path, origin: ImportRecord) -> Iterator[Problem]:
     for part in origin.lacks:
         yield Problem(
-            f"{folder}: {part}", f"has no weights: there are none in {origin.file}, which the run was made of"
+            f"{folder}: {part}",
+            "todo.evaluation-run",
+            f"has no weights: there are none in {origin.file}, which the run was made of",
         )

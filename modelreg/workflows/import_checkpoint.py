@@ -56,7 +56,9 @@ class Wanted(NamedTuple):
 def read_legacy(path: Path, model: str) -> Older:
     """Read a checkpoint as one of a model system. Raises InputError with all that stands against it."""
     if not is_name(path.name):
-        raise InputError("cannot be recorded", [Problem(str(path), "give the file a plain name first")])
+        raise InputError(
+            "cannot be recorded", [Problem(str(path), "todo.import-checkpoint", "give the file a plain name first")]
+        )
     found = legacy_checkpoint.read_legacy_checkpoint(path)
     recognised = legacy_conversion.recognise(found.tensors)
     adopted = legacy_conversion.adopt(recognised, model)
@@ -70,12 +72,16 @@ def settle(older: Older, document: Json, where: str) -> TrainConfig:
         return settings.settle(document, TrainConfig, where)  # which refuses it
     known = {"name": older.model, **older.adopted.settings}
     problems = [
-        Problem(f"{where}: model.{name}", f"is {stated[name]}, but the checkpoint has {value}")
+        Problem(
+            f"{where}: model.{name}", "todo.import-checkpoint", f"is {stated[name]}, but the checkpoint has {value}"
+        )
         for name, value in known.items()
         if name in stated and stated[name] != value
     ]
     problems += [
-        Problem(f"{where}: model.{name}", f"must be given, the checkpoint does not say it: {what}")
+        Problem(
+            f"{where}: model.{name}", "todo.import-checkpoint", f"must be given, the checkpoint does not say it: {what}"
+        )
         for name, what in older.adopted.unsaid.items()
         if name not in stated
     ]
@@ -90,7 +96,9 @@ def start(folder: Path, wanted: Wanted, reading: Reading, environment: Environme
     The run counts as trained, in no epoch; it has no metrics until they are computed.
     """
     if folder.exists():
-        raise InputError("cannot start a run", [Problem(str(folder), "exists; give another --out")])
+        raise InputError(
+            "cannot start a run", [Problem(str(folder), "todo.import-checkpoint", "exists; give another --out")]
+        )
     older, config = wanted.older, wanted.config
     prepared = preparation.prepare(config, reading)
     spec = factory.spec(config.model, prepared.input, prepared.classes)

@@ -74,7 +74,7 @@ def open_model(path: Path) -> OpenModel:
     if (path / filenames.RUN).is_file():
         return _of_run(path)
     what = "is not a version, a run or a bundle (a folder with bundle.json, or its .tar.gz)"
-    raise InputError("no model to load", [Problem(str(path), what)])
+    raise InputError("no model to load", [Problem(str(path), "todo.open-model", what)])
 
 
 def _of_version(folder: Path) -> OpenModel:
@@ -85,7 +85,9 @@ def _of_version(folder: Path) -> OpenModel:
     spec = versions.parse_document(sealed[filenames.MODEL_CONFIG], ModelSpec, filenames.MODEL_CONFIG)
     if spec.settings.name != manifest.model:
         what = f"is of {manifest.model}, but {filenames.MODEL_CONFIG} is of {spec.settings.name}"
-        raise VerificationFailed(f"{reference} is not one model", [Problem(filenames.MANIFEST, what)])
+        raise VerificationFailed(
+            f"{reference} is not one model", [Problem(filenames.MANIFEST, "todo.open-model", what)]
+        )
     paths = {entry.path for entry in manifest.files}
     has_graphs = any(path.startswith(f"{filenames.ONNX}/") for path in paths)
     _refuse_absent(folder, manifest, reference, f"{filenames.ONNX}/" if has_graphs else filenames.CHECKPOINT)
@@ -101,7 +103,9 @@ def _refuse_unlisted(manifest: Manifest, reference: str) -> None:
     """Raise VerificationFailed where a manifest lacks what every version has."""
     listed = {entry.path for entry in manifest.files}
     needed = (filenames.MODEL_CONFIG, filenames.NORMALIZATION, filenames.CHECKPOINT)
-    if missing := [Problem(filenames.MANIFEST, f"does not list {name}") for name in needed if name not in listed]:
+    if missing := [
+        Problem(filenames.MANIFEST, "todo.open-model", f"does not list {name}") for name in needed if name not in listed
+    ]:
         raise VerificationFailed(f"{reference} is not whole", missing)
 
 
@@ -110,7 +114,9 @@ def _refuse_absent(folder: Path, manifest: Manifest, reference: str, prefix: str
     assets = [entry.path for entry in manifest.files if entry.stored == "asset" and entry.path.startswith(prefix)]
     if absent := [path for path in assets if not (folder / path).exists()]:
         what = f"files are not on this machine; get them with `modelreg pull {reference}`"
-        raise InputError(f"{reference}: {what}", [Problem(path, "is stored with the release") for path in absent])
+        raise InputError(
+            f"{reference}: {what}", [Problem(path, "todo.open-model", "is stored with the release") for path in absent]
+        )
 
 
 def _of_run(folder: Path) -> OpenModel:
@@ -121,7 +127,7 @@ def _of_run(folder: Path) -> OpenModel:
     run, found = sealed_files.read_run(folder, {filenames.CHECKPOINT, *BESIDE}.__contains__)
     if run.status != "trained":
         what = f"its training was interrupted; finish it with `modelreg train --resume {folder}`"
-        raise InputError("no model to load", [Problem(str(folder), what)])
+        raise InputError("no model to load", [Problem(str(folder), "todo.open-model", what)])
     fitted_later = [name for name in BESIDE if name not in found and (folder / name).is_file()]
     return _with_torch(folder.name, run.model, {**found, **{n: files.read_bytes(folder / n) for n in fitted_later}})
 
@@ -139,7 +145,9 @@ def _need(extra: str, *packages: str, why: str) -> None:
     """Raise InputError where a package of an extra is not installed."""
     if missing := [package for package in packages if find_spec(package) is None]:
         summary = f"{', '.join(missing)} not installed; pip install 'modelreg[{extra}]'"
-        raise InputError(summary, [Problem(package, f"is not installed; {why}") for package in missing])
+        raise InputError(
+            summary, [Problem(package, "todo.open-model", f"is not installed; {why}") for package in missing]
+        )
 
 
 # ONNX Runtime

@@ -48,11 +48,15 @@ def measure_random_split(folder: Path, reading: Reading, environment: Environmen
 def _refuse_incomparable(folder: Path, config: TrainConfig) -> None:
     if config.split.by != "subject":
         what = "there is no number on unseen people to compare a random split with"
-        raise InputError("the run is not split by subject", [Problem(f"{filenames.CONFIG}: split.by", what)])
+        raise InputError(
+            "the run is not split by subject", [Problem(f"{filenames.CONFIG}: split.by", "todo.random-split", what)]
+        )
     missing = [folder / name for name in (filenames.METRICS, filenames.AUDIT) if not (folder / name).is_file()]
     if missing:
         what = f"is missing; `modelreg evaluate {folder}` first"
-        raise InputError("the run was not evaluated", [Problem(str(path), what) for path in missing])
+        raise InputError(
+            "the run was not evaluated", [Problem(str(path), "todo.random-split", what) for path in missing]
+        )
 
 
 def _is_finished(folder: Path) -> bool:

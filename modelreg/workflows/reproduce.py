@@ -63,7 +63,7 @@ def reproduce(folder: Path, reading: Reading) -> CheckResult:
 def _refuse_absent(folder: Path) -> None:
     if not (folder / filenames.CHECKPOINT).is_file():
         what = "is not on this machine; get it with `modelreg pull`"
-        raise InputError("cannot reproduce", [Problem(filenames.CHECKPOINT, what)])
+        raise InputError("cannot reproduce", [Problem(filenames.CHECKPOINT, "todo.reproduce", what)])
 
 
 def _metrics(predictions: Predictions, run: RunRecord, settings: EvaluationSettings) -> Metrics:
@@ -75,7 +75,7 @@ def _metric_problems(recorded: Metrics, computed: Metrics) -> Iterator[Problem]:
     for name in HEADLINE:
         pair = getattr(recorded, name), getattr(computed, name)
         found = tolerance.differences((name,), *pair, tolerance.REPRODUCED_METRIC)
-        yield from (Problem(f"{filenames.METRICS}: {place}", what) for place, what in found)
+        yield from (problem.under(filenames.METRICS) for problem in found)
 
 
 def _compared(old: Predictions, new: Predictions, problems: list[Problem]) -> CheckResult:
@@ -83,16 +83,22 @@ def _compared(old: Predictions, new: Predictions, problems: list[Problem]) -> Ch
     where = filenames.PREDICTIONS
     strange = [name for name in EXACT if not np.array_equal(getattr(old, name), getattr(new, name))]
     if strange:
-        found = [Problem(f"{where}: {name}", "is not that of the data") for name in strange]
+        found = [Problem(f"{where}: {name}", "todo.reproduce", "is not that of the data") for name in strange]
         return CheckResult((*problems, *found), ())
     recoded = np.zeros(len(new.y), dtype=bool) if old.code is None or new.code is None else old.code != new.code
     off = np.abs(old.logits - new.logits) > tolerance.LOGIT * np.maximum(1, np.abs(old.logits))
     wrong, share = int((off.any(axis=1) & ~recoded).sum()), float(recoded.mean())
     if wrong:
-        problems.append(Problem(f"{where}: logits", f"of {wrong} windows differ by more than {tolerance.LOGIT:g}"))
+        problems.append(
+            Problem(f"{where}: logits", "todo.reproduce", f"of {wrong} windows differ by more than {tolerance.LOGIT:g}")
+        )
     if share > tolerance.RECODED:
         problems.append(
-            Problem(f"{where}: code", f"of {share:.2%} of the windows is another, at most {tolerance.RECODED:.0%} may")
+            Problem(
+                f"{where}: code",
+                "todo.reproduce",
+                f"of {share:.2%} of the windows is another, at most {tolerance.RECODED:.0%} may",
+            )
         )
     largest = float(np.abs(old.logits - new.logits)[~recoded].max(initial=0))
     said = f"predicted again: logits within {largest:.1e} (tolerance {tolerance.LOGIT:g}), {recoded.sum()} codes differ"
@@ -110,7 +116,7 @@ def restart(folder: Path, place: Path, reading: Reading, environment: Environmen
     run = load(folder / filenames.RUN, RunRecord)
     if run.imported:
         what = f"was imported from {run.imported.file}: nothing was trained"
-        raise InputError("cannot train again", [Problem(filenames.CHECKPOINT, what)])
+        raise InputError("cannot train again", [Problem(filenames.CHECKPOINT, "todo.reproduce", what)])
     prepared = training_run.start(sources.configuration(folder, reading), place, reading, environment, now)
     run_checks.refuse_other_data(folder, prepared)
     return prepared
@@ -126,7 +132,9 @@ def judge_training(folder: Path, place: Path, prepared: Prepared, environment: E
         return CheckResult((), (Notice(filenames.CHECKPOINT, "trained again: the same bytes"),))
     differences = list(_training_differences(run, environment))
     if not differences:
-        return CheckResult((Problem(filenames.CHECKPOINT, "trained again on the same versions: other weights"),), ())
+        return CheckResult(
+            (Problem(filenames.CHECKPOINT, "todo.reproduce", "trained again on the same versions: other weights"),), ()
+        )
     windows = prepared.windows[evaluation_run.HELD_OUT]
     again = inference.predict(place, run.model, windows, threads=environment.threads)
     return _within_intervals(recorded, _metrics(again, run, recorded.settings), differences)
@@ -138,7 +146,9 @@ def _training_differences(run: RunRecord, environment: Environment) -> Iterator[
     yield from differences
     if run.resumed_by and not any(each.where == "modelreg" for each in differences):
         yield Problem(
-            "modelreg", f"is {environment.modelreg}, but the run was resumed with {', '.join(run.resumed_by)}"
+            "modelreg",
+            "todo.reproduce",
+            f"is {environment.modelreg}, but the run was resumed with {', '.join(run.resumed_by)}",
         )
 
 
@@ -152,7 +162,7 @@ def _within_intervals(recorded: EvalMetrics, computed: Metrics, differences: lis
             notices.append(Notice(place, what))
         elif not interval.low <= value <= interval.high:
             what = f"trained again {value:.4f}, outside of {interval.low:.4f} to {interval.high:.4f}"
-            problems.append(Problem(place, what))
+            problems.append(Problem(place, "todo.reproduce", what))
         else:
             what = f"trained again {value:.4f}, inside of {interval.low:.4f} to {interval.high:.4f}"
             notices.append(Notice(place, what))

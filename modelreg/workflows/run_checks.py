@@ -21,7 +21,8 @@ def load_checked(folder: Path, *, status: Literal["training", "trained"]) -> tup
         what = f"is not trained to its end; go on with `modelreg train --resume {folder}`"
         what = "is trained to its end" if status == "training" else what
         raise InputError(
-            f"the run is {'already ' if status == 'training' else 'not yet '}trained", [Problem(str(folder), what)]
+            f"the run is {'already ' if status == 'training' else 'not yet '}trained",
+            [Problem(str(folder), "todo.run-checks", what)],
         )
     refuse("the run is not what it was", runs.find_changed(folder, run))
     return run, load(folder / CONFIG, TrainConfig)
@@ -31,7 +32,10 @@ def repeatable(folder: Path, action: str) -> TrainConfig:
     """Return the configuration of a run that may be trained again. Raises InputError where it may not."""
     run = runs.load_run(folder)
     if run.imported:
-        refuse(f"cannot {action}", [Problem(str(folder), "was imported: there is no training to repeat")])
+        refuse(
+            f"cannot {action}",
+            [Problem(str(folder), "todo.run-checks", "was imported: there is no training to repeat")],
+        )
     refuse("the run is not what it was", runs.find_changed(folder, run))
     return load(folder / CONFIG, TrainConfig)
 
@@ -47,7 +51,7 @@ def environment_differences(then: Environment, now: Environment) -> Iterator[Pro
     old, new = then.to_document(), now.to_document()
     for name in Environment.model_fields:
         if name != "git" and old[name] != new[name]:
-            yield Problem(name, f"is {new[name]}, but the run was started with {old[name]}")
+            yield Problem(name, "todo.run-checks", f"is {new[name]}, but the run was started with {old[name]}")
 
 
 def refuse_other_data(folder: Path, prepared: Prepared) -> None:
@@ -55,10 +59,12 @@ def refuse_other_data(folder: Path, prepared: Prepared) -> None:
     recorded, scale = load(folder / DATA, DataRecord), load(folder / NORMALIZATION, Normalization)
     now, then = prepared.record.to_document(), recorded.to_document()
     problems = [
-        Problem(f"{DATA}: {name}", "is not what the data give now: restore the recordings, or start anew")
+        Problem(
+            f"{DATA}: {name}", "todo.run-checks", "is not what the data give now: restore the recordings, or start anew"
+        )
         for name in then
         if now[name] != then[name]
     ]
     if scale.fitted_on == "train" and prepared.normalization != scale:
-        problems.append(Problem(NORMALIZATION, "is not what the training part gives now"))
+        problems.append(Problem(NORMALIZATION, "todo.run-checks", "is not what the training part gives now"))
     refuse("the data have changed since the run was started", problems)

@@ -36,7 +36,7 @@ def _placed(config: TrainConfig, reading: Reading) -> TrainConfig:
             sources.append(source.model_copy(update={"path": "."}))
         else:
             what = "is not there, and a version knows only its name: --data FOLDER, the folder that holds it"
-            problems.append(Problem(str(reading.base / path), what))
+            problems.append(Problem(str(reading.base / path), "todo.sources", what))
     if problems:
         raise InputError("cannot find the recordings", problems)
     return config.model_copy(update={"data": config.data.model_copy(update={"sources": tuple(sources)})})

@@ -47,7 +47,9 @@ if TYPE_CHECKING:
 def start(config: TrainConfig, folder: Path, reading: Reading, environment: Environment, now: str) -> Prepared:
     """Make a run's folder and return the data that it will train on. Raises InputError where a rule is broken."""
     if folder.exists():
-        raise InputError("cannot start a run", [Problem(str(folder), "exists; give another --out")])
+        raise InputError(
+            "cannot start a run", [Problem(str(folder), "todo.training-run", "exists; give another --out")]
+        )
     prepared = preparation.prepare(config, reading)
     begin(config, folder, prepared, environment, now)
     return prepared

@@ -22,7 +22,9 @@ def members(path: Path, wanted: re.Pattern[str], limit: int) -> Iterator[tuple[r
                 if match and reader:
                     if member.size > limit:
                         what = f"larger than {limit} bytes"
-                        raise InputError("cannot read", [Problem(f"{path}: {member.name}", what)])
+                        raise InputError("cannot read", [Problem(f"{path}: {member.name}", "todo.archive", what)])
                     yield match, reader.read(limit)
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
-        raise InputError("cannot read", [Problem(str(path), f"not a whole .tar.xz archive: {error}")]) from error
+        raise InputError(
+            "cannot read", [Problem(str(path), "todo.archive", f"not a whole .tar.xz archive: {error}")]
+        ) from error

@@ -94,17 +94,17 @@ def _plan(source: CsvSource, folder: Path, reading: Reading) -> _Plan:
     for name, found in files_of.items():
         if not found and not problems:
             pattern = source.by_name[name].files
-            problems.append(Problem(str(folder), f"no path fits {pattern}, the files of {name}: {there}"))
+            problems.append(Problem(str(folder), "todo.csv", f"no path fits {pattern}, the files of {name}: {there}"))
     plan: _Plan = defaultdict(dict)
     for name, found in files_of.items():
         for key, path in found:
             if not _is_dropped(key, source):
                 problems += _find_path_problems(folder / path, key, plan[key].setdefault(name, path), folder)
     if not plan and not problems:
-        problems.append(Problem(str(folder), "no recording is left: `drop` names all of them"))
+        problems.append(Problem(str(folder), "todo.csv", "no recording is left: `drop` names all of them"))
     if strays := [path for path in paths if not any(path == p for found in files_of.values() for _, p in found)]:
         what = f"{len(strays)} of {len(paths)} files fit no pattern and were left alone: {', '.join(strays[:3])}"
-        reading.remark(Problem(str(folder), what))
+        reading.remark(Problem(str(folder), "todo.csv", what))
     matched = [name for name, found in files_of.items() if found]
     _raise("cannot read the recordings", [*problems, *_find_gaps(plan, matched, folder)], folder)
     return plan
@@ -114,7 +114,7 @@ def _walk(folder: Path, problems: list[Problem]) -> Iterator[str]:
     """Yield the path of every file below a folder; note the folders that cannot be listed."""
 
     def note(error: OSError) -> None:
-        problems.append(Problem(str(error.filename), error.strerror or str(error)))
+        problems.append(Problem(str(error.filename), "todo.csv", error.strerror or str(error)))
 
     for parent, folders, names in os.walk(folder, onerror=note):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -133,13 +133,13 @@ def _is_dropped(key: _Key, source: CsvSource) -> bool:
 def _find_path_problems(path: Path, key: _Key, first: str, folder: Path) -> Iterator[Problem]:
     """Yield what is wrong with a file's place and name; `first` is the device's first file of that recording."""
     if path != folder / first:
-        yield Problem(str(path), f"is of recording {key.name} and of the same device as {first}")
+        yield Problem(str(path), "todo.csv", f"is of recording {key.name} and of the same device as {first}")
     if not path.resolve().is_relative_to(folder.resolve()):
-        yield Problem(str(path), "a symbolic link that leads out of the folder")
+        yield Problem(str(path), "todo.csv", "a symbolic link that leads out of the folder")
     names = {"subject": key.subject, "recording": key.name} | ({"label": key.label} if key.label else {})
     for what, name in names.items():
         if why := no_name(name):
-            yield Problem(str(path), f"the {what} {why}")
+            yield Problem(str(path), "todo.csv", f"the {what} {why}")
 
 
 def _find_gaps(plan: _Plan, devices: Sequence[str], folder: Path) -> Iterator[Problem]:
@@ -150,10 +150,12 @@ def _find_gaps(plan: _Plan, devices: Sequence[str], folder: Path) -> Iterator[Pr
             if device not in found:
                 pattern = re.escape(key.name).replace(r"\-", "-")
                 what = f"recording {key.name} has no file of {device}: leave it out with drop: ['{pattern}']"
-                yield Problem(str(folder), what)
+                yield Problem(str(folder), "todo.csv", what)
         if (other := names.setdefault(key.name, key)) is not key:
             first, second = (next(iter(plan[each].values())) for each in (other, key))
-            yield Problem(str(folder), f"two recordings would be called {key.name}: of {first} and of {second}")
+            yield Problem(
+                str(folder), "todo.csv", f"two recordings would be called {key.name}: of {first} and of {second}"
+            )
 
 
 def _read_all(plan: _Plan, source: CsvSource, reading: Reading) -> _Found:
@@ -194,7 +196,7 @@ def _raise(summary: str, problems: Sequence[Problem], folder: Path) -> None:
     """Raise InputError with the first problems, each once, and how many more there are."""
     found = list(dict.fromkeys(problems))
     if len(found) > SHOWN:
-        found[SHOWN:] = [Problem(str(folder), f"and {len(found) - SHOWN} more problems")]
+        found[SHOWN:] = [Problem(str(folder), "todo.csv", f"and {len(found) - SHOWN} more problems")]
     if found:
         raise InputError(summary, found)
 
@@ -210,7 +212,7 @@ def _find_rate_problems(arrays: Mapping[str, Parsed], device: CsvDevice, where: 
     declared = PER_SECOND.get(device.time.unit)
     fitting = [u for u, n in PER_SECOND.items() if declared and _is_near(rate * n / declared, device.rate_hz)]
     hint = f": is the unit {fitting[0]}?" if fitting else ""
-    yield Problem(where, f"time stamps give {rate:.3g} Hz where rate_hz says {device.rate_hz:g}{hint}")
+    yield Problem(where, "todo.csv", f"time stamps give {rate:.3g} Hz where rate_hz says {device.rate_hz:g}{hint}")
 
 
 def _is_near(rate: float, nominal: float) -> bool:
@@ -226,7 +228,9 @@ def _find_unknown_labels(plan: _Plan, found: _Found, source: CsvSource, folder: 
             if name not in known:
                 known.add(name)
                 what = f"unknown label {name!r}; labels names {', '.join(source.labels or ())}"
-                yield Problem(f"{folder / plan[key][first]}{where}", f"{what}: give it a class, or null to drop it")
+                yield Problem(
+                    f"{folder / plan[key][first]}{where}", "todo.csv", f"{what}: give it a class, or null to drop it"
+                )
 
 
 def _names(key: _Key, found: _Found, source: CsvSource) -> dict[str, str]:

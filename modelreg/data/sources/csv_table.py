@@ -96,7 +96,7 @@ class _File(NamedTuple):
     layout: Layout
 
     def at(self, line: int, what: str) -> Problem:
-        return Problem(f"{self.where}: line {line}", what)
+        return Problem(f"{self.where}: line {line}", "todo.csv-table", what)
 
     def error(self, problems: Iterable[Problem]) -> InputError:
         return InputError("not the table that is described", list(_first(problems, self.where)))
@@ -115,7 +115,7 @@ def parse(data: bytes, where: str, layout: Layout) -> Iterator[tuple[str, NDArra
     places = _find_places(file)
     lines, problems = _lines(file, places)
     if not len(lines):
-        raise file.error([Problem(where, "holds no row of values")])
+        raise file.error([Problem(where, "todo.csv-table", "holds no row of values")])
     table = None if problems else _parse_fast(file, places, len(lines))
     if table is None:
         table, more = _parse_slowly(file, places)
@@ -136,18 +136,24 @@ def _first(problems: Iterable[Problem], where: str) -> Iterator[Problem]:
     rest = iter(problems)
     yield from islice(rest, SHOWN)
     if more := sum(1 for _ in rest):
-        yield Problem(where, f"and {more} more")
+        yield Problem(where, "todo.csv-table", f"and {more} more")
 
 
 def _find_foreign(data: bytes, where: str) -> Problem | None:
     """Return what keeps bytes from being a text."""
     if (nul := data.find(b"\0")) >= 0:
-        return Problem(f"{where}: line {_line_of(data, nul)}", "a NUL byte: not a text, or UTF-16; save it as UTF-8")
+        return Problem(
+            f"{where}: line {_line_of(data, nul)}",
+            "todo.csv-table",
+            "a NUL byte: not a text, or UTF-16; save it as UTF-8",
+        )
     try:
         if not data.isascii():
             data.decode()
     except UnicodeDecodeError as error:
-        return Problem(f"{where}: line {_line_of(data, error.start)}", f"not UTF-8 at byte {error.start}")
+        return Problem(
+            f"{where}: line {_line_of(data, error.start)}", "todo.csv-table", f"not UTF-8 at byte {error.start}"
+        )
     return None
 
 
@@ -176,7 +182,7 @@ def _find_places(file: _File) -> _Places:
     """Return where the columns stand. Raises InputError with those that are not there, or there twice."""
     line, cells = next(_rows(file), (1, []))
     if not cells:
-        raise file.error([Problem(file.where, "is empty")])
+        raise file.error([Problem(file.where, "todo.csv-table", "is empty")])
     names = [cell.strip() for cell in cells] if file.layout.header else [str(n + 1) for n in range(len(cells))]
     columns, label = file.layout.columns, file.layout.label
     wanted = [str(column) for column in (*columns.named(), *([] if label is None else [label]))]
@@ -287,7 +293,7 @@ def _parse_slowly(file: _File, places: _Places) -> tuple[_Table, list[Problem]]:
                 values[row] = np.nan if value is None else value
                 if value is None:
                     where = f"{file.where}: line {line}, column {places.names[place]}"
-                    problems.append(Problem(where, f"not a number: {text[:40]!r}"))
+                    problems.append(Problem(where, "todo.csv-table", f"not a number: {text[:40]!r}"))
         return values
 
     def texts(place: int) -> list[str]:
@@ -339,7 +345,9 @@ def _seconds(
         for row in np.flatnonzero(seconds[1:] < seconds[:-1]).tolist()
     ]
     if not problems and seconds[0] == seconds[-1]:
-        problems.append(Problem(file.where, f"column {time.column} needs two different time stamps at least"))
+        problems.append(
+            Problem(file.where, "todo.csv-table", f"column {time.column} needs two different time stamps at least")
+        )
     return {"time": seconds}, problems
 
 

@@ -83,10 +83,10 @@ def read(path: Path, units: Sequence[DsadsUnit], reading: Reading) -> Dataset:
     problems: list[Problem] = []
     for name, parsed in _recall_all(path, reading, problems):
         if name in found:
-            problems.append(Problem(str(path), f"recording {name} is there twice"))
+            problems.append(Problem(str(path), "todo.dsads", f"recording {name} is there twice"))
         found[name] = parsed
     if problems or not found:
-        nothing = Problem(str(path), "holds neither aAA/pN/sSS.txt nor a .tar.xz of them")
+        nothing = Problem(str(path), "todo.dsads", "holds neither aAA/pN/sSS.txt nor a .tar.xz of them")
         raise InputError("cannot read the recordings", problems or [nothing])
     digest = combine({name: parsed.digest for name, parsed in found.items()})
     source = SourceRecord(kind="dsads", name="dsads", digest=digest, license="CC-BY-4.0", citation=CITATION)
@@ -157,17 +157,21 @@ def parse(segments: Sequence[Segment]) -> NDArray[np.float32]:
 def _shape_problems(segment: Segment) -> Iterator[Problem]:
     lines = segment.text.split()
     if len(lines) != ROWS:
-        yield Problem(segment.where, f"has {len(lines)} lines, must have {ROWS}")
+        yield Problem(segment.where, "todo.dsads", f"has {len(lines)} lines, must have {ROWS}")
     for number, line in enumerate(lines, 1):
         if (columns := line.count(b",") + 1) != COLUMNS:
-            yield Problem(f"{segment.where}: line {number}", f"has {columns} columns, must have {COLUMNS}")
+            yield Problem(
+                f"{segment.where}: line {number}", "todo.dsads", f"has {columns} columns, must have {COLUMNS}"
+            )
 
 
 def _number_problems(segment: Segment) -> Iterator[Problem]:
     for number, line in enumerate(segment.text.split(), 1):
         for column, cell in enumerate(line.split(b","), 1):
             if not _NUMBER.fullmatch(cell):
-                yield Problem(f"{segment.where}: line {number}, column {column}", f"not a number: {cell[:40]!r}")
+                yield Problem(
+                    f"{segment.where}: line {number}, column {column}", "todo.dsads", f"not a number: {cell[:40]!r}"
+                )
 
 
 def _files_of_recordings(path: Path) -> dict[Key, dict[int, Path]]:
@@ -201,10 +205,10 @@ def _gaps(pieces: Pieces) -> Iterator[Problem]:
     for (subject, activity), found in sorted(pieces.items()):
         where = f"a{activity:02d}/p{subject}"
         if not 1 <= activity <= len(CLASSES):
-            yield Problem(where, f"no such activity: there are a01 to a{len(CLASSES)}")
+            yield Problem(where, "todo.dsads", f"no such activity: there are a01 to a{len(CLASSES)}")
         if missing := sorted(set(range(1, max(found) + 1)) - found.keys()):
             names = ", ".join(f"s{number:02d}.txt" for number in missing)
-            yield Problem(where, f"lacks {names}: pieces of one recording cannot be joined over a gap")
+            yield Problem(where, "todo.dsads", f"lacks {names}: pieces of one recording cannot be joined over a gap")
 
 
 def _recording(name: str, values: NDArray[np.float32], units: Sequence[DsadsUnit]) -> Recording:

@@ -115,14 +115,20 @@ def parse(name: str, data: bytes, where: str) -> NDArray[Any]:
     values = dict(csv_table.parse(data, where, _LAYOUT))["values"]
     columns = len(data.lstrip().partition(b"\n")[0].split())
     if columns > 3:  # fewer were missed, and all lines have as many
-        raise InputError("not a signal", [Problem(f"{where}: line 1", f"has {columns} columns, must have 3")])
+        raise InputError(
+            "not a signal", [Problem(f"{where}: line 1", "todo.hapt", f"has {columns} columns, must have 3")]
+        )
     return values
 
 
 def _parse_labels(data: bytes, where: str) -> NDArray[np.int64]:
     rows = [line.split() for line in data.rstrip().split(b"\n")]
     problems = [
-        Problem(f"{where}: line {line}", "must be five whole numbers: experiment, user, label, first and last sample")
+        Problem(
+            f"{where}: line {line}",
+            "todo.hapt",
+            "must be five whole numbers: experiment, user, label, first and last sample",
+        )
         for line, cells in enumerate(rows, 1)
         if len(cells) != 5 or not all(cell.isdigit() and len(cell) <= 9 for cell in cells)
     ]
@@ -147,26 +153,28 @@ def _lengths(arrays: Mapping[str, NDArray[Any]]) -> dict[str, int]:
 def _find_gaps(arrays: Mapping[str, NDArray[Any]]) -> Iterator[Problem]:
     """Yield each file that is not there, and each pair of files that are no pair."""
     if LABELS not in arrays:
-        yield Problem("labels.txt", "is missing")
+        yield Problem("labels.txt", "todo.hapt", "is missing")
     for recording in sorted({name.partition("_")[2] for name in arrays if name != LABELS}):
         pair = [f"{sensor}_{recording}" for sensor in SENSORS]
         for name in pair:
             if name not in arrays:
-                yield Problem(f"{name}.txt", "is missing: a recording is one file of each sensor")
+                yield Problem(f"{name}.txt", "todo.hapt", "is missing: a recording is one file of each sensor")
         lengths = [len(arrays[name]) for name in pair if name in arrays]
         if len(set(lengths)) > 1:
-            yield Problem(recording, f"has {lengths[0]} samples of acc and {lengths[1]} of gyro: must be as many")
+            yield Problem(
+                recording, "todo.hapt", f"has {lengths[0]} samples of acc and {lengths[1]} of gyro: must be as many"
+            )
 
 
 def _find_misfits(spans: _Spans, lengths: Mapping[str, int]) -> Iterator[Problem]:
     """Yield each line of labels.txt that does not fit the recordings, or shares samples with another."""
     for recording in sorted(lengths.keys() - spans.keys()):
-        yield Problem("labels.txt", f"says nothing of {recording}")
+        yield Problem("labels.txt", "todo.hapt", f"says nothing of {recording}")
     for recording, found in sorted(spans.items()):
         reaches = accumulate(found, _further)
         for before, span in zip((None, *reaches), found, strict=False):
             if what := _misfit(span, before, lengths.get(recording)):
-                yield Problem(f"labels.txt: line {span.line}", what)
+                yield Problem(f"labels.txt: line {span.line}", "todo.hapt", what)
 
 
 def _further(one: _Span, other: _Span) -> _Span:

@@ -70,8 +70,8 @@ def _load_metadata(path: Path) -> NpyMetadata:
 
 def _explain(problem: Problem) -> Problem:
     """Add the reason where subject ids are missing."""
-    if problem.what.startswith("'subject' is a required") or problem.where.endswith(".subject"):
-        return Problem(problem.where, f"{problem.what} ({WHY_SUBJECTS})")
+    if problem.message.startswith("'subject' is a required") or problem.where.endswith(".subject"):
+        return Problem(problem.where, "todo.npy", f"{problem.message} ({WHY_SUBJECTS})")
     return problem
 
 
@@ -92,13 +92,13 @@ def _open(folder: Path, name: str) -> NDArray[Any] | Problem:
     """Map an .npy file after its header was read, or say why not."""
     path = folder / name
     if path.resolve() != folder.resolve() / name:
-        return Problem(str(path), "a symbolic link: the files must lie in the folder of the metadata")
+        return Problem(str(path), "todo.npy", "a symbolic link: the files must lie in the folder of the metadata")
     try:
         return map_npy(path, FILE_LIMIT)
     except InputError as error:
         return error.problems[0]
     except (OSError, ValueError) as error:
-        return Problem(str(path), f"must be an .npy array of plain numbers or text, not objects: {error}")
+        return Problem(str(path), "todo.npy", f"must be an .npy array of plain numbers or text, not objects: {error}")
 
 
 def _find_problems(arrays: Arrays, names: NpyFiles, metadata: NpyMetadata) -> Iterator[Problem]:
@@ -109,37 +109,39 @@ def _find_problems(arrays: Arrays, names: NpyFiles, metadata: NpyMetadata) -> It
 
 def _find_x_problems(x: NDArray[Any], name: str, metadata: NpyMetadata) -> Iterator[Problem]:
     if x.dtype.kind not in "iu" and x.dtype.newbyteorder("=") not in (np.float32, np.float64):
-        yield Problem(name, f"is {x.dtype}: must be float32, float64 or an integer type")
+        yield Problem(name, "todo.npy", f"is {x.dtype}: must be float32, float64 or an integer type")
     sizes = {"C": len(metadata.channels), "D": len(metadata.devices), "T": metadata.timesteps}
     expected = tuple(sizes[axis] for axis in metadata.layout[1:])
     if x.shape[1:] != expected or not x.shape[0]:
         wanted = ", ".join(map(str, ("N", *expected)))
-        yield Problem(name, f"has shape {x.shape}: layout {metadata.layout} declares ({wanted}) with N ≥ 1")
+        yield Problem(name, "todo.npy", f"has shape {x.shape}: layout {metadata.layout} declares ({wanted}) with N ≥ 1")
 
 
 def _find_y_problems(arrays: Arrays, name: str, classes: int) -> Iterator[Problem]:
     y = arrays.y
     if y.dtype.kind not in "iu":
-        yield Problem(name, f"is {y.dtype}: labels must be integers, indices into classes")
+        yield Problem(name, "todo.npy", f"is {y.dtype}: labels must be integers, indices into classes")
     elif y.shape != arrays.rows:
-        yield Problem(name, _wrong_length(arrays, y))
+        yield Problem(name, "todo.npy", _wrong_length(arrays, y))
     elif (outside := np.flatnonzero((y < 0) | (y >= classes))).size:
         first = outside[0]
-        yield Problem(name, f"{outside.size} labels lie outside 0…{classes - 1}, the first at row {first}: {y[first]}")
+        yield Problem(
+            name, "todo.npy", f"{outside.size} labels lie outside 0…{classes - 1}, the first at row {first}: {y[first]}"
+        )
 
 
 def _find_subject_problems(arrays: Arrays, name: str) -> Iterator[Problem]:
     subject = arrays.subject
     if subject.dtype.kind not in "iuU":
-        yield Problem(name, f"is {subject.dtype}: must be integers or unicode text ({WHY_SUBJECTS})")
+        yield Problem(name, "todo.npy", f"is {subject.dtype}: must be integers or unicode text ({WHY_SUBJECTS})")
     elif subject.shape != arrays.rows:
-        yield Problem(name, _wrong_length(arrays, subject))
+        yield Problem(name, "todo.npy", _wrong_length(arrays, subject))
     else:
         for value in np.unique(subject):
             text = str(value)
             if not (0 < len(text) <= SUBJECT_LENGTH and text.isprintable() and text == text.strip()):
                 rule = f"1 to {SUBJECT_LENGTH} printable characters, no blank at either end"
-                yield Problem(name, f"{text!r} is no subject id: {rule}")
+                yield Problem(name, "todo.npy", f"{text!r} is no subject id: {rule}")
 
 
 def _wrong_length(arrays: Arrays, array: NDArray[Any]) -> str:

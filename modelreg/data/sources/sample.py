@@ -42,7 +42,7 @@ def read(path: Path = FILE) -> Dataset:
     arrays = npz.read_npz(path)
     digest = files.sha256_arrays(arrays)
     if digest != DIGEST:
-        raise InputError("the sample was changed", [Problem(str(path), f"its digest is not {DIGEST}")])
+        raise InputError("the sample was changed", [Problem(str(path), "todo.sample", f"its digest is not {DIGEST}")])
     return Dataset(
         sources=(
             SourceRecord(

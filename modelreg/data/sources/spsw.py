@@ -87,7 +87,7 @@ def _labels(table: Mapping[str, NDArray[Any]], where: str) -> NDArray[np.int32]:
     """Return the class of each row. Raises InputError with the first line of each label that is none."""
     names = table["labels"].tolist()
     problems = [
-        Problem(f"{where}: line {line}", f"no such label: {name!r}; there are {', '.join(CLASSES)}")
+        Problem(f"{where}: line {line}", "todo.spsw", f"no such label: {name!r}; there are {', '.join(CLASSES)}")
         for name, line in zip(names, table["lines"].tolist(), strict=True)
         if name not in CLASSES
     ]
@@ -104,7 +104,7 @@ def _find_gaps(executions: list[str], found: Mapping[str, Parsed]) -> Iterator[P
         for device, short in DEVICES.items():
             if f"{execution}_{short}.values" not in found:
                 what = f"is missing: an execution is one file of each device, and this is the {device}'s"
-                yield Problem(f"{execution}_{short}.csv", what)
+                yield Problem(f"{execution}_{short}.csv", "todo.spsw", what)
 
 
 def _recording(execution: str, found: Mapping[str, Parsed]) -> Recording:

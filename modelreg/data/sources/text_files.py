@@ -45,11 +45,13 @@ def read_all(path: Path, native: Native, reading: Reading, problems: list[Proble
             problems.extend(error.problems)
             continue
         twice = {name.partition(".")[0] for name in arrays.keys() & found.keys()}
-        problems += [Problem(str(path), f"{name}{native.suffix} is there twice") for name in sorted(twice)]
+        problems += [
+            Problem(str(path), "todo.text-files", f"{name}{native.suffix} is there twice") for name in sorted(twice)
+        ]
         found |= arrays
     reading.tell(len(places), len(places), path.name)
     if not found and not problems:
-        problems.append(Problem(str(path), f"holds neither {native.files} nor a .tar.xz of them"))
+        problems.append(Problem(str(path), "todo.text-files", f"holds neither {native.files} nor a .tar.xz of them"))
     return found
 
 
@@ -77,7 +79,7 @@ def _unpack(path: Path, native: Native) -> Iterator[tuple[str, NDArray[Any]]]:
             if name not in seen:
                 yield from native.parse(name, data, where)
             else:
-                problems.append(Problem(where, "is in the archive twice"))
+                problems.append(Problem(where, "todo.text-files", "is in the archive twice"))
         except InputError as error:
             problems.extend(error.problems)
         seen.add(name)

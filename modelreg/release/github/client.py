@@ -56,7 +56,7 @@ class Client:
         page = self.http.read(self._url(f"releases/tags/{quote(tag, safe='')}"), allow=(HTTPStatus.NOT_FOUND,))
         if page.status == HTTPStatus.NOT_FOUND:
             what = f"has no published release in {self.server.repository}, or the token may not see it (404)"
-            raise RemoteError("nothing to read", [Problem(tag, what)])
+            raise RemoteError("nothing to read", [Problem(tag, "todo.client", what)])
         return self._whole(page)
 
     def _whole(self, page: Page) -> RemoteRelease:
@@ -69,10 +69,10 @@ class Client:
         page = self.http.read(self._url(""), allow=(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND))
         if page.status == HTTPStatus.UNAUTHORIZED:
             what = "was refused (401): it is wrong, or too old; set another, or log in with `gh auth login`"
-            raise RemoteError("the server refused", [Problem("token", what)])
+            raise RemoteError("the server refused", [Problem("token", "todo.client", what)])
         if page.status == HTTPStatus.NOT_FOUND:
             what = f"is unknown to {self.server.api}, or the token may not see it (404)"
-            raise RemoteError("the server refused", [Problem(self.server.repository, what)])
+            raise RemoteError("the server refused", [Problem(self.server.repository, "todo.client", what)])
         return _valid(_repository, page.document)._replace(scopes=page.scopes)
 
     def commit(self, name: str) -> str | None:
@@ -111,7 +111,7 @@ class Client:
         except RemoteError as error:
             if BURNT in str(error):
                 what = f"{BURNT}, and GitHub takes it never again: take a new version, delete {release.html_url}"
-                raise PublishConflict("cannot be published", [Problem(wanted.tag, what)]) from error
+                raise PublishConflict("cannot be published", [Problem(wanted.tag, "todo.client", what)]) from error
             raise
         return _valid(_release, parse(answer))
 
@@ -142,7 +142,7 @@ def _opened(asset: Asset, folder: Path) -> IO[bytes]:
     if (size := os.fstat(file.fileno()).st_size) != asset.size:
         file.close()
         what = f"has {size} bytes, the manifest says {asset.size}: it was changed after it was checked"
-        raise InputError("cannot upload", [Problem(asset.path, what)])
+        raise InputError("cannot upload", [Problem(asset.path, "todo.client", what)])
     return file
 
 
@@ -152,7 +152,7 @@ def _valid(read: Callable[[Any], Value], document: Any) -> Value:
         return read(document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"is not what GitHub sends: {type(error).__name__}"
-        raise RemoteError("cannot read the answer", [Problem("answer", what)]) from error
+        raise RemoteError("cannot read the answer", [Problem("answer", "todo.client", what)]) from error
 
 
 def _repository(document: Any) -> Repository:

@@ -171,12 +171,16 @@ class Transport:
         while following:
             page = self.read(following)
             if not isinstance(page.document, list):
-                raise RemoteError("cannot read the answer", [Problem(urlsplit(url).path, "is no list")])
+                raise RemoteError(
+                    "cannot read the answer", [Problem(urlsplit(url).path, "todo.http-client", "is no list")]
+                )
             yield from page.document
             following = page.next
             if following and urlsplit(following).netloc != urlsplit(url).netloc:
                 what = f"goes on at {host(following)}, which gets no token"
-                raise RemoteError("the server refers elsewhere", [Problem(urlsplit(url).path, what)])
+                raise RemoteError(
+                    "the server refers elsewhere", [Problem(urlsplit(url).path, "todo.http-client", what)]
+                )
 
     def change(self, method: str, url: str, *, allow: tuple[int, ...] = (), **parts: Any) -> Answer:
         """Change something, once."""
@@ -251,7 +255,7 @@ def parse(answer: Answer) -> Any:
     try:
         return files.parse_json(answer.body, "answer")
     except InputError as error:
-        raise Retry(Problem(host(answer.url), "sent no JSON")) from error
+        raise Retry(Problem(host(answer.url), "todo.http-client", "sent no JSON")) from error
 
 
 def _store(response: "Response", wanted: Download, tell: Tell) -> None:
@@ -262,7 +266,9 @@ def _store(response: "Response", wanted: Download, tell: Tell) -> None:
     answer = _answer(response, _read_bounded(response) if failed else b"")
     if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         wanted.target.unlink(missing_ok=True)
-        raise Retry(Problem(wanted.name, f"ended before its {wanted.size} bytes; once more from the start"))
+        raise Retry(
+            Problem(wanted.name, "todo.http-client", f"ended before its {wanted.size} bytes; once more from the start")
+        )
     _refuse(answer, ())
     partial = answer.status == HTTPStatus.PARTIAL_CONTENT
     done = _size(wanted.target) if partial else 0
@@ -271,13 +277,15 @@ def _store(response: "Response", wanted: Download, tell: Tell) -> None:
             for chunk in response.iter_content(CHUNK):
                 done += len(chunk)
                 if done > wanted.size:
-                    raise RemoteError("cannot download", [Problem(wanted.name, "is longer than GitHub lists it")])
+                    raise RemoteError(
+                        "cannot download", [Problem(wanted.name, "todo.http-client", "is longer than GitHub lists it")]
+                    )
                 file.write(chunk)
                 tell(wanted.name, done, wanted.size)
     except requests.RequestException as error:
-        raise Retry(Problem(wanted.name, _words(error))) from error
+        raise Retry(Problem(wanted.name, "todo.http-client", _words(error))) from error
     if done < wanted.size:
-        raise Retry(Problem(wanted.name, f"ended after {done} of {wanted.size} bytes"))
+        raise Retry(Problem(wanted.name, "todo.http-client", f"ended after {done} of {wanted.size} bytes"))
 
 
 def _size(path: Path) -> int:
@@ -290,7 +298,9 @@ def _read_bounded(response: "Response") -> bytes:
     for chunk in response.iter_content(CHUNK):
         body += chunk
         if len(body) > JSON_LIMIT:
-            raise RemoteError("cannot read the answer", [Problem(host(response.url), "sent too much")])
+            raise RemoteError(
+                "cannot read the answer", [Problem(host(response.url), "todo.http-client", "sent too much")]
+            )
     return bytes(body)
 
 
@@ -315,11 +325,11 @@ def _refuse(answer: Answer, allow: tuple[int, ...]) -> None:
     if answer.is_redirect:
         place = urlsplit(answer.headers["Location"])
         what = f"has moved to {host(place.geturl())}{place.path}: name the repository's new place in modelreg.yaml"
-        raise RemoteError("the server refers elsewhere", [Problem(where, what)])
+        raise RemoteError("the server refers elsewhere", [Problem(where, "todo.http-client", what)])
     if status < HTTPStatus.BAD_REQUEST:
         return
-    problem = Problem(where, f"{status} {_message(answer)}")
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or "already_exists" in problem.what:  # an earlier try was heard
+    problem = Problem(where, "todo.http-client", f"{status} {_message(answer)}")
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or "already_exists" in problem.message:  # an earlier try was heard
         raise Retry(problem)
     if status in (HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS):
         limit = _limit_wait(answer)
@@ -372,12 +382,13 @@ def _failure(where: str, error: "RequestException") -> Retry | RemoteError:
     """Return what a request without an answer means: usually, that it may go well another time."""
     if isinstance(error, ValueError):  # of which requests makes those about addresses
         return RemoteError(
-            "cannot be reached", [Problem(where, f"is no address ({_words(error)}); see GITHUB_API_URL")]
+            "cannot be reached",
+            [Problem(where, "todo.http-client", f"is no address ({_words(error)}); see GITHUB_API_URL")],
         )
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         what = "has a certificate that nobody known has signed; name its authority's file in SSL_CERT_FILE"
-        return RemoteError("cannot be reached", [Problem(where, what)])
-    return Retry(Problem(where, _words(error)))
+        return RemoteError("cannot be reached", [Problem(where, "todo.http-client", what)])
+    return Retry(Problem(where, "todo.http-client", _words(error)))
 
 
 def _words(error: Exception) -> str:

@@ -164,20 +164,24 @@ def find_differences(wanted: Wanted, release: RemoteRelease) -> Iterator[Problem
         found = there.get(asset.name)
         if found is None:
             late = asset.name == wanted.signature and release.immutable
-            yield Problem(asset.name, "cannot join the release any more: it is immutable" if late else "is missing")
+            yield Problem(
+                asset.name, "todo.plan", "cannot join the release any more: it is immutable" if late else "is missing"
+            )
         elif found.state == STARTER:
-            yield Problem(asset.name, "was never uploaded to its end")
+            yield Problem(asset.name, "todo.plan", "was never uploaded to its end")
         elif found.size != asset.size:
-            yield Problem(asset.name, f"has {found.size} bytes there, {asset.size} here")
+            yield Problem(asset.name, "todo.plan", f"has {found.size} bytes there, {asset.size} here")
         elif found.sha256 not in (None, asset.sha256):
-            yield Problem(asset.name, f"has sha256 {found.sha256} there, {asset.sha256} here")
+            yield Problem(asset.name, "todo.plan", f"has sha256 {found.sha256} there, {asset.sha256} here")
     expected = {wanted.signature, *(asset.name for asset in wanted.assets)}
     for name in sorted(there.keys() - expected):
-        yield Problem(name, "is there, but not part of the version")
+        yield Problem(name, "todo.plan", "is there, but not part of the version")
 
 
 def _alone(tag: str, drafts: Iterable[RemoteRelease]) -> tuple[Problem, ...]:
-    return tuple(Problem(draft.html_url, f"is another draft for {tag}; it was left alone") for draft in drafts)
+    return tuple(
+        Problem(draft.html_url, "todo.plan", f"is another draft for {tag}; it was left alone") for draft in drafts
+    )
 
 
 def _right(wanted: Wanted, release: RemoteRelease) -> int:
@@ -225,16 +229,16 @@ def find_unfit(assets: Iterable[Asset]) -> Iterator[Problem]:
     """Yield what GitHub would refuse or rename."""
     listed = list(assets)
     if len(listed) > ASSET_LIMIT:
-        yield Problem("assets", f"{len(listed)} files, but a release holds at most {ASSET_LIMIT}")
+        yield Problem("assets", "todo.plan", f"{len(listed)} files, but a release holds at most {ASSET_LIMIT}")
     names: dict[str, str] = {}
     for asset in listed:
         if not 0 < asset.size < SIZE_LIMIT:
-            yield Problem(asset.name, f"has {asset.size} bytes: a release takes 1 to {SIZE_LIMIT - 1}")
+            yield Problem(asset.name, "todo.plan", f"has {asset.size} bytes: a release takes 1 to {SIZE_LIMIT - 1}")
         if set(asset.name) - SAFE or ".." in asset.name or asset.name[:1] == "." or asset.name[-1:] == ".":
-            yield Problem(asset.name, "GitHub would rename it")
+            yield Problem(asset.name, "todo.plan", "GitHub would rename it")
         twin = names.setdefault(asset.name.lower(), asset.label)
         if twin != asset.label:
-            yield Problem(asset.name, f"{asset.label} and {twin} would have one name in a flat list")
+            yield Problem(asset.name, "todo.plan", f"{asset.label} and {twin} would have one name in a flat list")
 
 
 def wanted_release(

@@ -130,11 +130,11 @@ def find_remote_problems(
     unproven = [a for a in wanted.assets if a.name in there and (scratch or there[a.name].sha256 is None)]
     if scratch is None:
         what = "the server tells no digest: compare the bytes with --download"
-        return problems + [Problem(asset.name, what) for asset in unproven]
+        return problems + [Problem(asset.name, "todo.publish", what) for asset in unproven]
     for asset in unproven:
         target = client.download(there[asset.name], scratch, tell)
         if (digest := files.sha256(target)) != asset.sha256:
-            problems.append(Problem(asset.name, f"holds sha256 {digest}, not {asset.sha256}"))
+            problems.append(Problem(asset.name, "todo.publish", f"holds sha256 {digest}, not {asset.sha256}"))
         target.unlink()
     return problems
 

@@ -75,7 +75,9 @@ def _fill(source: Source, wish: Wish, place: Path) -> list[str]:
     _refuse_other(manifest, wish)
     lacking = [entry for entry in manifest.files if _is_part(entry, wish.part) and not _is_here(place, entry)]
     if absent := [entry.path for entry in lacking if wish.asset(entry.path) not in source.assets]:
-        raise RemoteError(f"{wish.tag} is not whole", [Problem(path, "is not in the release") for path in absent])
+        raise RemoteError(
+            f"{wish.tag} is not whole", [Problem(path, "todo.pull", "is not in the release") for path in absent]
+        )
     for entry in lacking:
         came = source.fetch(wish.asset(entry.path))
         _check(came, entry.path, entry.sha256)
@@ -90,14 +92,14 @@ def _manifest_bytes(source: Source, wish: Wish) -> bytes:
         return files.read_bytes(wish.folder / filenames.MANIFEST)
     name = wish.asset(filenames.MANIFEST)
     if name not in source.assets:
-        raise RemoteError("the release is not one of ours", [Problem(name, "is not among its files")])
+        raise RemoteError("the release is not one of ours", [Problem(name, "todo.pull", "is not among its files")])
     return files.read_bytes(source.fetch(name))
 
 
 def _refuse_other(manifest: Manifest, wish: Wish) -> None:
     if (manifest.model, manifest.version) != (wish.model, wish.version):
         what = f"is of {manifest.model} v{manifest.version}, asked for was {wish.model} v{wish.version}"
-        raise VerificationFailed("not the version that was asked for", [Problem(filenames.MANIFEST, what)])
+        raise VerificationFailed("not the version that was asked for", [Problem(filenames.MANIFEST, "todo.pull", what)])
 
 
 def _signature(source: Source, wish: Wish, place: Path) -> list[str]:
@@ -128,7 +130,7 @@ def _check(came: Path, path: str, sha256: str | None) -> None:
     digest = files.sha256(came)
     if sha256 not in (None, digest):
         came.unlink()
-        problem = Problem(path, f"came with sha256 {digest}, expected was {sha256}; run it again")
+        problem = Problem(path, "todo.pull", f"came with sha256 {digest}, expected was {sha256}; run it again")
         raise VerificationFailed("a download is not what it should be", [problem])
 
 

@@ -1,0 +1,30 @@
+"""Show characters that steer a terminal or reorder a line as escapes: `\\x1b`, `\\n`, `\\u202e`.
+
+Names, labels, subjects and messages come from files and remotes. Printed raw, a control character can move the cursor,
+a newline can forge a line of output, and a bidirectional mark can reverse what a reader sees (CVE-2021-42574).
+"""
+
+import re
+
+# C0 and C1 controls and DEL, line and paragraph separators, bidirectional marks, invisible characters, surrogates, BOM
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+_UNSAFE_IN_JSON = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "", 1))  # JSON's own newlines stay
+
+
+def one_line(text: str) -> str:
+    """Return text that prints as one line, each unsafe character as an escape."""
+    return _UNSAFE.sub(_escape, text)
+
+
+def json_text(document: str) -> str:
+    """Return a JSON text whose strings hold no unsafe character raw; it parses to the same document."""
+    return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
+
+
+def _escape(found: re.Match[str]) -> str:
+    character = found[0]
+    if character in "\n\r\t":
+        return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}[character]
+    return f"\\x{ord(character):02x}" if ord(character) < 0x100 else f"\\u{ord(character):04x}"
