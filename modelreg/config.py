@@ -1,21 +1,18 @@
-"""Settings of a training and of a registry repository: YAML → strict pydantic records.
+"""Settings of a training and of a registry repository: YAML to strict pydantic records.
 
-YAML is read by the safe loader with duplicate keys refused, rendered as JSON and taken in by the same strict
-way as every document, so that an error names its dotted path. Unknown keys are errors; every default is
-written into the run's config.json.
+Unknown keys are errors. A problem names file, line, key and value, and the key that was probably meant
+(`config_errors`). Every default is written into the run's config.json.
 """
 
-import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from modelreg import files
+from modelreg import config_errors, files, strict_yaml
 from modelreg.errors import InputError, Problem
-from modelreg.records.base import ModelName, Name, Record, shared_folder, validate
+from modelreg.records.base import ModelName, Name, Record, shared_folder
 from modelreg.records.data import Limits
 from modelreg.records.export import Target
 from modelreg.records.gates import EXPORTED, Gate, Waiver, is_exported
@@ -24,18 +21,48 @@ from modelreg.records.model import Conv2dFsqSettings, ModelSettings
 from modelreg.records.source import SampleSource, Source
 
 PROJECT_FILE = "modelreg.yaml"
+UNREADABLE = "cannot read the configuration"
+
+
+def _setting(meaning: str, example: Any, unit: str | None = None, **bounds: Any) -> Any:
+    """Return a field of the configuration with what the reference page says about it."""
+    extra: Any = {"unit": unit} if unit else None
+    return Field(description=meaning, examples=[example], json_schema_extra=extra, **bounds)
 
 
 class DataSettings(Record):
-    """Which recordings, and how windows are cut from them."""
+    """The recordings of a training, and how windows are cut from them."""
 
-    sources: Annotated[tuple[Source, ...], Field(min_length=1, max_length=16)] = (SampleSource(),)
-    classes: Annotated[tuple[Name, ...], Field(min_length=2)] | None = None  # null: as the sources first name them
-    rate_hz: Annotated[float, Field(gt=0, le=100_000)] | None = None  # resampled to; null: the rate they all have
-    window: Annotated[int, Field(ge=8, le=100_000)] = 100  # samples
-    hop: Annotated[int, Field(ge=1, le=100_000)] = 50  # samples
-    labels: Literal["majority", "pure"] = "majority"  # pure: every sample of the window bears it
-    fold: Literal[1, 2] = 1
+    sources: Annotated[
+        tuple[Source, ...],
+        _setting(
+            "The sets of recordings. Several are joined.",
+            [{"kind": "dsads", "path": "data/dsads"}],
+            min_length=1,
+            max_length=16,
+        ),
+    ] = (SampleSource(),)
+    classes: Annotated[
+        Annotated[tuple[Name, ...], Field(min_length=2)] | None,
+        _setting("The classes and their order. Null: the labels of the sources, in their order.", ["rest", "walk"]),
+    ] = None
+    rate_hz: Annotated[
+        Annotated[float, Field(gt=0, le=100_000)] | None,
+        _setting("The rate to which all recordings are resampled. Null: the rate that all sources share.", 25, "Hz"),
+    ] = None
+    window: Annotated[int, _setting("Length of a window.", 128, "samples", ge=8, le=100_000)] = 100
+    hop: Annotated[int, _setting("Distance between the starts of two windows.", 64, "samples", ge=1, le=100_000)] = 50
+    labels: Annotated[
+        Literal["majority", "pure"],
+        _setting(
+            "`majority`: a window gets its most frequent label. `pure`: a window with several labels is dropped.",
+            "pure",
+        ),
+    ] = "majority"
+    fold: Annotated[
+        Literal[1, 2],
+        _setting("2: fold each window into two rows, so that it is half as long. Needs an even window.", 2),
+    ] = 1
 
     @model_validator(mode="after")
     def _foldable(self) -> "DataSettings":
@@ -48,20 +75,28 @@ Subjects = Annotated[int, Field(ge=1)] | Annotated[tuple[Name, ...], Field(min_l
 
 
 class SubjectSplit(Record):
-    """By subject: a number takes the highest ids (test first, then validation); a list names them."""
+    """A split by subject: no subject is in two splits."""
 
-    by: Literal["subject"] = "subject"
-    test: Subjects = 3
-    validation: Subjects = 1
+    by: Annotated[Literal["subject"], _setting("The kind of split.", "subject")] = "subject"
+    test: Annotated[
+        Subjects, _setting("The test subjects: a number takes the highest ids, a list names them.", 3, "subjects")
+    ] = 3
+    validation: Annotated[
+        Subjects,
+        _setting("The validation subjects. A number takes the highest ids that remain.", ["s06", "s07"], "subjects"),
+    ] = 1
 
 
 class TimeSplit(Record):
-    """By time: every recording is cut into a training, a validation and a test piece, with gaps between."""
+    """A split by time: each recording is cut into train, validation and test, with gaps between them."""
 
-    by: Literal["time"]
-    test: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    gap: Annotated[int, Field(ge=1)] | None = None  # samples; null: one window, which is the least
+    by: Annotated[Literal["time"], _setting("The kind of split.", "time")]
+    test: Annotated[float, _setting("Share of each recording for test.", 0.2, gt=0, lt=1)] = 0.2
+    validation: Annotated[float, _setting("Share of each recording for validation.", 0.2, gt=0, lt=1)] = 0.2
+    gap: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        _setting("Distance between two splits. Null: one window, the smallest allowed.", 200, "samples"),
+    ] = None
 
     @model_validator(mode="after")
     def _leaves_training(self) -> "TimeSplit":
@@ -71,39 +106,68 @@ class TimeSplit(Record):
 
 
 class GivenSplit(Record):
-    """As the source gives it: npy files of three parts. Subjects may not be shared."""
+    """The split of the source itself: .npy files of three splits. No subject may be in two of them."""
 
-    by: Literal["given"]
+    by: Annotated[Literal["given"], _setting("The kind of split.", "given")]
 
 
 Split = Annotated[SubjectSplit | TimeSplit | GivenSplit, Field(discriminator="by")]
 
 
 class QualitySettings(Record):
-    """What is done about missing values (NaN, Inf and gaps of a clock), and the thresholds of the quality check."""
+    """Missing values (NaN, Inf and gaps of a clock), and the thresholds of the quality check."""
 
-    missing: Literal["zero", "mean", "median", "interpolate", "drop", "raise"] = "interpolate"
-    max_fill_s: Annotated[float, Field(gt=0)] | None = 1.0  # longer stretches stay missing; null: fills all
-    strict: bool = False  # refuse to train where a threshold is broken
-    limits: Limits = Limits()
+    missing: Annotated[
+        Literal["zero", "mean", "median", "interpolate", "drop", "raise"],
+        _setting(
+            "How missing values are filled. `mean` and `median` are those of train. `drop`: fill nothing and drop the "
+            "window. `raise`: refuse to train.",
+            "interpolate",
+        ),
+    ] = "interpolate"
+    max_fill_s: Annotated[
+        Annotated[float, Field(gt=0)] | None,
+        _setting("Longest stretch that is filled. Null: fill every stretch.", 0.5, "s"),
+    ] = 1.0
+    strict: Annotated[bool, _setting("Refuse to train if a recording breaks a threshold.", True)] = False
+    limits: Annotated[Limits, _setting("The thresholds. They are stored in normalization.json for the device.", {})] = (
+        Limits()
+    )
 
 
 class NormalizationSettings(Record):
-    """One mean and deviation for each channel, or for each channel of each device."""
+    """How values are scaled: (x - mean) / standard deviation, fitted on train."""
 
-    per: Literal["channel", "device_channel"] = "channel"
+    per: Annotated[
+        Literal["channel", "device_channel"],
+        _setting("One mean and deviation for each channel, or for each channel of each device.", "device_channel"),
+    ] = "channel"
 
 
 class AugmentationSettings(Record):
-    """How training windows are changed at random; 0 is off. Validation and test windows never are."""
+    """Random changes of the training windows. 0 switches one off. Validation and test windows are never changed."""
 
-    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 0.0  # sigma; about a random axis, one for each device
-    heading_deg: Annotated[float, Field(ge=0, le=180)] = 0.0  # at most, to either side; where north is, for all devices
-    jitter: Annotated[float, Field(ge=0, le=10)] = 0.0  # sigma of the noise, in deviations of the channel
-    scaling: Annotated[float, Field(ge=0, le=1)] = 0.0  # sigma of the factor of each channel
-    time_warp: Annotated[float, Field(ge=0, le=2)] = 0.0  # sigma of the logarithm of the speed
-    warp_knots: Annotated[int, Field(ge=2, le=100)] = 4  # between which the speed is interpolated
-    channel_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # probability that a channel of a device is silent
+    rotation_deg: Annotated[
+        float,
+        _setting(
+            "Standard deviation of a rotation about a random axis, one for each device.", 20, "degrees", ge=0, le=180
+        ),
+    ] = 0.0
+    heading_deg: Annotated[
+        float,
+        _setting("Largest turn of north for magnetometers, the same for all devices.", 180, "degrees", ge=0, le=180),
+    ] = 0.0
+    jitter: Annotated[
+        float, _setting("Standard deviation of added noise.", 0.05, "deviations of the channel", ge=0, le=10)
+    ] = 0.0
+    scaling: Annotated[float, _setting("Standard deviation of a factor for each channel.", 0.1, ge=0, le=1)] = 0.0
+    time_warp: Annotated[float, _setting("Standard deviation of the logarithm of the speed.", 0.2, ge=0, le=2)] = 0.0
+    warp_knots: Annotated[
+        int, _setting("Number of points between which the speed is interpolated.", 4, ge=2, le=100)
+    ] = 4
+    channel_dropout: Annotated[
+        float, _setting("Probability that a channel of a device is set to zero.", 0.1, ge=0, lt=1)
+    ] = 0.0
 
     @property
     def is_off(self) -> bool:
@@ -113,36 +177,57 @@ class AugmentationSettings(Record):
 
 
 class TrainingSettings(Record):
-    """The optimisation. Equal settings, versions and thread count give equal bytes on one machine."""
+    """The optimization. Equal settings, versions and thread count give equal bytes on one machine."""
 
-    batch_size: Annotated[int, Field(ge=2)] = 64
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = 300
-    patience: Annotated[int, Field(ge=1)] = 30  # epochs without a better validation loss; plateau only
-    optimizer: Literal["adam", "adamw"] = "adam"
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    scheduler: Literal["plateau", "onecycle", "cosine"] = "plateau"
-    gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0  # of the global norm
-    class_weights: Literal["none", "balanced"] = "none"
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    averaging: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay of a moving average of the weights, per step
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    threads: Annotated[int, Field(ge=1, le=256)] = 2  # part of what a result depends on
-    device: Literal["cpu", "cuda"] = "cpu"
+    batch_size: Annotated[int, _setting("Windows in a batch.", 64, "windows", ge=2)] = 64
+    epochs: Annotated[int, _setting("Largest number of epochs.", 40, "epochs", ge=1, le=100_000)] = 300
+    patience: Annotated[
+        int,
+        _setting("Stop after this many epochs without a lower validation loss. `plateau` only.", 10, "epochs", ge=1),
+    ] = 30
+    optimizer: Annotated[Literal["adam", "adamw"], _setting("The optimizer.", "adamw")] = "adam"
+    learning_rate: Annotated[float, _setting("The learning rate; the highest one of `onecycle`.", 1e-3, gt=0)] = 1e-3
+    weight_decay: Annotated[float, _setting("The weight decay.", 1e-4, ge=0)] = 0.0
+    scheduler: Annotated[
+        Literal["plateau", "onecycle", "cosine"], _setting("How the learning rate changes.", "onecycle")
+    ] = "plateau"
+    gradient_clip: Annotated[
+        Annotated[float, Field(gt=0)] | None, _setting("Largest global norm of the gradient. Null: no limit.", 1.0)
+    ] = 1.0
+    class_weights: Annotated[
+        Literal["none", "balanced"],
+        _setting("`balanced`: weight each class by the inverse of its frequency in train.", "balanced"),
+    ] = "none"
+    label_smoothing: Annotated[
+        float, _setting("Share of each label that is spread over all classes.", 0.1, ge=0, lt=1)
+    ] = 0.0
+    averaging: Annotated[
+        Annotated[float, Field(gt=0, lt=1)] | None,
+        _setting("Decay, per step, of a moving average of the weights. Null: no average.", 0.998),
+    ] = None
+    seed: Annotated[int, _setting("Seed of every random number of the training.", 0, ge=0, lt=2**63)] = 0
+    threads: Annotated[
+        int, _setting("Threads of torch. Another number gives other bytes.", 1, "threads", ge=1, le=256)
+    ] = 2
+    device: Annotated[Literal["cpu", "cuda"], _setting("Where the training runs.", "cuda")] = "cpu"
 
 
 class TrainConfig(Record):
     """config.json, and the YAML file of a training."""
 
-    schema_version: Literal[1] = 1
-    data: DataSettings = DataSettings()
-    split: Split = SubjectSplit()
-    quality: QualitySettings = QualitySettings()
-    normalization: NormalizationSettings = NormalizationSettings()
-    augmentation: AugmentationSettings = AugmentationSettings()
-    model: ModelSettings = Conv2dFsqSettings()
-    training: TrainingSettings = TrainingSettings()
-    evaluation: EvaluationSettings = EvaluationSettings()
+    schema_version: Annotated[Literal[1], _setting("Version of this format.", 1)] = 1
+    data: Annotated[DataSettings, _setting("Recordings and windows.", {"window": 128, "hop": 64})] = DataSettings()
+    split: Annotated[Split, _setting("How subjects are divided.", {"by": "time"})] = SubjectSplit()
+    quality: Annotated[QualitySettings, _setting("Missing values, thresholds.", {"strict": True})] = QualitySettings()
+    normalization: Annotated[NormalizationSettings, _setting("How values are scaled.", {"per": "channel"})] = (
+        NormalizationSettings()
+    )
+    augmentation: Annotated[AugmentationSettings, _setting("Random changes.", {"jitter": 0.05})] = (
+        AugmentationSettings()
+    )
+    model: Annotated[ModelSettings, _setting("The model system.", {"name": "tcn_vae"})] = Conv2dFsqSettings()
+    training: Annotated[TrainingSettings, _setting("The optimization.", {"epochs": 40})] = TrainingSettings()
+    evaluation: Annotated[EvaluationSettings, _setting("Intervals and bounds.", {"seed": 1})] = EvaluationSettings()
 
 
 _WORD = "[A-Za-z0-9_][A-Za-z0-9_-]*"  # no `..`, no hidden part, no option: what git takes as a tag
@@ -154,14 +239,43 @@ TAG_FORMAT = f"^({_WORD}[./])*({_WORD})?({_VERSION}){_BETWEEN}$"  # {version} on
 class ProjectConfig(Record):
     """modelreg.yaml, at the root of a registry repository."""
 
-    default_model: ModelName = "conv2d_fsq"
-    repository: Annotated[str, Field(pattern="^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")] | None = None
-    license: Name | None = None  # of the models, as Hugging Face names it; for the cards
-    tag_format: Annotated[str, Field(pattern=TAG_FORMAT, max_length=100)] = "v{version}"  # or {model}-v{version}
-    assets: Literal["external", "committed"] = "external"
-    targets: tuple[Target, ...] = ()  # what a release exports where the run lacks it
-    gates: dict[Name, Gate] = {}  # dotted path into eval_metrics.json, or into parity.json behind `parity.`
-    waivers: tuple[Waiver, ...] = ()
+    default_model: Annotated[
+        ModelName,
+        _setting(
+            "The model that a bare version names: lower-case letters, digits and `_`, a letter first.", "conv2d_fsq"
+        ),
+    ] = "conv2d_fsq"
+    repository: Annotated[
+        Annotated[str, Field(pattern="^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")] | None,
+        _setting("The GitHub repository of the releases. Null: that of the remote `origin`.", "OWNER/REPOSITORY"),
+    ] = None
+    license: Annotated[
+        Name | None, _setting("Licence of the models, under its Hugging Face name; for the cards.", "apache-2.0")
+    ] = None
+    tag_format: Annotated[
+        str,
+        _setting(
+            "How a git tag is made from a version: {version} once, {model} at most once.",
+            "{model}-v{version}",
+            pattern=TAG_FORMAT,
+            max_length=100,
+        ),
+    ] = "v{version}"
+    assets: Annotated[
+        Literal["external", "committed"],
+        _setting("Whether git ignores checkpoints, graphs and predictions (`external`) or holds them.", "committed"),
+    ] = "external"
+    targets: Annotated[
+        tuple[Target, ...], _setting("The exports that `release` makes if the run has none.", ["hailo8"])
+    ] = ()
+    gates: Annotated[
+        dict[Name, Gate],
+        _setting("The bounds that a release must meet, by the dotted path of the number.", {"accuracy": {"min": 0.85}}),
+    ] = {}
+    waivers: Annotated[
+        tuple[Waiver, ...],
+        _setting("Gates that may fail, with the reason.", [{"gate": "accuracy", "reason": "demonstration only"}]),
+    ] = ()
 
     @model_validator(mode="after")
     def _waits_for_exports(self) -> "ProjectConfig":
@@ -181,102 +295,67 @@ class ProjectConfig(Record):
 Settings = TypeVar("Settings", bound=Record)
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """The safe loader, with duplicate keys and aliases refused and plain words read by the core schema of YAML 1.2.
-
-    PyYAML follows YAML 1.1, in which 1e-3 is a text, `no` a truth value, 1:30 a number and 2026-11-21 a date. A few
-    lines of aliases to aliases unfold to billions of values.
-    """
-
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # type: ignore[misc]  # ours, not SafeLoader's
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML's stubs lack it
-            raise yaml.composer.ComposerError(None, None, "an alias; write the value out", event.start_mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for index, key in enumerate(keys):
-            if key in keys[:index]:
-                mark = node.value[index][0].start_mark
-                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", mark)
-        return super().construct_mapping(node, deep)
-
-
-for _tag, _pattern, _starts in (
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+", list("-+0123456789")),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+", list("-+.0123456789")),
-):
-    _StrictLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), _starts)
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """Read one YAML document. Raises InputError with line and column."""
-    try:
-        return yaml.load(text, _StrictLoader)  # noqa: S506 a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"{where}: line {mark.line + 1}, column {mark.column + 1}" if mark else where
-        raise InputError("not valid YAML", [Problem(place, "todo.config", str(error.problem))]) from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise InputError("not valid YAML", [Problem(where, "todo.config", str(error))]) from error
-
-
 def load(path: Path, record: type[Settings], assignments: Sequence[str] = ()) -> Settings:
-    """Read a YAML file into settings, `a.b=c` assignments applied on top. Raises InputError."""
-    return settle(parse_yaml(files.read_text(path), str(path)), record, str(path), assignments)
+    """Read a YAML file into settings, `a.b=c` assignments applied on top. Raises InputError with file and line."""
+    text = files.read_text(path)
+    return settle(strict_yaml.parse(text, str(path)), record, str(path), assignments, text)
 
 
 def default() -> Any:
     """Return the built-in training configuration, on the embedded sample, as a parsed document."""
-    return parse_yaml((shared_folder("configs") / "sample.yaml").read_text("utf-8"), "sample.yaml")
+    return strict_yaml.parse((shared_folder("configs") / "sample.yaml").read_text("utf-8"), "sample.yaml")
 
 
-def settle(document: Any, record: type[Settings], where: str, assignments: Sequence[str] = ()) -> Settings:
-    """Take a parsed document and assignments into settings. Raises InputError."""
+def settle(
+    document: Any, record: type[Settings], where: str, assignments: Sequence[str] = (), text: str | None = None
+) -> Settings:
+    """Read a parsed document and assignments into settings. Raises InputError with every problem.
+
+    `text` is the YAML text of the document, for the line of each problem.
+    """
     document = {} if document is None else document
     if not isinstance(document, dict):
-        raise InputError("not a configuration", [Problem(where, "todo.config", "must be a mapping of keys to values")])
+        message = f"must be a mapping of keys to values, found {config_errors.shown(document)}"
+        raise InputError(UNREADABLE, [Problem(where, "config.not-a-mapping", message)])
+    assigned: dict[config_errors.Path, str] = {}
     for assignment in assignments:
         document = _assign(document, assignment)
+        assigned[tuple(assignment.partition("=")[0].split("."))] = assignment
     try:
-        data = files.to_json(document)
-    except (TypeError, ValueError) as error:  # a date, a set, NaN: YAML knows more than JSON
-        raise InputError(
-            "not a configuration", [Problem(where, "todo.config", f"not a plain value: {error}")]
-        ) from error
-    return validate(data, record, where)
+        return record.model_validate_json(files.to_json(document))
+    except ValidationError as error:
+        origin = config_errors.Origin(where, text, assigned)
+        raise InputError(UNREADABLE, config_errors.find_problems(error, record, document, origin)) from error
+    except (TypeError, ValueError) as error:  # a date, a set: YAML has more types than JSON
+        problem = Problem(where, "config.not-plain", f"only text, numbers, true, false and null are allowed: {error}")
+        raise InputError(UNREADABLE, [problem]) from error
 
 
 def _assign(document: dict[str, Any], assignment: str) -> Any:
-    """Return the document with one `a.b=value` applied; the value is YAML. In a list a part is named by its number."""
+    """Return the document with one `a.b=value` applied; the value is YAML, an entry of a list goes by its number."""
     path, equals, text = assignment.partition("=")
     parts = path.split(".")
+    where = f"--set {assignment}"
     if not equals or not all(parts):
-        raise InputError("not an assignment", [Problem(f"--set {assignment}", "todo.config", "write it as a.b=value")])
+        message = "must be KEY=VALUE, with a dotted key"
+        raise InputError(UNREADABLE, [Problem(where, "config.assignment", message)])
     try:
-        return _put(document, parts, parse_yaml(text, f"--set {path}"))
+        return _put(document, parts, strict_yaml.parse(text, f"--set {path}"))
     except LookupError as error:
-        raise InputError(
-            "not an assignment", [Problem(f"--set {assignment}", "todo.config", str(error.args[0]))]
-        ) from error
+        raise InputError(UNREADABLE, [Problem(where, "config.assignment-place", str(error.args[0]))]) from error
 
 
 def _put(document: Any, parts: Sequence[str], value: Any, name: str = "") -> Any:
-    """Return the document with the value at its place. Raises LookupError where there is none of that name."""
+    """Return the document with the value at its place. Raises LookupError if the place does not exist."""
     if not parts:
         return value
     first, *rest = parts
     if isinstance(document, dict):
         return document | {first: _put(document.get(first, {}), rest, value, first)}
-    there = list(map(str, range(len(document)))) if isinstance(document, list) else []
-    if first not in there:
-        only = f" {first}: it has {len(there)}, counted from 0" if there else "s"
-        raise LookupError(f"{name} has no part{only}")
+    entries = list(map(str, range(len(document)))) if isinstance(document, list) else []
+    if first not in entries:
+        found = f"it has {len(entries)} entries, counted from 0" if entries else "it is not a mapping"
+        raise LookupError(f"'{name}' has no entry '{first}': {found}")
     return [_put(old, rest, value, first) if first == str(place) else old for place, old in enumerate(document)]
 
 

@@ -4,7 +4,7 @@ import io
 import tarfile
 from pathlib import Path
 
-from modelreg import config
+from modelreg import config, strict_yaml
 from modelreg.config import TrainConfig
 from modelreg.records.base import shared_folder
 
@@ -31,5 +31,5 @@ def write_archive(path: Path, found: dict[str, bytes], *others: tarfile.TarInfo)
 
 def shipped(name: str, path: Path) -> TrainConfig:
     """A shipped configuration, on other recordings."""
-    document = config.parse_yaml(shared_folder("configs").joinpath(name).read_text("utf-8"), name)
+    document = strict_yaml.parse(shared_folder("configs").joinpath(name).read_text("utf-8"), name)
     return config.settle(document, TrainConfig, name, [f"data.sources.0.path={path}"])

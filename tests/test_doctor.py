@@ -116,7 +116,7 @@ def test_broken_settings_are_told_with_the_rest(registry, capsys) -> None:
     assert main(["doctor", "--json"]) == 3
     output = capsys.readouterr()
     assert "surprise" in output.err
-    assert [problem["what"] for problem in json.loads(output.out)["problems"]] == ["unknown key"]
+    assert [problem["rule"] for problem in json.loads(output.out)["problems"]] == ["config.unknown-key"]
 
 
 @pytest.mark.parametrize(("value", "cache"), [("off", None), ("/x", "/x")])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from modelreg import config, files
+from modelreg import config, files, strict_yaml
 from modelreg.cli.main import main
 from modelreg.config import ProjectConfig
 from modelreg.documents.templates.card_v1 import bounds
@@ -400,7 +400,7 @@ def test_what_was_not_judged_can_not_be_claimed_met(waiting) -> None:
 def test_a_new_registry_has_gates_for_everything() -> None:
     """Those of exports are judged where there is one; with every export, all are."""
     text = init.documents()["modelreg.yaml"]
-    project = config.settle(config.parse_yaml(text, "x"), ProjectConfig, "x")
+    project = config.settle(strict_yaml.parse(text, "x"), ProjectConfig, "x")
     documents = {"parity": {"whole": {"logits_error": 1e-6}}, "int8": {"accuracy_drop": 0.01}}
     alone, whole = ([o.verdict for o in check(found, project.gates)][3:] for found in ({}, documents))
 

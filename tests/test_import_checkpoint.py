@@ -128,7 +128,7 @@ def stated(**model):
 
 MISFITS = {
     "nothing": ("{}", "config.json: model.levels: must be given, the checkpoint does not say it"),
-    "no configuration": ("[1]", "config.json: must be a mapping"),
+    "no configuration": ("[1]", "[config.not-a-mapping]"),
     "no model": ('{"model": 3}', "config.json: model"),
     "another width": (
         stated(widths=[32, 64, 64]),
@@ -139,7 +139,7 @@ MISFITS = {
         stated(levels=[8, 8]),
         "device_part.projection.weight: is float32 (8, 128), must be float32 (2, 128)",
     ),
-    "an unknown key": (stated(hiden=3), "unknown key; did you mean model.hidden?"),
+    "an unknown key": (stated(hiden=3), "[config.unknown-key]"),
 }
 
 

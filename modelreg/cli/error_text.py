@@ -67,11 +67,17 @@ def _entry(problems: Sequence[Problem]) -> list[str]:
     if len(places) == 1:
         where = one_line(_placed(list(places[first.message])))
         return [f"error: {one_line(first.message)}  [{first.rule}]", f"{INDENT}in {count}: {where}", *_next_line(first)]
-    shown = [f"{INDENT}{one_line(f'{_placed(those)}: {message}')}" for message, those in list(places.items())[:PLACES]]
+    steps = {problem.message: problem.next for problem in problems}
+    same = len(set(steps.values())) == 1
+    shown = []
+    for message, those in list(places.items())[:PLACES]:
+        shown.append(f"{INDENT}{one_line(f'{_placed(those)}: {message}')}")
+        shown += [f"{INDENT}  next: {one_line(steps[message])}"] if steps[message] and not same else []
     left = len(problems) - sum(map(len, list(places.values())[:PLACES]))
     more = [f"{INDENT}and {_counted(left, 'more problem')} of this rule"] if left else []
     summary = catalogue.find(first.rule).summary
-    return [f"error: {summary}, in {count}  [{first.rule}]", *shown, *more, *_next_line(first)]
+    last = [] if all(steps.values()) and not same else _next_line(first if same else first._replace(next=""))
+    return [f"error: {summary}, in {count}  [{first.rule}]", *shown, *more, *last]
 
 
 def _next_line(problem: Problem) -> list[str]:

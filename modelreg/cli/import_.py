@@ -65,8 +65,8 @@ def import_(
 
 
 def _document(configuration: Path | None) -> "Json":
-    from modelreg import config, files
+    from modelreg import config, files, strict_yaml
 
     if configuration is None:
         return config.default()
-    return config.parse_yaml(files.read_text(configuration), str(configuration))  # JSON is YAML
+    return strict_yaml.parse(files.read_text(configuration), str(configuration))  # JSON is YAML

@@ -6,7 +6,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-from modelreg import config, files
+from modelreg import files, strict_yaml
 from modelreg.documents import template_versions
 from modelreg.documents.report.formatting import HEADLINE
 from modelreg.documents.template_versions import Templates
@@ -49,6 +49,6 @@ def read_card(folder: Path) -> str:
 def stated_license(text: str) -> str | None:
     """Return the licence of the front matter: the one thing in a card that no other record holds."""
     match = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
-    front: Any = config.parse_yaml(match[1], "front matter") if match else None
+    front: Any = strict_yaml.parse(match[1], "front matter") if match else None
     stated = front.get("license") if isinstance(front, dict) else None
     return stated if isinstance(stated, str) else None
