@@ -1,7 +1,7 @@
-"""What can go wrong, and the exit code of each kind (README.md lists the exit codes).
+"""Exceptions and their exit codes (README.md lists the exit codes), and the problems that they report.
 
-An error carries the whole list of problems, never just the first one. Only `cli.main` turns an error
-into an exit code; 1 is kept for bugs, 2 for Typer's usage errors, 130 for Ctrl-C.
+An exception carries every problem that was found, not only the first. Only `cli.main` maps an exception to an exit
+code. Exit code 1 is reserved for bugs, 2 for Typer's usage errors, 130 for Ctrl-C.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,14 +9,14 @@ from typing import ClassVar, NamedTuple
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong.
+    """One fault.
 
     Attributes:
-        where: the place: a file, a key, a column, an option.
-        rule: the id of the broken rule (`csv.column-missing`), which `modelreg/rules/` explains. Stable: tests and
-            scripts may rely on it.
-        message: what is wrong there, what was expected and what was found.
-        next: what to do about it, where the rule's own next step can be more precise.
+        where: the place: a file, a key, a column or an option.
+        rule: the id of the broken rule, such as `csv.column-missing`. `modelreg/rules/` describes each rule. Ids are
+            stable: tests and scripts may rely on them.
+        message: what is wrong, what was expected and what was found.
+        next: the next step, if it is more precise than the rule's own; empty otherwise.
     """
 
     where: str
@@ -28,12 +28,12 @@ class Problem(NamedTuple):
         return f"{self.where}: {self.message}"
 
     def under(self, place: str) -> "Problem":
-        """Return the problem with `place` before its own: `manifest.json` under `v0.2.0` is `v0.2.0: manifest.json`."""
+        """Return the problem with a prefix to its place: `v0.2.0: manifest.json`."""
         return self._replace(where=f"{place}: {self.where}")
 
 
 class Notice(NamedTuple):
-    """One thing that is worth knowing and breaks no rule: where, and a sentence."""
+    """One remark that does not break a rule: the place and a sentence."""
 
     where: str
     message: str
@@ -42,12 +42,15 @@ class Notice(NamedTuple):
         return f"{self.where}: {self.message}"
 
     def under(self, place: str) -> "Notice":
-        """Return the notice with `place` before its own."""
+        """Return the notice with a prefix to its place."""
         return self._replace(where=f"{place}: {self.where}")
 
 
 class ModelregError(Exception):
-    """The base of every error that a user can cause and mend."""
+    """The base class of every error that a user can cause and fix.
+
+    `summary` is the consequence of the problems, such as "nothing was released".
+    """
 
     exit_code: ClassVar[int] = 1
 
@@ -58,43 +61,43 @@ class ModelregError(Exception):
 
 
 class InputError(ModelregError):
-    """A configuration, a document or data that breaks a rule."""
+    """Invalid configuration, document or data."""
 
     exit_code = 3
 
 
 class VerificationFailed(ModelregError):
-    """A version is not what its manifest says."""
+    """A version that does not match its manifest."""
 
     exit_code = 4
 
 
 class RegistryError(ModelregError):
-    """A version that exists, is unknown, or may not be made."""
+    """A version that already exists, is unknown, or cannot be created."""
 
     exit_code = 5
 
 
 class PublishConflict(ModelregError):
-    """A published release that holds other bytes."""
+    """A published release whose files differ from the version's."""
 
     exit_code = 6
 
 
 class RemoteError(ModelregError):
-    """A server that cannot be reached, or refuses, or limits."""
+    """A server that cannot be reached, refuses a request, or limits the rate."""
 
     exit_code = 7
 
 
 class ExportError(ModelregError):
-    """A graph that is not the checkpoint's, or that the target cannot compute."""
+    """A graph that does not match its checkpoint, or that the target cannot run."""
 
     exit_code = 8
 
 
 class GateFailed(ModelregError):
-    """A metric misses its bound."""
+    """A metric outside the limit of its gate."""
 
     exit_code = 9
 
@@ -103,7 +106,7 @@ Failure = tuple[type[ModelregError], Problem]
 
 
 def raise_all(summary: str, failures: Iterable[Failure]) -> None:
-    """Raise one error that lists every failure; where kinds meet, the one of the lowest exit code."""
+    """Raise one error that lists every failure. Its class is the one with the lowest exit code."""
     found = list(failures)
     if found:
         kind = min((kind for kind, _ in found), key=lambda kind: kind.exit_code)

@@ -1,25 +1,26 @@
-"""Show characters that steer a terminal or reorder a line as escapes: `\\x1b`, `\\n`, `\\u202e`.
+"""Escape characters that control a terminal or reorder a line: `\\x1b`, `\\n`, `\\u202e`.
 
-Names, labels, subjects and messages come from files and remotes. Printed raw, a control character can move the cursor,
-a newline can forge a line of output, and a bidirectional mark can reverse what a reader sees (CVE-2021-42574).
+Names, labels, subjects and messages come from files and servers. If they are printed raw, a control character can move
+the cursor, a newline can forge a line of output, and a bidirectional mark can reverse the displayed text
+(CVE-2021-42574).
 """
 
 import re
 
-# C0 and C1 controls and DEL, line and paragraph separators, bidirectional marks, invisible characters, surrogates, BOM
+# C0 and C1 controls, DEL, line and paragraph separators, bidirectional marks, invisible characters, surrogates, BOM
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
-_UNSAFE_IN_JSON = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "", 1))  # JSON's own newlines stay
+_UNSAFE_IN_JSON = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "", 1))  # keep the newlines of indented JSON
 
 
 def one_line(text: str) -> str:
-    """Return text that prints as one line, each unsafe character as an escape."""
+    """Return text as one printable line, with an escape in place of each unsafe character."""
     return _UNSAFE.sub(_escape, text)
 
 
 def json_text(document: str) -> str:
-    """Return a JSON text whose strings hold no unsafe character raw; it parses to the same document."""
+    """Return a JSON text without raw unsafe characters. It parses to the same document."""
     return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
 
 

@@ -1,11 +1,11 @@
 """Bytes on disk: hashing, strict JSON, canonical JSON, atomic writes, staged folders, bounded reads.
 
-A file appears whole or not at all: its bytes go to a temporary sibling, reach the disk (fsync), and take
-the name in one rename; then the folder's own entry is synced. A folder appears the same way, and is locked while
-it is filled: one writer at a time. What a kill leaves behind is a hidden sibling `.<name>.tmp` or
-`.<name>.staged`, which the next write replaces.
+A file is written atomically: its bytes go to a temporary sibling, are synced to disk (fsync), and get the name in one
+rename. Then the folder's entry is synced. A folder is written the same way and is locked while it is filled: one
+writer at a time. A killed process leaves a hidden sibling `.<name>.tmp` or `.<name>.staged`, which the next write
+replaces.
 
-What is read is a regular file, and no larger than a limit says, whatever it claims of itself.
+Only regular files are read, and every read has a size limit.
 """
 
 import errno
@@ -20,6 +20,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NoReturn, TypeAlias
 
@@ -28,28 +29,35 @@ from numpy.typing import NDArray
 
 from modelreg.errors import InputError, Problem
 
-DOCUMENT_LIMIT = 16 * 2**20  # bytes; a document is text that people read
-BLOCK = 2**20  # bytes that are looked at at once
+DOCUMENT_LIMIT = 16 * 2**20  # bytes of a JSON, YAML or Markdown document
+BLOCK = 2**20  # bytes processed at a time
 
-Json: TypeAlias = Any  # what json.loads gives: typed by the record that takes it in
+CANNOT_READ = "cannot read the file"
+
+Json: TypeAlias = Any  # the result of json.loads; the records give it types
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-_NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP)  # a file system that locks no folders, as NFS
+_NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP)  # a file system without folder locks, such as NFS
 
 
 def open_regular(path: Path, where: str | None = None) -> io.BufferedReader:
-    """Open a regular file to be read. Raises InputError for anything else, also a pipe that nobody writes to."""
+    """Open a regular file for reading. Raises InputError for anything else, including a pipe without a writer."""
     where = where or str(path)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
-        raise InputError("cannot read", [Problem(where, "todo.files", error.strerror or str(error))]) from error
-    except ValueError as error:  # a NUL in it, or half of a character
-        raise InputError("cannot read", [Problem(where, "todo.files", "no file can have this name")]) from error
+        raise _unreadable(where, error) from error
+    except ValueError as error:  # a NUL or an unpaired surrogate in the path
+        problem = Problem(where, "files.name-invalid", "invalid file name: it contains a NUL or an unpaired surrogate")
+        raise InputError(CANNOT_READ, [problem]) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise InputError("cannot read", [Problem(where, "todo.files", "not a regular file")])
+        raise InputError(CANNOT_READ, [Problem(where, "files.not-regular", "not a regular file")])
     return os.fdopen(descriptor, "rb")
+
+
+def _unreadable(where: str, error: OSError) -> InputError:
+    return InputError(CANNOT_READ, [Problem(where, "files.unreadable", error.strerror or str(error))])
 
 
 def sha256(path: Path) -> str:
@@ -63,19 +71,24 @@ def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def short_digest(digest: str) -> str:
+    """Return the first characters of a hex digest, for messages."""
+    return f"{digest[:12]}…"
+
+
 def sums_text(digests: Mapping[str, str]) -> str:
-    """Render digests by path as `sha256sum -c` reads them, sorted by path."""
+    """Render digests by path in the format of `sha256sum -c`, sorted by path."""
     return "".join(f"{digests[path]}  {path}\n" for path in sorted(digests))
 
 
-def _take_no_notice(array: NDArray[Any]) -> None:
+def _ignore(array: NDArray[Any]) -> None:
     """Do nothing."""
 
 
-def sha256_arrays(arrays: Mapping[str, NDArray[Any]], passed: Callable[[NDArray[Any]], None] = _take_no_notice) -> str:
+def sha256_arrays(arrays: Mapping[str, NDArray[Any]], passed: Callable[[NDArray[Any]], None] = _ignore) -> str:
     """Return a hex SHA-256 over names, dtypes, shapes and little-endian contents, in name order.
 
-    `passed` is told of an array whenever a block of it has been looked at.
+    `passed` is called with an array after each block of it.
     """
     digest = hashlib.sha256()
     for name in sorted(arrays):
@@ -95,9 +108,9 @@ def read_bytes(path: Path, limit: int = DOCUMENT_LIMIT) -> bytes:
         try:
             data = file.read(limit + 1)
         except OSError as error:
-            raise InputError("cannot read", [Problem(str(path), "todo.files", error.strerror or str(error))]) from error
+            raise _unreadable(str(path), error) from error
     if len(data) > limit:
-        raise InputError("cannot read", [Problem(str(path), "todo.files", f"larger than {limit} bytes")])
+        raise InputError(CANNOT_READ, [Problem(str(path), "files.too-large", f"larger than {limit:,} bytes")])
     return data
 
 
@@ -106,57 +119,67 @@ def read_text(path: Path, limit: int = DOCUMENT_LIMIT) -> str:
     try:
         return read_bytes(path, limit).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(
-            "cannot read", [Problem(str(path), "todo.files", f"not UTF-8 at byte {error.start}")]
-        ) from error
+        raise InputError(CANNOT_READ, [not_utf8(str(path), error)]) from error
+
+
+def not_utf8(where: str, error: UnicodeDecodeError) -> Problem:
+    """Return the problem of a text that is not UTF-8."""
+    return Problem(where, "files.not-utf8", f"invalid UTF-8 at byte {error.start}")
 
 
 def parse_json(data: bytes, where: str) -> Json:
-    """Parse UTF-8 JSON, refusing what Python's parser lets pass: NaN, 1e400, duplicate keys, half a character."""
+    """Parse strict UTF-8 JSON. Raises InputError.
 
-    def refuse(what: str) -> NoReturn:
-        raise InputError("not strict JSON", [Problem(where, "todo.files", what)])
-
-    def finite(text: str) -> float:
-        value = float(text)
-        return value if math.isfinite(value) else refuse(f"number out of range: {text}")
-
-    def unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-        document = dict(pairs)
-        if len(document) < len(pairs):
-            names = [name for name, _ in pairs]
-            refuse(f"duplicate key: {next(name for name in names if names.count(name) > 1)!r}")
-        return document
-
+    Python's parser also accepts NaN, 1e400, duplicate keys and unpaired surrogates. They are errors here.
+    """
     try:
         text = data.decode("utf-8")
         document: Json = json.loads(
             text,
-            parse_float=finite,
-            parse_constant=lambda text: refuse(f"not a JSON number: {text}"),
-            object_pairs_hook=unique,
+            parse_float=partial(_finite, where),
+            parse_constant=partial(_refuse_number, where),
+            object_pairs_hook=partial(_unique, where),
         )
-        _check_characters(text, document, refuse)
+        if _SURROGATE.search(text):
+            to_line(document)  # Python keeps an unpaired surrogate escape, but cannot write it
     except UnicodeDecodeError as error:
-        refuse(f"not UTF-8 at byte {error.start}")
+        raise _not_json(not_utf8(where, error)) from error
+    except UnicodeEncodeError as error:
+        what = f"unpaired surrogate {error.object[error.start]!r}"
+        raise _not_json(Problem(where, "json.unpaired-surrogate", what)) from error
     except json.JSONDecodeError as error:
-        refuse(f"line {error.lineno}, column {error.colno}: {error.msg}")
-    except (RecursionError, ValueError):  # ValueError: an integer of more than 4300 digits
-        refuse("nested too deeply, or a number of thousands of digits")
+        what = f"line {error.lineno}, column {error.colno}: {error.msg}"
+        raise _not_json(Problem(where, "json.invalid", what)) from error
+    except (RecursionError, ValueError) as error:  # ValueError: an integer of more than 4300 digits
+        what = "nested too deeply, or a number with thousands of digits"
+        raise _not_json(Problem(where, "json.too-large", what)) from error
     return document
 
 
-def _check_characters(text: str, document: Json, refuse: Callable[[str], NoReturn]) -> None:
-    """Refuse a surrogate escape without its other half: Python keeps it, and could never write it again."""
-    try:
-        if _SURROGATE.search(text):
-            to_line(document)
-    except UnicodeEncodeError as error:
-        refuse(f"not Unicode text: {error.object[error.start]!r} stands alone")
+def _finite(where: str, text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse_number(where, text)
+
+
+def _refuse_number(where: str, text: str) -> NoReturn:
+    raise _not_json(Problem(where, "json.number-out-of-range", f"not a finite 64-bit number: {text}"))
+
+
+def _unique(where: str, pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _not_json(Problem(where, "json.duplicate-key", f"key {twice!r} occurs more than once in an object"))
+    return document
+
+
+def _not_json(problem: Problem) -> InputError:
+    return InputError("cannot read the JSON document", [problem])
 
 
 def to_json(document: object) -> bytes:
-    """Render a document in the one form we write: sorted keys, two spaces, UTF-8, a newline at the end."""
+    """Render a document as canonical JSON: sorted keys, two spaces, UTF-8, a newline at the end."""
     text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return f"{text}\n".encode()
 
@@ -168,18 +191,18 @@ def to_line(document: object) -> bytes:
 
 
 def is_leftover(path: str) -> bool:
-    """Say whether a path is, or lies in, what a killed write left behind; the next write replaces it."""
+    """Return whether a path is, or lies in, a leftover of a killed write. The next write replaces it."""
     return any(part.startswith(".") and part.endswith((".tmp", ".staged")) for part in path.split("/"))
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` under `path`, whole or not at all. One writer at a time: the temporary name is always the same."""
+    """Write `data` to `path` atomically. One writer at a time: the temporary name is always the same."""
     with _replacing(path) as file:
         file.write(data)
 
 
 def write_new(path: Path, data: bytes, mode: int) -> None:
-    """Write a file of this mode, whole or not at all. Raises FileExistsError where it exists: nothing is replaced."""
+    """Write a file with this mode atomically. Raises FileExistsError if it exists: nothing is replaced."""
     staged = path.with_name(f".{path.name}.tmp")
     staged.unlink(missing_ok=True)
     descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -195,14 +218,14 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
 
 
 def copy_atomic(source: Path, target: Path) -> None:
-    """Copy a file's bytes to `target`, whole or not at all, without holding them in memory. Raises InputError."""
+    """Copy a file to `target` atomically, without holding it in memory. Raises InputError."""
     with open_regular(source) as reader, _replacing(target) as writer:
         shutil.copyfileobj(reader, writer, BLOCK)
 
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Yield an open file that takes the name `path` when the block ends well."""
+    """Yield an open file that is renamed to `path` when the block succeeds."""
     staged = path.with_name(f".{path.name}.tmp")
     try:
         with staged.open("wb") as file:
@@ -218,10 +241,10 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `target` that takes its name when the block ends well.
+    """Yield an empty sibling folder that is renamed to `target` when the block succeeds.
 
-    Raises FileExistsError if `target` exists, InputError while another process fills the same folder. What an
-    earlier kill left under the staged name is removed.
+    Raises FileExistsError if `target` exists, InputError while another process writes it. Leftovers of a killed
+    process are removed.
     """
     staged = target.with_name(f".{target.name}.staged")
     staged.mkdir(parents=True, exist_ok=True)
@@ -236,7 +259,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
 
 def write_folder(target: Path, documents: Mapping[str, bytes]) -> None:
-    """Write a flat folder of files whole, in place of one that stands there; left alone where it says the same."""
+    """Write a flat folder of files atomically. An existing folder is replaced, or kept if its files are the same."""
     recover_folder(target)
     fresh, old = target.with_name(f".{target.name}.fresh"), _set_aside(target)
     for left in (fresh, old):
@@ -258,7 +281,7 @@ def write_folder(target: Path, documents: Mapping[str, bytes]) -> None:
 
 
 def recover_folder(target: Path) -> None:
-    """Give a folder its name back that a kill in `write_folder` left set aside, its successor not yet in place."""
+    """Restore a folder that a killed `write_folder` had renamed before its replacement was in place."""
     if _set_aside(target).is_dir() and not target.exists():
         _set_aside(target).rename(target)
 
@@ -269,12 +292,12 @@ def _set_aside(target: Path) -> Path:
 
 @contextmanager
 def sole_writer(folder: Path, target: Path) -> Iterator[None]:
-    """Hold the one lock on a folder. Raises InputError, naming `target`, while another process holds it."""
+    """Lock a folder. Raises InputError, naming `target`, while another process holds the lock."""
     try:
         lock = _lock(folder)
     except (BlockingIOError, FileNotFoundError) as error:
-        what = "another process is writing it; wait for its end, or stop it"
-        raise InputError("cannot write", [Problem(str(target), "todo.files", what)]) from error
+        problem = Problem(str(target), "files.locked", "another process is writing it")
+        raise InputError("nothing was written", [problem]) from error
     try:
         yield
     finally:
@@ -291,9 +314,9 @@ def _removed_on_failure(folder: Path) -> Iterator[None]:
 
 
 def _lock(folder: Path) -> int:
-    """Return a descriptor that holds the one lock on a folder until it is closed, or the process ends.
+    """Return a descriptor that locks a folder until it is closed or the process ends.
 
-    Raises BlockingIOError or FileNotFoundError if another process holds it, or has just given the folder its name.
+    Raises BlockingIOError or FileNotFoundError if another process holds the lock or has just renamed the folder.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:

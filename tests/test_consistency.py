@@ -35,7 +35,7 @@ def version(consistent, tmp_path):
 
 def _needs(rule) -> set[str]:
     """What a rule needs, each part of the documents by its name."""
-    return {*rule.needs, *(consistency.PARTS if "documents" in rule.needs else ())}
+    return {*rule.needs, *(consistency.FIELDS if "documents" in rule.needs else ())}
 
 
 def unchecked(version) -> set[str]:

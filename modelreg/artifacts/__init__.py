@@ -1,1 +1,1 @@
-"""Binary files without torch or onnx: safetensors, npz, ONNX, HEF, bundle archives."""
+"""Readers of binary files that need neither torch nor onnx: safetensors, npz, ONNX, HEF, bundle archives."""

@@ -1,7 +1,7 @@
-"""The way of a HEF back into the bundle that it was compiled from, and which devices have one that they take.
+"""Attach a HEF to the bundle that it was compiled from, and find the devices that a version has a HEF for.
 
-Whether it really was, only a device can show; what can be seen is checked before anything is written. A bundle is
-replaced as a whole: its folder in one rename, then the archive beside it.
+The HEF's metadata is compared with the bundle before anything is written. Only a device can show that the HEF computes
+the same function. A bundle is replaced as a whole: its folder in one rename, then its archive.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -18,89 +18,89 @@ from modelreg.records.hef import HefInfo
 from modelreg.registry import filenames, runs
 
 README = "README.md"
+NOT_ATTACHED = "the HEF was not attached; nothing was written"
 
-Bundle = tuple[BundleRecord, dict[str, bytes]]  # bundle.json, and the other files but sha256sum.txt
+Bundle = tuple[BundleRecord, dict[str, bytes]]  # bundle.json, and the other files except sha256sum.txt
 
 
 def attach(run: Path, file: HefFile, size_limit: int = hef_compatibility.SIZE_LIMIT) -> Path:
-    """Take a HEF into a run's bundle, in place of one that is there; return where it lies.
+    """Add a HEF to a run's bundle, replacing an earlier one. Return its path.
 
-    Raises VerificationFailed where it does not fit, InputError where the run has no whole bundle, RegistryError for a
-    version, which never changes. Then nothing is written. Killed at any moment, it is finished by running it again.
+    Raises VerificationFailed if the HEF does not fit, InputError if the run has no complete bundle, RegistryError for a
+    version, which never changes. Nothing is written then. An interrupted call can be repeated.
     """
     if (run / filenames.MANIFEST).exists():
-        what = "a version never changes; make a new one: modelreg release vX.Y.Z --from REF --hef FILE"
-        raise RegistryError("cannot attach", [Problem(str(run), "todo.attach-hef", what)])
+        what, fix = (
+            "a version never changes",
+            "create a version with it: `modelreg release vX.Y.Z --from REF --hef FILE`",
+        )
+        raise RegistryError(NOT_ATTACHED, [Problem(str(run), "version.immutable", what, next=fix)])
     runs.load_run(run)
     for target in HAILO:
         files.recover_folder(run / target)
     target = choose([target for target in HAILO if exports.has(run, target)], file.info, str(run))
     if stale := [each for each in exports.find_changed(run, target) if not each.where.endswith(".hef")]:
-        raise InputError("cannot attach to a bundle that is not whole", stale)
+        raise InputError(NOT_ATTACHED, stale)
     record, found = with_hef(open_bundle(run / target), file, f"{run}/{target}", size_limit)
     whole = bundle_archive.sealed(record, found, record.version)
-    parse(whole[filenames.BUNDLE], BundleRecord, filenames.BUNDLE)  # the network's name became a path
+    parse(whole[filenames.BUNDLE], BundleRecord, filenames.BUNDLE)  # the network's name is part of a path
     files.write_folder(run / target, whole)
     files.write_atomic(run / f"{target}.tar.gz", bundle_archive.pack(whole))
     return run / target / file_name(record)
 
 
 def open_bundle(folder: Path) -> Bundle:
-    """Read an exported bundle but for a HEF in it. Raises InputError where it is not what was exported."""
+    """Read an exported bundle without its HEF. Raises InputError if a file changed since the export."""
     record = load(folder / filenames.BUNDLE, BundleRecord)
     names = record.files.keys() - {file_name(record)}
     found = {name: files.read_bytes(folder / name, bundle_archive.BUNDLE_LIMIT) for name in sorted(names)}
     changed = [name for name, data in found.items() if files.sha256_bytes(data) != record.files[name]]
     if changed:
-        what = "was changed since it was exported; export again"
-        raise InputError(
-            "not a whole bundle", [Problem(str(folder / name), "todo.attach-hef", what) for name in changed]
-        )
+        problems = [exports.changed(str(folder / name)) for name in changed]
+        raise InputError("cannot read the bundle", problems)
     return record, found
 
 
 def choose(available: Collection[HailoArch], info: HefInfo, where: str) -> HailoArch:
-    """Return the bundle that a HEF goes into: that for its own chip, else one for a chip that takes it.
+    """Return the target of the bundle for a HEF: its own chip, else a chip that can run it.
 
-    Where there is neither, it is one that the HEF will not fit. Raises InputError where there is no bundle at all.
+    If there is neither, return a bundle that the HEF does not fit. Raises InputError without any bundle.
     """
     if not available:
-        what = f"has no bundle; make one with `modelreg export {where} --target hailo8` (or hailo8l), and compile it"
-        raise InputError("nothing to attach to", [Problem(where, "todo.attach-hef", what)])
+        fix = f"run `modelreg export {where} --target hailo8` (or hailo8l) and compile the bundle"
+        raise InputError(NOT_ATTACHED, [Problem(where, "hef.bundle-missing", "no compile bundle found", next=fix)])
     taking = hef_compatibility.RUNS_ON.get(info.hw_arch, ())
     return min(available, key=lambda target: (target != info.hw_arch, target not in taking))
 
 
 def with_hef(bundle: Bundle, file: HefFile, where: str, size_limit: int = hef_compatibility.SIZE_LIMIT) -> Bundle:
-    """Return a bundle with a HEF in it, still to be sealed. Raises VerificationFailed where it does not fit."""
+    """Return a bundle with a HEF, not yet sealed. Raises VerificationFailed if the HEF does not fit."""
     record, found = bundle
     if misfits := list(hef_compatibility.find_misfits(file.info, record, size_limit)):
-        raise VerificationFailed(f"this HEF does not fit {where}; nothing was written", misfits)
+        raise VerificationFailed(f"the HEF does not fit {where}; nothing was written", misfits)
     name = file_name(record)
-    says = f"`{name}` fits in chip, names, shapes and range: `bundle.json` states them. Whether it computes what\n"
-    says += "`encoder.onnx` does, a device must show: feed it `test_vectors.npz`."
-    told = {README: found[README].replace(NOT_COMPILED.encode(), says.encode())} if README in found else {}
-    return record.model_copy(update={"hef": file.info}), {**found, **told, name: file.data}
+    text = f"`{name}` matches `bundle.json` in chip, names, shapes and range. To check that it computes the same as\n"
+    text += "`encoder.onnx`, run it on a device with `test_vectors.npz`."
+    readme = {README: found[README].replace(NOT_COMPILED.encode(), text.encode())} if README in found else {}
+    return record.model_copy(update={"hef": file.info}), {**found, **readme, name: file.data}
 
 
 def refuse_loss(place: Path, targets: Iterable[Target]) -> None:
-    """Raise InputError where an export would replace a bundle that holds a HEF: no command could make it again."""
+    """Raise InputError if an export would replace a bundle that has a HEF: no command could restore it."""
     problems = [
         Problem(
-            str(place / target),
-            "todo.attach-hef",
-            "holds a HEF that was attached to it; move the folder away to export again",
+            str(place / target), "hef.would-be-lost", "the bundle has an attached HEF, which an export would delete"
         )
         for target in targets
         if target != filenames.ONNX and exports.has(place, target)
         if load(place / target / filenames.BUNDLE, BundleRecord).hef
     ]
     if problems:
-        raise InputError("cannot export", problems)
+        raise InputError("nothing was exported", problems)
 
 
 def find_device_problems(folder: Path, device: HailoArch) -> Iterator[Problem]:
-    """Yield why a device could not run a version: no HEF in its bundles, or none that the device takes."""
+    """Yield why a device cannot run a version: its bundles have no HEF, or none for this device."""
     try:
         records = [
             load(folder / target / filenames.BUNDLE, BundleRecord) for target in HAILO if exports.has(folder, target)
@@ -111,7 +111,6 @@ def find_device_problems(folder: Path, device: HailoArch) -> Iterator[Problem]:
     found = {f"{record.hw_arch}/{file_name(record)}": record.hef for record in records if record.hef}
     reasons = {where: hef_compatibility.device_problem(info, device) for where, info in found.items()}
     if not found:
-        what = "has no compiled network: compile its bundle, then `modelreg release vX.Y.Z --from REF --hef FILE`"
-        yield Problem(device, "todo.attach-hef", what)
+        yield Problem(device, "hef.missing", "the version has no HEF")
     elif all(reasons.values()):
-        yield from (Problem(where, "todo.attach-hef", reason) for where, reason in reasons.items() if reason)
+        yield from (Problem(where, "hef.arch-mismatch", reason) for where, reason in reasons.items() if reason)

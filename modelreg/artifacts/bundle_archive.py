@@ -1,7 +1,7 @@
-"""Compile bundles as values: their records and digests, the version in their graphs, and the archive that holds them.
+"""Compile bundles in memory: their records and digests, the version in their graphs, and their archive.
 
-A release writes its version into the graphs' metadata and into bundle.json. Nothing else changes, so the parity that
-was measured in the run still holds, and `verify` can check that without onnx.
+A release writes its version into the graphs' metadata and into bundle.json. Nothing else changes. The parity that was
+measured in the run remains valid, and `verify` can check it without onnx.
 """
 
 import gzip
@@ -23,22 +23,22 @@ BUNDLE_LIMIT = 512 * 2**20  # bytes, unpacked
 
 
 def stamped(found: Mapping[str, bytes], version: str | None) -> dict[str, bytes]:
-    """Return files, the graphs among them with a release's version in their metadata; a run has none."""
+    """Return files with a release's version in the metadata of the graphs. A run has no version."""
     if version is None:
         return dict(found)
     return {name: onnx_file.stamp(data, version) if name in GRAPH_FILES else data for name, data in found.items()}
 
 
 def sealed(record: BundleRecord, found: Mapping[str, bytes], version: str | None) -> dict[str, bytes]:
-    """Return a whole bundle: its files, bundle.json, which states their digests, and sha256sum.txt, which states all.
+    """Return a complete bundle: its files, bundle.json with their digests, and sha256sum.txt with all digests.
 
-    With a version, it is written into the graphs' metadata and into bundle.json.
+    A version is written into the graphs' metadata and into bundle.json.
     """
     return reseal(stamped(found, version), record.model_copy(update={"version": version}))
 
 
 def reseal(found: Mapping[str, bytes], record: BundleRecord) -> dict[str, bytes]:
-    """Return files with bundle.json and sha256sum.txt made for them."""
+    """Return files with a new bundle.json and sha256sum.txt."""
     digests = {name: files.sha256_bytes(data) for name, data in sorted(found.items())}
     whole = {**found, BUNDLE: record.model_copy(update={"files": digests}).to_bytes()}
     sums = files.sums_text({name: files.sha256_bytes(data) for name, data in whole.items()})
@@ -46,7 +46,7 @@ def reseal(found: Mapping[str, bytes], record: BundleRecord) -> dict[str, bytes]
 
 
 def pack(bundle: Mapping[str, bytes]) -> bytes:
-    """Return files as a .tar.gz: sorted, of no owner and no time, so that the same files give the same bytes."""
+    """Return files as a .tar.gz, sorted and without owners and times: the same files give the same bytes."""
     packed = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=packed, mode="wb", filename="", mtime=0) as zipped,
@@ -60,7 +60,7 @@ def pack(bundle: Mapping[str, bytes]) -> bytes:
 
 
 def unpack(path: Path) -> dict[str, bytes]:
-    """Return the files of a packed bundle. Raises InputError; what a member claims is held against the limit first."""
+    """Return the files of a packed bundle. Raises InputError. A member's size is checked before it is read."""
     with files.open_regular(path) as file:
         return unpack_stream(file, path.name)
 
@@ -73,20 +73,20 @@ def unpack_stream(file: IO[bytes], where: str) -> dict[str, bytes]:
         with tarfile.open(fileobj=file, mode="r|gz") as archive:
             for member in archive:
                 if member.name in found:
-                    _refuse_member(member, "is there twice")
+                    _refuse_member(member, "occurs twice")
                 found[member.name] = _read_member(archive, member, left)
                 left -= member.size
     except (tarfile.TarError, zlib.error, OSError, EOFError, ValueError) as error:
-        raise InputError("cannot read", [Problem(where, "todo.bundle-archive", f"not a bundle: {error}")]) from error
+        raise InputError("cannot read the bundle", [Problem(where, "bundle.archive-invalid", str(error))]) from error
     return found
 
 
 def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo, left: int) -> bytes:
     reader = archive.extractfile(member) if member.isreg() and "/" not in member.name else None
     if reader is None:
-        _refuse_member(member, "is no plain file")
+        _refuse_member(member, "is not a regular file in the archive's root")
     if member.size > left:
-        _refuse_member(member, "makes more than the limit")
+        _refuse_member(member, f"unpacks to more than the limit of {BUNDLE_LIMIT:,} bytes for a bundle")
     return reader.read(member.size)
 
 

@@ -1,7 +1,7 @@
-"""The exports of a run or a version: which there are, their records, and whether they are whole.
+"""The exports of a run or a version: which exist, their records, and whether they are complete.
 
-A run has `onnx/` and a folder for each Hailo target, and beside it the same folder as `<target>.tar.gz`. A version has
-`onnx/`, and of each bundle bundle.json and int8.json, which git keeps, and bundle.tar.gz, which is a release asset.
+A run has `onnx/`, a folder for each Hailo target, and the same folder as `<target>.tar.gz`. A version has `onnx/` and,
+for each bundle, bundle.json and int8.json (stored in git) and bundle.tar.gz (a release asset).
 """
 
 from collections.abc import Container, Iterable, Iterator
@@ -39,7 +39,7 @@ def exported(run: Path) -> tuple[Target, ...]:
 
 
 def checkpoint_of(run: Path, target: Target) -> str:
-    """Return the digest of the weights that an export was made of. Raises InputError."""
+    """Return the digest of the exported weights. Raises InputError."""
     return (parity_of(run) if target == ONNX else load(run / target / BUNDLE, BundleRecord)).checkpoint_sha256
 
 
@@ -49,26 +49,31 @@ def parity_of(folder: Path) -> ParityRecord:
 
 
 def find_changed(run: Path, target: Target) -> Iterator[Problem]:
-    """Yield where a run's export is not whole, or not what was exported."""
+    """Yield the files of a run's export that are missing or changed."""
     try:
         sums = _sums_of(run, target)
     except InputError as error:
         yield from error.problems
         return
     if target != ONNX and has(run, ONNX) and not sums.items() >= _sums_of(run, ONNX).items():
-        yield Problem(
-            f"{target}/{BUNDLE}", "todo.exports", f"is of other graphs; run `modelreg export --target {target}` again"
-        )
+        fix = f"run `modelreg export --target {target}` again"
+        what = f"the bundle's graphs are not those of {ONNX}/{PARITY}"
+        yield Problem(f"{target}/{BUNDLE}", "export.other-graphs", what, next=fix)
     for name, digest in sums.items():
         path = run / target / name
         if not path.is_file() or path.is_symlink():
-            yield Problem(f"{target}/{name}", "todo.exports", "is missing; export again")
+            yield Problem(f"{target}/{name}", "export.file-missing", "missing, or not a regular file")
         elif files.sha256(path) != digest:
-            yield Problem(f"{target}/{name}", "todo.exports", "was changed since it was exported; export again")
+            yield changed(f"{target}/{name}")
+
+
+def changed(where: str) -> Problem:
+    """Return the problem of an exported file that changed."""
+    return Problem(where, "export.file-changed", "sha256 mismatch: changed since the export")
 
 
 def _sums_of(run: Path, target: Target) -> dict[str, str]:
-    """Return the digests that an export states of its files."""
+    """Return the digests that an export records for its files."""
     if target == ONNX:
         parity = parity_of(run)
         vectors = {VECTORS: parity.vectors_sha256} if parity.vectors_sha256 else {}
@@ -77,7 +82,7 @@ def _sums_of(run: Path, target: Target) -> dict[str, str]:
 
 
 def estimate_of(folder: Path, usable: Container[str] | None = None) -> Int8Estimate | None:
-    """Read the 8-bit estimate of a run or a version; only `usable` files, if given. Raises InputError."""
+    """Read the 8-bit estimate of a run or a version, from `usable` files only if given. Raises InputError."""
     places = [f"{target}/{INT8}" for target in HAILO if has(folder, target)]
     there = [place for place in places if (folder / place).is_file() and (usable is None or place in usable)]
     return load(folder / there[0], Int8Estimate) if there else None
@@ -86,28 +91,27 @@ def estimate_of(folder: Path, usable: Container[str] | None = None) -> Int8Estim
 def find_unsteady(
     judged: Iterable[Outcome], estimate: Int8Estimate | None, remedy: str = "export again"
 ) -> Iterator[Problem]:
-    """Yield the gates that were judged on an estimate that depends on the processor."""
+    """Yield the gates that were evaluated on an estimate that depends on the processor. `remedy` is the next step."""
     if estimate is None or estimate.arithmetic:
         return
     for outcome in judged:
         paths = filter(None, (outcome.path, outcome.gate.beyond, outcome.gate.inside))
         if not outcome.unjudged and any(path.split(".", 1)[0] == "int8" for path in paths):
-            yield Problem(f"gate {outcome.path}", "todo.exports", f"is judged on an {UNSTEADY} ({INT8}); {remedy}")
+            what = f"the gate reads an {UNSTEADY} ({INT8})"
+            yield Problem(f"gate {outcome.path}", "gates.estimate-not-reproducible", what, next=remedy)
 
 
 def with_estimate(measured: EvalMetrics, estimate: Int8Estimate | None) -> EvalMetrics:
-    """Return metrics that tell of the 8-bit estimate of their run or version, where it has one."""
+    """Return metrics with the 8-bit estimate of their run or version, if it has one."""
     return measured.model_copy(update={"int8": estimate.summary if estimate else None})
 
 
 def find_latency_problems(folder: Path, model: str) -> Iterator[Problem]:
-    """Yield where the latency.json of a run or a version is not of its graphs. Raises InputError."""
+    """Yield a problem if the latency.json of a run or a version was measured on other graphs. Raises InputError."""
     measured = load(folder / LATENCY, LatencyRecord)
     encoder = [graph.sha256 for graph in (parity_of(folder).graphs.get("encoder"),) if graph]
     if measured.model != model or measured.sha256 not in (*encoder, *hef_digests(folder).values()):
-        yield Problem(
-            LATENCY, "todo.exports", "was measured on other graphs or another HEF; run `modelreg bench` again"
-        )
+        yield Problem(LATENCY, "bench.other-graphs", "measured on other graphs or another HEF")
 
 
 def hef_digests(folder: Path) -> dict[str, str]:
@@ -121,7 +125,7 @@ def hef_digests(folder: Path) -> dict[str, str]:
 
 
 def for_version(run: Path, target: Target, version: str) -> dict[str, bytes]:
-    """Return what a version keeps of a run's export, by path, its version written in."""
+    """Return the files of a run's export that a version contains, by path, with the version in their metadata."""
     if target == ONNX:
         names = sorted({*_sums_of(run, ONNX), *GRAPH_FILES, PARITY})
         found = {name: files.read_bytes(run / ONNX / name, onnx_file.GRAPH_LIMIT) for name in names}

@@ -1,4 +1,4 @@
-"""The graphs of a model as its specification states them: names and shapes of inputs and outputs, and metadata."""
+"""The expected interface of a model's graphs: names and shapes of inputs and outputs, and metadata."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ def interface(spec: ModelSpec) -> dict[GraphName, tuple[tuple[Tensor, ...], tupl
 
 
 def metadata(spec: ModelSpec, digests: Mapping[str, str]) -> dict[str, str]:
-    """Return what a graph says of itself; `digests` has those of the checkpoint and the normalization, by name."""
+    """Return the metadata of a graph. `digests` has the checkpoint and the normalization, by file name."""
     return {
         "model": spec.settings.name,
         "classes": files.to_line(list(spec.classes)).decode().strip(),

@@ -1,8 +1,8 @@
-"""Hailo Executable Format, read without Hailo's software: what a compiled network (HEF) says of itself.
+"""Read the metadata of a Hailo Executable Format file (HEF), without Hailo's software.
 
-The layout is that of hef_internal.hpp, hef.cpp and hef.proto (github.com/hailo-ai/hailort, MIT): a header in network
-byte order, a description in Protocol Buffers, then configuration that only the chip understands. Nothing is believed
-before the lengths add up to the file and the checksum is right.
+The layout is defined by hef_internal.hpp, hef.cpp and hef.proto (github.com/hailo-ai/hailort, MIT): a header in network
+byte order, a description in Protocol Buffers, then configuration for the chip. The lengths and the checksum are
+verified before the description is parsed.
 """
 
 import hashlib
@@ -24,11 +24,13 @@ from modelreg.errors import InputError, Problem
 from modelreg.records.hef import Checksum, HefArch, HefGroup, HefInfo, HefTensor, HostOperation, Order
 
 MAGIC = b"\x01HEF"
-READ_LIMIT = 512 * 2**20  # bytes; what is larger is not opened
+LFS = b"version https://git-lfs"  # first bytes of a Git LFS pointer
+READ_LIMIT = 512 * 2**20  # bytes
+CANNOT_READ = "cannot read the HEF"
 
-_FIELDS = 100_000  # looked at in one file; each takes two or three microseconds
+_FIELDS = 100_000  # read in one file; each takes 2 to 3 microseconds
 _ITEMS = 1024  # groups, contexts, inputs and outputs
-_MUXES = 4  # one inside the other
+_MUXES = 4  # nested
 _YEAR_10000 = 253_402_300_800_000  # milliseconds
 
 _COMMON = struct.Struct(">4sII")  # magic, version, bytes of the description
@@ -68,14 +70,14 @@ _Each = TypeVar("_Each")
 
 
 class HefFile(NamedTuple):
-    """A HEF: its bytes, and what they say."""
+    """A HEF: its bytes and its metadata."""
 
     data: bytes
     info: HefInfo
 
 
 class _Header(NamedTuple):
-    """What the header promises."""
+    """The header of a HEF."""
 
     version: int
     size: int  # bytes of the header itself
@@ -86,20 +88,25 @@ class _Header(NamedTuple):
 
 
 def read_hef(path: Path, limit: int = READ_LIMIT) -> HefFile:
-    """Read a HEF of at most `limit` bytes. Raises InputError, for what is none after a look at its first bytes."""
+    """Read a HEF of at most `limit` bytes. Raises InputError; another type of file is detected by its first bytes."""
+    where = str(path)
     with files.open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        with _refusing(str(path)):
-            _header(file.read(_LONGEST), size)
-            if size > limit:
-                raise ValueError(f"has {size} bytes, more than the {limit} that are read")
+        head = file.read(_LONGEST)
+        _refuse_other_types(head, where)
+        with _refusing(where):
+            _header(head, size)
+        if size > limit:
+            what = f"{size:,} bytes, more than the limit of {limit:,}"
+            raise InputError(CANNOT_READ, [Problem(where, "hef.too-large", what)])
         file.seek(0)
         data = file.read(size)
-    return HefFile(data, parse_hef(data, str(path)))
+    return HefFile(data, parse_hef(data, where))
 
 
 def parse_hef(data: bytes, where: str) -> HefInfo:
-    """Return what a HEF says of itself. Raises InputError where it is none, is damaged, or says what cannot be."""
+    """Return the metadata of a HEF. Raises InputError for another type of file, a damaged file and invalid values."""
+    _refuse_other_types(data[:_LONGEST], where)
     with _refusing(where):
         header = _header(data[:_LONGEST], len(data))
         _verify(header, data)
@@ -124,41 +131,45 @@ def parse_hef(data: bytes, where: str) -> HefInfo:
 
 @contextmanager
 def _refusing(where: str) -> Iterator[None]:
-    """Turn what a damaged file leads to into InputError."""
+    """Turn the errors of a damaged file into InputError."""
     try:
         yield
     except ValidationError as error:
         found = [
-            Problem(where, "todo.hef-file", f"{'.'.join(map(str, each['loc']))}: {each['msg']}")
+            Problem(where, "hef.invalid", f"{'.'.join(map(str, each['loc']))}: {each['msg']}")
             for each in error.errors()
         ]
-        raise InputError("not a HEF that can be read", found) from error
+        raise InputError(CANNOT_READ, found) from error
     except ValueError as error:
-        raise InputError("not a HEF that can be read", [Problem(where, "todo.hef-file", str(error))]) from error
+        raise InputError(CANNOT_READ, [Problem(where, "hef.invalid", str(error))]) from error
+
+
+def _refuse_other_types(head: bytes, where: str) -> None:
+    """Raise InputError if the first bytes of a file are not those of a HEF."""
+    if not head.startswith(MAGIC):
+        fix = "fetch the file with `git lfs pull`" if head.startswith(LFS) else ""
+        raise InputError(CANNOT_READ, [Problem(where, "hef.not-a-hef", _other_type(head), next=fix)])
 
 
 def _header(head: bytes, size: int) -> _Header:
-    """Read the header of a file of `size` bytes, which must be what it says. Raises ValueError."""
-    if not head.startswith(MAGIC):
-        raise ValueError(_what_else(head))
+    """Read the header of a HEF of `size` bytes. Raises ValueError if the lengths do not add up to the size."""
     if len(head) < _COMMON.size:
-        raise ValueError("is cut off in its header")
+        raise ValueError("truncated in the header")
     _, version, description = _COMMON.unpack_from(head)
     if version not in _REST:
-        raise ValueError(f"has a header of version {version}; 0 to 3 are known")
+        raise ValueError(f"unsupported header version {version}, expected 0 to 3")
     checksum, form = _REST[version]
     end = _COMMON.size + form.size
     if len(head) < end:
-        raise ValueError("is cut off in its header")
+        raise ValueError("truncated in the header")
     expected, others, whole = _sums(version, form.unpack_from(head, _COMMON.size))
     if end + description + others != size:
-        what = f"has {size} bytes, but its header speaks of {end + description + others}"
-        raise ValueError(f"{what}: it is cut off, or something was added")
+        raise ValueError(f"size mismatch: header says {end + description + others:,} bytes, file has {size:,}")
     return _Header(version, end, description, checksum, slice(end, None if whole else end + description), expected)
 
 
 def _sums(version: int, values: tuple[Any, ...]) -> tuple[str, int, bool]:
-    """Return the checksum, the bytes behind the description, and whether the checksum covers them too."""
+    """Return the checksum, the number of bytes after the description, and whether the checksum covers them."""
     if version == 0:
         return values[1].hex(), 0, True
     if version == 3:
@@ -167,22 +178,22 @@ def _sums(version: int, values: tuple[Any, ...]) -> tuple[str, int, bool]:
     return f"{values[0]:0{16 if version == 2 else 8}x}", values[1], True
 
 
-def _what_else(head: bytes) -> str:
-    """Say what lies under the name of a HEF, as far as its first bytes tell."""
+def _other_type(head: bytes) -> str:
+    """Return a description of a file that is not a HEF, from its first bytes."""
     if not head:
-        return "is empty"
-    if head.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer, not the file it stands for; fetch it with `git lfs pull`"
+        return "the file is empty"
+    if head.startswith(LFS):
+        return "a Git LFS pointer, expected the file itself"
     if head.lstrip().startswith((b"{", b"[")):
-        return "is JSON, not a compiled network"
+        return "a JSON file, expected a HEF"
     if head.isascii() and all(byte >= 32 or byte in b"\t\n\r\f" for byte in head):
-        return "is text, not a compiled network"
-    return "does not begin as a HEF does (bytes 01 48 45 46)"
+        return "a text file, expected a HEF"
+    return "not a HEF: the first bytes are not 01 48 45 46"
 
 
 def _verify(header: _Header, data: bytes) -> None:
-    """Raise ValueError where the bytes do not have the checksum that the header states."""
-    import xxhash  # 10 ms, and no HEF in most versions
+    """Raise ValueError if the bytes do not have the checksum of the header."""
+    import xxhash  # takes 10 ms, and most versions do not have a HEF
 
     covered = memoryview(data)[header.covered]
     if header.checksum == "md5":
@@ -190,18 +201,18 @@ def _verify(header: _Header, data: bytes) -> None:
     else:
         found = f"{zlib.crc32(covered):08x}" if header.checksum == "crc32" else xxhash.xxh3_64_hexdigest(covered)
     if found != header.expected:
-        raise ValueError(f"is damaged: its {header.checksum} is {found}, but its header says {header.expected}")
+        raise ValueError(f"{header.checksum} mismatch: header says {header.expected}, file has {found}")
 
 
 def _timestamp(milliseconds: int) -> str | None:
     if milliseconds >= _YEAR_10000:
-        raise ValueError(f"was made {milliseconds} ms after 1970, which no calendar has")
+        raise ValueError(f"invalid creation time: {milliseconds} ms after 1970")
     moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if milliseconds else None
 
 
 def _group(group: Message, *, per_feature: bool) -> HefGroup:
-    """Read a network group; where it is a graph of operations, the chip computes one of them and the host the rest."""
+    """Read a network group. In a graph of operations, the chip computes one of them and the host the others."""
     operations = _few(group.messages(_OPS))
     cores = [_laid_out(core) for op in operations for core in op.messages(_CORE_OP)] or [_laid_out(group)]
     about = [each.message(_METADATA) for each in (group, *cores)]
@@ -218,27 +229,27 @@ def _group(group: Message, *, per_feature: bool) -> HefGroup:
 
 
 def _laid_out(core: Message) -> Message:
-    """Return what has the contexts: a network for the 8L has them once for each part of a chip that it may lie on."""
+    """Return the message that has the contexts. A network for the 8L repeats them for each cluster layout."""
     partial = (inner for each in core.messages(_PARTIAL) for inner in each.messages(1))
     return core if any(core.messages(_CONTEXTS)) else next(partial, core)
 
 
 def _boundary(contexts: Iterable[Message]) -> Iterator[tuple[int, Message]]:
-    """Yield the layers by which data enter (0) or leave (1) the chip; others lead from one context to the next."""
+    """Yield the input (0) and output (1) layers of the chip. Layers between two contexts are skipped."""
     edges = (edge for context in contexts for edge in context.message(_CONTEXT_METADATA).messages(_EDGES))
     for edge in edges:
         if edge.message(_SWITCH).number(_CONNECTION) == 0:
             kind, side = edge.number(_EDGE_TYPE), edge.number(_DIRECTION)
             if kind > 1:
-                raise ValueError("has an input in planes (NV12, I420), which cannot be read here")
+                raise ValueError("unsupported planar input (NV12, I420)")
             layers = _unmuxed(edge.message(_MUX)) if kind else iter([edge.message(_INFO)])
             yield from ((side, layer) for layer in layers)
 
 
 def _unmuxed(mux: Message, depth: int = 0) -> Iterator[Message]:
-    """Yield the layers that travel as one stream."""
+    """Yield the layers of a multiplexed stream."""
     if depth == _MUXES:
-        raise ValueError(f"has more than {_MUXES} multiplexers one inside the other")
+        raise ValueError(f"more than {_MUXES} nested multiplexers")
     for each in mux.messages(_PREDECESSORS):
         yield from each.messages(1)
         for inner in each.messages(2):
@@ -253,7 +264,7 @@ def _tensor(layer: Message, *, per_feature: bool) -> HefTensor:
     if per_feature:
         scale, zero_point = list(numeric.floats64(_SCALES)), list(numeric.floats64(_ZEROS))
         if {len(scale), len(zero_point)} != {features}:
-            raise ValueError(f"has {len(scale)} scales and {len(zero_point)} zero points for {features} features")
+            raise ValueError(f"{len(scale)} scales and {len(zero_point)} zero points for {features} features")
     return HefTensor(
         name=layer.text(_LAYER),
         shape=(features,) if order == "NC" else (height, width, features),
@@ -275,8 +286,8 @@ def _host_operations(operations: Iterable[Message]) -> Iterator[HostOperation]:
 
 
 def _few(found: Iterator[_Each]) -> list[_Each]:
-    """Return what there is of a kind that no real file has many of. Raises ValueError."""
+    """Return the items as a list of limited length. Raises ValueError if there are more."""
     listed = list(islice(found, _ITEMS + 1))
     if len(listed) > _ITEMS:
-        raise ValueError(f"has more than {_ITEMS} groups, operations, contexts, inputs or outputs")
+        raise ValueError(f"more than {_ITEMS} groups, operations, contexts, inputs or outputs")
     return listed

@@ -1,4 +1,4 @@
-"""ONNX files without onnx: what `verify` and `release` need to know of a graph, read from its bytes.
+"""Read the parts of an ONNX file that `verify` and `release` need, without onnx.
 
 Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 """
@@ -20,19 +20,19 @@ _NODE_TYPE, _TENSOR_NAME = 4, 8
 
 
 class GraphFile(NamedTuple):
-    """What an ONNX file says of itself."""
+    """The interface, operators and metadata of an ONNX file."""
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    operators: dict[str, int]  # how often each occurs
+    operators: dict[str, int]  # number of nodes by type
     opset: int  # of the default domain
     metadata: dict[str, str]
 
 
 def read_onnx(data: bytes, where: str) -> GraphFile:
-    """Read an ONNX file. Raises InputError where it is none, or its inputs and outputs are not static."""
+    """Read an ONNX file. Raises InputError for another type of file, or if a shape is not static."""
     try:
-        graph = b"".join(protobuf_wire.messages(data, _GRAPH))  # concatenated messages are one
+        graph = b"".join(protobuf_wire.messages(data, _GRAPH))  # concatenated messages are merged
         weights = {protobuf_wire.text(weight, _TENSOR_NAME) for weight in protobuf_wire.messages(graph, _INITIALIZER)}
         return GraphFile(
             inputs=tuple(tensor for tensor in _tensors(graph, _INPUT) if tensor.name not in weights),
@@ -54,21 +54,20 @@ def read_onnx(data: bytes, where: str) -> GraphFile:
             },
         )
     except ValueError as error:
-        raise InputError(
-            "cannot read", [Problem(where, "todo.onnx-file", f"not an ONNX file of ours: {error}")]
-        ) from error
+        problem = Problem(where, "onnx.unreadable", f"not an ONNX graph with static shapes: {error}")
+        raise InputError("cannot read the graph", [problem]) from error
 
 
 def stamp(data: bytes, version: str) -> bytes:
     """Return a graph with a release's version in its metadata.
 
-    A message may be continued by more of its fields: nothing of what was proven equal to the checkpoint is touched.
+    Fields may be appended to a Protocol Buffers message. The graph that was compared with the checkpoint is unchanged.
     """
     return data + _stamp(version)
 
 
 def unstamp(data: bytes, version: str) -> bytes | None:
-    """Return the graph that was stamped with this version; None where it was not."""
+    """Return the graph without this version in its metadata, or None if the version is not there."""
     ending = _stamp(version)
     return data[: -len(ending)] if data.endswith(ending) else None
 

@@ -1,7 +1,7 @@
-"""ONNX Runtime as every part of modelreg uses it: on the CPU, by default on one thread.
+"""Create ONNX Runtime sessions: on the CPU, on one thread by default.
 
-Its kernels for 8-bit integers differ between processors: without VNNI, those for AVX2 add products of uint8 and int8 in
-16 bits and saturate. A quantized graph whose figures are recorded is therefore computed in float32.
+Kernels for 8-bit integers differ between processors: without VNNI, those for AVX2 add products of uint8 and int8 in
+16 bits and saturate. Quantized graphs whose metrics are recorded are therefore computed in float32.
 """
 
 from typing import TYPE_CHECKING
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def session(graph: bytes, threads: int = 1, *, in_float: bool = False) -> "InferenceSession":
-    """Return a session. Raises InputError where ONNX Runtime takes no such graph.
+    """Return a session. Raises InputError if ONNX Runtime cannot load the graph.
 
-    With `in_float` a quantized graph keeps its QuantizeLinear and DequantizeLinear nodes and every layer between them
-    works on float32: no integer kernel runs, and no node is rewritten for the processor.
+    With `in_float`, a quantized graph keeps its QuantizeLinear and DequantizeLinear nodes, and every layer between them
+    is computed in float32: integer kernels and optimizations for the processor are disabled.
     """
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
@@ -28,9 +28,8 @@ def session(graph: bytes, threads: int = 1, *, in_float: bool = False) -> "Infer
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except (errors.Fail, errors.InvalidGraph, errors.InvalidProtobuf, errors.NotImplemented) as error:
-        raise InputError(
-            "ONNX Runtime takes no such graph", [Problem("graph", "todo.ort-session", str(error)[:300])]
-        ) from error
+        problem = Problem("graph", "onnx.unreadable", f"ONNX Runtime: {str(error)[:300]}")
+        raise InputError("cannot load the graph", [problem]) from error
 
 
 def _options(threads: int, *, in_float: bool) -> "SessionOptions":
@@ -47,6 +46,6 @@ def _options(threads: int, *, in_float: bool) -> "SessionOptions":
 
 
 def ask(session: "InferenceSession", name: str, value: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    """Return all that a graph of one input answers, by name."""
+    """Run a graph with one input. Return its outputs by name."""
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, {name: value}), strict=True))

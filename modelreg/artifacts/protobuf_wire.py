@@ -1,6 +1,6 @@
-"""The wire format of Protocol Buffers, read by hand: enough for ONNX files and HEF headers, with no schema compiled.
+"""Read the wire format of Protocol Buffers without a compiled schema, as far as ONNX files and HEF headers need it.
 
-https://protobuf.dev/programming-guides/encoding/ . Every length is held against what is there before it is used.
+https://protobuf.dev/programming-guides/encoding/ . Every length is checked against the remaining bytes before use.
 """
 
 import struct
@@ -13,7 +13,7 @@ _VARINT_BYTES = 10  # 64 bits, seven in a byte
 
 
 class Field(NamedTuple):
-    """One field of a message: its number, and an int (varint, fixed) or the bytes of a text or a message."""
+    """One field of a message: its number, and an int (varint, fixed) or the bytes of a string or a message."""
 
     number: int
     wire: int
@@ -21,7 +21,7 @@ class Field(NamedTuple):
 
 
 def fields(message: bytes | memoryview) -> Iterator[Field]:
-    """Yield the fields of a message in their order. Raises ValueError where it is damaged."""
+    """Yield the fields of a message in their order. Raises ValueError for a damaged message."""
     data, at = memoryview(message), 0
     while at < len(data):
         key, at = _varint(data, at)
@@ -35,75 +35,74 @@ def fields(message: bytes | memoryview) -> Iterator[Field]:
         elif wire in (FIXED64, FIXED32):
             length = 8 if wire == FIXED64 else 4
         else:
-            raise ValueError(f"wire type {wire} at byte {at}")
+            raise ValueError(f"unsupported wire type {wire} at byte {at}")
         if number == 0 or length > len(data) - at:
-            raise ValueError(f"a field of {length} bytes at byte {at}, but {len(data) - at} are left")
+            raise ValueError(f"a field of {length} bytes at byte {at}, but only {len(data) - at} bytes remain")
         piece, at = data[at : at + length], at + length
         yield Field(number, wire, piece if wire == LENGTH else int.from_bytes(piece, "little"))
 
 
 def messages(message: bytes | memoryview, number: int) -> Iterator[memoryview]:
-    """Yield the texts or messages under a field number. Raises ValueError."""
+    """Yield the strings or messages with a field number. Raises ValueError."""
     for field in fields(message):
         if field.number == number and isinstance(field.value, memoryview):
             yield field.value
 
 
 def numbers(message: bytes | memoryview, number: int) -> Iterator[int]:
-    """Yield the whole numbers under a field number, as unsigned 64 bits. Raises ValueError."""
+    """Yield the integers with a field number, as unsigned 64 bits. Raises ValueError."""
     for field in fields(message):
         if field.number == number and isinstance(field.value, int):
             yield field.value
 
 
 def text(message: bytes | memoryview, number: int) -> str:
-    """Return the last text under a field number; empty where there is none. Raises ValueError."""
+    """Return the last string with a field number, or an empty string. Raises ValueError."""
     found = [bytes(value) for value in messages(message, number)]
     return found[-1].decode("utf-8") if found else ""
 
 
 class Message:
-    """A message of a file that nobody vouches for: what is nested is read when it is asked for, at a bounded cost.
+    """A message of an untrusted file. Nested messages are read lazily, and the number of fields is limited.
 
-    Every look-up goes over the fields once; where one is written again, its last value counts. `steps` are those of a
-    whole file: where they run out, it holds more fields than it can be worth reading. The methods raise ValueError
-    where the message is damaged.
+    Every access reads the fields once; the last value of a field counts. `steps` has one item for each field that may
+    be read, for the whole file. The methods raise ValueError for a damaged message or if the steps run out.
     """
 
     def __init__(self, data: bytes | memoryview, steps: Iterator[object]) -> None:
         self._data, self._steps = data, steps
 
     def messages(self, number: int) -> Iterator["Message"]:
-        """Yield the messages under a field number."""
+        """Yield the messages with a field number."""
         for field in self._under(number):
             if isinstance(field.value, memoryview):
                 yield Message(field.value, self._steps)
 
     def message(self, number: int) -> "Message":
-        """Return the only message under a field number; an empty one, as defaults are written, where there is none."""
+        """Return the only message with a field number, or an empty one, which has default values."""
         found = list(islice(self.messages(number), 2))
         if len(found) > 1:
-            raise ValueError(f"field {number} is there twice")
+            raise ValueError(f"field {number} occurs twice")
         return found[0] if found else Message(b"", self._steps)
 
     def number(self, number: int) -> int:
-        """Return the whole number under a field number; 0 where there is none."""
+        """Return the integer with a field number, or 0."""
         return self._last(number, VARINT)
 
     def text(self, number: int) -> str:
-        """Return the text under a field number; empty where there is none."""
+        """Return the string with a field number, or an empty string."""
         found = memoryview(b"")
         for field in self._under(number):
             found = field.value if isinstance(field.value, memoryview) else found
         return str(found, "utf-8")
 
     def float32(self, number: int) -> float:
-        """Return the number of four bytes under a field number; 0 where there is none."""
+        """Return the 32-bit float with a field number, or 0."""
         (value,) = struct.unpack("<f", self._last(number, FIXED32).to_bytes(4, "little"))
         return float(value)
 
     def floats64(self, number: int) -> Iterator[float]:
-        """Yield the numbers of eight bytes under a field number, packed or each by itself."""
+        """Yield the 64-bit floats with a field number, packed or not."""
         for field in self._under(number):
             if isinstance(field.value, memoryview):
                 for at in range(0, len(field.value), 8):
@@ -126,11 +125,11 @@ class Message:
 
     def _step(self) -> None:
         if next(self._steps, None) is None:
-            raise ValueError("holds more fields than any file of its kind")
+            raise ValueError("too many fields")
 
 
 def encode_text(number: int, value: bytes) -> bytes:
-    """Return a field that holds a text or a message."""
+    """Return an encoded string or message field."""
     return _encode_varint(number << 3 | LENGTH) + _encode_varint(len(value)) + value
 
 
@@ -140,7 +139,7 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << 7 * n
         if byte < 0x80:
             return value & (2**64 - 1), at + n + 1
-    raise ValueError(f"a number at byte {at} has no end")
+    raise ValueError(f"an unterminated varint at byte {at}")
 
 
 def _encode_varint(value: int) -> bytes:

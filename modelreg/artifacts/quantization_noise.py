@@ -1,4 +1,4 @@
-"""What rounding to 8 bits does to numbers: HailoRT's formula, and the noise that is left."""
+"""Rounding to 8 bits by HailoRT's formula, and the signal-to-noise ratio of the result."""
 
 import math
 from typing import NamedTuple
@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 STEPS = 255
-BOUND_DB = 300.0  # beyond double precision: no error, or no signal
+BOUND_DB = 300.0  # beyond double precision: used for a zero error or a zero signal
 
 
 class Rounding(NamedTuple):
-    """An asymmetric scale of 8 bits: an integer q stands for (q - zero) * scale."""
+    """An asymmetric 8-bit scale: an integer q represents (q - zero) * scale."""
 
     scale: float
     zero: int
 
     def through(self, values: Floats) -> Floats:
-        """Round values and return what the integers stand for, as HailoRT's host does (quantization.hpp).
+        """Quantize and dequantize values in the same way as HailoRT's host library (quantization.hpp).
 
         q = round half to even(clip(x, lowest, highest) / scale + zero).
         """
@@ -29,20 +29,20 @@ class Rounding(NamedTuple):
 
 
 def rounding(low: float, high: float) -> Rounding:
-    """Return the scale whose integers reach from `low` to `high`; 0 is always one of the values."""
+    """Return the scale with the range `low` to `high`, extended to include 0."""
     low, high = min(low, 0.0), max(high, 0.0)
     scale = (high - low) / STEPS or 1.0
     return Rounding(scale, round(-low / scale))
 
 
 def snr_db(signal: Floats, noisy: Floats) -> float:
-    """Return 10 log10 of a signal's power over that of its error, at most BOUND_DB either way; NaN where it is."""
+    """Return the signal-to-noise ratio in dB, limited to ±BOUND_DB. NaN if an input has NaN."""
     wide = signal.astype(np.float64)
     return decibels(float(np.square(wide).sum()), float(np.square(noisy - wide).sum()))
 
 
 def decibels(power: float, error: float) -> float:
-    """Return 10 log10(power / error), at most BOUND_DB either way; NaN stays NaN."""
+    """Return 10 log10(power / error), limited to ±BOUND_DB. NaN if an argument is NaN."""
     if math.isnan(error) or math.isnan(power):
         return math.nan
     if not power or not error:

@@ -1,7 +1,7 @@
-"""What a safetensors file holds, read by numpy alone: `verify` needs no torch to tell weights from a stub.
+"""Read safetensors files with numpy only, so that `verify` can check weights without torch.
 
-Format: 8 bytes little-endian length of the header, the header as JSON (name -> dtype, shape, offsets), the data.
-Tensors fill the data without gap or overlap; each has the bytes that its shape and number format need.
+Format: the length of the header in 8 bytes (little-endian), the header as JSON (name -> dtype, shape, offsets), the
+data. Tensors fill the data without gaps or overlaps, and each has the size of its shape and dtype.
 """
 
 import math
@@ -19,7 +19,8 @@ from modelreg.records.base import Count, Record
 from modelreg.records.model import Conv2dFsqSettings, ModelSpec
 
 LIMIT = 2**30  # bytes of a checkpoint
-DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}  # what a checkpoint of ours holds
+CANNOT_READ = "cannot read the checkpoint"
+DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}  # of our checkpoints
 
 
 class TensorEntry(Record):
@@ -42,42 +43,46 @@ BUFFERS = (
     "temperature",
     "strength",
     "prior",
-)  # last names of what is no parameter
+)  # suffixes of tensors that are not parameters
 
 Arrays = dict[str, NDArray[np.float32] | NDArray[np.int64]]
 
 
 def read_safetensors(path: Path) -> Arrays:
-    """Return the tensors of a checkpoint by name. Raises InputError for anything else."""
+    """Return the tensors of a checkpoint by name. Raises InputError for an invalid file."""
     data = files.read_bytes(path, LIMIT)
     length = int.from_bytes(data[:8], "little")
     if not 2 <= length <= len(data) - 8:
-        raise InputError("not a checkpoint", [Problem(path.name, "todo.safetensors-file", "is not a safetensors file")])
+        raise _invalid(path.name, "not a safetensors file: invalid length of the header")
     header, body = _parse_header(data[8 : 8 + length], path.name), memoryview(data)[8 + length :]
-    if problems := [Problem(path.name, "todo.safetensors-file", what) for what in _header_problems(header, len(body))]:
-        raise InputError("not a checkpoint", problems)
+    if problems := list(_header_problems(header, len(body), path.name)):
+        raise InputError(CANNOT_READ, problems)
     return {
         name: np.frombuffer(body[slice(*entry.data_offsets)], DTYPES[entry.dtype]).reshape(entry.shape)
         for name, entry in header.items()
     }
 
 
-def find_tensor_problems(arrays: Arrays, spec: ModelSpec) -> Iterator[str]:
-    """Yield where a checkpoint is not one of this network: names, shapes, NaN and Inf."""
+def find_tensor_problems(arrays: Arrays, spec: ModelSpec, where: str) -> Iterator[Problem]:
+    """Yield where a checkpoint does not fit the network: names, shapes, NaN and infinity, number of parameters."""
     expected = shapes(spec)
-    for name in sorted(arrays.keys() ^ expected.keys()):
-        yield f"{name} is {'missing' if name in expected else 'not a tensor of this network'}"
+    for name in sorted(expected.keys() - arrays.keys()):
+        yield Problem(f"{where}: {name}", "checkpoint.tensor-missing", "missing")
+    for name in sorted(arrays.keys() - expected.keys()):
+        yield Problem(f"{where}: {name}", "checkpoint.tensor-unexpected", "unexpected: not a tensor of this network")
     for name in sorted(arrays.keys() & expected.keys()):
         if arrays[name].shape != expected[name]:
-            yield f"{name} has shape {arrays[name].shape}, must have {expected[name]}"
+            what = f"shape mismatch: expected {expected[name]}, found {arrays[name].shape}"
+            yield Problem(f"{where}: {name}", "checkpoint.tensor-mismatch", what)
         elif not np.isfinite(arrays[name]).all():
-            yield f"{name} holds NaN or Inf"
+            yield Problem(f"{where}: {name}", "checkpoint.non-finite", "invalid: contains NaN or infinity")
     if (count := parameter_count(expected)) != spec.parameters:
-        yield f"the network of model_config.json has {count} parameters, not {spec.parameters}"
+        what = f"mismatch: model_config.json says {spec.parameters:,} parameters, its network has {count:,}"
+        yield Problem(where, "model.record-mismatch", what)
 
 
 def shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
-    """Return the tensors that the network of a record saves, by name."""
+    """Return the shapes of the tensors that the network of a record saves, by name."""
     settings, width = spec.settings, spec.input.shape[0]
     if not isinstance(settings, Conv2dFsqSettings):
         return dict(spec.tensors or {})
@@ -93,7 +98,7 @@ def shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
 
 
 def parameter_count(tensors: dict[str, tuple[int, ...]]) -> int:
-    """Return how many numbers are trained by gradient: every tensor but running statistics and moving codebooks."""
+    """Return the number of trained parameters: all tensors except running statistics and moving codebooks."""
     statistics = ("running_mean", "running_var", "num_batches_tracked", *BUFFERS)
     return sum(math.prod(shape) for name, shape in tensors.items() if not name.endswith(statistics))
 
@@ -117,22 +122,29 @@ def _norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
 def _parse_header(data: bytes, where: str) -> dict[str, TensorEntry]:
     document = files.parse_json(data, where)
     if not isinstance(document, dict):
-        raise InputError("not a checkpoint", [Problem(where, "todo.safetensors-file", "its header is not an object")])
+        raise _invalid(where, "invalid header: not a JSON object")
     document.pop("__metadata__", None)
     try:
         return _Header.model_validate_json(files.to_json(document)).root
     except ValidationError as error:
-        what = f"its header is not that of a safetensors file ({error.error_count()} faults)"
-        raise InputError("not a checkpoint", [Problem(where, "todo.safetensors-file", what)]) from error
+        raise _invalid(where, f"invalid header ({error.error_count()} errors)") from error
 
 
-def _header_problems(header: dict[str, TensorEntry], size: int) -> Iterator[str]:
+def _invalid(where: str, what: str) -> InputError:
+    return InputError(CANNOT_READ, [Problem(where, "checkpoint.damaged", what)])
+
+
+def _header_problems(header: dict[str, TensorEntry], size: int, where: str) -> Iterator[Problem]:
     end = 0
     for name, entry in sorted(header.items(), key=lambda item: item[1].data_offsets):
         if entry.dtype not in DTYPES:
-            yield f"{name} has the number format {entry.dtype}, which no checkpoint of ours has"
+            what = f"dtype {entry.dtype}, expected {' or '.join(DTYPES)}"
+            yield Problem(f"{where}: {name}", "checkpoint.tensor-mismatch", what)
         elif entry.data_offsets != (end, end + math.prod(entry.shape) * DTYPES[entry.dtype].itemsize):
-            yield f"{name} does not lie where its shape and the tensors before it put it"
+            yield Problem(
+                f"{where}: {name}", "checkpoint.damaged", "invalid offsets: a gap, an overlap or a wrong size"
+            )
         end = entry.data_offsets[1]
     if end != size:
-        yield "is shorter or longer than its header says"
+        what = f"size mismatch: header says {end:,} bytes of tensors, file has {size:,}"
+        yield Problem(where, "checkpoint.damaged", what)

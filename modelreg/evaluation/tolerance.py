@@ -63,9 +63,8 @@ def differences(keys: Keys, theirs: Any, ours: Any, tolerance: float) -> Iterato
     elif isinstance(theirs, list) and isinstance(ours, list):
         yield from _part_differences(keys, dict(enumerate(theirs)), dict(enumerate(ours)), tolerance)
     elif not _are_close(theirs, ours, tolerance):
-        yield Problem(
-            ".".join(map(str, keys)), "todo.tolerance", f"is {_shown(theirs)}, but the predictions give {_shown(ours)}"
-        )
+        what = f"stated {_shown(theirs)}, recomputed {_shown(ours)}"
+        yield Problem(".".join(map(str, keys)), "verify.value-mismatch", what)
 
 
 def _part_differences(
@@ -82,4 +81,4 @@ def _are_close(theirs: Any, ours: Any, tolerance: float) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return "absent" if value is None else str(value)
+    return "no value" if value is None else str(value)

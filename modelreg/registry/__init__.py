@@ -1,1 +1,1 @@
-"""Where versions and runs live: their folders and file names, references, aliases."""
+"""Folders and file names of versions and runs; references and aliases."""

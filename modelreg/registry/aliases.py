@@ -1,7 +1,7 @@
-"""Aliases of a model's versions: promote, roll back, and whether their history holds.
+"""Aliases of a model's versions: promote, roll back, and check their history.
 
-`registry/<model>/aliases.json` only grows, and git keeps it: nothing here takes a change out. An alias names the
-newest version promoted to it that was not rolled back; a rollback goes to the one before, the next one further back.
+`registry/<model>/aliases.json` is append-only and kept in git. An alias refers to the last promoted version that was
+not rolled back. Each rollback moves the alias one promotion back.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from modelreg.registry import filenames, versions
 
 
 class Stamp(NamedTuple):
-    """Who moves an alias, when, and why."""
+    """The author, time and reason of a change of an alias."""
 
     by: str
     at: str  # ISO 8601, UTC
@@ -24,7 +24,7 @@ class Stamp(NamedTuple):
 
 
 def promoted(log: AliasLog, alias: str, version: str, stamp: Stamp) -> AliasLog:
-    """Return the log with an alias moved to a version, unchanged where it is there. Raises InputError."""
+    """Return the log with an alias moved to a version, or the same log if it is already there. Raises InputError."""
     current = log.standing.get(alias, ())[-1:]
     if current == (version,):
         return log
@@ -32,17 +32,15 @@ def promoted(log: AliasLog, alias: str, version: str, stamp: Stamp) -> AliasLog:
 
 
 def rolled_back(log: AliasLog, alias: str, stamp: Stamp) -> AliasLog:
-    """Return the log with an alias moved to what it named before. Raises RegistryError where there is nothing."""
-    versions = log.standing.get(alias)
-    if versions is None:
-        known = ", ".join(log.standing) or "none"
-        raise RegistryError(
-            "unknown alias", [Problem(f"{log.model}@{alias}", "todo.aliases", f"the aliases are: {known}")]
-        )
-    if len(versions) < 2:
-        what = f"named nothing before v{versions[-1]}"
-        raise RegistryError("cannot roll back", [Problem(f"{log.model}@{alias}", "todo.aliases", what)])
-    return _grown(log, alias, "rollback", versions[-2], stamp)
+    """Return the log with an alias moved back to its previous version. Raises RegistryError if there is none."""
+    where, named = f"{log.model}@{alias}", log.standing.get(alias)
+    if named is None:
+        what = f"unknown alias; existing aliases: {', '.join(log.standing) or 'none'}"
+        raise RegistryError("the alias was not moved", [Problem(where, "alias.unknown", what)])
+    if len(named) < 2:
+        what = f"the alias has no previous version; its only version is v{named[-1]}"
+        raise RegistryError("the alias was not moved", [Problem(where, "alias.no-previous", what)])
+    return _grown(log, alias, "rollback", named[-2], stamp)
 
 
 def _grown(log: AliasLog, alias: str, action: Literal["promote", "rollback"], version: str, stamp: Stamp) -> AliasLog:
@@ -59,9 +57,9 @@ def _grown(log: AliasLog, alias: str, action: Literal["promote", "rollback"], ve
 
 
 def change(root: Path, model: str, move: Callable[[AliasLog], AliasLog]) -> tuple[AliasLog, bool]:
-    """Read a model's log, move an alias, write the log; one process at a time. Return it, and whether it grew.
+    """Read a model's log, move an alias and write the log, one process at a time.
 
-    Raises RegistryError where the model is unknown, or the alias would name a version that is not there.
+    Return the log, and whether it changed. Raises RegistryError if the model or the version is not in the registry.
     """
     versions.refuse_unknown_model(root, model)
     path = root / filenames.REGISTRY / model / filenames.ALIASES
@@ -69,14 +67,14 @@ def change(root: Path, model: str, move: Callable[[AliasLog], AliasLog]) -> tupl
         before = versions.aliases(root, model)
         after = move(before)
         if missing := list(_missing(root, after.changes[len(before.changes) :], model)):
-            raise RegistryError("cannot move the alias", missing)
+            raise RegistryError("the alias was not moved", missing)
         if after != before:
             files.write_atomic(path, after.to_bytes())
     return after, after != before
 
 
 def find_alias_problems(root: Path) -> Iterator[Problem]:
-    """Yield where a model's aliases.json is not valid, tells no one story, or names a version that is not there."""
+    """Yield where a model's aliases.json is invalid, inconsistent, or refers to a missing version."""
     for path in sorted((root / filenames.REGISTRY).glob(f"*/{filenames.ALIASES}")):
         model = path.parent.name
         try:
@@ -85,15 +83,15 @@ def find_alias_problems(root: Path) -> Iterator[Problem]:
             yield from (problem._replace(where=f"{model}/{problem.where}") for problem in error.problems)
         else:
             if log.model != model:
-                yield Problem(f"{model}/{path.name}", "todo.aliases", f"is of {log.model}")
+                what = f"mismatch: aliases of model {log.model}, expected {model}"
+                yield Problem(f"{model}/{path.name}", "alias.model-mismatch", what)
             yield from _missing(root, log.changes, model)
 
 
 def _missing(root: Path, changes: tuple[AliasChange, ...], model: str) -> Iterator[Problem]:
-    """Yield the versions that changes name and the registry lacks."""
+    """Yield the versions of changes that are not in the registry."""
     present = {folder.name for folder in versions.version_folders(root, model)}
     for version in dict.fromkeys(change.version for change in changes):
         if f"v{version}" not in present:
-            yield Problem(
-                f"{model}/{filenames.ALIASES}", "todo.aliases", f"names v{version}, which is not in the registry"
-            )
+            what = f"v{version} is not in the registry"
+            yield Problem(f"{model}/{filenames.ALIASES}", "alias.version-missing", what)

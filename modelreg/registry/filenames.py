@@ -1,11 +1,11 @@
-"""The names of the files and folders of runs, versions, exports and bundles."""
+"""Names of the files and folders of runs, versions, exports and bundles."""
 
 from typing import Final
 
 # The registry
 REGISTRY = "registry"
-KEEP = ".gitkeep"  # git knows no empty folder
-ALIASES = "aliases.json"  # of a model, beside its versions
+KEEP = ".gitkeep"  # git does not store empty folders
+ALIASES = "aliases.json"  # in the model's folder, next to its versions
 
 # A run and a version
 CHECKPOINT = "checkpoint.safetensors"
@@ -14,29 +14,29 @@ DATA = "data.json"
 RUN = "run.json"
 METRICS = "eval_metrics.json"
 PREDICTIONS = "predictions.npz"
-VALIDATION = "validation.npz"  # the predictions that calibration.json was fitted on
-CALIBRATION = "calibration.json"  # versions of modelreg 0.1 have neither
-HSMM = "hsmm.json"  # of systems with durations
-ENCODER = "encoder.safetensors"  # of tcn_vae: the device part's weights alone
-LATENCY = "latency.json"  # of `modelreg bench`, where it was run
+VALIDATION = "validation.npz"  # predictions that calibration.json was fitted on
+CALIBRATION = "calibration.json"  # versions of modelreg 0.1 have neither file
+HSMM = "hsmm.json"  # systems with durations only
+ENCODER = "encoder.safetensors"  # tcn_vae only: the weights of the device part
+LATENCY = "latency.json"  # written by `modelreg bench`
 
-# A run alone
+# A run only
 CONFIG = "config.json"
 LAST = "last.safetensors"
 HISTORY = "history.jsonl"
 QUALITY = "quality.json"
 AUDIT = "audit.json"
 CROSSVAL = "crossval.json"
-RANDOM_SPLIT = "random_split.json"  # what a leaky evaluation would have claimed
+RANDOM_SPLIT = "random_split.json"  # metrics of a random split, which leaks subjects
 REPORT = "report.md"
 PAGE = "report.html"
 
-# A version alone
+# A version only
 CARD = "model_card.md"
 MODEL_CONFIG = "model_config.json"
 PROVENANCE = "provenance.json"
 GATES = "gates.json"
-SBOM = "bom.cdx.json"  # the first versions have none
+SBOM = "bom.cdx.json"  # missing in versions of modelreg 0.2 and earlier
 MANIFEST = "manifest.json"
 SUMS = "sha256sum.txt"
 SIGNATURE = "model.sig"
@@ -44,7 +44,7 @@ DOCUMENTS = (CARD, MODEL_CONFIG, NORMALIZATION, METRICS, DATA, RUN, PROVENANCE)
 ASSETS = (CHECKPOINT, PREDICTIONS)
 
 # An export
-ONNX: Final = "onnx"  # its folder
+ONNX: Final = "onnx"  # folder
 GRAPH_FILES = ("encoder.onnx", "head.onnx", "model.onnx")
 PARITY = "parity.json"
 VECTORS = "test_vectors.npz"

@@ -11,7 +11,7 @@ from modelreg.records.base import load, parse
 from modelreg.records.run import Epoch, RunRecord
 from modelreg.registry.filenames import CALIBRATION, ENCODER, HISTORY, HSMM, RUN, VALIDATION
 
-ABLATION = "ablation"  # no model: such a folder holds the runs of a grid
+ABLATION = "ablation"  # not a model name: these folders contain the runs of a grid
 _NAME = re.compile(rf"(?!{ABLATION}-)(?P<model>[a-z][a-z0-9_]*)-(?P<number>[0-9]{{3,}})")
 
 
@@ -24,59 +24,55 @@ def numbered(runs: Path, model: str | None = None) -> Iterator[tuple[int, Path]]
 
 
 def next_folder(runs: Path, model: str) -> Path:
-    """Return the folder of the next run: numbers count over all models, so the highest is the newest."""
+    """Return the folder of the next run. Numbers are shared by all models, so that the highest is the newest."""
     number = max((number for number, _ in numbered(runs)), default=0) + 1
     return runs / f"{model}-{number:03d}"
 
 
 def next_ablation(runs: Path) -> Path:
-    """Return the folder of the next grid of runs; they are numbered on their own."""
+    """Return the folder of the next grid of runs. Grids have their own numbers."""
     taken = {folder.name for folder in runs.glob(f"{ABLATION}-*")}
     number = next(number for number in count(1) if f"{ABLATION}-{number:03d}" not in taken)
     return runs / f"{ABLATION}-{number:03d}"
 
 
 def newest(runs: Path, model: str | None = None) -> Path:
-    """Return the run with the highest number. Raises InputError where there is none."""
+    """Return the run with the highest number. Raises InputError if no run exists."""
     found = max(numbered(runs, model), default=None)
     if found is None:
-        what = f"no run of {model}" if model else "no run"
-        raise InputError(
-            "nothing to work on", [Problem(str(runs), "todo.runs", f"{what} here; make one with `modelreg train`")]
-        )
+        what = f"run of {model} not found" if model else "no run found"
+        raise InputError("cannot read a run", [Problem(str(runs), "run.none", what)])
     return found[1]
 
 
 def load_run(folder: Path) -> RunRecord:
-    """Read run.json. Raises InputError, also where the folder is no run."""
+    """Read run.json. Raises InputError, also if the folder is not a run."""
     if not (folder / RUN).is_file():
-        raise InputError(
-            "not a run", [Problem(str(folder), "todo.runs", f"holds no {RUN}; make a run with `modelreg train`")]
-        )
+        raise InputError("cannot read the run", [Problem(str(folder), "run.not-a-run", f"{RUN} not found")])
     return load(folder / RUN, RunRecord)
 
 
 def read_history(folder: Path) -> list[Epoch]:
-    """Return the epochs that a run has on disk."""
+    """Return the epochs in a run's history.jsonl."""
     path = folder / HISTORY
     lines = files.read_bytes(path).splitlines() if path.exists() else []
     return [parse(line, Epoch, f"{path.name}: line {number}") for number, line in enumerate(lines, 1)]
 
 
 def create(folder: Path, documents: Mapping[str, bytes], record: RunRecord) -> None:
-    """Make a run's folder, whole or not at all."""
+    """Create a run's folder atomically."""
     with files.staged_folder(folder) as staged:
         for name, data in {**documents, RUN: record.to_bytes()}.items():
             files.write_atomic(staged / name, data)
 
 
 def parts(folder: Path) -> tuple[str, ...]:
-    """Return what was taken out of a run's weights, by name."""
+    """Return the names of the files that are derived from a run's weights."""
     return tuple(name for name in (ENCODER, HSMM) if (folder / name).is_file())
 
 
 def calibrated(folder: Path) -> tuple[str, ...]:
-    """Return what was fitted on the validation part, and the predictions it was fitted on, by name."""
+    """Return the names of the calibration and of the validation predictions that it was fitted on."""
     return tuple(name for name in (CALIBRATION, VALIDATION) if (folder / name).is_file())
 
 
@@ -86,9 +82,9 @@ def seal(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def find_changed(folder: Path, run: RunRecord) -> Iterator[Problem]:
-    """Yield every sealed file of a run that is not what it was."""
+    """Yield every file of a run that is missing or does not match the digest in run.json."""
     for name, digest in sorted(run.files.items()):
         if not (folder / name).is_file():
-            yield Problem(str(folder / name), "todo.runs", "is missing")
+            yield Problem(str(folder / name), "run.file-missing", "missing")
         elif files.sha256(folder / name) != digest:
-            yield Problem(str(folder / name), "todo.runs", "was changed after the run wrote it; train again")
+            yield Problem(str(folder / name), "run.file-changed", f"sha256 mismatch: changed since {RUN} was written")

@@ -1,4 +1,4 @@
-"""The documents of one version as records: what its texts are rendered from."""
+"""The documents of one version as records, from which its texts are rendered."""
 
 from dataclasses import dataclass
 
@@ -12,15 +12,15 @@ from modelreg.records.run import RunRecord
 
 @dataclass(frozen=True, kw_only=True)
 class VersionDocuments:
-    """The records of one version, its names, and the licence that its card states."""
+    """The records of one version, its model and version, and the license that its model card states."""
 
     model: str  # conv2d_fsq
     version: str  # 0.2.0
-    license: str | None  # as Hugging Face names it; None: none was stated
+    license: str | None  # Hugging Face's identifier; None: not stated
     spec: ModelSpec  # model_config.json
     metrics: EvalMetrics  # eval_metrics.json
     data: DataRecord
     run: RunRecord
-    graphs: bool = False  # whether it has ONNX graphs
-    gates: GateReport | None = None  # None: the release had none
-    estimate: Int8Estimate | None = None  # of the first bundle that has one
+    graphs: bool = False  # the version has ONNX graphs
+    gates: GateReport | None = None  # None: released without gates
+    estimate: Int8Estimate | None = None  # 8-bit estimate of the first bundle that has one

@@ -1,7 +1,7 @@
-"""Where versions live: `registry/<model>/v<X.Y.Z>/`. Load, list, resolve a reference. A version never changes.
+"""Versions in `registry/<model>/v<X.Y.Z>/`: load, list, resolve a reference. A version never changes.
 
-What is read here was verified when the version was made, and `verify` does it again: so these readers check with
-strict JSON and the record alone, and leave the second opinion of the JSON Schema (ten times as slow) to `verify`.
+These readers check strict JSON and the record. Only `verify` also validates with the JSON Schema, which takes ten times
+as long: a version was verified when it was created.
 """
 
 import re
@@ -26,23 +26,23 @@ _REFERENCE = re.compile(r"(?:(?P<model>[a-z][a-z0-9_]*)@)?(?P<which>latest|v?[0-
 
 
 class Version(NamedTuple):
-    """A version's place and what its manifest says."""
+    """A version's folder and manifest."""
 
     folder: Path
     manifest: Manifest
 
     @property
     def reference(self) -> str:
-        """How the command line names it."""
+        """The reference on the command line."""
         return f"{self.manifest.model}@v{self.manifest.version}"
 
     def metrics(self) -> EvalMetrics:
-        """Read its metrics."""
+        """Read the version's metrics."""
         return _read(self.folder / METRICS, EvalMetrics)
 
 
 class Summary(NamedTuple):
-    """A version in one line: what `modelreg list` shows, and its folder."""
+    """One row of `modelreg list`, and the version's folder."""
 
     reference: str  # conv2d_fsq@v0.2.0
     model: str
@@ -55,7 +55,10 @@ class Summary(NamedTuple):
 
 
 def summaries(root: Path, model: str | None = None) -> tuple[list[Summary], list[Problem]]:
-    """Return a summary of every version, and why some cannot be read. Raises RegistryError on an unknown model."""
+    """Return a summary of every version, and the problems of versions that cannot be read.
+
+    Raises RegistryError for an unknown model.
+    """
     if model:
         refuse_unknown_model(root, model)
     found, broken = [], []
@@ -82,24 +85,27 @@ def _summary(version: Version) -> Summary:
 
 
 def parse_version(text: str) -> semver.Version:
-    """Read a semantic version; the leading v is optional. Raises RegistryError."""
+    """Parse a semantic version. The leading v is optional. Raises RegistryError."""
     if len(text.removeprefix("v")) > VERSION_LIMIT:
         what = f"longer than {VERSION_LIMIT} characters"
-        raise RegistryError("no such version can be", [Problem(f"{text[:VERSION_LIMIT]}…", "todo.versions", what)])
+        raise _invalid(f"{text[:VERSION_LIMIT]}…", what)
     try:
         return semver.Version.parse(text.removeprefix("v"))
     except ValueError as error:
-        what = "not a semantic version; write it as v0.2.0 or v0.2.0-rc.1 (https://semver.org)"
-        raise RegistryError("no such version can be", [Problem(text, "todo.versions", what)]) from error
+        raise _invalid(text, "not a semantic version") from error
+
+
+def _invalid(where: str, what: str) -> RegistryError:
+    return RegistryError("cannot read the version number", [Problem(where, "version.invalid", what)])
 
 
 def is_version_folder(folder: Path) -> bool:
-    """Say whether a folder is a version's: it has a manifest, or lost it and has the other document of versions."""
+    """Return whether a folder is a version: it has a manifest or, if that was lost, a model_config.json."""
     return any((folder / name).is_file() for name in (MANIFEST, MODEL_CONFIG))
 
 
 def version_folders(root: Path, model: str | None = None) -> Iterator[Path]:
-    """Yield the folders of all versions, by model and then by precedence."""
+    """Yield the folders of all versions, sorted by model and then by precedence."""
     models = [root / REGISTRY / model] if model else filter(_is_model, _entries(root / REGISTRY))
     for parent in models:
         found = [folder for folder in _entries(parent) if _is_version(folder)]
@@ -107,38 +113,32 @@ def version_folders(root: Path, model: str | None = None) -> Iterator[Path]:
 
 
 def find_strays(root: Path) -> Iterator[Problem]:
-    """Yield what lies under registry/ and is no version, so that no command would ever see it."""
+    """Yield everything under registry/ that is not a version and that no command reads."""
     for parent in _entries(root / REGISTRY):
         if _is_model(parent):
             for path in _entries(parent):
                 if not _is_version(path) and not _is_leftover(path) and path.name not in (KEEP, ALIASES):
-                    yield Problem(
-                        _place(path, root),
-                        "todo.versions",
-                        f"is no version: a version is a folder {parent.name}/v<X.Y.Z>",
-                    )
+                    what = f"unexpected: not a version, expected a folder {parent.name}/v<X.Y.Z>"
+                    yield Problem(_place(path, root), "registry.file-unexpected", what)
         elif parent.name != KEEP:
-            yield Problem(
-                _place(parent, root),
-                "todo.versions",
-                "is no model: a model is a folder named in small letters, digits and _",
-            )
+            what = "unexpected: not a model, expected a folder named with lowercase letters, digits and _"
+            yield Problem(_place(parent, root), "registry.file-unexpected", what)
 
 
 def find_leftovers(root: Path) -> Iterator[Notice]:
-    """Yield what an interrupted release or promotion left; it does no harm."""
+    """Yield harmless leftovers of an interrupted release or promotion."""
     for parent in filter(_is_model, _entries(root / REGISTRY)):
         for path in filter(_is_leftover, _entries(parent)):
             yield Notice(_place(path, root), "left by an interrupted command; the next command removes it")
 
 
 def read_version(folder: Path) -> Version:
-    """Load a version. Raises InputError on a broken manifest."""
+    """Load a version. Raises InputError for an invalid manifest."""
     return Version(folder, _read(folder / MANIFEST, Manifest))
 
 
 def versions(root: Path, model: str | None = None) -> list[Version]:
-    """Load every version, by model and then by precedence. Raises InputError on a broken manifest."""
+    """Load every version, sorted by model and then by precedence. Raises InputError for an invalid manifest."""
     return [read_version(folder) for folder in version_folders(root, model)]
 
 
@@ -146,8 +146,8 @@ def resolve(reference: str, root: Path, default_model: str) -> Path:
     """Return the folder of `v0.2.0`, `model@v0.2.0`, `model@latest`, `model@production`. Raises RegistryError."""
     match = _REFERENCE.fullmatch(reference)
     if not match:
-        what = "write v0.2.0, model@v0.2.0, model@latest, model@alias, or the path of a run or version"
-        raise RegistryError("no such reference", [Problem(reference, "todo.versions", what)])
+        problem = Problem(reference, "reference.invalid", "neither a reference nor a path")
+        raise RegistryError("cannot resolve the reference", [problem])
     model = match["model"] or default_model
     which = match["which"]
     if which == "latest":
@@ -155,55 +155,56 @@ def resolve(reference: str, root: Path, default_model: str) -> Path:
     number = which if re.match("v?[0-9]", which) else _aliased(which, root, model)
     folder = root / REGISTRY / model / f"v{parse_version(number)}"
     if not folder.is_dir():
-        raise RegistryError(
-            "unknown version", [Problem(f"{model}@{folder.name}", "todo.versions", _known(root, model))]
-        )
+        raise _unknown(f"{model}@{folder.name}", root, model)
     return folder
 
 
+def _unknown(where: str, root: Path, model: str) -> RegistryError:
+    problem = Problem(where, "version.unknown", f"no such version; {_known(root, model)}")
+    return RegistryError("no version found", [problem])
+
+
 def aliases(root: Path, model: str) -> AliasLog:
-    """Read the changes of a model's aliases; none where there are none. Raises InputError."""
+    """Read the log of a model's aliases, empty if there is none. Raises InputError."""
     path = root / REGISTRY / model / ALIASES
     return _read(path, AliasLog) if path.exists() else AliasLog(model=model)
 
 
 def _aliased(alias: str, root: Path, model: str) -> str:
-    """Return the version that an alias names. Raises RegistryError."""
+    """Return the version of an alias. Raises RegistryError."""
     standing = aliases(root, model).standing
     if alias == model or (root / REGISTRY / alias).is_dir():
-        what = f"is a model; name a version of it: {alias}@latest"
-        raise RegistryError("unknown alias", [Problem(alias, "todo.versions", what)])
+        what, fix = "the name of a model, expected a version or an alias", f"use `{alias}@latest` or `{alias}@vX.Y.Z`"
+        raise RegistryError("no version found", [Problem(alias, "reference.model-only", what, next=fix)])
     if alias not in standing:
-        known = f"its aliases are {', '.join(standing)}" if standing else "it has no alias"
-        raise RegistryError(
-            "unknown alias", [Problem(f"{model}@{alias}", "todo.versions", f"{_known(root, model)}; {known}")]
-        )
+        what = f"no such alias; {_known(root, model)}; aliases: {', '.join(standing) or 'none'}"
+        raise RegistryError("no version found", [Problem(f"{model}@{alias}", "alias.unknown", what)])
     return standing[alias][-1]
 
 
 def refuse_unknown_model(root: Path, model: str) -> None:
-    """Raise RegistryError where no version of a model is, naming the models that there are."""
+    """Raise RegistryError if the registry has no version of a model."""
     known = dict.fromkeys(folder.parent.name for folder in version_folders(root))
     if model not in known:
-        what = f"there is {', '.join(known)}" if known else "the registry is empty"
-        raise RegistryError("unknown model", [Problem(model, "todo.versions", what)])
+        what = f"no version of this model; models in the registry: {', '.join(known) or 'none'}"
+        raise RegistryError("no model found", [Problem(model, "model.unknown", what)])
 
 
 def latest(root: Path, model: str) -> Path:
     """Return the folder of the highest stable version. Raises RegistryError."""
     folders = [f for f in version_folders(root, model) if not semver.Version.parse(f.name[1:]).prerelease]
     if not folders:
-        raise RegistryError("unknown version", [Problem(f"{model}@latest", "todo.versions", _known(root, model))])
+        raise _unknown(f"{model}@latest", root, model)
     return folders[-1]
 
 
 def sums_text(manifest: Manifest, manifest_sha256: str) -> str:
-    """Render sha256sum.txt: what the manifest lists, and the manifest itself, for `sha256sum -c`."""
+    """Render sha256sum.txt for `sha256sum -c`: the files of the manifest, and the manifest."""
     return files.sums_text(_summed(manifest, manifest_sha256))
 
 
 def digests(manifest: Manifest, manifest_sha256: str) -> dict[str, str]:
-    """Return the digest of every file of a version but its signature, by path."""
+    """Return the digest of every file of a version except its signature, by path."""
     sums = sums_text(manifest, manifest_sha256).encode()
     return {**_summed(manifest, manifest_sha256), SUMS: files.sha256_bytes(sums)}
 
@@ -213,20 +214,20 @@ def _summed(manifest: Manifest, manifest_sha256: str) -> dict[str, str]:
 
 
 def same_weights(root: Path, model: str, checkpoint: Path) -> Iterator[Version]:
-    """Yield the versions whose checkpoint has the very bytes of this one; a broken manifest is not asked."""
+    """Yield the versions with the same checkpoint bytes. Versions with an invalid manifest are skipped."""
     digest = files.sha256(checkpoint)
     for folder in version_folders(root, model):
         try:
             version = read_version(folder)
-        except InputError:  # what is wrong with it, `verify` says
+        except InputError:  # `verify` reports it
             continue
         if any(entry.path == CHECKPOINT and entry.sha256 == digest for entry in version.manifest.files):
             yield version
 
 
 def parse_document(data: bytes, record: type[AnyRecord], where: str) -> AnyRecord:
-    """Read a document that passed its JSON Schema when it was made: strict JSON and the record are enough."""
-    files.parse_json(data, where)  # pydantic alone would take a key that is there twice
+    """Parse a document as strict JSON and as its record, without the JSON Schema."""
+    files.parse_json(data, where)  # pydantic accepts duplicate keys
     return validate(data, record, where)
 
 
@@ -260,8 +261,8 @@ def _place(path: Path, root: Path) -> str:
 def _known(root: Path, model: str) -> str:
     names = [folder.name for folder in version_folders(root, model)]
     if names:
-        return f"{model} has {', '.join(names)}"
+        return f"versions of {model}: {', '.join(names)}"
     others = dict.fromkeys(folder.parent.name for folder in version_folders(root))
     if others:
-        return f"{model} has no version; the registry has versions of {', '.join(others)}"
-    return f"{model} has no version; make one with `modelreg release`"
+        return f"versions of {model}: none; models in the registry: {', '.join(others)}"
+    return "the registry is empty"

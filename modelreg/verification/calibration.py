@@ -1,7 +1,7 @@
-"""Whether calibration.json of a version follows from what was predicted, and its metrics from both. numpy alone.
+"""Check that calibration.json follows from validation.npz, and its metrics from predictions.npz. Requires only numpy.
 
-Temperature and thresholds are fitted again on the predictions of the validation part (validation.npz), and judged
-again on those of the test part. Numbers may differ by the last bits of another machine's exponentials.
+Temperature scaling and conformal thresholds are fitted again on the validation split (validation.npz) and evaluated
+again on the test split (predictions.npz). Numbers may differ in the last bits: exponentials differ between machines.
 """
 
 from collections.abc import Iterator
@@ -19,21 +19,21 @@ from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
 from modelreg.registry import filenames
-from modelreg.verification.version_files import VersionFiles
+from modelreg.verification.version_files import VersionFiles, equal, unlisted
 
 READ = (filenames.CALIBRATION, filenames.VALIDATION, filenames.PREDICTIONS)
 
 
 def find_problems(here: VersionFiles, spec: ModelSpec, data: DataRecord, metrics: EvalMetrics) -> Iterator[Problem]:
-    """Yield where the calibration is missing, is of something else, or does not follow from the predictions.
+    """Yield where the calibration is missing, is of another model, or does not follow from the predictions.
 
-    Raises InputError where a file cannot be read.
+    Raises InputError if a file cannot be read.
     """
     for name in (filenames.CALIBRATION, filenames.VALIDATION):
-        if (name in here.digests) != (metrics.confidence is not None):
-            what = "does not list" if metrics.confidence else "has no numbers of what it is worth, but the version has"
-            place = filenames.MANIFEST if metrics.confidence else filenames.METRICS
-            yield Problem(place, "todo.calibration", f"{what} {name}")
+        if metrics.confidence and name not in here.digests:
+            yield unlisted(name)
+        elif name in here.digests and not metrics.confidence:
+            yield from equal(filenames.METRICS, "confidence", None, f"metrics of {name}")
     if filenames.CALIBRATION not in here.present:
         return
     record = load(here.folder / filenames.CALIBRATION, ConfidenceRecord)
@@ -58,24 +58,18 @@ def _find_strangers(
         ("checkpoint_sha256", record.checkpoint_sha256, here.digests.get(filenames.CHECKPOINT)),
         ("validation_digest", record.validation_digest, data.parts.validation.digest),
     ):
-        if stated != other:
-            yield Problem(
-                f"{filenames.CALIBRATION}: {key}", "todo.calibration", f"is {stated}, but the version has {other}"
-            )
+        yield from equal(filenames.CALIBRATION, key, stated, other)
 
 
 def _find_fitting_problems(
     validation: Predictions, record: ConfidenceRecord, data: DataRecord, measured: EvalMetrics
 ) -> Iterator[Problem]:
-    """See that the predictions are of the whole validation part, and fit on them again."""
-    part = data.parts.validation
+    """Check that the predictions cover the whole validation split, and fit on them again."""
+    split = data.parts.validation
     counts = np.bincount(validation.y, minlength=len(record.classes)).tolist()
-    if sorted(set(validation.subject.tolist())) != sorted(part.subjects):
-        yield Problem(f"{filenames.VALIDATION}: subjects", "todo.calibration", f"are not those of {filenames.DATA}")
-    if dict(zip(record.classes, counts, strict=True)) != part.class_windows:
-        yield Problem(
-            f"{filenames.VALIDATION}: windows of each class", "todo.calibration", f"are not those of {filenames.DATA}"
-        )
+    windows = dict(zip(record.classes, counts, strict=True))
+    yield from equal(filenames.VALIDATION, "subjects", sorted(set(validation.subject.tolist())), sorted(split.subjects))
+    yield from equal(filenames.VALIDATION, "windows of each class", windows, split.class_windows)
     origin = calibration.Origin(record.classes, record.checkpoint_sha256, record.validation_digest)
     again = calibration.fit_calibration(validation, origin, level=measured.settings.level, alpha=record.alpha)
     found = tolerance.differences((), record.to_document(), again.to_document(), tolerance.RECOMPUTED)

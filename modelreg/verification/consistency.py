@@ -1,29 +1,34 @@
-"""The rules that the documents of a version must meet together, and how each is checked.
+"""Consistency of a version's documents with each other and with its arrays.
 
-Every document is valid by itself (integrity.py, rule 5). Here two documents that state the same thing must state the
-same, and what follows from the arrays is computed again. A rule names the documents that it needs by its parameters;
-where one of them cannot be read, the other rules still run, and a notice names the ones that did not.
+integrity.py validates each document on its own. The checks here compare the documents: a value that two documents state
+must be equal in both, and values that follow from the arrays are computed again. The parameters of a check are the
+documents that it needs. If one of them cannot be read, the other checks still run, and a notice names the checks that
+did not.
 
-The rules, in order:
+The checks, in order. A value that differs between two documents is reported as `verify.record-mismatch`; other rule ids
+are named in parentheses.
 
-1.  model_config.json: the quantizer is the one that the levels give.
-2.  run.json: it is of this model; its files have the digests of the manifest; the predictions are of its latest
-    test-set evaluation.
-3.  normalization.json has the channels, devices, rate and shape of the model, and so has data.json.
-4.  normalization.json was fitted on the training split, or is the one that came with imported weights.
-5.  eval_metrics.json has the model, classes, split and digests of the other documents; no test subject is known.
-6.  provenance.json follows from the run, the data, the configuration and the version that it was made from.
-7.  Graphs and bundles are those of the checkpoint (exports.py).
-8.  eval_metrics.json repeats the 8-bit estimate of int8.json.
-9.  checkpoint.safetensors has the tensors of model_config.json.
-10. eval_metrics.json follows from predictions.npz, which covers the whole test split.
-11. latency.json is of this model.
-12. hsmm.json and encoder.safetensors follow from the checkpoint, and the smoothed metrics from hsmm.json
-    (derived_models.py).
-13. calibration.json follows from validation.npz, and its metrics from predictions.npz (calibration.py).
-14. model_card.md, gates.json and bom.cdx.json are what the templates of the manifest render from the records.
+1.  model_config.json: the quantizer constants follow from the levels.
+2.  run.json has the same model, and the file digests of the manifest. The predictions are those of its latest test-set
+    evaluation.
+3.  normalization.json and data.json have the channels, devices, sampling rate and shape of the model.
+4.  normalization.json was fitted on the training split, or was imported with the weights.
+5.  eval_metrics.json has the model, classes, split and digests of the other documents. No test subject is in another
+    split (`verify.test-subject-known`).
+6.  provenance.json follows from the run, the data, the configuration and the base version.
+7.  Graphs and bundles were exported from the checkpoint (exports.py: `export.*`, `hef.*`).
+8.  eval_metrics.json has the 8-bit estimate of int8.json.
+9.  checkpoint.safetensors has the tensors of model_config.json (`checkpoint.*`, `model.record-mismatch`).
+10. eval_metrics.json follows from predictions.npz (`verify.value-mismatch`), which covers the whole test split.
+11. latency.json was measured on this version's graphs (`bench.other-graphs`).
+12. hsmm.json and encoder.safetensors follow from the checkpoint (`verify.derived-mismatch`), and the smoothed metrics
+    from hsmm.json (derived_models.py).
+13. calibration.json follows from validation.npz (`verify.value-mismatch`), and its metrics from predictions.npz
+    (calibration.py).
+14. model_card.md, gates.json and bom.cdx.json are rendered from the records by the templates that the manifest names
+    (rendered_texts.py).
 
-What cannot be seen here: whether the predictions really are what the weights answer to the data.
+These checks cannot show that the predictions come from the weights and the data. `verify --reproduce` predicts again.
 """
 
 import inspect
@@ -54,39 +59,39 @@ from modelreg.verification.version_files import VersionFiles, equal
 
 UNCHANGED = {*filenames.ASSETS, *filenames.DOCUMENTS} - {filenames.CARD, filenames.PROVENANCE}  # of a patch
 
-PARTS = ("spec", "metrics", "data", "run", "gates", "estimate", "license")  # of a VersionDocuments
+FIELDS = ("spec", "metrics", "data", "run", "gates", "estimate", "license")  # of a VersionDocuments
 Find = Callable[..., Iterator[Problem]]
 
 
 class Rule(NamedTuple):
-    """One rule: what it is about, in the words of a notice, and what finds where it is broken."""
+    """One check: its subject, as a notice names it, and the function that finds problems."""
 
     subject: str
     find: Find
-    reads: tuple[str, ...] = ()  # the files that it reads itself
+    reads: tuple[str, ...] = ()  # the files that the function reads itself
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The names of what it needs: the parameters of its function."""
+        """The names of the documents that the check needs: the parameters of its function."""
         return tuple(inspect.signature(self.find).parameters)
 
     def missing(self, found: Mapping[str, object]) -> tuple[str, ...]:
-        """Return the files without which it cannot be checked; the parts of `documents` count each."""
-        names = [part for name in self.needs for part in (PARTS if name == "documents" else (name,))]
+        """Return the files that the check needs and that could not be read; each part of `documents` counts."""
+        names = [part for name in self.needs for part in (FIELDS if name == "documents" else (name,))]
         return tuple(dict.fromkeys(SOURCE[name] for name in names if name not in found))
 
     def unread(self, found: Mapping[str, object]) -> tuple[str, ...]:
-        """Return the files that it reads and cannot: what it checks of the others is checked all the same."""
+        """Return the files that the check would read and cannot. It still checks the others."""
         here = found.get("here")
         return here.unusable(self.reads) if isinstance(here, VersionFiles) else ()
 
 
 def find_problems(found: Mapping[str, object]) -> Iterator[Problem | Notice]:
-    """Yield where the documents contradict each other, and a notice for each rule that could not be checked.
+    """Yield the contradictions between documents, and a notice for each check that could not run.
 
-    `found` has the manifest, `here` (the files of the version), the licence and the records, by the names that the
-    rules use (`spec`, `metrics`, `gates`, …). What cannot be read is left out of it; a document that the version does
-    not have is None.
+    `found` has the manifest, `here` (the files of the version), the license and the records, by the parameter names of
+    the checks (`spec`, `metrics`, `gates`, …). Documents that cannot be read are left out. A document that the version
+    does not have is None.
     """
     found = {**found, **_whole(found)}
     for rule in RULES:
@@ -94,25 +99,25 @@ def find_problems(found: Mapping[str, object]) -> Iterator[Problem | Notice]:
             yield Notice(rule.subject, f"not checked: needs {', '.join(missing)}")
             continue
         if unread := rule.unread(found):
-            yield Notice(rule.subject, f"not wholly checked: needs {', '.join(unread)}")
+            yield Notice(rule.subject, f"partly checked: needs {', '.join(unread)}")
         try:
             yield from rule.find(**{name: found[name] for name in rule.needs})
-        except InputError as error:  # a file that the rule itself reads
+        except InputError as error:  # in a file that the check itself reads
             yield from error.problems
 
 
 def _whole(found: Mapping[str, Any]) -> dict[str, VersionDocuments]:
-    """Return all documents as one; nothing where one of them cannot be read."""
-    if not found.keys() >= set(PARTS):
+    """Return all documents as one record, or nothing if one of them could not be read."""
+    if not found.keys() >= set(FIELDS):
         return {}
     manifest: Manifest = found["manifest"]
-    parts = {name: found[name] for name in PARTS}
+    parts = {name: found[name] for name in FIELDS}
     graphs = any(entry.path == f"{filenames.ONNX}/{filenames.PARITY}" for entry in manifest.files)
     return {"documents": VersionDocuments(model=manifest.model, version=manifest.version, graphs=graphs, **parts)}
 
 
 def _quantizer_problems(spec: ModelSpec) -> Iterator[Problem]:
-    """Rule 1."""
+    """Check 1."""
     expected = fsq.quantizer(spec.settings)
     if not isinstance(spec.quantizer, FsqSpec) or not isinstance(expected, FsqSpec):
         yield from equal(filenames.MODEL_CONFIG, "quantizer", spec.quantizer, expected)
@@ -123,27 +128,25 @@ def _quantizer_problems(spec: ModelSpec) -> Iterator[Problem]:
     pairs = zip(spec.quantizer.shift, expected.shift, strict=False)
     same_length = len(spec.quantizer.shift) == len(expected.shift)
     if not same_length or any(abs(a - b) > tolerance.RECOMPUTED for a, b in pairs):
-        yield Problem(
-            f"{filenames.MODEL_CONFIG}: quantizer.shift", "todo.consistency", "is not atanh(offset / half_range)"
-        )
+        what = "mismatch: expected atanh(offset / half_range)"
+        yield Problem(f"{place}.shift", "verify.record-mismatch", what)
 
 
 def _run_problems(here: VersionFiles, run: RunRecord, spec: ModelSpec, metrics: EvalMetrics) -> Iterator[Problem]:
-    """Rule 2."""
+    """Check 2."""
     yield from equal(filenames.RUN, "model", run.model, spec)
     for name in (filenames.CHECKPOINT, filenames.NORMALIZATION, filenames.DATA):
-        if run.files.get(name) != here.digests.get(name):
-            yield Problem(filenames.RUN, "todo.consistency", f"the run had another {name}")
+        yield from equal(filenames.RUN, f"files.{name}", run.files.get(name), here.digests.get(name))
     yield from equal(filenames.RUN, "status", run.status, "trained")
     evaluations = [each for each in run.evaluations if each.part == metrics.protocol.part]
     yield from equal(filenames.METRICS, "protocol.evaluations", metrics.protocol.evaluations, len(evaluations))
-    if evaluations and evaluations[-1].predictions_sha256 != here.digests.get(filenames.PREDICTIONS):
-        what = f"the latest test-set evaluation recorded a different {filenames.PREDICTIONS} digest"
-        yield Problem(filenames.RUN, "todo.consistency", what)
+    if evaluations:
+        latest, place = evaluations[-1], "predictions_sha256 of the latest test-set evaluation"
+        yield from equal(filenames.RUN, place, latest.predictions_sha256, here.digests.get(filenames.PREDICTIONS))
 
 
 def _input_problems(spec: ModelSpec, normalization: Normalization, data: DataRecord) -> Iterator[Problem]:
-    """Rule 3."""
+    """Check 3."""
     for name in ("layout", "channels", "devices", "rate_hz", "timesteps", "fold"):
         yield from equal(filenames.NORMALIZATION, name, getattr(normalization, name), getattr(spec.input, name))
     for name in ("channels", "devices", "rate_hz", "fold"):
@@ -151,14 +154,14 @@ def _input_problems(spec: ModelSpec, normalization: Normalization, data: DataRec
     yield from equal(filenames.DATA, "window", data.window, spec.input.timesteps)
     rows = len(spec.input.devices) if normalization.per == "device_channel" else 1
     for name in ("mean", "std"):
-        shape = [len(row) for row in getattr(normalization, name)]
-        if shape != [len(spec.input.channels)] * rows:
-            what = f"must have {rows} rows of {len(spec.input.channels)} channels"
-            yield Problem(f"{filenames.NORMALIZATION}: {name}", "todo.consistency", what)
+        lengths = [len(row) for row in getattr(normalization, name)]
+        yield from equal(
+            filenames.NORMALIZATION, f"channels in each row of {name}", lengths, [len(spec.input.channels)] * rows
+        )
 
 
 def _fitting_problems(run: RunRecord, normalization: Normalization, data: DataRecord) -> Iterator[Problem]:
-    """Rule 4."""
+    """Check 4."""
     stated = run.imported.normalization_sha256 if run.imported else None
     origin = ("elsewhere", stated) if stated else ("train", data.parts.train.digest)
     for name, expected in zip(("fitted_on", "data_digest"), origin, strict=True):
@@ -168,7 +171,7 @@ def _fitting_problems(run: RunRecord, normalization: Normalization, data: DataRe
 def _protocol_problems(
     here: VersionFiles, manifest: Manifest, spec: ModelSpec, metrics: EvalMetrics, data: DataRecord
 ) -> Iterator[Problem]:
-    """Rule 5."""
+    """Check 5."""
     for document, name, stated, other in (
         (filenames.METRICS, "model", metrics.model, spec.settings.name),
         (filenames.METRICS, "classes", metrics.classes, spec.classes),
@@ -183,32 +186,33 @@ def _protocol_problems(
         yield from equal(document, name, stated, other)
     if data.split != "time" and metrics.protocol.known_subjects:
         names = ", ".join(metrics.protocol.known_subjects)
-        yield Problem(
-            f"{filenames.METRICS}: protocol", "todo.consistency", f"{names} of the test part stand in another part too"
-        )
+        what = f"test subjects {names} are also in the training or validation split"
+        yield Problem(f"{filenames.METRICS}: protocol.known_subjects", "verify.test-subject-known", what)
 
 
 def _provenance_problems(
     here: VersionFiles, provenance: Provenance, run: RunRecord, data: DataRecord
 ) -> Iterator[Problem]:
-    """Rule 6: make the statement again from the other documents, and the configuration that it states itself."""
+    """Check 6: make the statement again from the other documents and from the configuration that it contains."""
     stated = provenance.predicate.build_definition.external_parameters.config
     subjects = (*filenames.ASSETS, filenames.NORMALIZATION, filenames.METRICS)
     digests = {name: here.digests[name] for name in subjects if name in here.digests}
     digests |= {name: digest for name, digest in run.files.items() if name == filenames.HISTORY}
     expected = statements.statement(stated, run, data, digests, filenames.CHECKPOINT)
     if base := statements.base_of(provenance):
-        with suppress(InputError):  # of a bundle.json; its own check says what is wrong with it
+        with suppress(InputError):  # of a bundle.json; check 7 reports it
             expected = statements.derived(expected, base, exports.hef_digests(here.folder))
     for place, theirs, ours in paired_leaves(provenance.to_document(), expected.to_document()):
         yield from equal(filenames.PROVENANCE, place, theirs, ours)
-    if not any("path" in source for source in statements.sources_of(stated)):  # a path was cut; without one it is whole
+    if not any(
+        "path" in source for source in statements.sources_of(stated)
+    ):  # paths are shortened in the statement, which changes its digest
         sealed = run.files.get(filenames.CONFIG)
         yield from equal(filenames.PROVENANCE, "config's sha256", files.sha256_bytes(files.to_json(stated)), sealed)
 
 
 def _base_problems(here: VersionFiles, manifest: Manifest, provenance: Provenance) -> Iterator[Problem]:
-    """Rule 6, of a patch: compare it with the version that it was made from, where that lies beside it."""
+    """Check 6 of a patch: compare it with its base version, if that is in the same folder."""
     base = statements.base_of(provenance)
     if base is None:
         return
@@ -232,7 +236,7 @@ def _base_problems(here: VersionFiles, manifest: Manifest, provenance: Provenanc
 def _configuration_problems(
     provenance: Provenance, spec: ModelSpec, metrics: EvalMetrics, data: DataRecord, run: RunRecord
 ) -> Iterator[Problem]:
-    """Rule 6, the configuration."""
+    """Check 6, the configuration."""
     config = statements.config_of(provenance)
     for name, stated, made in (
         ("model", config.model, spec.settings),
@@ -244,31 +248,28 @@ def _configuration_problems(
 
 
 def _estimate_problems(metrics: EvalMetrics, estimate: Int8Estimate | None) -> Iterator[Problem]:
-    """Rule 8; older metrics repeat nothing."""
+    """Check 8. Metrics of earlier versions do not have the estimate."""
     if metrics.int8:
         yield from equal(filenames.METRICS, "int8", metrics.int8, estimate and estimate.summary)
 
 
 def _checkpoint_problems(here: VersionFiles, spec: ModelSpec) -> Iterator[Problem]:
-    """Rule 9."""
+    """Check 9."""
     if filenames.CHECKPOINT in here.present:
         arrays = safetensors_file.read_safetensors(here.folder / filenames.CHECKPOINT)
-        for what in safetensors_file.find_tensor_problems(arrays, spec):
-            yield Problem(filenames.CHECKPOINT, "todo.consistency", what)
+        yield from safetensors_file.find_tensor_problems(arrays, spec, filenames.CHECKPOINT)
 
 
 def _prediction_problems(here: VersionFiles, spec: ModelSpec, metrics: EvalMetrics) -> Iterator[Problem]:
-    """Rule 10."""
+    """Check 10."""
     name = filenames.PREDICTIONS
     if name not in here.present:
         return
     predictions = scores.from_arrays(npz.read_npz(here.folder / name), name, len(spec.classes))
     again = scores.compute(predictions, classes=spec.classes, levels=spec.levels, settings=metrics.settings)
     yield from (problem.under(filenames.METRICS) for problem in scores.differences(metrics, again))
-    if (predictions.code is None) != (spec.levels is None):
-        yield Problem(
-            name, "todo.consistency", "holds no codes" if spec.levels else "holds codes of a model that has none"
-        )
+    stated, expected = ("none" if codes is None else "one for each window" for codes in (predictions.code, spec.levels))
+    yield from equal(name, "codes", stated, expected)
     tested = metrics.protocol.tested
     windows = set(zip(predictions.recording.tolist(), predictions.start.tolist(), strict=True))
     yield from equal(name, "subjects", sorted(again.per_subject), sorted(tested.subjects))
@@ -279,33 +280,33 @@ def _prediction_problems(here: VersionFiles, spec: ModelSpec, metrics: EvalMetri
 
 
 def _latency_problems(here: VersionFiles, spec: ModelSpec) -> Iterator[Problem]:
-    """Rule 11."""
+    """Check 11."""
     if filenames.LATENCY in here.present:
         yield from exports.find_latency_problems(here.folder, spec.settings.name)
 
 
 RULES = (
     Rule("the quantizer", _quantizer_problems),
-    Rule("run.json against the other documents", _run_problems),
+    Rule("run.json and the other documents", _run_problems),
     Rule("channels, devices and rate", _input_problems),
-    Rule("what the normalization was fitted on", _fitting_problems),
-    Rule("the protocol of the evaluation", _protocol_problems),
+    Rule("the data that the normalization was fitted on", _fitting_problems),
+    Rule("the evaluation protocol", _protocol_problems),
     Rule("provenance.json", _provenance_problems),
-    Rule("the version that a patch was made from", _base_problems),
+    Rule("the base version of a patch", _base_problems),
     Rule("the configuration in provenance.json", _configuration_problems),
     Rule("the graphs", export_checks.find_graph_problems, export_checks.GRAPHS_READ),
     Rule("the bundles", export_checks.find_bundle_problems, export_checks.BUNDLES_READ),
     Rule("the 8-bit estimate in the metrics", _estimate_problems),
     Rule("the tensors of the checkpoint", _checkpoint_problems, (filenames.CHECKPOINT,)),
-    Rule("the metrics, from the predictions", _prediction_problems, (filenames.PREDICTIONS,)),
+    Rule("the metrics computed from the predictions", _prediction_problems, (filenames.PREDICTIONS,)),
     Rule("latency.json", _latency_problems, (filenames.LATENCY,)),
     Rule("hsmm.json and encoder.safetensors", derived_models.find_problems, derived_models.READ),
     Rule("the calibration", calibration.find_problems, calibration.READ),
     Rule("the model card", rendered_texts.find_card_problems),
     Rule("the gates", rendered_texts.find_gate_problems, rendered_texts.GATES_READ),
-    Rule("the bill of materials", rendered_texts.find_sbom_problems, (filenames.SBOM,)),
+    Rule("the software bill of materials", rendered_texts.find_sbom_problems, (filenames.SBOM,)),
 )
-SOURCE = {  # of what a rule needs, for the notice
+SOURCE = {  # where each parameter of a check comes from, for the notice
     "manifest": filenames.MANIFEST,
     "here": f"a {filenames.MANIFEST} that lists every document",
     "spec": filenames.MODEL_CONFIG,

@@ -1,6 +1,6 @@
-"""Whether a version's graphs and bundles are of its checkpoint, and are what they say.
+"""Check that a version's graphs and bundles were exported from its checkpoint and match their records.
 
-Nothing is run: digests, interfaces and records are held against each other.
+Nothing is executed: digests, interfaces and records are compared.
 """
 
 import io
@@ -24,7 +24,7 @@ from modelreg.records.export import (
 from modelreg.records.int8 import Int8Estimate
 from modelreg.records.model import ModelSpec
 from modelreg.registry import filenames
-from modelreg.verification.version_files import VersionFiles
+from modelreg.verification.version_files import VersionFiles, equal, unlisted
 
 GRAPHS_READ = tuple(f"{filenames.ONNX}/{name}" for name in (filenames.PARITY, *filenames.GRAPH_FILES))
 BUNDLES_READ = tuple(
@@ -33,7 +33,7 @@ BUNDLES_READ = tuple(
 
 
 def find_graph_problems(here: VersionFiles, spec: ModelSpec) -> Iterator[Problem]:
-    """Yield where a version's graphs are not of its checkpoint, or not those whose parity was measured."""
+    """Yield problems of a version's graphs: another checkpoint, or other graphs than those of parity.json."""
     listed = here.digests.keys()
     if any(path.startswith(f"{filenames.ONNX}/") for path in listed):
         yield from _find_unlisted(listed, filenames.ONNX, (*filenames.GRAPH_FILES, filenames.PARITY))
@@ -42,7 +42,7 @@ def find_graph_problems(here: VersionFiles, spec: ModelSpec) -> Iterator[Problem
 
 
 def find_bundle_problems(here: VersionFiles, spec: ModelSpec, data: DataRecord) -> Iterator[Problem]:
-    """Yield where a version's bundles are not of its checkpoint and data, or not what they say."""
+    """Yield problems of a version's bundles: another checkpoint, other data, contents that differ from bundle.json."""
     listed = here.digests.keys()
     for target in HAILO:
         if any(path.startswith(f"{target}/") for path in listed):
@@ -54,7 +54,7 @@ def find_bundle_problems(here: VersionFiles, spec: ModelSpec, data: DataRecord) 
 def _find_unlisted(listed: Collection[str], part: str, names: tuple[str, ...]) -> Iterator[Problem]:
     for name in names:
         if f"{part}/{name}" not in listed:
-            yield Problem(filenames.MANIFEST, "todo.exports", f"does not list {part}/{name}")
+            yield unlisted(f"{part}/{name}")
 
 
 def _compare_graphs(here: VersionFiles, spec: ModelSpec) -> Iterator[Problem]:
@@ -66,8 +66,8 @@ def _compare_graphs(here: VersionFiles, spec: ModelSpec) -> Iterator[Problem]:
         return
     yield from _find_strangers(where, parity, here, spec)
     yield from _find_breaches(parity, where)
-    if parity.vectors_sha256 != here.digests.get(f"{filenames.ONNX}/{filenames.VECTORS}"):
-        yield Problem(where, "todo.exports", f"states other test vectors than {filenames.MANIFEST}")
+    vectors = here.digests.get(f"{filenames.ONNX}/{filenames.VECTORS}")
+    yield from equal(where, "vectors_sha256", parity.vectors_sha256, vectors)
     for name in GRAPHS:
         path = f"{filenames.ONNX}/{name}.onnx"
         if path in here.present:
@@ -78,63 +78,61 @@ def _compare_graphs(here: VersionFiles, spec: ModelSpec) -> Iterator[Problem]:
 def _find_strangers(
     where: str, record: ParityRecord | BundleRecord | Int8Estimate, here: VersionFiles, spec: ModelSpec
 ) -> Iterator[Problem]:
-    """Yield where a record of an export is of another model, checkpoint or normalization."""
+    """Yield where the record of an export names another model, checkpoint or normalization."""
     for key, stated, other in (
         ("model", record.model, spec.settings.name),
         ("checkpoint_sha256", record.checkpoint_sha256, here.digests.get(filenames.CHECKPOINT)),
         ("normalization_sha256", record.normalization_sha256, here.digests.get(filenames.NORMALIZATION)),
     ):
-        if stated != other:
-            yield Problem(f"{where}: {key}", "todo.exports", f"is {stated}, but the version has {other}")
+        yield from equal(where, key, stated, other)
 
 
 def _find_breaches(parity: ParityRecord, where: str) -> Iterator[Problem]:
-    """Yield where the recorded parity is none."""
+    """Yield where the recorded numbers do not prove parity."""
     for name, path in (("whole", parity.whole), ("split", parity.split)):
         if path.codes_different > path.codes_near_boundary:
-            yield Problem(
-                f"{where}: {name}.codes_different", "todo.exports", "is more than lie near a rounding boundary"
+            what = (
+                f"{path.codes_different} codes differ, at most {path.codes_near_boundary} are near a rounding boundary"
             )
+            yield Problem(f"{where}: {name}.codes_different", "export.parity-not-proven", what)
         if path.argmax_compared + path.codes_different < parity.windows:
-            yield Problem(f"{where}: {name}.argmax_compared", "todo.exports", "leaves out windows whose codes agree")
-    if set(parity.graphs) != set(GRAPHS):
-        yield Problem(f"{where}: graphs", "todo.exports", f"must be {', '.join(GRAPHS)}")
+            what = f"{path.argmax_compared} windows compared, expected {parity.windows - path.codes_different} or more"
+            yield Problem(f"{where}: {name}.argmax_compared", "export.parity-not-proven", what)
+    yield from equal(where, "graphs", sorted(parity.graphs), sorted(GRAPHS))
 
 
 def find_misfits(
     data: bytes, name: GraphName, parity: ParityRecord, here: VersionFiles, spec: ModelSpec
 ) -> Iterator[Problem]:
-    """Yield where a graph of a version is not the one whose parity was measured, or not of this model."""
+    """Yield where a graph of a version is not the one of parity.json, or not of this model."""
     where = f"{filenames.ONNX}/{name}.onnx"
     proven = onnx_file.unstamp(data, here.version)
     if proven is None:
-        yield Problem(where, "todo.exports", f"does not end with version {here.version} in its metadata")
+        what = f"the metadata does not end with version {here.version}"
+        yield Problem(where, "export.version-missing", what)
         return
     stated = parity.graphs.get(name)
     if stated is None or files.sha256_bytes(proven) != stated.sha256:
-        yield Problem(where, "todo.exports", f"is not the graph whose parity {filenames.PARITY} states")
+        what = f"the graph without its version is not the one that {filenames.PARITY} lists"
+        yield Problem(where, "export.graph-mismatch", what)
         return
     try:
         graph = onnx_file.read_onnx(data, where)
     except InputError as error:
         yield from error.problems
         return
-    wanted, said = graph_interface.interface(spec)[name], graph_interface.metadata(spec, here.digests)
+    inputs, outputs = graph_interface.interface(spec)[name]
+    metadata = {**graph_interface.metadata(spec, here.digests), onnx_file.VERSION_KEY: here.version}
     for key, found, other in (
-        ("inputs", graph.inputs, wanted[0]),
-        ("outputs", graph.outputs, wanted[1]),
+        ("inputs", graph.inputs, inputs),
+        ("outputs", graph.outputs, outputs),
         ("opset", graph.opset, parity.opset),
-        (
-            "metadata",
-            graph.metadata,
-            {**said, onnx_file.VERSION_KEY: here.version},
-        ),
-        (f"{filenames.PARITY}: inputs", stated.inputs, wanted[0]),
-        (f"{filenames.PARITY}: outputs", stated.outputs, wanted[1]),
+        ("metadata", graph.metadata, metadata),
+        (f"{filenames.PARITY}: inputs", stated.inputs, inputs),
+        (f"{filenames.PARITY}: outputs", stated.outputs, outputs),
         (f"{filenames.PARITY}: operators", stated.operators, graph.operators),
     ):
-        if found != other:
-            yield Problem(f"{where}: {key}", "todo.exports", f"is {found}, must be {other}")
+        yield from equal(where, key, found, other)
 
 
 def _compare_bundle(target: Target, here: VersionFiles, spec: ModelSpec, data: DataRecord) -> Iterator[Problem]:
@@ -158,11 +156,11 @@ def _compare_bundle(target: Target, here: VersionFiles, spec: ModelSpec, data: D
             yield from error.problems
             return
         if bundle.get(filenames.BUNDLE) != files.read_bytes(folder / where):
-            yield Problem(archive, "todo.exports", f"holds another {filenames.BUNDLE} than lies beside it")
+            what = f"its {filenames.BUNDLE} is not the {filenames.BUNDLE} of the version"
+            yield Problem(archive, "bundle.archive-mismatch", what)
         elif bundle != _sealed_again(bundle, record):
-            yield Problem(
-                archive, "todo.exports", f"does not hold what its {filenames.BUNDLE} and {filenames.SUMS} state"
-            )
+            what = f"its files are not those that its {filenames.BUNDLE} and {filenames.SUMS} list"
+            yield Problem(archive, "bundle.archive-mismatch", what)
         else:
             yield from find_calibration_problems(bundle, record, archive)
             yield from _within(archive, bundle_hef.find_file_problems(bundle, record))
@@ -172,28 +170,27 @@ def _find_estimate_problems(
     estimate: Int8Estimate, record: BundleRecord, where: str, here: VersionFiles, spec: ModelSpec, data: DataRecord
 ) -> Iterator[Problem]:
     yield from _find_strangers(where, estimate, here, spec)
-    if record.int8 not in (None, estimate.summary):
-        yield Problem(where, "todo.exports", f"says something else than `int8` of {filenames.BUNDLE}")
-    if estimate.windows != data.parts.test.windows:
-        yield Problem(f"{where}: windows", "todo.exports", f"is {estimate.windows}, not the whole held-out part")
+    if record.int8:
+        yield from equal(where, f"int8 of {filenames.BUNDLE}", record.int8, estimate.summary)
+    yield from equal(where, "windows", estimate.windows, data.parts.test.windows)
 
 
 def _sealed_again(bundle: Mapping[str, bytes], record: BundleRecord) -> dict[str, bytes]:
-    """Return the bundle that bundle.json and sha256sum.txt would be right for."""
+    """Return the bundle with bundle.json and sha256sum.txt written again for its files."""
     return bundle_archive.reseal(
         {name: data for name, data in bundle.items() if name not in (filenames.BUNDLE, filenames.SUMS)}, record
     )
 
 
 def _if_bundled(record: BundleRecord, here: VersionFiles) -> str | None:
-    """Return the digest of the version's calibration; None for a bundle that was exported before there was one."""
+    """Return the digest of the version's calibration, or None if the bundle was exported before the calibration."""
     return here.digests.get(filenames.CALIBRATION) if filenames.CALIBRATION in record.files else None
 
 
 def find_contradictions(
     record: BundleRecord, target: Target, where: str, here: VersionFiles, spec: ModelSpec, data: DataRecord
 ) -> Iterator[Problem]:
-    """Yield where bundle.json says something else than the model and its data."""
+    """Yield where bundle.json differs from the model and its data."""
     channels, rows, steps = spec.input.shape
     (window,), (projection,) = graph_interface.interface(spec)["encoder"]
     counts = data.parts.train.class_windows
@@ -216,16 +213,15 @@ def find_contradictions(
         ("files: normalization.json", record.files.get(filenames.NORMALIZATION), record.normalization_sha256),
         (f"files: {filenames.CALIBRATION}", record.files.get(filenames.CALIBRATION), _if_bundled(record, here)),
     ):
-        if stated != other:
-            yield Problem(f"{where}: {key}", "todo.exports", f"is {stated}, must be {other}")
+        yield from equal(where, key, stated, other)
     yield from _within(where, bundle_hef.find_record_problems(record))
     for name, count in record.calibration.class_windows.items():
         if count > counts.get(name, 0):
-            what = f"{count} windows of {name}, but the training part has {counts.get(name, 0)}"
-            yield Problem(f"{where}: calibration.class_windows", "todo.exports", what)
+            what = f"{count} windows of {name}, but the training split has {counts.get(name, 0)}"
+            yield Problem(f"{where}: calibration.class_windows", "bundle.calibration-mismatch", what)
     for name in filenames.GRAPH_FILES:
-        if record.files.get(name) != here.digests.get(f"{filenames.ONNX}/{name}", record.files.get(name)):
-            yield Problem(f"{where}: files", "todo.exports", f"its {name} is not the version's")
+        stated = record.files.get(name)
+        yield from equal(where, f"files: {name}", stated, here.digests.get(f"{filenames.ONNX}/{name}", stated))
 
 
 def _within(place: str, problems: Iterable[Problem]) -> Iterator[Problem]:
@@ -233,26 +229,22 @@ def _within(place: str, problems: Iterable[Problem]) -> Iterator[Problem]:
 
 
 def find_calibration_problems(bundle: Mapping[str, bytes], record: BundleRecord, where: str) -> Iterator[Problem]:
-    """Yield where the calibration set is not what bundle.json says: its shape, its range, and who normalizes."""
+    """Yield where the calibration set differs from bundle.json: its shape, its range, and where normalization runs."""
     stated = record.calibration
     try:
         data = bundle["calibration.npy"]
         header = npz.read_header(io.BytesIO(data), len(data))
     except (KeyError, ValueError) as error:
-        yield Problem(f"{where}: calibration.npy", "todo.exports", f"cannot be read: {error}")
+        yield Problem(f"{where}: calibration.npy", "bundle.calibration-mismatch", f"cannot read the array: {error}")
         return
     found: tuple[object, ...] = (header.shape, header.dtype)
     if found == (stated.shape, np.dtype("<f4")):
         values = np.load(io.BytesIO(data), allow_pickle=False)
         found += tuple(tuple(end.tolist()) for end in (values.min(axis=(0, 1, 2)), values.max(axis=(0, 1, 2))))
     if found != (stated.shape, np.dtype("<f4"), stated.low, stated.high):
-        yield Problem(
-            f"{where}: calibration.npy",
-            "todo.exports",
-            f"has not the shape, the type or the range that {filenames.BUNDLE} states",
-        )
+        what = f"mismatch: shape, dtype or range differs from {filenames.BUNDLE}"
+        yield Problem(f"{where}: calibration.npy", "bundle.calibration-mismatch", what)
     on_chip = b"normalization(" in bundle.get("model_script.alls", b"")
     if on_chip != (record.normalization == "chip"):
-        yield Problem(
-            f"{where}: model_script.alls", "todo.exports", f"contradicts normalization: {record.normalization}"
-        )
+        what = f"mismatch: {filenames.BUNDLE} says normalization: {record.normalization}"
+        yield Problem(f"{where}: model_script.alls", "bundle.calibration-mismatch", what)

@@ -1,13 +1,19 @@
-"""Everything that can be wrong with a version: what `verify` reports and `release` demands to be empty.
+"""Integrity of a version: the checks that `verify` reports and that `release` requires to pass.
 
-The rules, in order:
+The checks, in order, with the rules that they report:
 
-1. The folder holds regular files only: no symlink, no device, nothing outside it.
-2. manifest.json is valid, sorted, and names this model and version; no two paths differ only by case.
-3. Every listed file is there, with its size and digest. A file that travels as an asset may be absent.
-4. Nothing else is there but the manifest, sha256sum.txt (which says the same) and the signature.
-5. Each document is valid by its schema, and they agree with each other and with the arrays (consistency.py). Where one
-   cannot be read, what does not need it is still checked, and a notice names what was not.
+1. The folder contains only regular files (`verify.symlink`, `files.not-regular`).
+2. manifest.json is valid, is sorted by path (`manifest.not-sorted`), names this model and version
+   (`manifest.name-mismatch`), and lists every required file (`manifest.file-unlisted`), no other
+   (`manifest.file-unexpected`), each once (`manifest.path-duplicate`). Documents are stored in git, not as assets
+   (`manifest.stored-invalid`).
+3. Every listed file exists (`verify.file-missing`) with its size (`verify.size-mismatch`) and digest
+   (`verify.digest-mismatch`). A release asset may be missing from this machine, unless `--complete` is set
+   (`version.asset-missing`).
+4. The folder contains no other file (`verify.file-unexpected`) except the manifest, the signature and sha256sum.txt,
+   whose digests are those of the manifest (`verify.sums-mismatch`).
+5. Each document is valid by its schema and agrees with the other documents and the arrays (consistency.py). If a
+   document cannot be read, the checks that do not need it still run, and a notice names the others.
 """
 
 import os
@@ -31,11 +37,11 @@ from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
 from modelreg.records.provenance import Provenance
 from modelreg.records.run import RunRecord
-from modelreg.registry import filenames, versions
+from modelreg.registry import filenames, sealed_files, versions
 from modelreg.verification import consistency
-from modelreg.verification.version_files import VersionFiles
+from modelreg.verification.version_files import VersionFiles, unlisted
 
-READ: dict[str, tuple[str, type[Record]]] = {  # by the names that rules use: the file and its record
+READ: dict[str, tuple[str, type[Record]]] = {  # the file and the record of each parameter of the checks
     "spec": (filenames.MODEL_CONFIG, ModelSpec),
     "normalization": (filenames.NORMALIZATION, Normalization),
     "metrics": (filenames.METRICS, EvalMetrics),
@@ -49,18 +55,18 @@ OPTIONAL = {"gates"}
 
 @dataclass(frozen=True)
 class Findings:
-    """What is wrong, what is merely worth knowing, and how many files were compared byte for byte."""
+    """Problems and notices of a version, and the number of files whose bytes were compared."""
 
     problems: tuple[Problem, ...]
     notices: tuple[Notice, ...]
     files: int
-    absent: tuple[str, ...] = ()  # assets that are not on this machine
+    absent: tuple[str, ...] = ()  # release assets that are not on this machine
 
 
 def inspect(folder: Path, *, named: tuple[str, str] | None = None, complete: bool = False) -> Findings:
-    """Check a version's folder. With `complete`, an asset that is not on this machine is a problem.
+    """Check a version's folder. With `complete`, a release asset that is not on this machine is a problem.
 
-    `named` is the model and version that it must be; left out: those of its place, `<model>/v<version>`.
+    `named` is the expected model and version. The default is that of the folder's path, `<model>/v<version>`.
     """
     model, version = named or (folder.parent.name, folder.name.removeprefix("v"))
     try:
@@ -68,7 +74,7 @@ def inspect(folder: Path, *, named: tuple[str, str] | None = None, complete: boo
     except InputError as error:
         return Findings((*_irregular(folder), *error.problems), (), 0)
     absent = [entry for entry in manifest.files if entry.stored == "asset" and not (folder / entry.path).exists()]
-    absences = tuple(Notice(entry.path, "is not on this machine: it travels as a release asset") for entry in absent)
+    absences = tuple(Notice(entry.path, "missing on this machine; it is stored as a release asset") for entry in absent)
     present = [entry for entry in manifest.files if entry not in absent]
     irregular = list(_irregular(folder))
     plain = [entry for entry in present if not _lies_behind(entry.path, {problem.where for problem in irregular})]
@@ -76,7 +82,7 @@ def inspect(folder: Path, *, named: tuple[str, str] | None = None, complete: boo
     problems = [
         *irregular,
         *_manifest_problems(manifest, model, version),
-        *(Problem(each.where, "todo.integrity", each.message) for each in absences if complete),
+        *(Problem(each.where, "version.asset-missing", each.message) for each in absences if complete),
         *broken,
     ]
     problems += [*_unlisted(folder, manifest), *_sums_problems(folder, manifest)]
@@ -91,19 +97,23 @@ def inspect(folder: Path, *, named: tuple[str, str] | None = None, complete: boo
 
 
 def _irregular(folder: Path) -> Iterator[Problem]:
-    """Yield what is neither a regular file nor a folder that holds one; links are not followed."""
+    """Yield everything in a folder that is not a regular file or a non-empty folder. Links are not followed."""
     for place in (folder, folder.parent):
         if place.is_symlink():
-            yield Problem(place.name, "todo.integrity", "is a symbolic link")
+            yield _link(place.name)
     for path, mode in _walk(folder):
-        if not stat.S_ISREG(mode):
-            yield Problem(
-                path, "todo.integrity", "is a symbolic link" if stat.S_ISLNK(mode) else "is not a regular file"
-            )
+        if stat.S_ISLNK(mode):
+            yield _link(path)
+        elif not stat.S_ISREG(mode):
+            yield Problem(path, "files.not-regular", "not a regular file")
+
+
+def _link(place: str) -> Problem:
+    return Problem(place, "verify.symlink", "a symbolic link, expected a regular file or folder")
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, int]]:
-    """Yield the POSIX path and mode of everything below a folder but folders that hold something, sorted."""
+    """Yield the POSIX path and mode of everything below a folder except non-empty folders, sorted by path."""
     found = []
     for parent, names, leaves in os.walk(folder, followlinks=False):
         links = [name for name in names if (Path(parent) / name).is_symlink()]
@@ -116,34 +126,32 @@ def _walk(folder: Path) -> Iterator[tuple[str, int]]:
 def _manifest_problems(manifest: Manifest, model: str, version: str) -> Iterator[Problem]:
     paths = [entry.path for entry in manifest.files]
     if (manifest.model, manifest.version) != (model, version):
-        named = f"{manifest.model} v{manifest.version}"
-        yield Problem(
-            filenames.MANIFEST, "todo.integrity", f"is of {named}, but the folder is that of {model} v{version}"
-        )
+        what = f"mismatch: manifest of {manifest.model} v{manifest.version}, folder of {model} v{version}"
+        yield Problem(filenames.MANIFEST, "manifest.name-mismatch", what)
     if paths != sorted(paths):
-        yield Problem(filenames.MANIFEST, "todo.integrity", "files are not sorted by path")
+        yield Problem(filenames.MANIFEST, "manifest.not-sorted", "files are not sorted by path")
     for path, times in Counter(path.lower() for path in paths).items():
         if times > 1:
-            yield Problem(
-                filenames.MANIFEST, "todo.integrity", f"{path} is listed {times} times, or differs only by case"
-            )
+            what = f"{path} is listed {times} times (upper and lower case compare equal)"
+            yield Problem(filenames.MANIFEST, "manifest.path-duplicate", what)
     yield from _listing_problems(manifest)
 
 
 def _listing_problems(manifest: Manifest) -> Iterator[Problem]:
-    """Yield what the manifest must list and does not, or must not and does."""
+    """Yield the files that the manifest must list and does not, or must not list and does."""
     listed = {entry.path: entry for entry in manifest.files}
     for name in sorted({*filenames.DOCUMENTS, *filenames.ASSETS} - listed.keys()):
-        yield Problem(filenames.MANIFEST, "todo.integrity", f"does not list {name}")
+        yield unlisted(name)
     for name in sorted({filenames.MANIFEST, filenames.SUMS, filenames.SIGNATURE} & listed.keys()):
-        yield Problem(filenames.MANIFEST, "todo.integrity", f"lists {name}, which it must not")
+        yield Problem(filenames.MANIFEST, "manifest.file-unexpected", f"lists {name}, which must not be listed")
     for name in sorted({*filenames.DOCUMENTS, filenames.SBOM} & listed.keys()):
         if listed[name].stored != "git":
-            yield Problem(filenames.MANIFEST, "todo.integrity", f"{name} must be stored in git, not as an asset")
+            what = f"{name} is stored as {listed[name].stored}, expected git"
+            yield Problem(filenames.MANIFEST, "manifest.stored-invalid", what)
 
 
 def _lies_behind(path: str, places: set[str]) -> bool:
-    """Say whether a path is one of these places or lies below one."""
+    """Return whether a path is one of these places or lies below one."""
     return any(path == place or path.startswith(f"{place}/") for place in places)
 
 
@@ -151,31 +159,32 @@ def _file_problems(folder: Path, entries: Iterable[FileEntry]) -> Iterator[Probl
     for entry in entries:
         path = folder / entry.path
         if not path.is_file():
-            yield Problem(entry.path, "todo.integrity", "is missing")
+            yield sealed_files.missing(entry.path)
         elif (size := path.stat().st_size) != entry.size:
-            yield Problem(entry.path, "todo.integrity", f"has {size} bytes, not {entry.size}")
+            what = f"size mismatch: expected {entry.size:,} bytes, found {size:,}"
+            yield Problem(entry.path, "verify.size-mismatch", what)
         elif (digest := files.sha256(path)) != entry.sha256:
-            yield Problem(entry.path, "todo.integrity", f"has sha256 {digest}, not {entry.sha256}")
+            yield sealed_files.digest_mismatch(entry.path, digest, entry.sha256)
 
 
 def _unlisted(folder: Path, manifest: Manifest) -> Iterator[Problem]:
     listed = {entry.path for entry in manifest.files} | {filenames.MANIFEST, filenames.SUMS, filenames.SIGNATURE}
     for path, mode in _walk(folder):
         if path not in listed and stat.S_ISREG(mode):
-            yield Problem(path, "todo.integrity", "is not in the manifest")
+            yield Problem(path, "verify.file-unexpected", f"unexpected: not listed in {filenames.MANIFEST}")
 
 
 def _sums_problems(folder: Path, manifest: Manifest) -> Iterator[Problem]:
     expected = versions.sums_text(manifest, files.sha256(folder / filenames.MANIFEST)).encode()
     path = folder / filenames.SUMS
     if not path.is_file():
-        yield Problem(filenames.SUMS, "todo.integrity", "is missing")
+        yield sealed_files.missing(filenames.SUMS)
     elif path.stat().st_size != len(expected) or files.read_bytes(path) != expected:
-        yield Problem(filenames.SUMS, "todo.integrity", "does not say what manifest.json says")
+        yield Problem(filenames.SUMS, "verify.sums-mismatch", sealed_files.SUMS_MISMATCH)
 
 
 def _document_problems(manifest: Manifest, here: VersionFiles) -> Iterator[Problem | Notice]:
-    """Read the documents whose bytes are those of the manifest, and hold them against each other."""
+    """Read the documents whose digests match the manifest, and compare them with each other."""
     folder, found = here.folder, dict[str, object](manifest=manifest)
     if here.digests.keys() >= {*filenames.DOCUMENTS, *filenames.ASSETS}:
         found["here"] = here
@@ -193,7 +202,7 @@ def _document_problems(manifest: Manifest, here: VersionFiles) -> Iterator[Probl
 
 
 def _taken(found: dict[str, object], name: str, read: Callable[[], object]) -> Iterator[Problem]:
-    """Add what is read to `found`, or yield why it cannot be."""
+    """Add the result of `read` to `found`, or yield the problems."""
     try:
         found[name] = read()
     except InputError as error:

@@ -1,6 +1,6 @@
 """Signing keys in local files: EC P-256, P-384 or P-521, in PEM.
 
-A file that holds a secret, a private key or its passphrase, is taken only if nobody but its owner may read it.
+A file with a private key or its passphrase is accepted only if its owner alone can read it.
 """
 
 import os
@@ -21,31 +21,32 @@ PublicKey = ec.EllipticCurvePublicKey
 Curve = Literal["p256", "p384", "p521"]
 
 CURVES: dict[Curve, ec.EllipticCurve] = {"p256": ec.SECP256R1(), "p384": ec.SECP384R1(), "p521": ec.SECP521R1()}
-LIMIT = 64 * 2**10  # bytes of a file that holds a key or a passphrase
+LIMIT = 64 * 2**10  # bytes of a file with a key or a passphrase
+CANNOT_READ = "cannot read the key"
 
 
 def new(curve: Curve) -> PrivateKey:
-    """Return a new key, from the operating system's randomness."""
+    """Return a new key, generated from the operating system's random source."""
     return ec.generate_private_key(CURVES[curve])
 
 
 def public_path(private: Path) -> Path:
-    """Return where the public half of a key file lies: `key.pem` has `key.pub.pem`."""
+    """Return the path of the public key of a key file: `key.pub.pem` for `key.pem`."""
     return private.with_name(f"{private.name.removesuffix('.pem')}.pub.pem")
 
 
 def refuse_taken(private: Path) -> None:
-    """Raise InputError where one of the two files of a key exists."""
+    """Raise InputError if one of the two files of a key pair exists."""
     taken = [path for path in (private, public_path(private)) if os.path.lexists(path)]
     if taken:
-        what = "exists, and a key is never overwritten; name another file"
-        raise InputError("cannot write the key", [Problem(str(path), "todo.keys", what) for path in taken])
+        problems = [Problem(str(path), "key.exists", "the file exists; keys are never overwritten") for path in taken]
+        raise InputError("no key was written", problems)
 
 
 def write_pair(private: Path, key: PrivateKey, passphrase: bytes | None) -> None:
-    """Write a key for its owner alone, and its public half beside it. Raises InputError where one of them exists.
+    """Write a private key (mode 600) and its public key. Raises InputError if one of the files exists.
 
-    The private file comes last: where it is, both are.
+    The private key is written last: if it exists, so does the public key.
     """
     refuse_taken(private)
     files.write_new(public_path(private), public_pem(key.public_key()), 0o644)
@@ -58,47 +59,48 @@ def public_pem(key: PublicKey) -> bytes:
 
 
 def private_pem(key: PrivateKey, passphrase: bytes | None) -> bytes:
-    """Render a private key in PEM (PKCS #8), encrypted where there is a passphrase."""
+    """Render a private key in PEM (PKCS #8), encrypted if there is a passphrase."""
     encryption = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
 
 
 def fingerprint(key: PublicKey) -> str:
-    """Return the hex SHA-256 of a public key's PEM: how a signature names its key."""
+    """Return the hex SHA-256 of a public key's PEM, which identifies the key in a signature."""
     return files.sha256_bytes(public_pem(key))
 
 
 def read_secret(path: Path) -> bytes:
-    """Read a file that only its owner may read. Raises InputError with the command that makes it so."""
+    """Read a file that only its owner can read. Raises InputError with the `chmod` command otherwise."""
     with files.open_regular(path) as file:
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         if mode & 0o077:
-            what = f"others may read it (mode {mode:o}); type: chmod 600 {shlex.quote(str(path))}"
-            raise InputError("not a safe place for a secret", [Problem(str(path), "todo.keys", what)])
+            what = f"mode {mode:o} gives other users access, expected 600"
+            fix = f"run `chmod 600 {shlex.quote(str(path))}`"
+            raise InputError(CANNOT_READ, [Problem(str(path), "key.mode-unsafe", what, next=fix)])
         data = file.read(LIMIT + 1)
     if len(data) > LIMIT:
-        raise InputError("not a key", [Problem(str(path), "todo.keys", f"larger than {LIMIT} bytes")])
+        raise InputError(CANNOT_READ, [Problem(str(path), "files.too-large", f"larger than {LIMIT:,} bytes")])
     return data
 
 
 def is_encrypted(pem: bytes) -> bool:
-    """Say whether a private key needs a passphrase: PKCS #8 and OpenSSL's older form both say so in words."""
+    """Return whether a private key needs a passphrase. PKCS #8 and OpenSSL's older format both contain the word."""
     return b"ENCRYPTED" in pem
 
 
 def parse_private(pem: bytes, passphrase: bytes | None, where: str) -> PrivateKey:
-    """Read a private key. Raises InputError, also for a wrong passphrase and a curve that the format does not know."""
+    """Read a private key. Raises InputError, also for a wrong passphrase and an unsupported curve."""
     if passphrase is None and is_encrypted(pem):
-        raise InputError("cannot read the key", [Problem(where, "todo.keys", "is encrypted; give --passphrase-file")])
+        raise InputError(CANNOT_READ, [Problem(where, "key.encrypted", "the key is encrypted")])
     if passphrase is not None and not is_encrypted(pem):
-        raise InputError(
-            "cannot read the key", [Problem(where, "todo.keys", "is not encrypted, but there is a passphrase for it")]
-        )
+        raise InputError(CANNOT_READ, [Problem(where, "key.not-encrypted", "the key is not encrypted")])
     try:
         key = serialization.load_pem_private_key(pem, passphrase)
     except (ValueError, UnsupportedAlgorithm) as error:
-        what = "the passphrase is wrong, or the file is damaged" if passphrase else "is no private key in PEM"
-        raise InputError("cannot read the key", [Problem(where, "todo.keys", what)]) from error
+        problem = Problem(where, "key.invalid", "not a private key in PEM")
+        if passphrase:
+            problem = Problem(where, "key.passphrase-wrong", "wrong passphrase, or a damaged file")
+        raise InputError(CANNOT_READ, [problem]) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise _unfit(where)
     _refuse_other_curves(key.public_key(), where)
@@ -110,8 +112,10 @@ def load_public(path: Path) -> PublicKey:
     try:
         key = serialization.load_pem_public_key(files.read_bytes(path, LIMIT))
     except (ValueError, UnsupportedAlgorithm) as error:
-        what = "is no public key in PEM; `modelreg keygen` writes one beside the private key, as key.pub.pem"
-        raise InputError("cannot read the key", [Problem(str(path), "todo.keys", what)]) from error
+        problem = Problem(
+            str(path), "key.invalid", "not a public key in PEM", next="pass the `.pub.pem` file of `modelreg keygen`"
+        )
+        raise InputError(CANNOT_READ, [problem]) from error
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise _unfit(str(path))
     _refuse_other_curves(key, str(path))
@@ -124,5 +128,5 @@ def _refuse_other_curves(key: PublicKey, where: str) -> None:
 
 
 def _unfit(where: str) -> InputError:
-    what = "OpenSSF Model Signing takes elliptic-curve keys on P-256, P-384 or P-521; `modelreg keygen` makes one"
-    return InputError("cannot sign with this kind of key", [Problem(where, "todo.keys", what)])
+    what = "unsupported type of key, expected an elliptic-curve key on P-256, P-384 or P-521"
+    return InputError(CANNOT_READ, [Problem(where, "key.type-unsupported", what)])

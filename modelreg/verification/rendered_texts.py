@@ -1,4 +1,4 @@
-"""Whether the card, the gates and the bill of materials of a version are what its templates render (rule 14)."""
+"""The model card, the gates and the software bill of materials (SBOM) of a version, rendered again (check 14)."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ GATES_READ = tuple(place for places in gate_rules.OTHERS.values() for place in p
 
 
 def find_card_problems(here: VersionFiles, templates: Templates, documents: VersionDocuments) -> Iterator[Problem]:
-    """Render the card again."""
+    """Render the model card again and compare."""
     text = model_card.read_card(here.folder)
     found = model_card.find_differences(text, documents, templates)
     yield from (problem.under(filenames.CARD) for problem in found)
@@ -28,9 +28,9 @@ def find_gate_problems(
     here: VersionFiles,
     templates: Templates,
     gates: GateReport | None,
-    metrics: EvalMetrics,  # noqa: ARG001 a rule names what it needs; the gates read it by paths, as they read the others
+    metrics: EvalMetrics,  # noqa: ARG001 a check names what it needs; the gates read the metrics by path
 ) -> Iterator[Problem]:
-    """Judge the gates again, but for those that look into a document that cannot be used."""
+    """Evaluate the gates again, except those that read a document that cannot be used."""
     if gates is None:
         return
     unusable = {name for name, places in gate_rules.OTHERS.items() if here.unusable(places)}
@@ -43,7 +43,7 @@ def find_gate_problems(
 def find_sbom_problems(
     here: VersionFiles, manifest: Manifest, templates: Templates, documents: VersionDocuments
 ) -> Iterator[Problem]:
-    """Render the bill of materials again; versions of modelreg 0.2 and older have none."""
+    """Render the SBOM again and compare. Versions of modelreg 0.2 and earlier do not have one."""
     if filenames.SBOM not in here.present:
         return
     data = files.read_bytes(here.folder / filenames.SBOM)

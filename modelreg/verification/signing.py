@@ -1,12 +1,12 @@
 """Signatures over a version: OpenSSF Model Signing v1.0, with elliptic-curve keys in local files.
 
-A bundle is JSON in three coats: a Sigstore bundle, which names the key; in it a DSSE envelope, which is what is
-signed; in that an in-toto statement, which lists every file with its SHA-256. The format is that of
-https://github.com/ossf/model-signing-spec (v1.0) and of its reference implementation, `model-signing`: each verifies
-what the other signed. Nothing inside the envelope is looked at before its signature is known to be right.
+A signature bundle has three nested layers of JSON: a Sigstore bundle, which names the key; a DSSE envelope, which is
+signed; and an in-toto statement, which lists every file with its SHA-256. The format is defined by
+https://github.com/ossf/model-signing-spec (v1.0). Its reference implementation, `model-signing`, verifies signatures of
+this module, and this module verifies its signatures. The statement is parsed only after its signature was verified.
 
-A version is signed by its digests: `verify` has compared every file with the manifest before they are held against
-what was signed. So an asset that is not on this machine is covered too, by the digest that was signed of it.
+The digests of a version are signed. `verify` compares every file with the manifest first, and then the manifest with
+the signed digests. A release asset that is not on this machine is therefore covered by its signed digest.
 """
 
 import base64
@@ -29,7 +29,7 @@ from modelreg.verification.keys import PrivateKey, PublicKey, fingerprint
 
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
-SIGNATURE_LIMIT = 4 * 2**20  # bytes; some 15,000 files
+SIGNATURE_LIMIT = 4 * 2**20  # bytes; about 15,000 files
 HASHES: dict[str, hashes.HashAlgorithm] = {
     ec.SECP256R1.name: hashes.SHA256(),
     ec.SECP384R1.name: hashes.SHA384(),
@@ -38,7 +38,7 @@ HASHES: dict[str, hashes.HashAlgorithm] = {
 
 
 class _Key(Record):
-    """Which key it was: the SHA-256 of its PEM. Older bundles hold the key itself, which proves nothing."""
+    """The key, identified by the SHA-256 of its PEM. Earlier bundles contain the key itself, which proves nothing."""
 
     hint: Sha256 | None = None
     raw_bytes: Annotated[str | None, Field(alias="rawBytes")] = None
@@ -46,7 +46,7 @@ class _Key(Record):
 
 
 class _Material(Record):
-    """What a verifier needs beside the key; entries of a public log are not looked at."""
+    """Verification material. Entries of a public log are ignored."""
 
     public_key: Annotated[_Key, Field(alias="publicKey")]
     log: Annotated[tuple[Any, ...], Field(alias="tlogEntries")] = ()
@@ -58,7 +58,7 @@ class _Signature(Record):
 
 
 class _Envelope(Record):
-    """DSSE: base64 of the statement, and the signature over its type and bytes."""
+    """A DSSE envelope: the statement in base64, and the signature over its type and bytes."""
 
     payload: str
     payload_type: Annotated[Literal["application/vnd.in-toto+json"], Field(alias="payloadType")]
@@ -72,7 +72,7 @@ class _Bundle(Record):
 
 
 class _Open(Record):
-    """A part of the statement: what a later version of the format may add is ignored, as the format demands."""
+    """A part of the statement. Unknown fields are ignored, as the format requires."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -82,7 +82,7 @@ class _Digest(_Open):
 
 
 class _Subject(_Open):
-    """The model: its folder's name, which proves nothing, and the digest over the digests of all files."""
+    """The model: its folder's name, which is not verified, and the digest over the digests of all files."""
 
     name: str
     digest: _Digest
@@ -115,21 +115,21 @@ class _Statement(_Open):
 
 
 def digests_of(manifest: bytes) -> dict[str, str]:
-    """Return the digest of every file that a version's signature covers, from the bytes of its manifest."""
+    """Return the digest of every file that a version's signature covers. `manifest` is the bytes of manifest.json."""
     read = validate(manifest, Manifest, filenames.MANIFEST)
     return versions.digests(read, files.sha256_bytes(manifest))
 
 
 def sign_version(folder: Path, key: PrivateKey) -> bytes:
-    """Return the bundle of a version that `verify` has found whole."""
+    """Return the signature bundle of a verified version."""
     return sign(digests_of(files.read_bytes(folder / filenames.MANIFEST)), folder.name, key)
 
 
 def find_version_problems(folder: Path, key: PublicKey) -> Iterator[Problem]:
-    """Yield where a version is not what this key signed; its files must have been held against the manifest."""
+    """Yield where a version differs from what this key signed. Its files must match its manifest."""
     path = folder / filenames.SIGNATURE
     if not path.exists():
-        yield Problem(filenames.SIGNATURE, "todo.signing", "is missing: nobody has signed this version")
+        yield Problem(filenames.SIGNATURE, "sign.signature-missing", "missing: the version is not signed")
         return
     try:
         bundle = files.read_bytes(path, SIGNATURE_LIMIT)
@@ -144,7 +144,7 @@ def find_version_problems(folder: Path, key: PublicKey) -> Iterator[Problem]:
 
 
 def sign(digests: Mapping[str, str], name: str, key: PrivateKey) -> bytes:
-    """Return the bundle that signs files by their hex SHA-256; `name` is that of their folder.
+    """Return the bundle that signs files by their hex SHA-256. `name` is the name of their folder.
 
     The same files and key give the same bytes (RFC 6979).
     """
@@ -167,7 +167,7 @@ def sign(digests: Mapping[str, str], name: str, key: PrivateKey) -> bytes:
 
 
 def find_signature_problems(bundle: bytes, digests: Mapping[str, str], key: PublicKey) -> Iterator[Problem]:
-    """Yield why a bundle is not this key's, or every file that is extra, missing or changed since it was signed."""
+    """Yield why a bundle is not of this key, or every file that was added, removed or changed after signing."""
     try:
         signed = signed_digests(bundle, key)
     except InputError as error:
@@ -175,31 +175,35 @@ def find_signature_problems(bundle: bytes, digests: Mapping[str, str], key: Publ
         return
     for path in sorted(signed.keys() | digests.keys()):
         if path not in signed:
-            yield Problem(path, "todo.signing", "was not signed")
+            yield Problem(path, "sign.file-unexpected", "unexpected: the signature does not cover this file")
         elif path not in digests:
-            yield Problem(path, "todo.signing", "was signed, but is not part of the version")
+            yield Problem(path, "sign.file-missing", "missing: signed, but not part of the version")
         elif signed[path] != digests[path]:
-            yield Problem(path, "todo.signing", f"has sha256 {digests[path]}, but {signed[path]} was signed")
+            found = f"signed {files.short_digest(signed[path])}, found {files.short_digest(digests[path])}"
+            yield Problem(path, "sign.digest-mismatch", f"sha256 mismatch: {found}")
 
 
 def signed_digests(bundle: bytes, key: PublicKey) -> dict[str, str]:
-    """Return what a key signed, by path. Raises InputError where the bundle is damaged, of another key or method."""
+    """Return the digests that a key signed, by path. Raises InputError for a damaged bundle, another key or method."""
     envelope, hint = _envelope_of(bundle)
     if hint not in (None, fingerprint(key)):
-        raise _refusal(f"was made with the key {hint}, not with {fingerprint(key)}")
+        what = f"signed with key {hint}, expected {fingerprint(key)}"
+        raise _refused(Problem(filenames.SIGNATURE, "sign.key-mismatch", what))
     payload, signature = _decoded(envelope.payload, "payload"), _decoded(envelope.signatures[0].sig, "sig")
     try:
         key.verify(signature, _authenticated(payload), ec.ECDSA(HASHES[key.curve.name]))
     except InvalidSignature as error:
-        raise _refusal(f"is no signature of the key {fingerprint(key)}") from error
+        what = f"the signature is not valid for key {fingerprint(key)}"
+        raise _refused(Problem(filenames.SIGNATURE, "sign.signature-invalid", what)) from error
     return _digests_in(payload)
 
 
 def _envelope_of(bundle: bytes) -> tuple[_Envelope, str | None]:
-    """Return the envelope of a bundle and the fingerprint of the key that it names."""
+    """Return the envelope of a bundle and the fingerprint of its key."""
     if len(bundle) > SIGNATURE_LIMIT:
-        raise _refusal(f"larger than {SIGNATURE_LIMIT} bytes")
-    files.parse_json(bundle, filenames.SIGNATURE)  # pydantic alone would take a key that is there twice
+        what = f"larger than {SIGNATURE_LIMIT:,} bytes"
+        raise _refused(Problem(filenames.SIGNATURE, "files.too-large", what))
+    files.parse_json(bundle, filenames.SIGNATURE)  # pydantic accepts duplicate keys
     read = validate(bundle, _Bundle, filenames.SIGNATURE)
     return read.envelope, read.material.public_key.hint
 
@@ -211,14 +215,14 @@ def _digests_in(payload: bytes) -> dict[str, str]:
     resources = statement.predicate.resources
     signed = {resource.name: resource.digest for resource in resources}
     if len(signed) < len(resources):
-        raise _refusal("lists a file twice")
+        raise _malformed("the statement lists a file twice")
     if _digest_of(resource.digest for resource in resources) != statement.subject[0].digest.sha256:
-        raise _refusal("the digest of its subject is not that of its files")
+        raise _malformed("the subject's digest does not match the listed files")
     return signed
 
 
 def _digest_of(digests: Iterable[str]) -> str:
-    """Return the SHA-256 over the raw digests of all files, in the order of their list."""
+    """Return the SHA-256 over the raw digests of all files, in the listed order."""
     return files.sha256_bytes(b"".join(map(bytes.fromhex, digests)))
 
 
@@ -227,8 +231,8 @@ def _sealed(payload: bytes, key: PrivateKey) -> bytes:
     try:
         algorithm = ec.ECDSA(HASHES[key.curve.name], deterministic_signing=True)
     except UnsupportedAlgorithm as error:
-        what = "is older than 3.2 and cannot sign without chance; install cryptography from PyPI, which brings its own"
-        raise InputError("cannot sign on this machine", [Problem("OpenSSL", "todo.signing", what)]) from error
+        what = "OpenSSL is older than 3.2 and does not support deterministic signatures"
+        raise InputError("nothing was signed", [Problem("OpenSSL", "sign.openssl-too-old", what)]) from error
     signature = key.sign(_authenticated(payload), algorithm)
     document = {
         "mediaType": BUNDLE_TYPE,
@@ -243,20 +247,24 @@ def _sealed(payload: bytes, key: PrivateKey) -> bytes:
 
 
 def _authenticated(payload: bytes) -> bytes:
-    """Return what is signed of a payload: DSSE's pre-authentication encoding (secure-systems-lab/dsse, protocol.md)."""
+    """Return the signed bytes of a payload: DSSE pre-authentication encoding (secure-systems-lab/dsse, protocol.md)."""
     return b"DSSEv1 %d %b %d %b" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(payload), payload)
 
 
 def _decoded(text: str, place: str) -> bytes:
-    """Return the bytes of base64 in its one canonical form: another would be a changed file with the same meaning."""
+    """Decode canonical base64. Other forms are refused: they would be a changed file with the same meaning."""
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise _refusal(f"{place} is no base64: {error}") from error
+        raise _malformed(f"invalid base64 in {place}: {error}") from error
     if base64.b64encode(data).decode() != text:
-        raise _refusal(f"{place} is no canonical base64")
+        raise _malformed(f"base64 in {place} is not canonical")
     return data
 
 
-def _refusal(what: str) -> InputError:
-    return InputError("not a signature of this version", [Problem(filenames.SIGNATURE, "todo.signing", what)])
+def _malformed(what: str) -> InputError:
+    return _refused(Problem(filenames.SIGNATURE, "sign.bundle-invalid", what))
+
+
+def _refused(problem: Problem) -> InputError:
+    return InputError("cannot verify the signature", [problem])

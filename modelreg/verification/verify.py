@@ -1,8 +1,8 @@
-"""Verify one version: its files and documents, and where asked its signature, release, device and reproduction.
+"""Verify one version: its files and documents and, on request, its signature, release, device and reproduction.
 
-Files and documents are always checked, offline. What needs a network, a device or the training libraries comes through
-a port: a callable that the command line and the API fill in. A check that was asked for and has no port is a problem,
-never a silent pass.
+Files and documents are always checked, offline. A check that needs a network, a device or the training libraries is a
+port: a callable that the command line and the API provide. A requested check without a port is a problem, so that it
+never passes silently.
 """
 
 from collections.abc import Callable
@@ -26,17 +26,17 @@ Reproduction = Literal["predictions", "training"]
 
 
 class Published(NamedTuple):
-    """What the release of a version holds, compared with the version's folder."""
+    """A published release, compared with the version's folder."""
 
     tag: str
-    files: int  # that the release must hold
-    problems: tuple[Problem, ...]  # where it differs
-    signature_name: str  # of the signature's asset
-    signature: bytes | None  # None: the release has none, or nobody asked
+    files: int  # files that the release must have
+    problems: tuple[Problem, ...]  # differences from the version
+    signature_name: str  # name of the signature's asset
+    signature: bytes | None  # None: missing in the release, or not requested
 
 
 class CheckResult(NamedTuple):
-    """What came of a check: what contradicts the version, and what is worth knowing."""
+    """The problems and notices of a check."""
 
     problems: tuple[Problem, ...]
     notices: tuple[Notice, ...]
@@ -44,19 +44,19 @@ class CheckResult(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """What to check besides the files and documents."""
+    """Checks to run in addition to those of files and documents."""
 
-    complete: bool = False  # an asset that is not on this machine is a problem, not a notice
-    key: "PublicKey | None" = None  # the version must hold a signature by this key, and so must its release
-    remote: bool = False  # compare its release
-    download: bool = False  # by the bytes, not by the digests that the server states
-    device: HailoArch | None = None  # it must hold a compiled network that this device takes
-    reproduce: Reproduction | None = None  # predict again; or train again, too
+    complete: bool = False  # a release asset that is not on this machine is a problem, not a notice
+    key: "PublicKey | None" = None  # the version and its release must have a signature of this key
+    remote: bool = False  # compare the published release
+    download: bool = False  # compare the release's bytes, not the digests that the server states
+    device: HailoArch | None = None  # the version must have a HEF for this device
+    reproduce: Reproduction | None = None  # predict again, or train and predict again
 
 
 @dataclass(frozen=True)
 class Ports:
-    """What the checks reach beyond the folder. None: not available here."""
+    """The checks that reach beyond the folder. None: not available."""
 
     fetch_release: Callable[[Path, Options], Published] | None = None
     run_on_device: Callable[[Path, HailoArch], CheckResult] | None = None
@@ -68,15 +68,15 @@ class Verification:
     """The result for one version."""
 
     reference: str  # conv2d_fsq@v0.2.0
-    files: int  # that were compared byte for byte
-    found: tuple[Problem, ...]  # in the version
-    outside: tuple[Problem, ...]  # in its release, or on a device
-    notices: tuple[Notice, ...]  # what is worth knowing
-    passed: tuple[Notice, ...]  # checks beyond the folder that found nothing
+    files: int  # files whose bytes were compared
+    found: tuple[Problem, ...]  # problems of the version
+    outside: tuple[Problem, ...]  # problems of its release or on a device
+    notices: tuple[Notice, ...]
+    passed: tuple[Notice, ...]  # checks beyond the folder that passed
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Everything that is wrong; empty where the version verifies."""
+        """Every problem; empty if the version verifies."""
         return (*self.found, *self.outside)
 
     @property
@@ -93,7 +93,7 @@ class Verification:
 
 
 def verify(folder: Path, options: Options, ports: Ports) -> Verification:
-    """Check a version's folder. Writes nothing."""
+    """Verify a version's folder. Nothing is written."""
     reference = f"{folder.parent.name}@{folder.name}"
     findings = integrity.inspect(folder, complete=options.complete)
     signature = _check_signature(folder, findings, options.key)
@@ -107,7 +107,7 @@ def verify(folder: Path, options: Options, ports: Ports) -> Verification:
 
 
 def verify_registry(root: Path) -> CheckResult:
-    """Check what belongs to no single version: stray files, the table of RELEASES.md, the aliases."""
+    """Check the registry as a whole: stray files, the table of RELEASES.md, the aliases."""
     problems = (
         *versions.find_strays(root),
         *releases_table.find_table_problems(root),
@@ -121,36 +121,36 @@ def _joined(one: CheckResult, other: CheckResult) -> CheckResult:
 
 
 def _check_signature(folder: Path, findings: Findings, key: "PublicKey | None") -> CheckResult:
-    """Check the signature of a version where there is a key; say where there is none that it was not checked."""
+    """Check the signature of a version with a key. Without a key, a notice says that it was not checked."""
     name = filenames.SIGNATURE
     if key is None:
-        unread = Notice(name, "was not checked; give the signer's public key with --key")
+        unread = Notice(name, "signature not checked; pass the signer's public key with --key")
         return CheckResult((), (unread,) if (folder / name).exists() else ())
     from modelreg.verification import keys, signing  # cryptography is slow: load it on use
 
     if problems := tuple(signing.find_version_problems(folder, key)):
         return CheckResult(problems, ())
-    reach = "every file"
+    signed = f"every file is signed with key {keys.fingerprint(key)}"
     if absent := len(findings.absent):
-        reach = f"every file; of the {absent} that are not on this machine it proves the digest, not the bytes"
-    return CheckResult((), (Notice(name, f"{keys.fingerprint(key)} signed {reach}"),))
+        signed += f"; {absent} files are not on this machine: only their digests were compared"
+    return CheckResult((), (Notice(name, signed),))
 
 
 def _reproduce(folder: Path, own: CheckResult, how: Reproduction, ports: Ports) -> CheckResult:
     if own.problems:
-        return CheckResult((), (Notice("reproduction", "not reproduced: the version does not verify"),))
+        return CheckResult((), (Notice("reproduction", "not reproduced, because the version does not verify"),))
     if ports.reproduce is None:
         return _unavailable("reproduction")
     return ports.reproduce(folder, how)
 
 
 def _check_device(folder: Path, reference: str, device: HailoArch, ports: Ports) -> CheckResult:
-    """Check that the version holds a HEF for a device; and run it, where there is such a device."""
+    """Check that the version has a HEF for a device, and run it if the device is connected."""
     if problems := tuple(attach_hef.find_device_problems(folder, device)):
         return CheckResult(tuple(problem.under(reference) for problem in problems), ())
-    fits = CheckResult((), (Notice(reference, f"holds a compiled network that a {device} takes"),))
+    fits = CheckResult((), (Notice(reference, f"has a HEF for {device}"),))
     if ports.run_on_device is None:
-        return _joined(fits, CheckResult((), (Notice(reference, "was not run: there is no such device here"),)))
+        return _joined(fits, CheckResult((), (Notice(reference, f"not run: no {device} device found"),)))
     return _joined(fits, ports.run_on_device(folder, device))
 
 
@@ -159,19 +159,19 @@ def _check_release(folder: Path, reference: str, options: Options, ports: Ports)
         return _unavailable("release")
     release = ports.fetch_release(folder, options)
     problems = (*release.problems, *_published_signature(folder, reference, release, options.key))
-    same = Notice(release.tag, f"the release on GitHub holds the same {release.files} files")
+    same = Notice(release.tag, f"the release on GitHub has the same {release.files} files")
     return CheckResult(problems, () if problems else (same,))
 
 
 def _published_signature(
     folder: Path, reference: str, release: Published, key: "PublicKey | None"
 ) -> tuple[Problem, ...]:
-    """Return what is wrong with the signature that the release itself carries."""
+    """Return the problems of the signature in the release."""
     if key is None:
         return ()
     if release.signature is None:
-        what = f"is not in the release; `modelreg publish {reference}` adds the signature"
-        return (Problem(release.signature_name, "todo.verify", what),)
+        what, fix = "missing: the release is not signed", f"run `modelreg publish {reference}` to add the signature"
+        return (Problem(release.signature_name, "sign.signature-missing", what, next=fix),)
     from modelreg.verification import signing
 
     manifest = files.read_bytes(folder / filenames.MANIFEST)
@@ -179,4 +179,5 @@ def _published_signature(
 
 
 def _unavailable(check: str) -> CheckResult:
-    return CheckResult((Problem(check, "todo.verify", "was not checked: the check is not available here"),), ())
+    problem = Problem(check, "verify.check-unavailable", "not checked: this check is not available here")
+    return CheckResult((problem,), ())
