@@ -1,6 +1,6 @@
-"""CHANGELOG.md, in the form of Keep a Changelog 1.1.0: read a section, roll [Unreleased] into a new one.
+"""Read CHANGELOG.md in the format of Keep a Changelog 1.1.0, and move [Unreleased] under the heading of a release.
 
-A release's heading carries its tag: `## [v0.2.0] - 2026-11-21`. Text is never reformatted.
+The heading of a release has its tag: `## [v0.2.0] - 2026-11-21`. Text is never reformatted.
 """
 
 import re
@@ -16,7 +16,7 @@ _REFERENCE = re.compile(r"\[[^\]]+\]: +\S+")
 
 
 def section(text: str, tag: str) -> str | None:
-    """Return the body of a tag's section without blank edges, or None where there is no such heading."""
+    """Return the body of a tag's section without blank lines around it, or None if the heading does not exist."""
     lines = text.splitlines(keepends=True)
     for name, first, last in _sections(lines):
         if name == tag:
@@ -25,24 +25,27 @@ def section(text: str, tag: str) -> str | None:
 
 
 def roll(text: str, tag: str, date: str) -> str:
-    """Return the text with what stands under [Unreleased] moved under a new heading of `tag`.
+    """Return the text with the entries of [Unreleased] moved under a new heading of `tag`.
 
-    Raises InputError where there is no [Unreleased] section, or nothing in it.
+    Raises InputError if the section [Unreleased] is missing or empty.
     """
     body = section(text, UNRELEASED)
+    if body is None:
+        problem = Problem(NAME, "changelog.no-unreleased", "section [Unreleased] not found")
+        raise InputError("cannot roll the changelog", [problem])
     if not body:
-        what = "has no [Unreleased] section" if body is None else "[Unreleased] is empty: say what is new first"
-        raise InputError("cannot roll the changelog", [Problem(NAME, "todo.changelog", what)])
+        problem = Problem(NAME, "changelog.nothing-new", "section [Unreleased] has no entries")
+        raise InputError("cannot roll the changelog", [problem])
     lines = text.splitlines(keepends=True)
     first = next(first for name, first, _ in _sections(lines) if name == UNRELEASED)
     return "".join([*lines[: first + 1], f"\n## [{tag}] - {date}\n", *lines[first + 1 :]])
 
 
 def _sections(lines: list[str]) -> Iterator[tuple[str, int, int]]:
-    """Yield tag, heading's line and end of each section; headings inside code fences are text."""
+    """Yield the tag, first line and end of each section; headings inside code fences are text."""
     headings = list(_headings(lines))
     ends = [*(first for _, first in headings[1:]), _references(lines)]
-    for (tag, first), last in zip(headings, ends, strict=False):  # no heading, one end
+    for (tag, first), last in zip(headings, ends, strict=False):  # without headings there is one end
         yield tag, first, last
 
 
@@ -56,7 +59,7 @@ def _headings(lines: list[str]) -> Iterator[tuple[str, int]]:
 
 
 def _references(lines: list[str]) -> int:
-    """Return where the link references at the end of the file begin."""
+    """Return the line where the link references at the end of the file begin."""
     end = len(lines)
     while end and (not lines[end - 1].strip() or _REFERENCE.match(lines[end - 1])):
         end -= 1

@@ -1,4 +1,4 @@
-"""The model card: its text, and where a card differs from the records of its version."""
+"""Render the model card, and find where a card differs from the records of its version."""
 
 import re
 from collections.abc import Iterator
@@ -24,30 +24,31 @@ def render(documents: VersionDocuments) -> str:
 
 
 def headline(metrics: Metrics) -> dict[str, float]:
-    """Return the metrics that people look at first, by our names."""
+    """Return the headline metrics by their JSON names."""
     return {**{name: float(getattr(metrics, name)) for name in HEADLINE}, "ece": metrics.calibration.ece}
 
 
 def find_differences(text: str, documents: VersionDocuments, templates: Templates) -> Iterator[Problem]:
-    """Yield every line of a card that the records do not render to, and every line of those that it lacks."""
+    """Yield every group of lines of a card that differs from the card rendered from the records."""
     stated, rendered = text.split("\n"), templates.card(documents).split("\n")
     for tag, first, last, start, end in SequenceMatcher(None, stated, rendered, autojunk=False).get_opcodes():
         if tag != "equal":
-            says, must = " / ".join(stated[first:last])[:200], " / ".join(rendered[start:end])[:200]
-            yield Problem(f"line {first + 1}", "todo.model-card", f"says {says!r}, but the records say {must!r}")
+            found, expected = " / ".join(stated[first:last])[:200], " / ".join(rendered[start:end])[:200]
+            what = f"the card has {found!r}, rendered from the records {expected!r}"
+            yield Problem(f"line {first + 1}", "card.line-mismatch", what)
 
 
 def read_card(folder: Path) -> str:
-    """Read the card of a version. Raises InputError where it is too large or is not UTF-8."""
+    """Read the card of a version. Raises InputError if it is too large or not UTF-8."""
     try:
         return files.read_bytes(folder / filenames.CARD, LIMIT).decode("utf-8")
     except UnicodeDecodeError as error:
-        problem = Problem(filenames.CARD, "todo.model-card", f"not UTF-8 at byte {error.start}")
+        problem = Problem(filenames.CARD, "card.not-utf8", f"invalid UTF-8 at byte {error.start}")
         raise InputError("cannot read the card", [problem]) from error
 
 
 def stated_license(text: str) -> str | None:
-    """Return the licence of the front matter: the one thing in a card that no other record holds."""
+    """Return the license in the front matter, which no other document of a version states; None if there is none."""
     match = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
     front: Any = strict_yaml.parse(match[1], "front matter") if match else None
     stated = front.get("license") if isinstance(front, dict) else None

@@ -1,6 +1,6 @@
-"""The table of RELEASES.md: one row for each version of the registry, the newest first.
+"""The table of RELEASES.md: one row per version of the registry, newest first.
 
-A release writes it and `verify` compares it. The text around the table belongs to the user.
+`modelreg release` writes it and `modelreg verify` compares it. The text around the table belongs to the user.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,58 +20,54 @@ HEAD = """\
 |---|---|---:|---:|---:|---|---|
 """
 
-NO_TABLE = Problem(NAME, "todo.releases-table", f"is missing, or lacks the lines {START} and {END}")
+NO_TABLE = Problem(NAME, "releases-table.missing", f"file not found, or without the lines {START} and {END}")
 
 
 def render(listed: Sequence[Version]) -> str:
-    """Return the table of versions that are given in ascending order."""
+    """Return the table of versions; `listed` is in ascending order."""
     return HEAD + "".join(_row(version) for version in reversed(listed))
 
 
 def replace(text: str, listed: Sequence[Version]) -> str:
-    """Return the text of RELEASES.md with its table made anew."""
+    """Return the text of RELEASES.md with a new table."""
     before, _, rest = text.partition(START)
     _, _, after = rest.partition(END)
     return f"{before}{START}\n{render(listed)}{END}{after}"
 
 
 def read_table(root: Path) -> str | None:
-    """Return the text of RELEASES.md; None where it is missing or has no place for the table."""
+    """Return the text of RELEASES.md; None if the file is missing or has no lines for the table."""
     path = root / NAME
     text = files.read_text(path) if path.is_file() else None
     return text if text is not None and START in text and END in text.partition(START)[2] else None
 
 
 def is_outdated(root: Path) -> bool:
-    """Say whether RELEASES.md has a table, and another one than the registry gives. Raises InputError."""
+    """Return whether RELEASES.md has a table that differs from the registry. Raises InputError."""
     text = read_table(root)
     return text is not None and text != replace(text, versions.versions(root))
 
 
 def find_table_problems(root: Path) -> Iterator[Problem]:
-    """Yield where RELEASES.md says something else than the registry."""
+    """Yield the problems of RELEASES.md: a missing table, an unreadable version, or an outdated table."""
     if read_table(root) is None:
         yield NO_TABLE
         return
     broken = list(find_unreadable(root))
-    yield from (Problem(NAME, "todo.releases-table", f"cannot be compared: {problem}") for problem in broken)
+    yield from broken
     if not broken and is_outdated(root):
-        yield Problem(
-            NAME, "todo.releases-table", "its table is not that of the registry; `modelreg release` writes it"
-        )
+        yield Problem(NAME, "releases-table.outdated", "the table differs from the versions in the registry")
 
 
 def find_unreadable(root: Path) -> Iterator[Problem]:
-    """Yield the versions that the table cannot be made of."""
+    """Yield the versions whose row of the table cannot be rendered."""
     for folder in versions.version_folders(root):
         try:
             versions.read_version(folder).metrics()
         except InputError as error:
-            yield Problem(
-                f"{folder.parent.name}@{folder.name}",
-                "todo.releases-table",
-                f"{error.problems[0]}; `modelreg verify` says more",
-            )
+            reference = f"{folder.parent.name}@{folder.name}"
+            what = f"cannot read the version for the table of {NAME}: {error.problems[0]}"
+            yield Problem(reference, "releases-table.version-unreadable", what, f"run `modelreg verify {reference}`")
 
 
 def _row(version: Version) -> str:

@@ -1,6 +1,6 @@
-"""The bill of materials (SBOM), bom.cdx.json: its bytes, and where one differs from the records of its version.
+"""Render the software bill of materials (SBOM), bom.cdx.json, and find where one differs from its version's records.
 
-The format is CycloneDX 1.6 with a machine-readable model card. What is written stands in `templates/sbom_v1.py`.
+The format is CycloneDX 1.6 with a machine-readable model card. The template is `templates/sbom_v1.py`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,9 +18,9 @@ SHOWN = 200  # characters of a value in a message
 
 
 def render(documents: VersionDocuments, created: str, tool: str, digests: Mapping[str, str]) -> bytes:
-    """Return the SBOM of a new version, made at `created` by the version `tool` of modelreg.
+    """Return the SBOM of a new version, created at `created` by version `tool` of modelreg.
 
-    `digests` are those of every other file that the manifest will list, by path.
+    `digests` has the digest of every other file that the manifest will list, by path.
     """
     return template_versions.current().sbom(documents, created, tool, digests)
 
@@ -28,17 +28,16 @@ def render(documents: VersionDocuments, created: str, tool: str, digests: Mappin
 def find_differences(
     data: bytes, documents: VersionDocuments, manifest: Manifest, digests: Mapping[str, str], templates: Templates
 ) -> Iterator[Problem]:
-    """Yield every value of an SBOM that the records do not render to. Raises InputError where it is no JSON.
+    """Yield every value of an SBOM that differs from the one rendered from the records.
 
-    `digests` are those of every file that the manifest lists, by path.
+    `digests` has the digest of every file that the manifest lists, by path. Raises InputError if `data` is not JSON.
     """
     others = {path: digest for path, digest in digests.items() if path != filenames.SBOM}
-    expected = templates.sbom(documents, manifest.created, manifest.tool.version, others)
-    stated, wanted = (files.parse_json(text, filenames.SBOM) for text in (data, expected))
-    for place, theirs, ours in paired_leaves(stated, wanted):
+    rendered = templates.sbom(documents, manifest.created, manifest.tool.version, others)
+    stated, expected = (files.parse_json(text, filenames.SBOM) for text in (data, rendered))
+    for place, theirs, ours in paired_leaves(stated, expected):
         if theirs != ours:
-            yield Problem(
-                place, "todo.sbom", f"says {str(theirs)[:SHOWN]!r}, but the records say {str(ours)[:SHOWN]!r}"
-            )
-    if stated == wanted and data != expected:
-        yield Problem("format", "todo.sbom", "the values are right, but the file is not canonical JSON")
+            what = f"the SBOM has {str(theirs)[:SHOWN]!r}, rendered from the records {str(ours)[:SHOWN]!r}"
+            yield Problem(place, "sbom.value-mismatch", what)
+    if stated == expected and data != rendered:
+        yield Problem("format", "sbom.not-canonical", "the values are correct, but the file is not canonical JSON")

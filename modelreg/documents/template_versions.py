@@ -1,32 +1,32 @@
-"""Which templates render the recomputed texts of a version: those that its manifest names.
+"""The templates that render model_card.md, gates.json and bom.cdx.json, by the number that a manifest names.
 
-`verify` renders model_card.md, gates.json and bom.cdx.json again and compares. So that better wording does not make
-released versions invalid, every text belongs to a numbered template that never changes once a version was released
-with it, and the manifest says which number the version was made with.
+`verify` renders these texts again and compares them. Every text belongs to a numbered template that never changes once
+a version was released with it, so that better wording does not invalidate released versions. The manifest of a version
+names the number of its templates.
 """
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from modelreg.documents.templates import card_v1, card_v2, gates_v1, sbom_v1
+from modelreg.documents.templates import card_v1, card_v2, gates_v1, gates_v2, sbom_v1
 from modelreg.documents.templates.facts import Facts
 from modelreg.errors import InputError, Problem
 from modelreg.records.gates import Finding, Gate
 
 
 class Templates(NamedTuple):
-    """The functions that render the texts of one version."""
+    """The functions that render the texts of a version."""
 
     card: Callable[[Facts], str]
     sbom: Callable[[Facts, str, str, Mapping[str, str]], bytes]  # facts, time, modelreg's version, digests by path
-    gate: Callable[[Gate, Finding], str]
+    gate: Callable[[str, Gate, Finding], str]  # path, gate, finding
 
 
-UNSTATED = 1  # of manifests that name none
-CURRENT = 2  # of new versions; until modelreg 0.3 is released with it, card_v2 may still change
+UNSTATED = 1  # of manifests that name no templates
+CURRENT = 2  # of new versions; until modelreg 0.3 is released with them, card_v2 and gates_v2 may still change
 TEMPLATES = {
-    1: Templates(card_v1.render, sbom_v1.render, gates_v1.describe),
-    2: Templates(card_v2.render, sbom_v1.render, gates_v1.describe),
+    1: Templates(card_v1.render, sbom_v1.render, lambda _path, gate, finding: gates_v1.describe(gate, finding)),
+    2: Templates(card_v2.render, sbom_v1.render, gates_v2.describe),
 }
 
 
@@ -36,9 +36,10 @@ def current() -> Templates:
 
 
 def named(number: int | None) -> Templates:
-    """Return the templates that a manifest names; None: it names none. Raises InputError on an unknown number."""
+    """Return the templates of a number in a manifest; None means no number. Raises InputError for an unknown number."""
     found = TEMPLATES.get(UNSTATED if number is None else number)
     if found is None:
-        what = f"is {number}, but this modelreg has the templates 1 to {CURRENT}; upgrade modelreg"
-        raise InputError("unknown template", [Problem("manifest.json: templates", "todo.template-versions", what)])
+        what = f"template version is {number}, this modelreg has 1 to {CURRENT}"
+        problem = Problem("manifest.json: templates", "manifest.template-unknown", what)
+        raise InputError("cannot render the documents of the version", [problem])
     return found

@@ -1,9 +1,8 @@
-"""Bounds on metrics that a release must meet: documents and older ones in, outcomes out.
+"""Release gates: bounds on metrics that a release must meet. Documents in, outcomes out.
 
-A gate names a number by its dotted path in eval_metrics.json, or in another document behind that one's name
-(`parity.whole.logits_error`). A number that is missing fails; but a gate of an export that says `if_exported` is not
-judged where the version carries none. gates.json keeps every outcome with all that it follows from, so that `verify`
-comes to the same verdicts.
+A gate names a number by its dotted path in eval_metrics.json, or in another document after that document's name
+(`parity.whole.logits_error`). A missing number fails. A gate of an export with `if_exported` is not judged if the
+version has no export. gates.json stores every outcome with all its inputs, so that `verify` computes the same verdicts.
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
@@ -36,18 +35,18 @@ DIRECTIONS: tuple[tuple[str, int, Literal["below", "above"]], ...] = (
     ("not_below", 1, "below"),
     ("not_above", -1, "above"),
 )
-OTHERS = {  # by the first word of a path; of several places the first that is there
+OTHERS = {  # the documents by the first name of a path; of several, the first that exists
     "parity": ("onnx/parity.json",),
     "int8": ("hailo8/int8.json", "hailo8l/int8.json"),
     "latency": ("latency.json",),
 }
 
 
-Describe: TypeAlias = Callable[[Gate, Finding], str]  # the sentence of a finding, by the template of gates.json
+Describe: TypeAlias = Callable[[str, Gate, Finding], str]  # path, gate, finding: the sentence that gates.json states
 
 
 class Older(NamedTuple):
-    """The documents of a version that gates are held against."""
+    """The documents of an earlier version that gates compare with."""
 
     version: str
     documents: Mapping[str, Any]
@@ -57,7 +56,7 @@ UNKNOWN = Against(version=None, value=None)
 
 
 def judgeable(folder: Path, gates: Mapping[str, Gate], coming: Container[str]) -> dict[str, Gate]:
-    """Return the gates but those whose document is still to come, in one of these folders."""
+    """Return the gates except those whose document will be written later, into one of the folders `coming`."""
     return {path: gate for path, gate in gates.items() if not _is_coming(folder, _places(path), coming)}
 
 
@@ -71,13 +70,15 @@ def _places(path: str) -> tuple[str, ...]:
 
 
 def read_documents(folder: Path, usable: Container[str] | None = None) -> dict[str, Any]:
-    """Read what gates may name from a run or a version; only `usable` files, if given. Raises InputError."""
+    """Read the documents that gates may name from a run or version; only `usable` files, if given. Raises InputError."""
     read: dict[str, Any] = {}
     for name, places in {"": (filenames.METRICS,), **OTHERS}.items():
         there = [place for place in places if (folder / place).is_file() and (usable is None or place in usable)]
         if there:
             read[name] = files.parse_json(files.read_bytes(folder / there[0]), there[0])
-    metrics = {name: value for name, value in read.pop("", {}).items() if name not in OTHERS}  # which it may repeat
+    metrics = {
+        name: value for name, value in read.pop("", {}).items() if name not in OTHERS
+    }  # drop copies of the other documents
     return {**metrics, **read}
 
 
@@ -89,9 +90,9 @@ def check_gates(
     *,
     describe: Describe,
 ) -> list[Outcome]:
-    """Judge every gate on the documents. A number that is missing fails.
+    """Judge every gate on the documents. A missing number fails.
 
-    `older` has the documents of each version that gates name, None where there is no such version; `describe` is the
+    `older` has the documents of each version that gates name, None if the version does not exist. `describe` is the
     template of the sentences.
     """
     reasons = {waiver.gate: waiver.reason for waiver in waivers}
@@ -102,7 +103,7 @@ def check_gates(
 
 
 def check_again(report: GateReport, documents: Mapping[str, Any], describe: Describe) -> GateReport:
-    """Judge the gates of a version on the documents of another one of the same weights."""
+    """Judge the gates of a version on the documents of another version with the same weights."""
     return GateReport(outcomes=tuple(_again(outcome, documents, describe) for outcome in report.outcomes))
 
 
@@ -110,32 +111,33 @@ def failures(outcomes: Iterable[Outcome]) -> Iterator[Problem]:
     """Yield the gates that fail and are not waived."""
     for outcome in outcomes:
         if outcome.verdict == "FAILS":
-            yield Problem(f"gate {outcome.path}", "todo.gates", str(outcome.failure))
+            yield Problem(f"gate {outcome.path}", "gates.failed", str(outcome.failure))
 
 
 def find_gate_problems(
     report: GateReport, documents: Mapping[str, Any], where: str, describe: Describe
 ) -> Iterator[Problem]:
-    """Yield the outcomes that do not follow from the documents, and those that forbid the release."""
+    """Yield the outcomes that differ from those recomputed from the documents, and the failed gates."""
     for stated in report.outcomes:
         if _again(stated, documents, describe) != stated:
-            yield Problem(f"{where}: {stated.path}", "todo.gates", "does not follow from the documents")
+            what = "the stated outcome differs from the outcome recomputed from the version's documents"
+            yield Problem(f"{where}: {stated.path}", "gates.outcome-mismatch", what)
     yield from (problem.under(where) for problem in failures(report.outcomes))
 
 
 def documents_of(outcome: Outcome) -> set[str]:
-    """Return the first word of each path that a gate looks at: the name of its document, unless it is the metrics'."""
+    """Return the first name of each path that a gate reads: the name of a document, or a key of eval_metrics.json."""
     paths = (outcome.path, outcome.gate.beyond, outcome.gate.inside)
     return {path.split(".", 1)[0] for path in paths if path}
 
 
 def named_versions(gates: Mapping[str, Gate]) -> tuple[str, ...]:
-    """Return the versions that gates are held against, as they name them."""
+    """Return the versions that gates compare with, as they name them."""
     return tuple(dict.fromkeys(name for gate in gates.values() for name in gate.older))
 
 
 def value_at(document: Mapping[str, Any], path: str) -> float | None:
-    """Return the number at a dotted path, or None where there is none."""
+    """Return the number at a dotted path, or None if there is no number."""
     value = _at(document, path)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
@@ -173,7 +175,7 @@ def _outcome(
     describe: Describe,
 ) -> Outcome:
     if gate.if_exported and is_exported(path) and path.split(".", 1)[0] not in documents:
-        return _unjudged(path, gate, against, waived, describe(gate, NoExport()))
+        return _unjudged(path, gate, against, waived, describe(path, gate, NoExport()))
     absent = list(_absences(documents, path, gate))
     value = value_at(documents, path)
     over = value_at(documents, gate.beyond) if gate.beyond else None
@@ -187,9 +189,9 @@ def _outcome(
         over=over,
         interval=interval,
         against=dict(against),
-        failure="; ".join(describe(gate, found) for found in (*misses, *losses)) or None,
+        failure="; ".join(describe(path, gate, found) for found in (*misses, *losses)) or None,
         waived=waived,
-        notes=tuple(describe(gate, found) for found in _notes(against)),
+        notes=tuple(describe(path, gate, found) for found in _notes(against)),
     )
 
 
@@ -209,30 +211,30 @@ def _unjudged(path: str, gate: Gate, against: Mapping[str, Against], waived: str
 
 
 def _interval_path(path: str, gate: Gate) -> str:
-    """Return where the interval stands that a gate looks at; empty where it looks at none."""
+    """Return the path of the interval that a gate reads; empty if it reads none."""
     return path if gate.contains is not None else gate.inside or ""
 
 
 def _absences(documents: Mapping[str, Any], path: str, gate: Gate) -> Iterator[Finding]:
-    """Yield what a gate looks for and does not find."""
+    """Yield the numbers and intervals that a gate reads and that are missing."""
     numbers = [path] if gate.contains is None else []
     for name in [*numbers, *filter(None, [gate.beyond])]:
         if value_at(documents, name) is None:
-            yield AbsentNumber(_places(name), _elsewhere(documents, name))
-    wanted = _interval_path(path, gate)
-    if wanted and _interval_at(documents, wanted) is None:
-        reason = _at(documents, f"{wanted}.reason")
-        yield AbsentInterval(wanted, _places(wanted), str(reason) if reason else None)
+            yield AbsentNumber(_places(name), _elsewhere(documents, name), name)
+    interval = _interval_path(path, gate)
+    if interval and _interval_at(documents, interval) is None:
+        reason = _at(documents, f"{interval}.reason")
+        yield AbsentInterval(interval, _places(interval), str(reason) if reason else None)
 
 
 def _elsewhere(documents: Mapping[str, Any], path: str) -> tuple[str, ...]:
-    """Return the dotted paths where a name is found that was given without its place."""
+    """Return the dotted paths that end in `path`, one level down."""
     parts = ((part, inner) for part, inner in documents.items() if isinstance(inner, Mapping))
     return tuple(f"{part}.{path}" for part, inner in parts if path in inner)
 
 
 def _bound_misses(gate: Gate, value: float | None, over: float | None) -> Iterator[Finding]:
-    """Yield the value where min or max is not met."""
+    """Yield the value if it violates min or max."""
     if value is None:
         return
     excess = value - (over or 0.0)
@@ -249,7 +251,7 @@ def _interval_misses(gate: Gate, value: float | None, interval: tuple[float, flo
 
 
 def _losses(gate: Gate, value: float | None, against: Mapping[str, Against]) -> Iterator[Finding]:
-    """Yield the older versions that are not reached."""
+    """Yield the earlier versions whose value is better, or missing."""
     for name, sign, direction in DIRECTIONS:
         reference = getattr(gate, name)
         if reference is None or value is None:
@@ -262,7 +264,7 @@ def _losses(gate: Gate, value: float | None, against: Mapping[str, Against]) -> 
 
 
 def _notes(against: Mapping[str, Against]) -> Iterator[Finding]:
-    """Yield where the latest version sets no bound: a first release, or a metric that is new."""
+    """Yield why the latest version sets no bound: this is the first release, or the metric is new."""
     for name, old in against.items():
         if name == LATEST and old.value is None:
             yield NoOlder(old.version, None)

@@ -1,8 +1,8 @@
-"""What recorded predictions are worth: arrays in, a record out. numpy alone, so that `verify` can repeat it.
+"""Compute the metrics of recorded predictions: arrays in, a record out. Needs numpy only, so that `verify` can use it.
 
-Every number follows from the predictions and the settings; nothing depends on the order of the windows.
-Random draws come from `Generator.random` only: numpy keeps that stream stable, so that another version gives
-the same intervals. Letters: N windows, K classes, S subjects, R replicates, G groups of equal confidence.
+Every number follows from the predictions and the settings; the order of the windows does not matter. Random draws come
+from `Generator.random` only: numpy keeps this stream stable, so that other versions give the same intervals.
+Letters: N windows, K classes, S subjects, R replicates, G groups of equal confidence.
 """
 
 import math
@@ -45,13 +45,13 @@ _DTYPES = {
     "code": "<i8",
     "cluster": "<i8",
 }
-ACTIVE_SHARE = 0.01  # of the windows: a cluster with less is not active
+ACTIVE_SHARE = 0.01  # of the windows: a cluster with fewer is not active
 _OPTIONAL = {"code", "cluster"}
 _NAMES = TypeAdapter(set[Name])
 
 
 class Predictions(NamedTuple):
-    """What a network said of every window of a part, and what was true (predictions.npz)."""
+    """The logits and true classes of every window of a split (predictions.npz)."""
 
     logits: NDArray[np.float32]  # (N, K)
     y: Ints  # (N,) true class
@@ -62,21 +62,21 @@ class Predictions(NamedTuple):
     cluster: Ints | None = None  # (N,) of a mixture
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays as `npz.npz_bytes` takes them; without `code` where there is none."""
+        """Return the arrays as `npz.npz_bytes` expects them, without those that are None."""
         return {name: array for name, array in self._asdict().items() if array is not None}
 
     def rows(self, chosen: Ints | NDArray[np.bool_]) -> "Predictions":
-        """Return some of the windows, by their numbers or by a mask (N,)."""
+        """Return a subset of the windows, by indices or by a mask (N,)."""
         return Predictions(**{name: array[chosen] for name, array in self.arrays().items()})
 
 
 def from_arrays(arrays: Mapping[str, NDArray[Any]], where: str, classes: int) -> Predictions:
-    """Take in the arrays of predictions.npz of a model of `classes` classes.
+    """Return the arrays of predictions.npz of a model with `classes` classes as Predictions.
 
     Raises InputError with every problem of dtype, shape, range and finiteness.
     """
     if problems := list(_array_problems(arrays, where, classes)):
-        raise InputError("not valid predictions", problems)
+        raise InputError("cannot read the predictions", problems)
     return Predictions(**arrays)
 
 
@@ -87,9 +87,9 @@ def compute(
     levels: tuple[int, ...] | None,
     settings: EvaluationSettings,
 ) -> Metrics:
-    """Return every metric of N >= 1 windows. `levels` are the quantizer's, None where there is none.
+    """Return every metric of N >= 1 windows. `levels` are those of the quantizer, None without a quantizer.
 
-    Raises InputError where a code lies outside the quantizer.
+    Raises InputError if a code is outside the range of the quantizer.
     """
     log_p = log_softmax(predictions.logits)
     subjects, by_subject = confusions(predictions)
@@ -117,8 +117,8 @@ def compute(
 def differences(recorded: Metrics, computed: Metrics, tolerance: float = tolerances.RECOMPUTED) -> Iterator[Problem]:
     """Yield the dotted path of every value of Metrics that differs, with both values.
 
-    Counts and words must be equal; other numbers may differ by `tolerance`, relative or absolute. Fields that
-    `recorded` has beyond those of Metrics (it may be an EvalMetrics) are left alone.
+    Counts and strings must be equal; other numbers may differ by `tolerance`, relative or absolute. `recorded` may be an
+    EvalMetrics: only the fields of Metrics are compared.
     """
     theirs, ours = recorded.to_document(), computed.to_document()
     for name in Metrics.model_fields:
@@ -135,53 +135,56 @@ def log_softmax(logits: NDArray[np.floating[Any]]) -> Floats:
 
 def _array_problems(arrays: Mapping[str, NDArray[Any]], where: str, classes: int) -> Iterator[Problem]:
     for name in sorted(_DTYPES.keys() - _OPTIONAL - arrays.keys()):
-        yield Problem(dotted(where, name), "todo.metrics", "missing")
+        yield Problem(dotted(where, name), "predictions.array-missing", "array not found")
     for name in sorted(arrays.keys() - _DTYPES.keys()):
-        yield Problem(dotted(where, name), "todo.metrics", "not an array of predictions")
+        expected = ", ".join(_DTYPES)
+        yield Problem(dotted(where, name), "predictions.array-unexpected", f"unexpected array, expected {expected}")
     windows = next((len(arrays[name]) for name in ("y", "logits") if name in arrays and arrays[name].ndim), 0)
     if not windows:
-        yield Problem(where, "todo.metrics", "holds no window")
+        yield Problem(where, "predictions.no-windows", "contains 0 windows, expected at least 1")
     for name in [name for name in _DTYPES if name in arrays]:
         shape = (windows, classes) if name == "logits" else (windows,)
-        for what in _problems_of(name, arrays[name], shape, classes):
-            yield Problem(dotted(where, name), "todo.metrics", what)
+        yield from _problems_of(name, arrays[name], dotted(where, name), shape, classes)
 
 
-def _problems_of(name: str, array: NDArray[Any], shape: tuple[int, ...], classes: int) -> Iterator[str]:
+def _problems_of(name: str, array: NDArray[Any], place: str, shape: tuple[int, ...], classes: int) -> Iterator[Problem]:
     if array.shape != shape:
-        yield f"has shape {array.shape}, must have {shape}"
+        yield Problem(place, "predictions.shape-mismatch", f"shape is {array.shape}, expected {shape}")
     if not _has_dtype(array, _DTYPES[name]):
-        yield f"has dtype {array.dtype.str}, must have {_DTYPES[name]}"
+        what = f"dtype is {array.dtype.str}, expected {_DTYPES[name]}"
+        yield Problem(place, "predictions.dtype-mismatch", what)
     elif name == "logits":
-        yield from _finite_problems(array)
+        yield from _finite_problems(array, place)
     elif array.dtype.kind == "U":
-        yield from _name_problems(array)
+        yield from _name_problems(array, place)
     else:
-        yield from _range_problems(array, classes if name == "y" else None)
+        yield from _range_problems(array, place, classes if name == "y" else None)
 
 
-def _has_dtype(array: NDArray[Any], wanted: str) -> bool:
-    if wanted == "U":
+def _has_dtype(array: NDArray[Any], expected: str) -> bool:
+    if expected == "U":
         return array.dtype.kind == "U" and array.dtype.isnative
-    return array.dtype == np.dtype(wanted)
+    return array.dtype == np.dtype(expected)
 
 
-def _finite_problems(array: NDArray[Any]) -> Iterator[str]:
+def _finite_problems(array: NDArray[Any], place: str) -> Iterator[Problem]:
     if count := int((~np.isfinite(array)).sum()):
-        yield f"{count} values are not finite"
+        yield Problem(place, "predictions.not-finite", f"{count} of {array.size} values are NaN or infinite")
 
 
-def _name_problems(array: NDArray[Any]) -> Iterator[str]:
+def _name_problems(array: NDArray[Any], place: str) -> Iterator[Problem]:
     try:
         _NAMES.validate_python(set(array.ravel().tolist()))
-    except ValueError:  # numpy's for what is no Unicode, pydantic's for what is no name
-        yield "must hold names of 1 to 100 characters, without control characters"
+    except ValueError:  # raised by numpy for invalid Unicode, by pydantic for an invalid name
+        what = "contains an invalid name, expected 1 to 100 characters without control characters"
+        yield Problem(place, "predictions.invalid-name", what)
 
 
-def _range_problems(array: NDArray[Any], end: int | None) -> Iterator[str]:
+def _range_problems(array: NDArray[Any], place: str, end: int | None) -> Iterator[Problem]:
     if array.size and (array.min() < 0 or (end is not None and array.max() >= end)):
-        bound = "at least 0" if end is None else f"from 0 to {end - 1}"
-        yield f"runs from {array.min()} to {array.max()}, must be {bound}"
+        bound = "at least 0" if end is None else f"0 to {end - 1}"
+        what = f"values are {array.min()} to {array.max()}, expected {bound}"
+        yield Problem(place, "predictions.out-of-range", what)
 
 
 class Scores(NamedTuple):
@@ -199,7 +202,7 @@ class Scores(NamedTuple):
 
 
 def confusions(predictions: Predictions) -> tuple[list[str], Ints]:
-    """Return the subjects in order and one confusion matrix for each (S, K, K): [true, predicted]."""
+    """Return the sorted subjects and one confusion matrix per subject (S, K, K): [true, predicted]."""
     subjects, member = np.unique(predictions.subject, return_inverse=True)
     shape = (len(subjects), predictions.logits.shape[1], predictions.logits.shape[1])
     cell = np.ravel_multi_index((member, predictions.y, predictions.logits.argmax(axis=1)), shape)
@@ -226,7 +229,7 @@ def score(confusion: Ints) -> Scores:
 
 
 def ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
-    """Return part / whole, 0 where the whole is not above 0."""
+    """Return part / whole, and 0 where the whole is not positive."""
     ratio: Floats = np.divide(part, whole, out=np.zeros(np.shape(part)), where=np.asarray(whole) > 0)
     return ratio
 
@@ -240,7 +243,7 @@ def _per_class(classes: tuple[str, ...], scores: Scores) -> dict[str, ClassMetri
 
 
 def _per_subject(subjects: list[str], by_subject: Ints) -> dict[str, SubjectMetrics]:
-    """Score each subject alone; the macro F1 is over the classes that occur in that subject's windows."""
+    """Return the scores of each subject; the macro F1 is over the classes in the subject's windows."""
     scores = score(by_subject)
     return {
         name: SubjectMetrics(windows=windows, accuracy=accuracy, macro_f1=macro_f1)
@@ -271,7 +274,7 @@ def brier(log_p: Floats, y: Ints) -> float:
 
 
 class MassBins(NamedTuple):
-    """Windows sorted by confidence, cut into groups of equal confidence and into bins of equal mass."""
+    """Windows sorted by confidence, in groups of equal confidence and in bins of equal mass."""
 
     group_starts: Ints  # (G,)
     group_sizes: Ints  # (G,)
@@ -280,7 +283,7 @@ class MassBins(NamedTuple):
 
 
 def _calibration(log_p: Floats, predictions: Predictions, settings: EvaluationSettings) -> Calibration:
-    """Measure the top-1 confidence against correctness (Naeini 2015, with bins of equal mass)."""
+    """Return the calibration of the top-1 confidence (Naeini 2015, with equal-mass bins)."""
     confidence = np.exp(log_p.max(axis=1)).round(12)  # equal but for the last bits: equal
     correct = (predictions.logits.argmax(axis=1) == predictions.y).astype(np.float64)
     order = np.argsort(confidence, kind="stable")
@@ -297,9 +300,9 @@ def _calibration(log_p: Floats, predictions: Predictions, settings: EvaluationSe
     )
 
 
-def equal_mass_bins(confidence: Floats, wanted: int) -> MassBins:
-    """Cut sorted confidences (N,) as np.array_split does; fewer windows than bins give one bin each."""
-    parts = np.array_split(confidence, min(wanted, len(confidence)))
+def equal_mass_bins(confidence: Floats, bins: int) -> MassBins:
+    """Return sorted confidences (N,) cut into bins as by np.array_split; at most one bin per window."""
+    parts = np.array_split(confidence, min(bins, len(confidence)))
     counts = np.array([len(part) for part in parts])
     _, group_starts, group_sizes = np.unique(confidence, return_index=True, return_counts=True)
     return MassBins(group_starts, group_sizes, np.cumsum(counts) - counts, counts)
@@ -308,8 +311,8 @@ def equal_mass_bins(confidence: Floats, wanted: int) -> MassBins:
 def _bin_means(values: Floats, bins: MassBins) -> Floats:
     """Return the mean in each bin of sorted values (N,).
 
-    Windows of equal confidence (a quantizer makes many) share their mean first: which of them falls into
-    which bin would otherwise depend on their order.
+    Windows of equal confidence (common with a quantizer) are replaced by their mean first. Otherwise the result would
+    depend on their order.
     """
     shared = np.add.reduceat(values, bins.group_starts) / bins.group_sizes
     means: Floats = np.add.reduceat(np.repeat(shared, bins.group_sizes), bins.starts) / bins.counts
@@ -321,7 +324,7 @@ def _error(confidence: Floats, accuracy: Floats, bins: MassBins) -> float:
 
 
 def _null_errors(confidence: Floats, bins: MassBins, settings: EvaluationSettings) -> Floats:
-    """Return the errors (R,) of a perfectly calibrated model: each window right with its confidence."""
+    """Return the errors (R,) of a perfectly calibrated model: each window is correct with its confidence."""
     random = np.random.default_rng([settings.seed, 0])
     expected = _bin_means(confidence, bins)
     draws = ((random.random(len(confidence)) < confidence).astype(np.float64) for _ in range(settings.replicates))
@@ -335,13 +338,15 @@ def reliability(counts: Ints, confidence: Floats, accuracy: Floats) -> tuple[Rel
 
 
 def _code_usage(code: Ints | None, levels: tuple[int, ...] | None) -> CodeUsage | None:
-    """Count used codes; index = sum of digit_i * product of the levels before i (Mentzer 2023, app. A)."""
+    """Return the usage of codes; index = sum of digit_i * product of the levels before i (Mentzer 2023, app. A)."""
     if code is None or levels is None:
         return None
-    total = math.prod(levels)  # a Python integer: the product may pass 2^63
+    total = math.prod(levels)  # a Python integer: the product may exceed 2^63
     used, counts = np.unique(code, return_counts=True)
     if used[-1] >= total:
-        raise InputError("not valid predictions", [Problem("code", "todo.metrics", f"{used[-1]} is not below {total}")])
+        what = f"values are {used[0]} to {used[-1]}, expected 0 to {total - 1}"
+        problem = Problem("predictions.npz: code", "predictions.out-of-range", what)
+        raise InputError("cannot compute the metrics", [problem])
     share = counts / counts.sum()
     bases = [math.prod(levels[:i]) for i in range(len(levels))]
     return CodeUsage(
@@ -364,7 +369,7 @@ def _cluster_usage(cluster: Ints | None) -> ClusterUsage | None:
 
 
 def intervals(by_subject: Ints, settings: EvaluationSettings) -> dict[Any, Interval | NoInterval]:
-    """Resample subjects of confusions (S, K, K) with replacement, score them pooled: percentile intervals."""
+    """Return percentile intervals: subjects of confusions (S, K, K) are resampled with replacement and pooled."""
     names = ("accuracy", "balanced_accuracy", "macro_f1")
     times = bootstrap.draws(len(by_subject), settings)
     if isinstance(times, NoInterval):

@@ -1,7 +1,7 @@
-"""Windows in their order: which of them follow each other, and what a model of durations makes of them.
+"""Windows in temporal order: streams of consecutive windows, and their smoothing by a model of durations.
 
-A model of durations works on streams of consecutive windows. A window that was left out (it had no label) does not end
-a stream, as time goes on without it; a longer hole does.
+A model of durations works on streams of consecutive windows. A few dropped windows (without a label) do not end a
+stream; a longer gap does.
 """
 
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ from modelreg.hsmm import online_filter as online
 from modelreg.records.hsmm import HsmmSpec, PosteriorEmission
 from modelreg.records.metrics import SegmentScores, TemporalMetrics
 
-MAX_GAP = 4  # windows left out in a row that a stream may bridge
+MAX_GAP = 4  # consecutive dropped windows that do not end a stream
 
 
 def stream_lengths(recording: NDArray[np.int32], start: Ints, hop: int) -> tuple[int, ...]:
-    """Return how many windows each stream has.
+    """Return the number of windows of each stream.
 
-    `recording` (N,) and `start` (N,), in samples, are those of windows sorted by recording and then by time.
+    `recording` (N,) and `start` (N,), in samples, belong to windows sorted by recording and then by time.
     """
     if not len(start):
         return ()
@@ -33,7 +33,7 @@ def stream_lengths(recording: NDArray[np.int32], start: Ints, hop: int) -> tuple
 
 
 def measure_smoothing(predictions: Predictions, spec: HsmmSpec, hop: int) -> TemporalMetrics:
-    """Return what smoothing is worth: the classes of windows alone and filtered online, against the true ones."""
+    """Return the segment scores of single windows and of windows smoothed online."""
     order = np.lexsort((predictions.start, predictions.recording))
     recording = np.unique(predictions.recording[order], return_inverse=True)[1]
     lengths = stream_lengths(recording.astype(np.int32), predictions.start[order], hop)
@@ -51,18 +51,18 @@ def measure_smoothing(predictions: Predictions, spec: HsmmSpec, hop: int) -> Tem
 
 
 def smooth(log_posterior: Floats, spec: HsmmSpec) -> Ints:
-    """Return the likeliest state (T,) at each window of a stream, from log p(state | window) (T, S) so far."""
+    """Return the most likely state (T,) at each window of a stream, from log p(state | window) (T, S) up to it."""
     return np.array([posterior.argmax() for posterior in filtered(log_posterior, spec)], dtype=np.int64)
 
 
 def filtered(log_posterior: Floats, spec: HsmmSpec) -> Iterator[Floats]:
     """Yield p(state | windows so far) (S,) for each window of a stream (T, S), in constant memory.
 
-    Raises InputError where the emission is not that of a network's classes.
+    Raises InputError if the emission is not that of a network's classes.
     """
     if not isinstance(spec.emission, PosteriorEmission):
-        what = f"is {spec.emission.kind}, expected posterior: the states are the classes of a network"
-        raise InputError("cannot smooth", [Problem("hsmm.json: emission", "todo.sequences", what)])
+        what = f"emission kind is {spec.emission.kind}, expected posterior"
+        raise InputError("cannot smooth the predictions", [Problem("hsmm.json: emission", "hsmm.emission-kind", what)])
     log_b = model.of_posterior(log_posterior, np.array(spec.emission.prior), spec.emission.weight)
     state = online.filter_start(model.tables(model.from_spec(spec)))
     for row in log_b:

@@ -1,35 +1,36 @@
-"""How far a number may lie from the same number computed again, and the comparison of two documents.
+"""Tolerances for recomputed numbers, and the comparison of two documents.
 
-Every tolerance of a comparison is here: its name, its value, what it bounds, and why it is not 0. "±" is relative or
-absolute, whichever allows more. docs/evaluation.md has the same table for readers.
+Each row has the name, the value, what is compared, and the reason why the tolerance is not 0. "±" is relative or
+absolute, whatever is larger. docs/evaluation.md has the same table for readers.
 
-RECOMPUTED         1e-9 ±          what `verify` computes again in float64 from the same inputs: metrics, temperature,
-                                   thresholds, constants of the quantizer. exp, log and the order of sums differ in the
-                                   last bits between machines
-FLOAT32            1e-5 ±          a number of hsmm.json, against the float32 tensors of the checkpoint. It is a
-                                   logarithm or an exponential of 24 bits
-QUANTIZER          1e-12 relative  a constant of the quantizer of a run, against what its settings give. atanh differs
-                                   in the last bit between machines
+RECOMPUTED         1e-9 ±          numbers that `verify` recomputes in float64 from the same inputs: metrics,
+                                   temperature, thresholds, constants of the quantizer. exp, log and the order of sums
+                                   differ in the last bits between machines
+FLOAT32            1e-5 ±          a number of hsmm.json, compared with the float32 tensors of the checkpoint. It is a
+                                   logarithm or an exponential with 24 bits
+QUANTIZER          1e-12 relative  a constant of the quantizer of a run, compared with its settings. atanh differs in
+                                   the last bit between machines
 GATE               1e-12 absolute  a difference of two versions' metrics, above the tolerance of its gate. 0.9 - 0.8 is
                                    more than 0.1 in floating point
-RANK               1e-9 absolute   the rank of a conformal threshold, before it is rounded down. 10 * 0.1 must be whole
-SCORE              1e-5 absolute   a conformal score above its threshold. A quantizer gives many windows the very score
-                                   that is the threshold, and another runtime's logits differ in the last bits: these
-                                   windows would fall out of their sets together
-LOGIT              1e-3 ±          a logit that `verify --reproduce` predicts again, where the code is the same. float32
+RANK               1e-9 absolute   the rank of a conformal threshold before it is rounded down. 10 * 0.1 must be whole
+SCORE              1e-5 absolute   a conformal score above its threshold. With a quantizer, many windows have exactly
+                                   the score of the threshold, and the logits of another runtime differ in the last
+                                   bits: the sets of all these windows would lose a class
+LOGIT              1e-3 ±          a logit that `verify --reproduce` predicts again, if the code is the same. float32
                                    sums differ between processors and versions of torch
 RECODED            0.01            the share of windows whose code changes when they are predicted again. A projection
-                                   on the border between two codes may be rounded either way
+                                   at the boundary between two codes may be rounded either way
 REPRODUCED_METRIC  0.005 ±         a metric of predictions made again. A window with another code may get another class
 INT8_SNR_DB        0.1 dB          the signal-to-noise ratio of an 8-bit estimate made on another processor. float32
                                    sums in another order move a value to the next step
-INT8_SHARE         0.005 absolute  accuracy, macro-F1 and the share of codes kept of such an estimate; or one window,
-                                   where that is more. The reason is the same
+INT8_SHARE         0.005 absolute  accuracy, macro F1 and the share of unchanged codes of such an estimate; or one
+                                   window, if that is more. The reason is the same
 
-A tolerance that a document states, or that belongs to a record or an algorithm, stays there: `records.export.Tolerance`
-(graphs against torch; parity.json states it, and the runtime's self-test uses it), `records.gates.Gate.tolerance`,
-`records.hsmm.SUM_TOLERANCE` (a distribution sums to 1), `data.alignment.SAME` (a time stamp is on the grid),
-`ml.dirichlet_process.TOLERANCE` (a fit has converged), `NATIVE_ERROR` of the script that compiles a bundle.
+Tolerances that a document states, or that belong to a record or an algorithm, are defined there:
+`records.export.Tolerance` (graphs and torch; parity.json states it, and the runtime's self-test uses it),
+`records.gates.Gate.tolerance`, `records.hsmm.SUM_TOLERANCE` (a distribution sums to 1), `data.alignment.SAME` (a time
+stamp is on the grid), `ml.dirichlet_process.TOLERANCE` (a fit has converged), `NATIVE_ERROR` of the script that
+compiles a bundle.
 """
 
 import math
@@ -54,9 +55,9 @@ Keys: TypeAlias = tuple[str | int, ...]
 
 
 def differences(keys: Keys, theirs: Any, ours: Any, tolerance: float) -> Iterator[Problem]:
-    """Yield the dotted place of every value of two JSON documents that differs, with both values.
+    """Yield the dotted path of every value of two JSON documents that differs, with both values.
 
-    Counts and words must be equal; other numbers may differ by `tolerance`, relative or absolute.
+    Counts and strings must be equal; other numbers may differ by `tolerance`, relative or absolute.
     """
     if isinstance(theirs, dict) and isinstance(ours, dict):
         yield from _part_differences(keys, theirs, ours, tolerance)

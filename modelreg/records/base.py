@@ -1,7 +1,7 @@
-"""The base of every record, its scalar types, and the one way in and out of a document.
+"""The base class of every record, its scalar types, and the functions that read and write a document.
 
-In: bytes → strict JSON → JSON Schema (an independent opinion, from schemas/) → pydantic. Errors carry the
-dotted path and the rule. Out: `to_bytes`, the canonical form.
+Reading: bytes → strict JSON → JSON Schema (an independent check, from schemas/) → pydantic. Each problem has the dotted
+path of its value and the broken rule. Writing: `to_bytes`, the canonical form.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,8 +19,8 @@ from modelreg import files
 from modelreg.errors import InputError, Problem
 
 _COMPONENT = "[A-Za-z0-9_][A-Za-z0-9_.+-]*"  # no hidden file, `..`, backslash, control or non-ASCII character
-# What no name holds, and what none begins or ends with. \u2028 means the same to Python, to Rust (pydantic) and to
-# ECMA (the published schemas); \s does not.
+# Characters that a name must not contain, and characters that it must not begin or end with. \u2028 means the same to
+# Python, to Rust (pydantic) and to ECMA (the published schemas); \s does not.
 _BREAKS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
 _BLANKS = r" \xa0\u1680\u2000-\u200a\u202f\u205f\u3000\ufeff"
 _NAME = f"^[^{_BREAKS}{_BLANKS}]([^{_BREAKS}]*[^{_BREAKS}{_BLANKS}])?$"
@@ -29,7 +29,7 @@ Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]+$", min_length=64, 
 GitCommit = Annotated[str, StringConstraints(pattern="^[0-9a-f]+$", min_length=40, max_length=64)]
 RelativePath = Annotated[str, StringConstraints(pattern=f"^{_COMPONENT}(/{_COMPONENT})*$", max_length=240)]
 Name = Annotated[str, StringConstraints(pattern=_NAME, min_length=1, max_length=100)]
-Remark = Annotated[str, StringConstraints(pattern=_NAME, min_length=1, max_length=500)]  # a sentence of a person
+Remark = Annotated[str, StringConstraints(pattern=_NAME, min_length=1, max_length=500)]  # a sentence that a user wrote
 LongName = Annotated[str, StringConstraints(pattern=_NAME, min_length=1, max_length=300)]
 _NAME_READER: TypeAdapter[str] = TypeAdapter(Name)
 ModelName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]*$", max_length=60)]
@@ -41,14 +41,14 @@ Timestamp = Annotated[
     str,
     StringConstraints(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$", min_length=20, max_length=20),
 ]
-Clock = Callable[[], Timestamp]  # tells the present time
+Clock = Callable[[], Timestamp]  # returns the current time
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-LEFT_OUT = Field(exclude_if=lambda value: value is None)  # null is not written: so it was before there was such a field
+LEFT_OUT = Field(exclude_if=lambda value: value is None)  # null is not written, as in documents without the field
 
 
 class Record(BaseModel):
-    """A frozen, strict, closed document or part of one."""
+    """A document or a part of one: frozen, strict, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=True)
 
@@ -65,10 +65,10 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 def parse(data: bytes, record: type[AnyRecord], where: str) -> AnyRecord:
-    """Read a document. Raises InputError with every problem: strict JSON, then schema, then record."""
+    """Parse a document: strict JSON, then JSON Schema, then the record. Raises InputError with every problem."""
     document = files.parse_json(data, where)
     if problems := schema_problems(document, record, where):
-        raise InputError(f"not a valid {record.__name__}", problems)
+        raise InputError(f"cannot read {where}", problems)
     return validate(data, record, where)
 
 
@@ -78,20 +78,18 @@ def load(path: Path, record: type[AnyRecord]) -> AnyRecord:
 
 
 def validate(data: bytes, record: type[AnyRecord], where: str) -> AnyRecord:
-    """Take strict JSON into a record. Raises InputError with the dotted path of every problem."""
+    """Parse strict JSON into a record. Raises InputError with the dotted path of every problem."""
     try:
         return record.model_validate_json(data)
     except ValidationError as error:
         found = [part for part in error.errors() if not _follows(part, error.errors())]
         document = files.parse_json(data, where)
-        problems = [
-            Problem(dotted(where, *_written(part, document)), "todo.base", _words(record, part)) for part in found
-        ]
-        raise InputError(f"not a valid {record.__name__}", problems) from error
+        problems = [_problem(dotted(where, *_written(part, document)), record, part) for part in found]
+        raise InputError(f"cannot read {where}", problems) from error
 
 
 def _written(error: ErrorDetails, document: Any) -> Iterator[int | str]:
-    """Yield the parts of a place as the document has them: pydantic also names which record of a union was meant."""
+    """Yield the keys and indices of an error that the document has: pydantic also names the record of a union."""
     missing = error["loc"][-1:] if error["type"] == "missing" else ()
     for part in error["loc"]:
         if isinstance(document, dict) and (part in document or (part,) == missing):
@@ -104,17 +102,26 @@ def _written(error: ErrorDetails, document: Any) -> Iterator[int | str]:
 
 
 def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
-    """Say whether a list is only too short because what stands in it is wrong."""
+    """Return whether a list is only too short because an entry of it is invalid."""
     place = error["loc"]
     return error["type"] == "too_short" and any(e["loc"][: len(place)] == place and e["loc"] != place for e in errors)
 
 
-def _words(record: type[Record], error: ErrorDetails) -> str:
-    """Return pydantic's message in words a user can act on: an unknown key with the one that was meant."""
-    if error["type"] == "union_tag_invalid":
-        return "{tag!r} is none of {expected_tags}".format(**error["ctx"])
-    if error["type"] != "extra_forbidden":
-        return error["msg"].removeprefix("Value error, ")
+def _problem(place: str, record: type[Record], error: ErrorDetails) -> Problem:
+    """Return pydantic's error with our rule; an unknown key with the known keys that are close to it."""
+    match error["type"]:
+        case "missing":
+            return Problem(place, "document.key-missing", "required key not found")
+        case "extra_forbidden":
+            return Problem(place, "document.unknown-key", _unknown_key(record, error))
+        case "union_tag_invalid":
+            message = "{tag!r} is invalid, expected one of {expected_tags}".format(**error["ctx"])
+            return Problem(place, "document.invalid-value", message)
+        case _:
+            return Problem(place, "document.invalid-value", error["msg"].removeprefix("Value error, "))
+
+
+def _unknown_key(record: type[Record], error: ErrorDetails) -> str:
     unknown, known = str(error["loc"][-1]), sorted(_keys(record))
     near = get_close_matches(unknown, [key.rsplit(".", 1)[-1] for key in known], n=1)
     meant = [key for key in dict.fromkeys(known) if near and key.rsplit(".", 1)[-1] == near[0]]
@@ -122,7 +129,7 @@ def _words(record: type[Record], error: ErrorDetails) -> str:
 
 
 def _keys(record: type[BaseModel], place: str = "") -> Iterator[str]:
-    """Yield the dotted path of every key of a record and of the records inside it."""
+    """Yield the dotted path of every key of a record and of its nested records."""
     for name, field in record.model_fields.items():
         yield f"{place}{name}"
         for inner in _records_in(field.annotation):
@@ -130,7 +137,7 @@ def _keys(record: type[BaseModel], place: str = "") -> Iterator[str]:
 
 
 def _records_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the records of a field's type, those of a union or a list included."""
+    """Yield the records in a field's type, including those in a union or a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):
@@ -138,21 +145,31 @@ def _records_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def schema_problems(document: object, record: type[Record], where: str) -> list[Problem]:
-    """Return what the record's published JSON Schema finds wrong with a document."""
+    """Return the violations of the record's published JSON Schema in a document."""
     try:
         errors = sorted(_validator(record.__name__).iter_errors(document), key=lambda error: list(map(str, error.path)))
-    except RecursionError:  # where it quotes a document that is all brackets
-        return [Problem(where, "todo.base", "nested too deeply")]
-    return [Problem(dotted(where, *error.path), "todo.base", error.message[:300]) for error in errors]
+    except RecursionError:  # raised while jsonschema quotes a document of brackets only
+        return [Problem(where, "document.too-deep", "values are nested too deeply")]
+    return [_schema_problem(dotted(where, *error.path), error.validator, error.message[:300]) for error in errors]
+
+
+def _schema_problem(place: str, keyword: str, message: str) -> Problem:
+    match keyword:
+        case "required":
+            return Problem(place, "document.key-missing", message)
+        case "additionalProperties":
+            return Problem(place, "document.unknown-key", message)
+        case _:
+            return Problem(place, "document.invalid-value", message)
 
 
 def dotted(where: str, *path: str | int) -> str:
-    """Return the place of a value: the file, then the dotted path inside it."""
+    """Return the place of a value: the file, then the dotted path in it."""
     return f"{where}: {'.'.join(map(str, path))}" if path else where
 
 
 def paired_leaves(one: Any, other: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield the dotted place of every value of two documents, with both values; None where one has none."""
+    """Yield the dotted path of every value of two documents, with both values; None for a missing value."""
     if isinstance(one, dict) and isinstance(other, dict):
         for name in sorted(one.keys() | other.keys()):
             yield from paired_leaves(one.get(name), other.get(name), f"{place}.{name}".lstrip("."))
@@ -164,7 +181,7 @@ def paired_leaves(one: Any, other: Any, place: str = "") -> Iterator[tuple[str, 
 
 
 def is_name(text: str) -> bool:
-    """Say whether a text may be a Name."""
+    """Return whether a text is a valid Name."""
     try:
         _NAME_READER.validate_python(text)
     except ValidationError:
@@ -173,13 +190,13 @@ def is_name(text: str) -> bool:
 
 
 def json_schema(record: type[Record]) -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of a record, as it stands in schemas/."""
+    """Return the JSON Schema (2020-12) of a record, as stored in schemas/."""
     schema = record.model_json_schema(by_alias=True, mode="validation")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def shared_folder(name: str) -> Traversable:
-    """Return `schemas` or `configs`: inside an installed package, beside it in a checkout."""
+    """Return the folder `schemas` or `configs`: inside an installed package, next to `modelreg/` in a checkout."""
     inside = package_files("modelreg") / name
     return inside if inside.is_dir() else Path(__file__).parents[2] / name
 
@@ -193,7 +210,7 @@ def _validator(name: str) -> Any:
 
 
 def _inlined(part: Any, definitions: Mapping[str, Any]) -> Any:
-    """Return a schema in which every $ref is replaced by what it names: each look-up costs as much as a check."""
+    """Return a schema with every $ref replaced by its definition: a lookup is as slow as a check."""
     if isinstance(part, list):
         return [_inlined(each, definitions) for each in part]
     if not isinstance(part, dict):

@@ -106,6 +106,7 @@ class AbsentNumber:
 
     places: tuple[str, ...]  # the documents that could hold it
     elsewhere: tuple[str, ...]  # dotted paths that end in the same name
+    path: str  # of the missing number
 
 
 @dataclass(frozen=True)

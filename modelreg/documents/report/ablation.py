@@ -1,4 +1,4 @@
-"""The table of an ablation: what each variant reaches, and how its parts fare."""
+"""Render the tables of an ablation study: the metrics of each variant, and the state of its components."""
 
 from modelreg.documents.report.formatting import counted, escape, table
 from modelreg.records.ablation import AblationRecord, Variant
@@ -6,12 +6,20 @@ from modelreg.records.metrics import Interval, NoInterval
 
 Row = tuple[str, ...]
 
-RESULTS: Row = ("variant", "accuracy", "interval", "macro F1", "interval of it", "seconds")
-HEALTH: Row = ("variant", "parameters", "smoothed", "perplexity", "used", "clusters", "duration")
+RESULTS: Row = ("variant", "accuracy", "accuracy interval", "macro F1", "macro F1 interval", "time (s)")
+HEALTH: Row = (
+    "variant",
+    "parameters",
+    "smoothed accuracy",
+    "code perplexity",
+    "codes used",
+    "active clusters",
+    "mean duration (windows)",
+)
 
 
 def ablation_tables(found: AblationRecord) -> tuple[tuple[Row, list[Row]], tuple[Row, list[Row]]]:
-    """Return header and rows of both tables: what the variants reach, and how their parts fare."""
+    """Return header and rows of both tables: metrics and components."""
     return (RESULTS, [_result(variant) for variant in found.variants]), (HEALTH, [_health(v) for v in found.variants])
 
 
@@ -20,28 +28,29 @@ def ablation_markdown(found: AblationRecord) -> str:
     trials = [trial for variant in found.variants for trial in variant.trials]
     reasons = {i.reason for variant in found.variants for i in variant.intervals.values() if isinstance(i, NoInterval)}
     missing = "".join(f"\n\nNo interval: {escape(reason)}." for reason in sorted(reasons))
-    tables = "\n\n".join(table(header, rows) for header, rows in ablation_tables(found))
-    looks = sum(trial.evaluations for trial in trials)
+    tables = "\n\n".join(
+        table(header, [(escape(row[0]), *row[1:]) for row in rows]) for header, rows in ablation_tables(found)
+    )
+    evaluations = sum(trial.evaluations for trial in trials)
     return f"""# Ablation of {escape(found.model)}
 
-Means over {counted(len(found.seeds), "seed")} ({", ".join(map(str, found.seeds))}). An interval is over the tested
-subjects, with the windows of all seeds pooled. Seconds are from the start of a run to the end of its training: the
-first run reads the data, the others may find them kept.{missing}
+Values are means over {counted(len(found.seeds), "seed")} ({", ".join(map(str, found.seeds))}). Intervals are over the
+test subjects, with the windows of all seeds pooled. The time is from the start of a run to the end of its training. It
+includes reading the data, which later runs may find in the cache.{missing}
 
 {tables}
 
-Smoothed is the accuracy with the model of durations, used the share of the codes, clusters the active ones, duration
-the mean that the model of durations has learned, in windows.
+The smoothed accuracy uses the hidden semi-Markov model. The mean duration is the one that this model learned.
 
-{ablation_looks(len(trials), looks)}
+{ablation_looks(len(trials), evaluations)}
 """
 
 
-def ablation_looks(trials: int, looks: int) -> str:
-    """Return what the table costs, in words."""
+def ablation_looks(trials: int, evaluations: int) -> str:
+    """Return how often the test split was evaluated, and why variants should not be selected by these metrics."""
     return (
-        f"The held-out part was looked at {counted(looks, 'time')} for {counted(trials, 'run')}: a variant that is "
-        "chosen by these numbers looks better than it is. To choose, compare validation losses."
+        f"The test split was evaluated {counted(evaluations, 'time')} in {counted(trials, 'run')}. The metrics of a "
+        "variant that is selected by them are biased upwards. Select variants by their validation loss."
     )
 
 

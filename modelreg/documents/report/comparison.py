@@ -1,4 +1,4 @@
-"""The comparison of two models: the rows of its table, its verdicts in words, Markdown, and a page with pictures."""
+"""Render the comparison of two models: the rows of its table, its conclusions, Markdown, and a page with pictures."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,23 +11,23 @@ from modelreg.records.comparison import COMPARED, Change, Comparison, Contender,
 from modelreg.records.metrics import Interval
 
 PICTURES = {
-    "differences": "Differences of the metrics with their intervals over subjects",
-    "classes": "F1 of each class",
-    "subjects": "Accuracy of each subject",
+    "differences": "Differences of the metrics with intervals over subjects",
+    "classes": "F1 by class",
+    "subjects": "Accuracy by subject",
 }
-INDEPENDENT = "It takes windows for independent, which those of one recording are not: p is too small."
+INDEPENDENT = "The test assumes independent windows. Windows of one recording are not independent, so p is too small."
 
-Row = tuple[str, ...]  # a name, the first, the second, their difference, its interval
+Row = tuple[str, ...]  # name, A, B, difference, interval of the difference
 
 
 def comparison_rows(found: Comparison) -> list[Row]:
-    """Return what differs in numbers: name, A (the first), B, B less A, and its interval where there is one."""
+    """Return the rows of numbers: name, A, B, B - A, and the interval of the difference if there is one."""
     one, other = found.one, found.other
     sizes = {
         "parameters": (one.metrics.parameters, other.metrics.parameters),
-        "checkpoint bytes": (one.checkpoint_bytes, other.checkpoint_bytes),
-        "tested windows": (one.metrics.windows, other.metrics.windows),
-        "looks at the held-out part": (one.metrics.protocol.evaluations, other.metrics.protocol.evaluations),
+        "checkpoint size (bytes)": (one.checkpoint_bytes, other.checkpoint_bytes),
+        "test windows": (one.metrics.windows, other.metrics.windows),
+        "test-set evaluations": (one.metrics.protocol.evaluations, other.metrics.protocol.evaluations),
     }
     return [
         *_metric_rows(found),
@@ -37,12 +37,12 @@ def comparison_rows(found: Comparison) -> list[Row]:
 
 
 def comparison_verdicts(found: Comparison) -> list[str]:
-    """Return what the comparison shows and what it does not, in sentences."""
+    """Return the conclusions of the comparison, in sentences."""
     return [*_paired_verdicts(found), *_latency_verdicts(found)]
 
 
 def comparison_markdown(found: Comparison, shown: Mapping[str, str] | None = None) -> str:
-    """Return the comparison as the comment of a pull request; `shown` has the path of each picture of PICTURES."""
+    """Return the comparison in Markdown; `shown` has the path of each picture to show, by the names of PICTURES."""
     one, other = (
         f"{letter}: {escape(side.reference)}" for letter, side in zip("AB", (found.one, found.other), strict=True)
     )
@@ -50,7 +50,7 @@ def comparison_markdown(found: Comparison, shown: Mapping[str, str] | None = Non
     verdicts = "\n".join(f"- {escape(verdict)}" for verdict in comparison_verdicts(found))
     sections = (
         f"# {escape(found.one.reference)} and {escape(found.other.reference)}",
-        table(("", one, other, "difference", "interval"), comparison_rows(found)),
+        table(("metric", one, other, "difference (B - A)", "interval"), comparison_rows(found)),
         verdicts,
         f"## Pictures\n\n{drawn}" if drawn else "",
         f"## Configuration\n\n{_changes_table(found.config, one, other)}",
@@ -68,7 +68,7 @@ def comparison_page(found: Comparison) -> str:
 
 
 def _metric_rows(found: Comparison) -> Iterator[Row]:
-    """Yield the metrics: those that are compared in pairs on the shared windows, the others on all that each tested."""
+    """Yield the metrics: paired ones on the shared windows, the others on all test windows of each model."""
     paired = found.paired.metrics if isinstance(found.paired, PairedComparison) else {}
     pairs = {str(name): difference for name, difference in paired.items()}
     one, other = found.one.metrics, found.other.metrics
@@ -89,7 +89,7 @@ def _span(difference: Difference | None) -> str:
 
 
 def _speed_rows(one: Contender, other: Contender) -> Iterator[Row]:
-    """Yield the times of a window, where one of the two was measured."""
+    """Yield the latencies of a window, if one of the two models was measured."""
     for name, of in _SPEEDS.items():
         first, second = (of(side) for side in (one, other))
         if first is None and second is None:
@@ -108,27 +108,27 @@ _SPEEDS: dict[str, Callable[[Contender], float | None]] = {
 def _paired_verdicts(found: Comparison) -> Iterator[str]:
     paired = found.paired
     if not isinstance(paired, PairedComparison):
-        yield f"Not compared window by window: {paired.reason}. A difference of two tests of their own may be chance."
+        yield f"No paired comparison: {paired.reason}. Differences between separate tests may be due to chance."
         return
-    people = counted(paired.subjects, "subject")
+    subjects = counted(paired.subjects, "subject")
     left = paired.left_out_one + paired.left_out_other
-    rest = f"; {counted(left, 'window')} that only one of them predicted are left out" if left else ""
+    rest = f" Windows predicted by one model only are not compared: {left:,}." if left else ""
     names = ", ".join(HEADLINE[name] for name in COMPARED)
-    yield f"Compared on {counted(paired.windows, 'window')} of {people} that both predicted: {names}{rest}."
+    yield f"Paired comparison of {names} on {counted(paired.windows, 'window')} of {subjects}.{rest}"
     yield from _difference_verdicts(paired)
     test = paired.mcnemar
     yield (
-        f"McNemar's test: {counted(test.only_one, 'window')} only A has right, {test.only_other:,} "
-        f"only B; p = {test.p_value:.3g}. {INDEPENDENT}"
+        f"McNemar's test: {counted(test.only_one, 'window')} correct in A only, {test.only_other:,} in B only; "
+        f"p = {test.p_value:.3g}. {INDEPENDENT}"
     )
 
 
 def _difference_verdicts(paired: PairedComparison) -> Iterator[str]:
-    """Yield of each metric whether its interval shows a difference; once, why there is none."""
+    """Yield for each metric whether its interval shows a difference; once, the reason for a missing interval."""
     for reason in dict.fromkeys(
         d.interval.reason for d in paired.metrics.values() if not isinstance(d.interval, Interval)
     ):
-        yield f"No interval: {reason}. Nothing says how far other subjects would differ."
+        yield f"No interval: {reason}. The difference on other subjects cannot be estimated."
     for name, difference in paired.metrics.items():
         if isinstance(span := difference.interval, Interval):
             yield f"{HEADLINE[name]}: {_judged(difference.difference, span)}."
@@ -137,8 +137,8 @@ def _difference_verdicts(paired: PairedComparison) -> Iterator[str]:
 def _judged(difference: float, span: Interval) -> str:
     interval = f"{span.low:+.4f} to {span.high:+.4f}, {span.level * 100:.4g} % over {span.subjects} subjects"
     if span.low <= 0 <= span.high:
-        return f"no difference is shown ({interval})"
-    return f"B is {'higher' if difference > 0 else 'lower'} by {abs(difference):.4f} ({interval})"
+        return f"no significant difference ({interval})"
+    return f"B is {abs(difference):.4f} {'higher' if difference > 0 else 'lower'} ({interval})"
 
 
 def _latency_verdicts(found: Comparison) -> Iterator[str]:
@@ -147,13 +147,13 @@ def _latency_verdicts(found: Comparison) -> Iterator[str]:
         return
     settings = [(record.backend, record.threads, record.hardware) for record in (one, other)]
     if settings[0] != settings[1]:
-        yield "The times are of different machines, backends or thread counts: they do not compare the models."
+        yield "The latencies were measured on different machines, backends or thread counts and are not comparable."
 
 
 def _changes_table(changes: Sequence[Change], one: str, other: str) -> str:
     if not changes:
-        return "No difference."
-    rows = [(f"`{change.path}`", _value(change.one), _value(change.other)) for change in changes]
+        return "No differences."
+    rows = [(escape(change.path), _value(change.one), _value(change.other)) for change in changes]
     return table(("setting", one, other), rows, words=(one, other))
 
 
@@ -162,7 +162,7 @@ def _value(value: object) -> str:
 
 
 def _drawings(found: Comparison) -> Iterator[tuple[str, Callable[[bool], bytes]]]:
-    """Yield what draws each picture that there is something for, by the names of PICTURES."""
+    """Yield a function for each picture that has data, by the names of PICTURES."""
     sides = (f"A: {found.one.reference}", f"B: {found.other.reference}")
     if isinstance(found.paired, PairedComparison):
         differences = {str(name): row for name, row in found.paired.metrics.items()}
@@ -171,12 +171,12 @@ def _drawings(found: Comparison) -> Iterator[tuple[str, Callable[[bool], bytes]]
     classes = {
         name: (one.per_class[name].f1, other.per_class[name].f1) for name in one.classes if name in other.per_class
     }
-    people = {
+    subjects = {
         name: (row.accuracy, other.per_subject[name].accuracy)
         for name, row in one.per_subject.items()
         if name in other.per_subject
     }
-    for name, rows in (("classes", classes), ("subjects", people)):
+    for name, rows in (("classes", classes), ("subjects", subjects)):
         if rows:
             yield name, partial(_draw_sides, rows, sides)
 

@@ -1,27 +1,27 @@
-"""The section of a report on cross-validation, from crossval.json."""
+"""Render the section of a report on cross-validation, from crossval.json."""
 
-from modelreg.documents.report.formatting import counted, listed, number, percent, table
+from modelreg.documents.report.formatting import counted, escape, listed, number, percent, table
 from modelreg.records.crossval import CrossValidation
 from modelreg.records.intervals import Interval
 
-PROTOCOLS = {"loso": "leave one subject out", "kfold-subject": "folds of subjects"}
+PROTOCOLS = {"loso": "leave one subject out", "kfold-subject": "k-fold by subject"}
 NAMES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro F1",
     "ece": "calibration error",
-    "ece_after": "calibration error after the temperature",
+    "ece_after": "calibration error (after temperature scaling)",
 }
 
 
 def section(found: CrossValidation) -> str:
-    """Return the pooled numbers, their spread over the folds, and each fold."""
+    """Return the pooled metrics, their mean and standard deviation over the folds, and each fold."""
+    folds = counted(len(found.folds), "fold")
     return f"""## Cross-validation: {PROTOCOLS[found.protocol]}
 
-The same configuration, trained {counted(len(found.folds), "time")}: each time other subjects were held out, every
-subject once. **The card quotes the hold-out**, because its numbers are of the weights that are released; these here
-are of {counted(len(found.folds), "other model")}. Every subject was looked at, those of the hold-out too: what is
-chosen by these numbers is chosen on them.
+The same configuration was trained for {folds}. Every subject is in the test set of one fold. **The model card states
+the metrics of the test split**, because they belong to the released weights. The metrics below belong to the models of
+the folds. They use every subject, including those of the test split: a model selected by them needs other test subjects.
 
 {_pooled(found)}
 
@@ -42,14 +42,14 @@ def _pooled(found: CrossValidation) -> str:
         span = f"{number(interval.low)} to {number(interval.high)}" if isinstance(interval, Interval) else ""
         each = f"{number(spread.mean)} ± {number(spread.deviation)}"
         rows.append((NAMES[name], number(pooled[name]), span, each, number(spread.lowest), number(spread.highest)))
-    header = ("metric", "pooled", "interval over subjects", "mean of the folds", "lowest", "highest")
-    return f"Pooled over {counted(found.pooled.windows, 'out-of-fold window')}:\n\n{table(header, rows)}"
+    header = ("metric", "pooled", "interval over subjects", "mean ± std over folds", "minimum", "maximum")
+    return f"Pooled over {counted(found.pooled.windows, 'out-of-fold prediction')}:\n\n{table(header, rows)}"
 
 
 def _folds(found: CrossValidation) -> str:
     rows = [
         (
-            fold.name,
+            escape(fold.name),
             listed(fold.tested),
             fold.windows,
             number(fold.accuracy),
@@ -60,5 +60,14 @@ def _folds(found: CrossValidation) -> str:
         )
         for fold in found.folds
     ]
-    header = ("fold", "tested", "windows", "accuracy", "macro F1", "error", "after temperature", "coverage (lac)")
-    return table(header, rows, words=("tested",))
+    header = (
+        "fold",
+        "test subjects",
+        "windows",
+        "accuracy",
+        "macro F1",
+        "calibration error",
+        "after temperature scaling",
+        "LAC coverage",
+    )
+    return table(header, rows, words=("test subjects",))

@@ -1,28 +1,28 @@
-"""The section on what the model of durations is worth."""
+"""Render the section of a report on temporal smoothing."""
 
 from modelreg.documents.report.formatting import counted, number, table
 from modelreg.records.metrics import TemporalMetrics
 
 MEASURES = {  # of segmentation.score
     "accuracy": "accuracy of windows",
-    "edit": "edit score of segments (100 is best)",
-    "over_segmentation": "predicted segments for each true one",
-    "f1_at_50": "F1 of segments that overlap by half",
+    "edit": "edit score of segments (0 to 100)",
+    "over_segmentation": "predicted segments per true segment",
+    "f1_at_50": "F1 of segments at 50 % overlap",
 }
 
 
 def section(found: TemporalMetrics) -> str:
-    """Return the scores of windows alone and smoothed, and which of the two is better."""
+    """Return the scores of single windows and of smoothed windows, and a comparison."""
     rows = [
         (words, number(getattr(found.alone, name)), number(getattr(found.smoothed, name)))
         for name, words in MEASURES.items()
     ]
-    return f"""## Durations
+    return f"""## Temporal smoothing
 
-Over {counted(found.streams, "stream")} of consecutive windows; the states of the model of durations last
-{number(found.mean_duration)} windows on average. Smoothed, each window is seen with those before it (online).
+A hidden semi-Markov model smooths {counted(found.streams, "stream")} of consecutive windows online: each prediction
+uses the window and the windows before it. A state lasts {number(found.mean_duration)} windows on average in the model.
 
-{table(("", "each window alone", "smoothed"), rows)}
+{table(("score", "single windows", "smoothed"), rows)}
 
 {_verdict(found)}"""
 
@@ -31,8 +31,8 @@ def _verdict(found: TemporalMetrics) -> str:
     accuracy = found.smoothed.accuracy - found.alone.accuracy
     edit = found.smoothed.edit - found.alone.edit
     if accuracy >= 0 and edit >= 0:
-        return "Smoothing costs no accuracy and no edit score."
+        return "Smoothing decreases neither the accuracy nor the edit score."
     if accuracy < 0 and edit < 0:
-        return "**Smoothing makes both worse: the durations that it learned do not fit the held-out part.**"
-    lost, won = ("accuracy", "the segments") if accuracy < 0 else ("edit score", "the windows")
-    return f"**Smoothing costs {lost}** and gains on {won}."
+        return "**Smoothing decreases both scores: the learned durations do not fit the test split.**"
+    worse, better = ("accuracy", "edit score") if accuracy < 0 else ("edit score", "accuracy")
+    return f"**Smoothing decreases the {worse}** but not the {better}."

@@ -1,9 +1,10 @@
-"""How numbers, names and tables are written in Markdown: the same way in every section."""
+"""Format numbers, names and tables in Markdown, the same way in every section."""
 
 import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
+from modelreg.escaping import one_line
 from modelreg.records.audit import AuditRecord, RandomSplit
 from modelreg.records.crossval import CrossValidation
 from modelreg.records.data import QualityReport
@@ -16,10 +17,11 @@ HEADLINE = {
     "log_loss": "log loss",
     "brier": "Brier score",
 }
+MARKUP = re.compile(r"[\\`*_{}\[\]<>#|~&$]|:(?=//)|(?<=www)\.")  # the last three: math and bare links on GitHub
 
 
 class Checks(NamedTuple):
-    """What was looked at besides the evaluation; None where nobody looked."""
+    """Optional checks of a run; None for a check that was not made."""
 
     quality: QualityReport | None = None
     audit: AuditRecord | None = None
@@ -31,12 +33,15 @@ NO_CHECKS = Checks()
 
 
 def escape(text: str) -> str:
-    """Return `text` as Markdown that shows it literally, on one line, also in a table's cell."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", " ".join(text.split()))
+    """Return `text` as Markdown that shows it literally on one line, also in a table cell.
+
+    Control and bidirectional characters become visible escapes such as `\\x1b`.
+    """
+    return MARKUP.sub(r"\\\g<0>", one_line(text))
 
 
 def number(value: float) -> str:
-    """Return a number with four significant digits; from a thousand on, whole."""
+    """Return a number with four significant digits; numbers from 1,000 are rounded to integers."""
     return f"{value:,.0f}" if abs(value) >= 999.95 else f"{value:#.4g}"
 
 
@@ -46,7 +51,7 @@ def percent(share: float) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return names as Markdown that shows them literally, with commas between."""
+    """Return names as Markdown that shows them literally, separated by commas."""
     return ", ".join(map(escape, names))
 
 
@@ -56,6 +61,6 @@ def counted(count: int, what: str) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, words: Collection[str] = ()) -> str:
-    """Return a Markdown table. Columns are aligned to the right, but for the first and those that hold `words`."""
+    """Return a Markdown table. Columns are right-aligned, except the first and those in `words`."""
     rule = ["---" if name in (header[0], *words) else "---:" for name in header]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in (header, rule, *rows))

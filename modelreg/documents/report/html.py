@@ -1,7 +1,7 @@
-"""A report as one HTML file that needs nothing else: no script, no font, no request to anywhere.
+"""Render a report as one self-contained HTML file: no script, no font, no network request.
 
-The Markdown is rendered with raw HTML switched off, so that a name which looks like markup is shown as it is, and a
-content security policy forbids the browser all but the inline style and the pictures in the file itself.
+Raw HTML in the Markdown is disabled, so that a name that looks like markup is shown literally. A content security
+policy allows only the inline style and the embedded pictures.
 """
 
 import re
@@ -10,15 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from modelreg.escaping import one_line
+
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-Picture = tuple[bytes, bytes]  # for a light page and for a dark one, each PNG or SVG
+Picture = tuple[bytes, bytes]  # in light and in dark colors, each PNG or SVG
 
 PNG = b"\x89PNG\r\n\x1a\n"
-PNG_SCALE = 120 / 96  # dots per CSS pixel: pictures.DOTS over the 96 of CSS
-READABLE = 0.68  # a picture shrinks to this share of its size, then scrolls: 10 pt become 9 px
+PNG_SCALE = 120 / 96  # dots per CSS pixel: plots.DOTS / 96
+READABLE = 0.68  # smallest scale of a picture before it scrolls: 10 pt become 9 px
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 STYLE = """
 :root { color-scheme: light dark; --paper: #ffffff; --ink: #1b1f24; --soft: #57606a; --line: #d0d7de;
@@ -69,11 +71,11 @@ img { display: block; max-width: 100%; height: auto; }
 
 
 def html(markdown_text: str, title: str, pictures: Mapping[str, Picture]) -> str:
-    """Return the page of a Markdown text; `pictures` has each by the path that the text gives it.
+    """Return the page of a Markdown text; `pictures` has each picture by its path in the text.
 
-    An image that is not among them is shown as its alternative text, for the page may not load anything.
+    An image without an entry is shown as its alternative text, because the page must not load files.
     """
-    from markdown_it import MarkdownIt  # a dependency of rich; loaded when the first page is made
+    from markdown_it import MarkdownIt  # a dependency of rich, slow to import
 
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = list(_dressed(reader.parse(markdown_text), pictures))
@@ -86,7 +88,7 @@ def html(markdown_text: str, title: str, pictures: Mapping[str, Picture]) -> str
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
+<title>{escape(one_line(title))}</title>
 <style>{STYLE}</style>
 </head>
 <body>
@@ -98,7 +100,7 @@ def html(markdown_text: str, title: str, pictures: Mapping[str, Picture]) -> str
 
 
 def _dressed(tokens: Sequence["Token"], pictures: Mapping[str, Picture]) -> Iterator["Token"]:
-    """Yield the tokens of a page: sections with an anchor, tables that scroll, images inside the file."""
+    """Yield the tokens of a page: headings with an anchor, tables that scroll, embedded images."""
     seen: set[str] = set()
     for index, token in enumerate(tokens):
         if token.type == "heading_open" and token.tag == "h2":
@@ -114,7 +116,7 @@ def _dressed(tokens: Sequence["Token"], pictures: Mapping[str, Picture]) -> Iter
 
 
 def _anchor(heading: str, seen: set[str]) -> str:
-    """Return an id out of a heading that none before it has."""
+    """Return a unique id for a heading."""
     plain = re.sub("[^a-z0-9]+", "-", heading.lower()).strip("-") or "section"
     anchor = plain
     while anchor in seen:
@@ -124,7 +126,7 @@ def _anchor(heading: str, seen: set[str]) -> str:
 
 
 def _contents(reader: "MarkdownIt", tokens: Sequence["Token"]) -> str:
-    """Return the table of contents: a link to each section, or nothing where there are fewer than two."""
+    """Return the table of contents: a link to each section; empty if there are fewer than two."""
     places = [i for i, token in enumerate(tokens) if token.type == "heading_open" and token.tag == "h2"]
     items = [
         f'<li><a href="#{tokens[i].attrs["id"]}">'
@@ -135,7 +137,7 @@ def _contents(reader: "MarkdownIt", tokens: Sequence["Token"]) -> str:
 
 
 def _shown(image: "Token", pictures: Mapping[str, Picture]) -> "Token":
-    """Return what shows an image: the picture for a light and for a dark page, or its alternative text."""
+    """Return the HTML of an image: the picture in light and dark colors, or its alternative text."""
     text = escape("".join(part.content for part in image.children or ()))
     if (picture := pictures.get(str(image.attrs["src"]))) is None:
         return _raw(f"<em>{text}</em>", inline=True)
@@ -151,14 +153,14 @@ def _shown(image: "Token", pictures: Mapping[str, Picture]) -> "Token":
 
 
 def _raw(text: str, *, inline: bool = False) -> "Token":
-    """Return a token that is rendered as this very HTML."""
+    """Return a token that is rendered as the given HTML."""
     from markdown_it.token import Token
 
     return Token("html_inline" if inline else "html_block", "", 0, content=text)
 
 
 def _size(picture: bytes) -> tuple[int, int]:
-    """Return width and height in CSS pixels: out of a PNG's header, or of the first attributes of an SVG."""
+    """Return width and height in CSS pixels, from a PNG's header or the first attributes of an SVG."""
     if picture.startswith(PNG):
         sides = (int.from_bytes(picture[16:20], "big"), int.from_bytes(picture[20:24], "big"))
         return round(sides[0] / PNG_SCALE), round(sides[1] / PNG_SCALE)

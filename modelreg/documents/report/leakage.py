@@ -1,42 +1,42 @@
-"""The section of a report that says whether the parts share something, from audit.json."""
+"""Render the section of a report on leakage between train, validation and test, from audit.json."""
 
 from modelreg.documents.report.formatting import counted, escape
 from modelreg.records.audit import AuditRecord, Finding, RandomSplit
 
-NAMES = {"leak": "A leak", "suspicious": "Suspicious", "by_design": "By design of the split"}
+NAMES = {"leak": "Leakage", "suspicious": "Suspicious", "by_design": "By design of the split"}
 
 
 def section(audit: AuditRecord, chance: RandomSplit | None, accuracy: float) -> str:
-    """Return what the leak audit found, the gravest first, and how a leaky evaluation compares with an accuracy."""
-    looked = (
-        f"Held against each other: {counted(sum(audit.windows.values()), 'window')} of {len(audit.windows)} parts, by "
-        f"subject, session, time and content (near copies: a correlation of {audit.near:g} or more)."
+    """Return the findings of the leakage audit, most severe first, and the accuracy of a random split if known."""
+    windows = f"{counted(sum(audit.windows.values()), 'window')} compared"
+    how = (
+        "The audit compares subjects, sessions, times and window contents. A near copy has a correlation of at least "
+        f"{audit.near:g}."
     )
-    if chance:
-        looked = f"{looked}\n\n{leaky(chance, accuracy)} It is a number of no model, and stands nowhere else."
+    more = f"{how}\n\n{leaky(chance, accuracy)} This accuracy is a reference only." if chance else how
     if not audit.findings:
-        return f"## Leak audit\n\n**The parts share nothing.** {looked}"
+        return f"## Leakage\n\n**No leakage found between train, validation and test** ({windows}).\n\n{more}"
     found = sorted(audit.findings, key=lambda finding: list(NAMES).index(finding.severity))
-    doubt = "**The numbers below are worth nothing: the parts leak.**\n\n" if audit.leaks else ""
-    return f"## Leak audit\n\n{doubt}{chr(10).join(map(_item, found))}\n\n{looked}"
+    doubt = "**The metrics below are not valid: the splits share data.**\n\n" if audit.leaks else ""
+    return f"## Leakage\n\n{doubt}{chr(10).join(map(_item, found))}\n\n{windows.capitalize()}. {more}"
 
 
 def leaky(chance: RandomSplit, accuracy: float) -> str:
-    """Return what a random split claims beside the accuracy on people who were never seen, in a sentence."""
+    """Return how the accuracy of a random split differs from that on unseen subjects, in a sentence."""
     points = 100 * (chance.accuracy - accuracy)
-    gap = f"{abs(points):.1f} points {'above' if points >= 0 else 'below'} the {accuracy:.4f} on unseen people"
+    side = "higher" if points >= 0 else "lower"
     return (
-        f"A random split of the same windows scores {chance.accuracy:.4f}, {gap}: what a leaky evaluation would have "
-        "claimed."
+        f"With a random split of the same windows, the accuracy is {chance.accuracy:.4f}: {abs(points):.1f} points "
+        f"{side} than the {accuracy:.4f} on unseen subjects, because windows of one subject are in every split."
     )
 
 
 def _item(finding: Finding) -> str:
-    examples = f" For example: {'; '.join(map(escape, finding.examples))}." if finding.examples else ""
-    return f"- **{NAMES[finding.severity]}** ({said(finding)}).{examples}"
+    examples = f" Examples: {'; '.join(map(escape, finding.examples))}." if finding.examples else ""
+    return f"- **{NAMES[finding.severity]}** ({escape(said(finding))}).{examples}"
 
 
 def said(finding: Finding) -> str:
-    """Return a finding in a line: between which parts, how many, what."""
+    """Return a finding in one line: the splits, the count, and the description."""
     many = f"{finding.count:,} " if finding.count else ""
     return f"{' and '.join(finding.parts)}: {many}{finding.what}"

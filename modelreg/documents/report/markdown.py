@@ -1,29 +1,43 @@
-"""The report of an evaluation in Markdown, from records alone. No sentence states what no record holds."""
+"""Render the report of an evaluation in Markdown, from records alone."""
 
 from collections.abc import Mapping, Sequence
 
 from modelreg.documents.report import calibration, crossval, durations, leakage
 from modelreg.documents.report import quality as data_quality
-from modelreg.documents.report.formatting import HEADLINE, NO_CHECKS, Checks, escape, listed, number, table
+from modelreg.documents.report.formatting import (
+    HEADLINE,
+    NO_CHECKS,
+    Checks,
+    counted,
+    escape,
+    listed,
+    number,
+    percent,
+    table,
+)
 from modelreg.documents.report.recommendations import Advice, mean_confidence, recommendations, starved
-from modelreg.documents.templates.card_v1 import UNKNOWN_TRAINING, cutting, imported
+from modelreg.documents.templates.card_v2 import UNKNOWN_TRAINING, cutting, imported
 from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics, Interval
 from modelreg.records.run import Epoch, ImportRecord, RunRecord
 
-PICTURES = {  # with their alternative texts
+PICTURES = {  # alternative texts by name
     "confusion": "Confusion matrix",
-    "curves": "Loss and accuracy over the epochs",
-    "classes": "Precision, recall and F1 of each class",
+    "curves": "Loss and accuracy by epoch",
+    "classes": "Precision, recall and F1 by class",
     "reliability": "Reliability diagram",
-    "subjects": "Accuracy and macro F1 of each subject",
+    "subjects": "Accuracy and macro F1 by subject",
     **calibration.PICTURES,
 }
 CURVES = """
 
-The training loss is the one that was minimised, with label smoothing, class weights and drop-out where the
-configuration has them; the validation loss is the plain cross-entropy. So the first may lie above the second."""
-STOPPED = {"patience": "until patience ran out", "epochs": "as many as were asked for", None: "and not finished"}
+The training loss is the optimized loss, including label smoothing, class weights and dropout if they are configured.
+The validation loss is the plain cross-entropy. Therefore the training loss can be higher than the validation loss."""
+STOPPED = {
+    "patience": "Early stopping ended the training.",
+    "epochs": "All configured epochs were trained.",
+    None: "Training has not finished.",
+}
 
 
 def markdown(
@@ -34,7 +48,7 @@ def markdown(
     history: Sequence[Epoch] = (),
     checks: Checks = NO_CHECKS,
 ) -> str:
-    """Return the report. `pictures` has the path of each that is to be shown, by the names of PICTURES."""
+    """Return the report. `pictures` has the path of each picture to show, by the names of PICTURES."""
     sections = (
         f"# Evaluation of {escape(metrics.model)}",
         leakage.section(checks.audit, checks.random_split, metrics.accuracy) if checks.audit else "",
@@ -67,15 +81,16 @@ def _headline_section(metrics: EvalMetrics) -> str:
     reasons = dict.fromkeys(i.reason for i in metrics.intervals.values() if not isinstance(i, Interval))
     missing = "".join(f"No interval: {escape(reason)}.\n\n" for reason in reasons)
     calibration, base = metrics.calibration, metrics.baselines
-    rows.append(("expected calibration error", number(calibration.ece), ""))
+    rows.append(("expected calibration error (ECE)", number(calibration.ece), ""))
+    subjects = counted(len(metrics.per_subject), "subject")
     return f"""## Results
 
-On {metrics.windows:,} windows of the {metrics.protocol.part} part, {len(metrics.per_subject)} subjects:
+Metrics on {counted(metrics.windows, "window")} of {subjects} ({metrics.protocol.part} split):
 
 {table(("metric", "value", "interval over subjects"), rows)}
 
-{missing}Without looking at the input, the commonest class always reaches an accuracy of
-{number(base.majority_accuracy)}, a uniform guess {number(base.uniform_accuracy)}."""
+{missing}Baselines: the majority class has an accuracy of {number(base.majority_accuracy)}, a uniform random guess has
+{number(base.uniform_accuracy)}."""
 
 
 def _interval(metrics: EvalMetrics, name: str) -> str:
@@ -87,12 +102,11 @@ def _interval(metrics: EvalMetrics, name: str) -> str:
 
 def _advice_section(found: Sequence[Advice]) -> str:
     if not found:
-        return "## What to do next\n\nThe numbers call for nothing: no rule of the report found anything to change."
+        return "## Recommendations\n\nNo recommendations."
     items = "\n".join(f"- **{finding}** {advice}" for finding, advice in found)
-    return f"""## What to do next
+    return f"""## Recommendations
 
-Each item follows from the numbers of this evaluation. Names such as `training.epochs` are settings of the training's
-YAML file.
+Names such as `training.epochs` are keys of the training configuration.
 
 {items}"""
 
@@ -103,29 +117,35 @@ def _protocol_section(metrics: EvalMetrics, data: DataRecord) -> str:
         for name, part in data.parts.items()
     ]
     sources = ", ".join(f"{escape(source.name)} (`{source.digest[:12]}`)" for source in data.sources)
-    header = ("part", "subjects", "recordings", "windows", "dropped", "digest")
-    return f"""## What was tested, on whom
+    header = ("split", "subjects", "recordings", "windows", "dropped windows", "digest")
+    return f"""## Data and evaluation protocol
 
-{sources}, at {data.rate_hz:g} Hz. {cutting(data)} {_strangers(metrics)} {_looks(metrics)}
+Data: {sources}, at {data.rate_hz:g} Hz. {cutting(data)} {_shared_subjects(metrics)} {_evaluations(metrics)}
 
 {table(header, rows, words=("subjects", "digest"))}
 
-Weights `{metrics.checkpoint_sha256[:12]}`, predictions `{metrics.predictions_sha256[:12]}`."""
+Digests: weights `{metrics.checkpoint_sha256[:12]}`, predictions `{metrics.predictions_sha256[:12]}`."""
 
 
-def _strangers(metrics: EvalMetrics) -> str:
-    """Return whether the tested subjects were seen before, in a sentence."""
+def _shared_subjects(metrics: EvalMetrics) -> str:
+    """Return whether the test subjects are in another split, in a sentence."""
     part = metrics.protocol.part
     if known := metrics.protocol.known_subjects:
-        return f"**Also seen in another part: {listed(known)}. The numbers say nothing about new subjects.**"
-    return f"No subject of the {part} part was in another part."
+        return (
+            f"**Subjects of the {part} split that are also in another split: {listed(known)}. These metrics do not "
+            "estimate performance on new subjects.**"
+        )
+    return f"No subject of the {part} split is in another split."
 
 
-def _looks(metrics: EvalMetrics) -> str:
+def _evaluations(metrics: EvalMetrics) -> str:
     part, times = metrics.protocol.part, metrics.protocol.evaluations
     if times == 1:
-        return f"With this run the {part} part was evaluated **once**."
-    return f"With this run the {part} part was evaluated **{times} times**: what is chosen after a look looks better."
+        return f"The {part} split was evaluated **once** with this run."
+    return (
+        f"The {part} split was evaluated **{times} times** with this run. The metrics of a model that is selected by them "
+        "are biased upwards."
+    )
 
 
 def _classes_section(metrics: EvalMetrics) -> str:
@@ -145,7 +165,7 @@ def _subjects_section(metrics: EvalMetrics) -> str:
     ]
     return f"""## Subjects
 
-The macro F1 of a subject is over the classes that occur in that subject's windows.
+The macro F1 of a subject is the mean over the classes in the subject's windows.
 
 {table(("subject", "accuracy", "macro F1", "windows"), rows)}"""
 
@@ -154,21 +174,27 @@ def _calibration_section(metrics: EvalMetrics) -> str:
     calibration = metrics.calibration
     return f"""## Calibration
 
-The expected calibration error is {number(calibration.ece)} ({calibration.bins} bins of equal mass). A perfectly
-calibrated model with these confidences shows {number(calibration.null_mean)} on average on as many windows, and up to
-{number(calibration.null_high)} in 95 % of draws. {_calibration_verdict(metrics)}
-The draws take windows to be independent; windows that overlap are not, and the true band is likely wider."""
+{_calibration_verdict(metrics)}
+
+The expected calibration error (ECE) uses {calibration.bins} equal-mass bins. A perfectly calibrated model with these
+confidences has an ECE of {number(calibration.null_mean)} on average and of at most {number(calibration.null_high)} in
+95 % of simulations ("expected by chance"). The simulations assume independent windows. Overlapping windows are not
+independent, so the error expected by chance is probably larger."""
 
 
 def _calibration_verdict(metrics: EvalMetrics) -> str:
-    calibration = metrics.calibration
-    if calibration.ece <= calibration.null_high:
-        return "The error lies within that band: **it shows nothing against the confidences.**"
+    ece, high = metrics.calibration.ece, metrics.calibration.null_high
+    if ece <= high:
+        return (
+            f"**The calibration error is {number(ece)}, within the {number(high)} expected by chance: no "
+            "miscalibration detected.**"
+        )
     confidence = mean_confidence(metrics)
     direction = "above" if confidence > metrics.accuracy else "below"
     return (
-        f"The error lies above that band: **the confidences are off.** Their mean is {number(confidence)}, "
-        f"{direction} the accuracy of {number(metrics.accuracy)}."
+        f"**The calibration error is {number(ece)}, above the {number(high)} expected by chance: the model is "
+        f"miscalibrated.** The mean confidence is {number(confidence)}, {direction} the accuracy of "
+        f"{number(metrics.accuracy)}."
     )
 
 
@@ -177,43 +203,48 @@ def _codes_section(metrics: EvalMetrics, run: RunRecord) -> str:
         return ""
     levels = run.model.grid
     rows = [(i, used, of) for i, (used, of) in enumerate(zip(codes.levels_used, levels, strict=False), 1)]
-    dimensions = "\n\n" + table(("dimension", "levels used", "of"), rows) if rows else ""
+    dimensions = "\n\n" + table(("dimension", "levels used", "levels"), rows) if rows else ""
     found = [f"{i} ({used} of {of})" for i, used, of in starved(codes, levels)]
-    warning = f"\n\n**Under half of the levels used in dimension {', '.join(found)}.**" if found else ""
+    warning = f"\n\n**Fewer than half of the levels are used in dimension {', '.join(found)}.**" if found else ""
     return f"""## Codes
 
-The {metrics.protocol.part} part used {codes.used:,} of {codes.total:,} codes (a share of {number(codes.used_share)}),
-with a perplexity of {number(codes.perplexity)}.{warning}{dimensions}"""
+The {metrics.protocol.part} split uses {codes.used:,} of {codes.total:,} codes ({percent(codes.used_share)}). The
+perplexity is {number(codes.perplexity)}.{warning}{dimensions}"""
 
 
 def _import_section(origin: ImportRecord) -> str:
-    return f"""## How it was made
+    return f"""## Imported weights
 
 {imported(origin)}
 
-Nothing was trained. **{UNKNOWN_TRAINING}**"""
+The weights were not trained in this run. **{UNKNOWN_TRAINING}**"""
 
 
 def _training_section(run: RunRecord) -> str:
     environment, settings = run.environment, run.model.settings
     git = environment.git
     dirty = " with uncommitted changes" if git and git.dirty else ""
-    place = f"in a repository at commit `{git.commit[:12]}`{dirty}" if git else "outside of any git repository"
+    commit = f"commit `{git.commit[:12]}`{dirty}" if git else "not in a git repository"
     packages = ", ".join(f"{escape(name)} {escape(version)}" for name, version in environment.packages.items())
-    resumed = f", resumed by {', '.join(map(escape, run.resumed_by))}" if run.resumed_by else ""
+    resumed = f"; resumed by modelreg {', '.join(map(escape, run.resumed_by))}" if run.resumed_by else ""
     loss = run.best_validation_loss
-    kept = "" if loss is None else f" The weights of epoch {run.best_epoch} were kept: validation loss {number(loss)}."
-    return f"""## How it was trained
+    best = (
+        ""
+        if loss is None
+        else f"\n- Best epoch: {run.best_epoch} (validation loss {number(loss)}); its weights are used"
+    )
+    return f"""## Training
 
-`{settings.name}`, {run.model.parameters:,} parameters, seed {run.seed}: {run.epochs} epochs,
-{STOPPED[run.stopped]}.{kept}
-From {run.started} to {run.finished or "now"}, by modelreg {escape(environment.modelreg)}{resumed} {place}, on
-{escape(environment.device)} ({escape(environment.machine)}, {environment.threads} threads),
-Python {escape(environment.python)}, {packages}."""
+- Model: `{settings.name}`, {run.model.parameters:,} parameters
+- Epochs: {run.epochs}, seed {run.seed}. {STOPPED[run.stopped]}{best}
+- Time: {run.started} to {run.finished or "now"}
+- Software: modelreg {escape(environment.modelreg)}{resumed}; Python {escape(environment.python)}; {packages}
+- Hardware: {escape(environment.device)} ({escape(environment.machine)}, {environment.threads} threads)
+- Working directory: {commit}"""
 
 
 def _terms(history: Sequence[Epoch], best: int | None) -> str:
-    """Return what the training loss is the sum of, where that is more than one term."""
+    """Return the terms of the training loss, if it has more than one."""
     if not history or not history[-1].terms:
         return ""
     epochs = {epoch.number: epoch for epoch in history}
@@ -222,5 +253,5 @@ def _terms(history: Sequence[Epoch], best: int | None) -> str:
     ]
     names = dict.fromkeys(name for epoch in shown for name in epoch.terms)
     rows = [(escape(name), *(number(epoch.terms.get(name, 0.0)) for epoch in shown)) for name in names]
-    header = ("term", *(f"epoch {epoch.number}{' (kept)' if epoch.number == best else ''}" for epoch in shown))
-    return f"\n\nThe training loss is the sum of these terms, each with its weight:\n\n{table(header, rows)}"
+    header = ("term", *(f"epoch {epoch.number}{' (best)' if epoch.number == best else ''}" for epoch in shown))
+    return f"\n\nThe training loss is the sum of these weighted terms:\n\n{table(header, rows)}"

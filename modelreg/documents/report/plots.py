@@ -1,7 +1,7 @@
-"""The pictures of an evaluation, as PNG, for light and for dark pages.
+"""Draw the pictures of an evaluation as PNG, in light and dark colors.
 
-They are drawn by matplotlib's Figure, without pyplot and its global state, under matplotlib's own defaults: the same
-records give the same bytes. Colours are those of Okabe and Ito, which colour-blind people tell apart.
+They use matplotlib's Figure without pyplot and its global state, and matplotlib's default style: the same records give
+the same bytes. The palette of Okabe and Ito is safe for color blindness.
 """
 
 import io
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from modelreg.documents.report.formatting import HEADLINE, number
+from modelreg.escaping import one_line
 from modelreg.records.calibration import ConfidenceMetrics, ReliabilityBin
 from modelreg.records.comparison import Difference
 from modelreg.records.intervals import Interval, Reason
@@ -24,28 +25,28 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DOTS = 120  # per inch
-LABEL_LENGTH = 24  # characters of a name that a picture has room for
+LABEL_LENGTH = 24  # characters of a name in a picture
 STYLE = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 11,
     "legend.frameon": False,
-    "text.parse_math": False,  # a class may be called $1$
+    "text.parse_math": False,  # a class name may contain $
 }
 
 
 class Colours(NamedTuple):
-    """What a picture is drawn with; every pair that is read has a contrast of at least 4.5, or 3 for thick marks."""
+    """The colors of a picture; text has a contrast of at least 4.5, thick marks of at least 3."""
 
     paper: str
     ink: str
-    faint: str  # lines of reference, counts of zero
+    faint: str  # reference lines, counts of zero
     blue: str
     orange: str
     green: str
-    full: str  # a share of one in the confusion matrix; a half is blue, none is paper
-    turn: float  # the share from which on the second of `counts` is read better
+    full: str  # a share of 1 in the confusion matrix; 0.5 is blue, 0 is paper
+    turn: float  # the share above which the second of `counts` has the better contrast
     counts: tuple[str, str]
 
 
@@ -58,18 +59,18 @@ DARK = Colours(
 
 
 def draw_confusion(metrics: EvalMetrics, *, dark: bool = False) -> bytes:
-    """Draw the confusion matrix: counts in the cells, each row shaded by its shares."""
+    """Draw the confusion matrix: counts in the cells, colors by the share of the row."""
     size = len(metrics.classes)
     return _png(lambda figure, use: _confusion(figure, metrics, use), 3 + 0.45 * size, 2 + 0.45 * size, dark=dark)
 
 
 def draw_curves(history: Sequence[Epoch], best: int, *, dark: bool = False) -> bytes:
-    """Draw loss and accuracy over the epochs, with the epoch whose weights were kept."""
+    """Draw loss and accuracy by epoch, and mark the best epoch."""
     return _png(lambda figure, use: _curves(figure, history, best, use), 9, 3.4, dark=dark)
 
 
 def draw_classes(metrics: EvalMetrics, *, dark: bool = False) -> bytes:
-    """Draw precision, recall and F1 of each class, its support beside its name."""
+    """Draw precision, recall and F1 by class, with the support next to the name."""
     rows = {name: metrics.per_class[name] for name in metrics.classes}
 
     def draw(figure: "Figure", use: Colours) -> None:
@@ -81,19 +82,19 @@ def draw_classes(metrics: EvalMetrics, *, dark: bool = False) -> bytes:
         }
         axes = figure.subplots()
         _bars(axes, labels, bars, use)
-        axes.set(ylabel="class (windows)")
+        axes.set(ylabel="class (support)", xlabel="score")
         axes.figure.legend(loc="outside upper center", ncols=3)
 
     return _png(draw, 6.4, 1.5 + 0.55 * len(rows), dark=dark)
 
 
 def draw_reliability(metrics: EvalMetrics, *, dark: bool = False) -> bytes:
-    """Draw accuracy over confidence, one point for each bin."""
+    """Draw the reliability diagram: accuracy against confidence, one point per bin."""
     return _png(lambda figure, use: _reliability(figure, metrics, use), 4.8, 4.8, dark=dark)
 
 
 def draw_subjects(metrics: EvalMetrics, *, dark: bool = False) -> bytes:
-    """Draw accuracy and macro F1 of each subject."""
+    """Draw accuracy and macro F1 by subject."""
     rows = metrics.per_subject
 
     def draw(figure: "Figure", use: Colours) -> None:
@@ -101,16 +102,16 @@ def draw_subjects(metrics: EvalMetrics, *, dark: bool = False) -> bytes:
         names = ("accuracy", "macro_f1")
         axes = figure.subplots()
         _bars(axes, labels, {HEADLINE[name]: [getattr(row, name) for row in rows.values()] for name in names}, use)
-        text = f"accuracy of all: {metrics.accuracy:.3f}"
+        text = f"overall accuracy: {metrics.accuracy:.3f}"
         axes.axvline(metrics.accuracy, color=use.ink, linestyle=":", label=text)
-        axes.set(ylabel="subject (windows)")
+        axes.set(ylabel="subject (windows)", xlabel="score")
         axes.figure.legend(loc="outside upper center", ncols=3)
 
     return _png(draw, 6.4, 1.5 + 0.5 * len(rows), dark=dark)
 
 
 def draw_sides(rows: Mapping[str, tuple[float, float]], sides: tuple[str, str], *, dark: bool = False) -> bytes:
-    """Draw a share of two models in pairs of bars, one pair for each row."""
+    """Draw a score of two models as pairs of bars, one pair per row."""
 
     def draw(figure: "Figure", use: Colours) -> None:
         bars = {_label(side): [row[index] for row in rows.values()] for index, side in enumerate(sides)}
@@ -122,7 +123,7 @@ def draw_sides(rows: Mapping[str, tuple[float, float]], sides: tuple[str, str], 
 
 
 def draw_differences(found: Mapping[str, Difference], *, dark: bool = False) -> bytes:
-    """Draw each difference with its interval, beside the line of no difference."""
+    """Draw each difference with its interval and a line at zero."""
 
     def draw(figure: "Figure", use: Colours) -> None:
         axes = figure.subplots()
@@ -132,7 +133,7 @@ def draw_differences(found: Mapping[str, Difference], *, dark: bool = False) -> 
             axes.plot(difference.difference, row, "o", color=use.orange)
         axes.axvline(0, color=use.ink, linestyle=":")
         axes.set_yticks(range(len(found)), [HEADLINE[name] for name in found])
-        axes.set(ylim=(len(found) - 0.5, -0.5), xlabel="difference: B less A")
+        axes.set(ylim=(len(found) - 0.5, -0.5), xlabel="difference (B - A)")
         axes.margins(x=0.1)
         axes.grid(axis="x", alpha=0.3)
 
@@ -140,20 +141,20 @@ def draw_differences(found: Mapping[str, Difference], *, dark: bool = False) -> 
 
 
 def draw_temperature(found: ConfidenceMetrics, *, dark: bool = False) -> bytes:
-    """Draw accuracy over confidence before and after the temperature."""
+    """Draw the reliability diagrams before and after temperature scaling."""
 
     def draw(figure: "Figure", use: Colours) -> None:
-        pairs = (("before", found.before), ("after", found.after))
+        pairs = (("before scaling", found.before), ("after scaling", found.after))
         for axes, (when, measured) in zip(figure.subplots(1, 2), pairs, strict=True):
             _over_confidence(axes, measured.equal_mass.table, measured.equal_mass.bins, use)
-            axes.set_title(f"{when}: T = {number(measured.temperature)}, error {number(measured.equal_mass.error)}")
+            axes.set_title(f"{when} (T = {number(measured.temperature)}): ECE {number(measured.equal_mass.error)}")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
 
     return _png(draw, 9, 4.8, dark=dark)
 
 
 def draw_coverage(found: ConfidenceMetrics, *, dark: bool = False) -> bytes:
-    """Draw how often the sets hold the true class, by class and by subject; `found` has sets."""
+    """Draw the coverage of the prediction sets by class and by subject; `found` has sets."""
     sets = {} if isinstance(found.sets, Reason) else found.sets
     rows = {name: {**each.per_class, **each.per_subject} for name, each in sets.items()}
     places = [name for name, row in next(iter(rows.values())).items() if row.windows]
@@ -161,17 +162,20 @@ def draw_coverage(found: ConfidenceMetrics, *, dark: bool = False) -> bytes:
     def draw(figure: "Figure", use: Colours) -> None:
         axes = figure.subplots()
         _bars(
-            axes, list(map(_label, places)), {m: [of[p].coverage or 0.0 for p in places] for m, of in rows.items()}, use
+            axes,
+            list(map(_label, places)),
+            {m.upper(): [of[p].coverage or 0.0 for p in places] for m, of in rows.items()},
+            use,
         )
-        axes.axvline(1 - found.alpha, color=use.ink, linestyle=":", label=f"wanted: {1 - found.alpha:g}")
-        axes.set(ylabel="class, then subject", xlabel="share of windows whose set holds the true class")
+        axes.axvline(1 - found.alpha, color=use.ink, linestyle=":", label=f"target: {1 - found.alpha:g}")
+        axes.set(ylabel="class, subject", xlabel="coverage (share of windows)")
         axes.figure.legend(loc="outside upper center", ncols=4)
 
     return _png(draw, 6.4, 1.5 + 0.5 * len(places), dark=dark)
 
 
 def _png(draw: Callable[["Figure", Colours], None], width: float, height: float, *, dark: bool) -> bytes:
-    """Return what `draw` draws on a figure of so many inches."""
+    """Return the PNG of what `draw` draws on a figure of this size in inches."""
     import matplotlib.style
     from matplotlib.figure import Figure
 
@@ -180,7 +184,7 @@ def _png(draw: Callable[["Figure", Colours], None], width: float, height: float,
     ink = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), use.ink)
     style = {**STYLE, **paper, **ink, "grid.color": use.faint}
     with matplotlib.style.context(["default", style]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the tables have every name
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the tables show every name
         figure = Figure(figsize=(width, height), dpi=DOTS, layout="constrained")
         draw(figure, use)
         figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
@@ -200,19 +204,20 @@ def _confusion(figure: "Figure", metrics: EvalMetrics, use: Colours) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set(xlabel="predicted", ylabel="true", title=f"{metrics.windows:,} windows, {metrics.protocol.part} part")
-    figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.04, pad=0.02)
+    title = f"Confusion matrix ({metrics.windows:,} {metrics.protocol.part} windows)"
+    axes.set(xlabel="predicted class", ylabel="true class", title=title)
+    figure.colorbar(image, ax=axes, label="share of true class", fraction=0.04, pad=0.02)
 
 
 def _shades(use: Colours) -> "Colormap":
-    """Return the shades of the shares from none to one."""
+    """Return the colormap of shares from 0 to 1."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("shares", (use.paper, use.blue, use.full))
 
 
 def _ink(share: float, count: int, use: Colours) -> str:
-    """Return the colour of a count on its shade; zeros step back."""
+    """Return the color of a count on its background; zeros are faint."""
     if count == 0:
         return use.faint
     return use.counts[int(share > use.turn)]
@@ -224,8 +229,8 @@ def _curves(figure: "Figure", history: Sequence[Epoch], best: int, use: Colours)
         for part, colour, line in (("train", use.blue, "-"), ("validation", use.orange, "--")):
             values = [getattr(epoch, f"{part}_{what}") for epoch in history]
             axes.plot(epochs, values, color=colour, linestyle=line, marker="o" if len(epochs) < 3 else "", label=part)
-        axes.axvline(best, color=use.faint, linestyle=":", label=f"weights kept: epoch {best}")
-        axes.set(xlabel="epoch", title=what, xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
+        axes.axvline(best, color=use.faint, linestyle=":", label=f"best epoch: {best}")
+        axes.set(xlabel="epoch", ylabel=what, title=what.capitalize(), xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
@@ -234,21 +239,21 @@ def _curves(figure: "Figure", history: Sequence[Epoch], best: int, use: Colours)
 def _reliability(figure: "Figure", metrics: EvalMetrics, use: Colours) -> None:
     axes, calibration = figure.subplots(), metrics.calibration
     _over_confidence(axes, calibration.table, calibration.bins, use)
-    axes.set_title(f"error {number(calibration.ece)}; a calibrated model's: up to {number(calibration.null_high)}")
+    axes.set_title(f"ECE {number(calibration.ece)} (expected by chance: up to {number(calibration.null_high)})")
     figure.legend(loc="outside upper center", ncols=3, fontsize=8, columnspacing=1)
 
 
 def _over_confidence(axes: "Axes", table: Sequence[ReliabilityBin], bins: int, use: Colours) -> None:
     confidence, accuracy = [row.confidence for row in table], [row.accuracy for row in table]
-    axes.plot([0, 1], [0, 1], color=use.faint, linestyle=":", label="perfectly calibrated")
+    axes.plot([0, 1], [0, 1], color=use.faint, linestyle=":", label="perfect calibration")
     axes.vlines(confidence, confidence, accuracy, color=use.orange, alpha=0.6, label="gap")
-    axes.plot(confidence, accuracy, "o", color=use.blue, label=f"{bins} bins of equal mass")
-    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.plot(confidence, accuracy, "o", color=use.blue, label=f"{bins} equal-mass bins")
+    axes.set(xlabel="mean confidence", ylabel="accuracy", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes.grid(alpha=0.3)
 
 
 def _bars(axes: "Axes", labels: Sequence[str], bars: Mapping[str, Sequence[float]], use: Colours) -> None:
-    """Draw a group of horizontal bars for each label, the first label on top, each value at the right edge."""
+    """Draw a group of horizontal bars per label, the first label on top, each value at the right edge."""
     place, height = np.arange(len(labels)), 0.8 / len(bars)
     for index, ((name, values), colour) in enumerate(
         zip(bars.items(), (use.blue, use.orange, use.green), strict=False)
@@ -258,10 +263,11 @@ def _bars(axes: "Axes", labels: Sequence[str], bars: Mapping[str, Sequence[float
         for row, value in zip(place, values, strict=True):
             axes.text(1.02, row + offset, f"{value:.3f}", va="center", fontsize=8)
     axes.set_yticks(place, labels)
-    axes.set(xlim=(0, 1.1), ylim=(len(labels) - 0.5, -0.5), xticks=np.linspace(0, 1, 6), xlabel="share")
+    axes.set(xlim=(0, 1.1), ylim=(len(labels) - 0.5, -0.5), xticks=np.linspace(0, 1, 6), xlabel="score")
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
 
 
 def _label(name: str) -> str:
+    name = one_line(name)
     return name if len(name) <= LABEL_LENGTH else f"{name[: LABEL_LENGTH - 1]}…"

@@ -1,4 +1,4 @@
-"""The data quality section, and the pages of `modelreg data check`, which need no matplotlib."""
+"""Render the data quality section of a report, and the page of `modelreg data check`. Needs no matplotlib."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,13 +8,14 @@ from statistics import fmean
 
 from modelreg.documents.report.formatting import counted, escape, number, percent, table
 from modelreg.documents.report.html import html
+from modelreg.escaping import one_line
 from modelreg.records.data import QualityReport, RecordingQuality
 
-WORST = 20  # recordings that are listed
-PROBLEMS = 5  # of a recording that are listed
-ROWS = 40  # subjects that the picture has room for
-LABEL_LENGTH = 14  # characters of a subject that the picture has room for
-COLOURS = {  # paper, ink, line, dot; as in page.STYLE and pictures
+WORST = 20  # recordings in the table
+PROBLEMS = 5  # of a recording in the table
+ROWS = 40  # subjects in the picture
+LABEL_LENGTH = 14  # characters of a subject in the picture
+COLOURS = {  # paper, ink, line, dot; the colors of html.STYLE and plots
     False: ("#ffffff", "#1b1f24", "#d0d7de", "#0072B2"),
     True: ("#15181d", "#e8eaed", "#3a424b", "#56B4E9"),
 }
@@ -22,21 +23,21 @@ SCORES = "scores.svg"
 
 
 def quality_documents(quality: QualityReport, title: str) -> dict[str, bytes]:
-    """Return what `data check` writes, by file name: the record and a page of it."""
-    picture = f"\n\n![Score of each recording, one row for each subject]({SCORES})\n\n{_rows_note(quality)}"
+    """Return the files that `data check` writes, by name: the record and its page."""
+    picture = f"\n\n![Score of each recording, one row per subject]({SCORES})\n\n{_rows_note(quality)}"
     sources = ", ".join(f"{escape(source.name)} (`{source.digest[:12]}`)" for source in quality.sources)
-    text = f"# {escape(title)}\n\nOf {sources}.\n\n{section(quality, picture if quality.recordings else '')}\n"
+    text = f"# {escape(title)}\n\nData: {sources}.\n\n{section(quality, picture if quality.recordings else '')}\n"
     pictures = {SCORES: (draw_scores(quality), draw_scores(quality, dark=True))} if quality.recordings else {}
     return {"quality.json": quality.to_bytes(), "quality.html": html(text, title, pictures).encode()}
 
 
 def section(quality: QualityReport, picture: str = "") -> str:
-    """Return the section in Markdown: scores, channels, clocks where there are any, and the worst recordings.
+    """Return the section in Markdown: scores, channels, clocks if there are any, and the worst recordings.
 
-    `picture` is put below the scores.
+    `picture` is inserted below the scores.
     """
     if not quality.recordings:
-        return "## Data quality\n\nThere are no recordings."
+        return "## Data quality\n\nNo recordings found."
     parts = (_scores(quality.recordings) + picture, _channels(quality), _clocks(quality), _worst(quality.recordings))
     return "\n\n".join(("## Data quality", *(part for part in parts if part)))
 
@@ -49,16 +50,16 @@ def _scores(recordings: Sequence[RecordingQuality]) -> str:
     subjects = len({recording.subject for recording in recordings})
     kinds = Counter(recording.recommendation for recording in recordings if recording.recommendation != "none")
     what = ", ".join(f"{kind} in {counted(count, 'recording')}" for kind, count in sorted(kinds.items()))
-    missing = f" What to do about missing values, by their rate: {what}." if what else ""
+    missing = f" Recommended handling of missing values: {what}." if what else ""
     return (
-        f"{counted(len(recordings), 'recording')} of {counted(subjects, 'subject')}, {counted(samples, 'sample')}, "
-        f"{labelled:,} of them labelled. The mean score is {number(mean)} of 100, the lowest {number(lowest.score)} "
+        f"{counted(len(recordings), 'recording')} of {counted(subjects, 'subject')} with {counted(samples, 'sample')}, "
+        f"{labelled:,} labelled. The mean quality score is {number(mean)} of 100, the lowest {number(lowest.score)} "
         f"({escape(lowest.recording)}).{missing}"
     )
 
 
 def _channels(quality: QualityReport) -> str:
-    """Return the table of each channel of each device, over all recordings that have it."""
+    """Return the table of each channel of each device, over all recordings with this channel."""
     rows = [
         (
             escape(device),
@@ -72,21 +73,21 @@ def _channels(quality: QualityReport) -> str:
         )
         for (device, name), channels in quality.by_channel().items()
     ]
-    header = ("device", "channel", "lowest", "highest", "least std", "most std", "missing", "saturated", "constant")
+    header = ("device", "channel", "min", "max", "min std", "max std", "max missing", "max saturated", "constant")
     return f"""{table(header, rows, words=("channel",))}
 
-The standard deviations are of the calmest and of the liveliest recording, missing and saturated shares of the worst;
-the last column counts the recordings in which the channel is constant."""
+Columns: minimum and maximum over all recordings; smallest and largest standard deviation, and largest share of missing
+and saturated samples of a recording; number of recordings in which the channel is constant."""
 
 
 def _span(values: Iterable[float | None]) -> tuple[str, str]:
-    """Return the lowest and the highest of the values that are known, in words."""
+    """Return the minimum and the maximum of the values that are not None, formatted."""
     known = [value for value in values if value is not None]
     return (number(min(known)), number(max(known))) if known else ("none", "none")
 
 
 def _clocks(quality: QualityReport) -> str:
-    """Return the table of each device's clock, or nothing where the recordings have none."""
+    """Return the table of each device's clock; empty if the recordings have no clocks."""
     rows = [
         (
             escape(device),
@@ -100,20 +101,29 @@ def _clocks(quality: QualityReport) -> str:
         )
         for device, clocks in quality.by_clock().items()
     ]
-    header = ("clock", "declared, Hz", "rate, Hz", "offset, s", "jitter", "gaps", "longest interval, s", "in gaps")
+    header = (
+        "clock",
+        "nominal rate (Hz)",
+        "measured rate (Hz)",
+        "max offset (s)",
+        "max jitter",
+        "gaps",
+        "longest interval (s)",
+        "max time in gaps",
+    )
     if not rows:
         return ""
     return f"""{table(header, rows)}
 
-Jitter is the standard deviation of the intervals between samples, in median intervals. Gaps are counted over all
-recordings; offset, jitter, longest interval and the share of time in gaps are of the worst."""
+Jitter is the standard deviation of the intervals between samples, divided by the median interval. Gaps are counted over
+all recordings. Offset, jitter, longest interval and share of time in gaps are those of the worst recording."""
 
 
 def _worst(recordings: Sequence[RecordingQuality]) -> str:
-    """Return the table of the recordings that break thresholds, the lowest score first."""
+    """Return the table of the recordings that violate a threshold, lowest score first."""
     broken = sorted((r for r in recordings if r.problems), key=lambda r: (r.score, r.recording))
     if not broken:
-        return "No recording breaks a threshold."
+        return "No recording violates a threshold."
     rows = [
         (
             escape(recording.recording),
@@ -121,19 +131,19 @@ def _worst(recordings: Sequence[RecordingQuality]) -> str:
             number(recording.score),
             percent(recording.missing_rate),
             recording.recommendation,
-            "; ".join(_what_breaks(recording)),
+            "; ".join(_violations(recording)),
         )
         for recording in broken[:WORST]
     ]
-    header = ("recording", "subject", "score", "missing", "recommended", "what breaks a threshold")
-    more = f"\n\nAnd {len(broken) - WORST:,} more break a threshold." if len(broken) > WORST else ""
-    count = f"{len(broken):,} of {counted(len(recordings), 'recording')} break a threshold"
-    which = f"the {WORST} with the lowest scores" if more else "the lowest score first"
-    listed = table(header, rows, words=("subject", "recommended", "what breaks a threshold"))
-    return f"{count}; {which}:\n\n{listed}{more}"
+    header = ("recording", "subject", "score", "missing", "missing values", "violated thresholds")
+    more = f"\n\n{len(broken) - WORST:,} more recordings violate a threshold." if len(broken) > WORST else ""
+    count = f"Recordings that violate a threshold: {len(broken):,} of {len(recordings):,}"
+    which = f"the {WORST} with the lowest scores" if more else "lowest score first"
+    listed = table(header, rows, words=("subject", "missing values", "violated thresholds"))
+    return f"{count} ({which}):\n\n{listed}{more}"
 
 
-def _what_breaks(recording: RecordingQuality) -> Iterator[str]:
+def _violations(recording: RecordingQuality) -> Iterator[str]:
     yield from map(escape, recording.problems[:PROBLEMS])
     if (more := len(recording.problems) - PROBLEMS) > 0:
         yield f"and {more:,} more"
@@ -143,9 +153,9 @@ def _what_breaks(recording: RecordingQuality) -> Iterator[str]:
 
 
 def draw_scores(quality: QualityReport, *, dark: bool = False) -> bytes:
-    """Draw the score of each recording as SVG: a row for each subject, the lowest mean first.
+    """Return an SVG of the score of each recording: one row per subject, lowest mean score first.
 
-    A dot stands for all recordings of a subject whose scores round to the same number; its area grows with them.
+    A dot shows all recordings of a subject whose scores round to the same integer; its area grows with their number.
     """
     subjects, height = _by_subject(quality), 24
     left = 30 + 8 * max(len(_label(name)) for name, _ in subjects)
@@ -171,7 +181,7 @@ def draw_scores(quality: QualityReport, *, dark: bool = False) -> bytes:
                 f'<circle cx="{at(score)}" cy="{y:g}" r="{radius:.1f}" fill="{dot}" fill-opacity="0.75" '
                 f'stroke="{paper}"/>'
             )
-    marks.append(f'<text x="{(left + right) / 2:g}" y="{bottom + 38}" text-anchor="middle">score</text>')
+    marks.append(f'<text x="{(left + right) / 2:g}" y="{bottom + 38}" text-anchor="middle">quality score</text>')
     size = f'width="{right + 20}" height="{bottom + 46}"'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="system-ui, sans-serif" font-size="13" '
@@ -180,7 +190,7 @@ def draw_scores(quality: QualityReport, *, dark: bool = False) -> bytes:
 
 
 def _by_subject(quality: QualityReport) -> list[tuple[str, list[float]]]:
-    """Return the subjects with their scores in order, the lowest mean first; as many as the picture has room for."""
+    """Return the first `ROWS` subjects with their sorted scores, lowest mean score first."""
     found: dict[str, list[float]] = {}
     for recording in quality.recordings:
         found.setdefault(recording.subject, []).append(recording.score)
@@ -189,13 +199,16 @@ def _by_subject(quality: QualityReport) -> list[tuple[str, list[float]]]:
 
 
 def _rows_note(quality: QualityReport) -> str:
-    """Return how the picture is read, and how many subjects it leaves out."""
+    """Return the caption of the picture, with the number of subjects that it does not show."""
     subjects = len({recording.subject for recording in quality.recordings})
-    shown = f" Shown are the {ROWS} of {subjects:,} subjects with the lowest mean." if subjects > ROWS else ""
-    return f"A dot stands for the recordings of a subject with that score, a larger one for more of them.{shown}"
+    shown = (
+        f" The picture shows the {ROWS} of {subjects:,} subjects with the lowest mean score." if subjects > ROWS else ""
+    )
+    return f"Each dot shows the recordings of a subject with the same score. A larger dot means more recordings.{shown}"
 
 
 def _label(name: str) -> str:
-    """Return a name as short as the picture needs, without the two characters that XML does not know."""
+    """Return a name shortened for the picture, without characters that XML does not allow."""
+    name = one_line(name)
     short = name if len(name) <= LABEL_LENGTH else f"{name[: LABEL_LENGTH - 1]}…"
     return short.translate({0xFFFE: "\ufffd", 0xFFFF: "\ufffd"})

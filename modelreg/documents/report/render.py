@@ -1,4 +1,4 @@
-"""All files of an evaluation's report: text, page and pictures."""
+"""Render all files of an evaluation's report: Markdown, HTML and pictures."""
 
 from collections.abc import Callable, Sequence
 
@@ -21,9 +21,9 @@ def documents(
     history: Sequence[Epoch],
     checks: Checks = NO_CHECKS,
 ) -> dict[str, bytes]:
-    """Return what `evaluate` writes, by file name: the pictures for a light page, report.md, and report.html.
+    """Return the files that `evaluate` writes, by name: the pictures in light colors, report.md and report.html.
 
-    The page holds each picture twice, for light and for dark, and shows the one that the reader's system asks for.
+    report.html contains each picture twice, in light and dark colors, and shows the one that the browser prefers.
     """
     best = run.best_epoch or 0
     draw: dict[str, Callable[[bool], bytes]] = {
