@@ -16,7 +16,7 @@ from modelreg.release.github import publish as github_publish
 from modelreg.release.github import pull as github_pull
 from modelreg.release.github.client import Client
 from modelreg.release.github.http_client import Secret, Server
-from modelreg.release.github.plan import Asset, Wanted
+from modelreg.release.github.plan import Asset, ExpectedRelease
 
 MODEL, TAG = "conv2d_fsq", "v0.1.0"
 CONTENT = {
@@ -30,12 +30,12 @@ class Parcel(NamedTuple):
     """A version's folder and the release it should have."""
 
     folder: Path
-    wanted: Wanted
+    expected: ExpectedRelease
 
     @property
     def digests(self) -> dict[str, str]:
         """What the release must hold."""
-        return {asset.name: asset.sha256 for asset in self.wanted.assets}
+        return {asset.name: asset.sha256 for asset in self.expected.assets}
 
     @property
     def tree(self) -> dict[str, bytes]:
@@ -65,7 +65,7 @@ def make_parcel(
     data = manifest.to_bytes()
     (folder / filenames.MANIFEST).write_bytes(data)
     (folder / filenames.SUMS).write_text(versions.sums_text(manifest, files.sha256_bytes(data)))
-    return Parcel(folder, wanted_of(manifest, data, sign(folder, signature)))
+    return Parcel(folder, expected_of(manifest, data, sign(folder, signature)))
 
 
 def sign(folder: Path, signature: bytes | None) -> Asset | None:
@@ -76,11 +76,11 @@ def sign(folder: Path, signature: bytes | None) -> Asset | None:
     return Asset("", filenames.SIGNATURE, len(signature), files.sha256_bytes(signature))
 
 
-def wanted_of(manifest: Manifest, data: bytes, signature: Asset | None) -> Wanted:
+def expected_of(manifest: Manifest, data: bytes, signature: Asset | None) -> ExpectedRelease:
     """The release of a manifest, without metrics."""
     digest = files.sha256_bytes(data)
     marker = f"<!-- modelreg manifest sha256:{digest} -->"
-    return Wanted(
+    return ExpectedRelease(
         tag=TAG,
         title=f"{MODEL} {TAG}",
         body=f"notes\n\n{marker}\n",
@@ -114,7 +114,7 @@ def session(fake: FakeGitHub, *, signed: bool = True, time: Time | None = None, 
 def publish(fake: FakeGitHub, parcel: Parcel, jobs: int = 2, **settings: Any) -> github_publish.Outcome:
     """Publish once."""
     with session(fake, **settings) as client:
-        return github_publish.publish(client, parcel.wanted, parcel.folder, jobs=jobs)
+        return github_publish.publish(client, parcel.expected, parcel.folder, jobs=jobs)
 
 
 def pull(fake: FakeGitHub, folder: Path, part: github_pull.Part = "all") -> list[str]:

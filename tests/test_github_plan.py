@@ -18,7 +18,7 @@ from modelreg.release.github.plan import (
     RemoteAsset,
     RemoteRelease,
     Upload,
-    Wanted,
+    ExpectedRelease,
     plan_publish,
 )
 
@@ -30,7 +30,7 @@ def asset(name: str, content: bytes = b"x") -> Asset:
 
 ASSETS = tuple(asset(f"m-v1.0.0-{name}", name.encode()) for name in ("a.json", "b.onnx", "c.tar.gz"))
 MARKER = "<!-- modelreg manifest sha256:abc -->"
-WANTED = Wanted(
+EXPECTED = ExpectedRelease(
     tag="v1.0.0",
     title="m v1.0.0",
     body=f"notes {MARKER}",
@@ -40,7 +40,7 @@ WANTED = Wanted(
     signature="m-v1.0.0-model.sig",
     assets=ASSETS,
 )
-SIGNED = WANTED._replace(assets=(*ASSETS, asset(WANTED.signature, b"sig")))
+SIGNED = EXPECTED._replace(assets=(*ASSETS, asset(EXPECTED.signature, b"sig")))
 
 
 def remote(found: Asset, number: int = 1, **changes) -> RemoteAsset:
@@ -63,12 +63,12 @@ def kinds(plan: plan.Plan) -> list[str]:
 
 def test_from_nothing_everything_is_done() -> None:
     """A draft first, the files, and publishing last."""
-    assert kinds(plan_publish(WANTED, [])) == ["Create", "Upload", "Upload", "Upload", "Publish"]
+    assert kinds(plan_publish(EXPECTED, [])) == ["Create", "Upload", "Upload", "Upload", "Publish"]
 
 
 def test_what_is_right_is_not_sent_again() -> None:
     """By name, size and digest."""
-    plan = plan_publish(WANTED, [release(remote(ASSETS[0]))])
+    plan = plan_publish(EXPECTED, [release(remote(ASSETS[0]))])
 
     assert [step.asset for step in plan.steps if isinstance(step, Upload)] == list(ASSETS[1:])
 
@@ -79,19 +79,19 @@ def test_what_is_right_is_not_sent_again() -> None:
 def test_what_is_not_right_is_replaced(changes) -> None:
     """Half-uploaded, of other bytes, of an unknown digest, or a stranger's: deleted from the draft first."""
     wrong = remote(ASSETS[0], **changes)
-    plan = plan_publish(WANTED, [release(wrong, *(remote(a, 2) for a in ASSETS[1:]))])
+    plan = plan_publish(EXPECTED, [release(wrong, *(remote(a, 2) for a in ASSETS[1:]))])
 
     assert plan.steps == (Delete(wrong), Upload(ASSETS[0]), Publish())
 
 
 def test_a_complete_draft_is_published() -> None:
     """Nothing is sent."""
-    assert kinds(plan_publish(WANTED, [release(*map(remote, ASSETS))])) == ["Publish"]
+    assert kinds(plan_publish(EXPECTED, [release(*map(remote, ASSETS))])) == ["Publish"]
 
 
 def test_a_finished_release_is_left_alone() -> None:
     """Run again, it is no step and no conflict."""
-    plan = plan_publish(WANTED, [release(*map(remote, ASSETS), draft=False)])
+    plan = plan_publish(EXPECTED, [release(*map(remote, ASSETS), draft=False)])
 
     assert (plan.steps, plan.conflicts) == ((), ())
 
@@ -99,7 +99,7 @@ def test_a_finished_release_is_left_alone() -> None:
 def test_other_bytes_under_a_published_tag_are_a_conflict() -> None:
     """Both digests are named, and nothing is done."""
     wrong = remote(ASSETS[0], sha256="0" * 64)
-    plan = plan_publish(WANTED, [release(wrong, *map(remote, ASSETS[1:]), draft=False)])
+    plan = plan_publish(EXPECTED, [release(wrong, *map(remote, ASSETS[1:]), draft=False)])
 
     assert (plan.steps, str(plan.conflicts[0])) == (
         (),
@@ -116,7 +116,7 @@ def test_other_bytes_under_a_published_tag_are_a_conflict() -> None:
 )
 def test_a_published_release_of_other_files_is_a_conflict(there, problem) -> None:
     """Too few, or too many."""
-    plan = plan_publish(WANTED, [release(*map(remote, there), draft=False)])
+    plan = plan_publish(EXPECTED, [release(*map(remote, there), draft=False)])
 
     assert list(map(str, plan.conflicts)) == [problem]
 
@@ -148,28 +148,28 @@ def test_nothing_joins_a_release_of_other_files() -> None:
 
 def test_a_draft_that_lost_its_tag_is_still_ours() -> None:
     """By the marker in its text; a published release of another tag is none of ours, whatever it says."""
-    plans = [plan_publish(WANTED, [release(tag="untagged-1", draft=draft)]) for draft in (True, False)]
+    plans = [plan_publish(EXPECTED, [release(tag="untagged-1", draft=draft)]) for draft in (True, False)]
 
     assert [plan.release and plan.release.id for plan in plans] == [7, None]
 
 
 def test_drafts_of_others_are_named_and_left_alone() -> None:
     """Ours bears the digest of our manifest."""
-    plan = plan_publish(WANTED, [release(body="mine", id=3, html_url="theirs"), release()])
+    plan = plan_publish(EXPECTED, [release(body="mine", id=3, html_url="theirs"), release()])
 
     assert (plan.release.id, [problem.where for problem in plan.notices]) == (7, ["theirs"])
 
 
 def test_of_two_drafts_of_ours_the_fuller_one_is_gone_on_with() -> None:
     """The other is named."""
-    plan = plan_publish(WANTED, [release(id=1, html_url="empty"), release(remote(ASSETS[0]), id=2)])
+    plan = plan_publish(EXPECTED, [release(id=1, html_url="empty"), release(remote(ASSETS[0]), id=2)])
 
     assert (plan.release.id, [problem.where for problem in plan.notices]) == (2, ["empty"])
 
 
 def test_releases_of_other_tags_are_none_of_ours() -> None:
     """Whatever they hold."""
-    assert kinds(plan_publish(WANTED, [release(tag="v0.9.0", draft=False)]))[0] == "Create"
+    assert kinds(plan_publish(EXPECTED, [release(tag="v0.9.0", draft=False)]))[0] == "Create"
 
 
 @dataclass
@@ -207,7 +207,7 @@ def test_a_publish_that_is_interrupted_anywhere_can_be_finished(kills: list[tupl
     """However often: in the end one complete release, published once, nothing finished sent twice."""
     server = Server()
     for stop, half in [*kills, (99, False)]:
-        plan = plan_publish(WANTED, server.releases)
+        plan = plan_publish(EXPECTED, server.releases)
         for number, step in enumerate(plan.steps):
             if number == stop:
                 if half:
@@ -220,7 +220,7 @@ def test_a_publish_that_is_interrupted_anywhere_can_be_finished(kills: list[tupl
         len(complete),
         server.published_times,
         sorted(server.sent),
-        plan_publish(WANTED, server.releases).steps,
+        plan_publish(EXPECTED, server.releases).steps,
     ) == (
         1,
         1,
@@ -300,7 +300,7 @@ def test_content_types_go_by_the_ending(name, kind) -> None:
     assert asset(name).content_type == kind
 
 
-def wanted_of(version: str = "1.0.0", *, highest: bool = True) -> Wanted:
+def expected_of(version: str = "1.0.0", *, highest: bool = True) -> ExpectedRelease:
     """The release of a version with the example's metrics."""
     import numpy as np
     from example_run import eval_metrics, predictions
@@ -308,16 +308,16 @@ def wanted_of(version: str = "1.0.0", *, highest: bool = True) -> Wanted:
     measured = eval_metrics(predictions(np.random.default_rng(0)), "a" * 64, "b" * 64)
     made = manifest("a").model_copy(update={"version": version})
     found = plan.assets_of(made, "b" * 64, 10, None)
-    return plan.wanted_release(made, f"v{version}", "### Added\n\n- x", measured, found, highest=highest)
+    return plan.expected_release(made, f"v{version}", "### Added\n\n- x", measured, found, highest=highest)
 
 
 def test_notes_hold_changes_numbers_instructions_and_the_marker() -> None:
     """All that a reader needs, and what tells our drafts."""
-    body = wanted_of().body
+    body = expected_of().body
 
     assert all(
         part in body
-        for part in ("### Added", "| accuracy |", "sha256sum -c m-v1.0.0-sha256sum.txt", wanted_of().marker)
+        for part in ("### Added", "| accuracy |", "sha256sum -c m-v1.0.0-sha256sum.txt", expected_of().marker)
     )
 
 
@@ -327,7 +327,7 @@ def test_notes_hold_changes_numbers_instructions_and_the_marker() -> None:
 )
 def test_only_the_highest_stable_version_is_the_latest(version, highest, found) -> None:
     """And a pre-release says that it is one."""
-    made = wanted_of(version, highest=highest)
+    made = expected_of(version, highest=highest)
 
     assert (made.prerelease, made.latest) == found
 
@@ -335,7 +335,7 @@ def test_only_the_highest_stable_version_is_the_latest(version, highest, found) 
 def test_sizes_that_differ_are_named() -> None:
     """Where no digest says more."""
     wrong = remote(ASSETS[0], size=99, sha256=None)
-    plan = plan_publish(WANTED, [release(wrong, *map(remote, ASSETS[1:]), draft=False)])
+    plan = plan_publish(EXPECTED, [release(wrong, *map(remote, ASSETS[1:]), draft=False)])
 
     assert str(plan.conflicts[0]) == f"{ASSETS[0].name}: has 99 bytes there, {ASSETS[0].size} here"
 
@@ -343,6 +343,6 @@ def test_sizes_that_differ_are_named() -> None:
 def test_a_half_upload_under_a_published_tag_is_a_conflict() -> None:
     """It was never whole."""
     wrong = remote(ASSETS[0], state="starter")
-    plan = plan_publish(WANTED, [release(wrong, *map(remote, ASSETS[1:]), draft=False)])
+    plan = plan_publish(EXPECTED, [release(wrong, *map(remote, ASSETS[1:]), draft=False)])
 
     assert str(plan.conflicts[0]) == f"{ASSETS[0].name}: was never uploaded to its end"

@@ -21,7 +21,7 @@ def test_a_version_is_published_whole(github, parcel) -> None:
     publish(github, parcel)
     release = github.published(TAG)
 
-    assert (github.digests(release), release.body, len(github.releases)) == (parcel.digests, parcel.wanted.body, 1)
+    assert (github.digests(release), release.body, len(github.releases)) == (parcel.digests, parcel.expected.body, 1)
 
 
 def test_published_again_nothing_is_sent(github, parcel) -> None:
@@ -38,7 +38,7 @@ def test_publishing_is_the_last_change(github, parcel) -> None:
     publish(github, parcel)
     changes = [e.method for e in github.requests if e.method != "GET"]
 
-    assert changes == ["POST"] * (len(parcel.wanted.assets) + 1) + ["PATCH"]
+    assert changes == ["POST"] * (len(parcel.expected.assets) + 1) + ["PATCH"]
 
 
 def test_a_lagging_list_makes_no_second_draft(github, parcel) -> None:
@@ -52,7 +52,7 @@ def test_a_lagging_list_makes_no_second_draft(github, parcel) -> None:
 
 def test_other_published_bytes_are_a_conflict(github, parcel) -> None:
     """Exit 6, nothing sent."""
-    github.add_release(TAG, {parcel.wanted.assets[0].name: b"other"})
+    github.add_release(TAG, {parcel.expected.assets[0].name: b"other"})
     with pytest.raises(PublishConflict) as caught:
         publish(github, parcel)
 
@@ -69,7 +69,7 @@ def test_anothers_draft_is_left_alone(github, parcel) -> None:
 
 def test_a_draft_that_lost_its_tag_is_found_by_its_marker(github, parcel) -> None:
     """GitHub names a draft untagged-… when somebody changes its notes alone."""
-    github.add_release("untagged-0123", draft=True, body=parcel.wanted.body)
+    github.add_release("untagged-0123", draft=True, body=parcel.expected.body)
     publish(github, parcel)
 
     assert [(release.tag_name, release.draft) for release in github.releases] == [(TAG, False)]
@@ -163,7 +163,7 @@ def test_the_token_goes_to_the_api_and_the_uploads_only(github, parcel, tmp_path
     """Not with a redirect."""
     publish(github, parcel)
     with session(github) as client:
-        github_publish.find_remote_problems(client, parcel.wanted, tmp_path)
+        github_publish.find_remote_problems(client, parcel.expected, tmp_path)
 
     assert {e.origin for e in github.requests if e.authorization} == {"api", "uploads"}
 
@@ -182,7 +182,7 @@ def test_the_token_is_in_no_error_and_no_log(github, parcel, kind, caplog) -> No
 def compare(fake: FakeGitHub, parcel, scratch=None) -> list[str]:
     """What `verify --remote` finds."""
     with session(fake, signed=False) as client:
-        return list(map(str, github_publish.find_remote_problems(client, parcel.wanted, scratch)))
+        return list(map(str, github_publish.find_remote_problems(client, parcel.expected, scratch)))
 
 
 def test_an_equal_release_has_no_differences(github, parcel) -> None:
@@ -231,7 +231,7 @@ def test_where_no_digest_is_told_the_bytes_are_read_back(github, parcel, digests
     publish(github, parcel)
     order = [e.origin for e in github.requests if e.origin == "objects" or e.method == "PATCH"]
 
-    assert order == ["objects"] * len(parcel.wanted.assets) + ["api"]
+    assert order == ["objects"] * len(parcel.expected.assets) + ["api"]
 
 
 def test_other_bytes_without_a_digest_are_a_conflict_too(github, parcel) -> None:
@@ -258,12 +258,12 @@ def test_many_assets_are_read_to_their_end(github, parcel) -> None:
     with pytest.raises(PublishConflict) as caught:
         publish(github, parcel)
 
-    assert len(caught.value.problems) == 101 + len(parcel.wanted.assets)
+    assert len(caught.value.problems) == 101 + len(parcel.expected.assets)
 
 
 def test_a_wrong_file_in_our_draft_is_replaced(github, parcel) -> None:
     """Deleted, then sent."""
-    github.add_release(TAG, {parcel.wanted.assets[0].name: b"old"}, draft=True, body=parcel.wanted.body)
+    github.add_release(TAG, {parcel.expected.assets[0].name: b"old"}, draft=True, body=parcel.expected.body)
     publish(github, parcel)
 
     assert github.digests(github.published(TAG)) == parcel.digests
@@ -338,7 +338,7 @@ def test_another_signature_is_a_conflict(github, tmp_path) -> None:
 def test_a_plan_is_what_is_carried_out(github, parcel) -> None:
     """`--dry-run` prints it."""
     with session(github) as client:
-        plan = github_publish.View(client, parcel.wanted).plan()
+        plan = github_publish.View(client, parcel.expected).plan()
 
     planned = [step.asset.name for step in plan.steps if isinstance(step, github_plan.Upload)]
     assert sorted(planned) == sorted(publish(github, parcel).sent)

@@ -71,7 +71,7 @@ def test_a_fault_at_any_request_leaves_nothing_half(github, parcel, kind) -> Non
         assert set(stored(github.requests).values()) <= {1}, f"{kind} at request {number}: sent twice"
         contract.check_all(github.requests)
 
-    assert number > len(parcel.wanted.assets) + 6
+    assert number > len(parcel.expected.assets) + 6
 
 
 @pytest.mark.parametrize("kind", DOWNLOAD_FAULTS)
@@ -92,7 +92,7 @@ def test_a_fault_at_any_request_of_a_pull_leaves_nothing_wrong(github, parcel, t
         hit = bool(fault.hits)
         assert tree(folder) == parcel.tree, f"{kind} at request {number}"
 
-    assert number > 2 * len(parcel.wanted.assets)
+    assert number > 2 * len(parcel.expected.assets)
 
 
 BIG = {"big.bin": (bytes(16 << 20), "asset"), "small.bin": (b"x", "asset")}

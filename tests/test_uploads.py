@@ -25,9 +25,9 @@ def send(github, parcel, jobs, tell=None, sent=None) -> list[str]:
     """Send all files of a version into a draft; the names of those that arrived."""
     sent = [] if sent is None else sent
     with session(github) as client:
-        draft = client.create(parcel.wanted)
+        draft = client.create(parcel.expected)
         work = Uploads(client.server, draft, parcel.folder, lambda *what: tell and tell(work, *what))
-        work.send(parcel.wanted.assets, jobs, sent)
+        work.send(parcel.expected.assets, jobs, sent)
     return sent
 
 

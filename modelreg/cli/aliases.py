@@ -1,4 +1,4 @@
-"""`modelreg promote`, `rollback`, `history`: what aliases name, and what they named."""
+"""`modelreg promote`, `rollback` and `history`: move aliases and list their changes."""
 
 import sys
 from collections.abc import Callable
@@ -16,47 +16,53 @@ if TYPE_CHECKING:
     from modelreg.records.aliases import AliasChange, AliasLog
     from modelreg.registry.aliases import Stamp
 
-Alias = Annotated[str, typer.Argument(help="Small letters, digits, - and _: production, canary.", metavar="ALIAS")]
-By = Annotated[str | None, typer.Option("--by", help="Who moves it; left out: as git knows you.")]
+Alias = Annotated[str, typer.Argument(help="Name of lowercase letters, digits, - and _.", metavar="ALIAS")]
+By = Annotated[
+    str | None, typer.Option("--by", help="Author.", metavar="NAME", show_default="git user.name and user.email")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def promote(
-    reference: Annotated[str, typer.Argument(help="v0.2.0, model@v0.2.0 or model@latest.", metavar="REF")],
+    reference: Annotated[str, typer.Argument(help="Version: v0.2.0, MODEL@v0.2.0 or MODEL@latest.", metavar="REF")],
     alias: Alias,
-    why: Annotated[str, typer.Option(help="Why, in a sentence: it stays in the history.")],
+    why: Annotated[str, typer.Option(help="Reason, recorded in the history.", metavar="TEXT")],
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Let an alias name a version, which must verify.
+    """Point an alias to a version.
 
-    Commands then take model@alias wherever they take a version.
+    The version is verified first. Every command that accepts a version also accepts MODEL@ALIAS.
 
-    Example: modelreg promote conv2d_fsq@v0.2.0 production --why "passed the field trial"
+    Example: modelreg promote v0.1.0 production --why "passed the field trial"
     """
-    from modelreg.registry import aliases
+    from modelreg.registry import aliases, versions
     from modelreg.verification import integrity
 
     root, _ = host.project()
     folder = host.version_folder(reference)
     if folder != root / filenames.REGISTRY / folder.parent.name / folder.name:
-        raise RegistryError("cannot promote", [Problem(reference, "todo.aliases", "is no version of this registry")])
+        message = f"is not a version of the registry in {host.shown(root)}"
+        raise RegistryError("cannot promote", [Problem(reference, "alias.version-elsewhere", message)])
+    stamp, model, version = _stamp(by, why), folder.parent.name, folder.name.removeprefix("v")
+    aliases.promoted(
+        versions.aliases(root, model), alias, version, stamp
+    )  # refuses a bad alias before files are hashed
     if problems := integrity.inspect(folder).problems:
-        raise VerificationFailed(f"{folder.parent.name}@{folder.name} does not verify", problems)
-    stamp, version = _stamp(by, why), folder.name.removeprefix("v")
-    _change(root, folder.parent.name, alias, lambda log: aliases.promoted(log, alias, version, stamp), as_json=as_json)
+        raise VerificationFailed(f"{model}@{folder.name} does not verify; the alias was not moved", problems)
+    _change(root, model, alias, lambda log: aliases.promoted(log, alias, version, stamp), as_json=as_json)
 
 
 def rollback(
-    model: Annotated[str, typer.Argument(help="The model.", metavar="MODEL")],
+    model: Annotated[str, typer.Argument(help="Model name.", metavar="MODEL")],
     alias: Alias,
-    why: Annotated[str | None, typer.Option(help="Why, in a sentence: it stays in the history.")] = None,
+    why: Annotated[str | None, typer.Option(help="Reason, recorded in the history.", metavar="TEXT")] = None,
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Let an alias name again what it named before its last promotion.
+    """Move an alias back to its previous version.
 
-    Typed again, it goes one promotion further back. Nothing is taken out of the history.
+    Each further call goes back one more promotion. The history keeps every change.
 
     Example: modelreg rollback conv2d_fsq production --why "misses trotting in the rain"
     """
@@ -69,11 +75,13 @@ def rollback(
 
 def history(
     model: Annotated[
-        str | None, typer.Argument(help="The model; left out: the default model.", metavar="[MODEL]")
+        str | None, typer.Argument(help="Model name.", metavar="[MODEL]", show_default="the default model")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the changes of a model's aliases: when, from what to what, who and why.
+    """List the changes of a model's aliases.
+
+    Each line shows the time, the alias, the version before and after, the author and the reason.
 
     Example: modelreg history conv2d_fsq
     """
@@ -86,7 +94,8 @@ def history(
     if as_json:
         emit_json(log.to_document())
     elif not log.changes:
-        say(f"{name} has no alias yet; give it one with: modelreg promote {name}@latest ALIAS --why TEXT")
+        say(f"{name} has no aliases")
+        say(f"next: modelreg promote {name}@latest ALIAS --why TEXT")
     else:
         columns = ("when", "alias", "from", "to", "by", "why")
         draw(table(columns, [_row(change) for change in log.changes]), sys.stdout)
@@ -100,7 +109,7 @@ def _stamp(by: str | None, why: str | None) -> "Stamp":
 
 
 def _change(root: Path, model: str, alias: str, move: Callable[["AliasLog"], "AliasLog"], *, as_json: bool) -> None:
-    """Move an alias and print what it names now."""
+    """Move an alias and print its version."""
     from modelreg.registry import aliases
 
     log, moved = aliases.change(root, model, move)
@@ -110,7 +119,7 @@ def _change(root: Path, model: str, alias: str, move: Callable[["AliasLog"], "Al
         return
     say(f"{model}@{alias} is v{version}{'' if moved else ' already'}")
     if moved:
-        note(f"commit {filenames.REGISTRY}/{model}/{filenames.ALIASES}, so that others see it")
+        note(f"next: git commit {filenames.REGISTRY}/{model}/{filenames.ALIASES}")
 
 
 def _row(change: "AliasChange") -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Git, as the command line needs it: every call of git is here."""
+"""Run git: every call of git is in this module."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def state(folder: Path) -> "GitState | None":
-    """Return the commit a folder is at, or None where there is no repository, commit or git."""
+    """Return the commit of a folder; None without a repository, a commit or git."""
     from modelreg.records.run import GitState
 
     head = _output(folder, "rev-parse", "--verify", "--quiet", "HEAD")
@@ -23,12 +23,12 @@ def state(folder: Path) -> "GitState | None":
 
 
 def is_repository(folder: Path) -> bool:
-    """Say whether a folder lies in a git repository, and git is there to tell."""
+    """Say whether git is installed and a folder is in a git repository."""
     return _output(folder, "rev-parse", "--git-dir") is not None
 
 
 def version() -> str | None:
-    """Return the version of git; None where it is not installed."""
+    """Return the version of git; None if it is not installed."""
     return (_output(Path.cwd(), "version") or "").removeprefix("git version ").strip() or None
 
 
@@ -45,24 +45,25 @@ def tags(root: Path) -> frozenset[str]:
 
 
 def tag_commit(root: Path, name: str) -> str | None:
-    """Return the commit that a tag names; None where there is no such tag."""
+    """Return the commit that a tag names; None if the tag does not exist."""
     found = _output(root, "rev-parse", "--verify", "--quiet", f"refs/tags/{name}^{{commit}}")
     return found.strip() if found else None
 
 
 def identity_problem(root: Path) -> str | None:
-    """Return in git's words why it could not commit here, or None where it could."""
+    """Return git's message if it cannot commit here; None if it can."""
     done = _run(root, "var", "GIT_COMMITTER_IDENT")
     lines = done.stderr.strip().splitlines() if done and done.returncode else []
     return lines[-1].removeprefix("fatal: ") if lines else None
 
 
 def author(root: Path) -> str:
-    """Return who works here, as git knows it: `Name <mail>`. Raises InputError where it does not."""
+    """Return git's author identity, `Name <mail>`. Raises InputError if it is not set."""
     ident = _output(root, "var", "GIT_AUTHOR_IDENT")
     if ident is None:
-        what = "git does not know your name; set it with `git config user.name` and `user.email`, or give --by"
-        raise InputError("who are you?", [Problem("--by", "todo.git", what)])
+        name_them = "set git user.name and user.email, or give --by NAME"
+        problem = Problem("git", "git.no-identity", "no author identity", name_them)
+        raise InputError("nothing was changed: the history needs an author", [problem])
     return ident.rsplit(maxsplit=2)[0]
 
 
@@ -73,37 +74,37 @@ def ignored(root: Path, paths: Sequence[Path]) -> frozenset[str]:
 
 
 def origin_repository(root: Path) -> str | None:
-    """Return owner/name of the remote `origin`, where it is a repository's address."""
+    """Return owner/name of the remote `origin`; None if its URL is not that of a server's repository."""
     url = (_output(root, "remote", "get-url", "origin") or "").strip()
     match = re.search(r"[/:]([A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+?)(\.git)?/?$", url)
     return match[1] if match and ("://" in url or "@" in url) else None
 
 
 def commit(root: Path, paths: tuple[str, ...], message: str) -> None:
-    """Commit exactly these paths. Raises RegistryError with git's own words."""
+    """Commit exactly these paths. Raises RegistryError with git's message."""
     _must(root, "add", "--", *paths)
     _must(root, "commit", "--quiet", "--message", message, "--", *paths)
 
 
 def tag(root: Path, name: str, message: str, path: str) -> None:
-    """Make an annotated tag at the commit that last changed `path`. Raises RegistryError with git's own words."""
+    """Create an annotated tag at the commit that last changed `path`. Raises RegistryError with git's message."""
     changed = (_output(root, "log", "--max-count=1", "--format=%H", "--", path) or "").strip()
     _must(root, "tag", "--annotate", "--message", message, name, changed or "HEAD")
 
 
 def push_tag(root: Path, name: str) -> None:
-    """Push one tag to `origin`. Raises RegistryError with git's own words."""
+    """Push one tag to `origin`. Raises RegistryError with git's message."""
     _must(root, "push", "--quiet", "origin", f"refs/tags/{name}")
 
 
 def _output(folder: Path, *arguments: str) -> str | None:
-    """Return what git prints, or None where it fails or is not installed."""
+    """Return git's standard output; None if it fails or is not installed."""
     done = _run(folder, *arguments)
     return done.stdout if done and done.returncode == 0 else None
 
 
 def _run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str] | None":
-    """Run git in a folder; None where it is not installed."""
+    """Run git in a folder; return None if it is not installed."""
     try:
         return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -113,6 +114,6 @@ def _run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str] | N
 def _must(folder: Path, *arguments: str) -> None:
     done = _run(folder, *arguments)
     if done is None or done.returncode:
-        words = (done.stderr.strip() or done.stdout.strip()) if done else "git is not installed"
-        problem = Problem(f"git {arguments[0]}", "todo.git", words)
-        raise RegistryError("git refused; mend it and type the same command again: it goes on from here", [problem])
+        message = (done.stderr.strip() or done.stdout.strip()) if done else "git is not installed"
+        problem = Problem(f"git {arguments[0]}", "git.command-failed", message)
+        raise RegistryError("a git command failed; the steps before it are done", [problem])

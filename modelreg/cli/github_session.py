@@ -1,4 +1,4 @@
-"""The session with GitHub: the address of its API, the token, the repository that versions are published to."""
+"""Connect to GitHub: the address of its API, the token, the repository that versions are published to."""
 
 import os
 import subprocess
@@ -21,14 +21,13 @@ if TYPE_CHECKING:
 
 @contextmanager
 def connect(root: Path, project: "ProjectConfig", total_s: float) -> Iterator["Client"]:
-    """Yield a session with the repository's server. Raises InputError where no repository is known."""
+    """Yield a session with the repository's server. Raises InputError if no repository is configured."""
     from modelreg.release.github import client as remote
     from modelreg.release.github import http_client
 
     name = repository(root, project)
     if name is None:
-        what = "name it in modelreg.yaml (`repository: owner/name`), or add a git remote `origin` on GitHub"
-        raise InputError("no repository to publish to", [Problem(str(root), "todo.github-session", what)])
+        raise InputError("cannot connect to GitHub", [_no_repository(root)])
     api = api_url() or http_client.API
     own = os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE")
     server = http_client.Server(name, _token(api), monotonic, sleep, api, total_s, own)
@@ -37,24 +36,42 @@ def connect(root: Path, project: "ProjectConfig", total_s: float) -> Iterator["C
 
 
 def repository(root: Path, project: "ProjectConfig") -> str | None:
-    """Return owner/name of the repository that versions are published to; None where none is known."""
+    """Return owner/name of the repository that versions are published to; None if none is configured."""
     return project.repository or git.origin_repository(root)
 
 
+def find_problems(root: Path, project: "ProjectConfig") -> Iterator[Problem]:
+    """Yield why nothing can be published from here, without asking the server."""
+    if repository(root, project) is None:
+        yield _no_repository(root)
+    if token_source() is None:
+        yield no_token()
+
+
+def no_token() -> Problem:
+    """Return the problem of a missing token."""
+    return Problem("token", "github.token-missing", "no token in GITHUB_TOKEN or GH_TOKEN, or from `gh auth token`")
+
+
+def _no_repository(root: Path) -> Problem:
+    message = "modelreg.yaml has no `repository`, and the git remote `origin` is not on a server"
+    return Problem(str(root), "github.no-repository", message)
+
+
 def api_url() -> str | None:
-    """Return the address of the server's API, where it is not GitHub's own."""
+    """Return the address of the API in GITHUB_API_URL; None: that of github.com is used."""
     return os.environ.get("GITHUB_API_URL")
 
 
 def token_source() -> str | None:
-    """Return where the token would come from, never the token; None where there is none."""
+    """Return the name of the source of the token, never the token; None if no source has one."""
     from modelreg.release.github import http_client
 
     return _token_found(api_url() or http_client.API)[0]
 
 
 def _token(api: str) -> "Secret | None":
-    """Return the token of GITHUB_TOKEN, GH_TOKEN, or gh's own for the API's host; None where there is none."""
+    """Return the token of GITHUB_TOKEN, GH_TOKEN or `gh auth token` for the API's host; None if there is none."""
     from modelreg.release.github.http_client import Secret
 
     _, text = _token_found(api)
@@ -66,7 +83,9 @@ def _token_found(api: str) -> tuple[str, str] | tuple[None, None]:
         if text := os.environ.get(name):
             return name, text
     if which("gh"):
-        host = (urlsplit(api).hostname or "").removeprefix("api.")  # that of github.com goes to no other
+        host = (urlsplit(api).hostname or "").removeprefix(
+            "api."
+        )  # the token of github.com is not sent to another host
         command = ["gh", "auth", "token", "--hostname", host]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode == 0 and done.stdout.strip():

@@ -1,4 +1,4 @@
-"""`modelreg init`: a new registry repository."""
+"""`modelreg init`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,18 +9,17 @@ from modelreg.cli.console import say
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Where; made if it does not exist.", metavar="[DIR]")] = Path(),
+    folder: Annotated[Path, typer.Argument(help="Folder; created if it does not exist.", metavar="[DIR]")] = Path(),
     sample: Annotated[
-        bool, typer.Option("--sample", help="To try it on the built-in recordings: waive the gates they cannot meet.")
+        bool, typer.Option("--sample", help="Waive the gates that the built-in sample recordings fail.")
     ] = False,
 ) -> None:
-    """Make a registry repository.
+    """Create a registry repository.
 
-    Settings, registry/, changelog, releases page, .gitignore and a CI workflow.
+    Writes modelreg.yaml, registry/, CHANGELOG.md, RELEASES.md, .gitignore and a GitHub workflow. An existing file is
+    never overwritten.
 
-    Nothing that exists is overwritten; what an earlier `init` has not written is.
-
-    Example: modelreg init my-models
+    Example: modelreg init --sample
     """
     from modelreg import files
     from modelreg.release import init as release_init

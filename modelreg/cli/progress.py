@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from modelreg.cli.console import note, table
+from modelreg.escaping import one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -34,7 +35,7 @@ def _bar(stream: TextIO, shown: ExitStack) -> Callable[[int, int, str], None]:
         if not made:
             made.append(_new_bar(stream, shown))
         bar, task = made[0]
-        bar.update(task, completed=done, total=of, description=f"reading {what[-40:]}")
+        bar.update(task, completed=done, total=of, description=f"reading {one_line(what)[-40:]}")
 
     return tell
 
@@ -61,7 +62,7 @@ def _lines(stream: TextIO, clock: Callable[[], float]) -> Callable[[int, int, st
         nonlocal last
         if done < of and clock() - last >= LINE_S:
             last = clock()
-            stream.write(f"reading {what} ({done} of {of} read)\n")
+            stream.write(f"reading {one_line(what)} ({done} of {of} read)\n")
 
     return tell
 
@@ -73,7 +74,7 @@ def show_transfer(stream: TextIO) -> Iterator[Callable[[str, int, int], None]]:
 
         def tell_in_lines(name: str, done: int, of: int) -> None:
             if done == of:
-                stream.write(f"{name}: {of} bytes\n")
+                stream.write(f"{one_line(name)}: {of} bytes\n")
 
         yield tell_in_lines
         return
@@ -92,7 +93,7 @@ def show_transfer(stream: TextIO) -> Iterator[Callable[[str, int, int], None]]:
 
         def tell(name: str, done: int, of: int) -> None:
             if name not in tasks:
-                tasks[name] = bars.add_task(name[-40:], total=of)
+                tasks[name] = bars.add_task(one_line(name)[-40:], total=of)
             bars.update(tasks[name], completed=done)
 
         yield tell

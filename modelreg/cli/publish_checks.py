@@ -1,21 +1,21 @@
-"""Before anything is sent: the release that a version should have, and everything that stands against it."""
+"""Check a publication before anything is sent: first what costs nothing, then digests and the server."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelreg.cli import git
+from modelreg.cli import git, github_session
 from modelreg.errors import Failure, InputError, Problem, PublishConflict, RemoteError, VerificationFailed
 from modelreg.registry import filenames
 
 if TYPE_CHECKING:
     from modelreg.config import ProjectConfig
     from modelreg.release.github.client import Client
-    from modelreg.release.github.plan import Asset, Wanted
+    from modelreg.release.github.plan import Asset, ExpectedRelease
 
 
-def wanted_release(root: Path, project: "ProjectConfig", folder: Path) -> "Wanted":
-    """Return the release that a version should have on GitHub. Raises InputError where its manifest is broken."""
+def expected_release(root: Path, project: "ProjectConfig", folder: Path) -> "ExpectedRelease":
+    """Return the release that a version should have on GitHub. Raises InputError if its manifest is not valid."""
     from modelreg import files
     from modelreg.registry import versions
     from modelreg.release.github import plan
@@ -29,69 +29,67 @@ def wanted_release(root: Path, project: "ProjectConfig", folder: Path) -> "Wante
     stable = not versions.parse_version(manifest.version).prerelease
     highest = stable and versions.latest(root, manifest.model).name == folder.name
     changes = _changes(root, tag) or ""
-    return plan.wanted_release(manifest, tag, changes, version.metrics(), found, highest=highest)
+    return plan.expected_release(manifest, tag, changes, version.metrics(), found, highest=highest)
 
 
 def find_failures(client: "Client", root: Path, project: "ProjectConfig", folder: Path) -> Iterator[Failure]:
-    """Yield everything that stands against a publish, here and on GitHub; what cannot be asked is part of it."""
+    """Yield what prevents a publication, as far as the digests of the version and the server show it."""
     from modelreg.verification import integrity
 
     yield from ((VerificationFailed, problem) for problem in integrity.inspect(folder, complete=True).problems)
-    yield from ((InputError, Problem(path, "todo.publish-checks", "is not committed")) for path in git.changes(root))
-    wanted = None
     try:
-        wanted = wanted_release(root, project, folder)
-        yield from ((InputError, problem) for problem in _unfit(root, wanted))
+        yield from _remote_failures(client, root, expected_release(root, project, folder))
+    except (InputError, RemoteError) as error:
+        yield from ((type(error), problem) for problem in error.problems)
+
+
+def find_refusals(client: "Client", root: Path, project: "ProjectConfig", folder: Path) -> Iterator[Problem]:
+    """Yield what prevents a publication and costs nothing to find: the token, git, the changelog, names and sizes."""
+    if client.server.token is None:
+        yield github_session.no_token()
+    yield from (Problem(path, "git.uncommitted", "is not committed") for path in git.changes(root))
+    try:
+        yield from _unfit(root, expected_release(root, project, folder))
     except InputError as error:
-        yield from ((InputError, problem) for problem in error.problems)
-    try:
-        yield from _remote_failures(client, root, wanted)
-    except RemoteError as error:
-        yield from ((RemoteError, problem) for problem in error.problems)
+        yield from error.problems
 
 
-def _unfit(root: Path, wanted: "Wanted") -> Iterator[Problem]:
+def _unfit(root: Path, expected: "ExpectedRelease") -> Iterator[Problem]:
     from modelreg.documents import changelog
     from modelreg.release.github import plan
 
-    yield from plan.find_unfit(wanted.assets)
-    if _changes(root, wanted.tag) is None:
-        yield Problem(
-            changelog.NAME, "todo.publish-checks", f"has no section [{wanted.tag}], which the notes are made of"
-        )
+    yield from plan.find_unfit(expected.assets)
+    if _changes(root, expected.tag) is None:
+        yield Problem(changelog.NAME, "changelog.section-missing", f"has no section [{expected.tag}]")
+    if git.tag_commit(root, expected.tag) is None:
+        yield Problem(expected.tag, "git.tag-missing", "this tag does not exist here")
 
 
-def _remote_failures(client: "Client", root: Path, wanted: "Wanted | None") -> Iterator[Failure]:
-    """Yield what GitHub tells. Raises RemoteError where it tells nothing."""
+def _remote_failures(client: "Client", root: Path, expected: "ExpectedRelease") -> Iterator[Failure]:
+    """Yield what the server shows. Raises RemoteError if it cannot be read."""
     from modelreg.release.github import publish
 
     token, name = client.server.token, client.server.repository
-    if token is None:
-        yield InputError, Problem("token", "todo.publish-checks", "set GITHUB_TOKEN, or log in with `gh auth login`")
-        return
     found = client.repository()
     if found.archived:
-        yield InputError, Problem(name, "todo.publish-checks", "is archived: nothing can be published there")
-    if not found.push and not token.of_installation:  # of those GitHub tells no rights
-        yield InputError, Problem(name, "todo.publish-checks", "the token may not push there")
-    if wanted is not None:
-        yield from ((InputError, problem) for problem in _tag_problems(client, root, wanted.tag))
-        yield from ((PublishConflict, problem) for problem in publish.View(client, wanted).plan().conflicts)
+        message = "the repository is archived, so nothing can be published"
+        yield InputError, Problem(name, "github.repository-archived", message)
+    if not found.push and not (token and token.of_installation):  # GitHub does not list the rights of an installation
+        yield InputError, Problem(name, "github.no-push-permission", "the token may not push to the repository")
+    yield from ((InputError, problem) for problem in _tag_problems(client, root, expected.tag))
+    yield from ((PublishConflict, problem) for problem in publish.View(client, expected).plan().conflicts)
 
 
 def _tag_problems(client: "Client", root: Path, tag: str) -> Iterator[Problem]:
-    """Yield why the tag does not name the same commit here and on GitHub."""
-    here, there = git.tag_commit(root, tag), client.commit(f"tags/{tag}")
-    if here is None:
-        yield Problem(tag, "todo.publish-checks", "there is no such tag here; `modelreg release --tag` makes it")
-    elif there is None:
-        yield Problem(tag, "todo.publish-checks", f"is not on GitHub; push it: git push origin {tag}")
+    """Yield where the tag does not name the same commit here and on GitHub."""
+    here, there = git.tag_commit(root, tag) or "", client.commit(f"tags/{tag}")
+    if there is None:
+        yield Problem(tag, "publish.tag-not-pushed", "this tag is not on GitHub", f"run `git push origin {tag}`")
         if client.commit(here) is None:
-            yield Problem(here[:12], "todo.publish-checks", f"the commit of {tag} is not on GitHub; push it: git push")
+            yield Problem(here[:12], "publish.commit-not-pushed", f"the commit of tag {tag} is not on GitHub")
     elif here != there:
-        yield Problem(
-            tag, "todo.publish-checks", f"is commit {there[:12]} on GitHub, but {here[:12]} here; take a new version"
-        )
+        message = f"names commit {here[:12]} here, but {there[:12]} on GitHub"
+        yield Problem(tag, "publish.tag-mismatch", message)
 
 
 def _signature(folder: Path) -> "Asset | None":
@@ -103,7 +101,7 @@ def _signature(folder: Path) -> "Asset | None":
 
 
 def _changes(root: Path, tag: str) -> str | None:
-    """Return what CHANGELOG.md says of a tag; None where it says nothing."""
+    """Return the section of a tag in CHANGELOG.md; None if there is none."""
     from modelreg import files
     from modelreg.documents import changelog
 

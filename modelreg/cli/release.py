@@ -2,17 +2,20 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelreg.cli import git, host, sign
+from modelreg.cli import git, github_session, host, sign
 from modelreg.cli.console import draw, emit_json, note, say, table
 from modelreg.cli.sign import PassphraseFile
 from modelreg.errors import ModelregError
 
 if TYPE_CHECKING:
+    from modelreg.config import ProjectConfig
     from modelreg.records.export import Target
     from modelreg.records.gates import Outcome
     from modelreg.release.patch import Addition
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from modelreg.release.steps import Ports
     from modelreg.verification.keys import PrivateKey
 
-WORDS: "dict[Step, str]" = {  # of push and publish in one line
+WORDS: "dict[Step, str]" = {  # push and publish are one line
     "export": "export {targets} into the run",
     "version": "write {folder}",
     "sign": "sign {folder}",
@@ -33,41 +36,44 @@ WORDS: "dict[Step, str]" = {  # of push and publish in one line
 
 
 def release(
-    version: Annotated[str, typer.Argument(help="The new version: v0.2.0, or v0.2.0-rc.1.")],
-    model: Annotated[str | None, typer.Option(help="Take the newest run of this model.")] = None,
-    run: Annotated[Path | None, typer.Option(help="The run to release; left out: the newest.")] = None,
+    version: Annotated[str, typer.Argument(help="New version: v0.2.0 or v0.2.0-rc.1.", metavar="VERSION")],
+    model: Annotated[str | None, typer.Option(help="Release the newest run of this model.", metavar="MODEL")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Run to release.", metavar="RUN", show_default="the newest run")
+    ] = None,
     origin: Annotated[
         str | None,
-        typer.Option("--from", help="Make a patch of this version, with --hef: the same weights.", metavar="REF"),
+        typer.Option("--from", help="Create a patch of this version, with the same weights and --hef.", metavar="REF"),
     ] = None,
     hef_file: Annotated[
-        Path | None, typer.Option("--hef", help="The compiled network to take into the version's bundle, with --from.")
+        Path | None,
+        typer.Option("--hef", help="Compiled network to add to the bundle of --from.", metavar="FILE"),
     ] = None,
     roll_changelog: Annotated[
         bool,
-        typer.Option("--roll-changelog", help="Move what stands under [Unreleased] under the new heading."),
+        typer.Option("--roll-changelog", help="Move the entries under [Unreleased] to a section of this version."),
     ] = False,
-    commit: Annotated[bool, typer.Option("--commit", help="Commit the version; the tree must be clean.")] = False,
+    commit: Annotated[bool, typer.Option("--commit", help="Commit the version. The tree must be clean.")] = False,
     tag: Annotated[bool, typer.Option("--tag", help="Commit the version and tag the commit.")] = False,
     publish: Annotated[
-        bool, typer.Option("--publish", help="Commit, tag, push the tag, and publish the version on GitHub.")
+        bool, typer.Option("--publish", help="Commit, tag, push the tag and publish the version on GitHub.")
     ] = False,
     sign_key: Annotated[
-        Path | None, typer.Option("--sign-key", help="Sign the version with this private key (PEM).")
+        Path | None, typer.Option("--sign-key", help="Sign the version with this private key (PEM).", metavar="FILE")
     ] = None,
     passphrase_file: PassphraseFile = None,
-    allow_older: Annotated[bool, typer.Option("--allow-older", help="Allow a version lower than the newest.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Allow weights that an older version already has.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the steps and take none.")] = False,
+    allow_older: Annotated[bool, typer.Option("--allow-older", help="Allow a version below the newest one.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Allow weights that another version has.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the steps without taking them.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the steps as JSON.")] = False,
 ) -> None:
-    """Make a version out of an evaluated run, all or nothing.
+    """Create a version from an evaluated run.
 
-    Killed at any moment, it is finished by running it again. With --from and --hef a version that is released gets
-    its compiled network: as a patch, with the same weights and documents. Where it was released without a bundle, the
-    one that `modelreg export REF --target hailo8` left in dist/ is taken.
+    The version appears as a whole or not at all. Run the command again to finish an interrupted release. With --from
+    and --hef, a released version gets its compiled network as a patch with the same weights. If it was released
+    without a bundle, the bundle that `modelreg export REF --target hailo8` wrote to dist/ is used.
 
-    Example: modelreg release v0.2.0 --roll-changelog --tag
+    Example: modelreg release v0.1.0 --roll-changelog
     """
     from modelreg.registry import runs
     from modelreg.release import plan as releasing
@@ -76,7 +82,6 @@ def release(
     addition = _addition(origin, hef_file, run_given=bool(run or model))
     root, project = host.project()
     folder = host.version_folder(origin) if origin else run or runs.newest(root / "runs", model)
-    signer = sign.read_key(sign_key, passphrase_file) if sign_key and not dry_run else None
     request = releasing.Request(
         version,
         folder,
@@ -89,40 +94,42 @@ def release(
         sign=bool(sign_key),
         addition=addition,
     )
-    ports = _ports(signer)
-    situation = steps.observe(root, folder, project, ports)
-    _show_gates(situation.outcomes)
-    plan = releasing.plan(root, request, project, situation)
+    ports = _ports(root, project)
+    draft = releasing.draft(root, request, project, steps.observe(root, request, ports))
+    if sign_key and not dry_run:  # after the refusals that cost nothing: it may prompt for a passphrase
+        ports = replace(ports, sign=_signing(sign.read_key(sign_key, passphrase_file)))
+    outcomes = releasing.gate_outcomes(root, folder, project)
+    _show_gates(outcomes)
+    plan = releasing.complete(draft, outcomes)
 
-    def tell(step: "Step") -> None:
+    def show(step: "Step") -> None:
         _show_step(plan, step, dry_run=dry_run, as_json=as_json)
 
     if dry_run:
         for step in plan.steps:
-            tell(step)
+            show(step)
     else:
-        _carry_out(plan, ports, tell)
+        _carry_out(plan, ports, show)
         if not (publish or as_json):
             say(f"next: modelreg verify {plan.reference}")
 
 
 def _addition(origin: str | None, hef_file: Path | None, *, run_given: bool) -> "Addition | None":
-    """Return what comes to a version that is made from another one."""
+    """Return what is added to a version that is made from another one."""
     if bool(origin) != bool(hef_file):
-        what = "--from and --hef go together; to a run's bundle a HEF comes by `modelreg hef attach`"
-        raise typer.BadParameter(what, param_hint="--from, --hef")
+        message = "--from and --hef must be given together; `modelreg hef attach` adds a HEF to the bundle of a run"
+        raise typer.BadParameter(message, param_hint="--from, --hef")
     if origin and run_given:
-        raise typer.BadParameter("a version comes from a run or from a version", param_hint="--from")
+        raise typer.BadParameter("give either a run or a version to start from", param_hint="--from")
     if not (origin and hef_file):
         return None
-    from modelreg.artifacts import hef_file as hef_reader
     from modelreg.release.patch import Addition
 
-    return Addition(hef_reader.read_hef(hef_file), host.exports_of(host.version_folder(origin)))
+    return Addition(hef_file, host.exports_of(host.version_folder(origin)))
 
 
-def _ports(signer: "PrivateKey | None") -> "Ports":
-    """Return what a release needs from outside; a dry run has no key, and signs nothing."""
+def _ports(root: Path, project: "ProjectConfig") -> "Ports":
+    """Return what a release needs from outside; without a key it cannot sign."""
     from modelreg.cli import publish
     from modelreg.release.steps import Git, Ports
 
@@ -139,15 +146,12 @@ def _ports(signer: "PrivateKey | None") -> "Ports":
             push=git.push_tag,
         ),
         export=_export,
-        sign=_signing(signer),
         publish=publish.publish,
+        find_publish_problems=partial(github_session.find_problems, root, project),
     )
 
 
-def _signing(signer: "PrivateKey | None") -> Callable[[Path], None] | None:
-    if signer is None:
-        return None
-
+def _signing(signer: "PrivateKey") -> Callable[[Path], None]:
     def sign_version(folder: Path) -> None:
         sign.sign_folder(folder, signer)
 
@@ -155,7 +159,7 @@ def _signing(signer: "PrivateKey | None") -> Callable[[Path], None] | None:
 
 
 def _export(run: Path, targets: "tuple[Target, ...]") -> None:
-    """Export what modelreg.yaml names and the run lacks, at the usual settings."""
+    """Export the targets of modelreg.yaml that are missing in the run, with default settings."""
     host.need_extra("export", *host.EXPORT)
     from modelreg.records.export import ExportSettings
     from modelreg.workflows import export_run
@@ -164,43 +168,44 @@ def _export(run: Path, targets: "tuple[Target, ...]") -> None:
         export_run.export(run, run, targets, ExportSettings(), reading)
 
 
-def _carry_out(plan: "Plan", ports: "Ports", tell: "Callable[[Step], None]") -> None:
-    """Take the steps; where it fails after the last one on this machine, `modelreg publish` goes on."""
+def _carry_out(plan: "Plan", ports: "Ports", show: "Callable[[Step], None]") -> None:
+    """Take the steps. If one fails after those on this machine, print the commands that finish the release."""
     from modelreg.release import steps
 
     done: list[Step] = []
 
     def count(step: "Step") -> None:
         done.append(step)
-        tell(step)
+        show(step)
 
     try:
         steps.run(plan, ports, count)
     except ModelregError:
         if len(done) >= len(plan.local):
-            note(f"the version stands; go on with: git push origin {plan.tag} && modelreg publish {plan.reference}")
+            finish = f"git push origin {plan.tag} && modelreg publish {plan.reference}"
+            note(f"the version is complete on this machine; to publish it: {finish}")
         raise
 
 
 def _show_step(plan: "Plan", step: "Step", *, dry_run: bool, as_json: bool) -> None:
-    """Print a step that is done, or would be; as JSON all together, after the last one on this machine.
+    """Print a step that is done, or would be; as JSON, print all steps after the last one on this machine.
 
-    What a publish does, it prints itself.
+    The steps of a publication are printed by `modelreg publish`.
     """
     from modelreg.release.plan import REMOTE
 
     if step in WORDS and (dry_run if step in REMOTE else not as_json):
         say(f"{'would ' if dry_run else ''}{_words(step, plan)}")
     if as_json and step == plan.local[-1]:
-        verdicts = {outcome.path: outcome.verdict for outcome in plan.situation.outcomes}
-        told = {"model": plan.model, "version": plan.version, "steps": plan.local, "dry_run": dry_run}
-        emit_json({**told, "gates": verdicts})
+        verdicts = {outcome.path: outcome.verdict for outcome in plan.outcomes}
+        names = {"model": plan.model, "version": plan.version}
+        emit_json({**names, "steps": plan.local, "dry_run": dry_run, "gates": verdicts})
 
 
 def _show_gates(outcomes: "tuple[Outcome, ...]") -> None:
-    """Print every gate with what it found where one of them fails.
+    """Print every gate with its value if one of them fails.
 
-    What is waived, not judged or compares nothing is always said.
+    Gates that are waived, not checked or compared with nothing are always named.
     """
     from modelreg.documents.templates.card_v1 import bounds
 

@@ -113,13 +113,13 @@ def _public_key(path: Path) -> "PublicKey":
 
 def _fetch_release(folder: Path, options: "Options") -> "Published":
     """Compare the published release of a version with it; the port of `verify` for --remote."""
-    from modelreg.cli.publish_checks import wanted_release
+    from modelreg.cli.publish_checks import expected_release
     from modelreg.registry import versions
     from modelreg.release.github import plan, publish
     from modelreg.verification.verify import Published
 
     root, project = host.project()
-    wanted = wanted_release(root, project, folder)
+    wanted = expected_release(root, project, folder)
     version = versions.read_version(folder).manifest
     name = plan.asset_name(version.model, version.version, filenames.SIGNATURE)
     with github_session.connect(root, project, REMOTE_S) as client, TemporaryDirectory() as scratch:

@@ -1,4 +1,4 @@
-"""A version out of a run: what a run must be for that, and what the version has of it."""
+"""Create a version from a run: what a run must have for that, and the files that the version takes from it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,39 +19,42 @@ from modelreg.registry.version_documents import VersionDocuments
 COPIED = (filenames.CHECKPOINT, filenames.PREDICTIONS, filenames.NORMALIZATION, filenames.DATA, filenames.RUN)
 
 
-def find_failures(folder: Path, run: RunRecord) -> Iterator[Failure]:
-    """Yield what forbids to make a version of a run."""
+def find_refusals(folder: Path, run: RunRecord) -> Iterator[Problem]:
+    """Yield what is missing in a run for a version, without reading its files."""
     if run.status != "trained":
-        what = f"was not trained to the end; go on with `modelreg train --resume {folder}`"
-        yield InputError, Problem(str(folder), "todo.from-run", what)
-        return
+        resume = f"finish the training with `modelreg train --resume {folder}`"
+        yield Problem(str(folder), "run.not-trained", "the training of this run is not finished", resume)
+    elif not (folder / filenames.METRICS).is_file():
+        evaluate = f"evaluate the run with `modelreg evaluate {folder}`"
+        yield Problem(str(folder), "run.not-evaluated", "the run has no metrics", evaluate)
+
+
+def find_failures(folder: Path, run: RunRecord) -> Iterator[Failure]:
+    """Yield what prevents a release of a trained and evaluated run: changed files, outdated metrics or exports."""
     yield from ((InputError, problem) for problem in runs.find_changed(folder, run))
-    if not (folder / filenames.METRICS).is_file():
-        what = f"has no metrics; make them with `modelreg evaluate {folder}`"
-        yield InputError, Problem(str(folder), "todo.from-run", what)
-        return
-    yield from _metrics_failures(folder, run)
+    yield from ((InputError, problem) for problem in _find_outdated_metrics(folder, run))
     yield from ((InputError, problem) for problem in _export_problems(folder))
 
 
-def _metrics_failures(folder: Path, run: RunRecord) -> Iterator[Failure]:
-    """Yield where the metrics are not those of the run's last look at its test part."""
+def _find_outdated_metrics(folder: Path, run: RunRecord) -> Iterator[Problem]:
+    """Yield a problem if the metrics do not belong to the latest evaluation that the run recorded."""
     measured = load(folder / filenames.METRICS, EvalMetrics)
-    looks = [look for look in run.evaluations if look.part == measured.protocol.part]
-    digests = [look.predictions_sha256 for look in looks[-1:]]
-    if measured.protocol.evaluations != len(looks) or digests != [measured.predictions_sha256]:
-        what = f"was looked at since its metrics were written; run `modelreg evaluate {folder}` again"
-        yield InputError, Problem(str(folder), "todo.from-run", what)
+    recorded = [evaluation for evaluation in run.evaluations if evaluation.part == measured.protocol.part]
+    digests = [evaluation.predictions_sha256 for evaluation in recorded[-1:]]
+    if measured.protocol.evaluations != len(recorded) or digests != [measured.predictions_sha256]:
+        message = f"{filenames.METRICS} does not belong to the latest evaluation that {filenames.RUN} records"
+        yield Problem(
+            str(folder), "run.metrics-outdated", message, f"evaluate the run again with `modelreg evaluate {folder}`"
+        )
 
 
 def _export_problems(run: Path) -> Iterator[Problem]:
-    """Yield where a run's exports are damaged, or of other weights."""
+    """Yield each export of a run that is damaged or was made from other weights."""
     for target in exports.exported(run):
         yield from exports.find_changed(run, target)
         if exports.checkpoint_of(run, target) != files.sha256(run / filenames.CHECKPOINT):
-            yield Problem(
-                f"{run}/{target}", "todo.from-run", "was exported from other weights; run `modelreg export` again"
-            )
+            message = f"was exported from other weights than {filenames.CHECKPOINT}"
+            yield Problem(f"{run}/{target}", "export.weights-mismatch", message)
     if (run / filenames.LATENCY).is_file():
         yield from exports.find_latency_problems(run, runs.load_run(run).model.settings.name)
 
@@ -59,7 +62,7 @@ def _export_problems(run: Path) -> Iterator[Problem]:
 def stage(
     staged: Path, folder: Path, version: str, license_: str | None, report: GateReport | None
 ) -> VersionDocuments:
-    """Write every file of the version but the manifest and what is made from it; return what its card was made of."""
+    """Write every file of the version except the SBOM, the manifest and the checksums; return the facts of its card."""
     run = runs.load_run(folder)
     estimate = exports.estimate_of(folder)
     measured = exports.with_estimate(load(folder / filenames.METRICS, EvalMetrics), estimate)
@@ -95,6 +98,6 @@ def stage(
 
 
 def _digests(staged: Path, run: RunRecord) -> dict[str, str]:
-    """Return the digests of what a run gave, by name."""
+    """Return the SHA-256 of each file that the training and the evaluation produced, by name."""
     made = (filenames.CHECKPOINT, filenames.NORMALIZATION, filenames.METRICS, filenames.PREDICTIONS)
     return {filenames.HISTORY: run.files[filenames.HISTORY], **{name: files.sha256(staged / name) for name in made}}

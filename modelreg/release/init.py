@@ -9,50 +9,50 @@ from modelreg.errors import InputError, Problem
 from modelreg.registry import filenames
 
 _PROJECT = """\
-# The settings of this registry repository; every key may be left out.
+# Settings of this registry repository. Every key is optional.
 default_model: conv2d_fsq
-# repository: owner/name          # for releases on GitHub; left out: from the remote `origin`
-# license: apache-2.0             # of your models, as Hugging Face names it; goes into every card
-assets: external                  # binaries are git-ignored and travel as release assets; or: committed
-targets: []                       # what a release exports where the run lacks it: [onnx, hailo8]
-# A release must meet its gates: bounds on any number of eval_metrics.json, by its path. Set yours here.
+# repository: owner/name          # where releases are published on GitHub (default: the remote `origin`)
+# license: apache-2.0             # license of your models, by its Hugging Face identifier; written into every card
+assets: external                  # external: git ignores binaries, they are release assets; committed: git keeps them
+targets: []                       # exports that every release contains: [onnx, hailo8]
+# A release must pass its gates: bounds on numbers of eval_metrics.json, by path. Set your own here.
 gates:
   accuracy: {min: 0.85}
-  # the calibration error that the temperature leaves, beyond what a perfectly calibrated model shows by chance
+  # calibration error after temperature scaling, beyond what a perfectly calibrated model shows by chance
   confidence.after.equal_mass.error: {max: 0.03, beyond: confidence.after.equal_mass.null_high}
-  # sets that are to hold the true class in 90 % of windows: the interval over subjects holds that share
+  # coverage of 90 % prediction sets: the interval over subjects must contain 0.9
   confidence.sets.lac.interval: {contains: 0.9}
-  # of exports: not judged where the version carries none; without `if_exported` a version must carry it
+  # exports: a gate with `if_exported` is skipped if the version has no such export; without it, the export is required
   parity.whole.logits_error: {max: 0.0001, if_exported: true}  # onnx: largest difference from the checkpoint
-  int8.accuracy_drop: {max: 0.02, if_exported: true}  # hailo8: the estimated loss in 8 bits
+  int8.accuracy_drop: {max: 0.02, if_exported: true}  # hailo8: estimated loss of accuracy in 8 bits
 """
 
 _SAMPLE_WAIVERS = """\
-# A gate that may fail, and why: every release prints it, and every card carries it. Take these out for your own data.
+# Gates that may fail, each with a reason. Every release prints it and every card shows it. Remove for your own data.
 waivers:
-  - {gate: accuracy, reason: "the built-in recordings are few and show the walk; this model is for no use"}
-  - {gate: confidence.after.equal_mass.error, reason: "one person validates, and new people differ from that one"}
-  - {gate: confidence.sets.lac.interval, reason: "an interval over subjects needs five people in the test part"}
+  - {gate: accuracy, reason: "demonstration only: the built-in sample is small"}
+  - {gate: confidence.after.equal_mass.error, reason: "only one validation subject, who differs from the test subjects"}
+  - {gate: confidence.sets.lac.interval, reason: "an interval over subjects needs at least 5 test subjects"}
 """
 
 _CHANGELOG = """\
 # Changelog
 
-The format is that of [Keep a Changelog](https://keepachangelog.com/en/1.1.0/); versions follow
+The format is based on [Keep a Changelog](https://keepachangelog.com/en/1.1.0/). Versions follow
 [Semantic Versioning](https://semver.org/).
 
 ## [Unreleased]
 
 ### Added
 
-- The first model.
+- First model.
 """
 
 _RELEASES = f"""\
 # Releases
 
-A version is made by `modelreg release vX.Y.Z` out of an evaluated run and never changes. `modelreg verify`
-checks every version: digests, documents, and the metrics against the recorded predictions.
+`modelreg release vX.Y.Z` creates a version from an evaluated run. A version never changes. `modelreg verify` checks
+every version: digests, documents, and the metrics against the recorded predictions.
 
 {releases_table.START}
 {releases_table.HEAD}{releases_table.END}
@@ -61,18 +61,22 @@ checks every version: digests, documents, and the metrics against the recorded p
 _IGNORE = """\
 /runs/
 /dist/
-# binaries of a version travel as release assets; for `assets: committed`, take out all of these but the last
+# Binaries of a version are release assets. For `assets: committed`, remove all of these lines except the last.
 /registry/**/*.safetensors
 /registry/**/*.npz
 /registry/**/*.onnx
 /registry/**/*.tar.gz
 """
 
+# modelreg is installed from a git URL, never by its bare name: a package index may have another package of that name
 _WORKFLOW = """\
 name: verify
 on: [push, pull_request]
 permissions:
   contents: read
+env:
+  # FILL IN: the git URL and a commit of modelreg, as git+https://HOST/OWNER/modelreg@COMMIT
+  MODELREG: ""
 jobs:
   verify:
     runs-on: ubuntu-latest
@@ -81,13 +85,19 @@ jobs:
       - uses: actions/setup-python@v5
         with:
           python-version: "3.12"
-      - run: pip install modelreg
+      - name: Install modelreg
+        run: |
+          if [[ $MODELREG != git+* ]]; then
+            echo "::error::FILL IN MODELREG in .github/workflows/verify.yml: git+https://HOST/OWNER/modelreg@COMMIT"
+            exit 1
+          fi
+          pip install "modelreg @ $MODELREG"
       - run: modelreg verify
 """
 
 
 def documents(*, sample: bool = False) -> dict[str, str]:
-    """Return every file of a new repository by its path; for the built-in `sample`, with its gates waived."""
+    """Return every file of a new repository by its path; `sample` waives the gates that the built-in sample fails."""
     return {
         config.PROJECT_FILE: _PROJECT + (_SAMPLE_WAIVERS if sample else ""),
         changelog.NAME: _CHANGELOG,
@@ -99,13 +109,14 @@ def documents(*, sample: bool = False) -> dict[str, str]:
 
 
 def missing(folder: Path, *, sample: bool = False) -> dict[str, str]:
-    """Return the files that a folder still lacks. Raises InputError where another file has the place of one."""
-    lacking = {name: text for name, text in documents(sample=sample).items() if not _holds(folder / name, text)}
-    taken = [folder / name for name in lacking if os.path.lexists(folder / name)]
+    """Return the files that are missing in a folder. Raises InputError if a file with other content is in the way."""
+    absent = {name: text for name, text in documents(sample=sample).items() if not _holds(folder / name, text)}
+    taken = [folder / name for name in absent if os.path.lexists(folder / name)]
     if taken:
-        what = "exists with other content, and is not overwritten"
-        raise InputError("cannot make a registry here", [Problem(str(path), "todo.init", what) for path in taken])
-    return lacking
+        message = "exists with other content"
+        problems = [Problem(str(path), "init.file-exists", message) for path in taken]
+        raise InputError("cannot create a registry repository here; nothing was written", problems)
+    return absent
 
 
 def _holds(path: Path, text: str) -> bool:

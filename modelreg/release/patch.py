@@ -1,17 +1,19 @@
-"""A version out of a version: the same weights and documents, and in a bundle the HEF that came back from the compiler.
+"""Create a version from a released version: the same weights and documents, with a compiled network (HEF) in a bundle.
 
-What bears the version is made anew: the card, the graphs' stamps, the bundles. Provenance keeps what it says of the
-training, and names the version and the HEF besides. Everything else is copied as it is, after the version was verified.
+Everything that contains the version number is made again: the card, the metadata of the graphs, the bundles.
+Provenance keeps its statements about the training and adds the version and the HEF as inputs. All other files are
+copied, after the released version was verified.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import semver
 
 from modelreg import files
-from modelreg.artifacts import attach_hef, bundle_archive, exports, onnx_file
+from modelreg.artifacts import attach_hef, bundle_archive, exports, hef_file, onnx_file
 from modelreg.artifacts.attach_hef import Bundle
 from modelreg.artifacts.bundle_hef import file_name
 from modelreg.artifacts.hef_file import HefFile
@@ -39,25 +41,40 @@ from modelreg.registry.version_documents import VersionDocuments
 from modelreg.verification import integrity
 
 
-class Addition(NamedTuple):
-    """What is new in the version."""
+@dataclass(frozen=True)
+class Addition:
+    """What is added to the released version."""
 
-    hef: HefFile
-    exports: Path  # where `modelreg export` puts bundles of the old version, if it was released without
+    file: Path  # the HEF
+    exports: Path  # where `modelreg export` writes bundles of the version, if it was released without one
+
+    @cached_property
+    def hef(self) -> HefFile:
+        """The compiled network, read and hashed on first use. Raises InputError."""
+        return hef_file.read_hef(self.file)
 
 
-def find_failures(source: Path, number: semver.Version, addition: Addition) -> Iterator[Failure]:
-    """Yield what forbids to make version `number` from the version in `source`."""
+def find_refusals(source: Path, number: semver.Version, addition: Addition) -> Iterator[Failure]:
+    """Yield what prevents a patch of the version in `source`, without reading more than its manifest."""
+    if not addition.file.is_file():
+        yield InputError, Problem(str(addition.file), "hef.file-missing", "file not found")
+    try:
+        old = versions.parse_version(versions.read_version(source).manifest.version)
+    except InputError:  # `find_failures` names what is wrong with the manifest
+        return
+    if (number.major, number.minor) != (old.major, old.minor) or number <= old:
+        message = f"is not a patch of v{old}, whose weights it has"
+        yield RegistryError, Problem(f"v{number}", "release.not-a-patch", message, f"release it as v{old.bump_patch()}")
+
+
+def find_failures(source: Path, version: str, addition: Addition) -> Iterator[Failure]:
+    """Yield what prevents a patch with this version number from the version in `source`, which is verified first."""
     found = integrity.inspect(source, complete=True).problems
     yield from ((VerificationFailed, problem.under(source.name)) for problem in found)
     if found:
         return
-    old = versions.parse_version(versions.read_version(source).manifest.version)
-    if (number.major, number.minor) != (old.major, old.minor) or number <= old:
-        what = f"has the weights of v{old}, so it must be a patch of it, as v{old.bump_patch()}"
-        yield RegistryError, Problem(f"v{number}", "todo.patch", what)
     try:
-        _documents(source, str(number), addition)
+        _documents(source, version, addition)
     except ModelregError as error:
         yield from ((type(error), problem) for problem in error.problems)
 
@@ -68,19 +85,18 @@ def is_made_of(folder: Path, source: Path, addition: Addition) -> bool:
 
 
 def base_of(folder: Path) -> ResourceDescriptor | None:
-    """Return the version that the one in `folder` was made from; None: it was made from a run."""
+    """Return the version that the one in `folder` was made from; None if it was made from a run."""
     return provenance.base_of(load(folder / filenames.PROVENANCE, Provenance))
 
 
 def stage(staged: Path, source: Path, version: str, addition: Addition) -> VersionDocuments:
-    """Write every file of the version but the manifest and what is made from it; return what its card was made of.
+    """Write every file of the version except the SBOM, the manifest and the checksums; return the facts of its card.
 
     Raises ModelregError.
     """
     made = _documents(source, version, addition)
-    kept = [
-        entry for entry in versions.read_version(source).manifest.files if entry.path != filenames.SBOM
-    ]  # made anew
+    # the SBOM is made again
+    kept = [entry for entry in versions.read_version(source).manifest.files if entry.path != filenames.SBOM]
     for entry in kept:
         (staged / entry.path).parent.mkdir(exist_ok=True)
         if entry.path not in made:
@@ -92,7 +108,7 @@ def stage(staged: Path, source: Path, version: str, addition: Addition) -> Versi
 
 
 def _documents(source: Path, version: str, addition: Addition) -> dict[str, bytes]:
-    """Return what the new version does not have of the old one, by path. Raises ModelregError."""
+    """Return the files of the new version that are not copied from the old one, by path. Raises ModelregError."""
     old = versions.read_version(source).manifest.version
     bundles = {name: _packed(source / name) for name in HAILO if exports.has(source, name)}
     exported = [name for name in HAILO if exports.has(addition.exports, name)]
@@ -117,9 +133,9 @@ def _documents(source: Path, version: str, addition: Addition) -> dict[str, byte
 
 
 def _judged_again(source: Path, made: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return gates.json where its gates are judged by another bundle than before.
+    """Return gates.json if another bundle than before changes the outcomes of its gates.
 
-    Raises GateFailed; InputError where that bundle's estimate depends on the processor.
+    Raises GateFailed; InputError if the estimate of that bundle depends on the processor.
     """
     if not (source / filenames.GATES).is_file():
         return {}
@@ -129,9 +145,9 @@ def _judged_again(source: Path, made: Mapping[str, bytes]) -> dict[str, bytes]:
         documents["int8"] = files.parse_json(estimate, filenames.INT8)
     report = gates.check_again(stated, documents, template_versions.current().gate)
     if failures := list(gates.failures(report.outcomes)):
-        raise GateFailed("a gate failed", failures)
+        raise GateFailed("a gate of the version fails with this bundle", failures)
     if report != stated and (unsteady := list(exports.find_unsteady(report.outcomes, _estimate(made)))):
-        raise InputError("a gate cannot be judged", unsteady)
+        raise InputError("a gate of the version cannot be checked with this bundle", unsteady)
     return {} if report == stated else {filenames.GATES: report.to_bytes()}
 
 
@@ -149,7 +165,7 @@ def _packed(folder: Path) -> Bundle:
 
 
 def _graphs(source: Path, old: str, version: str) -> dict[str, bytes]:
-    """Return a version's graphs with the new version in the place of the old one."""
+    """Return a version's graphs with the new version number in their metadata."""
     paths = [source / filenames.ONNX / name for name in filenames.GRAPH_FILES if exports.has(source, filenames.ONNX)]
     found = {path.name: files.read_bytes(path, onnx_file.GRAPH_LIMIT) for path in paths}
     stamped = bundle_archive.stamped(_unstamped(found, old), version)
@@ -157,13 +173,12 @@ def _graphs(source: Path, old: str, version: str) -> dict[str, bytes]:
 
 
 def _unstamped(found: Mapping[str, bytes], version: str) -> dict[str, bytes]:
-    """Return files, the graphs among them without the version in their metadata. Raises InputError."""
+    """Return files, with the version number removed from the metadata of graphs. Raises InputError."""
     plain = {name: onnx_file.unstamp(found[name], version) for name in filenames.GRAPH_FILES if name in found}
-    problems = [
-        Problem(name, "todo.patch", f"is not of version {version}") for name, data in plain.items() if data is None
-    ]
+    message = f"the version in the graph's metadata is not {version}"
+    problems = [Problem(name, "export.version-mismatch", message) for name, data in plain.items() if data is None]
     if problems:
-        raise InputError("cannot take these graphs", problems)
+        raise InputError("cannot use these graphs", problems)
     return {**found, **{name: data for name, data in plain.items() if data is not None}}
 
 
@@ -172,13 +187,13 @@ def _estimates(made: Mapping[str, bytes]) -> list[bytes]:
 
 
 def _estimate(made: Mapping[str, bytes]) -> Int8Estimate | None:
-    """Return the 8-bit estimate of the new bundles. Raises InputError."""
+    """Return the 8-bit estimate of the new bundles; None without one. Raises InputError."""
     found = _estimates(made)
     return parse(found[0], Int8Estimate, filenames.INT8) if found else None
 
 
 def _facts(source: Path, version: str, made: Mapping[str, bytes]) -> VersionDocuments:
-    """Return what a card is made of; its licence stands nowhere but in the old one."""
+    """Return the facts of a card; the license is read from the old card, the only document that states it."""
     run = load(source / filenames.RUN, RunRecord)
     report = made.get(filenames.GATES) or (
         files.read_bytes(path) if (path := source / filenames.GATES).is_file() else None

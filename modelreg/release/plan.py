@@ -1,13 +1,14 @@
-"""A version out of a run, or out of a version: decide everything first, then act step by step.
+"""Plan a release: from a run, or from a released version, to the steps that are left.
 
-`plan` looks at the run, the registry and git's state and either lists everything that forbids the release, or
-returns the steps. It writes nothing; `steps.run` carries the plan out. The version's folder is built beside its
-place, checked, and renamed: that is the one moment at which the version comes to be. The steps after it (changelog,
-table, commit, tag) can each be seen to be done or not, so a release that was killed between them is finished by
-running it again.
+`draft` makes the refusals that cost nothing: it compares names, the presence of documents and git's state. `complete`
+makes those that need a computation: files are hashed and the outcomes of the gates are known. Both list every problem
+they find at once and write nothing; `steps.run` carries out the plan.
+
+The version's folder is built next to its final place, verified and renamed. The steps after that (signature, changelog,
+table, commit, tag) can each be recognized as done, so running the same release again finishes an interrupted one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -30,15 +31,15 @@ from modelreg.release import from_run, patch
 
 Step = Literal["export", "version", "sign", "changelog", "table", "commit", "tag", "push", "publish"]
 
-REMOTE: tuple[Step, ...] = ("push", "publish")  # they change what others see
+REMOTE: tuple[Step, ...] = ("push", "publish")  # the steps that others can see
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for."""
+    """The release that the user requests."""
 
     version: str
-    run: Path  # or, with `addition`, the version that another is made from
+    run: Path  # with `addition`: the released version that the new one is made from
     roll_changelog: bool = False
     allow_older: bool = False
     force: bool = False
@@ -50,56 +51,67 @@ class Request:
 
     @property
     def tagged(self) -> bool:
-        """Say whether the version gets a tag: what is published has one."""
+        """Say whether the version gets a tag: a published version has one."""
         return self.tag or self.publish
 
     @property
     def committed(self) -> bool:
-        """Say whether the version is committed: a tag on a commit without it would lie."""
+        """Say whether the version is committed: a tag must name a commit that contains it."""
         return self.commit or self.tagged
 
 
 @dataclass(frozen=True)
 class Situation:
-    """What a release finds: the time, git's state, and what the gates say of the run. `steps.observe` returns it."""
+    """What a release finds outside the run and the registry: the time, git's state. `steps.observe` returns it."""
 
     now: str  # ISO 8601, UTC
-    git: GitState | None
-    outcomes: tuple[Outcome, ...]  # of the project's gates; none for what the release exports first
+    git: GitState | None = None
     changed: tuple[str, ...] = ()  # paths that differ from the commit, relative to the root
-    identity: str | None = None  # why git could not commit: no user.name; None: it could
-    ignored: frozenset[str] = frozenset()  # names of assets that git would not take into a version's folder
+    identity: str | None = None  # why git cannot commit: no user.name; None: it can
+    ignored: frozenset[str] = frozenset()  # names of assets that git would ignore in a version's folder
     tags: frozenset[str] = frozenset()
+    unpublishable: tuple[Problem, ...] = ()  # why nothing can be published: no repository, no token
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A release that nothing forbids: its names, the steps still to take, and all that they need to know."""
+    """A release that nothing prevents: its names, the steps that are left, and everything they need."""
 
     root: Path
-    run: Path
+    request: Request
     model: str
     version: str
     tag: str
     project: ProjectConfig
     situation: Situation
+    outcomes: tuple[Outcome, ...] = ()  # of the project's gates; none for exports that the release makes first
     steps: tuple[Step, ...] = ()
-    missing: tuple[Target, ...] = ()  # exports that the run lacks
-    addition: patch.Addition | None = None
+    missing: tuple[Target, ...] = ()  # exports that the run does not have
+    finishing: bool = False  # the version exists and was made by this request
+
+    @property
+    def run(self) -> Path:
+        """The run, or the version that another is made from."""
+        return self.request.run
+
+    @property
+    def addition(self) -> patch.Addition | None:
+        """What is added to the version that another is made from; None: the version is made from a run."""
+        return self.request.addition
 
     @property
     def folder(self) -> Path:
-        """Where the version stands, or will."""
+        """The version's folder, which may not exist yet."""
         return self.root / filenames.REGISTRY / self.model / f"v{self.version}"
 
     @property
     def reference(self) -> str:
-        """How the command line names the version."""
+        """The version as the command line names it."""
         return f"{self.model}@v{self.version}"
 
     @property
     def message(self) -> str:
-        """What the commit and the tag say."""
+        """The message of the commit and of the tag."""
         return f"Release {self.model} v{self.version}"
 
     @property
@@ -109,7 +121,7 @@ class Plan:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """What the release's commit holds, relative to the root."""
+        """The paths of the release's commit, relative to the root."""
         return (self.folder.relative_to(self.root).as_posix(), changelog.NAME, releases_table.NAME)
 
     def holds(self, path: str) -> bool:
@@ -117,53 +129,64 @@ class Plan:
         return any(path == ours or path.startswith(f"{ours}/") for ours in self.paths)
 
 
-def plan(root: Path, request: Request, project: ProjectConfig, situation: Situation) -> Plan:
-    """Return the steps of a release. Raises one ModelregError that lists everything in its way."""
+def draft(root: Path, request: Request, project: ProjectConfig, situation: Situation) -> Plan:
+    """Return a release with its local steps. Raises one ModelregError that lists every refusal that costs nothing.
+
+    A file is hashed only if the version exists and its manifest names the run's weights: the release may be finished.
+    """
     number = versions.parse_version(request.version)
     run = runs.load_run(request.run)
     model = run.model.settings.name
-    tag = tag_of(project, model, str(number))
-    draft = Plan(root, request.run, model, str(number), tag, project, situation, addition=request.addition)
-    broken = [(RegistryError, problem) for problem in releases_table.find_unreadable(root)]
-    raise_all("cannot release into a registry that does not verify", broken)
-    pending = _pending(draft, request)
-    finishing = draft.folder.exists() and bool(pending) and _is_made_of_it(draft)
-    failures = [*_text_failures(draft, request), *_git_failures(draft, request, finishing=finishing)]
-    if not finishing:
-        failures += [*_registry_failures(draft, request, number), *_source_failures(draft, run, number)]
-    raise_all(f"cannot release {model} v{number}", failures)
-    missing = missing_exports(draft.run, project) if "version" in pending and not draft.addition else ()
+    found = Plan(root, request, model, str(number), tag_of(project, model, str(number)), project, situation)
+    unreadable = [(RegistryError, problem) for problem in releases_table.find_unreadable(root)]
+    raise_all("cannot release: a version of the registry cannot be read", unreadable)
+    found = replace(found, steps=_pending(found))
+    found = replace(found, finishing=found.folder.exists() and bool(found.steps) and _is_made_of_it(found))
+    raise_all(f"cannot release {model} v{number}", _refusals(found, run, number))
+    return found
+
+
+def complete(drafted: Plan, outcomes: tuple[Outcome, ...]) -> Plan:
+    """Return a plan with all of its steps. Raises one ModelregError that lists what prevents the release.
+
+    `outcomes` are those of `gate_outcomes` for the plan's run.
+    """
+    found = replace(drafted, outcomes=outcomes)
+    if not found.finishing:
+        raise_all(f"cannot release {found.model} v{found.version}", _failures(found))
+    missing = missing_exports(found.run, found.project) if "version" in found.steps and not found.addition else ()
     first: tuple[Step, ...] = ("export",) if missing else ()
-    return replace(draft, steps=(*first, *pending, *(REMOTE if request.publish else ())), missing=missing)
+    remote = REMOTE if found.request.publish else ()
+    return replace(found, steps=(*first, *found.steps, *remote), missing=missing)
 
 
 def missing_exports(run: Path, project: ProjectConfig) -> tuple[Target, ...]:
-    """Return the exports that the project's releases carry and a run lacks."""
+    """Return the exports that the project's releases contain and a run does not have."""
     return tuple(target for target in project.targets if not exports.has(run, target))
 
 
 def tag_of(project: ProjectConfig, model: str, version: str) -> str:
-    """Return the tag of a version: the project's format for the default model, the model's name before others."""
+    """Return the tag of a version: the project's format for the default model, prefixed with the model for others."""
     form = project.tag_format if model == project.default_model else "{model}-v{version}"
     return form.replace("{model}", model).replace("{version}", version)
 
 
 def gate_outcomes(root: Path, run: Path, project: ProjectConfig) -> tuple[Outcome, ...]:
-    """Hold the project's gates against a run's documents; none where it has no metrics yet.
+    """Check the project's gates on a run's documents; return none if the run has no metrics.
 
-    A gate on a document that the release will export first is judged when it has.
+    A gate on a document that the release exports first is checked after the export.
     """
     if not (run / filenames.METRICS).is_file():
         return ()
     model = runs.load_run(run).model.settings.name
-    there = gates.judgeable(run, project.gates, missing_exports(run, project))
-    older = {name: _older(root, model, name) for name in gates.named_versions(there)}
+    judgeable = gates.judgeable(run, project.gates, missing_exports(run, project))
+    older = {name: _older(root, model, name) for name in gates.named_versions(judgeable)}
     words = template_versions.current().gate
-    return tuple(gates.check_gates(gates.read_documents(run), there, older, project.waivers, describe=words))
+    return tuple(gates.check_gates(gates.read_documents(run), judgeable, older, project.waivers, describe=words))
 
 
 def _older(root: Path, model: str, name: str) -> gates.Older | None:
-    """Return what a version has that a gate names; None where there is none."""
+    """Return the documents of a version that a gate names; None if the version is not found."""
     try:
         folder = versions.resolve(f"{model}@{name}", root, model)
     except RegistryError:
@@ -171,105 +194,118 @@ def _older(root: Path, model: str, name: str) -> gates.Older | None:
     return gates.Older(folder.name, gates.read_documents(folder))
 
 
-def _pending(draft: Plan, request: Request) -> tuple[Step, ...]:
+def _pending(drafted: Plan) -> tuple[Step, ...]:
     """Return the steps on this machine that are not yet done."""
-    exists = draft.folder.exists()
-    text = _changelog(draft.root)
-    rolled = text is not None and changelog.section(text, draft.tag) is not None
-    unsigned = request.sign and not (draft.folder / filenames.SIGNATURE).exists()
-    uncommitted = unsigned or any(draft.holds(path) for path in draft.situation.changed)
+    request, situation = drafted.request, drafted.situation
+    exists = drafted.folder.exists()
+    text = _changelog(drafted.root)
+    rolled = text is not None and changelog.section(text, drafted.tag) is not None
+    unsigned = request.sign and not (drafted.folder / filenames.SIGNATURE).exists()
+    uncommitted = unsigned or any(drafted.holds(path) for path in situation.changed)
     steps: dict[Step, bool] = {
         "version": not exists,
         "sign": unsigned,
         "changelog": request.roll_changelog and not rolled,
-        "table": not exists or releases_table.is_outdated(draft.root),
+        "table": not exists or releases_table.is_outdated(drafted.root),
         "commit": request.committed and (not exists or uncommitted),
-        "tag": request.tagged and draft.tag not in draft.situation.tags,
+        "tag": request.tagged and drafted.tag not in situation.tags,
     }
-    return tuple(step for step, wanted in steps.items() if wanted)
+    return tuple(step for step, pending in steps.items() if pending)
 
 
-def _is_made_of_it(draft: Plan) -> bool:
-    """Say whether the existing version was made of this very run, or of this version and HEF."""
-    if draft.addition:
-        return patch.is_made_of(draft.folder, draft.run, draft.addition)
-    manifest = load(draft.folder / filenames.MANIFEST, Manifest)
+def _is_made_of_it(drafted: Plan) -> bool:
+    """Say whether the existing version was made from this run, or from this version and HEF."""
+    if drafted.addition:
+        return patch.is_made_of(drafted.folder, drafted.run, drafted.addition)
+    manifest = load(drafted.folder / filenames.MANIFEST, Manifest)
     digests = {entry.path: entry.sha256 for entry in manifest.files}
-    assets = [draft.run / name for name in filenames.ASSETS]
+    recorded = runs.load_run(drafted.run).files.get(filenames.CHECKPOINT)
+    if recorded != digests.get(filenames.CHECKPOINT):  # another run: nothing needs to be hashed
+        return False
+    assets = [drafted.run / name for name in filenames.ASSETS]
     same = all(path.is_file() and digests.get(path.name) == files.sha256(path) for path in assets)
-    return same and patch.base_of(draft.folder) is None
+    return same and patch.base_of(drafted.folder) is None
 
 
-def _registry_failures(draft: Plan, request: Request, number: semver.Version) -> Iterator[Failure]:
-    if draft.folder.exists():
-        yield (
-            RegistryError,
-            Problem(f"{draft.model} v{number}", "todo.plan", "exists, and a version never changes; take a new number"),
-        )
+def _refusals(drafted: Plan, run: RunRecord, number: semver.Version) -> Iterator[Failure]:
+    """Yield what prevents a release, as far as names, documents and git's state show it."""
+    yield from ((InputError, problem) for problem in _text_problems(drafted))
+    yield from ((RegistryError, problem) for problem in _git_problems(drafted))
+    yield from ((InputError, problem) for problem in drafted.situation.unpublishable)
+    if drafted.finishing:
         return
-    folders = list(versions.version_folders(draft.root, draft.model))
-    newest = folders[-1].name if folders else None
-    if newest and number < versions.parse_version(newest) and not request.allow_older:
-        yield (
-            RegistryError,
-            Problem(f"v{number}", "todo.plan", f"is lower than the newest, {newest}; --allow-older if you mean it"),
-        )
-    checkpoint = draft.run / filenames.CHECKPOINT
-    if checkpoint.is_file() and not request.force and not request.addition:
-        for twin in versions.same_weights(draft.root, draft.model, checkpoint):
-            what = f"has the very bytes of {twin.reference}; --force if you mean it"
-            yield RegistryError, Problem(filenames.CHECKPOINT, "todo.plan", what)
-
-
-def _source_failures(draft: Plan, run: RunRecord, number: semver.Version) -> Iterator[Failure]:
-    if draft.addition:
-        yield from patch.find_failures(draft.run, number, draft.addition)
+    yield from ((RegistryError, problem) for problem in _number_problems(drafted, number))
+    if drafted.addition:
+        yield from patch.find_refusals(drafted.run, number, drafted.addition)
     else:
-        yield from from_run.find_failures(draft.run, run)
-    outcomes = draft.situation.outcomes
+        yield from ((InputError, problem) for problem in from_run.find_refusals(drafted.run, run))
+
+
+def _failures(drafted: Plan) -> Iterator[Failure]:
+    """Yield what prevents a release, as far as the gates and the contents of files show it."""
+    if drafted.addition:
+        yield from patch.find_failures(drafted.run, drafted.version, drafted.addition)
+    else:
+        yield from ((RegistryError, problem) for problem in _same_weights(drafted))
+        yield from from_run.find_failures(drafted.run, runs.load_run(drafted.run))
+    outcomes = drafted.outcomes
     yield from ((GateFailed, problem) for problem in gates.failures(outcomes))
-    remedy = "release its run again, exported anew" if draft.addition else "export again"
-    unsteady = exports.find_unsteady(outcomes, exports.estimate_of(draft.run), remedy) if outcomes else ()
+    remedy = "release its run again, exported anew" if drafted.addition else "export again"
+    unsteady = exports.find_unsteady(outcomes, exports.estimate_of(drafted.run), remedy) if outcomes else ()
     yield from ((InputError, problem) for problem in unsteady)
 
 
-def _text_failures(draft: Plan, request: Request) -> Iterator[Failure]:
-    text = _changelog(draft.root)
-    if text is None:
-        yield InputError, Problem(changelog.NAME, "todo.plan", "is missing; `modelreg init` writes one")
-    elif changelog.section(text, draft.tag) is None and not request.roll_changelog:
-        what = f"has no section [{draft.tag}]; write one, or give --roll-changelog"
-        yield InputError, Problem(changelog.NAME, "todo.plan", what)
-    elif changelog.section(text, draft.tag) is None and not changelog.section(text, changelog.UNRELEASED):
-        yield InputError, Problem(changelog.NAME, "todo.plan", "has nothing under [Unreleased]; say what is new first")
-    if releases_table.read_table(draft.root) is None:
-        yield InputError, releases_table.NO_TABLE
-
-
-def _git_failures(draft: Plan, request: Request, *, finishing: bool) -> Iterator[Failure]:
-    if not request.committed:
+def _number_problems(drafted: Plan, number: semver.Version) -> Iterator[Problem]:
+    if drafted.folder.exists():
+        yield Problem(drafted.reference, "release.version-exists", "this version exists, and a version never changes")
         return
-    situation = draft.situation
+    folders = list(versions.version_folders(drafted.root, drafted.model))
+    newest = folders[-1].name if folders else None
+    if newest and number < versions.parse_version(newest) and not drafted.request.allow_older:
+        yield Problem(f"v{number}", "release.version-too-low", f"is lower than the newest version, {newest}")
+
+
+def _same_weights(drafted: Plan) -> Iterator[Problem]:
+    checkpoint = drafted.run / filenames.CHECKPOINT
+    if checkpoint.is_file() and not drafted.request.force:
+        for twin in versions.same_weights(drafted.root, drafted.model, checkpoint):
+            message = f"has the same SHA-256 as the checkpoint of {twin.reference}"
+            yield Problem(filenames.CHECKPOINT, "release.same-weights", message)
+
+
+def _text_problems(drafted: Plan) -> Iterator[Problem]:
+    text = _changelog(drafted.root)
+    if text is None:
+        yield Problem(changelog.NAME, "changelog.missing", "file not found")
+    elif changelog.section(text, drafted.tag) is None and not drafted.request.roll_changelog:
+        write = f"write the section `## [{drafted.tag}]`, or move [{changelog.UNRELEASED}] there with --roll-changelog"
+        yield Problem(changelog.NAME, "changelog.section-missing", f"has no section [{drafted.tag}]", write)
+    elif changelog.section(text, drafted.tag) is None and not changelog.section(text, changelog.UNRELEASED):
+        yield Problem(changelog.NAME, "changelog.nothing-new", f"has no entries under [{changelog.UNRELEASED}]")
+    if releases_table.read_table(drafted.root) is None:
+        yield releases_table.NO_TABLE
+
+
+def _git_problems(drafted: Plan) -> Iterator[Problem]:
+    if not drafted.request.committed:
+        return
+    situation = drafted.situation
     if situation.git is None:
-        yield (
-            RegistryError,
-            Problem(str(draft.root), "todo.plan", "is no git repository with a commit, so nothing can be committed"),
-        )
-    if situation.git and situation.identity:
-        yield RegistryError, Problem("git", "todo.plan", situation.identity)
+        yield Problem(str(drafted.root), "git.not-a-repository", "is not in a git repository with a commit")
+    elif situation.identity:
+        yield Problem("git", "git.no-identity", f"no author identity ({situation.identity})")
     for path in situation.changed:
-        if not (finishing and draft.holds(path)) and not files.is_leftover(path):
-            yield RegistryError, Problem(path, "todo.plan", "is not committed; commit or stash it first")
-    if request.tagged and draft.tag in situation.tags and not finishing:
-        yield RegistryError, Problem(draft.tag, "todo.plan", "the tag exists")
-    if draft.project.assets == "committed":
-        yield from ((RegistryError, problem) for problem in _ignored_assets(situation))
+        if not (drafted.finishing and drafted.holds(path)) and not files.is_leftover(path):
+            yield Problem(path, "git.uncommitted", "is not committed")
+    if drafted.request.tagged and drafted.tag in situation.tags and not drafted.finishing:
+        yield Problem(drafted.tag, "git.tag-exists", "this tag exists")
+    if drafted.project.assets == "committed":
+        yield from _ignored_assets(situation.ignored)
 
 
-def _ignored_assets(situation: Situation) -> Iterator[Problem]:
-    for name in sorted(situation.ignored):
-        what = "is ignored by git, but modelreg.yaml says `assets: committed`; change .gitignore or modelreg.yaml"
-        yield Problem(name, "todo.plan", what)
+def _ignored_assets(names: Iterable[str]) -> Iterator[Problem]:
+    for name in sorted(names):
+        yield Problem(name, "git.asset-ignored", "is ignored by git, but modelreg.yaml has `assets: committed`")
 
 
 def _changelog(root: Path) -> str | None:

@@ -1,16 +1,15 @@
-"""Carry a release out: observe what is there, then take the steps of a plan one after the other.
+"""Carry out a release: observe the time and git's state, then take the steps of a plan one after the other.
 
-What lies outside this package comes in as ports: the clock, git, and the operations that belong to other packages.
-A port that is None is not available; a plan that needs it is refused before anything is written.
+Everything outside this package is passed in as a port: the clock, git, and the operations of other packages. A port
+that is None is not available; a plan that needs it is refused before anything is written.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from modelreg import __version__, files
-from modelreg.config import ProjectConfig
 from modelreg.documents import changelog, releases_table, sbom, template_versions
 from modelreg.errors import GateFailed, InputError, Problem, VerificationFailed, raise_all
 from modelreg.evaluation import gates
@@ -20,32 +19,31 @@ from modelreg.records.manifest import FileEntry, Manifest, Stored, Tool
 from modelreg.records.run import GitState
 from modelreg.registry import filenames, versions
 from modelreg.release import from_run, patch
-from modelreg.release.plan import Plan, Situation, Step, gate_outcomes
+from modelreg.release.plan import Plan, Request, Situation, Step, gate_outcomes
 from modelreg.verification import integrity
 
-BINARIES = (".safetensors", ".npz", ".onnx")  # what the .gitignore of a registry names
+BINARIES = (".safetensors", ".npz", ".onnx")  # which the .gitignore of a registry lists
 
 
 @dataclass(frozen=True)
 class Git:
-    """What a release asks of git and has it do; each call names the repository's root first."""
+    """What a release reads from git and does with it; the first argument of each call is the repository's root."""
 
     state: Callable[[Path], GitState | None]  # None: no repository, no commit, or no git
     changes: Callable[[Path], tuple[str, ...]]  # paths, relative to the root, that differ from the commit
     tags: Callable[[Path], frozenset[str]]
     ignored: Callable[[Path, Sequence[Path]], frozenset[str]]  # the names of those paths that git ignores
-    identity_problem: Callable[[Path], str | None]  # why git could not commit; None: it could
+    identity_problem: Callable[[Path], str | None]  # why git cannot commit; None: it can
     commit: Callable[[Path, tuple[str, ...], str], None]  # exactly these paths, with this message
-    tag: Callable[[Path, str, str, str], None]  # tag, message, and the path whose last commit it names
-    push: Callable[[Path, str], None]  # a tag, to where the repository came from
+    tag: Callable[[Path, str, str, str], None]  # tag, message, and a path: the tag names its last commit
+    push: Callable[[Path, str], None]  # a tag, to the remote `origin`
 
 
 @dataclass(frozen=True)
 class Ports:
     """What a release needs from outside; a port that is None is not available.
 
-    No step evaluates yet: a run that was not evaluated is refused. `evaluate` is the port by which a release will
-    evaluate it.
+    No step uses `evaluate` yet: a run without metrics is refused.
     """
 
     now: Callable[[], str]  # ISO 8601, UTC
@@ -53,14 +51,17 @@ class Ports:
     evaluate: Callable[[Path], None] | None = None  # a run
     export: Callable[[Path, tuple[Target, ...]], None] | None = None  # these targets into a run
     sign: Callable[[Path], None] | None = None  # a version's folder
-    publish: Callable[[str], None] | None = None  # a version by its reference, its tag being pushed
+    publish: Callable[[str], None] | None = None  # a version by its reference, once its tag is pushed
+    find_publish_problems: Callable[[], Iterable[Problem]] | None = None  # without network: no repository, no token
 
 
-def observe(root: Path, run: Path, project: ProjectConfig, ports: Ports) -> Situation:
-    """Return what a release of a run finds: the time, git's state, and the outcomes of the gates. Raises InputError."""
+def observe(root: Path, request: Request, ports: Ports) -> Situation:
+    """Return what a release finds: the time, git's state, and why it could not be published. Computes nothing."""
+    publishing = ports.find_publish_problems if request.publish else None
+    unpublishable = tuple(publishing()) if publishing else ()
     now, git = ports.now(), ports.git
     if git is None:
-        return Situation(now, None, gate_outcomes(root, run, project))
+        return Situation(now, unpublishable=unpublishable)
     return Situation(
         now=now,
         git=git.state(root),
@@ -68,30 +69,28 @@ def observe(root: Path, run: Path, project: ProjectConfig, ports: Ports) -> Situ
         tags=git.tags(root),
         identity=git.identity_problem(root),
         ignored=git.ignored(root, _assets(root)),
-        outcomes=gate_outcomes(root, run, project),
+        unpublishable=unpublishable,
     )
 
 
-def run(plan: Plan, ports: Ports, tell: Callable[[Step], None] = lambda _: None) -> None:
-    """Take the steps of a plan in their order, and `tell` each that is done.
+def run(plan: Plan, ports: Ports, on_step: Callable[[Step], None] = lambda _: None) -> None:
+    """Take the steps of a plan in their order, and call `on_step` after each.
 
-    Raises InputError, before anything is written, where a step needs a port that is None; else what the step raises.
+    Raises InputError, before anything is written, if a step needs a port that is None; otherwise what a step raises.
     """
     actions = _actions(plan, ports)
     ready = {step: action for step in plan.steps if (action := actions[step])}
-    absent = [step for step in plan.steps if step not in ready]
-    if absent:
-        problems = [
-            Problem(step, "todo.steps", "is a step of this release, but is not available here") for step in absent
-        ]
+    if absent := [step for step in plan.steps if step not in ready]:
+        message = "this step of the release is not available here"
+        problems = [Problem(step, "release.step-unavailable", message) for step in absent]
         raise InputError(f"cannot release {plan.model} v{plan.version}", problems)
     for step, act in ready.items():
         act()
-        tell(step)
+        on_step(step)
 
 
 def _actions(plan: Plan, ports: Ports) -> dict[Step, Callable[[], None] | None]:
-    """Return what each step does; None where its port is not available."""
+    """Return the action of each step; None if its port is not available."""
     git = ports.git
     return {
         "export": partial(ports.export, plan.run, plan.missing) if ports.export else None,
@@ -107,18 +106,18 @@ def _actions(plan: Plan, ports: Ports) -> dict[Step, Callable[[], None] | None]:
 
 
 def make_version(plan: Plan) -> None:
-    """Build the version's folder, check it as `verify` would, and give it its name.
+    """Build the version's folder, check it as `verify` does, and rename it to its final place.
 
-    The gates are judged once more, for an export may have come since the plan was made. To a patch none comes: the
-    gates that its version states are judged where its bundle is made.
+    The gates are checked once more, because the step before may have exported something. A patch has no such step: the
+    gates that its version states are checked where its bundle is made.
     """
     outcomes = () if plan.addition else gate_outcomes(plan.root, plan.run, plan.project)
-    raise_all("a gate failed; nothing was written", ((GateFailed, problem) for problem in gates.failures(outcomes)))
+    raise_all("nothing was written", ((GateFailed, problem) for problem in gates.failures(outcomes)))
     with files.staged_folder(plan.folder) as staged:
         _stage(staged, plan, outcomes)
         problems = integrity.inspect(staged, named=(plan.model, plan.version), complete=True).problems
         if problems:
-            raise VerificationFailed(f"{plan.model} v{plan.version} would not verify; nothing was written", problems)
+            raise VerificationFailed("the new version does not verify; nothing was written", problems)
 
 
 def roll_changelog(plan: Plan) -> None:
@@ -135,13 +134,13 @@ def write_table(root: Path) -> None:
 
 
 def _assets(root: Path) -> list[Path]:
-    """Return where the binaries of a version would lie, for git to say whether it would take them."""
+    """Return the paths that the binaries of a version would have, to find out whether git ignores them."""
     names = [*filenames.ASSETS, filenames.VALIDATION, *(f"{filenames.ONNX}/{name}" for name in filenames.GRAPH_FILES)]
     return [root / filenames.REGISTRY / "model" / "v0.0.0" / name for name in names]
 
 
 def _stage(staged: Path, plan: Plan, outcomes: tuple[Outcome, ...]) -> None:
-    """Write every file of the version into the staged folder, the manifest last."""
+    """Write every file of the version into the staged folder, the manifest and the checksums last."""
     if plan.addition:
         documents = patch.stage(staged, plan.run, plan.version, plan.addition)
     else:
@@ -170,7 +169,7 @@ def _stage(staged: Path, plan: Plan, outcomes: tuple[Outcome, ...]) -> None:
 
 
 def _entry(staged: Path, path: str, stored: Stored) -> FileEntry:
-    """Describe a file; weights, predictions and graphs go where the project keeps them, bundles always travel."""
+    """Describe a file; binaries are stored as the project configures it, bundles always as release assets."""
     kept: Stored = stored if path.endswith(BINARIES) else "git"
     return FileEntry(
         path=path,

@@ -1,7 +1,7 @@
-"""GitHub's releases: what can be asked and changed, as values of release/github/plan.py.
+"""Read and change the releases of a GitHub repository, as the values of release/github/plan.py.
 
-The addresses are the API's, from GITHUB_API_URL on; `upload_url` and the places of redirects are used as GitHub gives
-them, so that GitHub Enterprise needs nothing else.
+Addresses start with the API's, which GITHUB_API_URL sets. `upload_url` and the targets of redirects are used as GitHub
+sends them, so that GitHub Enterprise works too.
 """
 
 import io
@@ -14,23 +14,32 @@ from urllib.parse import quote
 
 from modelreg import files
 from modelreg.errors import InputError, Problem, PublishConflict, RemoteError
-from modelreg.release.github.http_client import Body, Download, Page, Server, Tell, Transport, parse, tell_nobody
-from modelreg.release.github.plan import Asset, RemoteAsset, RemoteRelease, Wanted
+from modelreg.release.github.http_client import (
+    Body,
+    Download,
+    Page,
+    Progress,
+    Server,
+    Transport,
+    ignore_progress,
+    parse,
+)
+from modelreg.release.github.plan import Asset, ExpectedRelease, RemoteAsset, RemoteRelease
 
-BURNT = "was used by an immutable release"  # GitHub's words
+TAG_USED = "was used by an immutable release"  # in GitHub's message
 Value = TypeVar("Value")
 
 
 class Repository(NamedTuple):
-    """What may be done in a repository."""
+    """What the token allows in a repository."""
 
     archived: bool
     push: bool
-    scopes: str | None = None  # of the token; None: a fine-grained one has none, nor has an absent one
+    scopes: str | None = None  # of a classic token; None: a fine-grained token, or no token
 
 
 class Client:
-    """A session with one repository, for one thread. Use it as a context."""
+    """A session with one repository, for one thread. Use it as a context manager."""
 
     def __init__(self, server: Server) -> None:
         self.server, self.http = server, Transport(server)
@@ -44,7 +53,7 @@ class Client:
     # Reading
 
     def releases(self) -> list[RemoteRelease]:
-        """Return every release, drafts included where the token may see them."""
+        """Return every release, including drafts if the token may see them."""
         return [_valid(_release, document) for document in self.http.items(self._url("releases?per_page=100"))]
 
     def release(self, release_id: int) -> RemoteRelease:
@@ -52,11 +61,14 @@ class Client:
         return self._whole(self.http.read(self._url(f"releases/{release_id}")))
 
     def published(self, tag: str) -> RemoteRelease:
-        """Return the published release of a tag. Raises RemoteError where there is none."""
+        """Return the published release of a tag. Raises RemoteError if there is none."""
         page = self.http.read(self._url(f"releases/tags/{quote(tag, safe='')}"), allow=(HTTPStatus.NOT_FOUND,))
         if page.status == HTTPStatus.NOT_FOUND:
-            what = f"has no published release in {self.server.repository}, or the token may not see it (404)"
-            raise RemoteError("nothing to read", [Problem(tag, "todo.client", what)])
+            message = (
+                f"{self.server.repository} has no published release of this tag, or the token may not see it (404)"
+            )
+            problem = Problem(tag, "github.release-not-found", message)
+            raise RemoteError("cannot read the release", [problem])
         return self._whole(page)
 
     def _whole(self, page: Page) -> RemoteRelease:
@@ -65,65 +77,71 @@ class Client:
         return release._replace(assets=tuple(_valid(_asset, document) for document in listed))
 
     def repository(self) -> Repository:
-        """Return what may be done in the repository. Raises RemoteError for a refused token, an unknown name."""
+        """Return what the token allows in the repository. Raises RemoteError for a refused token or an unknown name."""
         page = self.http.read(self._url(""), allow=(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND))
         if page.status == HTTPStatus.UNAUTHORIZED:
-            what = "was refused (401): it is wrong, or too old; set another, or log in with `gh auth login`"
-            raise RemoteError("the server refused", [Problem("token", "todo.client", what)])
+            problem = Problem("token", "github.token-refused", "GitHub refused the token (401): it is wrong or expired")
+            raise RemoteError("cannot read the repository", [problem])
         if page.status == HTTPStatus.NOT_FOUND:
-            what = f"is unknown to {self.server.api}, or the token may not see it (404)"
-            raise RemoteError("the server refused", [Problem(self.server.repository, "todo.client", what)])
+            message = f"not found on {self.server.api}, or the token may not see it (404)"
+            problem = Problem(self.server.repository, "github.repository-not-found", message)
+            raise RemoteError("cannot read the repository", [problem])
         return _valid(_repository, page.document)._replace(scopes=page.scopes)
 
     def commit(self, name: str) -> str | None:
-        """Return the commit that `tags/v1.0.0`, or a commit's digest, names there; None where it is unknown."""
+        """Return the commit that `tags/v1.0.0` or a commit's SHA names on GitHub; None if GitHub does not know it."""
         unknown = (HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
         page = self.http.read(self._url(f"commits/{quote(name, safe='/')}"), allow=unknown)
         return None if page.status in unknown else _valid(lambda found: str(found["sha"]), page.document)
 
     # Changing
 
-    def create(self, wanted: Wanted) -> RemoteRelease:
-        """Make a draft."""
-        body = {**_texts(wanted), "draft": True}
+    def create(self, expected: ExpectedRelease) -> RemoteRelease:
+        """Create a draft."""
+        body = {**_texts(expected), "draft": True}
         return _valid(_release, parse(self.http.change("POST", self._url("releases"), json=body)))
 
     def delete(self, asset: RemoteAsset) -> None:
-        """Take an asset out of a release; one that is gone already is no error."""
+        """Delete an asset of a release. An asset that is already deleted is not an error."""
         self.http.change("DELETE", self._url(f"releases/assets/{asset.id}"), allow=(HTTPStatus.NOT_FOUND,))
 
-    def upload(self, release: RemoteRelease, asset: Asset, folder: Path, tell: Tell = tell_nobody) -> None:
-        """Send a file, streamed from disk. Raises InputError where it has another size than the version says."""
+    def upload(self, release: RemoteRelease, asset: Asset, folder: Path, progress: Progress = ignore_progress) -> None:
+        """Upload a file, streamed from disk. Raises InputError if its size is not the one in the manifest."""
         address = release.upload_url.partition("{")[0]
         query = f"?name={quote(asset.name, safe='')}&label={quote(asset.label, safe='')}"
         headers = {"Content-Type": asset.content_type, "Content-Length": str(asset.size)}
         with _opened(asset, folder) as file:
-            self.http.change("POST", address + query, data=Body(file, asset.name, asset.size, tell), headers=headers)
+            self.http.change(
+                "POST", address + query, data=Body(file, asset.name, asset.size, progress), headers=headers
+            )
 
-    def publish(self, release: RemoteRelease, wanted: Wanted) -> RemoteRelease:
-        """Make a draft public. Raises PublishConflict where an immutable release has burnt the tag.
+    def publish(self, release: RemoteRelease, expected: ExpectedRelease) -> RemoteRelease:
+        """Make a draft public. Raises PublishConflict if an immutable release has used the tag before.
 
         The texts and the tag are sent again: a draft that is changed without its tag loses it.
         """
-        body = {**_texts(wanted), "draft": False, "make_latest": "true" if wanted.latest else "false"}
+        body = {**_texts(expected), "draft": False, "make_latest": "true" if expected.latest else "false"}
         try:
             answer = self.http.change("PATCH", self._url(f"releases/{release.id}"), json=body)
         except RemoteError as error:
-            if BURNT in str(error):
-                what = f"{BURNT}, and GitHub takes it never again: take a new version, delete {release.html_url}"
-                raise PublishConflict("cannot be published", [Problem(wanted.tag, "todo.client", what)]) from error
+            if TAG_USED in str(error):
+                message = "an immutable release used this tag before, and GitHub does not accept it again"
+                remove = f"release a new version, and delete the draft {release.html_url}"
+                problem = Problem(expected.tag, "github.tag-used", message, remove)
+                raise PublishConflict("the draft cannot be made public", [problem]) from error
             raise
         return _valid(_release, parse(answer))
 
     # Downloading
 
-    def download(self, asset: RemoteAsset, folder: Path, tell: Tell = tell_nobody) -> Path:
-        """Download an asset into a folder, going on with what an earlier attempt left of it, and return its path.
+    def download(self, asset: RemoteAsset, folder: Path, progress: Progress = ignore_progress) -> Path:
+        """Download an asset into a folder, resuming an interrupted download, and return its path.
 
-        Its name there is its number on GitHub, under which bytes never change; their digest is the caller's to check.
+        The file is named by the asset's number on GitHub: the bytes of a number never change. The caller checks the
+        digest.
         """
         target = folder / f"{asset.id}.part"
-        self.http.fetch(Download(self._url(f"releases/assets/{asset.id}"), asset.name, asset.size, target), tell)
+        self.http.fetch(Download(self._url(f"releases/assets/{asset.id}"), asset.name, asset.size, target), progress)
         return target
 
     def _url(self, path: str) -> str:
@@ -131,8 +149,8 @@ class Client:
         return f"{place}/{path}" if path else place
 
 
-def _texts(wanted: Wanted) -> dict[str, object]:
-    return {"tag_name": wanted.tag, "name": wanted.title, "body": wanted.body, "prerelease": wanted.prerelease}
+def _texts(expected: ExpectedRelease) -> dict[str, object]:
+    return {"tag_name": expected.tag, "name": expected.title, "body": expected.body, "prerelease": expected.prerelease}
 
 
 def _opened(asset: Asset, folder: Path) -> IO[bytes]:
@@ -141,18 +159,18 @@ def _opened(asset: Asset, folder: Path) -> IO[bytes]:
     file = files.open_regular(folder / asset.path)
     if (size := os.fstat(file.fileno()).st_size) != asset.size:
         file.close()
-        what = f"has {size} bytes, the manifest says {asset.size}: it was changed after it was checked"
-        raise InputError("cannot upload", [Problem(asset.path, "todo.client", what)])
+        message = f"changed while it was published: expected {asset.size} bytes, found {size}"
+        raise InputError("the upload stopped", [Problem(asset.path, "publish.file-changed", message)])
     return file
 
 
 def _valid(read: Callable[[Any], Value], document: Any) -> Value:
-    """Return what `read` makes of an answer. Raises RemoteError where it is not what GitHub sends."""
+    """Return an answer as `read` converts it. Raises RemoteError if a field is missing or has another type."""
     try:
         return read(document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = f"is not what GitHub sends: {type(error).__name__}"
-        raise RemoteError("cannot read the answer", [Problem("answer", "todo.client", what)]) from error
+        problem = Problem("answer", "github.answer-unexpected", f"not a document of GitHub ({type(error).__name__})")
+        raise RemoteError("cannot read the answer of the server", [problem]) from error
 
 
 def _repository(document: Any) -> Repository:

@@ -1,8 +1,8 @@
-"""HTTP: one request, what its answer means, and when it is tried again. The only user of requests.
+"""Send HTTP requests, interpret the answers, and decide what is tried again. The only user of `requests`.
 
-Reading is repeated after connection errors, server errors and limits, within a total time. What changes something on
-the server is sent once and raises `Retry` where it may go well another time: its caller looks first. The token goes
-into a header of requests to addresses that the API gave, and nowhere else: not with a redirect, not into an error.
+Reads are repeated after connection errors, server errors and rate limits, within a total time. A request that changes
+something is sent once. It raises `Retry` if another attempt may succeed, so that the caller reads the state first. The
+token is sent in a header to addresses of the API and nowhere else: not with a redirect, not in an error.
 """
 
 import json
@@ -24,29 +24,29 @@ if TYPE_CHECKING:
 API = "https://api.github.com"
 API_VERSION = "2022-11-28"
 JSON, BYTES = "application/vnd.github+json", "application/octet-stream"
-INSTALLATION = "ghs_"  # how the tokens of GitHub Actions and of apps begin
+INSTALLATION = "ghs_"  # prefix of the tokens of GitHub Actions and of apps
 CHUNK = 2**20  # bytes read at once
 CONNECT_S, READ_S = 10.0, 60.0
-FIRST_WAIT_S, LONGEST_WAIT_S, LIMIT_WAIT_S = 1.0, 60.0, 60.0  # the last: a limit that names no time
+FIRST_WAIT_S, LONGEST_WAIT_S, LIMIT_WAIT_S = 1.0, 60.0, 60.0  # the last: for a limit without a time
 TRIES = 6
-MESSAGE_LENGTH = 300  # characters of a server's words
+MESSAGE_LENGTH = 300  # characters of a server's message
 JSON_LIMIT = 16 * 2**20  # bytes of one answer
 
-Tell = Callable[[str, int, int], None]  # file, bytes so far, of how many
+Progress = Callable[[str, int, int], None]  # file, bytes so far, bytes in total
 Found = TypeVar("Found")
 
 
 def host(url: str) -> str:
-    """Return the host and port of an address, without a user and password before them."""
+    """Return the host and port of an address, without user and password."""
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-def tell_nobody(name: str, done: int, of: int) -> None:
-    """Take no notice."""
+def ignore_progress(name: str, done: int, of: int) -> None:
+    """Report nothing."""
 
 
 class Secret:
-    """A token that nothing prints."""
+    """A token that is never printed."""
 
     def __init__(self, value: str) -> None:
         self._value = value
@@ -56,27 +56,27 @@ class Secret:
         return "Secret(…)"
 
     def sign(self, request: "PreparedRequest") -> "PreparedRequest":
-        """Put the token into a request's header."""
+        """Add the token to a request's headers."""
         request.headers["Authorization"] = f"Bearer {self._value}"
         return request
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where a repository's releases are, and how patiently it is asked."""
+    """The server of a repository, and how long its answers are waited for."""
 
     repository: str  # owner/name
     token: Secret | None
     clock: Callable[[], float]  # monotonic seconds
     sleep: Callable[[float], None]
     api: str = API
-    total_s: float = 900.0  # after which nothing is tried again
-    certificates: str | None = None  # a file of them; None: those that requests knows
+    total_s: float = 900.0  # after it nothing is tried again
+    certificates: str | None = None  # a file of trusted CAs; None: those of requests
     jitter: Callable[[float, float], float] = random.uniform
 
 
 class Retry(Exception):
-    """Something that may go well another time."""
+    """A failure after which another attempt may succeed."""
 
     def __init__(self, problem: Problem, wait_s: float | None = None) -> None:
         self.problem, self.wait_s = problem, wait_s
@@ -85,28 +85,28 @@ class Retry(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server said to a request, with its whole body."""
+    """A server's answer to a request, with its whole body."""
 
     method: str  # of the request
     url: str
     status: int
-    headers: Mapping[str, str]  # by name, in capitals or not
+    headers: Mapping[str, str]  # by name, case-insensitive
     body: bytes = b""
     is_redirect: bool = False
-    next: str | None = None  # where a list goes on
+    next: str | None = None  # address of the next page of a list
 
 
 class Page(NamedTuple):
-    """A document that was read."""
+    """One page of an answer."""
 
     status: int
     document: Any
-    next: str | None  # where the list goes on
-    scopes: str | None = None  # of a classic token, as the server tells them
+    next: str | None  # address of the next page
+    scopes: str | None = None  # of a classic token, as the server lists them
 
 
 class Download(NamedTuple):
-    """A file that is to come."""
+    """A file to download."""
 
     url: str
     name: str
@@ -115,24 +115,24 @@ class Download(NamedTuple):
 
 
 class Body:
-    """An open file on its way, told of as it goes; requests reads it piece by piece."""
+    """An open file that requests sends in chunks, with progress."""
 
-    def __init__(self, file: IO[bytes], name: str, size: int, tell: Tell) -> None:
-        self.file, self.name, self.size, self._tell, self.done = file, name, size, tell, 0
+    def __init__(self, file: IO[bytes], name: str, size: int, progress: Progress) -> None:
+        self.file, self.name, self.size, self._progress, self.done = file, name, size, progress, 0
 
     def __len__(self) -> int:
         return self.size
 
-    def __iter__(self) -> Iterator[bytes]:  # by which requests knows a stream
+    def __iter__(self) -> Iterator[bytes]:  # by this method requests recognizes a stream
         while piece := self.read():
             yield piece
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next piece."""
+        """Return the next chunk."""
         piece = self.file.read(min(size, CHUNK) if size > 0 else CHUNK)
         self.done += len(piece)
         if piece:
-            self._tell(self.name, self.done, self.size)
+            self._progress(self.name, self.done, self.size)
         return piece
 
 
@@ -152,11 +152,11 @@ class Transport:
         self.deadline = server.clock() + server.total_s
 
     def close(self) -> None:
-        """End the connections."""
+        """Close the connections."""
         self.session.close()
 
     def read(self, url: str, allow: tuple[int, ...] = ()) -> Page:
-        """Read a document, again and again while it may go well; `allow`: errors that the caller understands."""
+        """Read a document, with retries. `allow`: error statuses that the caller handles."""
 
         def once() -> Page:
             answer = self._send("GET", url, headers={"Accept": JSON})
@@ -166,47 +166,45 @@ class Transport:
         return self._again(once)
 
     def items(self, url: str) -> Iterator[Any]:
-        """Yield every document of a list, page by page. Raises RemoteError where a page leads to another server."""
+        """Yield every document of a list, page by page. Raises RemoteError if a page links to another server."""
         following: str | None = url
         while following:
             page = self.read(following)
             if not isinstance(page.document, list):
-                raise RemoteError(
-                    "cannot read the answer", [Problem(urlsplit(url).path, "todo.http-client", "is no list")]
-                )
+                problem = Problem(urlsplit(url).path, "github.answer-unexpected", "expected a list")
+                raise RemoteError("cannot read the answer of the server", [problem])
             yield from page.document
             following = page.next
             if following and urlsplit(following).netloc != urlsplit(url).netloc:
-                what = f"goes on at {host(following)}, which gets no token"
-                raise RemoteError(
-                    "the server refers elsewhere", [Problem(urlsplit(url).path, "todo.http-client", what)]
-                )
+                message = f"the next page is on another server, {host(following)}, which must not get the token"
+                problem = Problem(urlsplit(url).path, "github.other-server", message)
+                raise RemoteError("cannot read the whole list", [problem])
 
     def change(self, method: str, url: str, *, allow: tuple[int, ...] = (), **parts: Any) -> Answer:
-        """Change something, once."""
+        """Send a request that changes something, once."""
         answer = self._send(method, url, **{**parts, "headers": {"Accept": JSON, **parts.get("headers", {})}})
         _refuse(answer, allow)
         return answer
 
-    def fetch(self, wanted: Download, tell: Tell = tell_nobody) -> None:
-        """Download a file, going on where an earlier attempt ended; the digest is the caller's to check."""
-        self._again(lambda: self._fetch(wanted, tell))
+    def fetch(self, download: Download, progress: Progress = ignore_progress) -> None:
+        """Download a file, resuming an interrupted download. The caller checks the digest."""
+        self._again(lambda: self._fetch(download, progress))
 
-    def _fetch(self, wanted: Download, tell: Tell) -> None:
-        have = _size(wanted.target)
-        if have >= wanted.size:
-            wanted.target.unlink(missing_ok=True)
+    def _fetch(self, download: Download, progress: Progress) -> None:
+        have = _size(download.target)
+        if have >= download.size:
+            download.target.unlink(missing_ok=True)
             have = 0
         headers = {"Accept": BYTES, **({"Range": f"bytes={have}-"} if have else {})}
-        with self._open("GET", wanted.url, headers=headers) as response:
+        with self._open("GET", download.url, headers=headers) as response:
             if response.is_redirect:
                 with self._open("GET", response.headers["Location"], headers=headers, plain=True) as moved:
-                    _store(moved, wanted, tell)
+                    _store(moved, download, progress)
             else:
-                _store(response, wanted, tell)
+                _store(response, download, progress)
 
     def wait(self, attempt: int, retry: Retry) -> None:
-        """Wait as long as the server asked, or twice as long as before. Raises RemoteError where it is enough."""
+        """Wait as long as the server requests, or twice as long as before. Raises RemoteError after the last try."""
         pause = retry.wait_s
         if pause is None:
             longest = min(FIRST_WAIT_S * 2**attempt, LONGEST_WAIT_S)
@@ -216,29 +214,31 @@ class Transport:
         self.server.sleep(pause)
 
     def _again(self, once: Callable[[], Found]) -> Found:
-        """Do something until it goes well; a `Retry` that came too often becomes a RemoteError."""
+        """Repeat an action until it succeeds. Raises RemoteError after the last attempt."""
         attempt = 0
         while True:
             try:
                 return once()
             except Retry as retry:
-                self.wait(attempt, retry)  # raises in the end
+                self.wait(attempt, retry)  # raises after the last attempt
                 attempt += 1
 
     def _send(self, method: str, url: str, **parts: Any) -> Answer:
-        """Send one request, and read its answer whole."""
+        """Send one request and read its whole answer."""
         with self._open(method, url, **parts) as response:
             return _answer(response, _read_bounded(response))
 
     @contextmanager
     def _open(self, method: str, url: str, *, plain: bool = False, **parts: Any) -> Iterator["Response"]:
-        """Send one request, and yield its answer unread; `plain`: without the token, to wherever a redirect leads."""
+        """Send one request and yield its answer unread. `plain`: without the token, for the target of a redirect."""
         import requests
 
-        def sign(request: "PreparedRequest") -> "PreparedRequest":  # also keeps a .netrc out
+        def sign(
+            request: "PreparedRequest",
+        ) -> "PreparedRequest":  # an explicit auth also keeps requests from reading .netrc
             return request if plain or self.server.token is None else self.server.token.sign(request)
 
-        trust = self.server.certificates or True  # said here: a session's own word yields to REQUESTS_CA_BUNDLE
+        trust = self.server.certificates or True  # per request: REQUESTS_CA_BUNDLE overrides a session's setting
         parts |= {"timeout": (CONNECT_S, READ_S), "allow_redirects": False, "stream": True, "verify": trust}
         try:
             with self.session.request(method, url, auth=sign, **parts) as response:
@@ -251,41 +251,40 @@ class Transport:
 
 
 def parse(answer: Answer) -> Any:
-    """Return an answer's JSON. Raises Retry where it is none: a proxy's page."""
+    """Return an answer's JSON. Raises Retry if it is not JSON, such as a proxy's page."""
     try:
         return files.parse_json(answer.body, "answer")
     except InputError as error:
-        raise Retry(Problem(host(answer.url), "todo.http-client", "sent no JSON")) from error
+        raise Retry(Problem(host(answer.url), "github.answer-unexpected", "the answer is not JSON")) from error
 
 
-def _store(response: "Response", wanted: Download, tell: Tell) -> None:
-    """Append the rest of a file to what is there, or write it whole, as the server answered."""
+def _store(response: "Response", download: Download, progress: Progress) -> None:
+    """Append the rest of a file (status 206), or write the whole file."""
     import requests
 
     failed = response.status_code >= HTTPStatus.BAD_REQUEST
     answer = _answer(response, _read_bounded(response) if failed else b"")
     if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-        wanted.target.unlink(missing_ok=True)
-        raise Retry(
-            Problem(wanted.name, "todo.http-client", f"ended before its {wanted.size} bytes; once more from the start")
-        )
+        download.target.unlink(missing_ok=True)
+        message = f"the server has fewer than {download.size} bytes of this file"
+        raise Retry(Problem(download.name, "github.download-incomplete", message))
     _refuse(answer, ())
     partial = answer.status == HTTPStatus.PARTIAL_CONTENT
-    done = _size(wanted.target) if partial else 0
+    done = _size(download.target) if partial else 0
     try:
-        with wanted.target.open("ab" if partial else "wb") as file:
+        with download.target.open("ab" if partial else "wb") as file:
             for chunk in response.iter_content(CHUNK):
                 done += len(chunk)
-                if done > wanted.size:
-                    raise RemoteError(
-                        "cannot download", [Problem(wanted.name, "todo.http-client", "is longer than GitHub lists it")]
-                    )
+                if done > download.size:
+                    message = f"the server sent more than the {download.size} bytes that GitHub lists"
+                    raise RemoteError("cannot download", [Problem(download.name, "github.download-too-long", message)])
                 file.write(chunk)
-                tell(wanted.name, done, wanted.size)
+                progress(download.name, done, download.size)
     except requests.RequestException as error:
-        raise Retry(Problem(wanted.name, "todo.http-client", _words(error))) from error
-    if done < wanted.size:
-        raise Retry(Problem(wanted.name, "todo.http-client", f"ended after {done} of {wanted.size} bytes"))
+        raise Retry(Problem(download.name, "github.connection-failed", _failed(error))) from error
+    if done < download.size:
+        message = f"the download ended after {done} of {download.size} bytes"
+        raise Retry(Problem(download.name, "github.download-incomplete", message))
 
 
 def _size(path: Path) -> int:
@@ -293,14 +292,13 @@ def _size(path: Path) -> int:
 
 
 def _read_bounded(response: "Response") -> bytes:
-    """Return an answer's body. Raises RemoteError where it is longer than the limit."""
+    """Return an answer's body. Raises RemoteError if it is longer than the limit."""
     body = bytearray()
     for chunk in response.iter_content(CHUNK):
         body += chunk
         if len(body) > JSON_LIMIT:
-            raise RemoteError(
-                "cannot read the answer", [Problem(host(response.url), "todo.http-client", "sent too much")]
-            )
+            problem = Problem(host(response.url), "github.answer-too-long", f"the answer is over {JSON_LIMIT} bytes")
+            raise RemoteError("cannot read the answer of the server", [problem])
     return bytes(body)
 
 
@@ -317,29 +315,32 @@ def _answer(response: "Response", body: bytes) -> Answer:
 
 
 def _refuse(answer: Answer, allow: tuple[int, ...]) -> None:
-    """Raise what an answer means: something to try again, or the end."""
+    """Raise Retry or RemoteError for an answer that is an error or a redirect."""
     status = answer.status
     where = f"{answer.method} {urlsplit(answer.url).path}"
     if status in allow:
         return
     if answer.is_redirect:
         place = urlsplit(answer.headers["Location"])
-        what = f"has moved to {host(place.geturl())}{place.path}: name the repository's new place in modelreg.yaml"
-        raise RemoteError("the server refers elsewhere", [Problem(where, "todo.http-client", what)])
+        message = f"has moved to {host(place.geturl())}{place.path}"
+        raise RemoteError("the repository has moved", [Problem(where, "github.repository-moved", message)])
     if status < HTTPStatus.BAD_REQUEST:
         return
-    problem = Problem(where, "todo.http-client", f"{status} {_message(answer)}")
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or "already_exists" in problem.message:  # an earlier try was heard
-        raise Retry(problem)
+    message = f"{status} {_message(answer)}".rstrip()
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise Retry(Problem(where, "github.server-error", message))
     if status in (HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS):
         limit = _limit_wait(answer)
         if limit is not None or status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise Retry(problem, limit if limit is not None else LIMIT_WAIT_S)
-    raise RemoteError("the server refused", [problem])
+            raise Retry(Problem(where, "github.rate-limit", message), limit if limit is not None else LIMIT_WAIT_S)
+    refused = Problem(where, "github.request-refused", message)
+    if "already_exists" in message:  # an earlier attempt arrived, but its answer was lost
+        raise Retry(refused)
+    raise RemoteError("the server refused the request", [refused])
 
 
 def _limit_wait(answer: Answer) -> float | None:
-    """Return for how long a limit asks to wait; None where the answer is no limit."""
+    """Return the seconds to wait until a rate limit ends; None if the answer is not a rate limit."""
     headers = answer.headers
     if "Retry-After" in headers:
         return _number(headers["Retry-After"], LIMIT_WAIT_S)
@@ -354,7 +355,7 @@ def _number(text: str, otherwise: float) -> float:
 
 
 def _date(text: str) -> float:
-    """Return seconds since 1970, by the server's clock; 0 where it tells no time."""
+    """Return seconds since 1970 by the server's clock; 0 if the text is not a date."""
     from email.utils import parsedate_to_datetime
 
     try:
@@ -364,7 +365,7 @@ def _date(text: str) -> float:
 
 
 def _message(answer: Answer) -> str:
-    """Return the server's words, without anything that a terminal would obey."""
+    """Return the server's message, without characters that could control a terminal."""
     try:
         document = json.loads(answer.body)
     except (ValueError, RecursionError):  # the latter: nested too deeply
@@ -379,18 +380,16 @@ def _message(answer: Answer) -> str:
 
 
 def _failure(where: str, error: "RequestException") -> Retry | RemoteError:
-    """Return what a request without an answer means: usually, that it may go well another time."""
-    if isinstance(error, ValueError):  # of which requests makes those about addresses
-        return RemoteError(
-            "cannot be reached",
-            [Problem(where, "todo.http-client", f"is no address ({_words(error)}); see GITHUB_API_URL")],
-        )
+    """Return the error for a request without an answer; usually another attempt may succeed."""
+    if isinstance(error, ValueError):  # the base of requests' errors about addresses
+        message = f"not a valid address ({type(error).__name__})"
+        return RemoteError("cannot reach the server", [Problem(where, "github.address-invalid", message)])
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        what = "has a certificate that nobody known has signed; name its authority's file in SSL_CERT_FILE"
-        return RemoteError("cannot be reached", [Problem(where, "todo.http-client", what)])
-    return Retry(Problem(where, "todo.http-client", _words(error)))
+        message = "TLS certificate is not signed by a trusted CA"
+        return RemoteError("cannot reach the server", [Problem(where, "github.certificate-untrusted", message)])
+    return Retry(Problem(where, "github.connection-failed", _failed(error)))
 
 
-def _words(error: Exception) -> str:
-    """Return what a failed connection means; never its request, whose headers hold the token."""
-    return type(error).__name__
+def _failed(error: Exception) -> str:
+    """Return a message for a failed connection, without the request: its headers contain the token."""
+    return f"the connection failed ({type(error).__name__})"

@@ -1,11 +1,12 @@
-"""The publishing plan: from a version and what GitHub already has to the steps that are left. Pure: no network.
+"""Plan a publication: from a version and the releases on GitHub to the steps that are left. No network.
 
-A draft is made first and published last, so that nobody sees half a release. What a draft already holds with the right
-name, size and digest is never sent twice; so a publish that was killed anywhere is finished by running it again, and a
-finished one does nothing. A draft is ours if its text bears the digest of our manifest; others are never touched.
+A draft is created first and made public last, so that an incomplete release is never visible. A file that a draft has
+with the right name, size and digest is not sent again. So an interrupted publication is finished by running it again,
+and a finished one has no steps left. A draft is ours if its text contains the digest of our manifest; other drafts are
+never changed.
 
-One file may come later: the signature, which no digest of the release covers. A published release that has all but it
-takes it, unless it is immutable.
+The signature may be added later, because no digest of the release covers it: a published release that has every other
+file gets it, unless the release is immutable.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,15 +19,17 @@ import semver
 from modelreg import files
 from modelreg.documents.model_card import headline
 from modelreg.documents.report.formatting import escape
-from modelreg.errors import Problem
+from modelreg.errors import Notice, Problem
 from modelreg.records.manifest import Manifest
 from modelreg.records.metrics import EvalMetrics
 from modelreg.registry import filenames
 
-SIZE_LIMIT = 2**31  # bytes, exclusive: GitHub's of one asset
-ASSET_LIMIT = 1000  # GitHub's of one release
-UPLOADED, STARTER = "uploaded", "starter"  # states of an asset; the second: an upload that never ended
-SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.+")  # what GitHub surely keeps
+SIZE_LIMIT = 2**31  # bytes of an asset on GitHub, exclusive
+ASSET_LIMIT = 1000  # assets of a release on GitHub
+UPLOADED, STARTER = "uploaded", "starter"  # states of an asset; the second: an incomplete upload
+SAFE = frozenset(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.+"
+)  # characters that GitHub does not replace
 CONTENT_TYPES = {
     ".json": "application/json",
     ".md": "text/markdown",
@@ -40,20 +43,20 @@ CONTENT_TYPES = {
 class Asset(NamedTuple):
     """One file of a release."""
 
-    name: str  # flat, as GitHub has it
-    path: str | None  # in the version's folder; None: it is `content`
+    name: str  # flat: a release has no folders
+    path: str | None  # in the version's folder; None: its bytes are `content`
     size: int
     sha256: str
     content: bytes | None = None
 
     @property
     def content_type(self) -> str:
-        """By the name's ending."""
+        """The media type, by the suffix of the name."""
         return CONTENT_TYPES.get(PurePosixPath(self.name).suffix, "application/octet-stream")
 
     @property
     def label(self) -> str:
-        """What a release page shows: the place in the version."""
+        """The text on the release page: the path in the version."""
         return self.path or filenames.SUMS
 
 
@@ -64,7 +67,7 @@ class RemoteAsset(NamedTuple):
     name: str
     size: int
     state: str  # UPLOADED, STARTER
-    sha256: str | None  # None: a server that does not tell
+    sha256: str | None  # None: the server lists no digest
 
 
 class RemoteRelease(NamedTuple):
@@ -80,31 +83,31 @@ class RemoteRelease(NamedTuple):
     html_url: str
 
 
-class Wanted(NamedTuple):
-    """The release that is to be."""
+class ExpectedRelease(NamedTuple):
+    """The release that a version should have."""
 
     tag: str
     title: str
     body: str
     prerelease: bool
     latest: bool
-    marker: str  # in the body: whose manifest it is of
-    signature: str  # the name of the one asset that may come later
+    marker: str  # in the body: the digest of the manifest
+    signature: str  # name of the asset that may be added later
     assets: tuple[Asset, ...]
 
 
 class Create(NamedTuple):
-    """Make a draft."""
+    """Create a draft."""
 
 
 class Delete(NamedTuple):
-    """Take an asset out of a draft: an upload that never ended, or other bytes."""
+    """Delete an asset of a draft: an incomplete upload, or other bytes."""
 
     asset: RemoteAsset
 
 
 class Upload(NamedTuple):
-    """Send a file."""
+    """Upload a file."""
 
     asset: Asset
 
@@ -117,98 +120,102 @@ Step = Create | Delete | Upload | Publish
 
 
 class Plan(NamedTuple):
-    """What is left to do, or what stands against it."""
+    """The steps that are left, or the conflicts that prevent them."""
 
-    release: RemoteRelease | None  # the draft to go on with, or the published release
+    release: RemoteRelease | None  # the draft to complete, or the published release
     steps: tuple[Step, ...]
-    conflicts: tuple[Problem, ...]  # other bytes under a published tag
-    notices: tuple[Problem, ...]  # drafts of others for the same tag
+    conflicts: tuple[Problem, ...]  # a published release with other files
+    notices: tuple[Notice, ...]  # other drafts for the same tag
 
 
-def plan_publish(wanted: Wanted, releases: Sequence[RemoteRelease]) -> Plan:
-    """Return the steps from what GitHub has for the tag to a complete public release."""
-    ours = [release for release in releases if concerns(wanted, release)]
+def plan_publish(expected: ExpectedRelease, releases: Sequence[RemoteRelease]) -> Plan:
+    """Return the steps from the releases that GitHub has for the tag to a complete public release."""
+    ours = [release for release in releases if concerns(expected, release)]
     published = [release for release in ours if not release.draft]
     if published:
-        left = _alone(wanted.tag, [release for release in ours if release.draft])
-        steps = tuple(_join(wanted, published[0]))
+        left = _other_drafts(expected.tag, [release for release in ours if release.draft])
+        steps = tuple(_join(expected, published[0]))
         late = {step.asset.name for step in steps}
-        conflicts = [problem for problem in find_differences(wanted, published[0]) if problem.where not in late]
+        conflicts = [problem for problem in find_differences(expected, published[0]) if problem.where not in late]
         return Plan(published[0], () if conflicts else steps, tuple(conflicts), left)
-    drafts = sorted((r for r in ours if wanted.marker in r.body), key=lambda r: (-_right(wanted, r), r.id))
-    others = [r for r in ours if wanted.marker not in r.body] + drafts[1:]
-    notices = _alone(wanted.tag, others)
+    drafts = sorted((r for r in ours if expected.marker in r.body), key=lambda r: (-_right(expected, r), r.id))
+    others = [r for r in ours if expected.marker not in r.body] + drafts[1:]
+    notices = _other_drafts(expected.tag, others)
     if not drafts:
-        return Plan(None, (Create(), *map(Upload, wanted.assets), Publish()), (), notices)
-    return Plan(drafts[0], (*_mend(wanted, drafts[0]), Publish()), (), notices)
+        return Plan(None, (Create(), *map(Upload, expected.assets), Publish()), (), notices)
+    return Plan(drafts[0], (*_repair(expected, drafts[0]), Publish()), (), notices)
 
 
-def concerns(wanted: Wanted, release: RemoteRelease) -> bool:
-    """Say whether a release is of the tag, or a draft of ours that has lost its tag: GitHub then names it untagged-…"""
-    return release.tag == wanted.tag or (release.draft and wanted.marker in release.body)
+def concerns(expected: ExpectedRelease, release: RemoteRelease) -> bool:
+    """Say whether a release has the tag, or is our draft and has lost it: GitHub then names the tag untagged-…"""
+    return release.tag == expected.tag or (release.draft and expected.marker in release.body)
 
 
-def _join(wanted: Wanted, release: RemoteRelease) -> Iterator[Delete | Upload]:
-    """Yield the steps by which the signature joins a published release that has no whole one."""
-    there = next((asset for asset in release.assets if asset.name == wanted.signature), None)
-    for asset in wanted.assets:
-        if asset.name == wanted.signature and not release.immutable and (not there or there.state == STARTER):
+def _join(expected: ExpectedRelease, release: RemoteRelease) -> Iterator[Delete | Upload]:
+    """Yield the steps that add the signature to a published release without a complete one."""
+    there = next((asset for asset in release.assets if asset.name == expected.signature), None)
+    for asset in expected.assets:
+        if asset.name == expected.signature and not release.immutable and (not there or there.state == STARTER):
             yield from [Delete(there)] if there else []
             yield Upload(asset)
 
 
-def find_differences(wanted: Wanted, release: RemoteRelease) -> Iterator[Problem]:
-    """Yield where a release does not hold what it should; what a server tells no digest of is left to a download."""
+def find_differences(expected: ExpectedRelease, release: RemoteRelease) -> Iterator[Problem]:
+    """Yield where a release differs from the expected one. A file without a digest is compared by its size only."""
     there = {asset.name: asset for asset in release.assets}
-    for asset in wanted.assets:
+    for asset in expected.assets:
         found = there.get(asset.name)
         if found is None:
-            late = asset.name == wanted.signature and release.immutable
-            yield Problem(
-                asset.name, "todo.plan", "cannot join the release any more: it is immutable" if late else "is missing"
-            )
+            yield _absent(asset, expected, release)
         elif found.state == STARTER:
-            yield Problem(asset.name, "todo.plan", "was never uploaded to its end")
+            yield Problem(asset.name, "publish.upload-incomplete", "the upload of this file is incomplete")
         elif found.size != asset.size:
-            yield Problem(asset.name, "todo.plan", f"has {found.size} bytes there, {asset.size} here")
+            message = f"expected {asset.size} bytes, found {found.size} in the release"
+            yield Problem(asset.name, "publish.size-mismatch", message)
         elif found.sha256 not in (None, asset.sha256):
-            yield Problem(asset.name, "todo.plan", f"has sha256 {found.sha256} there, {asset.sha256} here")
-    expected = {wanted.signature, *(asset.name for asset in wanted.assets)}
-    for name in sorted(there.keys() - expected):
-        yield Problem(name, "todo.plan", "is there, but not part of the version")
+            message = f"expected SHA-256 {asset.sha256}, found {found.sha256} in the release"
+            yield Problem(asset.name, "publish.digest-mismatch", message)
+    names = {expected.signature, *(asset.name for asset in expected.assets)}
+    for name in sorted(there.keys() - names):
+        yield Problem(name, "publish.file-unexpected", "the release has this file, but the version does not")
 
 
-def _alone(tag: str, drafts: Iterable[RemoteRelease]) -> tuple[Problem, ...]:
-    return tuple(
-        Problem(draft.html_url, "todo.plan", f"is another draft for {tag}; it was left alone") for draft in drafts
-    )
+def _absent(asset: Asset, expected: ExpectedRelease, release: RemoteRelease) -> Problem:
+    if asset.name == expected.signature and release.immutable:
+        message = "the signature cannot be added: the release is immutable"
+        return Problem(asset.name, "publish.release-immutable", message)
+    return Problem(asset.name, "publish.file-missing", "the release does not have this file")
 
 
-def _right(wanted: Wanted, release: RemoteRelease) -> int:
-    return sum(_is_right(asset, there) for asset in wanted.assets for there in release.assets)
+def _other_drafts(tag: str, drafts: Iterable[RemoteRelease]) -> tuple[Notice, ...]:
+    return tuple(Notice(draft.html_url, f"another draft for {tag} exists and was not changed") for draft in drafts)
+
+
+def _right(expected: ExpectedRelease, release: RemoteRelease) -> int:
+    return sum(_is_right(asset, there) for asset in expected.assets for there in release.assets)
 
 
 def _is_right(asset: Asset, there: RemoteAsset) -> bool:
-    """Only a digest proves an asset; without one it is sent again while the release is a draft."""
+    """Say whether an asset is proven by its digest; without one it is sent again while the release is a draft."""
     return (there.name, there.size, there.sha256, there.state) == (asset.name, asset.size, asset.sha256, UPLOADED)
 
 
-def _mend(wanted: Wanted, draft: RemoteRelease) -> Iterator[Step]:
-    wrong = [there for there in draft.assets if not any(_is_right(asset, there) for asset in wanted.assets)]
+def _repair(expected: ExpectedRelease, draft: RemoteRelease) -> Iterator[Step]:
+    wrong = [there for there in draft.assets if not any(_is_right(asset, there) for asset in expected.assets)]
     yield from map(Delete, wrong)
     kept = {there.name for there in draft.assets if there not in wrong}
-    yield from (Upload(asset) for asset in wanted.assets if asset.name not in kept)
+    yield from (Upload(asset) for asset in expected.assets if asset.name not in kept)
 
 
-# What is wanted
+# The expected release
 
 
 def assets_of(
     manifest: Manifest, manifest_sha256: str, manifest_size: int, signature: Asset | None
 ) -> tuple[Asset, ...]:
-    """Return every file of a version under its flat name, with sha256sum.txt for those names.
+    """Return every file of a version under its flat name, with a sha256sum.txt of those names.
 
-    The signature is in neither: it may come after them.
+    The sums do not list the signature, which may be added later.
     """
     name = partial(asset_name, manifest.model, manifest.version)
     found = [
@@ -226,29 +233,32 @@ def asset_name(model: str, version: str, path: str) -> str:
 
 
 def find_unfit(assets: Iterable[Asset]) -> Iterator[Problem]:
-    """Yield what GitHub would refuse or rename."""
+    """Yield the files that GitHub would refuse or rename."""
     listed = list(assets)
     if len(listed) > ASSET_LIMIT:
-        yield Problem("assets", "todo.plan", f"{len(listed)} files, but a release holds at most {ASSET_LIMIT}")
+        message = f"the version has {len(listed)} files, but a release has at most {ASSET_LIMIT}"
+        yield Problem("assets", "publish.too-many-files", message)
     names: dict[str, str] = {}
     for asset in listed:
         if not 0 < asset.size < SIZE_LIMIT:
-            yield Problem(asset.name, "todo.plan", f"has {asset.size} bytes: a release takes 1 to {SIZE_LIMIT - 1}")
+            message = f"has {asset.size} bytes; GitHub accepts 1 to {SIZE_LIMIT - 1} bytes"
+            yield Problem(asset.name, "publish.file-size", message)
         if set(asset.name) - SAFE or ".." in asset.name or asset.name[:1] == "." or asset.name[-1:] == ".":
-            yield Problem(asset.name, "todo.plan", "GitHub would rename it")
+            yield Problem(asset.name, "publish.file-name", "GitHub would change this name")
         twin = names.setdefault(asset.name.lower(), asset.label)
         if twin != asset.label:
-            yield Problem(asset.name, "todo.plan", f"{asset.label} and {twin} would have one name in a flat list")
+            message = f"{asset.label} and {twin} would have the same name in the release"
+            yield Problem(asset.name, "publish.name-collision", message)
 
 
-def wanted_release(
+def expected_release(
     manifest: Manifest, tag: str, changes: str, measured: EvalMetrics, assets: tuple[Asset, ...], *, highest: bool
-) -> Wanted:
-    """Return the release of a version; `highest`: no stable version is higher."""
+) -> ExpectedRelease:
+    """Return the release that a version should have; `highest`: no stable version is higher."""
     digest = next(asset.sha256 for asset in assets if asset.path == filenames.MANIFEST)
     marker = f"<!-- modelreg manifest sha256:{digest} -->"
     prerelease = bool(semver.Version.parse(manifest.version).prerelease)
-    return Wanted(
+    return ExpectedRelease(
         tag=tag,
         title=f"{manifest.model} v{manifest.version}",
         body=f"{changes}\n\n{_numbers(measured)}\n\n{_instructions(manifest, tag)}\n\n{marker}\n",
@@ -263,14 +273,15 @@ def wanted_release(
 def _numbers(measured: EvalMetrics) -> str:
     rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in headline(measured).items())
     protocol = measured.protocol
-    people = ", ".join(map(escape, protocol.tested.subjects))
+    tested = ", ".join(map(escape, protocol.tested.subjects))
     known = ", ".join(map(escape, protocol.known_subjects))
-    seen = f"; the model was trained on {known} too" if known else ", whom the model never saw"
-    return f"On {measured.windows} windows of {people}{seen}:\n\n| metric | value |\n|---|---:|\n{rows}"
+    trained = f"the model was also trained on {known}" if known else "the model was trained on none of them"
+    head = f"Metrics on {measured.windows} windows of {tested} ({trained}):"
+    return f"{head}\n\n| metric | value |\n|---|---:|\n{rows}"
 
 
 def _instructions(manifest: Manifest, tag: str) -> str:
     reference = f"{manifest.model}@v{manifest.version}"
     sums = asset_name(manifest.model, manifest.version, filenames.SUMS)
-    return f"""Check the files: `gh release download {tag} && sha256sum -c {sums}`,
-or `modelreg verify {reference} --remote` in a clone."""
+    return f"""Verify the files: `gh release download {tag} && sha256sum -c {sums}`,
+or `modelreg verify {reference} --remote` in a clone of the repository."""

@@ -1,7 +1,7 @@
-"""Publishing and comparing: a version and its release on GitHub, brought to the same bytes.
+"""Publish a version as a release on GitHub, and compare the two.
 
-`publish` reads, plans and acts until nothing is left to do; after any failure it reads again, so that a lost answer is
-found out by looking and nothing is repeated blindly. It can be killed anywhere and run again.
+`publish` reads the state, plans and acts until no step is left. After a failure it reads the state again, so that no
+request is repeated that succeeded although its answer was lost. It can be interrupted at any moment and run again.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,19 +10,19 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from modelreg import files
-from modelreg.errors import Problem, PublishConflict
+from modelreg.errors import Notice, Problem, PublishConflict
 from modelreg.release.github.client import Client
-from modelreg.release.github.http_client import Retry, Tell, tell_nobody
+from modelreg.release.github.http_client import Progress, Retry, ignore_progress
 from modelreg.release.github.plan import (
     UPLOADED,
     Asset,
     Delete,
+    ExpectedRelease,
     Plan,
     Publish,
     RemoteAsset,
     RemoteRelease,
     Upload,
-    Wanted,
     concerns,
     find_differences,
     plan_publish,
@@ -33,40 +33,40 @@ Send = Callable[[RemoteRelease, Sequence[Asset]], None]
 
 
 class Outcome(NamedTuple):
-    """What publishing came to."""
+    """The result of a publication."""
 
     release: RemoteRelease
     sent: tuple[str, ...]  # names of the files that were uploaded
-    notices: tuple[Problem, ...]
+    notices: tuple[Notice, ...]
 
 
 class View:
-    """The releases of a tag as GitHub has them, every digest known: one that it does not tell is found by a download.
+    """The releases of a tag on GitHub, with a digest for every file: a missing digest is computed from a download.
 
-    It remembers the draft that this process made, which GitHub's list may lack for a while.
+    The number of the draft that this process created is kept, because GitHub's list may not contain it for a while.
     """
 
-    def __init__(self, client: Client, wanted: Wanted) -> None:
-        self.client, self.wanted = client, wanted
+    def __init__(self, client: Client, expected: ExpectedRelease) -> None:
+        self.client, self.expected = client, expected
         self._mine: int | None = None
         self._hashed: dict[int, str] = {}  # an asset's bytes never change under its number
 
     def plan(self) -> Plan:
-        """Return what is left to do. Raises RemoteError where the server cannot be read."""
-        numbers = {release.id for release in self.client.releases() if concerns(self.wanted, release)}
+        """Return the steps that are left. Raises RemoteError if the server cannot be read."""
+        numbers = {release.id for release in self.client.releases() if concerns(self.expected, release)}
         numbers |= {self._mine} if self._mine is not None else set()
-        return plan_publish(self.wanted, [self.release(number) for number in sorted(numbers)])
+        return plan_publish(self.expected, [self.release(number) for number in sorted(numbers)])
 
     def create(self) -> RemoteRelease:
-        """Make the draft."""
-        made = self.client.create(self.wanted)
+        """Create the draft."""
+        made = self.client.create(self.expected)
         self._mine = made.id
         return made
 
     def release(self, number: int) -> RemoteRelease:
-        """Return one release with all of its assets: the list of releases leaves out uploads that never ended."""
+        """Return one release with all of its assets: the list of releases omits incomplete uploads."""
         found = self.client.release(number)
-        sizes = {asset.name: asset.size for asset in self.wanted.assets}
+        sizes = {asset.name: asset.size for asset in self.expected.assets}
         assets = (self._proven(a) if a.size == sizes.get(a.name) else a for a in found.assets)
         return found._replace(assets=tuple(assets))
 
@@ -79,23 +79,25 @@ class View:
         return asset._replace(sha256=self._hashed[asset.id])
 
 
-def publish(client: Client, wanted: Wanted, folder: Path, tell: Tell = tell_nobody, jobs: int = 1) -> Outcome:
-    """Bring a release to what is wanted, from wherever it stands; one that is there already is left as it is.
+def publish(
+    client: Client, expected: ExpectedRelease, folder: Path, progress: Progress = ignore_progress, jobs: int = 1
+) -> Outcome:
+    """Complete the release of a version from any state; a complete release is not changed.
 
-    `jobs` files are on their way at once. Raises PublishConflict where other bytes are published, RemoteError where
-    the server cannot be brought to it.
+    `jobs` files are sent at the same time. Raises PublishConflict if other bytes are published, RemoteError if the
+    server refuses or does not answer.
     """
-    view = View(client, wanted)
+    view = View(client, expected)
     sent: list[str] = []
     failures = 0  # in a row, without a file that was not there before
 
     def send(release: RemoteRelease, assets: Sequence[Asset]) -> None:
-        Uploads(client.server, release, folder, tell).send(assets, jobs, sent)
+        Uploads(client.server, release, folder, progress).send(assets, jobs, sent)
 
     while True:
         plan = view.plan()
         if plan.conflicts:
-            raise PublishConflict(f"{wanted.tag} is published already; take a new version", plan.conflicts)
+            raise PublishConflict(f"{expected.tag} is published with other files; nothing was changed", plan.conflicts)
         if plan.release and not plan.steps:
             return Outcome(plan.release, tuple(sent), plan.notices)
         arrived = len(set(sent))
@@ -108,38 +110,39 @@ def publish(client: Client, wanted: Wanted, folder: Path, tell: Tell = tell_nobo
 
 
 def _carry_out(view: View, plan: Plan, send: Send) -> None:
-    """Take the steps of a plan, in their order. Raises Retry where one may go well after another look."""
+    """Take the steps of a plan in their order. Raises Retry if a step may succeed after the state is read again."""
     release = plan.release or view.create()
     for step in plan.steps:
         if isinstance(step, Delete):
             view.client.delete(step.asset)
     send(release, [step.asset for step in plan.steps if isinstance(step, Upload)])
     if isinstance(plan.steps[-1], Publish):
-        if problems := list(find_differences(view.wanted, view.release(release.id))):
-            raise Retry(problems[0])  # what is not right is planned anew
-        view.client.publish(release, view.wanted)
+        if problems := list(find_differences(view.expected, view.release(release.id))):
+            raise Retry(problems[0])  # the next plan replaces what differs
+        view.client.publish(release, view.expected)
 
 
 def find_remote_problems(
-    client: Client, wanted: Wanted, scratch: Path | None, tell: Tell = tell_nobody
+    client: Client, expected: ExpectedRelease, scratch: Path | None, progress: Progress = ignore_progress
 ) -> list[Problem]:
-    """Return where the published release differs from the version; with `scratch`, also in the bytes themselves."""
-    release = client.published(wanted.tag)
-    problems = list(find_differences(wanted, release))
+    """Return where the published release differs from the version; with `scratch`, every file is downloaded too."""
+    release = client.published(expected.tag)
+    problems = list(find_differences(expected, release))
     there = {asset.name: asset for asset in release.assets}
-    unproven = [a for a in wanted.assets if a.name in there and (scratch or there[a.name].sha256 is None)]
+    unproven = [a for a in expected.assets if a.name in there and (scratch or there[a.name].sha256 is None)]
     if scratch is None:
-        what = "the server tells no digest: compare the bytes with --download"
-        return problems + [Problem(asset.name, "todo.publish", what) for asset in unproven]
+        message = "the server lists no digest of this file"
+        return problems + [Problem(asset.name, "publish.digest-unknown", message) for asset in unproven]
     for asset in unproven:
-        target = client.download(there[asset.name], scratch, tell)
+        target = client.download(there[asset.name], scratch, progress)
         if (digest := files.sha256(target)) != asset.sha256:
-            problems.append(Problem(asset.name, "todo.publish", f"holds sha256 {digest}, not {asset.sha256}"))
+            message = f"expected SHA-256 {asset.sha256}, downloaded {digest}"
+            problems.append(Problem(asset.name, "publish.digest-mismatch", message))
         target.unlink()
     return problems
 
 
 def published_file(client: Client, tag: str, name: str, scratch: Path) -> bytes | None:
-    """Return a small file of a published release, by its asset's name; None where the release lacks it."""
+    """Return a small file of a published release by its asset's name; None if the release does not have it."""
     asset = next((asset for asset in client.published(tag).assets if asset.name == name), None)
-    return None if asset is None else files.read_bytes(client.download(asset, scratch, tell_nobody))
+    return None if asset is None else files.read_bytes(client.download(asset, scratch, ignore_progress))

@@ -1,7 +1,7 @@
-"""Pulling: what a version lacks on this machine comes from its release.
+"""Download the files of a version that are missing on this machine from its release.
 
-Every byte is checked against the manifest before a file takes its name, and a folder that is not there yet appears
-whole. It can be killed anywhere and run again: what had come is gone on with.
+Every file is checked against the manifest before it gets its name, and a new folder appears whole. A download can be
+interrupted at any moment and run again: it is resumed.
 """
 
 import shutil
@@ -16,14 +16,14 @@ from modelreg.records.manifest import FileEntry, Manifest
 from modelreg.registry import filenames, versions
 from modelreg.release.github import plan
 from modelreg.release.github.client import Client
-from modelreg.release.github.http_client import Tell, tell_nobody
+from modelreg.release.github.http_client import Progress, ignore_progress
 from modelreg.release.github.plan import UPLOADED, RemoteAsset
 
 Part = Literal["all", "checkpoint", "bundle", "documents"]
 
 
 class Wish(NamedTuple):
-    """What is to be here."""
+    """The version, or the part of it, to download."""
 
     model: str
     version: str
@@ -32,27 +32,27 @@ class Wish(NamedTuple):
     part: Part = "all"
 
     def asset(self, path: str) -> str:
-        """The flat name of a file of the version."""
+        """Return the flat name of a file of the version."""
         return plan.asset_name(self.model, self.version, path)
 
 
 class Source(NamedTuple):
-    """A published release and where its files come down to."""
+    """A published release, and the folder of unfinished downloads."""
 
     client: Client
     assets: Mapping[str, RemoteAsset]  # by their names
     scratch: Path
-    tell: Tell
+    progress: Progress
 
     def fetch(self, name: str) -> Path:
-        """Download an asset, going on with what an earlier attempt left of the very same one."""
-        return self.client.download(self.assets[name], self.scratch, self.tell)
+        """Download an asset, resuming an interrupted download of the same asset."""
+        return self.client.download(self.assets[name], self.scratch, self.progress)
 
 
-def pull(client: Client, wish: Wish, tell: Tell = tell_nobody) -> list[str]:
-    """Download what a version's folder lacks and return the paths that came; each is checked before it has its name.
+def pull(client: Client, wish: Wish, progress: Progress = ignore_progress) -> list[str]:
+    """Download the files that are missing in a version's folder, and return their paths.
 
-    Raises VerificationFailed where bytes are not those of the manifest, RemoteError where the release lacks a file,
+    Raises VerificationFailed if a file differs from the manifest, RemoteError if the release does not have a file,
     InputError while another process pulls into the same folder.
     """
     assets = {asset.name: asset for asset in client.published(wish.tag).assets if asset.state == UPLOADED}
@@ -61,7 +61,7 @@ def pull(client: Client, wish: Wish, tell: Tell = tell_nobody) -> list[str]:
     with files.sole_writer(scratch, wish.folder):
         place = wish.folder if wish.folder.exists() else scratch / "whole"
         place.mkdir(exist_ok=True)
-        came = _fill(Source(client, assets, scratch, tell), wish, place)
+        came = _fill(Source(client, assets, scratch, progress), wish, place)
         if place != wish.folder:
             place.rename(wish.folder)
         shutil.rmtree(scratch)
@@ -69,41 +69,44 @@ def pull(client: Client, wish: Wish, tell: Tell = tell_nobody) -> list[str]:
 
 
 def _fill(source: Source, wish: Wish, place: Path) -> list[str]:
-    """Bring what the version's folder lacks to its place."""
+    """Download what is missing into `place`, and return the paths."""
     data = _manifest_bytes(source, wish)
     manifest = parse(data, Manifest, filenames.MANIFEST)
     _refuse_other(manifest, wish)
-    lacking = [entry for entry in manifest.files if _is_part(entry, wish.part) and not _is_here(place, entry)]
-    if absent := [entry.path for entry in lacking if wish.asset(entry.path) not in source.assets]:
-        raise RemoteError(
-            f"{wish.tag} is not whole", [Problem(path, "todo.pull", "is not in the release") for path in absent]
-        )
-    for entry in lacking:
+    missing = [entry for entry in manifest.files if _is_part(entry, wish.part) and not _is_here(place, entry)]
+    if absent := [entry.path for entry in missing if wish.asset(entry.path) not in source.assets]:
+        message = f"the release {wish.tag} does not have this file"
+        problems = [Problem(path, "pull.file-missing", message) for path in absent]
+        raise RemoteError(f"cannot pull {wish.model} v{wish.version}", problems)
+    for entry in missing:
         came = source.fetch(wish.asset(entry.path))
         _check(came, entry.path, entry.sha256)
         (place / entry.path).parent.mkdir(parents=True, exist_ok=True)
         came.replace(place / entry.path)
-    return [entry.path for entry in lacking] + _signature(source, wish, place) + _write_missing(place, manifest, data)
+    return [entry.path for entry in missing] + _signature(source, wish, place) + _write_missing(place, manifest, data)
 
 
 def _manifest_bytes(source: Source, wish: Wish) -> bytes:
-    """Return the manifest: that of the folder where it has one, for git is nearer than the release."""
+    """Return the manifest of the folder if it has one, else that of the release."""
     if (wish.folder / filenames.MANIFEST).is_file():
         return files.read_bytes(wish.folder / filenames.MANIFEST)
     name = wish.asset(filenames.MANIFEST)
     if name not in source.assets:
-        raise RemoteError("the release is not one of ours", [Problem(name, "todo.pull", "is not among its files")])
+        message = f"the release {wish.tag} has no manifest of this version"
+        problem = Problem(name, "pull.manifest-missing", message)
+        raise RemoteError(f"cannot pull {wish.model} v{wish.version}", [problem])
     return files.read_bytes(source.fetch(name))
 
 
 def _refuse_other(manifest: Manifest, wish: Wish) -> None:
     if (manifest.model, manifest.version) != (wish.model, wish.version):
-        what = f"is of {manifest.model} v{manifest.version}, asked for was {wish.model} v{wish.version}"
-        raise VerificationFailed("not the version that was asked for", [Problem(filenames.MANIFEST, "todo.pull", what)])
+        message = f"expected {wish.model} v{wish.version}, found {manifest.model} v{manifest.version}"
+        problem = Problem(filenames.MANIFEST, "pull.version-mismatch", message)
+        raise VerificationFailed("nothing was downloaded", [problem])
 
 
 def _signature(source: Source, wish: Wish, place: Path) -> list[str]:
-    """Bring the signature where the release has one and the folder has none; it proves itself, `verify` looks."""
+    """Download the signature if the release has one and the folder has none. `verify --key` checks it."""
     name = wish.asset(filenames.SIGNATURE)
     wished = wish.part in ("all", "documents") and not (place / filenames.SIGNATURE).exists()
     if not wished or name not in source.assets:
@@ -115,7 +118,7 @@ def _signature(source: Source, wish: Wish, place: Path) -> list[str]:
 
 
 def _write_missing(place: Path, manifest: Manifest, data: bytes) -> list[str]:
-    """Write the manifest and sha256sum.txt where they are missing, and return their names."""
+    """Write the manifest and sha256sum.txt if they are missing, and return the names of what was written."""
     sums = versions.sums_text(manifest, files.sha256_bytes(data)).encode()
     missing = {
         name: d for name, d in ((filenames.MANIFEST, data), (filenames.SUMS, sums)) if not (place / name).exists()
@@ -126,12 +129,12 @@ def _write_missing(place: Path, manifest: Manifest, data: bytes) -> list[str]:
 
 
 def _check(came: Path, path: str, sha256: str | None) -> None:
-    """Refuse a download that has another digest than is known of it, and throw it away."""
+    """Delete a download whose digest is not the expected one. Raises VerificationFailed."""
     digest = files.sha256(came)
     if sha256 not in (None, digest):
         came.unlink()
-        problem = Problem(path, "todo.pull", f"came with sha256 {digest}, expected was {sha256}; run it again")
-        raise VerificationFailed("a download is not what it should be", [problem])
+        problem = Problem(path, "pull.digest-mismatch", f"expected SHA-256 {sha256}, downloaded {digest}")
+        raise VerificationFailed("a damaged download was deleted", [problem])
 
 
 def _is_part(entry: FileEntry, part: Part) -> bool:

@@ -1,9 +1,9 @@
-"""The files of a release, several on their way at once.
+"""Upload the files of a release, several at the same time.
 
-Each thread has a session of its own, for those of requests are not to be shared. After a failure nothing more is begun.
-If it may go well another time, the other uploads come to their end, for what has arrived need not be sent again; any
-other failure, and Ctrl-C, ends them at their next piece. The threads are daemons: one that hangs in a dead connection
-does not keep the program.
+Each thread has its session, because sessions of requests must not be shared. After a failure no further upload starts.
+If another attempt may succeed, the running uploads finish, because a file that has arrived is not sent again. Any other
+failure, and Ctrl-C, stops them at their next chunk. The threads are daemons, so that a dead connection does not keep
+the program alive.
 """
 
 import threading
@@ -14,29 +14,29 @@ from queue import SimpleQueue
 
 from modelreg.errors import ModelregError
 from modelreg.release.github.client import Client
-from modelreg.release.github.http_client import Retry, Server, Tell
+from modelreg.release.github.http_client import Progress, Retry, Server
 from modelreg.release.github.plan import Asset, RemoteRelease
 
-GRACE_S = 0.5  # for a thread that is told to stop
+GRACE_S = 0.5  # for a thread to stop
 
 
 class _Stopped(Exception):
-    """An upload that is ended because of another."""
+    """An upload that is stopped because another one failed."""
 
 
 class Uploads:
-    """Files that wait to be sent to one release from one folder."""
+    """Files of one folder that are to be uploaded to one release."""
 
-    def __init__(self, server: Server, release: RemoteRelease, folder: Path, tell: Tell) -> None:
-        self._server, self._release, self._folder, self._tell = server, release, folder, tell
+    def __init__(self, server: Server, release: RemoteRelease, folder: Path, progress: Progress) -> None:
+        self._server, self._release, self._folder, self._progress = server, release, folder, progress
         self._left: deque[Asset] = deque()
-        self._ended: SimpleQueue[str | Exception | None] = SimpleQueue()  # a name, a failure; None: a thread is through
+        self._ended: SimpleQueue[str | Exception | None] = SimpleQueue()  # a name, a failure; None: a thread has ended
         self._stop = threading.Event()
 
     def send(self, assets: Iterable[Asset], jobs: int, sent: list[str]) -> None:
-        """Send files, `jobs` at a time, and add the name of each that has arrived to `sent`.
+        """Upload files, `jobs` at a time, and add the name of each uploaded file to `sent`.
 
-        Raises Retry (that which waits longest) where some may go well another time, else the first failure.
+        Raises the Retry with the longest wait if another attempt may succeed, else the first failure.
         """
         self._left.extend(assets)
         threads = [threading.Thread(target=self._work, daemon=True) for _ in range(min(jobs, len(self._left)))]
@@ -53,7 +53,7 @@ class Uploads:
                 thread.join(GRACE_S)
 
     def _gather(self, running: int, sent: list[str]) -> None:
-        """Take in what the threads report until all are through."""
+        """Collect the reports of the threads until all have ended."""
         retries: list[Retry] = []
         while running:
             match self._ended.get():
@@ -70,7 +70,7 @@ class Uploads:
             raise max(retries, key=lambda retry: retry.wait_s or 0.0)
 
     def _work(self) -> None:
-        """Send one file after the other while there is any."""
+        """Upload one file after the other until none is left."""
         try:
             with Client(self._server) as client:
                 while (asset := self._next()) is not None:
@@ -92,4 +92,4 @@ class Uploads:
     def _on_the_way(self, name: str, done: int, of: int) -> None:
         if self._stop.is_set():
             raise _Stopped
-        self._tell(name, done, of)
+        self._progress(name, done, of)
