@@ -1,9 +1,10 @@
-"""The network: what it is made of, what it counts, what it cannot be."""
+"""The network factory: the layers of a network, its record, and settings that are refused."""
 
 from typing import Any
 
 import pytest
 import torch
+from places import places
 from torch import Tensor, nn
 
 from modelreg.errors import InputError
@@ -11,6 +12,8 @@ from modelreg.ml import factory
 from modelreg.records.model import Channel, Conv2dFsqSettings, InputSpec
 
 TINY = Conv2dFsqSettings(widths=(4, 6), kernels=((1, 3), (1, 3)), levels=(4, 3), hidden=5)
+HIGH = [(f"model.kernels.{i}", "model.kernel-too-high") for i in range(2)]
+SHORT = ("model.widths", "model.window-too-short")
 HAILO = {nn.Conv2d, nn.BatchNorm2d, nn.BatchNorm1d, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten, nn.Linear}
 
 
@@ -30,15 +33,15 @@ def input_spec(C: int, D: int, T: int) -> InputSpec:
     return InputSpec(channels=channels, devices=tuple(f"d{i}" for i in range(D)), timesteps=T, rate_hz=50.0, fold=1)
 
 
-def problems_of(settings: Conv2dFsqSettings, shape: factory.Shape, classes: int) -> list[str]:
-    """Return where a model is refused."""
+def refusal(settings: Conv2dFsqSettings, shape: factory.Shape, classes: int) -> list[tuple[str, str]]:
+    """Return place and rule of each problem that a model is refused with."""
     with pytest.raises(InputError) as caught:
         factory.build(settings, shape, classes)
-    return [problem.where for problem in caught.value.problems]
+    return places(caught.value.problems)
 
 
 def test_the_published_graph_has_its_number_of_parameters() -> None:
-    """Nine channels, ten classes, eight dimensions of eight levels: 39,762 parameters (models.md A4)."""
+    """It has 39,762 parameters with 9 channels, 10 classes and 8 dimensions of 8 levels."""
     settings = Conv2dFsqSettings(levels=(8,) * 8)
     classes = tuple(f"class {i}" for i in range(10))
 
@@ -46,7 +49,7 @@ def test_the_published_graph_has_its_number_of_parameters() -> None:
 
 
 def test_the_record_counts_what_is_built() -> None:
-    """The count, made without memory, is that of the weights in memory."""
+    """The number of parameters is that of the built network."""
     spec = factory.spec(TINY, input_spec(3, 2, 16), ("a", "b"))
     network = factory.build(TINY, (3, 2, 16), 2)
 
@@ -54,8 +57,8 @@ def test_the_record_counts_what_is_built() -> None:
 
 
 @pytest.mark.parametrize("batchnorm", [False, True])
-def test_the_whole_is_its_two_parts(batchnorm: bool) -> None:
-    """The device part's projection, given to the host part, is all that the network computes."""
+def test_the_network_equals_device_part_and_host_part(batchnorm: bool) -> None:
+    """The host part computes every output from the projection of the device part."""
     network = factory.build(tiny(batchnorm_before_fsq=batchnorm), (3, 2, 16), 5).eval()
     x = windows(3, 2, 16)
     projection = network.device_part(x)
@@ -66,21 +69,21 @@ def test_the_whole_is_its_two_parts(batchnorm: bool) -> None:
 
 @pytest.mark.parametrize("batchnorm", [False, True])
 def test_the_device_part_holds_what_an_npu_compiles(batchnorm: bool) -> None:
-    """Nothing but plain layers comes before the projection, and no pooling of adaptive size."""
+    """All layers up to the projection are supported by the NPU; poolings have a fixed size."""
     network = factory.build(tiny(batchnorm_before_fsq=batchnorm), (3, 2, 16), 5)
 
     assert {type(layer) for layer in network.device_part} <= HAILO
 
 
-def test_shapes_are_as_declared() -> None:
-    """(N, C, D, T) in; projection and code (N, d), index (N,), logits (N, K) out."""
+def test_outputs_have_the_documented_shapes() -> None:
+    """Projection and code are (N, d), the index is (N,), and the logits are (N, K)."""
     output = factory.build(TINY, (3, 2, 17), 5)(windows(3, 2, 17))
 
     assert [tuple(t.shape) for t in output[:4]] == [(4, 2), (4, 2), (4,), (4, 5)]
 
 
 def test_codes_come_from_the_projection() -> None:
-    """The classifier sees codes, never the continuous projection: every code is one of 4 · 3."""
+    """The classifier receives one of 4 · 3 codes, not the continuous projection."""
     output = factory.build(TINY, (3, 2, 16), 5).eval()(windows(3, 2, 16))
 
     assert set(output.code[:, 0].tolist()) <= {-1.0, -0.5, 0.0, 0.5}
@@ -95,42 +98,42 @@ def swapped_difference(kernels: tuple[tuple[int, int], ...]) -> float:
         return float((network(x).projection - network(x.flip(2)).projection).abs().max())
 
 
-def test_kernels_of_height_one_cannot_tell_devices_apart() -> None:
-    """Swapping the two devices changes nothing but the order of a sum."""
+def test_kernels_of_height_one_treat_devices_equally() -> None:
+    """Swapping the two devices changes only the order of a sum."""
     assert swapped_difference(((1, 3), (1, 3))) < 1e-6
 
 
-def test_a_kernel_across_the_devices_tells_them_apart() -> None:
+def test_a_kernel_across_devices_distinguishes_them() -> None:
     """Swapping the two devices changes the projection."""
     assert swapped_difference(((2, 3), (1, 3))) > 1e-3
 
 
 @pytest.mark.parametrize(
-    ("settings", "shape", "classes", "where"),
+    ("settings", "shape", "classes", "expected"),
     [
-        (tiny(kernels=((2, 3), (2, 3))), (3, 2, 16), 5, ["model.kernels.1"]),
-        (tiny(kernels=((4, 3), (2, 3))), (3, 2, 16), 5, ["model.kernels.0", "model.kernels.1"]),
-        (TINY, (3, 2, 1), 5, ["model.widths"]),
-        (tiny(levels=(1000,) * 7), (3, 2, 16), 5, ["model.levels"]),
-        (tiny(kernels=((3, 3), (1, 3))), (3, 2, 1), 1, ["model.kernels.0", "model.widths", "classes"]),
+        (tiny(kernels=((2, 3), (2, 3))), (3, 2, 16), 5, [HIGH[1]]),
+        (tiny(kernels=((4, 3), (2, 3))), (3, 2, 16), 5, HIGH),
+        (TINY, (3, 2, 1), 5, [SHORT]),
+        (tiny(levels=(1000,) * 7), (3, 2, 16), 5, [("model.levels", "model.too-many-codes")]),
+        (tiny(kernels=((3, 3), (1, 3))), (3, 2, 1), 1, [HIGH[0], SHORT, ("classes", "model.too-few-classes")]),
     ],
 )
 def test_a_model_that_does_not_fit_is_refused(
-    settings: Conv2dFsqSettings, shape: factory.Shape, classes: int, where: list[str]
+    settings: Conv2dFsqSettings, shape: factory.Shape, classes: int, expected: list[tuple[str, str]]
 ) -> None:
-    """Every reason is listed, each under the name of its setting."""
-    assert problems_of(settings, shape, classes) == where
+    """All problems are reported together, each at its setting."""
+    assert refusal(settings, shape, classes) == expected
 
 
-def test_without_pooling_a_window_may_be_as_short_as_a_sample() -> None:
-    """Nothing halves it."""
+def test_a_window_may_have_one_timestep_without_pooling() -> None:
+    """No layer halves the number of timesteps."""
     network = factory.build(tiny(pooling=False), (3, 2, 1), 5).eval()
 
     assert network(windows(3, 2, 1)).logits.shape == (4, 5)
 
 
-def test_the_seed_alone_makes_the_weights() -> None:
-    """The caller's random state changes nothing and is not changed."""
+def test_the_weights_depend_on_the_seed_only() -> None:
+    """The random state of the caller has no effect and is not changed."""
     before = torch.get_rng_state()
     first = factory.seeded(TINY, (3, 2, 16), 5, seed=7).state_dict()
     assert torch.equal(before, torch.get_rng_state())
@@ -141,7 +144,7 @@ def test_the_seed_alone_makes_the_weights() -> None:
 
 
 def test_describing_a_network_draws_no_random_number() -> None:
-    """The record is made without touching torch's generator."""
+    """Building the record does not change torch's random state."""
     before = torch.get_rng_state()
     factory.spec(TINY, input_spec(3, 2, 16), ("a", "b"))
 

@@ -1,4 +1,4 @@
-"""The hidden semi-Markov model against its definition: every path of small streams, and log space step by step."""
+"""The hidden semi-Markov model equals enumeration of all paths, and the plain recursions in log space."""
 
 import subprocess
 import sys
@@ -10,6 +10,7 @@ from hsmm_enumeration import KINDS, paths, random_model, shares, small, stream, 
 from hsmm_sampling import sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import places
 
 from modelreg import files
 from modelreg.errors import InputError
@@ -27,21 +28,21 @@ either = pytest.mark.parametrize("censored", [True, False], ids=["censored", "wh
 
 @pytest.fixture(params=["compiled", "plain"])
 def either_kernel(request, monkeypatch) -> None:
-    """The kernels as numba compiles them, and as Python runs the same lines."""
+    """Run a test with the kernels compiled by numba, and with the same code in plain Python."""
     if request.param == "plain":
         for name in COMPILED:
             monkeypatch.setattr(kernels, name, getattr(kernels, name).py_func)
 
 
 def possible(censored: bool) -> list[int]:
-    """The small streams that have a path."""
+    """Return the seeds of small streams that have a path."""
     return [seed for seed in SEEDS if paths(seed, censored)]
 
 
 def plain_log_space(model: Tables, log_b: np.ndarray) -> tuple[float, np.ndarray]:
-    """Log likelihood and marginals by the recursions of the reference, every sum over durations a log-sum-exp.
+    """Return log likelihood and marginals by the published recursions, with a log-sum-exp for each sum.
 
-    In long doubles: unlike the kernels it keeps log p of whole streams, of which doubles would cut off too much.
+    It uses long doubles, because log p of a whole stream would lose digits in doubles; the kernels avoid that.
     """
     (T, S), D = log_b.shape, model.log_duration.shape[1]
     model, log_b = Tables(*(part.astype(np.longdouble) for part in model)), log_b.astype(np.longdouble)
@@ -65,12 +66,12 @@ def plain_log_space(model: Tables, log_b: np.ndarray) -> tuple[float, np.ndarray
     return float(log_likelihood), np.cumsum(change, axis=0).astype(float)
 
 
-# Inference, held against every path
+# Inference equals enumeration
 
 
 @either
 def test_log_likelihood_equals_enumeration(censored, either_kernel) -> None:
-    """The sum over all paths; −∞ where there is none."""
+    """It is the sum over all paths, or −∞ without a path."""
     ours = [inference.log_likelihood(*small(seed)[1:], censored=censored) for seed in SEEDS]
 
     np.testing.assert_allclose(ours, [total(paths(seed, censored)) for seed in SEEDS], rtol=1e-12, atol=1e-9)
@@ -78,7 +79,7 @@ def test_log_likelihood_equals_enumeration(censored, either_kernel) -> None:
 
 @either
 def test_marginals_equal_enumeration(censored, either_kernel) -> None:
-    """p(state_t = j | x) is the share of the paths that are there."""
+    """p(state_t = j | x) is the weight of the paths with state j at t."""
     for seed in possible(censored):
         _, model, log_b = small(seed)
         gamma = np.zeros(log_b.shape)
@@ -89,7 +90,7 @@ def test_marginals_equal_enumeration(censored, either_kernel) -> None:
 
 @either
 def test_expected_counts_equal_enumeration(censored, either_kernel) -> None:
-    """Starts, transitions, whole segments and the one cut off, each weighted by its paths."""
+    """First segments, transitions, whole segments and the censored segment are weighted by their paths."""
     for seed in possible(censored):
         _, model, log_b = small(seed)
         counts = inference.posterior(model, log_b, censored=censored).counts
@@ -107,7 +108,7 @@ def test_expected_counts_equal_enumeration(censored, either_kernel) -> None:
 
 @either
 def test_best_path_equals_enumeration(censored, either_kernel) -> None:
-    """The heaviest path, its segments and its weight."""
+    """Path, segments and score are those of the most probable path."""
     for seed in possible(censored):
         _, model, log_b = small(seed)
         best = max(paths(seed, censored), key=lambda path: path.log_weight)
@@ -119,7 +120,7 @@ def test_best_path_equals_enumeration(censored, either_kernel) -> None:
 
 @either
 def test_the_score_of_every_path_equals_enumeration(censored) -> None:
-    """log p(states, x) of any path; −∞ of one that is impossible."""
+    """log p(states, x) of each path, or −∞ for an impossible one."""
     for seed in possible(censored)[:20]:
         _, model, log_b = small(seed)
         ours = [
@@ -128,20 +129,20 @@ def test_the_score_of_every_path_equals_enumeration(censored) -> None:
         np.testing.assert_allclose(ours, [p.log_weight for p in paths(seed, censored)], rtol=1e-12, atol=1e-9)
 
 
-def test_a_segment_longer_than_the_longest_has_no_score() -> None:
-    """A path that no model of this longest duration can take."""
+def test_a_segment_longer_than_the_longest_has_probability_zero() -> None:
+    """The model cannot express a longer duration."""
     model, log_b = stream(0, 30, longest=20)
 
     assert inference.path_score(model, log_b, np.zeros(30, dtype=np.int64)) == -np.inf
 
 
-# Long streams and emissions far apart
+# Long streams and extreme emissions
 
 
 @pytest.mark.parametrize("spread", [1, 30, 700])
 @pytest.mark.parametrize("seed", [0, 1, 2], ids=KINDS)
 def test_long_streams_equal_plain_log_space(seed, spread, either_kernel) -> None:
-    """Emissions from near to far apart, −∞ among them: the results are those of log space."""
+    """The results are exact for emissions of any range, including −∞."""
     model, log_b = stream(seed, 300, spread=spread)
     log_likelihood, gamma = plain_log_space(model, log_b)
     ours = inference.posterior(model, log_b)
@@ -153,7 +154,7 @@ def test_long_streams_equal_plain_log_space(seed, spread, either_kernel) -> None
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("spread", [100, 1000])
 def test_sharp_durations_equal_plain_log_space(seed, spread, either_kernel) -> None:
-    """States that last 15 windows and hardly any other number, against emissions that would have it otherwise."""
+    """States last 15 windows almost surely, while the emissions favour other durations."""
     rng = np.random.default_rng(seed)
     sharp = Durations("gaussian", np.full((3, 2), (15, 0.3)), 20)
     model = tables(random_model(rng, "gaussian", 3, 20)._replace(durations=sharp))
@@ -168,7 +169,7 @@ def test_sharp_durations_equal_plain_log_space(seed, spread, either_kernel) -> N
 
 
 def test_ten_thousand_windows_do_not_underflow() -> None:
-    """The marginals of each window sum to 1, and segments follow each other as often as they end."""
+    """The marginals of each window sum to 1, and there are as many transitions as ended segments."""
     model, log_b = stream(1, 10_000, states=10, longest=50, spread=3)
     ours = inference.posterior(model, log_b - 700)
 
@@ -179,7 +180,7 @@ def test_ten_thousand_windows_do_not_underflow() -> None:
 
 
 def test_marginals_agree_with_the_counts() -> None:
-    """The windows spent in a state are the durations of its segments."""
+    """The expected number of windows in a state is the sum of the durations of its segments."""
     model, log_b = stream(2, 500)
     ours = inference.posterior(model, log_b)
     lasted = (ours.counts.duration + ours.counts.cut) @ np.arange(1, 21)
@@ -187,8 +188,8 @@ def test_marginals_agree_with_the_counts() -> None:
     np.testing.assert_allclose(ours.gamma.sum(axis=0), lasted, rtol=1e-9)
 
 
-def test_no_path_beats_the_best_one() -> None:
-    """Paths drawn from the model, and the best one with one border moved, weigh less."""
+def test_no_path_is_more_probable_than_the_best_one() -> None:
+    """Compared are random paths, and the best path with one border moved."""
     model, log_b = stream(0, 200, spread=2)
     best = inference.best_path(model, log_b)
     random = np.random.default_rng(0)
@@ -203,7 +204,7 @@ def test_no_path_beats_the_best_one() -> None:
 
 @given(st.integers(0, len(SEEDS) - 1))
 def test_the_filter_equals_enumeration(seed) -> None:
-    """After each window, the posterior of the last window of all paths so far."""
+    """It is the posterior of the last window over all paths so far."""
     _, model, log_b = small(seed)
     state = filter_start(model)
     for window in log_b[: next((t for t in range(len(log_b)) if dead(model, log_b[: t + 1])), None)]:
@@ -217,14 +218,14 @@ def test_the_filter_equals_enumeration(seed) -> None:
 
 
 def dead(model: Tables, log_b: np.ndarray) -> bool:
-    """Whether no path leads through these windows."""
+    """Return whether these windows have probability 0."""
     return inference.log_likelihood(model, log_b) == -np.inf
 
 
 @pytest.mark.parametrize("spread", [1, 700])
 @pytest.mark.parametrize("seed", [0, 1, 2], ids=KINDS)
 def test_the_filter_equals_the_last_marginals_of_every_prefix(seed, spread) -> None:
-    """Step by step, what the whole prefix says of its last window."""
+    """After each window, the filter equals the smoothed posterior of that window."""
     model, log_b = stream(seed, 60, spread=spread)
     state = filter_start(model)
     for t, window in enumerate(log_b, 1):
@@ -233,7 +234,7 @@ def test_the_filter_equals_the_last_marginals_of_every_prefix(seed, spread) -> N
 
 
 def test_the_filter_keeps_its_size_and_changes_no_state() -> None:
-    """A state can be kept and gone on from again; a thousand windows make it no larger."""
+    """A filter state can be reused, and its size does not grow over 1,000 windows."""
     model, log_b = stream(0, 1000)
     first = filter_start(model)
     once = filter_step(first, log_b[0])[1]
@@ -246,7 +247,7 @@ def test_the_filter_keeps_its_size_and_changes_no_state() -> None:
 
 
 def test_the_filter_loads_neither_numba_nor_scipy() -> None:
-    """What runs on the device is numpy alone."""
+    """The filter runs on the device with numpy only."""
     probe = (
         "import sys, numpy as np; from modelreg.hsmm.durations import Durations; from modelreg.hsmm.model import *;"
         "from modelreg.hsmm.online_filter import *;"
@@ -258,87 +259,98 @@ def test_the_filter_loads_neither_numba_nor_scipy() -> None:
     assert done.stdout == "set()\n"
 
 
-# What is refused
+# Invalid input
 
 
 @pytest.mark.parametrize("infer", [inference.posterior, inference.best_path])
-def test_an_impossible_window_is_named(infer, either_kernel) -> None:
-    """A window that no state can explain: not a path of NaN, but its step."""
+def test_an_impossible_window_is_reported(infer, either_kernel) -> None:
+    """The place is the step at which every state has likelihood 0."""
     model, log_b = stream(0, 50)
     log_b[30] = -np.inf
 
     assert inference.log_likelihood(model, log_b) == -np.inf
-    with pytest.raises(InputError, match="step 30: no state can explain it"):
+    with pytest.raises(InputError) as caught:
         infer(model, log_b)
+    assert places(caught.value.problems) == [("step 30", "hsmm.impossible-stream")]
 
 
-def test_an_end_that_no_segment_can_have_is_named(either_kernel) -> None:
-    """One state lasts exactly 3 windows; 2 windows cannot be whole segments."""
+def test_an_impossible_end_is_reported(either_kernel) -> None:
+    """Each state lasts exactly 3 windows, so 2 windows cannot be whole segments."""
     model = stream(0, 1, states=2, longest=3)[0]
     model = model._replace(log_duration=np.log([[1e-300, 1e-300, 1]] * 2) + np.array([-np.inf, -np.inf, 0]))
 
-    with pytest.raises(InputError, match="the last step: no segment can end there"):
+    with pytest.raises(InputError) as caught:
         inference.posterior(model, np.zeros((2, 2)), censored=False)
+
+    assert places(caught.value.problems) == [("the last step", "hsmm.impossible-stream")]
 
 
 @pytest.mark.parametrize(
-    ("log_b", "problem"),
+    ("log_b", "expected"),
     [
-        (np.array([[0.0] * 4, [0.0, np.nan, 0.0, 0.0]]), "step 1: holds NaN or"),
-        (np.array([[0.0, np.inf, 0.0, 0.0]]), "step 0: holds NaN or"),
-        (np.zeros((5, 3)), r"float64 \(5, 3\), must be float64 \(T, 4\)"),
-        (np.zeros((0, 4)), "with T ≥ 1"),
-        (np.zeros(4), "must be"),
-        (np.zeros((5, 4), dtype=np.float32), "float32"),
+        (np.array([[0.0] * 4, [0.0, np.nan, 0.0, 0.0]]), ("log_b: step 1", "hsmm.emission-not-finite")),
+        (np.array([[0.0, np.inf, 0.0, 0.0]]), ("log_b: step 0", "hsmm.emission-not-finite")),
+        (np.zeros((5, 3)), ("log_b", "hsmm.emission-mismatch")),
+        (np.zeros((0, 4)), ("log_b", "hsmm.emission-mismatch")),
+        (np.zeros(4), ("log_b", "hsmm.emission-mismatch")),
+        (np.zeros((5, 4), dtype=np.float32), ("log_b", "hsmm.emission-mismatch")),
     ],
     ids=["nan", "infinite", "states", "empty", "axes", "dtype"],
 )
-def test_what_is_no_log_emission_is_refused(log_b, problem) -> None:
-    """NaN, +∞ and other shapes, before they can spoil a result."""
-    with pytest.raises(InputError, match=problem):
+def test_invalid_emissions_are_refused(log_b, expected) -> None:
+    """NaN, +∞, and arrays of another shape or number format are invalid."""
+    with pytest.raises(InputError) as caught:
         inference.log_likelihood(stream(0, 1)[0], log_b)
 
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_the_filter_refuses_what_is_no_log_emission(value) -> None:
-    """NaN or +∞ from a network."""
-    with pytest.raises(InputError, match="holds NaN or"):
-        filter_step(filter_start(stream(0, 1)[0]), np.array([0.0, value, 0.0, 0.0]))
+    assert places(caught.value.problems) == [expected]
 
 
-def test_the_filter_refuses_an_impossible_window() -> None:
-    """No state can explain it."""
-    with pytest.raises(InputError, match="no state can explain it"):
-        filter_step(filter_start(stream(0, 1)[0]), np.full(4, -np.inf))
+@pytest.mark.parametrize(
+    ("window", "rule"),
+    [
+        ([0.0, np.nan, 0.0, 0.0], "hsmm.emission-not-finite"),
+        ([0.0, np.inf, 0.0, 0.0], "hsmm.emission-not-finite"),
+        ([-np.inf] * 4, "hsmm.impossible-stream"),
+    ],
+    ids=["nan", "infinite", "impossible"],
+)
+def test_the_filter_refuses_invalid_windows(window, rule) -> None:
+    """NaN, +∞, and a window with likelihood 0 in every state are refused."""
+    with pytest.raises(InputError) as caught:
+        filter_step(filter_start(stream(0, 1)[0]), np.array(window))
+
+    assert places(caught.value.problems) == [("log_b", rule)]
 
 
 GOOD = random_model(np.random.default_rng(0), "poisson", 3, 5)
 
 
 @pytest.mark.parametrize(
-    ("model", "problem"),
+    ("model", "expected"),
     [
-        (Hsmm(np.ones(1), np.zeros((1, 1)), GOOD.durations), "initial: needs two states"),
-        (GOOD._replace(transition=np.eye(3)), "its diagonal must be 0"),
-        (GOOD._replace(transition=GOOD.transition / 2), "transition: must be at least 0 and sum to 1"),
-        (GOOD._replace(initial=np.array([1.5, -0.5, 0])), "initial: must be at least 0 and sum to 1"),
-        (GOOD._replace(transition=np.zeros((2, 2))), r"transition: has shape \(2, 2\), must have \(3, 3\)"),
-        (GOOD._replace(durations=Durations("gaussian", np.ones((3, 1)), 5)), "durations: has shape"),
+        (Hsmm(np.ones(1), np.zeros((1, 1)), GOOD.durations), ("initial", "hsmm.too-few-states")),
+        (GOOD._replace(transition=np.eye(3)), ("transition", "hsmm.self-transition")),
+        (GOOD._replace(transition=GOOD.transition / 2), ("transition", "hsmm.invalid-probability")),
+        (GOOD._replace(initial=np.array([1.5, -0.5, 0])), ("initial", "hsmm.invalid-probability")),
+        (GOOD._replace(transition=np.zeros((2, 2))), ("transition", "hsmm.shape-mismatch")),
+        (GOOD._replace(durations=Durations("gaussian", np.ones((3, 1)), 5)), ("durations", "hsmm.shape-mismatch")),
         (
             GOOD._replace(durations=Durations("poisson", np.full((3, 1), np.nan), 5)),
-            "durations.rate: must lie between 0 and inf",
+            ("durations.rate", "hsmm.duration-out-of-range"),
         ),
     ],
     ids=["one state", "diagonal", "half", "negative", "shape", "columns", "nan"],
 )
-def test_what_is_no_model_is_refused(model, problem) -> None:
-    """One state, self-transitions, what is no distribution."""
-    with pytest.raises(InputError, match=problem):
+def test_an_invalid_model_is_refused(model, expected) -> None:
+    """Shapes, probabilities and duration parameters are checked."""
+    with pytest.raises(InputError) as caught:
         tables(model)
 
+    assert places(caught.value.problems) == [expected]
 
-def test_without_a_place_for_the_cache_kernels_are_compiled_in_memory(monkeypatch) -> None:
-    """An installation that cannot be written, and no cache of the user: slower, but the same."""
+
+def test_kernels_are_compiled_in_memory_without_a_writable_cache(monkeypatch) -> None:
+    """Neither the installation nor the cache of the user is writable."""
     compile_ = numba.njit
 
     def refuses(*, cache: bool = False, **options):
@@ -351,11 +363,11 @@ def test_without_a_place_for_the_cache_kernels_are_compiled_in_memory(monkeypatc
     assert kernels._jit()(lambda x: x + 1)(1) == 2
 
 
-# Emissions and the document
+# Emissions and hsmm.json
 
 
-def test_a_network_is_divided_by_the_prior() -> None:
-    """weight · (log p(state | window) − log prior), for one window or many."""
+def test_emissions_are_posteriors_divided_by_the_prior() -> None:
+    """log b = weight · (log p(state | window) − log prior), for one window or many."""
     log_p = np.log([[0.2, 0.8], [0.5, 0.5]])
     expected = 0.5 * np.log([[0.2 / 0.4, 0.8 / 0.6], [0.5 / 0.4, 0.5 / 0.6]])
 
@@ -365,8 +377,8 @@ def test_a_network_is_divided_by_the_prior() -> None:
 
 @given(st.sampled_from(KINDS), st.integers(0, 2**32))
 @settings(max_examples=6)
-def test_a_model_comes_back_from_its_document(kind, seed) -> None:
-    """To hsmm.json and back, to the last bit."""
+def test_a_model_survives_a_round_trip_through_its_document(kind, seed) -> None:
+    """The parameters from hsmm.json are equal bit by bit."""
     model = random_model(np.random.default_rng(seed), kind, 3, 50)
     document = to_spec(model, ("sit", "walk", "run"), PosteriorEmission(prior=(0.2, 0.3, 0.5))).to_bytes()
     back = from_spec(base.parse(document, HsmmSpec, "hsmm.json"))
@@ -398,7 +410,7 @@ CODED = CategoricalEmission(table=((0.5, 0.5),) * 3).to_document()
         ({"longest": 0}, "longest"),
     ],
 )
-def test_a_document_that_is_no_model_is_refused(changes, problem) -> None:
-    """Each rule in words, with its place."""
+def test_an_invalid_document_is_refused(changes, problem) -> None:
+    """The error names the rule and the place."""
     with pytest.raises(InputError, match=problem):
         base.validate(files.to_json(SPEC | changes), HsmmSpec, "hsmm.json")

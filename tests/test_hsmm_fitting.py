@@ -1,4 +1,4 @@
-"""Durations against scipy; parameters from counts and from labels."""
+"""Durations equal those of scipy; parameters are fitted to counts and to labels."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ from hsmm_enumeration import KINDS, random_durations, random_model, stream
 from hsmm_sampling import sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import places
 from scipy import stats
 
 from modelreg.errors import InputError
@@ -24,7 +25,7 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 
 @given(st.sampled_from(KINDS), st.integers(0, 2**32), st.integers(1, 60))
 def test_durations_sum_to_one(kind, seed, longest) -> None:
-    """Whatever is cut off at the longest one."""
+    """This holds for every truncation."""
     drawn = random_durations(np.random.default_rng(seed), kind, 3, longest)
 
     np.testing.assert_allclose(np.exp(durations.log_pmf(drawn)).sum(axis=1), 1, rtol=1e-12)
@@ -39,7 +40,7 @@ def test_durations_sum_to_one(kind, seed, longest) -> None:
     ],
 )
 def test_durations_equal_scipy_after_truncation(kind, parameters, published) -> None:
-    """The published distribution on 1 … 30, divided by its sum there; its survivor and its mean."""
+    """Probabilities, survivor function and mean are those of the distribution on 1 … 30, normalized."""
     ours = Durations(kind, np.array(parameters), 30)
     d = np.arange(1, 31)
     p = published(d) / published(d).sum()
@@ -51,25 +52,25 @@ def test_durations_equal_scipy_after_truncation(kind, parameters, published) -> 
 
 
 @each_kind
-def test_durations_have_the_moments_they_were_asked_for(kind) -> None:
-    """Far from both ends, where nothing is cut off."""
-    asked = durations.of_moments(kind, np.array([40.0, 60.0]), np.array([90.0, 64.0]), 400)
+def test_durations_have_the_requested_moments(kind) -> None:
+    """This holds far from both ends, where truncation has no effect."""
+    found = durations.of_moments(kind, np.array([40.0, 60.0]), np.array([90.0, 64.0]), 400)
 
-    np.testing.assert_allclose(durations.mean(asked), [40, 60], rtol=1e-4)
+    np.testing.assert_allclose(durations.mean(found), [40, 60], rtol=1e-4)
 
 
 # Fitting
 
 
 def drawn_counts(kind: str, seed: int, n: int, longest: int = 40) -> tuple[Durations, np.ndarray]:
-    """Parameters, and how often each duration came of n draws."""
+    """Return parameters and the counts of n durations drawn from them."""
     true = random_durations(np.random.default_rng(seed), kind, 1, longest)
     p = np.exp(durations.log_pmf(true))[0]
     return true, np.random.default_rng(seed).multinomial(n, p)[None].astype(float)
 
 
 def fit_log_likelihood(model: Durations, ended: np.ndarray, cut: np.ndarray) -> float:
-    """The log likelihood of counts."""
+    """Return the log likelihood of counts."""
     log_p = durations.log_pmf(model)
     return float((ended * log_p).sum() + (cut * durations.log_survivor(log_p)).sum())
 
@@ -77,7 +78,7 @@ def fit_log_likelihood(model: Durations, ended: np.ndarray, cut: np.ndarray) -> 
 @given(st.sampled_from(KINDS), st.integers(0, 2**32), st.booleans())
 @settings(max_examples=15)
 def test_fitted_durations_are_as_likely_as_the_true_ones(kind, seed, cuts) -> None:
-    """The maximum is at least as high as what the counts were drawn from, and as where the climb began."""
+    """Their likelihood is at least that of the true parameters and that of the initial ones."""
     true, counts = drawn_counts(kind, seed, 200)
     ended, cut = (counts * 0.7, counts * 0.3) if cuts else (counts, counts * 0)
     begin = random_durations(np.random.default_rng(seed + 1), kind, 1, 40)
@@ -87,8 +88,8 @@ def test_fitted_durations_are_as_likely_as_the_true_ones(kind, seed, cuts) -> No
 
 
 @each_kind
-def test_many_durations_give_the_parameters_back(kind) -> None:
-    """A hundred thousand segments, a third of them cut off at a random age."""
+def test_parameters_are_recovered_from_many_durations(kind) -> None:
+    """There are 100,000 segments, of which up to a third are censored at a random age."""
     parameters = {"negative_binomial": [[4.0, 0.3]], "poisson": [[9.0]], "gaussian": [[14.0, 5.0]]}[kind]
     true = Durations(kind, np.array(parameters), 50)
     rng = np.random.default_rng(0)
@@ -103,7 +104,7 @@ def test_many_durations_give_the_parameters_back(kind) -> None:
 
 
 def test_poisson_durations_match_the_mean() -> None:
-    """The most likely rate of a truncated Poisson is the one with the mean of the counts."""
+    """The most likely rate of a truncated Poisson distribution reproduces the mean of the counts."""
     counts = np.array([[3.0, 1, 4, 1, 5, 9, 2, 6]])
     fitted = fit_durations(Durations("poisson", np.ones((1, 1)), 8), counts, counts * 0)
 
@@ -111,8 +112,8 @@ def test_poisson_durations_match_the_mean() -> None:
 
 
 @each_kind
-def test_one_duration_alone_stays_within_the_bounds(kind) -> None:
-    """All segments of one length: no parameter runs off to infinity or to zero."""
+def test_parameters_stay_bounded_for_a_single_duration(kind) -> None:
+    """With segments of one length, the likelihood has no maximum at finite parameters."""
     counts = np.zeros((2, 30))
     counts[:, 11] = 5
     fitted = fit_durations(random_durations(np.random.default_rng(0), kind, 2, 30), counts, counts * 0)
@@ -123,7 +124,7 @@ def test_one_duration_alone_stays_within_the_bounds(kind) -> None:
 
 
 def test_a_state_without_a_segment_keeps_its_durations() -> None:
-    """Nothing is known of it."""
+    """Counts of 0 do not change its parameters."""
     begin = Durations("poisson", np.array([[3.0], [5.0]]), 10)
     counts = np.zeros((2, 10))
     counts[0, 6] = 1
@@ -136,7 +137,7 @@ def test_a_state_without_a_segment_keeps_its_durations() -> None:
 @either
 @each_kind
 def test_expected_counts_never_lower_the_likelihood(kind, censored) -> None:
-    """Counts that are expected, not whole: what `maximise` makes of them is at least as likely, step by step."""
+    """With expected counts, `maximise` is the M-step of expectation maximisation."""
     log_b = stream(KINDS.index(kind), 150, spread=2)[1]
     begin = fitting.start(kind, 4, 20, mean=6, random=np.random.default_rng(0))
     reached = fit(begin, [log_b[:100], log_b[100:]], 8, censored=censored).log_likelihood
@@ -149,7 +150,7 @@ LABELS = [np.array([0, 0, 1, 1, 1, 0, 2]), np.array([2, 2, 2, 2, 2, 2])]
 
 
 def test_labels_are_counted_segment_by_segment() -> None:
-    """The last segment of each stream is cut off; one longer than the longest counts as the longest."""
+    """The last segment of each stream is censored. A segment longer than the longest counts as the longest."""
     counts = fitting.count_labels([*LABELS, np.zeros(0, dtype=np.int64)], 3, 4)
 
     assert counts.initial.tolist() == [1, 0, 1]
@@ -158,8 +159,8 @@ def test_labels_are_counted_segment_by_segment() -> None:
     assert counts.cut.tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [1, 0, 0, 1]]
 
 
-def test_whole_streams_end_with_a_whole_segment() -> None:
-    """Where the end cuts nothing off, the last segment counts as any other."""
+def test_the_last_segment_is_whole_without_censoring() -> None:
+    """It counts like the other segments."""
     counts = fitting.count_labels(LABELS, 3, 4, censored=False)
 
     assert counts.duration[2].tolist() == [1, 0, 0, 1]
@@ -167,15 +168,17 @@ def test_whole_streams_end_with_a_whole_segment() -> None:
 
 
 @pytest.mark.parametrize("label", [-1, 3])
-def test_a_label_out_of_range_is_named(label) -> None:
-    """A window without a label, or of a class that the model lacks."""
-    with pytest.raises(InputError, match="stream 1: labels must be from 0 to 2; cut streams"):
+def test_a_label_out_of_range_is_reported(label) -> None:
+    """A window has no label (-1), or a class that the model does not have."""
+    with pytest.raises(InputError) as caught:
         fitting.count_labels([LABELS[0], np.array([0, label])], 3, 4)
+
+    assert places(caught.value.problems) == [("stream 1", "train.label-out-of-range")]
 
 
 @each_kind
-def test_labels_give_the_model_back(kind) -> None:
-    """What was drawn from a model and labelled has its transitions and durations."""
+def test_a_model_is_recovered_from_its_labels(kind) -> None:
+    """Transitions and durations are those of the model that the labels were drawn from."""
     rng = np.random.default_rng(5)
     true = random_model(rng, kind, 3, 15)
     labels = [sample(tables(true), 500, rng) for _ in range(20)]
@@ -185,23 +188,23 @@ def test_labels_give_the_model_back(kind) -> None:
     np.testing.assert_allclose(durations.mean(fitted.durations), durations.mean(true.durations), rtol=0.05)
 
 
-def test_a_class_that_never_occurs_gets_the_durations_of_all() -> None:
-    """And may follow any other with what the pseudo-counts give it."""
+def test_a_class_without_segments_gets_the_pooled_durations() -> None:
+    """Its transitions come from the pseudo-counts."""
     fitted = fitting.fit_counts("gaussian", fitting.count_labels(LABELS, 4, 10))
 
     assert fitted.transition[3].tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
     assert fitted.durations.parameters[3, 0] == pytest.approx(13 / 5)
 
 
-def test_without_pseudo_counts_nothing_unseen_is_possible() -> None:
-    """A state without a count keeps what it had."""
+def test_without_pseudo_counts_unseen_transitions_are_impossible() -> None:
+    """A state without a count keeps its transitions."""
     fitted = fitting.fit_counts("poisson", fitting.count_labels(LABELS, 3, 10), pseudo_count=0)
 
     assert fitted.transition.tolist() == [[0, 0.5, 0.5], [1, 0, 0], [0.5, 0.5, 0]]
 
 
 def test_drawn_states_have_the_durations_of_the_model() -> None:
-    """Frequencies of whole segments within four standard errors, and no state follows itself."""
+    """The frequencies of whole segments are within four standard errors."""
     model = stream(0, 1, states=3, longest=6)[0]
     states = sample(model, 30_000, np.random.default_rng(0))
     counts = fitting.count_labels([states], 3, 6)

@@ -1,4 +1,4 @@
-"""durations: the temporal term of the loss against the numpy model, where it starts, and what its record says."""
+"""The duration layer: its loss equals the numpy model; also its initialization and its record."""
 
 import numpy as np
 import pytest
@@ -18,19 +18,19 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def started(kind: str, y: Tensor = Y, streams: tuple[int, ...] = STREAMS, **changes) -> Durations:
-    """Return the model of durations that labels begin with."""
+    """Return a duration layer that is initialized from labels."""
     module = Durations(HsmmSettings(durations=kind, max_duration=12, chunk=11, **changes), len(CLASSES))
     module.start(y, streams)
     return module
 
 
 def logits(seed: int = 0) -> Tensor:
-    """Return what a network might say of the windows."""
+    """Return random logits for the windows."""
     return 2 * torch.randn(len(Y), len(CLASSES), generator=torch.Generator().manual_seed(seed))
 
 
 def lost(spec: HsmmSpec, log_posterior: Tensor, y: Tensor) -> float:
-    """Return −log p(y | x) of one stream by modelreg.hsmm."""
+    """Return −log p(y | x) of one stream, computed by modelreg.hsmm."""
     tables = model.tables(model.from_spec(spec))
     log_b = model.of_posterior(log_posterior.double().numpy(), np.array(spec.emission.prior))
     return inference.log_likelihood(tables, log_b) - inference.path_score(tables, log_b, y.numpy())
@@ -38,7 +38,7 @@ def lost(spec: HsmmSpec, log_posterior: Tensor, y: Tensor) -> float:
 
 @each_kind
 def test_the_loss_is_that_of_the_labels_given_the_windows(kind) -> None:
-    """−log p(y | x) of all streams by the numpy model, per window, weighted."""
+    """It is the weighted −log p(y | x) per window over all streams."""
     module = started(kind, weight=0.7)
     found = module.loss(logits(), Y, STREAMS)
     parts = zip(logits().log_softmax(1).split(STREAMS), Y.split(STREAMS), strict=True)
@@ -49,7 +49,7 @@ def test_the_loss_is_that_of_the_labels_given_the_windows(kind) -> None:
 
 @each_kind
 def test_the_loss_is_least_where_the_network_is_right(kind) -> None:
-    """A network that is sure of the labels loses almost nothing, one that is sure of others much; never below 0."""
+    """The loss is near 0 for confident correct logits, large for confident wrong ones, and never below 0."""
     module, right = started(kind), 20 * torch.nn.functional.one_hot(Y, 3).float()
     losses = [module.loss(given, Y, STREAMS).item() for given in (right, logits(), right.roll(1, 1))]
 
@@ -57,8 +57,8 @@ def test_the_loss_is_least_where_the_network_is_right(kind) -> None:
 
 
 @each_kind
-def test_it_starts_at_the_model_that_is_likeliest_for_the_labels(kind) -> None:
-    """Initial shares, transitions and durations are those that counting gives, the prior the shares of the classes."""
+def test_it_is_initialized_to_the_most_likely_model_of_the_labels(kind) -> None:
+    """Initial probabilities, transitions, durations and the class prior are those of the label counts."""
     found, spec = started(kind), started(kind).spec(CLASSES)
     counts = fitting.count_labels([part.numpy() for part in Y.split(STREAMS)], 3, 12)
     expected = fitting.fit_counts(kind, counts)
@@ -70,10 +70,10 @@ def test_it_starts_at_the_model_that_is_likeliest_for_the_labels(kind) -> None:
 
 
 @each_kind
-def test_its_record_is_read_as_it_was_written(kind) -> None:
-    """hsmm.json gives the model that was trained, as probabilities that sum to 1.
+def test_its_record_survives_a_round_trip(kind) -> None:
+    """hsmm.json describes the trained model.
 
-    In float32 the gamma functions of a large r leave an error of up to 1e-3.
+    In float32, the gamma functions of a large r have an error of up to 1e-3.
     """
     module = started(kind)
     spec = module.spec(CLASSES)
@@ -90,8 +90,8 @@ def test_its_record_is_read_as_it_was_written(kind) -> None:
     [torch.arange(20) % 3, torch.zeros(20, dtype=torch.int64), torch.arange(20) // 19, torch.arange(20) // 7],
     ids=["always another", "one class", "a class at the end alone", "equal lengths"],
 )
-def test_any_labels_can_be_started_from(kind, y) -> None:
-    """Durations of one window, of the longest, of no spread, and a class that never occurs: a finite loss, a record."""
+def test_it_can_be_initialized_from_any_labels(kind, y) -> None:
+    """Loss and gradients are finite for extreme durations and for a class that never occurs."""
     module = started(kind, y, (10, 10))
     found = module.loss(logits(), y, (10, 10))
     found.backward()

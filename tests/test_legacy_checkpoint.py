@@ -1,4 +1,4 @@
-"""Files of older code: read as weights alone, never run, and named as what they are where they are something else."""
+"""Legacy checkpoints: only tensors are read, no code is run, and other files are refused by their kind."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from legacy_networks import _one_thread, seeded
 from torch import nn
 
 from modelreg.artifacts import npz
-from modelreg.errors import InputError
+from modelreg.errors import InputError, Problem
 from modelreg.ml import checkpoint, legacy_checkpoint
 
 __all__ = ["_one_thread"]  # a fixture
@@ -39,14 +39,14 @@ TRAINED = {
 
 
 def saved(document, *, new: bool = True) -> bytes:
-    """What torch.save writes: the archive of today, or the file of torch before 1.6."""
+    """Return what torch.save writes: the current archive, or the format before torch 1.6."""
     buffer = io.BytesIO()
     torch.save(document, buffer, _use_new_zipfile_serialization=new)
     return buffer.getvalue()
 
 
 def zipped(names: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
-    """A zip archive."""
+    """Return a zip archive."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, data in names.items():
@@ -60,15 +60,16 @@ def read(folder: Path, data: bytes, **limits: int) -> legacy_checkpoint.LegacyCh
     return legacy_checkpoint.read_legacy_checkpoint(folder / "model.pth", **limits)
 
 
-def complaint(folder: Path, data: bytes, **limits: int) -> str:
-    """What reading a file complains of."""
+def refusal(folder: Path, data: bytes, **limits: int) -> Problem:
+    """Return the problem that a file is refused with."""
     with pytest.raises(InputError) as caught:
         read(folder, data, **limits)
-    return str(caught.value)
+    (problem,) = caught.value.problems
+    return problem
 
 
 def same(tensors) -> bool:
-    """Tell whether these are the weights that were saved."""
+    """Return whether these are the saved weights."""
     return tensors.keys() == STATE.keys() and all(torch.equal(tensors[name], STATE[name]) for name in STATE)
 
 
@@ -88,16 +89,16 @@ def same(tensors) -> bool:
     }.items(),
     ids=lambda item: item[0],
 )
-def test_weights_are_read_however_they_were_wrapped(tmp_path, document, new) -> None:
-    """Every number, under its own name."""
+def test_weights_are_read_from_every_supported_wrapper(tmp_path, document, new) -> None:
+    """Each value is read under the original tensor name."""
     assert same(read(tmp_path, saved(document[1], new=new)).tensors)
 
 
-def test_what_stands_beside_is_told_in_words(tmp_path) -> None:
-    """Numbers of numpy too."""
-    beside = read(tmp_path, saved(TRAINED)).beside
+def test_other_entries_are_summarized_as_text(tmp_path) -> None:
+    """This includes numpy scalars."""
+    others = read(tmp_path, saved(TRAINED)).others
 
-    assert beside == {
+    assert others == {
         "epoch": "12",
         "val_accuracy": "0.5",
         "best": "0.25",
@@ -119,8 +120,8 @@ OTHER_ENDIAN = (  # the order, and the bytes of 0.5 as latin-1 text in UTF-8
 
 
 @pytest.mark.parametrize("changes", [OLD_NUMPY, OTHER_ENDIAN], ids=["numpy 1", "big-endian"])
-def test_scalars_written_elsewhere_are_read(tmp_path, changes) -> None:
-    """By an older numpy, or on a machine that writes numbers the other way round."""
+def test_scalars_of_other_machines_are_read(tmp_path, changes) -> None:
+    """A scalar may come from an older numpy or from a big-endian machine."""
     document = saved({"best": np.float64(0.5), "model": STATE})
     written = zipfile.ZipFile(io.BytesIO(document))
     entries = {entry.filename: written.read(entry) for entry in written.infolist()}
@@ -128,12 +129,12 @@ def test_scalars_written_elsewhere_are_read(tmp_path, changes) -> None:
         assert old in entries["archive/data.pkl"]
         entries["archive/data.pkl"] = entries["archive/data.pkl"].replace(old, new)
 
-    assert read(tmp_path, zipped(entries)).beside == {"best": "0.5"}
+    assert read(tmp_path, zipped(entries)).others == {"best": "0.5"}
 
 
 @pytest.mark.parametrize("new", [True, False], ids=["archive", "before 1.6"])
-def test_tensors_of_a_gpu_come_to_the_cpu(tmp_path, new) -> None:
-    """A file that says cuda:0 is read where there is none."""
+def test_tensors_saved_on_a_gpu_are_read_on_the_cpu(tmp_path, new) -> None:
+    """A file that names cuda:0 is read on a machine without a GPU."""
     tagged = io.BytesIO()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(torch.serialization, "location_tag", lambda _: "cuda:0")
@@ -154,83 +155,84 @@ class Command:
 
 
 @pytest.mark.parametrize("new", [True, False], ids=["archive", "before 1.6"])
-def test_nothing_in_a_file_is_run(tmp_path, new) -> None:
-    """The command is named, and was not run."""
-    found = complaint(tmp_path, saved({"model": STATE, "x": Command(tmp_path / "ran")}, new=new))
+def test_no_code_in_a_checkpoint_is_run(tmp_path, new) -> None:
+    """The error names the command, and the command did not run."""
+    problem = refusal(tmp_path, saved({"model": STATE, "x": Command(tmp_path / "ran")}, new=new))
 
-    assert "holds posix.system, which loading would have to run" in found
+    assert (problem.rule, "posix.system" in problem.message) == ("legacy.code-required", True)
     assert not (tmp_path / "ran").exists()
 
 
-def test_nothing_in_a_plain_pickle_is_run(tmp_path) -> None:
-    """torch never sees it."""
-    assert "a pickle, which is never loaded" in complaint(tmp_path, pickle.dumps(Command(tmp_path / "ran")))
+def test_no_code_in_a_plain_pickle_is_run(tmp_path) -> None:
+    """The file is refused before torch sees it."""
+    assert refusal(tmp_path, pickle.dumps(Command(tmp_path / "ran"))).rule == "legacy.foreign-file"
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_whole_network_is_refused(tmp_path) -> None:
-    """To load one is to run its class; what to do is said, and not to load it unsafely."""
-    found = complaint(tmp_path, saved(nn.Linear(3, 2)))
+    """Loading it would run its class. The error does not repeat torch's advice to load it unsafely."""
+    problem = refusal(tmp_path, saved(nn.Linear(3, 2)))
 
-    assert "holds torch.nn.modules.linear.Linear" in found
-    assert "save the state_dict" in found
-    assert "weights_only" not in found
+    assert (problem.rule, "torch.nn.modules.linear.Linear" in problem.message) == ("legacy.code-required", True)
+    assert "weights_only" not in problem.message
 
 
 def scripted() -> bytes:
-    """What torch.jit.save writes, as far as its names go."""
+    """Return an archive with the entry names that torch.jit.save writes."""
     return zipped({"m/data.pkl": b"", "m/constants.pkl": b"", "m/code/x.py": b""})
 
 
-FOREIGN = {
-    "empty": (b"", "empty"),
-    "text": (b"# Placeholder for the trained model\n", "a text file of 36 bytes"),
-    "text in UTF-8": ("# Modell für später → train\n".encode(), "a text file of 32 bytes"),
-    "JSON": (json.dumps({"placeholder": True}).encode(), "a JSON document of 21 bytes"),
-    "LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
-    "safetensors": (checkpoint.checkpoint_bytes(STATE), "a safetensors file"),
-    "HDF5": (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
-    "HEF": (b"\x01HEF" + bytes(100), "a model compiled for Hailo"),
-    "zeros": (bytes(1000), "no file that torch.save writes"),
-    "zip": (zipped({"weights/x.bin": b"", "README": b""}), "did not write: it holds weights/x.bin, README"),
-    "npz": (npz.npz_bytes({"a": np.zeros(3)}), "did not write: it holds a.npy"),
-    "empty zip": (b"PK\x03\x04", "a zip archive, damaged or cut off"),
-    "TorchScript": (scripted(), "a TorchScript program"),
-    "packed": (zipped({"m/data.pkl": bytes(10_000)}, zipfile.ZIP_DEFLATED), "that is packed"),
-    "no pickle": (zipped({"m/data.pkl": b"hello", "m/version": b"3\n"}), "damaged, or not written by torch.save"),
-    "old, cut off": (saved(STATE, new=False)[:-100], "damaged, or not written by torch.save"),
-    "new, cut off": (saved(STATE)[:-100], "a zip archive, damaged or cut off"),
-    "a tensor": (saved(torch.zeros(3)), "holds a Tensor, not a dictionary"),
-    "nothing": (saved({}), "holds a dict, not a dictionary of tensors"),
-    "numbers": (saved({"a": 1, "b": 2}), "it has a, b"),
-    "numbered": (saved({0: torch.zeros(3)}), "it has 0"),
-    "no weights": (saved({"model": {}, "epoch": 3}), "holds tensors neither alone nor under"),
-    "an array": (saved({"model": STATE, "x": np.zeros(3)}), "holds numpy"),
-    "an odd scalar": (saved({"model": STATE, "x": np.complex64(1)}), "a numpy scalar of type c8"),
-    "sparse": (saved({"a": torch.eye(3).to_sparse()}), "a: is sparse, quantized, complex or without values"),
-    "complex": (saved({"a": torch.zeros(3, dtype=torch.complex64)}), "a: is sparse"),
-    "meta": (saved({"a": torch.zeros(3, device="meta")}), "without values"),
-    "an escape in a name": (saved({"\x1b[2Ja": torch.zeros(3)}), "?[2Ja: is no name of a tensor"),
-    "escapes beside": (saved({"\x1b[2Jb": 1}), "it has ?[2Jb"),
-    "a tensor of any size": (saved({"a": torch.zeros(1).expand(2**40)}), "have shapes of more than"),
+REFUSED = {  # bytes, the rule, and a value that the error names
+    "empty": (b"", "foreign-file", "empty"),
+    "text": (b"# Placeholder for the trained model\n", "foreign-file", "text file of 36 bytes"),
+    "text in UTF-8": ("# Modell für später → train\n".encode(), "foreign-file", "text file of 32 bytes"),
+    "JSON": (json.dumps({"placeholder": True}).encode(), "foreign-file", "JSON document of 21 bytes"),
+    "LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "foreign-file", "Git LFS"),
+    "safetensors": (checkpoint.checkpoint_bytes(STATE), "foreign-file", "safetensors"),
+    "HDF5": (b"\x89HDF\r\n\x1a\n", "foreign-file", "HDF5"),
+    "HEF": (b"\x01HEF" + bytes(100), "foreign-file", "Hailo"),
+    "zeros": (bytes(1000), "foreign-file", "unknown format"),
+    "zip": (zipped({"weights/x.bin": b"", "README": b""}), "foreign-file", "weights/x.bin, README"),
+    "npz": (npz.npz_bytes({"a": np.zeros(3)}), "foreign-file", "a.npy"),
+    "empty zip": (b"PK\x03\x04", "damaged", "zip archive"),
+    "TorchScript": (scripted(), "torchscript", ""),
+    "compressed": (zipped({"m/data.pkl": bytes(10_000)}, zipfile.ZIP_DEFLATED), "compressed-archive", ""),
+    "no pickle": (zipped({"m/data.pkl": b"hello", "m/version": b"3\n"}), "damaged", "Error: "),
+    "old, truncated": (saved(STATE, new=False)[:-100], "damaged", "Error: "),
+    "new, truncated": (saved(STATE)[:-100], "damaged", "zip archive"),
+    "a tensor": (saved(torch.zeros(3)), "no-state-dict", "a Tensor"),
+    "nothing": (saved({}), "no-state-dict", "a dict"),
+    "numbers": (saved({"a": 1, "b": 2}), "no-state-dict", "a, b"),
+    "numbered": (saved({0: torch.zeros(3)}), "no-state-dict", "0"),
+    "no weights": (saved({"model": {}, "epoch": 3}), "no-state-dict", "model, epoch"),
+    "an array": (saved({"model": STATE, "x": np.zeros(3)}), "code-required", "numpy"),
+    "an odd scalar": (saved({"model": STATE, "x": np.complex64(1)}), "damaged", "c8"),
+    "sparse": (saved({"a": torch.eye(3).to_sparse()}), "unsupported-tensor", "a: "),
+    "complex": (saved({"a": torch.zeros(3, dtype=torch.complex64)}), "unsupported-tensor", "a: "),
+    "meta": (saved({"a": torch.zeros(3, device="meta")}), "unsupported-tensor", "a: "),
+    "an escape in a name": (saved({"\x1b[2Ja": torch.zeros(3)}), "invalid-tensor-name", "?[2Ja: "),
+    "an escape in a key": (saved({"\x1b[2Jb": 1}), "no-state-dict", "?[2Jb"),
+    "a tensor of any size": (saved({"a": torch.zeros(1).expand(2**40)}), "too-large", f"{checkpoint.LIMIT:,}"),
 }
 
 
-@pytest.mark.parametrize(("data", "what"), FOREIGN.values(), ids=FOREIGN)
-def test_what_is_no_checkpoint_is_named(tmp_path, data, what) -> None:
-    """As what it is, or with what it lacks."""
-    assert what in complaint(tmp_path, data)
+@pytest.mark.parametrize(("data", "rule", "value"), REFUSED.values(), ids=REFUSED)
+def test_a_file_that_is_not_a_checkpoint_is_refused(tmp_path, data, rule, value) -> None:
+    """The rule names the cause, and the error names what was found."""
+    problem = refusal(tmp_path, data)
+
+    assert (problem.rule, value in str(problem)) == (f"legacy.{rule}", True)
 
 
 def test_a_file_over_the_limit_is_not_read(tmp_path) -> None:
-    """Its size is looked at first."""
-    assert "larger than 100 bytes" in complaint(tmp_path, saved(STATE), limit=100)
+    """The size is checked before the contents are read."""
+    assert "100" in refusal(tmp_path, saved(STATE), limit=100).message
 
 
 @pytest.mark.parametrize("new", [True, False], ids=["archive", "before 1.6"])
 @given(seed=st.integers(0, 10_000))
 def test_a_damaged_file_is_refused_or_read(tmp_path_factory, seed, new) -> None:
-    """Whatever bytes change: an InputError or tensors, never another error and never a crash."""
+    """Reading changed bytes gives tensors or an InputError, never another error or a crash."""
     rng = np.random.default_rng(seed)
     data = bytearray(saved(TRAINED, new=new))
     for place in rng.integers(0, min(len(data), 1500), rng.choice([1, 2, 5])):

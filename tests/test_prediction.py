@@ -1,4 +1,4 @@
-"""Predictions do not depend on how they are asked for, and come from the network that its record describes."""
+"""Predictions do not depend on batches, and come from the network that the record describes."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from places import places
 from tiny_systems import SYSTEMS, network_of, part, spec_of
 
 from modelreg.errors import InputError
@@ -34,7 +35,7 @@ def windows(n: int) -> torch.Tensor:
 
 
 def far_from_boundaries(x: torch.Tensor) -> np.ndarray:
-    """The windows whose codes no rounding error of 1e-4 could change."""
+    """Return which windows keep their codes under rounding errors of 1e-4."""
     net = network().eval()
     g = net.host_part.quantizer.grid
     bounded = torch.tanh(net.device_part(x) + g.shift) * g.half_range - g.offset
@@ -43,7 +44,7 @@ def far_from_boundaries(x: torch.Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_the_size_of_the_batches_does_not_matter(batch_size: int) -> None:
-    """Logits agree to rounding, codes exactly where they are clear of a boundary."""
+    """Logits are equal up to rounding, and codes exactly, except at boundaries."""
     x = windows(64)
     whole, parts = prediction.predict(network(), x), prediction.predict(network(), x, batch_size)
     clear = far_from_boundaries(x)
@@ -53,7 +54,7 @@ def test_the_size_of_the_batches_does_not_matter(batch_size: int) -> None:
 
 
 def test_the_order_of_the_windows_does_not_matter() -> None:
-    """Each window gets its own answer, whatever its neighbours."""
+    """The prediction of a window does not depend on the other windows."""
     x = windows(40)
     clear = far_from_boundaries(x)
     forth, back = prediction.predict(network(), x), prediction.predict(network(), x.flip(0))
@@ -61,8 +62,8 @@ def test_the_order_of_the_windows_does_not_matter() -> None:
     np.testing.assert_array_equal(forth.code_index[clear], back.code_index[::-1][clear])
 
 
-def test_arrays_and_tensors_give_the_same() -> None:
-    """What comes from numpy needs no conversion; types are those of predictions.npz."""
+def test_arrays_and_tensors_give_the_same_predictions() -> None:
+    """The number formats are those of predictions.npz."""
     x = windows(5)
     a, b = prediction.predict(network(), x), prediction.predict(network(), x.numpy())
 
@@ -71,7 +72,7 @@ def test_arrays_and_tensors_give_the_same() -> None:
 
 
 def test_the_network_keeps_its_mode_and_its_statistics() -> None:
-    """A network in training is asked in eval mode and left as it was."""
+    """A network in training mode predicts in eval mode and returns to training mode."""
     asked = network().train()
     prediction.predict(asked, windows(5))
 
@@ -79,8 +80,8 @@ def test_the_network_keeps_its_mode_and_its_statistics() -> None:
     assert all(torch.equal(a, b) for a, b in zip(asked.buffers(), network().buffers(), strict=True))
 
 
-def test_no_window_gives_no_answer() -> None:
-    """An empty part is answered with empty arrays."""
+def test_no_windows_give_empty_arrays() -> None:
+    """The arrays keep their number of columns."""
     answers = prediction.predict(network(), windows(0))
 
     assert (answers.logits.shape, answers.code_index.shape, answers.cluster) == ((0, 3), (0,), None)
@@ -88,9 +89,14 @@ def test_no_window_gives_no_answer() -> None:
 
 @pytest.mark.parametrize("shape", [(3, 1, 16), (3, 2, 15), (3, 2)])
 def test_windows_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
-    """The shape found and the one needed are both named."""
-    with pytest.raises(InputError, match=r"must be \(N, 3, 2, 16\)"):
+    """The error names both shapes."""
+    with pytest.raises(InputError) as caught:
         prediction.predict(network(), torch.zeros(4, *shape))
+    (problem,) = caught.value.problems
+
+    assert problem.rule == "model.window-shape-mismatch"
+    assert str((4, *shape)) in problem.message
+    assert "(N, 3, 2, 16)" in problem.message
 
 
 def saved(folder: Path) -> Path:
@@ -100,8 +106,8 @@ def saved(folder: Path) -> Path:
     return path
 
 
-def test_a_record_and_its_weights_give_the_network_back(tmp_path: Path) -> None:
-    """What was saved answers as before, ready to be asked."""
+def test_a_network_is_loaded_from_its_record_and_weights(tmp_path: Path) -> None:
+    """The loaded network gives the same predictions and is in eval mode."""
     loaded = prediction.load_network(SPEC, saved(tmp_path))
     a, b = prediction.predict(loaded, windows(9)), prediction.predict(network(seed=5), windows(9))
 
@@ -124,11 +130,11 @@ def changed(**changes: Any) -> ModelSpec:
     ],
 )
 def test_a_record_that_contradicts_itself_is_refused(spec: ModelSpec, where: str, tmp_path: Path) -> None:
-    """The quantizer written down must be the one that the settings give."""
+    """Number of parameters and quantizer must be those that the settings give."""
     with pytest.raises(InputError) as caught:
         prediction.load_network(spec, saved(tmp_path))
 
-    assert [problem.where for problem in caught.value.problems] == [where]
+    assert places(caught.value.problems) == [(where, "model.record-mismatch")]
 
 
 @pytest.mark.parametrize(
@@ -140,17 +146,17 @@ def test_a_record_that_contradicts_itself_is_refused(spec: ModelSpec, where: str
     ],
 )
 def test_a_record_of_another_system_that_contradicts_itself_is_refused(changes, where, tmp_path: Path) -> None:
-    """A codebook of another size, none at all, or other tensors than the settings give."""
+    """The codebook and the tensors must be those that the settings give."""
     spec = spec_of("conv2d_vq").model_copy(update=changes)
     with pytest.raises(InputError) as caught:
         prediction.load_network(spec, tmp_path / "checkpoint.safetensors")
 
-    assert [problem.where for problem in caught.value.problems] == [where]
+    assert places(caught.value.problems) == [(where, "model.record-mismatch")]
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_every_system_is_asked_alike(name, tmp_path: Path) -> None:
-    """Saved and loaded it answers as before; codes and clusters where it has them; no window, no answer."""
+def test_each_system_is_saved_and_loaded(name, tmp_path: Path) -> None:
+    """Predictions are the same after loading. They have codes and clusters where the system has them."""
     path, asked = tmp_path / "checkpoint.safetensors", network_of(name)
     path.write_bytes(checkpoint.checkpoint_bytes(asked.state_dict()))
     loaded, x = prediction.load_network(spec_of(name), path), part().x
@@ -162,7 +168,7 @@ def test_every_system_is_asked_alike(name, tmp_path: Path) -> None:
 
 
 def test_the_last_bit_of_a_constant_may_differ(tmp_path: Path) -> None:
-    """Another machine's atanh is no reason to refuse its model."""
+    """atanh may differ in the last bit between machines."""
     shift = tuple(value * (1 + 2**-52) for value in SPEC.quantizer.shift)
 
     assert prediction.load_network(changed(shift=shift), saved(tmp_path))

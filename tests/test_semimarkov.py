@@ -1,4 +1,4 @@
-"""The torch model against the numpy one and against enumeration; gradients against differences."""
+"""The torch model equals the numpy model and enumeration; its gradients equal finite differences."""
 
 import numpy as np
 import pytest
@@ -19,37 +19,37 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def to_torch(model: inference.Tables) -> Tables:
-    """The same logarithms as tensors; −∞ as the floor."""
+    """Return the same logarithms as tensors, with the floor for −∞."""
     return Tables(*(torch.tensor(np.maximum(part, semimarkov.FLOOR)) for part in model))
 
 
 def module_of(model: Hsmm) -> SemiMarkov:
-    """The module that begins at a model's parameters."""
+    """Return a module that is initialized to the parameters of a model."""
     kind, parameters, longest = model.durations
     return SemiMarkov(kind, *map(torch.tensor, (model.initial, model.transition, parameters)), longest)
 
 
 def everywhere(kind: str, states: int = 3, longest: int = 6, seed: int = 0) -> Hsmm:
-    """A model without impossible transitions."""
+    """Return a model without impossible transitions."""
     model = random_model(np.random.default_rng(seed), kind, states, longest)
     transition = model.transition + 0.1 * (1 - np.eye(states))
     return model._replace(transition=transition / transition.sum(axis=1, keepdims=True))
 
 
 def padded(parts: list[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Streams of several lengths as one batch (N, T, S), and their lengths (N,)."""
+    """Return streams of several lengths as one batch (N, T, S), and their lengths (N,)."""
     rows = [torch.tensor(part) for part in parts]
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows])
 
 
 def alone(log_b: np.ndarray) -> tuple[Tensor, Tensor]:
-    """A batch of one stream."""
+    """Return a batch of one stream."""
     return padded([log_b])
 
 
 @either
 def test_log_likelihood_equals_enumeration(censored) -> None:
-    """Every path of small streams; −∞ where there is none."""
+    """It is the sum over all paths of small streams, or −∞ without a path."""
     ours = [
         semimarkov.forward(to_torch(model), *alone(log_b), censored=censored).log_likelihood.item()
         for _, model, log_b in map(small, range(30))
@@ -60,7 +60,7 @@ def test_log_likelihood_equals_enumeration(censored) -> None:
 
 @either
 def test_a_batch_equals_its_streams(censored) -> None:
-    """Padding changes nothing, whatever it holds."""
+    """The values of the padding do not change the result."""
     model, log_b = stream(0, 120)
     parts = [log_b[:50], log_b[:1], log_b]
     batch, lengths = padded(parts)
@@ -73,7 +73,7 @@ def test_a_batch_equals_its_streams(censored) -> None:
 
 @pytest.mark.parametrize("spread", [1, 700])
 def test_the_filter_is_that_of_the_runtime(spread) -> None:
-    """What the network learns from is what the device computes."""
+    """Training and the device compute the same posterior."""
     model, log_b = stream(1, 80, spread=spread)
     state, expected = filter_start(model), []
     for window in log_b:
@@ -85,7 +85,7 @@ def test_the_filter_is_that_of_the_runtime(spread) -> None:
 
 @either
 def test_the_gradient_is_the_marginals_of_numpy(censored) -> None:
-    """The derivative of log p(x) by log b is p(state_t | x); past the end of a stream it is 0."""
+    """The derivative of log p(x) by log b is p(state_t | x), and 0 after the end of a stream."""
     model, log_b = stream(2, 70)
     batch, lengths = padded([log_b, log_b[:30]])
     total = semimarkov.forward(to_torch(model), batch.requires_grad_(), lengths, censored=censored).log_likelihood
@@ -98,7 +98,7 @@ def test_the_gradient_is_the_marginals_of_numpy(censored) -> None:
 
 @each_kind
 def test_durations_are_those_of_numpy(kind) -> None:
-    """The same truncated family, and its survivor."""
+    """The truncated family and its survivor function are equal."""
     model = everywhere(kind, longest=50).durations
     ours = semimarkov.log_durations(kind, [torch.tensor(column) for column in model.parameters.T], 50)
     log_p = durations.log_pmf(model)
@@ -108,8 +108,8 @@ def test_durations_are_those_of_numpy(kind) -> None:
 
 
 @each_kind
-def test_the_module_begins_where_it_is_told(kind) -> None:
-    """Its estimates are what it was made from, and its log likelihood that of numpy."""
+def test_the_module_starts_at_the_given_parameters(kind) -> None:
+    """Its estimates are these parameters, and its log likelihood is that of numpy."""
     model = everywhere(kind)
     module = module_of(model)
     log_b = stream(0, 60, states=3)[1]
@@ -122,7 +122,7 @@ def test_the_module_begins_where_it_is_told(kind) -> None:
 
 
 def test_a_transition_of_zero_can_be_learnt() -> None:
-    """It begins at one in a million; the diagonal stays 0."""
+    """It starts at 1e-6. The diagonal stays 0."""
     transition = np.array([[0, 1.0, 0], [0.5, 0, 0.5], [1.0, 0, 0]])
     ours = module_of(everywhere("poisson")._replace(transition=transition)).estimates().transition
 
@@ -134,7 +134,7 @@ def test_a_transition_of_zero_can_be_learnt() -> None:
 @either
 @each_kind
 def test_gradients_reach_every_parameter(kind, censored) -> None:
-    """Not one entry of any parameter is left without one: durations above all."""
+    """Each entry of each parameter has a finite gradient that is not 0."""
     module = module_of(everywhere(kind))
     batch, lengths = padded([stream(0, 60, states=3)[1], stream(1, 25, states=3)[1]])
     (-module(batch, lengths, censored=censored).log_likelihood.sum()).backward()
@@ -146,7 +146,7 @@ def test_gradients_reach_every_parameter(kind, censored) -> None:
 @either
 @each_kind
 def test_gradients_equal_differences(kind, censored) -> None:
-    """Of parameters and of emissions, on two short streams."""
+    """The gradients by parameters and by emissions are checked on two short streams."""
     module = module_of(everywhere(kind, longest=3))
     names = [name for name, _ in module.named_parameters()]
     batch, lengths = padded([stream(0, 5, states=3)[1], stream(1, 3, states=3)[1]])
@@ -159,7 +159,7 @@ def test_gradients_equal_differences(kind, censored) -> None:
 
 
 def test_impossible_emissions_leave_the_gradient_finite() -> None:
-    """−∞ in log b, and a stream that no path explains beside one that is well."""
+    """log b contains −∞, and one of the two streams has probability 0."""
     module = module_of(everywhere("negative_binomial"))
     log_b = stream(0, 20, states=3)[1]
     dead = log_b.copy()
@@ -172,7 +172,7 @@ def test_impossible_emissions_leave_the_gradient_finite() -> None:
 
 
 def test_single_precision_holds_over_a_thousand_windows() -> None:
-    """What training computes with: the log likelihood to six digits."""
+    """The log likelihood is exact to six digits in float32."""
     model, log_b = stream(0, 1000)
     single = Tables(*(part.float() for part in to_torch(model)))
     batch, lengths = alone(log_b)
@@ -183,7 +183,7 @@ def test_single_precision_holds_over_a_thousand_windows() -> None:
 
 @each_kind
 def test_the_gradient_climbs_as_high_as_expectation_maximisation(kind) -> None:
-    """Two ways to the most likely durations, transitions and initial states of the same streams."""
+    """Both methods reach the same likelihood from the same streams."""
     true, begin = everywhere(kind, seed=3), everywhere(kind, seed=8)
     rng = np.random.default_rng(0)
     parts = [3.0 * np.eye(3)[sample(tables(true), 20, rng)] for _ in range(3)]

@@ -1,10 +1,11 @@
-"""Every model system: what it is made of, that all of it learns, and that its training repeats itself to the bit."""
+"""Every model system: its structure, that all parameters learn, and that training is reproducible bit by bit."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from places import places
 from tiny_systems import ALL, CLASSES, SHAPE, SYSTEMS, network_of, part, settings_of, spec_of, training_settings
 from torch import nn
 
@@ -18,7 +19,7 @@ from modelreg.ml.training import Snapshot
 
 HAILO = (nn.Conv2d, nn.BatchNorm2d, nn.BatchNorm1d, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten, nn.Linear)
 ONLY_IN_TRAINING = (nn.Dropout, nn.Identity)
-PADDING = nn.ZeroPad2d  # taken into the convolution by the export
+PADDING = nn.ZeroPad2d  # merged into the convolution by the export
 TERMS = {
     "conv2d_fsq": set(),
     "conv2d_fsq_hsmm": {"temporal"},
@@ -45,12 +46,12 @@ def fit(name: str, resume: Saved | None = None, **changes: Any) -> list[Snapshot
 
 
 def as_bytes(snapshot: Snapshot) -> bytes:
-    """Return all of a snapshot as bytes."""
+    """Return the complete snapshot as bytes."""
     return checkpoint.checkpoint_bytes(snapshot.tensors, snapshot.state) + snapshot.epoch.to_bytes()
 
 
 def one_batch(name: str) -> Batch:
-    """Return the first batch of a system's training."""
+    """Return the first training batch of a system."""
     resting, network = batches.on_device(part(), "cpu"), network_of(name)
     order = batches.order(part(), 16, network.chunk)
     rows, streams = next(order.shuffled(torch.Generator().manual_seed(0)))
@@ -58,7 +59,7 @@ def one_batch(name: str) -> Batch:
 
 
 def answered(name: str) -> tuple[Network, Batch, Any]:
-    """Return a system in the midst of its training, a batch, and what it answers."""
+    """Return a system halfway through its training, a batch, and its output."""
     network, batch = network_of(name).train(), one_batch(name)
     network.prepare(part().y, part().streams)
     network.windows = len(part().y)
@@ -68,7 +69,7 @@ def answered(name: str) -> tuple[Network, Batch, Any]:
 
 @every_form
 def test_the_record_counts_what_is_built(name) -> None:
-    """Parameters and tensors, made without memory, are those of the network in memory; verify counts the same."""
+    """Parameters and tensors of the record are those of the built network, and those that `verify` computes."""
     spec, network = spec_of(name), network_of(name)
     built = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
 
@@ -78,8 +79,8 @@ def test_the_record_counts_what_is_built(name) -> None:
 
 
 @every_form
-def test_the_record_says_what_the_network_is(name) -> None:
-    """Levels of a code, numbers that the device hands over, and whether durations smooth."""
+def test_the_record_describes_the_network(name) -> None:
+    """It has the levels of the codes, the width of the projection, and whether durations smooth predictions."""
     spec, network = spec_of(name), network_of(name)
     smooths = network.smoother(CLASSES) is not None
 
@@ -89,7 +90,7 @@ def test_the_record_says_what_the_network_is(name) -> None:
 
 @every_form
 def test_describing_a_network_draws_no_random_number(name) -> None:
-    """The record is made without touching torch's generator."""
+    """Building the record does not change torch's random state."""
     before = torch.get_rng_state()
     spec_of(name)
 
@@ -98,7 +99,7 @@ def test_describing_a_network_draws_no_random_number(name) -> None:
 
 @every_form
 def test_the_device_part_holds_what_an_npu_compiles(name) -> None:
-    """Every layer in it is of the table, gone after training, or padding that the export takes away."""
+    """Each layer is supported by the NPU, absent after training, or padding that the export merges."""
     leaves = [layer for layer in network_of(name).device_part.modules() if not list(layer.children())]
     allowed = (*HAILO, *ONLY_IN_TRAINING, PADDING)
 
@@ -106,8 +107,8 @@ def test_the_device_part_holds_what_an_npu_compiles(name) -> None:
 
 
 @every_form
-def test_the_whole_is_its_parts(name) -> None:
-    """The device part's projection, given to the host part, gives the network's code, index, logits and cluster."""
+def test_the_network_equals_device_part_and_host_part(name) -> None:
+    """The host part computes code, index, logits and cluster from the projection of the device part."""
     network, x = network_of(name).eval(), part().x[:7]
     whole, projection = network(x), network.device_part(x)
     answer = network.host_part(projection)
@@ -120,8 +121,8 @@ def test_the_whole_is_its_parts(name) -> None:
 
 
 @every_form
-def test_every_term_of_the_loss_is_there(name) -> None:
-    """A component that is switched off adds no term; the others add one finite number each."""
+def test_each_component_adds_its_term_to_the_loss(name) -> None:
+    """Each term is one finite number. A component that is off adds no term."""
     network, batch, output = answered(name)
     terms = network.terms(batch, output)
 
@@ -131,7 +132,7 @@ def test_every_term_of_the_loss_is_there(name) -> None:
 
 @every_form
 def test_gradient_reaches_every_parameter(name) -> None:
-    """No part of a system is left as it was drawn."""
+    """Each parameter has a finite gradient that is not 0."""
     network, batch, output = answered(name)
     loss = nn.functional.cross_entropy(output.logits, batch.y) + sum(network.terms(batch, output).values())
     loss.backward()
@@ -146,7 +147,7 @@ def _moved(parameter: nn.Parameter) -> bool:
 
 @every_system
 def test_the_loss_falls(name) -> None:
-    """Over a few epochs the loss of the training part becomes less, and the classes are told better than by a guess."""
+    """After 8 epochs the training loss is lower, and the accuracy is above chance."""
     snapshots = fit(name, epochs=8, learning_rate=0.03)
 
     assert snapshots[-1].epoch.train_loss < snapshots[0].epoch.train_loss
@@ -155,7 +156,7 @@ def test_the_loss_falls(name) -> None:
 
 @every_system
 def test_resumed_equals_uninterrupted(name, tmp_path: Path) -> None:
-    """From the first batch's codebook and mixture to the last duration: byte for byte, wherever it was interrupted."""
+    """The snapshots are equal byte by byte, including codebook, mixture and durations."""
     network = network_of(name)
     whole = [as_bytes(snapshot) for snapshot in fit(name, averaging=0.9)]
     last = next(training.fit(network, part(), part(seed=2), training_settings(averaging=0.9)))
@@ -167,7 +168,7 @@ def test_resumed_equals_uninterrupted(name, tmp_path: Path) -> None:
 
 @every_system
 def test_validation_changes_no_weight(name) -> None:
-    """Other validation data, the same weights: codebook, mixture and durations too."""
+    """Codebook, mixture and durations do not depend on the validation split either."""
     network = network_of(name)
     other = next(training.fit(network, part(), part((5, 5), seed=3), training_settings()))
     ours = next(training.fit(network_of(name), part(), part(seed=2), training_settings()))
@@ -176,8 +177,8 @@ def test_validation_changes_no_weight(name) -> None:
 
 
 @every_form
-def test_a_snapshot_holds_what_training_reports(name) -> None:
-    """Code usage where something is quantized, active clusters with a mixture, durations with a model of them."""
+def test_an_epoch_reports_the_measures_of_its_components(name) -> None:
+    """These are code usage with a quantizer, active clusters with a mixture, and mean duration with durations."""
     few = part((16,))
     snapshot = next(training.fit(network_of(name), few, few, training_settings()))
     epoch, spec = snapshot.epoch, spec_of(name)
@@ -190,17 +191,15 @@ def test_a_snapshot_holds_what_training_reports(name) -> None:
 
 
 def test_a_batch_smaller_than_two_chunks_is_refused() -> None:
-    """With one chunk to a batch, all its windows would be of one recording."""
+    """With one chunk in a batch, all its windows would be from one recording."""
     network = network_of("conv2d_fsq_hsmm")
     problems = training.find_problems(network, part(), part(), training_settings(batch_size=15))
 
-    assert [str(problem) for problem in problems] == [
-        "training.batch_size: is 15: chunks of 8 consecutive windows need at least two of them"
-    ]
+    assert places(problems) == [("training.batch_size", "train.batch-too-small")]
 
 
 def test_chunks_of_one_class_can_be_as_long_as_a_duration() -> None:
-    """A stream that is one window longer than a chunk gives no chunk that the model of durations cannot express."""
+    """A stream with one window more than a chunk gives no chunk that is longer than the longest duration."""
     settings = settings_of("conv2d_fsq_hsmm")
     settings = settings.model_copy(update={"hsmm": settings.hsmm.model_copy(update={"max_duration": 8})})
     network, given = factory.seeded(settings, SHAPE, 3, seed=0), part((9, 17))
@@ -209,16 +208,16 @@ def test_chunks_of_one_class_can_be_as_long_as_a_duration() -> None:
     assert next(training.fit(network, still, still, training_settings())).epoch.terms["temporal"] > 0
 
 
-def test_windows_cut_elsewhere_are_streams_of_one() -> None:
-    """There is nothing to smooth, and nothing breaks."""
+def test_streams_of_one_window_can_be_trained_on() -> None:
+    """There is nothing to smooth."""
     single = part((1,) * 20)
     snapshot = next(training.fit(network_of("conv2d_vq_hdp_hsmm"), single, single, training_settings()))
 
     assert snapshot.epoch.mean_duration >= 1
 
 
-def test_the_mixture_cools() -> None:
-    """Its temperature falls geometrically from the first of its settings to the second."""
+def test_the_temperature_of_the_mixture_falls() -> None:
+    """It falls geometrically from the first to the second value of the setting."""
     network = network_of("conv2d_vq_hdp_hsmm")
     assert isinstance(network, Conv2dNetwork)
     found = []
@@ -229,8 +228,8 @@ def test_the_mixture_cools() -> None:
     assert found == pytest.approx([1.0, temperature_at(0.5, 1.0, 0.3), 0.3])
 
 
-def test_sessions_of_the_training_part_reach_the_mixture() -> None:
-    """The same windows of another recording get other weights in training."""
+def test_the_mixture_depends_on_the_session() -> None:
+    """In training, the same windows from another recording get other weights."""
     network = network_of("conv2d_vq_hdp_hsmm").eval()
     with torch.no_grad():
         network.host_part.mixture.log_groups[1] += torch.arange(4.0)
@@ -240,8 +239,8 @@ def test_sessions_of_the_training_part_reach_the_mixture() -> None:
     assert not torch.equal(first.logits, second.logits)
 
 
-def test_the_decoder_gives_back_sequences() -> None:
-    """The reconstruction's target holds the channels of the first device before those of the second."""
+def test_the_decoder_reconstructs_sequences() -> None:
+    """In the target, the channels of the first device come before those of the second."""
     network, batch, output = answered("conv2d_vq")
     network.eval()  # the decoder has dropout
     made = network.decoder(output.features)
@@ -252,7 +251,7 @@ def test_the_decoder_gives_back_sequences() -> None:
 
 
 def test_without_domains_there_is_no_domain_head() -> None:
-    """One data set has nothing to hide from."""
+    """One data set has no domains to distinguish."""
     network = factory.seeded(settings_of("tcn_vae"), SHAPE, 3, seed=0).train()
     batch = one_batch("tcn_vae")
     network.advance(0.5)
@@ -260,9 +259,8 @@ def test_without_domains_there_is_no_domain_head() -> None:
     assert set(network.terms(batch, network.answer(batch))) == {"reconstruction", "divergence"}
 
 
-def test_a_tcn_that_looks_back_too_far_is_refused() -> None:
-    """Eight windows of padding would be convolved for one of data."""
+def test_a_receptive_field_of_many_windows_is_refused() -> None:
+    """The convolutions would mostly see padding."""
     settings = settings_of("tcn_vae").model_copy(update={"widths": (4,) * 6})
-    problems = [problem.where for problem in factory.find_problems(settings, SHAPE, 3)]
 
-    assert problems == ["model.widths"]
+    assert places(factory.find_problems(settings, SHAPE, 3)) == [("model.widths", "model.receptive-field-too-long")]

@@ -87,8 +87,10 @@ def _anywhere(states: int) -> Floats:
 def _require_below(end: int, streams: Sequence[Ints]) -> None:
     wrong = [i for i, stream in enumerate(streams) if len(stream) and not 0 <= stream.min() <= stream.max() < end]
     if wrong:
-        rule = f"labels must be from 0 to {end - 1}; cut streams at windows that have none"
-        raise InputError("not labelled streams", [Problem(f"stream {i}", "todo.fitting", rule) for i in wrong])
+        what = f"labels must be from 0 to {end - 1}"
+        fix = "split each stream at windows without a label"
+        problems = [Problem(f"stream {i}", "train.label-out-of-range", what, fix) for i in wrong]
+        raise InputError("cannot count the segments of the labels", problems)
 
 
 def _shares(counts: Floats, own: Floats) -> Floats:

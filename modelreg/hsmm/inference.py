@@ -12,6 +12,7 @@ from modelreg.hsmm.durations import Floats
 from modelreg.hsmm.model import Ints, Tables
 from modelreg.hsmm.segmentation import runs
 
+UNUSABLE = "cannot infer the states of the stream"  # the summary of every error
 LOG_LARGE = 640.0  # exp of it, times what exp loses below the smallest double, is nothing
 
 
@@ -127,18 +128,18 @@ def _check(model: Tables, log_b: Floats) -> None:
     S = len(model.log_initial)
     if log_b.ndim != 2 or log_b.shape[1] != S or not len(log_b) or log_b.dtype != np.float64:
         what = f"{log_b.dtype} {log_b.shape}, must be float64 (T, {S}) with T ≥ 1"
-        raise InputError("not log emissions", [Problem("log_b", "todo.inference", what)])
+        raise InputError(UNUSABLE, [Problem("log_b", "hsmm.emission-mismatch", what)])
     if not log_b.max() < np.inf:  # NaN, too, is not
         step = int((~(log_b < np.inf)).any(axis=1).argmax())
-        raise InputError("not log emissions", [Problem(f"log_b: step {step}", "todo.inference", "holds NaN or +inf")])
+        raise InputError(UNUSABLE, [Problem(f"log_b: step {step}", "hsmm.emission-not-finite", "contains NaN or +inf")])
 
 
 def _impossible(evidence: Floats) -> InputError:
     """Return the error of a stream that no path explains."""
     dead = evidence == -np.inf
     where = f"step {int(dead.argmax())}" if dead.any() else "the last step"
-    what = "no state can explain it after what came before" if dead.any() else "no segment can end there"
-    return InputError("a stream that the model cannot explain", [Problem(where, "todo.inference", what)])
+    what = "probability 0 in every state, after the steps before" if dead.any() else "no segment can end here"
+    return InputError(UNUSABLE, [Problem(where, "hsmm.impossible-stream", what)])
 
 
 def _marginals(starting: Floats, ending: Floats) -> Floats:

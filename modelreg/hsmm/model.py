@@ -33,7 +33,7 @@ class Tables(NamedTuple):
 def tables(model: Hsmm) -> Tables:
     """Return the logarithms of a model. Raises InputError where it is none."""
     if problems := list(find_problems(model)):
-        raise InputError("not a model with explicit durations", problems)
+        raise InputError("cannot use the duration model", problems)
     log_p = log_pmf(model.durations)
     with np.errstate(divide="ignore"):
         return Tables(np.log(model.initial), np.log(model.transition), log_p, log_survivor(log_p))
@@ -43,14 +43,15 @@ def find_problems(model: Hsmm) -> Iterator[Problem]:
     """Yield what is wrong with a model: its shapes, or else its numbers."""
     S, bounds = len(model.initial), PARAMETERS[model.durations.kind]
     if S < 2:
-        yield Problem("initial", "todo.model", "needs two states: one alone would never be followed by another")
+        yield Problem("initial", "hsmm.too-few-states", f"has {S} states, must have at least 2")
         return
     distributions = {"initial": model.initial, "transition": model.transition}
     shapes = {"initial": (S,), "transition": (S, S), "durations": (S, len(bounds))}
     arrays = {**distributions, "durations": model.durations.parameters}
     wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
     yield from (
-        Problem(name, "todo.model", f"has shape {arrays[name].shape}, must have {shapes[name]}") for name in wrong
+        Problem(name, "hsmm.shape-mismatch", f"has shape {arrays[name].shape}, must have {shapes[name]}")
+        for name in wrong
     )
     if not wrong:
         yield from _distribution_problems(distributions)
@@ -59,16 +60,16 @@ def find_problems(model: Hsmm) -> Iterator[Problem]:
 
 def _distribution_problems(distributions: Mapping[str, Floats]) -> Iterator[Problem]:
     if np.diagonal(distributions["transition"]).any():
-        yield Problem("transition", "todo.model", "its diagonal must be 0: no state follows itself")
+        yield Problem("transition", "hsmm.self-transition", "the diagonal must be 0")
     for name, rows in distributions.items():
         if not ((rows >= 0).all() and (abs(rows.sum(axis=-1) - 1) <= SUM_TOLERANCE).all()):
-            yield Problem(name, "todo.model", "must be at least 0 and sum to 1")
+            yield Problem(name, "hsmm.invalid-probability", "each row must be at least 0 and sum to 1")
 
 
 def _duration_problems(durations: Durations) -> Iterator[Problem]:
     for (name, (low, high)), column in zip(PARAMETERS[durations.kind].items(), durations.parameters.T, strict=True):
         if not ((low < column) & (column < high)).all():
-            yield Problem(f"durations.{name}", "todo.model", f"must lie between {low:g} and {high:g}")
+            yield Problem(f"durations.{name}", "hsmm.duration-out-of-range", f"must be between {low:g} and {high:g}")
 
 
 def from_spec(spec: HsmmSpec) -> Hsmm:

@@ -12,6 +12,7 @@ from modelreg.errors import InputError, Problem
 from modelreg.hsmm.durations import Floats
 from modelreg.hsmm.model import Tables
 
+UNUSABLE = "cannot filter the window"  # the summary of every error
 LOWEST = -1e300  # in the place of −∞, which cannot be subtracted from itself
 TINY = 1e-280  # sums below may have lost a part to the smallest double: they are made again in log space
 
@@ -41,7 +42,7 @@ def filter_step(state: FilterState, log_b: Floats) -> tuple[FilterState, Floats]
     Raises InputError where log b holds NaN or +∞, or where no state can explain the window after those before.
     """
     if not log_b.max() < np.inf:  # NaN, too, is not
-        raise InputError("not log emissions", [Problem("log_b", "todo.online-filter", "holds NaN or +inf")])
+        raise InputError(UNUSABLE, [Problem("log_b", "hsmm.emission-not-finite", "contains NaN or +inf")])
     D, place = state.ring.shape[1], state.place
     ring = state.ring + log_b[:, None]
     ring[:, place] = state.entry + log_b
@@ -49,10 +50,8 @@ def filter_step(state: FilterState, log_b: Floats) -> tuple[FilterState, Floats]
     alive, ends = _log_sums(ring, state.by_age[:, :, ages], state.log_by_age[:, :, ages])
     evidence = np.logaddexp.reduce(alive)
     if evidence == -np.inf:
-        raise InputError(
-            "a window that the model cannot explain",
-            [Problem("log_b", "todo.online-filter", "no state can explain it")],
-        )
+        what = "probability 0 in every state, after the windows before"
+        raise InputError(UNUSABLE, [Problem("log_b", "hsmm.impossible-stream", what)])
     entry = np.logaddexp.reduce((ends - evidence)[:, None] + state.log_transition, axis=0)
     log_likelihood = state.log_likelihood + float(evidence)
     after = state._replace(ring=ring - evidence, place=(place + 1) % D, entry=entry, log_likelihood=log_likelihood)

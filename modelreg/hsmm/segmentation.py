@@ -5,7 +5,7 @@ across a hole is no run. Letters: T windows, N true segments, M predicted ones. 
 of one length, T ≥ 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -46,12 +46,8 @@ class Hits(NamedTuple):
 
 def score(pairs: Pairs) -> Scores:
     """Score streams, each a pair true (T,), predicted (T,). Raises InputError where a pair does not match."""
-    if problems := [
-        Problem(f"stream {i}", "todo.segmentation", p) for i, pair in enumerate(pairs) for p in _pair_problems(*pair)
-    ]:
-        raise InputError("streams cannot be compared", problems)
-    if not pairs:
-        raise InputError("streams cannot be compared", [Problem("streams", "todo.segmentation", "there is none")])
+    if problems := list(_find_problems(pairs)):
+        raise InputError("cannot score the segmentation", problems)
     true, predicted = (np.concatenate(streams) for streams in zip(*pairs, strict=True))
     segments = [sum(len(runs(stream).starts) for stream in streams) for streams in zip(*pairs, strict=True)]
     return Scores(
@@ -62,10 +58,15 @@ def score(pairs: Pairs) -> Scores:
     )
 
 
-def _pair_problems(true: Ints, predicted: Ints) -> list[str]:
-    if true.ndim != 1 or true.shape != predicted.shape:
-        return [f"true has shape {true.shape}, predicted {predicted.shape}: both must be (T,)"]
-    return [] if len(true) else ["has no window"]
+def _find_problems(pairs: Pairs) -> Iterator[Problem]:
+    if not pairs:
+        yield Problem("streams", "hsmm.no-windows", "0 streams, must be at least 1")
+    for i, (true, predicted) in enumerate(pairs):
+        if true.ndim != 1 or true.shape != predicted.shape:
+            what = f"true states have shape {true.shape}, predicted states {predicted.shape}; both must be (T,)"
+            yield Problem(f"stream {i}", "hsmm.streams-mismatch", what)
+        elif not len(true):
+            yield Problem(f"stream {i}", "hsmm.no-windows", "has 0 windows, must have at least 1")
 
 
 def runs(states: Ints) -> Runs:

@@ -67,17 +67,17 @@ def make(settings: AugmentationSettings, names: Sequence[str], scale: Scale) -> 
     """Return the augmentation of channels of these names, or None where everything is off. Raises InputError."""
     sensors = find_sensors(names)
     if problems := list(_find_problems(settings, sensors, ", ".join(names))):
-        raise InputError("the augmentation does not fit the data", problems)
+        raise InputError("cannot augment the training windows", problems)
     return None if settings.is_off else Augmentation(settings, sensors, scale)
 
 
 def _find_problems(settings: AugmentationSettings, sensors: Sensors, names: str) -> Iterator[Problem]:
     if settings.rotation_deg and not sensors.triads:
-        what = f"no three channels in a row of {names} differ in x, y, z alone, so nothing can be rotated"
-        yield Problem("augmentation.rotation_deg", "todo.augmentation", what)
+        what = f"needs three consecutive channels whose names differ only in x, y, z; found {names}"
+        yield Problem("augmentation.rotation_deg", "augmentation.axes-missing", what)
     if settings.heading_deg and not (sensors.accelerometer and sensors.magnetometer):
-        what = f"needs x, y, z of an accelerometer and of a magnetometer, named acc and mag, but there is {names}"
-        yield Problem("augmentation.heading_deg", "todo.augmentation", what)
+        what = f"needs x, y, z channels with acc in their names and x, y, z channels with mag; found {names}"
+        yield Problem("augmentation.heading_deg", "augmentation.axes-missing", what)
 
 
 def augment(x: Tensor, drawn: Draw, sensors: Sensors, scale: Scale) -> Tensor:

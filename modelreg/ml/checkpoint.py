@@ -20,11 +20,11 @@ from modelreg.files import Json
 LIMIT = 2**30  # bytes
 
 _FOREIGN = {
-    b"version https://git-lfs": "a Git LFS pointer, not the weights: fetch them with `git lfs pull`",
-    b"PK\x03\x04": "a zip archive, as torch.save writes it, not safetensors",
-    b"\x80": "a pickle, which is never loaded, not safetensors",
-    b"\x89HDF": "an HDF5 file, not weights of torch",
-    b"\x01HEF": "a model compiled for Hailo (HEF), not weights",
+    b"version https://git-lfs": "a Git LFS pointer",
+    b"PK\x03\x04": "a zip archive",
+    b"\x80": "a pickle",
+    b"\x89HDF": "an HDF5 file",
+    b"\x01HEF": "a model compiled for Hailo (HEF)",
 }
 
 
@@ -52,8 +52,7 @@ def parse(data: bytes, where: str) -> Saved:
     try:
         tensors = safetensors.torch.load(data)
     except (SafetensorError, KeyError) as error:  # KeyError: a number format that torch lacks
-        what = foreign(data) or f"damaged or not safetensors: {error}"
-        raise InputError("cannot read weights", [Problem(where, "todo.checkpoint", what)]) from error
+        raise InputError("cannot read the weights", [_unreadable(data, where, error)]) from error
     return Saved(tensors, _state(data, where))
 
 
@@ -66,7 +65,7 @@ def fill(network: nn.Module, data: bytes, where: str) -> None:
     """Fill a network from the bytes of such a file. Raises InputError."""
     tensors = parse(data, where).tensors
     if problems := [*mismatches(network.state_dict(), tensors), *non_finite(tensors)]:
-        raise InputError(f"{where}: the weights do not fit the network", problems)
+        raise InputError(f"cannot load the weights of {where}", problems)
     network.load_state_dict(tensors)
 
 
@@ -74,18 +73,18 @@ def mismatches(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> I
     """Yield what is missing, unexpected, of another shape or of another number format."""
     for name in sorted(expected.keys() | found.keys()):
         if name not in found:
-            yield Problem(name, "todo.checkpoint", "missing")
+            yield Problem(name, "checkpoint.tensor-missing", "missing tensor")
         elif name not in expected:
-            yield Problem(name, "todo.checkpoint", "unexpected")
+            yield Problem(name, "checkpoint.tensor-unexpected", "unexpected tensor")
         elif (kind := _kind(found[name])) != (rule := _kind(expected[name])):
-            yield Problem(name, "todo.checkpoint", f"is {kind}, must be {rule}")
+            yield Problem(name, "checkpoint.tensor-mismatch", f"is {kind}, must be {rule}")
 
 
 def non_finite(tensors: Mapping[str, Tensor]) -> Iterator[Problem]:
     """Yield the tensors that hold NaN or Inf."""
     for name, tensor in sorted(tensors.items()):
         if count := int((~tensor.isfinite()).sum()):
-            yield Problem(name, "todo.checkpoint", f"{count} of {tensor.numel()} values are NaN or Inf")
+            yield Problem(name, "checkpoint.non-finite", f"{count} of {tensor.numel()} values are NaN or Inf")
 
 
 def finite(value: Json) -> Json:
@@ -109,22 +108,28 @@ def _state(data: bytes, where: str) -> dict[str, Json] | None:
         return None
     state = files.parse_json(text.encode(), f"{where}: state")
     if not isinstance(state, dict):
-        raise InputError(
-            "cannot read weights", [Problem(f"{where}: state", "todo.checkpoint", "must be a JSON object")]
-        )
+        problem = Problem(f"{where}: state", "checkpoint.state-invalid", "must be a JSON object")
+        raise InputError("cannot read the weights", [problem])
     return state
 
 
+def _unreadable(data: bytes, where: str, error: Exception) -> Problem:
+    """Return why safetensors cannot read a file."""
+    if kind := foreign(data):
+        return Problem(where, "checkpoint.foreign-file", f"is {kind}, must be a safetensors file")
+    return Problem(where, "checkpoint.damaged", f"damaged, or not a safetensors file: {error}")
+
+
 def foreign(data: bytes) -> str | None:
-    """Name what a file is that holds no weights, or not as safetensors, where its first bytes tell."""
+    """Return the kind of a file without weights, such as "a pickle", as far as its first bytes show it."""
     if not data:
-        return "empty"
+        return "an empty file"
     for start, what in _FOREIGN.items():
         if data.startswith(start):
             return what
     if _is_text(data[:512]):
         kind = "JSON document" if data.lstrip().startswith((b"{", b"[")) else "text file"
-        return f"a {kind} of {len(data)} bytes, not weights"
+        return f"a {kind} of {len(data)} bytes"
     return None
 
 

@@ -190,17 +190,15 @@ def find_problems(settings: ConvSettings, shape: Shape) -> Iterator[Problem]:
     rows = D
     for i, (height, _) in enumerate(settings.kernels):
         if height > rows:
-            yield Problem(
-                f"model.kernels.{i}", "todo.conv2d", f"height {height}, but {rows} of {D} device rows are left"
-            )
+            what = f"height {height} exceeds the {rows} device rows left of {D}"
+            yield Problem(f"model.kernels.{i}", "model.kernel-too-high", what)
         rows = max(1, rows - height + 1)
     pools = len(settings.widths) - 1 if settings.pooling else 0
     if T >> pools < 1:
-        yield Problem(
-            "model.widths", "todo.conv2d", f"{pools} poolings need {2**pools} timesteps, but a window has {T}"
-        )
+        what = f"{pools} poolings need at least {2**pools} timesteps; a window has {T}"
+        yield Problem("model.widths", "model.window-too-short", what)
     if isinstance(settings, Conv2dFsqSettings | Conv2dFsqHsmmSettings) and math.prod(settings.levels) >= INDEX_LIMIT:
-        yield Problem("model.levels", "todo.conv2d", "more than 2^63 codes: an index would not fit an int64")
+        yield Problem("model.levels", "model.too-many-codes", "the levels give 2^63 codes or more, must be fewer")
 
 
 def _device_layers(settings: ConvSettings, shape: Shape, projection: int) -> Iterator[tuple[str, nn.Module]]:

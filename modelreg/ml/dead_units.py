@@ -29,7 +29,7 @@ def find_dead_units(network: nn.Module, windows: Tensor) -> Iterator[Problem]:
             shown = ", ".join(map(str, new[:_SHOWN])) + (", …" if len(new) > _SHOWN else "")
             yield Problem(
                 name,
-                "todo.dead-units",
+                "model.dead-units",
                 f"{len(new)} of {len(low)} units never change on {len(windows)} windows: {shown}",
             )
         before = dead

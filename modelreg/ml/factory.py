@@ -27,7 +27,7 @@ NO_GROUPS = Groups()
 def build(settings: ModelSettings, shape: Shape, classes: int, groups: Groups = NO_GROUPS) -> Network:
     """Make a network for windows of this shape, its weights from torch's generator. Raises InputError."""
     if problems := list(find_problems(settings, shape, classes)):
-        raise InputError("the model does not fit its input", problems)
+        raise InputError("cannot build the network", problems)
     if isinstance(settings, TcnVaeSettings):
         return TcnVae(settings, shape, classes, groups.domains)
     if isinstance(settings, Conv2dVqTokensSettings):
@@ -86,4 +86,4 @@ def find_problems(settings: ModelSettings, shape: Shape, classes: int) -> Iterat
     elif not isinstance(settings, Conv2dVqTokensSettings):  # which fits every window
         yield from conv2d.find_problems(settings, shape)
     if classes < 2:
-        yield Problem("classes", "todo.factory", f"{classes}, but a classifier needs at least 2")
+        yield Problem("classes", "model.too-few-classes", f"{classes}, must be at least 2")

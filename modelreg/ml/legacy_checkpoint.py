@@ -23,6 +23,7 @@ from modelreg import files
 from modelreg.errors import InputError, Problem
 from modelreg.ml import checkpoint
 
+UNREADABLE = "cannot read the legacy checkpoint"
 WRAPPERS = ("model_state_dict", "state_dict", "model")  # under which a dictionary keeps its weights
 PREFIXES = ("module.", "_orig_mod.")  # of nn.DataParallel and of torch.compile
 
@@ -38,21 +39,21 @@ class LegacyCheckpoint(NamedTuple):
     """What a file holds: tensors under their old names, float32 or int64, and what stood beside them."""
 
     tensors: dict[str, Tensor]
-    beside: dict[str, str]  # name -> its value in words
+    others: dict[str, str]  # the other entries of the file: name -> its value as text
     sha256: str  # of the file
 
 
 def read_legacy_checkpoint(path: Path, limit: int = checkpoint.LIMIT) -> LegacyCheckpoint:
     """Read a state dict, bare or in a dictionary with other things. Raises InputError, naming what else a file is."""
     data = files.read_bytes(path, limit)
-    if what := _foreign(data):
-        raise InputError("not a checkpoint", [Problem(str(path), "todo.legacy-checkpoint", what)])
-    found, beside = _unwrap(_load(data, str(path)), str(path))
+    if problem := _foreign(data, str(path)):
+        raise InputError(UNREADABLE, [problem])
+    found, others = _unwrap(_load(data, str(path)), str(path))
     if problems := list(_find_problems(found, limit)):
-        raise InputError(f"{path}: its weights cannot be taken", problems)
+        raise InputError(f"cannot read the tensors of {path}", problems)
     prefix = next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in found)), "")
     tensors = {name.removeprefix(prefix): _plain(tensor) for name, tensor in found.items()}
-    return LegacyCheckpoint(tensors, beside, files.sha256_bytes(data))
+    return LegacyCheckpoint(tensors, others, files.sha256_bytes(data))
 
 
 class _Dtype:
@@ -62,7 +63,7 @@ class _Dtype:
 
     def __init__(self, code: str, *_flags: bool) -> None:
         if not re.fullmatch("b1|[iu][1248]|f[248]", code):
-            raise ValueError(f"a numpy scalar of type {code[:20]}")
+            raise ValueError(f"unsupported numpy scalar of type {code[:20]}")
         self.code = code
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -82,31 +83,34 @@ _SAFE: list[Any] = [
 ]
 
 
-def _foreign(data: bytes) -> str | None:
-    """Return what a file is that torch.save did not write."""
+def _foreign(data: bytes, where: str) -> Problem | None:
+    """Return why a file is not a checkpoint that torch.save wrote, as far as its bytes show it without torch."""
     if data.startswith(_OLD_FORMAT):
         return None
     if data.startswith(b"PK\x03\x04"):
-        return _foreign_archive(data)
+        return _foreign_archive(data, where)
     if data[8:9] == b"{" and int.from_bytes(data[:8], "little") <= len(data) - 8:
-        return "a safetensors file: no checkpoint of older code"
-    return checkpoint.foreign(data) or "no file that torch.save writes"
+        kind = "a safetensors file"
+    else:
+        kind = checkpoint.foreign(data) or "a file of unknown format"
+    return Problem(where, "legacy.foreign-file", f"is {kind}, must be a file written by torch.save")
 
 
-def _foreign_archive(data: bytes) -> str | None:
-    """Return what a zip archive is that torch.save did not write."""
+def _foreign_archive(data: bytes, where: str) -> Problem | None:
+    """Return why a zip archive is not a checkpoint that torch.save wrote."""
     try:
         entries = zipfile.ZipFile(io.BytesIO(data)).infolist()
     except _BAD_ARCHIVE as error:
-        return f"a zip archive, damaged or cut off: {error}"
+        return Problem(where, "legacy.damaged", f"damaged or truncated zip archive: {error}")
     names = [entry.filename for entry in entries]
     if any(name.endswith("/constants.pkl") for name in names):
-        return "a TorchScript program: save the state_dict of the network instead"
+        return Problem(where, "legacy.torchscript", "is a TorchScript program, must be a state_dict")
     if not any(name.endswith("/data.pkl") for name in names):
-        return f"a zip archive that torch.save did not write: it holds {', '.join(map(_word, names[:3])) or 'nothing'}"
+        kind = f"a zip archive with {', '.join(map(_word, names[:3])) or '0 files'}"
+        return Problem(where, "legacy.foreign-file", f"is {kind}, must be a file written by torch.save")
     packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
     if packed or sum(entry.file_size for entry in entries) > len(data):
-        return "a zip archive that is packed, as torch.save never does"
+        return Problem(where, "legacy.compressed-archive", "is a compressed zip archive, must be uncompressed")
     return None
 
 
@@ -117,34 +121,31 @@ def _load(data: bytes, where: str) -> object:
             warnings.simplefilter("ignore")  # of formats that torch means to give up
             found: object = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)  # noqa: TID251 here
     except _DAMAGED as error:
-        raise InputError(
-            "cannot read the checkpoint", [Problem(where, "todo.legacy-checkpoint", _words(error))]
-        ) from error
+        raise InputError(UNREADABLE, [_unloadable(error, where)]) from error
     return found
 
 
-def _words(error: Exception) -> str:
-    """Return what kept torch from loading a file, without its advice to load it unsafely."""
+def _unloadable(error: Exception, where: str) -> Problem:
+    """Return why torch did not load a file, without torch's advice to load it unsafely."""
     if blocked := re.search(r"GLOBAL ([\w.]+)", str(error)):
-        return (
-            f"holds {blocked[1]}, which loading would have to run: only tensors, numbers and texts are loaded; "
-            "save the state_dict of the network alone"
-        )
-    return f"damaged, or not written by torch.save ({type(error).__name__}: {_word(str(error)[-100:].strip(), 100)})"
+        what = f"contains {blocked[1]}, which runs code when it is loaded; only tensors, numbers and texts are allowed"
+        return Problem(where, "legacy.code-required", what)
+    reason = f"{type(error).__name__}: {_word(str(error)[-100:].strip(), 100)}"
+    return Problem(where, "legacy.damaged", f"damaged, or not written by torch.save ({reason})")
 
 
 def _unwrap(document: object, where: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors of a document, and what stands beside them in words. Raises InputError."""
     if not isinstance(document, Mapping) or not document:
-        what = f"holds a {type(document).__name__}, not a dictionary of tensors"
-        raise InputError("not a checkpoint", [Problem(where, "todo.legacy-checkpoint", what)])
+        what = f"contains a {type(document).__name__}, must contain a non-empty dictionary of tensors"
+        raise InputError(UNREADABLE, [Problem(where, "legacy.no-state-dict", what)])
     if _is_state(document):
         return dict(document), {}
     name = next((name for name in WRAPPERS if _is_state(document.get(name))), None)
     if name is None:
         names = ", ".join(map(_word, list(document)[:10]))
-        what = f"holds tensors neither alone nor under {', '.join(WRAPPERS)}; it has {names}"
-        raise InputError("not a checkpoint", [Problem(where, "todo.legacy-checkpoint", what)])
+        what = f"must contain only tensors, or a dictionary of tensors under {', '.join(WRAPPERS)}; found keys {names}"
+        raise InputError(UNREADABLE, [Problem(where, "legacy.no-state-dict", what)])
     return dict(document[name]), {_word(key): _short(document[key]) for key in document if key != name}
 
 
@@ -170,15 +171,12 @@ def _find_problems(tensors: Mapping[str, Tensor], limit: int) -> Iterator[Proble
     """Yield the tensors that are no plain arrays of numbers; a few bytes may claim a shape of any size."""
     for name, tensor in tensors.items():
         if not name.isprintable():
-            yield Problem(_word(name), "todo.legacy-checkpoint", "is no name of a tensor: it holds control characters")
+            yield Problem(_word(name), "legacy.invalid-tensor-name", "the tensor name contains control characters")
         if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized or tensor.is_complex():
-            yield Problem(
-                name,
-                "todo.legacy-checkpoint",
-                "is sparse, quantized, complex or without values: no plain array of numbers",
-            )
+            what = "is sparse, quantized, complex or has no values; must be a dense array of real numbers"
+            yield Problem(name, "legacy.unsupported-tensor", what)
     if sum(4 * tensor.numel() for tensor in tensors.values()) > limit:
-        yield Problem("all tensors", "todo.legacy-checkpoint", f"have shapes of more than {limit} bytes")
+        yield Problem("all tensors", "legacy.too-large", f"their shapes need more than the limit of {limit:,} bytes")
 
 
 def _plain(tensor: Tensor) -> Tensor:

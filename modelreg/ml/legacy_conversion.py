@@ -62,12 +62,11 @@ def recognise(tensors: Tensors) -> Recognised:
     layout = max(LAYOUTS, key=lambda layout: len(_known(tensors, layout)))
     known = _known(tensors, layout)
     if 2 * len(known) <= len(tensors):
-        what = f"{len(tensors)} tensors of no network that is known: {', '.join(list(tensors)[:5])}"
-        raise InputError("not recognised", [Problem("checkpoint", "todo.legacy-conversion", what)])
+        what = f"the names of {len(tensors)} tensors match no supported layout: {', '.join(list(tensors)[:5])}"
+        raise InputError("cannot recognise the network", [Problem("checkpoint", "legacy.unknown-layout", what)])
     counts = {name for name in tensors if name not in known and re.fullmatch(layout.bookkeeping, name)}
-    problems = [
-        Problem(name, "todo.legacy-conversion", "unexpected") for name in sorted(tensors.keys() - known.keys() - counts)
-    ]
+    strays = sorted(tensors.keys() - known.keys() - counts)
+    problems = [Problem(name, "checkpoint.tensor-unexpected", "unexpected tensor") for name in strays]
     merged, copies = _merge(tensors, known, problems)
     found, folded = _fold(merged, problems)
     lacks = tuple(part for part in layout.parts if part != ENCODER and not any(_is_of(name, part) for name in found))
@@ -78,11 +77,11 @@ def recognise(tensors: Tensors) -> Recognised:
     misfits = [*_mismatches(shapes, found), *checkpoint.non_finite(found)]
     problems += [problem._replace(where=first.get(problem.where, problem.where)) for problem in misfits]
     if problems:
-        raise InputError(f"the tensors are not those of {layout.words}", problems)
+        raise InputError(f"cannot read the tensors as {layout.words}", problems)
     notes = {
         f"{folded} weight norms folded": folded,
-        f"{copies} tensors that stood there twice, with equal numbers, taken once": copies,
-        f"{len(counts)} statistics of the training left out: {', '.join(sorted(counts))}": counts,
+        f"{copies} duplicate tensors with equal values dropped": copies,
+        f"{len(counts)} training statistics left out: {', '.join(sorted(counts))}": counts,
     }
     return Recognised(layout, found, lacks, tuple(note for note, count in notes.items() if count))
 
@@ -93,16 +92,16 @@ def adopt(found: Recognised, model: str) -> Adopted:
     if pair in _ADOPTIONS:
         return _ADOPTIONS[pair](found)
     rows = _REFUSED.get(pair, {})
+    possible = ", ".join(system for layout, system in _ADOPTIONS if layout == found.layout.name)
+    fix = f"import it with `--as {possible}`"
     problems = [
-        Problem(part, "todo.legacy-conversion", why)
+        Problem(part, "legacy.unsupported-part", why, fix)
         for part, why in rows.items()
         if part.partition(".")[0] not in found.lacks
     ]
-    summary = f"{found.layout.words} is recognised and its {len(found.tensors)} tensors are sound, "
-    summary += f"but it cannot become {model}"
-    raise InputError(
-        summary, problems or [Problem(found.layout.words, "todo.legacy-conversion", f"{model} is another network")]
-    )
+    other = Problem("--as", "legacy.model-mismatch", f"is {model}, must be {possible} for {found.layout.words}", fix)
+    summary = f"the {len(found.tensors)} tensors of {found.layout.words} are valid, but cannot be imported as {model}"
+    raise InputError(summary, problems or [other])
 
 
 def with_rows(tensors: Tensors, expected: Tensors) -> dict[str, Tensor]:
@@ -127,11 +126,11 @@ def _as_conv2d_fsq(found: Recognised) -> Adopted:
         "pooling": found.layout is not FSQ_UNPOOLED,
         "batchnorm": found.layout is not FSQ_ABLATION,
     }
-    rounded = "Its head took the projection as it is; here FSQ rounds it first, so that its answers may differ"
+    rounded = "Its head was trained on the unquantized projection; FSQ quantizes it here, so predictions may differ"
     changed = (rounded,) if head is not None and found.layout is FSQ_POOLED else ()
     return Adopted(
         settings=settings if head is None else {**settings, "hidden": len(head)},
-        unsaid={"levels": f"how many levels each of its {dimensions} dimensions has, as [8, 8, 5]"},
+        unsaid={"levels": f"the number of levels of each of its {dimensions} dimensions, such as [8, 8, 5]"},
         tensors={str(rename(name, _CONV2D_FSQ)): tensor for name, tensor in found.tensors.items()},
         lacks=("host_part.head",) if head is None else (),
         notes=(*found.notes, *changed),
@@ -142,17 +141,16 @@ def _as_conv2d_fsq_of_ablation(found: Recognised) -> Adopted:
     """Adopt the ablation's graph, whose layer before the head is linear: W (V x + v) + w = (W V) x + (W v + w)."""
     absent = [part for part in ("duration", "head") if part in found.lacks]
     if len(absent) == 1:
-        raise InputError(
-            "not all of a head",
-            [Problem(absent[0], "todo.legacy-conversion", "missing, but what it is computed with is there")],
-        )
+        (present,) = {"duration", "head"} - {absent[0]}
+        what = f"missing, but {present} is present; the head consists of both"
+        raise InputError("cannot import the head", [Problem(absent[0], "legacy.incomplete-head", what)])
     plain = {name: tensor for name, tensor in found.tensors.items() if not _is_of(name, "duration")}
     if absent:
         return _as_conv2d_fsq(found._replace(tensors=plain))
     V, v = (found.tensors[f"duration.{each}"].double() for each in ("weight", "bias"))
     W, w = (found.tensors[f"head.0.{each}"].double() for each in ("weight", "bias"))
     joined = {"head.0.weight": (W @ V).float(), "head.0.bias": (W @ v + w).float()}
-    what = f"The linear layer before its head, {V.shape[1]} to {V.shape[0]} numbers, multiplied into the head's first"
+    what = f"The linear layer before its head ({V.shape[1]} to {V.shape[0]} values) was merged into the head"
     return _as_conv2d_fsq(found._replace(tensors={**plain, **joined}, notes=(*found.notes, what)))
 
 
@@ -172,7 +170,7 @@ def _as_tokens(found: Recognised) -> Adopted:
     if embedding is not None:
         tensors["host_part.quantizer.initialised"] = torch.tensor(1)
     gone = [part for part in ("decoder", "states") if part not in found.lacks]
-    left = f"Left out, as they cannot be expressed here: {', '.join(gone)}"
+    left = f"Left out, because conv2d_vq_tokens does not have them: {', '.join(gone)}"
     return Adopted(
         settings=settings,
         unsaid={},
@@ -200,9 +198,9 @@ def _left_out(found: Recognised) -> Iterator[str]:
     """Say which parts of a TCN-VAE no network here has, and what that means for its answers."""
     training = ("fc_logvar", "decoder_fc", "decoder", "domain_classifier")
     if gone := [part for part in training if part not in found.lacks]:
-        yield f"Left out, as only training needs them and they cannot be expressed here: {', '.join(gone)}"
+        yield f"Left out, because only training uses them and tcn_vae does not have them: {', '.join(gone)}"
     if "activity_classifier" not in found.lacks:
-        yield "Its head is given the latent mean; older code drew a latent vector in evaluation too"
+        yield "Its head receives the latent mean; the legacy code drew a random latent vector in evaluation too"
 
 
 _TCN_VAE: Renames = (
@@ -235,15 +233,14 @@ _ADOPTIONS: dict[tuple[str, str], Callable[[Recognised], Adopted]] = {  # layout
 }
 _REFUSED = {  # layout and model system -> part -> why the system cannot express it
     (CONV2D_VQ.name, "conv2d_vq"): {
-        "encoder.initial": "has neither batch normalization nor ReLU behind it, as every convolution of conv2d_vq has",
-        "encoder.blocks": "do not pool over time, and conv2d_vq pools between its convolutions",
-        "encoder.projection": "gives a vector for each timestep, without batch normalization; conv2d_vq gives one "
-        "for each window, with it",
-        "codebook": "quantizes every timestep, conv2d_vq a whole window: import it as conv2d_vq_tokens",
-        "decoder": "makes each timestep from its own code by a transposed convolution, conv2d_vq all of a window "
-        "from one code",
-        "classifier": "takes the mean over the codes of a window, conv2d_vq its one code",
-        "states": "tells a state for each timestep, and conv2d_vq has no such head",
+        "encoder.initial": "is not followed by batch normalization and ReLU; every convolution of conv2d_vq is",
+        "encoder.blocks": "do not pool over time; conv2d_vq pools between its convolutions",
+        "encoder.projection": "gives one vector for each timestep, without batch normalization; conv2d_vq gives one "
+        "for each window, with batch normalization",
+        "codebook": "quantizes each timestep; conv2d_vq quantizes the whole window",
+        "decoder": "computes each timestep from its own code; conv2d_vq computes the whole window from one code",
+        "classifier": "receives the mean of the codes of a window; that of conv2d_vq receives its one code",
+        "states": "predicts a state for each timestep; conv2d_vq does not have such a head",
     },
 }
 
@@ -266,9 +263,8 @@ def _merge(tensors: Tensors, known: Mapping[str, str], problems: list[Problem]) 
     first: dict[str, str] = {}
     for old, new in known.items():
         if not _same(tensors[first.setdefault(new, old)], tensors[old]):
-            problems.append(
-                Problem(old, "todo.legacy-conversion", f"is another name of {first[new]}, but holds other numbers")
-            )
+            what = f"is a second name of {first[new]}, but the values differ"
+            problems.append(Problem(old, "legacy.copies-differ", what))
     return {new: tensors[old] for new, old in first.items()}, len(known) - len(first)
 
 
@@ -289,20 +285,22 @@ def _fold(tensors: Tensors, problems: list[Problem]) -> tuple[dict[str, Tensor],
         else:
             factors.setdefault(name.removesuffix(f".{ending}"), {})[_FACTORS[ending]] = tensor
     for layer, pair in factors.items():
-        if what := _misfit(pair):
-            problems.append(Problem(layer, "todo.legacy-conversion", what))
+        if problem := _misfit(layer, pair):
+            problems.append(problem)
         else:
             found[f"{layer}.weight"] = fold(pair["g"], pair["v"])
     return found, len(factors)
 
 
-def _misfit(pair: Mapping[str, Tensor]) -> str | None:
-    """Return why the factors of a weight norm cannot be multiplied, if so."""
+def _misfit(layer: str, pair: Mapping[str, Tensor]) -> Problem | None:
+    """Return why the factors of a weight norm cannot be multiplied, or None."""
     if len(pair) < 2:
-        return "has one of weight_g and weight_v, and a weight norm is both"
+        what = f"only weight_{next(iter(pair))} is present; weight norm needs weight_g and weight_v"
+        return Problem(layer, "legacy.incomplete-weight-norm", what)
     lengths, directions = pair["g"].shape, pair["v"].shape
     if len(directions) < 2 or lengths != (directions[0], *[1] * (len(directions) - 1)):
-        return f"weight_g of shape {tuple(lengths)} does not scale the rows of weight_v of shape {tuple(directions)}"
+        what = f"weight_g {tuple(lengths)} does not scale the rows of weight_v {tuple(directions)}"
+        return Problem(layer, "legacy.weight-norm-mismatch", what)
     return None
 
 
@@ -316,11 +314,11 @@ def _mismatches(shapes: Shapes, found: Tensors) -> Iterator[Problem]:
     """Yield what is missing, unexpected or of another shape."""
     for name in sorted(shapes.keys() | found.keys()):
         if name not in found:
-            yield Problem(name, "todo.legacy-conversion", "missing")
+            yield Problem(name, "checkpoint.tensor-missing", "missing tensor")
         elif name not in shapes:
-            yield Problem(name, "todo.legacy-conversion", "unexpected")
+            yield Problem(name, "checkpoint.tensor-unexpected", "unexpected tensor")
         elif (shape := tuple(found[name].shape)) != shapes[name]:
-            yield Problem(name, "todo.legacy-conversion", f"has shape {shape}, must have {shapes[name]}")
+            yield Problem(name, "checkpoint.tensor-mismatch", f"has shape {shape}, must have {shapes[name]}")
 
 
 def _is_of(name: str, part: str) -> bool:

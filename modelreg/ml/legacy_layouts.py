@@ -151,7 +151,7 @@ _NO_BOOKKEEPING = "(?!)"
 
 TCN_VAE = Layout(
     name="tcn_vae",
-    words="the TCN-VAE of temporal blocks",
+    words="TCN-VAE with temporal blocks",
     renames=(
         *_temporal_renames(r"(?:tcn_encoder\.)?", "encoder"),
         *_temporal_renames(r"tcn_decoder\.", "decoder"),
@@ -186,7 +186,7 @@ CONV2D_VQ = Layout(
 )
 FSQ_POOLED = Layout(
     name="fsq_pooled",
-    words="the FSQ graph with pooling (README graph, FSQ-Hailo encoder)",
+    words="FSQ graph with pooling (README graph, FSQ-Hailo encoder)",
     renames=(
         (r"(conv|bn)([123])\.", r"encoder.\1\2."),
         (r"fsq_projection\.", "encoder.projection."),
@@ -199,7 +199,7 @@ FSQ_POOLED = Layout(
 )
 FSQ_UNPOOLED = Layout(
     name="fsq_unpooled",
-    words="Conv2dFSQ, which does not pool",
+    words="Conv2dFSQ without pooling",
     renames=(
         (r"encoder\.(conv|bn)([123])\.", r"encoder.\1\2."),
         (r"projection\.", "encoder.projection."),
@@ -212,7 +212,7 @@ FSQ_UNPOOLED = Layout(
 )
 FSQ_ABLATION = Layout(
     name="fsq_ablation",
-    words="the FSQ graph of the ablation, without batch normalization",
+    words="FSQ graph of the ablation, without batch normalization",
     renames=(
         (r"encoder\.conv([123])\.", r"encoder.conv\1."),
         (r"fsq_proj\.", "encoder.projection."),

@@ -28,8 +28,8 @@ def predict(network: Network, x: torch.Tensor | NDArray[np.float32], batch_size:
     """Return logits and codes of normalized windows (N, C, D, T). Raises InputError on another shape."""
     windows = torch.as_tensor(x, dtype=torch.float32)
     if windows.shape[1:] != network.shape:
-        what = f"are {tuple(windows.shape)}, must be (N, {', '.join(map(str, network.shape))})"
-        raise InputError("the windows do not fit the network", [Problem("windows", "todo.prediction", what)])
+        what = f"{tuple(windows.shape)}, must be (N, {', '.join(map(str, network.shape))})"
+        raise InputError("cannot classify the windows", [Problem("windows", "model.window-shape-mismatch", what)])
     device = next(network.parameters()).device
     training = network.training
     network.eval()
@@ -61,28 +61,28 @@ def fill_network(spec: ModelSpec, weights: bytes, where: str) -> Network:
 def _build(spec: ModelSpec) -> Network:
     expected = factory.spec(spec.settings, spec.input, spec.classes, spec.domains, spec.sessions)
     if problems := list(_differences(spec, expected)):
-        raise InputError("the record of the model contradicts its own settings", problems)
+        raise InputError("cannot build the network of the model record", problems)
     return factory.of_spec(spec, seed=0)
 
 
 def _differences(found: ModelSpec, expected: ModelSpec) -> Iterator[Problem]:
     """Yield where a record says something else of its network than its settings give."""
     if found.parameters != expected.parameters:
-        yield Problem(
-            "parameters", "todo.prediction", f"{found.parameters}, but the settings give {expected.parameters}"
-        )
+        yield _mismatch("parameters", found.parameters, expected.parameters)
     if found.tensors != expected.tensors:
-        yield Problem("tensors", "todo.prediction", "are not those that the settings give")
+        yield Problem("tensors", "model.record-mismatch", "names or shapes differ from those that the settings give")
     if not isinstance(found.quantizer, FsqSpec) or not isinstance(expected.quantizer, FsqSpec):
         if found.quantizer != expected.quantizer:
-            yield Problem(
-                "quantizer", "todo.prediction", f"{found.quantizer}, but the settings give {expected.quantizer}"
-            )
+            yield _mismatch("quantizer", found.quantizer, expected.quantizer)
         return
     for name in FsqSpec.model_fields:
         value, rule = getattr(found.quantizer, name), getattr(expected.quantizer, name)
         if not _equal(value, rule):
-            yield Problem(f"quantizer.{name}", "todo.prediction", f"{value}, but the settings give {rule}")
+            yield _mismatch(f"quantizer.{name}", value, rule)
+
+
+def _mismatch(where: str, found: object, expected: object) -> Problem:
+    return Problem(where, "model.record-mismatch", f"{found}, but the settings give {expected}")
 
 
 def _equal(a: Any, b: Any) -> bool:

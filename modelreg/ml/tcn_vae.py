@@ -115,5 +115,6 @@ def find_problems(settings: TcnVaeSettings, shape: Shape) -> Iterator[Problem]:
     """Yield what keeps a network with these settings from being built for this input."""
     field = tcn.receptive_field(len(settings.widths), settings.kernel)
     if field > 4 * shape[2]:
-        what = f"{len(settings.widths)} blocks look back over {field} samples, but a window has {shape[2]}"
-        yield Problem("model.widths", "todo.tcn-vae", what)
+        what = f"{len(settings.widths)} blocks have a receptive field of {field} timesteps, must be at most "
+        what += f"{4 * shape[2]} (4 times the window of {shape[2]})"
+        yield Problem("model.widths", "model.receptive-field-too-long", what)

@@ -37,10 +37,6 @@ from modelreg.records.base import Count, Record, validate
 from modelreg.records.run import Epoch
 
 VALIDATION_BATCH = 512
-ADVICE = (
-    "the loss or its gradient is NaN or Inf: try a lower training.learning_rate, a lower "
-    "training.gradient_clip, and check the scale of the data with `modelreg data check`"
-)
 
 
 class Snapshot(NamedTuple):
@@ -87,10 +83,10 @@ def fit(
 def find_problems(network: Network, train: Part, validation: Part, settings: TrainingSettings) -> Iterator[Problem]:
     """Yield why this training cannot start."""
     if settings.device == "cuda" and not torch.cuda.is_available():
-        yield Problem("training.device", "todo.training", "cuda, but torch finds no CUDA device here")
+        yield Problem("training.device", "train.no-cuda-device", "is cuda, but PyTorch finds no CUDA device")
     if network.chunk > 1 and settings.batch_size < 2 * network.chunk:
-        what = f"is {settings.batch_size}: chunks of {network.chunk} consecutive windows need at least two of them"
-        yield Problem("training.batch_size", "todo.training", what)
+        what = f"is {settings.batch_size}, must be at least {2 * network.chunk} (2 chunks of {network.chunk} windows)"
+        yield Problem("training.batch_size", "train.batch-too-small", what)
     yield from _part_problems("train", train, network, least=2)
     yield from _part_problems("validation", validation, network, least=1)
 
@@ -258,7 +254,7 @@ class _Loop:
         moments = self._moments()
         expected = self.tensors() | {f"optimizer.{key}": moment for key, moment in moments.items()}
         if problems := [*self._other_settings(state), *checkpoint.mismatches(expected, saved.tensors)]:
-            raise InputError("cannot resume: the snapshot is of another training", problems)
+            raise InputError("cannot resume from this snapshot", problems)
         self.network.load_state_dict(_under("network.", saved.tensors))
         if self.average:
             self.average.network.load_state_dict(_under("average.", saved.tensors))
@@ -277,13 +273,11 @@ class _Loop:
         for name in TrainingSettings.model_fields:
             now, then = getattr(self.settings, name), getattr(state.settings, name)
             if now != then:
-                yield Problem(
-                    f"training.{name}", "todo.training", f"is {now}, but the training was started with {then}"
-                )
+                what = f"is {now}, but the run was started with {then}"
+                yield Problem(f"training.{name}", "train.settings-changed", what)
         if self.windows != state.windows:
-            yield Problem(
-                "train", "todo.training", f"has {self.windows} windows, but {state.windows} when it was started"
-            )
+            what = f"has {self.windows} windows, but had {state.windows} when the run was started"
+            yield Problem("train", "train.data-changed", what)
 
     def _moments(self) -> dict[str, Tensor]:
         """Return tensors for the optimizer's moments, with the strides they have in training."""
@@ -365,25 +359,28 @@ def _refuse_divergence(epoch: int, learned: _Pass, tested: _Pass) -> None:
     good = learned.losses.isfinite() & learned.norms.isfinite()
     if not good.all():
         where = f"epoch {epoch}, step {int(good.int().argmin()) + 1} of {len(good)}"
-        raise InputError("the training diverged", [Problem(where, "todo.training", ADVICE)])
+        raise InputError("training stopped", [_divergence(where)])
     if not tested.losses.isfinite().all():
-        raise InputError("the training diverged", [Problem(f"epoch {epoch}, validation", "todo.training", ADVICE)])
+        raise InputError("training stopped", [_divergence(f"epoch {epoch}, validation")])
+
+
+def _divergence(where: str) -> Problem:
+    return Problem(where, "train.diverged", "the loss or its gradient is NaN or Inf")
 
 
 def _part_problems(name: str, part: Part, network: Network, *, least: int) -> Iterator[Problem]:
     if part.x.shape[1:] != network.shape or part.x.dtype != torch.float32:
-        what = f"{part.x.dtype} {tuple(part.x.shape)}, must be float32 (N, *{network.shape})"
-        yield Problem(f"{name}.x", "todo.training", what)
+        what = f"{part.x.dtype} {tuple(part.x.shape)}, must be float32 (N, {', '.join(map(str, network.shape))})"
+        yield Problem(f"{name}.x", "model.window-shape-mismatch", what)
     elif not part.x.isfinite().all():
-        yield Problem(f"{name}.x", "todo.training", "holds NaN or Inf")
+        yield Problem(f"{name}.x", "train.non-finite-windows", "contains NaN or Inf")
     if part.y.shape != part.x.shape[:1] or part.y.dtype != torch.int64:
-        yield Problem(
-            f"{name}.y", "todo.training", f"{part.y.dtype} {tuple(part.y.shape)}, must be int64, one per window"
-        )
+        what = f"{part.y.dtype} {tuple(part.y.shape)}, must be int64 ({len(part.x)},), one label for each window"
+        yield Problem(f"{name}.y", "train.label-array-mismatch", what)
     elif len(part.y) < least:
-        yield Problem(name, "todo.training", f"{len(part.y)} windows, at least {least} are needed")
+        yield Problem(name, "train.too-few-windows", f"has {len(part.y)} windows, must have at least {least}")
     elif not 0 <= int(part.y.min()) <= int(part.y.max()) < network.classes:
-        yield Problem(f"{name}.y", "todo.training", f"labels outside 0 … {network.classes - 1}")
+        yield Problem(f"{name}.y", "train.label-out-of-range", f"labels must be from 0 to {network.classes - 1}")
 
 
 def _copy(tensor: Tensor) -> Tensor:

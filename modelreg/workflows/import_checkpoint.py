@@ -62,7 +62,7 @@ def read_legacy(path: Path, model: str) -> Older:
     found = legacy_checkpoint.read_legacy_checkpoint(path)
     recognised = legacy_conversion.recognise(found.tensors)
     adopted = legacy_conversion.adopt(recognised, model)
-    return Older(path.name, found.sha256, model, recognised.layout.name, adopted, found.beside)
+    return Older(path.name, found.sha256, model, recognised.layout.name, adopted, found.others)
 
 
 def settle(older: Older, document: Json, where: str) -> TrainConfig:
