@@ -1,4 +1,4 @@
-"""Smoothing gives at each window what the definition gives on all windows so far."""
+"""Online smoothing gives, at each window, the result of the definition on all windows so far."""
 
 from collections import Counter
 
@@ -14,12 +14,12 @@ LABELS = st.lists(st.integers(0, 3), min_size=1, max_size=40)
 
 
 def one_hot(label: int) -> np.ndarray:
-    """A window that is sure."""
+    """The probabilities of a certain window."""
     return np.eye(4)[label]
 
 
 def answer(probabilities: np.ndarray) -> Answer:
-    """What a model says of a window."""
+    """An answer with these probabilities."""
     none = np.empty(0, np.float32)
     with np.errstate(divide="ignore"):
         logits = np.log(probabilities).astype(np.float32)
@@ -27,7 +27,7 @@ def answer(probabilities: np.ndarray) -> Answer:
 
 
 def shown(smoother, probabilities) -> list[int]:
-    """What a smoother shows at each window."""
+    """The smoothed class of each window."""
     state, found = smoother.start(), []
     for row in probabilities:
         state, label = smoother.step(state, answer(row))
@@ -36,8 +36,8 @@ def shown(smoother, probabilities) -> list[int]:
 
 
 @given(labels=LABELS, windows=st.integers(1, 7))
-def test_the_majority_is_one_of_the_last_windows(labels, windows) -> None:
-    """No label of them is commoner."""
+def test_the_majority_is_the_most_frequent_of_the_last_labels(labels, windows) -> None:
+    """In a tie it is one of the most frequent labels."""
     for end, label in enumerate(shown(Majority(windows), map(one_hot, labels)), 1):
         counts = Counter(labels[max(0, end - windows) : end])
         assert counts[label] == max(counts.values())
@@ -45,18 +45,18 @@ def test_the_majority_is_one_of_the_last_windows(labels, windows) -> None:
 
 @given(labels=LABELS)
 def test_a_majority_of_one_is_the_label(labels) -> None:
-    """Nothing is smoothed."""
+    """Over one window nothing is smoothed."""
     assert shown(Majority(1), map(one_hot, labels)) == labels
 
 
 def test_a_tie_changes_nothing() -> None:
-    """What is shown stays, until another label is commoner."""
+    """The class stays until another label is more frequent."""
     assert shown(Majority(4), map(one_hot, [0, 0, 1, 1, 1])) == [0, 0, 0, 0, 1]
 
 
 @given(labels=LABELS, dwell=st.integers(1, 6))
 def test_hysteresis_stays_at_least_its_dwell_time(labels, dwell) -> None:
-    """Each stretch but the last has as many windows."""
+    """Each segment except the last has at least `dwell` windows."""
     found = shown(Hysteresis(dwell=dwell), map(one_hot, labels))
     edges = [0, *(n for n in range(1, len(found)) if found[n] != found[n - 1])]
 
@@ -68,18 +68,18 @@ def test_hysteresis_stays_at_least_its_dwell_time(labels, dwell) -> None:
     [
         ([[0.9, 0.1], [0.45, 0.55]], [0, 0]),  # still above `leave`
         ([[0.9, 0.1], [0.35, 0.65]], [0, 1]),
-        ([[0.9, 0.1], [0.3, 0.3]], [0, 0]),  # nobody enters
+        ([[0.9, 0.1], [0.3, 0.3]], [0, 0]),  # no class reaches `enter`
     ],
-    ids=["stays", "changes", "nobody"],
+    ids=["stays", "changes", "none enters"],
 )
-def test_hysteresis_changes_where_one_leaves_and_another_enters(probabilities, expected) -> None:
-    """Two thresholds, as a Schmitt trigger has."""
+def test_hysteresis_changes_between_two_thresholds(probabilities, expected) -> None:
+    """As a Schmitt trigger does."""
     assert shown(Hysteresis(enter=0.6, leave=0.4, dwell=1), np.array(probabilities)) == expected
 
 
 @pytest.mark.parametrize("smoother", [Majority(5), Hysteresis()], ids=["majority", "hysteresis"])
 def test_memory_is_constant(smoother) -> None:
-    """After any number of windows."""
+    """The state does not grow with the number of windows."""
     state = smoother.start()
     for number in range(1000):
         state, _ = smoother.step(state, answer(one_hot(number % 4)))

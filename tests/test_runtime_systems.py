@@ -1,4 +1,4 @@
-"""Every model system on a device: it answers as torch does, and says what it is asked for and no more."""
+"""Every model system in the runtime: it reproduces torch and returns the fields of its system."""
 
 import json
 import subprocess
@@ -11,6 +11,7 @@ from example_bundle import write_bundle
 from example_systems import CLASSES, SETTINGS, SMALL, bundle, network, windows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from places import places
 from test_server import served, serving
 
 from modelreg import files
@@ -44,7 +45,7 @@ CLASSIFIED = {"latent", "motif_scores", "label", "probabilities"}
 
 
 def load(folder, system: str, changes: dict[str, bytes | None] | None = None) -> bundle_loader.Package:
-    """Read a bundle of a system in which some files are others, or are not there."""
+    """Read a bundle of a system in which some files are replaced or removed."""
     documents = {k: v for k, v in bundle(system).items() if k not in (filenames.BUNDLE, filenames.SUMS)}
     found = {name: data for name, data in (documents | (changes or {})).items() if data is not None}
     record = validate(bundle(system)[filenames.BUNDLE], bundle_loader.BundleRecord, filenames.BUNDLE)
@@ -56,14 +57,14 @@ def opened(loaded: bundle_loader.Package) -> Pipeline:
     return Pipeline(loaded, open_backend(loaded, "onnxruntime"))
 
 
-def told(loaded: bundle_loader.Package, body: dict) -> tuple[int, dict]:
-    """Return what a server of it answers to POST /infer."""
+def answered(loaded: bundle_loader.Package, body: dict) -> tuple[int, dict]:
+    """Return the status and document of POST /infer."""
     with serving(served(loaded, first=opened(loaded))) as client:
         return client.infer(body)
 
 
 def asked(number: int = 0) -> dict[str, list[list[float]]]:
-    """A request: (T, C)."""
+    """A request with one window, (T, C)."""
     return {"x": windows().x[number][:, 0].T.tolist()}
 
 
@@ -71,8 +72,8 @@ def asked(number: int = 0) -> dict[str, list[list[float]]]:
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_it_answers_as_torch_does(tmp_path, system) -> None:
-    """Projection, code and logits of windows that are not among its test vectors."""
+def test_the_runtime_reproduces_torch(tmp_path, system) -> None:
+    """Projection, code and logits of windows that are not test vectors."""
     raw = windows().x[16:48]
     expected = parity.of_torch(network(system), raw)
     pipeline = opened(load(tmp_path, system))
@@ -84,7 +85,7 @@ def test_it_answers_as_torch_does(tmp_path, system) -> None:
 
 @pytest.mark.parametrize("system", ["conv2d_vq", "conv2d_fsq_hsmm"])
 def test_the_index_of_a_code_is_the_networks_own(tmp_path, system) -> None:
-    """Of a codebook its number; of levels, their place in the grid."""
+    """The number of a codebook entry, or the index in the grid of levels."""
     raw = windows().x[16:48]
     expected = [int(network(system)(window[None]).code_index) for window in example_systems.torch_windows(raw)]
     pipeline = opened(load(tmp_path, system))
@@ -93,11 +94,11 @@ def test_the_index_of_a_code_is_the_networks_own(tmp_path, system) -> None:
 
 
 @pytest.mark.allow_hosts(["127.0.0.1"])
-def test_a_tcn_vae_says_two_things(tmp_path) -> None:
-    """The latent means, and the probabilities of its activity head."""
+def test_a_tcn_vae_returns_two_fields(tmp_path) -> None:
+    """The latent means and the probabilities of its activity head."""
     loaded = load(tmp_path, "tcn_vae")
     expected = parity.of_torch(network("tcn_vae"), windows().x[:1])
-    status, said = told(loaded, asked())
+    status, said = answered(loaded, asked())
 
     assert (status, list(said), len(said["latent"]), len(said["motif_scores"])) == (
         200,
@@ -111,21 +112,22 @@ def test_a_tcn_vae_says_two_things(tmp_path) -> None:
 
 @pytest.mark.allow_hosts(["127.0.0.1"])
 def test_a_tcn_vae_has_no_sessions(tmp_path) -> None:
-    """It would have nothing to say of them: refused, not left unread."""
-    status, said = told(load(tmp_path, "tcn_vae"), {**asked(), "session": "a"})
+    """The field is refused, not ignored."""
+    status, said = answered(load(tmp_path, "tcn_vae"), {**asked(), "session": "a"})
+    (problem,) = said["problems"]
 
-    assert (status, said["problems"][0]["what"]) == (422, "Object contains unknown field `session`")
+    assert (status, problem["rule"], "`session`" in problem["message"]) == (422, "serve.request-invalid", True)
 
 
 @pytest.mark.allow_hosts(["127.0.0.1"])
 @pytest.mark.parametrize("system", ["conv2d_vq", "conv2d_fsq_hsmm"])
-def test_a_classifier_says_its_label_and_its_code(tmp_path, system) -> None:
-    """And never a set without thresholds, or a state without a session."""
-    assert set(told(load(tmp_path, system), asked())[1]) == CLASSIFIED | {"codes"}
+def test_a_classifier_returns_its_label_and_its_code(tmp_path, system) -> None:
+    """But no set without thresholds, and no state without a session."""
+    assert set(answered(load(tmp_path, system), asked())[1]) == CLASSIFIED | {"codes"}
 
 
-def test_a_classifier_that_quantizes_nothing_says_no_code() -> None:
-    """Neither in its answers nor in its document."""
+def test_a_classifier_without_a_quantizer_returns_no_code() -> None:
+    """Neither in its response nor in its document."""
     plain = Conv2dVqSettings(name="conv2d_vq", embedding=6, vq=False, **SMALL)
     contract = Contract(factory.spec(plain, example_systems.INPUT, CLASSES))
     answer = of_logits(np.zeros(3, np.float32))
@@ -138,7 +140,7 @@ def test_a_classifier_that_quantizes_nothing_says_no_code() -> None:
 @pytest.mark.allow_hosts(["127.0.0.1"])
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_the_document_has_the_fields_of_the_system(tmp_path, system) -> None:
-    """Those that are required are those that an answer without a session has; no other one is allowed but `state`."""
+    """A response without a session has exactly the required fields; `state` is the only optional one."""
     loaded = load(tmp_path, system)
     with serving(served(loaded, first=opened(loaded))) as client:
         document = json.loads(client.ask("GET", "/openapi.json")[2])
@@ -153,13 +155,13 @@ def test_the_document_has_the_fields_of_the_system(tmp_path, system) -> None:
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_numbers_that_overflow_are_refused(tmp_path, system) -> None:
-    """In the device part or in the host's: never a NaN among the probabilities."""
+    """In the device part or in the host part; no probability is ever NaN."""
     pipeline = opened(load(tmp_path, system))
     for size in (1e30, 1e36, 1e38):
         try:
             found = pipeline.infer(np.sign(windows().x[0]) * np.float32(size))
         except InputError as error:
-            assert "overflow" in str(error)  # noqa: PT017
+            assert [problem.rule for problem in error.problems] == ["predict.overflow"]  # noqa: PT017
         else:
             assert np.isfinite(found.probabilities).all()
 
@@ -168,13 +170,13 @@ def test_numbers_that_overflow_are_refused(tmp_path, system) -> None:
 
 
 def of_logits(logits: np.ndarray) -> Answer:
-    """An answer of which only the logits matter."""
+    """An answer with these logits; the other fields do not matter."""
     none = np.empty(0, np.float32)
     return Answer(none, none, None, logits, softmax(logits), int(logits.argmax()), None)
 
 
 def shown(smoother, logits: np.ndarray) -> list[int]:
-    """What a smoother shows at each window."""
+    """The smoothed class of each window."""
     state, found = smoother.start(), []
     for row in logits:
         state, label = smoother.step(state, of_logits(row))
@@ -184,13 +186,13 @@ def shown(smoother, logits: np.ndarray) -> list[int]:
 
 @pytest.fixture(scope="module")
 def durations() -> HsmmSpec:
-    """The model of durations of a bundle."""
+    """The duration model of a bundle."""
     return validate(bundle("conv2d_fsq_hsmm")[filenames.HSMM], HsmmSpec, filenames.HSMM)
 
 
 @settings(max_examples=20, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32 - 1), length=st.integers(1, 60), scale=st.sampled_from([0.1, 3.0, 1e3]))
-def test_online_it_shows_what_the_offline_filter_shows(durations, seed, length, scale) -> None:
+def test_online_smoothing_equals_the_offline_filter(durations, seed, length, scale) -> None:
     """Window by window, bit for bit."""
     logits = (np.random.default_rng(seed).normal(size=(length, len(CLASSES))) * scale).astype(np.float32)
 
@@ -198,7 +200,7 @@ def test_online_it_shows_what_the_offline_filter_shows(durations, seed, length, 
 
 
 def test_its_memory_is_constant_and_its_tables_are_shared(durations) -> None:
-    """A session holds no more after a thousand windows; a second one holds no tables of its own."""
+    """A state does not grow in 1,000 windows; sessions share the tables."""
     smoother = Durations(durations)
     first = state = smoother.start()
     for logits in np.random.default_rng(0).normal(size=(1000, len(CLASSES))).astype(np.float32):
@@ -207,8 +209,8 @@ def test_its_memory_is_constant_and_its_tables_are_shared(durations) -> None:
     assert (state.ring.shape, state.by_age is first.by_age) == (first.ring.shape, True)
 
 
-def test_a_temperature_does_not_change_what_it_shows(tmp_path, durations) -> None:
-    """It was fitted on the plain logits: a calibrated model shows the states that `evaluate` measured."""
+def test_temperature_scaling_does_not_change_smoothing(tmp_path, durations) -> None:
+    """The duration model was fitted on logits without temperature scaling, as `evaluate` uses them."""
     loaded = load(tmp_path, "conv2d_fsq_hsmm", {filenames.CALIBRATION: calibration(temperature=3.0).to_bytes()})
     pipeline, smoother = opened(loaded), choose(loaded.durations)
     answers = [pipeline.infer(window) for window in windows().x]
@@ -223,7 +225,7 @@ def test_a_temperature_does_not_change_what_it_shows(tmp_path, durations) -> Non
 
 @pytest.mark.allow_hosts(["127.0.0.1"])
 def test_a_session_is_smoothed_by_the_models_durations(tmp_path, durations) -> None:
-    """Over HTTP, as offline."""
+    """The states over HTTP equal the offline ones."""
     loaded = load(tmp_path, "conv2d_fsq_hsmm")
     with serving(served(loaded, first=opened(loaded), smoother=choose(loaded.durations))) as client:
         states = [client.infer({**asked(n), "session": "a"})[1]["state"] for n in range(12)]
@@ -242,39 +244,46 @@ def test_a_session_is_smoothed_by_the_models_durations(tmp_path, durations) -> N
         (False, "hysteresis", Hysteresis),
     ],
 )
-def test_a_models_durations_come_first(durations, has, name, expected) -> None:
-    """Unless another smoother is asked for."""
+def test_the_default_smoother_is_the_models_durations(durations, has, name, expected) -> None:
+    """Another smoother can be requested."""
     assert type(choose(durations if has else None, name)) is expected
 
 
-def test_durations_that_a_model_has_not_are_refused() -> None:
-    """Nothing else is taken in their place."""
-    with pytest.raises(InputError, match=r"the model has no hsmm.json"):
+def test_durations_need_a_duration_model() -> None:
+    """No other smoother replaces them."""
+    with pytest.raises(InputError) as caught:
         choose(None, "durations")
+    assert places(caught.value.problems) == [("smoothing", "predict.no-durations")]
 
 
-def test_durations_over_codes_smooth_no_network(durations) -> None:
-    """Their emissions are of another kind."""
+def test_a_duration_model_over_codes_cannot_smooth_a_network(durations) -> None:
+    """Its emissions are categorical."""
     table = CategoricalEmission(table=((0.5, 0.5),) * 3)
 
-    with pytest.raises(InputError, match="not a model of a network's classes"):
+    with pytest.raises(InputError) as caught:
         Durations(durations.model_copy(update={"emission": table}))
+    assert places(caught.value.problems) == [("hsmm.json: emission", "predict.emission-unsupported")]
 
 
-@pytest.mark.parametrize("what", ["missing", "other"])
-def test_durations_must_be_the_models(tmp_path, durations, what) -> None:
-    """A system with durations is not run without, nor with those of other classes."""
+@pytest.mark.parametrize(
+    ("missing", "place"),
+    [(True, ("hsmm.json", "model.durations-missing")), (False, ("hsmm.json: states", "model.classes-mismatch"))],
+    ids=["missing", "other classes"],
+)
+def test_a_duration_model_of_other_classes_is_refused(tmp_path, durations, missing, place) -> None:
+    """As is a system with durations but without its duration model."""
     other = durations.model_copy(update={"states": ("a", "b", "c")}).to_bytes()
 
-    with pytest.raises(VerificationFailed, match=r"hsmm.json(: is missing|: states: are not the classes)"):
-        load(tmp_path, "conv2d_fsq_hsmm", {filenames.HSMM: None if what == "missing" else other})
+    with pytest.raises(VerificationFailed) as caught:
+        load(tmp_path, "conv2d_fsq_hsmm", {filenames.HSMM: None if missing else other})
+    assert places(caught.value.problems) == [place]
 
 
 # Calibration
 
 
 def calibration(temperature: float = 2.0, *, thresholds: bool = True, **changes: object) -> ConfidenceRecord:
-    """A record made by hand."""
+    """A calibration record."""
     fitted = FittedWindows(subjects=("s",), recordings=("r",), windows=9, class_windows={}, predictions_sha256="a" * 64)
     sets = ThresholdsRecord(
         lac=0.5,
@@ -299,9 +308,9 @@ def calibration(temperature: float = 2.0, *, thresholds: bool = True, **changes:
     return record.model_copy(update=changes)
 
 
-@pytest.mark.parametrize("thresholds", [True, False], ids=["sets", "temperature alone"])
+@pytest.mark.parametrize("thresholds", [True, False], ids=["sets", "temperature only"])
 def test_a_calibration_is_applied(tmp_path, thresholds) -> None:
-    """The probabilities and the sets are those of the registry side."""
+    """Probabilities and sets equal those of `evaluation.calibration.apply`."""
     record = calibration(thresholds=thresholds)
     pipeline = opened(load(tmp_path, "conv2d_vq", {filenames.CALIBRATION: record.to_bytes()}))
     answers = [pipeline.infer(window) for window in windows().x[:20]]
@@ -317,8 +326,8 @@ def test_a_calibration_is_applied(tmp_path, thresholds) -> None:
     scale=st.sampled_from([0.0, 0.3, 3.0, 300.0]),
     limit=st.sampled_from([None, 0.0, 0.5, 0.9, 1.0]),
 )
-def test_a_window_gets_the_set_that_many_get(seed, scale, limit) -> None:
-    """Ties, sure windows, thresholds that no class or every class meets."""
+def test_the_set_of_one_window_equals_that_of_many(seed, scale, limit) -> None:
+    """With ties, certain windows, and thresholds that no class or every class meets."""
     logits = (np.random.default_rng(seed).integers(-3, 4, (12, 3)) * scale).astype(np.float32)
     record = calibration()
     record = record.model_copy(update={"conformal": record.conformal.model_copy(update={"lac": limit})})
@@ -330,8 +339,8 @@ def test_a_window_gets_the_set_that_many_get(seed, scale, limit) -> None:
 
 
 @pytest.mark.allow_hosts(["127.0.0.1"])
-def test_a_calibrated_model_says_its_set(tmp_path) -> None:
-    """By the names of the classes; where it has thresholds, each answer has one."""
+def test_a_calibrated_model_returns_its_set(tmp_path) -> None:
+    """As class names; with thresholds, every response has one."""
     loaded = load(tmp_path, "conv2d_vq", {filenames.CALIBRATION: calibration().to_bytes()})
     with serving(served(loaded, first=opened(loaded))) as client:
         said = client.infer(asked())[1]
@@ -343,21 +352,24 @@ def test_a_calibrated_model_says_its_set(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "place"),
-    [({"classes": ("a", "b", "c")}, "classes"), ({"checkpoint_sha256": "f" * 64}, "checkpoint_sha256")],
+    [
+        ({"classes": ("a", "b", "c")}, ("calibration.json: classes", "model.classes-mismatch")),
+        ({"checkpoint_sha256": "f" * 64}, ("calibration.json: checkpoint_sha256", "model.checkpoint-mismatch")),
+    ],
     ids=["classes", "weights"],
 )
 def test_the_calibration_of_another_model_is_refused(tmp_path, changes, place) -> None:
-    """Its numbers would look like probabilities."""
+    """Its results would look like probabilities."""
     with pytest.raises(VerificationFailed) as caught:
         load(tmp_path, "conv2d_vq", {filenames.CALIBRATION: calibration(**changes).to_bytes()})
-    assert [problem.where for problem in caught.value.problems] == [f"calibration.json: {place}"]
+    assert places(caught.value.problems) == [place]
 
 
-# Where they lie
+# Files
 
 
-def test_a_run_has_its_durations_beside_it(tmp_path) -> None:
-    """Sealed by run.json: others are refused."""
+def test_the_duration_model_of_a_run_is_verified(tmp_path) -> None:
+    """run.json has its digest."""
     run = tmp_path / "run"
     found = bundle("conv2d_fsq_hsmm")
     example_systems.write_run(run, "conv2d_fsq_hsmm")
@@ -365,12 +377,13 @@ def test_a_run_has_its_durations_beside_it(tmp_path) -> None:
     (run / filenames.HSMM).write_bytes(found[filenames.HSMM] + b" ")
 
     assert states == CLASSES
-    with pytest.raises(VerificationFailed, match=r"hsmm.json: has sha256"):
+    with pytest.raises(VerificationFailed) as caught:
         bundle_loader.read_export(run)
+    assert [problem.where for problem in caught.value.problems] == [filenames.HSMM]
 
 
 def test_nothing_slow_is_loaded_for_durations_and_calibration(tmp_path) -> None:
-    """Neither numba nor scipy, which their fitting needs, nor torch."""
+    """Neither numba and scipy, which fitting needs, nor torch."""
     slow = ("torch", "onnx", "numba", "scipy", "pandas", "jsonschema", "requests", "typer")
     load(tmp_path, "conv2d_fsq_hsmm", {filenames.CALIBRATION: calibration().to_bytes()})
     probe = f"""
@@ -390,8 +403,8 @@ print([name for name in {slow!r} if name in sys.modules])
     assert done.stdout == "[True, True]\n[]\n"
 
 
-def test_an_archive_holds_them_too(tmp_path) -> None:
-    """As the other files, by their digests."""
+def test_an_archive_contains_the_duration_model(tmp_path) -> None:
+    """And bundle.json has its digest."""
     (tmp_path / "bundle.tar.gz").write_bytes(bundle_archive.pack(bundle("conv2d_fsq_hsmm")))
 
     assert bundle_loader.read_export(tmp_path / "bundle.tar.gz").durations.states == CLASSES

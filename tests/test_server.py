@@ -1,4 +1,4 @@
-"""The sidecar keeps its contract: the model's answer or a reason, never a 500 and never a number of its own."""
+"""The HTTP server returns the model's result or an error with a rule, never a 500 status."""
 
 import asyncio
 import http.client
@@ -17,6 +17,7 @@ from example_bundle import VERSION, bundle, example, write_bundle
 from prometheus_client.parser import text_string_to_metric_families
 
 from modelreg.registry import versions
+from modelreg.rules import catalogue
 from modelreg.runtime import bundle_loader, server
 from modelreg.runtime.api_schema import Contract
 from modelreg.runtime.backends import BackendError
@@ -51,7 +52,7 @@ class Client:
         return status, json.loads(content)
 
     def metric(self, name: str, **labels: str) -> float:
-        """Return one sample of /metrics; 0 where it was never counted."""
+        """Return one sample of /metrics; 0 if it was never counted."""
         families = text_string_to_metric_families(self.ask("GET", "/metrics")[2].decode())
         samples = [sample for family in families for sample in family.samples]
         return next((s.value for s in samples if s.name == name and labels.items() <= s.labels.items()), 0.0)
@@ -73,7 +74,7 @@ def serving(served: Served):
 
 
 def served(loaded: bundle_loader.Package, backend: str = "onnxruntime", **settings) -> Served:
-    """What `modelreg serve` would serve."""
+    """The model and settings that `modelreg serve` would serve."""
     open_pipeline = settings.pop("open_pipeline", lambda: Pipeline(loaded, open_backend(loaded, backend)))
     first = settings.pop("first", None)
     return Served(loaded, backend, sha256_of(loaded, backend), open_pipeline, first, **settings)
@@ -93,15 +94,15 @@ def client(released):
 
 
 def window(number: int = 0) -> list[list[float]]:
-    """A window as the contract has it: (T, C)."""
+    """A window in the layout of the API, (T, C)."""
     return example().test.x[number][:, 0].T.tolist()
 
 
 # Answers
 
 
-def test_an_answer_is_that_of_the_pipeline(client) -> None:
-    """The two fields that EdgeInfer reads, and what a classifier says beside them."""
+def test_a_result_is_that_of_the_pipeline(client) -> None:
+    """The two fields that EdgeInfer reads, and the fields of a classifier."""
     with Pipeline.load(VERSION) as pipeline:
         expected = pipeline.infer(example().test.x[3])
     classes = example().spec.classes
@@ -119,7 +120,7 @@ def test_an_answer_is_that_of_the_pipeline(client) -> None:
 
 
 def test_a_session_has_a_smoothed_state(client) -> None:
-    """The majority of its last windows, whatever the newest one says."""
+    """The majority of its last windows, which can differ from the label of the newest one."""
     labels = [client.infer({"x": window(n)})[1]["label"] for n in (0, -1)]
     *_, last = [client.infer({"x": window(n), "session": "a"})[1] for n in (0, 0, 0, -1)]
 
@@ -127,14 +128,14 @@ def test_a_session_has_a_smoothed_state(client) -> None:
 
 
 def test_sessions_do_not_mix(client) -> None:
-    """A new one begins with its own first window."""
+    """A new session starts with its own first window."""
     client.infer({"x": window(0), "session": "b"})
 
     assert len({tuple(client.infer({"x": window(-1), "session": "c"})[1][key] for key in ("label", "state"))}) == 1
 
 
 def test_sessions_are_bounded() -> None:
-    """The one that was silent longest is forgotten."""
+    """The least recently used session is dropped."""
     sessions = Sessions(Majority(), 3)
     for name in "abcade":
         sessions.smooth(name, type("Answer", (), {"label": 0}))
@@ -142,8 +143,8 @@ def test_sessions_are_bounded() -> None:
     assert (len(sessions), list(sessions._states)) == (3, ["a", "d", "e"])
 
 
-def test_healthz_says_what_is_served(client, released) -> None:
-    """With the digest of what the backend runs."""
+def test_healthz_describes_the_model(client, released) -> None:
+    """With the digest of the file that the backend runs."""
     status, _, content = client.ask("GET", "/healthz")
     said = json.loads(content)
 
@@ -161,7 +162,7 @@ def test_healthz_says_what_is_served(client, released) -> None:
 
 
 def test_metrics_count_requests_and_rejections(client) -> None:
-    """By status and by reason, and time the windows."""
+    """By status and reason; and they time the windows."""
     names = {
         "modelreg_requests_total": {"path": "/infer", "status": "200"},
         "modelreg_rejected_total": {"reason": "content type"},
@@ -176,7 +177,7 @@ def test_metrics_count_requests_and_rejections(client) -> None:
 
 
 def test_metrics_do_not_grow_with_paths(client) -> None:
-    """Whatever is asked for is `other`."""
+    """Every unknown path is `other`."""
     for number in range(5):
         client.ask("GET", f"/x{number}")
 
@@ -202,7 +203,7 @@ def replaced(value: object) -> list[list[object]]:
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "place", "rule"),
+    ("body", "status", "place", "detail"),
     [
         (b"", 400, "body", "truncated"),
         (b"{", 400, "body", "truncated"),
@@ -218,7 +219,7 @@ def replaced(value: object) -> list[list[object]]:
         ({"x": replaced(None)}, 422, "x[0][0]", "got `null`"),
         ({"x": replaced("1")}, 422, "x[0][0]", "got `str`"),
         ({"x": replaced(True)}, 422, "x[0][0]", "got `bool`"),
-        ({"x": [[3e38] * 6] * 100}, 422, "window", "network's own overflow"),
+        ({"x": [[3e38] * 6] * 100}, 422, "window", "overflow"),
         ({"x": replaced(1e39)}, 422, "x[0][0]", "<= 3.40282346"),
         (json.dumps({"x": replaced(7)}).replace("7", "1e400").encode(), 422, "x[0][0]", "out of range"),
         ({"x": replaced(10**400)}, 422, "x[0][0]", "out of range"),
@@ -229,17 +230,18 @@ def replaced(value: object) -> list[list[object]]:
     ],
     ids=lambda value: str(value)[:12] if isinstance(value, int) else "",
 )
-def test_what_is_no_window_is_refused_with_the_rule(client, body, status, place, rule) -> None:
-    """A 4xx with the place, whatever comes."""
+def test_an_invalid_body_is_refused_with_its_rule(client, body, status, place, detail) -> None:
+    """Each problem has a place, a rule, a message and the next step."""
     found, said = client.infer(body)
     (problem,) = said["problems"]
+    rules = {400: "serve.body-not-json", 422: "predict.overflow" if place == "window" else "serve.request-invalid"}
 
-    assert (found, problem["where"]) == (status, place)
-    assert rule in problem["what"]
+    assert (found, problem["where"], problem["rule"]) == (status, place, rules[status])
+    assert (detail in problem["message"], problem["next"]) == (True, catalogue.find(problem["rule"]).next)
 
 
 def test_a_value_out_of_limits_is_refused(tmp_path) -> None:
-    """By the limits of normalization.json."""
+    """The limits come from normalization.json."""
     scale = json.loads(bundle()["normalization.json"])
     scale["limits"]["channels"] = {"ax": [-16.0, 16.0]}
     documents = {**bundle(), "normalization.json": json.dumps(scale).encode()}
@@ -251,38 +253,53 @@ def test_a_value_out_of_limits_is_refused(tmp_path) -> None:
     with serving(served(loaded, open_pipeline=None, first=Pipeline(loaded, open_backend(loaded, "onnxruntime")))) as c:
         status, said = c.infer({"x": replaced(17)})
 
-    assert (status, said["error"], said["problems"][0]["where"]) == (422, "out of limits", "channel ax")
+    assert (status, said["error"], rules_of(said)) == (422, "out of limits", [("channel ax", "predict.out-of-limits")])
+
+
+def rules_of(said: dict) -> list[tuple[str, str]]:
+    """The place and the rule of each problem of an error response."""
+    return [(problem["where"], problem["rule"]) for problem in said["problems"]]
 
 
 @pytest.mark.parametrize("media", ["text/plain", "", "application/jsonp", "multipart/form-data; boundary=x"])
-def test_only_json_is_taken(client, media) -> None:
-    """415, before the body is looked at."""
-    assert client.infer({"x": GOOD}, content_type=media)[0] == 415
+def test_other_content_types_are_refused(client, media) -> None:
+    """415, before the body is read."""
+    status, said = client.infer({"x": GOOD}, content_type=media)
+
+    assert (status, rules_of(said)) == (415, [("content-type", "serve.content-type")])
 
 
 @pytest.mark.parametrize("media", ["application/json; charset=utf-8", "Application/JSON"])
-def test_json_is_taken_however_it_is_spelt(client, media) -> None:
-    """With a charset, in capitals."""
+def test_spellings_of_the_json_content_type_are_accepted(client, media) -> None:
+    """With a charset, or in capitals."""
     assert client.infer({"x": GOOD}, content_type=media)[0] == 200
 
 
 def test_a_body_larger_than_any_window_is_refused(client) -> None:
-    """413, while it comes."""
+    """413, while it is received."""
     status, said = client.infer(b" " * 100_000)
 
-    assert (status, said["error"]) == (413, "too large")
+    assert (status, said["error"], rules_of(said)) == (413, "too large", [("body", "serve.body-too-large")])
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/infer", 405), ("GET", "/x", 404), ("PUT", "/", 404)])
-def test_other_paths_and_methods_are_refused_as_json(client, method, path, status) -> None:
-    """With the reason."""
+@pytest.mark.parametrize(
+    ("method", "path", "status", "rule"),
+    [
+        ("GET", "/infer", 405, "serve.method-not-allowed"),
+        ("GET", "/x", 404, "serve.unknown-path"),
+        ("PUT", "/", 404, "serve.unknown-path"),
+    ],
+)
+def test_other_paths_and_methods_are_refused_as_json(client, method, path, status, rule) -> None:
+    """With a rule, as any other error."""
     found, _, content = client.ask(method, path)
+    said = json.loads(content)
 
-    assert (found, set(json.loads(content))) == (status, {"error", "problems"})
+    assert (found, set(said), rules_of(said)) == (status, {"error", "problems"}, [(path, rule)])
 
 
-def test_a_body_that_does_not_come_is_refused(released) -> None:
-    """408, after its time; the connection serves on."""
+def test_a_body_that_does_not_arrive_is_refused(released) -> None:
+    """408 after the time limit; the server keeps serving."""
     bounds = Bounds(body_s=0.1)
     with serving(served(released, first=Pipeline.load(VERSION), bounds=bounds)) as client:
         with socket.create_connection(("127.0.0.1", client.port), 10) as slow:
@@ -293,8 +310,8 @@ def test_a_body_that_does_not_come_is_refused(released) -> None:
         assert (status, client.infer({"x": GOOD})[0]) == (b"408", 200)
 
 
-def test_a_client_that_leaves_does_no_harm(client) -> None:
-    """In the middle of its body."""
+def test_a_client_may_disconnect_in_its_body(client) -> None:
+    """The server keeps serving."""
     with socket.create_connection(("127.0.0.1", client.port), 10) as gone:
         gone.sendall(
             b"POST /infer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
@@ -308,7 +325,7 @@ def test_a_client_that_leaves_does_no_harm(client) -> None:
 
 @pytest.fixture(scope="module")
 def locked(released):
-    """A server that asks for a key."""
+    """A server with an API key."""
     with serving(served(released, first=Pipeline.load(VERSION), key=KEY)) as made:
         yield made
 
@@ -316,15 +333,16 @@ def locked(released):
 @pytest.mark.parametrize(
     "given", [{}, {"authorization": "Bearer x"}, {"authorization": KEY}], ids=["none", "other", "bare"]
 )
-def test_without_the_key_nothing_is_answered(locked, given) -> None:
-    """401, for each path but the probe's."""
-    asked = {"/infer": locked.infer({"x": GOOD}, **given)[0], "/metrics": locked.ask("GET", "/metrics", **given)[0]}
+def test_requests_without_the_key_are_refused(locked, given) -> None:
+    """401, except for the health probe."""
+    status, said = locked.infer({"x": GOOD}, **given)
+    statuses = [locked.ask("GET", path, **given)[0] for path in ("/metrics", "/healthz")]
 
-    assert (asked, locked.ask("GET", "/healthz", **given)[0]) == ({"/infer": 401, "/metrics": 401}, 200)
+    assert (status, rules_of(said), statuses) == (401, [("authorization", "serve.unauthorized")], [401, 200])
 
 
-def test_the_document_says_that_a_key_is_asked_for(locked) -> None:
-    """As a bearer token, and what comes without it."""
+def test_the_document_describes_the_key(locked) -> None:
+    """As a bearer token, with the 401 response."""
     document = json.loads(locked.ask("GET", "/openapi.json", authorization=f"Bearer {KEY}")[2])
     infer = document["paths"]["/infer"]["post"]
 
@@ -339,16 +357,16 @@ def test_the_document_says_that_a_key_is_asked_for(locked) -> None:
     )
 
 
-def test_with_the_key_it_answers(locked) -> None:
-    """As a bearer token."""
+def test_requests_with_the_key_are_answered(locked) -> None:
+    """The key is a bearer token."""
     assert locked.infer({"x": GOOD}, authorization=f"Bearer {KEY}")[0] == 200
 
 
 # Backends that fail
 
 
-def test_without_a_backend_it_says_so(tmp_path) -> None:
-    """503 with the reason, at /healthz too; never a number."""
+def test_without_a_backend_requests_get_503(tmp_path) -> None:
+    """With the reason, which /healthz has too."""
     loaded = bundle_loader.read_export(write_bundle(tmp_path, bundle(compiled=True)))
     with serving(served(loaded, "hailo")) as client:
         while b"being opened" in (health := client.ask("GET", "/healthz"))[2]:
@@ -356,11 +374,12 @@ def test_without_a_backend_it_says_so(tmp_path) -> None:
         status, said = client.infer({"x": GOOD})
 
     assert (health[0], json.loads(health[2])["ok"], status, said["error"]) == (503, False, 503, "no backend")
-    assert "hailo_platform" in said["problems"][0]["what"]
+    (problem,) = said["problems"]
+    assert (problem["rule"], "hailo_platform" in problem["message"]) == ("serve.backend-unavailable", True)
 
 
 def test_a_device_that_fails_is_opened_again(tmp_path, monkeypatch) -> None:
-    """503 while it is not there, then answers; it is given back in between and at the end."""
+    """503 while it is not available, then 200; it is released in between and at the end."""
     module = hailort_stub.install(monkeypatch, hang=18)
     loaded = bundle_loader.read_export(write_bundle(tmp_path, bundle(compiled=True)))
     with serving(served(loaded, "hailo", bounds=Bounds(retry_s=0.01))) as client:
@@ -372,8 +391,8 @@ def test_a_device_that_fails_is_opened_again(tmp_path, monkeypatch) -> None:
     assert (set(statuses), held, module.held) == ({200, 503}, 1, 0)
 
 
-def test_a_backend_is_tried_until_it_is_there(released) -> None:
-    """However often it fails, and why it failed last is known."""
+def test_a_backend_is_opened_until_it_succeeds(released) -> None:
+    """After any number of failures; the last reason is available."""
     failures = iter([BackendError("no device yet"), BackendError("busy")])
     reasons: list[str] = []
 
@@ -396,8 +415,8 @@ def test_a_backend_is_tried_until_it_is_there(released) -> None:
     assert reasons == ["the backend is being opened", "no device yet", "busy"]
 
 
-def test_a_backend_is_given_back_once(released) -> None:
-    """Where several windows that waited for it fail."""
+def test_a_failed_backend_is_closed_once(released) -> None:
+    """Even if several queued windows fail."""
     pipeline = slow(released, 0.0)
     closed: list[int] = []
     pipeline.backend.close = lambda: closed.append(1)
@@ -409,7 +428,7 @@ def test_a_backend_is_given_back_once(released) -> None:
 
 
 class Slow:
-    """A backend that takes its time."""
+    """A slow backend."""
 
     name = "onnxruntime"
 
@@ -417,16 +436,16 @@ class Slow:
         self.inner, self.seconds = open_backend(loaded, "onnxruntime"), 0.0
 
     def project(self, fed):
-        """Answer, later."""
+        """Return the projection after a delay."""
         time.sleep(self.seconds)
         return self.inner.project(fed)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
 
 def slow(released, seconds: float) -> Pipeline:
-    """A pipeline on it."""
+    """A pipeline on a slow backend."""
     backend = Slow(released)
     pipeline = Pipeline(released, backend)
     backend.seconds = seconds
@@ -445,21 +464,21 @@ def at_once(client: Client, count: int) -> list[int]:
 
 
 def test_the_queue_is_bounded(released) -> None:
-    """Beyond it: 503 at once, with Retry-After."""
+    """Requests beyond the limit get 503 immediately."""
     with serving(served(released, first=slow(released, 0.3), bounds=Bounds(queue=2))) as client:
         assert at_once(client, 5) == [200, 200, 503, 503, 503]
 
 
-def test_a_window_that_takes_too_long_is_given_up(released) -> None:
-    """503; the place in the queue is free again when the device is."""
+def test_a_window_that_takes_too_long_gets_503(released) -> None:
+    """Its place in the queue is free when the device is done."""
     with serving(served(released, first=slow(released, 0.3), bounds=Bounds(answer_s=0.05))) as client:
         status, said = client.infer({"x": GOOD})
 
-    assert (status, said["error"]) == (503, "too slow")
+    assert (status, said["error"], rules_of(said)) == (503, "too slow", [("backend", "serve.answer-timeout")])
 
 
-def test_requests_in_flight_are_answered_at_the_end(released) -> None:
-    """A server that is told to stop finishes what it was asked."""
+def test_running_requests_are_finished_at_the_end(released) -> None:
+    """After the signal to stop."""
     statuses: list[int] = []
     with serving(served(released, first=slow(released, 0.3))) as client:
         thread = threading.Thread(target=lambda: statuses.append(client.infer({"x": GOOD})[0]))
@@ -471,7 +490,7 @@ def test_requests_in_flight_are_answered_at_the_end(released) -> None:
 
 
 def test_an_answer_does_not_wait_for_an_acknowledgement(client) -> None:
-    """Head and body go out at once: Nagle's algorithm would hold the body for 40 ms on a connection that stays open."""
+    """Nagle's algorithm would delay the body by 40 ms on a connection that stays open."""
     connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=20)
     taken = []
     for _ in range(10):
@@ -488,7 +507,7 @@ def test_an_answer_does_not_wait_for_an_acknowledgement(client) -> None:
 
 
 def test_several_devices_have_an_axis() -> None:
-    """(D, T, C) in, (C, D, T) to the model; one alone has none."""
+    """(D, T, C) in the request, (C, D, T) for the model; one device has no axis."""
     spec = example().spec
     two = spec.model_copy(update={"input": spec.input.model_copy(update={"devices": ("watch", "phone")})})
     x = np.random.default_rng(0).normal(size=(2, 100, 6)).astype(np.float32)
@@ -497,7 +516,7 @@ def test_several_devices_have_an_axis() -> None:
     np.testing.assert_array_equal(asked.window, x.transpose(2, 0, 1))
 
 
-def test_a_folded_window_comes_as_its_samples_lie() -> None:
+def test_a_folded_window_is_sent_in_time_order() -> None:
     """The earlier half is the first row."""
     spec = example().spec
     folded = spec.model_copy(update={"input": spec.input.model_copy(update={"fold": 2})})
@@ -508,7 +527,7 @@ def test_a_folded_window_comes_as_its_samples_lie() -> None:
 
 
 def test_a_set_and_a_state_are_named() -> None:
-    """Where a model is calibrated, and where there is a session."""
+    """With a calibrated model and with a session."""
     answer = Pipeline.load(VERSION).infer(example().test.x[0])._replace(members=(1, 4))
     said = json.loads(Contract(example().spec).answer(answer, 2))
 

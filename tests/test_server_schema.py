@@ -1,4 +1,4 @@
-"""What schemathesis makes of the OpenAPI document: the server answers as it says, and never with a 5xx."""
+"""Test the server against its OpenAPI document with schemathesis; no response is a 5xx."""
 
 import pytest
 import schemathesis
@@ -13,13 +13,13 @@ from modelreg.runtime.pipeline import Pipeline
 
 pytestmark = [
     pytest.mark.allow_hosts(["127.0.0.1"]),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of what schemathesis brings along
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # in the dependencies of schemathesis
 ]
 
 
 @pytest.fixture(scope="module")
 def document():
-    """The document of a running server."""
+    """The OpenAPI document of a running server."""
     with serving(served(bundle_loader.read_export(VERSION), first=Pipeline.load(VERSION))) as client:
         yield schemathesis.openapi.from_url(f"http://127.0.0.1:{client.port}/openapi.json")
 
@@ -33,10 +33,10 @@ def document():
         ("GET /metrics", GenerationMode.POSITIVE),
         ("GET /docs", GenerationMode.POSITIVE),
     ],
-    ids=["infer", "infer not so", "healthz", "metrics", "docs"],
+    ids=["infer", "invalid infer", "healthz", "metrics", "docs"],
 )
-def test_the_server_keeps_its_document(document, path, mode) -> None:
-    """Status, media type, headers and body; what the document allows and what it does not."""
+def test_the_server_conforms_to_its_document(document, path, mode) -> None:
+    """Status, media type, headers and body, for valid and invalid requests."""
     operations = {o.label: o for o in (result.ok() for result in document.get_all_operations())}
     cases = operations[path].as_strategy(generation_mode=mode)
 
@@ -45,9 +45,9 @@ def test_the_server_keeps_its_document(document, path, mode) -> None:
     def check(case) -> None:
         answer = case.call()
         excluded = []
-        if answer.status_code == 413:  # which it takes for an acceptance
+        if answer.status_code == 413:  # schemathesis takes it for an acceptance
             excluded = [negative_data_rejection]
-        elif b"out of limits" in answer.content:  # numbers that no schema of ours forbids
+        elif b"out of limits" in answer.content:  # the schema does not contain the limits
             excluded = [positive_data_acceptance]
         case.validate_response(answer, excluded_checks=excluded)
 

@@ -1,1 +1,1 @@
-"""What runs on the device: numpy, and ONNX Runtime or HailoRT. Never torch, never numba."""
+"""Inference on the device: numpy with ONNX Runtime or HailoRT. Imports neither torch nor numba."""

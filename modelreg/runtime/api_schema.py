@@ -1,9 +1,9 @@
-"""The HTTP contract: what a request may say, what an answer says, and the OpenAPI document that states both.
+"""The HTTP API: parse requests, render responses, and describe both in an OpenAPI document.
 
-A window comes in raw units, as its samples lie in time: (T, C) for a model of one device, (D, T, C) for several. Every
-answer has `latent`, the encoder's output, and `motif_scores`, the probabilities in the order of the classes: that is
-what the EdgeInfer service reads, and all that a TCN-VAE says. A classifier says the label, the code and the prediction
-set too, each only where it has one, and takes part in sessions.
+A window is sent in raw units in time order: (T, C) for a model of one device, (D, T, C) for several devices. Every
+response has `latent` (the encoder's output) and `motif_scores` (the probabilities in class order), which the EdgeInfer
+service reads. A TCN-VAE returns only these. A classifier also returns the label and, where the model has them, the code
+and the prediction set; it supports sessions.
 """
 
 from typing import Annotated, Any, NamedTuple
@@ -13,82 +13,82 @@ import numpy as np
 
 from modelreg.errors import Problem
 from modelreg.records.model import InputSpec, ModelSpec, TcnVaeSettings
+from modelreg.rules import catalogue
 from modelreg.runtime.backends import Floats
 from modelreg.runtime.postprocess import Answer
 
 SESSION_LENGTH = 128  # characters
-BYTES_PER_NUMBER, BYTES_BESIDE = 40, 4096  # of a body, generously: indented JSON of 17 digits
+BYTES_PER_NUMBER, BYTES_EXTRA = 40, 4096  # body limit: enough for indented JSON with 17 digits a number
 JSON = "application/json"
 LARGEST = float(np.finfo(np.float32).max)
 SCORE = {"type": "number", "minimum": 0, "maximum": 1}
 
 
 class Refusal(NamedTuple):
-    """Why a request is not answered."""
+    """An error response."""
 
     status: int
-    reason: str  # one word or two, of a small set: a label of the metrics
+    reason: str  # from a small fixed set: it is a label of the metrics
     problems: tuple[Problem, ...]
 
     def body(self) -> bytes:
-        """Render it."""
-        problems = [problem._asdict() for problem in self.problems]
-        return msgspec.json.encode({"error": self.reason, "problems": problems})
+        """Return the JSON body of the response."""
+        return msgspec.json.encode({"error": self.reason, "problems": [_described(each) for each in self.problems]})
 
 
 class Ask(NamedTuple):
-    """A request that can be answered, as far as its form goes."""
+    """A well-formed request."""
 
-    window: Floats  # (C, D, T), raw; D and T folded where the model's are
+    window: Floats  # (C, D, T), raw; D and T are folded if the model folds them
     session: str | None
 
 
 class Contract:
-    """The contract of one model."""
+    """The HTTP API of one model."""
 
     def __init__(self, spec: ModelSpec, *, sets: bool = False) -> None:
-        """`sets`: the model is calibrated, and has prediction sets."""
+        """Set `sets` if the model is calibrated and returns prediction sets."""
         self._spec, self._sets = spec, sets
         self._classifies = not isinstance(spec.settings, TcnVaeSettings)
         self._request = _request_type(spec.input, sessions=self._classifies)
         self._decoder = msgspec.json.Decoder(self._request)
-        self.body_limit = BYTES_BESIDE + BYTES_PER_NUMBER * int(np.prod(spec.input.shape))
+        self.body_limit = BYTES_EXTRA + BYTES_PER_NUMBER * int(np.prod(spec.input.shape))
 
     def read(self, body: bytes) -> Ask | Refusal:
-        """Return what a body asks."""
+        """Return the request in a body."""
         try:
-            asked: Any = self._decoder.decode(body)
+            request: Any = self._decoder.decode(body)
         except msgspec.ValidationError as error:
-            return Refusal(422, "invalid", (_problem(str(error)),))
+            return Refusal(422, "invalid", (_invalid(str(error)),))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return Refusal(400, "not JSON", (Problem("body", "todo.api-schema", str(error)),))
-        samples = np.array(asked.x, dtype=np.float32)  # (T, C) or (D, T, C)
+            return Refusal(400, "not JSON", (Problem("body", "serve.body-not-json", str(error)),))
+        samples = np.array(request.x, dtype=np.float32)  # (T, C) or (D, T, C)
         rows = samples.reshape(-1, *samples.shape[-2:]).transpose(2, 0, 1)  # (C, D, T)
-        session = asked.session if self._classifies else None
+        session = request.session if self._classifies else None
         return Ask(np.ascontiguousarray(rows).reshape(self._spec.input.shape), session)
 
     def answer(self, answer: Answer, state: int | None) -> bytes:
-        """Render an answer; `state` is the class after smoothing, where there is a session."""
+        """Return the JSON body for an answer; `state` is the class after smoothing, None without a session."""
         probabilities = answer.probabilities.tolist()
-        said: dict[str, Any] = {"latent": answer.projection.tolist(), "motif_scores": probabilities}
+        body: dict[str, Any] = {"latent": answer.projection.tolist(), "motif_scores": probabilities}
         if self._classifies:
-            said |= self._classified(answer, probabilities, state)
-        return msgspec.json.encode(said)
+            body |= self._classified(answer, probabilities, state)
+        return msgspec.json.encode(body)
 
     def _classified(self, answer: Answer, probabilities: list[float], state: int | None) -> dict[str, Any]:
-        """Return what a classifier says beside the two fields of every model."""
+        """Return the fields that only classifiers have."""
         classes = self._spec.classes
-        said: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "label": classes[answer.label],
             "probabilities": dict(zip(classes, probabilities, strict=True)),
         }
         if answer.code_index is not None:
-            said["codes"] = [answer.code_index]
+            fields["codes"] = [answer.code_index]
         if answer.members is not None:
-            said["set"] = [classes[member] for member in answer.members]
+            fields["set"] = [classes[member] for member in answer.members]
         if state is not None:
-            said["state"] = classes[state]
-        return said
+            fields["state"] = classes[state]
+        return fields
 
     def openapi(self, version: str, *, with_key: bool) -> dict[str, Any]:
         """Return the OpenAPI 3.1 document."""
@@ -100,9 +100,9 @@ class Contract:
             "paths": {
                 "/infer": {"post": {**self._infer(refused), **secured}},
                 "/healthz": {"get": _health()},
-                "/metrics": {"get": {**_plain("Metrics as Prometheus reads them", "text/plain", refused), **secured}},
+                "/metrics": {"get": {**_plain("Metrics in Prometheus format", "text/plain", refused), **secured}},
                 "/openapi.json": {"get": {**_plain("This document", JSON, refused), **secured}},
-                "/docs": {"get": {**_plain("This document for people", "text/html", refused), **secured}},
+                "/docs": {"get": {**_plain("This document as an HTML page", "text/html", refused), **secured}},
             },
             "components": {"schemas": {"Refusal": _REFUSAL}},
         }
@@ -114,13 +114,13 @@ class Contract:
         (request,), definitions = msgspec.json.schema_components([self._request])
         schema = {**definitions.popitem()[1], "title": "Request"} if definitions else request
         channels = ", ".join(f"{c.name} ({c.unit})" for c in self._spec.input.channels)
-        schema["properties"]["x"]["description"] = f"A window, one row of numbers each sample: {channels}"
+        schema["properties"]["x"]["description"] = f"A window in raw units, one row for each sample: {channels}"
         return {
             "operationId": "infer",
-            "summary": "Answer one window in raw units",
+            "summary": "Run the model on one window in raw units",
             "requestBody": {"required": True, "content": {JSON: {"schema": schema}}},
             "responses": {
-                "200": {"description": "The answer", "content": {JSON: {"schema": self._answer_schema()}}},
+                "200": {"description": "The result", "content": {JSON: {"schema": self._answer_schema()}}},
                 **_refusals("400", "408", "413", "415", "422", "503", *refused),
             },
         }
@@ -143,7 +143,7 @@ class Contract:
         classes = list(self._spec.classes)
         name = {"enum": classes}
         code = _array({"type": "integer", "minimum": 0}, 1, "The index of the window's code")
-        members = {"type": "array", "items": name, "description": "The prediction set: the classes it may be"}
+        members = {"type": "array", "items": name, "description": "The prediction set"}
         return {
             "label": {**name, "description": "The most probable class"},
             "probabilities": {"type": "object", "properties": dict.fromkeys(classes, SCORE), "required": classes},
@@ -154,7 +154,7 @@ class Contract:
 
 
 def _request_type(spec: InputSpec, *, sessions: bool) -> type[msgspec.Struct]:
-    """Return the type of a request: what msgspec decodes is of the right shape."""
+    """Return the type of a request; msgspec checks the shape while it decodes."""
     shape: Any = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
     sizes = (len(spec.channels), spec.timesteps, *((len(spec.devices),) if len(spec.devices) > 1 else ()))
     for size in sizes:
@@ -166,10 +166,14 @@ def _request_type(spec: InputSpec, *, sessions: bool) -> type[msgspec.Struct]:
     return msgspec.defstruct("Request", fields, forbid_unknown_fields=True)
 
 
-def _problem(text: str) -> Problem:
-    """Return msgspec's message, `what - at $.place`, as a problem."""
-    what, _, place = text.partition(" - at ")
-    return Problem(place.strip("`").removeprefix("$.") or "body", "todo.api-schema", what)
+def _invalid(text: str) -> Problem:
+    """Return msgspec's text, `message - at $.place`, as a problem."""
+    message, _, place = text.partition(" - at ")
+    return Problem(place.strip("`").removeprefix("$.") or "body", "serve.request-invalid", message)
+
+
+def _described(problem: Problem) -> dict[str, str]:
+    return {**problem._asdict(), "next": problem.next or catalogue.find(problem.rule).next}
 
 
 # Parts of the OpenAPI document
@@ -179,25 +183,31 @@ _REFUSAL = {
     "required": ["error", "problems"],
     "additionalProperties": False,
     "properties": {
-        "error": {"type": "string", "description": "The kind of problem, a label of the metrics"},
+        "error": {"type": "string", "description": "The kind of error; a label of the metrics"},
         "problems": {
             "type": "array",
             "items": {
                 "type": "object",
-                "required": ["where", "rule", "message"],
-                "properties": {key: {"type": "string"} for key in ("where", "rule", "message", "next")},
+                "required": ["where", "rule", "message", "next"],
+                "additionalProperties": False,
+                "properties": {
+                    "where": {"type": "string", "description": "The field or header"},
+                    "rule": {"type": "string", "description": "The stable id of the broken rule"},
+                    "message": {"type": "string", "description": "What is wrong"},
+                    "next": {"type": "string", "description": "What to do about it"},
+                },
             },
         },
     },
 }
 _MEANING = {
-    "400": "Not JSON",
-    "401": "No key, or another one",
-    "408": "The body did not come in time",
-    "413": "The body is larger than any window",
-    "415": "Not application/json",
-    "422": "Not a window of this model: shape, limits",
-    "503": "No backend, or too many requests at once; it says which",
+    "400": "The body is not JSON",
+    "401": "The API key is missing or wrong",
+    "408": "The body did not arrive in time",
+    "413": "The body is larger than a window of this model can be",
+    "415": "The content type is not application/json",
+    "422": "The window does not fit the model: fields, shape or limits",
+    "503": "The backend is not available, or too many requests are waiting",
 }
 
 
@@ -228,15 +238,15 @@ def _health() -> dict[str, Any]:
             "version": {"type": ["string", "null"]},
             "backend": text,
             "uptime_s": {"type": "number", "minimum": 0},
-            "sha256": {**text, "description": "Of what the backend runs: the HEF, or encoder.onnx"},
-            "why": {**text, "description": "Why it is not ready"},
+            "sha256": {**text, "description": "The digest of the file that the backend runs: the HEF or encoder.onnx"},
+            "why": {**text, "description": "Why the server is not ready"},
         },
     }
     content = {JSON: {"schema": schema}}
     return {
-        "summary": "Whether windows are answered",
+        "summary": "Whether the server is ready",
         "responses": {
-            "200": {"description": "They are", "content": content},
-            "503": {"description": "They are not, and why", "content": content},
+            "200": {"description": "Ready", "content": content},
+            "503": {"description": "Not ready; `why` has the reason", "content": content},
         },
     }

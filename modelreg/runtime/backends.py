@@ -1,8 +1,9 @@
-"""The device part: a window in, its projection out. On ONNX Runtime, or on a Hailo chip through HailoRT.
+"""Compute the device part, a window to its projection, with ONNX Runtime or on a Hailo chip with HailoRT.
 
-HailoRT's `hailo_platform` comes with the device's own packages, not from PyPI. What is called of it is the InferModel
-API of 4.2x: a scheduler (without one a network must be activated, or answers zeros), float32 at both ends,
-contiguous buffers (H, W, C) without a batch axis, and a time-out given by place, for 4.20 does not take it by name.
+HailoRT's `hailo_platform` comes with the device's system packages, not from PyPI. This module uses the InferModel API
+of HailoRT 4.2x: with a scheduler (without one the network must be activated, or it returns zeros), float32 input and
+output, and contiguous buffers (H, W, C) without a batch axis. The timeout is a positional argument, because HailoRT
+4.20 does not accept it by name.
 """
 
 import tempfile
@@ -24,13 +25,13 @@ TIMEOUT_MS = 1000
 
 
 class BackendError(ModelregError):
-    """A backend that is not there, or does not answer."""
+    """A backend that is not available or does not respond."""
 
     exit_code = 3
 
 
 class Backend(Protocol):
-    """What computes the device part; one caller at a time."""
+    """Computes the device part; not thread-safe."""
 
     name: BackendName
 
@@ -39,12 +40,12 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the device back."""
+        """Release the device."""
         ...
 
 
 class OnnxRuntime:
-    """The encoder on the CPU."""
+    """The encoder on the CPU, with ONNX Runtime."""
 
     name: BackendName = "onnxruntime"
 
@@ -57,18 +58,18 @@ class OnnxRuntime:
         return projection
 
     def close(self) -> None:
-        """Nothing is held but memory."""
+        """Do nothing: no device is held."""
 
 
 class Shapes(NamedTuple):
-    """What goes into a chip and comes out."""
+    """The shapes of a chip's input and output."""
 
     window: tuple[int, int, int]  # C, D, T
     projection: int  # d
 
     @property
     def buffer(self) -> tuple[int, int, int]:
-        """The window as the chip takes it, (H, W, C) = (D, T, C)."""
+        """The window's shape in the chip's layout, (H, W, C) = (D, T, C)."""
         channels, rows, steps = self.window
         return rows, steps, channels
 
@@ -79,12 +80,12 @@ class Hailo:
     name: BackendName = "hailo"
 
     def __init__(self, hef: bytes, shapes: Shapes, timeout_ms: int = TIMEOUT_MS) -> None:
-        """Raises BackendError where HailoRT, the device or the HEF cannot be had, InputError where it does not fit."""
+        """Raises BackendError if HailoRT or the device is not available, InputError if the HEF's shapes do not fit."""
         try:
             import hailo_platform as hailo
         except ImportError as error:
-            what = f"{error}; it comes with HailoRT (on Raspberry Pi OS: apt install hailo-all), not from PyPI"
-            raise BackendError("no HailoRT here", [Problem("hailo_platform", "todo.backends", what)]) from error
+            problem = Problem("hailo_platform", "hailo.not-installed", f"HailoRT is not installed: {error}")
+            raise BackendError("the Hailo backend is not available", [problem]) from error
         self._failures = (hailo.HailoRTException, OSError)
         self._timeout_ms = timeout_ms
         self._input = np.zeros(shapes.buffer, dtype=np.float32)
@@ -95,20 +96,18 @@ class Hailo:
                 self._open(hailo, hef, opening)
                 self._opened = opening.pop_all()
         except self._failures as error:
-            raise BackendError(
-                "the device cannot be used", [Problem("HailoRT", "todo.backends", _words(error))]
-            ) from error
+            raise BackendError("cannot open the Hailo device", [_failure(error)]) from error
 
     def _open(self, hailo: ModuleType, hef: bytes, opening: ExitStack) -> None:
         folder = Path(opening.enter_context(tempfile.TemporaryDirectory(prefix="modelreg-")))
         path = folder / "model.hef"
-        path.write_bytes(hef)  # those that were hashed
+        path.write_bytes(hef)  # the bytes that were hashed, not the file they came from
         params = hailo.VDevice.create_params()
         params.scheduling_algorithm = hailo.HailoSchedulingAlgorithm.ROUND_ROBIN
         device = opening.enter_context(hailo.VDevice(params))
         model = device.create_infer_model(str(path))
-        for end, wanted in ((model.input(), self._input.shape), (model.output(), self._output.shape)):
-            _refuse_shape(tuple(end.shape), wanted)
+        for end, expected in ((model.input(), self._input.shape), (model.output(), self._output.shape)):
+            _refuse_shape(tuple(end.shape), expected)
             end.set_format_type(hailo.FormatType.FLOAT32)
         self._configured = opening.enter_context(model.configure())
         self._bindings = self._configured.create_bindings()
@@ -116,14 +115,12 @@ class Hailo:
         self._bindings.output().set_buffer(self._output)
 
     def project(self, window: Floats) -> Floats:
-        """Return the projection (d,) of a window (C, D, T). The one place where channels go last."""
+        """Return the projection (d,) of a window (C, D, T); the chip takes it with channels last."""
         np.copyto(self._input, window.transpose(1, 2, 0))
         try:
             self._configured.run([self._bindings], self._timeout_ms)
         except self._failures as error:
-            raise BackendError(
-                "the device does not answer", [Problem("HailoRT", "todo.backends", _words(error))]
-            ) from error
+            raise BackendError("the Hailo device did not respond", [_failure(error)]) from error
         return self._output.copy()
 
     def close(self) -> None:
@@ -131,11 +128,11 @@ class Hailo:
         self._opened.close()
 
 
-def _refuse_shape(found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-    if tuple(size for size in found if size != 1) != tuple(size for size in wanted if size != 1):
-        what = f"is of shape {found}, but the model has {wanted}: it was compiled of another model"
-        raise InputError("the HEF does not fit", [Problem("HEF", "todo.backends", what)])
+def _refuse_shape(found: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if tuple(size for size in found if size != 1) != tuple(size for size in expected if size != 1):
+        message = f"shape {found} does not match the model's shape {expected}"
+        raise InputError("cannot run the HEF", [Problem("HEF", "hef.shape-mismatch", message)])
 
 
-def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+def _failure(error: BaseException) -> Problem:
+    return Problem("HailoRT", "hailo.failed", f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""How long a window takes, from raw samples to the answer, on this machine."""
+"""Measure the latency of one window on this machine, from raw samples to the result."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,11 +11,11 @@ from modelreg.runtime.backends import Floats
 from modelreg.runtime.pipeline import Pipeline
 from modelreg.runtime.self_test import windows_of
 
-WARM_UP = 200  # windows; caches, branch predictors and clocks settle in them
+WARM_UP = 200  # windows, not measured: caches, branch predictors and clocks settle
 
 
 class Measured(NamedTuple):
-    """What one benchmark gave."""
+    """The figures of one benchmark."""
 
     latency: Spread
     device_part: Spread
@@ -23,7 +23,7 @@ class Measured(NamedTuple):
 
 
 def measure_latency(pipeline: Pipeline, windows: int, clock: Callable[[], float]) -> Measured:
-    """Answer windows of the export in turn, one after another; `clock` gives seconds. Raises BackendError."""
+    """Time `windows` windows of the export, one after another; `clock` returns seconds. Raises BackendError."""
     raw = windows_of(pipeline.package)
     whole = _seconds(pipeline.infer, raw, windows, clock)
     fed = np.stack([pipeline.fed(window) for window in raw])

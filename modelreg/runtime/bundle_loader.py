@@ -1,7 +1,7 @@
-"""What a runtime is made of: one export of a model, read into memory, each byte hashed before it is believed.
+"""Read one export of a model into memory and verify the digest of each file.
 
-An export is found in a bundle (its folder or its .tar.gz), in a version, pulled or of the registry, and in a run.
-What is returned are the very bytes that were hashed: a file that changes afterwards changes nothing.
+An export is a bundle (a folder or a .tar.gz), a version (pulled or in the registry) or a run. The bytes that are
+returned are the bytes that were hashed, so a later change of a file has no effect.
 """
 
 import io
@@ -33,7 +33,7 @@ from modelreg.records.model import ModelSpec
 from modelreg.registry import filenames, sealed_files, versions
 
 HEF = ".hef"
-SEALED = (filenames.NORMALIZATION, filenames.HSMM)  # by run.json
+SEALED = (filenames.NORMALIZATION, filenames.HSMM)  # their digests are in run.json
 NEEDED = (*filenames.GRAPH_FILES, filenames.PARITY, filenames.MODEL_CONFIG, filenames.NORMALIZATION)
 
 
@@ -42,21 +42,20 @@ class Package(NamedTuple):
 
     spec: ModelSpec
     normalization: Normalization
-    version: str | None  # None: of a run that was not released
+    version: str | None  # None: the export of a run
     graphs: Mapping[GraphName, bytes]
     parity: ParityRecord
-    vectors: Mapping[str, NDArray[np.float32]] | None  # None: exported before there were any
+    vectors: Mapping[str, NDArray[np.float32]] | None  # None: the export is older than test vectors
     calibration: ConfidenceRecord | None  # None: not calibrated
-    durations: HsmmSpec | None  # None: of a system without
-    bundle: BundleRecord | None  # None: without a bundle for a device
+    durations: HsmmSpec | None  # None: the model system has none
+    bundle: BundleRecord | None  # None: not read from a bundle
     hef: bytes | None
 
 
 def read_export(path: Path, *, compiled: bool = False) -> Package:
-    """Read the export in a folder or a .tar.gz; `compiled`: one with a HEF for a device.
+    """Read the export in a folder or a .tar.gz; with `compiled`, the bundle for a Hailo device.
 
-    Raises VerificationFailed where a file is not what its manifest or bundle.json says, InputError where there is no
-    export to run.
+    Raises VerificationFailed if a file differs from its manifest or bundle.json, InputError if an export is missing.
     """
     if path.is_file():
         return _of_bundle(bundle_archive.unpack(path), path.name)
@@ -66,15 +65,20 @@ def read_export(path: Path, *, compiled: bool = False) -> Package:
         return _of_version(path, compiled=compiled)
     if (path / filenames.RUN).is_file():
         return _of_run(path, compiled=compiled)
-    what = "is no version, no run and no bundle (a folder with bundle.json, or its .tar.gz)"
-    raise InputError("nothing to run", [Problem(str(path), "todo.bundle-loader", what)])
+    message = "not a version, a run or a bundle (a folder with bundle.json, or its .tar.gz)"
+    raise _nothing(Problem(str(path), "bundle.not-found", message))
+
+
+def _nothing(problem: Problem) -> InputError:
+    """Return the error of a place without an export to load."""
+    return InputError("cannot load the model", [problem])
 
 
 # A bundle
 
 
 def _bundle_files(folder: Path) -> dict[str, bytes]:
-    """Return the files that bundle.json lists, and those that list them; what else lies there is never read."""
+    """Return bundle.json, sha256sum.txt and the files that bundle.json lists; other files are never read."""
     record = versions.parse_document(files.read_bytes(folder / filenames.BUNDLE), BundleRecord, filenames.BUNDLE)
     names = [name for name in (*record.files, filenames.BUNDLE, filenames.SUMS) if _there(folder, name)]
     return {name: files.read_bytes(folder / name, bundle_archive.BUNDLE_LIMIT) for name in names}
@@ -82,12 +86,12 @@ def _bundle_files(folder: Path) -> dict[str, bytes]:
 
 def _of_bundle(found: Mapping[str, bytes], where: str) -> Package:
     if filenames.BUNDLE not in found:
-        raise InputError("nothing to run", [Problem(where, "todo.bundle-loader", f"holds no {filenames.BUNDLE}")])
+        raise _nothing(Problem(where, "bundle.not-found", f"not a bundle: it has no {filenames.BUNDLE}"))
     record = versions.parse_document(found[filenames.BUNDLE], BundleRecord, filenames.BUNDLE)
     _refuse_changed(where, _bundle_problems(found, record))
     if filenames.MODEL_CONFIG not in found:
-        what = f"holds no {filenames.MODEL_CONFIG}: it is of modelreg 0.2; export it again"
-        raise InputError("nothing to run", [Problem(where, "todo.bundle-loader", what)])
+        message = f"{filenames.MODEL_CONFIG} is missing: modelreg 0.2 or earlier wrote this bundle"
+        raise _nothing(Problem(where, "bundle.outdated", message))
     compiled = [name for name in record.files if name.endswith(HEF)]
     return _package(found, record.version, record, found[compiled[0]] if compiled else None)
 
@@ -96,7 +100,7 @@ def _bundle_problems(found: Mapping[str, bytes], record: BundleRecord) -> Iterat
     yield from sealed_files.find_differences(found, record.files)
     digests = {**record.files, filenames.BUNDLE: files.sha256_bytes(found[filenames.BUNDLE])}
     if found.get(filenames.SUMS) != files.sums_text(digests).encode():
-        yield Problem(filenames.SUMS, "todo.bundle-loader", f"does not say what {filenames.BUNDLE} says")
+        yield Problem(filenames.SUMS, "bundle.sums-mismatch", f"differs from the digests in {filenames.BUNDLE}")
 
 
 # A version
@@ -112,28 +116,30 @@ def _of_version(folder: Path, *, compiled: bool) -> Package:
 
 
 def _is_needed(path: str) -> bool:
-    """Return whether a runtime reads this file of a version."""
+    """Return whether inference reads this file of a version."""
     plain = (filenames.MODEL_CONFIG, filenames.NORMALIZATION, filenames.HSMM, filenames.CALIBRATION)
     return path in plain or path.startswith(f"{filenames.ONNX}/")
 
 
 def _of_archive(folder: Path, listed: Mapping[str, str]) -> Package:
-    """Return the one packed bundle of a version that is here."""
+    """Return the only packed bundle of a version that is on this machine."""
     names = [name for target in HAILO if (name := f"{target}/{filenames.ARCHIVE}") in listed]
     here = [name for name in names if _there(folder, name)]
     if len(here) != 1:
-        raise InputError("nothing to run", [Problem(folder.name, "todo.bundle-loader", _choice(names, here, folder))])
+        raise _nothing(_no_choice(names, here, folder))
     data = files.read_bytes(folder / here[0], bundle_archive.BUNDLE_LIMIT)
     _refuse_changed(folder.name, sealed_files.find_differences({here[0]: data}, {here[0]: listed[here[0]]}))
     return _of_bundle(bundle_archive.unpack_stream(io.BytesIO(data), here[0]), here[0])
 
 
-def _choice(names: list[str], here: list[str], folder: Path) -> str:
+def _no_choice(names: list[str], here: list[str], folder: Path) -> Problem:
+    """Return why a version or a run has not exactly one bundle to load."""
     if here:
-        return f"has several bundles; name one of them: {', '.join(str(folder / name) for name in here)}"
+        paths = ", ".join(str(folder / name) for name in here)
+        return Problem(folder.name, "bundle.ambiguous", f"has {len(here)} bundles: {paths}")
     if names:
-        return "its bundle is not on this machine; get it with `modelreg pull VERSION --only bundle`"
-    return "has no bundle for a Hailo device; make one with `modelreg export --target hailo8`"
+        return Problem(folder.name, "bundle.not-pulled", f"{' and '.join(names)} not found on this machine")
+    return Problem(folder.name, "bundle.missing", "has no bundle for a Hailo device")
 
 
 # A run
@@ -144,21 +150,18 @@ def _of_run(folder: Path, *, compiled: bool) -> Package:
     if compiled:
         if len(bundles) != 1:
             names = [path.name for path in bundles]
-            raise InputError(
-                "nothing to run", [Problem(folder.name, "todo.bundle-loader", _choice(names, names, folder))]
-            )
+            raise _nothing(_no_choice(names, names, folder))
         return _of_bundle(_bundle_files(bundles[0]), bundles[0].name)
     if not exports.has(folder, filenames.ONNX):
-        what = "was not exported; export it with `modelreg export`"
-        raise InputError("nothing to run", [Problem(folder.name, "todo.bundle-loader", what)])
+        raise _nothing(Problem(folder.name, "export.not-exported", "the run has no ONNX graphs"))
     changed = exports.find_changed(folder, filenames.ONNX)
     record, found = sealed_files.read_run(folder, SEALED.__contains__, changed)
     graphs = folder / filenames.ONNX
     found |= {
         path.name: files.read_bytes(path, bundle_archive.BUNDLE_LIMIT) for path in graphs.iterdir() if path.is_file()
     }
-    beside = [name for name in (filenames.HSMM, filenames.CALIBRATION) if name not in found and _there(folder, name)]
-    found |= {name: files.read_bytes(folder / name) for name in beside}  # run.json does not list what is fitted later
+    later = [name for name in (filenames.HSMM, filenames.CALIBRATION) if name not in found and _there(folder, name)]
+    found |= {name: files.read_bytes(folder / name) for name in later}  # run.json does not list what is fitted later
     return _package({**found, filenames.MODEL_CONFIG: record.model.to_bytes()}, None, None, None)
 
 
@@ -168,10 +171,12 @@ def _of_run(folder: Path, *, compiled: bool) -> Package:
 def _package(
     found: Mapping[str, bytes], version: str | None, bundle: BundleRecord | None, hef: bytes | None
 ) -> Package:
-    """Return what hashed files make. Raises InputError on a broken document, VerificationFailed on a misfit."""
-    _refuse_changed(
-        "the export", (Problem(name, "todo.bundle-loader", "is missing") for name in NEEDED if name not in found)
-    )
+    """Return the package of verified files.
+
+    Raises InputError for an invalid document, VerificationFailed for documents that contradict each other.
+    """
+    missing = [Problem(name, "bundle.file-missing", "file not found") for name in NEEDED if name not in found]
+    _refuse_changed("the export", missing)
     spec = versions.parse_document(found[filenames.MODEL_CONFIG], ModelSpec, filenames.MODEL_CONFIG)
     graphs: dict[GraphName, bytes] = {name: found[f"{name}.onnx"] for name in GRAPHS}
     made = Package(
@@ -186,8 +191,8 @@ def _package(
         bundle=bundle,
         hef=hef,
     )
-    strangers = find_strangers(spec, made.calibration, made.durations, made.parity.checkpoint_sha256)
-    _refuse_changed(spec.settings.name, [*_misfits(graphs, spec), *strangers])
+    foreign = find_strangers(spec, made.calibration, made.durations, made.parity.checkpoint_sha256)
+    _refuse_changed(spec.settings.name, [*_misfits(graphs, spec), *foreign])
     return made
 
 
@@ -198,15 +203,21 @@ def _optional(found: Mapping[str, bytes], name: str, record: type[AnyRecord]) ->
 def find_strangers(
     spec: ModelSpec, calibration: ConfidenceRecord | None, durations: HsmmSpec | None, checkpoint_sha256: str
 ) -> Iterator[Problem]:
-    """Yield where what the host needs beside the network is missing, or of another model."""
+    """Yield a problem for each document of the host part that is missing or belongs to another model."""
     if spec.smooths and durations is None:
-        yield Problem(filenames.HSMM, "todo.bundle-loader", "is missing")
+        yield Problem(filenames.HSMM, "model.durations-missing", "file not found, but the model smooths by durations")
     if durations and durations.states != spec.classes:
-        yield Problem(f"{filenames.HSMM}: states", "todo.bundle-loader", "are not the classes of the model")
+        yield _other_classes(f"{filenames.HSMM}: states", durations.states, spec)
     if calibration and calibration.classes != spec.classes:
-        yield Problem(f"{filenames.CALIBRATION}: classes", "todo.bundle-loader", "are not the classes of the model")
+        yield _other_classes(f"{filenames.CALIBRATION}: classes", calibration.classes, spec)
     if calibration and calibration.checkpoint_sha256 != checkpoint_sha256:
-        yield Problem(f"{filenames.CALIBRATION}: checkpoint_sha256", "todo.bundle-loader", "is of other weights")
+        message = f"is {calibration.checkpoint_sha256[:12]}…, but the model's checkpoint is {checkpoint_sha256[:12]}…"
+        yield Problem(f"{filenames.CALIBRATION}: checkpoint_sha256", "model.checkpoint-mismatch", message)
+
+
+def _other_classes(where: str, found: tuple[str, ...], spec: ModelSpec) -> Problem:
+    message = f"must be the model's classes {', '.join(spec.classes)}, but is {', '.join(found)}"
+    return Problem(where, "model.classes-mismatch", message)
 
 
 def _vectors(found: Mapping[str, bytes], spec: ModelSpec) -> dict[str, NDArray[np.float32]] | None:
@@ -223,27 +234,23 @@ def _vectors(found: Mapping[str, bytes], spec: ModelSpec) -> dict[str, NDArray[n
     for name, shape in shapes.items():
         array = vectors.get(name)
         if not count or array is None or (array.shape, array.dtype) != ((count, *shape), np.dtype(np.float32)):
-            _refuse_changed(
-                filenames.VECTORS,
-                [Problem(name, "todo.bundle-loader", f"must be float32 of shape ({count or 'N'}, {shape})")],
-            )
+            sizes = ", ".join(map(str, (count or "N", *shape)))
+            problem = Problem(name, "bundle.vectors-invalid", f"must be float32 of shape ({sizes})")
+            _refuse_changed(filenames.VECTORS, [problem])
     return vectors
 
 
 def _misfits(graphs: Mapping[GraphName, bytes], spec: ModelSpec) -> Iterator[Problem]:
-    for name, wanted in graph_interface.interface(spec).items():
+    for name, expected in graph_interface.interface(spec).items():
         graph = onnx_file.read_onnx(graphs[name], f"{name}.onnx")
-        if (graph.inputs, graph.outputs) != wanted:
-            yield Problem(
-                f"{name}.onnx",
-                "todo.bundle-loader",
-                f"takes and gives other tensors than {filenames.MODEL_CONFIG} says",
-            )
+        if (graph.inputs, graph.outputs) != expected:
+            message = f"inputs and outputs do not match {filenames.MODEL_CONFIG}"
+            yield Problem(f"{name}.onnx", "bundle.graph-mismatch", message)
 
 
 def _refuse_changed(where: str, problems: Iterable[Problem]) -> None:
     if listed := list(problems):
-        raise VerificationFailed(f"{where} is not what was exported; nothing was started", listed)
+        raise VerificationFailed(f"{where}: verification failed, the model was not loaded", listed)
 
 
 def _there(folder: Path, name: str) -> bool:

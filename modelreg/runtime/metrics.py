@@ -1,4 +1,4 @@
-"""What a server counts, as Prometheus reads it. Labels come from small sets: memory does not grow with requests."""
+"""Metrics of a server for Prometheus. Labels come from small fixed sets, so memory does not grow with requests."""
 
 from collections.abc import Callable
 
@@ -13,24 +13,27 @@ class Telemetry:
     def __init__(self, model: dict[str, str], waiting: Callable[[], float], sessions: Callable[[], float]) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
-            "modelreg_requests", "Requests by path and status", ("path", "status"), registry=self._registry
+            "modelreg_requests", "Requests, by path and status", ("path", "status"), registry=self._registry
         )
         self._seconds = Histogram(
             "modelreg_request_seconds",
-            "From the request's head to the answer's end",
+            "Seconds from the request header to the end of the response",
             buckets=FAST,
             registry=self._registry,
         )
         self._inference = Histogram(
-            "modelreg_inference_seconds", "Backend and host part of one window", buckets=FAST, registry=self._registry
+            "modelreg_inference_seconds",
+            "Seconds for one window, without the HTTP request",
+            buckets=FAST,
+            registry=self._registry,
         )
         self._rejected = Counter(
-            "modelreg_rejected", "Windows that were not answered, by reason", ("reason",), registry=self._registry
+            "modelreg_rejected", "Windows without a result, by reason", ("reason",), registry=self._registry
         )
-        Info("modelreg_model", "What is served", registry=self._registry).info(model)
+        Info("modelreg_model", "The model that is served", registry=self._registry).info(model)
         for name, text, value in (
-            ("modelreg_waiting", "Windows that wait or are answered", waiting),
-            ("modelreg_sessions", "Sessions whose state is held", sessions),
+            ("modelreg_waiting", "Windows that are queued or being computed", waiting),
+            ("modelreg_sessions", "Sessions with a stored state", sessions),
         ):
             Gauge(name, text, registry=self._registry).set_function(value)
 
@@ -40,13 +43,13 @@ class Telemetry:
         self._seconds.observe(seconds)
 
     def inference(self, seconds: float) -> None:
-        """Count an answered window."""
+        """Count a window with a result."""
         self._inference.observe(seconds)
 
     def rejected(self, reason: str) -> None:
-        """Count a window that was not answered."""
+        """Count a window without a result."""
         self._rejected.labels(reason).inc()
 
     def text(self) -> bytes:
-        """Render all of it in Prometheus' text format."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self._registry)

@@ -1,6 +1,6 @@
-"""z = (x - mean) / std, window by window, and the limits of the sensors.
+"""Normalize single windows, z = (x - mean) / std, and check the sensors' limits.
 
-`data/normalization.py` does the same for whole parts; here the constants are made once, for it is done for each window.
+`data/normalization.py` does the same for whole splits. Here the constants are computed once, not for each window.
 """
 
 from collections.abc import Iterator
@@ -35,9 +35,9 @@ class Scale:
         return raw
 
     def find_out_of_limits(self, window: Floats) -> Iterator[Problem]:
-        """Yield each channel that holds a value which its sensor cannot give."""
+        """Yield a problem for each channel with a value outside its sensor's limits."""
         for number, (name, low, high) in self._limits.items():
             least, most = float(window[number].min()), float(window[number].max())
             if least < low or most > high:
-                what = f"reaches from {least:g} to {most:g}, but this sensor's limits are {low:g} and {high:g}"
-                yield Problem(f"channel {name}", "todo.normalization", what)
+                message = f"values from {least:g} to {most:g} exceed the sensor's limits {low:g} to {high:g}"
+                yield Problem(f"channel {name}", "predict.out-of-limits", message)

@@ -1,7 +1,7 @@
-"""A model as it runs on a device: raw windows in, answers out; or raw samples in, events out.
+"""Run a model on a device: raw windows in, answers out; or raw samples in, events out.
 
-What is loaded was hashed first (`bundle_loader.py`), and must answer its own test vectors before it answers anybody
-(`self_test.py`).
+`bundle_loader.py` verifies the digest of each file that is loaded. Before the first answer, the model must reproduce
+its test vectors (`self_test.py`).
 """
 
 from collections.abc import Iterator
@@ -24,16 +24,16 @@ from modelreg.runtime.streaming import ClockJump, Cut, Cutter, Gap, Late, Missin
 
 
 class Prediction(NamedTuple):
-    """What a window of a stream gave."""
+    """The answer to a window of a stream."""
 
-    start: int  # step of its first sample, since the grid began
+    start: int  # step of its first sample, counted from the start of the grid
     time: float | None  # of its last sample; None without time stamps
     answer: Answer
-    state: int | None  # the class after smoothing; None without
+    state: int | None  # the class after smoothing; None without a smoother
 
 
 class Refused(NamedTuple):
-    """A window of a stream with values that no sensor can give, or no network can take."""
+    """A window of a stream with values outside the sensors' limits, or too large for the network."""
 
     start: int
     problems: tuple[Problem, ...]
@@ -43,10 +43,10 @@ Event = Prediction | Refused | Missing | Gap | ClockJump | Late
 
 
 class Pipeline(AbstractContextManager["Pipeline"]):
-    """One model on one backend; one caller at a time."""
+    """One model on one backend; not thread-safe."""
 
     def __init__(self, loaded: Package, backend: Backend) -> None:
-        """Raises VerificationFailed where the backend does not answer the test vectors."""
+        """Raises VerificationFailed if the backend does not reproduce the test vectors."""
         self.package, self.backend = loaded, backend
         self.spec = loaded.spec
         self._scale = Scale(loaded.normalization)
@@ -56,70 +56,70 @@ class Pipeline(AbstractContextManager["Pipeline"]):
         with ExitStack() as failing:
             failing.callback(backend.close)
             if problems := list(self_test.find_problems(loaded, self.answer, on_chip=backend.name == "hailo")):
-                what = f"{self.name} does not answer as it was exported; nothing was started"
-                raise VerificationFailed(what, problems)
+                raise VerificationFailed(f"{self.name}: the self-test failed, the model was not loaded", problems)
             failing.pop_all()
 
     @classmethod
     def load(cls, path: Path, backend: BackendName = "onnxruntime", threads: int = 1) -> "Pipeline":
         """Load a bundle (folder or .tar.gz), a version or a run.
 
-        Raises VerificationFailed where a file was changed or the backend answers otherwise, InputError where there is
-        nothing to run, BackendError where the backend cannot be had.
+        Raises VerificationFailed if a file was changed or the self-test fails, InputError if no export exists,
+        BackendError if the backend is not available.
         """
         loaded = bundle_loader.read_export(path, compiled=backend == "hailo")
         return cls(loaded, open_backend(loaded, backend, threads))
 
     @property
     def name(self) -> str:
-        """The model, with its version where it was released."""
+        """The model's name, with its version for a release."""
         model, version = self.spec.settings.name, self.package.version
         return f"{model}@v{version}" if version else model
 
     @property
     def sha256(self) -> str:
-        """The digest of what the backend runs: the HEF, or encoder.onnx."""
+        """The digest of the file that the backend runs: the HEF or encoder.onnx."""
         return sha256_of(self.package, self.backend.name)
 
     def find_problems(self, window: Floats) -> Iterator[Problem]:
-        """Yield what keeps a raw window from being answered: its shape, a missing value, a value out of limits."""
+        """Yield the problems of a raw window: a wrong shape, a missing value, or values outside the limits."""
         if window.shape != self.spec.input.shape:
-            what = f"is of shape {window.shape}, must be {self.spec.input.shape}: channels, device rows, timesteps"
-            yield Problem("window", "todo.pipeline", what)
+            expected = f"{self.spec.input.shape} (channels, device rows, timesteps)"
+            yield Problem("window", "predict.window-shape", f"shape must be {expected}, but is {window.shape}")
         elif not np.isfinite(window).all():
             channel, row, step = (int(place[0]) for place in np.nonzero(~np.isfinite(window)))
-            place = f"{self.spec.input.channels[channel].name}, row {row}, step {step}"
-            yield Problem("window", "todo.pipeline", f"has a missing value at {place}")
+            place = f"channel {self.spec.input.channels[channel].name}, row {row}, step {step}"
+            yield Problem("window", "predict.value-missing", f"NaN or infinite value, first at {place}")
         else:
             yield from self._scale.find_out_of_limits(window)
 
     def infer(self, window: Floats) -> Answer:
         """Return the answer to a raw window (C, D, T), float32. Raises InputError, BackendError."""
         if problems := list(self.find_problems(window)):
-            raise InputError("not a window of this model", problems)
+            raise InputError("cannot run the model on this window", problems)
         return self.answer(window)
 
     def answer(self, window: Floats) -> Answer:
-        """Return the answer to a raw window in which `find_problems` finds none. Raises BackendError, InputError."""
-        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
+        """Return the answer to a raw window without problems (`find_problems`). Raises BackendError, InputError."""
+        with np.errstate(over="ignore", invalid="ignore"):  # the results are checked below
             projection = self.backend.project(self.fed(window))
             answer = self._host.answer(projection)
         if not (np.isfinite(projection).all() and np.isfinite(answer.logits).all()):
-            what = "holds numbers so large that the network's own overflow"
-            raise InputError("not a window of this model", [Problem("window", "todo.pipeline", what)])
+            message = "values are so large that the network's float32 numbers overflow"
+            problem = Problem("window", "predict.overflow", message)
+            raise InputError("cannot run the model on this window", [problem])
         return answer
 
     def fed(self, window: Floats) -> Floats:
-        """Return a raw window as the backend takes it: normalized, unless the chip does that."""
+        """Return the backend's input for a raw window: normalized, unless the chip normalizes."""
         return window if self._on_chip else self._scale.normalize(window)
 
     def stream(self, hop: int, smoother: Smoother | None = None) -> "Stream":
-        """Return a stream that answers a window every `hop` samples; durations are counted in the hop of training."""
+        """Return a stream with an answer every `hop` samples; a model of durations assumes the hop of its training."""
         cutter = Cutter(self.spec.input, hop, self.package.normalization.limits)
         return Stream(self, cutter, smoother, (MAX_GAP + 1) * hop)
 
     def close(self) -> None:
-        """Give the device back."""
+        """Release the device."""
         self.backend.close()
 
     def __exit__(self, *_: object) -> None:
@@ -130,15 +130,15 @@ class Stream:
     """One stream of samples through a pipeline."""
 
     def __init__(self, pipeline: Pipeline, cutter: Cutter, smoother: Smoother | None, longest: int) -> None:
-        """`longest`: as many samples may lie between the starts of two windows that are smoothed together."""
+        """`longest`: windows whose starts lie further apart, in samples, are not smoothed together."""
         self._pipeline, self._cutter, self._smoother, self._longest = pipeline, cutter, smoother, longest
         self._last: int | None = None  # start of the last window that was answered
         self._state = smoother.start() if smoother else None
 
     def push(self, samples: Floats, device: str | None = None, time: Times | None = None) -> list[Event]:
-        """Return what samples (n, C) of a device, in raw units, bring about; `time` is (n,) seconds.
+        """Return the events of new samples (n, C) of a device, in raw units; `time` is (n,) seconds.
 
-        Raises InputError where they are not samples of this model, and takes none of them; BackendError.
+        Raises InputError, before it takes any sample, if they do not fit the model; BackendError.
         """
         return [self._event(cut) for cut in self._cutter.push(samples, device, time)]
 
@@ -156,7 +156,7 @@ class Stream:
     def _smooth(self, start: int, answer: Answer) -> int | None:
         if self._smoother is None:
             return None
-        if self._last is None or start - self._last > self._longest:  # a hole that nothing is known of
+        if self._last is None or start - self._last > self._longest:  # a long hole: start again
             self._state = self._smoother.start()
         self._last = start
         self._state, shown = self._smoother.step(self._state, answer)
@@ -164,16 +164,16 @@ class Stream:
 
 
 def sha256_of(loaded: Package, backend: BackendName) -> str:
-    """Return the digest of what a backend runs of a package."""
+    """Return the digest of the file of a package that a backend runs."""
     return files.sha256_bytes((backend == "hailo" and loaded.hef) or loaded.graphs["encoder"])
 
 
 def open_backend(loaded: Package, name: BackendName, threads: int = 1) -> Backend:
-    """Return the backend of a package. Raises BackendError where it cannot be had, InputError where there is no HEF."""
+    """Return the backend of a package. Raises BackendError if it is not available, InputError without a HEF."""
     if name == "onnxruntime":
         return backends.OnnxRuntime(loaded.graphs["encoder"], threads)
     if loaded.hef is None:
-        what = "holds no .hef; compile it (docs/hailo.md) and take it in with `modelreg hef attach`"
-        raise InputError("nothing to run on a Hailo device", [Problem("bundle", "todo.pipeline", what)])
+        problem = Problem("bundle", "hef.missing", "has no compiled network (.hef)")
+        raise InputError("cannot run the model on a Hailo device", [problem])
     shapes = backends.Shapes(loaded.spec.input.shape, loaded.spec.projection)
     return backends.Hailo(loaded.hef, shapes)

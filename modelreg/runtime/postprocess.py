@@ -1,6 +1,6 @@
-"""The host part: from a projection to code, probabilities, label and prediction set. numpy and ONNX Runtime.
+"""Compute the host part: a projection to code, probabilities, label and prediction set, with numpy and ONNX Runtime.
 
-`head.onnx` rounds and classifies, so that the host has torch's own arithmetic; what follows is here.
+`head.onnx` quantizes and classifies with the arithmetic of torch. This module does the steps after it.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,10 @@ NO_CODE: Floats = np.empty(0, dtype=np.float32)
 
 
 class Answer(NamedTuple):
-    """What a model says of one window."""
+    """A model's answer to one window."""
 
     projection: Floats  # (d,)
-    code: Floats  # (w,) as head.onnx gives it; w = 0 where nothing is quantized
+    code: Floats  # (w,), the output of head.onnx; w = 0 for a model without a quantizer
     code_index: int | None
     logits: Floats  # (K,)
     probabilities: Doubles  # (K,)
@@ -32,19 +32,19 @@ class Answer(NamedTuple):
 
 
 class Calibrated(NamedTuple):
-    """What a calibration makes of the logits of one window."""
+    """The calibrated probabilities and prediction set of one window."""
 
     probabilities: Doubles  # (K,)
-    members: tuple[int, ...] | None  # classes of the prediction set; None: there is no threshold
+    members: tuple[int, ...] | None  # classes of the prediction set; None without a threshold
 
 
 Calibrate = Callable[[Floats], Calibrated]  # takes logits (K,)
 
 
 def calibration(record: ConfidenceRecord) -> Calibrate:
-    """Return what applies a calibration.json: its temperature and its LAC sets, the smallest; one may be empty.
+    """Return a function that applies a calibration.json: temperature scaling and LAC sets, which may be empty.
 
-    It is what `calibration.apply` makes of many windows, for one of them, in a fifth of the time.
+    It gives the results of `evaluation.calibration.apply` for a single window, in a fifth of the time.
     """
     temperature, fitted = record.temperature.value, record.conformal
     if not isinstance(fitted, ThresholdsRecord):
@@ -84,15 +84,15 @@ class Host:
 
 
 def _indexer(quantizer: FsqSpec | VqSpec | None) -> Callable[[Floats], int]:
-    """Return what tells the index of a code (w,)."""
+    """Return a function from a code (w,) to its index."""
     if not isinstance(quantizer, FsqSpec):
-        return lambda code: int(np.bincount(code.astype(np.int64)).argmax())  # the commonest, the first of equals
+        return lambda code: int(np.bincount(code.astype(np.int64)).argmax())  # the most frequent; the smallest of a tie
     half_width, basis = (np.array(row, dtype=np.int64) for row in (quantizer.half_width, quantizer.basis))
     return lambda code: int((np.rint(code * half_width).astype(np.int64) + half_width) @ basis)
 
 
 def uncalibrated(logits: Floats) -> Calibrated:
-    """Return the plain softmax, and no set."""
+    """Return the softmax without temperature scaling, and no prediction set."""
     return Calibrated(softmax(logits), None)
 
 
@@ -112,9 +112,9 @@ def softmax(logits: Floats | Doubles) -> Doubles:
 
 
 def near_boundary(projection: Floats, quantizer: FsqSpec, within: float) -> NDArray[np.bool_]:
-    """Return (…, d): whether a bounded value of a projection (…, d) is within so much of half way between two levels.
+    """Return (…, d): whether a bounded value is at most `within` from a rounding boundary, half-way between two levels.
 
-    There the last bits of tanh decide how it is rounded.
+    There the last bits of tanh decide how the value is rounded. `projection` is (…, d).
     """
     bounded = np.tanh(projection + quantizer.shift) * quantizer.half_range - quantizer.offset
     near: NDArray[np.bool_] = np.abs(bounded - np.floor(bounded) - 0.5) <= within

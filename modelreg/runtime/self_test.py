@@ -1,8 +1,8 @@
-"""Whether a runtime answers as the model did when it was exported, found out before it answers anybody.
+"""Test at start-up that a backend reproduces the outputs of the exported model.
 
-ONNX Runtime must give what torch gave to the test vectors, within the tolerance that parity.json states. A chip
-computes in 8 bits: its projections must lie as near as bundle.json asks (`min_snr_db`). An export of before there were
-test vectors can only be held against itself: encoder and head against the whole graph, on windows of one value.
+ONNX Runtime must reproduce the outputs of torch for the test vectors, within the tolerance in parity.json. A chip
+computes in 8 bits: the signal-to-noise ratio of its projections must be at least `min_snr_db` of bundle.json. For an
+export without test vectors, encoder and head are compared with the whole graph on constant windows.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,11 +20,11 @@ from modelreg.runtime.normalization import Scale
 from modelreg.runtime.postprocess import Answer, near_boundary
 
 ANSWERS = (PROJECTION, CODE, LOGITS)
-DEVIATIONS = (-2.0, -1.0, 0.0, 1.0, 2.0)  # of the windows of one value, in standard deviations
+DEVIATIONS = (-2.0, -1.0, 0.0, 1.0, 2.0)  # the constant windows, in standard deviations from the mean
 
 
 def find_problems(loaded: Package, answer: Callable[[Floats], Answer], *, on_chip: bool) -> Iterator[Problem]:
-    """Yield where `answer`, which takes raw windows (C, D, T), does not give what the export promises."""
+    """Yield the outputs of `answer`, a function of raw windows (C, D, T), that differ from the exported ones."""
     raw, expected = _expectations(loaded)
     answers = [answer(window) for window in raw]
     found = {name: np.stack([getattr(answer, name) for answer in answers]) for name in expected if name in ANSWERS}
@@ -35,7 +35,7 @@ def find_problems(loaded: Package, answer: Callable[[Floats], Answer], *, on_chi
 
 
 def windows_of(loaded: Package) -> Floats:
-    """Return the raw windows (N, C, D, T) that an export can be tried on."""
+    """Return raw windows (N, C, D, T) to test an export with."""
     return _expectations(loaded)[0]
 
 
@@ -44,7 +44,7 @@ def _expectations(loaded: Package) -> tuple[Floats, Mapping[str, Floats]]:
 
 
 def _from_whole(loaded: Package) -> tuple[Floats, Mapping[str, Floats]]:
-    """Return windows and what model.onnx gives to them."""
+    """Return constant raw windows and the outputs of model.onnx for them."""
     scale, whole = Scale(loaded.normalization), ort_session.session(loaded.graphs["model"])
     level = np.array(DEVIATIONS, dtype=np.float32)[:, None, None, None] * np.ones(loaded.spec.input.shape, np.float32)
     raw = scale.restore(level)
@@ -58,24 +58,24 @@ def _find_deviations(expected: Mapping[str, Floats], found: Mapping[str, Floats]
     none = np.zeros((len(expected[LOGITS]), 0), dtype=np.float32)
     differs = expected.get(CODE, none) != found.get(CODE, none)
     quantizer = loaded.spec.quantizer
-    near = np.zeros_like(differs)  # a codebook is not known here: a vector between two codes counts as wrong
+    near = np.zeros_like(differs)  # without the codebook, no vector is known to be close to two codes
     if isinstance(quantizer, FsqSpec):
         near = near_boundary(expected[PROJECTION], quantizer, tolerance.boundary)
     if (wrong := differs & ~near).any():
-        yield Problem(CODE, "todo.self-test", f"{int(wrong.any(axis=1).sum())} windows of {len(wrong)} get another one")
+        message = f"differs from the exported code in {int(wrong.any(axis=1).sum())} of {len(wrong)} windows"
+        yield Problem(CODE, "bundle.self-test-failed", message)
     same = ~differs.any(axis=1)
     for name, rows in ((PROJECTION, slice(None)), (LOGITS, same)):
         then, now = expected[name][rows], found[name][rows]
         error = np.abs(then - now)
         if not (error <= tolerance.absolute + tolerance.relative * np.abs(then)).all():  # NaN is over
-            yield Problem(
-                name, "todo.self-test", f"differs by up to {error.max():.3g}, allowed is {tolerance.absolute:g}"
-            )
+            message = f"differs from the exported values by up to {error.max():.3g} (limit {tolerance.absolute:g})"
+            yield Problem(name, "bundle.self-test-failed", message)
 
 
 def _find_noise(expected: Floats, found: Floats, loaded: Package) -> Iterator[Problem]:
-    wanted = loaded.bundle.min_snr_db if loaded.bundle else 0.0
+    required = loaded.bundle.min_snr_db if loaded.bundle else 0.0
     measured = snr_db(expected, found)
-    if not measured >= wanted:  # NaN is below
-        what = f"{measured:.1f} dB between the chip's answers and torch's, at least {wanted:g} dB are wanted"
-        yield Problem(PROJECTION, "todo.self-test", what)
+    if not measured >= required:  # NaN is below
+        message = f"signal-to-noise ratio of the chip's output is {measured:.1f} dB (required {required:g} dB)"
+        yield Problem(PROJECTION, "hef.noise", message)

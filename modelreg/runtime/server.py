@@ -1,7 +1,7 @@
-"""The sidecar: POST /infer, GET /healthz, /metrics, /openapi.json, /docs. Starlette on uvicorn (docs/adr/0007).
+"""The HTTP server: POST /infer, GET /healthz, /metrics, /openapi.json, /docs. Starlette on uvicorn (docs/adr/0007).
 
-It answers with the model or not at all: without a working backend it says 503 and why. What is no window of the model
-is refused with the rule that it breaks (4xx).
+Each result comes from the model. Without a working backend the server responds 503 with the reason. A request that
+does not fit the model gets a 4xx response with the broken rules.
 """
 
 import asyncio
@@ -31,25 +31,25 @@ from modelreg.runtime.pipeline import Pipeline
 from modelreg.runtime.smoothing import Majority, Smoother
 from modelreg.runtime.worker import Bounds, Open, Sessions, Worker
 
-OPEN_PATHS = ("/healthz",)  # what needs no key: probes have none
-GRACE_S = 10  # for requests that are being answered when the server is told to stop
+OPEN_PATHS = ("/healthz",)  # without a key, for health probes
+GRACE_S = 10  # for running requests, after SIGTERM or SIGINT
 
 
 class Served(NamedTuple):
-    """What a server serves."""
+    """A model to serve, and how."""
 
     package: Package
     backend: str
-    sha256: str  # of what the backend runs
+    sha256: str  # of the file that the backend runs: the HEF or encoder.onnx
     open_pipeline: Open
-    first: Pipeline | None  # None: the backend could not be had yet
-    key: str | None = None  # without one, nobody is asked
+    first: Pipeline | None  # None: the backend is not available yet
+    key: str | None = None  # None: requests need no key
     smoother: Smoother = Majority()
     bounds: Bounds = Bounds()
 
 
 class _Sidecar:
-    """The state of one server; made on its event loop."""
+    """The state of one server; created on its event loop."""
 
     def __init__(self, served: Served) -> None:
         self.served, self.started = served, perf_counter()
@@ -67,42 +67,42 @@ class _Sidecar:
 
     async def infer(self, request: Request) -> Response:
         """POST /infer."""
-        asked = await self._read(request)
-        found = await self.worker.answer(asked.window) if isinstance(asked, Ask) else asked
+        read = await self._read(request)
+        found = await self.worker.answer(read.window) if isinstance(read, Ask) else read
         if isinstance(found, Refusal):
             self.telemetry.rejected(found.reason)
             return _refused(found)
         self.telemetry.inference(found.seconds)
-        session = asked.session if isinstance(asked, Ask) else None
+        session = read.session if isinstance(read, Ask) else None
         state = self.sessions.smooth(session, found.answer) if session else None
         return Response(self.contract.answer(found.answer, state), media_type=JSON)
 
     async def _read(self, request: Request) -> Ask | Refusal:
-        """Return what a request asks; a body is bounded in size and time before it is looked into."""
+        """Return a parsed request; the size of its body and the time to receive it are limited."""
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media != JSON:
-            return Refusal(415, "content type", (Problem("content-type", "todo.server", f"must be {JSON}"),))
+            message = f"must be {JSON}, but is {media or 'not set'}"
+            return Refusal(415, "content type", (Problem("content-type", "serve.content-type", message),))
         limit, body = self.contract.body_limit, bytearray()
         try:
             async with asyncio.timeout(self.served.bounds.body_s):
                 async for chunk in request.stream():
                     body += chunk
                     if len(body) > limit:
-                        return Refusal(
-                            413, "too large", (Problem("body", "todo.server", f"is larger than {limit} bytes"),)
-                        )
+                        message = f"larger than {limit:,} bytes, the limit for a window of this model"
+                        return Refusal(413, "too large", (Problem("body", "serve.body-too-large", message),))
         except TimeoutError:
-            return Refusal(
-                408, "slow body", (Problem("body", "todo.server", f"took over {self.served.bounds.body_s:g} s"),)
-            )
+            message = f"did not arrive within {self.served.bounds.body_s:g} s"
+            return Refusal(408, "slow body", (Problem("body", "serve.body-timeout", message),))
         except ClientDisconnect:
-            return Refusal(400, "disconnected", (Problem("body", "todo.server", "ended early"),))
+            message = "the connection closed before the end of the body"
+            return Refusal(400, "disconnected", (Problem("body", "serve.disconnected", message),))
         return self.contract.read(bytes(body))
 
     async def healthz(self, _: Request) -> Response:
         """GET /healthz."""
         why_not = self.worker.why_not
-        said = {
+        status = {
             **self.names,
             "ok": not why_not,
             "version": self.served.package.version,
@@ -110,7 +110,7 @@ class _Sidecar:
             "sha256": self.served.sha256,
             **({"why": why_not} if why_not else {}),
         }
-        return _json(said, 503 if why_not else 200)
+        return _json(status, 503 if why_not else 200)
 
     async def metrics(self, _: Request) -> Response:
         """GET /metrics."""
@@ -156,11 +156,11 @@ def application(served: Served) -> ASGIApp:
 
 
 class _Door:
-    """Asks for the key, and counts."""
+    """Checks the key of each request, and counts requests."""
 
     def __init__(self, app: ASGIApp, key: str | None, telemetry: Telemetry, paths: frozenset[str]) -> None:
         self._app, self._telemetry, self._paths = app, telemetry, paths
-        self._wanted = f"Bearer {key}".encode() if key else None
+        self._expected = f"Bearer {key}".encode() if key else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -168,22 +168,22 @@ class _Door:
             return
         start, statuses = perf_counter(), [500]
 
-        async def noting(message: Message) -> None:
+        async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 statuses.append(message["status"])
             await send(message)
 
         path = scope["path"] if scope["path"] in self._paths else "other"
-        if self._wanted and path not in OPEN_PATHS and not self._has_key(scope):
-            refusal = Refusal(401, "key", (Problem("authorization", "todo.server", "must be `Bearer` and the key"),))
-            await _refused(refusal)(scope, receive, noting)
+        if self._expected and path not in OPEN_PATHS and not self._has_key(scope):
+            problem = Problem("authorization", "serve.unauthorized", "the API key is missing or wrong")
+            await _refused(Refusal(401, "key", (problem,)))(scope, receive, counted)
         else:
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, counted)
         self._telemetry.request(path, statuses[-1], perf_counter() - start)
 
     def _has_key(self, scope: Scope) -> bool:
         given = dict(scope["headers"]).get(b"authorization", b"")
-        return hmac.compare_digest(given, self._wanted or b"")
+        return hmac.compare_digest(given, self._expected or b"")
 
 
 def _json(document: object, status: int = 200) -> Response:
@@ -196,18 +196,23 @@ def _refused(refusal: Refusal) -> Response:
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 it is registered for nothing else
-    reason = "no such path" if error.status_code == 404 else "method"
-    body = Refusal(error.status_code, reason, (Problem(request.url.path, "todo.server", error.detail),)).body()
+    assert isinstance(error, HTTPException)  # noqa: S101 the handler is registered for this type only
+    path = request.url.path
+    if error.status_code == 404:
+        refusal = Refusal(404, "no such path", (Problem(path, "serve.unknown-path", "no such path"),))
+    else:
+        problem = Problem(path, "serve.method-not-allowed", f"does not accept {request.method}")
+        refusal = Refusal(error.status_code, "method", (problem,))
+    body = refusal.body()
     return Response(body, error.status_code, error.headers, media_type=JSON)
 
 
 def _page(document: dict[str, Any]) -> str:
-    """Return the document for people: what there is, and the whole of it. Nothing is loaded from elsewhere."""
+    """Return the document as an HTML page without external resources: the paths, then the JSON text."""
     rows = "".join(
-        f"<li><code>{method.upper()} {escape(path)}</code> {escape(said['summary'])}</li>"
+        f"<li><code>{method.upper()} {escape(path)}</code> {escape(operation['summary'])}</li>"
         for path, methods in document["paths"].items()
-        for method, said in methods.items()
+        for method, operation in methods.items()
     )
     title = escape(document["info"]["title"])
     whole = escape(json.dumps(document, indent=2))
@@ -215,9 +220,9 @@ def _page(document: dict[str, Any]) -> str:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises OSError where the address cannot be had."""
+    """Return a listening socket. Raises OSError if the address is not available."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's algorithm off only for a socket that names its protocol: without it each answer takes 40 ms.
+    # asyncio turns Nagle's algorithm off only if the socket names its protocol. With Nagle, each response takes 40 ms.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -230,7 +235,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def run(served: Served, listening: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT; requests that are being answered then are answered to their end."""
+    """Serve until SIGTERM or SIGINT, then finish the running requests."""
     config = uvicorn.Config(
         application(served),
         access_log=False,

@@ -1,8 +1,8 @@
-"""Smoothing over windows, online: each window's answer goes in, a class comes out at once, memory is constant.
+"""Smooth the labels of windows online: each answer yields a class immediately, in constant memory.
 
-A smoother is a value without state of its own, so that one serves any number of sessions: `start` gives the state of
-a new one, `step` the next state and the class that is shown. A model of durations has its own (hsmm.json); any other
-model's labels are smoothed by majority, or by hysteresis.
+A smoother has no mutable state, so one smoother serves any number of sessions. `start` returns the state of a new
+session; `step` returns the next state and the smoothed class. A model with durations (hsmm.json) has its own smoother.
+Other models use a majority vote or hysteresis.
 """
 
 from dataclasses import dataclass
@@ -20,56 +20,55 @@ SmootherName = Literal["durations", "majority", "hysteresis"]
 
 
 class Smoother(Protocol):
-    """Classes over time out of windows that stand alone."""
+    """Turns the answers to independent windows into a sequence of classes."""
 
     def start(self) -> Any:
         """Return the state before the first window."""
         ...
 
     def step(self, state: Any, answer: Answer) -> tuple[Any, int]:
-        """Return the state after a window of this answer, and the class that is shown."""
+        """Return the state after a window with this answer, and the smoothed class."""
         ...
 
 
 def choose(durations: HsmmSpec | None, name: SmootherName | None = None) -> Smoother:
-    """Return the smoother of this name; without one, the model's own durations or else a majority.
+    """Return the smoother of this name; by default the model's durations, else a majority vote.
 
-    Raises InputError where durations are asked for and the model has none.
+    Raises InputError for `durations` if the model has none.
     """
     if durations is not None and name in (None, "durations"):
         return Durations(durations)
     if name == "durations":
-        what = "the model has no hsmm.json; choose majority or hysteresis"
-        raise InputError("cannot smooth by durations", [Problem("smoothing", "todo.smoothing", what)])
+        problem = Problem("smoothing", "predict.no-durations", "the model has no hsmm.json")
+        raise InputError("cannot smooth by durations", [problem])
     return Hysteresis() if name == "hysteresis" else Majority()
 
 
 class Durations:
-    """The likeliest class of a hidden semi-Markov model, given all windows so far: its forward filter."""
+    """The most probable class under a hidden semi-Markov model, given all windows so far (its forward filter)."""
 
     def __init__(self, spec: HsmmSpec) -> None:
-        """`spec` is of the classes of a network. Raises InputError where it is not."""
+        """Raises InputError if the emissions of `spec` are not the class probabilities of a network."""
         if not isinstance(spec.emission, PosteriorEmission):
-            what = "a code's probabilities smooth no network's answers; `posterior` does"
-            raise InputError(
-                "not a model of a network's classes", [Problem("hsmm.json: emission", "todo.smoothing", what)]
-            )
+            message = f"must be `posterior`, but is `{spec.emission.kind}`"
+            problem = Problem("hsmm.json: emission", "predict.emission-unsupported", message)
+            raise InputError("cannot smooth by durations", [problem])
         self._prior, self._weight = np.array(spec.emission.prior), spec.emission.weight
-        self._start = online.filter_start(model.tables(model.from_spec(spec)))  # its tables serve every session
+        self._start = online.filter_start(model.tables(model.from_spec(spec)))  # the tables are shared by all sessions
 
     def start(self) -> online.FilterState:
-        """No window yet."""
+        """Return the state before the first window."""
         return self._start
 
     def step(self, state: online.FilterState, answer: Answer) -> tuple[online.FilterState, int]:
-        """Return the next state and the class that is shown. The logits count as they are, without a temperature."""
+        """Return the next state and the smoothed class, from the logits without temperature scaling."""
         log_b = model.of_posterior(log_softmax(answer.logits), self._prior, self._weight)
         state, posterior = online.filter_step(state, log_b)
         return state, int(posterior.argmax())
 
 
 class Votes(NamedTuple):
-    """The last labels, newest last, and the class that is shown."""
+    """The last labels, newest last, and the smoothed class."""
 
     labels: tuple[int, ...] = ()
     shown: int | None = None
@@ -77,16 +76,16 @@ class Votes(NamedTuple):
 
 @dataclass(frozen=True)
 class Majority:
-    """The commonest label of the last windows; where several are, the one shown before, else the newest of them."""
+    """The most frequent label of the last windows; a tie keeps the previous class, else takes the newest label."""
 
     windows: int = 5
 
     def start(self) -> Votes:
-        """No label yet."""
+        """Return the state before the first window."""
         return Votes()
 
     def step(self, state: Votes, answer: Answer) -> tuple[Votes, int]:
-        """Return the next state and the class that is shown."""
+        """Return the next state and the smoothed class."""
         labels = (*state.labels, answer.label)[-self.windows :]
         counts = {label: labels.count(label) for label in labels}
         best = [label for label in labels if counts[label] == max(counts.values())]
@@ -95,7 +94,7 @@ class Majority:
 
 
 class Held(NamedTuple):
-    """The class that is shown, and for how many windows it was."""
+    """The smoothed class, and for how many windows it has been shown."""
 
     shown: int | None = None
     windows: int = 0
@@ -103,19 +102,22 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True)
 class Hysteresis:
-    """A class stays while its probability is at least `leave`, and at least `dwell` windows; another one takes its
-    place with a probability of at least `enter` (a Schmitt trigger with a minimum dwell time)."""
+    """A Schmitt trigger with a minimum dwell time.
+
+    A class stays for at least `dwell` windows and while its probability is at least `leave`. Another class replaces it
+    with a probability of at least `enter`.
+    """
 
     enter: float = 0.6
     leave: float = 0.4
     dwell: int = 3
 
     def start(self) -> Held:
-        """Nothing is shown yet."""
+        """Return the state before the first window."""
         return Held()
 
     def step(self, state: Held, answer: Answer) -> tuple[Held, int]:
-        """Return the next state and the class that is shown."""
+        """Return the next state and the smoothed class."""
         label, probabilities = answer.label, answer.probabilities
         shown = state.shown
         if shown is None:

@@ -1,13 +1,13 @@
-"""Windows out of samples as they come, in constant memory: the same that `data/windows.py` cuts out of a recording.
+"""Cut a stream of samples into windows in constant memory, the same windows that `data/windows.py` cuts.
 
-All devices are put on one grid of the model's rate. Without time stamps a device's samples are the steps of the grid.
-With them the grid begins where all devices have begun, and a step's value is linear between the samples around it, as
-`data/alignment.py` has it: missing inside of a gap of the clock, and beside a missing value. A step is known once a
-sample reaches it: nothing is looked ahead. What comes faster than the model's rate must be filtered and thinned out
-before: that takes samples of the future.
+All devices are resampled to one grid at the model's rate. Without time stamps, the samples of a device are the steps of
+the grid. With time stamps, the grid starts when all devices have started, and a value is interpolated linearly between
+its neighbours, as in `data/alignment.py`; it is missing inside a gap and next to a missing value. A step is complete
+when a sample reaches it; no later samples are needed. The caller must low-pass filter and decimate a signal that is
+faster than the model's rate, because that needs later samples.
 
-A clock may stand still, run on or be set. Forward, what was not measured is missing, however long. Backward by more
-than a gap, the grid begins anew for all devices; by less, the late samples are left out.
+A clock may stop, jump forward or be set back. After a forward jump, the samples in between are missing. After a
+backward jump longer than a gap, the grid restarts for all devices; after a shorter one, the late samples are dropped.
 """
 
 from collections.abc import Iterator
@@ -22,42 +22,42 @@ from modelreg.errors import InputError, Problem
 from modelreg.records.data import Limits
 from modelreg.records.model import InputSpec
 
-SLACK_S = 5.0  # as far may one device run ahead of another
+SLACK_S = 5.0  # the longest lead of one device over another
 Floats = NDArray[np.float32]
 Times = NDArray[np.float64]
 
 
 class Window(NamedTuple):
-    """A whole window."""
+    """A complete window."""
 
-    start: int  # step of its first sample, since the grid began
+    start: int  # step of its first sample, counted from the start of the grid
     time: float | None  # of its last sample, on the devices' clock; None without time stamps
-    x: Floats  # (C, D, T), raw; D and T are folded where the model's are
+    x: Floats  # (C, D, T), raw; D and T are folded if the model folds them
 
 
 class Missing(NamedTuple):
-    """Windows that were left out: a value of them is missing."""
+    """Windows that were dropped, because a value is missing."""
 
-    start: int  # of the first of them
+    start: int  # of the first one
     windows: int
 
 
 class Gap(NamedTuple):
-    """A device's clock ran on without samples."""
+    """A gap: a device's clock advanced without samples."""
 
     device: str
     seconds: float
 
 
 class ClockJump(NamedTuple):
-    """A device's clock was set back: the grid begins anew, its steps count from 0."""
+    """A device's clock was set back: the grid restarts at step 0."""
 
     device: str
     seconds: float  # negative
 
 
 class Late(NamedTuple):
-    """Samples that came after their time, and were left out."""
+    """Samples that arrived late and were dropped."""
 
     device: str
     samples: int
@@ -67,12 +67,12 @@ Cut = Window | Missing | Gap | ClockJump | Late
 
 
 class _Clock:
-    """One device: its samples that are still needed, and how far the grid is filled with them."""
+    """One device: the samples that are still needed, and how far it has filled the grid."""
 
     def __init__(self, channels: int) -> None:
         self.time: Times = np.empty(0)
         self.values: Floats = np.empty((0, channels), dtype=np.float32)
-        self.filled = 0  # the next step
+        self.filled = 0  # the next step to fill
 
     @property
     def latest(self) -> float:
@@ -97,25 +97,26 @@ class Cutter:
     def __init__(self, spec: InputSpec, hop: int, limits: Limits) -> None:
         """`hop` is in samples; raises InputError below 1."""
         if hop < 1:
-            raise InputError("cannot cut windows", [Problem("hop", "todo.streaming", "must be at least one sample")])
+            message = f"must be at least 1 sample, but is {hop}"
+            raise InputError("cannot cut windows", [Problem("hop", "stream.hop-too-small", message)])
         self._spec, self._hop = spec, hop
         self._gap_s = longest_interval(spec.rate_hz, limits)
         self._capacity = 2 * spec.timesteps + ceil(SLACK_S * spec.rate_hz)
-        self._timed: bool | None = None  # whether samples come with time stamps; None: none came yet
+        self._timed: bool | None = None  # whether samples have time stamps; None before the first samples
         self._begin()
 
     def _begin(self) -> None:
         channels, devices = len(self._spec.channels), self._spec.devices
         self._ring = np.full((channels, len(devices), self._capacity), np.nan, dtype=np.float32)
         self._clocks = {device: _Clock(channels) for device in devices}
-        self._origin: float | None = None  # the moment of step 0
+        self._origin: float | None = None  # the time of step 0, in seconds
         self._next = 0  # first step of the next window, and of the ring
 
     def push(self, samples: Floats, device: str | None = None, time: Times | None = None) -> Iterator[Cut]:
-        """Yield what samples (n, C) of a device complete; Inf counts as NaN. Iterate to the end.
+        """Yield the windows and events of new samples (n, C) of a device; Inf counts as NaN. Iterate to the end.
 
-        `time` is (n,) seconds, on one clock for all devices; with it or without, but always the same way. Raises
-        InputError before any sample is taken.
+        `time` is (n,) seconds, on one clock for all devices. Pass it with all samples or with none. Raises InputError
+        before it takes any sample.
         """
         name = self._checked(samples, device, time)
         values = np.where(np.isfinite(samples), samples, np.nan).astype(np.float32)
@@ -131,24 +132,26 @@ class Cutter:
         devices, channels = self._spec.devices, len(self._spec.channels)
         problems = []
         if samples.ndim != 2 or samples.shape[1] != channels:
-            problems.append(
-                Problem("samples", "todo.streaming", f"are of shape {samples.shape}, must be (n, {channels})")
-            )
+            message = f"shape must be (n, {channels}), but is {samples.shape}"
+            problems.append(Problem("samples", "stream.samples-shape", message))
         if (device is None and len(devices) > 1) or device not in (None, *devices):
-            problems.append(Problem("device", "todo.streaming", f"must be one of {', '.join(devices)}"))
+            message = f"must be one of {', '.join(devices)}, but is {device or 'not set'}"
+            problems.append(Problem("device", "stream.device-unknown", message))
         if self._timed not in (None, time is not None):
-            problems.append(Problem("time", "todo.streaming", "all samples have time stamps, or none"))
+            message = "samples with and without time stamps are mixed"
+            problems.append(Problem("time", "stream.time-mixed", message))
         if time is not None and (time.shape != samples.shape[:1] or not np.isfinite(time).all()):
-            problems.append(Problem("time", "todo.streaming", f"must be {len(samples)} finite seconds"))
+            message = f"must be {len(samples)} finite numbers, in seconds"
+            problems.append(Problem("time", "stream.time-invalid", message))
         if problems:
-            raise InputError("not samples of this model", problems)
+            raise InputError("cannot take these samples", problems)
         self._timed = time is not None
         return device or devices[0]
 
     # Time stamps
 
     def _tick(self, device: str, values: Floats, time: Times) -> Iterator[Cut]:
-        """Sort out what a clock did, and fill the grid from what is left."""
+        """Detect late samples and clock jumps, and fill the grid with the other samples."""
         while len(time):
             clock = self._clocks[device]
             latest = np.maximum.accumulate(np.concatenate([[clock.latest], time[:-1]]))
@@ -165,7 +168,7 @@ class Cutter:
             values, time = values[end:], time[end:]
 
     def _settle(self) -> Iterator[Cut]:
-        """Bring the samples onto the grid, once all devices have begun."""
+        """Resample to the grid, once all devices have started."""
         clocks = self._clocks
         if self._origin is None and all(len(clock.time) for clock in clocks.values()):
             self._origin = max(float(clock.time[0]) for clock in clocks.values())
@@ -175,7 +178,7 @@ class Cutter:
             clock.keep_last(1 if self._origin is not None else self._capacity)
 
     def _resample(self, device: str, clock: _Clock, origin: float) -> Iterator[Cut]:
-        """Fill the steps that a device's samples reach; those inside of a gap stay missing."""
+        """Fill the steps that a device's samples reach; steps inside a gap stay missing."""
         rate, size, before = self._spec.rate_hz, self._spec.timesteps, None
         for time, values in clock.stretches(self._gap_s):
             if before is not None and time[0] > origin:
@@ -190,17 +193,17 @@ class Cutter:
     # The grid
 
     def _put(self, device: str, first: int, values: Floats) -> Iterator[Cut]:
-        """Put a device's next steps into the ring; those before `first` that it has not filled stay missing."""
+        """Put a device's next steps into the ring; unfilled steps before `first` stay missing."""
         end = first + len(values)
         yield from self._give_up(end - self._capacity)
         places = np.arange(first, end) - self._next
-        there = places >= 0  # a step of a window that was given up, or between two windows, is in none
+        there = places >= 0  # steps of dropped windows, or between two windows, are not needed
         self._ring[:, self._spec.devices.index(device), places[there]] = values[there].T
         self._clocks[device].filled = end
         yield from self._cut()
 
     def _give_up(self, oldest: int) -> Iterator[Cut]:
-        """Leave out the windows that begin before `oldest`: a device is too far behind, or its clock ran on."""
+        """Drop the windows that start before `oldest`: a device is too far behind, or its clock jumped forward."""
         if oldest > self._next:
             windows = -(-(oldest - self._next) // self._hop)
             yield Missing(self._next, windows)
@@ -227,7 +230,7 @@ class Cutter:
 
 
 def _linear(grid: Grid, time: Times, values: Floats) -> Floats:
-    """Return the values (n, C) at the moments of a grid; missing beside a missing value."""
+    """Return the values (n, C) at the times of a grid; missing next to a missing value."""
     before, after = grid.between(time)
     apart = np.where(after > before, time[after] - time[before], 1.0)
     share = np.clip((grid.moments - time[before]) / apart, 0.0, 1.0)[:, None]

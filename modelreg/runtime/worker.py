@@ -1,7 +1,7 @@
-"""One backend, one thread, a bounded queue before it; and the smoothed states of sessions, a bounded number of them.
+"""Run one backend on one thread behind a bounded queue, and keep the smoothed states of a bounded number of sessions.
 
-A device takes one caller at a time, and HailoRT may block: so windows are answered on a thread of their own, in the
-order in which they came. A backend that fails is given back and opened again, until it is there.
+A device accepts one caller at a time, and HailoRT may block. Windows are therefore computed on a separate thread, in
+order of arrival. A backend that fails is closed, and opened again until it is available.
 """
 
 import asyncio
@@ -24,28 +24,28 @@ Result = TypeVar("Result")
 
 
 class Bounds(NamedTuple):
-    """What one server does at most."""
+    """The limits of one server."""
 
-    queue: int = 128  # windows that wait or are answered
+    queue: int = 128  # windows that are queued or being computed
     sessions: int = 1024
-    body_s: float = 10.0  # until a body has come
-    answer_s: float = 5.0  # until a window is answered
-    retry_s: float = 5.0  # until a backend that failed is opened again
+    body_s: float = 10.0  # to receive a body
+    answer_s: float = 5.0  # to compute a window, with its time in the queue
+    retry_s: float = 5.0  # between two attempts to open the backend
     connections: int = 256
 
 
 class Answered(NamedTuple):
-    """An answer, and how long the backend and the host part took."""
+    """An answer, and the seconds that device part and host part took."""
 
     answer: Answer
     seconds: float
 
 
 class Worker:
-    """Answers windows. Its methods are called on one event loop."""
+    """Answers windows. Call its methods on one event loop."""
 
     def __init__(self, open_pipeline: Open, first: Pipeline | None, bounds: Bounds) -> None:
-        """`first` is a pipeline that is open already."""
+        """`first` is a pipeline that is already open."""
         self._open, self._pipeline, self._bounds = open_pipeline, first, bounds
         self._thread = ThreadPoolExecutor(1, "modelreg-device")
         self._lost = asyncio.Event()
@@ -54,7 +54,7 @@ class Worker:
         self.why_not = "" if first else "the backend is being opened"
 
     async def keep_open(self) -> None:
-        """Open the backend, and open it again wherever it failed, for ever."""
+        """Open the backend, and open it again after each failure, forever."""
         while True:
             await self._open_once()
             if not self.why_not:
@@ -63,7 +63,7 @@ class Worker:
                 self._pipeline = None
 
     async def _open_once(self) -> None:
-        """Open the backend if it is not open; where it cannot be had, wait a while."""
+        """Open the backend if it is not open; if that fails, record why and wait."""
         try:
             self._pipeline = self._pipeline or await self._run(self._open)
         except (BackendError, InputError, VerificationFailed) as error:
@@ -73,44 +73,46 @@ class Worker:
         self.why_not = ""
 
     async def answer(self, window: Floats) -> Answered | Refusal:
-        """Return the answer to a raw window that has the model's shape."""
+        """Return the answer to a raw window of the model's shape, or why there is none."""
         pipeline = self._pipeline
         if pipeline is None or self.why_not:
-            return _unavailable("no backend", self.why_not)
+            return _unavailable("no backend", Problem("backend", "serve.backend-unavailable", self.why_not))
         if self.waiting >= self._bounds.queue:
-            return _unavailable("busy", f"{self.waiting} windows are waiting already; try again")
+            message = f"{self.waiting} windows are queued (limit {self._bounds.queue})"
+            return _unavailable("busy", Problem("backend", "serve.queue-full", message))
         try:
             async with asyncio.timeout(self._bounds.answer_s):
                 return await self._run(lambda: _timed(pipeline, window))
         except TimeoutError:
-            return _unavailable("too slow", f"not answered within {self._bounds.answer_s:g} s")
+            message = f"no result within {self._bounds.answer_s:g} s"
+            return _unavailable("too slow", Problem("backend", "serve.answer-timeout", message))
         except InputError as error:
             return Refusal(422, "out of limits", tuple(error.problems))
         except BackendError as error:
             return self._lose(pipeline, error)
 
     def _lose(self, pipeline: Pipeline, error: BackendError) -> Refusal:
-        """Give a backend that failed back; others that waited for it are told the same."""
+        """Close a backend that failed; requests that waited for it get the same response."""
         if pipeline is self._pipeline and not self.why_not:
             self.why_not = str(error)
             self._thread.submit(pipeline.close)
             self._lost.set()
-        return _unavailable("no backend", str(error))
+        return _unavailable("no backend", Problem("backend", "serve.backend-unavailable", str(error)))
 
     async def _run(self, work: Callable[[], Result]) -> Result:
-        """Do something on the device's thread; it counts as waiting until it is done, whoever still waits for it."""
+        """Run `work` on the device's thread; it counts as waiting until it is done, even after its caller's timeout."""
         self._count(1)
         future = self._thread.submit(work)
         future.add_done_callback(lambda _: self._count(-1))
         return await asyncio.wrap_future(future)
 
     def _count(self, more: int) -> None:
-        """Keep `waiting`; called on the loop and on the device's thread: waking the loop for it would cost more."""
+        """Add to `waiting`, from the event loop or the device's thread; a lock is cheaper than waking the loop."""
         with self._counting:
             self.waiting += more
 
     def close(self) -> None:
-        """Give the device back, after what was asked of it."""
+        """Release the device after the queued windows."""
         if self._pipeline is not None:
             self._thread.submit(self._pipeline.close)
         self._thread.shutdown()
@@ -122,12 +124,12 @@ def _timed(pipeline: Pipeline, window: Floats) -> Answered:
     return Answered(answer, perf_counter() - start)
 
 
-def _unavailable(reason: str, what: str) -> Refusal:
-    return Refusal(503, reason, (Problem("backend", "todo.worker", what),))
+def _unavailable(reason: str, problem: Problem) -> Refusal:
+    return Refusal(503, reason, (problem,))
 
 
 class Sessions:
-    """The smoothed state of each session; the one that was silent longest makes room for a new one."""
+    """The smoothed state of each session; a new session replaces the least recently used one."""
 
     def __init__(self, smoother: Smoother, most: int) -> None:
         self._smoother, self._most = smoother, most
@@ -137,7 +139,7 @@ class Sessions:
         return len(self._states)
 
     def smooth(self, session: str, answer: Answer) -> int:
-        """Return the class that a session shows after an answer."""
+        """Return the smoothed class of a session after an answer."""
         state = self._states.pop(session, None)
         state, shown = self._smoother.step(self._smoother.start() if state is None else state, answer)
         self._states[session] = state
