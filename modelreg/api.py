@@ -1,6 +1,6 @@
-"""What `import modelreg` offers: load a model and predict with it, verify a version, list versions.
+"""The public API of `import modelreg`: load a model and predict with it, verify a version, list versions.
 
-docs/api.md shows each by example. Names that are not in `modelreg.__all__` are private.
+docs/api.md has examples. Names that are not in `modelreg.__all__` are private.
 """
 
 import os
@@ -52,7 +52,7 @@ __all__ = [  # what modelreg/__init__.py offers
 ]
 
 Reference = str | os.PathLike[str]
-MISFIT = "the windows do not fit the model"
+NOT_PREDICTED = "nothing was predicted"
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +63,11 @@ class Predictions:
     labels: NDArray[np.int64]  # (N,) index of the most probable class
     probabilities: NDArray[np.float64]  # (N, K), after temperature scaling where the model is calibrated
     sets: tuple[tuple[str, ...], ...] | None  # LAC prediction set of each window; None: the version has no thresholds
-    codes: NDArray[np.int64] | None  # (N,) index of the code; None: the model quantizes nothing
+    codes: NDArray[np.int64] | None  # (N,) index of the code; None: the model has no quantizer
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The most probable class of each window, by name."""
+        """The name of the most probable class of each window."""
         return tuple(self.classes[label] for label in self.labels)
 
     def __len__(self) -> int:
@@ -76,15 +76,15 @@ class Predictions:
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """The predictions for a recording: N windows in order of time, and what was left out."""
+    """The predictions for a recording: N windows in order of time, and notices about windows left out."""
 
     start: Moments  # (N,) time of each window's first sample, on the recording's clock; datetimes are UTC
     end: Moments  # (N,) time of its last sample
     predictions: Predictions
-    notices: tuple[Notice, ...]  # gaps, missing values, values beyond the sensor's limits
+    notices: tuple[Notice, ...]  # gaps, missing values, values outside the sensor's limits
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """Return start, end, label and a probability for each class, to make a data frame of."""
+        """Return start, end, label and a probability for each class, as columns of a data frame."""
         found = self.predictions
         named = {name: found.probabilities[:, number] for number, name in enumerate(found.classes)}
         return {"start": self.start, "end": self.end, "label": np.array(found.names, dtype="U"), **named}
@@ -94,14 +94,14 @@ class Timeline:
 
 
 class Model:
-    """A model that was verified when it was loaded. `modelreg.load` makes it."""
+    """A verified model, as `modelreg.load` returns it."""
 
     def __init__(self, opened: OpenModel) -> None:
         self._opened = opened
 
     @property
     def reference(self) -> str:
-        """The version, such as `conv2d_fsq@v0.2.0`; the folder's name of a run."""
+        """The version, such as `conv2d_fsq@v0.2.0`; for a run, the name of its folder."""
         return self._opened.reference
 
     @property
@@ -111,7 +111,7 @@ class Model:
 
     @property
     def channels(self) -> tuple[Channel, ...]:
-        """Name and unit of the C channels of a device, in the order of a window."""
+        """The name and the unit of the C channels of a device, in the order of a window."""
         return self._opened.spec.input.channels
 
     @property
@@ -131,7 +131,7 @@ class Model:
 
     @property
     def limits(self) -> Mapping[str, tuple[float, float]]:
-        """The lowest and highest value that the sensor can give, by channel; empty where the version declares none."""
+        """The lowest and highest value of the sensor by channel; empty if the version declares no limits."""
         return MappingProxyType(self._opened.normalization.limits.channels)
 
     def __repr__(self) -> str:
@@ -140,21 +140,14 @@ class Model:
     def predict(self, windows: ArrayLike) -> Predictions:
         """Classify windows (N, C, D, T) in raw units; the model normalizes them.
 
-        Raises InputError where the shape is another, a value is missing or beyond the sensor's limits.
+        Raises InputError if the shape is another, a value is missing, or a value is outside the sensor's limits.
         """
         x = self._checked(windows)
         outputs = self._opened.engine.compute(x)
         overflowing = np.flatnonzero(~np.isfinite(outputs.logits).all(axis=1))
         if len(overflowing):
-            _refuse(
-                [
-                    Problem(
-                        cut_recording.places("window", overflowing),
-                        "todo.api",
-                        "values so large that the network overflows",
-                    )
-                ]
-            )
+            where = cut_recording.places("window", overflowing)
+            _refuse([Problem(where, "predict.overflow", "values so large that the network overflows")])
         return self._predictions(outputs)
 
     def predict_recording(self, recording: Recording, *, time: str = "time", hop: int | None = None) -> Timeline:
@@ -163,25 +156,22 @@ class Model:
         `recording` is a pandas or polars data frame, or a mapping of names to arrays, with a column for each channel in
         the model's unit and a column `time` of seconds or datetimes; for a model with several devices, a mapping of
         device names to such frames, on one clock. `hop` is the distance between windows in samples; the default is that
-        of the training. Samples are brought onto the model's grid as on the device. A window in a gap, with a missing
-        value or with a value beyond the sensor's limits is left out, and a notice says so. Raises InputError where a
-        column is missing, or the rate differs from the model's by more than 2 %. A gap of up to 0.5 s, or as long as
-        the version allows, is interpolated without a notice.
+        of the training. Samples are resampled to the model's rate as on the device. A window in a gap, with a missing
+        value or with a value outside the sensor's limits is left out, with a notice. A gap of up to 0.5 s, or as long
+        as the version allows, is interpolated without a notice. Raises InputError if a column is missing, or the rate
+        differs from the model's by more than 2 %.
         """
         spec, limits = self._opened.spec.input, self._opened.normalization.limits
         hop = self._opened.hop if hop is None else hop
         if hop is None:
-            raise InputError(
-                "hop is not known", [Problem("hop", "todo.api", "a bundle does not state it; pass hop= in samples")]
-            )
+            what = "not given, and a bundle does not record the hop of its training"
+            raise InputError(NOT_PREDICTED, [Problem("hop", "predict.hop-missing", what)])
         if isinstance(hop, bool) or not isinstance(hop, int | np.integer) or hop < 1:
             what = f"is {columns.shown(hop)}, expected an integer of at least 1: the distance of windows in samples"
-            raise InputError("hop does not fit", [Problem("hop", "todo.api", what)])
+            raise InputError(NOT_PREDICTED, [Problem("hop", "predict.argument-invalid", what)])
         if not isinstance(time, str):
-            raise InputError(
-                "time does not fit",
-                [Problem("time", "todo.api", f"is {columns.shown(time)}, expected a column's name")],
-            )
+            what = f"is {columns.shown(time)}, expected the name of a column"
+            raise InputError(NOT_PREDICTED, [Problem("time", "predict.argument-invalid", what)])
         read = frames.read_recording(recording, spec, time)
         cuts = cut_recording.cut(read, spec, int(hop), limits)
         outputs = self._opened.engine.compute(cuts.x)
@@ -200,16 +190,21 @@ class Model:
         expected = f"expected numbers of shape (N, {', '.join(map(str, self.shape))})"
         given = columns.as_array(windows)
         if isinstance(given, Unreadable):
-            raise InputError(MISFIT, [Problem("windows", "todo.api", f"{given.what}; {expected}")])
+            raise InputError(NOT_PREDICTED, [Problem("windows", "predict.windows-type", f"{given.what}; {expected}")])
         if not columns.is_real(given.dtype):
             found = f"hold {columns.contents(given)}" if given.ndim else f"are {columns.type_of(windows)}"
-            raise InputError(MISFIT, [Problem("windows", "todo.api", f"{found}, {expected}")])
-        with np.errstate(over="ignore"):  # what is beyond float32 becomes Inf, and is refused below
+            raise InputError(NOT_PREDICTED, [Problem("windows", "predict.windows-type", f"{found}, {expected}")])
+        with np.errstate(over="ignore"):  # values outside the range of float32 become Inf, and are refused below
             x = given.astype(np.float32, copy=False)
         if x.ndim != 4 or x.shape[1:] != self.shape:
-            _refuse([Problem("windows", "todo.api", f"have shape {x.shape}, {expected}")])
+            _refuse([Problem("windows", "predict.windows-shape", f"have shape {x.shape}, {expected}")])
         unfit = unfit_windows.find(x, self._opened.spec.input, self._opened.normalization.limits)
-        _refuse([Problem(cut_recording.places("window", found.windows), "todo.api", found.what) for found in unfit])
+        _refuse(
+            [
+                Problem(cut_recording.places("window", found.windows), "predict.window-unfit", found.what)
+                for found in unfit
+            ]
+        )
         return x
 
     def _predictions(self, outputs: Outputs) -> Predictions:
@@ -227,12 +222,12 @@ class Model:
 
 
 def load(reference: Reference, *, root: Reference | None = None) -> Model:
-    """Load a model, and verify each file that it reads.
+    """Load a model, and verify each file that is read.
 
     `reference` is `conv2d_fsq@v0.2.0`, `v0.2.0` (of the default model), `latest`, an alias, or the path of a version, a
-    run or a bundle; an existing path wins. `root` is the registry's folder, by default the one around the working
-    directory. Raises RegistryError on an unknown reference, VerificationFailed where a file is not what its manifest
-    says, InputError where a file is not on this machine or an extra is not installed.
+    run or a bundle; an existing path wins. `root` is the registry's folder; the default is the registry of the working
+    directory. Raises RegistryError for an unknown reference, VerificationFailed if a file differs from its manifest,
+    InputError if a file is not on this machine or an extra is not installed.
     """
     path = references.export_path(os.fspath(reference), Path(), lambda: _registry(root))
     return Model(opening.open_model(path))
@@ -245,11 +240,11 @@ def verify(
     complete: bool = False,
     key: Reference | None = None,
 ) -> Verification:
-    """Check a version: every digest, every document, every number. The result is true where nothing is wrong.
+    """Check every digest, document and metric of a version. The result is true if there are no problems.
 
-    `complete`: a file that is stored with the release and is not on this machine is a problem, not a notice. `key` is
-    the file of a public key (PEM): the version must hold a signature by it. Raises RegistryError on an unknown name
-    and on a run, InputError where the key cannot be read. A folder without a manifest does not verify.
+    With `complete`, a release asset that is not on this machine is a problem, not a notice. `key` is the file of a
+    public key (PEM) that must have signed the version. Raises RegistryError for an unknown name and for a run,
+    InputError if the key cannot be read. A folder without a manifest fails.
     """
     folder = references.version_folder(os.fspath(reference), Path(), lambda: _registry(root))
     options = verification.Options(complete=complete, key=_public_key(key))
@@ -257,14 +252,14 @@ def verify(
 
 
 def versions(model: str | None = None, *, root: Reference | None = None, strict: bool = True) -> tuple[Summary, ...]:
-    """Return the versions of a model, or of all, by model and then by precedence; as `modelreg list` shows them.
+    """Return the versions of one model or of all models, by model and then by precedence, as `modelreg list` does.
 
-    Raises RegistryError on an unknown model, and VerificationFailed where a version cannot be read; with `strict=False`
+    Raises RegistryError for an unknown model, and VerificationFailed if a version cannot be read; with `strict=False`
     such a version is left out.
     """
     found, broken = stored.summaries(_registry(root).root, model)
     if broken and strict:
-        raise VerificationFailed("not every version can be read; `modelreg verify` says more", broken)
+        raise VerificationFailed("cannot list every version", broken)
     return tuple(found)
 
 
@@ -277,15 +272,15 @@ def _public_key(path: Reference | None) -> "PublicKey | None":
 
 
 def _registry(root: Reference | None) -> Registry:
-    """Return the registry at `root`, or around the working directory. Raises InputError where there is none."""
+    """Return the registry at `root`, or that of the working directory. Raises InputError if there is none."""
     folder = config.find_project(Path.cwd()) if root is None else Path(root)
     if folder is None:
-        what = "no modelreg.yaml here or above; pass root=, or make a registry with `modelreg init`"
-        raise InputError("not in a registry repository", [Problem(str(Path.cwd()), "todo.api", what)])
+        what, step = f"no {config.PROJECT_FILE} in this folder or above", "pass root=, or run `modelreg init`"
+        raise InputError("no registry was found", [Problem(str(Path.cwd()), "registry.not-found", what, step)])
     settings = config.load(folder / config.PROJECT_FILE, config.ProjectConfig)
     return Registry(folder, settings.default_model)
 
 
 def _refuse(problems: list[Problem]) -> None:
     if problems:
-        raise InputError(MISFIT, problems)
+        raise InputError(NOT_PREDICTED, problems)

@@ -20,40 +20,50 @@ if TYPE_CHECKING:
 
 
 def ablate(
-    configuration: Annotated[Path, typer.Argument(help="A YAML file of a system with components.", metavar="CONFIG")],
-    seeds: Annotated[str, typer.Option(help="Train each variant with each of these.", metavar="N,N")] = "0,1,2",
+    configuration: Annotated[
+        Path, typer.Argument(help="Training configuration (YAML) of a model with components.", metavar="CONFIG")
+    ],
+    seeds: Annotated[str, typer.Option(help="Seeds to train each variant with.", metavar="N,N")] = "0,1,2",
     assignments: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a setting; may be repeated.", metavar="A.B=C")
+        list[str] | None,
+        typer.Option("--set", help="Override a setting of the configuration. Repeatable.", metavar="KEY=VALUE"),
     ] = None,
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="The grid's folder; left out: runs/ablation-NNN.", metavar="DIR")
+        Path | None, typer.Option("--out", help="Folder of the runs. Default: runs/ablation-NNN.", metavar="DIR")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print ablation.json.")] = False,
 ) -> None:
-    """Train a system with its components switched off in turn, over seeds, and show what each is worth.
+    """Measure the effect of each component of a model.
 
-    The variants are the full system, each component off alone, and all off. Each training is a normal run in the grid's
-    folder; one that is finished is not trained again. Every run's held-out part is looked at once.
+    Trains the full model, each component switched off alone, and all of them switched off, with every seed. Each
+    training is a normal run in the ablation's folder; a finished one is not repeated. Every run has one test-set
+    evaluation.
 
-    Example: modelreg ablate configs/hapt.yaml --set model.name=conv2d_fsq_hsmm --seeds 0,1
+    Example: modelreg ablate runs/conv2d_fsq-001/config.json --set model.name=conv2d_fsq_hsmm --seeds 0,1
     """
+    numbers = _numbers(seeds)
     host.need_extra("train", "torch", "safetensors", "tensorboard", "matplotlib", "scipy", "pandas")
     from modelreg import config, files
     from modelreg.documents.report import ablation
     from modelreg.records.ablation import AblationRecord
     from modelreg.registry import runs
+    from modelreg.workflows import ablate as ablate_workflow
     from modelreg.workflows import ablation_grid
 
     full = config.load(configuration, config.TrainConfig, assignments or [])
-    numbers = _numbers(seeds)
     grid = ablation_grid.variants(full)
     folder = out_folder or runs.next_ablation(host.workplace() / "runs")
+    planned = {
+        name: {folder / f"{name}-seed{seed}": ablation_grid.seeded(variant, seed) for seed in numbers}
+        for name, variant in grid.items()
+    }
+    ablate_workflow.refuse_others({place: each for trials in planned.values() for place, each in trials.items()})
     try:
-        trained = {name: [_trained(folder, name, variant, seed) for seed in numbers] for name, variant in grid.items()}
+        trained = {name: [_trained(*trial) for trial in trials.items()] for name, trials in planned.items()}
     except KeyboardInterrupt:
         chosen = [word for assignment in assignments or [] for word in ("--set", assignment)]
         command = ["modelreg", "ablate", str(configuration), "--seeds", seeds, *chosen, "--out", str(folder)]
-        note(f"stopped; go on with: {shlex.join(command)}")
+        note(f"stopped; resume with: {shlex.join(command)}")
         raise
     record = AblationRecord(
         model=full.model.name,
@@ -68,20 +78,21 @@ def ablate(
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """Read seeds: whole numbers with commas between, each once."""
+    """Parse seeds: different whole numbers, separated by commas."""
     words = [word.strip() for word in text.split(",")]
     if not all(word.isdecimal() for word in words) or len(set(words)) < len(words):
-        raise typer.BadParameter("write different whole numbers with commas between, as 0,1,2", param_hint="--seeds")
+        raise typer.BadParameter(
+            "expected different whole numbers, separated by commas, such as 0,1,2", param_hint="--seeds"
+        )
     return tuple(map(int, words))
 
 
-def _trained(grid: Path, variant: str, config: "TrainConfig", seed: int) -> "Trained":
-    """Train and evaluate one run of the grid, or what is left of it to do."""
+def _trained(folder: Path, config: "TrainConfig") -> "Trained":
+    """Train or resume one run of the grid, and evaluate it."""
     from modelreg.workflows import ablate as ablate_workflow
-    from modelreg.workflows import ablation_grid, training_run
+    from modelreg.workflows import training_run
 
-    config, folder = ablation_grid.seeded(config, seed), grid / f"{variant}-seed{seed}"
-    note(f"{variant}, seed {seed}")
+    note(f"training {host.shown(folder)}")
     host.ready_to_train(config.training)
     here = host.describe(config.training)
     with host.reading() as reading:
@@ -89,8 +100,8 @@ def _trained(grid: Path, variant: str, config: "TrainConfig", seed: int) -> "Tra
             show_epochs(ablate_workflow.train(config, folder, reading, here, host.now), config.training)
         except InputError:
             training_run.discard_if_empty(folder)
-            with suppress(OSError):  # other runs of the grid are there
-                grid.rmdir()
+            with suppress(OSError):  # the folder has other runs of the grid
+                folder.parent.rmdir()
             raise
         on_cpu = host.describe(config.training.model_copy(update={"device": "cpu"}))
         ablate_workflow.evaluate(folder, reading, on_cpu, host.now)

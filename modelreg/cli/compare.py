@@ -15,31 +15,32 @@ if TYPE_CHECKING:
 
 
 def compare(
-    one: Annotated[str, typer.Argument(help="A version, or the path of a version or run.", metavar="A")],
-    other: Annotated[
-        str, typer.Argument(help="The same; or an ONNX file of older code, where A is a run.", metavar="B")
-    ],
+    one: Annotated[str, typer.Argument(help="A version, or the path of a version or a run.", metavar="A")],
+    other: Annotated[str, typer.Argument(help="As A; or, if A is a run, a legacy ONNX file.", metavar="B")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     as_markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print Markdown, as for a comment on a pull request.")
+        bool, typer.Option("--markdown", help="Print Markdown, for example for a pull request.")
     ] = False,
-    page: Annotated[Path | None, typer.Option("--html", help="Write a page with pictures here, too.")] = None,
+    page: Annotated[
+        Path | None, typer.Option("--html", help="Also write an HTML page with plots to this file.", metavar="FILE")
+    ] = None,
 ) -> None:
-    """Show how two versions or runs differ: metrics, configuration, data, size and speed.
+    """Compare two versions or runs.
 
-    Where both predicted the same windows, the differences have an interval over subjects, and McNemar's test. Speed is
-    that of latency.json, which `modelreg bench --out` wrote into a run, and which travels with its release.
+    Shows the differences of metrics, configuration, data, size and speed. If both predicted the same windows, the
+    differences have intervals over subjects and McNemar's test. The speed comes from latency.json, which `modelreg
+    bench --out` writes into a run.
 
-    An ONNX file answers the same windows of the training part as the run. Each of its outputs stands beside whatever
-    the run has of the same width: its projection, its code, its logits.
+    A legacy ONNX file is compared with a run on training windows. Each of its outputs is compared with every output of
+    the run that has the same width: projection, code, logits.
 
-    Example: modelreg compare v0.1.0 v0.2.0 --html comparison.html
+    Example: modelreg compare v0.1.0 runs/conv2d_fsq-001 --html comparison.html
     """
     if as_json and as_markdown:
-        raise typer.BadParameter("give one of --json and --markdown")
+        raise typer.BadParameter("--json and --markdown exclude each other")
     if Path(other).suffix == ".onnx":
         if as_markdown or page:
-            raise typer.BadParameter("an ONNX file is compared as a table or as --json")
+            raise typer.BadParameter("a comparison with an ONNX file has neither --markdown nor --html")
         _compare_graph(Path(one), Path(other), as_json=as_json)
         return
     from modelreg.workflows import compare as compare_workflow
@@ -90,7 +91,7 @@ def _show_changes(name: str, changes: "tuple[Change, ...]") -> None:
 
 
 def _compare_graph(run: Path, graph: Path, *, as_json: bool) -> None:
-    """Show how near an ONNX file of older code comes to a run."""
+    """Show the similarity of a legacy ONNX file and a run."""
     host.need_extra("export", *host.EXPORT)
     from modelreg.workflows import compare_onnx
 
@@ -100,7 +101,7 @@ def _compare_graph(run: Path, graph: Path, *, as_json: bool) -> None:
         outputs = [row._asdict() for row in found.likenesses]
         emit_json({"onnx_sha256": found.sha256, "windows": found.windows, "outputs": outputs})
         return
-    say(f"{graph.name} beside {host.shown(run)}, on {found.windows} windows of the training part")
-    columns = ("output", "beside", "largest difference", "least cosine", "mean cosine")
+    say(f"{graph.name} compared with {host.shown(run)} on {found.windows} training windows")
+    columns = ("output", "output of the run", "max. difference", "min. cosine", "mean cosine")
     rows = [(*row[:2], f"{row[2]:.3g}", f"{row[3]:.6f}", f"{row[4]:.6f}") for row in found.likenesses]
     draw(table(columns, rows, right=columns[2:]), sys.stdout)

@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING
 
 from modelreg.cli import host
 from modelreg.cli.console import draw, emit_json, note, say, table
+from modelreg.cli.phrases import metric_name
 from modelreg.registry import filenames
 
 if TYPE_CHECKING:
     from modelreg.records.crossval import CrossValidation, ProtocolName
 
 
+COLUMNS = ("metric", "pooled", "mean ± deviation of folds", "lowest fold")
+
+
 def cross_validate(folder: Path, protocol: "ProtocolName", folds: int, jobs: int, *, as_json: bool) -> None:
-    """Train what is missing, pool all folds, write crossval.json and, where the run was evaluated, its report."""
+    """Train unfinished folds, pool all folds, write crossval.json and, if the run was evaluated, its report."""
     from modelreg import files
     from modelreg.config import TrainConfig
     from modelreg.records.base import load
@@ -32,7 +36,7 @@ def cross_validate(folder: Path, protocol: "ProtocolName", folds: int, jobs: int
     done = sum(map(cross_validation.is_finished, found))
     host.ready_to_train(settings)
     for number, fold in enumerate(cross_validation.train(found, place, jobs), done + 1):
-        note(f"fold {number} of {len(found)}: {host.shown(fold.folder)}")
+        note(f"fold {number} of {len(found)} finished: {host.shown(fold.folder)}")
     pooled = cross_validation.pool(protocol, found)
     files.write_atomic(folder / filenames.CROSSVAL, pooled.to_bytes())
     if (folder / filenames.METRICS).is_file():
@@ -41,16 +45,18 @@ def cross_validate(folder: Path, protocol: "ProtocolName", folds: int, jobs: int
         emit_json(pooled.to_document())
         return
     _show(pooled)
-    say(f"the card quotes the hold-out, not this; kept in {host.shown(folder / filenames.CROSSVAL)}")
+    say(f"saved: {host.shown(folder / filenames.CROSSVAL)} (the model card states test-split metrics instead)")
 
 
 def _show(found: "CrossValidation") -> None:
-    say(f"{found.model}, {found.protocol}: {found.pooled.windows} out-of-fold windows of {len(found.folds)} folds")
+    say(
+        f"{found.model}, {found.protocol}: {found.pooled.windows:,} out-of-fold predictions of {len(found.folds)} folds"
+    )
     pooled = found.pooled
     numbers = (pooled.accuracy, pooled.balanced_accuracy, pooled.macro_f1)
     errors = (pooled.calibration.ece, found.calibrated.equal_mass.error)
     rows = [
-        (name, f"{value:.4f}", f"{spread.mean:.4f} ± {spread.deviation:.4f}", f"{spread.lowest:.4f}")
+        (metric_name(name), f"{value:.4f}", f"{spread.mean:.4f} ± {spread.deviation:.4f}", f"{spread.lowest:.4f}")
         for (name, spread), value in zip(found.spread.items(), (*numbers, *errors), strict=True)
     ]
-    draw(table(("metric", "pooled", "folds", "lowest"), rows, right=("pooled", "folds", "lowest")), sys.stdout)
+    draw(table(COLUMNS, rows, right=COLUMNS[1:]), sys.stdout)

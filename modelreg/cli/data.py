@@ -1,4 +1,4 @@
-"""`modelreg data`: how good the recordings are, and whom each fold tests, before anything is trained on them."""
+"""`modelreg data`: check recordings and list cross-validation folds, before anything is trained."""
 
 import json
 import shlex
@@ -16,39 +16,44 @@ if TYPE_CHECKING:
     from modelreg.config import TrainConfig
     from modelreg.records.data import QualityReport
 
-SHOWN = 20  # problems on the terminal; the page and the JSON have all
+SHOWN = 20  # problems printed; the page and the JSON have all
 
-app = typer.Typer(help="Look at recordings.", no_args_is_help=True)
+app = typer.Typer(help="Check recordings and list folds.", no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """Look at recordings."""
+    """Check recordings and list folds."""
 
 
 @app.command()
 def check(
     source: Annotated[
         str,
-        typer.Argument(help="`sample`, the metadata JSON of .npy files, or a training configuration (YAML)."),
+        typer.Argument(
+            help="`sample` (embedded), the metadata JSON of .npy files, or a training configuration (YAML).",
+            metavar="[SOURCE]",
+            show_default=False,
+        ),
     ] = "sample",
-    strict: Annotated[bool, typer.Option(help="Exit 3 where a threshold is broken.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 3 if a threshold is exceeded.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="Write the report as quality.json and a page, quality.html.")
+        Path | None,
+        typer.Option("--out", help="Write quality.json and the page quality.html to this folder.", metavar="DIR"),
     ] = None,
 ) -> None:
-    """Report on the quality of recordings.
+    """Check the quality of recordings.
 
-    Missing values, constant and saturated channels, ranges, gaps and jitter of clocks; what breaks a threshold, and
-    a score of 0 to 100 for each recording.
+    Reports missing values, constant and saturated channels, ranges, gaps and clock jitter, every exceeded threshold,
+    and a score of 0 to 100 for each recording.
 
-    Example: modelreg data check configs/sample.yaml --strict
+    Example: modelreg data check sample --out quality
     """
     from modelreg.data import preparation, quality
 
     settings = _settings(source)
-    typed = source.endswith(".json")  # a path that is typed starts here, one in a configuration at the root
+    typed = source.endswith(".json")  # a typed path is relative to this folder, one in a configuration to the root
     _need(settings)
     with host.reading(Path.cwd() if typed else None) as reading:
         report = quality.check_quality(preparation.read_dataset(settings, reading), settings.quality.limits)
@@ -58,22 +63,24 @@ def check(
         emit_json(report.to_document())
     else:
         _show(report, problems=not strict)
-        say(f"report: {host.shown(out_folder / 'quality.html')}" if out_folder else "a page: --out FOLDER")
+        say(f"report: {host.shown(out_folder / 'quality.html')}" if out_folder else "for a page with plots: --out DIR")
     if strict:
         quality.refuse_broken(report)
 
 
 @app.command()
 def folds(
-    configuration: Annotated[Path, typer.Argument(help="A training configuration (YAML).", metavar="CONFIG")],
-    validation: Annotated[int, typer.Option(min=1, help="How many subjects validate each fold.")] = 1,
+    configuration: Annotated[Path, typer.Argument(help="Training configuration (YAML).", metavar="CONFIG")],
+    validation: Annotated[
+        int, typer.Option(min=1, help="Number of validation subjects in each fold.", metavar="N")
+    ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the splits as JSON.")] = False,
 ) -> None:
-    """List the folds of leave-one-subject-out.
+    """List the folds of leave-one-subject-out cross-validation.
 
-    One training for each subject, who is tested by a model that never saw them. Prints the commands that train them.
+    Prints one training command for each fold. Each fold tests one subject on a model trained without that subject.
 
-    Example: modelreg data folds configs/sample.yaml
+    Example: modelreg data folds runs/conv2d_fsq-001/config.json
     """
     from modelreg import config
     from modelreg.data import preparation, splits
@@ -101,13 +108,13 @@ def _settings(source: str) -> "TrainConfig":
         npy = {"data": {"sources": [{"kind": "npy", "path": source}]}}
         return config.settle(npy, config.TrainConfig, source)
     if not source.endswith((".yaml", ".yml")):
-        what = "must be `sample`, the metadata JSON of .npy files, or a configuration (.yaml)"
-        raise InputError("no such source", [Problem(source, "todo.data", what)])
+        what = "expected `sample`, a .json file (metadata of .npy files) or a .yaml file (training configuration)"
+        raise InputError("nothing was checked", [Problem(source, "recordings.source-unknown", what)])
     return config.load(Path(source), config.TrainConfig)
 
 
 def _need(settings: "TrainConfig") -> None:
-    """Raise InputError where text is to be read and what parses it is not installed."""
+    """Raise InputError if a source is text and its parser is not installed."""
     from modelreg.records.source import TextSource
 
     if any(isinstance(source, TextSource) for source in settings.data.sources):
@@ -126,28 +133,28 @@ def _write(report: "QualityReport", folder: Path) -> None:
 
 
 def _show(report: "QualityReport", *, problems: bool) -> None:
-    """Print one row per channel over all recordings, one per clock, then what breaks a threshold."""
+    """Print a row for each channel and each clock over all recordings, then the exceeded thresholds."""
     for source in report.sources:
         say(f"{source.name}: digest {source.digest[:16]}")
-    columns = ("device", "channel", "min", "max", "std from", "to", "missing", "saturated", "constant")
+    columns = ("device", "channel", "min", "max", "min. std", "max. std", "missing", "saturated", "constant")
     draw(table(columns, _channel_rows(report), right=columns[2:]), sys.stdout)
     if rows := _clock_rows(report):
-        header = ("clock", "Hz", "declared", "jitter up to", "gaps", "longest", "starts up to")
+        header = ("clock", "rate (Hz)", "declared", "max. jitter", "gaps", "longest gap", "latest start")
         draw(table(header, rows, right=header[1:]), sys.stdout)
     found = [(r.recording, problem) for r in report.recordings for problem in r.problems] if problems else []
     for recording, problem in found[:SHOWN]:
         note(f"{recording}: {problem}")
     if len(found) > SHOWN:
-        note(f"and {len(found) - SHOWN} more: --json or --out FOLDER")
+        note(f"and {len(found) - SHOWN:,} more; list all with --json or --out DIR")
     scores = [recording.score for recording in report.recordings]
     worst = min(report.recordings, key=lambda recording: recording.score)
     mean = sum(scores) / len(scores)
-    say(f"{len(scores)} recordings, score {mean:.1f} of 100; lowest {worst.score:.1f}: {worst.recording}")
+    say(f"{len(scores)} recordings, mean score {mean:.1f} of 100; lowest {worst.score:.1f} ({worst.recording})")
     broken = sum(bool(recording.problems) for recording in report.recordings)
-    say(f"{broken} of {len(report.recordings)} recordings break a threshold")
+    say(f"{broken} of {len(report.recordings)} recordings exceed a threshold")
     for advice in ("mean", "interpolate", "drop"):
         if count := sum(recording.recommendation == advice for recording in report.recordings):
-            say(f"missing values: {advice} is advised for {count} recordings")
+            say(f"missing values: `{advice}` is recommended for {count} recordings")
 
 
 def _channel_rows(report: "QualityReport") -> list[tuple[object, ...]]:
@@ -168,7 +175,7 @@ def _channel_rows(report: "QualityReport") -> list[tuple[object, ...]]:
 
 
 def _clock_rows(report: "QualityReport") -> list[tuple[object, ...]]:
-    """Return the worst of each device's clocks over all recordings."""
+    """Return a row for each device with the worst values of its clocks over all recordings."""
     rows: list[tuple[object, ...]] = []
     for device, found in report.by_clock().items():
         rates = sorted(clock.rate_hz for clock in found)

@@ -1,30 +1,31 @@
-"""An error as lines for a terminal and as a document for `--json`: one entry for each cause, with the next step."""
+"""Format an error for a terminal and for `--json`: one entry for each rule, with the next step."""
 
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from modelreg.cli.wrapping import wrap
 from modelreg.errors import ModelregError, Notice, Problem
 from modelreg.escaping import one_line
 from modelreg.rules import catalogue
 
-LINES = 50  # of an error on a terminal
-PLACES = 3  # named in full; the others are counted
+LINES = 50  # printed of an error at most
+PLACES = 3  # named for each cause; the others are counted
 INDENT = "  "
 
 
 def lines_of(error: ModelregError, width: int | None = None) -> list[str]:
-    """Return an error in at most `LINES` lines, wrapped between words at `width` columns (None: not wrapped).
+    """Return the lines of an error, at most `LINES`, wrapped between words at `width` columns (None: not wrapped).
 
-    Problems of one rule are one entry: the message, how often, the first places, and the next step.
+    The problems of one rule form one entry: the message, the number of places, the first places, and the next step. The
+    last line is the error's summary: the consequence.
     """
     causes = _by_rule(error.problems)
     entries = [_wrapped(_entry(problems), width) for problems in causes]
     conclusion = _wrapped([_conclusion(error)], width)
     found: list[str] = []
     for shown, entry in enumerate(entries):
-        room = LINES - len(found) - len(conclusion) - (1 if shown < len(entries) - 1 else 0)
-        if len(entry) > room:
+        space = LINES - len(found) - len(conclusion) - (1 if shown < len(entries) - 1 else 0)
+        if len(entry) > space:
             left = sum(map(len, causes[shown:]))
             found.append(f"and {_counted(left, 'more problem')}, of {_counted(len(causes) - shown, 'rule')}")
             break
@@ -32,14 +33,14 @@ def lines_of(error: ModelregError, width: int | None = None) -> list[str]:
     return [*found, *conclusion]
 
 
-def document_of(error: ModelregError) -> dict[str, Any]:
-    """Return an error with every problem, for `--json`."""
+def document_of(error: ModelregError, exit_code: int) -> dict[str, Any]:
+    """Return an error with every problem, as the document that `--json` prints."""
     problems = [{**problem._asdict(), "next": _next(problem)} for problem in error.problems]
-    return {"schema_version": 1, "error": error.summary, "exit_code": error.exit_code, "problems": problems}
+    return {"schema_version": 1, "error": error.summary, "exit_code": exit_code, "problems": problems}
 
 
 def notice_lines(notices: Iterable[Notice]) -> Iterator[str]:
-    """Yield a line for each message, however many places it is about."""
+    """Yield one line for each message, with the first places that it is about."""
     places: dict[str, list[str]] = {}
     for where, message in notices:
         places.setdefault(message, []).append(where)
@@ -48,7 +49,7 @@ def notice_lines(notices: Iterable[Notice]) -> Iterator[str]:
 
 
 def _by_rule(problems: Iterable[Problem]) -> list[list[Problem]]:
-    """Return the problems of each rule, in order of appearance."""
+    """Return the problems grouped by rule, in order of appearance."""
     found: dict[str, list[Problem]] = {}
     for problem in problems:
         found.setdefault(problem.rule, []).append(problem)
@@ -56,7 +57,7 @@ def _by_rule(problems: Iterable[Problem]) -> list[list[Problem]]:
 
 
 def _entry(problems: Sequence[Problem]) -> list[str]:
-    """Return the lines of one rule's problems, not wrapped."""
+    """Return the lines for the problems of one rule, not wrapped."""
     first = problems[0]
     if len(problems) == 1:
         return [f"error: {one_line(str(first))}  [{first.rule}]", *_next_line(first)]
@@ -89,14 +90,14 @@ def _next(problem: Problem) -> str:
 
 
 def _placed(places: Sequence[str]) -> str:
-    """Return the first places and how many others there are."""
+    """Return the first places and the number of others."""
     named = ", ".join(places[:PLACES])
     left = len(places) - PLACES
     return f"{named} and {_counted(left, 'other')}" if left > 0 else named
 
 
 def _conclusion(error: ModelregError) -> str:
-    """Return what follows from the problems; an error without problems is its summary."""
+    """Return the last line: the summary, with the number of problems if there are several."""
     summary = one_line(error.summary)
     if not error.problems:
         return f"error: {summary}"
@@ -108,13 +109,11 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _wrapped(lines: Iterable[str], width: int | None) -> list[str]:
-    """Wrap lines between words; a word longer than the width, such as a path, stays whole."""
+    """Return lines wrapped between words, continued with a deeper indent."""
     if width is None:
         return list(lines)
     found = []
     for line in lines:
         deeper = " " * (len(line) - len(line.lstrip()) + len(INDENT))
-        found += textwrap.wrap(
-            line, width, subsequent_indent=deeper, break_long_words=False, break_on_hyphens=False
-        ) or [""]
+        found += wrap(line, width, rest=deeper)
     return found

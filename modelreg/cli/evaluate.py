@@ -10,6 +10,7 @@ import typer
 from modelreg.cli import host
 from modelreg.cli.console import draw, emit_json, note, say, table
 from modelreg.cli.crossval import cross_validate
+from modelreg.cli.phrases import NOT_NEW, counted_subjects, metric_name
 from modelreg.cli.random_split import compare_with_chance
 from modelreg.registry import filenames
 
@@ -20,34 +21,35 @@ if TYPE_CHECKING:
 
 def evaluate(
     run: Annotated[
-        Path | None, typer.Argument(help="A run's folder; left out: the newest run.", metavar="[RUN]")
+        Path | None, typer.Argument(help="Folder of a run. Default: the newest run.", metavar="[RUN]")
     ] = None,
     protocol: Annotated[
         Literal["holdout", "loso", "kfold-subject", "random"],
         typer.Option(
-            help="holdout: this run. loso, kfold-subject: its configuration, trained again for each fold of subjects. "
-            "random: for the leak audit alone."
+            help="holdout: the test split of the run. loso, kfold-subject: cross-validation by subject. "
+            "random: a reference for the leakage audit.",
         ),
     ] = "holdout",
-    folds: Annotated[int, typer.Option(min=2, help="Of kfold-subject.")] = 5,
-    jobs: Annotated[int, typer.Option(min=1, help="Folds that are trained at a time, each a process.")] = 1,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print eval_metrics.json; else crossval.json, or random_split.json.")
-    ] = False,
+    folds: Annotated[int, typer.Option(min=2, help="Number of folds of kfold-subject.", metavar="N")] = 5,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Number of folds to train in parallel, each in a process.", metavar="N")
+    ] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the resulting document as JSON.")] = False,
 ) -> None:
-    """Compute the metrics of a run's held-out part.
+    """Compute the metrics of a run on its test split.
 
-    They come from predictions that are kept: on subjects it never saw, unless the split is by time.
+    The predictions are saved with the run. The test subjects were not used for training, unless the split is by time.
+    Each test-set evaluation is counted, and the model card states the count.
 
-    With --protocol loso (leave one subject out) or kfold-subject, folds are runs under RUN/folds/: an interrupted
-    cross-validation goes on when it is called again.
+    --protocol loso (leave one subject out) and kfold-subject train the run's configuration once for each fold, in
+    RUN/folds/. To resume an interrupted cross-validation, run the same command again.
 
-    With --protocol random, the configuration is trained once more on the same windows, dealt out by chance. Such a
-    split leaks, and its accuracy is what a leaky evaluation would have claimed: more than five points above the run's,
-    and the report calls it suspicious. It stands in the audit and nowhere else.
+    --protocol random trains the configuration once more on the same windows, split at random. Such a split leaks: its
+    accuracy is what a leaky evaluation would claim. If it exceeds the run's accuracy by more than 5 percentage points,
+    the report calls it suspicious. The number appears in the leakage audit only.
 
-    Each look at the held-out part is counted, and the model card states how many there were. Paths inside the run's
-    configuration start at the registry's root, or at the working directory where there is none.
+    Relative paths in the run's configuration start at the registry's root, or at the working directory outside a
+    registry.
 
     Example: modelreg evaluate runs/conv2d_fsq-001
     """
@@ -58,6 +60,7 @@ def evaluate(
     from modelreg.workflows import evaluation_run
 
     folder = run or runs.newest(host.workplace() / "runs")
+    runs.load_run(folder)  # raises the error of a folder that is not a run
     if protocol == "random":
         compare_with_chance(folder, as_json=as_json)
         warn_of_leaks(folder)
@@ -81,27 +84,27 @@ def evaluate(
 
 
 def _warn(measured: "EvalMetrics", levels: Sequence[int]) -> None:
-    """Note what the numbers are not worth, and which parts of the model do not fare as they should."""
+    """Print warnings about the split and about unused or dead parts of the model."""
     from modelreg.documents.report import health, recommendations
 
     if known := measured.protocol.known_subjects:
-        note(f"warning: {', '.join(known)} were trained on too: the numbers say nothing about new subjects")
+        note(f"warning: {counted_subjects(known)} were also in the training data: {NOT_NEW}")
     for dimension, used, of in recommendations.starved(measured.codes, levels) if measured.codes else ():
         advice = "try --set model.batchnorm_before_fsq=true, or fewer levels"
-        note(f"warning: dimension {dimension} uses {used} of {of} levels; {advice}")
+        note(f"warning: dimension {dimension} of the quantizer uses {used} of {of} levels; {advice}")
     for found in health.ailments(measured):
         note(f"warning: {found.finding}")
 
 
 def warn_of_leaks(folder: Path) -> None:
-    """Note what the parts share, and what is too good; not what the split is meant to share."""
+    """Print warnings about leakage between the splits and about implausible metrics."""
     from modelreg.documents.report import leakage
     from modelreg.records.audit import AuditRecord
     from modelreg.records.base import load
 
     for finding in load(folder / filenames.AUDIT, AuditRecord).findings:
         if finding.severity != "by_design":
-            word = "LEAK" if finding.severity == "leak" else finding.severity
+            word = "LEAKAGE" if finding.severity == "leak" else finding.severity
             examples = f" ({'; '.join(finding.examples)})" if finding.examples else ""
             note(f"warning: {word}: {leakage.said(finding)}{examples}")
 
@@ -111,32 +114,35 @@ def _show(measured: "EvalMetrics") -> None:
     from modelreg.records.metrics import Interval
 
     protocol = measured.protocol
-    say(f"{measured.model}: {measured.windows} windows of {', '.join(protocol.tested.subjects)}")
+    say(f"{measured.model}: {measured.windows:,} test windows of {counted_subjects(protocol.tested.subjects)}")
     rows = []
     for name, value in headline(measured).items():
         interval = measured.interval(name)
         span = f"{interval.low:.4f} to {interval.high:.4f}" if isinstance(interval, Interval) else ""
-        rows.append((name, f"{value:.4f}", span))
-    draw(table(("metric", "value", "95 % over subjects"), rows, right=("value",)), sys.stdout)
+        rows.append((metric_name(name), f"{value:.4f}", span))
+    draw(table(("metric", "value", "95 % interval over subjects"), rows, right=("value",)), sys.stdout)
     reasons = {interval.reason for interval in measured.intervals.values() if not isinstance(interval, Interval)}
     for reason in sorted(reasons):
         say(f"no interval: {reason}")
     if measured.confidence:
         _show_confidence(measured.confidence)
-    say(f"looks at the held-out part so far: {protocol.evaluations}")
+    say(f"test-set evaluations so far: {protocol.evaluations}")
 
 
 def _show_confidence(found: "ConfidenceMetrics") -> None:
-    """Say what calibration.json does, in two lines."""
+    """Print the effect of temperature scaling and the coverage of the prediction sets."""
     from modelreg.records.intervals import Reason
 
     before, after = found.before.equal_mass, found.after.equal_mass
     say(
-        f"temperature {found.after.temperature:.3f}: calibration error {before.error:.4f} before, {after.error:.4f} "
-        f"after (null band up to {after.null_high:.4f})"
+        f"temperature scaling (T = {found.after.temperature:.3f}): calibration error {before.error:.4f} before, "
+        f"{after.error:.4f} after (up to {after.null_high:.4f} expected by chance)"
     )
     if isinstance(found.sets, Reason):
-        say(f"no conformal sets: {found.sets.reason}")
+        say(f"no prediction sets: {found.sets.reason}")
         return
-    shown = [f"{name} {each.coverage:.1%} with {each.mean_size:.2f} classes" for name, each in found.sets.items()]
-    say(f"sets for {1 - found.alpha:.0%}: {', '.join(shown)}")
+    shown = [
+        f"{name.upper()} covers {each.coverage * 100:.1f} %, {each.mean_size:.2f} classes on average"
+        for name, each in found.sets.items()
+    ]
+    say(f"prediction sets (target {(1 - found.alpha) * 100:.0f} %): {'; '.join(shown)}")

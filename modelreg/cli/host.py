@@ -1,4 +1,4 @@
-"""What this machine is: the time, the environment, the hardware, installed packages, the cache and paths."""
+"""The machine: time, environment, hardware, installed packages, cache and paths."""
 
 import os
 import platform
@@ -24,48 +24,54 @@ if TYPE_CHECKING:
     from modelreg.records.run import Environment
     from modelreg.registry.references import Registry
 
-EXPORT = ("torch", "onnx", "onnxsim", "onnxscript", "onnxruntime", "pandas")  # what the extra [export] must have
+EXPORT = ("torch", "onnx", "onnxsim", "onnxscript", "onnxruntime", "pandas")  # the packages of the extra [export]
 RECORDED = ("numpy", "scipy", "torch", "safetensors")
 
 
 def now() -> str:
-    """Return the time as ISO 8601 UTC, to the second. SOURCE_DATE_EPOCH, where it is set, is the time."""
+    """Return the time as ISO 8601 UTC, to the second. SOURCE_DATE_EPOCH replaces the time if it is set."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     try:
         moment = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
     except (ValueError, OverflowError, OSError) as error:
-        what = "must be seconds since 1970, as a whole number"
-        raise InputError("bad environment", [Problem(f"SOURCE_DATE_EPOCH={epoch}", "todo.host", what)]) from error
+        problem = Problem(
+            f"SOURCE_DATE_EPOCH={epoch}",
+            "environment.source-date-epoch",
+            "must be a whole number of seconds since 1970",
+        )
+        raise InputError("cannot tell the time", [problem]) from error
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def need_extra(extra: str, *modules: str) -> None:
-    """Raise InputError where a module of an extra is not installed, naming the command that installs it."""
+    """Raise InputError if a module of an extra is not installed; it names the command that installs the extra."""
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
-        raise InputError(f"{', '.join(missing)} not installed; pip install 'modelreg[{extra}]'")
+        step = f"pip install 'modelreg[{extra}]'"
+        problems = [Problem(module, "install.extra-missing", "is not installed", step) for module in missing]
+        raise InputError("this command needs an extra of modelreg", problems)
 
 
 def project() -> tuple[Path, "ProjectConfig"]:
-    """Return the registry repository around the working directory. Raises InputError where there is none."""
+    """Return the registry of the working directory, with its settings. Raises InputError if there is none."""
     from modelreg import config
 
     root = config.find_project(Path.cwd())
     if root is None:
-        what = "no modelreg.yaml here or above; make a registry repository with `modelreg init`"
-        raise InputError("not in a registry repository", [Problem(str(Path.cwd()), "todo.host", what)])
+        what = f"no {config.PROJECT_FILE} in this folder or above"
+        raise InputError("this command needs a registry", [Problem(str(Path.cwd()), "registry.not-found", what)])
     return root, config.load(root / config.PROJECT_FILE, config.ProjectConfig)
 
 
 def version_folder(reference: str) -> Path:
-    """Return the folder of a version, by its reference or its path, as it was typed. Raises RegistryError."""
+    """Return the folder of a version, from a reference or a path. Raises RegistryError."""
     from modelreg.registry import references
 
     return references.version_folder(reference, Path.cwd(), _registry)
 
 
 def export_path(reference: str) -> Path:
-    """Return the place of an export, by a version's reference or by its path, as it was typed. Raises RegistryError."""
+    """Return the path of a version, a run or an export, from a reference or a path. Raises RegistryError."""
     from modelreg.registry import references
 
     return references.export_path(reference, Path.cwd(), _registry)
@@ -79,7 +85,7 @@ def _registry() -> "Registry":
 
 
 def hardware() -> "Hardware":
-    """Return the machine that this runs on."""
+    """Return a record of this machine's hardware."""
     from modelreg.records.latency import Hardware
 
     return Hardware(
@@ -100,13 +106,13 @@ def _first_match(path: Path, pattern: str) -> str | None:
 
 
 def runtime_packages() -> dict[str, str]:
-    """Return the versions of what a benchmark's figures depend on."""
+    """Return the versions of the packages that a benchmark depends on."""
     found = {name: installed(name) for name in ("numpy", "onnxruntime", "hailort")}
     return {"modelreg": __version__, "python": platform.python_version(), **{n: v for n, v in found.items() if v}}
 
 
 def workplace() -> Path:
-    """Return the folder that holds `runs/`: the registry repository's root, else the working directory."""
+    """Return the folder of `runs/`: the registry's root, or the working directory outside a registry."""
     from modelreg import config
 
     return config.find_project(Path.cwd()) or Path.cwd()
@@ -114,29 +120,29 @@ def workplace() -> Path:
 
 @contextmanager
 def reading(base: Path | None = None) -> Iterator["Reading"]:
-    """Yield how recordings are read here: kept in MODELREG_CACHE, else ~/.cache/modelreg; `off` keeps nothing."""
+    """Yield how recordings are read: cached in MODELREG_CACHE or ~/.cache/modelreg; `off` disables the cache."""
     from modelreg.cli.console import note
     from modelreg.cli.progress import show_reading
     from modelreg.data.cache import Reading
 
-    with show_reading(sys.stderr, monotonic) as tell:
-        yield Reading(base or workplace(), cache_folder(), tell, lambda problem: note(f"notice: {problem}"))
+    with show_reading(sys.stderr, monotonic) as show:
+        yield Reading(base or workplace(), cache_folder(), show, lambda problem: note(f"notice: {problem}"))
 
 
 def cache_folder() -> Path | None:
-    """Return where what is read is kept; None where nothing is."""
+    """Return the folder of the cache; None if it is disabled."""
     named = os.environ.get("MODELREG_CACHE")
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return None if named == "off" else Path(named or Path(home) / "modelreg")
 
 
 def exports_of(version: Path) -> Path:
-    """Return where the exports of a version go: beside the registry, for a version never changes."""
+    """Return the folder for exports of a version, outside the registry: a version never changes."""
     return workplace() / "dist" / f"{version.parent.name}-{version.name}"
 
 
 def next_version(model: str) -> str:
-    """Return the version that a release would take next."""
+    """Return the next version to release."""
     from modelreg.registry import versions
 
     newest = [folder.name for folder in versions.version_folders(workplace(), model)][-1:]
@@ -144,13 +150,13 @@ def next_version(model: str) -> str:
 
 
 def shown(path: Path) -> str:
-    """Return a path as a user would type it here, quoted for the shell."""
+    """Return a path relative to the working directory if it is inside, quoted for the shell."""
     here = Path.cwd()
     return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def ready_to_train(settings: "TrainingSettings") -> None:
-    """Set what a training needs of the whole process; cuBLAS must be asked for the same bits before CUDA starts."""
+    """Set up the process for training. cuBLAS must be set to deterministic mode before CUDA starts."""
     from modelreg.ml import determinism
 
     if settings.device == "cuda":
@@ -159,7 +165,7 @@ def ready_to_train(settings: "TrainingSettings") -> None:
 
 
 def describe(settings: "TrainingSettings") -> "Environment":
-    """Return what a training's result may depend on."""
+    """Return the environment that the result of a training may depend on."""
     from modelreg.records.run import Environment
 
     return Environment(
@@ -174,7 +180,7 @@ def describe(settings: "TrainingSettings") -> "Environment":
 
 
 def installed(name: str) -> str | None:
-    """Return the version of a package that is installed, None where it is not."""
+    """Return the version of an installed package, or None."""
     from importlib.metadata import PackageNotFoundError, version  # 20 ms
 
     try:

@@ -6,37 +6,42 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelreg.cli import host
-from modelreg.cli.console import note, say
+from modelreg.cli.console import note, note_all, say
+from modelreg.errors import Notice
 
 if TYPE_CHECKING:
     from modelreg.files import Json
 
 
 def import_(
-    checkpoint: Annotated[Path, typer.Argument(help="A .pth file that torch.save wrote.", metavar="PTH")],
-    model: Annotated[str, typer.Option("--as", help="The model system it becomes, as conv2d_fsq.", metavar="MODEL")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Legacy checkpoint (.pth), as torch.save writes it.", metavar="FILE")
+    ],
+    model: Annotated[
+        str, typer.Option("--as", help="Model system to convert it to, such as conv2d_fsq.", metavar="MODEL")
+    ],
     configuration: Annotated[
         Path | None,
         typer.Option(
-            "--config", help="The training configuration, JSON or YAML; left out: the built-in default.", metavar="JSON"
+            "--config", help="Training configuration (YAML or JSON). Default: the embedded sample.", metavar="CONFIG"
         ),
     ] = None,
     normalization: Annotated[
         Path | None,
         typer.Option(
-            help="Its mean and std, one for each channel; left out: fitted on the training part.", metavar="JSON"
+            help="JSON file with a mean and a std for each channel. Default: fitted on the train split.", metavar="FILE"
         ),
     ] = None,
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="The run's folder; left out: the next one under runs/.")
+        Path | None, typer.Option("--out", help="Folder of the new run. Default: the next one in runs/.", metavar="DIR")
     ] = None,
 ) -> None:
-    """Make a run out of a checkpoint of older code.
+    """Create a run from a legacy checkpoint.
 
-    Only tensors and numbers are read from the file, nothing in it is run. Whatever is missing, unexpected or of another
-    shape is listed and refused. The configuration names the data; what it says of the model must be what the file has.
+    Only tensors and numbers are read; code in the file is never run. Missing, unexpected or misshapen weights are
+    listed, and no run is created. The configuration names the data; its model settings must match the checkpoint.
 
-    Example: modelreg import old.pth --as conv2d_fsq --config configs/mine.yaml
+    Example: modelreg import legacy.pth --as conv2d_fsq
     """
     host.need_extra("train", "torch", "safetensors", "scipy", "pandas")
     from modelreg.registry import runs
@@ -46,20 +51,22 @@ def import_(
     config = import_checkpoint.settle(older, _document(configuration), str(configuration or "the built-in default"))
     folder = out_folder or runs.next_folder(host.workplace() / "runs", model)
     here = host.describe(config.training.model_copy(update={"device": "cpu"}))
-    wanted = import_checkpoint.Wanted(older, config, normalization)
+    inputs = import_checkpoint.Inputs(older, config, normalization)
     with host.reading() as reading:
-        odd = import_checkpoint.start(folder, wanted, reading, here, host.now())
-    for what in older.adopted.notes:
-        note(f"notice: {what}")
+        odd = import_checkpoint.start(folder, inputs, reading, here, host.now())
+    note_all(Notice(older.file, what) for what in older.adopted.notes)
     if normalization is None:
-        note("notice: normalization fitted on the training part here; that of the older code is not known")
+        note_all([Notice("normalization", "fitted on the train split; the one of the checkpoint is not known")])
     for problem in odd:
         note(f"warning: {problem}")
-    beside = ", ".join(f"{name} {value}" for name, value in older.beside.items())
+    values = ", ".join(f"{name} {value}" for name, value in older.beside.items())
     shown = host.shown(folder)
-    say(f"{shown}: {older.file}, in the layout {older.layout}" + (f"; beside its weights: {beside}" if beside else ""))
+    say(
+        f"{shown}: imported {older.file} (layout {older.layout})"
+        + (f"; stored with the weights: {values}" if values else "")
+    )
     if older.adopted.lacks:
-        say(f"an encoder alone, without {', '.join(older.adopted.lacks)}: it has no answers to measure")
+        say(f"the checkpoint has an encoder only, without {', '.join(older.adopted.lacks)}: it cannot be evaluated")
     else:
         say(f"next: modelreg evaluate {shown}")
 

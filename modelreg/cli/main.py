@@ -1,11 +1,12 @@
-"""The command line: parse, one call, show. The one place that turns errors into exit codes.
+"""The command line. This is the only place that turns errors into exit codes.
 
-Command modules import slow things inside the command, so that `--help` answers at once.
+Command modules import slow packages inside the command, so that `--help` is fast.
 """
 
+import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from modelreg.cli import (
     evaluate,
     export,
     hef,
+    help_text,
     import_,
     init,
     publish,
@@ -32,12 +34,19 @@ from modelreg.cli import (
     train,
     verify,
 )
-from modelreg.cli.console import show_error, start_command
-from modelreg.errors import InputError, ModelregError
+from modelreg.cli.console import emit_error, show_error, start_command
+from modelreg.cli.help_text import DATA, DEVICE, OTHER, REGISTRY, RELEASE, TRAIN
+from modelreg.errors import InputError, ModelregError, Problem
+
+INTERRUPTED = 130  # Typer's exit code for Ctrl-C
+STEPS: Mapping[int, str] = {
+    errno.ENOSPC: "free disk space, then run the command again",
+    errno.EACCES: "change the permissions of the path, or choose another path",
+    errno.EPERM: "change the permissions of the path, or choose another path",
+}  # of the operating system's errors; others have the step of the rule
 
 app = typer.Typer(
     name="modelreg",
-    help="Train small behaviour models on inertial recordings; release them versioned and verified.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a traceback with locals could print a token
     rich_markup_mode=None,
@@ -45,8 +54,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         sys.stdout.write(f"modelreg {__version__}\n")
         raise typer.Exit
 
@@ -54,81 +63,98 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Train small behaviour models on inertial recordings; release them versioned and verified.
+    """Train small behaviour models on inertial recordings, and release them versioned and verified.
 
-    A first walk: modelreg init --sample; modelreg train; modelreg evaluate; modelreg release v0.1.0; modelreg verify
+    Example:
+      modelreg init --sample
+      modelreg train
+      modelreg evaluate
+      modelreg release v0.1.0
+      modelreg verify
     """
 
 
-app.command("init")(init.init)
-app.add_typer(data.app, name="data")
-app.command("train")(train.train)
-app.command("evaluate")(evaluate.evaluate)
-app.command("ablate")(ablate.ablate)
-app.command("export")(export.export)
-app.command("import")(import_.import_)
-app.command("compare")(compare.compare)
-app.add_typer(hef.app, name="hef")
-app.command("release")(release.release)
-app.command("verify")(verify.verify)
-app.command("keygen")(sign.keygen)
-app.command("sign")(sign.sign)
-app.command("publish")(publish.publish)
-app.command("pull")(publish.pull)
-app.command("bench")(bench.bench)
-app.command("serve")(serve.serve)
-app.command("doctor")(doctor.doctor)
-app.command("list")(show.list_versions)
-app.command("show")(show.show)
-app.command("promote")(aliases.promote)
-app.command("rollback")(aliases.rollback)
-app.command("history")(aliases.history)
+app.add_typer(data.app, name="data", rich_help_panel=DATA)
+app.command("train", rich_help_panel=TRAIN)(train.train)
+app.command("evaluate", rich_help_panel=TRAIN)(evaluate.evaluate)
+app.command("ablate", rich_help_panel=TRAIN)(ablate.ablate)
+app.command("compare", rich_help_panel=TRAIN)(compare.compare)
+app.command("init", rich_help_panel=RELEASE)(init.init)
+app.command("release", rich_help_panel=RELEASE)(release.release)
+app.command("verify", rich_help_panel=RELEASE)(verify.verify)
+app.command("publish", rich_help_panel=RELEASE)(publish.publish)
+app.command("pull", rich_help_panel=RELEASE)(publish.pull)
+app.command("keygen", rich_help_panel=RELEASE)(sign.keygen)
+app.command("sign", rich_help_panel=RELEASE)(sign.sign)
+app.command("list", rich_help_panel=REGISTRY)(show.list_versions)
+app.command("show", rich_help_panel=REGISTRY)(show.show)
+app.command("promote", rich_help_panel=REGISTRY)(aliases.promote)
+app.command("rollback", rich_help_panel=REGISTRY)(aliases.rollback)
+app.command("history", rich_help_panel=REGISTRY)(aliases.history)
+app.command("export", rich_help_panel=DEVICE)(export.export)
+app.add_typer(hef.app, name="hef", rich_help_panel=DEVICE)
+app.command("bench", rich_help_panel=DEVICE)(bench.bench)
+app.command("serve", rich_help_panel=DEVICE)(serve.serve)
+app.command("import", rich_help_panel=OTHER)(import_.import_)
+app.command("doctor", rich_help_panel=OTHER)(doctor.doctor)
+help_text.apply(app)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code (README.md lists them)."""
     arguments = sys.argv[1:] if argv is None else list(argv)
+    as_json = "--json" in arguments
     start_command()
     try:
         code = _call(arguments)
         sys.stdout.flush()  # an error of the flush is reported here, not by Python at exit
     except ModelregError as error:
-        code = _fail(error, as_json="--json" in arguments)
-    except BrokenPipeError:  # `modelreg list | head -1`: the reader has what it wants
-        code = 141  # what a shell reports of a program that SIGPIPE ended
+        code = _fail(error, error.exit_code, as_json=as_json)
+    except BrokenPipeError:  # the reader has closed the pipe, as in `modelreg list | head -1`
+        code = 141  # what a shell reports for a program that SIGPIPE ended
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        code = _fail(InputError(f"{where}{error.strerror or error}"))
+        code = _fail(_unavailable(error), InputError.exit_code, as_json=as_json)
+    if code == INTERRUPTED:
+        problem = Problem("modelreg", "cli.interrupted", "interrupted")
+        _fail(ModelregError("the command did not finish", [problem]), code, as_json=as_json)
     _settle_output()
     return code
 
 
 def _call(argv: list[str]) -> int:
-    """Run a command line through Typer, which ends with SystemExit whatever happens, and return the exit code."""
+    """Run a command line through Typer, which always ends with SystemExit, and return the exit code."""
     code: int | str | None = 0
     try:
         app(args=argv)
     except SystemExit as done:
-        if isinstance(done.__context__, BrokenPipeError):  # of which Typer and rich make an exit 1
+        if isinstance(done.__context__, BrokenPipeError):  # Typer and rich turn it into exit code 1
             raise done.__context__ from None
         code = done.code
-    if code == 130:  # so Typer ends on Ctrl-C
-        sys.stderr.write("interrupted\n")
     return code if isinstance(code, int) else int(code is not None)
 
 
-def _fail(error: ModelregError, *, as_json: bool = False) -> int:
-    """Show an error and return its exit code; with `--json` every problem, too, where no result was printed."""
+def _unavailable(error: OSError) -> InputError:
+    """Return the error of a file that the operating system cannot read or write."""
+    where = str(error.filename) if error.filename else "output"
+    problem = Problem(where, "files.unavailable", error.strerror or str(error), STEPS.get(error.errno or 0, ""))
+    return InputError("the command did not finish", [problem])
+
+
+def _fail(error: ModelregError, code: int, *, as_json: bool) -> int:
+    """Print an error and return its exit code; with `--json` also as a document, if no result was printed."""
     with suppress(OSError):  # a closed or full stream
-        show_error(error, as_json=as_json)
-    return error.exit_code
+        show_error(error)
+    if as_json:
+        with suppress(OSError):
+            emit_error(error, code)
+    return code
 
 
 def _settle_output() -> None:
-    """Send to nowhere what a reader that has left, or a full disk, did not take: Python would complain at its end."""
+    """Flush the output; redirect to nowhere what cannot be written, so that Python does not report it at exit."""
     for stream in filter(None, (sys.__stdout__, sys.__stderr__)):
         try:
             stream.flush()
@@ -137,5 +163,5 @@ def _settle_output() -> None:
 
 
 def run() -> None:
-    """The `modelreg` script."""
+    """Run the `modelreg` script."""
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Progress of reading and of training: a bar and a live table on a terminal, plain lines elsewhere."""
+"""Progress of reading and of training: a bar and a live table on a terminal, plain lines otherwise."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
     from modelreg.config import TrainingSettings
     from modelreg.records.run import Epoch
 
-SILENT_S, LINE_S = 0.5, 5.0  # reading that takes no longer shows nothing; one plain line in so many seconds
+SILENT_S, LINE_S = 0.5, 5.0  # time before reading is shown; time between two plain lines
 SHOWN = 8  # epochs in the live table
 
 
 @contextmanager
 def show_reading(stream: TextIO, clock: Callable[[], float]) -> Iterator[Callable[[int, int, str], None]]:
-    """Yield what is told how far reading has got: done, of how many, what is next."""
+    """Yield a function that shows the progress of reading: number done, total, and the next name."""
     with ExitStack() as shown:
-        tell = _bar(stream, shown) if stream.isatty() else _lines(stream, clock)
+        show = _bar(stream, shown) if stream.isatty() else _lines(stream, clock)
         begun = clock()
-        yield lambda done, of, what: tell(done, of, what) if clock() - begun > SILENT_S else None
+        yield lambda done, of, what: show(done, of, what) if clock() - begun > SILENT_S else None
 
 
 def _bar(stream: TextIO, shown: ExitStack) -> Callable[[int, int, str], None]:
-    """Return what moves a bar that is gone when `shown` is left; it is made with the first step."""
+    """Return a function that moves a bar. The first step creates the bar, and leaving `shown` removes it."""
     made: list[tuple[Progress, TaskID]] = []
 
-    def tell(done: int, of: int, what: str) -> None:
+    def show(done: int, of: int, what: str) -> None:
         if not made:
             made.append(_new_bar(stream, shown))
         bar, task = made[0]
         bar.update(task, completed=done, total=of, description=f"reading {one_line(what)[-40:]}")
 
-    return tell
+    return show
 
 
 def _new_bar(stream: TextIO, shown: ExitStack) -> "tuple[Progress, TaskID]":
@@ -55,28 +55,28 @@ def _new_bar(stream: TextIO, shown: ExitStack) -> "tuple[Progress, TaskID]":
 
 
 def _lines(stream: TextIO, clock: Callable[[], float]) -> Callable[[int, int, str], None]:
-    """Return what prints a line now and then."""
+    """Return a function that prints a line every `LINE_S` seconds."""
     last = clock()
 
-    def tell(done: int, of: int, what: str) -> None:
+    def show(done: int, of: int, what: str) -> None:
         nonlocal last
         if done < of and clock() - last >= LINE_S:
             last = clock()
             stream.write(f"reading {one_line(what)} ({done} of {of} read)\n")
 
-    return tell
+    return show
 
 
 @contextmanager
 def show_transfer(stream: TextIO) -> Iterator[Callable[[str, int, int], None]]:
-    """Yield what is told how many bytes of a file have gone or come: a bar each, or a line when one is through."""
+    """Yield a function that shows the bytes transferred: a bar for each file, or a line when it is complete."""
     if not stream.isatty():
 
-        def tell_in_lines(name: str, done: int, of: int) -> None:
+        def show_line(name: str, done: int, of: int) -> None:
             if done == of:
-                stream.write(f"{one_line(name)}: {of} bytes\n")
+                stream.write(f"{one_line(name)}: {of:,} bytes\n")
 
-        yield tell_in_lines
+        yield show_line
         return
     from rich import progress
     from rich.console import Console
@@ -91,31 +91,31 @@ def show_transfer(stream: TextIO) -> Iterator[Callable[[str, int, int], None]]:
     tasks: dict[str, TaskID] = {}
     with progress.Progress(*columns, console=console) as bars:
 
-        def tell(name: str, done: int, of: int) -> None:
+        def show(name: str, done: int, of: int) -> None:
             if name not in tasks:
                 tasks[name] = bars.add_task(one_line(name)[-40:], total=of)
             bars.update(tasks[name], completed=done)
 
-        yield tell
+        yield show
 
 
 def show_training(epochs: Iterator["Epoch"], settings: "TrainingSettings", folder: str | None) -> None:
-    """Draw each epoch as it comes, on stderr. On Ctrl-C, say how to go on, where the run stays in `folder`."""
+    """Draw each epoch on stderr. On Ctrl-C, print the command that resumes the run in `folder`."""
     try:
         show_epochs(epochs, settings)
     except KeyboardInterrupt:
-        note(f"stopped; go on with: modelreg train --resume {folder}" if folder else "stopped")
+        note(f"stopped; resume with: modelreg train --resume {folder}" if folder else "stopped")
         raise
 
 
 def show_epochs(epochs: Iterator["Epoch"], settings: "TrainingSettings") -> None:
-    """Draw each epoch as it comes, on stderr."""
+    """Draw each epoch on stderr."""
     for _ in live(epochs, settings.epochs, sys.stderr) if sys.stderr.isatty() else _plain(epochs, settings):
         pass
 
 
 def _plain(epochs: Iterator["Epoch"], settings: "TrainingSettings") -> Iterator["Epoch"]:
-    """Print a line an epoch; `*` marks the best so far."""
+    """Print a line for each epoch; `*` marks the best so far."""
     for epoch in epochs:
         mark = "*" if epoch.best else " "
         loss = f"loss {epoch.train_loss:.4f}, val {epoch.validation_loss:.4f}"
@@ -126,7 +126,7 @@ def _plain(epochs: Iterator["Epoch"], settings: "TrainingSettings") -> Iterator[
 
 
 def live(epochs: Iterator["Epoch"], total: int, stream: TextIO) -> Iterator["Epoch"]:
-    """Draw the last epochs and a bar with the time left on a terminal of 80 columns or more."""
+    """Draw the last epochs and a bar with the remaining time, for a terminal of 80 columns or more."""
     from rich import progress
     from rich.console import Console, Group
     from rich.live import Live
@@ -153,7 +153,7 @@ def live(epochs: Iterator["Epoch"], total: int, stream: TextIO) -> Iterator["Epo
 
 
 def _cells(epoch: "Epoch") -> dict[str, str]:
-    """Return what the live table shows of an epoch, by column; what it has no room for at 80 columns is left out."""
+    """Return the cells of an epoch in the live table by column; columns that do not fit 80 columns are left out."""
     steps = {"rate": f"{epoch.learning_rate:.1e}", "grad": f"{epoch.gradient_norm:.2f}"}
     codes = _codes(epoch)
     return {
@@ -168,7 +168,7 @@ def _cells(epoch: "Epoch") -> dict[str, str]:
 
 
 def _codes(epoch: "Epoch") -> dict[str, str]:
-    """Return the health of the codes, the clusters and the durations, of those that the model has."""
+    """Return the statistics of codes, clusters and durations that the model has."""
     values = {
         "codes": (epoch.used_share, ".1%"),
         "perpl.": (epoch.perplexity, ".1f"),

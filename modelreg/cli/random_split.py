@@ -1,4 +1,4 @@
-"""`modelreg evaluate --protocol random`: what a leaky evaluation would have claimed."""
+"""`modelreg evaluate --protocol random`: the accuracy that a leaky evaluation would claim."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from modelreg.registry import filenames
 
 
 def compare_with_chance(folder: Path, *, as_json: bool) -> None:
-    """Train on a random split from where it stands; write random_split.json, the audit and the report."""
+    """Train or resume on a random split; write random_split.json, the audit and the report."""
     from modelreg.config import TrainConfig
     from modelreg.documents.report import leakage
     from modelreg.records.base import load
@@ -24,4 +24,6 @@ def compare_with_chance(folder: Path, *, as_json: bool) -> None:
         emit_json({**found.to_document(), "compared_with": accuracy})
         return
     say(leakage.leaky(found, accuracy))
-    note(f"in {host.shown(folder / filenames.RANDOM_SPLIT)} and the report; the run's number stays {accuracy:.4f}")
+    note(
+        f"saved: {host.shown(folder / filenames.RANDOM_SPLIT)} and the report; the run's accuracy stays {accuracy:.4f}"
+    )

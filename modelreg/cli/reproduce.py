@@ -1,4 +1,4 @@
-"""`modelreg verify --reproduce` and `--retrain`: make a version's numbers again."""
+"""`modelreg verify --reproduce` and `--retrain`: compute a version's metrics again."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def reproducer(data: Path | None) -> "Callable[[Path, Reproduction], CheckResult]":
-    """Return the port of `verify` that predicts again, and trains again where that is asked.
+    """Return the port of `verify` that predicts again, and trains again if requested.
 
-    `data` is the folder of the recordings, or the one that holds it; left out: where the configuration says.
+    `data` is the folder of the recordings, or its parent. The default is the path of the configuration.
     """
 
     def reproduce(folder: Path, how: "Reproduction") -> "CheckResult":
@@ -33,7 +33,7 @@ def reproducer(data: Path | None) -> "Callable[[Path, Reproduction], CheckResult
 
 
 def _retrained(folder: Path, data: Path | None) -> "CheckResult":
-    """Train again in a folder that is thrown away."""
+    """Train again in a temporary folder."""
     from modelreg.cli.progress import show_training
     from modelreg.workflows import reproduce, sources, training_run
 

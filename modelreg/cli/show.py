@@ -1,4 +1,4 @@
-"""`modelreg list` and `modelreg show`: reading the registry."""
+"""`modelreg list` and `modelreg show`."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -7,6 +7,7 @@ import typer
 
 from modelreg.cli import host
 from modelreg.cli.console import draw, emit_json, say, table
+from modelreg.cli.phrases import NOT_NEW, counted_subjects, metric_name
 from modelreg.errors import VerificationFailed
 from modelreg.registry import filenames
 
@@ -15,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def list_versions(
-    model: Annotated[str | None, typer.Argument(help="Only versions of this model.")] = None,
+    model: Annotated[str | None, typer.Argument(help="Only list versions of this model.", metavar="[MODEL]")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the versions of the registry with their numbers.
+    """List the versions of the registry with their main metrics.
 
-    Exit 4 where one of them cannot be read.
+    Exits with code 4 if a version cannot be read.
 
     Example: modelreg list conv2d_fsq
     """
@@ -31,29 +32,29 @@ def list_versions(
     if as_json:
         emit_json([{name: value for name, value in each._asdict().items() if name != "folder"} for each in found])
     elif not found and not broken:
-        say("no version yet; make one with: modelreg release v0.1.0")
+        say("no versions yet; release one with: modelreg release v0.1.0")
     else:
         columns = ("version", "released", "accuracy", "macro F1", "parameters")
         rows = [
-            (each.reference, each.created[:10], f"{each.accuracy:.4f}", f"{each.macro_f1:.4f}", each.parameters)
+            (each.reference, each.created[:10], f"{each.accuracy:.4f}", f"{each.macro_f1:.4f}", f"{each.parameters:,}")
             for each in found
         ]
         draw(table(columns, rows, right=columns[2:]), sys.stdout)
     if broken:
-        raise VerificationFailed("not every version can be read; modelreg verify says more", broken)
+        raise VerificationFailed("cannot list every version", broken)
 
 
 def show(
     reference: Annotated[
         str | None,
         typer.Argument(
-            help="v0.2.0, model@v0.2.0, model@latest or a folder; left out: the default model's latest.",
+            help="Version: v0.1.0, MODEL@v0.1.0, MODEL@latest, an alias, or a folder. Default: latest.",
             metavar="[REF]",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show a version: its numbers, whom it was tested on, its files.
+    """Show the metrics, the test subjects and the files of a version.
 
     Example: modelreg show conv2d_fsq@latest
     """
@@ -67,22 +68,22 @@ def show(
         emit_json({"manifest": version.manifest.to_document(), "metrics": measured.to_document()})
         return
     say(f"{version.reference}, released {version.manifest.created}")
-    say(f"tested on {measured.windows} windows of {', '.join(measured.per_subject)}")
+    say(f"tested on {measured.windows:,} windows of {counted_subjects(tuple(measured.per_subject))}")
     if measured.protocol.known_subjects:
-        say("these subjects were trained on too: the numbers say nothing about new ones")
-    headline = [(name, f"{value:.4f}") for name, value in model_card.headline(measured).items()]
+        say(f"these subjects were also in the training data: {NOT_NEW}")
+    headline = [(metric_name(name), f"{value:.4f}") for name, value in model_card.headline(measured).items()]
     draw(table(("metric", "value"), headline, right=("value",)), sys.stdout)
     if measured.int8:
         _show_estimate(measured.int8)
-    files = [(entry.path, entry.size, entry.stored, entry.sha256[:16]) for entry in version.manifest.files]
+    files = [(entry.path, f"{entry.size:,}", entry.stored, entry.sha256[:16]) for entry in version.manifest.files]
     draw(table(("file", "bytes", "stored", "sha256"), files, right=("bytes",)), sys.stdout)
-    say(f"card: {host.shown(folder / filenames.CARD)}")
+    say(f"model card: {host.shown(folder / filenames.CARD)}")
 
 
 def _show_estimate(found: "Int8Summary") -> None:
-    """Print what 8 bits may cost, and whether that depends on the processor that the estimate was made on."""
+    """Print the estimated loss in 8 bits, and whether it depends on the processor."""
     from modelreg.records import int8
 
     kind = "8-bit estimate" if found.arithmetic else f"8-bit {int8.UNSTEADY}"
     losses = f"accuracy {-found.accuracy_drop:+.4f}, macro F1 {-found.macro_f1_drop:+.4f}"
-    say(f"{kind}: {losses}, projection {found.snr_db:.1f} dB")
+    say(f"{kind}: {losses}, signal-to-noise ratio of the projection {found.snr_db:.1f} dB")

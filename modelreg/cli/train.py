@@ -7,52 +7,52 @@ import typer
 
 from modelreg.cli import host
 from modelreg.cli.console import note, say
+from modelreg.cli.phrases import counted_subjects
 from modelreg.cli.progress import show_training
 from modelreg.errors import InputError
 from modelreg.registry import filenames
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from modelreg.config import TrainConfig
     from modelreg.records.data import DataRecord
     from modelreg.records.run import RunRecord
 
-MANY_DROPPED = 0.5  # of a part's windows: beyond, hardly anything is left to learn from
+MANY_DROPPED = 0.5  # share of a split's windows: more than this is worth a warning
 
 
 def train(
     configuration: Annotated[
         Path | None,
-        typer.Argument(help="A YAML file; left out: the built-in default on the embedded sample.", metavar="[CONFIG]"),
+        typer.Argument(help="Training configuration (YAML). Default: the embedded sample.", metavar="[CONFIG]"),
     ] = None,
     assignments: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a setting; may be repeated.", metavar="A.B=C")
+        list[str] | None,
+        typer.Option("--set", help="Override a setting of the configuration. Repeatable.", metavar="KEY=VALUE"),
     ] = None,
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="The run's folder; left out: the next one under runs/.")
+        Path | None, typer.Option("--out", help="Folder of the new run. Default: the next one in runs/.", metavar="DIR")
     ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with a run that was interrupted.", metavar="RUN")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Resume an interrupted run.", metavar="RUN")] = None,
 ) -> None:
     """Train a model.
 
-    Every epoch is on disk before the next begins; `*` marks the best so far. The loss shown for training is the one
-    that is minimised, label smoothing included; for validation it is the plain cross-entropy.
+    Each epoch is saved before the next begins, so that an interrupted training can be resumed. `*` marks the best epoch
+    so far. The training loss includes label smoothing; the validation loss is the plain cross-entropy.
 
-    Paths inside a configuration start at the registry's root, or at the working directory where there is none.
+    Relative paths in a configuration start at the registry's root, or at the working directory outside a registry.
 
-    Example: modelreg train configs/sample.yaml --set training.epochs=20
+    Example: modelreg train --set training.epochs=20
     """
+    if resume and (configuration or assignments or out_folder):
+        raise typer.BadParameter("a run is resumed with its own configuration: pass --resume alone")
     host.need_extra("train", "torch", "safetensors", "tensorboard", "matplotlib", "scipy", "pandas")
     from modelreg import config
     from modelreg.records.base import load
     from modelreg.registry import runs
     from modelreg.workflows import training_run
 
-    if resume and (configuration or assignments or out_folder):
-        raise typer.BadParameter("--resume goes on with the run's own configuration: give nothing else")
     if resume:
-        runs.load_run(resume)  # a folder that is no run is refused as that
+        runs.load_run(resume)  # raises the error of a folder that is not a run
         folder, settings = resume, load(resume / filenames.CONFIG, config.TrainConfig)
     else:
         settings = _settings(configuration, assignments or [])
@@ -63,8 +63,7 @@ def train(
             prepared = training_run.reopen(folder, reading, here)
         else:
             prepared = training_run.start(settings, folder, reading, here, host.now())
-    for line in _parts(prepared.record):
-        note(line)
+    _note_splits(prepared.record)
     if resume:
         _note_version(runs.load_run(folder), here.modelreg)
     host.ready_to_train(settings.training)
@@ -80,18 +79,19 @@ def train(
 
 
 def _note_version(run: "RunRecord", version: str) -> None:
-    """Note that a run is resumed by another version of modelreg than trained it so far."""
+    """Print a note if another version of modelreg trained the run so far."""
     if run.trained_by != version:
-        note(f"modelreg {version} resumes a run of modelreg {run.trained_by}; {filenames.RUN} records it")
+        note(f"notice: modelreg {version} resumes a run of modelreg {run.trained_by}; {filenames.RUN} records both")
 
 
-def _parts(data: "DataRecord") -> "Iterator[str]":
-    """Yield a line for each part, and a warning where much of it was left out."""
-    for name, part in data.parts.items():
-        people = ", ".join(part.subjects)
-        yield f"{name}: {part.windows} windows of {people}; {part.dropped} dropped"
-        if part.dropped > MANY_DROPPED * (part.windows + part.dropped):
-            yield f"warning: most of what {name} could hold was dropped: missing values, or no label; try data check"
+def _note_splits(data: "DataRecord") -> None:
+    """Print the size of each split, and a warning if most of its windows were dropped."""
+    for name, split in data.parts.items():
+        note(f"{name}: {split.windows:,} windows of {counted_subjects(split.subjects)}, {split.dropped:,} dropped")
+        possible = split.windows + split.dropped
+        if split.dropped > MANY_DROPPED * possible:
+            reason = "missing values or no label; check with: modelreg data check"
+            note(f"warning: {split.dropped:,} of {possible:,} {name} windows were dropped: {reason}")
 
 
 def _settings(configuration: Path | None, assignments: list[str]) -> "TrainConfig":

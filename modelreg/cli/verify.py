@@ -19,53 +19,58 @@ if TYPE_CHECKING:
     from modelreg.verification.keys import PublicKey
     from modelreg.verification.verify import CheckResult, Options, Published, Verification
 
-REMOTE_S = 900.0  # in all, for comparing a release
-EMPTY = "the registry holds no version; make one with: modelreg release v0.1.0"
+REMOTE_S = 900.0  # time limit of comparing a release
+EMPTY = "no versions yet; release one with: modelreg release v0.1.0"
 
 
 def verify(
     reference: Annotated[
         str | None,
         typer.Argument(
-            help="v0.2.0, model@v0.2.0, model@latest, or a version's folder; left out: the whole registry.",
+            help="Version: v0.1.0, MODEL@v0.1.0, MODEL@latest, an alias, or a folder. Default: all versions.",
             metavar="[REF]",
         ),
     ] = None,
     complete: Annotated[
         bool,
-        typer.Option("--complete", help="An asset that is not on this machine is a failure, not a notice."),
+        typer.Option("--complete", help="Fail if a release asset is not on this machine."),
     ] = False,
     remote: Annotated[
-        bool, typer.Option("--remote", help="Compare its GitHub release too, by GitHub's digests; needs a REF.")
+        bool, typer.Option("--remote", help="Also compare with the digests of the GitHub release. Requires REF.")
     ] = False,
     download: Annotated[
-        bool, typer.Option("--download", help="With --remote: download every file and compare the bytes.")
+        bool, typer.Option("--download", help="With --remote: download every file and compare its bytes.")
     ] = False,
     key: Annotated[
-        Path | None, typer.Option(help="A public key (PEM), of which every version checked must hold the signature.")
+        Path | None, typer.Option(help="Public key (PEM) that must have signed every version.", metavar="FILE")
     ] = None,
     changed: Annotated[
-        bool, typer.Option("--changed", help="Only the versions that differ from git's last commit, or are gone.")
+        bool,
+        typer.Option("--changed", help="Only check versions that were changed or removed since the last git commit."),
     ] = False,
     device: Annotated[
         Literal["hailo8", "hailo8l"] | None,
-        typer.Option(help="The version must hold a compiled network (HEF) that this device takes; needs a REF."),
+        typer.Option(help="Require a compiled network (HEF) for this device. Requires REF."),
     ] = None,
     reproduce: Annotated[
-        bool, typer.Option("--reproduce", help="Predict and measure again, from the weights and the data; needs a REF.")
+        bool,
+        typer.Option(
+            "--reproduce", help="Recompute predictions and metrics from the weights and the data. Requires REF."
+        ),
     ] = False,
     retrain: Annotated[
-        bool, typer.Option("--retrain", help="As --reproduce; and train again from the recorded configuration.")
+        bool, typer.Option("--retrain", help="As --reproduce, and train again from the recorded configuration.")
     ] = False,
     data_folder: Annotated[
         Path | None,
-        typer.Option("--data", help="With --reproduce: the folder of the recordings, or the one that holds it."),
+        typer.Option("--data", help="With --reproduce: folder of the recordings, or its parent.", metavar="DIR"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Check everything that can be wrong with a version.
+    """Check the integrity of a version or of the whole registry.
 
-    All at once, writing nothing; offline, unless --remote is given.
+    Checks every digest, document and metric, and reports all problems at once. Nothing is written, and no server is
+    contacted without --remote.
 
     Example: modelreg verify conv2d_fsq@v0.1.0
     """
@@ -91,18 +96,18 @@ def verify(
         documents = [_document(each) for each in found]
         emit_json({"versions": documents, "problems": listed(problems), "notices": listed(around.notices)})
     else:
-        _show(found, around.notices, "no version differs from the last commit" if changed else EMPTY)
+        _show(found, around.notices, "no versions changed since the last commit" if changed else EMPTY)
     broken = [problem.under(each.reference) for each in found for problem in each.found]
     if broken or problems:
         raise VerificationFailed("verification failed", [*broken, *problems])
 
 
 def _refuse_misuse(reference: str | None, of_one: list[str], *, changed: bool) -> None:
-    """Raise BadParameter where options do not go together; `of_one` are the given ones that need a version."""
+    """Raise BadParameter for options that exclude each other; `of_one` are the given options that need a version."""
     if of_one and reference is None:
-        raise typer.BadParameter("needs a version to look at", param_hint=", ".join(of_one))
+        raise typer.BadParameter("requires a version (REF)", param_hint=", ".join(of_one))
     if changed and reference is not None:
-        raise typer.BadParameter("--changed finds the versions itself", param_hint="--changed")
+        raise typer.BadParameter("cannot be used with a version (REF)", param_hint="--changed")
 
 
 def _public_key(path: Path) -> "PublicKey":
@@ -112,7 +117,7 @@ def _public_key(path: Path) -> "PublicKey":
 
 
 def _fetch_release(folder: Path, options: "Options") -> "Published":
-    """Compare the published release of a version with it; the port of `verify` for --remote."""
+    """Compare a version with its published release; the port of `verify` for --remote."""
     from modelreg.cli.publish_checks import expected_release
     from modelreg.registry import versions
     from modelreg.release.github import plan, publish
@@ -129,12 +134,12 @@ def _fetch_release(folder: Path, options: "Options") -> "Published":
 
 
 def _device_runner() -> "Callable[[Path, HailoArch], CheckResult] | None":
-    """Return the port of `verify` that runs a version on a Hailo device; None where HailoRT is not installed."""
+    """Return the port of `verify` that runs a version on a Hailo device; None if HailoRT is not installed."""
     return _run_on_device if find_spec("hailo_platform") else None
 
 
 def _run_on_device(folder: Path, device: "HailoArch") -> "CheckResult":
-    """Load a version's bundle on the device of this machine, where it must answer its test vectors."""
+    """Run the test vectors of a version's bundle on the device of this machine."""
     from modelreg.records.export import HAILO
     from modelreg.runtime.pipeline import Pipeline
     from modelreg.verification.verify import CheckResult
@@ -143,12 +148,12 @@ def _run_on_device(folder: Path, device: "HailoArch") -> "CheckResult":
     own_first = sorted(HAILO, key=lambda target: target != device)
     here = [path for target in own_first if (path := folder / target / filenames.ARCHIVE).is_file()]
     if not here:
-        return CheckResult((), (Notice(reference, "was not run: its bundle is not on this machine"),))
+        return CheckResult((), (Notice(reference, "not run: its bundle is not on this machine"),))
     try:
         with Pipeline.load(here[0], "hailo"):
-            answered = Notice(reference, f"answers its test vectors on the {device} of this machine")
+            answered = Notice(reference, f"reproduces its test vectors on the {device} of this machine")
     except ModelregError as error:
-        found = error.problems or (Problem(device, "todo.verify", error.summary),)
+        found = error.problems or (Problem(device, "verify.device-failed", error.summary),)
         return CheckResult(tuple(problem.under(reference) for problem in found), ())
     return CheckResult((), (answered,))
 
@@ -162,14 +167,13 @@ def _folders(reference: str | None) -> list[Path]:
 
 
 def _changed() -> tuple[list[Path], list[Problem]]:
-    """Return the versions that differ from the last commit, and those of it that are gone. Raises InputError."""
+    """Return the versions changed since the last commit, and a problem for each removed one. Raises InputError."""
     from modelreg.registry import versions
 
     root, _ = host.project()
     if not git.is_repository(root):
-        raise InputError(
-            "--changed asks git", [Problem(str(root), "todo.verify", "is no git repository, or git is not installed")]
-        )
+        what = "is not a git repository, or git is not installed"
+        raise InputError("cannot find the changed versions", [Problem(str(root), "git.not-a-repository", what)])
     parts = [PurePosixPath(path).parts for path in git.changes(root)]
     places = sorted({path[:3] for path in parts if len(path) > 3 and path[0] == filenames.REGISTRY})
     there = [folder for folder in versions.version_folders(root) if folder.relative_to(root).parts in places]
@@ -178,7 +182,7 @@ def _changed() -> tuple[list[Path], list[Problem]]:
         for _, model, version in places
         if not (root / filenames.REGISTRY / model / version).exists()
     ]
-    return there, [Problem(name, "todo.verify", "was removed, but a version never changes") for name in gone]
+    return there, [Problem(name, "version.removed", "was removed after the last commit") for name in gone]
 
 
 def _show(found: "Sequence[Verification]", general: Iterable[Notice], empty: str) -> None:

@@ -1,6 +1,6 @@
-"""The trainings of a grid: each is a normal run, and one that was interrupted goes on where it stands."""
+"""Train and evaluate the runs of an ablation grid. An interrupted run is resumed; a finished one is not repeated."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from modelreg import files
@@ -17,41 +17,45 @@ from modelreg.workflows import evaluation_run, training_run
 from modelreg.workflows.ablation_grid import Trained
 
 
+def refuse_others(planned: Mapping[Path, TrainConfig]) -> None:
+    """Raise InputError if the folder of a planned run has a run of another configuration."""
+    what = f"{filenames.CONFIG} differs from the configuration of this command"
+    others = [
+        folder
+        for folder, config in planned.items()
+        if folder.exists() and load(folder / filenames.CONFIG, TrainConfig) != config
+    ]
+    if others:
+        problems = [Problem(str(folder), "run.other-configuration", what) for folder in others]
+        raise InputError("nothing was trained", problems)
+
+
 def train(
     config: TrainConfig, folder: Path, reading: Reading, environment: Environment, clock: Clock
 ) -> Iterator[Epoch]:
-    """Train a run to its end and yield its epochs: anew, from where it stands, or not at all where it is trained.
-
-    Raises InputError where the folder holds a run of another configuration.
-    """
+    """Train a run to its end and yield its epochs; resume an interrupted run, and skip a trained one."""
     if not folder.exists():
         yield from training_run.train(
             folder, training_run.start(config, folder, reading, environment, clock()), environment, clock
         )
         return
-    run = runs.load_run(folder)
-    if load(folder / filenames.CONFIG, TrainConfig) != config:
-        what = "is a run of another configuration; give another --out"
-        raise InputError("cannot go on with this grid", [Problem(str(folder), "todo.ablate", what)])
-    if run.status == "training":
+    if runs.load_run(folder).status == "training":
         prepared = training_run.reopen(folder, reading, environment)
         yield from training_run.train(folder, prepared, environment, clock)
 
 
 def evaluate(folder: Path, reading: Reading, environment: Environment, clock: Clock) -> None:
-    """Evaluate a trained run, unless its metrics are there: each is a look at the held-out part."""
+    """Evaluate a trained run that has no metrics yet: every test-set evaluation is counted."""
     if not (folder / filenames.METRICS).is_file():
         evaluation_run.evaluate(folder, reading, environment, clock)
 
 
 def read_trained(folder: Path) -> Trained:
-    """Read what a finished run left. Raises InputError where its predictions are not those of its metrics."""
+    """Read a finished run. Raises InputError if its metrics were computed from other predictions."""
     measured = load(folder / filenames.METRICS, EvalMetrics)
     path = folder / filenames.PREDICTIONS
     if files.sha256(path) != measured.predictions_sha256:
-        raise InputError(
-            "the run is not what it was",
-            [Problem(str(path), "todo.ablate", "is not what the metrics were computed from")],
-        )
+        what = f"its SHA-256 differs from the one recorded in {filenames.METRICS}"
+        raise InputError("cannot summarize the ablation", [Problem(str(path), "evaluate.predictions-mismatch", what)])
     predictions = metrics.from_arrays(npz.read_npz(path), path.name, len(measured.classes))
     return Trained(folder.name, runs.load_run(folder), measured, predictions)

@@ -1,4 +1,4 @@
-"""The grid of switched-off components: which variants a configuration has, and what their trainings come to."""
+"""An ablation grid: the variants of a configuration with components switched off, and the summary of their runs."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -18,7 +18,7 @@ from modelreg.records.run import RunRecord
 RECORD = "ablation.json"
 TABLE = "ablation.md"
 FULL, ALL_OFF = "full", "all_off"
-COMPONENTS: Mapping[str, Mapping[str, object]] = {  # of each system, with the value that switches it off
+COMPONENTS: Mapping[str, Mapping[str, object]] = {  # of each model system, with the value that switches it off
     "conv2d_fsq_hsmm": {"hsmm": False},
     "conv2d_vq": {"vq": False, "reconstruction": 0.0},
     "conv2d_vq_hdp_hsmm": {"vq": False, "hdp": False, "hsmm": False, "reconstruction": 0.0},
@@ -27,7 +27,7 @@ COMPONENTS: Mapping[str, Mapping[str, object]] = {  # of each system, with the v
 
 
 class Trained(NamedTuple):
-    """What a finished trial left: its run, its metrics, its predictions."""
+    """A finished run of the grid, with its metrics and test-set predictions."""
 
     folder: str
     run: RunRecord
@@ -38,26 +38,26 @@ class Trained(NamedTuple):
 def components(config: TrainConfig) -> dict[str, object]:
     """Return the components that a configuration has switched on, with the value that switches each off.
 
-    Raises InputError where there is none.
+    Raises InputError if there are none.
     """
     settings = config.model
     known = COMPONENTS.get(settings.name, {})
     found = {name: off for name, off in known.items() if getattr(settings, name) != off}
     if not found:
-        what = f"{settings.name} has no component switched on that could be left out; try {', '.join(COMPONENTS)}"
-        raise InputError("nothing to ablate", [Problem("model", "todo.ablation-grid", what)])
+        what = f"{settings.name} has no component that is switched on; these have: {', '.join(COMPONENTS)}"
+        raise InputError("nothing was trained", [Problem("model", "ablate.no-components", what)])
     return found
 
 
 def variants(config: TrainConfig) -> dict[str, TrainConfig]:
-    """Return the grid by name: the full system, each component off alone, all of them off. Raises InputError."""
+    """Return the variants by name: the full system, one with each component off, and one with all off."""
     found = components(config)
     alone = {f"no_{name}": _without(config, {name: off}) for name, off in found.items()}
     return {FULL: config, **alone, **({ALL_OFF: _without(config, found)} if len(found) > 1 else {})}
 
 
 def off(full: TrainConfig, variant: TrainConfig) -> tuple[str, ...]:
-    """Return the components that a variant of a configuration lacks."""
+    """Return the components that a variant of a configuration has switched off."""
     return tuple(name for name in components(full) if getattr(variant.model, name) != getattr(full.model, name))
 
 
@@ -66,12 +66,12 @@ def seeded(config: TrainConfig, seed: int) -> TrainConfig:
     return config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
 
 
-def summarize(name: str, lacks: Sequence[str], trained: Sequence[Trained]) -> Variant:
-    """Return what the trainings of a variant come to, one for each seed, all tested on the same subjects."""
+def summarize(name: str, switched_off: Sequence[str], trained: Sequence[Trained]) -> Variant:
+    """Summarize the runs of a variant: one for each seed, all tested on the same subjects."""
     trials = tuple(map(_trial, trained))
     return Variant(
         name=name,
-        off=tuple(lacks),
+        off=tuple(switched_off),
         parameters=trained[0].measured.parameters,
         mean=_mean([trial.outcome for trial in trials]),
         intervals=_intervals([each.predictions for each in trained], trained[0].measured.settings),
@@ -116,7 +116,7 @@ def _mean_of(values: Sequence[float | None]) -> Any:
 
 
 def _intervals(predictions: Sequence[Predictions], settings: EvaluationSettings) -> dict[Any, Any]:
-    """Return the intervals over subjects of the windows of all seeds together: a subject is drawn with all of them."""
+    """Return bootstrap intervals over subjects; a subject is drawn with its windows of all seeds."""
     pooled = np.sum([metrics.confusions(each)[1] for each in predictions], axis=0)  # (S, K, K)
     found = metrics.intervals(pooled, settings)
     return {name: found[name] for name in ("accuracy", "macro_f1")}

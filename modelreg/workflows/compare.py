@@ -1,4 +1,4 @@
-"""Two versions or runs, read from their folders and held against each other."""
+"""Read two versions or evaluated runs from their folders and compare them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,18 +21,18 @@ from modelreg.registry import filenames, versions
 
 
 class Candidate(NamedTuple):
-    """A version or an evaluated run, as its folder has it."""
+    """A version or an evaluated run."""
 
     contender: Contender
     predictions: metrics.Predictions | Reason
-    config: dict[str, Any]  # the paths of its sources cut
+    config: dict[str, Any]  # without the paths of its sources
     data: dict[str, Any]
 
 
 def read_candidate(folder: Path) -> Candidate:
     """Read a version or an evaluated run. Raises InputError."""
-    if problems := list(_find_lacks(folder)):
-        raise InputError("nothing to compare", problems)
+    if problems := list(_find_unusable(folder)):
+        raise InputError("cannot compare", problems)
     measured = load(folder / filenames.METRICS, EvalMetrics)
     is_version = (folder / filenames.MANIFEST).is_file()
     latency = folder / filenames.LATENCY
@@ -52,7 +52,7 @@ def read_candidate(folder: Path) -> Candidate:
 
 
 def compare(one: Candidate, other: Candidate) -> Comparison:
-    """Return all that two candidates differ in; the intervals are drawn as the settings of the second say."""
+    """Return the differences of two candidates; bootstrap intervals use the settings of the second."""
     return Comparison(
         one=one.contender,
         other=other.contender,
@@ -62,22 +62,28 @@ def compare(one: Candidate, other: Candidate) -> Comparison:
     )
 
 
-def _find_lacks(folder: Path) -> Iterator[Problem]:
-    """Yield why a folder is neither a version nor an evaluated run."""
+def _find_unusable(folder: Path) -> Iterator[Problem]:
+    """Yield why a folder is not a version or an evaluated run."""
     if (folder / filenames.MANIFEST).is_file():
         return
     if not (folder / filenames.RUN).is_file():
-        yield Problem(str(folder), "todo.compare", "is neither a version nor a run")
+        yield Problem(str(folder), "reference.not-a-model", "is not a version or a run")
     elif not (folder / filenames.METRICS).is_file():
-        yield Problem(str(folder), "todo.compare", f"has no metrics yet; make them with `modelreg evaluate {folder}`")
+        yield Problem(
+            str(folder),
+            "evaluate.not-evaluated",
+            f"the run has no {filenames.METRICS}",
+            f"run `modelreg evaluate {folder}`",
+        )
 
 
 def _listed_size(version: Path) -> int:
-    """Return the size of a version's checkpoint, which may be an asset that is not here. Raises InputError."""
+    """Return the size of a version's checkpoint in bytes, from its manifest: the file may not be on this machine."""
     sizes = {entry.path: entry.size for entry in versions.read_version(version).manifest.files}
     if filenames.CHECKPOINT not in sizes:
         place = str(version / filenames.MANIFEST)
-        raise InputError("nothing to compare", [Problem(place, "todo.compare", f"lists no {filenames.CHECKPOINT}")])
+        what = f"does not list {filenames.CHECKPOINT}"
+        raise InputError("cannot compare", [Problem(place, "manifest.file-unlisted", what)])
     return sizes[filenames.CHECKPOINT]
 
 
@@ -86,15 +92,14 @@ def _stated_config(version: Path) -> TrainConfig:
 
 
 def _predictions(path: Path, measured: EvalMetrics) -> metrics.Predictions | Reason:
-    """Read the predictions that the metrics are of; an asset may be absent. Raises InputError where they are others."""
+    """Read test-set predictions; an asset may be missing here. Raises InputError if the metrics are of other ones."""
     if not path.is_file():
         return Reason(
             reason=f"{path.parent.name} has no {path.name} on this machine; `modelreg pull` fetches a version's"
         )
     if files.sha256(path) != measured.predictions_sha256:
-        raise InputError(
-            "nothing to compare", [Problem(str(path), "todo.compare", "is not what the metrics were computed from")]
-        )
+        what = f"its SHA-256 differs from the one recorded in {filenames.METRICS}"
+        raise InputError("cannot compare", [Problem(str(path), "evaluate.predictions-mismatch", what)])
     return metrics.from_arrays(npz.read_npz(path), path.name, len(measured.classes))
 
 

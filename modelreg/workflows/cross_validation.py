@@ -1,8 +1,7 @@
-"""Cross-validation of a run's configuration: one training for each fold of subjects, in folders of the run.
+"""Cross-validation of a run's configuration: one training for each fold of subjects.
 
-A fold is a run of its own under `folds/`: one that was killed goes on, one that is finished is not trained again.
-Every subject is looked at, those of the run's own held-out part too: what is chosen by a cross-validation has been
-chosen on them.
+A fold is a run under `folds/` of the run's folder: an interrupted fold is resumed, a finished one is not trained again.
+The folds test every subject, including the run's test subjects. A choice made by cross-validation is made on them, too.
 """
 
 import statistics
@@ -36,14 +35,14 @@ FOLDS = "folds"
 
 
 class Fold(NamedTuple):
-    """One training: where, and by which configuration."""
+    """One training: its folder and its configuration."""
 
     folder: Path
     config: TrainConfig
 
 
 class Place(NamedTuple):
-    """What every fold needs to be trained, in this process or in another."""
+    """What the training of a fold needs, in this process or in another."""
 
     base: Path
     cache: Path | None
@@ -53,7 +52,7 @@ class Place(NamedTuple):
 
 
 def plan(folder: Path, protocol: ProtocolName, folds: int, reading: Reading) -> tuple[Fold, ...]:
-    """Return the folds of a run. Raises InputError where it cannot be divided, or a fold's folder is of another."""
+    """Return the folds of a run. Raises InputError if there are too few subjects or another plan has its folders."""
     config = run_checks.repeatable(folder, "cross-validate")
     subjects = {recording.subject for recording in preparation.read_dataset(config, reading).recordings}
     validation = _validating(config)
@@ -72,25 +71,23 @@ def plan(folder: Path, protocol: ProtocolName, folds: int, reading: Reading) -> 
 
 
 def _validating(config: TrainConfig) -> int:
-    """Return how many subjects validate a fold: as many as validate the run, one where it is not split by subject."""
+    """Return the number of validation subjects of a fold: that of the run, or one if it is not split by subject."""
     if not isinstance(config.split, SubjectSplit):
         return 1
-    wanted = config.split.validation
-    return wanted if isinstance(wanted, int) else len(wanted)
+    validation = config.split.validation
+    return validation if isinstance(validation, int) else len(validation)
 
 
 def _refuse_others(found: Sequence[Fold]) -> None:
-    what = "is of another configuration or other subjects; remove it"
+    what = f"{CONFIG} differs from the configuration or the subjects of this cross-validation"
     others = [fold for fold in found if fold.folder.exists() and load(fold.folder / CONFIG, TrainConfig) != fold.config]
     if others:
-        raise InputError(
-            "cannot go on with these folds",
-            [Problem(str(fold.folder), "todo.cross-validation", what) for fold in others],
-        )
+        problems = [Problem(str(fold.folder), "run.other-configuration", what) for fold in others]
+        raise InputError("cannot resume this cross-validation", problems)
 
 
 def train(folds: Sequence[Fold], place: Place, jobs: int = 1) -> Iterator[Fold]:
-    """Train and measure every fold that is not finished, `jobs` at a time; yield each when it is."""
+    """Train and evaluate every unfinished fold, `jobs` at a time; yield each fold when it is finished."""
     waiting = [fold for fold in folds if not is_finished(fold)]
     if jobs == 1:
         for fold in waiting:
@@ -105,7 +102,7 @@ def train(folds: Sequence[Fold], place: Place, jobs: int = 1) -> Iterator[Fold]:
 
 
 def run_fold(fold: Fold, place: Place) -> None:
-    """Train a fold from where it stands, and measure it on its held-out subjects."""
+    """Train or resume a fold, then evaluate it on its test subjects."""
     reading = Reading(place.base, place.cache)
     if not fold.folder.exists():
         prepared = training_run.start(fold.config, fold.folder, reading, place.training, place.clock())
@@ -118,25 +115,28 @@ def run_fold(fold: Fold, place: Place) -> None:
 
 
 def is_finished(fold: Fold) -> bool:
-    """Say whether a fold was trained, and measured after its last look at the subjects it holds out."""
+    """Return whether a fold was trained, and its metrics are those of its latest test-set evaluation."""
     if not (fold.folder / METRICS).is_file():
         return False
-    looks = runs.load_run(fold.folder).evaluations
-    return bool(looks) and looks[-1].predictions_sha256 == load(fold.folder / METRICS, EvalMetrics).predictions_sha256
+    evaluations = runs.load_run(fold.folder).evaluations
+    return (
+        bool(evaluations)
+        and evaluations[-1].predictions_sha256 == load(fold.folder / METRICS, EvalMetrics).predictions_sha256
+    )
 
 
-# What they say together
+# Pooled results
 
 
 def pool(protocol: ProtocolName, folds: Sequence[Fold]) -> CrossValidation:
-    """Return what finished folds say together. Raises InputError where their files are damaged."""
+    """Pool the out-of-fold predictions of finished folds. Raises InputError if a fold's files were changed."""
     measured = [load(fold.folder / METRICS, EvalMetrics) for fold in folds]
     first, settings = measured[0], measured[0].settings
     parts = [_predictions(fold, each) for fold, each in zip(folds, measured, strict=True)]
-    told = [_confidence(fold, each) for fold, each in zip(folds, measured, strict=True)]
+    confidences = [_confidence(fold, each) for fold, each in zip(folds, measured, strict=True)]
     together = _joined(parts)
-    scaled = [part.logits / np.float32(found.after.temperature) for part, found in zip(parts, told, strict=True)]
-    records = tuple(map(_record, folds, measured, told))
+    scaled = [part.logits / np.float32(found.after.temperature) for part, found in zip(parts, confidences, strict=True)]
+    records = tuple(map(_record, folds, measured, confidences))
     return CrossValidation(
         protocol=protocol,
         model=first.model,
@@ -152,21 +152,20 @@ def pool(protocol: ProtocolName, folds: Sequence[Fold]) -> CrossValidation:
 
 
 def _predictions(fold: Fold, measured: EvalMetrics) -> Predictions:
-    """Read a fold's predictions, without codes: those are of its own quantizer."""
+    """Read a fold's predictions without codes: every fold has another quantizer."""
     path = fold.folder / PREDICTIONS
     if not path.is_file() or files.sha256(path) != measured.predictions_sha256:
-        raise InputError(
-            "cannot pool the folds",
-            [Problem(str(path), "todo.cross-validation", "was changed; remove the fold's folder")],
-        )
+        what = f"its SHA-256 differs from the one recorded in {METRICS}"
+        step = "remove the fold's folder, then run the same command again"
+        raise InputError("cannot pool the folds", [Problem(str(path), "evaluate.predictions-mismatch", what, step)])
     found = metrics.from_arrays(npz.read_npz(path), path.name, len(measured.classes))
     return found._replace(code=None, cluster=None)
 
 
 def _confidence(fold: Fold, measured: EvalMetrics) -> ConfidenceMetrics:
     if measured.confidence is None:
-        what = "has no calibration: an older modelreg evaluated it; remove the fold's folder"
-        raise InputError("cannot pool the folds", [Problem(str(fold.folder), "todo.cross-validation", what)])
+        what = f"{METRICS} has no calibration: an earlier version of modelreg wrote it"
+        raise InputError("cannot pool the folds", [Problem(str(fold.folder), "evaluate.calibration-missing", what)])
     return measured.confidence
 
 

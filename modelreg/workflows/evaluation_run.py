@@ -46,28 +46,28 @@ CALIBRATED_ON: PartName = "validation"
 
 
 def evaluate(folder: Path, reading: Reading, environment: Environment, clock: Clock) -> EvalMetrics:
-    """Compute a trained run's metrics on its held-out part; keep the predictions and write the report."""
+    """Compute a trained run's metrics on its test split; keep the predictions and write the report."""
     measured = assess(folder, reading, environment, clock)
     write_report(folder)
     return measured
 
 
 def assess(folder: Path, reading: Reading, environment: Environment, clock: Clock) -> EvalMetrics:
-    """Do what `evaluate` does, without the report.
+    """Compute a trained run's metrics as `evaluate` does, without the report.
 
-    Temperature and thresholds are fitted on the validation part, and judged on the held-out one. The look at the
-    held-out part is logged in run.json before anything that follows from it is written.
+    Temperature scaling and prediction-set thresholds are fitted on the validation split, and measured on the test
+    split. The test-set evaluation is counted in run.json before any of its results is written.
     """
     run, config = run_checks.load_checked(folder, status="trained")
     if run.imported:
-        run_checks.refuse("an encoder alone has no answers to measure", _find_lacks(folder, run.imported))
+        run_checks.refuse("cannot evaluate an encoder without its classifier", _find_missing_parts(run.imported))
     prepared, audited = preparation.prepare_and_audit(config, reading)
     run_checks.refuse_other_data(folder, prepared)
     predictions = inference.predict(folder, run.model, prepared.windows[HELD_OUT], threads=config.training.threads)
     recorded = npz.npz_bytes(predictions.arrays())
     digest = files.sha256_bytes(recorded)
-    look = Evaluation(at=clock(), part=HELD_OUT, predictions_sha256=digest, environment=environment)
-    run = run.model_copy(update={"evaluations": (*run.evaluations, look)})
+    counted = Evaluation(at=clock(), part=HELD_OUT, predictions_sha256=digest, environment=environment)
+    run = run.model_copy(update={"evaluations": (*run.evaluations, counted)})
     files.write_atomic(folder / RUN, run.to_bytes())
     files.write_atomic(folder / PREDICTIONS, recorded)
     _calibrate(folder, config, run.model, prepared)
@@ -78,7 +78,7 @@ def assess(folder: Path, reading: Reading, environment: Environment, clock: Cloc
 
 
 def _calibrate(folder: Path, config: TrainConfig, spec: ModelSpec, prepared: Prepared) -> None:
-    """Fit calibration.json on the validation part, and keep the predictions that it follows from."""
+    """Fit calibration.json on the validation split, and keep the validation predictions."""
     validation = inference.predict(folder, spec, prepared.windows[CALIBRATED_ON], threads=config.training.threads)
     origin = calibration.Origin(
         spec.classes, files.sha256(folder / CHECKPOINT), prepared.record.parts[CALIBRATED_ON].digest
@@ -89,17 +89,15 @@ def _calibrate(folder: Path, config: TrainConfig, spec: ModelSpec, prepared: Pre
 
 
 def measure(folder: Path, config: TrainConfig, run: RunRecord, predictions: metrics.Predictions) -> EvalMetrics:
-    """Return the metrics of recorded predictions, with the protocol they were made by."""
+    """Return the metrics of recorded predictions, with their protocol. Raises InputError for a random split."""
     data, spec = load(folder / DATA, DataRecord), run.model
     if data.split == "random":
-        raise InputError(
-            "no evaluation",
-            [Problem(str(folder), "todo.evaluation-run", "its parts leak on purpose: it is a reference")],
-        )
+        what = "its train, validation and test windows come from the same subjects"
+        raise InputError("nothing was evaluated", [Problem(str(folder), "evaluate.random-split", what)])
     protocol = Protocol(
         split=data.split,
         parts=data.parts,
-        evaluations=sum(look.part == HELD_OUT for look in run.evaluations),
+        evaluations=sum(each.part == HELD_OUT for each in run.evaluations),
     )
     computed = metrics.compute(predictions, classes=spec.classes, levels=spec.levels, settings=config.evaluation)
     return EvalMetrics(
@@ -121,7 +119,7 @@ def measure(folder: Path, config: TrainConfig, run: RunRecord, predictions: metr
 
 
 def write_report(folder: Path) -> None:
-    """Write the report of an evaluated run as Markdown and as a page, with its pictures."""
+    """Write the report of an evaluated run as Markdown and as an HTML page with plots."""
     checks = formatting.Checks(
         _kept(folder / QUALITY, QualityReport),
         _kept(folder / AUDIT, AuditRecord),
@@ -138,10 +136,6 @@ def _kept(path: Path, record: type[AnyRecord]) -> AnyRecord | None:
     return load(path, record) if path.is_file() else None
 
 
-def _find_lacks(folder: Path, origin: ImportRecord) -> Iterator[Problem]:
-    for part in origin.lacks:
-        yield Problem(
-            f"{folder}: {part}",
-            "todo.evaluation-run",
-            f"has no weights: there are none in {origin.file}, which the run was made of",
-        )
+def _find_missing_parts(origin: ImportRecord) -> Iterator[Problem]:
+    what = f"the imported checkpoint {origin.file} has no weights for it"
+    return (Problem(part, "evaluate.weights-missing", what) for part in origin.lacks)

@@ -1,7 +1,7 @@
-"""From a run or a version to what runs elsewhere: graphs proven equal to the checkpoint, and compile bundles.
+"""Export a run or a version: ONNX graphs proven equal to the checkpoint, and Hailo compile bundles.
 
-Nothing is written before the graphs were held against the network on real windows. A run's export goes into the run;
-that of a version goes elsewhere, for a version never changes.
+Nothing is written before the graphs were compared with the network on real windows. The export of a run goes into the
+run's folder; that of a version goes to another folder, because a version never changes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,16 +38,16 @@ PACKAGES = ("onnx", "onnxruntime", "onnxsim", "torch")
 
 
 class Exported(NamedTuple):
-    """What an export made: how near the graphs come, where they lie, and what a device may not do well."""
+    """The result of an export: the parity of the graphs, the folders written, and warnings for the targets."""
 
     parity: ParityRecord
-    estimate: Int8Estimate | None  # of the loss in 8 bits; None: for no device
+    estimate: Int8Estimate | None  # of the loss in 8 bits; None: no target is a device
     written: tuple[Path, ...]
     warnings: tuple[Problem, ...]
 
 
 class Proof(NamedTuple):
-    """Graphs that answer as their checkpoint does, and the vectors by which a device can see that they still do."""
+    """Graphs that are equal to their checkpoint, and test vectors that let a device check this again."""
 
     graphs: Mapping[GraphName, bytes]
     parity: ParityRecord
@@ -55,7 +55,7 @@ class Proof(NamedTuple):
 
 
 class _Origin(NamedTuple):
-    """What is exported."""
+    """The model to export, with its data."""
 
     folder: Path
     version: str | None  # None: a run
@@ -67,10 +67,10 @@ class _Origin(NamedTuple):
 def export(
     folder: Path, place: Path, targets: Sequence[Target], settings: ExportSettings, reading: Reading
 ) -> Exported:
-    """Export a run or a version into folders of `place`, each named as its target; `onnx` is always among them.
+    """Export a run or a version into `place`, one folder for each target; `onnx` is always exported.
 
-    Raises ExportError where a graph does not answer as the checkpoint does, or holds what a target cannot compute;
-    InputError where the data are not those of the training, or a HEF would be lost. Then nothing is written.
+    Raises ExportError if a graph differs from the checkpoint, or has an operator that a target cannot compute;
+    InputError if the data are not those of the training, or an attached HEF would be lost. Then nothing is written.
     """
     attach_hef.refuse_loss(place, targets)
     origin = _open(folder, reading)
@@ -99,7 +99,7 @@ def export(
 
 
 def prove(origin: _Origin, settings: ExportSettings) -> Proof:
-    """Return the graphs of a network, proven equal to it. Raises ExportError where they are not."""
+    """Return the graphs of a network, proven equal to it. Raises ExportError if they are not."""
     digests = _digests(origin.folder)
     made = graphs.export(origin.network, graph_interface.metadata(origin.spec, digests), settings.opset)
     real = spread(origin.prepared.windows["train"].x, settings.parity_windows)
@@ -133,7 +133,7 @@ def _files_of(graphs: Mapping[GraphName, bytes]) -> dict[str, bytes]:
 
 
 def _open(folder: Path, reading: Reading) -> _Origin:
-    """Read a run or a version and the data that it was trained on. Raises InputError where they are others."""
+    """Read a run or a version and its training data. Raises InputError if the data have changed."""
     manifest = folder / filenames.MANIFEST
     version = load(manifest, Manifest).version if manifest.is_file() else None
     prepared = preparation.prepare(sources.configuration(folder, reading), reading)
@@ -155,19 +155,19 @@ def _graph_record(data: bytes, name: str) -> GraphRecord:
 
 
 def _compilable(encoder: bytes, target: Target) -> Sequence[Problem]:
-    """Return what a target may not compute. Raises ExportError for what it cannot."""
+    """Return warnings about operators that a target may not support. Raises ExportError for those it refuses."""
     if target == "onnx":
         return ()
     verdicts = operators.check_operators(encoder, target)
     if verdicts.refused:
-        raise ExportError(f"{target} cannot compute the encoder", verdicts.refused)
+        raise ExportError(f"nothing was exported for {target}", verdicts.refused)
     return verdicts.warned
 
 
 def _bundle(
     origin: _Origin, proof: Proof, target: HailoArch, settings: ExportSettings, estimate: Int8Estimate | None
 ) -> dict[str, bytes]:
-    """Return the files of a bundle."""
+    """Return the files of a compile bundle by name."""
     contents = hailo.Contents(
         spec=origin.spec,
         normalization=origin.prepared.normalization,
@@ -176,7 +176,7 @@ def _bundle(
         parity=proof.parity,
         windows=origin.prepared.windows["train"],
         vectors=proof.vectors,
-        beside=_beside(origin),
+        beside=_host_files(origin),
         estimate=estimate,
     )
     described, found = hailo.make(contents, target, settings)
@@ -184,7 +184,7 @@ def _bundle(
 
 
 def _estimate(origin: _Origin, proof: Proof, settings: ExportSettings) -> Int8Estimate:
-    """Return what the held-out part gets in 8 bits, calibrated on the windows that the bundle takes."""
+    """Estimate the accuracy on the test split in 8 bits, calibrated on the bundle's calibration windows."""
     train = origin.prepared.windows["train"]
     subject = int8.Subject(
         spec=origin.spec,
@@ -199,15 +199,15 @@ def _estimate(origin: _Origin, proof: Proof, settings: ExportSettings) -> Int8Es
     return int8.estimate(subject)
 
 
-def _beside(origin: _Origin) -> dict[str, bytes]:
-    """Return what travels with a bundle: what the host part needs to know."""
+def _host_files(origin: _Origin) -> dict[str, bytes]:
+    """Return the files of a bundle that the host part needs."""
     parts = [name for name in (filenames.CALIBRATION, filenames.HSMM) if (origin.folder / name).is_file()]
     found = {name: files.read_bytes(origin.folder / name) for name in parts}
     return {filenames.MODEL_CONFIG: origin.spec.to_bytes(), **found}
 
 
 def _vectors(origin: _Origin) -> dict[str, NDArray[np.float32]]:
-    """Return windows of the validation part with what torch answers: what a compiled model is compared by."""
+    """Return validation windows with the outputs of torch: a compiled model is compared with these."""
     raw = spread(origin.prepared.windows["validation"].x, hailo.VECTORS)
     windows = scaling.apply(raw, origin.prepared.normalization)
     answers = parity.of_torch(origin.network, windows)._asdict()
@@ -216,7 +216,7 @@ def _vectors(origin: _Origin) -> dict[str, NDArray[np.float32]]:
 
 
 def _edges(origin: _Origin) -> dict[str, NDArray[np.float32]]:
-    """Return the edge windows; a sensor's limits are those of the quality check, else the training part's range."""
+    """Return the edge windows; a sensor's limits are those of the quality check, else the range of the train split."""
     scale, x = origin.prepared.normalization, origin.prepared.windows["train"].x
     low, high = x.min(axis=(0, 2, 3)), x.max(axis=(0, 2, 3))
     for number, channel in enumerate(scale.channels):

@@ -1,7 +1,7 @@
-"""A run out of a checkpoint of older code: its weights under our names, the data of a configuration, no metrics.
+"""Create a run from a legacy checkpoint: its weights under modelreg's names and the data of a configuration.
 
-Nothing is trained and nothing made up: what the file lacks is not there; what it does not say, as the levels of a
-quantizer, the configuration must; where the two contradict each other, the run is refused.
+Nothing is trained and no value is invented. A setting that the checkpoint does not determine, such as the levels of a
+quantizer, comes from the configuration. If the two contradict each other, no run is created.
 """
 
 from collections.abc import Iterator
@@ -31,34 +31,33 @@ from modelreg.records.run import Environment, ImportRecord, RunRecord
 from modelreg.registry import filenames, runs
 from modelreg.verification import derived_models
 
-WATCHED = 512  # windows that dead units are looked for on
+WATCHED = 512  # windows used to find dead units
 
 
 class Older(NamedTuple):
-    """A checkpoint of older code as one of a model system here."""
+    """A legacy checkpoint, converted to a model system of modelreg."""
 
     file: str
     sha256: str
     model: str
     layout: str
     adopted: Adopted
-    beside: dict[str, str]  # what stood beside its weights, in words
+    beside: dict[str, str]  # values that the file stores with the weights, as text
 
 
-class Wanted(NamedTuple):
-    """What a run is to be made of."""
+class Inputs(NamedTuple):
+    """The inputs of a new run."""
 
     older: Older
     config: TrainConfig
-    normalization: Path | None  # the file that states it; None: it is fitted on the training part
+    normalization: Path | None  # its file; None: fitted on the train split
 
 
 def read_legacy(path: Path, model: str) -> Older:
-    """Read a checkpoint as one of a model system. Raises InputError with all that stands against it."""
+    """Read a legacy checkpoint as a model system. Raises InputError with every mismatch."""
     if not is_name(path.name):
-        raise InputError(
-            "cannot be recorded", [Problem(str(path), "todo.import-checkpoint", "give the file a plain name first")]
-        )
+        what = "its file name cannot be recorded, expected letters, digits, `-`, `_` and `.`"
+        raise InputError("no run was created", [Problem(str(path), "import.file-name", what)])
     found = legacy_checkpoint.read_legacy_checkpoint(path)
     recognised = legacy_conversion.recognise(found.tensors)
     adopted = legacy_conversion.adopt(recognised, model)
@@ -66,43 +65,39 @@ def read_legacy(path: Path, model: str) -> Older:
 
 
 def settle(older: Older, document: Json, where: str) -> TrainConfig:
-    """Return a configuration with what the checkpoint says of the model. Raises InputError where they contradict."""
+    """Return a configuration with the model settings of the checkpoint. Raises InputError if they contradict."""
     stated = document.get("model", {}) if isinstance(document, dict) else None
     if not isinstance(stated, dict):
-        return settings.settle(document, TrainConfig, where)  # which refuses it
+        return settings.settle(document, TrainConfig, where)  # raises InputError
     known = {"name": older.model, **older.adopted.settings}
     problems = [
         Problem(
-            f"{where}: model.{name}", "todo.import-checkpoint", f"is {stated[name]}, but the checkpoint has {value}"
+            f"{where}: model.{name}", "import.setting-mismatch", f"is {stated[name]}, but the checkpoint has {value}"
         )
         for name, value in known.items()
         if name in stated and stated[name] != value
     ]
     problems += [
-        Problem(
-            f"{where}: model.{name}", "todo.import-checkpoint", f"must be given, the checkpoint does not say it: {what}"
-        )
+        Problem(f"{where}: model.{name}", "import.setting-missing", f"the checkpoint does not determine it: {what}")
         for name, what in older.adopted.unsaid.items()
         if name not in stated
     ]
     if problems:
-        raise InputError(f"the configuration is not that of {older.file}", problems)
+        raise InputError(f"cannot import {older.file} with this configuration", problems)
     return settings.settle({**document, "model": {**stated, **known}}, TrainConfig, where)
 
 
-def start(folder: Path, wanted: Wanted, reading: Reading, environment: Environment, now: str) -> tuple[Problem, ...]:
-    """Make the run's folder; return what is odd about the weights on real windows. Raises InputError.
+def start(folder: Path, inputs: Inputs, reading: Reading, environment: Environment, now: str) -> tuple[Problem, ...]:
+    """Create the run's folder; return warnings about the weights on real windows. Raises InputError.
 
-    The run counts as trained, in no epoch; it has no metrics until they are computed.
+    The run's status is `trained`, with 0 epochs. It has no metrics until it is evaluated.
     """
     if folder.exists():
-        raise InputError(
-            "cannot start a run", [Problem(str(folder), "todo.import-checkpoint", "exists; give another --out")]
-        )
-    older, config = wanted.older, wanted.config
+        raise InputError("no run was created", [Problem(str(folder), "run.folder-exists", "exists already")])
+    older, config = inputs.older, inputs.config
     prepared = preparation.prepare(config, reading)
     spec = factory.spec(config.model, prepared.input, prepared.classes)
-    scale = _normalization(wanted, prepared)
+    scale = _normalization(inputs, prepared)
     some = normalization.apply(spread(prepared.windows["train"].x, WATCHED), scale)
     tensors = _fitted(spec, older.adopted)
     odd = tuple(_find_dead_units(spec, tensors, older.adopted.lacks, some))
@@ -144,33 +139,33 @@ def _origin(older: Older, scale: Normalization) -> ImportRecord:
     )
 
 
-def _normalization(wanted: Wanted, prepared: Prepared) -> Normalization:
-    path = wanted.normalization
+def _normalization(inputs: Inputs, prepared: Prepared) -> Normalization:
+    path = inputs.normalization
     if path is None:
         return prepared.normalization
     data = files.read_bytes(path)
     return normalization.stated(
         files.parse_json(data, path.name),
         prepared.input,
-        limits=wanted.config.quality.limits,
+        limits=inputs.config.quality.limits,
         digest=files.sha256_bytes(data),
         where=path.name,
     )
 
 
 def _fitted(spec: ModelSpec, adopted: Adopted) -> dict[str, Tensor]:
-    """Return the tensors as the network of a record has them. Raises InputError where they do not fit it."""
+    """Return the tensors that the network expects. Raises InputError if they do not fit it."""
     with torch.device("meta"):
         network = factory.of_spec(spec, seed=0)
     expected = {name: t for name, t in network.state_dict().items() if not name.startswith(adopted.lacks)}
     tensors = legacy_conversion.with_rows(adopted.tensors, expected)
     if problems := list(checkpoint.mismatches(expected, tensors)):
-        raise InputError("the weights do not fit the data and the model of the configuration", problems)
+        raise InputError("no run was created: the weights do not fit the configuration", problems)
     return tensors
 
 
 def _parts(spec: ModelSpec, tensors: dict[str, Tensor]) -> dict[str, bytes]:
-    """Return what a run keeps of its weights by itself: of a tcn_vae, the device part."""
+    """Return the files that a run keeps of parts of its weights: for a tcn_vae, the device part."""
     if not isinstance(spec.settings, TcnVaeSettings):
         return {}
     prefix = derived_models.ENCODER_PREFIX
@@ -179,10 +174,10 @@ def _parts(spec: ModelSpec, tensors: dict[str, Tensor]) -> dict[str, bytes]:
 
 
 def _find_dead_units(
-    spec: ModelSpec, tensors: dict[str, Tensor], lacks: tuple[str, ...], windows: NDArray[np.float32]
+    spec: ModelSpec, tensors: dict[str, Tensor], missing: tuple[str, ...], windows: NDArray[np.float32]
 ) -> Iterator[Problem]:
-    """Yield the units that never change on normalized windows; nothing is known of those that a file lacks."""
+    """Yield the units that are constant on normalized windows; units without weights in the file are left out."""
     network = factory.of_spec(spec, seed=0)
-    network.load_state_dict(tensors, strict=not lacks)
+    network.load_state_dict(tensors, strict=not missing)
     dead = dead_units.find_dead_units(network, torch.from_numpy(windows))
-    return (problem for problem in dead if not problem.where.startswith(lacks))
+    return (problem for problem in dead if not problem.where.startswith(missing))

@@ -1,4 +1,4 @@
-"""Predictions for windows in raw units, from the weights of a run or a version (torch)."""
+"""Predict windows in raw units with the weights of a run or a version (torch)."""
 
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from modelreg.registry.filenames import CHECKPOINT, MODEL_CONFIG, NORMALIZATION
 
 
 def classify(folder: Path, windows: NDArray[np.float32]) -> tuple[tuple[str, ...], NDArray[np.float32]]:
-    """Return the classes, and their probabilities (N, K) for windows (N, C, D, T) in raw units.
+    """Return the class names, and their probabilities (N, K) for windows (N, C, D, T) in raw units.
 
-    `folder` is a run or a version. Raises InputError where the windows do not fit.
+    `folder` is a run or a version. Raises InputError if the shape of the windows does not fit.
     """
     from modelreg.ml import prediction
 
@@ -31,13 +31,16 @@ def classify(folder: Path, windows: NDArray[np.float32]) -> tuple[tuple[str, ...
 
 
 def load_spec(folder: Path) -> ModelSpec:
-    """Return the network of a run or of a version."""
+    """Read the model specification of a run or a version."""
     version = folder / MODEL_CONFIG
     return load(version, ModelSpec) if version.is_file() else runs.load_run(folder).model
 
 
 def predict(folder: Path, spec: ModelSpec, windows: Windows, *, threads: int) -> Predictions:
-    """Return what a run's best weights answer to windows in raw units; `threads` are part of the last bit."""
+    """Return the predictions of a run's best weights for windows in raw units.
+
+    `threads` is the number of torch threads: it can change the last bits of a logit.
+    """
     import torch
 
     from modelreg.ml import prediction

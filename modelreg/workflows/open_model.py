@@ -1,8 +1,8 @@
-"""A model that is ready to predict: from a version, a run or a bundle, by ONNX Runtime or by torch.
+"""Open a model for prediction: from a version, a run or a bundle, with ONNX Runtime or torch.
 
-What has graphs is computed by ONNX Runtime, which needs no torch; what has none by torch, from its checkpoint. Which of
-the two it is depends on the files that the manifest lists, never on what is installed. Each file that is read is
-compared with its digest first, and graphs must answer their test vectors.
+A model with ONNX graphs is computed by ONNX Runtime, without torch; any other model by torch, from its checkpoint. The
+choice depends on the files that the manifest lists, never on what is installed. The SHA-256 of each file is checked
+before it is read, and graphs must reproduce their test vectors.
 """
 
 from collections.abc import Mapping
@@ -36,14 +36,14 @@ Floats = NDArray[np.float32]
 
 
 class Outputs(NamedTuple):
-    """What a network computes from N windows; K is the number of classes."""
+    """The outputs of a network for N windows; K is the number of classes."""
 
-    logits: Floats  # (N, K); NaN where a window's numbers are so large that those of the network overflow
-    codes: NDArray[np.int64] | None  # (N,) index of the code; None: nothing is quantized
+    logits: Floats  # (N, K); NaN for a window whose values overflow in the network
+    codes: NDArray[np.int64] | None  # (N,) index of the code; None: the model has no quantizer
 
 
 class Engine(Protocol):
-    """What computes a model."""
+    """A backend that computes a model."""
 
     def compute(self, windows: Floats) -> Outputs:
         """Return the outputs of raw windows (N, C, D, T)."""
@@ -51,21 +51,21 @@ class Engine(Protocol):
 
 
 class OpenModel(NamedTuple):
-    """A model with all that a prediction needs."""
+    """A model with everything that a prediction needs."""
 
     reference: str
     spec: ModelSpec
     normalization: Normalization
-    calibration: ConfidenceRecord | None  # None: it is not calibrated
-    hop: int | None  # samples between the windows of the training; None: a bundle does not say
+    calibration: ConfidenceRecord | None  # None: not calibrated
+    hop: int | None  # samples between training windows; None: not recorded, as in a bundle
     engine: Engine
 
 
 def open_model(path: Path) -> OpenModel:
     """Open a version, a run or a bundle (its folder or its .tar.gz).
 
-    Raises VerificationFailed where a file is not what its manifest says or a graph answers otherwise than it did when
-    it was exported; InputError where there is no model, a file is not on this machine, or an extra is not installed.
+    Raises VerificationFailed if a file differs from its manifest or a graph does not reproduce its test vectors;
+    InputError if nothing is there to load, a file is not on this machine, or an extra is not installed.
     """
     if path.is_file() or (path / filenames.BUNDLE).is_file():
         return _with_graphs(path, None, None)
@@ -74,7 +74,7 @@ def open_model(path: Path) -> OpenModel:
     if (path / filenames.RUN).is_file():
         return _of_run(path)
     what = "is not a version, a run or a bundle (a folder with bundle.json, or its .tar.gz)"
-    raise InputError("no model to load", [Problem(str(path), "todo.open-model", what)])
+    raise InputError("cannot load a model", [Problem(str(path), "reference.not-a-model", what)])
 
 
 def _of_version(folder: Path) -> OpenModel:
@@ -84,50 +84,52 @@ def _of_version(folder: Path) -> OpenModel:
     _refuse_unlisted(manifest, reference)
     spec = versions.parse_document(sealed[filenames.MODEL_CONFIG], ModelSpec, filenames.MODEL_CONFIG)
     if spec.settings.name != manifest.model:
-        what = f"is of {manifest.model}, but {filenames.MODEL_CONFIG} is of {spec.settings.name}"
+        what = f"names the model {manifest.model}, but {filenames.MODEL_CONFIG} names {spec.settings.name}"
         raise VerificationFailed(
-            f"{reference} is not one model", [Problem(filenames.MANIFEST, "todo.open-model", what)]
+            f"cannot load {reference}", [Problem(filenames.MANIFEST, "manifest.model-mismatch", what)]
         )
     paths = {entry.path for entry in manifest.files}
     has_graphs = any(path.startswith(f"{filenames.ONNX}/") for path in paths)
     _refuse_absent(folder, manifest, reference, f"{filenames.ONNX}/" if has_graphs else filenames.CHECKPOINT)
     if has_graphs:
         return _with_graphs(folder, reference, _hop(sealed))
-    _need("train", "torch", "safetensors", why=f"{reference} has no graphs, so torch computes it")
-    wanted = {filenames.CHECKPOINT, *BESIDE}
-    _, found = sealed_files.read_version(folder, wanted.__contains__)
+    _need("train", "torch", "safetensors", why=f"{reference} has no ONNX graphs")
+    needed = {filenames.CHECKPOINT, *BESIDE}
+    _, found = sealed_files.read_version(folder, needed.__contains__)
     return _with_torch(reference, spec, found)
 
 
 def _refuse_unlisted(manifest: Manifest, reference: str) -> None:
-    """Raise VerificationFailed where a manifest lacks what every version has."""
+    """Raise VerificationFailed if the manifest does not list the files that every version has."""
     listed = {entry.path for entry in manifest.files}
     needed = (filenames.MODEL_CONFIG, filenames.NORMALIZATION, filenames.CHECKPOINT)
     if missing := [
-        Problem(filenames.MANIFEST, "todo.open-model", f"does not list {name}") for name in needed if name not in listed
+        Problem(filenames.MANIFEST, "manifest.file-unlisted", f"does not list {name}")
+        for name in needed
+        if name not in listed
     ]:
-        raise VerificationFailed(f"{reference} is not whole", missing)
+        raise VerificationFailed(f"cannot load {reference}", missing)
 
 
 def _refuse_absent(folder: Path, manifest: Manifest, reference: str, prefix: str) -> None:
-    """Raise InputError where files that travel as assets of a release are not on this machine."""
+    """Raise InputError if files stored as release assets are not on this machine."""
     assets = [entry.path for entry in manifest.files if entry.stored == "asset" and entry.path.startswith(prefix)]
     if absent := [path for path in assets if not (folder / path).exists()]:
-        what = f"files are not on this machine; get them with `modelreg pull {reference}`"
-        raise InputError(
-            f"{reference}: {what}", [Problem(path, "todo.open-model", "is stored with the release") for path in absent]
-        )
+        what, step = "is stored with the release and not on this machine", f"run `modelreg pull {reference}`"
+        problems = [Problem(path, "version.asset-missing", what, step) for path in absent]
+        raise InputError(f"cannot load {reference}", problems)
 
 
 def _of_run(folder: Path) -> OpenModel:
     if exports.has(folder, filenames.ONNX):
         _, found = sealed_files.read_run(folder, {filenames.DATA}.__contains__)
         return _with_graphs(folder, folder.name, _hop(found))
-    _need("train", "torch", "safetensors", why=f"{folder} has no graphs, so torch computes it")
+    _need("train", "torch", "safetensors", why=f"{folder} has no ONNX graphs")
     run, found = sealed_files.read_run(folder, {filenames.CHECKPOINT, *BESIDE}.__contains__)
     if run.status != "trained":
-        what = f"its training was interrupted; finish it with `modelreg train --resume {folder}`"
-        raise InputError("no model to load", [Problem(str(folder), "todo.open-model", what)])
+        step = f"run `modelreg train --resume {folder}`"
+        problem = Problem(str(folder), "run.not-trained", "its training is not finished", step)
+        raise InputError("cannot load a model", [problem])
     fitted_later = [name for name in BESIDE if name not in found and (folder / name).is_file()]
     return _with_torch(folder.name, run.model, {**found, **{n: files.read_bytes(folder / n) for n in fitted_later}})
 
@@ -142,19 +144,19 @@ def _optional(found: Mapping[str, bytes], name: str, record: type[AnyRecord]) ->
 
 
 def _need(extra: str, *packages: str, why: str) -> None:
-    """Raise InputError where a package of an extra is not installed."""
+    """Raise InputError if a package of an extra is not installed."""
     if missing := [package for package in packages if find_spec(package) is None]:
-        summary = f"{', '.join(missing)} not installed; pip install 'modelreg[{extra}]'"
-        raise InputError(
-            summary, [Problem(package, "todo.open-model", f"is not installed; {why}") for package in missing]
-        )
+        step = f"pip install 'modelreg[{extra}]'"
+        what = f"is not installed, and is needed because {why}"
+        problems = [Problem(package, "install.extra-missing", what, step) for package in missing]
+        raise InputError("cannot load a model", problems)
 
 
 # ONNX Runtime
 
 
 def _with_graphs(path: Path, reference: str | None, hop: int | None) -> OpenModel:
-    _need("predict", "onnxruntime", why=f"it computes the graphs of {reference or path}")
+    _need("predict", "onnxruntime", why=f"{reference or path} has ONNX graphs")
     from modelreg.runtime.pipeline import Pipeline
 
     pipeline = Pipeline.load(path)
@@ -164,7 +166,7 @@ def _with_graphs(path: Path, reference: str | None, hop: int | None) -> OpenMode
 
 
 class _OnnxEngine:
-    """The graphs of an export, window by window: their batch is one."""
+    """The ONNX graphs of an export. Their batch size is 1, so windows are computed one by one."""
 
     def __init__(self, pipeline: "Pipeline") -> None:
         self._pipeline = pipeline
@@ -177,7 +179,7 @@ class _OnnxEngine:
         for number, window in enumerate(windows):
             try:
                 answer = self._pipeline.answer(window)
-            except InputError:  # its numbers overflow: the row stays NaN
+            except InputError:  # the window overflows: its row stays NaN
                 continue
             logits[number] = answer.logits
             if codes is not None and answer.code_index is not None:
@@ -195,14 +197,14 @@ def _with_torch(reference: str, spec: ModelSpec, found: Mapping[str, bytes]) -> 
     durations = _optional(found, filenames.HSMM, HsmmSpec)
     digest = files.sha256_bytes(found[filenames.CHECKPOINT])
     if strangers := list(bundle_loader.find_strangers(spec, calibration, durations, digest)):
-        raise VerificationFailed(f"{reference}: its files are of different models", strangers)
+        raise VerificationFailed(f"cannot load {reference}: its files are of different models", strangers)
     normalization = versions.parse_document(found[filenames.NORMALIZATION], Normalization, filenames.NORMALIZATION)
     network = prediction.fill_network(spec, found[filenames.CHECKPOINT], filenames.CHECKPOINT)
     return OpenModel(reference, spec, normalization, calibration, _hop(found), _TorchEngine(network, normalization))
 
 
 class _TorchEngine:
-    """A network filled from its checkpoint."""
+    """A torch network with the weights of its checkpoint."""
 
     def __init__(self, network: "Network", normalization: Normalization) -> None:
         self._network, self._normalization = network, normalization
@@ -211,7 +213,7 @@ class _TorchEngine:
         """Return the outputs of raw windows (N, C, D, T)."""
         from modelreg.ml import prediction
 
-        with np.errstate(over="ignore", invalid="ignore"):  # rows that are not finite are refused by the caller
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller refuses rows that are not finite
             found = prediction.predict(self._network, scaling.apply(windows, self._normalization))
         finite = np.isfinite(found.logits).all(axis=1, keepdims=True)
         return Outputs(np.where(finite, found.logits, np.float32(np.nan)), found.code_index)

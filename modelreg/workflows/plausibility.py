@@ -1,4 +1,4 @@
-"""Whether an evaluated run's numbers are too good to be believed: said in its audit.json, and so in its report."""
+"""Record in a run's audit.json whether its metrics are too good to be plausible."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from modelreg.registry import filenames
 
 
 def judge(folder: Path, measured: EvalMetrics, audited: AuditRecord) -> None:
-    """Write a run's audit.json: what its parts share, as it was found, and what makes these numbers suspicious."""
+    """Write a run's audit.json: the leakage found between its splits, and what makes the metrics suspicious."""
     chance = load_random_split(folder)
     by_chance = chance.accuracy if chance else None
     doubts = leakage_audit.suspicions(measured.accuracy, len(measured.classes), measured.protocol.split, by_chance)
@@ -21,7 +21,7 @@ def judge(folder: Path, measured: EvalMetrics, audited: AuditRecord) -> None:
 
 
 def load_random_split(folder: Path) -> RandomSplit | None:
-    """Return what a random split scores beside these very weights; None where nobody asked. Raises InputError."""
+    """Return the random-split result of these weights; None if there is none. Raises InputError."""
     path = folder / filenames.RANDOM_SPLIT
     found = load(path, RandomSplit) if path.is_file() else None
     return found if found and found.run_sha256 == files.sha256(folder / filenames.CHECKPOINT) else None

@@ -1,12 +1,12 @@
-"""What a leaky evaluation of a run would have claimed: a reference for its leak audit, and nothing else.
+"""Measure the accuracy that a leaky evaluation of a run would claim, as a reference for its leakage audit.
 
-The run's configuration is trained once more, on the same windows and the same scale, but dealt out by chance, as many
-to each part. People and even overlapping windows then stand in all parts: what such a split scores above the one by
-subject is what the model knows of the people, not of what they do.
+The run's configuration is trained once more on the same windows and the same normalization, but the windows are
+assigned to train, validation and test at random. Every split then has windows of the same subjects, and even
+overlapping windows. The accuracy above that of the split by subject is what the model learnt about the subjects.
 
-The number is kept where it can be taken for no quality: random_split.json and the audit. Its folder looks like a run
-so that a training that was killed goes on, but data.json says `random`: it holds no evaluation, and what prepares the
-data anew (`evaluate`, `export`) finds other parts and refuses; without an evaluation there is no release.
+The number is kept in random_split.json and the audit only, so that it is not mistaken for the model's quality. Its
+folder looks like a run, so that an interrupted training can be resumed. Its data.json states the split `random`:
+`evaluate` and `export` refuse it, and a run without an evaluation cannot be released.
 """
 
 from pathlib import Path
@@ -28,9 +28,9 @@ FOLDER = "folds/random"
 
 
 def measure_random_split(folder: Path, reading: Reading, environment: Environment, clock: Clock) -> RandomSplit:
-    """Train on a random split of a run's windows from where it stands; keep what it scores, and judge the run by it.
+    """Train or resume on a random split of a run's windows; record its accuracy, and update the run's audit.
 
-    A finished one is not trained again. Raises InputError where the run was not evaluated, is not split by subject, or
+    A finished training is not repeated. Raises InputError if the run was not evaluated, is not split by subject, or
     cannot be trained again.
     """
     config = run_checks.repeatable(folder, "train on a random split")
@@ -47,16 +47,13 @@ def measure_random_split(folder: Path, reading: Reading, environment: Environmen
 
 def _refuse_incomparable(folder: Path, config: TrainConfig) -> None:
     if config.split.by != "subject":
-        what = "there is no number on unseen people to compare a random split with"
-        raise InputError(
-            "the run is not split by subject", [Problem(f"{filenames.CONFIG}: split.by", "todo.random-split", what)]
-        )
+        what = f"the run is split by {config.split.by}, expected by subject"
+        raise InputError("nothing was trained", [Problem(str(folder), "evaluate.not-split-by-subject", what)])
     missing = [folder / name for name in (filenames.METRICS, filenames.AUDIT) if not (folder / name).is_file()]
     if missing:
-        what = f"is missing; `modelreg evaluate {folder}` first"
-        raise InputError(
-            "the run was not evaluated", [Problem(str(path), "todo.random-split", what) for path in missing]
-        )
+        step = f"run `modelreg evaluate {folder}`"
+        problems = [Problem(str(path), "evaluate.not-evaluated", "is missing", step) for path in missing]
+        raise InputError("nothing was trained", problems)
 
 
 def _is_finished(folder: Path) -> bool:
@@ -72,7 +69,7 @@ def _train(folder: Path, config: TrainConfig, dealt: Prepared, environment: Envi
         for _ in training_run.train(folder, dealt, environment, clock):
             pass
     if changed := list(runs.find_changed(folder, runs.load_run(folder))):
-        raise InputError("the training on a random split is not what it was", changed)
+        raise InputError("cannot use the training on a random split", changed)
 
 
 def _score(folder: Path, config: TrainConfig, dealt: Prepared) -> RandomSplit:

@@ -1,9 +1,9 @@
-"""Whether a version's numbers can be made again: from its weights and the data, or from the data alone.
+"""Reproduce a version's metrics: from its weights and the data, or from the data alone.
 
-The data are found by digest: others are refused. On the machine and versions that made a version, predictions have
-the very same bytes, and so have weights that are trained again. Elsewhere the last bits of a logit differ, and a
-window whose projection lies on the border between two codes may get the other one: evaluation/tolerance.py says how
-far that may go. Weights trained elsewhere are other weights: their metrics must lie in the recorded intervals.
+The data must have the recorded digest. On the same machine with the same package versions, predictions and retrained
+weights have the same bytes. On others, the last bits of a logit differ, and a window close to the border of two codes
+may get the other code: evaluation/tolerance.py has the limits. Weights trained on another machine differ: their metrics
+must be inside the recorded intervals.
 """
 
 from collections.abc import Iterator
@@ -34,9 +34,9 @@ EXACT = ("y", "subject", "recording", "start")
 
 
 def reproduce(folder: Path, reading: Reading) -> CheckResult:
-    """Predict the held-out part of a version again, and compute its metrics again.
+    """Predict the test split of a version again, and compute its metrics again.
 
-    Raises InputError where the weights are not on this machine, or the data are not found or not those recorded.
+    Raises InputError if the weights are not on this machine, or the data are not found or have changed.
     """
     _refuse_absent(folder)
     config, run = sources.configuration(folder, reading), load(folder / filenames.RUN, RunRecord)
@@ -47,12 +47,12 @@ def reproduce(folder: Path, reading: Reading) -> CheckResult:
     recorded = load(folder / filenames.METRICS, EvalMetrics)
     if files.sha256_bytes(npz.npz_bytes(again.arrays())) == recorded.predictions_sha256:
         return CheckResult(
-            (), (Notice(filenames.PREDICTIONS, f"predicted again: the same bytes, {len(again.y)} windows"),)
+            (), (Notice(filenames.PREDICTIONS, f"reproduced: identical bytes for {len(again.y)} windows"),)
         )
     computed = _metrics(again, run, recorded.settings)
     problems = list(_metric_problems(recorded, computed))
     if not (folder / filenames.PREDICTIONS).is_file():
-        what = f"is not on this machine; metrics computed again lie within {tolerance.REPRODUCED_METRIC:g}"
+        what = f"is not on this machine; reproduced metrics differ by at most {tolerance.REPRODUCED_METRIC:g}"
         return CheckResult(tuple(problems), () if problems else (Notice(filenames.PREDICTIONS, what),))
     old = metrics.from_arrays(
         npz.read_npz(folder / filenames.PREDICTIONS), filenames.PREDICTIONS, len(run.model.classes)
@@ -62,8 +62,8 @@ def reproduce(folder: Path, reading: Reading) -> CheckResult:
 
 def _refuse_absent(folder: Path) -> None:
     if not (folder / filenames.CHECKPOINT).is_file():
-        what = "is not on this machine; get it with `modelreg pull`"
-        raise InputError("cannot reproduce", [Problem(filenames.CHECKPOINT, "todo.reproduce", what)])
+        what = "is stored with the release and not on this machine"
+        raise InputError("nothing was reproduced", [Problem(filenames.CHECKPOINT, "version.asset-missing", what)])
 
 
 def _metrics(predictions: Predictions, run: RunRecord, settings: EvaluationSettings) -> Metrics:
@@ -81,89 +81,83 @@ def _metric_problems(recorded: Metrics, computed: Metrics) -> Iterator[Problem]:
 def _compared(old: Predictions, new: Predictions, problems: list[Problem]) -> CheckResult:
     """Compare predictions of the same windows."""
     where = filenames.PREDICTIONS
-    strange = [name for name in EXACT if not np.array_equal(getattr(old, name), getattr(new, name))]
-    if strange:
-        found = [Problem(f"{where}: {name}", "todo.reproduce", "is not that of the data") for name in strange]
+    differing = [name for name in EXACT if not np.array_equal(getattr(old, name), getattr(new, name))]
+    if differing:
+        what = "differs from that of the data"
+        found = [Problem(f"{where}: {name}", "reproduce.windows-mismatch", what) for name in differing]
         return CheckResult((*problems, *found), ())
     recoded = np.zeros(len(new.y), dtype=bool) if old.code is None or new.code is None else old.code != new.code
     off = np.abs(old.logits - new.logits) > tolerance.LOGIT * np.maximum(1, np.abs(old.logits))
     wrong, share = int((off.any(axis=1) & ~recoded).sum()), float(recoded.mean())
     if wrong:
-        problems.append(
-            Problem(f"{where}: logits", "todo.reproduce", f"of {wrong} windows differ by more than {tolerance.LOGIT:g}")
-        )
+        what = f"logits of {wrong} windows differ by more than {tolerance.LOGIT:g} (relative)"
+        problems.append(Problem(where, "reproduce.logits-mismatch", what))
     if share > tolerance.RECODED:
-        problems.append(
-            Problem(
-                f"{where}: code",
-                "todo.reproduce",
-                f"of {share:.2%} of the windows is another, at most {tolerance.RECODED:.0%} may",
-            )
-        )
+        what = f"the codes of {share:.2%} of the windows differ, expected at most {tolerance.RECODED:.0%}"
+        problems.append(Problem(where, "reproduce.codes-mismatch", what))
     largest = float(np.abs(old.logits - new.logits)[~recoded].max(initial=0))
-    said = f"predicted again: logits within {largest:.1e} (tolerance {tolerance.LOGIT:g}), {recoded.sum()} codes differ"
-    return CheckResult(tuple(problems), () if problems else (Notice(where, said),))
+    what = f"reproduced: logits within {largest:.1e} (tolerance {tolerance.LOGIT:g}), {recoded.sum()} codes differ"
+    return CheckResult(tuple(problems), () if problems else (Notice(where, what),))
 
 
 # From the data alone
 
 
 def restart(folder: Path, place: Path, reading: Reading, environment: Environment, now: str) -> Prepared:
-    """Start a run in `place` as the version's own was started, from its configuration and seed.
+    """Start a run in `place` with the configuration and the seed of a version.
 
-    Raises InputError where nothing was trained, or the data are not those recorded.
+    Raises InputError if the version was imported, or the data have changed.
     """
     run = load(folder / filenames.RUN, RunRecord)
     if run.imported:
-        what = f"was imported from {run.imported.file}: nothing was trained"
-        raise InputError("cannot train again", [Problem(filenames.CHECKPOINT, "todo.reproduce", what)])
+        what = f"was imported from {run.imported.file}"
+        raise InputError("nothing was trained", [Problem(filenames.CHECKPOINT, "run.imported", what)])
     prepared = training_run.start(sources.configuration(folder, reading), place, reading, environment, now)
     run_checks.refuse_other_data(folder, prepared)
     return prepared
 
 
 def judge_training(folder: Path, place: Path, prepared: Prepared, environment: Environment) -> CheckResult:
-    """Hold the weights of a run that was trained again against those of the version.
+    """Compare the weights of a run that was trained again with those of the version.
 
-    Where anything differs that a training depends on, other weights are to be expected, and their metrics count.
+    If the environment differs, other weights are expected, and their metrics are compared with the recorded intervals.
     """
     recorded, run = load(folder / filenames.METRICS, EvalMetrics), load(folder / filenames.RUN, RunRecord)
     if files.sha256(place / filenames.CHECKPOINT) == recorded.checkpoint_sha256:
-        return CheckResult((), (Notice(filenames.CHECKPOINT, "trained again: the same bytes"),))
+        return CheckResult((), (Notice(filenames.CHECKPOINT, "retrained: identical bytes"),))
     differences = list(_training_differences(run, environment))
     if not differences:
-        return CheckResult(
-            (Problem(filenames.CHECKPOINT, "todo.reproduce", "trained again on the same versions: other weights"),), ()
-        )
+        what = "retrained weights differ from it, in the same environment"
+        return CheckResult((Problem(filenames.CHECKPOINT, "reproduce.weights-mismatch", what),), ())
     windows = prepared.windows[evaluation_run.HELD_OUT]
     again = inference.predict(place, run.model, windows, threads=environment.threads)
     return _within_intervals(recorded, _metrics(again, run, recorded.settings), differences)
 
 
 def _training_differences(run: RunRecord, environment: Environment) -> Iterator[Problem]:
-    """Yield what a training depends on and was different when the run was trained, or resumed."""
+    """Yield what differs from the environment in which the run was trained or resumed."""
     differences = list(run_checks.environment_differences(run.environment, environment))
     yield from differences
     if run.resumed_by and not any(each.where == "modelreg" for each in differences):
-        yield Problem(
-            "modelreg",
-            "todo.reproduce",
-            f"is {environment.modelreg}, but the run was resumed with {', '.join(run.resumed_by)}",
-        )
+        what = f"is {environment.modelreg}, but the run was resumed with {', '.join(run.resumed_by)}"
+        yield Problem("modelreg", "train.environment-mismatch", what)
 
 
 def _within_intervals(recorded: EvalMetrics, computed: Metrics, differences: list[Problem]) -> CheckResult:
     names = ", ".join(problem.where for problem in differences)
-    problems, notices = [], [Notice(filenames.CHECKPOINT, f"trained again, other weights: {names} differ")]
+    problems, notices = (
+        [],
+        [Notice(filenames.CHECKPOINT, f"retrained weights differ from it, as expected: {names} differ")],
+    )
     for name, interval in recorded.intervals.items():
         place, value = f"{filenames.METRICS}: {name}", getattr(computed, name)
         if not isinstance(interval, Interval):
-            what = f"trained again {value:.4f}, recorded {getattr(recorded, name):.4f}; not judged: {interval.reason}"
+            what = f"retrained {value:.4f}, recorded {getattr(recorded, name):.4f}; not compared: {interval.reason}"
             notices.append(Notice(place, what))
         elif not interval.low <= value <= interval.high:
-            what = f"trained again {value:.4f}, outside of {interval.low:.4f} to {interval.high:.4f}"
-            problems.append(Problem(place, "todo.reproduce", what))
+            what = f"retrained {value:.4f}, outside the recorded interval {interval.low:.4f} to {interval.high:.4f}"
+            problems.append(Problem(place, "reproduce.metric-outside-interval", what))
         else:
-            what = f"trained again {value:.4f}, inside of {interval.low:.4f} to {interval.high:.4f}"
+            what = f"retrained {value:.4f}, inside the recorded interval {interval.low:.4f} to {interval.high:.4f}"
             notices.append(Notice(place, what))
     return CheckResult(tuple(problems), tuple(notices))

@@ -1,4 +1,4 @@
-"""What a run or a version was made from, found again: its configuration, with the places of its data here."""
+"""Return the training configuration of a run or a version, with the paths of its data on this machine."""
 
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from modelreg.registry import filenames
 
 
 def configuration(folder: Path, reading: Reading) -> TrainConfig:
-    """Return the configuration of a training; a version states it in its provenance, the places of its data cut.
+    """Return the configuration of a training; that of a version comes from its provenance, which has no data paths.
 
-    Raises InputError where the recordings of a version are not found.
+    Raises InputError if the recordings of a version are not found.
     """
     if not (folder / filenames.MANIFEST).is_file():
         return load(folder / filenames.CONFIG, TrainConfig)
@@ -23,9 +23,9 @@ def configuration(folder: Path, reading: Reading) -> TrainConfig:
 
 
 def _placed(config: TrainConfig, reading: Reading) -> TrainConfig:
-    """Return a version's configuration with its recordings found: in `reading.base`, or `reading.base` itself.
+    """Return a version's configuration with its recordings found in `reading.base`, or as `reading.base` itself.
 
-    A version knows only the last name of each path. Raises InputError where there is nothing of that name.
+    A version records the last component of each path only. Raises InputError if nothing has that name.
     """
     sources, problems = [], []
     for source in config.data.sources:
@@ -35,8 +35,7 @@ def _placed(config: TrainConfig, reading: Reading) -> TrainConfig:
         elif len(config.data.sources) == 1 and isinstance(source, TextSource) and reading.base.name:
             sources.append(source.model_copy(update={"path": "."}))
         else:
-            what = "is not there, and a version knows only its name: --data FOLDER, the folder that holds it"
-            problems.append(Problem(str(reading.base / path), "todo.sources", what))
+            problems.append(Problem(str(reading.base / path), "recordings.not-found", "not found"))
     if problems:
         raise InputError("cannot find the recordings", problems)
     return config.model_copy(update={"data": config.data.model_copy(update={"sources": tuple(sources)})})

@@ -1,7 +1,7 @@
-"""Training of a run: start it from a configuration, train it to its end, resume it after an interruption.
+"""Training of a run: start it from a configuration, train it, resume it after an interruption.
 
-A run's folder appears whole, with all that its training needs. Then every epoch writes the weights if they are the best
-so far, the history, and last the state to resume from. So training a new run and resuming one are the same call.
+A run's folder appears whole, with everything that its training needs. Then every epoch writes the weights if they are
+the best so far, the history, and last the state to resume from. Training a new run and resuming one are the same call.
 """
 
 import shutil
@@ -45,18 +45,16 @@ if TYPE_CHECKING:
 
 
 def start(config: TrainConfig, folder: Path, reading: Reading, environment: Environment, now: str) -> Prepared:
-    """Make a run's folder and return the data that it will train on. Raises InputError where a rule is broken."""
+    """Create a run's folder and return its training data. Raises InputError if the folder exists or data are unfit."""
     if folder.exists():
-        raise InputError(
-            "cannot start a run", [Problem(str(folder), "todo.training-run", "exists; give another --out")]
-        )
+        raise InputError("nothing was trained", [Problem(str(folder), "run.folder-exists", "exists already")])
     prepared = preparation.prepare(config, reading)
     begin(config, folder, prepared, environment, now)
     return prepared
 
 
 def begin(config: TrainConfig, folder: Path, prepared: Prepared, environment: Environment, now: str) -> None:
-    """Make a run's folder of data that are prepared."""
+    """Create a run's folder for prepared data."""
     from modelreg.ml import factory
 
     documents = {
@@ -84,18 +82,18 @@ def begin(config: TrainConfig, folder: Path, prepared: Prepared, environment: En
 
 
 def reopen(folder: Path, reading: Reading, environment: Environment) -> Prepared:
-    """Return the data of a run whose training is to be resumed. Raises InputError where it cannot be."""
+    """Return the training data of a run to resume. Raises InputError if it cannot be resumed."""
     run, config = run_checks.load_checked(folder, status="training")
     _refuse_other_environment(run, environment)
     return preparation.prepare(config, reading)
 
 
 def train(folder: Path, prepared: Prepared, environment: Environment, clock: Clock) -> Iterator[Epoch]:
-    """Train a started run to its end, from where it stands; yield each epoch once it is on disk.
+    """Train a started run to its end; yield each epoch when it is on disk.
 
-    Raises InputError where the run, its data or its environment are not what they were at the start: the bytes of
-    a resumed training are those of an uninterrupted one only where all of these are. Another version of modelreg may
-    resume a run, or an upgrade would end every interrupted training; run.json records it. One process at a time.
+    Raises InputError if the run, its data or its environment have changed since the start: only then does a resumed
+    training give the same bytes as an uninterrupted one. Another version of modelreg may resume a run, so that an
+    upgrade does not end an interrupted training; run.json records it. One process may train a run at a time.
     """
     with files.sole_writer(folder, folder):
         yield from _train(folder, prepared, environment, clock)
@@ -130,13 +128,13 @@ def _train(folder: Path, prepared: Prepared, environment: Environment, clock: Cl
 
 
 def _refuse_other_environment(run: RunRecord, environment: Environment) -> None:
-    """Raise InputError where a run was started in another environment; the version of modelreg may differ."""
+    """Raise InputError if a run was started in another environment; the version of modelreg may differ."""
     differences = run_checks.environment_differences(run.environment, environment)
     run_checks.refuse("cannot resume this run", (each for each in differences if each.where != "modelreg"))
 
 
 def _record_version(folder: Path, run: RunRecord, environment: Environment) -> RunRecord:
-    """Write into run.json which modelreg resumes the run, where another one trained it last; return the record."""
+    """Record in run.json that another version of modelreg resumes the run; return the record."""
     if run.trained_by == environment.modelreg:
         return run
     resumed = run.model_copy(update={"resumed_by": (*(run.resumed_by or ()), environment.modelreg)})
@@ -145,7 +143,7 @@ def _record_version(folder: Path, run: RunRecord, environment: Environment) -> R
 
 
 def _write_parts(folder: Path, spec: ModelSpec) -> None:
-    """Write what is taken out of the best weights: the model of durations; of a tcn_vae, the device part alone."""
+    """Write the files derived from the best weights: the duration model; for a tcn_vae, the device part."""
     from modelreg.ml import checkpoint, prediction
 
     network = prediction.load_network(spec, folder / CHECKPOINT)
@@ -156,7 +154,7 @@ def _write_parts(folder: Path, spec: ModelSpec) -> None:
 
 
 def discard_if_empty(folder: Path) -> None:
-    """Remove a run that failed before its first epoch ended: nothing can be gone on with."""
+    """Remove a run that failed before the end of its first epoch: it cannot be resumed."""
     if not (folder / HISTORY).exists():
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -193,7 +191,7 @@ def _augmentation(folder: Path, config: TrainConfig) -> "Augmentation | None":
 
 
 def _trained(folder: Path, run: RunRecord, config: TrainConfig, history: list[Epoch], now: str) -> RunRecord:
-    """Return the record of a run that has come to its end, weights and history sealed."""
+    """Return the record of a finished run, with the digests of its weights and its history."""
     best = next(epoch for epoch in reversed(history) if epoch.best)
     changes = {
         "status": "trained",
@@ -209,7 +207,7 @@ def _trained(folder: Path, run: RunRecord, config: TrainConfig, history: list[Ep
 
 @contextmanager
 def _board(folder: Path, epochs: int) -> Iterator[Callable[[Epoch], None]]:
-    """Yield what draws an epoch for TensorBoard; events after `epochs`, of a killed training, are hidden."""
+    """Yield a function that logs an epoch for TensorBoard; events after `epochs`, of a killed training, are hidden."""
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(folder / "tensorboard"), purge_step=epochs + 1) as writer:
