@@ -17,6 +17,7 @@ from modelreg import config
 from modelreg.data import columns, frames, unfit_windows
 from modelreg.data.columns import Unreadable
 from modelreg.data.frames import Moments, Recording
+from modelreg.data.unfit_windows import Unfit
 from modelreg.errors import InputError, ModelregError, Notice, Problem, RegistryError, VerificationFailed
 from modelreg.evaluation import calibration
 from modelreg.records.model import Channel
@@ -197,14 +198,9 @@ class Model:
         with np.errstate(over="ignore"):  # values outside the range of float32 become Inf, and are refused below
             x = given.astype(np.float32, copy=False)
         if x.ndim != 4 or x.shape[1:] != self.shape:
-            _refuse([Problem("windows", "predict.windows-shape", f"have shape {x.shape}, {expected}")])
+            _refuse([Problem("windows", "predict.window-shape", f"have shape {x.shape}, {expected}")])
         unfit = unfit_windows.find(x, self._opened.spec.input, self._opened.normalization.limits)
-        _refuse(
-            [
-                Problem(cut_recording.places("window", found.windows), "predict.window-unfit", found.what)
-                for found in unfit
-            ]
-        )
+        _refuse([_unfit(found) for found in unfit])
         return x
 
     def _predictions(self, outputs: Outputs) -> Predictions:
@@ -279,6 +275,11 @@ def _registry(root: Reference | None) -> Registry:
         raise InputError("no registry was found", [Problem(str(Path.cwd()), "registry.not-found", what, step)])
     settings = config.load(folder / config.PROJECT_FILE, config.ProjectConfig)
     return Registry(folder, settings.default_model)
+
+
+def _unfit(found: Unfit) -> Problem:
+    where = cut_recording.places("window", found.windows)
+    return Problem(where, "predict.value-missing" if found.missing else "predict.out-of-limits", found.what)
 
 
 def _refuse(problems: list[Problem]) -> None:

@@ -57,7 +57,8 @@ class ModelregError(Exception):
     def __init__(self, summary: str, problems: Iterable[Problem] = ()) -> None:
         self.summary = summary
         self.problems: Sequence[Problem] = tuple(problems)
-        super().__init__("\n".join([summary, *(f"  {problem}" for problem in self.problems)]))
+        steps = [f"  {problem}" + (f"\n  next: {problem.next}" if problem.next else "") for problem in self.problems]
+        super().__init__("\n".join([summary, *steps]))
 
 
 class InputError(ModelregError):

@@ -1,6 +1,7 @@
 """The public API: what `import modelreg` offers answers as training, evaluation and the runtime do."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from example_bundle import VERSION, bundle, example, write_bundle
 from example_version import edit, reseal, reseal_sums
+from places import places
 from test_made_by_0_2_0 import EXPORTED, PROJECT, folder_of
 
 import modelreg
@@ -175,26 +177,27 @@ def test_torch_gives_what_onnx_runtime_gives(reference, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "place", "words"),
+    ("change", "rule", "words"),
     [
-        (lambda x: x[:, :5], "windows", "have shape (9, 5, 1, 100), expected numbers of shape (N, 6, 1, 100)"),
-        (lambda x: x[0], "windows", "have shape (6, 1, 100), expected numbers of shape (N, 6, 1, 100)"),
-        (lambda x: None, "windows", "are None, expected numbers of shape (N, 6, 1, 100)"),
-        (lambda x: {"x": x}, "windows", "are of type dict, expected numbers"),
-        (lambda x: x.astype(str), "windows", "hold text, expected numbers"),
-        (lambda x: x.astype(bool), "windows", "hold truth values, expected numbers"),
-        (lambda x: x.astype(complex), "windows", "hold complex numbers, expected numbers"),
-        (lambda x: x.astype(object), "windows", "hold Python objects, expected numbers"),
-        (lambda x: [[1.0], [1.0, 2.0]], "windows", "inhomogeneous"),
+        (lambda x: x[:, :5], "window-shape", "(9, 5, 1, 100)"),
+        (lambda x: x[0], "window-shape", "(6, 1, 100)"),
+        (lambda x: None, "windows-type", "None"),
+        (lambda x: {"x": x}, "windows-type", "dict"),
+        (lambda x: x.astype(str), "windows-type", "text"),
+        (lambda x: x.astype(bool), "windows-type", "truth values"),
+        (lambda x: x.astype(complex), "windows-type", "complex"),
+        (lambda x: x.astype(object), "windows-type", "objects"),
+        (lambda x: [[1.0], [1.0, 2.0]], "windows-type", "inhomogeneous"),
     ],
 )
-def test_what_is_not_a_batch_of_windows_is_refused(model, change, place, words) -> None:
+def test_what_is_not_a_batch_of_windows_is_refused(model, change, rule, words) -> None:
     """With the shape that is expected."""
     with pytest.raises(InputError) as caught:
         model.predict(change(np.zeros((9, 6, 1, 100))))
 
     [problem] = caught.value.problems
-    assert (problem.where, words in problem.what) == (place, True)
+    assert places([problem]) == [("windows", f"predict.{rule}")]
+    assert (words in problem.message, "(N, 6, 1, 100)" in problem.message) == (True, True)
 
 
 def test_windows_with_missing_values_are_listed(model) -> None:
@@ -205,7 +208,8 @@ def test_windows_with_missing_values_are_listed(model) -> None:
         model.predict(windows)
 
     [problem] = caught.value.problems
-    assert (problem.where, problem.what) == ("windows 2, 4, 5 and 3 others", "missing or infinite value in ax, ay")
+    assert places([problem]) == [("windows 2, 4, 5 and 3 others", "predict.value-missing")]
+    assert problem.message.endswith("ax, ay")
 
 
 def test_windows_beyond_the_limits_of_the_sensor_are_listed(model) -> None:
@@ -218,10 +222,13 @@ def test_windows_beyond_the_limits_of_the_sensor_are_listed(model) -> None:
     with pytest.raises(InputError) as caught:
         limited.predict(windows)
 
-    assert list(caught.value.problems) == [
-        ("windows 3, 5", "ay reaches from -20 to 17.5 g, this sensor's limits are -16 and 16"),
-        ("windows 0, 1, 2 and 6 others", "wz reaches from 35.5 to 35.5 rad/s, this sensor's limits are -35 and 35"),
+    problems = caught.value.problems
+    assert places(problems) == [
+        ("windows 3, 5", "predict.out-of-limits"),
+        ("windows 0, 1, 2 and 6 others", "predict.out-of-limits"),
     ]
+    numbers = [set(re.findall(r"-?[\d.]+", problem.message)) for problem in problems]
+    assert numbers == [{"-20", "17.5", "-16", "16"}, {"35.5", "-35", "35"}]
 
 
 @pytest.mark.parametrize("which", ["model", "by_torch"])
@@ -232,7 +239,7 @@ def test_windows_that_overflow_the_network_are_refused(which, request) -> None:
     with pytest.raises(InputError) as caught:
         request.getfixturevalue(which).predict(windows)
 
-    assert [problem.where for problem in caught.value.problems] == ["window 1"]
+    assert places(caught.value.problems) == [("window 1", "predict.overflow")]
 
 
 # Recordings
@@ -266,9 +273,7 @@ def test_a_hop_is_a_count_of_samples(model, hop) -> None:
     with pytest.raises(InputError) as caught:
         model.predict_recording(frame(TEST_SET[0]), hop=hop)
 
-    [problem] = caught.value.problems
-    assert problem.where == "hop"
-    assert "expected an integer of at least 1" in problem.what
+    assert places(caught.value.problems) == [("hop", "predict.argument-invalid")]
 
 
 def test_a_hop_may_be_an_integer_of_numpy(model) -> None:
@@ -284,7 +289,7 @@ def test_the_time_column_is_named_by_text(model, time) -> None:
     with pytest.raises(InputError) as caught:
         model.predict_recording(frame(TEST_SET[0]), time=time)
 
-    assert [problem.where for problem in caught.value.problems] == ["time"]
+    assert places(caught.value.problems) == [("time", "predict.argument-invalid")]
 
 
 def test_a_bundle_needs_a_hop(tmp_path) -> None:
@@ -293,7 +298,7 @@ def test_a_bundle_needs_a_hop(tmp_path) -> None:
     with pytest.raises(InputError) as caught:
         loaded.predict_recording(frame(TEST_SET[0]))
 
-    assert [problem.where for problem in caught.value.problems] == ["hop"]
+    assert places(caught.value.problems) == [("hop", "predict.hop-missing")]
     assert len(loaded.predict_recording(frame(TEST_SET[0]), hop=50)) == len(recorded(TEST_SET[0].name)["start"])
 
 
@@ -410,16 +415,20 @@ def test_an_unknown_reference_is_refused(reference) -> None:
 def test_a_reference_needs_a_registry(tmp_path, monkeypatch) -> None:
     """A path does not."""
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="not in a registry"):
+    with pytest.raises(InputError) as caught:
         modelreg.load("v0.2.0")
+
+    assert places(caught.value.problems) == [(str(tmp_path), "registry.not-found")]
 
     assert modelreg.load(VERSION).reference == "conv2d_fsq@v0.2.0"
 
 
 def test_what_is_no_model_is_refused(tmp_path) -> None:
     """A folder of something else."""
-    with pytest.raises(InputError, match="no model to load"):
+    with pytest.raises(InputError) as caught:
         modelreg.load(tmp_path)
+
+    assert places(caught.value.problems) == [(str(tmp_path), "reference.not-a-model")]
 
 
 def test_a_packed_bundle_answers_as_the_version(model, tmp_path) -> None:
@@ -453,8 +462,11 @@ def test_a_run_without_graphs_is_loaded(tmp_path) -> None:
 @pytest.mark.needs("torch")
 def test_an_interrupted_run_is_not_loaded() -> None:
     """It has no final weights."""
-    with pytest.raises(InputError, match="interrupted"):
-        modelreg.load(PROJECT / "runs/conv2d_fsq-003")
+    run = PROJECT / "runs/conv2d_fsq-003"
+    with pytest.raises(InputError) as caught:
+        modelreg.load(run)
+
+    assert places(caught.value.problems) == [(str(run), "run.not-trained")]
 
 
 # Verifying what is loaded
@@ -543,7 +555,7 @@ def test_a_calibration_of_other_weights_is_refused(tmp_path) -> None:
 
 
 def test_graphs_that_are_not_here_are_named(tmp_path) -> None:
-    """With the command that gets them; torch is no way around."""
+    """With the command that downloads them; torch does not replace them."""
     folder = tmp_path / "conv2d_fsq" / "v0.2.0"
     shutil.copytree(VERSION, folder)
     edit(
@@ -555,19 +567,21 @@ def test_graphs_that_are_not_here_are_named(tmp_path) -> None:
     with pytest.raises(InputError) as caught:
         modelreg.load(folder)
 
-    assert [problem.where for problem in caught.value.problems] == ["onnx/head.onnx"]
-    assert "modelreg pull conv2d_fsq@v0.2.0" in caught.value.summary
+    [problem] = caught.value.problems
+    assert places([problem]) == [("onnx/head.onnx", "version.asset-missing")]
+    assert "modelreg pull conv2d_fsq@v0.2.0" in problem.next
 
 
 @pytest.mark.parametrize(
     ("package", "reference", "extra"), [("onnxruntime", "v0.2.0", "predict"), ("torch", "v0.1.0", "train")]
 )
 def test_a_missing_extra_is_named(package, reference, extra) -> None:
-    """With the reason. Nothing else computes the version in its place."""
+    """With the command that installs it. No other backend computes the version."""
     code = f"import sys; sys.modules[{package!r}] = None; import modelreg; modelreg.load({reference!r})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
 
-    assert f"InputError: {package} not installed; pip install 'modelreg[{extra}]'\n  {package}: " in done.stderr
+    assert f"\n  {package}: not installed" in done.stderr
+    assert done.stderr.endswith(f"\n  next: pip install 'modelreg[{extra}]'\n")
 
 
 # Verifying and listing
@@ -734,7 +748,7 @@ def test_a_reference_that_names_no_version_is_refused(reference) -> None:
     with pytest.raises(RegistryError) as caught:
         modelreg.load(reference, root=ROOT)
 
-    assert "conv2d_fsq" in caught.value.problems[0].what
+    assert "conv2d_fsq" in caught.value.problems[0].message
 
 
 # The module

@@ -32,7 +32,7 @@ def test_the_sample_breaks_nothing(here, capsys) -> None:
     """The built-in recordings pass the built-in thresholds."""
     main(["data", "check"])
 
-    assert "0 of 140 recordings break a threshold" in capsys.readouterr().out
+    assert "0 of 140 recordings exceed a threshold" in capsys.readouterr().out
 
 
 def test_the_table_fits_80_columns(here, capsys, monkeypatch) -> None:
@@ -76,10 +76,10 @@ def test_out_writes_json_and_page(here, capsys) -> None:
 
 
 def test_a_source_that_is_none_is_refused(here, capsys) -> None:
-    """With what there is to choose from."""
-    main(["data", "check", "sampel"])
+    """Exit 3, with what it can be."""
+    code = main(["data", "check", "sampel"])
 
-    assert "must be `sample`, the metadata JSON of .npy files, or a configuration" in capsys.readouterr().err
+    assert (code, "[recordings.source-unknown]" in capsys.readouterr().err) == (3, True)
 
 
 def test_without_pandas_the_extra_is_named(here, capsys, monkeypatch) -> None:
@@ -88,7 +88,8 @@ def test_without_pandas_the_extra_is_named(here, capsys, monkeypatch) -> None:
     (here / "d.yaml").write_text("data: {sources: [{kind: dsads, path: x}]}")
     main(["data", "check", "d.yaml"])
 
-    assert capsys.readouterr().err == "error: pandas not installed; pip install 'modelreg[train]'\n"
+    stderr = capsys.readouterr().err
+    assert ("[install.extra-missing]" in stderr, "next: pip install 'modelreg[train]'" in stderr) == (True, True)
 
 
 def test_a_missing_value_brings_advice(here, capsys) -> None:
@@ -99,11 +100,11 @@ def test_a_missing_value_brings_advice(here, capsys) -> None:
     np.save(here / "all_x.npy", x)
     main(["data", "check", "dataset.json"])
 
-    assert "missing values: mean is advised for 1 recordings" in capsys.readouterr().out
+    assert "missing values: `mean` is recommended for 1 recordings" in capsys.readouterr().out
 
 
 def test_folds_are_commands(here, capsys) -> None:
-    """One for each subject; each can be typed as it stands."""
+    """One for each subject; each can be pasted into a shell."""
     (here / "c.yaml").write_text("data: {sources: [{kind: sample}]}")
     main(["data", "folds", "c.yaml"])
 
@@ -113,7 +114,7 @@ def test_folds_are_commands(here, capsys) -> None:
 
 
 def test_folds_as_json(here, capsys) -> None:
-    """Ten people, ten splits."""
+    """Ten subjects, ten splits."""
     (here / "c.yaml").write_text("data: {sources: [{kind: sample}]}")
     main(["data", "folds", "c.yaml", "--json"])
 

@@ -145,21 +145,23 @@ def unlisted_checkpoint(run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "what"),
+    ("spoil", "rule"),
     [
-        (lambda run: (run / filenames.METRICS).unlink(), "modelreg evaluate"),
-        (lambda run: (run / filenames.RUN).unlink(), "is neither a version nor a run"),
-        (other_predictions, "is not what the metrics were computed from"),
-        (unlisted_checkpoint, "lists no checkpoint.safetensors"),
+        (lambda run: (run / filenames.METRICS).unlink(), "run.not-evaluated"),
+        (lambda run: (run / filenames.RUN).unlink(), "reference.not-a-model"),
+        (other_predictions, "evaluate.predictions-mismatch"),
+        (unlisted_checkpoint, "manifest.file-unlisted"),
     ],
     ids=["not-evaluated", "no-run", "other-predictions", "unlisted"],
 )
-def test_what_cannot_be_compared_is_refused(two_runs, spoil, what) -> None:
-    """In words."""
+def test_what_cannot_be_compared_is_refused(two_runs, spoil, rule) -> None:
+    """Each cause has its rule."""
     run = two_runs / "runs/conv2d_fsq-001"
     spoil(run)
-    with pytest.raises(InputError, match=what):
+    with pytest.raises(InputError) as caught:
         candidate(run)
+
+    assert [problem.rule for problem in caught.value.problems] == [rule]
 
 
 # Documents

@@ -127,11 +127,12 @@ def test_an_interrupted_fold_goes_on(place, monkeypatch, capsys) -> None:
 
 
 def test_folds_of_another_configuration_are_refused(place, capsys) -> None:
-    """Exit 3, and which."""
+    """Exit 3, with the fold."""
     path = folds_of(place)[1] / "config.json"
     path.write_text(path.read_text().replace('"hidden": 8', '"hidden": 9'))
 
-    assert (main(COMMAND), "kfold3-02: is of another configuration" in capsys.readouterr().err) == (3, True)
+    code, stderr = main(COMMAND), capsys.readouterr().err
+    assert (code, "kfold3-02: " in stderr, "[run.other-configuration]" in stderr) == (3, True, True)
 
 
 def test_changed_predictions_are_not_pooled(place, capsys) -> None:
@@ -139,16 +140,16 @@ def test_changed_predictions_are_not_pooled(place, capsys) -> None:
     path = folds_of(place)[0] / "predictions.npz"
     path.write_bytes(path.read_bytes() + b"x")
 
-    assert (main(COMMAND), "was changed; remove the fold's folder" in capsys.readouterr().err) == (3, True)
+    assert (main(COMMAND), "[evaluate.predictions-mismatch]" in capsys.readouterr().err) == (3, True)
 
 
 def test_a_fold_without_calibration_is_not_pooled(place, capsys) -> None:
-    """An older modelreg evaluated it."""
+    """An earlier version of modelreg evaluated it."""
     path = folds_of(place)[0] / "eval_metrics.json"
     document = json.loads(path.read_text())
     path.write_text(json.dumps({**document, "confidence": None}))
 
-    assert (main(COMMAND), "has no calibration" in capsys.readouterr().err) == (3, True)
+    assert (main(COMMAND), "[evaluate.calibration-missing]" in capsys.readouterr().err) == (3, True)
 
 
 def test_a_changed_run_is_not_cross_validated(place, capsys) -> None:
@@ -167,7 +168,7 @@ def test_an_imported_run_is_not_cross_validated(place, capsys) -> None:
     changes = {"imported": origin, "epochs": 0, "best_epoch": None, "best_validation_loss": None}
     path.write_text(json.dumps(document | changes))
 
-    assert (main(COMMAND), "there is no training to repeat" in capsys.readouterr().err) == (3, True)
+    assert (main(COMMAND), "[run.imported]" in capsys.readouterr().err) == (3, True)
 
 
 def test_leave_one_out_has_a_fold_for_each_subject(place) -> None:

@@ -59,7 +59,7 @@ def test_changed_data_are_refused(trained, capsys) -> None:
     np.save(path, np.load(path) + 1)
     code = main(["evaluate"])
 
-    assert (code, "the data have changed" in capsys.readouterr().err) == (3, True)
+    assert (code, "[run.data-changed]" in capsys.readouterr().err) == (3, True)
 
 
 def test_changed_metadata_is_refused(trained, capsys) -> None:
@@ -71,7 +71,7 @@ def test_changed_metadata_is_refused(trained, capsys) -> None:
 
 
 def test_an_untrained_run_is_not_evaluated(trained, capsys) -> None:
-    """The message names the command that resumes it."""
+    """The next step is the command that resumes it."""
     started = {"status": "training", "finished": None, "stopped": None}
     edit(trained / "runs/conv2d_fsq-001/run.json", lambda d: d.update(started))
 

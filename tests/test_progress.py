@@ -88,12 +88,12 @@ def test_no_row_is_broken_into_two(terminal, total) -> None:
     assert len(terminal.frames()[-1].strip().splitlines()) == 10
 
 
-def test_ctrl_c_names_the_command_that_goes_on(terminal) -> None:
+def test_ctrl_c_names_the_command_that_resumes(terminal) -> None:
     """Below the table, which stays."""
     with pytest.raises(KeyboardInterrupt):
         show(interrupted(3), 12, terminal)
 
-    assert terminal.getvalue().endswith("stopped; go on with: modelreg train --resume runs/m-001\n")
+    assert terminal.getvalue().endswith("stopped; resume with: modelreg train --resume runs/m-001\n")
 
 
 def test_elsewhere_each_epoch_is_a_line() -> None:

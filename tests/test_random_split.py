@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from places import places
 from test_training_run import TINY, make_registry
 
 from modelreg import files
@@ -171,8 +172,10 @@ def test_its_predictions_are_no_metrics(place) -> None:
     folder = place / RUN / random_split.FOLDER
     config = run_checks.repeatable(folder, "x")
 
-    with pytest.raises(InputError, match="its parts leak on purpose"):
+    with pytest.raises(InputError) as caught:
         evaluation_run.measure(folder, config, load(folder / filenames.RUN, RunRecord), None)
+
+    assert places(caught.value.problems) == [(str(folder), "evaluate.random-split")]
 
 
 def test_changed_weights_are_not_scored(place, capsys) -> None:
@@ -195,11 +198,12 @@ def test_a_run_without_an_evaluation_has_nothing_to_compare(place, capsys) -> No
     """Exit 3, with the command that is missing."""
     (place / RUN / filenames.METRICS).unlink()
 
-    assert (main(COMMAND), f"`modelreg evaluate {RUN}` first" in capsys.readouterr().err) == (3, True)
+    code, stderr = main(COMMAND), capsys.readouterr().err
+    assert (code, "[run.not-evaluated]" in stderr, f"`modelreg evaluate {RUN}`" in stderr) == (3, True, True)
 
 
 def test_only_a_split_by_subject_is_compared(place) -> None:
-    """Another has no number on unseen people."""
+    """Another split has no accuracy on new subjects."""
     config = run_checks.repeatable(place / RUN, "x")
     path = place / RUN / filenames.CONFIG
     document = {**config.to_document(), "split": {"by": "given"}}
@@ -208,5 +212,7 @@ def test_only_a_split_by_subject_is_compared(place) -> None:
     sealed = {**run.files, filenames.CONFIG: files.sha256(path)}
     (place / RUN / filenames.RUN).write_bytes(run.model_copy(update={"files": sealed}).to_bytes())
 
-    with pytest.raises(InputError, match="the run is not split by subject"):
+    with pytest.raises(InputError) as caught:
         random_split.measure_random_split(place / RUN, Reading(place), run.environment, lambda: "")
+
+    assert places(caught.value.problems) == [(str(place / RUN), "evaluate.not-split-by-subject")]

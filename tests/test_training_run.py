@@ -209,7 +209,7 @@ def wait_for(path: Path) -> None:
         (lambda run: (run / "last.safetensors").write_bytes(b"stub"), "last.safetensors"),
         (
             lambda run: edit(run / "run.json", lambda d: d["environment"].update(threads=7)),
-            "threads: is 1, but the run",
+            "[train.environment-mismatch]",
         ),
     ],
 )
@@ -268,7 +268,7 @@ def test_resuming_a_run_of_another_modelreg_is_announced(begun, capsys) -> None:
     started_by(begun, "0.0.1")
     main(["train", "--resume", "runs/conv2d_fsq-001"])
 
-    assert f"modelreg {__version__} resumes a run of modelreg 0.0.1; run.json records it\n" in capsys.readouterr().err
+    assert f"modelreg {__version__} resumes a run of modelreg 0.0.1" in capsys.readouterr().err
 
 
 def test_a_run_of_one_version_records_no_other(begun) -> None:
@@ -296,10 +296,10 @@ def test_what_is_no_run_is_not_resumed(registry, capsys) -> None:
 
 
 def test_a_finished_run_is_not_resumed(finished, monkeypatch, capsys) -> None:
-    """There is nothing to go on with."""
+    """There is nothing to resume."""
     monkeypatch.chdir(finished)
 
-    assert (main(["train", "--resume", "runs/conv2d_fsq-001"]), "trained to its end" in capsys.readouterr().err) == (
+    assert (main(["train", "--resume", "runs/conv2d_fsq-001"]), "[run.already-trained]" in capsys.readouterr().err) == (
         3,
         True,
     )

@@ -1,8 +1,9 @@
-"""Where a version's recordings are found again: it knows the last name of each path alone."""
+"""The recordings of a version are found by the last component of each path."""
 
 from pathlib import Path
 
 import pytest
+from places import places
 
 from modelreg.config import DataSettings, TrainConfig
 from modelreg.data.cache import Reading
@@ -30,6 +31,8 @@ def test_the_folder_itself_may_be_named(tmp_path) -> None:
 
 
 def test_what_is_not_there_is_named(tmp_path) -> None:
-    """With the option that helps."""
-    with pytest.raises(InputError, match="--data FOLDER"):
+    """With its path in the folder."""
+    with pytest.raises(InputError) as caught:
         placed(tmp_path, NpySource(kind="npy", path="a.json"))
+
+    assert places(caught.value.problems) == [(str(tmp_path / "a.json"), "recordings.not-found")]

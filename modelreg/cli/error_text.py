@@ -64,10 +64,6 @@ def _entry(problems: Sequence[Problem]) -> list[str]:
     places: dict[str, list[str]] = {}
     for problem in problems:
         places.setdefault(problem.message, []).append(problem.where)
-    count = f"{len(problems)} places"
-    if len(places) == 1:
-        where = one_line(_placed(list(places[first.message])))
-        return [f"error: {one_line(first.message)}  [{first.rule}]", f"{INDENT}in {count}: {where}", *_next_line(first)]
     steps = {problem.message: problem.next for problem in problems}
     same = len(set(steps.values())) == 1
     shown = []
@@ -78,7 +74,7 @@ def _entry(problems: Sequence[Problem]) -> list[str]:
     more = [f"{INDENT}and {_counted(left, 'more problem')} of this rule"] if left else []
     summary = catalogue.find(first.rule).summary
     last = [] if all(steps.values()) and not same else _next_line(first if same else first._replace(next=""))
-    return [f"error: {summary}, in {count}  [{first.rule}]", *shown, *more, *last]
+    return [f"error: {summary}, in {len(problems)} places  [{first.rule}]", *shown, *more, *last]
 
 
 def _next_line(problem: Problem) -> list[str]:

@@ -48,8 +48,8 @@ def need_extra(extra: str, *modules: str) -> None:
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
         step = f"pip install 'modelreg[{extra}]'"
-        problems = [Problem(module, "install.extra-missing", "is not installed", step) for module in missing]
-        raise InputError("this command needs an extra of modelreg", problems)
+        problem = Problem(", ".join(missing), "install.extra-missing", "not installed", step)
+        raise InputError("this command needs an extra of modelreg", [problem])
 
 
 def project() -> tuple[Path, "ProjectConfig"]:

@@ -15,6 +15,7 @@ class Unfit(NamedTuple):
 
     windows: NDArray[np.intp]  # their numbers, rising
     what: str
+    missing: bool  # a value is missing; else it is outside the sensor's limits
 
 
 def find(x: NDArray[np.float32], spec: InputSpec, limits: Limits) -> Iterator[Unfit]:
@@ -23,7 +24,7 @@ def find(x: NDArray[np.float32], spec: InputSpec, limits: Limits) -> Iterator[Un
     windows, channels = np.nonzero(missing)
     if len(windows):
         names = [spec.channels[number].name for number in np.unique(channels)]
-        yield Unfit(np.unique(windows), f"missing or infinite value in {', '.join(names)}")
+        yield Unfit(np.unique(windows), f"missing or infinite value in {', '.join(names)}", missing=True)
     for number, channel in enumerate(spec.channels):
         if channel.name in limits.channels:
             low, high = limits.channels[channel.name]
@@ -33,4 +34,4 @@ def find(x: NDArray[np.float32], spec: InputSpec, limits: Limits) -> Iterator[Un
             if beyond.any():
                 reach = f"{least[beyond].min():g} to {most[beyond].max():g} {channel.unit}"
                 what = f"{channel.name} reaches from {reach}, this sensor's limits are {low:g} and {high:g}"
-                yield Unfit(np.flatnonzero(beyond), what)
+                yield Unfit(np.flatnonzero(beyond), what, missing=False)

@@ -71,7 +71,7 @@ def _find_unusable(folder: Path) -> Iterator[Problem]:
     elif not (folder / filenames.METRICS).is_file():
         yield Problem(
             str(folder),
-            "evaluate.not-evaluated",
+            "run.not-evaluated",
             f"the run has no {filenames.METRICS}",
             f"run `modelreg evaluate {folder}`",
         )

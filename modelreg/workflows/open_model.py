@@ -147,9 +147,8 @@ def _need(extra: str, *packages: str, why: str) -> None:
     """Raise InputError if a package of an extra is not installed."""
     if missing := [package for package in packages if find_spec(package) is None]:
         step = f"pip install 'modelreg[{extra}]'"
-        what = f"is not installed, and is needed because {why}"
-        problems = [Problem(package, "install.extra-missing", what, step) for package in missing]
-        raise InputError("cannot load a model", problems)
+        what = f"not installed, but required because {why}"
+        raise InputError("cannot load a model", [Problem(", ".join(missing), "install.extra-missing", what, step)])
 
 
 # ONNX Runtime
