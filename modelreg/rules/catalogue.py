@@ -24,7 +24,7 @@ class Rule(NamedTuple):
 def load() -> dict[str, Rule]:
     """Return every rule by its id, sorted by area and then as written."""
     found = (
-        Rule(f"{path.stem}.{name}", **texts)
+        Rule(f"{path.stem}.{name}", **{key: " ".join(text.split()) for key, text in texts.items()})
         for path in sorted(FOLDER.glob("*.toml"))
         for name, texts in tomllib.loads(path.read_text("utf-8")).items()
     )
