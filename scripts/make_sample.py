@@ -38,7 +38,8 @@ class PlainUnpickler(pickle.Unpickler):
         """Return one of the allowed names. Raises InputError for any other."""
         renamed = module.replace("numpy.core", "numpy._core")  # as numpy 2 did
         if (renamed, name) not in ALLOWED:
-            raise InputError("refused a pickle", [Problem(f"{module}.{name}", "not on the allow-list")])
+            problem = Problem(f"{module}.{name}", "sample.pickle", "this name is not on the allow-list")
+            raise InputError("cannot read the source of the sample", [problem])
         return super().find_class(renamed, name)
 
 
@@ -68,7 +69,8 @@ def make(source: Path, target: Path) -> str:
     """Write the sample and return its digest. Raises InputError if the source is another file."""
     data = files.read_bytes(source, 2**25)
     if files.sha256_bytes(data) != SOURCE_SHA256:
-        raise InputError("not the known source", [Problem(str(source), f"its sha256 is not {SOURCE_SHA256}")])
+        problem = Problem(str(source), "sample.source-changed", f"must have the SHA-256 {SOURCE_SHA256}")
+        raise InputError("cannot make the sample", [problem])
     arrays = convert(read_objects(data))
     files.write_atomic(target, npz.npz_bytes(arrays))
     return files.sha256_arrays(arrays)

@@ -9,7 +9,7 @@ import pytest
 from modelreg.data.cache import Reading
 from modelreg.data.recording import Dataset
 from modelreg.data.sources import csv
-from modelreg.errors import InputError
+from modelreg.errors import InputError, Problem
 from modelreg.records.source import CsvSource
 
 FILES = r"(?P<subject>\w+)_(?P<session>\w+)\.csv"
@@ -57,8 +57,11 @@ def read(folder: Path, texts: dict[str, str | bytes], **changes: Any) -> Dataset
     return csv.read(source(**changes), Reading(write(folder, texts)))
 
 
-def problems(folder: Path, texts: dict[str, str | bytes], **changes: Any) -> list[str]:
-    """Write the files and return what is wrong with them, their paths below the folder."""
+def problems(folder: Path, texts: dict[str, str | bytes], **changes: Any) -> list[Problem]:
+    """Write the files and return their problems, places relative to the folder."""
     with pytest.raises(InputError) as caught:
         read(folder, texts, **changes)
-    return [str(problem).removeprefix(f"{folder}/") for problem in caught.value.problems]
+    return [
+        problem._replace(where=problem.where.replace(f"{folder}/", "").replace(str(folder), "."))
+        for problem in caught.value.problems
+    ]

@@ -2,10 +2,15 @@
 
 import io
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
+from places import places
 
 from modelreg import config, strict_yaml
 from modelreg.config import TrainConfig
+from modelreg.errors import InputError
 from modelreg.records.base import shared_folder
 
 
@@ -27,6 +32,13 @@ def write_archive(path: Path, found: dict[str, bytes], *others: tarfile.TarInfo)
         for member in others:
             archive.addfile(member)
     return path
+
+
+def faults(read: Callable[[], object]) -> list[tuple[str, str]]:
+    """Return `(where, rule)` of each problem that a call raises, places without their folders."""
+    with pytest.raises(InputError) as caught:
+        read()
+    return [(where.rpartition("/")[2], rule) for where, rule in places(caught.value.problems)]
 
 
 def shipped(name: str, path: Path) -> TrainConfig:

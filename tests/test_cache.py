@@ -1,4 +1,4 @@
-"""The cache of parsed arrays: never other than what was parsed."""
+"""The cache of parsed arrays: it never returns other arrays than the parser."""
 
 import errno
 import os
@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from places import places
 
 from modelreg.data.cache import INDEX, MAPPED_FROM, Reading, combine, map_npy
-from modelreg.data.memory_map import Shelf
+from modelreg.data.memory_map import MappedStore
 from modelreg.errors import InputError, Problem
 
 ARRAYS = {
@@ -26,12 +27,12 @@ ARRAYS = {
 
 
 def parse():
-    """Yield what a file holds."""
+    """Yield the arrays of a file."""
     yield from ARRAYS.items()
 
 
 def refuse():
-    """A parser that may not be called."""
+    """A parser that must not be called."""
     raise AssertionError("parsed again")
     yield
 
@@ -47,7 +48,7 @@ def test_with_and_without_a_cache_are_the_same(tmp_path) -> None:
 
 
 def test_nothing_is_parsed_twice(tmp_path) -> None:
-    """The second reading maps what the first one kept."""
+    """The second reading maps the kept arrays."""
     first = values_of(Reading(tmp_path, tmp_path / "cache"))
 
     assert values_of(Reading(tmp_path, tmp_path / "cache"), refuse) == first
@@ -55,7 +56,7 @@ def test_nothing_is_parsed_twice(tmp_path) -> None:
 
 @pytest.mark.parametrize(("size", "mapped"), [(MAPPED_FROM, True), (MAPPED_FROM // 2, False)])
 def test_large_arrays_are_mapped(tmp_path, size, mapped) -> None:
-    """They are read when they are touched; small ones hold no file open."""
+    """They are read on use; small ones keep no file open."""
     found = Reading(tmp_path, tmp_path).recall("key", lambda: [("x", np.zeros(size, np.int8))])["x"].values
 
     assert (isinstance(found, np.memmap), found.flags.writeable) == (mapped, False)
@@ -75,7 +76,7 @@ def test_a_damaged_entry_is_parsed_again(tmp_path, name) -> None:
 
 
 def test_a_lost_file_is_parsed_again(tmp_path) -> None:
-    """Half an entry is none."""
+    """An incomplete entry is not used."""
     reading = Reading(tmp_path, tmp_path / "cache")
     expected = values_of(reading)
     (tmp_path / "cache/key/values.npy").unlink()
@@ -84,11 +85,11 @@ def test_a_lost_file_is_parsed_again(tmp_path) -> None:
 
 
 def test_a_parser_that_fails_leaves_nothing(tmp_path) -> None:
-    """No entry, no rest of one."""
+    """No entry and no temporary folder."""
 
     def fail():
         yield "values", ARRAYS["values"]
-        raise InputError("bad", [Problem("x.csv", "bad")])
+        raise InputError("bad", [Problem("x.csv", "csv.empty", "bad")])
 
     with pytest.raises(InputError, match="bad"):
         Reading(tmp_path, tmp_path / "cache").recall("key", fail)
@@ -97,7 +98,7 @@ def test_a_parser_that_fails_leaves_nothing(tmp_path) -> None:
 
 
 def test_readers_at_once_agree(tmp_path) -> None:
-    """Who comes second takes the first's entry."""
+    """The second one uses the entry of the first."""
     reading = Reading(tmp_path, tmp_path / "cache")
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: values_of(reading), range(16)))
@@ -108,15 +109,22 @@ def test_readers_at_once_agree(tmp_path) -> None:
     )
 
 
-def test_a_cache_that_cannot_be_written_says_what_to_do(tmp_path) -> None:
-    """A file lies where the folder should."""
+def refused(folder: Path, parser=parse) -> list[tuple[str, str]]:
+    """The problems of a cache in a folder."""
+    with pytest.raises(InputError) as caught:
+        Reading(folder, folder / "cache").recall("key", parser)
+    return places(caught.value.problems)
+
+
+def test_a_cache_that_cannot_be_written_is_a_problem(tmp_path) -> None:
+    """A file has the name of the folder."""
     (tmp_path / "cache").write_text("")
-    with pytest.raises(InputError, match="MODELREG_CACHE"):
-        Reading(tmp_path, tmp_path / "cache").recall("key", parse)
+
+    assert refused(tmp_path) == [(str(tmp_path / "cache"), "cache.unusable")]
 
 
-def test_one_digest_of_many_knows_names_and_digests() -> None:
-    """Whatever their order."""
+def test_one_digest_of_many_depends_on_names_and_digests() -> None:
+    """Not on their order."""
     digests = [combine(d) for d in ({"a": "1", "b": "2"}, {"b": "2", "a": "1"}, {"a": "2", "b": "1"}, {"a": "1"})]
 
     assert (digests[0] == digests[1], len(set(digests))) == (True, 3)
@@ -129,7 +137,7 @@ def test_a_file_over_the_limit_is_not_mapped(tmp_path) -> None:
         map_npy(tmp_path / "x.npy", 100)
 
 
-def test_the_command_line_may_switch_it_off(tmp_path, monkeypatch) -> None:
+def test_a_variable_switches_it_off(tmp_path, monkeypatch) -> None:
     """MODELREG_CACHE=off keeps nothing."""
     from modelreg.cli import host
 
@@ -146,8 +154,8 @@ def test_the_command_line_may_switch_it_off(tmp_path, monkeypatch) -> None:
         ({"HOME": "/h"}, Path("/h/.cache/modelreg")),
     ],
 )
-def test_the_cache_lies_where_the_user_says(tmp_path, monkeypatch, variables, folder) -> None:
-    """By our variable, by that of the desktop, or in the usual place."""
+def test_variables_choose_the_folder_of_the_cache(tmp_path, monkeypatch, variables, folder) -> None:
+    """MODELREG_CACHE, then XDG_CACHE_HOME, then the default."""
     from modelreg.cli import host
 
     for name in ("MODELREG_CACHE", "XDG_CACHE_HOME"):
@@ -159,17 +167,18 @@ def test_the_cache_lies_where_the_user_says(tmp_path, monkeypatch, variables, fo
 
 
 def test_an_entry_that_cannot_be_named_is_an_error(tmp_path) -> None:
-    """A file has its place."""
+    """A file has its name."""
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache/key").write_text("")
-    with pytest.raises(InputError, match="cannot keep what was read"):
-        Reading(tmp_path, tmp_path / "cache").recall("key", parse)
+
+    assert refused(tmp_path) == [(str(tmp_path / "cache"), "cache.unusable")]
 
 
-def test_what_cannot_be_read_back_is_an_error(tmp_path) -> None:
-    """An array that no .npy holds safely."""
-    with pytest.raises(InputError, match="run it again"):
-        Reading(tmp_path, tmp_path / "cache").recall("key", lambda: [("void", np.zeros(2, "V0"))])
+def test_an_array_that_cannot_be_read_back_is_an_error(tmp_path) -> None:
+    """It has a type that .npy files cannot hold safely."""
+    found = refused(tmp_path, lambda: [("void", np.zeros(2, "V0"))])
+
+    assert found == [(str(tmp_path / "cache/key"), "cache.changed")]
 
 
 @pytest.mark.parametrize(
@@ -185,8 +194,8 @@ def test_what_cannot_be_read_back_is_an_error(tmp_path) -> None:
     ],
     ids=lambda array: f"{array.dtype.str}{array.shape}",
 )
-def test_any_plain_array_comes_back(tmp_path, array) -> None:
-    """Its type, shape and values, and the digest it has without a cache."""
+def test_any_plain_array_is_unchanged(tmp_path, array) -> None:
+    """Type, shape and values, and the digest without a cache."""
     kept, fresh = (Reading(tmp_path, cache).recall("key", lambda: [("x", array)])["x"] for cache in (tmp_path, None))
 
     np.testing.assert_array_equal(kept.values, array, strict=True)
@@ -194,7 +203,7 @@ def test_any_plain_array_comes_back(tmp_path, array) -> None:
 
 
 def test_the_order_is_the_same_with_and_without_a_cache(tmp_path) -> None:
-    """By name, however they were parsed."""
+    """By name, not in the order of the parser."""
     orders = [list(Reading(tmp_path, cache).recall("key", parse)) for cache in (None, tmp_path, tmp_path)]
 
     assert orders == [["empty", "labels", "values"]] * 3
@@ -202,7 +211,7 @@ def test_the_order_is_the_same_with_and_without_a_cache(tmp_path) -> None:
 
 @given(name=st.sampled_from(["values.npy", "labels.npy", "empty.npy", INDEX]), data=st.data())
 def test_any_damage_is_found(name, data) -> None:
-    """A byte changed, or all from it on lost, anywhere in any kept file: what was parsed comes back."""
+    """A changed byte, or a truncation, at any place of any kept file: the arrays are parsed again."""
     with TemporaryDirectory() as folder:
         reading = Reading(Path(folder), Path(folder) / "cache")
         expected = values_of(reading)
@@ -216,8 +225,8 @@ def test_any_damage_is_found(name, data) -> None:
 
 
 @pytest.mark.parametrize("index", [b"5", b"null", b"[]", b'["values"]', b"{}", b'{"../x": "0"}', b'{"values": 0}', b""])
-def test_an_index_that_is_none_is_parsed_again(tmp_path, index) -> None:
-    """Whatever stands in it."""
+def test_an_entry_with_an_invalid_index_is_parsed_again(tmp_path, index) -> None:
+    """JSON of another kind, or not JSON."""
     reading = Reading(tmp_path, tmp_path / "cache")
     expected = values_of(reading)
     (tmp_path / "cache/key" / INDEX).write_bytes(index)
@@ -227,7 +236,7 @@ def test_an_index_that_is_none_is_parsed_again(tmp_path, index) -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_an_interrupted_parser_leaves_nothing(tmp_path, error) -> None:
-    """Not even a hidden folder; and its error is its own."""
+    """Not even a hidden folder; and its error is raised."""
 
     def stop():
         yield "values", ARRAYS["values"]
@@ -241,7 +250,7 @@ def test_an_interrupted_parser_leaves_nothing(tmp_path, error) -> None:
 
 @pytest.fixture
 def no_more_files():
-    """Let this process open no more files than it has open."""
+    """Limit this process to the files that it has open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     spare = os.open(os.devnull, os.O_RDONLY)  # the lowest number that is free
     os.close(spare)
@@ -249,28 +258,31 @@ def no_more_files():
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_a_want_of_files_is_no_damage(tmp_path, no_more_files) -> None:
-    """It is said, and what is kept stays."""
+def test_a_limit_of_open_files_is_not_damage(tmp_path, no_more_files) -> None:
+    """It is reported, and the entry stays."""
     reading = Reading(tmp_path, tmp_path / "cache")
     reading.recall("key", parse)
     no_more_files()
-    with pytest.raises(InputError, match="Too many open files; MODELREG_CACHE"):
+    with pytest.raises(InputError) as caught:
         reading.recall("key", refuse)
 
+    assert [problem.rule for problem in caught.value.problems] == ["cache.unusable"]
+    assert os.strerror(errno.EMFILE) in caught.value.problems[0].message
     assert (tmp_path / "cache/key" / INDEX).exists()
 
 
-def test_a_full_disk_is_no_damage(tmp_path, monkeypatch) -> None:
-    """What cannot be put aside is told, and what was kept stays."""
+def test_a_full_disk_is_not_damage(tmp_path, monkeypatch) -> None:
+    """It is reported, and the entry stays."""
     kept = values_of(Reading(tmp_path, tmp_path / "cache"))
 
-    def full(shelf, array):
+    def full(store, array):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Shelf, "put", full)
-        with pytest.raises(InputError, match="No space left on device; MODELREG_CACHE"):
+        patch.setattr(MappedStore, "put", full)
+        with pytest.raises(InputError) as caught:
             values_of(Reading(tmp_path, tmp_path / "cache"), refuse)
+    assert os.strerror(errno.ENOSPC) in caught.value.problems[0].message
 
     assert values_of(Reading(tmp_path, tmp_path / "cache"), refuse) == kept
 
@@ -291,14 +303,14 @@ from tempfile import TemporaryDirectory
 from modelreg.data.cache import Reading
 def parse():
     print("parsing", flush=True)
-    sys.stdin.readline()  # both are here before either goes on
+    sys.stdin.readline()  # wait until both processes are here
     yield "values", np.arange(1000)
 print(Reading(Path("."), Path(sys.argv[1])).recall("key", parse)["values"].digest)
 """
 
 
 def test_processes_at_once_leave_one_good_entry(tmp_path) -> None:
-    """Both parse, one comes first, both have the same; no temporary folder stays."""
+    """Both parse, one is first, both have the same digest; no temporary folder stays."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     both = [subprocess.Popen([sys.executable, "-c", RACE, str(tmp_path / "cache")], **pipes) for _ in range(2)]
     started = [process.stdout.readline() for process in both]

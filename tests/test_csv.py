@@ -332,13 +332,14 @@ def test_progress_is_told_by_file(tmp_path) -> None:
     assert told == [(0, 2, "s_1.csv"), (1, 2, "s_2.csv"), (2, 2, tmp_path.name)]
 
 
-def test_files_that_fit_no_pattern_are_remarked_on(tmp_path) -> None:
-    """They are left alone, but not in silence."""
-    told = []
+def test_files_that_match_no_pattern_are_a_notice(tmp_path) -> None:
+    """They are not read."""
+    notices = []
     write(tmp_path, {"s_1.csv": TEXT, "notes.txt": "x", "more/notes.txt": "y"})
-    csv.read(source(), Reading(tmp_path, remark=told.append))
+    csv.read(source(), Reading(tmp_path, remark=notices.append))
 
-    assert str(told[0]) == f"{tmp_path}: 2 of 3 files fit no pattern and were left alone: more/notes.txt, notes.txt"
+    (notice,) = notices
+    assert (notice.where, "2 of 3 files" in notice.message) == (str(tmp_path), True)
 
 
 def test_the_kind_finds_its_reader(tmp_path) -> None:

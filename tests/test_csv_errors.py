@@ -7,44 +7,106 @@ import re
 import numpy as np
 import pytest
 from csv_folder import FILES, TEXT, channels, device, problems, read, source, timed, write
+from places import places
 
 from modelreg.data.cache import Reading
-from modelreg.data.sources import csv
-from modelreg.errors import InputError
-
-NO_NAME = "is no name: 1 to 100 characters, no control characters, no blank at either end"
+from modelreg.data.sources import csv, csv_table
+from modelreg.errors import InputError, Problem
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "s_1.csv: is empty"),
-        ("\n \n", "s_1.csv: is empty"),
-        ("a,b,label\n", "s_1.csv: holds no row of values"),
-        ("a,c,label\n1,2,x\n", "s_1.csv: line 1: has no column b: there are a, c, label"),
-        ("\na,bb,label\n1,2,x\n", "s_1.csv: line 2: has no column b: there are a, bb, label; did you mean bb?"),
-        ("a,b,b,label\n1,2,3,x\n", "s_1.csv: line 1: has 2 columns b: which one is meant?"),
-        (TEXT.replace("3", "three"), "s_1.csv: line 3, column a: not a number: 'three'"),
-        (TEXT.replace("3", "1_000"), "s_1.csv: line 3, column a: not a number: '1_000'"),
-        (TEXT.replace("3", "0x10"), "s_1.csv: line 3, column a: not a number: '0x10'"),
-        (TEXT.replace("3", "y" * 99), f"s_1.csv: line 3, column a: not a number: '{'y' * 40}'"),
-        ("a,b,label\nTrue,2,x\n", "s_1.csv: line 2, column a: not a number: 'True'"),
-        ('a,b,label\n1,2,"x\n\ny"\n1,,"z"\n1,b,z\n', "s_1.csv: line 6, column b: not a number: 'b'"),
-        (TEXT.replace("4,rest", "4"), "s_1.csv: line 3: has 2 columns, must have 3"),
-        (TEXT.replace("4,rest", "4,rest,"), "s_1.csv: line 3: has 4 columns, must have 3"),
-        ("a,b,label\n1,x\n1,2,3,x\n", "s_1.csv: line 2: has 2 columns, must have 3"),
-        (TEXT.replace("4,rest", '4,"rest'), "s_1.csv: line 3: broken quotes, or no text: unexpected end of data"),
-        (TEXT.replace("4,rest", '4,"re"st'), "s_1.csv: line 3: broken quotes, or no text: ',' expected after '\"'"),
-        (TEXT.encode("utf-16"), "s_1.csv: line 1: a NUL byte: not a text, or UTF-16; save it as UTF-8"),
-        (TEXT.replace("4", "4\0").encode(), "s_1.csv: line 3: a NUL byte: not a text, or UTF-16; save it as UTF-8"),
-        (TEXT.replace("rest", "r\u00e9st").encode("latin-1"), "s_1.csv: line 3: not UTF-8 at byte 24"),
-        (TEXT.replace("rest", "r\x01"), f"s_1.csv: line 3: the label 'r\\x01' {NO_NAME}"),
-        (TEXT.replace("rest", "r" * 101), f"s_1.csv: line 3: the label '{'r' * 40}' {NO_NAME}"),
+        ("", ("s_1.csv", "csv.empty")),
+        ("\n \n", ("s_1.csv", "csv.empty")),
+        ("a,b,label\n", ("s_1.csv", "csv.empty")),
+        ("a,c,label\n1,2,x\n", ("s_1.csv", "csv.column-missing")),
+        ("a,b,b,label\n1,2,3,x\n", ("s_1.csv", "csv.column-ambiguous")),
+        (TEXT.replace("3", "three"), ("s_1.csv:3", "csv.not-a-number")),
+        (TEXT.replace("3", "1_000"), ("s_1.csv:3", "csv.not-a-number")),
+        (TEXT.replace("3", "0x10"), ("s_1.csv:3", "csv.not-a-number")),
+        (TEXT.replace("3", '"3,5"'), ("s_1.csv:3", "csv.decimal-comma")),
+        (TEXT.replace("3", '"-,5e3"'), ("s_1.csv:3", "csv.decimal-comma")),
+        (TEXT.replace("3", '"3,5,6"'), ("s_1.csv:3", "csv.not-a-number")),
+        ("a,b,label\nTrue,2,x\n", ("s_1.csv:2", "csv.not-a-number")),
+        ('a,b,label\n1,2,"x\n\ny"\n1,,"z"\n1,b,z\n', ("s_1.csv:6", "csv.not-a-number")),
+        (TEXT.replace("4,rest", "4"), ("s_1.csv:3", "csv.row-width")),
+        (TEXT.replace("4,rest", "4,rest,"), ("s_1.csv:3", "csv.row-width")),
+        ("a,b,label\n1,x\n1,2,3,x\n", ("s_1.csv:2", "csv.row-width")),
+        (TEXT.replace("4,rest", '4,"rest'), ("s_1.csv:3", "csv.quotes")),
+        (TEXT.replace("4,rest", '4,"re"st'), ("s_1.csv:3", "csv.quotes")),
+        (TEXT.encode("utf-16"), ("s_1.csv:1", "csv.encoding")),
+        (TEXT.replace("4", "4\0").encode(), ("s_1.csv:3", "csv.encoding")),
+        (TEXT.replace("rest", "r\u00e9st").encode("latin-1"), ("s_1.csv:3", "csv.encoding")),
+        (TEXT.replace("rest", "r\x01"), ("s_1.csv:3", "csv.name-invalid")),
+        (TEXT.replace("rest", "r" * 101), ("s_1.csv:3", "csv.name-invalid")),
     ],
 )
 def test_a_fault_in_a_file(tmp_path, text, problem) -> None:
     """File, line and rule."""
-    assert problems(tmp_path, {"s_1.csv": text})[0] == problem
+    assert places(problems(tmp_path, {"s_1.csv": text})) == [problem]
+
+
+def test_a_cell_is_shown_with_its_column(tmp_path) -> None:
+    """A long one is cut."""
+    (problem,) = problems(tmp_path, {"s_1.csv": TEXT.replace("3", "y" * 99)})
+
+    assert problem.message.endswith(f"{'y' * csv_table.SHOWN!r}, column 'a'")
+
+
+@pytest.mark.parametrize(
+    ("header", "step"),
+    [
+        ("a,bb,label", "set `channels[1].column` to 'bb'"),
+        ("a,B (m/s²),label", "set `channels[1].column` to 'B (m/s²)'"),
+        ("A,bb,Label", "set `channels[0].column` to 'A', `channels[1].column` to 'bb', `label` to 'Label'"),
+        ("x,y,z", ""),
+        ("a;b;label", "set `separator` to ';'"),
+    ],
+)
+def test_a_missing_column_has_its_key_and_the_nearest_name(tmp_path, header, step) -> None:
+    """By spelling, or by a word of the name."""
+    (problem,) = problems(tmp_path, {"s_1.csv": f"{header}\n1,2,x\n"})
+
+    assert (problem.rule, problem.next) == ("csv.column-missing", step)
+
+
+def test_one_wrong_name_is_one_message_for_all_files(tmp_path) -> None:
+    """With the names of the header; only the file differs."""
+    found = problems(tmp_path, {f"s{n:02d}_1.csv": "t,a (m/s²),b,label\n0,1,2,x\n" for n in range(54)})
+
+    assert {problem._replace(where="") for problem in found} == {
+        Problem(
+            "",
+            "csv.column-missing",
+            "no column 'a' in the header (found 't', 'a (m/s²)', 'b', 'label')",
+            "set `channels[0].column` to 'a (m/s²)'",
+        )
+    }
+    assert len(found) == 54
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_decimal_commas_are_one_problem_of_a_file(tmp_path, separator) -> None:
+    """With the first row and the number of rows; the next step names the separator."""
+    rows = "".join(separator.join((f"0,{n}", "1,5", "x")) + "\n" for n in range(12_000))
+    text = f"a{separator}b{separator}label\n{rows}"
+    (problem,) = problems(tmp_path, {"s_1.csv": text}, separator=separator)
+
+    assert (problem.where, problem.rule, "'0,0'" in problem.message, "11,999 other rows" in problem.message) == (
+        "s_1.csv:2",
+        "csv.decimal-comma",
+        True,
+        True,
+    )
+    assert f"sep={separator!r}, decimal=','" in problem.next
+
+
+def test_decimal_commas_between_commas_make_rows_too_wide(tmp_path) -> None:
+    """Which the next step says."""
+    (problem,) = problems(tmp_path, {"s_1.csv": "a,b,label\n" + "0,1,0,2,x\n" * 100})
+
+    assert (problem.rule, "decimal comma" in problem.next) == ("csv.row-width", True)
 
 
 @pytest.mark.parametrize("missing", [[], ["none"], ["", "-1"]])
@@ -52,7 +114,7 @@ def test_no_text_is_taken_for_a_missing_number(tmp_path, missing) -> None:
     """Only those that are declared."""
     texts = {"s_1.csv": "a,b,label\n1,NA,x\n"}
 
-    assert problems(tmp_path, texts, missing=missing) == ["s_1.csv: line 2, column b: not a number: 'NA'"]
+    assert places(problems(tmp_path, texts, missing=missing)) == [("s_1.csv:2", "csv.not-a-number")]
 
 
 def test_a_number_of_a_column_that_is_not_there(tmp_path) -> None:
@@ -61,34 +123,37 @@ def test_a_number_of_a_column_that_is_not_there(tmp_path) -> None:
         tmp_path, {"s_1.csv": "1,2,x\n"}, devices={"watch": device(channels=channels(1, 12))}, label=3, header=False
     )
 
-    assert found == ["s_1.csv: line 1: has no column 12: there are 1, 2, 3"]
+    assert places(found) == [("s_1.csv", "csv.column-missing")]
 
 
 def test_all_faults_of_all_files_are_found(tmp_path) -> None:
-    """Rows of another width, then cells by column, then the next file."""
+    """One of each cause and file, at the first line."""
     found = problems(tmp_path, {"s_1.csv": "a,b,label\n1,x,x\n1,2\ny,2,x\n", "s_2.csv": "a,label\n1,x\n"})
 
-    assert found == [
-        "s_1.csv: line 3: has 2 columns, must have 3",
-        "s_1.csv: line 4, column a: not a number: 'y'",
-        "s_1.csv: line 2, column b: not a number: 'x'",
-        "s_2.csv: line 1: has no column b: there are a, label",
+    assert places(found) == [
+        ("s_1.csv:3", "csv.row-width"),
+        ("s_1.csv:2", "csv.not-a-number"),
+        ("s_2.csv", "csv.column-missing"),
     ]
 
 
-def test_many_faults_are_counted(tmp_path) -> None:
-    """Ten of a file, fifty in all."""
-    found = problems(tmp_path, {f"s_{n}.csv": "a,b,label\n" + "x,2,x\n" * 30 for n in range(6)})
+@pytest.mark.parametrize(
+    ("row", "rule"),
+    [("x,2,x", "csv.not-a-number"), ("1,2", "csv.row-width"), ("1,2,\x01{}", "csv.name-invalid")],
+)
+def test_rows_of_one_cause_are_counted(tmp_path, row, rule) -> None:
+    """In one problem of the file."""
+    found = problems(tmp_path, {"s_1.csv": "a,b,label\n" + "".join(f"{row}\n".format(n) for n in range(30))})
 
-    assert (len(found), found[10], found[-1]) == (51, "s_0.csv: and 20 more", f"{tmp_path}: and 16 more problems")
+    assert [(problem.rule, "29 other" in problem.message) for problem in found] == [(rule, True)]
 
 
 def test_an_unknown_label_is_named_once(tmp_path) -> None:
-    """Where it stands first."""
+    """At its first line."""
     text = 'a,b,label\n1,2,"walk"\n\n1,2,run\n1,2,run\n'
-    what = "unknown label 'run'; labels names walk: give it a class, or null to drop it"
+    found = problems(tmp_path, {"s_1.csv": text, "s_2.csv": text}, labels={"walk": None})
 
-    assert problems(tmp_path, {"s_1.csv": text, "s_2.csv": text}, labels={"walk": None}) == [f"s_1.csv: line 4: {what}"]
+    assert places(found) == [("s_1.csv:4", "sources.label-unmapped")]
 
 
 def test_an_unknown_label_of_a_path(tmp_path) -> None:
@@ -96,64 +161,64 @@ def test_an_unknown_label_of_a_path(tmp_path) -> None:
     devices = {"watch": device(files=r"(?P<subject>\w+)/(?P<label>\w+)\.csv")}
     found = problems(tmp_path, {"s/run.csv": TEXT}, devices=devices, label=None, labels={"walk": None})
 
-    assert found == ["s/run.csv: unknown label 'run'; labels names walk: give it a class, or null to drop it"]
+    assert places(found) == [("s/run.csv", "sources.label-unmapped")]
 
 
 def test_labels_of_a_broken_file_are_not_missed(tmp_path) -> None:
     """What is wrong with it is said once; other files are judged all the same."""
     found = problems(tmp_path, {"s_1.csv": "", "s_2.csv": "a,b,label\n1,2,run\n"}, labels={"walk": None})
 
-    assert [problem.partition(";")[0] for problem in found] == [
-        "s_1.csv: is empty",
-        "s_2.csv: line 2: unknown label 'run'",
-    ]
+    assert places(found) == [("s_1.csv", "csv.empty"), ("s_2.csv:2", "sources.label-unmapped")]
 
 
 @pytest.mark.parametrize(
     ("unit", "stamps", "problem"),
     [
-        ("ms", [0, 20, 19], "s_1.csv: line 4: time falls by 0.001 s, to 0.019000 s"),
-        ("s", ["0", "", "1"], "s_1.csv: line 3: no time in column t"),
-        ("s", ["0", "inf", "inf"], "s_1.csv: line 3: no time in column t"),
-        ("s", ["0", "soon", "1"], "s_1.csv: line 3, column t: not a number: 'soon'"),
-        ("s", ["True", "True", "False"], "s_1.csv: line 2, column t: not a number: 'True'"),
-        ("iso8601", ["2026-01-01", "now", "2026-01-02"], "s_1.csv: line 3: no time in column t: 'now'"),
-        ("iso8601", ["2026-01-01", "12", "2026-01-02"], "s_1.csv: line 3: no time in column t: '12'"),
-        ("ms", [5, 5, 5], "s_1.csv: column t needs two different time stamps at least"),
-        ("ms", [5], "s_1.csv: column t needs two different time stamps at least"),
-        ("s", [0, 20, 40], "s_1.csv: line 2 on: time stamps give 0.05 Hz where rate_hz says 50: is the unit ms?"),
-        (
-            "ms",
-            [0, 20, 20, 40000],
-            "s_1.csv: line 2 on: time stamps give 0.05 Hz where rate_hz says 50: is the unit us?",
-        ),
-        ("ms", [0, 0.02, 0.04], "s_1.csv: line 2 on: time stamps give 5e+04 Hz where rate_hz says 50: is the unit s?"),
-        (
-            "ns",
-            [0, 20_000, 40_000],
-            "s_1.csv: line 2 on: time stamps give 5e+04 Hz where rate_hz says 50: is the unit us?",
-        ),
-        ("ms", [0, 3000, 6000], "s_1.csv: line 2 on: time stamps give 0.333 Hz where rate_hz says 50"),
-        (
-            "iso8601",
-            ["2026-01-01T00:00", "2026-01-01T00:01", "2026-01-01T00:02"],
-            "s_1.csv: line 2 on: time stamps give 0.0167 Hz where rate_hz says 50",
-        ),
+        ("ms", [0, 20, 19, 30, 29], ("s_1.csv:4", "csv.time-goes-back")),
+        ("s", ["0", "", "1"], ("s_1.csv:3", "csv.time-missing")),
+        ("s", ["0", "inf", "inf"], ("s_1.csv:3", "csv.time-missing")),
+        ("s", ["0", "soon", "1"], ("s_1.csv:3", "csv.not-a-number")),
+        ("s", ["True", "True", "False"], ("s_1.csv:2", "csv.not-a-number")),
+        ("iso8601", ["2026-01-01", "now", "2026-01-02"], ("s_1.csv:3", "csv.time-missing")),
+        ("iso8601", ["2026-01-01", "12", "2026-01-02"], ("s_1.csv:3", "csv.time-missing")),
+        ("ms", [5, 5, 5], ("s_1.csv", "csv.time-constant")),
+        ("ms", [5], ("s_1.csv", "csv.time-constant")),
+        ("ms", [0, 3000, 6000], ("s_1.csv", "csv.rate-mismatch")),
+        ("iso8601", ["2026-01-01T00:00", "2026-01-01T00:01", "2026-01-01T00:02"], ("s_1.csv", "csv.rate-mismatch")),
     ],
 )
 def test_a_fault_of_a_clock(tmp_path, unit, stamps, problem) -> None:
     """Never falling, always finite, near the declared rate."""
     text = "t,a,b,label\n" + "".join(f"{stamp},1,2,x\n" for stamp in stamps)
 
-    assert problems(tmp_path, {"s_1.csv": text}, devices=timed(unit))[:1] == [problem]
+    assert places(problems(tmp_path, {"s_1.csv": text}, devices=timed(unit))) == [problem]
+
+
+@pytest.mark.parametrize(
+    ("unit", "stamps", "meant"),
+    [
+        ("s", [0, 20, 40], "ms"),
+        ("ms", [0, 20, 20, 40000], "us"),
+        ("ms", [0, 0.02, 0.04], "s"),
+        ("ns", [0, 20_000, 40_000], "us"),
+        ("ms", [0, 3000, 6000], None),
+    ],
+)
+def test_another_rate_has_the_unit_that_would_fit(tmp_path, unit, stamps, meant) -> None:
+    """In the next step, where there is one."""
+    text = "t,a,b,label\n" + "".join(f"{stamp},1,2,x\n" for stamp in stamps)
+    (problem,) = problems(tmp_path, {"s_1.csv": text}, devices=timed(unit))
+
+    assert problem.next == (f"set `time.unit` to '{meant}'" if meant else "")
 
 
 @pytest.mark.parametrize("cell", ["99999999999999999999", "1e3", " 7000"])
 def test_a_stamp_beyond_int64_is_still_a_number(tmp_path, cell) -> None:
     """It is read as one, and judged by its rate."""
     text = f"t,a,b,label\n0,1,2,x\n{cell},1, NA,x\n"
+    found = problems(tmp_path, {"s_1.csv": text}, devices=timed("s"))
 
-    assert "time stamps give" in problems(tmp_path, {"s_1.csv": text}, devices=timed("s"))[0]
+    assert places(found) == [("s_1.csv", "csv.rate-mismatch")]
 
 
 def test_another_rate_finds_the_fault_in_the_cache(tmp_path) -> None:
@@ -162,40 +227,46 @@ def test_another_rate_finds_the_fault_in_the_cache(tmp_path) -> None:
     reading = Reading(write(tmp_path / "data", {"s_1.csv": text}), tmp_path / "cache")
     csv.read(source(devices=timed("ms")), reading)
 
-    with pytest.raises(InputError, match="give 50 Hz where rate_hz says 500"):
+    with pytest.raises(InputError) as caught:
         csv.read(source(devices=timed("ms", rate_hz=500)), reading)
+
+    assert [problem.rule for problem in caught.value.problems] == ["csv.rate-mismatch"]
 
 
 def test_nothing_matches(tmp_path) -> None:
-    """The pattern and what is there."""
-    found = problems(tmp_path, {f"x{n}.txt": TEXT for n in range(5)})
+    """The pattern, and the first files that there are."""
+    (problem,) = problems(tmp_path, {f"x{n}.txt": TEXT for n in range(5)})
 
-    assert found == [f"{tmp_path}: no path fits {FILES}, the files of watch: there are x0.txt, x1.txt, x2.txt"]
+    assert (problem.where, problem.rule) == (".", "csv.files-missing")
+    assert all(text in problem.message for text in ("x0.txt", "x2.txt", repr(FILES)))
 
 
 def test_an_empty_folder(tmp_path) -> None:
-    """There is nothing to show."""
-    assert problems(tmp_path, {})[0].endswith("there is no file at all")
+    """Nothing matches, nothing is shown."""
+    assert places(problems(tmp_path, {})) == [(".", "csv.files-missing")]
 
 
 def test_a_missing_folder(tmp_path) -> None:
-    """Where it was looked for."""
-    assert problems(tmp_path, {}, path="gone") == [f"gone: {os.strerror(errno.ENOENT)}"]
+    """It is named."""
+    (problem,) = problems(tmp_path, {}, path="gone")
+
+    assert (problem.where, problem.message) == ("gone", os.strerror(errno.ENOENT))
 
 
 def test_nothing_is_left(tmp_path) -> None:
     """All were dropped."""
     found = problems(tmp_path, {"s_1.csv": TEXT}, drop=["s-.*"])
 
-    assert found == [f"{tmp_path}: no recording is left: `drop` names all of them"]
+    assert places(found) == [(".", "sources.all-dropped")]
 
 
-def test_a_device_lacks_its_file(tmp_path) -> None:
-    """The advice can be pasted."""
+def test_a_device_without_its_file(tmp_path) -> None:
+    """The next step can be pasted."""
     devices = {"watch": device(files=f"w/{FILES}"), "phone": device(files=f"p/{FILES}")}
     found = problems(tmp_path, {"w/s_1.csv": TEXT, "w/s_2.csv": TEXT, "p/s_1.csv": TEXT}, devices=devices)
 
-    assert found == [f"{tmp_path}: recording s-2 has no file of phone: leave it out with drop: ['s-2']"]
+    assert places(found) == [(".: s-2", "csv.device-missing")]
+    assert "drop: ['s-2']" in found[0].next
 
 
 def test_a_device_without_any_file_is_named_once(tmp_path) -> None:
@@ -209,7 +280,8 @@ def test_two_files_of_one_recording(tmp_path) -> None:
     """Both are named."""
     found = problems(tmp_path, {"a/s_1.csv": TEXT, "b/s_1.csv": TEXT}, devices={"watch": device(files=f"./{FILES}")})
 
-    assert found == ["b/s_1.csv: is of recording s-1 and of the same device as a/s_1.csv"]
+    assert places(found) == [("b/s_1.csv", "csv.recording-twice")]
+    assert "a/s_1.csv" in found[0].message
 
 
 def test_two_recordings_of_one_name(tmp_path) -> None:
@@ -217,24 +289,21 @@ def test_two_recordings_of_one_name(tmp_path) -> None:
     devices = {"watch": device(files=r"(?P<subject>[\w-]+)/(?P<session>[\w-]+)\.csv")}
     found = problems(tmp_path, {"a/b-c.csv": TEXT, "a-b/c.csv": TEXT}, devices=devices)
 
-    assert found == [f"{tmp_path}: two recordings would be called a-b-c: of a-b/c.csv and of a/b-c.csv"]
+    assert places(found) == [(".", "csv.recording-twice")]
+    assert all(path in found[0].message for path in ("a-b/c.csv", "a/b-c.csv"))
 
 
 @pytest.mark.parametrize(
-    ("path", "problem"),
-    [
-        ("_1.csv", f"the subject '' {NO_NAME}"),
-        (f"{'s' * 99}_1.csv", f"the recording '{'s' * 40}' {NO_NAME}"),
-        ("s\n_1.csv", f"the subject 's\\n' {NO_NAME}"),
-    ],
+    ("path", "named"),
+    [("_1.csv", "subject ''"), (f"{'s' * 99}_1.csv", "recording 'sss"), ("s\n_1.csv", "subject 's\\n'")],
 )
-def test_a_path_that_gives_no_name(tmp_path, path, problem) -> None:
+def test_a_path_that_gives_an_invalid_name(tmp_path, path, named) -> None:
     """Names go into reports and releases."""
     found = problems(
         tmp_path, {path: TEXT}, devices={"watch": device(files=r"(?P<subject>\w*\s?)_(?P<session>\w+)\.csv")}
     )
 
-    assert found[0] == f"{path}: {problem}"
+    assert (found[0].where, found[0].rule, named in found[0].message) == (path, "csv.name-invalid", True)
 
 
 def test_a_link_out_of_the_folder_is_not_followed(tmp_path) -> None:
@@ -242,21 +311,25 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path) -> None:
     write(tmp_path, {"mine/s_1.csv": TEXT, "secret": TEXT})
     (tmp_path / "mine" / "s_2.csv").symlink_to(tmp_path / "secret")
 
-    assert problems(tmp_path / "mine", {}) == ["s_2.csv: a symbolic link that leads out of the folder"]
+    assert places(problems(tmp_path / "mine", {})) == [("s_2.csv", "csv.link")]
 
 
 def test_a_file_that_cannot_be_read(tmp_path) -> None:
     """A link to nothing."""
     (tmp_path / "s_1.csv").symlink_to("gone")
 
-    assert problems(tmp_path, {}) == [f"s_1.csv: {os.strerror(errno.ENOENT)}"]
+    (problem,) = problems(tmp_path, {})
+
+    assert (problem.where, problem.message) == ("s_1.csv", os.strerror(errno.ENOENT))
 
 
 def test_a_file_beyond_the_limit(tmp_path, monkeypatch) -> None:
     """Before it is parsed."""
     monkeypatch.setattr(csv, "FILE_LIMIT", 10)
 
-    assert problems(tmp_path, {"s_1.csv": TEXT}) == ["s_1.csv: larger than 10 bytes"]
+    (problem,) = problems(tmp_path, {"s_1.csv": TEXT})
+
+    assert (problem.where, "10 bytes" in problem.message) == ("s_1.csv", True)
 
 
 def test_what_is_kept_is_checked(tmp_path) -> None:

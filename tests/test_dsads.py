@@ -1,4 +1,4 @@
-"""The source dsads: native folders and archives, joined again; every fault with file, line and rule."""
+"""The source dsads: native folders and archives, joined again; every problem with file and line."""
 
 import io
 import lzma
@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from native_sets import write_archive, write_folder
+from native_sets import faults, write_archive, write_folder
 
 from modelreg import config
 from modelreg.config import TrainConfig
 from modelreg.data.cache import Reading
 from modelreg.data.preparation import prepare
 from modelreg.data.sources import dsads
-from modelreg.errors import InputError
 
+ARCHIVE = ("p1.tar.xz", "recordings.archive-damaged")
 REAL = Path(__file__).parents[2] / "shared" / "data" / "dsads"
 
 
@@ -65,17 +65,23 @@ def test_labels_are_the_activity(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda f: f.update({"a01/p1/s01.txt": text(0).replace(b"\n", b",x\n", 1)}), "s01.txt: line 1: has 46 columns"),
-        (lambda f: f.update({"a01/p1/s01.txt": text(0).replace(b",", b"\n", 1)}), "has 126 lines, must have 125"),
         (
-            lambda f: f.update({"a01/p1/s01.txt": b"1e," + b"0," * 43 + b"0\n" + (b"0," * 44 + b"0\n") * 124}),
-            "column 1: not a number: b'1e'",
+            lambda f: f.update({"a01/p1/s01.txt": text(0).replace(b"\n", b",x\n", 1)}),
+            [("s01.txt:1", "csv.row-width")],
         ),
-        (lambda f: f.update({"a01/p1/s01.txt": b"1,2\n" * 125}), "line 1: has 2 columns, must have 45"),
-        (lambda f: f.update({"a01/p1/s01.txt": b""}), "has 0 lines"),
-        (lambda f: f.pop("a01/p1/s01.txt"), "a01/p1: lacks s01.txt"),
-        (lambda f: f.update({"a20/p1/s01.txt": text(0)}), "a20/p1: no such activity"),
-        (lambda f: f.clear(), "holds neither"),
+        (
+            lambda f: f.update({"a01/p1/s01.txt": text(0).replace(b",", b"\n", 1)}),
+            [("s01.txt", "recordings.row-count"), ("s01.txt:1", "csv.row-width")],
+        ),
+        (
+            lambda f: f.update({"a01/p1/s01.txt": (b"0," * 44 + b"0\n") * 124 + b"1e," + b"0," * 43 + b"x\n"}),
+            [("s01.txt:125", "csv.not-a-number")],
+        ),
+        (lambda f: f.update({"a01/p1/s01.txt": b"1,2\n" * 125}), [("s01.txt:1", "csv.row-width")]),
+        (lambda f: f.update({"a01/p1/s01.txt": b""}), [("s01.txt", "recordings.row-count")]),
+        (lambda f: f.pop("a01/p1/s01.txt"), [("p1", "recordings.file-missing")]),
+        (lambda f: f.update({"a20/p1/s01.txt": text(0)}), [("p1", "recordings.label-unknown")]),
+        (lambda f: f.clear(), [("d", "recordings.none-found")]),
     ],
 )
 def test_a_fault_is_named(tmp_path, change, problem) -> None:
@@ -83,49 +89,52 @@ def test_a_fault_is_named(tmp_path, change, problem) -> None:
     found = members()
     change(found)
     (tmp_path / "d").mkdir()
-    with pytest.raises(InputError, match=problem):
-        dsads.read(write_folder(tmp_path / "d", found), ("T",), Reading(Path()))
+
+    assert faults(lambda: dsads.read(write_folder(tmp_path / "d", found), ("T",), Reading(Path()))) == problem
 
 
 @pytest.mark.parametrize("data", [b"", b"text", lzma.compress(b"text"), b"\xfd7zXZ\x00broken"])
-def test_what_is_no_archive_is_refused(tmp_path, data) -> None:
+def test_what_is_not_an_archive_is_refused(tmp_path, data) -> None:
     """Empty, foreign and damaged files."""
     (tmp_path / "p1.tar.xz").write_bytes(data)
-    with pytest.raises(InputError):
-        dsads.read(tmp_path, ("T",), Reading(Path()))
+
+    assert faults(lambda: dsads.read(tmp_path, ("T",), Reading(Path()))) == [ARCHIVE]
 
 
 def test_a_truncated_archive_is_refused(tmp_path) -> None:
-    """Half of a recording is none."""
+    """Nothing of it is read."""
     path = write_archive(tmp_path / "p1.tar.xz", members())
     path.write_bytes(path.read_bytes()[:-5000])
-    with pytest.raises(InputError, match="not a whole"):
-        dsads.read(tmp_path, ("T",), Reading(Path()))
+
+    assert faults(lambda: dsads.read(tmp_path, ("T",), Reading(Path()))) == [ARCHIVE]
 
 
-def test_other_files_are_left_alone(tmp_path) -> None:
-    """What has another name is no segment."""
+def test_other_files_are_ignored(tmp_path) -> None:
+    """A file of another name is not a segment."""
     folder = write_folder(tmp_path, members() | {"a01/p1/sxx.txt": b"notes"})
 
     assert len(dsads.read(folder, ("T",), Reading(Path())).recordings) == 4
 
 
-def test_other_members_are_left_alone(tmp_path) -> None:
-    """Links, strangers and paths that climb are not segments."""
+def test_other_members_are_ignored(tmp_path) -> None:
+    """Links, other files and paths that lead out of the archive are not segments."""
     with tarfile.open(write_archive(tmp_path / "p1.tar.xz", {}), "w:xz") as archive:
         link = tarfile.TarInfo("a01/p1/s03.txt")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
         archive.addfile(tarfile.TarInfo("../evil.txt"))
-    with pytest.raises(InputError, match="holds neither"):
-        dsads.read(tmp_path, ("T",), Reading(Path()))
+
+    assert [rule for _, rule in faults(lambda: dsads.read(tmp_path, ("T",), Reading(Path())))] == [
+        "recordings.none-found"
+    ]
 
 
-def test_a_unit_stands_there_once() -> None:
+def test_a_unit_is_listed_once() -> None:
     """The same device twice is a mistake."""
     source = {"kind": "dsads", "path": "x", "units": ["RA", "RA"]}
-    with pytest.raises(InputError, match="each may stand there once"):
-        config.settle({"data": {"sources": [source]}}, TrainConfig, "x")
+    problems = faults(lambda: config.settle({"data": {"sources": [source]}}, TrainConfig, "x"))
+
+    assert problems == [("x: data.sources.0", "config.inconsistent")]
 
 
 def test_two_units_are_two_device_rows(tmp_path) -> None:
@@ -145,22 +154,24 @@ def test_two_units_are_two_device_rows(tmp_path) -> None:
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the recordings under ../shared/data are not here")
 def test_the_real_recordings_are_whole() -> None:
-    """One person: 19 activities of five minutes, 149 windows each."""
+    """One subject: 19 activities of five minutes, 149 windows each."""
     dataset = dsads.read(REAL / "p1.tar.xz", ("RA", "RL"), Reading(Path()))
 
     assert [len(recording.labels) for recording in dataset.recordings] == [7500] * 19
 
 
 def test_a_recording_in_two_archives_is_refused(tmp_path) -> None:
-    """Whose numbers would count?"""
+    """It is not known which one counts."""
     write_archive(tmp_path / "one.tar.xz", members())
     write_archive(tmp_path / "two.tar.xz", members(subjects=(2,)))
-    with pytest.raises(InputError, match="recording p2-a01 is there twice"):
-        dsads.read(tmp_path, ("T",), Reading(Path()))
+
+    assert faults(lambda: dsads.read(tmp_path, ("T",), Reading(Path()))) == [
+        (f"{tmp_path.name}: p2-a{activity}", "recordings.file-twice") for activity in ("01", "19")
+    ]
 
 
 def test_nothing_is_parsed_twice(tmp_path, monkeypatch) -> None:
-    """The second reading of a folder and of an archive takes what the first one kept."""
+    """The second reading of a folder and of an archive uses the cache."""
     write_folder(tmp_path / "d", members())
     write_archive(tmp_path / "d" / "p.tar.xz", members(subjects=(3,)))
     reading = Reading(tmp_path, tmp_path / "cache")
@@ -172,7 +183,7 @@ def test_nothing_is_parsed_twice(tmp_path, monkeypatch) -> None:
 
 def test_progress_names_each_recording(tmp_path) -> None:
     """How many of how many, and which."""
-    told = []
-    dsads.read(write_folder(tmp_path, members()), ("T",), Reading(tmp_path, tell=lambda *what: told.append(what)))
+    calls = []
+    dsads.read(write_folder(tmp_path, members()), ("T",), Reading(tmp_path, tell=lambda *what: calls.append(what)))
 
-    assert (told[0], told[-1][:2]) == ((0, 4, "p1-a01"), (4, 4))
+    assert (calls[0], calls[-1][:2]) == ((0, 4, "p1-a01"), (4, 4))

@@ -1,4 +1,4 @@
-"""The source hapt: native folders and archives, spans of labels, transitions dropped; every fault with its place."""
+"""The source hapt: native folders and archives, spans of labels, transitions dropped; every problem with its place."""
 
 import tarfile
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from native_sets import shipped, write_archive, write_folder
+from native_sets import faults, shipped, write_archive, write_folder
 
 from modelreg.data import preparation
 from modelreg.data.cache import Reading
@@ -30,7 +30,7 @@ def text(seed: int, samples: int = SAMPLES) -> bytes:
 
 
 def native() -> dict[str, bytes]:
-    """Two experiments of two people, by their native names."""
+    """Two experiments of two subjects, by their native names."""
     names = [f"{sensor}_exp{n:02d}_user{n:02d}" for n in (1, 2) for sensor in ("acc", "gyro")]
     return {f"RawData/{name}.txt": text(seed) for seed, name in enumerate(names)} | {"RawData/labels.txt": LABELS}
 
@@ -95,32 +95,35 @@ def acc(text: bytes):
     return lambda found: found.update({"RawData/acc_exp01_user01.txt": text})
 
 
+FIRST = "acc_exp01_user01.txt"
 FAULTS = {
-    "no number": (acc(b"1 2 3\n1 x 3\n"), "acc_exp01_user01.txt: line 2, column 2: not a number: 'x'"),
-    "wide row": (acc(b"1 2 3\n1 2 3 4\n"), "acc_exp01_user01.txt: line 2: has 4 columns, must have 3"),
-    "short row": (acc(b"1 2 3\n1 2\n"), "acc_exp01_user01.txt: line 2: has 2 columns, must have 3"),
-    "wide file": (acc(b"1 2 3 4\n"), "acc_exp01_user01.txt: line 1: has 4 columns, must have 3"),
-    "narrow file": (acc(b"1 2\n"), "acc_exp01_user01.txt: line 1: has no column 3"),
-    "empty": (acc(b""), "acc_exp01_user01.txt: is empty"),
-    "no text": (acc(b"\x00\x01"), "acc_exp01_user01.txt: line 1: a NUL byte"),
-    "lengths differ": (acc(text(0, 39)), "exp01_user01: has 39 samples of acc and 40 of gyro"),
-    "no partner": (lambda f: f.pop("RawData/gyro_exp02_user02.txt"), "gyro_exp02_user02.txt: is missing"),
-    "no labels": (lambda f: f.pop("RawData/labels.txt"), "labels.txt: is missing"),
-    "nothing": (lambda f: f.clear(), "holds neither"),
-    "other labels": (lines(LABELS + b"3 1 1 1 2\n"), "labels.txt: line 4: there is no recording exp03_user01"),
-    "unlabelled": (lines(b"1 1 5 1 2\n"), "labels.txt: says nothing of exp02_user02"),
-    "unknown label": (lines(LABELS + b"1 1 13 20 21"), "labels.txt: line 4: no such label: 13; there are 1 to 12"),
-    "label 0": (lines(LABELS + b"1 1 0 20 21"), "line 4: no such label: 0"),
-    "beyond the end": (lines(LABELS + b"1 1 1 40 41"), "line 4: from sample 40 to 41: exp01_user01 has 1 to 40"),
-    "before the start": (lines(LABELS + b"1 1 1 0 1"), "line 4: from sample 0 to 1"),
-    "backwards": (lines(LABELS + b"1 1 1 30 29"), "line 4: from sample 30 to 29"),
-    "overlap": (lines(LABELS + b"1 1 1 12 14"), "line 4: sample 12 has a label already, in line 2"),
-    "inside another": (lines(LABELS + b"2 2 1 5 6\n2 2 1 8 9"), "line 5: sample 8 has a label already, in line 3"),
-    "four numbers": (lines(b"1 1 5 1"), "labels.txt: line 1: must be five whole numbers"),
-    "no whole number": (lines(b"1 1 5 1 2.5"), "labels.txt: line 1: must be five whole numbers"),
-    "no lines": (lines(b""), "labels.txt: line 1: must be five whole numbers"),
-    "blank line": (lines(b"1 1 5 1 2\n\n2 2 1 1 2\n"), "labels.txt: line 2: must be five whole numbers"),
-    "huge": (lines(b"1 1 5 1 99999999999999999999"), "labels.txt: line 1: must be five whole numbers"),
+    "not a number": (acc(b"1 2 3\n1 x 3\n"), (f"{FIRST}:2", "csv.not-a-number")),
+    "wide row": (acc(b"1 2 3\n1 2 3 4\n"), (f"{FIRST}:2", "csv.row-width")),
+    "short row": (acc(b"1 2 3\n1 2\n"), (f"{FIRST}:2", "csv.row-width")),
+    "wide file": (acc(b"1 2 3 4\n"), (f"{FIRST}:1", "csv.row-width")),
+    "narrow file": (acc(b"1 2\n"), (FIRST, "csv.column-missing")),
+    "empty": (acc(b""), (FIRST, "csv.empty")),
+    "not text": (acc(b"\x00\x01"), (f"{FIRST}:1", "csv.encoding")),
+    "lengths differ": (acc(text(0, 39)), ("exp01_user01", "recordings.length-mismatch")),
+    "no partner": (
+        lambda f: f.pop("RawData/gyro_exp02_user02.txt"),
+        ("gyro_exp02_user02.txt", "recordings.file-missing"),
+    ),
+    "no labels": (lambda f: f.pop("RawData/labels.txt"), ("labels.txt", "recordings.file-missing")),
+    "other labels": (lines(LABELS + b"3 1 1 1 2\n"), ("labels.txt:4", "recordings.file-missing")),
+    "unlabelled": (lines(b"1 1 5 1 2\n"), ("labels.txt: exp02_user02", "recordings.labels-missing")),
+    "unknown label": (lines(LABELS + b"1 1 13 20 21"), ("labels.txt:4", "recordings.label-unknown")),
+    "label 0": (lines(LABELS + b"1 1 0 20 21"), ("labels.txt:4", "recordings.label-unknown")),
+    "beyond the end": (lines(LABELS + b"1 1 1 40 41"), ("labels.txt:4", "recordings.label-range")),
+    "before the start": (lines(LABELS + b"1 1 1 0 1"), ("labels.txt:4", "recordings.label-range")),
+    "backwards": (lines(LABELS + b"1 1 1 30 29"), ("labels.txt:4", "recordings.label-range")),
+    "overlap": (lines(LABELS + b"1 1 1 12 14"), ("labels.txt:4", "recordings.label-overlap")),
+    "inside another": (lines(LABELS + b"2 2 1 5 6\n2 2 1 8 9"), ("labels.txt:4", "recordings.label-overlap")),
+    "four numbers": (lines(b"1 1 5 1"), ("labels.txt:1", "recordings.labels-line")),
+    "not a whole number": (lines(b"1 1 5 1 2.5"), ("labels.txt:1", "recordings.labels-line")),
+    "no lines": (lines(b""), ("labels.txt:1", "recordings.labels-line")),
+    "blank line": (lines(b"1 1 5 1 2\n\n2 2 1 1 2\n"), ("labels.txt:2", "recordings.labels-line")),
+    "huge": (lines(b"1 1 5 1 99999999999999999999"), ("labels.txt:1", "recordings.labels-line")),
 }
 
 
@@ -131,67 +134,87 @@ def test_a_fault_is_named(tmp_path, change, problem, packed) -> None:
     found = native()
     change(found)
     path = write_archive(tmp_path / "p.tar.xz", found) if packed else write_folder(tmp_path, found)
-    with pytest.raises(InputError) as caught:
-        read(path)
 
-    assert problem in str(caught.value)
+    assert faults(lambda: read(path)) == [problem]
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "archive"])
+def test_a_set_without_files_is_refused(tmp_path, packed) -> None:
+    """The folder or archive is named."""
+    path = write_archive(tmp_path / "p.tar.xz", {}) if packed else tmp_path
+
+    assert faults(lambda: read(path)) == [(path.name, "recordings.none-found")]
 
 
 def test_all_faults_are_named_at_once(tmp_path) -> None:
-    """Of every file, and every line."""
+    """Of every file; lines with the same fault are counted."""
     found = native() | {"RawData/gyro_exp02_user02.txt": b"x 2 3", "RawData/labels.txt": b"a\nb\n"}
-    with pytest.raises(InputError) as caught:
-        read(write_archive(tmp_path / "p.tar.xz", found))
 
-    assert len(caught.value.problems) == 3
+    assert faults(lambda: read(write_archive(tmp_path / "p.tar.xz", found))) == [
+        ("gyro_exp02_user02.txt:1", "csv.not-a-number"),
+        ("labels.txt:1", "recordings.labels-line"),
+    ]
+
+
+def test_a_label_that_overlaps_many_times_is_one_problem(tmp_path) -> None:
+    """With the number of lines."""
+    with pytest.raises(InputError) as caught:
+        read(write_folder(tmp_path, native() | {"RawData/labels.txt": LABELS + b"2 2 1 5 6\n" * 30}))
+
+    (problem,) = caught.value.problems
+    assert (problem.rule, "29 other lines" in problem.message) == ("recordings.label-overlap", True)
 
 
 @pytest.mark.parametrize("name", ["../RawData", "a/../RawData", "/RawData"])
-def test_what_leads_out_of_the_archive_is_left_alone(tmp_path, name) -> None:
-    """It is no file of the set; that it lacks is said."""
+def test_a_path_that_leads_out_of_the_archive_is_ignored(tmp_path, name) -> None:
+    """So that its file is missing."""
     found = {path.replace("RawData", name) if "gyro_exp01" in path else path: data for path, data in native().items()}
-    with pytest.raises(InputError, match=r"gyro_exp01_user01.txt: is missing"):
-        read(write_archive(tmp_path / "p.tar.xz", found))
+
+    assert faults(lambda: read(write_archive(tmp_path / "p.tar.xz", found))) == [
+        ("gyro_exp01_user01.txt", "recordings.file-missing")
+    ]
 
 
-def test_a_link_is_left_alone(tmp_path) -> None:
-    """What it names outside is not read."""
+def test_a_link_is_ignored(tmp_path) -> None:
+    """Its target outside is not read."""
     link = tarfile.TarInfo("RawData/labels.txt")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     found = native()
     del found["RawData/labels.txt"]
-    with pytest.raises(InputError, match=r"labels.txt: is missing"):
-        read(write_archive(tmp_path / "p.tar.xz", found, link))
+
+    assert faults(lambda: read(write_archive(tmp_path / "p.tar.xz", found, link))) == [
+        ("labels.txt", "recordings.file-missing")
+    ]
 
 
 def test_a_file_over_the_limit_is_refused(tmp_path, monkeypatch) -> None:
-    """Whatever it claims of itself."""
+    """Before it is unpacked."""
     monkeypatch.setattr(hapt, "NATIVE", hapt.NATIVE._replace(limit=100))
-    with pytest.raises(InputError, match=r"acc_exp01_user01.txt: larger than 100 bytes"):
-        read(write_archive(tmp_path / "p.tar.xz", native()))
+
+    assert faults(lambda: read(write_archive(tmp_path / "p.tar.xz", native()))) == [(FIRST, "files.too-large")]
 
 
 def test_a_truncated_archive_is_refused(tmp_path) -> None:
-    """Half of a recording is none."""
+    """Nothing of it is read."""
     path = write_archive(tmp_path / "p.tar.xz", native())
     path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises(InputError, match="not a whole"):
-        read(tmp_path)
+
+    assert faults(lambda: read(tmp_path)) == [("p.tar.xz", "recordings.archive-damaged")]
 
 
 def test_a_file_that_is_there_twice_is_refused(tmp_path) -> None:
-    """Whose numbers would count? Beside each other, in two archives, in one."""
-    twice = native() | {"other/labels.txt": LABELS}
-    write_archive(tmp_path / "p.tar.xz", twice)
-    with pytest.raises(InputError, match=r"other/labels.txt: is in the archive twice"):
-        read(tmp_path)
+    """In one archive, or in two folders: it is not known which one counts."""
+    write_archive(tmp_path / "p.tar.xz", native() | {"other/labels.txt": LABELS})
     write_folder(tmp_path / "d", native() | {"labels.txt": LABELS})
-    with pytest.raises(InputError, match=r"labels.txt is there twice"):
-        read(tmp_path / "d")
+
+    assert [*faults(lambda: read(tmp_path)), *faults(lambda: read(tmp_path / "d"))] == [
+        ("labels.txt", "recordings.file-twice"),
+        ("d: labels.txt", "recordings.file-twice"),
+    ]
 
 
 def test_nothing_is_parsed_twice(tmp_path, monkeypatch) -> None:
-    """The second reading of a folder and of an archive takes what the first one kept."""
+    """The second reading of a folder and of an archive uses the cache."""
     folder, archive = write_folder(tmp_path / "d", native()), write_archive(tmp_path / "p.tar.xz", native())
     reading = Reading(tmp_path, tmp_path / "cache")
     first = [hapt.read(path, reading).sources for path in (folder, archive)]
@@ -202,10 +225,10 @@ def test_nothing_is_parsed_twice(tmp_path, monkeypatch) -> None:
 
 def test_progress_names_each_file(tmp_path) -> None:
     """How many of how many, and which."""
-    told = []
-    hapt.read(write_folder(tmp_path, native()), Reading(tmp_path, tell=lambda *what: told.append(what)))
+    calls = []
+    hapt.read(write_folder(tmp_path, native()), Reading(tmp_path, tell=lambda *what: calls.append(what)))
 
-    assert (told[0], told[-1][:2]) == ((0, 5, "acc_exp01_user01.txt"), (5, 5))
+    assert (calls[0], calls[-1][:2]) == ((0, 5, "acc_exp01_user01.txt"), (5, 5))
 
 
 @pytest.fixture(scope="module")
@@ -217,12 +240,12 @@ def real(tmp_path_factory):
 
 @needs_real
 def test_the_real_recordings_are_whole(real) -> None:
-    """61 recordings of 30 people, 1,122,772 samples, 27 % of them unlabelled."""
+    """61 recordings of 30 subjects, 1,122,772 samples, 27 % of them unlabelled."""
     labels = [recording.labels for recording in real[0].recordings]
-    people = {recording.subject for recording in real[0].recordings}
+    subjects = {recording.subject for recording in real[0].recordings}
 
     unlabelled = sum(int((some == UNLABELLED).sum()) for some in labels)
-    assert (len(labels), len(people), sum(map(len, labels)), unlabelled) == (61, 30, 1_122_772, 307_158)
+    assert (len(labels), len(subjects), sum(map(len, labels)), unlabelled) == (61, 30, 1_122_772, 307_158)
 
 
 @needs_real

@@ -1,18 +1,17 @@
-"""The source spsw: a phone and a watch with clocks of their own, folder or archive; every fault with its place."""
+"""The source spsw: a phone and a watch with clocks of their own, folder or archive; every problem with its place."""
 
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from native_sets import shipped, write_archive, write_folder
+from native_sets import faults, shipped, write_archive, write_folder
 
 from modelreg.data import preparation
 from modelreg.data.cache import Reading
 from modelreg.data.recording import UNLABELLED
 from modelreg.data.sources import registry as sources
 from modelreg.data.sources import spsw
-from modelreg.errors import InputError
 from modelreg.records.source import SpswSource
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "spsw"
@@ -31,8 +30,8 @@ def text(seed: int, labels=LABELS) -> bytes:
 
 
 def native() -> dict[str, bytes]:
-    """Two executions of two people, by their native names, and a table beside them."""
-    names = [f"s{person:02d}/s{person:02d}_01_{device}" for person in (1, 2) for device in ("sp", "sw")]
+    """Two executions of two subjects, by their native names, and a table in the same folder."""
+    names = [f"s{subject:02d}/s{subject:02d}_01_{device}" for subject in (1, 2) for device in ("sp", "sw")]
     found = {f"./DATA/{name}.csv": text(seed) for seed, name in enumerate(names)}
     return found | {"./DATA/executions_info.csv": b"execution_id,orientation\ns01_01,back\n"}
 
@@ -51,8 +50,8 @@ def test_folder_and_archive_are_the_same(tmp_path, inner) -> None:
     assert read(folder).sources == read(tmp_path / "p.tar.xz").sources
 
 
-def test_a_recording_is_named_by_person_and_execution(tmp_path) -> None:
-    """People are what a split goes by."""
+def test_a_recording_is_named_by_subject_and_execution(tmp_path) -> None:
+    """The split is by subject."""
     first = read(write_folder(tmp_path, native())).recordings[0]
 
     assert (first.name, first.subject, first.session, *first.signals) == ("s01-01", "s01", "01", "watch", "phone")
@@ -67,7 +66,7 @@ def test_each_device_keeps_its_clock(tmp_path) -> None:
 
 
 def test_labels_are_those_of_the_watch(tmp_path) -> None:
-    """What the phone's file says is not looked at."""
+    """The labels of the phone's file are ignored."""
     found = native() | {"./DATA/s01/s01_01_sp.csv": text(0, ("no", "label", "of", "ours"))}
     first = read(write_folder(tmp_path, found)).recordings[0]
 
@@ -81,14 +80,15 @@ def test_a_row_without_a_label_is_unlabelled(tmp_path) -> None:
     assert read(write_folder(tmp_path, found)).recordings[1].labels.tolist() == [0, UNLABELLED, 0, 0]
 
 
+WATCH = "s02_01_sw.csv"
 FAULTS = {
-    "unknown label": (text(3, ("SEATED", "RUN", "RUN", "SEATED")), "s02_01_sw.csv: line 3: no such label: 'RUN'"),
-    "no number": (text(3).replace(b",1657533977823,", b",noon,"), "s02_01_sw.csv: line 3, column timestamp"),
-    "time falls": (text(3).replace(b"7823,", b"7803,"), "s02_01_sw.csv: line 3: time falls by 0.00999999 s"),
-    "short row": (text(3) + b"1,2\n", "s02_01_sw.csv: line 6: has 2 columns, must have 8"),
-    "other columns": (text(3).replace(b"x_gyro", b"gyro_x"), "s02_01_sw.csv: line 1: has no column x_gyro"),
-    "empty": (b"", "s02_01_sw.csv: is empty"),
-    "missing": (None, "s02_01_sw.csv: is missing: an execution is one file of each device, and this is the watch's"),
+    "unknown label": (text(3, ("SEATED", "RUN", "RUN", "SEATED")), (f"{WATCH}:3", "recordings.label-unknown")),
+    "not a number": (text(3).replace(b",1657533977823,", b",noon,"), (f"{WATCH}:3", "csv.not-a-number")),
+    "time goes back": (text(3).replace(b"7823,", b"7803,"), (f"{WATCH}:3", "csv.time-goes-back")),
+    "short row": (text(3) + b"1,2\n", (f"{WATCH}:6", "csv.row-width")),
+    "other columns": (text(3).replace(b"x_gyro", b"gyro_x"), (WATCH, "csv.column-missing")),
+    "empty": (b"", (WATCH, "csv.empty")),
+    "missing": (None, (WATCH, "recordings.file-missing")),
 }
 
 
@@ -100,29 +100,24 @@ def test_a_fault_is_named(tmp_path, data, problem, packed) -> None:
     if data is None:
         del found[SECOND]
     path = write_archive(tmp_path / "p.tar.xz", found) if packed else write_folder(tmp_path, found)
-    with pytest.raises(InputError) as caught:
-        read(path)
 
-    assert problem in str(caught.value)
+    assert faults(lambda: read(path)) == [problem]
 
 
 def test_a_folder_without_recordings_is_refused(tmp_path) -> None:
-    """It says what it looked for."""
-    with pytest.raises(InputError, match=r"holds neither sNN/sNN_EE_\{sp,sw\}.csv nor a .tar.xz of them"):
-        read(tmp_path)
+    """The folder is named."""
+    assert faults(lambda: read(tmp_path)) == [(tmp_path.name, "recordings.none-found")]
 
 
 def test_a_file_that_is_there_twice_is_refused(tmp_path) -> None:
-    """Once in the archive, once beside it: named once, though it holds several arrays."""
+    """In an archive and in the folder: named once, though it holds several arrays."""
     write_archive(write_folder(tmp_path, {"s01/s01_01_sw.csv": text(1)}) / "p.tar.xz", native())
-    with pytest.raises(InputError) as caught:
-        read(tmp_path)
 
-    assert [problem.what for problem in caught.value.problems] == ["s01_01_sw.csv is there twice"]
+    assert faults(lambda: read(tmp_path)) == [(f"{tmp_path.name}: s01_01_sw.csv", "recordings.file-twice")]
 
 
 def test_nothing_is_parsed_twice(tmp_path, monkeypatch) -> None:
-    """The second reading takes what the first one kept."""
+    """The second reading uses the cache."""
     path, reading = write_archive(tmp_path / "p.tar.xz", native()), Reading(tmp_path, tmp_path / "cache")
     first = spsw.read(path, reading).sources
     monkeypatch.setattr(spsw, "parse", None)

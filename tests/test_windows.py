@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from two_device import CLASSES, two_device_recordings
 
 from modelreg.data import memory_map
-from modelreg.data.memory_map import Shelf, is_mapped
+from modelreg.data.memory_map import MappedStore, is_mapped
 from modelreg.data.recording import UNLABELLED, Recording, Signal, Windows
 from modelreg.data.windows import cut, deal, fold
 from modelreg.errors import InputError
@@ -195,14 +195,14 @@ def test_two_devices_cannot_be_folded() -> None:
 @given(labels=LABELS)
 def test_windows_in_a_mapped_file_are_the_same(tmp_path_factory, labels: list[int]) -> None:
     """Also where there are none, and folded."""
-    shelf = Shelf(tmp_path_factory.mktemp("shelf"))
-    here, aside = (
+    store = MappedStore(tmp_path_factory.mktemp("store"))
+    here, mapped = (
         fold(cut([recording_of(labels, devices=1)], classes=K, window=8, hop=3, labels="majority", gather=gather), 2)
-        for gather in (memory_map.gather, shelf.gather)
+        for gather in (memory_map.gather, store.gather)
     )
 
-    np.testing.assert_array_equal(aside.x, here.x, strict=True)
-    assert is_mapped(aside.x) == bool(len(here.y))
+    np.testing.assert_array_equal(mapped.x, here.x, strict=True)
+    assert is_mapped(mapped.x) == bool(len(here.y))
 
 
 def test_arrays_name_people_and_recordings() -> None:

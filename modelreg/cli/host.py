@@ -126,7 +126,7 @@ def reading(base: Path | None = None) -> Iterator["Reading"]:
     from modelreg.data.cache import Reading
 
     with show_reading(sys.stderr, monotonic) as show:
-        yield Reading(base or workplace(), cache_folder(), show, lambda problem: note(f"notice: {problem}"))
+        yield Reading(base or workplace(), cache_folder(), show, lambda notice: note(f"notice: {notice}"))
 
 
 def cache_folder() -> Path | None:

@@ -1,8 +1,8 @@
-"""The clocks of devices: measured, brought onto one, resampled to one rate.
+"""Measure the clocks of devices, and resample all devices of a recording to one clock and rate.
 
-A device whose source has time stamps has a clock of its own. `align` puts all devices of a recording on one grid of
-equal steps over the time that they share. Faster signals pass a low-pass filter first (scipy.signal.resample_poly, a
-Kaiser-windowed FIR filter of zero phase), so that nothing above half the new rate is folded down into it.
+Every device with time stamps has its own clock. `align` resamples all devices of a recording to one grid of equal steps
+over the time in which all of them recorded. Faster signals pass a low-pass filter first (scipy.signal.resample_poly, a
+Kaiser-windowed FIR filter of zero phase), so that frequencies above half the new rate do not alias.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,37 +17,39 @@ from modelreg.data.recording import UNLABELLED, Recording, Signal
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import ClockQuality, Limits
 
-SAME = 1e-3  # of a step: time stamps that lie nearer to a moment of the grid are on it
-REACH = 10  # samples to either side that the filter of resample_poly takes in, at the lower of the two rates
-EARLY = 0.05  # a clock this much faster than a multiple of the rate is taken for that multiple
-DRIFT = 0.1  # of a step: as far may a ratio of small numbers take the last sample from where its rate says it lies
-FINEST = 10  # times as many steps as samples, at most, where time stamps come in bursts
-SPARSE = 10_000  # times as long as its samples last: no clock runs that far, one of its time stamps is wrong
+SAME = 1e-3  # steps: a time stamp this near to a moment of the grid is on it
+REACH = 10  # samples to each side that the filter of resample_poly uses, at the lower of the two rates
+EARLY = 0.05  # a clock this share faster than a multiple of the rate counts as that multiple
+DRIFT = 0.1  # steps: the largest error of the last sample that an approximate ratio of rates may cause
+FINEST = 10  # steps per sample at most, if time stamps come in bursts
+SPARSE = 10_000  # a clock that spans this many times the duration of its samples has a wrong time stamp
+
+UNALIGNED = "cannot align the devices"
 
 Times = NDArray[np.float64]  # (samples,) seconds
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The moments at which all devices of a recording are wanted, and between which samples of a device they lie."""
+    """The moments of the common clock of a recording's devices."""
 
     moments: Times  # (n,)
     rate_hz: float
 
     @property
     def near(self) -> float:
-        """Seconds within which a sample lies on a moment."""
+        """Seconds within which a sample is on a moment."""
         return SAME / self.rate_hz
 
     def between(self, time: Times) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return the sample before and the one after each moment; the same one twice where a sample lies on it."""
+        """Return the samples before and after each moment; the same one twice if it is on the moment."""
         after = np.minimum(np.searchsorted(time, self.moments - self.near), len(time) - 1)
         on = np.abs(time[after] - self.moments) <= self.near
         return np.where(on, after, np.maximum(after - 1, 0)), after
 
 
 def measure(signals: Mapping[str, Signal], limits: Limits) -> Iterator[ClockQuality]:
-    """Yield what the time stamps of each device say, where it has any."""
+    """Yield the quality of each device's clock, for devices with time stamps."""
     stamps = {device: signal.time for device, signal in signals.items() if signal.time is not None and len(signal.time)}
     earliest = min((time[0] for time in stamps.values()), default=0.0)
     for device, time in stamps.items():
@@ -68,39 +70,38 @@ def measure(signals: Mapping[str, Signal], limits: Limits) -> Iterator[ClockQual
 
 
 def longest_interval(rate_hz: float, limits: Limits) -> float:
-    """Return the seconds beyond which an interval is a gap; a slow device's own intervals are none."""
+    """Return the longest interval in seconds that is not a gap; the usual interval of a slow device never is."""
     return max(limits.max_gap_s, 1.5 / rate_hz)
 
 
 def judge(clock: ClockQuality, limits: Limits) -> Iterator[str]:
-    """Yield every threshold that a clock breaks."""
+    """Yield every threshold that a clock exceeds."""
     if clock.gaps:
         gaps = "one gap" if clock.gaps == 1 else f"{clock.gaps} gaps"
         limit = longest_interval(clock.nominal_hz, limits)
-        yield f"{gaps} of more than {limit:g} s, the longest {clock.longest_gap_s:.3g} s"
+        yield f"{gaps} longer than {limit:g} s, the longest {clock.longest_gap_s:.3g} s"
     if clock.jitter > limits.max_jitter:
-        yield f"intervals deviate by {clock.jitter:.3g} of the usual one, above {limits.max_jitter:g}"
+        yield f"jitter of {clock.jitter:.3g} median intervals, above {limits.max_jitter:g}"
     if clock.offset_s > limits.max_offset_s:
         yield f"starts {clock.offset_s:.3g} s after the first device, above {limits.max_offset_s:g} s"
 
 
 def find_problems(recordings: Iterable[Recording]) -> Iterator[Problem]:
-    """Yield each recording whose devices cannot be put on one clock."""
+    """Yield each recording whose devices cannot be aligned."""
     for recording in recordings:
         signals = recording.signals
         stamped = [device for device, signal in signals.items() if signal.time is not None]
-        if not all(len(signal.values) for signal in signals.values()):
-            yield Problem(recording.name, "todo.alignment", "a device has no sample")
-        elif len(recording.labels) != len(next(iter(signals.values())).values):
-            yield Problem(
-                recording.name, "todo.alignment", "its labels differ from its first device in the number of samples"
-            )
+        samples = {device: len(signal.values) for device, signal in signals.items()}
+        first = next(iter(samples))
+        if empty := [device for device, count in samples.items() if not count]:
+            yield Problem(recording.name, "recordings.no-samples", f"no samples of {', '.join(empty)}")
+        elif len(recording.labels) != samples[first]:
+            message = f"{len(recording.labels)} labels, expected {samples[first]}, the samples of {first}"
+            yield Problem(recording.name, "recordings.labels-length", message)
         elif stamped and len(stamped) < len(signals):
-            yield Problem(
-                recording.name,
-                "todo.alignment",
-                f"only {', '.join(stamped)} has time stamps: its devices cannot be aligned",
-            )
+            others = [device for device in signals if device not in stamped]
+            message = f"{', '.join(stamped)} has time stamps, {', '.join(others)} has none"
+            yield Problem(recording.name, "recordings.time-stamps-missing", message)
         elif stamped:
             yield from _find_apart(recording)
         else:
@@ -111,36 +112,34 @@ def _find_apart(recording: Recording) -> Iterator[Problem]:
     start, end = _shared(recording.signals)
     if start > end:
         spans = ", ".join(f"{d} {t[0]:.3f} to {t[-1]:.3f} s" for d, t in _times(recording.signals).items())
-        yield Problem(recording.name, "todo.alignment", f"its devices share no time: {spans}")
+        yield Problem(recording.name, "recordings.devices-apart", spans)
     for device, signal in recording.signals.items():
         seconds = len(signal.values) / signal.rate_hz
         span = 0.0 if signal.time is None else float(signal.time[-1] - signal.time[0])
         if span > SPARSE * max(seconds, 1.0):
-            what = f"the time stamps of {device} span {span:.3g} s, its samples last {seconds:.3g} s: is one stray?"
-            yield Problem(recording.name, "todo.alignment", what)
+            message = f"the time stamps of {device} span {span:.3g} s, its samples only {seconds:.3g} s"
+            yield Problem(recording.name, "recordings.stray-time", message)
 
 
 def _find_unequal(recording: Recording) -> Iterator[Problem]:
-    """Without time stamps, devices of one rate must have equally many samples; others must last equally long."""
+    """Yield a problem if devices without time stamps differ in duration, or at one rate in the number of samples."""
     signals = recording.signals
     seconds = {device: len(signal.values) / signal.rate_hz for device, signal in signals.items()}
     slowest = min(signal.rate_hz for signal in signals.values())
     one_rate = all(signal.rate_hz == slowest for signal in signals.values())
     if max(seconds.values()) - min(seconds.values()) > (0 if one_rate else 1 / slowest):
         lengths = ", ".join(f"{device} {length:.3f} s" for device, length in seconds.items())
-        yield Problem(
-            recording.name, "todo.alignment", f"its devices have no time stamps and last unequally long: {lengths}"
-        )
+        yield Problem(recording.name, "recordings.unequal-duration", lengths)
 
 
 def align(recording: Recording, rate_hz: float, limits: Limits) -> Recording:
-    """Return the recording on one clock of `rate_hz`, without time stamps; as it is, where it is so already.
+    """Return the recording on one clock of `rate_hz`, without time stamps; unchanged if it is on such a clock already.
 
-    Inside a gap of the clock (`limits.max_gap_s`), and beside a missing value, samples are missing (NaN).
-    Labels are those of the nearest sample in time. Raises InputError where the devices cannot be aligned.
+    Inside a gap of the clock (`limits.max_gap_s`) and next to a missing value, samples are missing (NaN).
+    Labels are those of the nearest sample in time. Raises InputError if the devices cannot be aligned.
     """
     if problems := list(find_problems([recording])):
-        raise InputError("devices cannot be put on one clock", problems)
+        raise InputError(UNALIGNED, problems)
     if not is_resampled(recording, rate_hz):
         return recording
     signals = recording.signals
@@ -158,12 +157,12 @@ def align(recording: Recording, rate_hz: float, limits: Limits) -> Recording:
 
 
 def is_resampled(recording: Recording, rate_hz: float) -> bool:
-    """Return whether a device has a clock of its own, or another rate."""
+    """Return whether a device has time stamps or another rate."""
     return any(signal.time is not None or signal.rate_hz != rate_hz for signal in recording.signals.values())
 
 
 def reach(recording: Recording, rate_hz: float, limits: Limits) -> int:
-    """Return how many samples of the new rate resampling takes in to either side; 0 where nothing is resampled."""
+    """Return how many samples of the new rate resampling uses to each side; 0 if nothing is resampled."""
     if not is_resampled(recording, rate_hz):
         return 0
     signals = recording.signals.values()
@@ -180,16 +179,16 @@ def _times(signals: Mapping[str, Signal]) -> dict[str, Times]:
 
 
 def _shared(signals: Mapping[str, Signal]) -> tuple[float, float]:
-    """Return the first and the last moment at which every device was recording."""
+    """Return the first and last moment at which every device was recording."""
     times = _times(signals).values()
     return max(float(time[0]) for time in times), min(float(time[-1]) for time in times)
 
 
 def labels_by(recording: Recording, device: str) -> NDArray[np.int32]:
-    """Return the labels, which are on the clock of the first device, on the clock of another one.
+    """Return the labels, which are on the clock of the first device, on the clock of another device.
 
-    Where the first device did not record there is none. Devices of which one alone has time stamps share no clock
-    that could be known: their labels stay as they are.
+    Samples outside of the first device's time are unlabelled. If only one of the two devices has time stamps, their
+    clocks cannot be compared, and the labels are returned unchanged.
     """
     first, other = next(iter(recording.signals.values())), recording.signals[device]
     times = _times(recording.signals)
@@ -204,18 +203,18 @@ def labels_by(recording: Recording, device: str) -> NDArray[np.int32]:
 
 
 def _nearest(time: Times, grid: Grid) -> NDArray[np.intp]:
-    """Return the sample nearest to each moment; the earlier one where two are."""
+    """Return the sample nearest to each moment; the earlier one of two."""
     before, after = grid.between(time)
     return np.where(grid.moments - time[before] <= time[after] - grid.moments + grid.near, before, after)
 
 
 def _on(grid: Grid, signal: Signal, time: Times, max_gap_s: float) -> Signal:
-    """Return a device's signal at the moments of the grid."""
+    """Return the signal of a device at the moments of the grid."""
     size = len(grid.moments)
     before, after = grid.between(time)
     on_grid = np.array_equal(before, after) and np.array_equal(before, before[0] + np.arange(size))
     if on_grid and (np.diff(time) > 0).all():
-        values = signal.values[before].astype(np.float64)  # every sample lies on the grid already
+        values = signal.values[before].astype(np.float64)  # every sample is on the grid already
     else:
         values = _resample(signal, time, grid)[:size]
         missing = ~np.isfinite(signal.values)
@@ -227,19 +226,19 @@ def _on(grid: Grid, signal: Signal, time: Times, max_gap_s: float) -> Signal:
 
 
 def _resample(signal: Signal, time: Times, grid: Grid) -> NDArray[np.float64]:
-    """Return (at least len(grid), C): linear between samples of an irregular clock, then filtered and thinned out."""
+    """Return (at least len(grid), C): interpolated linearly to equal steps, then filtered and decimated."""
     ratio, even = _even(signal, time, grid)
     values = np.column_stack([_interpolate(time, column, even) for column in signal.values.T])
     if ratio == 1:
         return values
-    from scipy.signal import resample_poly  # 0.4 s: loaded where something is resampled
+    from scipy.signal import resample_poly  # 0.4 s: imported on use
 
     resampled: NDArray[np.float64] = resample_poly(values, ratio.numerator, ratio.denominator, axis=0, padtype="edge")
     return resampled
 
 
 def _even(signal: Signal, time: Times, grid: Grid) -> tuple[Fraction, Times]:
-    """Return moments of equal steps, and the rate of the grid in steps of theirs."""
+    """Return moments of equal steps, and the rate of the grid divided by theirs."""
     size = len(grid.moments)
     if signal.time is None:
         exact = grid.rate_hz / signal.rate_hz
@@ -253,7 +252,7 @@ def _even(signal: Signal, time: Times, grid: Grid) -> tuple[Fraction, Times]:
 
 
 def _interpolate(time: Times, column: NDArray[np.float32], moments: Times) -> NDArray[np.float64]:
-    """Return one channel at other moments, linearly between its finite samples; equal time stamps are averaged."""
+    """Return one channel at other moments, interpolated linearly between finite samples; equal times are averaged."""
     finite = np.isfinite(column)
     if not finite.any():
         return np.zeros(len(moments))

@@ -1,8 +1,9 @@
-"""How recordings are read: from where, what is kept of them, and who is told how far it has got.
+"""Read recordings with a cache of parsed files.
 
-Text is parsed once. What was parsed of one file is kept in a folder of the cache named by the digest of the file's
-bytes and of all that steers the parsing, as plain .npy files with their digests; the next reading maps them into
-memory, so that a recording is read when it is touched. A kept array that is not what it was is parsed again.
+Text is parsed once. The arrays of one file are kept in a folder of the cache, as plain .npy files with their digests. The
+name of the folder is the digest of the file's bytes and of every setting that the parsing depends on. The next reading
+maps the arrays into memory, so that samples are read from disk on use. An array that differs from its digest is parsed
+again.
 """
 
 import errno
@@ -21,93 +22,93 @@ from numpy.typing import NDArray
 
 from modelreg import files
 from modelreg.artifacts import npz
-from modelreg.data.memory_map import Aside, Shelf, gather, is_mapped, let_go, sha256_arrays
-from modelreg.errors import InputError, Problem
+from modelreg.data.memory_map import MappedStore, Store, gather, is_mapped, release, sha256_arrays
+from modelreg.errors import InputError, Notice, Problem
 
 INDEX = "index.json"  # array name -> its digest
-MAPPED_FROM = 2**20  # bytes; a mapped file is an open one, of which a process may have few: smaller ones are read
-_SHORT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # no sign of damage
+MAPPED_FROM = 2**20  # bytes; smaller files are read, because every mapped file needs one of few descriptors
+_SHORT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # a limit of the system, not damage
 
 
 class Parsed(NamedTuple):
-    """One array that was parsed, and its digest."""
+    """A parsed array and its digest."""
 
     values: NDArray[Any]
     digest: str
 
 
-Tell = Callable[[int, int, str], None]  # done, of how many, what is read next
+Tell = Callable[[int, int, str], None]  # number done, total, name of the next one
 Parse = Callable[[], Iterable[tuple[str, NDArray[Any]]]]  # names are plain file names; one array at a time
 
 
-def _remark_nothing(problem: Problem) -> None:
-    """Take no notice."""
+def _drop_notice(notice: Notice) -> None:
+    """Ignore a notice."""
 
 
-def _tell_nobody(done: int, of: int, what: str) -> None:
-    """Take no notice."""
+def _drop_progress(done: int, of: int, what: str) -> None:
+    """Ignore the progress."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How recordings are read."""
+    """Where recordings are read from, where they are kept, and who receives progress and notices."""
 
-    base: Path  # where relative paths start
+    base: Path  # the folder of relative paths
     cache: Path | None = None  # None: nothing is kept
-    tell: Tell = _tell_nobody
-    remark: Callable[[Problem], None] = _remark_nothing  # of what is no fault, but worth knowing
+    tell: Tell = _drop_progress
+    remark: Callable[[Notice], None] = _drop_notice
 
     def recall(self, key: str, parse: Parse) -> dict[str, Parsed]:
-        """Return what `parse` yields, or what it yielded under the same key before. Raises what `parse` raises."""
+        """Return the arrays of `parse`, from the cache if they are kept under `key`. Raises what `parse` raises."""
         if self.cache is None:
-            return {name: _put_aside(array, self.aside) for name, array in sorted(parse(), key=lambda pair: pair[0])}
+            return {name: _stored(array, self.store) for name, array in sorted(parse(), key=lambda pair: pair[0])}
         kept = self.cache / key
         with _explained(self.cache):
-            found = _load(kept, self.aside)
+            found = _load(kept, self.store)
         if found is None:
             _keep(kept, parse)
-            found = _load(kept, self.aside)
+            found = _load(kept, self.store)
         if found is None:
-            raise InputError(
-                "cannot read", [Problem(str(kept), "todo.cache", "changed while it was written; run it again")]
-            )
+            problem = Problem(str(kept), "cache.changed", "the arrays changed while they were written")
+            raise InputError("cannot read the recordings", [problem])
         return found
 
-    def aside(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return an array from a mapped file beside the cache, out of memory until it is touched.
+    def store(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return an array from a mapped file in the cache's folder, which takes no memory until it is used.
 
-        One that is mapped is let go of; without a cache it is returned as it is. Raises InputError.
+        The memory of an array that is mapped already is released. Without a cache, return the array itself. Raises
+        InputError.
         """
-        shelf = self._shelf
-        if shelf is None or is_mapped(array):
-            let_go([array])
+        store = self._store
+        if store is None or is_mapped(array):
+            release([array])
             return array
-        with _explained(shelf.folder):
-            return shelf.put(array)
+        with _explained(store.folder):
+            return store.put(array)
 
     def gather(self, shape: tuple[int, ...], blocks: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Return one array of blocks (n, …) that follow each other, from a mapped file beside the cache.
+        """Return one array of consecutive blocks (n, …), from a mapped file in the cache's folder.
 
-        Without a cache it is in memory. Raises InputError.
+        Without a cache the array is in memory. Raises InputError.
         """
-        shelf = self._shelf
-        if shelf is None:
+        store = self._store
+        if store is None:
             return gather(shape, blocks)
-        with _explained(shelf.folder):
-            return shelf.gather(shape, blocks)
+        with _explained(store.folder):
+            return store.gather(shape, blocks)
 
     @cached_property
-    def _shelf(self) -> Shelf | None:
-        return Shelf(self.cache) if self.cache else None
+    def _store(self) -> MappedStore | None:
+        return MappedStore(self.cache) if self.cache else None
 
 
 def combine(digests: Mapping[str, str]) -> str:
-    """Return one digest over the named digests of parts, in name order."""
+    """Return one digest over named digests, in the order of their names."""
     return files.sha256_bytes("".join(f"{name}\0{digests[name]}\n" for name in sorted(digests)).encode())
 
 
 def map_npy(path: Path, limit: int) -> NDArray[Any]:
-    """Map an .npy file of plain values into memory, its header read first; one that is small is read.
+    """Read the header of an .npy file of plain values, and map the file into memory; a small file is read.
 
     Raises InputError, ValueError, OSError.
     """
@@ -117,19 +118,19 @@ def map_npy(path: Path, limit: int) -> NDArray[Any]:
             raise ValueError(f"larger than {limit} bytes")
         shape, order, dtype = npz.read_header(file, size)
         if not np.prod(shape):
-            return np.empty(shape, dtype, order)  # nothing can be mapped
+            return np.empty(shape, dtype, order)  # an empty file cannot be mapped
         if size < MAPPED_FROM:
             return np.ndarray(shape, dtype, file.read(), order=order)
         return np.memmap(file, dtype, mode="r", offset=file.tell(), shape=shape, order=order)
 
 
-def _put_aside(array: NDArray[Any], aside: Aside) -> Parsed:
+def _stored(array: NDArray[Any], store: Store) -> Parsed:
     digest = sha256_arrays({"": array})
-    return Parsed(aside(array), digest)
+    return Parsed(store(array), digest)
 
 
-def _load(kept: Path, aside: Aside) -> dict[str, Parsed] | None:
-    """Return the kept arrays, each put aside, if all are there and what they were; what is damaged is removed."""
+def _load(kept: Path, store: Store) -> dict[str, Parsed] | None:
+    """Return the kept arrays, or None if there are none; a damaged folder is removed."""
     if not kept.is_dir():
         return None
     index = _undamaged(lambda: files.parse_json(files.read_bytes(kept / INDEX), INDEX))
@@ -138,7 +139,7 @@ def _load(kept: Path, aside: Aside) -> dict[str, Parsed] | None:
         array = _undamaged(partial(map_npy, path, 2**40))
         if array is None:
             break
-        found[path.stem] = _put_aside(array, aside)
+        found[path.stem] = _stored(array, store)
     if index == {name: parsed.digest for name, parsed in found.items()}:
         return found
     shutil.rmtree(kept)
@@ -146,7 +147,7 @@ def _load(kept: Path, aside: Aside) -> dict[str, Parsed] | None:
 
 
 def _undamaged(read: Callable[[], Any]) -> Any:
-    """Return what is read, or None where it is damaged. Raises OSError where something is short, which is no damage."""
+    """Return what is read, or None if it is damaged. Raises OSError at a limit of the system, which is not damage."""
     try:
         return read()
     except (InputError, ValueError, OSError) as error:
@@ -157,7 +158,7 @@ def _undamaged(read: Callable[[], Any]) -> Any:
 
 
 def _keep(kept: Path, parse: Parse) -> None:
-    """Parse into a folder that takes its name when all is written; who comes second leaves the first's."""
+    """Parse into a folder that gets its name when all is written; the folder of a faster process is kept."""
     cache = kept.parent
     with _explained(cache):
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -176,7 +177,7 @@ def _keep(kept: Path, parse: Parse) -> None:
 
 
 def _name(staged: Path, kept: Path) -> None:
-    """Give the staged folder its name, unless another process was first."""
+    """Rename the staged folder, unless another process was faster."""
     try:
         staged.rename(kept)
     except OSError:
@@ -186,9 +187,9 @@ def _name(staged: Path, kept: Path) -> None:
 
 @contextmanager
 def _explained(cache: Path) -> Iterator[None]:
-    """Say what to do where the cache cannot be used."""
+    """Turn an OSError into an InputError of the cache."""
     try:
         yield
     except OSError as error:
-        what = f"{error.strerror or error}; MODELREG_CACHE names another folder for the cache, or says `off`"
-        raise InputError("cannot keep what was read", [Problem(str(cache), "todo.cache", what)]) from error
+        problem = Problem(str(cache), "cache.unusable", error.strerror or str(error))
+        raise InputError("cannot use the cache", [problem]) from error

@@ -1,7 +1,7 @@
-"""Arrays that lie in mapped files: read when they are touched, and let go of when they are not needed for now.
+"""Keep arrays in mapped files: read from disk on use, and released from memory after use.
 
-A process that reads more than it can hold needs no more memory than what it looks at: pages of a mapped file are given
-back to the system at any time, and read again.
+A process can work with more recordings than fit into its memory: the system may drop the pages of a mapped file at any
+time, and reads them again on use.
 """
 
 import math
@@ -19,28 +19,28 @@ from numpy.typing import NDArray
 
 from modelreg import files
 
-SEGMENT = 256 * 2**20  # bytes of one file: nothing is taken of the disk before it is written
+SEGMENT = 256 * 2**20  # bytes of one file; sparse until written
 ALIGNED = 64  # bytes
-AT_ONCE = 2**22  # bytes that are looked at before they are let go of
+AT_ONCE = 2**22  # bytes that are used before they are released
 
-Aside: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]  # gives an array back from where it takes no memory
+Store: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]  # moves an array to where it takes no memory, and returns it
 Gather: TypeAlias = Callable[[tuple[int, ...], Iterable[NDArray[np.float32]]], NDArray[np.float32]]  # shape, blocks
 
 
 def is_mapped(array: NDArray[Any]) -> bool:
-    """Say whether an array lies in a mapped file."""
+    """Return whether an array is in a mapped file."""
     return _map_of(array) is not None
 
 
-def let_go(arrays: Iterable[NDArray[Any]]) -> None:
-    """Give back the memory that mapped files take; what is read of them next is read from the file."""
+def release(arrays: Iterable[NDArray[Any]]) -> None:
+    """Release the memory of mapped arrays; the next use reads them from the file. Other arrays are unchanged."""
     maps = {id(found): found for array in arrays if (found := _map_of(array)) is not None}
     for found in maps.values():
         found.madvise(mmap.MADV_DONTNEED)
 
 
 def _map_of(array: NDArray[Any]) -> mmap.mmap | None:
-    """Return the mapped file that an array is a view of."""
+    """Return the mapped file of which an array is a view, or None."""
     base: Any = array
     while isinstance(base, np.ndarray):
         base = base.base
@@ -49,21 +49,21 @@ def _map_of(array: NDArray[Any]) -> mmap.mmap | None:
 
 
 def passing(array: NDArray[Any], of: NDArray[Any] | None = None) -> Iterator[NDArray[Any]]:
-    """Yield some rows of an array at a time; it, or what it numbers rows `of`, is let go of after each."""
+    """Yield some rows of an array at a time, and release it after each; with `of`, the array whose rows it numbers."""
     held = array if of is None else of
     rows = max(1, AT_ONCE * len(held) // max(held.nbytes, 1))
     for at in range(0, len(array), rows):
         yield array[at : at + rows]
-        let_go([held])
+        release([held])
 
 
 def sha256_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """Return what `files.sha256_arrays` does; mapped arrays are let go of while they are read."""
-    return files.sha256_arrays(arrays, passed=lambda array: let_go([array]))
+    """Return the digest of `files.sha256_arrays`; mapped arrays are released while they are read."""
+    return files.sha256_arrays(arrays, passed=lambda array: release([array]))
 
 
 def gather(shape: tuple[int, ...], blocks: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Return one array of blocks (n, …) that follow each other."""
+    """Return one array of consecutive blocks (n, …)."""
     found, end = np.empty(shape, np.float32), 0
     for block in blocks:
         found[end : end + len(block)] = block
@@ -71,8 +71,8 @@ def gather(shape: tuple[int, ...], blocks: Iterable[NDArray[np.float32]]) -> NDA
     return found
 
 
-class Shelf:
-    """Arrays put aside into nameless files of a folder, which go with the last array that lies in them."""
+class MappedStore:
+    """Store arrays in unlinked temporary files of a folder, freed with the last array."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -80,19 +80,19 @@ class Shelf:
         self._writing = Lock()
 
     def put(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Write an array and return it mapped, not to be changed. Raises OSError."""
+        """Write an array and return it as a read-only mapped one. Raises OSError."""
         if not array.nbytes:
             return array
-        axes = np.argsort(array.strides, kind="stable")[::-1]  # the order of the axes stays: sums depend on it
+        axes = np.argsort(array.strides, kind="stable")[::-1]  # keep the order of the axes in memory: sums depend on it
         turned = array.transpose(axes)
         return self._put(turned.shape, array.dtype, [turned]).transpose(np.argsort(axes))
 
     def gather(self, shape: tuple[int, ...], blocks: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Do what `gather` does, in a mapped file; nothing may be put aside meanwhile. Raises OSError."""
+        """Return what `gather` returns, in a mapped file. `blocks` must not store arrays meanwhile. Raises OSError."""
         return self._put(shape, np.dtype(np.float32), blocks) if math.prod(shape) else gather(shape, blocks)
 
     def _put(self, shape: tuple[int, ...], dtype: np.dtype[Any], blocks: Iterable[NDArray[Any]]) -> NDArray[Any]:
-        """Write blocks that follow each other in C order, and return them as one array."""
+        """Write consecutive blocks in C order, and return them as one array."""
         size = math.prod(shape) * dtype.itemsize
         with self._writing:
             if self._segment is None or self._segment.left < size:
@@ -111,7 +111,7 @@ class _Segment:
     @cached_property
     def _file(self) -> IO[bytes]:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 it lives as long as the segment
+        file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 open as long as the segment
         weakref.finalize(self, file.close)
         file.truncate(self._size)
         return file
@@ -121,9 +121,9 @@ class _Segment:
         return mmap.mmap(self._file.fileno(), self._size, access=mmap.ACCESS_READ)
 
     def put(self, blocks: Iterable[NDArray[Any]]) -> int:
-        """Write through the file, not through the map: a full disk is an error then, and no signal that kills.
+        """Write blocks and return the position of the first one.
 
-        Return where the first block begins.
+        Through the file, not the map: a full disk then raises OSError instead of killing the process by a signal.
         """
         place = self._end
         self._file.seek(place)

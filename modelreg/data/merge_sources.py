@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from modelreg.config import DataSettings
 from modelreg.data import alignment
-from modelreg.data.memory_map import Aside
+from modelreg.data.memory_map import Store
 from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import is_name
@@ -45,7 +45,7 @@ class _Names(NamedTuple):
         return Channel(name=ours.name or theirs.name, unit=ours.unit or theirs.unit)
 
 
-def join(datasets: Sequence[Dataset], settings: DataSettings, aside: Aside = _keep) -> Dataset:
+def join(datasets: Sequence[Dataset], settings: DataSettings, store: Store = _keep) -> Dataset:
     """Return the recordings of all sources, which are in the order of `settings.sources`, as one data set.
 
     What is new of a recording is put `aside` before the next one is looked at.
@@ -55,7 +55,7 @@ def join(datasets: Sequence[Dataset], settings: DataSettings, aside: Aside = _ke
     pairs = [(d, s, f"data.sources.{n}") for n, (d, s) in enumerate(zip(datasets, settings.sources, strict=True))]
     if problems := [problem for pair in pairs for problem in _find_unfit(*pair)]:
         raise InputError("the sources do not have what the configuration names", problems)
-    renamed = [rename(dataset, source, aside) for dataset, source, _ in pairs]
+    renamed = [rename(dataset, source, store) for dataset, source, _ in pairs]
     if problems := list(_find_differences(renamed, settings)):
         raise InputError("the sources do not fit together", problems)
     classes = settings.classes or _classes(renamed)
@@ -66,7 +66,7 @@ def join(datasets: Sequence[Dataset], settings: DataSettings, aside: Aside = _ke
         rate_hz=settings.rate_hz or _rates(renamed)[0],
         recordings=tuple(
             replace(
-                _relabelled(recording, [classes.index(name) for name in dataset.classes], aside),
+                _relabelled(recording, [classes.index(name) for name in dataset.classes], store),
                 domain=dataset.sources[0].name,
             )
             for dataset in renamed
@@ -75,7 +75,7 @@ def join(datasets: Sequence[Dataset], settings: DataSettings, aside: Aside = _ke
     )
 
 
-def rename(dataset: Dataset, source: LabelledSource, aside: Aside = _keep) -> Dataset:
+def rename(dataset: Dataset, source: LabelledSource, store: Store = _keep) -> Dataset:
     """Return a data set under common names; every name of the source's maps must be in it."""
     names = _names(dataset, source)
     classes = names.classes(dataset.classes)
@@ -84,7 +84,7 @@ def rename(dataset: Dataset, source: LabelledSource, aside: Aside = _keep) -> Da
     columns = [dataset.channels.index(channel) for channel in kept]
     scales = np.array([channel.scale for channel in names.channels.values()])
     recordings = (
-        _relabelled(recording, codes, aside) for recording in dataset.recordings if not _is_dropped(recording, source)
+        _relabelled(recording, codes, store) for recording in dataset.recordings if not _is_dropped(recording, source)
     )
     return replace(
         dataset,
@@ -97,9 +97,9 @@ def rename(dataset: Dataset, source: LabelledSource, aside: Aside = _keep) -> Da
                 name=f"{source.prefix}{recording.name}",
                 subject=f"{source.prefix}{recording.subject}",
                 signals={
-                    new: _select(recording.signals[old], columns, scales, aside) for old, new in names.devices.items()
+                    new: _select(recording.signals[old], columns, scales, store) for old, new in names.devices.items()
                 },
-                labels=_labels(recording, next(iter(names.devices)), aside),
+                labels=_labels(recording, next(iter(names.devices)), store),
             )
             for recording in recordings
             if UNLABELLED not in codes or (recording.labels != UNLABELLED).any()
@@ -129,26 +129,26 @@ def _is_dropped(recording: Recording, source: LabelledSource) -> bool:
     return any(re.fullmatch(pattern, recording.name) for pattern in source.drop)
 
 
-def _relabelled(recording: Recording, codes: Sequence[int], aside: Aside) -> Recording:
+def _relabelled(recording: Recording, codes: Sequence[int], store: Store) -> Recording:
     """Return the recording with each label replaced by the code at its place; the very one where nothing changes."""
     if list(codes) == list(range(len(codes))):
         return recording
     table = np.array([*codes, UNLABELLED], dtype=np.int32)  # the last is what UNLABELLED, -1, finds
-    return replace(recording, labels=aside(table[recording.labels]))
+    return replace(recording, labels=store(table[recording.labels]))
 
 
-def _labels(recording: Recording, device: str, aside: Aside) -> NDArray[np.int32]:
+def _labels(recording: Recording, device: str, store: Store) -> NDArray[np.int32]:
     """Return the labels on the clock of a device; the very ones where nothing changes."""
     labels = alignment.labels_by(recording, device)
-    return labels if labels is recording.labels else aside(labels)
+    return labels if labels is recording.labels else store(labels)
 
 
-def _select(signal: Signal, columns: Sequence[int], scales: NDArray[np.float64], aside: Aside) -> Signal:
+def _select(signal: Signal, columns: Sequence[int], scales: NDArray[np.float64], store: Store) -> Signal:
     """Return the chosen channels times their scales; the very signal where nothing changes."""
     if list(columns) == list(range(signal.values.shape[1])) and (scales == 1).all():
         return signal
     with np.errstate(over="ignore"):
-        return replace(signal, values=aside((signal.values[:, columns] * scales).astype(np.float32)))
+        return replace(signal, values=store((signal.values[:, columns] * scales).astype(np.float32)))
 
 
 def _classes(datasets: Iterable[Dataset]) -> tuple[str, ...]:

@@ -70,10 +70,10 @@ def _prepare(config: TrainConfig, reading: Reading) -> tuple[Prepared, splits.Pa
     judged = quality.check_quality(dataset, config.quality.limits)
     if config.quality.strict:
         quality.refuse_broken(judged)
-    recordings = _aside(_align(dataset, config), dataset.recordings, reading)
+    recordings = _all_stored(_align(dataset, config), dataset.recordings, reading)
     divided = splits.split(recordings, config.split, config.data.window)
     parts = {
-        part: _aside(pieces, divided[part], reading) for part, pieces in _correct(divided, dataset, config).items()
+        part: _all_stored(pieces, divided[part], reading) for part, pieces in _correct(divided, dataset, config).items()
     }
     cut = {part: _cut(recordings, dataset, config, reading) for part, recordings in parts.items()}
     if problems := list(_find_problems(cut, dataset)):
@@ -113,7 +113,7 @@ def dealt(prepared: Prepared, seed: int) -> Prepared:
 def read_dataset(config: TrainConfig, reading: Reading) -> Dataset:
     """Read the sources of a configuration and join them. Raises InputError."""
     found = [sources.read(source, reading) for source in config.data.sources]
-    return merge_sources.join(found, config.data, reading.aside)
+    return merge_sources.join(found, config.data, reading.store)
 
 
 def _refuse_time_split(dataset: Dataset, config: TrainConfig) -> None:
@@ -136,17 +136,19 @@ def _refuse_time_split(dataset: Dataset, config: TrainConfig) -> None:
         raise InputError("cannot split by time", problems)
 
 
-def _aside(recordings: Iterable[Recording], already: Iterable[Recording], reading: Reading) -> tuple[Recording, ...]:
+def _all_stored(
+    recordings: Iterable[Recording], already: Iterable[Recording], reading: Reading
+) -> tuple[Recording, ...]:
     """Put aside what is new of each recording; those that are among the ones before are so already."""
     known = {id(recording) for recording in already}
-    return tuple(found if id(found) in known else _put_aside(found, reading) for found in recordings)
+    return tuple(found if id(found) in known else _stored(found, reading) for found in recordings)
 
 
-def _put_aside(recording: Recording, reading: Reading) -> Recording:
+def _stored(recording: Recording, reading: Reading) -> Recording:
     signals = {
-        device: replace(signal, values=reading.aside(signal.values)) for device, signal in recording.signals.items()
+        device: replace(signal, values=reading.store(signal.values)) for device, signal in recording.signals.items()
     }
-    return replace(recording, signals=signals, labels=reading.aside(recording.labels))
+    return replace(recording, signals=signals, labels=reading.store(recording.labels))
 
 
 def _align(dataset: Dataset, config: TrainConfig) -> Iterator[Recording]:

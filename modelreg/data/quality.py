@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from modelreg.config import QualitySettings
 from modelreg.data import alignment, running_statistics
-from modelreg.data.memory_map import let_go
+from modelreg.data.memory_map import release
 from modelreg.data.recording import UNLABELLED, Dataset, Recording, passing
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import (
@@ -57,7 +57,7 @@ def _whole(dataset: Dataset) -> Iterator[Recording]:
         labels = np.concatenate([piece.labels for piece in found])
         name = f"{session}: {subject}"[:100].rstrip()  # no longer than a name may be
         yield replace(found[0], name=name, signals=signals, labels=labels)
-        let_go(array for piece in found for array in piece.arrays())
+        release(array for piece in found for array in piece.arrays())
 
 
 def _joined(pieces: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""What every source yields: recordings, and what they all share."""
+"""Recordings, data sets and windows: what every source yields, and what is cut from it."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -8,22 +8,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.data.memory_map import let_go
+from modelreg.data.memory_map import release
 from modelreg.errors import Problem
 from modelreg.records.data import PartName, SourceRecord
 from modelreg.records.model import Channel
 
 UNLABELLED = -1
-PASSING = 2**20  # bytes of recordings after which those that are mapped are let go of
+UNREADABLE = "cannot read the recordings"
+PASSING = 2**20  # bytes of recordings after which the memory of mapped ones is released
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What one device recorded, on its own clock."""
+    """The samples of one device, on its own clock."""
 
     values: NDArray[np.float32]  # (samples, channels); NaN and Inf are missing values
     rate_hz: float  # nominal
-    time: NDArray[np.float64] | None = None  # (samples,) seconds, never falling; None: sample n lies at n / rate_hz
+    time: NDArray[np.float64] | None = None  # (samples,) seconds, never falling; None: sample n is at n / rate_hz
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,13 @@ class Recording:
     subject: str
     session: str
     signals: dict[str, Signal]  # by device, in the order of the dataset
-    labels: NDArray[np.int32]  # (samples,) of the first device's clock: index of the class, or UNLABELLED
-    start: int = 0  # samples of the original recording before this piece of it
-    part: PartName | None = None  # where the source itself divides
-    domain: str = ""  # the name of its source, once several are joined
+    labels: NDArray[np.int32]  # (samples,) on the first device's clock: index of the class, or UNLABELLED
+    start: int = 0  # samples of the original recording before this piece
+    part: PartName | None = None  # the split that the source itself assigns
+    domain: str = ""  # the name of the source, after several are joined
 
     def arrays(self) -> Iterator[NDArray[Any]]:
-        """Yield all that may lie in a mapped file."""
+        """Yield every array that may be in a mapped file."""
         yield self.labels
         for signal in self.signals.values():
             yield signal.values
@@ -49,37 +50,37 @@ class Recording:
 
 
 def passing(recordings: Iterable[Recording]) -> Iterator[Recording]:
-    """Yield recordings; those that are mapped are let go of once they have been looked at."""
+    """Yield recordings, and release the memory of mapped ones after use."""
     passed: list[NDArray[Any]] = []
     for recording in recordings:
         yield recording
         passed += recording.arrays()
         if sum(array.nbytes for array in passed) >= PASSING:
-            let_go(passed)
+            release(passed)
             passed = []
-    let_go(passed)
+    release(passed)
 
 
 def natural(name: str) -> tuple[tuple[str | int, ...], str]:
     """Return a sort key by which s9 comes before s10."""
-    pieces = re.split("([0-9]+)", name)  # text and digits take turns
+    pieces = re.split("([0-9]+)", name)  # text and digits alternate
     return tuple(int(piece) if i % 2 else piece for i, piece in enumerate(pieces)), name
 
 
 def find_clock_problems(recordings: Iterable[Recording]) -> Iterator[Problem]:
-    """Yield each recording whose devices and labels do not share one clock, sample for sample."""
+    """Yield each recording whose devices and labels are not on one clock, sample for sample."""
     for recording in recordings:
         clocks = {(len(signal.values), signal.rate_hz) for signal in recording.signals.values()}
         lengths = {len(recording.labels), *(length for length, _ in clocks)}
         if len(clocks) > 1 or len(lengths) > 1:
-            yield Problem(recording.name, "todo.recording", "its devices differ in rate or number of samples")
+            yield Problem(recording.name, "recordings.clocks-differ", "devices differ in rate or number of samples")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The recordings of one or several sources, and what they share."""
+    """The recordings of one or several sources, with their common channels, devices and classes."""
 
-    sources: tuple[SourceRecord, ...]  # the digest of each is over the arrays that were read
+    sources: tuple[SourceRecord, ...]  # each with a digest of the arrays that were read
     channels: tuple[Channel, ...]
     devices: tuple[str, ...]
     classes: tuple[str, ...]
@@ -89,7 +90,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Windows:
-    """The windows of one part, in recording order."""
+    """The windows of one split, in recording order."""
 
     x: NDArray[np.float32]  # (N, C, D, T)
     y: NDArray[np.int64]  # (N,) index of the class
@@ -102,7 +103,7 @@ class Windows:
     dropped: int = 0
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return what a digest of this part covers."""
+        """Return the arrays that the digest of this split covers."""
         return {
             "x": self.x,
             "y": self.y,

@@ -1,9 +1,8 @@
-"""Text files of rows and columns, described column by column.
+"""Read text files of rows and columns, described column by column.
 
-Every file below a folder whose path matches a device's pattern is one device's part of a recording; the pattern's
-groups name the recording. Problems of the files (which there are, what they are called) are found before any is
-opened, then those of what is in them, all in one go. What was parsed of a file is kept under the digest of its bytes
-and of all that steers the parsing.
+Every file below a folder whose path matches a device's pattern holds one device of a recording; the groups of the
+pattern name the recording. Problems of paths and names are found before any file is opened, then those of all contents.
+Parsed arrays are kept under the digest of the file's bytes and of every setting that the parsing depends on.
 """
 
 import os
@@ -19,25 +18,26 @@ from numpy.typing import NDArray
 
 from modelreg import files
 from modelreg.data.cache import Parsed, Reading, combine
-from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal, natural
-from modelreg.data.sources.csv_table import PER_SECOND, Layout, no_name, parse
-from modelreg.errors import InputError, Problem
+from modelreg.data.recording import UNLABELLED, UNREADABLE, Dataset, Recording, Signal, natural
+from modelreg.data.sources.csv_header import shown
+from modelreg.data.sources.csv_table import PER_SECOND, Layout, parse
+from modelreg.errors import InputError, Notice, Problem
+from modelreg.records.base import is_name
 from modelreg.records.data import SourceRecord
 from modelreg.records.model import Channel
 from modelreg.records.source import CsvDevice, CsvSource
 
-PARSER = "csv-1"  # part of the cache's keys: another number where the parsing changes
+PARSER = "csv-1"  # part of the cache's keys; a new number when the parsing changes
 FILE_LIMIT = 2**30  # bytes of one file
-SHOWN = 50  # problems that are written out; the others are counted
-FAR = 3  # times faster or slower than declared: no jitter, another unit
+FAR = 3  # a rate this many times off the declared one is not jitter, but another unit
 
 
 class _Key(NamedTuple):
-    """What a path says of the recording that a file belongs to."""
+    """The names in a path: they identify the recording that a file belongs to."""
 
     subject: str
     session: str
-    label: str | None  # None: the pattern has no such group
+    label: str | None  # None: the pattern has no group `label`
 
     @property
     def name(self) -> str:
@@ -45,11 +45,11 @@ class _Key(NamedTuple):
 
 
 _Plan = dict[_Key, dict[str, str]]  # recording -> device -> path below the folder
-_Found = dict[tuple[_Key, str], dict[str, Parsed]]  # recording, device -> what was parsed
+_Found = dict[tuple[_Key, str], dict[str, Parsed]]  # recording, device -> arrays by name
 
 
 def read(source: CsvSource, reading: Reading) -> Dataset:
-    """Read the folder. Raises InputError with file, line and rule of every problem."""
+    """Read the folder. Raises InputError with file and line of every problem."""
     plan = _plan(source, reading.base / source.path, reading)
     found = _read_all(plan, source, reading)
     classes = tuple(source.labels or sorted({name for key in plan for name in _names(key, found, source)}))
@@ -75,7 +75,7 @@ def read(source: CsvSource, reading: Reading) -> Dataset:
                 subject=key.subject,
                 session=key.session,
                 signals={name: _signal(found[key, name], device) for name, device in source.by_name.items()},
-                labels=reading.aside(_labels(key, found, source, classes)),
+                labels=reading.store(_labels(key, found, source, classes)),
             )
             for key in sorted(plan, key=lambda key: natural(key.name))
         ),
@@ -83,30 +83,30 @@ def read(source: CsvSource, reading: Reading) -> Dataset:
 
 
 def _plan(source: CsvSource, folder: Path, reading: Reading) -> _Plan:
-    """Return every file that is to be read. Raises InputError where they do not make whole recordings."""
+    """Return the files to read. Raises InputError if they do not make complete recordings."""
     problems: list[Problem] = []
     paths = sorted(_walk(folder, problems))
     files_of = {
         name: [(_key(match), path) for path in paths if (match := re.fullmatch(device.files, path))]
         for name, device in source.by_name.items()
     }
-    there = f"there are {', '.join(paths[:3])}" if paths else "there is no file at all"
     for name, found in files_of.items():
         if not found and not problems:
-            pattern = source.by_name[name].files
-            problems.append(Problem(str(folder), "todo.csv", f"no path fits {pattern}, the files of {name}: {there}"))
+            there = f"found {shown(paths[:3])}" if paths else "found no file"
+            message = f"no path matches the pattern of device {name!r}, {source.by_name[name].files!r} ({there})"
+            problems.append(Problem(str(folder), "csv.files-missing", message))
     plan: _Plan = defaultdict(dict)
     for name, found in files_of.items():
         for key, path in found:
             if not _is_dropped(key, source):
                 problems += _find_path_problems(folder / path, key, plan[key].setdefault(name, path), folder)
     if not plan and not problems:
-        problems.append(Problem(str(folder), "todo.csv", "no recording is left: `drop` names all of them"))
+        problems.append(Problem(str(folder), "sources.all-dropped", "`drop` matches every recording"))
     if strays := [path for path in paths if not any(path == p for found in files_of.values() for _, p in found)]:
-        what = f"{len(strays)} of {len(paths)} files fit no pattern and were left alone: {', '.join(strays[:3])}"
-        reading.remark(Problem(str(folder), "todo.csv", what))
+        message = f"{len(strays)} of {len(paths)} files match no pattern and are not read: {', '.join(strays[:3])}"
+        reading.remark(Notice(str(folder), message))
     matched = [name for name, found in files_of.items() if found]
-    _raise("cannot read the recordings", [*problems, *_find_gaps(plan, matched, folder)], folder)
+    _raise([*problems, *_find_gaps(plan, matched, folder)])
     return plan
 
 
@@ -114,7 +114,7 @@ def _walk(folder: Path, problems: list[Problem]) -> Iterator[str]:
     """Yield the path of every file below a folder; note the folders that cannot be listed."""
 
     def note(error: OSError) -> None:
-        problems.append(Problem(str(error.filename), "todo.csv", error.strerror or str(error)))
+        problems.append(Problem(str(error.filename), "files.unreadable", error.strerror or str(error)))
 
     for parent, folders, names in os.walk(folder, onerror=note):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -131,35 +131,34 @@ def _is_dropped(key: _Key, source: CsvSource) -> bool:
 
 
 def _find_path_problems(path: Path, key: _Key, first: str, folder: Path) -> Iterator[Problem]:
-    """Yield what is wrong with a file's place and name; `first` is the device's first file of that recording."""
+    """Yield the problems of a file's place and name; `first` is the device's first file of that recording."""
     if path != folder / first:
-        yield Problem(str(path), "todo.csv", f"is of recording {key.name} and of the same device as {first}")
+        yield Problem(str(path), "csv.recording-twice", f"recording {key.name!r} already has {first} for this device")
     if not path.resolve().is_relative_to(folder.resolve()):
-        yield Problem(str(path), "todo.csv", "a symbolic link that leads out of the folder")
+        yield Problem(str(path), "csv.link", "symbolic link that leads out of the folder")
     names = {"subject": key.subject, "recording": key.name} | ({"label": key.label} if key.label else {})
     for what, name in names.items():
-        if why := no_name(name):
-            yield Problem(str(path), "todo.csv", f"the {what} {why}")
+        if not is_name(name):
+            yield Problem(str(path), "csv.name-invalid", f"{what} {name[:40]!r} is not a valid name")
 
 
 def _find_gaps(plan: _Plan, devices: Sequence[str], folder: Path) -> Iterator[Problem]:
-    """Yield each recording without a file of some device, and those of one name."""
+    """Yield each recording without a file of some device, and recordings of the same name."""
     names: dict[str, _Key] = {}
     for key, found in plan.items():
         for device in devices:
             if device not in found:
                 pattern = re.escape(key.name).replace(r"\-", "-")
-                what = f"recording {key.name} has no file of {device}: leave it out with drop: ['{pattern}']"
-                yield Problem(str(folder), "todo.csv", what)
+                step = f"add the file, or leave the recording out: drop: ['{pattern}']"
+                yield Problem(f"{folder}: {key.name}", "csv.device-missing", f"no file of device {device!r}", step)
         if (other := names.setdefault(key.name, key)) is not key:
             first, second = (next(iter(plan[each].values())) for each in (other, key))
-            yield Problem(
-                str(folder), "todo.csv", f"two recordings would be called {key.name}: of {first} and of {second}"
-            )
+            message = f"{first} and {second} both make the recording {key.name!r}"
+            yield Problem(str(folder), "csv.recording-twice", message)
 
 
 def _read_all(plan: _Plan, source: CsvSource, reading: Reading) -> _Found:
-    """Return what is in the files, one read at a time. Raises InputError with all that is wrong in them."""
+    """Return the arrays of all files, read one at a time. Raises InputError with the problems of all of them."""
     folder = reading.base / source.path
     uses: dict[str, list[tuple[_Key, str]]] = defaultdict(list)
     for key, paths in plan.items():
@@ -180,9 +179,8 @@ def _read_all(plan: _Plan, source: CsvSource, reading: Reading) -> _Found:
     reading.tell(len(uses), len(uses), folder.name)
     problems += _find_unknown_labels(plan, found, source, folder)
     for (key, name), arrays in found.items():
-        where = f"{folder / plan[key][name]}: line {1 + source.header} on"
-        problems += _find_rate_problems(arrays, source.by_name[name], where)
-    _raise("cannot read the recordings", problems, folder)
+        problems += _find_rate_problems(arrays, source.by_name[name], str(folder / plan[key][name]))
+    _raise(problems)
     return found
 
 
@@ -192,17 +190,14 @@ def _recall(data: bytes, digest: str, where: str, layout: Layout, reading: Readi
     return reading.recall(f"{PARSER}-{files.sha256_bytes(steering)}", partial(parse, data, where, layout))
 
 
-def _raise(summary: str, problems: Sequence[Problem], folder: Path) -> None:
-    """Raise InputError with the first problems, each once, and how many more there are."""
-    found = list(dict.fromkeys(problems))
-    if len(found) > SHOWN:
-        found[SHOWN:] = [Problem(str(folder), "todo.csv", f"and {len(found) - SHOWN} more problems")]
-    if found:
-        raise InputError(summary, found)
+def _raise(problems: Sequence[Problem]) -> None:
+    """Raise InputError with the problems, each once, if there are any."""
+    if problems:
+        raise InputError(UNREADABLE, dict.fromkeys(problems))
 
 
 def _find_rate_problems(arrays: Mapping[str, Parsed], device: CsvDevice, where: str) -> Iterator[Problem]:
-    """Yield time stamps that are far from the nominal rate, with the unit in which they would not be."""
+    """Yield a problem if the time stamps are far from the nominal rate, with the unit in which they are near it."""
     if device.time is None:
         return
     intervals = np.diff(arrays["time"].values)
@@ -211,8 +206,9 @@ def _find_rate_problems(arrays: Mapping[str, Parsed], device: CsvDevice, where: 
         return
     declared = PER_SECOND.get(device.time.unit)
     fitting = [u for u, n in PER_SECOND.items() if declared and _is_near(rate * n / declared, device.rate_hz)]
-    hint = f": is the unit {fitting[0]}?" if fitting else ""
-    yield Problem(where, "todo.csv", f"time stamps give {rate:.3g} Hz where rate_hz says {device.rate_hz:g}{hint}")
+    step = f"set `time.unit` to '{fitting[0]}'" if fitting else ""
+    message = f"time stamps give {rate:.3g} Hz, but rate_hz is {device.rate_hz:g}"
+    yield Problem(where, "csv.rate-mismatch", message, step)
 
 
 def _is_near(rate: float, nominal: float) -> bool:
@@ -220,28 +216,26 @@ def _is_near(rate: float, nominal: float) -> bool:
 
 
 def _find_unknown_labels(plan: _Plan, found: _Found, source: CsvSource, folder: Path) -> Iterator[Problem]:
-    """Yield the first place of each label of which the map says nothing."""
+    """Yield the first place of each label that `labels` does not map."""
     first = source.devices[0].name
     known = set(source.labels or ())
     for key in plan if source.labels else ():
         for name, where in _names(key, found, source).items():
             if name not in known:
                 known.add(name)
-                what = f"unknown label {name!r}; labels names {', '.join(source.labels or ())}"
-                yield Problem(
-                    f"{folder / plan[key][first]}{where}", "todo.csv", f"{what}: give it a class, or null to drop it"
-                )
+                message = f"label {name!r} is not in `labels` (which has {shown(list(source.labels or ()))})"
+                yield Problem(f"{folder / plan[key][first]}{where}", "sources.label-unmapped", message)
 
 
 def _names(key: _Key, found: _Found, source: CsvSource) -> dict[str, str]:
-    """Return the labels of a recording, and on which line of its file each stands first."""
+    """Return the labels of a recording, and the first line of each in its file: `:12`, or nothing."""
     if source.label is None:
         return {key.label: ""} if key.label and key.label not in source.missing else {}
     arrays = found.get((key, source.devices[0].name))
     if arrays is None:
         return {}
     labels, lines = (arrays[name].values.tolist() for name in ("labels", "lines"))
-    return {label: f": line {line}" for label, line in zip(labels, lines, strict=True)}
+    return {label: f":{line}" for label, line in zip(labels, lines, strict=True)}
 
 
 def _labels(key: _Key, found: _Found, source: CsvSource, classes: Sequence[str]) -> NDArray[np.int32]:

@@ -1,14 +1,14 @@
-"""One text file of rows and columns to arrays: by pandas, and by Python where that fails, to say why or to do it.
+"""Parse one text file of rows and columns into arrays: with pandas, and with Python where pandas fails.
 
-pandas is fast and forgiving: it fills short rows, cuts long ones and reads a column of True as 1. So nothing that it
-returns is used before the number of cells in every row was counted and a number was told from a truth value.
+pandas fills short rows, cuts long ones and reads a column of True as 1. Its result is used only if every row has the
+expected number of cells and every number is a number; otherwise Python parses the file, or finds out what is wrong.
+One cause is one problem of a file, with its first line and the number of rows.
 """
 
 import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple
@@ -16,24 +16,30 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.data.recording import UNLABELLED
+from modelreg.data.recording import UNLABELLED, UNREADABLE
+from modelreg.data.sources import csv_header
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import is_name
 from modelreg.records.source import Column, CsvColumns, CsvSource
 
-SHOWN = 10  # problems of one file that are written out; the others are counted
+SHOWN = 40  # characters of a cell
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 EXACT = 2**53  # up to which every integer is a float64
 
+DECIMAL_COMMA = (
+    "write numbers with a decimal point, for example with pandas: read_csv(FILE, decimal=',').to_csv(FILE, index=False)"
+)
+
 _BOM = b"\xef\xbb\xbf"
-_INTEGER = re.compile(r"\s*[-+]?[0-9]{1,18}\s*")  # what surely fits int64
+_INTEGER = re.compile(r"\s*[-+]?[0-9]{1,18}\s*")  # always fits int64
+_DECIMAL_COMMA = re.compile(r"[-+]?[0-9]*,[0-9]+([eE][-+]?[0-9]+)?")
 _TRUTH = re.compile(rb"true|false", re.IGNORECASE)
 
 Texts = Sequence[str] | NDArray[Any]
 
 
 class Layout(NamedTuple):
-    """All that steers the parsing of one device's files."""
+    """Every setting that the parsing of one device's files depends on."""
 
     columns: CsvColumns
     label: Column | None
@@ -49,16 +55,16 @@ class Layout(NamedTuple):
 
     @property
     def has_dates(self) -> bool:
-        """Whether time stamps are texts."""
+        """Whether time stamps are ISO 8601 texts."""
         return self.columns.time is not None and self.columns.time.unit == "iso8601"
 
     def is_missing(self, text: str) -> bool:
-        """Return whether a text, without blanks around it, stands for no value; a number however it is written."""
+        """Return whether a stripped text means a missing value; numbers are compared as numbers."""
         texts, numbers = _missing(self.missing)
         return text in texts or _number(text) in numbers
 
     def to_document(self) -> dict[str, Any]:
-        """Return the layout as JSON values: equal ones parse equally."""
+        """Return the layout as JSON values: files are parsed equally under equal documents."""
         return {
             "channels": [[channel.column, channel.scale] for channel in self.columns.channels],
             "time": self.columns.time and self.columns.time.to_document(),
@@ -68,12 +74,12 @@ class Layout(NamedTuple):
 
 @cache
 def _missing(texts: tuple[str, ...]) -> tuple[set[str], set[float | None]]:
-    """Return the texts that stand for no value, and those among them that are numbers, as numbers."""
+    """Return the texts that mean a missing value, and those of them that are numbers, as numbers."""
     return {text.strip() for text in texts}, {_number(text) for text in texts} - {None}
 
 
 class _Places(NamedTuple):
-    """Where the columns of a layout stand in a file, from 0."""
+    """The positions of a layout's columns in a file, from 0."""
 
     width: int  # columns of the file
     channels: tuple[int, ...]
@@ -83,11 +89,19 @@ class _Places(NamedTuple):
 
 
 class _Table(NamedTuple):
-    """What the columns hold, row by row."""
+    """The values of the columns, row by row."""
 
     numbers: dict[int, NDArray[np.float64]]
-    stamps: NDArray[Any] | None  # numbers, or texts where they are dates
+    stamps: NDArray[Any] | None  # numbers, or texts if they are dates
     labels: Texts | None
+
+
+class _Cell(NamedTuple):
+    """A cell that is not a number."""
+
+    line: int
+    column: str
+    text: str
 
 
 class _File(NamedTuple):
@@ -95,65 +109,56 @@ class _File(NamedTuple):
     where: str
     layout: Layout
 
-    def at(self, line: int, what: str) -> Problem:
-        return Problem(f"{self.where}: line {line}", "todo.csv-table", what)
-
-    def error(self, problems: Iterable[Problem]) -> InputError:
-        return InputError("not the table that is described", list(_first(problems, self.where)))
+    def at(self, line: int) -> str:
+        return f"{self.where}:{line}"
 
 
 def parse(data: bytes, where: str, layout: Layout) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield the arrays of one file: values, time and, where a column has them, codes, labels and lines.
+    """Yield the arrays of one file: values, time and, if there is a label column, codes, labels and lines.
 
-    `codes` are indices into `labels`, or UNLABELLED; `lines` says where each label stands first. Raises InputError
+    `codes` are indices into `labels`, or UNLABELLED; `lines` holds the first line of each label. Raises InputError
     with every problem.
     """
     data = data.removeprefix(_BOM)
     if problem := _find_foreign(data, where):
-        raise InputError("not a text", [problem])
+        raise InputError(UNREADABLE, [problem])
     file = _File(data.rstrip(b"\r\n") + b"\n", where, layout)
     places = _find_places(file)
     lines, problems = _lines(file, places)
     if not len(lines):
-        raise file.error([Problem(where, "todo.csv-table", "holds no row of values")])
+        raise InputError(UNREADABLE, [Problem(where, "csv.empty", "no row of values below the header")])
     table = None if problems else _parse_fast(file, places, len(lines))
     if table is None:
         table, more = _parse_slowly(file, places)
         problems += more
     if problems:
-        raise file.error(problems)
+        raise InputError(UNREADABLE, problems)
     seconds, problems = _seconds(file, table.stamps, lines)
     labels, more = _label_arrays(file, table.labels, lines)
     if problems or more:
-        raise file.error([*problems, *more])
+        raise InputError(UNREADABLE, [*problems, *more])
     yield "values", _scale(file, places, table)
     yield from seconds.items()
     yield from labels.items()
 
 
-def _first(problems: Iterable[Problem], where: str) -> Iterator[Problem]:
-    """Yield the first problems, and how many more there are."""
-    rest = iter(problems)
-    yield from islice(rest, SHOWN)
-    if more := sum(1 for _ in rest):
-        yield Problem(where, "todo.csv-table", f"and {more} more")
+def and_others(count: int, noun: str = "row") -> str:
+    """Return ` (and 11,999 other rows)` for the first of `count` rows; nothing for one alone."""
+    others = count - 1
+    return f" (and {others:,} other {noun}{'' if others == 1 else 's'})" if others else ""
 
 
 def _find_foreign(data: bytes, where: str) -> Problem | None:
-    """Return what keeps bytes from being a text."""
+    """Return why bytes are not UTF-8 text, if so."""
     if (nul := data.find(b"\0")) >= 0:
-        return Problem(
-            f"{where}: line {_line_of(data, nul)}",
-            "todo.csv-table",
-            "a NUL byte: not a text, or UTF-16; save it as UTF-8",
-        )
+        place = f"{where}:{_line_of(data, nul)}"
+        return Problem(place, "csv.encoding", "NUL byte: the file is UTF-16, or not a text file")
     try:
         if not data.isascii():
             data.decode()
     except UnicodeDecodeError as error:
-        return Problem(
-            f"{where}: line {_line_of(data, error.start)}", "todo.csv-table", f"not UTF-8 at byte {error.start}"
-        )
+        place = f"{where}:{_line_of(data, error.start)}"
+        return Problem(place, "csv.encoding", f"not UTF-8 at byte {error.start}")
     return None
 
 
@@ -162,7 +167,7 @@ def _line_of(data: bytes, place: int) -> int:
 
 
 def _rows(file: _File) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line on which each row begins, and its cells; blank lines are counted, but no rows."""
+    """Yield the line on which each row begins, and its cells; blank lines are counted, but not yielded."""
     lines = io.TextIOWrapper(io.BytesIO(file.data), "utf-8", newline="")
     reader = csv.reader(lines, delimiter=file.layout.separator, strict=True)
     line = 1
@@ -170,7 +175,7 @@ def _rows(file: _File) -> Iterator[tuple[int, list[str]]]:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise file.error([file.at(line, f"broken quotes, or no text: {error}")]) from error
+            raise InputError(UNREADABLE, [Problem(file.at(line), "csv.quotes", str(error))]) from error
         if cells is None:
             return
         if len(cells) > 1 or "".join(cells).strip():
@@ -179,16 +184,14 @@ def _rows(file: _File) -> Iterator[tuple[int, list[str]]]:
 
 
 def _find_places(file: _File) -> _Places:
-    """Return where the columns stand. Raises InputError with those that are not there, or there twice."""
-    line, cells = next(_rows(file), (1, []))
+    """Return the positions of the columns. Raises InputError with those that are missing or ambiguous."""
+    _, cells = next(_rows(file), (1, []))
     if not cells:
-        raise file.error([Problem(file.where, "todo.csv-table", "is empty")])
+        raise InputError(UNREADABLE, [Problem(file.where, "csv.empty", "the file is empty")])
     names = [cell.strip() for cell in cells] if file.layout.header else [str(n + 1) for n in range(len(cells))]
     columns, label = file.layout.columns, file.layout.label
-    wanted = [str(column) for column in (*columns.named(), *([] if label is None else [label]))]
-    problems = [file.at(line, what) for name in dict.fromkeys(wanted) if (what := _missing_column(name, names))]
-    if problems:
-        raise file.error(problems)
+    if problems := list(csv_header.find_problems(file.where, names, columns, label)):
+        raise InputError(UNREADABLE, problems)
     return _Places(
         width=len(cells),
         channels=tuple(names.index(str(channel.column)) for channel in columns.channels),
@@ -198,33 +201,25 @@ def _find_places(file: _File) -> _Places:
     )
 
 
-def _missing_column(name: str, names: Sequence[str]) -> str | None:
-    """Return why a column cannot be taken, if so."""
-    if names.count(name) > 1:
-        return f"has {names.count(name)} columns {name}: which one is meant?"
-    if name in names:
-        return None
-    near = [] if name.isdigit() else get_close_matches(name, names, n=1)
-    meant = f"; did you mean {near[0]}?" if near else ""
-    return f"has no column {name}: there are {', '.join(names)[:400]}{meant}"
-
-
 def _lines(file: _File, places: _Places) -> tuple[Sequence[int], list[Problem]]:
-    """Return the line of every row under the header, and each row of another width."""
+    """Return the line of every row below the header, and a problem if rows have another number of cells."""
     header = file.layout.header
     if (count := _count_even(file, places.width)) is not None:
         return range(1 + header, 1 + count), []
-    lines: list[int] = []
-    problems = []
-    for line, cells in islice(_rows(file), header, None):
-        lines.append(line)
-        if len(cells) != places.width:
-            problems.append(file.at(line, f"has {len(cells)} columns, must have {places.width}"))
-    return lines, problems
+    widths = [(line, len(cells)) for line, cells in islice(_rows(file), header, None)]
+    lines = [line for line, _ in widths]
+    if not (wrong := [row for row in widths if row[1] != places.width]):
+        return lines, []
+    line, width = wrong[0]
+    step = DECIMAL_COMMA if width > places.width and file.layout.separator == "," else ""
+    message = f"{width} columns, expected {places.width}{and_others(len(wrong))}"
+    return lines, [
+        Problem(file.at(line), "csv.row-width", message, step and f"if numbers have a decimal comma, {step}")
+    ]
 
 
 def _count_even(file: _File, width: int) -> int | None:
-    """Return how many lines there are if each has `width` cells; None where only a reader of quotes can tell."""
+    """Return the number of lines if each has `width` cells; None if quotes or line ends may hide the answer."""
     data = file.data
     if width == 1 or b'"' in data or (b"\r" in data and data.count(b"\r") != data.count(b"\r\n")):
         return None
@@ -235,7 +230,7 @@ def _count_even(file: _File, width: int) -> int | None:
 
 
 def _parse_fast(file: _File, places: _Places, count: int) -> _Table | None:
-    """Return what pandas makes of `count` rows, or None where that is not, or may not be, what they say."""
+    """Return what pandas reads of `count` rows, or None if that may differ from the text."""
     import pandas as pd
 
     dates = file.layout.has_dates
@@ -271,7 +266,7 @@ def _there(place: int | None) -> tuple[int, ...]:
 
 
 def _is_numeric(column: NDArray[Any], data: bytes) -> bool:
-    """Return whether numbers stood there: pandas takes a column of nothing but True and False for ones and zeros."""
+    """Return whether the text held numbers: pandas reads a column of True and False as ones and zeros."""
     if column.dtype.kind not in "iuf":
         return False
     if column[0] not in {0, 1} and column[0] == column[0]:
@@ -280,9 +275,9 @@ def _is_numeric(column: NDArray[Any], data: bytes) -> bool:
 
 
 def _parse_slowly(file: _File, places: _Places) -> tuple[_Table, list[Problem]]:
-    """Return what Python makes of the rows that have all columns, and every cell that is no number."""
+    """Return what Python reads of the rows that have all columns, and a problem if cells are not numbers."""
     rows = [row for row in islice(_rows(file), file.layout.header, None) if len(row[1]) == places.width]
-    problems: list[Problem] = []
+    wrong: list[_Cell] = []
 
     def column(place: int) -> NDArray[np.float64]:
         values = np.full(len(rows), np.nan)
@@ -292,8 +287,7 @@ def _parse_slowly(file: _File, places: _Places) -> tuple[_Table, list[Problem]]:
             if not file.layout.is_missing(text):
                 values[row] = np.nan if value is None else value
                 if value is None:
-                    where = f"{file.where}: line {line}, column {places.names[place]}"
-                    problems.append(Problem(where, "todo.csv-table", f"not a number: {text[:40]!r}"))
+                    wrong.append(_Cell(line, places.names[place], text))
         return values
 
     def texts(place: int) -> list[str]:
@@ -306,11 +300,30 @@ def _parse_slowly(file: _File, places: _Places) -> tuple[_Table, list[Problem]]:
         if not file.layout.has_dates:
             whole = all(_INTEGER.fullmatch(text) for text in stamps)
             stamps = stamps.astype(np.int64) if whole else column(places.time)
-    return _Table(found, stamps, None if places.label is None else texts(places.label)), problems
+    labels = None if places.label is None else texts(places.label)
+    return _Table(found, stamps, labels), list(_find_cell_problems(file, wrong))
+
+
+def _find_cell_problems(file: _File, cells: Sequence[_Cell]) -> Iterator[Problem]:
+    """Yield one problem for cells with a decimal comma, and one for others that are not numbers."""
+    in_order = sorted(cells, key=lambda cell: cell.line)
+    commas = [cell for cell in in_order if _DECIMAL_COMMA.fullmatch(cell.text)]
+    others = [cell for cell in in_order if not _DECIMAL_COMMA.fullmatch(cell.text)]
+    if commas:
+        step = DECIMAL_COMMA.replace("FILE, ", f"FILE, sep={file.layout.separator!r}, ")
+        yield Problem(file.at(commas[0].line), "csv.decimal-comma", f"decimal comma in {_quoted_cell(commas)}", step)
+    if others:
+        yield Problem(file.at(others[0].line), "csv.not-a-number", f"not a number: {_quoted_cell(others)}")
+
+
+def _quoted_cell(cells: Sequence[_Cell]) -> str:
+    """Return the first cell and its column, and how many other rows have such a cell."""
+    first = cells[0]
+    return f"{first.text[:SHOWN]!r}, column {first.column!r}{and_others(len({cell.line for cell in cells}))}"
 
 
 def _number(text: str) -> float | None:
-    """Return what Python's float() takes, less its underscores."""
+    """Return what Python's float() accepts, except underscores."""
     try:
         return None if "_" in text else float(text)
     except ValueError:
@@ -318,7 +331,7 @@ def _number(text: str) -> float | None:
 
 
 def _scale(file: _File, places: _Places, table: _Table) -> NDArray[np.float32]:
-    """Return the channels, (rows, C), each times its scale; what float32 cannot hold becomes Inf: missing."""
+    """Return the channels, (rows, C), each times its scale; what float32 cannot hold becomes Inf, a missing value."""
     channels = file.layout.columns.channels
     first = table.numbers[places.channels[0]]
     values = np.empty((len(first), len(channels)), np.float32)
@@ -331,32 +344,34 @@ def _scale(file: _File, places: _Places, table: _Table) -> NDArray[np.float32]:
 def _seconds(
     file: _File, stamps: NDArray[Any] | None, lines: Sequence[int]
 ) -> tuple[dict[str, NDArray[np.float64]], list[Problem]]:
-    """Return the time of every row, where there is one, and what is wrong with it."""
+    """Return the time of every row, if there is a time column, and the problems of its values."""
     time = file.layout.columns.time
     if time is None or stamps is None:
         return {}, []
     seconds = _from_dates(stamps) if file.layout.has_dates else _from_ticks(stamps, PER_SECOND[time.unit])
-    problems = [
-        file.at(lines[row], f"no time in column {time.column}{_quoted(stamps[row])}")
-        for row in np.flatnonzero(~np.isfinite(seconds)).tolist()
-    ]
-    problems += [
-        file.at(lines[row + 1], f"time falls by {seconds[row] - seconds[row + 1]:.6g} s, to {seconds[row + 1]:.6f} s")
-        for row in np.flatnonzero(seconds[1:] < seconds[:-1]).tolist()
-    ]
-    if not problems and seconds[0] == seconds[-1]:
-        problems.append(
-            Problem(file.where, "todo.csv-table", f"column {time.column} needs two different time stamps at least")
-        )
-    return {"time": seconds}, problems
+    return {"time": seconds}, list(_find_time_problems(file, seconds, stamps, lines))
 
 
-def _quoted(stamp: Any) -> str:
-    return f": {stamp[:40]!r}" if isinstance(stamp, str) else ""
+def _find_time_problems(
+    file: _File, seconds: NDArray[np.float64], stamps: NDArray[Any], lines: Sequence[int]
+) -> Iterator[Problem]:
+    """Yield one problem for missing times, one for a clock that goes back, one for a clock that stands still."""
+    missing = np.flatnonzero(~np.isfinite(seconds)).tolist()
+    back = np.flatnonzero(seconds[1:] < seconds[:-1]).tolist()
+    if missing:
+        stamp = stamps[missing[0]]
+        found = f", found {stamp[:SHOWN]!r}" if isinstance(stamp, str) else ""
+        yield Problem(file.at(lines[missing[0]]), "csv.time-missing", f"no time{found}{and_others(len(missing))}")
+    if back:
+        before, after = seconds[back[0]], seconds[back[0] + 1]
+        message = f"time goes back by {before - after:.6g} s, to {after:.6f} s{and_others(len(back))}"
+        yield Problem(file.at(lines[back[0] + 1]), "csv.time-goes-back", message)
+    if not missing and not back and seconds[0] == seconds[-1]:
+        yield Problem(file.where, "csv.time-constant", f"every time is {seconds[0]:.6f} s, expected different times")
 
 
 def _from_dates(texts: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the seconds since 1970 of ISO 8601 texts, in UTC where they name no zone; NaN for what is no date."""
+    """Return the seconds since 1970 of ISO 8601 texts, in UTC if they name no zone; NaN for other texts."""
     import pandas as pd
 
     dates = pd.Series(texts, dtype=str)
@@ -367,7 +382,7 @@ def _from_dates(texts: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _from_ticks(ticks: NDArray[Any], per_second: int) -> NDArray[np.float64]:
-    """Return seconds, of integers beyond what a float64 holds as well: nanoseconds since 1970 are."""
+    """Return seconds, also of integers beyond the range that float64 holds exactly, as nanoseconds since 1970 are."""
     if ticks.dtype.kind == "f":
         return ticks / per_second
     whole, rest = np.divmod(ticks, per_second)
@@ -377,7 +392,7 @@ def _from_ticks(ticks: NDArray[Any], per_second: int) -> NDArray[np.float64]:
 def _label_arrays(
     file: _File, texts: Texts | None, lines: Sequence[int]
 ) -> tuple[dict[str, NDArray[Any]], list[Problem]]:
-    """Return the labels as codes, names and the line of each one's first row; and those that are no names."""
+    """Return the labels as codes, names and the first line of each; and a problem if labels are invalid names."""
     if texts is None:
         return {}, []
     import pandas as pd
@@ -387,17 +402,16 @@ def _label_arrays(
     given = dict.fromkeys(text for text in cleaned if text and not file.layout.is_missing(text))
     names = {text: code for code, text in enumerate(given)}
     codes = np.array([*(names.get(text, UNLABELLED) for text in cleaned), UNLABELLED], dtype=np.int32)[found]
-    first = np.zeros(len(names) + 1, np.int64)  # the last is what UNLABELLED, -1, finds
-    first[codes[::-1]] = np.arange(len(codes))[::-1]  # of several rows the one written last stays: the first
+    first = np.zeros(len(names) + 1, np.int64)  # the last entry is for UNLABELLED, -1
+    first[codes[::-1]] = np.arange(len(codes))[::-1]  # the first row of each code is assigned last
     where = np.array([lines[row] for row in first[:-1].tolist()], dtype=np.int64)
-    problems = [
-        file.at(line, f"the label {what}") for text, line in zip(names, where, strict=True) if (what := no_name(text))
-    ]
+    problems = [Problem(file.at(lines[row]), "csv.name-invalid", message) for row, message in _invalid(names, first)]
     return {"codes": codes, "labels": np.array(list(names), dtype="U"), "lines": where}, problems
 
 
-def no_name(text: str) -> str | None:
-    """Return why a text can be no name of a label, a subject or a recording, if so."""
-    if is_name(text):
-        return None
-    return f"{text[:40]!r} is no name: 1 to 100 characters, no control characters, no blank at either end"
+def _invalid(names: Iterable[str], first: NDArray[np.int64]) -> Iterator[tuple[int, str]]:
+    """Yield the first invalid label: its first row, and a message."""
+    invalid = [(row, text) for text, row in zip(names, first.tolist(), strict=False) if not is_name(text)]
+    if invalid:
+        row, text = min(invalid)
+        yield row, f"label {text[:SHOWN]!r} is not a valid name{and_others(len(invalid), 'label')}"

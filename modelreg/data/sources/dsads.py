@@ -1,10 +1,10 @@
-"""Daily and Sports Activities (UCI 256): eight people, nineteen activities, five body-worn units, 25 Hz.
+"""Read Daily and Sports Activities (UCI 256): 8 subjects, 19 activities, 5 body-worn units, 25 Hz.
 
-Native layout: `aAA/pN/sSS.txt`, in a folder or in `.tar.xz` archives beside each other. Each file is five seconds,
-125 rows of 45 comma-separated numbers, nine for each of the units torso, right arm, left arm, right leg, left leg.
-The 60 files of a person and activity are consecutive pieces of one recording and are joined again.
+Native layout: `aAA/pN/sSS.txt`, in a folder or in `.tar.xz` archives in one folder. Each file is 5 s: 125 rows of 45
+comma-separated numbers, nine for each of the units torso, right arm, left arm, right leg, left leg.
+The 60 files of a subject and activity are consecutive segments of one recording, which are joined.
 
-An archive is unpacked and parsed once and kept in the cache, by its digest; of folders, each recording.
+The parsed arrays of each archive are kept in the cache, by its digest; those of a folder by recording.
 """
 
 import io
@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from modelreg import files
 from modelreg.data.cache import Parsed, Reading, combine
-from modelreg.data.recording import Dataset, Recording, Signal
+from modelreg.data.recording import UNREADABLE, Dataset, Recording, Signal
 from modelreg.data.sources import archive
+from modelreg.data.sources.csv_table import and_others
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import SourceRecord
 from modelreg.records.model import Channel
@@ -67,7 +68,7 @@ _NUMBER = re.compile(rb"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 Key = tuple[int, int]  # subject, activity
 Pieces = Mapping[Key, Mapping[int, "Segment"]]  # the segments of each recording, by number
-PARSER = "dsads-2"  # part of the cache's keys: another number where the parsing changes
+PARSER = "dsads-2"  # part of the cache's keys; a new number when the parsing changes
 
 
 class Segment(NamedTuple):
@@ -78,16 +79,20 @@ class Segment(NamedTuple):
 
 
 def read(path: Path, units: Sequence[DsadsUnit], reading: Reading) -> Dataset:
-    """Read a folder or an archive. Raises InputError with file, line and rule of every problem."""
+    """Read a folder or an archive. Raises InputError with file and line of every problem."""
     found: dict[str, Parsed] = {}
     problems: list[Problem] = []
     for name, parsed in _recall_all(path, reading, problems):
         if name in found:
-            problems.append(Problem(str(path), "todo.dsads", f"recording {name} is there twice"))
+            problems.append(
+                Problem(f"{path}: {name}", "recordings.file-twice", "the data set has this recording twice")
+            )
         found[name] = parsed
-    if problems or not found:
-        nothing = Problem(str(path), "todo.dsads", "holds neither aAA/pN/sSS.txt nor a .tar.xz of them")
-        raise InputError("cannot read the recordings", problems or [nothing])
+    if not found and not problems:
+        message = "found neither aAA/pN/sSS.txt nor a .tar.xz of them"
+        problems = [Problem(str(path), "recordings.none-found", message)]
+    if problems:
+        raise InputError(UNREADABLE, problems)
     digest = combine({name: parsed.digest for name, parsed in found.items()})
     source = SourceRecord(kind="dsads", name="dsads", digest=digest, license="CC-BY-4.0", citation=CITATION)
     return Dataset(
@@ -101,7 +106,7 @@ def read(path: Path, units: Sequence[DsadsUnit], reading: Reading) -> Dataset:
 
 
 def _recall_all(path: Path, reading: Reading, problems: list[Problem]) -> Iterator[tuple[str, Parsed]]:
-    """Yield every recording below a folder, or in its archives, or in one archive; note what is wrong with others."""
+    """Yield every recording of a folder and its archives, or of one archive; append what is wrong to `problems`."""
     archives = [path] if path.is_file() else sorted(path.glob("*.tar.xz"))
     folders = _files_of_recordings(path)
     total = len(archives) + len(folders)
@@ -127,7 +132,7 @@ def _recall(
 
 
 def _parse_all(pieces: Pieces) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Yield each recording's name and numbers, (samples, 45). Raises InputError with what is wrong with all of them."""
+    """Yield each recording's name and numbers, (samples, 45). Raises InputError with the problems of all of them."""
     problems = list(_gaps(pieces))
     for key in sorted(pieces):
         segments = [pieces[key][number] for number in sorted(pieces[key])]
@@ -136,11 +141,11 @@ def _parse_all(pieces: Pieces) -> Iterator[tuple[str, NDArray[np.float32]]]:
         except InputError as error:
             problems.extend(error.problems)
     if problems:
-        raise InputError("cannot read the recordings", problems)
+        raise InputError(UNREADABLE, problems)
 
 
 def parse(segments: Sequence[Segment]) -> NDArray[np.float32]:
-    """Return the numbers of consecutive segments, (125 * segments, 45). Raises InputError with line and rule."""
+    """Return the numbers of consecutive segments, (125 * segments, 45). Raises InputError with file and line."""
     import pandas as pd
 
     problems = [problem for segment in segments for problem in _shape_problems(segment)]
@@ -151,27 +156,34 @@ def parse(segments: Sequence[Segment]) -> NDArray[np.float32]:
             return table.to_numpy().astype(np.float32)
         except ValueError:
             problems = [problem for segment in segments for problem in _number_problems(segment)]
-    raise InputError("not a segment", problems)
+    raise InputError(UNREADABLE, problems)
 
 
 def _shape_problems(segment: Segment) -> Iterator[Problem]:
+    """Yield a problem if a segment has another number of rows, and one if rows have another number of columns."""
     lines = segment.text.split()
     if len(lines) != ROWS:
-        yield Problem(segment.where, "todo.dsads", f"has {len(lines)} lines, must have {ROWS}")
-    for number, line in enumerate(lines, 1):
-        if (columns := line.count(b",") + 1) != COLUMNS:
-            yield Problem(
-                f"{segment.where}: line {number}", "todo.dsads", f"has {columns} columns, must have {COLUMNS}"
-            )
+        yield Problem(segment.where, "recordings.row-count", f"{len(lines)} rows, expected {ROWS}")
+    widths = [(number, line.count(b",") + 1) for number, line in enumerate(lines, 1)]
+    if wrong := [(number, columns) for number, columns in widths if columns != COLUMNS]:
+        number, columns = wrong[0]
+        message = f"{columns} columns, expected {COLUMNS}{and_others(len(wrong))}"
+        yield Problem(f"{segment.where}:{number}", "csv.row-width", message)
 
 
 def _number_problems(segment: Segment) -> Iterator[Problem]:
-    for number, line in enumerate(segment.text.split(), 1):
-        for column, cell in enumerate(line.split(b","), 1):
-            if not _NUMBER.fullmatch(cell):
-                yield Problem(
-                    f"{segment.where}: line {number}, column {column}", "todo.dsads", f"not a number: {cell[:40]!r}"
-                )
+    """Yield a problem if cells of a segment are not numbers."""
+    cells = [
+        (number, column, cell)
+        for number, line in enumerate(segment.text.split(), 1)
+        for column, cell in enumerate(line.split(b","), 1)
+        if not _NUMBER.fullmatch(cell)
+    ]
+    if cells:
+        number, column, cell = cells[0]
+        rows = len({row for row, *_ in cells})
+        message = f"not a number: {cell[:40].decode('ascii', 'replace')!r}, column {column}{and_others(rows)}"
+        yield Problem(f"{segment.where}:{number}", "csv.not-a-number", message)
 
 
 def _files_of_recordings(path: Path) -> dict[Key, dict[int, Path]]:
@@ -184,7 +196,7 @@ def _files_of_recordings(path: Path) -> dict[Key, dict[int, Path]]:
 
 
 def _unpack(path: Path) -> Pieces:
-    """Return the text files in an archive, by recording and number. Raises InputError where it is damaged."""
+    """Return the text files in an archive, by recording and number. Raises InputError if it is damaged."""
     found: dict[Key, dict[int, Segment]] = defaultdict(dict)
     for match, text in archive.members(path, _MEMBER, SEGMENT_LIMIT):
         found[_key(match)][int(match["segment"])] = Segment(f"{path.name}: {match[0]}", text)
@@ -201,14 +213,14 @@ def _name(key: Key) -> str:
 
 
 def _gaps(pieces: Pieces) -> Iterator[Problem]:
-    """Yield what is no known activity, and what is missing between the pieces of a recording."""
+    """Yield each unknown activity, and each recording with a missing segment."""
     for (subject, activity), found in sorted(pieces.items()):
         where = f"a{activity:02d}/p{subject}"
         if not 1 <= activity <= len(CLASSES):
-            yield Problem(where, "todo.dsads", f"no such activity: there are a01 to a{len(CLASSES)}")
+            yield Problem(where, "recordings.label-unknown", f"unknown activity, expected a01 to a{len(CLASSES)}")
         if missing := sorted(set(range(1, max(found) + 1)) - found.keys()):
             names = ", ".join(f"s{number:02d}.txt" for number in missing)
-            yield Problem(where, "todo.dsads", f"lacks {names}: pieces of one recording cannot be joined over a gap")
+            yield Problem(where, "recordings.file-missing", f"{names} missing: segments cannot be joined over a gap")
 
 
 def _recording(name: str, values: NDArray[np.float32], units: Sequence[DsadsUnit]) -> Recording:

@@ -1,6 +1,6 @@
-"""HAPT (UCI 341), the recordings behind UCI-HAR: thirty people with a phone at the waist, 50 Hz, postural transitions.
+"""Read HAPT (UCI 341), the recordings of UCI-HAR: 30 subjects with a phone at the waist, 50 Hz, postural transitions.
 
-Native layout: `RawData/` with `{acc,gyro}_expNN_userNN.txt`, three numbers a line with a blank between, and
+Native layout: `RawData/` with `{acc,gyro}_expNN_userNN.txt`, three numbers a line separated by a blank, and
 `labels.txt`, five a line: experiment, user, label, first and last sample, counted from 1. In a folder, or in a
 `.tar.xz` archive. Each experiment is one continuous recording; samples that no line of labels.txt covers are
 unlabelled.
@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg.data.cache import Reading, combine
-from modelreg.data.memory_map import let_go
-from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal
+from modelreg.data.memory_map import release
+from modelreg.data.recording import UNLABELLED, UNREADABLE, Dataset, Recording, Signal
 from modelreg.data.sources import csv_table, text_files
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import SourceRecord
@@ -67,7 +67,7 @@ _LAYOUT = csv_table.Layout(
 
 
 class _Span(NamedTuple):
-    """One line of labels.txt: what was done from one sample to another, both included, counted from 1."""
+    """One line of labels.txt: the label from one sample to another, both included, counted from 1."""
 
     line: int
     experiment: int
@@ -78,7 +78,7 @@ class _Span(NamedTuple):
 
     @property
     def recording(self) -> str:
-        """What the names of its recording's files end in."""
+        """The end of the names of its recording's files."""
         return f"exp{self.experiment:02d}_user{self.user:02d}"
 
 
@@ -86,14 +86,14 @@ _Spans = Mapping[str, Sequence[_Span]]  # by recording, in the order of their fi
 
 
 def read(path: Path, reading: Reading) -> Dataset:
-    """Read a folder or an archive. Raises InputError with file, line and rule of every problem."""
+    """Read a folder or an archive. Raises InputError with file and line of every problem."""
     problems: list[Problem] = []
     found = text_files.read_all(path, NATIVE, reading, problems)
     arrays = {name: parsed.values for name, parsed in found.items()}
     spans = _by_recording(arrays.get(LABELS, np.empty((0, 5), np.int64)))
     problems = problems or [*_find_gaps(arrays)] or [*_find_misfits(spans, _lengths(arrays))]
     if problems:
-        raise InputError("cannot read the recordings", problems)
+        raise InputError(UNREADABLE, problems)
     digest = combine({name: parsed.digest for name, parsed in found.items()})
     return Dataset(
         sources=(SourceRecord(kind="hapt", name="hapt", digest=digest, license="CC-BY-4.0", citation=CITATION),),
@@ -108,32 +108,27 @@ def read(path: Path, reading: Reading) -> Dataset:
 def parse(name: str, data: bytes, where: str) -> NDArray[Any]:
     """Return the lines of a signal, float32 (samples, 3), or of labels.txt, int64 (spans, 5).
 
-    Raises InputError with line and rule.
+    Raises InputError with file and line.
     """
     if name == LABELS:
         return _parse_labels(data, where)
     values = dict(csv_table.parse(data, where, _LAYOUT))["values"]
     columns = len(data.lstrip().partition(b"\n")[0].split())
-    if columns > 3:  # fewer were missed, and all lines have as many
-        raise InputError(
-            "not a signal", [Problem(f"{where}: line 1", "todo.hapt", f"has {columns} columns, must have 3")]
-        )
+    if columns > 3:  # csv_table refuses fewer, and lines of another width
+        raise InputError(UNREADABLE, [Problem(f"{where}:1", "csv.row-width", f"{columns} columns, expected 3")])
     return values
 
 
 def _parse_labels(data: bytes, where: str) -> NDArray[np.int64]:
     rows = [line.split() for line in data.rstrip().split(b"\n")]
-    problems = [
-        Problem(
-            f"{where}: line {line}",
-            "todo.hapt",
-            "must be five whole numbers: experiment, user, label, first and last sample",
-        )
+    wrong = [
+        line
         for line, cells in enumerate(rows, 1)
         if len(cells) != 5 or not all(cell.isdigit() and len(cell) <= 9 for cell in cells)
     ]
-    if problems:
-        raise InputError("not labels", problems)
+    if wrong:
+        message = f"must be experiment, user, label, first and last sample{csv_table.and_others(len(wrong), 'line')}"
+        raise InputError(UNREADABLE, [Problem(f"{where}:{wrong[0]}", "recordings.labels-line", message)])
     return np.array(rows, dtype=np.int64)
 
 
@@ -151,49 +146,54 @@ def _lengths(arrays: Mapping[str, NDArray[Any]]) -> dict[str, int]:
 
 
 def _find_gaps(arrays: Mapping[str, NDArray[Any]]) -> Iterator[Problem]:
-    """Yield each file that is not there, and each pair of files that are no pair."""
+    """Yield each file that is missing, and each pair of files of different length."""
     if LABELS not in arrays:
-        yield Problem("labels.txt", "todo.hapt", "is missing")
+        yield Problem("labels.txt", "recordings.file-missing", "missing: it holds the labels of all recordings")
     for recording in sorted({name.partition("_")[2] for name in arrays if name != LABELS}):
         pair = [f"{sensor}_{recording}" for sensor in SENSORS]
         for name in pair:
             if name not in arrays:
-                yield Problem(f"{name}.txt", "todo.hapt", "is missing: a recording is one file of each sensor")
+                message = "missing: a recording needs a file of each sensor"
+                yield Problem(f"{name}.txt", "recordings.file-missing", message)
         lengths = [len(arrays[name]) for name in pair if name in arrays]
         if len(set(lengths)) > 1:
-            yield Problem(
-                recording, "todo.hapt", f"has {lengths[0]} samples of acc and {lengths[1]} of gyro: must be as many"
-            )
+            message = f"{lengths[0]} samples of acc and {lengths[1]} of gyro, expected equal numbers"
+            yield Problem(recording, "recordings.length-mismatch", message)
 
 
 def _find_misfits(spans: _Spans, lengths: Mapping[str, int]) -> Iterator[Problem]:
-    """Yield each line of labels.txt that does not fit the recordings, or shares samples with another."""
+    """Yield one problem for each fault of labels.txt: recordings without labels, and lines that do not fit."""
     for recording in sorted(lengths.keys() - spans.keys()):
-        yield Problem("labels.txt", "todo.hapt", f"says nothing of {recording}")
-    for recording, found in sorted(spans.items()):
-        reaches = accumulate(found, _further)
-        for before, span in zip((None, *reaches), found, strict=False):
-            if what := _misfit(span, before, lengths.get(recording)):
-                yield Problem(f"labels.txt: line {span.line}", "todo.hapt", what)
+        yield Problem(f"labels.txt: {recording}", "recordings.labels-missing", "no line has labels of this recording")
+    found: dict[str, list[Problem]] = {}
+    for recording, lines in sorted(spans.items()):
+        reaches = accumulate(lines, _further)
+        for before, span in zip((None, *reaches), lines, strict=False):
+            if problem := _misfit(span, before, lengths.get(recording)):
+                found.setdefault(problem.rule, []).append(problem)
+    for first, *others in found.values():
+        yield first._replace(message=f"{first.message}{csv_table.and_others(1 + len(others), 'line')}")
 
 
 def _further(one: _Span, other: _Span) -> _Span:
     return max(one, other, key=lambda span: span.end)
 
 
-def _misfit(span: _Span, before: _Span | None, length: int | None) -> str | None:
+def _misfit(span: _Span, before: _Span | None, length: int | None) -> Problem | None:
     """Return what is wrong with a span, if anything.
 
-    `before` reaches furthest of those that start earlier; `length` is that of the recording, if there is one.
+    `before` ends last of all spans that start earlier; `length` is that of the recording, or None without one.
     """
+    where = f"labels.txt:{span.line}"
+    samples = f"samples {span.start} to {span.end} of {span.recording}"
     if length is None:
-        return f"there is no recording {span.recording}"
+        return Problem(where, "recordings.file-missing", f"no files of recording {span.recording}")
     if not 1 <= span.label <= len(CLASSES):
-        return f"no such label: {span.label}; there are 1 to {len(CLASSES)}"
+        return Problem(where, "recordings.label-unknown", f"unknown label {span.label}, expected 1 to {len(CLASSES)}")
     if not 1 <= span.start <= span.end <= length:
-        return f"from sample {span.start} to {span.end}: {span.recording} has 1 to {length}"
+        return Problem(where, "recordings.label-range", f"{samples}, which has samples 1 to {length}")
     if before and span.start <= before.end:
-        return f"sample {span.start} has a label already, in line {before.line}"
+        return Problem(where, "recordings.label-overlap", f"{samples} already have a label, from line {before.line}")
     return None
 
 
@@ -201,7 +201,7 @@ def _recording(name: str, arrays: Mapping[str, NDArray[Any]], spans: Sequence[_S
     experiment, _, user = name.partition("_")
     sensors = [arrays[f"{sensor}_{name}"] for sensor in SENSORS]
     values = np.concatenate(sensors, axis=1)  # (samples, 6)
-    let_go(sensors)
+    release(sensors)
     labels = np.full(len(values), UNLABELLED, dtype=np.int32)
     for span in spans:
         labels[span.start - 1 : span.end] = span.label - 1
@@ -209,6 +209,6 @@ def _recording(name: str, arrays: Mapping[str, NDArray[Any]], spans: Sequence[_S
         name=f"{user}-{experiment}",
         subject=user,
         session=experiment,
-        signals={DEVICE: Signal(reading.aside(values), RATE_HZ)},
-        labels=reading.aside(labels),
+        signals={DEVICE: Signal(reading.store(values), RATE_HZ)},
+        labels=reading.store(labels),
     )

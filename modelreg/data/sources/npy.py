@@ -1,8 +1,8 @@
-"""Windows cut elsewhere: .npy files, declared by the metadata JSON beside them (records.data.NpyMetadata).
+"""Read windows from .npy files that a metadata JSON in the same folder declares (records.data.NpyMetadata).
 
-Nothing is guessed. Every array's type, shape and values are held against the declaration; every header is
-read before any content, nothing is unpickled, and no file lies outside the folder. All problems are found in
-one go: first of the files, then of what is in them.
+Nothing is guessed. The type, shape and values of every array are compared with the declaration. Every header is read
+before any content, nothing is unpickled, and files outside the folder are refused. All problems are listed at
+once: first those of the files, then those of their contents.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,18 +15,19 @@ from numpy.typing import NDArray
 from modelreg import files
 from modelreg.data.cache import map_npy
 from modelreg.data.memory_map import sha256_arrays
-from modelreg.data.recording import Dataset, Recording, Signal
+from modelreg.data.recording import UNREADABLE, Dataset, Recording, Signal
+from modelreg.data.sources.csv_table import and_others
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import parse
 from modelreg.records.data import NpyFiles, NpyMetadata, PartName, SourceRecord
 
-WHY_SUBJECTS = "subject ids are needed: modelreg reports numbers on unseen subjects only"
-SUBJECT_LENGTH = 100  # characters, as everywhere a name goes
+WHY_SUBJECTS = "metrics are reported on unseen subjects only"
+SUBJECT_LENGTH = 100  # characters, as of every name
 FILE_LIMIT = 4 * 2**30  # bytes of one array
 
 
 class Arrays(NamedTuple):
-    """One part as it was read: mapped, not loaded."""
+    """The arrays of one split: mapped, not loaded."""
 
     x: NDArray[Any]  # (N, C, D, T), (N, C, T) or (N, T, C)
     y: NDArray[Any]  # (N,)
@@ -34,7 +35,7 @@ class Arrays(NamedTuple):
 
     @property
     def rows(self) -> tuple[int, ...]:
-        """The shape of one value for each window."""
+        """The shape of an array with one value for each window."""
         return self.x.shape[:1] or (0,)
 
 
@@ -46,7 +47,7 @@ def read(path: Path) -> Dataset:
         problem for part, names in metadata.parts.items() for problem in _find_problems(parts[part], names, metadata)
     ]
     if problems:
-        raise InputError(f"the data are not what {path.name} declares", problems)
+        raise InputError(UNREADABLE, problems)
     digest = sha256_arrays({f"{part}/{key}": array for part in parts for key, array in parts[part]._asdict().items()})
     source = SourceRecord(
         kind="npy", name=metadata.name, digest=digest, license=metadata.license, citation=metadata.citation
@@ -69,36 +70,36 @@ def _load_metadata(path: Path) -> NpyMetadata:
 
 
 def _explain(problem: Problem) -> Problem:
-    """Add the reason where subject ids are missing."""
+    """Give a problem of subject ids its own rule, which has the reason why they are required."""
     if problem.message.startswith("'subject' is a required") or problem.where.endswith(".subject"):
-        return Problem(problem.where, "todo.npy", f"{problem.message} ({WHY_SUBJECTS})")
+        return Problem(problem.where, "npy.subject-missing", problem.message)
     return problem
 
 
 def _open_parts(folder: Path, metadata: NpyMetadata) -> dict[str, Arrays]:
-    """Map every declared file. Raises InputError with all that cannot be."""
+    """Map every declared file. Raises InputError with every file that cannot be mapped."""
     parts: dict[str, Arrays] = {}
     problems: list[Problem] = []
     for part, names in metadata.parts.items():
         opened = [_open(folder, name) for name in (names.x, names.y, names.subject)]
         problems += [found for found in opened if isinstance(found, Problem)]
-        parts[part] = Arrays(*opened)  # type: ignore[arg-type]  # no Problem gets past the next line
+        parts[part] = Arrays(*opened)  # type: ignore[arg-type]  # an error is raised below if there is a Problem
     if problems:
-        raise InputError("cannot read", problems)
+        raise InputError(UNREADABLE, problems)
     return parts
 
 
 def _open(folder: Path, name: str) -> NDArray[Any] | Problem:
-    """Map an .npy file after its header was read, or say why not."""
+    """Map an .npy file after its header was read, or return the problem."""
     path = folder / name
     if path.resolve() != folder.resolve() / name:
-        return Problem(str(path), "todo.npy", "a symbolic link: the files must lie in the folder of the metadata")
+        return Problem(str(path), "npy.link", "symbolic link: the file must be in the folder of the metadata")
     try:
         return map_npy(path, FILE_LIMIT)
     except InputError as error:
         return error.problems[0]
     except (OSError, ValueError) as error:
-        return Problem(str(path), "todo.npy", f"must be an .npy array of plain numbers or text, not objects: {error}")
+        return Problem(str(path), "npy.invalid", str(error))
 
 
 def _find_problems(arrays: Arrays, names: NpyFiles, metadata: NpyMetadata) -> Iterator[Problem]:
@@ -109,54 +110,57 @@ def _find_problems(arrays: Arrays, names: NpyFiles, metadata: NpyMetadata) -> It
 
 def _find_x_problems(x: NDArray[Any], name: str, metadata: NpyMetadata) -> Iterator[Problem]:
     if x.dtype.kind not in "iu" and x.dtype.newbyteorder("=") not in (np.float32, np.float64):
-        yield Problem(name, "todo.npy", f"is {x.dtype}: must be float32, float64 or an integer type")
+        yield Problem(name, "npy.dtype", f"must be float32, float64 or an integer type, found {x.dtype}")
     sizes = {"C": len(metadata.channels), "D": len(metadata.devices), "T": metadata.timesteps}
     expected = tuple(sizes[axis] for axis in metadata.layout[1:])
     if x.shape[1:] != expected or not x.shape[0]:
-        wanted = ", ".join(map(str, ("N", *expected)))
-        yield Problem(name, "todo.npy", f"has shape {x.shape}: layout {metadata.layout} declares ({wanted}) with N ≥ 1")
+        shape = ", ".join(map(str, ("N", *expected)))
+        message = f"must have shape ({shape}) with N ≥ 1 by layout {metadata.layout}, found {x.shape}"
+        yield Problem(name, "npy.shape", message)
 
 
 def _find_y_problems(arrays: Arrays, name: str, classes: int) -> Iterator[Problem]:
     y = arrays.y
     if y.dtype.kind not in "iu":
-        yield Problem(name, "todo.npy", f"is {y.dtype}: labels must be integers, indices into classes")
+        yield Problem(name, "npy.dtype", f"labels must be integers, indices into classes, found {y.dtype}")
     elif y.shape != arrays.rows:
-        yield Problem(name, "todo.npy", _wrong_length(arrays, y))
+        yield _shape_problem(name, arrays, y)
     elif (outside := np.flatnonzero((y < 0) | (y >= classes))).size:
         first = outside[0]
-        yield Problem(
-            name, "todo.npy", f"{outside.size} labels lie outside 0…{classes - 1}, the first at row {first}: {y[first]}"
-        )
+        message = f"{outside.size:,} labels are outside of 0 to {classes - 1}, the first in row {first}: {y[first]}"
+        yield Problem(name, "npy.label-range", message)
 
 
 def _find_subject_problems(arrays: Arrays, name: str) -> Iterator[Problem]:
     subject = arrays.subject
     if subject.dtype.kind not in "iuU":
-        yield Problem(name, "todo.npy", f"is {subject.dtype}: must be integers or unicode text ({WHY_SUBJECTS})")
+        message = f"subjects must be integers or unicode text, found {subject.dtype} ({WHY_SUBJECTS})"
+        yield Problem(name, "npy.dtype", message)
     elif subject.shape != arrays.rows:
-        yield Problem(name, "todo.npy", _wrong_length(arrays, subject))
-    else:
-        for value in np.unique(subject):
-            text = str(value)
-            if not (0 < len(text) <= SUBJECT_LENGTH and text.isprintable() and text == text.strip()):
-                rule = f"1 to {SUBJECT_LENGTH} printable characters, no blank at either end"
-                yield Problem(name, "todo.npy", f"{text!r} is no subject id: {rule}")
+        yield _shape_problem(name, arrays, subject)
+    elif invalid := [text for text in map(str, np.unique(subject)) if not _is_subject(text)]:
+        rule = f"1 to {SUBJECT_LENGTH} printable characters, without a blank at either end"
+        message = f"a subject must be {rule}, found {invalid[0][:40]!r}{and_others(len(invalid), 'subject')}"
+        yield Problem(name, "npy.subject-invalid", message)
 
 
-def _wrong_length(arrays: Arrays, array: NDArray[Any]) -> str:
-    return f"has shape {array.shape}: x has {arrays.rows} windows, and each needs one value"
+def _is_subject(text: str) -> bool:
+    return 0 < len(text) <= SUBJECT_LENGTH and text.isprintable() and text == text.strip()
+
+
+def _shape_problem(name: str, arrays: Arrays, array: NDArray[Any]) -> Problem:
+    return Problem(name, "npy.shape", f"must have shape {arrays.rows}, one value for each window, found {array.shape}")
 
 
 def _recordings(part: str, arrays: Arrays, metadata: NpyMetadata) -> Iterator[Recording]:
     x = _to_windows_of_samples(arrays.x, metadata.layout)
     divided: Mapping[str, PartName] = {"train": "train", "validation": "validation", "test": "test"}
     labels = [np.full(metadata.timesteps, label, dtype=np.int32) for label in range(len(metadata.classes))]
-    people = {subject: str(subject) for subject in np.unique(arrays.subject).tolist()}
+    subjects = {subject: str(subject) for subject in np.unique(arrays.subject).tolist()}
     for number, (window, label, subject) in enumerate(zip(x, arrays.y, arrays.subject.tolist(), strict=True)):
         yield Recording(
             name=f"{part}/{number:05d}",
-            subject=people[subject],
+            subject=subjects[subject],
             session=part,
             signals={device: Signal(window[:, d], metadata.rate_hz) for d, device in enumerate(metadata.devices)},
             labels=labels[label],
@@ -165,9 +169,9 @@ def _recordings(part: str, arrays: Arrays, metadata: NpyMetadata) -> Iterator[Re
 
 
 def _to_windows_of_samples(x: NDArray[Any], layout: str) -> NDArray[np.float32]:
-    """Return x as (N, T, D, C); what float32 cannot hold becomes Inf, which counts as missing."""
+    """Return x as (N, T, D, C); what float32 cannot hold becomes Inf, a missing value."""
     with np.errstate(over="ignore"):
-        values = x.astype(np.float32, copy=False).view(np.ndarray)  # views of a memmap weigh several times as much
+        values = x.astype(np.float32, copy=False).view(np.ndarray)  # views of a memmap take several times the memory
     if layout == "NTC":
         return values[:, :, None, :]
     windows = values[:, :, None, :] if layout == "NCT" else values

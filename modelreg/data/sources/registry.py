@@ -1,4 +1,4 @@
-"""One module per native format; `read` takes what a configuration names to a Dataset."""
+"""Read any source: one module per format, chosen by the configured `kind`."""
 
 from modelreg.data.cache import Reading
 from modelreg.data.recording import Dataset
@@ -7,7 +7,7 @@ from modelreg.records.source import DsadsSource, HaptSource, NpySource, SampleSo
 
 
 def read(source: Source, reading: Reading) -> Dataset:
-    """Read a source under its own names. Raises InputError with every problem."""
+    """Read a source under its own names of channels, devices and labels. Raises InputError with every problem."""
     match source:
         case SampleSource():
             return sample.read()

@@ -1,6 +1,6 @@
-"""The recordings that come with modelreg: a smart watch, ten people, seven shoulder exercises.
+"""Read the recordings that come with modelreg: a smart watch, 10 subjects, 7 shoulder exercises.
 
-scripts/make_sample.py made the file, sample.LICENSE covers it. The authors recorded acceleration in g and
+scripts/make_sample.py makes the file; sample.LICENSE is its license. The authors recorded acceleration in g and
 angular velocity in rad/s with an Apple Watch at 50 Hz; every sample of a recording has the recording's label.
 """
 
@@ -19,7 +19,7 @@ from modelreg.records.data import SourceRecord
 from modelreg.records.model import Channel
 
 FILE = Path(__file__).with_name("sample.npz")
-DIGEST = "b0ddd8ae951556ace081b0e4be32605fb759221c252d0b3ee0b3df2bd0d2ab6b"  # over the arrays in it
+DIGEST = "b0ddd8ae951556ace081b0e4be32605fb759221c252d0b3ee0b3df2bd0d2ab6b"  # over its arrays
 CITATION = (
     "Burns D, Leung N, Hardisty M, Whyne C, Henry P, McLachlin S. Shoulder physiotherapy exercise "
     "recognition: machine learning the inertial signals from a smartwatch. Physiological Measurement 39(7) "
@@ -38,11 +38,12 @@ STEPS = 1000  # of the stored integers, per unit
 
 
 def read(path: Path = FILE) -> Dataset:
-    """Read the sample. Raises InputError if it is not, array for array, the one that was released."""
+    """Read the sample. Raises InputError if an array differs from the released one."""
     arrays = npz.read_npz(path)
     digest = files.sha256_arrays(arrays)
     if digest != DIGEST:
-        raise InputError("the sample was changed", [Problem(str(path), "todo.sample", f"its digest is not {DIGEST}")])
+        message = f"digest {digest}, expected {DIGEST}"
+        raise InputError("cannot read the sample", [Problem(str(path), "sample.changed", message)])
     return Dataset(
         sources=(
             SourceRecord(

@@ -1,8 +1,8 @@
-"""SP-SW-HAR: a phone and a watch worn at once, each on its own irregular clock of about 100 Hz, 23 people.
+"""Read SP-SW-HAR: 23 subjects with a phone and a watch, each on its own irregular clock of about 100 Hz.
 
-Native layout: `DATA/sNN/sNN_EE_{sp,sw}.csv`, person and execution, with the columns x_acc to z_gyro, timestamp in
-milliseconds and label; in a folder, or in a `.tar.xz` archive. The labels are those of the watch, whose clock is the
-steadier of the two. The devices are aligned by their time stamps later, as those of every source are.
+Native layout: `DATA/sNN/sNN_EE_{sp,sw}.csv`, subject and execution, with the columns x_acc to z_gyro, timestamp in
+milliseconds and label; in a folder, or in a `.tar.xz` archive. The labels are those of the watch, whose clock has less
+jitter. The devices are aligned by their time stamps later, as with every source.
 """
 
 import re
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg.data.cache import Parsed, Reading, combine
-from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal
+from modelreg.data.recording import UNLABELLED, UNREADABLE, Dataset, Recording, Signal
 from modelreg.data.sources import csv_table, text_files
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import SourceRecord
@@ -54,13 +54,13 @@ _LAYOUT = csv_table.Layout(
 
 
 def read(path: Path, reading: Reading) -> Dataset:
-    """Read a folder or an archive. Raises InputError with file, line and rule of every problem."""
+    """Read a folder or an archive. Raises InputError with file and line of every problem."""
     problems: list[Problem] = []
     found = text_files.read_all(path, NATIVE, reading, problems)
     executions = sorted({name.rpartition("_")[0] for name in found})
     problems = problems or [*_find_gaps(executions, found)]
     if problems:
-        raise InputError("cannot read the recordings", problems)
+        raise InputError(UNREADABLE, problems)
     digest = combine({name: parsed.digest for name, parsed in found.items()})
     return Dataset(
         sources=(SourceRecord(kind="spsw", name="spsw", digest=digest, license="CC-BY-4.0", citation=CITATION),),
@@ -73,9 +73,9 @@ def read(path: Path, reading: Reading) -> Dataset:
 
 
 def parse(name: str, data: bytes, where: str) -> dict[str, NDArray[Any]]:
-    """Return what one device recorded: values, float32 (samples, 6), time, float64 (samples,) seconds since 1970.
+    """Return the arrays of one device: values, float32 (samples, 6), time, float64 (samples,) seconds since 1970.
 
-    Of the watch also labels, int32 (samples,). Raises InputError with line and rule.
+    For the watch also labels, int32 (samples,). Raises InputError with file and line.
     """
     layout = _LAYOUT._replace(label="label") if name.endswith(DEVICES["watch"]) else _LAYOUT
     table = dict(csv_table.parse(data, where, layout))
@@ -84,27 +84,28 @@ def parse(name: str, data: bytes, where: str) -> dict[str, NDArray[Any]]:
 
 
 def _labels(table: Mapping[str, NDArray[Any]], where: str) -> NDArray[np.int32]:
-    """Return the class of each row. Raises InputError with the first line of each label that is none."""
+    """Return the class of each row. Raises InputError with the first line of each unknown label."""
     names = table["labels"].tolist()
+    expected = f"expected {', '.join(CLASSES)}"
     problems = [
-        Problem(f"{where}: line {line}", "todo.spsw", f"no such label: {name!r}; there are {', '.join(CLASSES)}")
+        Problem(f"{where}:{line}", "recordings.label-unknown", f"unknown label {name!r}, {expected}")
         for name, line in zip(names, table["lines"].tolist(), strict=True)
         if name not in CLASSES
     ]
     if problems:
-        raise InputError("not the labels of this set", problems)
+        raise InputError(UNREADABLE, problems)
     known = np.array([*map(CLASSES.index, names), UNLABELLED], dtype=np.int32)
     labels: NDArray[np.int32] = known[table["codes"]]
     return labels
 
 
 def _find_gaps(executions: list[str], found: Mapping[str, Parsed]) -> Iterator[Problem]:
-    """Yield each file that is not there."""
+    """Yield each file that is missing."""
     for execution in executions:
         for device, short in DEVICES.items():
             if f"{execution}_{short}.values" not in found:
-                what = f"is missing: an execution is one file of each device, and this is the {device}'s"
-                yield Problem(f"{execution}_{short}.csv", "todo.spsw", what)
+                message = f"missing: an execution needs a file of the {device}"
+                yield Problem(f"{execution}_{short}.csv", "recordings.file-missing", message)
 
 
 def _recording(execution: str, found: Mapping[str, Parsed]) -> Recording:

@@ -1,6 +1,6 @@
-"""Native sets of text files, in a folder or in `.tar.xz` archives beside each other: each file parsed once.
+"""Read a native data set of text files, from a folder or from `.tar.xz` archives in one folder.
 
-What was parsed of a file is kept in the cache by its digest, of an archive by its own.
+Parsed arrays are kept in the cache, by the digest of the file or archive.
 """
 
 import re
@@ -13,26 +13,29 @@ from numpy.typing import NDArray
 
 from modelreg import files
 from modelreg.data.cache import Parsed, Reading
+from modelreg.data.recording import UNREADABLE
 from modelreg.data.sources import archive
 from modelreg.errors import InputError, Problem
 
+TWICE = "the data set has this file twice"
+
 
 class Native(NamedTuple):
-    """Which files a set has, and what is in one."""
+    """The files of a data set, and how one is parsed."""
 
-    files: str  # as people write it, for messages
-    parser: str  # part of the cache's keys: another name where the parsing changes
-    member: re.Pattern[str]  # the whole path of a file in an archive; the group `name` is its own, without the suffix
+    files: str  # the file names, for messages
+    parser: str  # part of the cache's keys; a new name when the parsing changes
+    member: re.Pattern[str]  # the path of a file in an archive; the group `name` is the file name without its suffix
     suffix: str
-    folders: tuple[str, ...]  # where the files lie below the folder that is named
+    folders: tuple[str, ...]  # the folders of the files, below the data set's folder
     limit: int  # bytes of one file
     parse: Callable[[str, bytes, str], Iterable[tuple[str, NDArray[Any]]]]  # name, text, place -> arrays by name
 
 
 def read_all(path: Path, native: Native, reading: Reading, problems: list[Problem]) -> dict[str, Parsed]:
-    """Return every array of a folder and its archives, or of one archive; note what is wrong.
+    """Return every array of a folder and its archives, or of one archive; append what is wrong to `problems`.
 
-    The arrays of one file are named after it; what follows a full stop tells them apart.
+    The arrays of one file have its name, and after a full stop their own.
     """
     archives = [path] if path.is_file() else sorted(path.glob("*.tar.xz"))
     places = [*archives, *_texts(path, native)]
@@ -46,12 +49,14 @@ def read_all(path: Path, native: Native, reading: Reading, problems: list[Proble
             continue
         twice = {name.partition(".")[0] for name in arrays.keys() & found.keys()}
         problems += [
-            Problem(str(path), "todo.text-files", f"{name}{native.suffix} is there twice") for name in sorted(twice)
+            Problem(f"{path}: {name}{native.suffix}", "recordings.file-twice", TWICE) for name in sorted(twice)
         ]
         found |= arrays
     reading.tell(len(places), len(places), path.name)
     if not found and not problems:
-        problems.append(Problem(str(path), "todo.text-files", f"holds neither {native.files} nor a .tar.xz of them"))
+        problems.append(
+            Problem(str(path), "recordings.none-found", f"found neither {native.files} nor a .tar.xz of them")
+        )
     return found
 
 
@@ -70,7 +75,7 @@ def _recall(path: Path, native: Native, reading: Reading, *, packed: bool) -> di
 
 
 def _unpack(path: Path, native: Native) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield what every text file in an archive holds. Raises InputError at the end, with all that is wrong in them."""
+    """Yield the arrays of every text file in an archive. Raises InputError at the end, with all problems."""
     seen: set[str] = set()
     problems: list[Problem] = []
     for match, data in archive.members(path, native.member, native.limit):
@@ -79,9 +84,9 @@ def _unpack(path: Path, native: Native) -> Iterator[tuple[str, NDArray[Any]]]:
             if name not in seen:
                 yield from native.parse(name, data, where)
             else:
-                problems.append(Problem(where, "todo.text-files", "is in the archive twice"))
+                problems.append(Problem(where, "recordings.file-twice", TWICE))
         except InputError as error:
             problems.extend(error.problems)
         seen.add(name)
     if problems:
-        raise InputError("cannot read the recordings", problems)
+        raise InputError(UNREADABLE, problems)

@@ -1,0 +1,56 @@
+"""The header of a text file: which configured columns it does not have, and which of its names were probably meant."""
+
+import re
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+
+from modelreg.errors import Problem
+from modelreg.records.source import Column, CsvColumns, CsvDevice
+
+SHOWN = 12  # names of a header
+OTHER_SEPARATORS = (";", "\t", "|", ",")
+
+
+def find_problems(where: str, names: Sequence[str], columns: CsvColumns, label: Column | None) -> Iterator[Problem]:
+    """Yield one problem for all columns that are missing, and one for each that the header has twice."""
+    configured = _configured(columns, label)
+    absent = [name for name in dict.fromkeys(configured.values()) if name not in names]
+    if absent:
+        listed = f"column {absent[0]!r}" if len(absent) == 1 else f"columns {', '.join(map(repr, absent))}"
+        step = _next(absent, names, configured) if isinstance(columns, CsvDevice) else ""
+        yield Problem(where, "csv.column-missing", f"no {listed} in the header (found {shown(names)})", step)
+    for name in dict.fromkeys(configured.values()):
+        if names.count(name) > 1:
+            yield Problem(where, "csv.column-ambiguous", f"the header has {names.count(name)} columns {name!r}")
+
+
+def shown(names: Sequence[str]) -> str:
+    """Return the first names of a list, quoted, and how many others there are."""
+    more = f" and {len(names) - SHOWN} others" if len(names) > SHOWN else ""
+    return ", ".join(map(repr, names[:SHOWN])) + more
+
+
+def _configured(columns: CsvColumns, label: Column | None) -> dict[str, str]:
+    """Return the configured columns by the key that names each."""
+    found = {} if columns.time is None else {"time.column": str(columns.time.column)}
+    found |= {f"channels[{number}].column": str(channel.column) for number, channel in enumerate(columns.channels)}
+    return found if label is None else {**found, "label": str(label)}
+
+
+def _next(absent: Sequence[str], names: Sequence[str], configured: dict[str, str]) -> str:
+    """Return which key to set to which name of the header; nothing if no name is near."""
+    if len(names) == 1 and (found := [mark for mark in OTHER_SEPARATORS if mark in names[0]]):
+        return f"set `separator` to {found[0]!r}"
+    free = [name for name in names if name and name not in configured.values()]
+    meant = {name: near for name in absent if (near := _nearest(name, free))}
+    steps = [f"`{key}` to {meant[name]!r}" for key, name in configured.items() if name in meant]
+    return f"set {', '.join(steps)}" if steps else ""
+
+
+def _nearest(name: str, names: Sequence[str]) -> str | None:
+    """Return the name that is spelled similarly, or that contains it as a word: `x (m/s²)` for `x`."""
+    if name.isdigit():
+        return None
+    words = [other for other in names if name.casefold() in re.split(r"\W+", other.casefold())]
+    near = get_close_matches(name, names, n=1) or words
+    return near[0] if near else None
