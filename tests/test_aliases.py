@@ -1,4 +1,4 @@
-"""Aliases: where they point, what they pointed to, and that nothing of it is lost."""
+"""Aliases: their version, their previous versions, and their complete history."""
 
 import json
 
@@ -7,6 +7,7 @@ from example_release import carry_out
 from example_run import NOW, write_registry, write_run
 from hypothesis import given
 from hypothesis import strategies as st
+from places import places
 
 from modelreg.cli.main import main
 from modelreg.errors import InputError, RegistryError
@@ -22,7 +23,7 @@ moves = st.lists(st.tuples(st.sampled_from(["prod", "canary"]), st.sampled_from(
 
 
 def after(steps) -> AliasLog:
-    """Take steps: a version is promoted, None is a rollback where one is possible."""
+    """Apply steps: a version is promoted; None is a rollback, if one is possible."""
     log = EMPTY
     for alias, version in steps:
         if version:
@@ -37,7 +38,7 @@ def after(steps) -> AliasLog:
 
 @given(moves)
 def test_an_alias_is_a_stack(steps) -> None:
-    """Promotions push, rollbacks pop; a promotion to where it is changes nothing."""
+    """Promotions push, rollbacks pop. A promotion to the current version changes nothing."""
     model: dict[str, list[str]] = {}
     for alias, version in steps:
         versions = model.setdefault(alias, [])
@@ -51,7 +52,7 @@ def test_an_alias_is_a_stack(steps) -> None:
 
 @given(moves)
 def test_a_log_comes_back(steps) -> None:
-    """What was done follows from what was done before."""
+    """Each change follows from those before."""
     log = after(steps)
 
     assert base.validate(log.to_bytes(), AliasLog, "x") == log
@@ -59,7 +60,7 @@ def test_a_log_comes_back(steps) -> None:
 
 @given(moves, st.tuples(st.sampled_from(["prod"]), st.sampled_from(["1.0.0", "2.0.0"])))
 def test_a_log_only_grows(steps, step) -> None:
-    """The older changes stay as they are."""
+    """Earlier changes are kept."""
     old, new = after(steps), after([*steps, step])
 
     assert new.changes[: len(old.changes)] == old.changes
@@ -67,7 +68,7 @@ def test_a_log_only_grows(steps, step) -> None:
 
 @given(moves.filter(lambda steps: len(after(steps).changes) > 1), st.data())
 def test_a_change_taken_out_is_found(steps, data) -> None:
-    """But for the last ones of an alias, which git alone remembers."""
+    """Except the last change of an alias, which only git keeps."""
     log = after(steps)
     number = data.draw(st.integers(0, len(log.changes) - 1))
     later = [change.alias for change in log.changes[number + 1 :]]
@@ -80,27 +81,27 @@ def test_a_change_taken_out_is_found(steps, data) -> None:
 
 
 def test_who_when_and_why_are_kept() -> None:
-    """With what it was and what it is."""
+    """With the previous and the new version."""
     log = base.parse(after([("prod", "1.0.0"), ("prod", "2.0.0"), ("prod", None)]).to_bytes(), AliasLog, "x")
-    told = [(c.action, c.previous, c.version, c.by, c.at, c.why) for c in log.changes]
+    changes = [(c.action, c.previous, c.version, c.by, c.at, c.why) for c in log.changes]
 
-    assert told == [
+    assert changes == [
         ("promote", None, "1.0.0", *STAMP),
         ("promote", "1.0.0", "2.0.0", *STAMP),
         ("rollback", "2.0.0", "1.0.0", *STAMP),
     ]
 
 
-def test_nothing_lies_before_the_first() -> None:
-    """It says so."""
-    with pytest.raises(RegistryError, match=r"named nothing before v1\.0\.0"):
-        aliases.rolled_back(after([("prod", "1.0.0")]), "prod", STAMP)
+@pytest.mark.parametrize(
+    ("alias", "rule", "named"), [("prod", "alias.no-previous", "v1.0.0"), ("gone", "alias.unknown", "prod")]
+)
+def test_an_alias_without_a_previous_version_is_not_rolled_back(alias, rule, named) -> None:
+    """The message has the only version, or the existing aliases."""
+    with pytest.raises(RegistryError) as caught:
+        aliases.rolled_back(after([("prod", "1.0.0")]), alias, STAMP)
+    (found,) = caught.value.problems
 
-
-def test_an_unknown_alias_is_not_rolled_back() -> None:
-    """It names those that there are."""
-    with pytest.raises(RegistryError, match="the aliases are: prod"):
-        aliases.rolled_back(after([("prod", "1.0.0")]), "gone", STAMP)
+    assert (found.where, found.rule, named in found.message) == (f"conv2d_fsq@{alias}", rule, True)
 
 
 @pytest.mark.parametrize("alias", ["latest", "v2", "2nd", "Prod", "a b", "", "../x", "x" * 61])
@@ -115,7 +116,7 @@ def test_no_alias_looks_like_something_else(alias) -> None:
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """The working directory: a registry with two versions."""
+    """A registry with two versions, as the working directory."""
     write_registry(tmp_path)
     for number, version in enumerate(("v0.1.0", "v0.2.0"), 1):
         run = write_run(tmp_path / "runs" / f"conv2d_fsq-00{number}", seed=number)
@@ -127,13 +128,13 @@ def root(tmp_path, monkeypatch):
 
 
 def promote(reference, alias="production", *more) -> int:
-    """Type the command."""
+    """Run the command."""
     return main(["promote", reference, alias, "--why", "it passed", "--by", "Ada", *more])
 
 
 @pytest.mark.parametrize("reference", ["conv2d_fsq@production", "production"])
 def test_a_reference_may_be_an_alias(root, reference, capsys) -> None:
-    """Wherever a version is taken."""
+    """A command that takes a version also takes an alias."""
     assert promote("v0.1.0") == 0
     capsys.readouterr()
     assert main(["show", reference, "--json"]) == 0
@@ -142,29 +143,34 @@ def test_a_reference_may_be_an_alias(root, reference, capsys) -> None:
 
 
 def test_an_unknown_alias_is_exit_5(root, capsys) -> None:
-    """It says what there is."""
+    """The message lists the versions and the aliases."""
     promote("v0.1.0")
 
     assert main(["show", "conv2d_fsq@canary"]) == 5
-    assert "conv2d_fsq has v0.1.0, v0.2.0; its aliases are production" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert [each in said for each in ("[alias.unknown]", "v0.1.0, v0.2.0", "production")] == [True] * 3
 
 
-@pytest.mark.parametrize(("name", "words"), [("production", "it has no alias"), ("conv2d_fsq", "conv2d_fsq@latest")])
-def test_a_name_that_is_no_alias_is_refused(root, capsys, name, words) -> None:
-    """An alias that there is not; a model, of which no version is named."""
+@pytest.mark.parametrize(
+    ("name", "rule", "words"),
+    [("production", "alias.unknown", "none"), ("conv2d_fsq", "reference.model-only", "conv2d_fsq@latest")],
+)
+def test_a_name_that_is_not_an_alias_is_refused(root, capsys, name, rule, words) -> None:
+    """An unknown alias, and a model without a version."""
     assert main(["show", name]) == 5
-    assert words in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert (f"[{rule}]" in said, words in said) == (True, True)
 
 
 def test_the_registry_has_no_stray(root) -> None:
-    """aliases.json belongs beside the versions."""
+    """aliases.json is expected next to the versions."""
     promote("v0.1.0")
 
     assert (list(versions.find_strays(root)), list(aliases.find_alias_problems(root))) == ([], [])
 
 
-def test_what_a_killed_promotion_left_is_no_stray(root) -> None:
-    """It is named, and the next promotion replaces it."""
+def test_a_leftover_of_a_killed_promotion_is_a_notice(root) -> None:
+    """The next promotion replaces it."""
     left = root / "registry/conv2d_fsq/.aliases.json.tmp"
     left.touch()
 
@@ -184,7 +190,7 @@ def test_promoting_twice_changes_nothing(root, capsys) -> None:
 
 
 def test_rolled_back_is_as_before(root, capsys) -> None:
-    """And told as JSON."""
+    """The result is also available as JSON."""
     promote("v0.1.0")
     promote("v0.2.0")
     capsys.readouterr()
@@ -199,7 +205,7 @@ def test_rolled_back_is_as_before(root, capsys) -> None:
 
 
 def test_the_history_is_a_table(root, capsys) -> None:
-    """When, from what to what, who and why, in 80 columns; then what the aliases name."""
+    """Time, versions, author and reason in 80 columns, then the current aliases."""
     promote("v0.1.0")
     promote("v0.2.0")
     main(["rollback", "conv2d_fsq", "production", "--by", "Ada"])
@@ -214,7 +220,7 @@ def test_the_history_is_a_table(root, capsys) -> None:
 
 
 def test_the_history_is_the_document(root, capsys) -> None:
-    """As JSON; and none is told as none."""
+    """A model without changes has an empty history."""
     assert main(["history", "conv2d_fsq"]) == 0
     assert "has no alias yet" in capsys.readouterr().out
     promote("v0.1.0")
@@ -224,8 +230,8 @@ def test_the_history_is_the_document(root, capsys) -> None:
     assert json.loads(capsys.readouterr().out) == versions.aliases(root, "conv2d_fsq").to_document()
 
 
-def test_git_says_who(root, monkeypatch, capsys) -> None:
-    """Where --by is left out."""
+def test_the_author_comes_from_git(root, monkeypatch, capsys) -> None:
+    """If --by is not given."""
     for name in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{name}_NAME", "Grace Hopper")
         monkeypatch.setenv(f"GIT_{name}_EMAIL", "grace@example.org")
@@ -234,16 +240,16 @@ def test_git_says_who(root, monkeypatch, capsys) -> None:
     assert versions.aliases(root, "conv2d_fsq").changes[0].by == "Grace Hopper <grace@example.org>"
 
 
-def test_nobody_is_asked_for_a_name(root, monkeypatch, capsys) -> None:
-    """Where git has none: exit 3."""
+def test_a_missing_author_is_an_error(root, monkeypatch, capsys) -> None:
+    """If git has no name: exit 3. There is no prompt."""
     monkeypatch.setenv("GIT_AUTHOR_NAME", "")
 
     assert main(["promote", "v0.1.0", "production", "--why", "x"]) == 3
-    assert "give --by" in capsys.readouterr().err
+    assert "--by" in capsys.readouterr().err
 
 
 def test_a_version_that_does_not_verify_is_not_promoted(root, capsys) -> None:
-    """Exit 4, nothing written."""
+    """Exit 4, and nothing is written."""
     (root / "registry/conv2d_fsq/v0.1.0/model_card.md").write_text("better\n")
 
     assert promote("v0.1.0") == 4
@@ -259,12 +265,12 @@ def test_another_registrys_version_is_not_promoted(root, tmp_path_factory, capsy
 
 
 def test_an_unknown_model_has_no_history(root, capsys) -> None:
-    """Exit 5, with the models that there are."""
+    """Exit 5."""
     assert (main(["history", "nobody"]), main(["rollback", "nobody", "production", "--by", "Ada"])) == (5, 5)
 
 
-def test_nothing_is_rolled_back_to_a_lost_version(root, capsys) -> None:
-    """The alias stays where it is."""
+def test_an_alias_is_not_rolled_back_to_a_missing_version(root, capsys) -> None:
+    """The alias is not moved."""
     promote("v0.1.0")
     promote("v0.2.0")
     (root / "registry/conv2d_fsq/v0.1.0").rename(root / "lost")
@@ -276,23 +282,29 @@ def test_nothing_is_rolled_back_to_a_lost_version(root, capsys) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda d: d | {"model": "other"}, "conv2d_fsq/aliases.json: is of other"),
-        (
-            lambda d: d | {"changes": [*d["changes"], 1]},
-            "conv2d_fsq/aliases.json: changes.1: ",
-        ),
-        (
-            lambda d: d | {"changes": [d["changes"][0] | {"version": "9.9.9"}]},
-            "conv2d_fsq/aliases.json: names v9.9.9, which is not in the registry",
-        ),
-        (lambda d: d | {"changes": d["changes"] * 2}, "conv2d_fsq/aliases.json: changes.1 does not follow"),
+        (lambda d: d | {"model": "other"}, "alias.model-mismatch"),
+        (lambda d: d | {"changes": [d["changes"][0] | {"version": "9.9.9"}]}, "alias.version-missing"),
     ],
-    ids=["another model", "no change", "no version", "twice"],
+    ids=["another model", "no version"],
 )
-def test_a_broken_log_is_found(root, change, problem) -> None:
-    """For `verify` to report."""
+def test_a_log_that_does_not_fit_the_registry_is_found(root, change, problem) -> None:
+    """`verify` reports the file and the rule."""
     promote("v0.1.0")
     path = root / "registry/conv2d_fsq/aliases.json"
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
 
-    assert any(str(found).startswith(problem) for found in aliases.find_alias_problems(root))
+    assert places(aliases.find_alias_problems(root)) == [("conv2d_fsq/aliases.json", problem)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda d: d | {"changes": [*d["changes"], 1]}, lambda d: d | {"changes": d["changes"] * 2}],
+    ids=["not a change", "twice"],
+)
+def test_an_invalid_log_is_found(root, change) -> None:
+    """`verify` reports the file and the change."""
+    promote("v0.1.0")
+    path = root / "registry/conv2d_fsq/aliases.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+
+    assert str(next(aliases.find_alias_problems(root))).startswith("conv2d_fsq/aliases.json: changes.1")

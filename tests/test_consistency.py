@@ -1,4 +1,4 @@
-"""consistency: what does not need an unreadable document is still checked, and what was not is named."""
+"""consistency: checks that do not need an unreadable document still run, and a notice names the others."""
 
 import shutil
 from pathlib import Path
@@ -29,22 +29,22 @@ def consistent(tmp_path_factory):
 
 @pytest.fixture
 def version(consistent, tmp_path):
-    """A copy of it that a test may break."""
+    """A copy of the version, for tests that change it."""
     return shutil.copytree(consistent, tmp_path / "conv2d_fsq" / "v0.1.0")
 
 
 def _needs(rule) -> set[str]:
-    """What a rule needs, each part of the documents by its name."""
+    """Return what a check needs, with each field of the documents by its name."""
     return {*rule.needs, *(consistency.FIELDS if "documents" in rule.needs else ())}
 
 
 def unchecked(version) -> set[str]:
-    """What was not checked."""
+    """Return the checks that did not run."""
     return {notice.where for notice in integrity.inspect(version).notices if notice.message.startswith("not checked")}
 
 
-def test_a_whole_version_is_checked_by_every_rule(version) -> None:
-    """No notice says otherwise."""
+def test_every_check_runs_on_a_complete_version(version) -> None:
+    """There is no notice."""
     assert integrity.inspect(version).notices == ()
 
 
@@ -52,8 +52,8 @@ def test_a_whole_version_is_checked_by_every_rule(version) -> None:
     "name",
     ["model_config.json", "normalization.json", "eval_metrics.json", "data.json", "run.json", "provenance.json"],
 )
-def test_a_rule_is_not_checked_only_where_its_document_cannot_be_read(version, name) -> None:
-    """A document that is no JSON takes the rules that need it with it, and no other."""
+def test_only_the_checks_of_an_unreadable_document_are_skipped(version, name) -> None:
+    """All other checks run."""
     (version / name).write_bytes(b"{")
     reseal(version)
     source = {file: need for need, file in consistency.SOURCE.items()}[name]
@@ -62,8 +62,8 @@ def test_a_rule_is_not_checked_only_where_its_document_cannot_be_read(version, n
     assert unchecked(version) == needing
 
 
-def test_a_contradiction_is_found_beside_a_document_that_cannot_be_read(version) -> None:
-    """Before, one unreadable document hid every contradiction of the others."""
+def test_a_contradiction_is_found_if_another_document_is_unreadable(version) -> None:
+    """An unreadable document does not hide contradictions of the others."""
     (version / "provenance.json").write_bytes(b"{")
     edit(version / "normalization.json", lambda document: document.update(timesteps=7))
     reseal(version)
@@ -72,8 +72,8 @@ def test_a_contradiction_is_found_beside_a_document_that_cannot_be_read(version)
     assert {"provenance.json", "normalization.json: timesteps"} <= found
 
 
-def test_the_metrics_are_recomputed_beside_a_run_that_cannot_be_read(version) -> None:
-    """They need the predictions and the model alone."""
+def test_the_metrics_are_recomputed_if_the_run_is_unreadable(version) -> None:
+    """They need only the predictions and the model."""
     arrays = npz.read_npz(version / "predictions.npz")
     (version / "predictions.npz").write_bytes(npz.npz_bytes({**arrays, "y": np.roll(arrays["y"], 1)}))
     (version / "run.json").write_bytes(b"[]")
@@ -83,8 +83,8 @@ def test_the_metrics_are_recomputed_beside_a_run_that_cannot_be_read(version) ->
     assert "eval_metrics.json: accuracy" in found
 
 
-def test_a_run_that_lost_its_history_is_a_problem(version) -> None:
-    """provenance.json states a digest that run.json no longer has."""
+def test_a_run_without_its_history_is_a_problem(version) -> None:
+    """provenance.json states a digest that run.json does not have."""
     edit(version / "run.json", lambda document: document["files"].pop("history.jsonl"))
     reseal(version)
 
@@ -92,8 +92,8 @@ def test_a_run_that_lost_its_history_is_a_problem(version) -> None:
 
 
 @pytest.mark.parametrize("name", ["checkpoint.safetensors", "predictions.npz", "bom.cdx.json"])
-def test_a_rule_that_lacks_a_file_says_so(version, name) -> None:
-    """The file itself is a problem; what could not be checked of it is a notice."""
+def test_a_check_names_the_file_that_it_could_not_read(version, name) -> None:
+    """The file is a problem; the skipped check is a notice."""
     (version / name).write_bytes(b"other bytes")
     found = {notice.message for notice in integrity.inspect(version).notices}
 
@@ -102,7 +102,7 @@ def test_a_rule_that_lacks_a_file_says_so(version, name) -> None:
 
 @pytest.mark.parametrize("name", ["normalization.json", "eval_metrics.json", "checkpoint.safetensors"])
 def test_a_manifest_that_lists_too_little_is_a_problem(version, name) -> None:
-    """Never a crash: what needs the whole manifest is not checked."""
+    """Checks that need the complete manifest are skipped, and nothing crashes."""
     edit(
         version / "manifest.json",
         lambda document: document.update(files=[each for each in document["files"] if each["path"] != name]),
@@ -112,16 +112,16 @@ def test_a_manifest_that_lists_too_little_is_a_problem(version, name) -> None:
     assert "manifest.json" in {problem.where for problem in integrity.inspect(version).problems}
 
 
-def test_a_gate_is_not_judged_on_metrics_that_cannot_be_read(version) -> None:
-    """Its outcome may be right."""
+def test_a_gate_is_not_evaluated_on_unreadable_metrics(version) -> None:
+    """Its recorded outcome may be right."""
     (version / "eval_metrics.json").write_bytes(b"{}")
     reseal(version)
 
     assert not [p for p in integrity.inspect(version).problems if p.where.startswith("gates.json")]
 
 
-def test_an_estimate_that_cannot_be_used_is_not_absent(tmp_path) -> None:
-    """What repeats it is not accused; that it was not compared is said."""
+def test_an_unreadable_estimate_is_not_a_missing_one(tmp_path) -> None:
+    """Documents that repeat it are not problems; a notice names the skipped check."""
     folder = tmp_path / "conv2d_fsq" / "v0.1.0"
     shutil.copytree(MADE / "registry/conv2d_fsq/v0.1.0", folder)
     (folder / "hailo8/int8.json").write_bytes(b"{}")
@@ -130,8 +130,8 @@ def test_an_estimate_that_cannot_be_used_is_not_absent(tmp_path) -> None:
     assert [problem.where for problem in integrity.inspect(folder).problems] == ["hailo8/int8.json"]
 
 
-def test_every_rule_names_what_it_needs() -> None:
-    """By parameters that the runner knows."""
+def test_every_check_has_known_parameters() -> None:
+    """The parameters are the documents that the runner provides."""
     known = {*consistency.SOURCE, "documents"}
 
     assert [rule.subject for rule in consistency.RULES if not known.issuperset(rule.needs)] == []

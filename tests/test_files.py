@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from places import places
 
 from modelreg import files
 from modelreg.artifacts import npz
@@ -26,47 +27,50 @@ documents = st.recursive(
 
 
 @given(documents)
-def test_json_comes_back(document) -> None:
-    """What is rendered is read back as it was."""
+def test_json_is_read_as_written(document) -> None:
+    """A rendered document parses to the same document."""
     assert files.parse_json(files.to_json(document), "x") == document
 
 
 @given(documents)
 def test_json_is_canonical(document) -> None:
-    """Rendering what was read gives the same bytes."""
+    """Rendering a parsed document gives the same bytes."""
     data = files.to_json(document)
 
     assert files.to_json(files.parse_json(data, "x")) == data
 
 
 @pytest.mark.parametrize(
-    ("data", "rule"),
+    ("data", "rule", "named"),
     [
-        (b"[NaN]", "not a JSON number: NaN"),
-        (b"[Infinity]", "not a JSON number"),
-        (b"[1e400]", "out of range: 1e400"),
-        (b'{"a": 1, "b": {"c": 1, "c": 2}}', "duplicate key: 'c'"),
-        (b'{"a": 1,}', "line 1, column"),
-        (b"\xff", "not UTF-8 at byte 0"),
-        (rb'["a\ud800"]', r"not Unicode text: '\\ud800' stands alone"),
-        (rb'{"\uDC00\uD800": 1}', "not Unicode text"),
-        (b"[" * 200_000, "nested too deeply"),
-        (b"1" * 5000, "thousands of digits"),
-        (b"", "line 1, column 1"),
+        (b"[NaN]", "json.number-out-of-range", "NaN"),
+        (b"[Infinity]", "json.number-out-of-range", "Infinity"),
+        (b"[1e400]", "json.number-out-of-range", "1e400"),
+        (b'{"a": 1, "b": {"c": 1, "c": 2}}', "json.duplicate-key", "'c'"),
+        (b'{"a": 1,}', "json.invalid", "line 1, column"),
+        (b"\xff", "files.not-utf8", "byte 0"),
+        (rb'["a\ud800"]', "json.unpaired-surrogate", r"'\ud800'"),
+        (rb'{"\uDC00\uD800": 1}', "json.unpaired-surrogate", r"'\udc00'"),
+        (b"[" * 200_000, "json.too-large", ""),
+        (b"1" * 5000, "json.too-large", ""),
+        (b"", "json.invalid", "line 1, column 1"),
     ],
 )
-def test_json_that_python_would_let_pass_is_refused(data, rule) -> None:
-    """Each refusal says which rule is broken."""
-    with pytest.raises(InputError, match=rule):
+def test_json_that_is_not_strict_is_refused(data, rule, named) -> None:
+    """The rule and the message tell the causes apart."""
+    with pytest.raises(InputError) as caught:
         files.parse_json(data, "file.json")
+    (found,) = caught.value.problems
+
+    assert (found.where, found.rule, named in found.message) == ("file.json", rule, True)
 
 
 surrogates = st.from_regex(r'"(\\u[dD][89a-fA-F][0-9a-f]{2}|\\\\|x)*"', fullmatch=True)
 
 
 @given(surrogates)
-def test_halves_of_characters_are_read_in_pairs_only(text) -> None:
-    """What is read can be written; the rest is an input error."""
+def test_surrogates_are_read_in_pairs_only(text) -> None:
+    """A parsed document can be written; unpaired surrogates are an InputError."""
     halves = any("\ud800" <= character <= "\udfff" for character in json.loads(text))
     try:
         written = files.to_line(files.parse_json(text.encode(), "x"))
@@ -76,9 +80,9 @@ def test_halves_of_characters_are_read_in_pairs_only(text) -> None:
     assert (written is None) == halves
 
 
-def test_to_json_refuses_what_is_not_json() -> None:
+def test_to_json_refuses_nan() -> None:
     """NaN is never written."""
-    with pytest.raises(ValueError):  # noqa: PT011 the words are Python's
+    with pytest.raises(ValueError):  # noqa: PT011 Python's message
         files.to_json([math.nan])
 
 
@@ -88,7 +92,7 @@ def test_a_line_is_one_line() -> None:
 
 
 def test_write_leaves_only_the_file(tmp_path) -> None:
-    """No temporary sibling stays behind."""
+    """There is no temporary sibling afterwards."""
     files.write_atomic(tmp_path / "a", b"1")
 
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a": b"1"}
@@ -116,7 +120,7 @@ def test_a_failed_write_changes_nothing(tmp_path, monkeypatch, call) -> None:
 
 
 def test_a_new_file_has_its_mode(tmp_path) -> None:
-    """From its first byte on, and nothing is beside it."""
+    """From its first byte on, and there is no temporary sibling."""
     files.write_new(tmp_path / "x", b"data", 0o600)
 
     assert [(p.name, p.read_bytes(), stat.S_IMODE(p.stat().st_mode)) for p in tmp_path.iterdir()] == [
@@ -125,7 +129,7 @@ def test_a_new_file_has_its_mode(tmp_path) -> None:
 
 
 def test_a_new_file_replaces_nothing(tmp_path) -> None:
-    """What is there stays, and nothing is beside it."""
+    """An existing file is kept, and there is no temporary sibling."""
     (tmp_path / "x").write_text("mine")
     with pytest.raises(FileExistsError):
         files.write_new(tmp_path / "x", b"data", 0o600)
@@ -133,8 +137,8 @@ def test_a_new_file_replaces_nothing(tmp_path) -> None:
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("x", "mine")]
 
 
-def test_a_new_file_is_whole_or_not_there(tmp_path, monkeypatch) -> None:
-    """A full disk leaves nothing; what a kill left is written over."""
+def test_a_new_file_is_written_atomically(tmp_path, monkeypatch) -> None:
+    """A full disk leaves nothing. A leftover of a killed write is replaced."""
     (tmp_path / ".x.tmp").write_text("left by a kill")
 
     def full(descriptor: int) -> None:
@@ -162,9 +166,10 @@ def test_a_copy_is_whole(tmp_path) -> None:
 
 def test_a_failed_copy_leaves_nothing(tmp_path) -> None:
     """A source that is missing leaves no target."""
-    with pytest.raises(InputError, match=os.strerror(errno.ENOENT)):
+    with pytest.raises(InputError) as caught:
         files.copy_atomic(tmp_path / "a", tmp_path / "b")
 
+    assert places(caught.value.problems) == [(str(tmp_path / "a"), "files.unreadable")]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -182,7 +187,7 @@ def test_a_copy_that_breaks_midway_leaves_nothing(tmp_path, monkeypatch) -> None
 
 
 def test_a_staged_folder_takes_its_name_at_the_end(tmp_path) -> None:
-    """Until the block ends there is no folder of that name."""
+    """The folder does not exist before the block ends."""
     with files.staged_folder(tmp_path / "v1") as staged:
         (staged / "file").write_bytes(b"1")
         assert not (tmp_path / "v1").exists()
@@ -191,7 +196,7 @@ def test_a_staged_folder_takes_its_name_at_the_end(tmp_path) -> None:
 
 
 def test_a_broken_staged_folder_leaves_nothing(tmp_path) -> None:
-    """An error inside the block removes what was staged."""
+    """An error inside the block removes the staged folder."""
 
     def broken() -> None:
         with files.staged_folder(tmp_path / "v1") as staged:
@@ -204,8 +209,8 @@ def test_a_broken_staged_folder_leaves_nothing(tmp_path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_staging_clears_what_a_kill_left(tmp_path) -> None:
-    """A stale staged folder is replaced."""
+def test_staging_replaces_a_leftover(tmp_path) -> None:
+    """The staged folder of a killed process is emptied."""
     (tmp_path / ".v1.staged").mkdir()
     (tmp_path / ".v1.staged" / "stale").write_bytes(b"1")
     (tmp_path / ".v1.staged" / "folder" / "inner").mkdir(parents=True)
@@ -217,7 +222,7 @@ def test_staging_clears_what_a_kill_left(tmp_path) -> None:
 
 
 def test_staging_refuses_an_existing_target(tmp_path) -> None:
-    """What exists is never replaced."""
+    """An existing folder is never replaced."""
     (tmp_path / "v1").mkdir()
     with pytest.raises(FileExistsError), files.staged_folder(tmp_path / "v1"):
         pass
@@ -232,12 +237,12 @@ try:
         print("in", flush=True)
         sys.stdin.read()
 except Exception as error:
-    print(type(error).__name__, error)
+    print(type(error).__name__, *(problem.rule for problem in error.problems))
 """
 
 
 def names(folder) -> list[str]:
-    """Return what a folder holds."""
+    """Return the names in a folder."""
     return [path.name for path in folder.iterdir()]
 
 
@@ -247,17 +252,17 @@ def second_writer(target) -> subprocess.Popen:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def test_a_second_process_is_told_to_wait(tmp_path) -> None:
-    """Two processes that make one folder: the second is refused, the first is not disturbed."""
+def test_a_second_process_is_refused(tmp_path) -> None:
+    """Two processes write one folder: the second is refused, and the first succeeds."""
     with files.staged_folder(tmp_path / "v1") as staged:
         (staged / "file").write_bytes(b"1")
-        told, _ = second_writer(tmp_path / "v1").communicate()
+        output, _ = second_writer(tmp_path / "v1").communicate()
 
-    assert ("another process is writing it" in told, names(tmp_path / "v1")) == (True, ["file"])
+    assert ("InputError files.locked" in output, names(tmp_path / "v1")) == (True, ["file"])
 
 
-def test_a_killed_process_holds_nobody_up(tmp_path) -> None:
-    """Its lock ends with it, and what it left is replaced."""
+def test_the_lock_of_a_killed_process_is_released(tmp_path) -> None:
+    """Its leftover is replaced."""
     with second_writer(tmp_path / "v1") as killed:
         killed.stdout.readline()
         killed.kill()
@@ -267,29 +272,31 @@ def test_a_killed_process_holds_nobody_up(tmp_path) -> None:
     assert names(tmp_path) == ["v1"]
 
 
-def test_folders_side_by_side_are_made_at_once(tmp_path) -> None:
-    """The lock is on one folder, not on all of its parent."""
+def test_two_folders_can_be_written_at_the_same_time(tmp_path) -> None:
+    """The lock is on one folder, not on the parent."""
     with files.staged_folder(tmp_path / "v1"), files.staged_folder(tmp_path / "v2"):
         pass
 
     assert sorted(names(tmp_path)) == ["v1", "v2"]
 
 
-def test_a_lock_on_a_folder_that_was_renamed_is_none(tmp_path, monkeypatch) -> None:
-    """The first process ends between the second's open and its lock: the second does not touch what came to be."""
+def test_a_lock_on_a_renamed_folder_is_refused(tmp_path, monkeypatch) -> None:
+    """The first process ends between the open and the lock of the second: the second must not change the new folder."""
 
     def late(descriptor, operation) -> None:
         (tmp_path / ".v1.staged").rename(tmp_path / "v1")
         (tmp_path / ".v1.staged").mkdir()
 
     monkeypatch.setattr(fcntl, "flock", late)
-    with pytest.raises(InputError, match="another process"), files.staged_folder(tmp_path / "v1"):
+    with pytest.raises(InputError) as caught, files.staged_folder(tmp_path / "v1"):
         pass
+
+    assert places(caught.value.problems) == [(str(tmp_path / "v1"), "files.locked")]
 
 
 @pytest.mark.parametrize(("number", "made"), [(errno.EBADF, ["v1"]), (errno.EIO, [".v1.staged"])])
 def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch, number, made) -> None:
-    """NFS locks no folders; any other failure of the lock is one."""
+    """NFS does not lock folders. Any other failure of the lock is an error."""
 
     def refuse(descriptor, operation) -> None:
         raise OSError(number, "refused")
@@ -301,50 +308,59 @@ def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch, numb
     assert names(tmp_path) == made
 
 
-def test_reading_is_bounded(tmp_path) -> None:
-    """A file over the limit is refused without being read whole."""
+def test_reading_is_limited(tmp_path) -> None:
+    """A file over the limit is refused without reading all of it."""
     (tmp_path / "a").write_bytes(b"12345")
-    with pytest.raises(InputError, match="larger than 4 bytes"):
+    with pytest.raises(InputError) as caught:
         files.read_bytes(tmp_path / "a", limit=4)
+
+    assert places(caught.value.problems) == [(str(tmp_path / "a"), "files.too-large")]
 
 
 @pytest.mark.parametrize(
-    ("name", "rule"),
+    ("name", "rules"),
     [
-        ("missing", os.strerror(errno.ENOENT)),
-        ("folder", "not a regular file"),
-        ("pipe", "not a regular file"),
-        ("a\0b", "no file can have this name"),
-        ("a\ud800b", "no file can have this name"),
-        ("/proc/self/mem", f"{os.strerror(errno.EIO)}|not an .npz of plain arrays"),
+        ("missing", ["files.unreadable"]),
+        ("folder", ["files.not-regular"]),
+        ("pipe", ["files.not-regular"]),
+        ("a\0b", ["files.name-invalid"]),
+        ("a\ud800b", ["files.name-invalid"]),
+        ("/proc/self/mem", ["files.unreadable", "npz.invalid"]),
     ],
 )
 @pytest.mark.parametrize("read", [files.read_bytes, npz.read_npz, files.read_text])
-def test_only_regular_files_are_read(tmp_path, name, rule, read) -> None:
-    """What is missing, a folder, a pipe without a writer, or broken is refused in words, and at once."""
+def test_only_regular_files_are_read(tmp_path, name, rules, read) -> None:
+    """A missing file, a folder, a pipe without a writer and an I/O error are refused at once."""
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InputError, match=rule):
+    with pytest.raises(InputError) as caught:
         read(tmp_path / name)
 
+    assert caught.value.problems[0].rule in rules
 
-@pytest.mark.parametrize("name", ["missing", "pipe"])
-def test_only_regular_files_are_hashed(tmp_path, name) -> None:
-    """A pipe without a writer does not hold a hash up."""
+
+@pytest.mark.parametrize(("name", "rule"), [("missing", "files.unreadable"), ("pipe", "files.not-regular")])
+def test_only_regular_files_are_hashed(tmp_path, name, rule) -> None:
+    """A pipe without a writer is refused at once."""
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InputError, match=f"{os.strerror(errno.ENOENT)}|not a regular file"):
+    with pytest.raises(InputError) as caught:
         files.sha256(tmp_path / name)
+
+    assert places(caught.value.problems) == [(str(tmp_path / name), rule)]
 
 
 def test_text_is_utf8(tmp_path) -> None:
-    """The first byte that is not is named."""
+    """The message has the first invalid byte."""
     (tmp_path / "a").write_bytes("größer".encode("latin-1"))
-    with pytest.raises(InputError, match="not UTF-8 at byte 2"):
+    with pytest.raises(InputError) as caught:
         files.read_text(tmp_path / "a")
+    (found,) = caught.value.problems
+
+    assert (found.rule, "byte 2" in found.message) == ("files.not-utf8", True)
 
 
-def test_text_comes_back(tmp_path) -> None:
-    """Text is read as it was written, line ends and all."""
+def test_text_is_read_as_written(tmp_path) -> None:
+    """Line ends are kept."""
     (tmp_path / "a").write_bytes("größer\r\n".encode())
 
     assert files.read_text(tmp_path / "a") == "größer\r\n"
@@ -352,7 +368,7 @@ def test_text_comes_back(tmp_path) -> None:
 
 @pytest.mark.parametrize("other", [{"a": np.arange(4.0)}, {"b": np.arange(4)}, {"a": np.arange(4).reshape(2, 2)}])
 def test_a_digest_covers_name_type_and_shape(other) -> None:
-    """Arrays that differ in anything have another digest."""
+    """Arrays with another name, type or shape have another digest."""
     assert files.sha256_arrays({"a": np.arange(4)}) != files.sha256_arrays(other)
 
 
@@ -364,29 +380,29 @@ def test_a_digest_ignores_memory_order() -> None:
 
 
 def test_written_files_are_plain(tmp_path) -> None:
-    """A written file is a regular file that others may read as the umask says."""
+    """A written file is a regular file."""
     files.write_atomic(tmp_path / "a", b"")
 
     assert stat.S_ISREG((tmp_path / "a").stat().st_mode)
 
 
-def test_a_folder_is_written_whole(tmp_path) -> None:
-    """With exactly these files."""
+def test_a_folder_is_written_with_its_files(tmp_path) -> None:
+    """It has exactly the given files."""
     files.write_folder(tmp_path / "x", {"a": b"1", "b": b"2"})
 
     assert {path.name: path.read_bytes() for path in (tmp_path / "x").iterdir()} == {"a": b"1", "b": b"2"}
 
 
-def test_a_folder_takes_the_place_of_an_older_one(tmp_path) -> None:
-    """Nothing of it is left, nor beside it."""
+def test_a_folder_replaces_an_existing_one(tmp_path) -> None:
+    """The existing folder is removed completely."""
     files.write_folder(tmp_path / "x", {"a": b"1", "b": b"2"})
     files.write_folder(tmp_path / "x", {"a": b"3"})
 
     assert ([p.name for p in tmp_path.iterdir()], (tmp_path / "x/a").read_bytes()) == (["x"], b"3")
 
 
-def test_an_equal_folder_is_left_alone(tmp_path) -> None:
-    """Not a file is touched."""
+def test_an_equal_folder_is_kept(tmp_path) -> None:
+    """No file is written."""
     files.write_folder(tmp_path / "x", {"a": b"1"})
     before = (tmp_path / "x/a").stat().st_ino
     files.write_folder(tmp_path / "x", {"a": b"1"})
@@ -394,8 +410,8 @@ def test_an_equal_folder_is_left_alone(tmp_path) -> None:
     assert (tmp_path / "x/a").stat().st_ino == before
 
 
-def test_a_killed_write_of_a_folder_is_written_over(tmp_path) -> None:
-    """What an earlier kill left beside it is no hindrance."""
+def test_leftovers_of_a_killed_write_of_a_folder_are_replaced(tmp_path) -> None:
+    """They do not block the next write."""
     for name in (".x.fresh", ".x.old"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "rest").write_text("")
@@ -415,6 +431,6 @@ def test_a_killed_write_of_a_folder_is_written_over(tmp_path) -> None:
         (".gitignore", False),
     ],
 )
-def test_what_a_killed_write_left_is_known(path, left) -> None:
-    """By its name: hidden, and with the ending of one that is not done."""
+def test_leftovers_are_recognized_by_name(path, left) -> None:
+    """Hidden, and with the ending of a temporary file or folder."""
     assert files.is_leftover(path) is left

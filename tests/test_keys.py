@@ -1,4 +1,4 @@
-"""keys: what is written is read again, by its owner alone; everything else is refused in words."""
+"""keys: key pairs are written and read; only the owner has access to secrets; other files are refused."""
 
 import os
 import stat
@@ -7,6 +7,7 @@ import subprocess
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from places import places
 
 from modelreg.errors import InputError
 from modelreg.verification import keys
@@ -26,8 +27,8 @@ def key():
 
 @pytest.mark.parametrize("passphrase", [None, PASSPHRASE], ids=["plain", "encrypted"])
 @pytest.mark.parametrize("curve", keys.CURVES)
-def test_a_pair_comes_back(tmp_path, curve, passphrase) -> None:
-    """The private half gives the public one, of the curve that was asked for."""
+def test_a_pair_is_read_as_written(tmp_path, curve, passphrase) -> None:
+    """The public key is that of the private key, on the requested curve."""
     path = tmp_path / "key.pem"
     keys.write_pair(path, keys.new(curve), passphrase)
     private = keys.parse_private(keys.read_secret(path), passphrase, "key.pem")
@@ -36,8 +37,8 @@ def test_a_pair_comes_back(tmp_path, curve, passphrase) -> None:
     assert private.curve.name == keys.CURVES[curve].name
 
 
-def test_only_its_owner_may_read_a_private_key(tmp_path, key) -> None:
-    """Whatever the process's mask allows."""
+def test_only_the_owner_can_read_a_private_key(tmp_path, key) -> None:
+    """Independent of the process's umask."""
     old = os.umask(0)
     keys.write_pair(tmp_path / "key.pem", key, None)
     os.umask(old)
@@ -46,7 +47,7 @@ def test_only_its_owner_may_read_a_private_key(tmp_path, key) -> None:
 
 
 def test_openssl_reads_the_pair(tmp_path, key) -> None:
-    """The public half that it derives is the file beside the key."""
+    """It derives the public key of key.pub.pem."""
     keys.write_pair(tmp_path / "key.pem", key, PASSPHRASE)
     command = ["openssl", "pkey", "-in", "key.pem", "-passin", f"pass:{PASSPHRASE.decode()}", "-pubout"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
@@ -56,44 +57,48 @@ def test_openssl_reads_the_pair(tmp_path, key) -> None:
 
 @pytest.mark.parametrize("taken", ["key.pem", "key.pub.pem"])
 def test_nothing_is_overwritten(tmp_path, key, taken) -> None:
-    """Neither half, and then neither is written."""
+    """If one file exists, nothing is written."""
     (tmp_path / taken).write_text("mine")
-    with pytest.raises(InputError, match="never overwritten"):
+    with pytest.raises(InputError) as caught:
         keys.write_pair(tmp_path / "key.pem", key, None)
 
+    assert places(caught.value.problems) == [(str(tmp_path / taken), "key.exists")]
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {taken: "mine"}
 
 
 @pytest.mark.parametrize("name", ["key", "my.key", "key.pem"])
-def test_the_public_half_lies_beside_the_private_one(tmp_path, name) -> None:
-    """Under its name, whatever its ending."""
+def test_the_public_key_has_the_name_of_the_private_key(tmp_path, name) -> None:
+    """With another ending."""
     assert keys.public_path(tmp_path / name).name == f"{name.removesuffix('.pem')}.pub.pem"
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o610])
-def test_a_secret_that_others_may_read_is_refused(tmp_path, mode) -> None:
-    """The message is the command that mends it."""
+def test_a_secret_that_others_can_access_is_refused(tmp_path, mode) -> None:
+    """The next step is the command that fixes the mode."""
     path = tmp_path / "my key.pem"
     path.write_bytes(b"x")
     path.chmod(mode)
     with pytest.raises(InputError) as caught:
         keys.read_secret(path)
+    (found,) = caught.value.problems
 
-    assert f"chmod 600 '{path}'" in str(caught.value)
+    assert (found.where, found.rule, f"chmod 600 '{path}'" in found.next) == (str(path), "key.mode-unsafe", True)
 
 
-def test_a_secret_is_bounded(tmp_path) -> None:
-    """No key is as large."""
+def test_the_size_of_a_secret_is_limited(tmp_path) -> None:
+    """Keys are small."""
     path = tmp_path / "key.pem"
     path.write_bytes(bytes(keys.LIMIT + 1))
     path.chmod(0o600)
-    with pytest.raises(InputError, match="larger than"):
+    with pytest.raises(InputError) as caught:
         keys.read_secret(path)
+
+    assert places(caught.value.problems) == [(str(path), "files.too-large")]
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_both_usual_forms_are_read(key, form) -> None:
-    """As openssl has written them over the years, encrypted too."""
+    """PKCS 8 and the traditional format of OpenSSL, also encrypted."""
     pem = key.private_bytes(serialization.Encoding.PEM, form, serialization.BestAvailableEncryption(PASSPHRASE))
 
     assert keys.parse_private(pem, PASSPHRASE, "x").public_key() == key.public_key()
@@ -102,33 +107,43 @@ def test_both_usual_forms_are_read(key, form) -> None:
 @pytest.mark.parametrize(
     ("written", "given", "rule"),
     [
-        (PASSPHRASE, None, "is encrypted; give --passphrase-file"),
-        (PASSPHRASE, b"wrong", "the passphrase is wrong"),
-        (None, PASSPHRASE, "is not encrypted"),
+        (PASSPHRASE, None, "key.encrypted"),
+        (PASSPHRASE, b"wrong", "key.passphrase-wrong"),
+        (None, PASSPHRASE, "key.not-encrypted"),
     ],
-    ids=["none", "wrong", "needless"],
+    ids=["missing", "wrong", "unexpected"],
 )
 def test_a_passphrase_that_does_not_fit_is_refused(key, written, given, rule) -> None:
-    """None where one is needed, a wrong one, one where none is."""
-    with pytest.raises(InputError, match=rule):
+    """A missing, a wrong and an unexpected passphrase."""
+    with pytest.raises(InputError) as caught:
         keys.parse_private(keys.private_pem(key, written), given, "x")
+
+    assert places(caught.value.problems) == [("x", rule)]
 
 
 @pytest.mark.parametrize("pem", [b"", b"x", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
-def test_what_is_no_key_is_refused(tmp_path, pem) -> None:
-    """Whichever half was asked for."""
-    (tmp_path / "key.pub.pem").write_bytes(pem)
-    with pytest.raises(InputError, match="no private key in PEM"):
+def test_a_file_that_is_not_a_key_is_refused(tmp_path, pem) -> None:
+    """As a private key and as a public key."""
+    path = tmp_path / "key.pub.pem"
+    path.write_bytes(pem)
+    with pytest.raises(InputError) as private:
         keys.parse_private(pem, None, "x")
-    with pytest.raises(InputError, match="no public key in PEM"):
-        keys.load_public(tmp_path / "key.pub.pem")
+    with pytest.raises(InputError) as public:
+        keys.load_public(path)
+
+    assert places([*private.value.problems, *public.value.problems]) == [
+        ("x", "key.invalid"),
+        (str(path), "key.invalid"),
+    ]
 
 
-def test_a_private_key_is_no_public_one(tmp_path, key) -> None:
-    """`verify --key key.pem` is told which file it is."""
+def test_a_private_key_is_not_a_public_key(tmp_path, key) -> None:
+    """The next step of `verify --key key.pem` names the other file."""
     (tmp_path / "key.pem").write_bytes(keys.private_pem(key, None))
-    with pytest.raises(InputError, match=r"as key\.pub\.pem"):
+    with pytest.raises(InputError) as caught:
         keys.load_public(tmp_path / "key.pem")
+
+    assert ".pub.pem" in caught.value.problems[0].next
 
 
 UNFIT = {
@@ -139,12 +154,14 @@ UNFIT = {
 
 
 @pytest.mark.parametrize("other", UNFIT.values(), ids=UNFIT)
-def test_other_kinds_of_key_are_refused(tmp_path, other) -> None:
-    """The format takes three curves; both halves of the rest are named as unfit."""
+def test_other_types_of_keys_are_refused(tmp_path, other) -> None:
+    """The format has three curves. Private and public keys of other types are refused."""
     (tmp_path / "key.pub.pem").write_bytes(keys.public_pem(other.public_key()))
     for read in (
         lambda: keys.parse_private(keys.private_pem(other, None), None, "x"),
         lambda: keys.load_public(tmp_path / "key.pub.pem"),
     ):
-        with pytest.raises(InputError, match="P-256, P-384 or P-521"):
+        with pytest.raises(InputError) as caught:
             read()
+
+        assert [each.rule for each in caught.value.problems] == ["key.type-unsupported"]

@@ -1,6 +1,7 @@
-"""What a user names: references and paths."""
+"""References and paths of versions and exports."""
 
 import pytest
+from places import places
 
 from modelreg.errors import RegistryError
 from modelreg.registry import references
@@ -21,13 +22,13 @@ def root(tmp_path):
 
 @pytest.fixture(params=[references.version_folder, references.export_path], ids=["version", "export"])
 def find(request, root):
-    """One of the two look-ups, from the root of the registry."""
+    """One of the two functions, called from the root of the registry."""
     return lambda text: request.param(text, root, lambda: Registry(root, "m"))
 
 
 def no_registry() -> Registry:
-    """Stand where there is none."""
-    raise AssertionError("the registry was asked for")
+    """Fail if the registry is searched."""
+    raise AssertionError("the registry was searched")
 
 
 @pytest.mark.parametrize(
@@ -40,31 +41,42 @@ def no_registry() -> Registry:
     ],
 )
 def test_a_reference_or_a_path_names_a_version(root, find, text, place) -> None:
-    """Without a model, the default one's."""
+    """A reference without a model uses the default model."""
     assert find(text) == root / "registry" / place
 
 
-@pytest.mark.parametrize("text", ["v9.0.0", "nowhere/v0.1.0", "dist/nothing.tar.gz"])
-def test_what_is_not_there_is_refused(find, text) -> None:
-    """A reference as well as a path."""
-    with pytest.raises(RegistryError, match=text):
+@pytest.mark.parametrize(
+    ("text", "where", "rule"),
+    [
+        ("v9.0.0", "m@v9.0.0", "version.unknown"),
+        ("nowhere/v0.1.0", "nowhere/v0.1.0", "reference.path-missing"),
+        ("dist/nothing.tar.gz", "dist/nothing.tar.gz", "reference.path-missing"),
+        ("a/" * 2001, f"{'a/' * 20}…", "reference.invalid"),
+        (f"{'a' * 256}/b", f"{'a' * 40}…", "reference.invalid"),
+    ],
+)
+def test_an_unknown_version_or_path_is_refused(find, text, where, rule) -> None:
+    """So is a text that is too long for a path."""
+    with pytest.raises(RegistryError) as caught:
         find(text)
+
+    assert places(caught.value.problems) == [(where, rule)]
 
 
 @pytest.mark.parametrize("look_up", [references.version_folder, references.export_path])
 @pytest.mark.parametrize("text", ["registry/m/v0.1.0", "{root}/registry/m/v0.1.0"])
 def test_a_path_needs_no_registry(root, look_up, text) -> None:
-    """Relative to where the caller says, or absolute."""
+    """A path is absolute, or relative to a folder that the caller gives."""
     assert look_up(text.format(root=root), root, no_registry) == root / "registry/m/v0.1.0"
 
 
 def test_an_existing_folder_wins_over_a_reference(root) -> None:
-    """One named like a version needs no `./` before it."""
+    """A folder with the name of a version does not need a leading `./`."""
     assert references.version_folder("v0.1.0", root / "registry/m", no_registry) == root / "registry/m/v0.1.0"
 
 
 def test_a_version_keeps_the_links_of_its_path(root) -> None:
-    """Its folder is named by the link, and `..` goes by the text."""
+    """Symbolic links are not resolved, and `..` removes the component before it."""
     (root / "link").symlink_to(root / "registry/m/v0.1.0")
     found = references.version_folder("link/", root, no_registry)
 
@@ -72,9 +84,11 @@ def test_a_version_keeps_the_links_of_its_path(root) -> None:
 
 
 def test_a_run_is_not_a_version(root) -> None:
-    """But has exports."""
-    with pytest.raises(RegistryError, match="is a run, not a version"):
+    """But a run has exports."""
+    with pytest.raises(RegistryError) as caught:
         references.version_folder("runs/m-001", root, no_registry)
+
+    assert places(caught.value.problems) == [("runs/m-001", "reference.run-not-version")]
 
 
 @pytest.mark.parametrize("text", ["runs/m-001", "dist/bundle.tar.gz"])
@@ -84,5 +98,5 @@ def test_an_export_is_of_a_run_or_a_bundle(root, text) -> None:
 
 
 def test_an_archive_is_found_without_a_folder_before_it(root) -> None:
-    """Where it exists."""
+    """The name of an existing archive is a path."""
     assert references.export_path("bundle.tar.gz", root / "dist", no_registry) == root / "dist/bundle.tar.gz"

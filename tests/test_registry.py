@@ -1,10 +1,11 @@
-"""registry: versions in order, references resolved."""
+"""registry: the order of versions, and resolved references."""
 
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from places import places
 from pydantic import TypeAdapter
 
 from modelreg import files
@@ -28,12 +29,12 @@ def root(tmp_path):
 
 
 def test_versions_come_in_their_order(root) -> None:
-    """By precedence, not by name; what is no version is left out."""
+    """Sorted by precedence, not by name. Other folders are ignored."""
     assert [folder.name for folder in versions.version_folders(root, "m")] == ORDER
 
 
 def test_versions_of_all_models_come_by_model(root) -> None:
-    """Models in order of their names."""
+    """Models are sorted by name."""
     assert [folder.name for folder in versions.version_folders(root)] == [*ORDER, "v3.0.0"]
 
 
@@ -54,25 +55,41 @@ def test_a_reference_is_resolved(root, reference, place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reference", "rule"),
+    ("reference", "rule", "named"),
     [
-        ("m@v9.0.0", "m has v0.1.0, "),
-        ("nobody@latest", "nobody has no version; the registry has versions of"),
-        ("m@../x", "write v0.2.0"),
-        ("v1", "not a semantic version"),
-        (f"v1.0.0-{'a' * 75}", "longer than 80 characters"),
-        ("M@v1.0.0", "write v0.2.0"),
+        ("m@v9.0.0", "version.unknown", "m: v0.1.0, v0.2.0"),
+        ("nobody@latest", "version.unknown", "m, other"),
+        ("m@../x", "reference.invalid", ""),
+        ("v1", "version.invalid", ""),
+        (f"v1.0.0-{'a' * 75}", "version.invalid", "80"),
+        ("M@v1.0.0", "reference.invalid", ""),
+        ("other", "reference.model-only", ""),
+        ("m@prod", "alias.unknown", "none"),
     ],
 )
-def test_an_unknown_reference_is_refused(root, reference, rule) -> None:
-    """Exit 5, saying what there is."""
-    with pytest.raises(RegistryError, match=rule):
+def test_an_unknown_reference_is_refused(root, reference, rule, named) -> None:
+    """The message lists the versions or models of the registry."""
+    with pytest.raises(RegistryError) as caught:
         versions.resolve(reference, root, "m")
+    (found,) = caught.value.problems
+
+    assert (found.rule, named in found.message) == (rule, True)
+
+
+@pytest.mark.parametrize(("model", "named"), [("nobody", "m, other"), ("nobody", "none")])
+def test_an_unknown_model_is_refused(root, tmp_path_factory, model, named) -> None:
+    """The message lists the models of the registry."""
+    place = root if named != "none" else tmp_path_factory.mktemp("empty")
+    with pytest.raises(RegistryError) as caught:
+        versions.refuse_unknown_model(place, model)
+
+    assert places(caught.value.problems) == [(model, "model.unknown")]
+    assert named in caught.value.problems[0].message
 
 
 @given(st.text(max_size=20))
 def test_a_reference_never_leaves_the_registry(tmp_path_factory, text) -> None:
-    """Whatever is typed, the result lies inside, or it is refused."""
+    """Any text resolves to a folder of the registry, or is refused."""
     root = tmp_path_factory.getbasetemp()
     try:
         found = versions.resolve(text, root, "m")
@@ -81,14 +98,14 @@ def test_a_reference_never_leaves_the_registry(tmp_path_factory, text) -> None:
     assert found.resolve().is_relative_to(root / "registry")
 
 
-def test_no_registry_holds_no_version(tmp_path) -> None:
-    """A folder without registry/ is an empty one."""
+def test_a_missing_registry_has_no_version(tmp_path) -> None:
+    """A folder without registry/ is an empty registry."""
     assert versions.versions(tmp_path) == []
 
 
 @given(st.integers(0, 90), st.sampled_from(["", "v"]))
 def test_a_version_that_is_parsed_fits_its_record(length, prefix) -> None:
-    """What the manifest would refuse is refused before."""
+    """A version that the manifest would refuse is refused first."""
     text = f"1.0.0-{'a' * (length + 1)}"
     try:
         parsed = versions.parse_version(prefix + text)
@@ -103,7 +120,7 @@ STRAYS = ["m/v1.0", "m/vnext", "m/v1.0.0", "m/.hidden", "m/.vnext", "Conv", "m-2
 
 @pytest.fixture
 def untidy(root):
-    """The same, with what is no version; v1.0.0 is a file."""
+    """The same registry with other files and folders; v1.0.0 is a file."""
     for name in STRAYS:
         path = root / "registry" / name
         path.touch() if name in ("m/v1.0.0", "stray.txt") else path.mkdir(exist_ok=True)
@@ -112,24 +129,26 @@ def untidy(root):
     return root
 
 
-def test_what_is_no_version_is_found(untidy) -> None:
-    """Models, versions, left-over stages and .gitkeep are none of it."""
-    assert {problem.where for problem in versions.find_strays(untidy)} == {f"registry/{name}" for name in STRAYS}
+def test_unexpected_files_are_found(untidy) -> None:
+    """Models, versions, leftovers and .gitkeep are expected."""
+    expected = {(f"registry/{name}", "registry.file-unexpected") for name in STRAYS}
+
+    assert set(places(versions.find_strays(untidy))) == expected
 
 
-def test_what_is_no_version_is_not_listed(untidy) -> None:
-    """A file named like a version is none."""
+def test_unexpected_files_are_not_listed_as_versions(untidy) -> None:
+    """A file with the name of a version is not a version."""
     assert [folder.name for folder in versions.version_folders(untidy)] == [*ORDER, "v3.0.0"]
 
 
-def test_what_an_interrupted_release_left_is_found(untidy) -> None:
-    """It is no stray."""
+def test_a_leftover_of_an_interrupted_release_is_a_notice(untidy) -> None:
+    """It is not unexpected."""
     assert [notice.where for notice in versions.find_leftovers(untidy)] == ["registry/m/.v9.9.9.staged"]
 
 
 @pytest.mark.parametrize("find", [versions.find_strays, versions.find_leftovers])
-def test_no_registry_holds_no_stray(tmp_path, find) -> None:
-    """A folder without registry/ is tidy."""
+def test_a_missing_registry_has_no_unexpected_file(tmp_path, find) -> None:
+    """A folder without registry/ is an empty registry."""
     assert list(find(tmp_path)) == []
 
 
@@ -157,14 +176,14 @@ def write_manifest(root):
 
 
 def test_a_version_is_read(write_manifest) -> None:
-    """Its manifest, as it was written."""
+    """The manifest is read without changes."""
     folder = write_manifest(json.dumps(MANIFEST))
 
     assert versions.read_version(folder).manifest == Manifest.model_validate_json(json.dumps(MANIFEST))
 
 
-def test_the_same_weights_are_found_beside_a_broken_version(tmp_path) -> None:
-    """A manifest that cannot be read is `verify`'s business."""
+def test_the_same_weights_are_found_despite_a_broken_version(tmp_path) -> None:
+    """`verify` reports an invalid manifest."""
     checkpoint = tmp_path / "checkpoint.safetensors"
     checkpoint.write_bytes(b"weights")
     twin = {**MANIFEST["files"][0], "sha256": files.sha256(checkpoint)}
@@ -195,7 +214,7 @@ def make_version(root, name):
     ids=["duplicate key", "NaN", "not an integer", "unknown key", "truncated"],
 )
 def test_reading_stays_strict_without_the_schema(write_manifest, text) -> None:
-    """Strict JSON and the record refuse what `verify` would."""
+    """Strict JSON and the record refuse what `verify` refuses."""
     folder = write_manifest(text)
 
     with pytest.raises(InputError):

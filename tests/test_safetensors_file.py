@@ -1,4 +1,4 @@
-"""safetensors_file: a checkpoint read without torch."""
+"""safetensors_file: checkpoints are read without torch."""
 
 import json
 
@@ -7,6 +7,7 @@ import pytest
 from example_run import model_spec, tensors
 from hypothesis import given
 from hypothesis import strategies as st
+from places import places
 from safetensors.numpy import save
 
 from modelreg.artifacts import safetensors_file
@@ -36,7 +37,7 @@ def test_the_shapes_of_a_network_follow_from_its_record() -> None:
 
 @pytest.mark.parametrize("batchnorm", [True, False])
 def test_torch_builds_the_same_shapes(batchnorm) -> None:
-    """The definition is the network itself, with a norm before the quantizer too."""
+    """The network defines the shapes, also with a normalization layer before the quantizer."""
     from modelreg.ml import factory
 
     spec = model_spec()
@@ -55,20 +56,20 @@ def test_torch_builds_the_same_shapes(batchnorm) -> None:
 
 
 def test_parameters_leave_out_running_statistics() -> None:
-    """What is not trained is not counted."""
+    """Only trained numbers are counted."""
     assert safetensors_file.parameter_count(safetensors_file.shapes(model_spec())) == model_spec().parameters
 
 
 @given(st.binary(max_size=200) | st.integers(0, len(DATA) - 1).map(lambda n: DATA[:n]))
 def test_anything_else_is_refused(tmp_path_factory, data) -> None:
-    """Random bytes and truncated files give a problem, never a crash or a large allocation."""
+    """Random bytes and truncated files give a problem, without a crash or a large allocation."""
     with pytest.raises(InputError):
         safetensors_file.read_safetensors(written(tmp_path_factory.mktemp("w"), data))
 
 
 @given(st.integers(0, len(DATA) - 1), st.integers(0, 7))
 def test_a_flipped_bit_is_read_or_refused(tmp_path_factory, position, bit) -> None:
-    """Nothing but InputError ever comes out of a damaged file."""
+    """A damaged file raises only InputError."""
     broken = bytearray(DATA)
     broken[position] ^= 1 << bit
     try:
@@ -79,22 +80,39 @@ def test_a_flipped_bit_is_read_or_refused(tmp_path_factory, position, bit) -> No
 
 
 @pytest.mark.parametrize(
-    ("header", "body", "rule"),
+    ("header", "body", "found"),
     [
-        (b"[]", b"", "header is not an object"),
-        (b'{"a": 1}', b"", "not that of a safetensors file"),
-        (b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}', b"", "not that of a safetensors file"),
-        (b'{"a": {"dtype": "NOPE", "shape": [1], "data_offsets": [0, 4]}}', b"1234", "number format NOPE"),
-        (b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}', b"1234", "does not lie where"),
+        (b"[]", b"", [("c", "checkpoint.damaged")]),
+        (b'{"a": 1}', b"", [("c", "checkpoint.damaged")]),
+        (b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}', b"", [("c", "checkpoint.damaged")]),
+        (
+            b'{"a": {"dtype": "NOPE", "shape": [1], "data_offsets": [0, 4]}}',
+            b"1234",
+            [("c: a", "checkpoint.tensor-mismatch")],
+        ),
+        (
+            b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}',
+            b"1234",
+            [("c: a", "checkpoint.damaged")],
+        ),
         (
             json.dumps({n: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for n in "ab"}).encode(),
             b"1234",
-            "b does not lie where",
+            [("c: b", "checkpoint.damaged")],
         ),
-        (b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}', b"12345", "shorter or longer"),
+        (b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}', b"12345", [("c", "checkpoint.damaged")]),
     ],
 )
-def test_a_header_that_breaks_a_rule_is_refused(tmp_path, header, body, rule) -> None:
-    """Made-up formats, overlapping tensors, sizes that do not fit."""
-    with pytest.raises(InputError, match=rule):
+def test_an_invalid_header_is_refused(tmp_path, header, body, found) -> None:
+    """Unknown formats, overlapping tensors, and sizes that do not fit."""
+    with pytest.raises(InputError) as caught:
         safetensors_file.read_safetensors(written(tmp_path, len(header).to_bytes(8, "little") + header + body))
+
+    assert places(caught.value.problems) == found
+
+
+def test_a_record_with_another_number_of_parameters_is_found() -> None:
+    """The number follows from the shapes."""
+    spec = model_spec().model_copy(update={"parameters": 1})
+
+    assert places(safetensors_file.find_tensor_problems(TENSORS, spec, "c")) == [("c", "model.record-mismatch")]

@@ -1,4 +1,4 @@
-"""calibration: calibration.json of a version is what its predictions give, and so are the numbers of its worth."""
+"""calibration: calibration.json of a version and its metrics follow from the predictions."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from modelreg.verification import integrity
 
 
 def calibrate(run):
-    """Add to a run what `evaluate` fits on the validation part: 24 windows of two recordings."""
+    """Add the calibration that `evaluate` fits on the validation split: 24 windows of two recordings."""
     measured = load(run / filenames.METRICS, EvalMetrics)
     part = measured.protocol.parts.validation
     rng = np.random.default_rng(1)
@@ -39,31 +39,31 @@ def calibrate(run):
 
 @pytest.fixture
 def version(tmp_path):
-    """A version that is calibrated."""
+    """A version with a calibration."""
     root = write_registry(tmp_path)
     return make_version(root, calibrate(write_run(root / "runs" / "conv2d_fsq-001")))
 
 
 def places_of(version):
-    """Where something is wrong with a version."""
+    """Return the places of a version's problems."""
     return [problem.where for problem in integrity.inspect(version).problems]
 
 
 def change_calibration(version, change):
-    """Change calibration.json as one who tampers would."""
+    """Change calibration.json, and make the digests match."""
     edit(version / "calibration.json", change)
     reseal(version)
 
 
 def drop(version, name):
-    """Take a file out of a version and its manifest."""
+    """Remove a file from a version and its manifest."""
     (version / name).unlink()
     edit(version / "manifest.json", lambda d: d.update(files=[e for e in d["files"] if e["path"] != name]))
     reseal(version)
 
 
 def test_a_calibrated_version_verifies(version) -> None:
-    """With its calibration as text, and the predictions of the validation part as an asset."""
+    """The calibration is stored in git, and the validation predictions are an asset."""
     stored = {entry.path: entry.stored for entry in integrity.versions.read_version(version).manifest.files}
 
     assert (places_of(version), stored["calibration.json"], stored["validation.npz"]) == ([], "git", "asset")
@@ -81,14 +81,14 @@ def test_a_calibrated_version_verifies(version) -> None:
     ],
 )
 def test_a_calibration_that_was_changed_is_found(version, change, place) -> None:
-    """It is fitted again on the predictions of the validation part."""
+    """It is fitted again on the predictions of the validation split."""
     change_calibration(version, change)
 
     assert place in places_of(version)
 
 
-def test_without_its_asset_the_numbers_are_still_held_against_it(version) -> None:
-    """A clone has no validation.npz; another temperature gives other errors on the test part."""
+def test_without_its_asset_the_metrics_are_still_compared(version) -> None:
+    """A clone has no validation.npz, but another temperature gives other metrics on the test split."""
     (version / "validation.npz").unlink()
     change_calibration_only(version)
 
@@ -96,7 +96,7 @@ def test_without_its_asset_the_numbers_are_still_held_against_it(version) -> Non
 
 
 def change_calibration_only(version):
-    """Change the temperature where validation.npz is not here to contradict it."""
+    """Change the temperature and the manifest, without validation.npz."""
     edit(version / "calibration.json", lambda d: d["temperature"].update(value=2.0))
     path = version / "calibration.json"
 
@@ -108,8 +108,8 @@ def change_calibration_only(version):
     edit(version / "manifest.json", update)
 
 
-def test_numbers_that_were_changed_are_found(version) -> None:
-    """The coverage is counted again."""
+def test_changed_metrics_are_found(version) -> None:
+    """The coverage is computed again."""
     edit(version / "eval_metrics.json", lambda d: d["confidence"]["sets"]["lac"].update(coverage=0.9))
     reseal(version)
 
@@ -117,26 +117,27 @@ def test_numbers_that_were_changed_are_found(version) -> None:
 
 
 @pytest.mark.parametrize("name", ["calibration.json", "validation.npz"])
-def test_both_files_belong_to_the_numbers(version, name) -> None:
-    """Numbers without what they are of are no numbers."""
+def test_metrics_of_a_calibration_require_both_files(version, name) -> None:
+    """The manifest must list them."""
     drop(version, name)
     found = [problem for problem in integrity.inspect(version).problems if problem.where == "manifest.json"]
 
-    assert [problem.what for problem in found] == [f"does not list {name}"]
+    assert [(problem.rule, name in problem.message) for problem in found] == [("manifest.file-unlisted", True)]
 
 
-def test_a_calibration_without_numbers_is_found(version) -> None:
-    """What it is worth must be said."""
+def test_a_calibration_without_metrics_is_found(version) -> None:
+    """A calibration must have metrics."""
     edit(version / "eval_metrics.json", lambda d: d.pop("confidence"))
     reseal(version)
-    found = [problem.what for problem in integrity.inspect(version).problems]
+    found = [each for each in integrity.inspect(version).problems if each.where == "eval_metrics.json: confidence"]
 
-    assert "has no numbers of what it is worth, but the version has calibration.json" in found
+    assert [each.rule for each in found] == ["verify.record-mismatch"] * 2
+    assert "calibration.json" in found[0].message
 
 
 @pytest.mark.parametrize("change", [lambda p: p.rows(np.arange(9)), lambda p: p._replace(subject=p.subject + "x")])
-def test_it_is_fitted_on_the_whole_validation_part(version, change) -> None:
-    """Not on some of its windows, not on other people."""
+def test_a_calibration_is_fitted_on_the_whole_validation_split(version, change) -> None:
+    """Not on some of its windows, and not on other subjects."""
     path = version / "validation.npz"
     path.write_bytes(npz.npz_bytes(change(metrics.Predictions(**npz.read_npz(path))).arrays()))
     reseal(version)
