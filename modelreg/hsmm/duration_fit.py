@@ -1,7 +1,7 @@
-"""Durations from counts: the most likely parameters of a family that is truncated at D.
+"""Fit durations to counts: the most likely parameters of a family truncated at D.
 
-Of each state, Σ_d ended(d) log p(d) + cut(d) log Σ_{u ≥ d} p(u) is climbed within bounds, by L-BFGS-B with its
-gradient (Byrd et al. 1995). Where no segment is cut off, Poisson and the Gaussian have one peak: they are exponential
+For each state, L-BFGS-B maximizes Σ_d ended(d) log p(d) + cut(d) log Σ_{u ≥ d} p(u) within bounds, with the gradient
+(Byrd et al. 1995). Without censored segments, Poisson and Gaussian have a single maximum, because they are exponential
 families.
 """
 
@@ -14,10 +14,10 @@ R, P, RATE, SD = (0.05, 1000.0), (1e-4, 1 - 1e-4), (1e-4, 1000.0), (0.3, 1000.0)
 
 
 def fit_durations(durations: Durations, ended: Floats, cut: Floats) -> Durations:
-    """Return durations under which counts (S, D) are at least as likely as under `durations`, and mostly likeliest.
+    """Return the most likely durations for counts (S, D): at least as likely as `durations`.
 
-    `ended` counts segments that lasted d, `cut` those that the end of a stream cut off after d. The climb begins at
-    `durations` and at the moments of the counts; the better end counts. A state without a count keeps its own.
+    `ended` counts segments of duration d, `cut` counts segments censored after d. The search starts at `durations` and
+    at the moments of the counts, and the better result is returned. A state without counts keeps its parameters.
     """
     guess = of_moments(durations.kind, *moments(ended + cut), durations.longest)
     rows = zip(durations.parameters, guess.parameters, ended, cut, strict=True)
@@ -40,12 +40,12 @@ def _fit_state(kind: Kind, own: Floats, guess: Floats, ended: Floats, cut: Float
 
 
 def _loss(x: Floats, kind: Kind, ended: Floats, cut: Floats) -> tuple[float, Floats]:
-    """Return −Σ ended log p + cut log survivor of shares (D,), and its gradient in the free parameters x (P,)."""
+    """Return −Σ ended log p + cut log survivor for shares (D,), and its gradient by the free parameters x (P,)."""
     own = _bound(kind, x)
     log_p = log_pmf(Durations(kind, own[None], len(ended)))
     log_s = log_survivor(log_p)
     beyond = np.triu(np.exp(np.minimum(log_p - log_s.T, 0)))  # (D, D) p(u | u ≥ d)
-    weight = ended + cut @ beyond - np.exp(log_p[0])  # as each log weight counts
+    weight = ended + cut @ beyond - np.exp(log_p[0])  # derivative by each log weight
     return -float(ended @ log_p[0] + cut @ log_s[0]), -_slopes(kind, own, len(ended)) @ weight
 
 
@@ -64,7 +64,7 @@ def _slopes(kind: Kind, own: Floats, longest: int) -> Floats:
 
 
 def _free(kind: Kind, own: Floats) -> Floats:
-    """Return parameters that any number may be: log r, logit p; log rate; mean, log sd."""
+    """Return the free parameters, which may be any number: log r, logit p; log rate; mean, log sd."""
     match kind:
         case "negative_binomial":
             return np.array([np.log(own[0]), np.log(own[1] / (1 - own[1]))])
@@ -75,7 +75,7 @@ def _free(kind: Kind, own: Floats) -> Floats:
 
 
 def _bound(kind: Kind, x: Floats) -> Floats:
-    """Return the parameters that free ones stand for."""
+    """Return the parameters for free parameters."""
     match kind:
         case "negative_binomial":
             return np.array([np.exp(x[0]), 1 / (1 + np.exp(-x[1]))])
@@ -92,7 +92,7 @@ def _bounds(kind: Kind, longest: int) -> Floats:
 
 
 def moments(counts: Floats) -> tuple[Floats, Floats]:
-    """Return mean and variance (S,) of counts (S, D) of durations; of none, 1 and 0."""
+    """Return mean and variance (S,) of the durations counted in (S, D); without counts, both are 0."""
     d = np.arange(1, counts.shape[1] + 1)
     total = counts.sum(axis=1)
     shares = np.divide(counts, total[:, None], out=np.zeros(counts.shape), where=total[:, None] > 0)

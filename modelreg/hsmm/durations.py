@@ -1,4 +1,4 @@
-"""How long a state lasts: three families of durations d = 1 … D, truncated at D and divided by their sum."""
+"""Duration families on d = 1 … D: truncated at D and normalized."""
 
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 Floats: TypeAlias = NDArray[np.float64]
 Kind: TypeAlias = Literal["negative_binomial", "poisson", "gaussian"]
 
-# The parameters of each family in the order of their columns, and the bounds that they lie between.
+# The parameters of each family in column order, with their lower and upper bounds.
 PARAMETERS: dict[Kind, dict[str, tuple[float, float]]] = {
     "negative_binomial": {"r": (0, np.inf), "p": (0, 1)},
     "poisson": {"rate": (0, np.inf)},
@@ -17,7 +17,7 @@ PARAMETERS: dict[Kind, dict[str, tuple[float, float]]] = {
 
 
 class Durations(NamedTuple):
-    """One family for all states, and its parameters for each."""
+    """A duration family, with parameters for each state."""
 
     kind: Kind
     parameters: Floats  # (S, P), columns as in PARAMETERS
@@ -25,9 +25,9 @@ class Durations(NamedTuple):
 
 
 def log_weights(durations: Durations) -> Floats:
-    """Return log weights (S, D) of d = 1 … D, not yet divided by their sum.
+    """Return unnormalized log weights (S, D) of d = 1 … D.
 
-    Negative binomial: Γ(d − 1 + r) / (Γ(r) (d − 1)!) · (1 − p)^(d − 1); p^r, which no d changes, is left out.
+    Negative binomial: Γ(d − 1 + r) / (Γ(r) (d − 1)!) · (1 − p)^(d − 1), without the constant factor p^r.
     Poisson: rate^(d − 1) / (d − 1)!. Gaussian: exp(−(d − mean)² / 2 sd²).
     """
     d = np.arange(1, durations.longest + 1)
@@ -58,14 +58,14 @@ def log_survivor(log_p: Floats) -> Floats:
 
 
 def mean(durations: Durations) -> Floats:
-    """Return the mean duration (S,) in windows, of the truncated distribution."""
+    """Return the mean (S,) of the truncated distributions, in windows."""
     return np.exp(log_pmf(durations)) @ np.arange(1, durations.longest + 1)
 
 
 def of_moments(kind: Kind, mean: Floats, variance: Floats, longest: int) -> Durations:
-    """Return durations that have this mean and variance (S,) before truncation, as nearly as the family can.
+    """Return durations with this mean and variance (S,) before truncation, as closely as the family allows.
 
-    Poisson has no variance of its own; a negative binomial has at least that of a Poisson.
+    The variance of a Poisson distribution follows from its mean. That of a negative binomial is at least as large.
     """
     rate, sd = np.maximum(mean - 1, 0.01), np.sqrt(np.maximum(variance, 0.25))
     excess = np.maximum(variance - rate, 0.01 * rate)

@@ -1,6 +1,7 @@
-"""Parameters from labelled streams: segments are counted, and counts become the parameters that make them likeliest.
+"""Fit parameters to labelled streams: count the segments, and maximize the likelihood of the counts.
 
-Durations are fitted as they are used, truncated at D; a segment cut off after d counts as Σ_{u ≥ d} p(u).
+Durations are truncated at D when they are fitted, as in inference. A segment censored after d has the probability
+Σ_{u ≥ d} p(u).
 """
 
 from collections.abc import Sequence
@@ -16,9 +17,9 @@ from modelreg.hsmm.segmentation import runs
 
 
 def start(kind: Kind, states: int, longest: int, mean: float, *, random: np.random.Generator) -> Hsmm:
-    """Return a model to begin with: uniform, but for random mean durations within a quarter of `mean`.
+    """Return an initial model: uniform, with random mean durations between 0.75 and 1.25 times `mean`.
 
-    States that differ in nothing would stay alike.
+    The durations differ, because states with equal parameters would stay equal in training.
     """
     means = mean * (0.75 + 0.5 * random.random(states))
     return Hsmm(
@@ -29,10 +30,10 @@ def start(kind: Kind, states: int, longest: int, mean: float, *, random: np.rand
 
 
 def count_labels(labels: Sequence[Ints], states: int, longest: int, *, censored: bool = True) -> Counts:
-    """Count the segments of labelled streams, each (T,) of 0 … S − 1.
+    """Count the segments of labelled streams (T,) with labels 0 … S − 1.
 
-    A segment longer than `longest` counts as one of `longest`, as no state can last longer.
-    Raises InputError for a label out of range, as one of a window without a label is: cut streams there.
+    A segment longer than `longest` counts as one of length `longest`. Raises InputError for a label out of range.
+    Streams must therefore be split at windows without a label.
     """
     _require_below(states, labels)
     counts = _no_counts(states, longest)
@@ -48,9 +49,9 @@ def count_labels(labels: Sequence[Ints], states: int, longest: int, *, censored:
 
 
 def fit_counts(kind: Kind, counts: Counts, *, pseudo_count: float = 0.1) -> Hsmm:
-    """Return the most likely model of counts; `pseudo_count` is as in `maximise`.
+    """Return the most likely model for counts; `maximise` describes `pseudo_count`.
 
-    A state without a segment gets the durations of all states together.
+    A state without segments gets the durations fitted to all states together.
     """
     states, longest = counts.duration.shape
     pooled = np.broadcast_to((counts.duration + counts.cut).sum(axis=0), (states, longest))
@@ -63,9 +64,9 @@ def fit_counts(kind: Kind, counts: Counts, *, pseudo_count: float = 0.1) -> Hsmm
 
 
 def maximise(model: Hsmm, counts: Counts, *, pseudo_count: float) -> Hsmm:
-    """Return the model under which counts are most likely; what has no count stays as it is in `model`.
+    """Return the most likely model for counts; parameters without counts are those of `model`.
 
-    `pseudo_count` is added to every start and transition: with 0, what was not seen is impossible.
+    `pseudo_count` is added to the count of each first state and each transition. With 0, unseen ones are impossible.
     """
     return Hsmm(
         initial=_shares(counts.initial + pseudo_count, model.initial),
@@ -94,7 +95,7 @@ def _require_below(end: int, streams: Sequence[Ints]) -> None:
 
 
 def _shares(counts: Floats, own: Floats) -> Floats:
-    """Return counts (…, n) divided by their sums; where there is none, the row of `own`."""
+    """Return counts (…, n) divided by their sums; a row without counts is that of `own`."""
     total = counts.sum(axis=-1, keepdims=True)
     shares: Floats = np.divide(counts, total, out=own.copy(), where=total > 0)
     return shares

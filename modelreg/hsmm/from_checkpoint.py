@@ -1,4 +1,4 @@
-"""A model that was trained by gradient, from the tensors of its checkpoint: ml.semimarkov, by numpy."""
+"""Build a model from the tensors of a trained checkpoint, as ml.semimarkov does, with numpy."""
 
 from collections.abc import Callable, Mapping
 
@@ -17,7 +17,7 @@ INTO_RANGE: Mapping[str, Callable[[Floats], Floats]] = {  # of the families' par
 
 
 def of_tensors(tensors: Mapping[str, Floats], kind: Kind, longest: int) -> Hsmm:
-    """Return the model of `initial_logits` (S,), `transition_logits` (S, S − 1) and `durations` (S, P), any numbers."""
+    """Return the model for `initial_logits` (S,), `transition_logits` (S, S − 1) and free `durations` (S, P)."""
     initial = _softmax(tensors["initial_logits"])
     others = ~np.eye(len(initial), dtype=bool)
     transition = np.zeros(others.shape)

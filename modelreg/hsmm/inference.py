@@ -1,6 +1,6 @@
-"""What a whole stream says: log likelihood, posterior marginals and the best path, exact and in log space.
+"""Exact inference on a whole stream in log space: log likelihood, posterior marginals and best path.
 
-O(T · S · (S + D)) time and O(T · S) memory. Yu 2010, Hidden semi-Markov models, Artificial Intelligence 174.
+Time O(T · S · (S + D)), memory O(T · S). Yu 2010, Hidden semi-Markov models, Artificial Intelligence 174.
 """
 
 from typing import NamedTuple
@@ -13,39 +13,39 @@ from modelreg.hsmm.model import Ints, Tables
 from modelreg.hsmm.segmentation import runs
 
 UNUSABLE = "cannot infer the states of the stream"  # the summary of every error
-LOG_LARGE = 640.0  # exp of it, times what exp loses below the smallest double, is nothing
+LOG_LARGE = 640.0  # e^640 times the smallest double is still negligible
 
 
 class Counts(NamedTuple):
-    """How often things happened, or are expected to have."""
+    """Observed or expected counts."""
 
     initial: Floats  # (S,) first segments
     transition: Floats  # (S, S) a segment of i followed by one of j
-    duration: Floats  # (S, D) segments of j that lasted d
-    cut: Floats  # (S, D) segments of j that the end of the stream cut off after d
+    duration: Floats  # (S, D) segments of j with duration d
+    cut: Floats  # (S, D) segments of j censored after d
 
 
 class Posterior(NamedTuple):
-    """What is known of the states once the whole stream is."""
+    """The posterior of the states given the whole stream."""
 
     log_likelihood: float  # log p(x)
     gamma: Floats  # (T, S) p(state_t = j | x)
-    counts: Counts  # expected, given x
+    counts: Counts  # expected values given x
 
 
 class BestPath(NamedTuple):
-    """The most probable states, and the segments that they are."""
+    """The most probable states and their segments."""
 
     states: Ints  # (T,)
     starts: Ints  # (N,) first window of each segment
-    lengths: Ints  # (N,) its windows
+    lengths: Ints  # (N,) in windows
     score: float  # log p(states, x)
 
 
 def log_likelihood(model: Tables, log_b: Floats, *, censored: bool = True) -> float:
-    """Return log p(x) of log b (T, S), T ≥ 1; −∞ where no path can bring it about.
+    """Return log p(x) of log b (T, S), T ≥ 1, or −∞ if no path is possible.
 
-    Raises InputError where log b holds NaN or +∞, or has another shape.
+    Raises InputError if log b contains NaN or +∞, or has another shape.
     """
     return _forward(model, log_b, censored).log_likelihood
 
@@ -53,7 +53,7 @@ def log_likelihood(model: Tables, log_b: Floats, *, censored: bool = True) -> fl
 def posterior(model: Tables, log_b: Floats, *, censored: bool = True) -> Posterior:
     """Return posterior marginals and expected counts of log b (T, S), T ≥ 1.
 
-    Raises InputError where log b holds NaN or +∞, has another shape, or is impossible.
+    Raises InputError if log b contains NaN or +∞, has another shape, or is impossible.
     """
     from modelreg.hsmm import kernels
 
@@ -70,9 +70,9 @@ def posterior(model: Tables, log_b: Floats, *, censored: bool = True) -> Posteri
 
 
 def best_path(model: Tables, log_b: Floats, *, censored: bool = True) -> BestPath:
-    """Return the most probable path of log b (T, S), T ≥ 1 (Viterbi); of equal ones, one.
+    """Return the most probable path of log b (T, S), T ≥ 1 (Viterbi), or one of several with equal probability.
 
-    Raises InputError where log b holds NaN or +∞, has another shape, or is impossible.
+    Raises InputError if log b contains NaN or +∞, has another shape, or is impossible.
     """
     from modelreg.hsmm import kernels
 
@@ -88,7 +88,7 @@ def best_path(model: Tables, log_b: Floats, *, censored: bool = True) -> BestPat
 
 
 def path_score(model: Tables, log_b: Floats, states: Ints, *, censored: bool = True) -> float:
-    """Return log p(states, x) of states (T,) and log b (T, S); −∞ where a segment is longer than D."""
+    """Return log p(states, x) of states (T,) and log b (T, S), or −∞ if a segment is longer than D."""
     order, _, lengths = runs(states)
     if lengths.max() > model.log_duration.shape[1]:
         return -np.inf
@@ -105,8 +105,8 @@ def path_score(model: Tables, log_b: Floats, states: Ints, *, censored: bool = T
 class _Forward(NamedTuple):
     starts: Floats  # (T, S) log p(a segment of j starts at t | x_<t)
     ends: Floats  # (T, S) log p(a segment of j ends at t | x_≤t)
-    evidence: Floats  # (T,) log p(x_t | x_<t), the last segment cut off; −∞ from the first impossible step on
-    last: float  # log p(a segment ends with the stream | x); 0 where the end may cut it off
+    evidence: Floats  # (T,) log p(x_t | x_<t), the last segment censored; −∞ from the first impossible step on
+    last: float  # log p(a segment ends with the stream | x); 0 if the last segment is censored
 
     @property
     def log_likelihood(self) -> float:
@@ -124,18 +124,18 @@ def _forward(model: Tables, log_b: Floats, censored: bool) -> _Forward:
 
 
 def _check(model: Tables, log_b: Floats) -> None:
-    """Raise InputError where log b is not one row of numbers below +∞ for each step."""
+    """Raise InputError unless log b is float64 (T, S) with values below +∞."""
     S = len(model.log_initial)
     if log_b.ndim != 2 or log_b.shape[1] != S or not len(log_b) or log_b.dtype != np.float64:
         what = f"{log_b.dtype} {log_b.shape}, must be float64 (T, {S}) with T ≥ 1"
         raise InputError(UNUSABLE, [Problem("log_b", "hsmm.emission-mismatch", what)])
-    if not log_b.max() < np.inf:  # NaN, too, is not
+    if not log_b.max() < np.inf:  # true for NaN too
         step = int((~(log_b < np.inf)).any(axis=1).argmax())
         raise InputError(UNUSABLE, [Problem(f"log_b: step {step}", "hsmm.emission-not-finite", "contains NaN or +inf")])
 
 
 def _impossible(evidence: Floats) -> InputError:
-    """Return the error of a stream that no path explains."""
+    """Return the error for a stream without a possible path."""
     dead = evidence == -np.inf
     where = f"step {int(dead.argmax())}" if dead.any() else "the last step"
     what = "probability 0 in every state, after the steps before" if dead.any() else "no segment can end here"
@@ -147,7 +147,7 @@ def _marginals(starting: Floats, ending: Floats) -> Floats:
     change = starting
     change[1:] -= ending[:-1]
     gamma: Floats = np.cumsum(change, axis=0).clip(0)
-    gamma /= gamma.sum(axis=1, keepdims=True)  # but for the last bits, 1
+    gamma /= gamma.sum(axis=1, keepdims=True)  # 1 up to rounding
     return gamma
 
 

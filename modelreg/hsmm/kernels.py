@@ -1,17 +1,17 @@
-"""The loops over time, compiled by numba: forward, backward, and the best path with its way back.
+"""The loops over time, compiled by numba: forward, backward, and the best path with its backtracking.
 
-Letters: T steps, S states, D longest duration; j a state, d a duration; the age of a segment is the steps that it
-has lasted. All that goes in and out is in log space, C-contiguous float64.
+Letters: T steps, S states, D longest duration, j a state, d a duration. The age of a segment is the number of its steps
+so far. All arguments and results are in log space, as C-contiguous float64.
 
-Each state keeps a window of its living segments, oldest first, with log weights M + log_v. M is a reference that
-they share and that takes in each step's emission: a step costs one addition, not D. v = exp(log_v) is kept beside
-log_v: a sum over durations is a dot product, not D exponentials. Where such a sum is so small that v may have lost a
-part of it, it is made again from log_v. So the results are those of log space to the last few bits, however far
-emissions lie apart.
+Each state has a window of its active segments, the oldest first, with log weights M + log_v. The reference M is shared
+by the segments and includes the emission of each step, so a step costs one addition instead of D. v = exp(log_v) is
+stored together with log_v, so a sum over durations is a dot product instead of D exponentials. If such a sum is so
+small that v may have lost precision, it is computed again from log_v. The results therefore equal those of log space up
+to the last few bits, for any range of emissions.
 
-Importing this takes 0.3 s: it is imported where it is called. Compiled code is kept by numba in __pycache__ beside
-this file; in the user's cache where that cannot be written; where NUMBA_CACHE_DIR says, if it does. Without any such
-place each process compiles anew.
+Importing this module takes 0.3 s, so it is imported in the functions that use it. numba stores the compiled code in
+__pycache__ next to this file, else in the cache of the user, or in NUMBA_CACHE_DIR if that is set. If none of them is
+writable, each process compiles again.
 """
 
 import math
@@ -24,15 +24,15 @@ import numpy as np
 from modelreg.hsmm.durations import Floats
 from modelreg.hsmm.model import Ints, Tables
 
-# A weight of a segment or of a duration that is below the smallest double loses no more than 5e-324. With v of at
-# most e^200 = 7e86, a sum over 50 durations so loses less than 2e-235: nothing where it is above TINY, nor times e^460.
-LARGEST = 200.0  # log of the largest v; a heavier segment gives the window a new reference
-TINY = 1e-200  # a smaller sum is made again in log space
-LOG_LARGE = 460.0  # a sum with a weight of more than e^460 is made in log space
+# Underflow of a weight loses at most 5e-324. With v up to e^200 = 7e86, a sum over 50 durations loses less than 2e-235,
+# which is negligible for sums above TINY, also after multiplication by e^460.
+LARGEST = 200.0  # log of the largest v; a larger weight gives the window a new reference
+TINY = 1e-200  # smaller sums are computed in log space
+LOG_LARGE = 460.0  # sums with a weight above e^460 are computed in log space
 
 
 class Oldest(NamedTuple):
-    """Distributions of durations (S, D), the longest first, as windows are."""
+    """Duration distributions (S, D), the longest duration first, in the order of the windows."""
 
     p: Floats
     log_p: Floats
@@ -41,7 +41,7 @@ class Oldest(NamedTuple):
 
 
 def oldest_first(model: Tables) -> Oldest:
-    """Return the durations of a model as the kernels take them."""
+    """Return the durations of a model in the form that the kernels expect."""
     tables = (model.log_duration, model.log_survivor)
     log_p, log_survivor = (np.ascontiguousarray(table[:, ::-1]) for table in tables)
     return Oldest(np.exp(log_p), log_p, np.exp(log_survivor), log_survivor)
@@ -54,7 +54,7 @@ def _jit(**options: Any) -> Callable[[AnyFunction], AnyFunction]:
     def compiled(function: AnyFunction) -> Any:
         try:
             return numba.njit(cache=True, error_model="numpy", **options)(function)
-        except RuntimeError:  # no place for the cache can be written
+        except RuntimeError:  # no writable place for the cache
             return numba.njit(error_model="numpy", **options)(function)
 
     return compiled
@@ -62,7 +62,7 @@ def _jit(**options: Any) -> Callable[[AnyFunction], AnyFunction]:
 
 @_jit(fastmath={"reassoc", "contract", "nsz"})
 def dot(a: Floats, b: Floats) -> float:
-    """Return Σ a b of arrays (n,), in the order that the processor likes best."""
+    """Return Σ a b of arrays (n,), summed in the fastest order for the processor."""
     total = 0.0
     for i in range(len(a)):
         total += a[i] * b[i]
@@ -92,7 +92,7 @@ def best(a: Floats, b: Floats) -> float:
 
 @_jit(inline="always")
 def log_dot(v: Floats, p: Floats, log_v: Floats, log_p: Floats) -> float:
-    """Return log Σ v p of arrays (n,): by the dot product, or in log space where that is too small."""
+    """Return log Σ v p of arrays (n,), by the dot product, or in log space if that is too small."""
     total = dot(v, p)
     return math.log(total) if total > TINY else log_sum(log_v, log_p)
 
@@ -108,7 +108,7 @@ def rebase(M: float, log_v: Floats, v: Floats, by: float) -> float:
 
 @_jit(inline="always")
 def step(M: float, log_weight: float, log_b: float, log_v: Floats, v: Floats) -> float:
-    """Let a segment of that weight enter a window (n,), then take in the step's emission; return the reference."""
+    """Add a segment of this weight to a window (n,), add the emission of the step, and return the reference."""
     if log_weight - M > LARGEST:
         M = rebase(M, log_v, v, log_weight - M)
     log_v[-1] = log_weight - M
@@ -122,7 +122,7 @@ def step(M: float, log_weight: float, log_b: float, log_v: Floats, v: Floats) ->
 
 @_jit()
 def expect(total: Floats, log_weight: float, v: Floats, p: Floats, log_v: Floats, log_p: Floats) -> None:
-    """Add exp(log_weight) v p to total (n,); in log space where the weight is so large that v may have lost a part."""
+    """Add exp(log_weight) v p to total (n,), in log space if v has too little precision for the weight."""
     if log_weight < LOG_LARGE:
         weight = np.exp(log_weight)
         for i in range(len(total)):
@@ -134,7 +134,7 @@ def expect(total: Floats, log_weight: float, v: Floats, p: Floats, log_v: Floats
 
 @_jit()
 def move_back(M: Floats, log_v: Floats, v: Floats) -> None:
-    """Move the younger half of each window (S, 2 D) to its front, under its own largest weight, in place."""
+    """Move the younger half of each window (S, 2 D) to the front, with its largest weight as reference, in place."""
     S, D = len(M), log_v.shape[1] // 2
     for j in range(S):
         highest = -np.inf
@@ -146,7 +146,7 @@ def move_back(M: Floats, log_v: Floats, v: Floats) -> None:
 
 @_jit()
 def through(log_weight: Floats, log_A: Floats, A: Floats, out: Floats) -> None:
-    """Write log Σ_i exp(log_weight_i + log A_ji) into out_j (S,): the rows of A are the states that come out."""
+    """Write log Σ_i exp(log_weight_i + log A_ji) to out_j (S,); the rows of A are the resulting states."""
     S = len(out)
     highest = -np.inf
     for i in range(S):
@@ -166,7 +166,7 @@ def forward(log_b: Floats, old: Oldest, log_initial: Floats, log_A: Floats) -> t
     """Return evidence (T,), starts (T, S) and ends (T, S) of log b (T, S).
 
     evidence_t = log p(x_t | x_<t), starts_t(j) = log p(a segment of j starts at t | x_<t), ends_t(j) = log p(a
-    segment of j ends at t | x_≤t). All stay −∞ from the first impossible step on.
+    segment of j ends at t | x_≤t). All are −∞ from the first impossible step on.
     """
     T, S = log_b.shape
     D = old.p.shape[1]
@@ -203,12 +203,12 @@ def forward(log_b: Floats, old: Oldest, log_initial: Floats, log_A: Floats) -> t
 def backward(
     log_b: Floats, old: Oldest, log_A: Floats, starts: Floats, last: float
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return begins (T, S), after (T, S), lasting (S, D) and cut (S, D); log b is less the evidence of its step.
+    """Return begins (T, S), after (T, S), lasting (S, D) and cut (S, D), for log b minus the evidence of each step.
 
     begins_t(j) = log p(x_≥t | a segment of j starts at t), after_t(j) = log p(x_>t | a segment of j ends at t), both
-    less the evidence of these steps. lasting(j, ·): expected number of whole segments of j, the longest first.
-    cut(j, d): probability that the end cuts a segment of j off after d. `last` is what every after_T is: −∞ where
-    the end may cut.
+    minus the evidence of these steps. lasting(j, ·): expected number of whole segments of j, the longest first.
+    cut(j, d): probability that a segment of j is censored after d. `last` is the value of after_T for each state: −∞ if
+    the last segment is censored.
     """
     T, S = log_b.shape
     D = old.p.shape[1]
@@ -242,9 +242,9 @@ def backward(
 
 @_jit()
 def paths(log_b: Floats, log_p: Floats, log_initial: Floats, log_A: Floats) -> tuple[Floats, Floats]:
-    """Return starts (T, S) and ends (T, S) of best paths: log weights of those with a segment of j that does so at t.
+    """Return starts (T, S) and ends (T, S): log weights of the best paths with a segment of j that starts or ends at t.
 
-    log_p (S, D) has the longest first.
+    log_p (S, D) has the longest duration first.
     """
     T, S = log_b.shape
     D = log_p.shape[1]
@@ -275,7 +275,7 @@ def paths(log_b: Floats, log_p: Floats, log_initial: Floats, log_A: Floats) -> t
 
 @_jit()
 def segment(log_b: Floats, log_p: Floats, starts: Floats, t: int, j: int) -> tuple[float, int]:
-    """Return weight and duration of the best segment of state j that ends at t; the shorter of two equal ones."""
+    """Return weight and duration of the best segment of state j that ends at t; the shortest for ties."""
     highest, duration, weight = -np.inf, 0, 0.0
     for d in range(1, min(log_p.shape[1], t + 1) + 1):
         weight += log_b[t - d + 1, j]
@@ -288,7 +288,7 @@ def segment(log_b: Floats, log_p: Floats, starts: Floats, t: int, j: int) -> tup
 def retrace(
     log_b: Floats, log_p: Floats, log_last: Floats, log_A: Floats, starts: Floats, ends: Floats
 ) -> tuple[Ints, Ints]:
-    """Return states (N,) and durations (N,) of the best path's segments; N = 0 where no path is possible.
+    """Return states (N,) and durations (N,) of the segments of the best path; N = 0 if no path is possible.
 
     log_p and log_last (S, D): durations of all segments and of the last one, d = 1 … D.
     """

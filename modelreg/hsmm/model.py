@@ -1,4 +1,4 @@
-"""The parameters of a model, from and to hsmm.json, and what a stream says of each state."""
+"""The parameters of a model, from and to hsmm.json, and its emissions from a network."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
@@ -14,15 +14,15 @@ Ints: TypeAlias = NDArray[np.int64]
 
 
 class Hsmm(NamedTuple):
-    """The parameters of a model of S states."""
+    """The parameters of a model with S states."""
 
     initial: Floats  # (S,) p(the first segment is of j)
-    transition: Floats  # (S, S) p(a segment of i is followed by one of j), its diagonal 0
+    transition: Floats  # (S, S) p(a segment of i is followed by one of j); the diagonal is 0
     durations: Durations
 
 
 class Tables(NamedTuple):
-    """The same as logarithms, to compute with; −∞ where a probability is 0."""
+    """The log parameters of a model; −∞ for a probability of 0."""
 
     log_initial: Floats  # (S,)
     log_transition: Floats  # (S, S)
@@ -31,7 +31,7 @@ class Tables(NamedTuple):
 
 
 def tables(model: Hsmm) -> Tables:
-    """Return the logarithms of a model. Raises InputError where it is none."""
+    """Return the log parameters of a model. Raises InputError if the model is invalid."""
     if problems := list(find_problems(model)):
         raise InputError("cannot use the duration model", problems)
     log_p = log_pmf(model.durations)
@@ -40,7 +40,7 @@ def tables(model: Hsmm) -> Tables:
 
 
 def find_problems(model: Hsmm) -> Iterator[Problem]:
-    """Yield what is wrong with a model: its shapes, or else its numbers."""
+    """Yield the problems of a model: its shapes, or its values if the shapes are valid."""
     S, bounds = len(model.initial), PARAMETERS[model.durations.kind]
     if S < 2:
         yield Problem("initial", "hsmm.too-few-states", f"has {S} states, must have at least 2")
@@ -73,7 +73,7 @@ def _duration_problems(durations: Durations) -> Iterator[Problem]:
 
 
 def from_spec(spec: HsmmSpec) -> Hsmm:
-    """Return the model of a document; what windows say of its states stays with the document's emission."""
+    """Return the model of a document, without its emission."""
     kind = spec.durations.kind
     columns = [getattr(spec.durations, name) for name in PARAMETERS[kind]]
     durations = Durations(kind, np.column_stack(columns), spec.longest)
@@ -83,7 +83,7 @@ def from_spec(spec: HsmmSpec) -> Hsmm:
 def to_spec(model: Hsmm, states: Sequence[str], emission: PosteriorEmission) -> HsmmSpec:
     """Return the document of a model.
 
-    Raises ValueError (pydantic's) where the parts do not agree.
+    Raises pydantic's ValueError if states, parameters and emission do not fit together.
     """
     kind, parameters, longest = model.durations
     columns = zip(PARAMETERS[kind], map(tuple, parameters.T.tolist()), strict=True)
@@ -99,9 +99,9 @@ def to_spec(model: Hsmm, states: Sequence[str], emission: PosteriorEmission) -> 
 
 
 def of_posterior(log_posterior: Floats, prior: Floats, weight: float = 1.0) -> Floats:
-    """Return log b (…, S) from a network's log p(state | window) (…, S) and the shares of its training part (S,).
+    """Return log b (…, S) from log p(state | window) (…, S) of a network and the class shares (S,) of its train split.
 
-    weight · (log p(state | window) − log prior): p(window | state) but for a factor that all states share (Bourlard &
-    Morgan 1994). A weight below 1 trusts neighbouring windows, which overlap and so repeat each other, less.
+    log b = weight · (log p(state | window) − log prior), which is log p(window | state) up to a constant (Bourlard &
+    Morgan 1994). A weight below 1 compensates for overlapping windows, which are not independent.
     """
     return weight * (log_posterior - np.log(prior))

@@ -1,7 +1,7 @@
-"""The online filter of the runtime: p(state_t | x_≤t) after every window. numpy alone, constant memory, no clock.
+"""The online filter of the runtime: p(state_t | x_≤t) after each window, with numpy only and in constant memory.
 
-The same recursion as the forward pass, with the last segment cut off by the newest window. A ring of S × D holds the
-log weights of the segments that may be under way, one for each age; a step replaces the oldest.
+The recursion is that of the forward pass, with the last segment censored at the newest window. A ring buffer (S, D) has
+the log weight of an active segment of each age; each step replaces the oldest.
 """
 
 from typing import NamedTuple
@@ -13,18 +13,18 @@ from modelreg.hsmm.durations import Floats
 from modelreg.hsmm.model import Tables
 
 UNUSABLE = "cannot filter the window"  # the summary of every error
-LOWEST = -1e300  # in the place of −∞, which cannot be subtracted from itself
-TINY = 1e-280  # sums below may have lost a part to the smallest double: they are made again in log space
+LOWEST = -1e300  # replaces −∞, because −∞ − (−∞) is NaN
+TINY = 1e-280  # smaller sums may have lost precision by underflow and are computed in log space
 
 
 class FilterState(NamedTuple):
-    """What the filter keeps between two windows. Its size never grows."""
+    """The state of the filter between two windows, of constant size."""
 
     log_transition: Floats  # (S, S)
-    log_by_age: Floats  # (2, S, 2 D): survivor and duration, the longest first, twice: any turn of the ring is a slice
-    by_age: Floats  # the same, not as logarithms
-    ring: Floats  # (S, D) log p(segment under way, x_≤t) but for its duration, less log p(x_≤t)
-    place: int  # of the ring, which the next segment takes
+    log_by_age: Floats  # (2, S, 2 D) log survivor and log p, the longest first, repeated: each rotation is a slice
+    by_age: Floats  # exp(log_by_age)
+    ring: Floats  # (S, D) log p(active segment, x_≤t) − log p(x_≤t), without the factor of its duration
+    place: int  # index in the ring of the next segment
     entry: Floats  # (S,) log p(a segment of j starts at the next window | x_≤t)
     log_likelihood: float  # log p(x_≤t)
 
@@ -37,11 +37,12 @@ def filter_start(model: Tables) -> FilterState:
 
 
 def filter_step(state: FilterState, log_b: Floats) -> tuple[FilterState, Floats]:
-    """Take in a window's log b (S,); return the next state and p(state_t = j | x_≤t) (S,). `state` stays as it is.
+    """Return the next filter state and p(state_t = j | x_≤t) (S,) after a window with log b (S,).
 
-    Raises InputError where log b holds NaN or +∞, or where no state can explain the window after those before.
+    `state` is not changed. Raises InputError if log b contains NaN or +∞, or if the window is impossible after the
+    windows before.
     """
-    if not log_b.max() < np.inf:  # NaN, too, is not
+    if not log_b.max() < np.inf:  # true for NaN too
         raise InputError(UNUSABLE, [Problem("log_b", "hsmm.emission-not-finite", "contains NaN or +inf")])
     D, place = state.ring.shape[1], state.place
     ring = state.ring + log_b[:, None]
@@ -59,7 +60,7 @@ def filter_step(state: FilterState, log_b: Floats) -> tuple[FilterState, Floats]
 
 
 def _log_sums(log_w: Floats, by_age: Floats, log_by_age: Floats) -> Floats:
-    """Return log Σ_d exp(log w) by_age (2, S) of log w (S, D) and by_age (2, S, D)."""
+    """Return log Σ_d exp(log w) · by_age, (2, S), of log w (S, D) and by_age (2, S, D)."""
     highest = np.maximum(log_w.max(axis=1), LOWEST)
     sums = (np.exp(log_w - highest[:, None]) * by_age).sum(axis=2)
     exact = sums.min() > TINY

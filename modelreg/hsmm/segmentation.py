@@ -1,8 +1,8 @@
-"""How well a stream of states is cut into segments: arrays of states (T,) in, scores out. numpy alone.
+"""Segmentation scores of streams of states (T,), with numpy only.
 
-A segment is a run of equal states. A stream is one contiguous recording: cut at windows without a label, as a run
-across a hole is no run. Letters: T windows, N true segments, M predicted ones. All scores ask that both streams are
-of one length, T ≥ 1.
+A segment is a run of equal states. A stream is one contiguous recording, so it must be split at windows without a
+label. Letters: T windows, N true segments, M predicted segments. All scores require true and predicted states of the
+same length T ≥ 1.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,16 +28,16 @@ class Runs(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """Several streams together; 1 or 100 is best, but for the over-segmentation, where 1 is right."""
+    """The scores of several streams. The ideal over-segmentation is 1; the other scores are best at their maximum."""
 
-    frame_accuracy: float  # share of all windows
-    edit: float  # 0 to 100, mean over the streams
-    over_segmentation: float  # predicted segments / true segments, of all streams
-    overlap_f1: dict[float, float]  # overlap to F1, 0 to 1, over the segments of all streams
+    frame_accuracy: float  # correct windows / all windows
+    edit: float  # 0 to 100, mean over streams
+    over_segmentation: float  # predicted segments / true segments, over all streams
+    overlap_f1: dict[float, float]  # overlap -> F1, 0 to 1, over the segments of all streams
 
 
 class Hits(NamedTuple):
-    """Predicted segments that are right, that are not, and true segments that were missed."""
+    """The numbers of correct and wrong predicted segments, and of missed true segments."""
 
     right: int
     wrong: int
@@ -45,7 +45,7 @@ class Hits(NamedTuple):
 
 
 def score(pairs: Pairs) -> Scores:
-    """Score streams, each a pair true (T,), predicted (T,). Raises InputError where a pair does not match."""
+    """Return the scores of pairs of true (T,) and predicted (T,) states. Raises InputError for unequal shapes."""
     if problems := list(_find_problems(pairs)):
         raise InputError("cannot score the segmentation", problems)
     true, predicted = (np.concatenate(streams) for streams in zip(*pairs, strict=True))
@@ -76,12 +76,12 @@ def runs(states: Ints) -> Runs:
 
 
 def frame_accuracy(true: Ints, predicted: Ints) -> float:
-    """Return the share of windows whose state is right."""
+    """Return the share of windows with the correct state."""
     return float((true == predicted).mean())
 
 
 def edit_score(true: Ints, predicted: Ints) -> float:
-    """Return 100 · (1 − Levenshtein distance of the two sequences of segments / max(N, M)).
+    """Return 100 · (1 − Levenshtein distance of the two segment sequences / max(N, M)).
 
     Lea et al. 2017, arXiv:1611.05267.
     """
@@ -90,7 +90,7 @@ def edit_score(true: Ints, predicted: Ints) -> float:
 
 
 def distance(a: Ints, b: Ints) -> int:
-    """Return the Levenshtein distance of a (N,) and b (M,): fewest insertions, deletions and replacements."""
+    """Return the Levenshtein distance of a (N,) and b (M,): the least number of insertions, deletions, replacements."""
     row = steps = np.arange(len(b) + 1)
     for i, state in enumerate(a, 1):
         replaced = np.minimum(row[:-1] + (b != state), row[1:] + 1)
@@ -99,10 +99,11 @@ def distance(a: Ints, b: Ints) -> int:
 
 
 def hits(true: Ints, predicted: Ints, overlap: float) -> Hits:
-    """Count the segments that are right.
+    """Count correct, wrong and missed segments.
 
-    A predicted segment is right where the true segment of its state that it overlaps most, by intersection over
-    union, reaches `overlap` and was not taken by an earlier one (Lea et al. 2017, who call the F1 at 0.10 F1@10).
+    A predicted segment is matched to the true segment of its state with the largest intersection over union. It is
+    correct if that is at least `overlap` and no earlier segment was matched to the same one (Lea et al. 2017; the F1 at
+    0.10 is F1@10).
     """
     ours, theirs = runs(predicted), runs(true)
     taken: set[int] = set()

@@ -1,1 +1,1 @@
-"""The home of torch: networks, layers, training loop, prediction, checkpoints. It knows no registry and no console."""
+"""Networks, layers, training loop, prediction and checkpoints: the only package that imports torch."""

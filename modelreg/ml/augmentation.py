@@ -1,8 +1,8 @@
 """Augmentation of training windows: heading, rotation, time warp, scaling, jitter, channel drop-out, in this order.
 
-Each is a pure function of windows and drawn numbers; `draw` takes those from one generator, whose state is part of
-what a training resumes from. Windows come and go normalized, (N, C, D, T); heading and rotation happen in
-the channels' own units, because axes that were scaled apart cannot be turned into each other.
+Each augmentation is a pure function of windows and random numbers. `draw` takes the numbers from one generator, whose
+state is stored in each training snapshot. Windows (N, C, D, T) are normalized. Heading and rotation are applied in raw
+units, because a rotation mixes axes and therefore needs one scale for all of them.
 """
 
 import math
@@ -19,7 +19,7 @@ Triad = tuple[int, int, int]  # the channels x, y, z of one sensor
 
 
 class Sensors(NamedTuple):
-    """Which channels are x, y, z of one sensor."""
+    """The channels that are the x, y, z axes of a sensor."""
 
     triads: tuple[Triad, ...]
     accelerometer: Triad | None = None
@@ -34,29 +34,29 @@ class Scale(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """The random numbers of one batch; None: this augmentation is off."""
+    """The random numbers of one batch; None for each augmentation that is off."""
 
     rotation: Tensor | None  # (N, D, 3, 3), orthogonal, det 1
     factor: Tensor | None  # (N, C, D, 1)
-    time: Tensor | None  # (N, T), where each sample is read, 0 … T-1, rising
+    time: Tensor | None  # (N, T), the time at which each sample is read, 0 … T-1, increasing
     noise: Tensor | None  # (N, C, D, T)
     kept: Tensor | None  # (N, C, D, 1), 0 or 1
     heading: Tensor | None = None  # (N,), radians
 
     def to(self, device: torch.device) -> "Draw":
-        """Return the numbers on a device; they are drawn in main memory, alike for all."""
+        """Return the numbers on a device. They are drawn on the CPU, so they do not depend on the device."""
         return Draw(*(None if numbers is None else numbers.to(device) for numbers in self))
 
 
 class Augmentation(NamedTuple):
-    """What changes the windows of a training."""
+    """The augmentation of a training."""
 
     settings: AugmentationSettings
     sensors: Sensors
     scale: Scale
 
     def apply(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Return windows (N, C, D, T) changed by fresh numbers, in the memory format they came in."""
+        """Return windows (N, C, D, T), augmented with new random numbers, in the channels-last memory format."""
         N, C, D, T = x.shape
         drawn = draw(self.settings, (N, C, D, T), generator).to(x.device)
         changed = augment(x, drawn, self.sensors, self.scale)
@@ -64,7 +64,10 @@ class Augmentation(NamedTuple):
 
 
 def make(settings: AugmentationSettings, names: Sequence[str], scale: Scale) -> Augmentation | None:
-    """Return the augmentation of channels of these names, or None where everything is off. Raises InputError."""
+    """Return the augmentation for channels of these names, or None if every augmentation is off.
+
+    Raises InputError if an augmentation needs axes that the channels do not have.
+    """
     sensors = find_sensors(names)
     if problems := list(_find_problems(settings, sensors, ", ".join(names))):
         raise InputError("cannot augment the training windows", problems)
@@ -81,7 +84,7 @@ def _find_problems(settings: AugmentationSettings, sensors: Sensors, names: str)
 
 
 def augment(x: Tensor, drawn: Draw, sensors: Sensors, scale: Scale) -> Tensor:
-    """Return the windows (N, C, D, T) changed by what was drawn."""
+    """Return the windows (N, C, D, T), augmented with the drawn numbers."""
     if drawn.rotation is not None or drawn.heading is not None:
         mean, std = scale.mean.to(x.device), scale.std.to(x.device)
         x = (_turn(x * std + mean, drawn, sensors) - mean) / std
@@ -95,14 +98,14 @@ def augment(x: Tensor, drawn: Draw, sensors: Sensors, scale: Scale) -> Tensor:
 
 
 def _turn(x: Tensor, drawn: Draw, sensors: Sensors) -> Tensor:
-    """Return raw windows with another north, on devices that are worn otherwise."""
+    """Return raw windows with a changed heading and changed device orientations."""
     if drawn.heading is not None and sensors.accelerometer and sensors.magnetometer:
         x = face(x, drawn.heading, sensors.accelerometer, sensors.magnetometer)
     return x if drawn.rotation is None else rotate(x, drawn.rotation, sensors.triads)
 
 
 def draw(settings: AugmentationSettings, shape: tuple[int, int, int, int], generator: torch.Generator) -> Draw:
-    """Draw the numbers for a batch of this shape, (N, C, D, T)."""
+    """Draw the random numbers for a batch of shape (N, C, D, T)."""
     N, C, D, T = shape
 
     def normal(*size: int) -> Tensor:
@@ -122,7 +125,7 @@ def draw(settings: AugmentationSettings, shape: tuple[int, int, int, int], gener
 
 
 def rotations(axis: Tensor, angle: Tensor) -> Tensor:
-    """Return the rotations (…, 3, 3) about axes (…, 3) by angles (…) in radians; Rodrigues' formula."""
+    """Return the rotations (…, 3, 3) about axes (…, 3) by angles (…) in radians, by Rodrigues' formula."""
     u = axis / axis.norm(dim=-1, keepdim=True).clamp(min=1e-12)
     zero = torch.zeros_like(angle)
     x, y, z = u.unbind(-1)
@@ -133,17 +136,17 @@ def rotations(axis: Tensor, angle: Tensor) -> Tensor:
 
 
 def face(x: Tensor, heading: Tensor, accelerometer: Triad, magnetometer: Triad) -> Tensor:
-    """Turn the field that a magnetometer sees about the vertical by headings (N,), all devices alike.
+    """Rotate the magnetometer axes about the vertical by headings (N,) in radians, equally for all devices.
 
-    So would the same movement look to someone who faces elsewhere. The vertical is the mean acceleration of the window:
-    gravity, as far as the device does not travel.
+    The result simulates the same movement in another compass direction. The vertical is estimated as the mean
+    acceleration of the window, which is gravity if the device has no net acceleration.
     """
     vertical = x[:, list(accelerometer)].mean(dim=-1).transpose(1, 2)  # (N, D, 3)
     return rotate(x, rotations(vertical, heading[:, None].expand(vertical.shape[:2])), [magnetometer])
 
 
 def rotate(x: Tensor, rotation: Tensor, triads: Sequence[Triad]) -> Tensor:
-    """Turn every triad of every device, all triads of a device alike; norms are kept."""
+    """Rotate all sensors of a device by the rotation of that device (N, D, 3, 3); norms are unchanged."""
     turned = x.clone()
     for triad in triads:
         turned[:, list(triad)] = torch.einsum("ndij,njdt->nidt", rotation, x[:, list(triad)])
@@ -151,7 +154,7 @@ def rotate(x: Tensor, rotation: Tensor, triads: Sequence[Triad]) -> Tensor:
 
 
 def warped_time(knots: Tensor, T: int) -> Tensor:
-    """Return rising times (N, T) from 0 to T-1, whose speed is exp of a line through the knots (N, K)."""
+    """Return increasing times (N, T) from 0 to T-1; their speed is exp of a line through the knots (N, K)."""
     K = knots.shape[1]
     at = torch.linspace(0, K - 1, T - 1)
     low = at.floor().long().clamp(max=max(K - 2, 0))
@@ -162,7 +165,7 @@ def warped_time(knots: Tensor, T: int) -> Tensor:
 
 
 def warp(x: Tensor, time: Tensor) -> Tensor:
-    """Read the windows at other times (N, T), linearly between samples; the ends stay where they are."""
+    """Return the windows at other times (N, T), interpolated linearly; the first and last sample are unchanged."""
     last = x.shape[-1] - 1
     low = time.floor().long().clamp(0, last - 1)
     share = (time - low)[:, None, None, :]
@@ -171,19 +174,19 @@ def warp(x: Tensor, time: Tensor) -> Tensor:
 
 
 def find_sensors(names: Sequence[str]) -> Sensors:
-    """Return the triads among channels of these names, and which of them are of an accelerometer and a magnetometer."""
+    """Return the axis triads among channels of these names, and those of an accelerometer and a magnetometer."""
     triads = find_triads(names)
     named = {word: [triad for triad in triads if word in names[triad[0]].lower()] for word in ("acc", "mag")}
     return Sensors(triads, *(next(iter(found), None) for found in named.values()))
 
 
 def find_triads(names: Sequence[str]) -> tuple[Triad, ...]:
-    """Return the channels that are x, y, z of one sensor: three in a row whose names differ in that letter alone."""
+    """Return the axes of each sensor: three consecutive channels whose names differ only in the letter x, y, z."""
     starts = [i for i in range(len(names) - 2) if _is_triad(names[i : i + 3])]
     return tuple((i, i + 1, i + 2) for i in starts)
 
 
 def _is_triad(names: Sequence[str]) -> bool:
-    """Say whether one place of the three names holds x, y and z, and all the rest is the same."""
+    """Return whether the three names have x, y, z at one position and are equal elsewhere."""
     places = [n for n, letters in enumerate(zip(*map(str.lower, names), strict=False)) if letters == ("x", "y", "z")]
     return any(len({name[:n] + name[n + 1 :] for name in names}) == 1 for n in places)

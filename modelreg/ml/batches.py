@@ -1,7 +1,7 @@
-"""Which windows a step of training sees together: shuffled one by one, or in chunks of consecutive ones.
+"""Batches of training windows: shuffled window by window, or in chunks of consecutive windows.
 
-Every window is used once per epoch. What models durations must see windows in their order: the pieces of consecutive
-windows are cut into chunks, always the same ones, and the chunks are shuffled.
+Each window is used once per epoch. A duration model needs consecutive windows in order: each stream is cut into fixed
+chunks, and the chunks are shuffled.
 """
 
 from collections.abc import Iterator
@@ -15,28 +15,28 @@ from modelreg.ml.network import Batch
 
 
 class Part(NamedTuple):
-    """One part of the data, in memory, in the order of the recordings."""
+    """One split in memory, in the order of the recordings."""
 
     x: Tensor  # (N, C, D, T), float32, normalized
     y: Tensor  # (N,), int64
-    domain: Tensor | None = None  # (N,), int64: the data set that each window is of
-    session: Tensor | None = None  # (N,), int64: the recording that each window is of
-    streams: tuple[int, ...] = ()  # how many windows follow each other without a break, piece by piece; (): all do
+    domain: Tensor | None = None  # (N,), int64: the data set of each window
+    session: Tensor | None = None  # (N,), int64: the recording of each window
+    streams: tuple[int, ...] = ()  # lengths in windows of the streams without gaps; (): one stream
 
 
 class Order(NamedTuple):
-    """How a part is divided into the batches of an epoch."""
+    """The division of a split into the batches of an epoch."""
 
-    sizes: tuple[int, ...]  # of the batches: windows, or chunks
-    chunks: tuple[Tensor, ...] = ()  # rows of each; () where windows are shuffled one by one
+    sizes: tuple[int, ...]  # of the batches, in windows or in chunks
+    chunks: tuple[Tensor, ...] = ()  # rows of each chunk; () if single windows are shuffled
 
     @property
     def windows(self) -> int:
-        """How many windows an epoch has."""
+        """The number of windows in an epoch."""
         return sum(map(len, self.chunks)) or sum(self.sizes)
 
     def shuffled(self, random: torch.Generator) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
-        """Yield the rows of each batch, and the lengths of the chunks among them."""
+        """Yield the rows of each batch and the lengths of its chunks."""
         order = torch.randperm(sum(self.sizes), generator=random)
         for picked in order.split(self.sizes):
             if self.chunks:
@@ -47,10 +47,10 @@ class Order(NamedTuple):
 
 
 def order(part: Part, batch_size: int, chunk: int) -> Order:
-    """Return how the windows of a part are divided; `chunk` 1 shuffles them one by one.
+    """Return the division of a split into batches; with `chunk` 1, single windows are shuffled.
 
-    No chunk is longer than `chunk`: in a longer one, a class might last longer than a model of durations can express.
-    With two chunks to a batch, and two windows at all, no batch has a single window.
+    A chunk has at most `chunk` windows, because a class in a longer one could exceed the longest duration. With at
+    least 2 chunks per batch and at least 2 windows in total, each batch has at least 2 windows.
     """
     if chunk == 1:
         return Order(tuple(sizes(len(part.y), batch_size)))
@@ -61,7 +61,7 @@ def order(part: Part, batch_size: int, chunk: int) -> Order:
 
 
 def sizes(windows: int, batch_size: int) -> list[int]:
-    """Return the sizes of the batches. A single window left over joins the last: BatchNorm needs two."""
+    """Return the batch sizes. A single remaining window joins the last batch, because BatchNorm needs two."""
     full, rest = divmod(windows, batch_size)
     if rest == 1 and full:
         return [batch_size] * (full - 1) + [batch_size + 1]
@@ -69,14 +69,14 @@ def sizes(windows: int, batch_size: int) -> list[int]:
 
 
 def on_device(part: Part, device: str) -> Part:
-    """Return the part with x as (N, D, T, C), so that a selection of windows has its channels last."""
+    """Return the split with x as (N, D, T, C), so that selected windows are in the channels-last format."""
     x = part.x.to(device).permute(0, 2, 3, 1).contiguous()
     domain, session = (None if group is None else group.to(device) for group in (part.domain, part.session))
     return Part(x, part.y.to(device), domain, session, part.streams)
 
 
 def select(part: Part, rows: Tensor, streams: tuple[int, ...] = ()) -> Batch:
-    """Return windows (n, C, D, T), channels last, cut straight from memory."""
+    """Return the windows (n, C, D, T) of rows (n,), in the channels-last memory format."""
     rows = rows.to(part.y.device)
     x, y = part.x.index_select(0, rows).permute(0, 3, 1, 2), part.y.index_select(0, rows)
     return Batch(x, y, _picked(part.domain, rows), _picked(part.session, rows), streams)
@@ -87,6 +87,6 @@ def _picked(group: Tensor | None, rows: Tensor) -> Tensor | None:
 
 
 def in_order(part: Part, batch_size: int) -> Iterator[Batch]:
-    """Yield all windows as they stand."""
+    """Yield all windows in batches, in order."""
     for rows in torch.arange(len(part.y)).split(sizes(len(part.y), batch_size)):
         yield select(part, rows)

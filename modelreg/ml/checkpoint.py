@@ -1,7 +1,7 @@
-"""The only reader and writer of weights: safetensors, nothing pickled.
+"""Read and write weights as safetensors. No pickle is read or written.
 
-A file holds contiguous tensors and at most one metadata key, `state`, with canonical strict JSON: several
-keys would be written in random order. Equal tensors and state give equal bytes.
+A file has contiguous tensors and at most one metadata key, `state`, with canonical strict JSON. safetensors writes
+several metadata keys in random order, so there is only one. Equal tensors and state give equal bytes.
 """
 
 import math
@@ -29,40 +29,40 @@ _FOREIGN = {
 
 
 class Saved(NamedTuple):
-    """What a file holds."""
+    """The contents of a checkpoint file."""
 
     tensors: dict[str, Tensor]
     state: dict[str, Json] | None
 
 
 def checkpoint_bytes(tensors: Mapping[str, Tensor], state: Mapping[str, Json] | None = None) -> bytes:
-    """Render tensors, and a state of JSON values whose non-finite numbers become null."""
+    """Return the bytes of a checkpoint of tensors and a JSON state, whose non-finite numbers become null."""
     contiguous = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
     metadata = None if state is None else {"state": files.to_json(finite(dict(state))).decode()}
     return safetensors.torch.save(contiguous, metadata)
 
 
 def read_checkpoint(path: Path, limit: int = LIMIT) -> Saved:
-    """Read tensors and state. Raises InputError, naming a file that is something else as what it is."""
+    """Read tensors and state from a file. Raises InputError, which names the kind of a foreign file."""
     return parse(files.read_bytes(path, limit), str(path))
 
 
 def parse(data: bytes, where: str) -> Saved:
-    """Read tensors and state from the bytes of a file, as `read_checkpoint` does. Raises InputError."""
+    """Read tensors and state from the bytes of a file. Raises InputError."""
     try:
         tensors = safetensors.torch.load(data)
-    except (SafetensorError, KeyError) as error:  # KeyError: a number format that torch lacks
+    except (SafetensorError, KeyError) as error:  # KeyError: a number format unknown to torch
         raise InputError("cannot read the weights", [_unreadable(data, where, error)]) from error
     return Saved(tensors, _state(data, where))
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Fill a network from a file that must fit it tensor by tensor. Raises InputError."""
+    """Load the weights of a network from a file. Raises InputError unless exactly its tensors are in the file."""
     fill(network, files.read_bytes(path, LIMIT), str(path))
 
 
 def fill(network: nn.Module, data: bytes, where: str) -> None:
-    """Fill a network from the bytes of such a file. Raises InputError."""
+    """Load the weights of a network from the bytes of a file. Raises InputError."""
     tensors = parse(data, where).tensors
     if problems := [*mismatches(network.state_dict(), tensors), *non_finite(tensors)]:
         raise InputError(f"cannot load the weights of {where}", problems)
@@ -70,7 +70,7 @@ def fill(network: nn.Module, data: bytes, where: str) -> None:
 
 
 def mismatches(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> Iterator[Problem]:
-    """Yield what is missing, unexpected, of another shape or of another number format."""
+    """Yield each tensor that is missing, unexpected, or of another shape or number format."""
     for name in sorted(expected.keys() | found.keys()):
         if name not in found:
             yield Problem(name, "checkpoint.tensor-missing", "missing tensor")
@@ -81,14 +81,14 @@ def mismatches(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> I
 
 
 def non_finite(tensors: Mapping[str, Tensor]) -> Iterator[Problem]:
-    """Yield the tensors that hold NaN or Inf."""
+    """Yield each tensor with NaN or Inf."""
     for name, tensor in sorted(tensors.items()):
         if count := int((~tensor.isfinite()).sum()):
             yield Problem(name, "checkpoint.non-finite", f"{count} of {tensor.numel()} values are NaN or Inf")
 
 
 def finite(value: Json) -> Json:
-    """Return JSON values as JSON would give them back: non-finite numbers as null, tuples as lists."""
+    """Return JSON values as they are after a round trip: non-finite numbers as null, tuples as lists."""
     if isinstance(value, Mapping):
         return {name: finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -101,7 +101,7 @@ def _kind(tensor: Tensor) -> str:
 
 
 def _state(data: bytes, where: str) -> dict[str, Json] | None:
-    """Return the state in the header of a file that safetensors has accepted."""
+    """Return the state in the header of a valid safetensors file."""
     header = files.parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")], where)
     text = header.get("__metadata__", {}).get("state")
     if text is None:
@@ -134,6 +134,6 @@ def foreign(data: bytes) -> str | None:
 
 
 def _is_text(head: bytes) -> bool:
-    """Tell whether a file begins as UTF-8 text; its last character may be cut off."""
+    """Return whether a file starts with UTF-8 text; the last character may be incomplete."""
     text = head.decode("utf-8", "replace")
     return "\N{REPLACEMENT CHARACTER}" not in text[:-1] and all(char >= " " or char in "\t\n\r" for char in text)

@@ -1,8 +1,8 @@
-"""The systems on Conv2d: convolutions over time, a projection, a quantizer, a small classifier, and what joins them.
+"""The Conv2d model systems: convolutions over time, a projection, a quantizer, a classifier and optional components.
 
-The device part holds only what an NPU compiles well: Conv2d, BatchNorm, ReLU, MaxPool2d, AvgPool2d of a fixed size,
-Flatten, Linear. Kernels reach over time with symmetric padding, over device rows without any: one of height 2 mixes
-two devices into one row; with height 1 throughout, devices are interchangeable.
+The device part uses only layers that an NPU compiles well: Conv2d, BatchNorm, ReLU, MaxPool2d, AvgPool2d of a fixed
+size, Flatten, Linear. Convolutions are padded symmetrically over time and not padded over device rows. A kernel of
+height 2 merges two device rows into one. With height 1 in every kernel, devices are interchangeable.
 """
 
 import math
@@ -38,19 +38,19 @@ DECODER = (64, 64, 32)  # widths of its blocks
 
 
 class Pieces(NamedTuple):
-    """What a system has beside its convolutions and its classifier; None is switched off."""
+    """The optional components of a system; None for each that is off."""
 
     quantizer: nn.Module | None
     width: int  # of the projection
     levels: tuple[int, ...] | None
     hdp: HdpSettings | None = None
     hsmm: HsmmSettings | None = None
-    reconstruction: float = 0.0  # weight of the decoder's error
-    classification: float = 1.0
+    reconstruction: float = 0.0  # weight of the reconstruction loss
+    classification: float = 1.0  # weight of the classification loss
 
 
 def pieces(settings: ConvSettings) -> Pieces:
-    """Return the pieces of a system."""
+    """Return the optional components of a system."""
     match settings:
         case Conv2dFsqSettings():
             return Pieces(FSQ(settings.levels), len(settings.levels), settings.levels)
@@ -73,7 +73,7 @@ def _vq_pieces(settings: Conv2dVqSettings | Conv2dVqHdpHsmmSettings) -> Pieces:
 
 
 class HostPart(nn.Module):
-    """Quantization, the mixture, and the classifier: what must run on the CPU."""
+    """The layers that run on the CPU: quantizer, mixture and classifier."""
 
     def __init__(self, settings: ConvSettings, found: Pieces, classes: int, sessions: int) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class HostPart(nn.Module):
         self.head = classifier(width, settings.hidden, settings.dropout, classes)
 
     def forward(self, projection: Tensor, session: Tensor | None = None) -> HostOutput:
-        """Return code, index and logits of a projection (N, d), of sessions (N,) where they are known."""
+        """Return code, index and logits of a projection (N, d), with sessions (N,) if they are known."""
         code, index, features = self._quantized(projection)
         if self.mixture is None:
             return HostOutput(code, index, self.head(features), features)
@@ -92,7 +92,7 @@ class HostPart(nn.Module):
         return HostOutput(code, index, logits, features, found.cluster, found.bound)
 
     def _quantized(self, projection: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return code (N, w), index (N,) and what the classifier sees (N, d)."""
+        """Return code (N, w), index (N,) and the input of the classifier (N, d)."""
         match self.quantizer:
             case FSQ():
                 code, index = self.quantizer(projection)
@@ -110,7 +110,7 @@ def _mixture(settings: HdpSettings, width: int, sessions: int) -> HDP:
 
 
 class Conv2dNetwork(Network):
-    """The device part, then the host part. Made by `factory.build`, which checks what it is given."""
+    """A Conv2d model system. `factory.build` checks the settings and creates it."""
 
     host_part: HostPart
     decoder: Decoder | None
@@ -128,12 +128,12 @@ class Conv2dNetwork(Network):
         self.durations = Durations(found.hsmm, classes) if found.hsmm else None
 
     def answer(self, batch: Batch) -> Output:
-        """Return all that follows from a batch, whose sessions the mixture takes in."""
+        """Return the output for a batch; the mixture uses its sessions."""
         projection = self.device_part(batch.x)
         return Output(projection, *self.host_part(projection, batch.session))
 
     def terms(self, batch: Batch, output: Output) -> dict[str, Tensor]:
-        """Return what the pieces add to the loss: means over windows, and over values where there are many."""
+        """Return the loss terms of the optional components: each a mean over windows, or over all values."""
         found = {}
         quantizer, mixture = self.host_part.quantizer, self.host_part.mixture
         if isinstance(quantizer, VQ):
@@ -149,31 +149,31 @@ class Conv2dNetwork(Network):
         return found
 
     def prepare(self, y: Tensor, streams: tuple[int, ...]) -> None:
-        """Begin the durations at those of the labels."""
+        """Initialize the durations from the labels."""
         if self.durations is not None:
             self.durations.start(y, streams or (len(y),))
 
     def advance(self, progress: float) -> None:
-        """Cool the mixture's draws."""
+        """Lower the temperature of the mixture."""
         super().advance(progress)
         if isinstance(self.host_part.mixture, HDP) and self.hdp:
             self.host_part.mixture.advance(progress, *self.hdp.temperature)
 
     def mean_duration(self) -> float | None:
-        """Return the mean duration of the states."""
+        """Return the mean duration of the states in windows."""
         return None if self.durations is None else self.durations.mean()
 
     def freeze(self) -> None:
-        """Take the mixture's weights as constants."""
+        """Replace the mixture by its form for evaluation, with constant weights."""
         if isinstance(self.host_part.mixture, HDP):
             self.host_part.mixture = self.host_part.mixture.frozen()
 
     def smoother(self, classes: Sequence[str]) -> HsmmSpec | None:
-        """Return the record of the durations."""
+        """Return the record of the duration model."""
         return None if self.durations is None else self.durations.spec(classes)
 
     def undecided(self, projection: Tensor, within: float) -> Tensor:
-        """Return (N, w): whether a value lies within so much of half way between two levels, or two codes."""
+        """Return (N, w), bool: whether a value is within this distance of the boundary of two levels or codes."""
         match self.host_part.quantizer:
             case FSQ() as quantizer:
                 bounded = fsq_layer.bound(projection, quantizer.grid).double()
@@ -185,7 +185,7 @@ class Conv2dNetwork(Network):
 
 
 def find_problems(settings: ConvSettings, shape: Shape) -> Iterator[Problem]:
-    """Yield what keeps a network with these settings from being built for this input."""
+    """Yield why a network with these settings cannot be built for this input."""
     _, D, T = shape
     rows = D
     for i, (height, _) in enumerate(settings.kernels):
@@ -218,4 +218,4 @@ def _device_layers(settings: ConvSettings, shape: Shape, projection: int) -> Ite
     yield "flatten", nn.Flatten()
     yield "projection", nn.Linear(width_in, projection)
     if not isinstance(settings, Conv2dFsqSettings | Conv2dFsqHsmmSettings) or settings.batchnorm_before_fsq:
-        yield "projection_bn", nn.BatchNorm1d(projection)  # keeps vectors and their codes on one scale
+        yield "projection_bn", nn.BatchNorm1d(projection)  # keeps vectors and codes on one scale

@@ -1,8 +1,8 @@
-"""The system conv2d_vq_tokens: a code for each timestep of a window, and a classifier of their mean.
+"""The model system conv2d_vq_tokens: one code for each timestep of a window, and a classifier of their mean.
 
-The first kernel reaches over all device rows, the others over time alone; nothing pools, so that every timestep keeps
-a vector z_t. On the host z_t becomes the nearest code e_t, and the classifier sees the mean of e_t over time. The first
-convolution and the last have neither batch normalization nor ReLU behind them, as in the older Conv2d-VQ.
+The first kernel spans all device rows, the others span time only. No layer pools, so each timestep has a vector
+z_t. On the host, z_t is replaced by the nearest code e_t, and the classifier receives the mean of e_t over time. The
+first and the last convolution are not followed by batch normalization and ReLU, as in the legacy Conv2d-VQ.
 """
 
 import math
@@ -20,7 +20,7 @@ from modelreg.records.model import Conv2dVqTokensSettings
 
 
 class HostPart(nn.Module):
-    """The codebook, and the classifier."""
+    """The codebook and the classifier."""
 
     def __init__(self, settings: Conv2dVqTokensSettings, steps: int, classes: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class HostPart(nn.Module):
         return vectors.transpose(1, 2)
 
     def forward(self, projection: Tensor) -> HostOutput:
-        """Return the codes (N, T), the commonest of each window, and the logits; features (N, d·T) are the codes'."""
+        """Return codes (N, T), the most frequent code of each window, logits, and code vectors (N, d·T)."""
         codes, index, _ = self.quantizer(self.tokens(projection))
         columns = codes.transpose(1, 2)  # (N, d, T)
         counts = projection.new_zeros(len(projection), len(self.quantizer.codes))
@@ -48,7 +48,7 @@ class HostPart(nn.Module):
 
 
 class Conv2dTokens(Network):
-    """The device part, then the host part. Made by `factory.build`."""
+    """The model system conv2d_vq_tokens. `factory.build` creates it."""
 
     host_part: HostPart
 
@@ -59,19 +59,20 @@ class Conv2dTokens(Network):
         self.host_part = HostPart(settings, shape[2], classes)
 
     def terms(self, _batch: Batch, output: Output) -> dict[str, Tensor]:
-        """Return the commitment of the vectors to their codes, a mean over values."""
+        """Return the commitment loss of the vectors, a mean over all values."""
         error = F.mse_loss(output.projection, output.features.detach())
         return {"commitment": self.host_part.quantizer.commitment * error}
 
     def undecided(self, projection: Tensor, within: float) -> Tensor:
-        """Return (N, T): whether a vector lies within so much of half way between two codes."""
+        """Return (N, T), bool: whether a vector is within this distance of the boundary of two codes."""
         codes = self.host_part.quantizer.codes
-        margins = [vq.margin(window, codes) for window in self.host_part.tokens(projection)]  # one by one, for memory
+        # Window by window, to limit memory.
+        margins = [vq.margin(window, codes) for window in self.host_part.tokens(projection)]
         return torch.stack(margins) <= within * math.sqrt(codes.shape[1])
 
 
 def _device_layers(settings: Conv2dVqTokensSettings, shape: Shape) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the named layers from windows (N, C, D, T) to the projection (N, d·T), d by d."""
+    """Yield the named layers from windows (N, C, D, T) to the projection (N, d·T), ordered by dimension."""
     channels, rows, _ = shape
     yield "conv1", nn.Conv2d(channels, settings.widths[0], (rows, 5), padding=(0, 2))
     for n, (width, out) in enumerate(pairwise(settings.widths), 2):

@@ -1,4 +1,4 @@
-"""Units of a network that never change: dead weight that no metric shows."""
+"""Find units whose output never changes. Metrics do not reveal them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -8,18 +8,18 @@ from torch import Tensor, nn
 
 from modelreg.errors import Problem
 
-_HEIRS = (nn.ReLU, nn.BatchNorm1d, nn.BatchNorm2d)  # unit by unit of the layer before them
+_HEIRS = (nn.ReLU, nn.BatchNorm1d, nn.BatchNorm2d)  # each unit depends on one unit of the layer before
 _WATCHED = (nn.Conv1d, nn.Conv2d, nn.Linear, *_HEIRS)
-_SHOWN = 8  # units of a layer that are named
+_SHOWN = 8  # indices listed for each layer
 
 Range = tuple[Tensor, Tensor]  # lowest and highest output of each unit (C,)
 
 
 def find_dead_units(network: nn.Module, windows: Tensor) -> Iterator[Problem]:
-    """Yield each layer with units whose output is the same at every step of all windows.
+    """Yield each layer with units that have the same output at every timestep of all windows.
 
-    `windows` are normalized, as the network takes them (N, …). A unit is named in the first layer that it is dead in;
-    one of a ReLU that never fires is constant at zero.
+    `windows` (N, …) are normalized. A unit is reported in the first layer in which it is constant. A ReLU that is never
+    active is constant at 0.
     """
     before: set[int] = set()
     for name, (low, high) in _ranges(network, windows).items():
@@ -36,7 +36,7 @@ def find_dead_units(network: nn.Module, windows: Tensor) -> Iterator[Problem]:
 
 
 def _ranges(network: nn.Module, windows: Tensor, batch_size: int = 512) -> dict[str, Range]:
-    """Return the range of every layer's units by its name, in the order of the computation."""
+    """Return the output ranges of the units of each layer, by layer name, in the order of the computation."""
     ranges: dict[str, Range] = {}
 
     def watch(name: str) -> Callable[[nn.Module, object, Tensor], None]:

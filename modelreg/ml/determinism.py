@@ -1,4 +1,4 @@
-"""What a training sets for the whole process: threads, deterministic operators, random state, the allocator."""
+"""Process-wide settings of a training: threads, deterministic operators, random state, memory allocator."""
 
 import ctypes
 import os
@@ -14,12 +14,12 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 def tune_allocator() -> bool:
-    """Keep freed memory in the process instead of giving it back; tell whether that was possible.
+    """Keep freed memory in the process instead of returning it to the system; return whether that was possible.
 
-    By default glibc may map a large block anew for each activation and unmap it when freed: 13 page faults
-    per window, 7 % of the CPU time, in some processes and none in others. With this call there are none;
-    benchmarks/training.py measured 1.0 to 1.1 times the windows per second. It changes the whole process, so
-    a command calls it, once, before it trains. Elsewhere than under glibc it does nothing.
+    By default, glibc may map and unmap a large block for each activation. In some processes this costs 13 page faults
+    per window and 7 % of the CPU time. With this call there are none; benchmarks/training.py measured 1.0 to 1.1 times
+    the windows per second. The setting applies to the whole process, so a command calls this once before training.
+    Without glibc the function does nothing.
     """
     libc = ctypes.CDLL(None) if os.name == "posix" else None
     mallopt = getattr(libc, "mallopt", None)
@@ -30,10 +30,10 @@ def tune_allocator() -> bool:
 
 @contextmanager
 def repeatable(settings: TrainingSettings, random: dict[str, Tensor]) -> Iterator[None]:
-    """Run with the training's own threads, random state and deterministic operators; restore the caller's.
+    """Run with the threads and random state of the training and deterministic operators; restore those of the caller.
 
-    On CUDA an operator without a deterministic form warns instead of failing: MaxPool2d has none in torch's
-    books, though windows that do not overlap leave it nothing to add up in any order.
+    On CUDA, an operator without a deterministic implementation gives a warning instead of an error. torch lists
+    MaxPool2d as one, but its result is deterministic when pooling windows do not overlap.
     """
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()

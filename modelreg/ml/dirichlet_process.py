@@ -1,17 +1,17 @@
-"""Mixtures with as many clusters as the data ask for: the DP mixture and the hierarchical Dirichlet process.
+"""Mixtures whose number of clusters is inferred: the DP mixture and the hierarchical Dirichlet process (HDP).
 
-Variational, truncated at K clusters (Blei & Jordan 2006; HDP: Teh 2006), in log space. Letters: N points x of
-d dimensions, J groups (sessions). The model, and the q that stands for its posterior:
+Variational inference, truncated at K clusters, in log space (Blei & Jordan 2006; HDP: Teh 2006). Letters: N points x
+of d dimensions, J groups (sessions). The model and its variational posterior q:
 
     v_k ~ Beta(1, γ), v_K = 1,  β_k = v_k Π_{l<k} (1 − v_l)      q(v_k) = Beta(a_k, b_k)
     π_j ~ Dir(α β), the weak limit of DP(α, β)                   q(π_j) = Dir(θ_j)
     c_n ~ π of its group                                         q(c_n) = r_n
     μ_k ~ N(m₀, s₀²),  x_n ~ N(μ of c_n, σ²)                     q(μ_k) = N(m_k, s_k²)
 
-Without groups c_n ~ β: that is a DP mixture, one level, and is called so. The normalizer of Dir(αβ) is bounded,
-log Γ(α) − Σ log Γ(αβ_k) ≥ (K − 1) log α + Σ log β_k (Hughes, Kim & Sudderth 2015), so that the ELBO is a true
-bound of log p(x | σ²) for both. m₀ and s₀² are those of the data; σ² is fixed, or where the bound is highest.
-Only the DP mixture is fitted here, by sweeps; hdp.py learns either by gradient.
+Without groups, c_n ~ β; this is a DP mixture with one level. The normalizer of Dir(αβ) is bounded by
+log Γ(α) − Σ log Γ(αβ_k) ≥ (K − 1) log α + Σ log β_k (Hughes, Kim & Sudderth 2015), so the ELBO is a lower bound of
+log p(x | σ²) for both models. m₀ and s₀² are mean and variance of the data. σ² is fixed, or maximizes the bound.
+This module fits the DP mixture by sweeps; hdp.py trains both models by gradient.
 """
 
 import math
@@ -24,19 +24,19 @@ from torch.nn import functional as F
 
 from modelreg.ml import kmeans
 
-FLOOR = 1e-6  # of a variance: data are expected to be of the order of 1
-TOLERANCE = 1e-6  # nats per point that a sweep must gain to be followed by another
+FLOOR = 1e-6  # lower limit of a variance, for data of order 1
+TOLERANCE = 1e-6  # nats per point; sweeps stop when they gain less
 
 Noise: TypeAlias = Literal["isotropic", "diagonal"] | Tensor
 
 
 class Model(NamedTuple):
-    """What a mixture assumes."""
+    """The prior of a mixture."""
 
-    gamma: float = 1.0  # of the sticks: about how many clusters
-    alpha: float = 1.0  # of the groups: how close to β each stays
+    gamma: float = 1.0  # γ: a larger value favours more clusters
+    alpha: float = 1.0  # α: a larger value keeps the groups closer to β
     truncation: int = 20  # K, at least 2
-    noise: Noise = "diagonal"  # σ², learned as one number or one for each dimension, or fixed, (d,)
+    noise: Noise = "diagonal"  # σ²: learned as one value or one for each dimension, or fixed (d,)
 
 
 class Sticks(NamedTuple):
@@ -82,7 +82,7 @@ def expected_weights(q: Sticks) -> Tensor:
 
 
 def stick_divergence(q: Sticks, gamma: float) -> Tensor:
-    """Return KL(q(v) ‖ Beta(1, γ)) of all sticks together, ()."""
+    """Return KL(q(v) ‖ Beta(1, γ)), summed over the sticks, ()."""
     a, b = q
     log_beta = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
     moments = (a - 1) * torch.digamma(a) + (b - gamma) * torch.digamma(b)
@@ -95,7 +95,7 @@ def expected_log_group_weights(theta: Tensor) -> Tensor:
 
 
 def group_divergence(theta: Tensor, q: Sticks, alpha: float) -> Tensor:
-    """Return an upper bound of E KL(q(π_j) ‖ Dir(αβ)) over q(v) for each group, (J,), of θ (J, K)."""
+    """Return an upper bound of the expectation over q(v) of KL(q(π_j) ‖ Dir(αβ)), (J,), of θ (J, K)."""
     log_pi, K = expected_log_group_weights(theta), theta.shape[-1]
     own = torch.lgamma(theta.sum(1)) - torch.lgamma(theta).sum(1)
     prior = (K - 1) * math.log(alpha) + expected_log_weights(q).sum()
@@ -122,7 +122,7 @@ def dp_mixture_fit(
     centres: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Mixture:
-    """Fit a DP mixture to finite points (N, d), from `centres` (K, d) or k-means++. α plays no part."""
+    """Fit a DP mixture to finite points (N, d), starting at `centres` (K, d) or k-means++. α is not used."""
     *_, last = climb(x, model, centres=centres, generator=generator)
     return last
 
@@ -134,11 +134,11 @@ def climb(
     centres: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Iterator[Mixture]:
-    """Yield the mixture after each sweep; its bound never falls.
+    """Yield the mixture after each sweep and each merge; the bound never decreases.
 
-    A sweep sets each factor of q, and σ², to its best value given the others. Where sweeps gain no more, the
-    first merge of two near clusters that raises the bound is taken: two that share one heap of points hardly ever
-    unite by sweeps alone.
+    A sweep sets each factor of q, and σ², to its optimum given the others. When sweeps gain less than the tolerance,
+    two near clusters are merged if that raises the bound. Sweeps alone rarely merge two clusters that share the same
+    points.
     """
     data = _Data(x.detach().double(), model)
     state = _start(data, kmeans.plus_plus(data.x, model.truncation, generator) if centres is None else centres)
@@ -154,7 +154,7 @@ def climb(
 
 
 class _Data(NamedTuple):
-    """What a fit is given."""
+    """The input of a fit."""
 
     x: Tensor  # (N, d), float64
     model: Model
@@ -171,7 +171,7 @@ class _Data(NamedTuple):
 
 
 def _start(data: _Data, centres: Tensor) -> Mixture:
-    """Return the mixture in which each point belongs to the nearest centre (K, d), the largest cluster first."""
+    """Return the initial mixture: each point belongs to the nearest centre (K, d), the largest cluster comes first."""
     one = torch.ones_like(data.spread)
     nearest = scaled_distance(data.x, centres.to(data.x), one).argmin(1)
     r = _by_size(F.one_hot(nearest, len(centres)).to(data.x))
@@ -182,7 +182,7 @@ def _start(data: _Data, centres: Tensor) -> Mixture:
 
 
 def _by_size(r: Tensor) -> Tensor:
-    """Return responsibilities (N, K) with clusters in the order that sticks prefer, the largest first."""
+    """Return responsibilities (N, K) sorted by cluster size, the largest first, as the sticks favour."""
     return r[:, r.sum(0).argsort(descending=True, stable=True)]
 
 
@@ -195,7 +195,7 @@ def _sweep(data: _Data, state: Mixture) -> Mixture:
 
 
 def _merge(data: _Data, state: Mixture) -> Mixture | None:
-    """Return the mixture with the nearest two clusters united whose union raises the bound."""
+    """Return the mixture after merging the nearest pair of clusters whose merge raises the bound, or None."""
     held = (state.responsibilities.sum(0) >= 0.5).nonzero()[:, 0]
     pairs = torch.combinations(held)
     mean = state.components.mean / state.components.noise.sqrt()

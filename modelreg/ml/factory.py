@@ -1,4 +1,4 @@
-"""A network from its settings: one way to build every model system, and the record of what was built."""
+"""Build the network of a model system from its settings, and the record that describes it."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,10 @@ NO_GROUPS = Groups()
 
 
 def build(settings: ModelSettings, shape: Shape, classes: int, groups: Groups = NO_GROUPS) -> Network:
-    """Make a network for windows of this shape, its weights from torch's generator. Raises InputError."""
+    """Build a network for windows of shape (C, D, T), with random weights from torch's generator.
+
+    Raises InputError if the settings do not fit the shape or the number of classes.
+    """
     if problems := list(find_problems(settings, shape, classes)):
         raise InputError("cannot build the network", problems)
     if isinstance(settings, TcnVaeSettings):
@@ -36,14 +39,14 @@ def build(settings: ModelSettings, shape: Shape, classes: int, groups: Groups = 
 
 
 def seeded(settings: ModelSettings, shape: Shape, classes: int, groups: Groups = NO_GROUPS, *, seed: int) -> Network:
-    """Make a network whose weights depend on `seed` alone; torch's generator is left as it was."""
+    """Build a network whose weights depend on `seed` only; torch's random state is not changed."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return build(settings, shape, classes, groups)
 
 
 def of_spec(spec: ModelSpec, *, seed: int) -> Network:
-    """Make the network of a record."""
+    """Build the network of a record."""
     groups = Groups(len(spec.domains), spec.sessions)
     return seeded(spec.settings, spec.input.shape, len(spec.classes), groups, seed=seed)
 
@@ -55,9 +58,10 @@ def spec(
     domains: tuple[str, ...] = (),
     sessions: int = 0,
 ) -> ModelSpec:
-    """Return the record of a network, counted on one without memory. Raises InputError.
+    """Return the record of a network without allocating its weights. Raises InputError.
 
-    `domains` are the data sets of the training part, `sessions` its recordings; a system takes what it has use for.
+    `domains` are the names of the data sets in the train split, `sessions` is the number of its recordings. A model
+    system that does not use them ignores them.
     """
     domains = domains if isinstance(settings, TcnVaeSettings) else ()
     grouped = isinstance(settings, Conv2dVqHdpHsmmSettings) and settings.hdp and settings.hdp.sessions
@@ -75,15 +79,15 @@ def spec(
         sessions=sessions,
         tensors=None
         if isinstance(settings, Conv2dFsqSettings)
-        else tensors,  # artifacts/safetensors_file.py knows those
+        else tensors,  # artifacts/safetensors_file.py computes those
     )
 
 
 def find_problems(settings: ModelSettings, shape: Shape, classes: int) -> Iterator[Problem]:
-    """Yield what keeps a network with these settings from being built for this input."""
+    """Yield why a network with these settings cannot be built for this input."""
     if isinstance(settings, TcnVaeSettings):
         yield from tcn_vae.find_problems(settings, shape)
-    elif not isinstance(settings, Conv2dVqTokensSettings):  # which fits every window
+    elif not isinstance(settings, Conv2dVqTokensSettings):  # those fit every window
         yield from conv2d.find_problems(settings, shape)
     if classes < 2:
         yield Problem("classes", "model.too-few-classes", f"{classes}, must be at least 2")

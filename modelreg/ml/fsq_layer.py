@@ -1,7 +1,7 @@
-"""Finite scalar quantization (Mentzer 2023, arXiv:2309.15505, appendix A): every code is arithmetic.
+"""Finite scalar quantization (FSQ; Mentzer 2023, arXiv:2309.15505, appendix A).
 
-The constants and formulae are those of modelreg/records/fsq.py. An index follows from the levels of its code; the
-codebook is never a table.
+The constants and formulae are those of modelreg/records/fsq.py. The index of a code is computed from its levels, so no
+codebook is stored.
 """
 
 import math
@@ -16,7 +16,7 @@ from modelreg.records.model import FsqSpec
 
 
 class Grid(NamedTuple):
-    """The constants as tensors (d,), to compute with."""
+    """The FSQ constants as tensors (d,)."""
 
     half_range: Tensor
     offset: Tensor
@@ -26,14 +26,14 @@ class Grid(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """How much of the codebook a set of indices uses."""
+    """The use of the codebook by a set of indices."""
 
     perplexity: float  # exp(−Σ p log p) over the codes
-    used_share: float  # of all codes
+    used_share: float  # used codes / all codes
 
 
 def grid(c: FsqSpec) -> Grid:
-    """Return the constants as tensors."""
+    """Return the FSQ constants as tensors."""
     return Grid(
         half_range=torch.tensor(c.half_range, dtype=torch.float32),
         offset=torch.tensor(c.offset, dtype=torch.float32),
@@ -44,15 +44,15 @@ def grid(c: FsqSpec) -> Grid:
 
 
 def bound(z: Tensor, g: Grid) -> Tensor:
-    """Squash a projection (…, d) into the range whose roundings are the levels."""
+    """Return a projection (…, d) squashed into the range that rounds to the levels."""
     return torch.tanh(z + g.shift) * g.half_range - g.offset
 
 
 def quantize(z: Tensor, g: Grid, *, straight_through: bool) -> Tensor:
     """Return the code (…, d) of a projection (…, d).
 
-    Straight through, the gradient is that of `bound`; the value is the rounded one to the last bit either
-    way. Without it the graph holds one plain Round.
+    With `straight_through`, the gradient is that of `bound`. The value is the same to the last bit in both cases.
+    Without it, an exported graph has a single Round operator.
     """
     bounded = bound(z, g)
     r = torch.round(bounded)
@@ -68,14 +68,14 @@ def index_of(code: Tensor, g: Grid) -> Tensor:
 
 
 def usage(index: Tensor, levels: Sequence[int]) -> Usage:
-    """Return perplexity and used share of indices (N,); the table of all codes is never made."""
+    """Return perplexity and used share of indices (N,), without a table of all codes."""
     counts = torch.unique(index, return_counts=True)[1].double()
     p = counts / counts.sum()
     return Usage(math.exp(-(p * p.log()).sum().item()), len(counts) / math.prod(levels))
 
 
 class FSQ(nn.Module):
-    """The quantizer as a layer without weights: its constants are not part of a checkpoint."""
+    """The quantizer as a layer without weights; its constants are not stored in checkpoints."""
 
     half_range: Tensor
     offset: Tensor
@@ -90,7 +90,7 @@ class FSQ(nn.Module):
 
     @property
     def grid(self) -> Grid:
-        """The constants, on the device of the layer."""
+        """The FSQ constants on the device of the layer."""
         return Grid(self.half_range, self.offset, self.shift, self.half_width, self.basis)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,8 @@
-"""The mixture of dirichlet_process.py as a layer, learned by gradient with the network that it is part of.
+"""The mixture of dirichlet_process.py as a layer, trained by gradient together with the network.
 
-A point z belongs to cluster k with logit E log π_k − ½ d², d its distance from the centre in units of σ. In
-training the weights of the clusters are drawn from the Gumbel-softmax (Jang 2017, arXiv:1611.01144; Maddison 2017)
-at a temperature that falls; in evaluation they are softmax(logits) and nothing is drawn.
+The logit of cluster k for a point z is E log π_k − ½ d², where d is the distance from the centre in units of σ. In
+training, the cluster weights are samples of the Gumbel-softmax distribution (Jang 2017, arXiv:1611.01144; Maddison
+2017) at a falling temperature. In evaluation they are softmax(logits).
 """
 
 import math
@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from modelreg.ml import dirichlet_process
 from modelreg.ml.dirichlet_process import Model, Sticks
 
-START_POINTS = 2048  # of the first batch, that a mixture is fitted to
+START_POINTS = 2048  # of the first batch; the initial mixture is fitted to them
 
 
 class Assigned(NamedTuple):
-    """What the layer makes of points."""
+    """The cluster assignment of N points."""
 
     logits: Tensor  # (N, K)
     weights: Tensor  # (N, K), sum to 1
     cluster: Tensor  # (N,), int64, argmax of the logits
-    bound: Tensor  # (N,), log Σ_k exp(E log π_k + log N(z | k)): each point's share of the ELBO
+    bound: Tensor  # (N,), log Σ_k exp(E log π_k + log N(z | k)): the contribution of each point to the ELBO
 
 
 def assignment_logits(z: Tensor, log_pi: Tensor, centres: Tensor, noise: Tensor) -> Tensor:
@@ -32,26 +32,26 @@ def assignment_logits(z: Tensor, log_pi: Tensor, centres: Tensor, noise: Tensor)
 
 
 def log_volume(z: Tensor, noise: Tensor) -> Tensor:
-    """Return what log N(z | k) is less than −½ d² by, (), of points (N, d) and one σ² ()."""
+    """Return −½ d² − log N(z | k), (), the log normalizer, of points (N, d) and one σ² ()."""
     return z.shape[1] * (2 * math.pi * noise).log() / 2
 
 
 def gumbel_softmax(logits: Tensor, temperature: Tensor | float) -> Tensor:
-    """Return weights (N, K) drawn around the logits (N, K) by torch's own generator; sharp where it is cold."""
+    """Return random weights (N, K) for logits (N, K), from torch's generator; near one-hot at low temperature."""
     gumbel = -torch.empty_like(logits).exponential_().log()
     return ((logits + gumbel) / temperature).softmax(-1)
 
 
 def temperature_at(progress: float, start: float = 1.0, end: float = 0.5) -> float:
-    """Return the temperature at a share of the training, geometric from `start` to `end`."""
+    """Return the temperature at a progress from 0 to 1 of the training, geometric from `start` to `end`."""
     return start * math.pow(end / start, progress)
 
 
 class HDP(nn.Module):
-    """Hierarchical with `groups`, the sessions of the training; without, a DP mixture.
+    """An HDP mixture with `groups` (the sessions of the training), or a DP mixture without groups.
 
-    Its parameters are q(v), θ, the centres and one σ², those that must be positive as logarithms: a step then
-    changes each by a share of itself. It starts at the clusters of a DP mixture fitted to the first batch.
+    The parameters are q(v), θ, the centres and one σ². Positive parameters are stored as logarithms, so that a step
+    changes each in proportion to its size. The first batch initializes the layer with a fitted DP mixture.
     """
 
     temperature: Tensor
@@ -69,7 +69,7 @@ class HDP(nn.Module):
         )
         self.log_groups = nn.Parameter(torch.zeros(groups, clusters)) if groups else None
         self.register_buffer("temperature", torch.ones(()))
-        self.register_buffer("initialised", torch.tensor(0))  # int64: a checkpoint has no truth values
+        self.register_buffer("initialised", torch.tensor(0))  # int64: checkpoints have no bool tensors
 
     @property
     def sticks(self) -> Sticks:
@@ -77,10 +77,10 @@ class HDP(nn.Module):
         return Sticks(*self.log_sticks.exp())
 
     def forward(self, z: Tensor, group: Tensor | None = None) -> Assigned:
-        """Assign points (N, d), of groups (N,), int64, where these are known.
+        """Assign points (N, d) to clusters, with groups (N,), int64, if they are known.
 
-        The bound's gradient reaches the layer but not z: embeddings that may raise their own density shrink
-        to one point. What follows the weights teaches the encoder.
+        The gradient of the bound reaches the layer but not z, because an encoder that maximizes the density of its
+        embeddings maps them all to one point. The encoder is trained through the cluster weights.
         """
         if self.training and not self.initialised:
             self._start(z.detach()[:: max(1, len(z) // START_POINTS)])
@@ -95,35 +95,35 @@ class HDP(nn.Module):
         )
 
     def log_pi(self, group: Tensor | None = None) -> Tensor:
-        """Return E log π (N, K) of groups (N,); E log β (K,) where they are not known or there are none."""
+        """Return E log π (N, K) of groups (N,), or E log β (K,) if the groups are unknown or not modelled."""
         if group is None or self.log_groups is None:
             return dirichlet_process.expected_log_weights(self.sticks)
         return dirichlet_process.expected_log_group_weights(self.log_groups.exp())[group]
 
     def frozen(self) -> "Frozen":
-        """Return the layer as it is in evaluation, for points of unknown groups."""
+        """Return the layer for evaluation, for points of unknown groups."""
         return Frozen(self.log_pi(), self.centres, self.log_noise.exp())
 
     def loss(self, bound: Tensor, windows: int) -> Tensor:
-        """Return −ELBO per window, (), from the bounds (N,) of a batch, out of a training with `windows`."""
+        """Return −ELBO per window, (), from the bounds (N,) of a batch; `windows` is the size of the train split."""
         return self.divergence() / windows - bound.mean()
 
     def divergence(self) -> Tensor:
-        """Return KL(q(v) ‖ p(v)), with groups plus the bound of KL(q(π) ‖ p(π)), ()."""
+        """Return KL(q(v) ‖ p(v)), (), plus the bound of KL(q(π) ‖ p(π)) with groups."""
         own = dirichlet_process.stick_divergence(self.sticks, self.model.gamma)
         if self.log_groups is None:
             return own
         return own + dirichlet_process.group_divergence(self.log_groups.exp(), self.sticks, self.model.alpha).sum()
 
     def advance(self, progress: float, start: float = 1.0, end: float = 0.5) -> None:
-        """Set the temperature for this share of the training, 0 … 1."""
+        """Set the temperature for this progress of the training, from 0 to 1."""
         self.temperature.fill_(temperature_at(progress, start, end))
 
     @torch.no_grad()
     def _start(self, z: Tensor) -> None:
-        """Take the clusters of a DP mixture of points (n, d); an empty one is drawn from its prior.
+        """Initialize the clusters from a DP mixture of points (n, d); empty clusters are drawn from the prior.
 
-        Each group begins as if it had seen these points, and one more in every cluster.
+        Each group starts with the counts of these points, plus one point in each cluster.
         """
         fitted = dirichlet_process.dp_mixture_fit(z, self.model)
         c, n = fitted.components, fitted.responsibilities.sum(0)
@@ -136,7 +136,7 @@ class HDP(nn.Module):
 
 
 class Frozen(nn.Module):
-    """The layer in evaluation, its weights constants: what a graph can hold."""
+    """The layer in evaluation with constant weights, which can be exported as a graph."""
 
     log_pi: Tensor
     centres: Tensor
@@ -148,6 +148,6 @@ class Frozen(nn.Module):
             self.register_buffer(name, tensor.detach().clone())
 
     def forward(self, z: Tensor, _group: Tensor | None = None) -> Assigned:
-        """Assign points (N, d)."""
+        """Assign points (N, d) to clusters."""
         logits = assignment_logits(z, self.log_pi, self.centres, self.noise)
         return Assigned(logits, logits.softmax(1), logits.argmax(1), logits.logsumexp(1) - log_volume(z, self.noise))

@@ -1,4 +1,4 @@
-"""Explicit durations over consecutive windows, trained with the network whose classes are the states."""
+"""The duration layer: a hidden semi-Markov model over consecutive windows, trained with the network."""
 
 from collections.abc import Sequence
 
@@ -14,11 +14,14 @@ from modelreg.ml.semimarkov import FLOOR, SemiMarkov
 from modelreg.records.hsmm import HsmmSpec, PosteriorEmission
 from modelreg.records.model import HsmmSettings
 
-START = 5.0  # windows: the mean duration before the labels are seen
+START = 5.0  # windows; the mean duration before the labels are known
 
 
 class Durations(nn.Module):
-    """A hidden semi-Markov model whose states are the classes, fed by the classifier (Bourlard & Morgan 1994)."""
+    """A hidden semi-Markov model whose states are the classes and whose emissions come from the classifier.
+
+    Hybrid models of this kind: Bourlard & Morgan 1994.
+    """
 
     prior: Tensor
 
@@ -38,7 +41,7 @@ class Durations(nn.Module):
             return SemiMarkov(self.settings.durations, initial, transition, durations, self.settings.max_duration)
 
     def start(self, y: Tensor, streams: tuple[int, ...]) -> None:
-        """Begin at the model that is likeliest for the labels (N,) of streams, and at the shares of the classes."""
+        """Initialize to the most likely model of the labels (N,) of streams, and the prior to the class shares."""
         labels = [stream.numpy() for stream in y.cpu().split(streams)]
         counts = fitting.count_labels(labels, len(self.prior), self.settings.max_duration)
         found = self._model(fitting.fit_counts(self.settings.durations, counts))
@@ -47,10 +50,11 @@ class Durations(nn.Module):
         self.prior.copy_(shares / shares.sum())
 
     def loss(self, logits: Tensor, y: Tensor, streams: tuple[int, ...]) -> Tensor:
-        """Return −log p(y | x) per window, (), weighted, of logits (N, K) and labels (N,) of consecutive windows.
+        """Return the weighted −log p(y | x) per window, (), of logits (N, K) and labels (N,) of consecutive windows.
 
-        It is log p(x) − log p(x, y), each by the forward pass; for log p(x, y) all states but the labels are closed.
-        −log p(x) alone would be least where the network is sure of a rare class, whatever the labels say.
+        It is log p(x) − log p(x, y), each computed by the forward pass. For log p(x, y), all states except the labels
+        have likelihood 0. −log p(x) alone is not a useful loss: it is minimal for confident predictions of a rare
+        class.
         """
         log_b = logits.log_softmax(1) - self.prior.log()
         labelled = log_b.masked_fill(F.one_hot(y, len(self.prior)) == 0, FLOOR)
@@ -61,12 +65,12 @@ class Durations(nn.Module):
         return self.settings.weight * lost / len(logits)
 
     def mean(self) -> float:
-        """Return how many windows a state lasts, averaged over the states."""
+        """Return the mean duration in windows, averaged over the states."""
         p = self.model.tables().duration.detach().exp()  # (S, D)
         return float((p * torch.arange(1, p.shape[1] + 1, device=p.device)).sum(1).mean())
 
     def spec(self, classes: Sequence[str]) -> HsmmSpec:
-        """Return the record of the model, in double precision: its shares sum to 1."""
+        """Return the record of the model, in double precision, with probabilities that sum to 1."""
         initial, transition, durations, prior = (
             part.double().cpu().numpy() for part in (*self.model.estimates(), self.prior)
         )

@@ -1,4 +1,4 @@
-"""k-means++ (Arthur & Vassilvitskii 2007): where a codebook and a mixture start, spread out over the data."""
+"""k-means++ (Arthur & Vassilvitskii 2007): initial centres for a codebook or a mixture."""
 
 import torch
 from torch import Tensor
@@ -7,9 +7,9 @@ from torch import Tensor
 def plus_plus(x: Tensor, K: int, generator: torch.Generator | None = None) -> Tensor:
     """Return K rows of x (N, d) as centres (K, d).
 
-    The first is drawn evenly, each other one in proportion to its squared distance from the nearest centre so
-    far. Draws are made in main memory, alike for every device, from `generator` or torch's own. Where x has
-    fewer than K distinct rows, some centres are equal.
+    The first is drawn uniformly. Each other one is drawn in proportion to its squared distance from the nearest centre
+    so far. The random numbers are drawn on the CPU from `generator`, or from torch's generator, so they do not depend
+    on the device. If x has fewer than K distinct rows, some centres are equal.
     """
     row = torch.randint(len(x), (), generator=generator).to(x.device)
     rows = [row]
@@ -17,6 +17,6 @@ def plus_plus(x: Tensor, K: int, generator: torch.Generator | None = None) -> Te
     for _ in range(K - 1):
         distance = torch.minimum(distance, (x - x[row]).square().sum(1))
         race = torch.empty(len(x)).exponential_(generator=generator).to(x.device)
-        row = (race / distance).argmin()  # exponential times with these rates: the first is drawn as wanted
+        row = (race / distance).argmin()  # the least of exponential times with these rates
         rows.append(row)
     return x[torch.stack(rows)]

@@ -1,8 +1,8 @@
-"""Checkpoints of older code, as torch.save wrote them (.pth): the only place where torch.load is called.
+"""Read legacy checkpoints (.pth files written by torch.save). This is the only module that calls torch.load.
 
-What a file is, is told from its first bytes and from its table of contents before torch sees it. torch then loads
-it with `weights_only=True`, onto the CPU; of other types only numpy's scalars are let in, and these as stand-ins of
-ours: numpy's own `dtype.__setstate__` crashes the process where its state is damaged.
+The kind of a file is determined from its first bytes and its zip directory before torch reads it. torch loads the file
+with `weights_only=True` onto the CPU. numpy scalars are allowed too, through replacement classes of this module,
+because `numpy.dtype.__setstate__` crashes the process when its state is damaged.
 """
 
 import io
@@ -24,10 +24,10 @@ from modelreg.errors import InputError, Problem
 from modelreg.ml import checkpoint
 
 UNREADABLE = "cannot read the legacy checkpoint"
-WRAPPERS = ("model_state_dict", "state_dict", "model")  # under which a dictionary keeps its weights
+WRAPPERS = ("model_state_dict", "state_dict", "model")  # keys of the weights in a dictionary
 PREFIXES = ("module.", "_orig_mod.")  # of nn.DataParallel and of torch.compile
 
-_OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch's magic number, pickled: files before torch 1.6
+_OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch's magic number, pickled: format before torch 1.6
 _BAD_ARCHIVE = (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, EOFError, OSError, struct.error)
 _DAMAGED = (
     *(UnpicklingError, RuntimeError, LookupError, AssertionError, ValueError, TypeError, AttributeError),
@@ -36,7 +36,7 @@ _DAMAGED = (
 
 
 class LegacyCheckpoint(NamedTuple):
-    """What a file holds: tensors under their old names, float32 or int64, and what stood beside them."""
+    """The contents of a file: tensors (float32 or int64) by their legacy names, and the other entries as text."""
 
     tensors: dict[str, Tensor]
     others: dict[str, str]  # the other entries of the file: name -> its value as text
@@ -44,7 +44,7 @@ class LegacyCheckpoint(NamedTuple):
 
 
 def read_legacy_checkpoint(path: Path, limit: int = checkpoint.LIMIT) -> LegacyCheckpoint:
-    """Read a state dict, bare or in a dictionary with other things. Raises InputError, naming what else a file is."""
+    """Read a state dictionary, on its own or as an entry of a dictionary. Raises InputError for any other file."""
     data = files.read_bytes(path, limit)
     if problem := _foreign(data, str(path)):
         raise InputError(UNREADABLE, [problem])
@@ -57,7 +57,7 @@ def read_legacy_checkpoint(path: Path, limit: int = checkpoint.LIMIT) -> LegacyC
 
 
 class _Dtype:
-    """Stands for numpy.dtype in a pickle."""
+    """A replacement for numpy.dtype in a pickle."""
 
     order = "="
 
@@ -71,7 +71,7 @@ class _Dtype:
 
 
 def _scalar(dtype: _Dtype, data: bytes) -> float:
-    """Stand for numpy's `scalar` in a pickle: return the number."""
+    """Return the number; a replacement for numpy's `scalar` in a pickle."""
     number: float = np.frombuffer(data, np.dtype(dtype.order + dtype.code), count=1)[0].item()
     return number
 
@@ -115,10 +115,10 @@ def _foreign_archive(data: bytes, where: str) -> Problem | None:
 
 
 def _load(data: bytes, where: str) -> object:
-    """Return what torch makes of a file. Raises InputError; nothing in the file is ever called."""
+    """Load a file with torch, without running code from it. Raises InputError."""
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_SAFE):
-            warnings.simplefilter("ignore")  # of formats that torch means to give up
+            warnings.simplefilter("ignore")  # deprecated formats
             found: object = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)  # noqa: TID251 here
     except _DAMAGED as error:
         raise InputError(UNREADABLE, [_unloadable(error, where)]) from error
@@ -135,7 +135,7 @@ def _unloadable(error: Exception, where: str) -> Problem:
 
 
 def _unwrap(document: object, where: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors of a document, and what stands beside them in words. Raises InputError."""
+    """Return the tensors of a document, and its other entries as text. Raises InputError."""
     if not isinstance(document, Mapping) or not document:
         what = f"contains a {type(document).__name__}, must contain a non-empty dictionary of tensors"
         raise InputError(UNREADABLE, [Problem(where, "legacy.no-state-dict", what)])
@@ -156,19 +156,19 @@ def _is_state(value: object) -> bool:
 
 
 def _short(value: object) -> str:
-    """Return a value in words."""
+    """Return a short description of a value."""
     if isinstance(value, str | int | float | None):
         return _word(value)
     return f"{type(value).__name__} of {len(value)}" if isinstance(value, list | dict | tuple) else type(value).__name__
 
 
 def _word(value: object, length: int = 40) -> str:
-    """Return a value as text that can do a terminal no harm."""
+    """Return a value as printable text of limited length."""
     return "".join(char if char.isprintable() else "?" for char in str(value)[:length])
 
 
 def _find_problems(tensors: Mapping[str, Tensor], limit: int) -> Iterator[Problem]:
-    """Yield the tensors that are no plain arrays of numbers; a few bytes may claim a shape of any size."""
+    """Yield each tensor that is not a dense array of numbers; a few bytes may claim a shape of any size."""
     for name, tensor in tensors.items():
         if not name.isprintable():
             yield Problem(_word(name), "legacy.invalid-tensor-name", "the tensor name contains control characters")
@@ -180,6 +180,6 @@ def _find_problems(tensors: Mapping[str, Tensor], limit: int) -> Iterator[Proble
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    """Return a tensor with a storage of its own, float32 or int64."""
+    """Return a contiguous copy of a tensor as float32 or int64."""
     kind = torch.float32 if tensor.is_floating_point() else torch.int64
     return tensor.detach().to(kind).clone(memory_format=torch.contiguous_format)

@@ -1,8 +1,8 @@
-"""Tensors of an older network as those of a network here: whose they are, what is wrong with them, their new names.
+"""Convert the tensors of a legacy network: recognise the layout, check every tensor, and rename it.
 
-Weight norm is folded, w = g · v / ‖v‖ over all axes but the first (Salimans & Kingma 2016, arXiv:1602.07868, eq. 2).
-What is missing, unexpected or of another shape is held against the network that a layout documents, never skipped; the
-parts behind the encoder may be absent as a whole.
+Weight norm is folded: w = g · v / ‖v‖ over all axes but the first (Salimans & Kingma 2016, arXiv:1602.07868, eq. 2).
+Each tensor that is missing, unexpected or of another shape than in the documented layout is an error. Parts other than
+the encoder may be missing completely.
 """
 
 import re
@@ -28,37 +28,37 @@ from modelreg.ml.legacy_layouts import (
     Tensors,
 )
 
-_FACTORS = {  # of weight norm: torch.nn.utils.weight_norm, and the parametrization that took its place
+_FACTORS = {  # of torch.nn.utils.weight_norm, and of the parametrization that replaced it
     "weight_g": "g",
     "weight_v": "v",
     "parametrizations.weight.original0": "g",
     "parametrizations.weight.original1": "v",
 }
 
-LATENT_HEADS = "device_part.heads"  # of a tcn_vae: how the names of its latent heads begin
+LATENT_HEADS = "device_part.heads"  # name prefix of the latent heads of a tcn_vae
 
 
 class Recognised(NamedTuple):
-    """An older network's tensors under neutral names, and what was found of it."""
+    """The tensors of a legacy network under neutral names, and its layout."""
 
     layout: Layout
     tensors: dict[str, Tensor]
-    lacks: tuple[str, ...]  # parts of which the file has nothing
-    notes: tuple[str, ...]  # what was done to the file's tensors, in words
+    lacks: tuple[str, ...]  # parts that are missing from the file
+    notes: tuple[str, ...]  # changes to the tensors, as sentences
 
 
 class Adopted(NamedTuple):
-    """An older network as one of a model system here."""
+    """A legacy network as a network of a model system."""
 
-    settings: dict[str, Any]  # what its tensors say of the model's settings
-    unsaid: dict[str, str]  # settings that no tensor tells, and what each is
-    tensors: dict[str, Tensor]  # under our names; those of sequences still without device rows
-    lacks: tuple[str, ...]  # how the names of absent tensors begin
+    settings: dict[str, Any]  # model settings that follow from the tensors
+    unsaid: dict[str, str]  # model settings that do not follow from the tensors, and what each means
+    tensors: dict[str, Tensor]  # by their names in the model system; those of sequences have no device rows yet
+    lacks: tuple[str, ...]  # name prefixes of missing tensors
     notes: tuple[str, ...]
 
 
 def recognise(tensors: Tensors) -> Recognised:
-    """Return whose tensors these are, under neutral names. Raises InputError with all that does not fit."""
+    """Return the layout of tensors, and the tensors by neutral names. Raises InputError with every misfit."""
     layout = max(LAYOUTS, key=lambda layout: len(_known(tensors, layout)))
     known = _known(tensors, layout)
     if 2 * len(known) <= len(tensors):
@@ -87,7 +87,7 @@ def recognise(tensors: Tensors) -> Recognised:
 
 
 def adopt(found: Recognised, model: str) -> Adopted:
-    """Return an older network as one of a model system. Raises InputError where the system cannot express it."""
+    """Return a legacy network as a network of a model system. Raises InputError if the system cannot express it."""
     pair = (found.layout.name, model)
     if pair in _ADOPTIONS:
         return _ADOPTIONS[pair](found)
@@ -105,14 +105,14 @@ def adopt(found: Recognised, model: str) -> Adopted:
 
 
 def with_rows(tensors: Tensors, expected: Tensors) -> dict[str, Tensor]:
-    """Return tensors as a network expects them: kernels over sequences (out, D·C, k) get its D device rows."""
+    """Return tensors in the shapes of a network: kernels over sequences (out, D·C, k) get D device rows."""
     return {
         name: _with_rows(tensor, expected[name]) if name in expected else tensor for name, tensor in tensors.items()
     }
 
 
 def _with_rows(tensor: Tensor, expected: Tensor) -> Tensor:
-    """Return a tensor as it is where its numbers are too many or too few for the rows."""
+    """Return the tensor with device rows, or unchanged if its size does not fit."""
     fits = tensor.dim() == 3 and expected.dim() == 4 and tensor.shape[1] == expected.shape[1] * expected.shape[2]
     return tcn.with_rows(tensor, expected.shape).contiguous() if fits else tensor
 
@@ -138,7 +138,7 @@ def _as_conv2d_fsq(found: Recognised) -> Adopted:
 
 
 def _as_conv2d_fsq_of_ablation(found: Recognised) -> Adopted:
-    """Adopt the ablation's graph, whose layer before the head is linear: W (V x + v) + w = (W V) x + (W v + w)."""
+    """Merge the linear layer before the head into the head: W (V x + v) + w = (W V) x + (W v + w)."""
     absent = [part for part in ("duration", "head") if part in found.lacks]
     if len(absent) == 1:
         (present,) = {"duration", "head"} - {absent[0]}
@@ -195,7 +195,7 @@ def _as_tcn_vae(found: Recognised) -> Adopted:
 
 
 def _left_out(found: Recognised) -> Iterator[str]:
-    """Say which parts of a TCN-VAE no network here has, and what that means for its answers."""
+    """Yield notes on parts of a TCN-VAE that tcn_vae does not have, and on how predictions may differ."""
     training = ("fc_logvar", "decoder_fc", "decoder", "domain_classifier")
     if gone := [part for part in training if part not in found.lacks]:
         yield f"Left out, because only training uses them and tcn_vae does not have them: {', '.join(gone)}"
@@ -224,14 +224,14 @@ _CONV2D_FSQ: Renames = (
     (r"head\.0\.", "host_part.head.0."),
     (r"head\.1\.", "host_part.head.3."),
 )
-_ADOPTIONS: dict[tuple[str, str], Callable[[Recognised], Adopted]] = {  # layout and model system -> how
+_ADOPTIONS: dict[tuple[str, str], Callable[[Recognised], Adopted]] = {  # layout and model system -> conversion
     (FSQ_POOLED.name, "conv2d_fsq"): _as_conv2d_fsq,
     (FSQ_UNPOOLED.name, "conv2d_fsq"): _as_conv2d_fsq,
     (FSQ_ABLATION.name, "conv2d_fsq"): _as_conv2d_fsq_of_ablation,
     (CONV2D_VQ.name, "conv2d_vq_tokens"): _as_tokens,
     (TCN_VAE.name, "tcn_vae"): _as_tcn_vae,
 }
-_REFUSED = {  # layout and model system -> part -> why the system cannot express it
+_REFUSED = {  # layout and model system -> part -> why the system cannot express the part
     (CONV2D_VQ.name, "conv2d_vq"): {
         "encoder.initial": "is not followed by batch normalization and ReLU; every convolution of conv2d_vq is",
         "encoder.blocks": "do not pool over time; conv2d_vq pools between its convolutions",
@@ -246,7 +246,7 @@ _REFUSED = {  # layout and model system -> part -> why the system cannot express
 
 
 def rename(name: str, renames: Renames) -> str | None:
-    """Return a name with its beginning replaced by the first row that fits; None where none does."""
+    """Return a name with its beginning replaced by the first row that matches, or None."""
     for old, new in renames:
         if match := re.match(old, name):
             return match.expand(new) + name[match.end() :]
@@ -254,12 +254,12 @@ def rename(name: str, renames: Renames) -> str | None:
 
 
 def _known(tensors: Iterable[str], layout: Layout) -> dict[str, str]:
-    """Return the neutral name of every tensor that a layout has, by its old one."""
+    """Return the neutral names of the tensors that belong to a layout, by legacy name."""
     return {old: new for old in tensors if (new := rename(old, layout.renames)) is not None}
 
 
 def _merge(tensors: Tensors, known: Mapping[str, str], problems: list[Problem]) -> tuple[dict[str, Tensor], int]:
-    """Return tensors by their neutral names, and how many were there twice; note the copies that differ."""
+    """Return tensors by neutral names and the number of duplicates; add a problem for copies that differ."""
     first: dict[str, str] = {}
     for old, new in known.items():
         if not _same(tensors[first.setdefault(new, old)], tensors[old]):
@@ -275,7 +275,7 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 
 def _fold(tensors: Tensors, problems: list[Problem]) -> tuple[dict[str, Tensor], int]:
-    """Return tensors with the factors of every weight norm multiplied; note those that do not fit together."""
+    """Return tensors with weight norms folded, and their number; add a problem for factors that do not fit."""
     found: dict[str, Tensor] = {}
     factors: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -311,7 +311,7 @@ def fold(g: Tensor, v: Tensor) -> Tensor:
 
 
 def _mismatches(shapes: Shapes, found: Tensors) -> Iterator[Problem]:
-    """Yield what is missing, unexpected or of another shape."""
+    """Yield each tensor that is missing, unexpected or of another shape."""
     for name in sorted(shapes.keys() | found.keys()):
         if name not in found:
             yield Problem(name, "checkpoint.tensor-missing", "missing tensor")

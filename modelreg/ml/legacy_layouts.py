@@ -1,7 +1,7 @@
-"""How older networks named their tensors, and of which shape each was: a table for each network.
+"""Tensor names and shapes of legacy networks: one layout for each network.
 
-Every old name becomes a neutral one. Two old names that become the same are copies: an older temporal block lists each
-of its layers twice, as `conv1` and as `net.0`.
+Each legacy name maps to a neutral name. Legacy names that map to the same neutral name are copies: a legacy temporal
+block lists each layer twice, such as `conv1` and `net.0`.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,23 +12,23 @@ from torch import Tensor
 
 Tensors = Mapping[str, Tensor]
 Shapes = dict[str, tuple[int, ...]]
-Renames = tuple[tuple[str, str], ...]  # how a name begins (a pattern) -> what that becomes
+Renames = tuple[tuple[str, str], ...]  # pattern of the beginning of a name -> its replacement
 
 ENCODER = "encoder"
 
 
 class Layout(NamedTuple):
-    """The names of one older network."""
+    """The tensor names and shapes of a legacy network."""
 
     name: str
-    words: str
+    words: str  # name in messages
     renames: Renames
-    bookkeeping: str  # a pattern: what training counted, which no network computes with
-    parts: tuple[str, ...]  # how neutral names begin; the encoder is never absent
-    shapes: Callable[[Tensors], Shapes]  # of every neutral name, by the sizes that a file has
+    bookkeeping: str  # pattern of names of training statistics, which the network does not compute with
+    parts: tuple[str, ...]  # prefixes of neutral names; the encoder is required
+    shapes: Callable[[Tensors], Shapes]  # shape of each neutral name, for the sizes in a file
 
 
-# Shapes. What cannot be told from a file is as in the network that its layout documents.
+# Shapes. Sizes that do not follow from a file are those of the documented network.
 
 
 def _size(tensors: Tensors, name: str, axis: int, documented: int) -> int:
@@ -46,7 +46,7 @@ def _norm(name: str, width: int) -> Shapes:
 
 
 def _convolutions(tensors: Tensors, widths: tuple[int, ...], lengths: tuple[int, ...], *, norm: bool) -> Shapes:
-    """Return the shapes of conv1, bn1, conv2, … over time."""
+    """Return the shapes of conv1, bn1, conv2, … and the projection."""
     width = _size(tensors, "encoder.conv1.weight", 1, 9)
     shapes: Shapes = {}
     for n, (documented, length) in enumerate(zip(widths, lengths, strict=True), 1):
@@ -73,7 +73,7 @@ def _ablation_shapes(tensors: Tensors) -> Shapes:
 
 
 def _vq_shapes(tensors: Tensors) -> Shapes:
-    """Conv2d (D, 5), two blocks of Conv2d (1, 3) and batch norm, 1x1 to the codes; the decoder mirrors it."""
+    """Return the shapes of Conv2d (D, 5), two blocks of Conv2d (1, 3) with batch norm, 1x1, and their mirror image."""
     channels, devices = _size(tensors, "encoder.initial.weight", 1, 9), _size(tensors, "encoder.initial.weight", 2, 2)
     widths = [_size(tensors, "encoder.initial.weight", 0, 64)]
     widths += [_size(tensors, f"encoder.blocks.{n}.conv.weight", 0, 128 * 2**n) for n in range(2)]
@@ -123,7 +123,7 @@ def _tcn_shapes(tensors: Tensors) -> Shapes:
 
 
 def _temporal_blocks(part: str, widths: list[int]) -> Shapes:
-    """Two Conv1d of length 3 in each block, and a 1x1 beside them where its widths differ."""
+    """Return the shapes of blocks of two Conv1d of length 3, with a 1x1 shortcut where the widths differ."""
     shapes: Shapes = {}
     for n, (width, out) in enumerate(pairwise(widths)):
         block = f"{part}.blocks.{n}"
@@ -191,7 +191,7 @@ FSQ_POOLED = Layout(
         (r"(conv|bn)([123])\.", r"encoder.\1\2."),
         (r"fsq_projection\.", "encoder.projection."),
         (r"classifier\.0\.", "head.0."),
-        (r"classifier\.[23]\.", "head.1."),  # with a dropout before it or without
+        (r"classifier\.[23]\.", "head.1."),  # with or without dropout before it
     ),
     bookkeeping=_NO_BOOKKEEPING,
     parts=(ENCODER, "head"),

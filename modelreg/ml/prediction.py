@@ -1,4 +1,4 @@
-"""Predictions: what a network answers, window by window, whatever the order and the size of the batches."""
+"""Predict windows with a network; the result does not depend on the order or size of batches."""
 
 import math
 from collections.abc import Iterator
@@ -17,15 +17,15 @@ from modelreg.records.model import FsqSpec, ModelSpec
 
 
 class Predictions(NamedTuple):
-    """The answers to N windows, as predictions.npz keeps them."""
+    """The predictions for N windows, as stored in predictions.npz."""
 
     logits: NDArray[np.float32]  # (N, K)
-    code_index: NDArray[np.int64] | None  # (N,); None where nothing is quantized
-    cluster: NDArray[np.int64] | None  # (N,); None where nothing is clustered
+    code_index: NDArray[np.int64] | None  # (N,); None without a quantizer
+    cluster: NDArray[np.int64] | None  # (N,); None without a mixture
 
 
 def predict(network: Network, x: torch.Tensor | NDArray[np.float32], batch_size: int = 512) -> Predictions:
-    """Return logits and codes of normalized windows (N, C, D, T). Raises InputError on another shape."""
+    """Return the predictions for normalized windows (N, C, D, T). Raises InputError for another shape."""
     windows = torch.as_tensor(x, dtype=torch.float32)
     if windows.shape[1:] != network.shape:
         what = f"{tuple(windows.shape)}, must be (N, {', '.join(map(str, network.shape))})"
@@ -45,14 +45,14 @@ def predict(network: Network, x: torch.Tensor | NDArray[np.float32], batch_size:
 
 
 def load_network(spec: ModelSpec, weights: Path) -> Network:
-    """Build the network of a record and fill it from its checkpoint, in eval mode. Raises InputError."""
+    """Build the network of a record and load its checkpoint, in eval mode. Raises InputError."""
     network = _build(spec)
     checkpoint.load_weights(network, weights)
     return network.eval()
 
 
 def fill_network(spec: ModelSpec, weights: bytes, where: str) -> Network:
-    """Build the network of a record and fill it from the bytes of its checkpoint, in eval mode. Raises InputError."""
+    """Build the network of a record and load the bytes of its checkpoint, in eval mode. Raises InputError."""
     network = _build(spec)
     checkpoint.fill(network, weights, where)
     return network.eval()
@@ -66,7 +66,7 @@ def _build(spec: ModelSpec) -> Network:
 
 
 def _differences(found: ModelSpec, expected: ModelSpec) -> Iterator[Problem]:
-    """Yield where a record says something else of its network than its settings give."""
+    """Yield each value of a record that differs from the value that its settings give."""
     if found.parameters != expected.parameters:
         yield _mismatch("parameters", found.parameters, expected.parameters)
     if found.tensors != expected.tensors:
@@ -86,7 +86,7 @@ def _mismatch(where: str, found: object, expected: object) -> Problem:
 
 
 def _equal(a: Any, b: Any) -> bool:
-    """Tell whether two numbers or tuples agree; atanh may differ in the last bit between machines."""
+    """Return whether two numbers or tuples agree; atanh may differ in the last bit between machines."""
     if isinstance(a, tuple):
         return len(a) == len(b) and all(map(_equal, a, b))
     return math.isclose(a, b, rel_tol=tolerance.QUANTIZER)

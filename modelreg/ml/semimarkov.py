@@ -1,7 +1,7 @@
 """The log likelihood of a hidden semi-Markov model with explicit durations, with gradients (Yu 2010).
 
-The maths is that of modelreg/hsmm, which is faster where no gradient is asked for. Letters: N streams, T windows,
-S states, D longest duration. −∞ is FLOOR here: a difference of infinities would have no gradient.
+The formulae are those of modelreg/hsmm, which is faster when no gradient is needed. Letters: N streams, T windows,
+S states, D longest duration. FLOOR replaces −∞, because differences of infinities have no gradient.
 """
 
 import math
@@ -25,7 +25,7 @@ _RANGES: dict[Kind, tuple[Range, ...]] = {
 
 
 class Tables(NamedTuple):
-    """The parameters as logarithms."""
+    """The log parameters of a model."""
 
     initial: Tensor  # (S,)
     transition: Tensor  # (S, S), its diagonal FLOOR
@@ -34,14 +34,14 @@ class Tables(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """What the forward pass finds."""
+    """The result of the forward pass."""
 
-    log_likelihood: Tensor  # (N,) log p(x); −∞ where no path is possible
-    posterior: Tensor  # (N, T, S) p(state_t = j | x_≤t), the online filter; of no meaning past the end of a stream
+    log_likelihood: Tensor  # (N,) log p(x); −∞ if no path is possible
+    posterior: Tensor  # (N, T, S) p(state_t = j | x_≤t), the online filter; undefined after the end of a stream
 
 
 def log_durations(kind: Kind, parameters: Sequence[Tensor], longest: int) -> Tensor:
-    """Return log p_j(d) (S, D), d = 1 … D, of a family truncated at D, from its parameters, each (S,).
+    """Return log p_j(d) (S, D), d = 1 … D, of a family truncated at D, from its parameters (S,).
 
     `negative_binomial`: r, p; `poisson`: rate; `gaussian`: mean, sd. As in modelreg/hsmm/durations.py.
     """
@@ -65,8 +65,8 @@ def log_survivor(log_p: Tensor) -> Tensor:
 def forward(tables: Tables, log_b: Tensor, lengths: Tensor, *, censored: bool = True) -> Forward:
     """Return the log likelihood (N,) and the filter (N, T, S) of log b (N, T, S).
 
-    Streams are padded at their ends to T by any finite number; `lengths` (N,) are from 1 to T. `censored`: the end of a
-    stream cuts its last segment off. Time and memory, for the gradient, are O(N · T · S · (S + D)).
+    Streams are padded at their ends to T with any finite number; `lengths` (N,) are from 1 to T. With `censored`, the
+    last segment may continue after the end of the stream. Time and memory with gradients are O(N · T · S · (S + D)).
     """
     N, T, S = log_b.shape
     log_b = log_b.clamp(min=FLOOR)
@@ -90,7 +90,7 @@ def forward(tables: Tables, log_b: Tensor, lengths: Tensor, *, censored: bool = 
 
 
 def _inside(values: Tensor, of: Range) -> Tensor:
-    """Bring any number into a range."""
+    """Map any number into a range."""
     match of:
         case "positive":
             return F.softplus(values)
@@ -101,7 +101,7 @@ def _inside(values: Tensor, of: Range) -> Tensor:
 
 
 def _outside(values: Tensor, of: Range) -> Tensor:
-    """Return what `_inside` brings to `values`."""
+    """Return the numbers that `_inside` maps to `values`."""
     match of:
         case "positive":
             return values + torch.log(-torch.expm1(-values))
@@ -112,7 +112,7 @@ def _outside(values: Tensor, of: Range) -> Tensor:
 
 
 class Estimates(NamedTuple):
-    """The parameters as probabilities and as a family's own, which modelreg/hsmm takes."""
+    """The parameters in the form of modelreg/hsmm: probabilities and duration parameters."""
 
     initial: Tensor  # (S,)
     transition: Tensor  # (S, S)
@@ -120,12 +120,12 @@ class Estimates(NamedTuple):
 
 
 class SemiMarkov(nn.Module):
-    """A model whose parameters may be any number: softmax, softplus and the logistic function bring them into range."""
+    """A model with unconstrained parameters, mapped into range by softmax, softplus and the logistic function."""
 
-    others: Tensor  # (S, S) all but the diagonal
+    others: Tensor  # (S, S), False on the diagonal
 
     def __init__(self, kind: Kind, initial: Tensor, transition: Tensor, durations: Tensor, longest: int) -> None:
-        """Begin at these probabilities (S,), (S, S) and parameters of the family (S, P); a 0 becomes 1e-6."""
+        """Initialize to probabilities (S,), (S, S) and duration parameters (S, P); a probability of 0 becomes 1e-6."""
         super().__init__()
         self.kind, self.longest = kind, longest
         others = ~torch.eye(len(initial), dtype=torch.bool)
@@ -136,7 +136,7 @@ class SemiMarkov(nn.Module):
         self.durations = nn.Parameter(torch.stack(raw, dim=1))
 
     def tables(self) -> Tables:
-        """Return the parameters as logarithms, with gradients."""
+        """Return the log parameters with gradients."""
         S = len(self.initial_logits)
         transition = torch.full((S, S), FLOOR, dtype=self.durations.dtype, device=self.durations.device)
         transition = transition.masked_scatter(self.others, self.transition_logits.log_softmax(dim=1))

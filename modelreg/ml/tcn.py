@@ -1,12 +1,12 @@
-"""The parts of a TCN-VAE: a causal temporal encoder, latent heads, a decoder, a domain head behind reversal.
+"""The components of a TCN-VAE: causal temporal encoder, latent heads, decoder, domain head with gradient reversal.
 
 Sources: temporal blocks Bai 2018 (arXiv:1803.01271), the VAE Kingma & Welling 2014 (arXiv:1312.6114), free bits
 Kingma 2016 (arXiv:1606.04934), gradient reversal Ganin & Lempitsky 2015 (arXiv:1409.7495). Letters: N windows, C
-channels, D devices, T timesteps, Z latent dimensions. Sequences are (N, T, D·C); inside, channels come first.
+channels, D devices, T timesteps, Z latent dimensions. Sequences are (N, T, D·C); layers use (N, D·C, T).
 
-The blocks carry batch normalization instead of the published weight normalization: it evens out the sizes of the
-channels' activations, without which convolutions are said to quantize badly, and folds into its convolution.
-`batchnorm=False` is the plain form, which the weights of older checkpoints fit.
+The blocks use batch normalization instead of the published weight normalization. It equalizes the activations of the
+channels, which helps int8 quantization, and can be folded into the convolution. `batchnorm=False` has neither, which is
+the form of folded legacy checkpoints.
 """
 
 import math
@@ -28,29 +28,29 @@ class Latent(NamedTuple):
 
 
 class Elbo(NamedTuple):
-    """The two terms of −ELBO, each summed over all elements of a window, then the mean over windows."""
+    """The two terms of −ELBO: each a sum over all elements of a window, averaged over windows."""
 
     reconstruction: Tensor  # ()
     divergence: Tensor  # ()
 
 
 def to_sequence(x: Tensor) -> Tensor:
-    """Return windows (N, C, D, T) as sequences (N, T, D·C), the first device's channels first."""
+    """Return windows (N, C, D, T) as sequences (N, T, D·C); the channels of the first device come first."""
     return x.permute(0, 3, 2, 1).flatten(2)
 
 
 def receptive_field(blocks: int, kernel: int = 3) -> int:
-    """Return how many samples one output depends on: two convolutions a block, dilations 1, 2, 4, …"""
+    """Return the receptive field in timesteps of blocks with two convolutions and dilations 1, 2, 4, …"""
     return 1 + 2 * (kernel - 1) * ((1 << blocks) - 1)
 
 
 def reconstruction_loss(x: Tensor, x_hat: Tensor, variance: float = 1.0) -> Tensor:
-    """Return ½ Σ (x − x̂)² / σ² of each window, (N,), over all of its elements."""
+    """Return ½ Σ (x − x̂)² / σ² over all elements of each window, (N,)."""
     return (x - x_hat).square().flatten(1).sum(1) / (2 * variance)
 
 
 def kl_divergence(q: Latent) -> Tensor:
-    """Return KL(q ‖ N(0, 1)) = ½ (μ² + σ² − 1 − log σ²) of each dimension, (N, Z), never negative."""
+    """Return KL(q ‖ N(0, 1)) = ½ (μ² + σ² − 1 − log σ²) ≥ 0 of each dimension, (N, Z)."""
     log_variance = q.log_variance
     return (q.mu.square() + torch.expm1(log_variance) - log_variance) / 2
 
@@ -58,65 +58,65 @@ def kl_divergence(q: Latent) -> Tensor:
 def elbo(x: Tensor, x_hat: Tensor, q: Latent, *, variance: float = 1.0, free_bits: float = 0.0) -> Elbo:
     """Return both terms for windows and their reconstructions, of the same shape (N, …).
 
-    With `free_bits` (nats), a dimension whose mean divergence is below that costs just that: it is free to
-    carry so much.
+    `free_bits` (nats) is the lower limit of the mean divergence of each dimension: information up to this
+    amount costs nothing.
     """
     divergence = kl_divergence(q).mean(0).clamp(min=free_bits).sum()
     return Elbo(reconstruction_loss(x, x_hat, variance).mean(), divergence)
 
 
 def warm_up(progress: float, share: float, beta: float = 1.0) -> float:
-    """Return the weight of the divergence: rising from 0 to β over the first `share` of the training."""
+    """Return the weight of the divergence, which rises from 0 to β over the first `share` of the training."""
     return beta * min(1.0, progress / share) if share > 0 else beta
 
 
 def reparametrize(q: Latent) -> Tensor:
-    """Return z = μ + σ ε (N, Z), ε drawn by torch's own generator."""
+    """Return z = μ + σ ε (N, Z), with ε from torch's generator."""
     return q.mu + (q.log_variance / 2).exp() * torch.randn_like(q.mu)
 
 
 def reversal_strength(progress: float) -> float:
-    """Return λ = 2 / (1 + e^{−10 p}) − 1 at a share p of the whole training."""
+    """Return λ = 2 / (1 + e^{−10 p}) − 1 at progress p, from 0 to 1, of the training."""
     return 2 / (1 + math.exp(-10 * progress)) - 1
 
 
 def reverse_gradient(x: Tensor, strength: Tensor) -> Tensor:
-    """Return x as it is; backwards, the gradient times −λ, () ."""
-    reversed_: Tensor = _Reversal.apply(x, strength)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    """Return x; the backward pass multiplies the gradient by −λ, ()."""
+    reversed_: Tensor = _Reversal.apply(x, strength)  # type: ignore[no-untyped-call]  # untyped in torch
     return reversed_
 
 
 def positions(width: int, T: int) -> Tensor:
-    """Return a code of time (width, T): cosines of half a cycle per window and faster, as in the DCT-II."""
+    """Return a position code (width, T): the cosines of the DCT-II, from half a cycle per window upwards."""
     k, t = torch.arange(width), torch.arange(T)
     return torch.cos(math.pi / T * (k % T)[:, None] * (t + 0.5))
 
 
 class Form(NamedTuple):
-    """How the blocks of a stack are made."""
+    """The form of the blocks in a stack."""
 
     kernel: int = 3
     dropout: float = 0.2
     batchnorm: bool = True
-    causal: bool = True  # padding on the left alone, else on both sides
-    rows: int = 0  # 0: Conv1d on (N, C, T); else Conv2d on (N, C, rows, T), whose first block unites the rows
+    causal: bool = True  # padding on the left only; False: on both sides
+    rows: int = 0  # 0: Conv1d on (N, C, T); else Conv2d on (N, C, rows, T), where the first block merges the rows
 
 
 def with_rows(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return a view of a weight (out, D·C, k) in its shape (out, C, D, k), of other tensors as they are."""
+    """Return a view of a weight (out, D·C, k) in the shape (out, C, D, k), and other tensors unchanged."""
     return tensor.unflatten(1, (shape[2], -1)).transpose(1, 2) if tensor.dim() == 3 else tensor
 
 
 class TemporalBlock(nn.Module):
-    """Two dilated convolutions beside a residual path, T steps in, T steps out.
+    """Two dilated convolutions with a residual path; T timesteps in and out.
 
-    Padding is a layer of its own: exported as it is, or taken into the convolution as an asymmetric one.
+    Padding is a separate layer. An export keeps it, or merges it into the convolution as asymmetric padding.
     """
 
     def __init__(self, width_in: int, width: int, dilation: int, form: Form) -> None:
         super().__init__()
         self.body = nn.Sequential(OrderedDict(_block_layers(width_in, width, dilation, form)))
-        same = width_in == width and dilation > 1  # the first block's input is made of other quantities
+        same = width_in == width and dilation > 1  # the input of the first block has other quantities than its output
         self.downsample = nn.Identity() if same else _convolution(width_in, width, 1, 1, form.rows)
         self.relu = nn.ReLU()
 
@@ -127,7 +127,7 @@ class TemporalBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Temporal blocks with dilations 1, 2, 4, …, then the mean over time: (N, D·C, T) to features (N, width)."""
+    """Temporal blocks with dilations 1, 2, 4, … and a mean over time: (N, D·C, T) to features (N, width)."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ class Encoder(nn.Module):
 
 
 class MeanHead(nn.Module):
-    """Features (N, width) to μ (N, Z): what is left of the latent heads where there is no ELBO."""
+    """Features (N, width) to μ (N, Z), for systems without an ELBO."""
 
     def __init__(self, width: int = 256, latent: int = 64) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class MeanHead(nn.Module):
 
 
 class LatentHeads(nn.Module):
-    """Features (N, width) to q(z|x); log σ² is bounded smoothly, so that its gradient never ends."""
+    """Features (N, width) to q(z|x); log σ² is bounded smoothly, so that its gradient is never 0."""
 
     def __init__(self, width: int = 256, latent: int = 64) -> None:
         super().__init__()
@@ -173,14 +173,14 @@ class LatentHeads(nn.Module):
         return Latent(self.mu(features), LOG_VARIANCE_BOUND * torch.tanh(raw / LOG_VARIANCE_BOUND))
 
     def draw(self, q: Latent) -> Tensor:
-        """Return z (N, Z): drawn in training, μ in evaluation."""
+        """Return z (N, Z): a random sample in training, μ in evaluation."""
         return reparametrize(q) if self.training else q.mu
 
 
 class Decoder(nn.Module):
-    """z (N, Z) to sequences (N, T, D·C). A code of time tells each step which it is; the last layer is linear.
+    """z (N, Z) to sequences (N, T, D·C), with a position code for each timestep and a linear last layer.
 
-    Its blocks look both ways in time: it never runs on a device.
+    Its blocks are not causal, because the decoder is used in training only.
     """
 
     code: Tensor
@@ -206,7 +206,7 @@ class Decoder(nn.Module):
 
 
 class DomainHead(nn.Module):
-    """Tells the domain from μ (N, Z); its gradient, reversed, makes the encoder hide it."""
+    """Classify the domain from μ (N, Z); the reversed gradient trains the encoder to remove the domain."""
 
     strength: Tensor
 
@@ -221,7 +221,7 @@ class DomainHead(nn.Module):
         return logits
 
     def advance(self, progress: float) -> None:
-        """Set λ for this share of the whole training, 0 … 1."""
+        """Set λ for this progress of the training, from 0 to 1."""
         self.strength.fill_(reversal_strength(progress))
 
 
@@ -238,7 +238,7 @@ class _Reversal(torch.autograd.Function):
 
 
 def _stack(width_in: int, widths: Sequence[int], form: Form) -> nn.Sequential:
-    """Return blocks in a row; the dilation doubles with each, the rows are united by the first."""
+    """Return a sequence of blocks; the dilation doubles with each, and the first merges the rows."""
     blocks = OrderedDict[str, nn.Module]()
     for n, width in enumerate(widths):
         blocks[f"block{n + 1}"] = TemporalBlock(width_in, width, 1 << n, form)

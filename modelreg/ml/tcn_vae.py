@@ -1,7 +1,7 @@
-"""The system tcn_vae: causal convolutions over time to a latent mean, which a small head classifies.
+"""The model system tcn_vae: causal convolutions over time compute a latent mean, and a linear head classifies it.
 
-The device computes windows (N, C, D, T) to μ; the first block unites the devices, which is the same as a sequence of
-D·C channels (`tcn.to_sequence`). Training adds the ELBO of a decoder, and a domain head whose gradient is reversed.
+The device part maps windows (N, C, D, T) to μ. The first block merges the devices, which is equivalent to a sequence of
+D·C channels (`tcn.to_sequence`). Training adds the ELBO with a decoder, and a domain head with gradient reversal.
 """
 
 from collections.abc import Iterator
@@ -44,13 +44,13 @@ class HostPart(nn.Module):
         self.head = nn.Linear(settings.latent, classes)
 
     def forward(self, projection: Tensor) -> HostOutput:
-        """Return the logits of a latent mean (N, Z); nothing is quantized."""
+        """Return the logits of a latent mean (N, Z), without quantization."""
         none = projection.new_zeros(len(projection), dtype=torch.int64)
         return HostOutput(projection[:, :0], none, self.head(projection), projection)
 
 
 class TrainingPart(nn.Module):
-    """What only training needs: the decoder of the ELBO, and the domain head where there are several data sets."""
+    """The components for training: a decoder for the ELBO, and a domain head if there are several data sets."""
 
     decoder: Decoder | None
 
@@ -64,7 +64,7 @@ class TrainingPart(nn.Module):
 
 
 class TcnVae(Network):
-    """The device part, the host part, and a decoder beside them. Made by `factory.build`."""
+    """The model system tcn_vae. `factory.build` creates it."""
 
     device_part: DevicePart
     training_part: TrainingPart
@@ -78,14 +78,14 @@ class TcnVae(Network):
         self.training_part = TrainingPart(settings, shape, domains)
 
     def forward(self, x: Tensor) -> Output:
-        """Return all that follows from windows (N, C, D, T); `features` are those before the latent heads."""
+        """Return the output for windows (N, C, D, T); `features` are the input of the latent heads."""
         features = self.device_part.encoder(x)
         projection = self.device_part.heads.mu(features)
         answer: HostOutput = self.host_part(projection)
         return Output(projection, *answer._replace(features=features))
 
     def terms(self, batch: Batch, output: Output) -> dict[str, Tensor]:
-        """Return both terms of the ELBO, summed over the values of a window, and the domains' cross entropy."""
+        """Return both terms of the ELBO, summed over the values of a window, and the domain cross entropy."""
         terms = self._elbo(batch, output)
         if self.training_part.domain is not None and batch.domain is not None:
             logits = self.training_part.domain(output.projection)
@@ -105,14 +105,14 @@ class TcnVae(Network):
         }
 
     def advance(self, progress: float) -> None:
-        """Warm β up and turn the reversal on."""
+        """Update β and the strength of the gradient reversal."""
         super().advance(progress)
         if self.training_part.domain is not None:
             self.training_part.domain.advance(progress)
 
 
 def find_problems(settings: TcnVaeSettings, shape: Shape) -> Iterator[Problem]:
-    """Yield what keeps a network with these settings from being built for this input."""
+    """Yield why a network with these settings cannot be built for this input."""
     field = tcn.receptive_field(len(settings.widths), settings.kernel)
     if field > 4 * shape[2]:
         what = f"{len(settings.widths)} blocks have a receptive field of {field} timesteps, must be at most "

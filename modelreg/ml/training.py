@@ -1,13 +1,15 @@
-"""The training loop: a generator of one snapshot per epoch. Who wants to draw, log, save or stop, iterates.
+"""The training loop: a generator that yields one snapshot per epoch. The caller draws, logs, saves or stops.
 
-What a result depends on is the seed, the settings (thread count included), the data, the versions and the
-machine; the caller's random state is neither read nor changed. A snapshot holds all that the next epoch
-needs: a resumed training gives the same bits as an uninterrupted one. Every window is used once per epoch.
+The result depends on the seed, the settings (including the number of threads), the data, the versions and the machine.
+The random state of the caller is neither read nor changed. A snapshot has everything that the next epoch needs, so a
+resumed training gives the same bits as an uninterrupted one. Each window is used once per epoch.
 
-- plateau: the rate is halved after a third of `patience` epochs without a better validation loss; after
-  `patience` of them training ends.
-- onecycle: the published policy, one step per batch, momentum included; runs out.
-- cosine: from the learning rate to 0 over the epochs; runs out.
+Learning rate schedules:
+
+- plateau: the rate is halved after a third of `patience` epochs without a better validation loss. Training stops after
+  `patience` such epochs.
+- onecycle: the published policy with momentum, one step per batch, over all epochs.
+- cosine: from the learning rate to 0 over all epochs.
 """
 
 import math
@@ -40,7 +42,7 @@ VALIDATION_BATCH = 512
 
 
 class Snapshot(NamedTuple):
-    """An epoch that has ended: its line of the history, and all that the next one needs."""
+    """The result of an epoch: its line in the history, and everything that the next epoch needs."""
 
     epoch: Epoch
     tensors: dict[str, Tensor]  # network.*, average.*, optimizer.<parameter>.<moment>, random.*
@@ -48,7 +50,7 @@ class Snapshot(NamedTuple):
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The network's own tensors, for its checkpoint: the averaged ones, where they are averaged."""
+        """The tensors of the network for its checkpoint: the averaged ones, if weights are averaged."""
         return _under("average.", self.tensors) or _under("network.", self.tensors)
 
 
@@ -60,7 +62,10 @@ def fit(
     resume: Saved | None = None,
     augmentation: Augmentation | None = None,
 ) -> Iterator[Snapshot]:
-    """Train a network in place, from `resume` where that is given. Raises InputError when it is iterated."""
+    """Train a network in place, and continue from `resume` if it is given.
+
+    Raises InputError on iteration if the training cannot start, cannot be resumed, or diverges.
+    """
     if problems := list(find_problems(network, train, validation, settings)):
         raise InputError("cannot train", problems)
     learn, test = batches.on_device(train, settings.device), batches.on_device(validation, settings.device)
@@ -92,11 +97,11 @@ def find_problems(network: Network, train: Part, validation: Part, settings: Tra
 
 
 class State(Record):
-    """What last.safetensors keeps beside its tensors. Bad epochs are those since the best one."""
+    """The JSON state in last.safetensors."""
 
     settings: TrainingSettings
     windows: Count
-    epoch: Count  # that ended last
+    epoch: Count  # the last finished one
     best_epoch: Count
     best_loss: float
     optimizer: list[dict[str, Any]]
@@ -104,10 +109,10 @@ class State(Record):
 
 
 class _Pass(NamedTuple):
-    """What one pass over a part gave."""
+    """The result of one pass over a split."""
 
     losses: Tensor  # (S,), mean of each step
-    terms: dict[str, Tensor]  # each (S,): what the losses are made of, where that is more than the classification
+    terms: dict[str, Tensor]  # (S,) each: the loss terms, if there are others than classification
     norms: Tensor  # (S,), of the gradient before clipping
     sizes: Tensor  # (S,), windows
     hits: Tensor  # (), windows
@@ -120,7 +125,7 @@ class _Pass(NamedTuple):
         return self.mean(self.losses)
 
     def mean(self, values: Tensor) -> float:
-        """Return the mean over windows of what each step gave (S,)."""
+        """Return the mean over windows of one value per step (S,)."""
         return float((values * self.sizes).sum() / self.sizes.sum())
 
     @property
@@ -130,7 +135,7 @@ class _Pass(NamedTuple):
 
 
 class _Loop:
-    """All that changes from epoch to epoch."""
+    """Everything that changes from epoch to epoch."""
 
     def __init__(
         self, network: Network, settings: TrainingSettings, order: Order, augmentation: Augmentation | None
@@ -144,7 +149,7 @@ class _Loop:
         self.optimizer = _optimizer(network, settings)
         self.scheduler = _scheduler(self.optimizer, settings, len(order.sizes))
         self.average = Average(network, settings.averaging) if settings.averaging else None
-        self.epoch = self.best_epoch = self.taken = 0  # epochs, and steps before the present one
+        self.epoch = self.best_epoch = self.taken = 0  # finished epochs, the best one, finished steps
         self.best_loss = math.inf
         seeds = torch.randint(2**62, (3,), generator=torch.Generator().manual_seed(settings.seed))
         shuffle, dropout, augment = map(int, seeds)
@@ -154,7 +159,7 @@ class _Loop:
         self.random = {d: torch.Generator(d).manual_seed(dropout).get_state() for d in devices}
 
     def batches(self, part: Part) -> Iterator[Batch]:
-        """Yield the batches of an epoch as the augmentation changes them, and tell the network how far it is."""
+        """Yield the augmented batches of an epoch, and set the progress of the network."""
         steps = len(self.order.sizes)
         for step, (rows, streams) in enumerate(self.order.shuffled(self.shuffles)):
             self.taken = self.epoch * steps + step
@@ -165,7 +170,7 @@ class _Loop:
 
     @property
     def judged(self) -> Network:
-        """The network that is validated and kept."""
+        """The network that is validated and saved."""
         return self.average.network if self.average else self.network
 
     @property
@@ -175,12 +180,12 @@ class _Loop:
 
     @property
     def ended(self) -> bool:
-        """Whether the epochs have run out, or with plateau the patience."""
+        """Whether all epochs are finished, or the patience of plateau is exceeded."""
         bad_epochs = self.epoch - self.best_epoch if self.settings.scheduler == "plateau" else 0
         return self.epoch >= self.settings.epochs or bad_epochs >= self.settings.patience
 
     def step(self, loss: Tensor) -> Tensor:
-        """Move the weights against the gradient; return its norm before clipping."""
+        """Update the weights; return the gradient norm before clipping."""
         self.optimizer.zero_grad()
         loss.backward()
         clip = self.settings.gradient_clip or math.inf
@@ -193,7 +198,7 @@ class _Loop:
         return norm
 
     def close(self, rate: float, learned: _Pass, tested: _Pass) -> Epoch:
-        """Count the epoch and let the scheduler see it. Raises InputError where training diverged."""
+        """Finish an epoch and update the scheduler. Raises InputError if training diverged."""
         self.epoch += 1
         _refuse_divergence(self.epoch, learned, tested)
         if best := tested.loss < self.best_loss:
@@ -220,11 +225,11 @@ class _Loop:
         )
 
     def snapshot(self, epoch: Epoch) -> Snapshot:
-        """Return copies of all that the next epoch depends on."""
+        """Return copies of everything that the next epoch depends on."""
         return Snapshot(epoch, {name: _copy(tensor) for name, tensor in self.tensors().items()}, self.state())
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what changes and is a tensor, by its name in last.safetensors."""
+        """Return the tensors that change, by their names in last.safetensors."""
         moments = {
             f"{i}.{name}": value
             for i, entry in self.optimizer.state_dict()["state"].items()
@@ -237,7 +242,7 @@ class _Loop:
         return {f"{part}.{name}": tensor for part in parts for name, tensor in parts[part].items()}
 
     def state(self) -> dict[str, Json]:
-        """Return what changes and is no tensor, with the settings that it belongs to."""
+        """Return the other values that change, and the settings."""
         return {
             "settings": self.settings.to_document(),
             "windows": self.windows,
@@ -249,7 +254,7 @@ class _Loop:
         }
 
     def restore(self, saved: Saved) -> None:
-        """Continue where a snapshot was taken. Raises InputError where it belongs to another training."""
+        """Restore a snapshot. Raises InputError if it belongs to another training."""
         state = validate(files.to_json(saved.state), State, "state")
         moments = self._moments()
         expected = self.tensors() | {f"optimizer.{key}": moment for key, moment in moments.items()}
@@ -280,7 +285,7 @@ class _Loop:
             yield Problem("train", "train.data-changed", what)
 
     def _moments(self) -> dict[str, Tensor]:
-        """Return tensors for the optimizer's moments, with the strides they have in training."""
+        """Return empty tensors for the moments of the optimizer, with the strides that they have in training."""
         return {
             f"{i}.{name}": torch.zeros(()) if name == "step" else torch.zeros_like(parameter)
             for i, parameter in enumerate(self.network.parameters())
@@ -294,7 +299,7 @@ def _optimizer(network: Network, settings: TrainingSettings) -> Optimizer:
 
 
 def _scheduler(optimizer: Optimizer, settings: TrainingSettings, steps: int) -> LRScheduler:
-    """Return torch's own scheduler; `steps` are those of one epoch."""
+    """Return the scheduler; `steps` is the number of steps in an epoch."""
     if settings.scheduler == "plateau":
         return ReduceLROnPlateau(optimizer, factor=0.5, patience=max(1, settings.patience // 3))
     if settings.scheduler == "cosine":
@@ -303,7 +308,7 @@ def _scheduler(optimizer: Optimizer, settings: TrainingSettings, steps: int) -> 
 
 
 def _criterion(y: Tensor, classes: int, settings: TrainingSettings) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the loss of the classification; balanced weights are n / (K · n_k)."""
+    """Return the classification loss; balanced class weights are n / (K · n_k)."""
     weight = None
     if settings.class_weights == "balanced":
         counts = torch.bincount(y, minlength=classes).clamp(min=1)
@@ -320,7 +325,7 @@ def _objective(
 
 
 def _classification(batch: Batch, output: Output) -> dict[str, Tensor]:
-    """Return what epochs are chosen by: the plain cross entropy."""
+    """Return the validation loss, by which epochs are chosen: the plain cross entropy."""
     return {"classification": F.cross_entropy(output.logits, batch.y)}
 
 
@@ -330,7 +335,7 @@ def _run(
     terms_of: Callable[[Batch, Output], dict[str, Tensor]],
     step: Callable[[Tensor], Tensor] | None = None,
 ) -> _Pass:
-    """Pass over the batches, learning where there is a `step`. Nothing is awaited from a GPU on the way."""
+    """Pass over the batches, and train if there is a `step`. The loop does not wait for results of a GPU."""
     terms, norms, sizes, hits, index, cluster = [], [], [], [], [], []
     for batch in given:
         output = network.answer(batch) if step is not None else network(batch.x)
@@ -355,7 +360,7 @@ def _run(
 
 
 def _refuse_divergence(epoch: int, learned: _Pass, tested: _Pass) -> None:
-    """Raise InputError, naming epoch and step, where a loss or a gradient is NaN or Inf."""
+    """Raise InputError with epoch and step if a loss or a gradient is NaN or Inf."""
     good = learned.losses.isfinite() & learned.norms.isfinite()
     if not good.all():
         where = f"epoch {epoch}, step {int(good.int().argmin()) + 1} of {len(good)}"
@@ -384,7 +389,7 @@ def _part_problems(name: str, part: Part, network: Network, *, least: int) -> It
 
 
 def _copy(tensor: Tensor) -> Tensor:
-    """Return a copy in main memory, contiguous as safetensors wants it."""
+    """Return a contiguous copy on the CPU, as safetensors requires."""
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 

@@ -1,13 +1,13 @@
-"""Vector quantization with a moving codebook (van den Oord 2017, arXiv:1711.00937; Razavi 2019, arXiv:1906.00446).
+"""Vector quantization with moving averages (van den Oord 2017, arXiv:1711.00937; Razavi 2019, arXiv:1906.00446).
 
-A vector z is replaced by the nearest of K codes e_k. The codes are learned without gradient, as moving averages
-of the vectors that chose them; the encoder is held to its codes by the commitment β · mean (z − sg e)². For the
-n_k vectors of a batch that chose k and their sum Σz:
+A vector z is replaced by the nearest of K codes e_k. The codes are trained without gradient, as moving averages of the
+vectors assigned to them. The commitment loss β · mean (z − sg e)² keeps the encoder close to its codes. For the n_k
+vectors of a batch assigned to k, and their sum Σz:
 
     N_k ← γ N_k + (1 − γ) n_k,   m_k ← γ m_k + (1 − γ) Σz,   Ñ_k = (N_k + ε) / (ΣN + Kε) · ΣN,   e_k = m_k / Ñ_k
 
-All start as N = 1, m = e: with N = 0 the first steps would throw unused codes far away, where no vector ever
-finds them. How much of a codebook an epoch uses tells `fsq_layer.usage(index, (K,))`.
+Initially N = 1 and m = e. With N = 0, the first steps would move unused codes far away from all vectors.
+`fsq_layer.usage(index, (K,))` measures the use of the codebook.
 """
 
 from typing import NamedTuple
@@ -20,17 +20,17 @@ from modelreg.ml import kmeans
 
 
 class Codebook(NamedTuple):
-    """The codes, and the moving sums that they are made of."""
+    """The codes and the moving sums from which they are computed."""
 
     codes: Tensor  # (K, d), e
-    counts: Tensor  # (K,), N: vectors of a batch that choose each
-    sums: Tensor  # (K, d), m: of those vectors
+    counts: Tensor  # (K,), N: moving average of n_k
+    sums: Tensor  # (K, d), m: moving average of Σz
 
 
 class Quantized(NamedTuple):
-    """What a codebook makes of vectors."""
+    """Quantized vectors."""
 
-    code: Tensor  # (…, d); in training its gradient goes straight through to z
+    code: Tensor  # (…, d); in training, z receives its gradient unchanged
     code_index: Tensor  # (…), int64
     commitment: Tensor  # ()
 
@@ -41,19 +41,19 @@ def start(codes: Tensor) -> Codebook:
 
 
 def nearest(z: Tensor, codes: Tensor) -> Tensor:
-    """Return the index (…), int64, of the code (K, d) nearest to each vector (…, d); the lowest of equals.
+    """Return the index (…), int64, of the code (K, d) nearest to each vector (…, d); the lowest index for ties.
 
-    It is the least of ‖z‖² − 2 z·e + ‖e‖², without ‖z‖², which is the same for every code.
+    It minimizes ‖z‖² − 2 z·e + ‖e‖² without ‖z‖², which is equal for all codes.
     """
     score = torch.addmm(codes.square().sum(1), z.reshape(-1, z.shape[-1]), codes.T, alpha=-2)
     return score.argmin(1).reshape(z.shape[:-1])
 
 
 def margin(z: Tensor, e: Tensor) -> Tensor:
-    """Return how far each vector z (N, d) may move before another of the codes e (K, d) is as near as its own (N,).
+    """Return the distance (N,) of each vector z (N, d) from the boundary of the cell of its nearest code e (K, d).
 
-    Half way to code k lies (d_k² − d₁²) / (2 ‖e₁ − e_k‖) away, d₁ the least distance. The least of these need not be
-    that of the second nearest code. Where codes are equal it is 0.
+    The boundary to code k is at distance (d_k² − d₁²) / (2 ‖e₁ − e_k‖), where d₁ is the distance of the nearest code.
+    The closest boundary may be to another code than the second nearest. For equal codes the distance is 0.
     """
     z, e = z.double(), e.double()
     squares = torch.cdist(z, e).square()  # (N, K)
@@ -66,7 +66,7 @@ def margin(z: Tensor, e: Tensor) -> Tensor:
 
 
 def moved(book: Codebook, z: Tensor, index: Tensor, decay: float = 0.99, epsilon: float = 1e-5) -> Codebook:
-    """Return the codebook one step γ = `decay` on, after vectors z (n, d) chose `index` (n,)."""
+    """Return the codebook after one step with γ = `decay`, for vectors z (n, d) assigned to `index` (n,)."""
     n = torch.zeros_like(book.counts).index_add_(0, index, torch.ones_like(z[:, 0]))
     total = torch.zeros_like(book.sums).index_add_(0, index, z)
     counts = decay * book.counts + (1 - decay) * n
@@ -76,10 +76,11 @@ def moved(book: Codebook, z: Tensor, index: Tensor, decay: float = 0.99, epsilon
 
 
 def restarted(book: Codebook, z: Tensor, order: Tensor, threshold: float) -> Codebook:
-    """Return the codebook with its dead codes moved to vectors of z (n, d), each to another, in `order` (n,).
+    """Return the codebook with dead codes moved to vectors of z (n, d), each to a different one, in `order` (n,).
 
-    A code is dead where fewer than `threshold` vectors per batch choose it; where a batch has fewer vectors
-    than there are codes, fewer than that share of the mean. What n vectors cannot serve waits for the next.
+    A code is dead if fewer than `threshold` vectors per batch are assigned to it. If a batch has fewer vectors than
+    there are codes, the limit is that share of the mean count. If there are more dead codes than vectors, the remaining
+    codes are moved in later batches.
     """
     dead = book.counts < threshold * book.counts.mean().clamp(max=1)
     turn = dead.cumsum(0) - 1
@@ -93,10 +94,10 @@ def restarted(book: Codebook, z: Tensor, order: Tensor, threshold: float) -> Cod
 
 
 class VQ(nn.Module):
-    """The quantizer as a layer. In training each batch moves the codebook; in evaluation nothing does.
+    """The quantizer as a layer. Each training batch updates the codebook; evaluation does not.
 
-    Its random draws (k-means++ on the first batch, the order of restarts) come from torch's own generator in
-    main memory; with its buffers and that state a training resumes bit by bit.
+    Its random numbers (k-means++ on the first batch, the order of restarts) come from torch's CPU generator. Its
+    buffers and the state of that generator are sufficient to resume a training bit by bit.
     """
 
     codes: Tensor
@@ -122,15 +123,15 @@ class VQ(nn.Module):
             self.register_buffer(name, tensor)
         self.register_buffer(
             "initialised", torch.tensor(int(not kmeans_start))
-        )  # int64: a checkpoint has no truth values
+        )  # int64: checkpoints have no bool tensors
 
     @property
     def book(self) -> Codebook:
-        """The codebook as it is."""
+        """The current codebook."""
         return Codebook(self.codes, self.counts, self.sums)
 
     def forward(self, z: Tensor) -> Quantized:
-        """Return codes, indices and β · mean (z − sg e)² of vectors (…, d), by the codebook before this step."""
+        """Return codes, indices and β · mean (z − sg e)² of vectors (…, d), for the codebook before this step."""
         vectors = z.detach().reshape(-1, z.shape[-1])
         if self.training and not self.initialised:
             self._keep(start(kmeans.plus_plus(vectors, len(self.codes))))

@@ -1,7 +1,7 @@
-"""The moving average of a network's weights over the steps of a training.
+"""The moving average of the weights of a network over training steps.
 
-Single steps are noisy, their average is less so (Polyak and Juditsky 1992, SIAM J. Control Optim. 30(4):838-855). What
-is counted (BatchNorm's batches) is copied; all other buffers are averaged too.
+Averaging reduces the noise of single steps (Polyak and Juditsky 1992, SIAM J. Control Optim. 30(4):838-855). Floating
+point buffers are averaged too; integer buffers, such as the batch count of BatchNorm, are copied.
 """
 
 import copy
@@ -12,7 +12,7 @@ from modelreg.ml.network import Network
 
 
 class Average:
-    """A second network, whose weights follow those of the first."""
+    """A copy of a network with averaged weights."""
 
     def __init__(self, network: Network, decay: float) -> None:
         self.network: Network = copy.deepcopy(network).requires_grad_(False)
@@ -20,9 +20,9 @@ class Average:
 
     @torch.no_grad()
     def follow(self, network: Network, step: int) -> None:
-        """Take in the weights after `step` steps, from 1: a <- d a + (1 - d) w.
+        """Update the average with the weights after `step` steps, counted from 1: a <- d a + (1 - d) w.
 
-        d is min(decay, (1 + step) / (10 + step)): the first weights are soon forgotten.
+        d is min(decay, (1 + step) / (10 + step)), so that the influence of the initial weights ends soon.
         """
         share = 1 - min(self.decay, (1 + step) / (10 + step))
         for mean, now in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):
