@@ -1,4 +1,4 @@
-"""Expectation maximisation on streams without labels (Yu 2010): what training by gradient is compared with."""
+"""Expectation maximisation on streams without labels (Yu 2010), the reference for training by gradient."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,14 +10,14 @@ from modelreg.hsmm.model import Hsmm, tables
 
 
 class Fit(NamedTuple):
-    """The model after the last step, and the log likelihood of all streams before each step and at the end."""
+    """The final model, and the log likelihood of all streams before each step and at the end."""
 
     model: Hsmm
     log_likelihood: list[float]
 
 
 def fit(model: Hsmm, streams: Sequence[np.ndarray], steps: int, *, censored: bool = True) -> Fit:
-    """Fit initial, transitions and durations to streams of log b, each (T, S)."""
+    """Fit initial probabilities, transitions and durations to streams of log b (T, S)."""
     reached = []
     for _ in range(steps):
         found = [inference.posterior(tables(model), log_b, censored=censored) for log_b in streams]

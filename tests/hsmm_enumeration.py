@@ -1,4 +1,4 @@
-"""Small models and every path through them: what the fast algorithms must agree with."""
+"""Small models and all paths through them: the oracle for the fast algorithms."""
 
 from functools import cache
 from typing import NamedTuple
@@ -12,7 +12,7 @@ KINDS = tuple(PARAMETERS)
 
 
 class Small(NamedTuple):
-    """A model and a stream so small that its paths can be listed."""
+    """A model and a stream that are small enough to list all paths."""
 
     model: Hsmm
     tables: Tables
@@ -20,19 +20,19 @@ class Small(NamedTuple):
 
 
 class Path(NamedTuple):
-    """One way to cut the stream into segments."""
+    """One segmentation of a stream."""
 
     segments: tuple[tuple[int, int], ...]  # state and duration
     log_weight: float
 
     @property
     def states(self) -> list[int]:
-        """The state of every window."""
+        """The state of each window."""
         return [state for state, d in self.segments for _ in range(d)]
 
 
 def random_durations(rng: np.random.Generator, kind: str, states: int, longest: int) -> Durations:
-    """Parameters of any kind, from sharp to flat."""
+    """Return random parameters of a duration family."""
     columns = {
         "negative_binomial": (rng.uniform(0.2, 8, states), rng.uniform(0.1, 0.9, states)),
         "poisson": (rng.uniform(0.1, longest, states),),
@@ -42,7 +42,7 @@ def random_durations(rng: np.random.Generator, kind: str, states: int, longest: 
 
 
 def random_model(rng: np.random.Generator, kind: str, states: int, longest: int) -> Hsmm:
-    """A model in which about one transition of five is impossible."""
+    """Return a random model in which about one of five transitions is impossible."""
     transition = rng.random((states, states)) * (rng.random((states, states)) < 0.8) * (1 - np.eye(states))
     transition[np.arange(states), np.arange(states) - 1] += 0.1
     initial = rng.random(states) + 0.05
@@ -54,7 +54,7 @@ def random_model(rng: np.random.Generator, kind: str, states: int, longest: int)
 
 
 def stream(seed: int, T: int, states: int = 4, longest: int = 20, spread: float = 1.0) -> tuple[Tables, np.ndarray]:
-    """A model and a stream too long to enumerate; emissions of a wide spread are partly impossible."""
+    """Return a model and a long stream; with a spread over 100, some emissions are −∞."""
     rng = np.random.default_rng(seed)
     log_b = rng.normal(scale=spread, size=(T, states))
     if spread > 100:
@@ -64,7 +64,7 @@ def stream(seed: int, T: int, states: int = 4, longest: int = 20, spread: float 
 
 @cache
 def small(seed: int) -> Small:
-    """2 or 3 states, durations to 4, up to 7 windows; emissions near or far apart, some impossible."""
+    """Return a model with 2 or 3 states and durations up to 4, and a stream of up to 7 windows."""
     rng = np.random.default_rng(seed)
     states, longest, T = rng.integers(2, 4), rng.integers(1, 5), rng.integers(1, 8)
     model = random_model(rng, KINDS[seed % 3], states, longest)
@@ -75,7 +75,7 @@ def small(seed: int) -> Small:
 
 @cache
 def paths(seed: int, censored: bool) -> list[Path]:
-    """Every possible path of a small stream."""
+    """Return all possible paths of a small stream."""
     _, model, log_b = small(seed)
     return list(_paths(model, log_b, censored, (), 0.0))
 
@@ -95,10 +95,10 @@ def _paths(model, log_b, censored, before, log_weight):
 
 
 def total(found: list[Path]) -> float:
-    """log Σ exp of the weights; −∞ of none."""
+    """Return log Σ exp of the weights, or −∞ without a path."""
     return float(np.logaddexp.reduce([path.log_weight for path in found])) if found else -np.inf
 
 
 def shares(found: list[Path]) -> np.ndarray:
-    """The probability of each path."""
+    """Return the probability of each path."""
     return np.exp([path.log_weight - total(found) for path in found])

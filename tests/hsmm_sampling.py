@@ -1,4 +1,4 @@
-"""Streams drawn from a model, for tests that must find the model again."""
+"""Sample streams from a model."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from modelreg.hsmm.model import Tables
 
 
 def sample(model: Tables, T: int, random: np.random.Generator) -> np.ndarray:
-    """Draw states (T,), the last segment cut off by the end."""
+    """Return random states (T,); the last segment is censored."""
     states = np.empty(T, dtype=np.int64)
     t, log_next = 0, model.log_initial
     while t < T:

@@ -1,6 +1,6 @@
-"""Skeletons of older networks: the tensors that shared/reference/models.md (section A) documents, by their names.
+"""Legacy networks with the documented tensor names and shapes.
 
-Only as much of a network as the tests ask: every layer that has tensors, and a forward where one is compared.
+Each has all layers with tensors, and a forward pass where a test compares outputs.
 """
 
 import math
@@ -14,19 +14,19 @@ from torch import Tensor, nn
 
 
 def conv(width: int, out: int, *kernel: int) -> nn.Conv2d:
-    """A convolution over time with as many steps out as in."""
+    """Return a convolution over time with equal numbers of timesteps in and out."""
     return nn.Conv2d(width, out, kernel, padding=(0, kernel[1] // 2))
 
 
 def rounded(z: Tensor, levels: tuple[int, ...]) -> Tensor:
-    """Return the codes of finite scalar quantization with 1 + 1e-3, by models.md (section D, FSQ)."""
+    """Return the codes of finite scalar quantization with a range factor of 1 + 1e-3."""
     L = torch.tensor(levels)
     half, offset = (L - 1) * 1.001 / 2, torch.where(L % 2 == 0, 0.5, 0.0)
     return torch.round(torch.tanh(z + torch.atanh(offset / half)) * half - offset) / (L // 2)
 
 
 class PooledFsq(nn.Module):
-    """The README graph: 39,762 parameters; with (64, 32) and no dropout the FSQ-Hailo encoder: 26,162."""
+    """The README graph with 39,762 parameters, or with (64, 32) and no dropout the FSQ-Hailo encoder with 26,162."""
 
     def __init__(self, last: int = 128, hidden: int = 64, classes: int = 10, *, dropout: bool = True) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class PooledFsq(nn.Module):
 
 
 class UnpooledFsq(nn.Module):
-    """Conv2dFSQ: 57,293 parameters for levels [8, 6, 5], 58,063 for [8, 6, 5, 5, 4]."""
+    """Conv2dFSQ with 57,293 parameters for levels [8, 6, 5], or 58,063 for [8, 6, 5, 5, 4]."""
 
     def __init__(self, levels: tuple[int, ...] = (8, 6, 5, 5, 4), classes: int = 10) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class UnpooledFsq(nn.Module):
 
 
 class AblationFsq(nn.Module):
-    """FSQ and "HSMM" of the ablation: 46,102 parameters."""
+    """The FSQ and "HSMM" graph of the ablation with 46,102 parameters."""
 
     def __init__(self, classes: int = 10) -> None:
         super().__init__()
@@ -98,12 +98,12 @@ class AblationFsq(nn.Module):
 
 
 class TemporalBlock(nn.Module):
-    """Two convolutions with the old weight norm, each named twice."""
+    """Two convolutions with the deprecated weight norm, each listed under two names."""
 
     def __init__(self, width: int, out: int, dilation: int = 1) -> None:
         super().__init__()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # the old weight norm is what this is about
+            warnings.simplefilter("ignore", FutureWarning)  # the deprecated weight norm is intended here
             self.conv1 = nn.utils.weight_norm(nn.Conv1d(width, out, 3, dilation=dilation))
             self.conv2 = nn.utils.weight_norm(nn.Conv1d(out, out, 3, dilation=dilation))
         blank = nn.Identity
@@ -112,7 +112,7 @@ class TemporalBlock(nn.Module):
             self.downsample = nn.Conv1d(width, out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return as many steps as came in; none sees a later one."""
+        """Return causal features with the same number of timesteps."""
         out, before = x, 2 * self.conv1.dilation[0]
         for layer in (self.conv1, self.conv2):
             out = torch.relu(layer(nn.functional.pad(out, (before, 0))))
@@ -120,7 +120,7 @@ class TemporalBlock(nn.Module):
 
 
 class Tcn(nn.Module):
-    """Temporal blocks in a row; an encoder-only file is the state of one."""
+    """A sequence of temporal blocks; a checkpoint of the encoder only has its tensors."""
 
     def __init__(self, *widths: int) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class Tcn(nn.Module):
 
 
 class TcnVae(nn.Module):
-    """The TCN-VAE: 1,104,175 parameters for 12 classes, 108 tensors by name."""
+    """The TCN-VAE with 1,104,175 parameters for 12 classes and 108 tensor names."""
 
     def __init__(self, classes: int = 12, widths: tuple[int, int, int] = (64, 128, 256)) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class TcnVae(nn.Module):
 
 
 class VqCoder(nn.Module):
-    """The blocks between the first and the last layer of the encoder, or of the decoder."""
+    """The blocks between the first and the last layer of the encoder or the decoder."""
 
     def __init__(self, *widths: int) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class VqCoder(nn.Module):
 
 
 class Conv2dVq(nn.Module):
-    """Conv2d-VQ: 304,645 parameters, 50 tensors by name."""
+    """Conv2d-VQ with 304,645 parameters and 50 tensor names."""
 
     def __init__(self, codes: int = 512, classes: int = 12) -> None:
         super().__init__()
@@ -194,7 +194,7 @@ class Conv2dVq(nn.Module):
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
-    """Compute on one thread: two that share a busy machine wait for each other more than they work."""
+    """Compute on one thread, because two threads on a busy machine are slower."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -202,7 +202,7 @@ def _one_thread():
 
 
 def seeded(make, *args, **kwargs) -> nn.Module:
-    """Return a network whose numbers depend on nothing else."""
+    """Return a network with reproducible weights, in eval mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         network = make(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""batches: which windows a step of training sees together."""
+"""Batches: the windows of each training step."""
 
 from itertools import accumulate, pairwise
 
@@ -16,7 +16,7 @@ SIZES = st.integers(2, 5)  # of a batch, in chunks
 
 
 def order_of(streams: tuple[int, ...], chunk: int, size: int) -> Order:
-    """Return how windows without content are divided."""
+    """Return the division of windows of zeros into batches."""
     n = sum(streams)
     return batches.order(Part(torch.zeros(n, 1, 1, 1), torch.zeros(n), streams=streams), size * chunk, chunk)
 
@@ -27,8 +27,8 @@ def epoch(order: Order) -> list[tuple[Tensor, tuple[int, ...]]]:
 
 
 @given(STREAMS, CHUNKS, SIZES)
-def test_chunks_hold_every_window_once(streams, chunk, size) -> None:
-    """The batches of an epoch are a permutation of the part, and the order knows how many windows that are."""
+def test_chunks_use_each_window_once(streams, chunk, size) -> None:
+    """The batches of an epoch are a permutation of the split."""
     order = order_of(streams, chunk, size)
     seen = torch.cat([rows for rows, _ in epoch(order)])
 
@@ -38,7 +38,7 @@ def test_chunks_hold_every_window_once(streams, chunk, size) -> None:
 
 @given(STREAMS, CHUNKS, SIZES)
 def test_chunks_are_consecutive_and_of_one_stream(streams, chunk, size) -> None:
-    """None goes over the end of a stream, none is longer than it may be."""
+    """No chunk crosses the end of a stream or exceeds the maximum length."""
     ends = set(accumulate(streams))
     for rows, lengths in epoch(order_of(streams, chunk, size)):
         for piece in rows.split(lengths):
@@ -48,25 +48,25 @@ def test_chunks_are_consecutive_and_of_one_stream(streams, chunk, size) -> None:
 
 @given(STREAMS, CHUNKS, SIZES)
 def test_no_batch_has_one_window(streams, chunk, size) -> None:
-    """BatchNorm needs two, also where every stream is of one."""
+    """BatchNorm needs two windows, also if each stream has one."""
     assert min(len(rows) for rows, _ in epoch(order_of(streams, chunk, size))) > 1
 
 
 @given(STREAMS, CHUNKS, SIZES)
-def test_a_batch_of_chunks_is_about_as_large_as_asked(streams, chunk, size) -> None:
-    """Twice as many chunks as fit is the most, where a part has just too few for another batch."""
+def test_a_batch_has_less_than_twice_the_requested_chunks(streams, chunk, size) -> None:
+    """The remaining chunks are distributed over the batches."""
     assert all(len(lengths) < 2 * size for _, lengths in epoch(order_of(streams, chunk, size)))
 
 
-def test_a_part_without_streams_is_one() -> None:
-    """All its windows follow each other."""
+def test_a_split_without_streams_is_one_stream() -> None:
+    """All its windows are consecutive."""
     part = Part(torch.zeros(10, 1, 1, 1), torch.zeros(10))
 
     assert [rows.tolist() for rows in batches.order(part, 8, 4).chunks] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
 def test_a_selection_keeps_data_set_and_session() -> None:
-    """Of each window, in the order of the rows."""
+    """They are those of each window, in the order of the rows."""
     numbers = torch.arange(5)
     part = batches.on_device(Part(torch.zeros(5, 1, 1, 1), numbers, numbers * 10, numbers * 100, (5,)), "cpu")
     picked = batches.select(part, torch.tensor([3, 1]), (2,))

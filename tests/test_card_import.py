@@ -1,4 +1,4 @@
-"""What model cards tell to import, old ones and new ones."""
+"""The example code of model cards, of all template versions."""
 
 import shutil
 
@@ -18,18 +18,18 @@ from modelreg.workflows import inference
 
 
 def test_cards_import_classify_from_experiment() -> None:
-    """The cards of v0.1.0 and v0.2.0 do."""
+    """This is the import in the cards of v0.1.0 and v0.2.0."""
     assert experiment.classify is inference.classify
 
 
 def code_of(card: str) -> str:
-    """The Python of a card."""
+    """Return the Python code of a card."""
     return card.partition("```python\n")[2].partition("```")[0]
 
 
 @pytest.mark.needs("torch")
 def test_the_code_of_a_new_card_runs(tmp_path, monkeypatch) -> None:
-    """As a reader pastes it, in the registry's folder."""
+    """It runs in the folder of the registry, as a reader would paste it."""
     root = write_registry(tmp_path)
     version = make_version(root, write_run(root / "runs/conv2d_fsq-001"))
     monkeypatch.chdir(root)
@@ -41,7 +41,7 @@ def test_the_code_of_a_new_card_runs(tmp_path, monkeypatch) -> None:
 
 
 def test_the_code_of_a_new_card_runs_where_graphs_are(tmp_path, monkeypatch) -> None:
-    """With the version that the card is of."""
+    """The version of the card has ONNX graphs."""
     shutil.copytree(VERSION, tmp_path / "registry/conv2d_fsq/v0.2.0")
     shutil.copy(VERSION.parents[2] / "modelreg.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -53,38 +53,38 @@ def test_the_code_of_a_new_card_runs_where_graphs_are(tmp_path, monkeypatch) -> 
 
 
 def test_a_new_card_imports_only_the_public_api() -> None:
-    """`import modelreg` and numpy."""
+    """It imports modelreg and numpy."""
     imports = [line for line in code_of(model_card.render(facts())).splitlines() if "import" in line]
 
     assert imports == ["import modelreg", "import numpy as np"]
 
 
 @pytest.mark.parametrize(("graphs", "predict", "train"), [(True, True, False), (False, False, True)])
-def test_a_new_card_says_what_to_install(graphs, predict, train) -> None:
-    """ONNX Runtime where there are graphs, torch where there are none."""
+def test_a_new_card_names_the_extra_to_install(graphs, predict, train) -> None:
+    """This is [predict] with ONNX graphs, and [train] without."""
     text = model_card.render(facts(graphs=graphs))
 
     assert ("modelreg[predict]" in text, "modelreg[train]" in text) == (predict, train)
 
 
-def test_a_new_card_differs_in_how_to_run_it_alone() -> None:
-    """All other sections are those of version 1."""
+def test_a_new_card_differs_only_in_how_to_run_it() -> None:
+    """All other sections are equal to template version 1."""
     old, new = (text.split("\n## ") for text in (card_v1.render(facts()), model_card.render(facts())))
     different = [one.splitlines()[0] for one, other in zip(old, new, strict=True) if one != other]
 
     assert different == ["How to run it"]
 
 
-def test_a_new_card_says_which_modelreg_resumed_the_training() -> None:
-    """It is not the one that started it."""
+def test_a_new_card_names_the_modelreg_that_resumed_the_training() -> None:
+    """It differs from the version that started the training."""
     run = facts().run.model_copy(update={"resumed_by": ("0.4.0",)})
 
     assert "resumed by modelreg 0.4.0" in model_card.render(facts(run=run))
 
 
 @pytest.mark.parametrize(("arithmetic", "said"), [(None, True), ("float32", False)])
-def test_a_new_card_says_whether_its_estimate_depends_on_the_processor(arithmetic, said) -> None:
-    """One that integer kernels computed does."""
+def test_a_new_card_states_whether_its_estimate_depends_on_the_processor(arithmetic, said) -> None:
+    """An estimate by integer kernels does."""
     made = estimate({"checkpoint.safetensors": "a" * 64, "normalization.json": "b" * 64}).model_copy(
         update={"arithmetic": arithmetic}
     )

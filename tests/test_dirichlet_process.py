@@ -1,4 +1,4 @@
-"""Mixtures: each formula against its definition, the bound against the evidence, the fit against planted clusters."""
+"""Mixtures: formulae equal their definitions, the bound is below the evidence, and known clusters are found."""
 
 import itertools
 import math
@@ -17,7 +17,7 @@ CORNERS = torch.tensor([[0.0, 0], [8, 0], [0, 8], [8, 8]])
 
 
 def generator(seed: int = 0) -> torch.Generator:
-    """A generator of one's own."""
+    """Return a seeded generator."""
     return torch.Generator().manual_seed(seed)
 
 
@@ -32,7 +32,7 @@ def sticks(K: int, seed: int) -> mx.Sticks:
 
 
 def sample_weights(v: Tensor) -> Tensor:
-    """Break the stick as the definition says: v (S, K − 1) to β (S, K)."""
+    """Return β (S, K) of v (S, K − 1) by the sequential definition of stick breaking."""
     left, pieces = torch.ones(len(v)), []
     for share in v.T:
         pieces.append(left * share)
@@ -53,13 +53,13 @@ def active(found: mx.Mixture) -> int:
 
 
 def assert_same_partition(found: Tensor, label: Tensor) -> None:
-    """Compare two partitions by which pairs share a cluster: at most one pair in a hundred may differ."""
+    """Assert that at most 1 % of the pairs of points share a cluster in only one of two partitions."""
     together = (found[:, None] == found) == (label[:, None] == label)
     assert together.float().mean() > 0.99
 
 
 def rises(x: Tensor, model: mx.Model, seed: int) -> Tensor:
-    """Return by how much the bound rose in each sweep of a fit, per unit of its size."""
+    """Return the relative increase of the bound in each sweep of a fit."""
     bounds = torch.tensor([state.elbo for state in mx.climb(x, model, generator=generator(seed))])
     return bounds.double().diff() / (1 + bounds[1:].abs())
 
@@ -75,7 +75,7 @@ def test_weights_in_log_space_are_the_broken_stick(K: int, seed: int) -> None:
 
 
 def test_expected_weights_are_the_means_of_draws() -> None:
-    """E β and E log β are the averages over draws of the sticks."""
+    """E β and E log β are means over samples of the sticks."""
     q = sticks(6, seed=1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -87,7 +87,7 @@ def test_expected_weights_are_the_means_of_draws() -> None:
 
 @given(SEEDS, st.floats(0.1, 20))
 def test_stick_divergence_is_that_of_torch(seed: int, gamma: float) -> None:
-    """The sum of KL(Beta(a, b) ‖ Beta(1, γ)), which is never negative."""
+    """It is the sum of KL(Beta(a, b) ‖ Beta(1, γ)) ≥ 0."""
     q = sticks(8, seed)
     prior = Beta(torch.ones(7, dtype=torch.float64), torch.full((7,), gamma, dtype=torch.float64))
 
@@ -97,7 +97,7 @@ def test_stick_divergence_is_that_of_torch(seed: int, gamma: float) -> None:
 
 @given(SEEDS, st.floats(0.1, 20), st.integers(2, 8))
 def test_group_divergence_bounds_that_of_torch(seed: int, alpha: float, K: int) -> None:
-    """Where q(v) is nearly one point, it is above KL(Dir(θ) ‖ Dir(αβ)), and not far above where α is small."""
+    """For a concentrated q(v), it is above KL(Dir(θ) ‖ Dir(αβ)), and close to it for small α."""
     q = mx.Sticks(*(1e7 * part for part in sticks(K, seed)))
     theta = normal(3, K, seed=seed).exp()
     exact = kl_divergence(Dirichlet(theta), Dirichlet(alpha * mx.expected_weights(q).expand(3, K)))
@@ -110,7 +110,7 @@ def test_group_divergence_bounds_that_of_torch(seed: int, alpha: float, K: int) 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("alpha", "slack"), [(0.5, 0.2), (3.0, 2.0)])
 def test_group_divergence_bounds_the_mean_over_the_sticks(seed: int, alpha: float, slack: float) -> None:
-    """Where q(v) is wide: above the mean of KL(Dir(θ) ‖ Dir(αβ)) over draws of the sticks, by little."""
+    """For a wide q(v), it is slightly above the mean of KL(Dir(θ) ‖ Dir(αβ)) over samples of the sticks."""
     q, theta = sticks(4, seed), normal(3, 4, seed=seed).exp()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -122,7 +122,7 @@ def test_group_divergence_bounds_the_mean_over_the_sticks(seed: int, alpha: floa
 
 
 def test_expected_likelihood_is_the_mean_over_centres() -> None:
-    """E log N(x | μ, σ²) is the average over draws of μ."""
+    """E log N(x | μ, σ²) is the mean over samples of μ."""
     c = mx.Components(normal(3, 2), normal(3, 2, seed=1).exp(), normal(2, seed=2).exp())
     x, mu = normal(4, 2, seed=3), c.mean + c.variance.sqrt() * normal(20_000, 1, 3, 2, seed=4)
     log_p = torch.distributions.Normal(mu, c.noise.sqrt()).log_prob(x[:, None]).sum(3).mean(0)
@@ -139,8 +139,8 @@ def test_expected_likelihood_is_the_mean_over_centres() -> None:
     noise=st.sampled_from(["isotropic", "diagonal", "fixed"]),
     seed=SEEDS,
 )
-def test_the_bound_of_a_dp_mixture_never_falls(n, d, K, concentration, noise, seed) -> None:
-    """Whatever the data, every sweep and every merge raises it, or leaves it where it is."""
+def test_the_bound_of_a_dp_mixture_never_decreases(n, d, K, concentration, noise, seed) -> None:
+    """This holds for each sweep and each merge."""
     sigma = torch.full((d,), 0.5) if noise == "fixed" else noise
     x = 3 * normal(n, d, seed=seed) + torch.randint(3, (n, 1), generator=generator(seed))
 
@@ -153,7 +153,7 @@ ASSIGNMENTS = torch.tensor(list(itertools.product(range(2), repeat=5)))  # (32, 
 
 
 def log_evidence_of_points(assignment: Tensor) -> float:
-    """Return log p(x | c) of the five points, the centres integrated out."""
+    """Return log p(x | c) of the five points, integrated over the centres."""
     m0, s0, total = FIVE.mean(), FIVE.var(correction=0), 0.0
     for k in range(2):
         x = FIVE[assignment == k, 0]
@@ -164,7 +164,7 @@ def log_evidence_of_points(assignment: Tensor) -> float:
 
 
 def log_evidence(gamma: float) -> float:
-    """Return log p(x) of the five points over all assignments; the stick runs over a grid."""
+    """Return log p(x) of the five points, summed over all assignments and a grid of the stick."""
     v = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
     log_p = torch.tensor([log_evidence_of_points(c) for c in ASSIGNMENTS])
     counts = torch.nn.functional.one_hot(ASSIGNMENTS, 2).sum(1).double()  # (32, 2)
@@ -175,7 +175,7 @@ def log_evidence(gamma: float) -> float:
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 4.0])
 def test_the_bound_of_a_dp_mixture_is_below_the_evidence(gamma: float) -> None:
-    """All 32 assignments of five points, summed: the bound is lower, by less than 2 nats."""
+    """The evidence is summed over all 32 assignments of five points; the bound is less than 2 nats lower."""
     model = mx.Model(gamma, 1.0, 2, SIGMA)
     gap = log_evidence(gamma) - mx.dp_mixture_fit(FIVE, model, generator=generator()).elbo
 
@@ -184,8 +184,8 @@ def test_the_bound_of_a_dp_mixture_is_below_the_evidence(gamma: float) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("noise", ["isotropic", "diagonal"])
-def test_planted_clusters_are_found(seed: int, noise: mx.Noise) -> None:
-    """Of twenty clusters four are active, those that were planted."""
+def test_known_clusters_are_found(seed: int, noise: mx.Noise) -> None:
+    """Of 20 clusters, exactly the 4 known ones are active."""
     x, label = planted(200, seed)
     found = mx.dp_mixture_fit(x, mx.Model(noise=noise), generator=generator(seed))
 
@@ -195,7 +195,7 @@ def test_planted_clusters_are_found(seed: int, noise: mx.Noise) -> None:
 
 
 def test_the_order_of_points_does_not_matter() -> None:
-    """From the same centres, points in another order give the same mixture."""
+    """The same centres give the same mixture for points in another order."""
     x, _ = planted(60)
     order, model = torch.randperm(60, generator=generator()), mx.Model(truncation=6)
     one = mx.dp_mixture_fit(x, model, centres=x[:6])
@@ -205,16 +205,16 @@ def test_the_order_of_points_does_not_matter() -> None:
     assert other.elbo == pytest.approx(one.elbo)
 
 
-def test_a_fixed_noise_stays() -> None:
-    """What is given as σ² is not learned."""
+def test_a_fixed_noise_is_not_changed() -> None:
+    """A given σ² is not learned."""
     x, _ = planted(20)
     sigma = torch.tensor([2.0, 3.0])
 
     assert mx.dp_mixture_fit(x, mx.Model(noise=sigma), generator=generator()).components.noise.tolist() == [2, 3]
 
 
-def test_points_all_alike_are_one_cluster() -> None:
-    """Fifty points at one place are no reason to fail or to find two clusters."""
+def test_identical_points_are_one_cluster() -> None:
+    """The bound is finite for data without variance."""
     found = mx.dp_mixture_fit(torch.full((50, 3), 7.0), generator=generator())
 
     assert math.isfinite(found.elbo)

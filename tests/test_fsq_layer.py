@@ -1,4 +1,4 @@
-"""The quantizer against its definition, against a table of all codes, and against another implementation."""
+"""The quantizer equals its definition, a table of all codes, and another implementation."""
 
 import itertools
 import math
@@ -30,13 +30,13 @@ def projections(d: int, seed: int = 0, n: int = 20_000) -> Tensor:
 
 
 def table(levels: tuple[int, ...]) -> Tensor:
-    """All codes in the order of their indices: the first dimension runs fastest."""
+    """Return all codes in the order of their indices; the first dimension varies fastest."""
     steps = [[(k - L // 2) / (L // 2) for k in range(L)] for L in reversed(levels)]
     return torch.tensor([code[::-1] for code in itertools.product(*steps)])
 
 
 def code_of(index: Tensor, g: q.Grid, levels: list[int]) -> Tensor:
-    """Return the code (…, d) of an index (…), whose digits in the mixed radix of the levels are 0 … L − 1 each."""
+    """Return the code (…, d) of an index (…), from its digits 0 … L − 1 in the mixed radix of the levels."""
     digits = index.unsqueeze(-1) // g.basis % torch.tensor(levels)
     return (digits - g.half_width) / g.half_width
 
@@ -54,7 +54,7 @@ def test_code_and_index_equal_the_published_ones(levels: tuple[int, ...]) -> Non
 
 @pytest.mark.parametrize("levels", [*LEVEL_SETS[1:], (2, 3, 2)])
 def test_index_is_the_row_of_the_nearest_code(levels: tuple[int, ...]) -> None:
-    """Looking for the nearest of all codes gives the code and the index that arithmetic gives."""
+    """A search for the nearest of all codes gives the same code and index as the formula."""
     g = make_grid(levels)
     z = projections(len(levels), n=2000)
     distance = torch.cdist(q.bound(z, g).double(), table(levels).double() * g.half_width)
@@ -66,7 +66,7 @@ def test_index_is_the_row_of_the_nearest_code(levels: tuple[int, ...]) -> None:
 
 @given(st.integers(2, 1000))
 def test_each_level_is_reached_and_none_beyond(L: int) -> None:
-    """Projections from end to end give the levels −⌊L/2⌋ … ⌈L/2⌉ − 1: all of them, in order, no other."""
+    """Increasing projections give exactly the levels −⌊L/2⌋ … ⌈L/2⌉ − 1, in order."""
     g = make_grid([L])
     targets = (torch.arange(L) - L // 2 + g.offset) / g.half_range
     z = torch.cat([torch.tensor([-1e9]), torch.atanh(targets.double()).float() - g.shift, torch.tensor([1e9])])
@@ -77,7 +77,7 @@ def test_each_level_is_reached_and_none_beyond(L: int) -> None:
 
 @given(LEVELS, st.data())
 def test_every_index_is_that_of_its_code(levels: list[int], data: st.DataObject) -> None:
-    """The levels of an index, by division and remainder, make the code whose index it is."""
+    """The levels of an index, by division and remainder, give the code with that index."""
     g = make_grid(levels)
     index = torch.tensor(data.draw(st.lists(st.integers(0, math.prod(levels) - 1), min_size=1)))
 
@@ -86,7 +86,7 @@ def test_every_index_is_that_of_its_code(levels: list[int], data: st.DataObject)
 
 @given(st.integers(2, 1000), st.lists(st.floats(-20, 20), min_size=2, max_size=50))
 def test_quantizing_keeps_the_order(L: int, values: list[float]) -> None:
-    """A larger projection never gets a smaller code."""
+    """A larger projection does not get a smaller code."""
     z = torch.tensor(sorted(values))[:, None]
     code = q.quantize(z, make_grid([L]), straight_through=False)[:, 0]
 
@@ -95,14 +95,14 @@ def test_quantizing_keeps_the_order(L: int, values: list[float]) -> None:
 
 @given(LEVELS)
 def test_zero_lies_at_zero(levels: list[int]) -> None:
-    """The shift makes the bound of 0 be 0."""
+    """The shift maps a projection of 0 to 0."""
     z = torch.zeros(1, len(levels))
 
     assert q.bound(z, make_grid(levels)).abs().max() < 1e-4
 
 
 def test_training_and_evaluation_give_the_same_bits() -> None:
-    """The straight-through form changes the gradient and not one bit of the value."""
+    """The straight-through form changes the gradient only."""
     g, z = make_grid((8, 6, 5, 5, 4)), projections(5)
     straight = q.quantize(z, g, straight_through=True)
 
@@ -110,7 +110,7 @@ def test_training_and_evaluation_give_the_same_bits() -> None:
 
 
 def test_gradient_is_that_of_the_bound() -> None:
-    """Straight through: d code / d z = (1 − tanh²(z + shift)) · half_range / half_width."""
+    """d code / d z = (1 − tanh²(z + shift)) · half_range / half_width."""
     g = make_grid((8, 5, 2))
     z = projections(3, n=100).requires_grad_()
     q.quantize(z, g, straight_through=True).sum().backward()
@@ -120,7 +120,7 @@ def test_gradient_is_that_of_the_bound() -> None:
 
 
 def test_ties_go_to_the_even_level() -> None:
-    """Half a step is rounded to the even neighbour, as in ONNX and numpy."""
+    """Ties are rounded to the even level, as in ONNX and numpy."""
     g = make_grid([7])
     halves = torch.tensor([[-1.5], [-0.5], [0.5], [1.5]])
     z = torch.atanh(halves.double() / g.half_range).float()
@@ -130,8 +130,8 @@ def test_ties_go_to_the_even_level() -> None:
     assert len(z) > 0
 
 
-def test_a_codebook_of_millions_is_never_made() -> None:
-    """[8] * 8 has 16.7 million codes; its quantizer is made in milliseconds and next to no memory."""
+def test_a_codebook_of_millions_needs_no_memory() -> None:
+    """The quantizer for the 16.7 million codes of [8] * 8 takes less than 50 ms and 100 kB."""
     q.FSQ([8] * 8)
     tracemalloc.start()
     begin = time.perf_counter()
@@ -144,12 +144,12 @@ def test_a_codebook_of_millions_is_never_made() -> None:
 
 
 def test_the_layer_has_nothing_to_save() -> None:
-    """Its constants are in the record, not in the checkpoint."""
+    """Its constants are stored in the record."""
     assert not q.FSQ((8, 6)).state_dict()
 
 
-def test_the_record_repeats_the_quantizer_without_our_code() -> None:
-    """The formula in FsqSpec's docstring, in plain Python, gives the codes that torch gives."""
+def test_the_record_describes_the_quantizer_completely() -> None:
+    """The formula in the docstring of FsqSpec gives the same codes as torch."""
     spec = fsq.spec((8, 6, 5, 5, 4))
     z = projections(5, n=500)
     rows = zip(spec.half_range, spec.offset, spec.shift, spec.half_width, spec.basis, strict=True)
@@ -162,7 +162,7 @@ def test_the_record_repeats_the_quantizer_without_our_code() -> None:
 
 
 def test_perplexity_of_equal_shares_is_their_number() -> None:
-    """Four codes used alike: perplexity 4, and 4 of 40 codes used."""
+    """With 4 of 40 codes in equal use, the perplexity is 4 and the used share is 0.1."""
     usage = q.usage(torch.tensor([0, 7, 39, 5] * 10), (8, 5))
 
     assert usage == pytest.approx((4, 0.1))

@@ -1,4 +1,4 @@
-"""The mixture as a layer: what it assigns, what it learns, and the signs that its predecessors had wrong."""
+"""The mixture as a layer: its assignments, its training, and signs that were wrong in legacy code."""
 
 import math
 
@@ -15,14 +15,14 @@ CENTRES = torch.tensor([[0.0, 0, 0], [8, 0, 0], [0, 8, 0], [0, 0, 8]])
 
 
 def planted(n: int = 400, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return points around four centres, drawn with shares 0.4, 0.3, 0.2, 0.1, and their clusters."""
+    """Return points around four centres with shares 0.4, 0.3, 0.2, 0.1, and their clusters."""
     generator = torch.Generator().manual_seed(seed)
     cluster = torch.multinomial(torch.tensor([4.0, 3, 2, 1]), n, replacement=True, generator=generator)
     return CENTRES[cluster] + torch.randn(n, 3, generator=generator), cluster
 
 
 def layer(clusters: int = 20, groups: int = 0, seed: int = 0) -> hdp.HDP:
-    """Return a layer that has seen the planted points; it depends on the seed alone."""
+    """Return a layer initialized with these points; it depends on the seed only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made = hdp.HDP(3, clusters, groups)
@@ -32,7 +32,7 @@ def layer(clusters: int = 20, groups: int = 0, seed: int = 0) -> hdp.HDP:
 
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(0, 1000))
 def test_equal_weights_assign_to_the_nearest_centre(n: int, K: int, seed: int) -> None:
-    """Without a preference the largest logit is that of the smallest distance (an older one took the farthest)."""
+    """With equal weights, the nearest centre has the largest logit (legacy code chose the farthest)."""
     generator = torch.Generator().manual_seed(seed)
     z, centres = torch.randn(n, 3, generator=generator), torch.randn(K, 3, generator=generator)
     logits = hdp.assignment_logits(z, torch.zeros(K), centres, torch.tensor(2.0))
@@ -43,7 +43,7 @@ def test_equal_weights_assign_to_the_nearest_centre(n: int, K: int, seed: int) -
 
 
 def test_logits_are_log_weight_minus_half_the_scaled_square() -> None:
-    """log π_k − ½ ‖z − μ_k‖² / σ², number by number."""
+    """The logit is log π_k − ½ ‖z − μ_k‖² / σ²."""
     made, z = layer(), planted(10)[0]
     distance = (z[:, None] - made.centres).square().sum(2) / made.log_noise.exp()
     expected = dirichlet_process.expected_log_weights(made.sticks) - distance / 2
@@ -52,7 +52,7 @@ def test_logits_are_log_weight_minus_half_the_scaled_square() -> None:
 
 
 def test_the_bound_is_the_density_of_the_mixture() -> None:
-    """Each point's share is log Σ exp(E log π_k) N(z | μ_k, σ²)."""
+    """The contribution of a point is log Σ exp(E log π_k) N(z | μ_k, σ²)."""
     made, z = layer(), planted(10)[0]
     density = Independent(Normal(made.centres, (made.log_noise / 2).exp().expand_as(made.centres)), 1)
     log_p = dirichlet_process.expected_log_weights(made.sticks) + density.log_prob(z[:, None])
@@ -61,8 +61,8 @@ def test_the_bound_is_the_density_of_the_mixture() -> None:
 
 
 @pytest.mark.parametrize("groups", [0, 3])
-def test_the_loss_teaches_every_parameter_and_not_the_encoder(groups: int) -> None:
-    """−ELBO has a gradient for each number of the layer; the density it raises is not z's to raise."""
+def test_the_loss_trains_each_parameter_but_not_the_encoder(groups: int) -> None:
+    """−ELBO has a gradient for each parameter of the layer, and none for z."""
     made, z = layer(5, groups), planted(60)[0].requires_grad_()
     assigned = made(z, torch.arange(60) % groups if groups else None)
     made.loss(assigned.bound, 400).backward()
@@ -72,8 +72,8 @@ def test_the_loss_teaches_every_parameter_and_not_the_encoder(groups: int) -> No
 
 
 @pytest.mark.parametrize("groups", [0, 3])
-def test_what_follows_the_weights_teaches_all(groups: int) -> None:
-    """Through the drawn weights a later loss reaches every parameter that they depend on, and z."""
+def test_a_loss_of_the_weights_trains_layer_and_encoder(groups: int) -> None:
+    """Its gradient reaches z and each parameter on which the sampled weights depend."""
     made, z = layer(5, groups), planted(60)[0].requires_grad_()
     made.temperature.fill_(10)
     weights = made(z, torch.arange(60) % groups if groups else None).weights
@@ -86,7 +86,7 @@ def test_what_follows_the_weights_teaches_all(groups: int) -> None:
 
 @pytest.mark.parametrize("groups", [0, 3])
 def test_the_loss_is_that_of_the_fit(groups: int) -> None:
-    """−ELBO per window: where all windows are one batch, divergence over N minus the mean of the bounds."""
+    """With all windows in one batch, it is the divergence / N minus the mean of the bounds."""
     made, z = layer(groups=groups), planted()[0]
     bound = made(z, torch.arange(400) % groups if groups else None).bound
     divergence = dirichlet_process.stick_divergence(made.sticks, 1.0)
@@ -96,8 +96,8 @@ def test_the_loss_is_that_of_the_fit(groups: int) -> None:
     torch.testing.assert_close(made.loss(bound, 400), -(bound.sum() - divergence) / 400)
 
 
-def test_learning_finds_the_planted_shares() -> None:
-    """Minimizing the loss leads to shares 0.4, 0.3, 0.2, 0.1, not to twenty equal ones."""
+def test_training_finds_the_known_shares() -> None:
+    """Minimizing the loss gives the shares 0.4, 0.3, 0.2, 0.1."""
     made, (z, cluster) = layer(seed=2), planted(2000, seed=1)
     optimizer = torch.optim.Adam(made.parameters(), lr=0.02)
     with torch.random.fork_rng(devices=[]):
@@ -108,13 +108,13 @@ def test_learning_finds_the_planted_shares() -> None:
     found = made.eval()(z).cluster
     shares = dirichlet_process.expected_weights(made.sticks).sort(descending=True).values
 
-    assert int((found.bincount(minlength=20) >= 20).sum()) == 4  # with a hundredth of the points or more
+    assert int((found.bincount(minlength=20) >= 20).sum()) == 4  # with at least 1 % of the points
     assert all(len(found[cluster == k].unique()) <= 2 for k in range(4))
     torch.testing.assert_close(shares[:4], torch.tensor([0.4, 0.3, 0.2, 0.1]), atol=0.05, rtol=0)
 
 
-def test_the_first_batch_is_where_it_starts() -> None:
-    """Of twenty clusters those four are active that lie in the first batch, each near its centre."""
+def test_the_first_batch_initializes_the_clusters() -> None:
+    """Of 20 clusters, the 4 of the first batch are active, each near its centre."""
     made = layer()
     held = made.eval()(planted()[0]).cluster.unique()
 
@@ -123,8 +123,8 @@ def test_the_first_batch_is_where_it_starts() -> None:
     assert made.log_noise.item() == pytest.approx(0, abs=0.2)
 
 
-def test_each_group_has_weights_of_its_own() -> None:
-    """A row of θ decides where the group is known; where it is not, the weights are those of all."""
+def test_each_group_has_its_own_weights() -> None:
+    """A known group uses its row of θ; an unknown group uses the common weights."""
     made = layer(5, 3)
     with torch.no_grad():
         made.log_groups[1, 4] = 9
@@ -135,8 +135,8 @@ def test_each_group_has_weights_of_its_own() -> None:
     torch.testing.assert_close(made.log_pi(), dirichlet_process.expected_log_weights(made.sticks))
 
 
-def test_evaluation_draws_nothing() -> None:
-    """The weights are softmax(logits), torch's generator stays, and so does every buffer."""
+def test_evaluation_uses_no_random_numbers() -> None:
+    """The weights are softmax(logits), and torch's random state does not change."""
     made, z = layer().eval(), planted(50)[0]
     state = torch.get_rng_state()
     assigned = made(z)
@@ -146,16 +146,16 @@ def test_evaluation_draws_nothing() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_layer_that_was_never_trained_assigns() -> None:
-    """In evaluation nothing is fitted to the first batch."""
+def test_an_untrained_layer_can_be_evaluated() -> None:
+    """In evaluation, the first batch does not initialize the layer."""
     made = hdp.HDP(3).eval()
     made(planted(20)[0])
 
     assert not made.initialised
 
 
-def test_cold_draws_choose_clusters_by_their_probability() -> None:
-    """Near temperature 0 the weights are one-hot, and each cluster comes as often as softmax(logits) says."""
+def test_samples_at_low_temperature_follow_the_probabilities() -> None:
+    """Near temperature 0 the weights are one-hot, with frequencies softmax(logits)."""
     logits = torch.tensor([0.0, 1, 2]).expand(20_000, 3)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -166,7 +166,7 @@ def test_cold_draws_choose_clusters_by_their_probability() -> None:
 
 
 def test_the_temperature_falls_from_one_to_a_half() -> None:
-    """Geometrically over the training; `advance` sets it."""
+    """It falls geometrically over the training; `advance` sets it."""
     made = layer()
     made.advance(0.5)
 
@@ -176,8 +176,8 @@ def test_the_temperature_falls_from_one_to_a_half() -> None:
 
 
 @pytest.mark.parametrize("groups", [0, 3])
-def test_same_seed_same_bits_and_resume_is_uninterrupted(groups: int) -> None:
-    """What a layer starts from and draws depends on the seed; its state and torch's are all that it remembers."""
+def test_a_resumed_layer_equals_an_uninterrupted_one(groups: int) -> None:
+    """Initialization and samples depend on the seed; parameters, buffers and torch's random state are sufficient."""
     one, other = layer(groups=groups), layer(groups=groups)
     resumed = hdp.HDP(3, groups=groups)
     resumed.load_state_dict(one.state_dict())

@@ -1,7 +1,7 @@
-"""What is computed from the same weights and predictions is the same on other processors, within what is stated.
+"""The same weights and predictions give the same results on other processors, within the documented tolerances.
 
-numpy, OpenBLAS, torch and numba can be told to leave out what this processor has beyond the oldest that they support.
-ONNX Runtime cannot: integer_encoder.py is the oracle of the figures that it gives (test_int8.py).
+numpy, OpenBLAS, torch and numba can be restricted to the instructions of the oldest processor that they support. ONNX
+Runtime cannot: integer_encoder.py is the oracle for its results (test_int8.py).
 """
 
 import json
@@ -14,7 +14,7 @@ import untraced
 
 
 def oldest_processor() -> dict[str, str]:
-    """Return the environment of a process that uses none of the newer instructions, and one thread."""
+    """Return the environment of a process without newer instructions and with one thread."""
     from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 
     features = " ".join(name for name in __cpu_dispatch__ if __cpu_features__[name])
@@ -32,7 +32,7 @@ def run(root, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_oldest_processor_is_another_one(root) -> None:
-    """Else the tests below would compare a thing with itself."""
+    """Otherwise the tests below would compare a processor with itself."""
     ask = "from numpy._core import _multiarray_umath as m; print(sum(map(m.__cpu_features__.get, m.__cpu_dispatch__)))"
 
     assert run(root, "-c", ask).stdout == "0\n"
@@ -40,7 +40,7 @@ def test_the_oldest_processor_is_another_one(root) -> None:
 
 @pytest.mark.parametrize("version", ["v0.1.0", "v0.2.0"])
 def test_a_version_verifies_on_the_oldest_processor(root, version) -> None:
-    """Every number is computed again from its predictions, to 1e-9."""
+    """Each number is computed again from its predictions, with a tolerance of 1e-9."""
     found = run(root, "-m", "modelreg", "verify", version, "--complete")
 
     assert found.returncode == 0, found.stderr
@@ -48,7 +48,7 @@ def test_a_version_verifies_on_the_oldest_processor(root, version) -> None:
 
 @pytest.mark.needs("torch")
 def test_a_version_is_reproduced_on_the_oldest_processor(root) -> None:
-    """Logits to 1e-3 where the code is the same; codes differ in few windows."""
+    """Logits agree within 1e-3 for equal codes; codes differ in few windows."""
     found = run(root, "-m", "modelreg", "verify", "v0.2.0", "--reproduce")
 
     assert found.returncode == 0, found.stderr
@@ -80,8 +80,8 @@ print(json.dumps([found.log_likelihood, path.score, *found.gamma.ravel().tolist(
     [TEMPERATURE, pytest.param(DURATIONS, marks=pytest.mark.needs("numba", "scipy"))],
     ids=["temperature", "durations"],
 )
-def test_what_verify_computes_again_is_the_same_on_the_oldest_processor(root, script) -> None:
-    """To the tolerance of `verify`: 1e-9, relative or absolute."""
+def test_recomputed_values_are_equal_on_the_oldest_processor(root, script) -> None:
+    """They agree within the tolerance of `verify`: 1e-9, relative or absolute."""
     here = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False)
     there = run(root, "-c", script)
 

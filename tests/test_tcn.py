@@ -1,4 +1,4 @@
-"""The parts of the TCN-VAE: each formula, each form of the encoder, and what a decoder must be able to say."""
+"""The components of the TCN-VAE: each formula, both forms of the encoder, and the decoder."""
 
 import logging
 import math
@@ -31,14 +31,14 @@ def latent(measures: list[tuple[float, float]]) -> tcn.Latent:
 
 @contextmanager
 def seeded(seed: int = 0) -> Iterator[None]:
-    """Run with torch's generator at a seed; leave it as it was."""
+    """Run with a seed for torch's generator, and restore its state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
 
 
 def encoder(form: tcn.Form = PLAIN) -> tcn.Encoder:
-    """Return a small encoder of sequences, ready to predict, its batch statistics not the initial ones."""
+    """Return a small encoder of sequences in eval mode, with updated batch statistics."""
     with seeded():
         made = tcn.Encoder(4, 40, (8, 8, 16), form)
         made(3 + 2 * torch.randn(16, 4, 40))
@@ -46,7 +46,7 @@ def encoder(form: tcn.Form = PLAIN) -> tcn.Encoder:
 
 
 def of_windows(made: tcn.Encoder, devices: int, form: tcn.Form = PLAIN) -> tcn.Encoder:
-    """Return the encoder of windows, as the system has it, with the weights of one of sequences of that form."""
+    """Return the encoder of windows, as in tcn_vae, with the weights of an encoder of sequences."""
     flat = tcn.Encoder(4, 40, (8, 8, 16), form._replace(rows=devices))
     shapes = {name: tensor.shape for name, tensor in flat.state_dict().items()}
     flat.load_state_dict({name: tcn.with_rows(tensor, shapes[name]) for name, tensor in made.state_dict().items()})
@@ -54,14 +54,14 @@ def of_windows(made: tcn.Encoder, devices: int, form: tcn.Form = PLAIN) -> tcn.E
 
 
 def test_the_encoder_has_the_published_number_of_parameters() -> None:
-    """Nine channels: 426,432 of the reference (models.md A1) without the 896 gains of its weight norm."""
+    """With 9 channels: the 426,432 parameters of the reference without the 896 gains of its weight norm."""
     assert sum(p.numel() for p in tcn.Encoder(9, 100, form=PLAIN).parameters()) == 426_432 - 896
 
 
 @pytest.mark.parametrize("batchnorm", [False, True])
 @pytest.mark.parametrize("devices", [1, 2])
-def test_both_forms_compute_the_same(devices: int, batchnorm: bool) -> None:
-    """Conv2d on windows (N, C, D, T) gives what Conv1d gives on sequences, within 1e-5."""
+def test_both_forms_of_the_encoder_are_equal(devices: int, batchnorm: bool) -> None:
+    """Conv2d on windows (N, C, D, T) and Conv1d on sequences agree within 1e-5."""
     form = tcn.Form(batchnorm=batchnorm)
     made, x = encoder(form), normal(5, 4 // devices, devices, 40)
     flat = of_windows(made, devices, form)
@@ -71,8 +71,8 @@ def test_both_forms_compute_the_same(devices: int, batchnorm: bool) -> None:
 
 
 @pytest.mark.parametrize("t", [0, 5, 39])
-def test_blocks_see_the_past_as_far_as_the_receptive_field(t: int) -> None:
-    """A sample changes the outputs from its own time on, 29 of them, and no other."""
+def test_blocks_are_causal_up_to_the_receptive_field(t: int) -> None:
+    """A sample changes the 29 outputs from its time on, and no others."""
     blocks, x = encoder().blocks, normal(1, 4, 40)
     other = x.clone()
     other[:, :, t] += 10
@@ -82,19 +82,19 @@ def test_blocks_see_the_past_as_far_as_the_receptive_field(t: int) -> None:
 
 
 def test_the_receptive_field_is_that_of_the_reference() -> None:
-    """Kernels of 3 and dilations 1, 2, 4, two convolutions each: 29 samples."""
+    """Three blocks with kernel length 3 and dilations 1, 2, 4 have a receptive field of 29 samples."""
     assert tcn.receptive_field(3) == 29
 
 
 def test_sequences_hold_the_channels_of_each_device() -> None:
-    """Step t of a sequence is the channels of the first device, then those of the second, at t."""
+    """Timestep t has the channels of the first device, then those of the second device."""
     x = normal(2, 3, 2, 5)
 
     assert torch.equal(tcn.to_sequence(x)[1, 4], torch.cat([x[1, :, 0, 4], x[1, :, 1, 4]]))
 
 
 def test_the_device_part_is_exported_as_plain_layers() -> None:
-    """Padding to the left becomes part of each convolution; nothing is left that an NPU does not know."""
+    """Left padding is merged into each convolution, and all operators are supported by the NPU."""
     import onnxsim  # slow to import
 
     flat = of_windows(encoder(tcn.Form()), 2, tcn.Form())
@@ -115,7 +115,7 @@ def test_the_device_part_is_exported_as_plain_layers() -> None:
 
 @given(MEASURES)
 def test_the_divergence_is_that_of_torch(measures: list[tuple[float, float]]) -> None:
-    """KL(N(μ, σ²) ‖ N(0, 1)) of each dimension; never negative."""
+    """It is KL(N(μ, σ²) ‖ N(0, 1)) ≥ 0 of each dimension."""
     q = latent(measures)
     divergence = tcn.kl_divergence(q)
     expected = kl_divergence(Normal(q.mu, (q.log_variance / 2).exp()), Normal(torch.zeros(()), torch.ones(())))
@@ -125,7 +125,7 @@ def test_the_divergence_is_that_of_torch(measures: list[tuple[float, float]]) ->
 
 
 def test_the_divergence_is_the_mean_over_draws() -> None:
-    """log q(z) − log p(z), averaged over draws of z."""
+    """It is the mean of log q(z) − log p(z) over samples of z."""
     q = tcn.Latent(torch.full((200_000, 1), 0.7), torch.full((200_000, 1), -1.0))
     with seeded():
         z = tcn.reparametrize(q)
@@ -135,7 +135,7 @@ def test_the_divergence_is_the_mean_over_draws() -> None:
 
 
 def test_both_terms_are_sums_over_a_window() -> None:
-    """½ Σ (x − x̂)² / σ² and Σ KL of each window, then the mean: counted by hand (an older sum grew with the batch)."""
+    """½ Σ (x − x̂)² / σ² and Σ KL are summed over a window, then averaged (legacy code summed over the batch)."""
     x, x_hat, q = normal(7, 100, 9), normal(7, 100, 9, seed=1), tcn.Latent(normal(7, 64), normal(7, 64, seed=1))
     terms = tcn.elbo(x, x_hat, q, variance=2.0)
     squares = sum(float((x[n] - x_hat[n]).square().sum()) / 4 for n in range(7)) / 7
@@ -146,7 +146,7 @@ def test_both_terms_are_sums_over_a_window() -> None:
 
 @given(st.integers(1, 5))
 def test_the_size_of_a_batch_does_not_matter(times: int) -> None:
-    """The same windows again and again cost the same."""
+    """Repeating the windows does not change the terms."""
     x, q = normal(3, 5, 2), tcn.Latent(normal(3, 4), normal(3, 4))
     again = tcn.Latent(q.mu.repeat(times, 1), q.log_variance.repeat(times, 1))
 
@@ -154,8 +154,8 @@ def test_the_size_of_a_batch_does_not_matter(times: int) -> None:
     torch.testing.assert_close(repeated, tcn.elbo(x, torch.zeros_like(x), q))
 
 
-def test_free_bits_are_free() -> None:
-    """A dimension below the bound costs the bound and is not pressed; one above costs what it is."""
+def test_free_bits_have_no_gradient() -> None:
+    """A dimension below the bound has the value of the bound and gradient 0; one above is unchanged."""
     mu = torch.tensor([[0.1, 3.0]], requires_grad=True)
     divergence = tcn.elbo(normal(1, 2), normal(1, 2), tcn.Latent(mu, torch.zeros(1, 2)), free_bits=0.5).divergence
     divergence.backward()
@@ -166,13 +166,13 @@ def test_free_bits_are_free() -> None:
 
 @pytest.mark.parametrize(("progress", "weight"), [(0, 0), (0.1, 1), (0.2, 2), (0.9, 2)])
 def test_the_divergence_warms_up(progress: float, weight: float) -> None:
-    """Its weight rises evenly to β over the first share of the training, and stays; no share, no rise."""
+    """Its weight rises linearly to β over the first share of the training; with share 0 it is β."""
     assert tcn.warm_up(progress, share=0.2, beta=2) == pytest.approx(weight)
     assert tcn.warm_up(progress, share=0, beta=2) == 2
 
 
 def test_the_reversal_grows_over_the_whole_training() -> None:
-    """λ(p) = 2 / (1 + e^{−10 p}) − 1: from 0, 0.99 half-way, never 1 before the end."""
+    """λ(p) = 2 / (1 + e^{−10 p}) − 1 rises from 0 over 0.987 at half of the training to less than 1."""
     strengths = [tcn.reversal_strength(p / 10) for p in range(11)]
 
     assert strengths[0] == 0
@@ -181,8 +181,8 @@ def test_the_reversal_grows_over_the_whole_training() -> None:
     assert strengths[-1] < 1
 
 
-def test_the_domain_head_learns_while_the_encoder_forgets() -> None:
-    """The head's own gradient is the plain one; what goes back to μ is −λ times the plain one."""
+def test_the_gradient_is_reversed_for_the_encoder_only() -> None:
+    """The gradient of the head is unchanged; the gradient of μ is multiplied by −λ."""
     with seeded():
         head = tcn.DomainHead(8, 3)
     mu, plain = normal(5, 8).requires_grad_(), normal(5, 8).requires_grad_()
@@ -197,8 +197,8 @@ def test_the_domain_head_learns_while_the_encoder_forgets() -> None:
     assert torch.equal(head(mu), head.layers(mu))
 
 
-def test_noise_is_drawn_in_training_only() -> None:
-    """In evaluation z is μ, twice the same, and torch's generator stays where it is."""
+def test_latents_are_sampled_in_training_only() -> None:
+    """In evaluation z is μ, and torch's random state does not change."""
     heads = tcn.LatentHeads(16, 4)
     q = heads(normal(5, 16))
     state = torch.get_rng_state()
@@ -209,8 +209,8 @@ def test_noise_is_drawn_in_training_only() -> None:
 
 
 @pytest.mark.parametrize("size", [1e-3, 1.0, 30.0, 1e6])
-def test_the_variance_is_bounded_and_can_come_back(size: float) -> None:
-    """However large the features, e^−8 ≤ σ² ≤ e^8; where a clamp would stop the gradient, there is one."""
+def test_the_variance_is_bounded_with_a_gradient(size: float) -> None:
+    """e^−8 ≤ σ² ≤ e^8 for features of any size. Unlike a clamp, the bound has a gradient."""
     heads = tcn.LatentHeads(16, 4)
     raw = heads.log_variance(normal(5, 16))
     with torch.no_grad():
@@ -223,18 +223,18 @@ def test_the_variance_is_bounded_and_can_come_back(size: float) -> None:
     assert size > 30 or (heads.log_variance.bias.grad != 0).all()
 
 
-def test_a_decoder_can_express_time_to_the_end() -> None:
-    """No two steps of what it says are alike, in the last forty either (an older one was constant from 60 on)."""
+def test_the_decoder_distinguishes_all_timesteps() -> None:
+    """No two timesteps of the output are equal (the legacy decoder was constant from timestep 60)."""
     with seeded():
-        said = tcn.Decoder(3, 100, 8, (16, 16)).eval()(normal(2, 8))
-    distance = torch.cdist(said, said) + torch.eye(100)
+        made = tcn.Decoder(3, 100, 8, (16, 16)).eval()(normal(2, 8))
+    distance = torch.cdist(made, made) + torch.eye(100)
 
-    assert said.shape == (2, 100, 3)
+    assert made.shape == (2, 100, 3)
     assert distance.min() > 1e-5
 
 
-def test_windows_are_learned_by_heart() -> None:
-    """Sines of many phases and both signs are encoded and reconstructed: a tenth of their power is left at most."""
+def test_a_few_windows_can_be_overfitted() -> None:
+    """Sines of 16 phases are reconstructed with at most a tenth of their power as error."""
     t, phase = torch.arange(32) / 32, torch.arange(16)[:, None] * math.tau / 16
     x = torch.stack([torch.sin(math.tau * t + phase), torch.cos(2 * math.tau * t - phase)], 2)  # (16, 32, 2)
     with seeded():
@@ -254,7 +254,7 @@ def test_windows_are_learned_by_heart() -> None:
             (terms.reconstruction + tcn.warm_up(step / 100, 1.0) * terms.divergence).backward()
             optimizer.step()
         parts.eval()
-        said = decode(heads.draw(heads(encode(x.transpose(1, 2)))))
+        made = decode(heads.draw(heads(encode(x.transpose(1, 2)))))
 
-    assert (said - x).square().mean() < 0.1 * x.square().mean()
-    assert said.min() < -0.5
+    assert (made - x).square().mean() < 0.1 * x.square().mean()
+    assert made.min() < -0.5

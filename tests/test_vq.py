@@ -1,4 +1,4 @@
-"""The moving codebook against its definition, another implementation, and the faults of its predecessors."""
+"""The codebook equals its definition and another implementation, and has none of the faults of legacy code."""
 
 import pytest
 import torch
@@ -16,21 +16,21 @@ def vectors(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
 
 
 def layer(K: int = 16, d: int = 4, seed: int = 0, **settings: float | bool) -> vq.VQ:
-    """Return a layer whose codes depend on the seed alone."""
+    """Return a layer whose codes depend on the seed only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return vq.VQ(K, d, **settings)  # type: ignore[arg-type]
 
 
 def run(quantizer: vq.VQ, batches: range) -> None:
-    """Show a layer one batch of each seed, with torch's generator as it is."""
+    """Pass one batch of each seed to a layer, without seeding torch's generator."""
     for seed in batches:
         quantizer(vectors(40, 4, seed=seed))
 
 
 @given(st.integers(1, 50), st.integers(1, 20), st.integers(1, 8), st.integers(0, 1000))
 def test_the_nearest_code_is_found(n: int, K: int, d: int, seed: int) -> None:
-    """No code is nearer than the chosen one, computed plainly in double precision."""
+    """No code is nearer than the selected one, in double precision."""
     z, codes = vectors(n, d, seed=seed), vectors(K, d, seed=seed + 1)
     distance = (z.double()[:, None] - codes.double()).square().sum(2)
     chosen = distance.gather(1, vq.nearest(z, codes)[:, None])[:, 0]
@@ -39,15 +39,15 @@ def test_the_nearest_code_is_found(n: int, K: int, d: int, seed: int) -> None:
 
 
 def test_ties_go_to_the_lowest_index() -> None:
-    """Of equal codes and of codes at equal distance the first is taken."""
+    """Equal codes, and codes at equal distance, give the first index."""
     codes = torch.tensor([[9.0, 9], [1, 0], [-1, 0], [1, 0], [-1, 0]])
 
     assert vq.nearest(torch.tensor([[1.0, 0], [-1, 0], [0, 5]]), codes).tolist() == [1, 2, 1]
 
 
 @given(st.integers(1, 30), st.integers(0, 1000), st.floats(0.5, 0.999))
-def test_a_step_is_what_its_formulae_say(n: int, seed: int, decay: float) -> None:
-    """N, m and e, code by code, as on the page."""
+def test_a_step_follows_its_formulae(n: int, seed: int, decay: float) -> None:
+    """N, m and e are computed code by code."""
     z, book = vectors(n, 3, seed=seed), vq.start(vectors(5, 3, seed=seed + 1))
     index = vq.nearest(z, book.codes)
     step = vq.moved(book, z, index, decay, epsilon=1e-2)
@@ -59,7 +59,7 @@ def test_a_step_is_what_its_formulae_say(n: int, seed: int, decay: float) -> Non
 
 
 def test_steps_equal_the_published_ones() -> None:
-    """Another implementation, from the same codes: the same codes, indices, loss and codebook for ten steps."""
+    """For ten steps, codes, indices, loss and codebook equal those of another implementation."""
     ours = layer(32, 8, kmeans_start=False, threshold=0.0, decay=0.9)
     theirs = published.VectorQuantize(
         dim=8, codebook_size=32, decay=0.9, commitment_weight=0.25, rotation_trick=False, threshold_ema_dead_code=0
@@ -73,8 +73,8 @@ def test_steps_equal_the_published_ones() -> None:
         torch.testing.assert_close(ours.codes, theirs._codebook.embed[0])
 
 
-def test_unused_codes_stay_where_they_are_found() -> None:
-    """Steps on end without restarts throw no code away (an older codebook: norm 990,000 after one)."""
+def test_unused_codes_do_not_diverge() -> None:
+    """Without restarts, no code moves far away (a legacy codebook: norm 990,000 after one step)."""
     quantizer, z = layer(128, 16, kmeans_start=False, threshold=0.0, decay=0.9), vectors(16, 16)
     longest = quantizer.codes.norm(dim=1).max()
     for _ in range(300):
@@ -85,7 +85,7 @@ def test_unused_codes_stay_where_they_are_found() -> None:
 
 @pytest.mark.parametrize("kmeans_start", [False, True])
 def test_active_codes_do_not_collapse(kmeans_start: bool) -> None:
-    """After one step, and after twenty, at least as many codes are in use (an older codebook: 378, then 3)."""
+    """The number of used codes does not fall over 20 steps (a legacy codebook: 378, then 3)."""
     quantizer, z = layer(512, 64, kmeans_start=kmeans_start), vectors(1024, 64)
     with torch.random.fork_rng(devices=[]):
         used = [len(quantizer(z).code_index.unique()) for _ in range(20)]
@@ -94,8 +94,8 @@ def test_active_codes_do_not_collapse(kmeans_start: bool) -> None:
     assert used[-1] >= used[0]
 
 
-def test_codes_take_the_size_of_their_vectors() -> None:
-    """Vectors of norm 36 get codes nearly as long, not of norm 1."""
+def test_codes_reach_the_scale_of_the_vectors() -> None:
+    """Vectors of norm 36 get codes of a similar norm."""
     quantizer, z = layer(64, 4, threshold=0.0, decay=0.9), vectors(500, 4, scale=18)
     for _ in range(50):
         code = quantizer(z).code
@@ -103,8 +103,8 @@ def test_codes_take_the_size_of_their_vectors() -> None:
     assert (code - z).square().mean() < 0.2 * z.square().mean()
 
 
-def test_the_commitment_teaches_the_encoder() -> None:
-    """Its value is β · mean (z − e)², its gradient 2β (z − e) over the number of elements."""
+def test_the_commitment_has_value_and_gradient_of_its_formula() -> None:
+    """The value is β · mean (z − e)², and the gradient is 2β (z − e) / number of elements."""
     quantizer, z = layer(commitment=0.5, kmeans_start=False), vectors(10, 4).requires_grad_()
     e = quantizer.codes[vq.nearest(z, quantizer.codes)].clone()
     loss = quantizer(z).commitment
@@ -114,8 +114,8 @@ def test_the_commitment_teaches_the_encoder() -> None:
     torch.testing.assert_close(z.grad, 2 * 0.5 * (z.detach() - e) / z.numel())
 
 
-def test_the_gradient_goes_straight_through() -> None:
-    """What follows the code teaches z as if nothing had been rounded; no code is taught by it."""
+def test_the_gradient_is_passed_straight_through() -> None:
+    """z receives the gradient of its code unchanged; the codes have no gradient."""
     quantizer, z, weight = layer(), vectors(10, 4).requires_grad_(), vectors(10, 4, seed=1)
     (quantizer(z).code * weight).sum().backward()
 
@@ -124,8 +124,8 @@ def test_the_gradient_goes_straight_through() -> None:
 
 
 @pytest.mark.parametrize("shape", [(7, 4), (3, 5, 4), (2, 3, 5, 4)])
-def test_evaluation_looks_up_and_changes_nothing(shape: tuple[int, ...]) -> None:
-    """Codes are rows of the codebook, bit by bit; no buffer and no random state moves."""
+def test_evaluation_changes_no_state(shape: tuple[int, ...]) -> None:
+    """Codes equal rows of the codebook bit by bit; buffers and random state do not change."""
     quantizer = layer().eval()
     before = {name: tensor.clone() for name, tensor in quantizer.state_dict().items()}
     state = torch.get_rng_state()
@@ -138,7 +138,7 @@ def test_evaluation_looks_up_and_changes_nothing(shape: tuple[int, ...]) -> None
 
 
 def test_training_and_evaluation_give_the_same_bits() -> None:
-    """The straight-through form changes no value."""
+    """The straight-through form does not change values."""
     quantizer, z = layer(kmeans_start=False), vectors(50, 4)
     code, index, _ = quantizer.eval()(z)
     trained = quantizer.train()(z)
@@ -148,7 +148,7 @@ def test_training_and_evaluation_give_the_same_bits() -> None:
 
 
 def test_dead_codes_move_to_vectors_of_the_batch() -> None:
-    """Each gets another vector, N = 1 and m = e; the living stay."""
+    """Each gets a different vector, N = 1 and m = e; other codes do not change."""
     book = vq.start(vectors(6, 2))._replace(counts=torch.tensor([0.0, 5, 0.01, 5, 0.02, 5]))
     z = vectors(3, 2, seed=1)
     after = vq.restarted(book, z, torch.tensor([2, 0, 1]), threshold=0.1)
@@ -159,24 +159,24 @@ def test_dead_codes_move_to_vectors_of_the_batch() -> None:
     assert torch.equal(after.codes[1::2], book.codes[1::2])
 
 
-def test_what_a_small_batch_cannot_serve_waits() -> None:
-    """Two vectors bring two of four dead codes back, the first ones, and not two codes to one place."""
+def test_a_small_batch_restarts_some_dead_codes() -> None:
+    """Two vectors restart the first two of four dead codes."""
     book = vq.start(vectors(5, 2))._replace(counts=torch.tensor([0.0, 9, 0, 0, 0]))
     after = vq.restarted(book, vectors(2, 2, seed=1), torch.tensor([0, 1]), threshold=0.1)
 
     assert after.counts.tolist() == [1, 9, 1, 0, 0]
 
 
-def test_rare_is_not_dead_where_batches_are_small() -> None:
-    """Eight vectors a batch and 512 codes used alike: none is restarted."""
+def test_rare_codes_are_not_dead_in_small_batches() -> None:
+    """With 8 vectors per batch and 512 codes in equal use, no code is restarted."""
     book = vq.start(vectors(512, 2))._replace(counts=torch.full((512,), 8 / 512))
     after = vq.restarted(book, vectors(8, 2), torch.arange(8), threshold=0.1)
 
     assert torch.equal(after.codes, book.codes)
 
 
-def test_the_first_batch_is_where_it_starts() -> None:
-    """With k-means++ every code is a vector of the first batch, wherever that is."""
+def test_the_first_batch_initializes_the_codes() -> None:
+    """With k-means++ each code is a vector of the first batch."""
     quantizer, z = layer(decay=1.0), vectors(200, 4) + 30
     quantizer(z)
 
@@ -184,8 +184,8 @@ def test_the_first_batch_is_where_it_starts() -> None:
     assert quantizer.initialised
 
 
-def test_same_seed_same_bits_and_resume_is_uninterrupted() -> None:
-    """Buffers and torch's random state, kept after three of six batches, give the codebook of all six."""
+def test_a_resumed_codebook_equals_an_uninterrupted_one() -> None:
+    """Buffers and torch's random state after three of six batches are sufficient."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         whole = layer(threshold=0.5)
@@ -200,8 +200,8 @@ def test_same_seed_same_bits_and_resume_is_uninterrupted() -> None:
     assert all(torch.equal(tensor, whole.state_dict()[name]) for name, tensor in resumed.state_dict().items())
 
 
-def test_usage_is_of_an_epoch() -> None:
-    """Two batches that each use one code of 8 make an epoch of perplexity 2 that uses a quarter."""
+def test_usage_is_computed_over_an_epoch() -> None:
+    """Two batches that each use one of 8 codes give perplexity 2 and a used share of 0.25."""
     epoch = torch.cat([torch.full((10,), 3), torch.full((10,), 5)])
 
     assert fsq_layer.usage(epoch, (8,)) == pytest.approx((2, 0.25))

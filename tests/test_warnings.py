@@ -1,4 +1,4 @@
-"""Warnings are errors where our code causes them, and are not where a package of others does by being compiled."""
+"""Warnings of modelreg are errors in tests; warnings from compiling installed packages are not."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ WARNS = "import warnings\nwarnings.warn('old', DeprecationWarning)\n"
 
 
 def is_collected(root: Path, folder: Path, source: str) -> bool:
-    """Say whether a test that imports a module of this source passes; the module was never compiled before."""
+    """Return whether a test that imports a new module with this source passes."""
     folder.mkdir(parents=True)
     (folder / "warned.py").write_text(source)
     (folder.parent / "test_it.py").write_text("import warned\n\n\ndef test_it():\n    assert warned\n")
@@ -40,5 +40,5 @@ def is_collected(root: Path, folder: Path, source: str) -> bool:
     ids=["site-packages", "dist-packages", "ours, compiled", "ours, run"],
 )
 def test_warnings_of_our_code_are_errors(root, tmp_path, folder, source, passes) -> None:
-    """A package that is installed without bytecode is compiled when it is imported."""
+    """A package installed without bytecode is compiled when it is imported."""
     assert is_collected(root, tmp_path / folder, source) is passes

@@ -1,4 +1,4 @@
-"""Every model system, tiny: a few channels, 16 timesteps, windows whose class can be told."""
+"""Small instances of every model system, and windows whose class can be learned."""
 
 from typing import Any
 
@@ -53,13 +53,13 @@ ALL = SYSTEMS | SWITCHED_OFF
 
 
 def settings_of(name: str) -> ModelSettings:
-    """Return the settings of a system, by its name here."""
+    """Return the settings of a system by its name in this module."""
     settings: ModelSettings = TypeAdapter(ModelSettings).validate_python(ALL[name], strict=False)
     return settings
 
 
 def network_of(name: str, seed: int = 0) -> Network:
-    """Return a system with its first weights, its groups those that its record would have."""
+    """Return a system with its initial weights."""
     return factory.of_spec(spec_of(name), seed=seed)
 
 
@@ -69,7 +69,7 @@ def spec_of(name: str) -> factory.ModelSpec:
 
 
 def part(streams: tuple[int, ...] = (20, 20, 20), seed: int = 1) -> Part:
-    """Return windows of several recordings of two data sets; the class, for 5 windows each, is a sine's frequency."""
+    """Return windows of several recordings of two data sets; the class is the frequency of a sine."""
     random = torch.Generator().manual_seed(seed)
     n = sum(streams)
     y = torch.arange(n) // 5 % len(CLASSES)
@@ -80,12 +80,12 @@ def part(streams: tuple[int, ...] = (20, 20, 20), seed: int = 1) -> Part:
 
 
 def training_settings(**changes: Any) -> TrainingSettings:
-    """Return settings of a quick training."""
+    """Return settings for a short training."""
     return TrainingSettings(**{"epochs": 2, "batch_size": 16, "threads": 1, "learning_rate": 0.01, **changes})
 
 
 def trained(name: str, **changes: Any) -> Network:
-    """Return a system after a short training, ready to predict."""
+    """Return a system in eval mode after a short training."""
     network = network_of(name)
     for _ in training.fit(network, part(), part(seed=2), training_settings(**changes)):
         pass
