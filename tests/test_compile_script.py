@@ -1,4 +1,4 @@
-"""compile.py of a bundle against a stub of the compiler: what it asks, what it refuses, what it leaves behind."""
+"""Run a bundle's compile.py against a stub of the compiler: its calls, its errors and its output files."""
 
 import hashlib
 import io
@@ -49,7 +49,7 @@ def encoder() -> bytes:
 
 
 def project(encoder: bytes, windows: np.ndarray) -> np.ndarray:
-    """What the graph answers, without the stub."""
+    """The projections of the graph, without the stub."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(encoder, providers=["CPUExecutionProvider"])
@@ -57,14 +57,14 @@ def project(encoder: bytes, windows: np.ndarray) -> np.ndarray:
 
 
 def draw(count: int, seed: int) -> np.ndarray:
-    """Raw windows (N, C, D, T): each with a level of its own, so that the projections differ."""
+    """Raw windows (N, C, D, T), each at a different level, so that the projections differ."""
     random = np.random.default_rng(seed)
     standard = random.normal(size=(count, C, 1, 1)) + 0.5 * random.normal(size=(count, C, D, T))
     return (standard * STD + MEAN).astype(np.float32)
 
 
 def normalize(windows: np.ndarray) -> np.ndarray:
-    """As the model was trained."""
+    """Normalize windows as in training."""
     return ((windows - MEAN) / STD).astype(np.float32)
 
 
@@ -86,7 +86,7 @@ def npy(values: np.ndarray) -> bytes:
 
 
 class Bundle:
-    """A bundle of a tiny encoder beside an installed stub; `files` and `document` may be changed before `run`."""
+    """A bundle of a tiny encoder and an installed stub; change `files` and `document` before `run`."""
 
     def __init__(self, folder: Path, encoder: bytes, normalization: str = "host", **knobs: object) -> None:
         self.folder, self.stub = folder / "bundle", hailo_stub.install(folder / "stub", **knobs)
@@ -163,11 +163,11 @@ class Bundle:
         return done.returncode, done.stderr
 
     def calls(self) -> list[dict[str, object]]:
-        """What the stub was asked."""
+        """The calls that the stub recorded."""
         return hailo_stub.protocol(self.stub)
 
     def written(self) -> set[str]:
-        """The files that compile.py left behind."""
+        """The files that compile.py wrote."""
         return {path.name for path in self.folder.iterdir()} - self.files.keys() - {"sha256sum.txt"}
 
     def report(self) -> dict[str, object]:
@@ -177,32 +177,32 @@ class Bundle:
 
 @pytest.fixture
 def make(tmp_path, encoder):
-    """Make a bundle; keywords are its normalization and the stub's knobs."""
+    """Return a function that makes a bundle; keywords are its normalization and the stub's knobs."""
     return lambda **choices: Bundle(tmp_path, encoder, **choices)
 
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory, encoder) -> Bundle:
-    """A bundle that compiled."""
+    """A compiled bundle."""
     bundle = Bundle(tmp_path_factory.mktemp("compiled"), encoder)
     assert bundle.run() == (0, "")
     return bundle
 
 
-def test_success_leaves_three_files(compiled) -> None:
-    """HEF, HAR and report are there, and nothing that is half of one."""
+def test_success_writes_three_files(compiled) -> None:
+    """HEF, HAR and report, and no incomplete file."""
     assert compiled.written() == {"tiny.hef", "tiny_optimized.har", "compile_report.json"}
 
 
 def test_the_report_names_the_hef_by_digest(compiled) -> None:
-    """Who has the report can tell whether the HEF beside it is the one that was measured."""
+    """The report identifies the HEF that was measured."""
     digest = hashlib.sha256((compiled.folder / "tiny.hef").read_bytes()).hexdigest()
 
     assert compiled.report()["files"]["tiny.hef"] == digest
 
 
-def test_the_report_says_what_was_measured(compiled) -> None:
-    """Loss, error, level and versions are in it."""
+def test_the_report_has_the_measurements(compiled) -> None:
+    """Quantization loss, error and optimization level."""
     report = compiled.report()
 
     assert (report["snr_db"]["overall"] > 25, report["native_error"] < 1e-5, report["optimization_level"]) == (
@@ -212,22 +212,22 @@ def test_the_report_says_what_was_measured(compiled) -> None:
     )
 
 
-def test_calls_come_in_order(compiled) -> None:
+def test_calls_are_made_in_order(compiled) -> None:
     """Parse, compare, quantize, measure, save, compile: each once."""
-    wanted = "import ClientRunner translate_onnx_model infer load_model_script optimize infer save_har compile"
+    expected = "import ClientRunner translate_onnx_model infer load_model_script optimize infer save_har compile"
 
-    assert [call["call"] for call in compiled.calls()] == wanted.split()
+    assert [call["call"] for call in compiled.calls()] == expected.split()
 
 
-def test_windows_are_given_channels_last(compiled) -> None:
-    """The compiler reads (N, H, W, C), float32, everywhere."""
+def test_windows_are_passed_channels_last(compiled) -> None:
+    """The compiler always expects (N, H, W, C), float32."""
     given = [(call["shape"], call["dtype"]) for call in compiled.calls() if "shape" in call]
 
     assert given == [([16, D, T, C], "float32"), ([128, D, T, C], "float32"), ([16, D, T, C], "float32")]
 
 
 def test_the_whole_graph_is_translated(compiled) -> None:
-    """The shape is stated, end nodes are not."""
+    """With the input shape and without end nodes."""
     call = next(call for call in compiled.calls() if call["call"] == "translate_onnx_model")
 
     assert (call["net_input_shapes"], call["end_node_names"]) == ({"windows": [1, C, D, T]}, None)
@@ -238,15 +238,15 @@ def test_tensorflow_is_not_loaded_before_the_compiler(compiled) -> None:
     assert compiled.calls()[0]["tensorflow_loaded"] is False
 
 
-def test_a_chip_that_normalizes_is_given_raw_windows(make) -> None:
-    """The same loss is measured behind the normalization of the chip."""
+def test_a_chip_that_normalizes_receives_raw_windows(make) -> None:
+    """The loss is measured after the normalization on the chip."""
     bundle = make(normalization="chip")
 
     assert (bundle.run(), bundle.report()["snr_db"]["overall"] > 25) == ((0, ""), True)
 
 
 def test_a_second_run_replaces_the_first(make) -> None:
-    """The HEF that lies there is the new one."""
+    """The HEF is the new one."""
     bundle = make()
     bundle.write()
     (bundle.folder / "tiny.hef").write_bytes(b"old")
@@ -255,7 +255,7 @@ def test_a_second_run_replaces_the_first(make) -> None:
 
 
 def test_compile_sh_compiles(make) -> None:
-    """It checks sha256sum.txt and goes on to compile.py, from wherever it is called."""
+    """It checks sha256sum.txt and runs compile.py, from any working directory."""
     bundle = make()
     bundle.write()
 
@@ -263,7 +263,7 @@ def test_compile_sh_compiles(make) -> None:
 
 
 def test_compile_sh_stops_at_a_damaged_file(make) -> None:
-    """Nothing is asked of the compiler."""
+    """The compiler is not called."""
     bundle = make()
     bundle.write()
     (bundle.folder / "compile.py").write_bytes(b"")
@@ -271,8 +271,8 @@ def test_compile_sh_stops_at_a_damaged_file(make) -> None:
     assert (bundle.start("sh", "compile.sh").returncode, bundle.calls()) == (1, [])
 
 
-def test_compile_sh_names_real_flags_only() -> None:
-    """Its comments show the flags that hailo.md, section 1.3, found."""
+def test_compile_sh_shows_only_real_flags() -> None:
+    """Those in section 1.3 of hailo.md."""
     real = {
         "parser": {"--net-name", "--hw-arch", "--tensor-shapes", "--har-path"},
         "optimize": {"--hw-arch", "--calib-set-path", "--model-script", "--output-har-path"},
@@ -289,7 +289,7 @@ def test_compile_sh_names_real_flags_only() -> None:
 
 
 def test_arguments_are_refused(make) -> None:
-    """There is nothing to choose."""
+    """The script has no options."""
     bundle = make()
     bundle.write()
 
@@ -306,21 +306,21 @@ def test_a_damaged_file_is_named(make, name) -> None:
     (bundle.folder / name).write_bytes(data)
     done = bundle.start()
 
-    assert (done.returncode, f"{name}: damaged" in done.stderr) == (BUNDLE, True)
+    assert (done.returncode, f"{name}: digest mismatch" in done.stderr) == (BUNDLE, True)
 
 
 def test_a_missing_file_is_named(make) -> None:
-    """Listed, but not there."""
+    """bundle.json lists it."""
     bundle = make()
     bundle.write()
     (bundle.folder / "model_script.alls").unlink()
     done = bundle.start()
 
-    assert (done.returncode, "model_script.alls: missing" in done.stderr) == (BUNDLE, True)
+    assert (done.returncode, "model_script.alls: file not found" in done.stderr) == (BUNDLE, True)
 
 
 def within(name: str, **values: object):
-    """Change a part of bundle.json."""
+    """Return a change of one field of bundle.json."""
     return lambda document: document | {name: document[name] | values}
 
 
@@ -346,7 +346,7 @@ CONTRADICTIONS = {
 
 
 def change(bundle: Bundle, changes: dict[str, object]) -> None:
-    """Replace parts of a bundle by what becomes of them; the digests fit again when it is written."""
+    """Apply changes to parts of a bundle; `write` updates the digests."""
     for name, become in changes.items():
         setattr(bundle, name, become(getattr(bundle, name)))
 
@@ -360,7 +360,7 @@ def test_a_bundle_that_contradicts_itself_is_refused(make, key) -> None:
     assert (bundle.run()[0], bundle.calls()) == (BUNDLE, [])
 
 
-# Numbers only: every digest, shape and statement fits, the values do not.
+# Every digest, shape and field is consistent; only the values are wrong.
 WRONG_VALUES = {
     "never normalized": (BUNDLE, "host", lambda values: values * STD.ravel() + MEAN.ravel()),
     "normalized twice": (LOSS, "host", lambda values: (values - MEAN.ravel()) / STD.ravel()),
@@ -372,16 +372,16 @@ WRONG_VALUES = {
 
 @pytest.mark.parametrize("key", WRONG_VALUES)
 def test_wrong_calibration_is_found(make, key) -> None:
-    """By what the windows are like, or else by the loss."""
-    wanted, normalization, become = WRONG_VALUES[key]
+    """By the statistics of the windows, or by the quantization loss."""
+    code, normalization, become = WRONG_VALUES[key]
     bundle = make(normalization=normalization)
     change(bundle, {"calibration": become})
 
-    assert (bundle.run()[0], bundle.written()) == (wanted, set())
+    assert (bundle.run()[0], bundle.written()) == (code, set())
 
 
-def test_windows_that_need_no_normalization_are_of_either_kind(make, encoder) -> None:
-    """Where raw and normalized are nearly the same, none is mistaken for the other."""
+def test_nearly_equal_raw_and_normalized_windows_are_accepted(make, encoder) -> None:
+    """Neither is mistaken for the other."""
     bundle = make()
     bundle.vectors["windows_raw"] = bundle.vectors["windows"] * np.float32(1.01)
 
@@ -389,7 +389,7 @@ def test_windows_that_need_no_normalization_are_of_either_kind(make, encoder) ->
 
 
 def test_another_normalization_on_the_chip_shows_as_loss(make) -> None:
-    """The script's numbers are not those of the training."""
+    """The mean in the script differs from that of the training."""
     bundle = make(normalization="chip")
     bundle.files["model_script.alls"] = bundle.files["model_script.alls"].replace(
         b"[0.5, 9.0, -1.0]", b"[0.0, 0.0, 0.0]"
@@ -398,8 +398,8 @@ def test_another_normalization_on_the_chip_shows_as_loss(make) -> None:
     assert bundle.run()[0] == LOSS
 
 
-def test_channels_of_unlike_ranges_cannot_share_the_chip(make, encoder) -> None:
-    """A pressure in pascal beside accelerations: 8 bits for all of them leave none for the small ones."""
+def test_channels_with_different_ranges_cannot_be_normalized_on_the_chip(make, encoder) -> None:
+    """Pressure in pascal and acceleration share one 8-bit scale, which is too coarse for the acceleration."""
     bundle = make(normalization="chip")
     far = np.float32([1.0, 1.0, 1e4])
     bundle.calibration = bundle.calibration * far
@@ -412,8 +412,8 @@ def test_channels_of_unlike_ranges_cannot_share_the_chip(make, encoder) -> None:
 
 
 @pytest.mark.parametrize("windows", ["windows_raw", "twice"])
-def test_vectors_that_are_not_normalized_as_trained_stop_at_the_native_check(make, windows) -> None:
-    """Raw, or normalized once more."""
+def test_test_vectors_without_the_training_normalization_fail_the_native_check(make, windows) -> None:
+    """Raw windows, or windows that are normalized twice."""
     bundle = make()
     wrong = {"windows_raw": bundle.vectors["windows_raw"], "twice": normalize(bundle.vectors["windows"])}
     bundle.vectors["windows"] = wrong[windows]
@@ -421,8 +421,8 @@ def test_vectors_that_are_not_normalized_as_trained_stop_at_the_native_check(mak
     assert (bundle.run()[0], bundle.calls()[-1]["call"]) == (NETWORK, "infer")
 
 
-def test_rows_and_steps_that_are_swapped_stop_at_the_native_check(make) -> None:
-    """The right shape is not the right layout."""
+def test_swapped_rows_and_timesteps_fail_the_native_check(make) -> None:
+    """The shape is right, the layout is not."""
     bundle = make()
     bundle.vectors["windows"] = bundle.vectors["windows"].reshape(16, C, T, D).transpose(0, 1, 3, 2).copy()
 
@@ -430,13 +430,13 @@ def test_rows_and_steps_that_are_swapped_stop_at_the_native_check(make) -> None:
 
 
 def test_a_parser_that_misreads_weights_is_found(make) -> None:
-    """The native outputs are off."""
+    """Its native outputs differ."""
     assert make(misread=True).run()[0] == NETWORK
 
 
 @pytest.mark.parametrize("hn", ["nchw", "shapeless", "two_outputs"])
-def test_a_network_of_another_form_is_refused(make, hn) -> None:
-    """Nothing is guessed where the parser does not tell."""
+def test_a_parsed_network_with_other_inputs_or_outputs_is_refused(make, hn) -> None:
+    """A shape that the parser does not report is not guessed."""
     bundle = make(hn=hn)
 
     assert (bundle.run()[0], bundle.calls()[-1]["call"]) == (NETWORK, "translate_onnx_model")
@@ -444,7 +444,7 @@ def test_a_network_of_another_form_is_refused(make, hn) -> None:
 
 @pytest.mark.parametrize(("arch", "word"), [("hailo10h", "5.x"), ("hailo15m", "5.x"), ("hailo9", "unknown")])
 def test_a_chip_of_another_line_is_refused(make, arch, word) -> None:
-    """Before the compiler is loaded, and with the reason."""
+    """Before the compiler is loaded, with the reason."""
     bundle = make()
     bundle.document["hw_arch"] = arch
     code, errors = bundle.run()
@@ -454,7 +454,7 @@ def test_a_chip_of_another_line_is_refused(make, arch, word) -> None:
 
 @pytest.mark.parametrize("version", ["5.2.0", "3.28.0", "4.0", "unknown"])
 def test_a_compiler_that_does_not_fit_is_refused(make, version) -> None:
-    """Of another line, too old, or without a version that can be read."""
+    """It is for other chips, too old, or has no readable version."""
     bundle = make(version=version)
     code, errors = bundle.run()
 
@@ -462,13 +462,13 @@ def test_a_compiler_that_does_not_fit_is_refused(make, version) -> None:
 
 
 @pytest.mark.parametrize("version", ["3.31.0", "3.33.1", "3.34.0"])
-def test_the_compilers_of_the_range_fit(make, version) -> None:
-    """From the first to the newest known."""
+def test_compilers_in_the_range_are_accepted(make, version) -> None:
+    """From the oldest to the newest."""
     assert make(version=version).run() == (0, "")
 
 
-def test_without_a_compiler_the_message_says_where_to_get_it(make) -> None:
-    """And which one."""
+def test_without_a_compiler_the_message_names_the_download(make) -> None:
+    """And the required version."""
     bundle = make()
     bundle.write()
     done = bundle.start(stub=False)
@@ -477,24 +477,24 @@ def test_without_a_compiler_the_message_says_where_to_get_it(make) -> None:
 
 
 @pytest.mark.parametrize("knob", ["recommend", "parser_error"])
-def test_a_recommendation_of_the_parser_is_never_taken(make, knob) -> None:
-    """It is shown; the cut stays, and the graph is translated once."""
+def test_a_recommendation_of_the_parser_is_never_accepted(make, knob) -> None:
+    """The cut stays, and the graph is translated once."""
     bundle = make(**{knob: True})
     code, errors = bundle.run()
 
-    assert (code, "cut must not move" in errors, len(bundle.calls())) == (PARSER, True, 3)
+    assert (code, "Do not move the cut" in errors, len(bundle.calls())) == (PARSER, True, 3)
 
 
 @pytest.mark.parametrize("knob", ["bad_inputs_shape", "infeasible", "no_hef"])
-def test_an_error_of_the_compiler_leaves_nothing_behind(make, knob) -> None:
-    """Its own words are shown."""
+def test_an_error_of_the_compiler_leaves_no_files(make, knob) -> None:
+    """Exit 7."""
     bundle = make(**{knob: True})
 
     assert (bundle.run()[0], bundle.written()) == (SDK, set())
 
 
-def test_a_script_with_a_layer_that_is_not_certain_fails(make) -> None:
-    """conv1 is a name that only the parser can give."""
+def test_a_model_script_with_an_unknown_layer_fails(make) -> None:
+    """Only the parser can name a layer such as conv1."""
     bundle = make()
     bundle.files["model_script.alls"] = script(
         "host", 128, "quantization_param(conv1, precision_mode=a16_w16)\n"
@@ -503,17 +503,17 @@ def test_a_script_with_a_layer_that_is_not_certain_fails(make) -> None:
     assert bundle.run()[0] == SDK
 
 
-def test_a_loss_above_the_limit_stops(make) -> None:
-    """The numbers are shown, nothing is compiled."""
+def test_a_loss_above_the_limit_is_an_error(make) -> None:
+    """The message has the limit, and nothing is compiled."""
     bundle = make()
     bundle.document["min_snr_db"] = 100.0
     code, errors = bundle.run()
 
-    assert (code, "100 wanted" in errors, bundle.calls()[-1]["call"]) == (LOSS, True, "infer")
+    assert (code, "required 100 dB" in errors, bundle.calls()[-1]["call"]) == (LOSS, True, "infer")
 
 
-def test_a_demoted_output_shows_in_the_loss(tmp_path, encoder) -> None:
-    """A compiler that silently makes 8 bits of the 16 that were asked for measures worse."""
+def test_a_demoted_output_increases_the_loss(tmp_path, encoder) -> None:
+    """The compiler silently uses 8 bits instead of the requested 16."""
     asked, demoted = (Bundle(tmp_path / name, encoder, demote=name == "demoted") for name in ("asked", "demoted"))
     for bundle in (asked, demoted):
         more = "quantization_param({*_layer1}, precision_mode=a16_w16)\n"
@@ -524,8 +524,8 @@ def test_a_demoted_output_shows_in_the_loss(tmp_path, encoder) -> None:
 
 
 @pytest.mark.parametrize("place", ["compile", "fsync"])
-def test_a_kill_leaves_the_earlier_hef(make, place) -> None:
-    """Compiling or writing: the old one stays until the new one is whole."""
+def test_a_kill_keeps_the_earlier_hef(make, place) -> None:
+    """The new HEF replaces it only when it is complete."""
     bundle = make(killed_in=place)
     bundle.write()
     (bundle.folder / "tiny.hef").write_bytes(b"old")
@@ -534,15 +534,15 @@ def test_a_kill_leaves_the_earlier_hef(make, place) -> None:
 
 
 @pytest.mark.parametrize("place", ["compile", "fsync"])
-def test_a_kill_leaves_no_half_written_hef(make, place) -> None:
-    """Where there was none, there is none."""
+def test_a_kill_leaves_no_incomplete_hef(make, place) -> None:
+    """Neither a HEF nor a report."""
     bundle = make(killed_in=place)
     bundle.run()
 
     assert not {"tiny.hef", "compile_report.json"} & bundle.written()
 
 
-# The stub itself: what it refuses, the script cannot have done.
+# The stub itself: it refuses wrong calls, so the tests above would find them.
 
 
 @pytest.fixture
@@ -555,25 +555,25 @@ def runner(tmp_path, encoder) -> hailo_stub.ClientRunner:
 
 
 def test_the_stub_refuses_channels_first(runner) -> None:
-    """In the compiler's own words."""
+    """With the message of the real compiler."""
     with pytest.raises(hailo_stub.BadInputsShape, match=r"Data shape \(3, 2, 16\) for layer tiny/input_layer1 doesn't"):
         runner.optimize(normalize(draw(8, 0)))
 
 
 def test_the_stub_refuses_to_compile_before_optimizing(runner) -> None:
-    """The order is part of what it checks."""
+    """It checks the order of calls."""
     with pytest.raises(hailo_stub.InvalidState, match="optimize"):
         runner.compile()
 
 
 def test_the_stub_refuses_unknown_keywords(runner) -> None:
-    """Its signatures are the documented ones."""
+    """It has the documented signatures."""
     with pytest.raises(TypeError, match="calib_set"):
         runner.optimize(calib_set=draw(8, 0))
 
 
 def test_the_stub_refuses_a_chip_of_another_line() -> None:
-    """3.x has no hailo10h."""
+    """Compiler 3.x does not support hailo10h."""
     with pytest.raises(ValueError, match="hailo10h"):
         hailo_stub.ClientRunner(hw_arch="hailo10h")
 
@@ -590,14 +590,14 @@ def test_the_stub_refuses_a_chip_of_another_line() -> None:
         "not a command",
     ],
 )
-def test_the_stub_refuses_what_the_table_of_commands_does_not_have(line) -> None:
-    """Commands, keywords and layers."""
+def test_the_stub_refuses_unknown_lines_of_a_model_script(line) -> None:
+    """Unknown commands, keywords and layers."""
     with pytest.raises(hailo_stub.ModelScriptError):
         list(hailo_stub.parse_script(line))
 
 
-def test_the_stub_takes_the_lines_of_the_table() -> None:
-    """As the factsheet has them."""
+def test_the_stub_accepts_documented_lines_of_a_model_script() -> None:
+    """Those of the factsheet."""
     lines = [
         "normalization1 = normalization([1.0, 2.0], [1.0, 2.0])",
         "post_quantization_optimization(finetune, policy=enabled, learning_rate=0.001, epochs=4)",
@@ -609,15 +609,15 @@ def test_the_stub_takes_the_lines_of_the_table() -> None:
     assert len(list(hailo_stub.parse_script("\n".join(lines)))) == len(lines)
 
 
-def test_the_stub_wants_as_many_windows_as_the_script_says(runner) -> None:
-    """calibset_size beyond the set is an error."""
+def test_the_stub_requires_calibset_size_windows(runner) -> None:
+    """A smaller calibration set is an error."""
     runner.load_model_script("model_optimization_config(calibration, calibset_size=9)")
     with pytest.raises(ValueError, match="9"):
         runner.optimize(normalize(draw(8, 0)).transpose(0, 2, 3, 1))
 
 
-def test_the_stub_quantizes_by_the_formula_of_the_host() -> None:
-    """Half to even, clipped to the limits: 255 steps from -1 to 1."""
+def test_the_stub_quantizes_as_the_host_does() -> None:
+    """Half to even, clipped to the limits, 255 steps from -1 to 1."""
     limits = hailo_stub.Limits(np.array([-1.0, 1.0]))
 
     np.testing.assert_allclose(limits.through(np.array([-3.0, 0.0, 2 / 255, 3.0])), [-256 / 255, 0, 2 / 255, 254 / 255])

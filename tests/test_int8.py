@@ -1,4 +1,4 @@
-"""The 8-bit estimate: HailoRT's rounding, ranges that calibration saw, and noise where it belongs."""
+"""The 8-bit estimate: HailoRT's rounding, the ranges of the calibration set, and the noise of each layer."""
 
 import functools
 from typing import NamedTuple
@@ -12,6 +12,7 @@ import pytest
 from example_bundle import example
 from hypothesis import given
 from hypothesis import strategies as st
+from places import places
 from sklearn.metrics import accuracy_score, f1_score
 
 from modelreg.artifacts import ort_session, quantization_noise
@@ -27,7 +28,7 @@ FLOATS = st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=30)
 
 
 def subject(*, calibration: np.ndarray | None = None, on_chip: bool = False) -> int8.Subject:
-    """The released example on a part of its windows."""
+    """The released example with one in eight of its test windows."""
     known = example()
     some = slice(None, None, 8)
     held_out = known.test.__class__(
@@ -40,7 +41,7 @@ def subject(*, calibration: np.ndarray | None = None, on_chip: bool = False) -> 
 
 @functools.cache
 def estimated(*, on_chip: bool = False) -> Int8Estimate:
-    """Its estimate."""
+    """The estimate of the released example."""
     return int8.estimate(subject(on_chip=on_chip))
 
 
@@ -62,7 +63,7 @@ def test_the_host_rounds_as_hailort_does(values, low, high) -> None:
 
 @given(values=FLOATS, low=st.floats(-100, 0), high=st.floats(0.001, 100))
 def test_rounding_twice_is_rounding_once(values, low, high) -> None:
-    """What a quantized graph does to its input once more changes nothing."""
+    """A quantized graph rounds its input again, without effect."""
     scale = quantization_noise.rounding(low, high)
     once = scale.through(np.array(values, np.float32))
 
@@ -70,12 +71,12 @@ def test_rounding_twice_is_rounding_once(values, low, high) -> None:
 
 
 def test_a_half_goes_to_the_even_integer() -> None:
-    """As C++'s rounding mode of HailoRT, not as roundf."""
+    """As HailoRT rounds, unlike roundf."""
     np.testing.assert_array_equal(Rounding(1.0, 0).through(np.array([0.5, 1.5, 2.5], np.float32)), [0, 2, 2])
 
 
-def test_a_range_of_zero_one_clips_negative_values() -> None:
-    """The predecessor's HEF: calibrated on random numbers, it turns half of each sample into 0."""
+def test_a_range_from_0_to_1_clips_negative_values() -> None:
+    """As after calibration with random numbers in [0, 1)."""
     assert quantization_noise.rounding(0, 0.99999).through(np.array([-1.5], np.float32))[0] == 0
 
 
@@ -85,27 +86,27 @@ def test_a_range_of_zero_one_clips_negative_values() -> None:
     ids=["equal", "as loud", "a tenth", "nan"],
 )
 def test_snr_is_ten_times_the_logarithm_of_power_over_error(noisy, expected) -> None:
-    """Bounded, for a record holds no infinity."""
+    """Bounded, because a record cannot contain infinity."""
     found = quantization_noise.snr_db(np.ones(2, np.float32), np.array(noisy, np.float32))
 
     assert found == pytest.approx(expected, abs=1e-5, nan_ok=True)
 
 
-def test_without_a_signal_there_is_only_noise() -> None:
-    """The bound from below."""
+def test_without_a_signal_the_snr_is_the_lower_bound() -> None:
+    """-300 dB."""
     assert quantization_noise.snr_db(np.zeros(2, np.float32), np.ones(2, np.float32)) == -300.0
 
 
 # Estimates
 
 
-def test_the_estimate_is_the_same_again() -> None:
-    """To the byte, from the same windows."""
+def test_the_estimate_is_reproducible() -> None:
+    """Byte for byte, from the same windows."""
     assert int8.estimate(subject()).to_bytes() == estimated().to_bytes()
 
 
 def test_float32_scores_are_those_of_the_graphs() -> None:
-    """As the whole graph classifies the held-out windows in ONNX Runtime, and scikit-learn counts."""
+    """Those of the whole graph in ONNX Runtime, computed by scikit-learn."""
     asked, made = subject(), estimated()
     whole = onnxruntime.InferenceSession(asked.graphs["model"])
     windows = scaling.apply(asked.held_out.x, asked.scale)
@@ -116,8 +117,8 @@ def test_float32_scores_are_those_of_the_graphs() -> None:
     assert made.macro_f1 == pytest.approx(macro_f1)
 
 
-def test_drops_are_against_the_float32_scores() -> None:
-    """Of both schemes; the estimate's own is that of the bound."""
+def test_drops_are_differences_from_the_float32_scores() -> None:
+    """For both schemes; the estimate repeats the drop per tensor."""
     made = estimated()
     schemes = (made.per_channel, made.per_tensor)
     losses = [(made.accuracy - scheme.accuracy, made.macro_f1 - scheme.macro_f1) for scheme in schemes]
@@ -127,8 +128,8 @@ def test_drops_are_against_the_float32_scores() -> None:
     assert made.accuracy_drop == losses[1][0]
 
 
-def test_eight_bits_leave_noise_and_most_codes() -> None:
-    """Neither none nor all of it: the projection keeps 20 to 50 dB."""
+def test_eight_bits_add_noise_and_keep_most_codes() -> None:
+    """The projection has an SNR of 20 to 50 dB."""
     made = estimated()
     found = [(scheme.snr_db["projection"], scheme.code_agreement) for scheme in (made.per_channel, made.per_tensor)]
 
@@ -139,18 +140,18 @@ def test_eight_bits_leave_noise_and_most_codes() -> None:
 
 
 class Case(NamedTuple):
-    """A quantized encoder, and the windows that it is fed."""
+    """A quantized encoder and its input windows."""
 
     quantized: onnx.ModelProto
     windows: np.ndarray  # (N, C, D, T), rounded
 
     def projections(self) -> np.ndarray:
-        """What the estimate gets, (N, d)."""
+        """The projections of the estimate, (N, d)."""
         session = ort_session.session(self.quantized.SerializeToString(), in_float=True)
         return np.concatenate([session.run(["projection"], {"windows": w[None]})[0] for w in self.windows])
 
     def exact(self) -> np.ndarray:
-        """What integers give."""
+        """The projections of integer arithmetic."""
         return integer_encoder.answer(self.quantized, self.windows)["projection"].real
 
     @property
@@ -162,7 +163,7 @@ class Case(NamedTuple):
 
 @functools.cache
 def case(system: str, *, per_channel: bool) -> Case:
-    """An encoder in 8 bits and normalized windows that it did not see."""
+    """An encoder in 8 bits, and normalized windows that are not in its calibration set."""
     if system == "conv2d_fsq":
         encoder, scale = example().graphs["encoder.onnx"], example().scale
         seen, fresh = subject().calibration, subject().held_out.x
@@ -177,7 +178,7 @@ EACH = pytest.mark.parametrize("per_channel", [True, False], ids=["per channel",
 
 
 def loud_layer() -> onnx.ModelProto:
-    """One layer in 8 bits, its inputs and weights so large that two products do not fit into 16 bits."""
+    """One layer in 8 bits with inputs and weights so large that two products do not fit into 16 bits."""
     constants = {
         "scale": np.float32(1 / 64),
         "zero": np.uint8(0),
@@ -210,20 +211,20 @@ def loud_layer() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def test_a_loud_layer_is_what_integers_give() -> None:
-    """Kernels that add two products of 255 and 127 in 16 bits give 32,767 in place of 64,770."""
+def test_a_layer_with_large_values_equals_integer_arithmetic() -> None:
+    """Kernels that add two products of 255 and 127 in 16 bits give 32,767 instead of 64,770."""
     windows = np.random.default_rng(0).uniform(3, 4, size=(8, 2, 1, 16)).astype(np.float32)
     windows[0] = 255 / 64
     loud = Case(loud_layer(), windows)
 
     np.testing.assert_array_equal(loud.projections(), loud.exact())
-    assert loud.exact().max() > 3 * 32_767 / 64 / 128  # three such pairs
+    assert loud.exact().max() > 3 * 32_767 / 64 / 128  # three such pairs of products
 
 
 @EACH
 @pytest.mark.parametrize("system", ["conv2d_fsq", "tcn_vae", "conv2d_vq"])
-def test_an_encoder_is_what_integers_give(system, per_channel) -> None:
-    """Order of float32 sums may move a value to the next step, in one window of a hundred at most."""
+def test_an_encoder_equals_integer_arithmetic(system, per_channel) -> None:
+    """The order of float32 sums moves a value to the next step in at most one of 100 windows."""
     found = case(system, per_channel=per_channel)
     steps = np.rint(np.abs(found.projections() - found.exact()) / found.step)
 
@@ -231,8 +232,8 @@ def test_an_encoder_is_what_integers_give(system, per_channel) -> None:
 
 
 @EACH
-def test_the_estimate_is_what_integers_give(per_channel) -> None:
-    """Within the tolerance that is stated: accuracy, codes kept and SNR."""
+def test_the_estimate_equals_integer_arithmetic(per_channel) -> None:
+    """Accuracy, code agreement and SNR, within the tolerance of evaluation/tolerance.py."""
     asked, made = subject(), estimated()
     scheme = made.per_channel if per_channel else made.per_tensor
     heads = onnxruntime.InferenceSession(asked.graphs["head"])
@@ -256,7 +257,7 @@ def test_the_estimate_is_what_integers_give(per_channel) -> None:
 
 @EACH
 def test_no_integer_kernel_runs(tmp_path, per_channel) -> None:
-    """What the session executes are the nodes of the graph: layers take what DequantizeLinear gives."""
+    """The session runs the nodes of the graph: the layers use the outputs of DequantizeLinear."""
     options = ort_session._options(1, in_float=True)
     options.optimized_model_filepath = str(tmp_path / "executed.onnx")
     quantized = case("conv2d_fsq", per_channel=per_channel).quantized
@@ -266,8 +267,8 @@ def test_no_integer_kernel_runs(tmp_path, per_channel) -> None:
     assert executed == {node.op_type for node in quantized.graph.node}
 
 
-def test_the_estimate_says_how_it_was_computed() -> None:
-    """An older one does not, and is written again as it was."""
+def test_the_estimate_records_its_arithmetic() -> None:
+    """An older record without this field is written without it again."""
     made = estimated()
     old = made.model_copy(update={"arithmetic": None})
 
@@ -281,7 +282,7 @@ def test_the_estimate_says_how_it_was_computed() -> None:
 
 @pytest.mark.parametrize(("system", "kept"), [("tcn_vae", False), ("conv2d_vq", True)])
 def test_every_system_is_estimated(system, kept) -> None:
-    """Codes are compared where there are any; the number of a code is no signal that could have noise."""
+    """Codes are compared if the system has them; the index of a code is not a signal and has no SNR."""
     found = example_systems.bundle(system)
     graphs = {name: found[f"{name}.onnx"] for name in GRAPHS}
     known, windows = example_systems.spec(system), example_systems.windows()
@@ -292,7 +293,7 @@ def test_every_system_is_estimated(system, kept) -> None:
 
 
 def test_the_worst_layers_come_first() -> None:
-    """Named as in the graph, the input among them where it is one."""
+    """With the names of the graph; the input can be one of them."""
     layers = estimated().per_tensor.worst_layers
 
     assert [layer.snr_db for layer in layers] == sorted(layer.snr_db for layer in layers)
@@ -302,23 +303,24 @@ def test_the_worst_layers_come_first() -> None:
     }
 
 
-def test_on_the_chip_raw_values_are_rounded() -> None:
-    """Ranges are of raw values; one scale for all channels leaves more noise."""
+def test_a_chip_that_normalizes_rounds_raw_values() -> None:
+    """One scale for all raw channels gives more noise."""
     chip, host = estimated(on_chip=True), estimated()
 
     assert (chip.input[3].low < host.input[3].low, chip.snr_db < host.snr_db) == (True, True)
 
 
-def test_calibration_that_saw_too_little_is_told() -> None:
-    """As random numbers in [0, 1): which channel clips, and how much of it."""
+def test_a_calibration_set_that_is_too_narrow_gives_warnings() -> None:
+    """Random numbers in [0, 1) do not cover any channel."""
     seen = np.random.default_rng(0).random((64, 6, 1, 100)).astype(np.float32)
     made = int8.estimate(subject(calibration=seen))
     problems = list(int8.find_clipped(made))
 
-    assert [problem.where for problem in problems] == [f"channel {c}" for c in ("ax", "ay", "az", "wx", "wy", "wz")]
+    channels = ("ax", "ay", "az", "wx", "wy", "wz")
+    assert places(problems) == [(f"channel {name}", "export.range-not-calibrated") for name in channels]
     assert made.snr_db < 15 < estimated().snr_db
 
 
-def test_calibration_that_saw_enough_is_not_mentioned() -> None:
-    """The training windows cover what the held-out part usually has."""
+def test_a_sufficient_calibration_set_gives_no_warning() -> None:
+    """The training windows cover the usual range of the test windows."""
     assert list(int8.find_clipped(estimated())) == []

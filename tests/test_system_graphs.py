@@ -1,4 +1,4 @@
-"""The graphs of every model system: what they answer, what they are made of, and where the last bits decide."""
+"""The graphs of every model system: their outputs, their operators, and values close to a boundary."""
 
 import copy
 from collections import Counter
@@ -15,7 +15,7 @@ from modelreg.export import graph_rewrite, graphs, operators, parity
 from modelreg.ml import vq
 from modelreg.records.export import Tolerance
 
-EXPORTED = [*sorted(SYSTEMS.keys() - {"conv2d_fsq"}), "vq off"]  # conv2d_fsq: test_graphs.py, repeated exports too
+EXPORTED = [*sorted(SYSTEMS.keys() - {"conv2d_fsq"}), "vq off"]  # conv2d_fsq, with repeated exports: test_graphs.py
 CENTS = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
 
 
@@ -26,15 +26,15 @@ def exported(request):
     return request.param, network, graphs.export(network, {}, 17)
 
 
-def test_the_graphs_answer_as_the_network(exported) -> None:
-    """Whole, and encoder then head, on real windows."""
+def test_the_graphs_are_equivalent_to_the_network(exported) -> None:
+    """Both paths, on real windows."""
     _, network, made = exported
 
     assert parity.measure_parity(network, made, part().x[:20].numpy(), Tolerance()).problems == ()
 
 
-def test_the_encoder_holds_what_the_compiler_knows(exported) -> None:
-    """Padding is part of its convolution, the average a global one; a Flatten at the end is a doubt."""
+def test_the_encoder_has_only_supported_operators(exported) -> None:
+    """Padding is merged into its convolution and the average is global; only a Flatten at the end is unknown."""
     name, _, made = exported
     tokens = name == "conv2d_vq_tokens"
     kinds = Counter(node.op_type for node in onnx.load_from_string(made["encoder"]).graph.node)
@@ -43,8 +43,8 @@ def test_the_encoder_holds_what_the_compiler_knows(exported) -> None:
     assert (kinds["Pad"], kinds["Reshape"], kinds["GlobalAveragePool"], kinds["Flatten"]) == (0, 0, 1 - tokens, 1)
 
 
-def test_the_interface_is_what_verify_expects(exported) -> None:
-    """Names and shapes, as modelreg.artifacts.graph_interface states them, of opset 17."""
+def test_the_interface_is_the_one_that_verify_expects(exported) -> None:
+    """Names and shapes of modelreg.artifacts.graph_interface, and opset 17."""
     name, _, made = exported
     read = {graph: onnx_file.read_onnx(data, graph) for graph, data in made.items()}
     opsets = {entry.version for data in made.values() for entry in onnx.load_from_string(data).opset_import}
@@ -54,8 +54,8 @@ def test_the_interface_is_what_verify_expects(exported) -> None:
 
 
 @pytest.mark.parametrize("name", ["conv2d_vq_hdp_hsmm", "one mixture"])
-def test_a_frozen_mixture_answers_as_in_evaluation(name) -> None:
-    """Weights, cluster and logits of points of unknown sessions; the network itself keeps what can be trained."""
+def test_a_frozen_mixture_gives_the_outputs_of_evaluation(name) -> None:
+    """For unknown sessions; freezing a copy keeps the parameters of the network itself."""
     network = trained(name, epochs=1)
     frozen = copy.deepcopy(network)
     frozen.freeze()
@@ -70,18 +70,18 @@ def test_a_frozen_mixture_answers_as_in_evaluation(name) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_undecided_has_a_column_for_each_digit(name) -> None:
-    """None where nothing is quantized."""
+    """A model without a quantizer has no digits."""
     network = network_of(name)
 
     assert network.undecided(torch.zeros(5, network.projection), 1e-4).shape == (5, spec_of(name).code_width)
 
 
 @pytest.mark.parametrize("within", [0.01, 0.1, 0.3])
-def test_a_vector_is_undecided_where_another_code_is_within_reach(within) -> None:
-    """By brute force: some code is as near, once the vector has gone so far straight towards half way to it."""
+def test_a_vector_is_undecided_if_another_code_is_within_reach(within) -> None:
+    """By brute force: after a move of this length towards the boundary, another code is at least as close."""
     network = network_of("conv2d_vq")
     codes = network.host_part.quantizer.codes.numpy().astype(np.float64)
-    reach = within * 2  # √4 dimensions, each off by so much
+    reach = within * 2  # √4 dimensions, each moved by `within`
     expected = [_can_change(z.astype(np.float64), codes, reach) for z in CENTS]
     found = network.undecided(torch.from_numpy(CENTS), within)[:, 0].tolist()
 
@@ -90,7 +90,7 @@ def test_a_vector_is_undecided_where_another_code_is_within_reach(within) -> Non
 
 
 def _can_change(z, codes, reach: float) -> bool:
-    """Whether some other code becomes at least as near to z moved by `reach` along the line between both codes."""
+    """Return whether a move of z by `reach`, parallel to the line between two codes, makes the other one as close."""
     own = np.square(codes - z).sum(1).argmin()
     for k in set(range(len(codes))) - {own}:
         way = codes[k] - codes[own]
@@ -101,19 +101,19 @@ def _can_change(z, codes, reach: float) -> bool:
 
 
 def test_the_nearest_boundary_need_not_be_that_of_the_second_nearest_code() -> None:
-    """Codes beside each other share a boundary far away; one on the other side may lie nearer to be crossed."""
+    """The boundary between two close codes can be far away; that of a code on the other side can be closer."""
     z, codes = torch.zeros(1, 2), torch.tensor([[1.0, 0.0], [1.01, 0.001], [-1.02, 0.0]])
 
     assert vq.margin(z, codes).item() == pytest.approx((1.02**2 - 1) / (2 * 2.02))
 
 
 def test_equal_codes_leave_a_vector_undecided() -> None:
-    """The first of them is taken; bits decide which is the first."""
+    """The last bits decide which one is chosen."""
     assert vq.margin(torch.zeros(1, 2), torch.tensor([[1.0, 0.0], [1.0, 0.0], [5.0, 5.0]])).item() == 0
 
 
 def padded_graph(*, mode: str = "constant", value: float | None = 0.0, widths=(0, 0, 0, 2, 0, 0, 0, 1), users: int = 1):
-    """A graph of a Pad and convolutions on it, with pads of their own."""
+    """A graph of a Pad and convolutions after it, which have pads too."""
     weights = [
         numpy_helper.from_array(np.array(widths, dtype=np.int64), "widths"),
         numpy_helper.from_array(np.ones((2, 3, 1, 3), dtype=np.float32), "kernel"),
@@ -132,8 +132,8 @@ def padded_graph(*, mode: str = "constant", value: float | None = 0.0, widths=(0
 
 
 @pytest.mark.parametrize("value", [0.0, None])
-def test_zeros_before_a_convolution_become_its_own(value) -> None:
-    """The convolution alone is left, and answers the same."""
+def test_a_zero_pad_is_merged_into_its_convolution(value) -> None:
+    """Only the convolution is left, with the same output."""
     model = padded_graph(value=value)
     x = np.random.default_rng(0).normal(size=(1, 3, 1, 8)).astype(np.float32)
     (before,) = ort_session.session(model.SerializeToString()).run(None, {"x": x})
@@ -150,8 +150,8 @@ def test_zeros_before_a_convolution_become_its_own(value) -> None:
     [{"mode": "reflect"}, {"value": 1.0}, {"users": 2}, {"widths": (0, 1, 0, 2, 0, 0, 0, 1)}],
     ids=["reflected", "ones", "two users", "channels"],
 )
-def test_other_padding_stays(changes) -> None:
-    """What a convolution cannot do by itself is left as it is."""
+def test_other_padding_is_not_changed(changes) -> None:
+    """A convolution cannot do this padding."""
     model = padded_graph(**changes)
     before = model.SerializeToString()
     graph_rewrite.merge_padding(model.graph)
@@ -159,8 +159,8 @@ def test_other_padding_stays(changes) -> None:
     assert model.SerializeToString() == before
 
 
-def test_padding_of_named_axes_stays() -> None:
-    """Its widths are not of height and width in turn."""
+def test_padding_with_explicit_axes_is_not_changed() -> None:
+    """Its widths are for those axes only."""
     model = padded_graph()
     model.graph.initializer.append(numpy_helper.from_array(np.arange(4), "axes"))
     model.graph.node[0].input.append("axes")

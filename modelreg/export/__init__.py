@@ -1,1 +1,1 @@
-"""From a trained network to ONNX graphs, parity, an 8-bit estimate and a Hailo bundle, with torch and onnx."""
+"""Export a trained network as ONNX graphs, measure parity, estimate the 8-bit loss, and make Hailo bundles."""

@@ -1,4 +1,4 @@
-"""What is changed in a graph after torch has exported it: operators that surely compile, names of ours, no more."""
+"""Rewrite a graph that torch exported: replace operators that may not compile, rename nodes, strip metadata."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def merge_padding(graph: "GraphProto") -> None:
-    """Take each Pad with zeros before a convolution into the convolution's own pads."""
+    """Merge each zero Pad before a convolution into the `pads` of the convolution."""
     from onnx import helper, numpy_helper
 
     values = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}
@@ -31,7 +31,7 @@ def merge_padding(graph: "GraphProto") -> None:
 
 
 def _is_of_zeros(pad: "NodeProto", values: Mapping[str, Any]) -> bool:
-    """Say whether a Pad puts a constant number of zeros around height and width alone."""
+    """Return whether a Pad adds a constant number of zeros, to height and width only."""
     mode = next((found.s for found in pad.attribute if found.name == "mode"), b"constant")
     widths, (filled, axes) = values.get(pad.input[1]), (*pad.input[2:], "", "")[:2]
     zeros = not axes and (not filled or (filled in values and not values[filled].any()))
@@ -39,7 +39,7 @@ def _is_of_zeros(pad: "NodeProto", values: Mapping[str, Any]) -> bool:
 
 
 def lower(model: "ModelProto", opset: int) -> "ModelProto":
-    """Return the model at a lower opset: the exporter stays at 18 where a node, gone by now, could not be lowered."""
+    """Return the model at a lower opset; the exporter stays at 18 if a node, removed since, could not be converted."""
     from onnx import version_converter
 
     if opset >= max(entry.version for entry in model.opset_import):
@@ -49,9 +49,9 @@ def lower(model: "ModelProto", opset: int) -> "ModelProto":
 
 
 def simplify_pooling(graph: "GraphProto") -> None:
-    """Make GlobalAveragePool and Flatten of an average over all that is left, and of the Reshape after it.
+    """Replace an AveragePool over the whole input by GlobalAveragePool, and the Reshape after it by Flatten.
 
-    The compiler knows them for sure (hailo.md 4.2); a Reshape to a constant shape it may refuse.
+    The compiler supports both (hailo.md 4.2); it may refuse a Reshape to a constant shape.
     """
     from onnx import helper
 
@@ -66,14 +66,14 @@ def simplify_pooling(graph: "GraphProto") -> None:
 
 
 def _drop_unused(graph: "GraphProto") -> None:
-    """Remove the constants that no node reads any more."""
+    """Remove constants that no node reads."""
     used = {name for node in graph.node for name in node.input}
     for weight in [weight for weight in graph.initializer if weight.name not in used]:
         graph.initializer.remove(weight)
 
 
 def rename(graph: "GraphProto") -> None:
-    """Name nodes after what they do (conv1, relu1, …) and tensors and weights after their nodes."""
+    """Name nodes after their operators (conv1, relu1, …), and tensors and weights after their nodes."""
     numbers: Counter[str] = Counter()
     kept = {value.name for value in [*graph.input, *graph.output]}
     names = {name: name for name in kept}
@@ -92,11 +92,11 @@ def rename(graph: "GraphProto") -> None:
     initializers = sorted(graph.initializer, key=lambda weight: weight.name)
     del graph.initializer[:]
     graph.initializer.extend(initializers)
-    del graph.value_info[:]  # inner shapes follow from the outer ones
+    del graph.value_info[:]  # inner shapes are inferred from the inputs
 
 
 def strip(model: "ModelProto", metadata: Mapping[str, str], ir_version: int) -> None:
-    """Leave nothing of the exporter but the graph; put our metadata in, sorted."""
+    """Remove what the exporter added to the graph; add our metadata, sorted."""
     from onnx import helper
 
     for part in [

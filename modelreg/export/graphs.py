@@ -1,9 +1,9 @@
-"""A network as three ONNX graphs: the encoder for the device, the head for the host, and the whole model.
+"""Export a network as three ONNX graphs: the encoder for the device, the head for the host, and the whole model.
 
-torch.onnx.export falls back silently, names nodes by position and leaves stack traces and paths behind. So batch
-normalization is folded before it, and after it the graph is rewritten to names of ours, stripped, simplified by
-onnxsim, checked in full, and held against what was asked: opset, static float32 shapes of one window, no Round on the
-device. The same network gives the same bytes.
+torch.onnx.export falls back to other opsets silently, names nodes by position and writes stack traces and paths into
+the graph. Batch normalization is therefore folded before the export. After it, the graph is simplified by onnxsim,
+rewritten with stable names, stripped, and checked: opset, static float32 shapes of one window, no Round on the device.
+The same network gives the same bytes.
 """
 
 import copy
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 OPSETS = (16, 17, 18)
-IR_VERSION = 8  # of opset 16 to 18; what the compiler's onnx 1.17 surely reads
+IR_VERSION = 8  # fits opset 16 to 18; the compiler's onnx 1.17 reads it
 
 
 class _Encoder(nn.Module):
@@ -42,7 +42,7 @@ class _Encoder(nn.Module):
 
 
 class _Head(nn.Module):
-    """Projection (1, d) -> code (1, w) where something is quantized, logits (1, K)."""
+    """Projection (1, d) -> code (1, w) if the network has a quantizer, logits (1, K)."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class _Head(nn.Module):
 
 
 class _Whole(nn.Module):
-    """Windows (1, C, D, T) -> projection, code where something is quantized, logits."""
+    """Windows (1, C, D, T) -> projection, code if the network has a quantizer, logits."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -68,12 +68,10 @@ class _Whole(nn.Module):
 
 
 def export(network: Network, metadata: Mapping[str, str], opset: int) -> dict[GraphName, bytes]:
-    """Return the three graphs as ONNX files. Raises ExportError where one is not what was asked for."""
+    """Return the three graphs as ONNX files. Raises ExportError if a graph fails its checks."""
     if opset not in OPSETS:
-        what = f"is {opset}: below 16 the exporter's conversion is not reliable, above 18 the compiler was never seen"
-        raise ExportError(
-            "cannot export", [Problem("opset", "todo.graphs", f"{what}; choose {OPSETS[0]} to {OPSETS[-1]}")]
-        )
+        message = f"must be {OPSETS[0]} to {OPSETS[-1]}, but is {opset}"
+        raise ExportError("cannot export", [Problem("opset", "export.opset-unsupported", message)])
     folded = fold(network)
     window, projection = torch.zeros(1, *network.shape), torch.zeros(1, network.projection)
     answers = [LOGITS] if network.levels is None else [CODE, LOGITS]
@@ -85,7 +83,7 @@ def export(network: Network, metadata: Mapping[str, str], opset: int) -> dict[Gr
 
 
 def fold(network: Network) -> Network:
-    """Return a copy, ready to predict, in which every batch normalization is part of the layer before it."""
+    """Return a copy in evaluation mode, with each batch normalization folded into the layer before it."""
     from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
     folded = copy.deepcopy(network).cpu().eval()
@@ -123,9 +121,8 @@ def _export(
         assert program is not None  # noqa: S101 it is with dynamo=True
         model, same = onnxsim.simplify(program.model_proto)
     if not same:
-        raise ExportError(
-            "cannot export", [Problem(outputs[0], "todo.graphs", "onnxsim changed what the graph computes")]
-        )
+        message = "the outputs of the graph changed when onnxsim simplified it"
+        raise ExportError("cannot export", [Problem(outputs[0], "export.simplification-failed", message)])
     graph_rewrite.merge_padding(model.graph)
     graph_rewrite.simplify_pooling(model.graph)
     model = graph_rewrite.lower(model, opset)
@@ -133,14 +130,14 @@ def _export(
     graph_rewrite.strip(model, metadata, IR_VERSION)
     onnx.checker.check_model(model, full_check=True)
     if problems := list(_find_problems(model, names, opset)):
-        raise ExportError("the exporter did not do what was asked", problems)
+        raise ExportError("cannot export", problems)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter's remarks on opsets and on torchvision; what it did is checked afterwards."""
+    """Silence the exporter's warnings about opsets and torchvision; its result is checked afterwards."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -152,22 +149,26 @@ def _quiet() -> Iterator[None]:
 
 
 def _find_problems(model: "ModelProto", names: tuple[list[str], list[str]], opset: int) -> Iterator[Problem]:
-    """Yield where a graph is not what was asked for."""
+    """Yield the differences between a graph and the requested opset, tensors and operators."""
     from onnx import TensorProto
 
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     if opsets != {"": opset}:
-        yield Problem("opset", "todo.graphs", f"is {opsets}, asked for was {opset}")
+        yield Problem("opset", "export.opset-mismatch", f"must be {opset}, but the graph has {opsets}")
     graph = model.graph
-    if ([value.name for value in graph.input], [value.name for value in graph.output]) != names:
-        yield Problem("graph", "todo.graphs", "its inputs and outputs are not those that were asked for")
+    found = ([value.name for value in graph.input], [value.name for value in graph.output])
+    if found != names:
+        message = f"inputs and outputs must be {names[0]} and {names[1]}, but are {found[0]} and {found[1]}"
+        yield Problem("graph", "export.tensors-mismatch", message)
     for value in [*graph.input, *graph.output]:
         tensor = value.type.tensor_type
         sizes = [dimension.dim_value for dimension in tensor.shape.dim]
         if tensor.elem_type != TensorProto.FLOAT or sizes[:1] != [1] or min(sizes) < 1:
-            yield Problem(value.name, "todo.graphs", f"must be float32 of a batch of one, is of shape {sizes}")
+            message = f"must be float32 with a static shape and a batch of 1, but has shape {sizes}"
+            yield Problem(value.name, "export.shape-not-static", message)
     for node in graph.node:
         if node.op_type == "BatchNormalization":
-            yield Problem(node.name, "todo.graphs", "is a batch normalization that was not folded")
+            message = "the batch normalization was not folded into the layer before it"
+            yield Problem(node.name, "export.batch-norm-not-folded", message)
         if names == ([WINDOWS], [PROJECTION]) and operators.is_for_the_host(node.op_type):
-            yield Problem(node.name, "todo.graphs", f"is a {node.op_type}, which the device cannot compute")
+            yield Problem(node.name, "export.operator-unsupported", f"the device cannot compute {node.op_type}")

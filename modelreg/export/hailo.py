@@ -1,7 +1,7 @@
-"""The compile bundle: all that Hailo's compiler needs to do the right thing at the first try.
+"""Make a compile bundle: the files that Hailo's compiler needs.
 
-The calibration set is real training windows in the compiler's layout (NHWC). Whether they are raw or normalized, and
-whether the model script normalizes, follow from one setting, so that they cannot contradict each other.
+The calibration set is real training windows in the compiler's layout (NHWC). One setting decides whether these windows
+are raw or normalized and whether the model script normalizes, so the two cannot contradict each other.
 """
 
 import io
@@ -31,41 +31,41 @@ from modelreg.records.model import ModelSpec
 
 TOOLCHAIN = Toolchain(dataflow_compiler=">=3.31,<4", hailort=">=4.21,<5")  # the Hailo-8 line
 OTHER_LINE = ("hailo10h", "hailo10p", "hailo12l", "hailo15h", "hailo15l", "hailo15m")
-BATCH = 8  # of the compiler's calibration
-VECTORS = 64  # windows of the validation part, to compare the compiled model by
+BATCH = 8  # windows in a batch of the compiler's calibration
+VECTORS = 64  # validation windows to test the compiled model with
 TEMPLATES = ("compile.py", "compile.sh")
 
 
 class Contents(NamedTuple):
-    """What a bundle is made of."""
+    """The contents of a bundle."""
 
     spec: ModelSpec
     normalization: Normalization
-    normalization_file: bytes  # as it lies beside the checkpoint
+    normalization_file: bytes  # the file next to the checkpoint
     graphs: Mapping[str, bytes]  # file name -> ONNX file
     parity: ParityRecord
-    windows: Windows  # of the training part, raw
+    windows: Windows  # of the train split, raw
     vectors: bytes  # test_vectors.npz
-    beside: Mapping[str, bytes]  # what else travels with it: what the host part needs
-    estimate: Int8Estimate | None = None  # of the loss in 8 bits; bundle.json repeats the main numbers
+    beside: Mapping[str, bytes]  # documents of the host part
+    estimate: Int8Estimate | None = None  # of the 8-bit loss; bundle.json repeats the main figures
 
 
 def refuse_architecture(name: str) -> None:
-    """Raise ExportError for an accelerator that another toolchain compiles for."""
+    """Raise ExportError for an accelerator that needs another toolchain."""
     if name in OTHER_LINE:
-        what = f"{name} belongs to the Hailo-10/15 line (Dataflow Compiler 5.x); this bundle is for 3.x"
-        raise ExportError("cannot export", [Problem("target", "todo.hailo", f"{what}: choose hailo8 or hailo8l")])
+        message = f"{name} belongs to the Hailo-10/15 line (Dataflow Compiler 5.x); bundles are for 3.x"
+        raise ExportError("cannot export", [Problem("target", "export.target-unsupported", message)])
 
 
 def make(contents: Contents, target: HailoArch, settings: ExportSettings) -> tuple[BundleRecord, dict[str, bytes]]:
-    """Return bundle.json, its digests still to be filled in, and the other files of the bundle.
+    """Return bundle.json, still without digests, and the other files of the bundle.
 
-    Raises ExportError where the chip cannot normalize as the model was trained.
+    Raises ExportError if the chip cannot normalize as in training.
     """
     spec, scale = contents.spec, contents.normalization
     if settings.normalization == "chip" and scale.per != "channel":
-        what = "the chip has one mean and deviation per channel, but this model has them per device: use host"
-        raise ExportError("cannot export", [Problem("normalization", "todo.hailo", what)])
+        message = f"must be per channel on the chip, but the model normalizes per {scale.per}"
+        raise ExportError("cannot export", [Problem("normalization", "export.chip-normalization", message)])
     chosen = balanced(contents.windows.y, settings.calibration_windows)
     raw = contents.windows.x[chosen]
     values = nhwc(raw if settings.normalization == "chip" else scaling.apply(raw, scale))
@@ -93,13 +93,13 @@ def make(contents: Contents, target: HailoArch, settings: ExportSettings) -> tup
     return record, {**documents, "README.md": readme(record).encode()}
 
 
-def balanced(labels: NDArray[np.int64], wanted: int) -> NDArray[np.intp]:
-    """Return the indices of `wanted` windows, or of all: as many of each class as there can be, evenly spread.
+def balanced(labels: NDArray[np.int64], count: int) -> NDArray[np.intp]:
+    """Return the indices of `count` windows (or of all, if there are fewer), balanced over classes and evenly spread.
 
-    A class that has fewer than its share gives all it has; the others share the rest.
+    A class with fewer windows than its share contributes all of them; the other classes share the rest.
     """
     places = {label: np.flatnonzero(labels == label) for label in np.unique(labels).tolist()}
-    left, chosen = min(wanted, len(labels)), []
+    left, chosen = min(count, len(labels)), []
     for number, label in enumerate(sorted(places, key=lambda label: (len(places[label]), label))):
         found = places[label]
         share = min(len(found), -(-left // (len(places) - number)))
@@ -109,12 +109,12 @@ def balanced(labels: NDArray[np.int64], wanted: int) -> NDArray[np.intp]:
 
 
 def nhwc(windows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return windows (N, C, D, T) as the compiler reads them: (N, H = D, W = T, C)."""
+    """Return windows (N, C, D, T) in the compiler's layout, (N, H = D, W = T, C)."""
     return np.ascontiguousarray(windows.transpose(0, 2, 3, 1))
 
 
 def model_script(scale: Normalization, count: int, settings: ExportSettings) -> str:
-    """Return the model script (.alls): only commands and layer names that are certain without the compiler."""
+    """Return the model script (.alls), with only commands and layer names that are known without the compiler."""
     lines = []
     if settings.normalization == "chip":
         mean, std = (", ".join(repr(value) for value in rows[0]) for rows in (scale.mean, scale.std))
@@ -127,37 +127,46 @@ def model_script(scale: Normalization, count: int, settings: ExportSettings) -> 
 
 
 def readme(record: BundleRecord) -> str:
-    """Return what an engineer reads first."""
+    """Return the README of the bundle, for the engineer who compiles it."""
     height, width, channels = record.device_input
-    who = (
-        "The chip normalizes: feed it raw values."
+    feed = (
+        "The chip normalizes: pass it raw values."
         if record.normalization == "chip"
-        else ("The host normalizes: feed the chip (x - mean) / std of normalization.json.")
+        else "The host normalizes: pass the chip (x - mean) / std, with the values of `normalization.json`."
     )
     return f"""# {record.model} for {record.hw_arch}
 
-Compile on x86_64 Ubuntu with Hailo's Dataflow Compiler {record.toolchain.dataflow_compiler} (from hailo.ai, behind a
-login), then run on the device with HailoRT {record.toolchain.hailort}:
+Compile this bundle on x86_64 Ubuntu with Hailo's Dataflow Compiler {record.toolchain.dataflow_compiler} (download from
+hailo.ai, login required):
 
 ```sh
 sh compile.sh
 ```
 
-`PYTHON=/path/to/python sh compile.sh` takes the interpreter that has the compiler; `python compile.py --help` lists the
-exit codes. It checks every file, parses `encoder.onnx` without moving its end, compares it with the test vectors,
-quantizes it on `calibration.npy` ({record.calibration.shape[0]} real training windows), wants {record.min_snr_db:g} dB
-between native and quantized outputs, and writes `{record.network}.hef` and `compile_report.json`.
+Run the compiled network on the device with HailoRT {record.toolchain.hailort}.
 
-- Input: (H, W, C) = ({height}, {width}, {channels}): device rows, timesteps, channels. {who}
-- Output: the projection of {record.output.shape[1]} numbers, dequantized to float32. On the host, `head.onnx` takes it
-  as `projection` (1, {record.output.shape[1]}) and gives `code` and `logits`.
+Set `PYTHON=/path/to/python` to use another Python interpreter. `python compile.py --help` lists the exit codes.
+The script:
+
+1. checks the digest of every file;
+2. parses `encoder.onnx` without changing where it ends, and compares it with the test vectors;
+3. quantizes it with `calibration.npy` ({record.calibration.shape[0]} real training windows) and requires a
+   signal-to-noise ratio of at least {record.min_snr_db:g} dB between the native and the quantized outputs;
+4. writes `{record.network}.hef` and `compile_report.json`.
+
+Files:
+
+- Input of the chip: (H, W, C) = ({height}, {width}, {channels}), which are device rows, timesteps and channels. {feed}
+- Output of the chip: a projection of {record.output.shape[1]} numbers, dequantized to float32. On the host, `head.onnx`
+  computes `code` and `logits` from `projection` (1, {record.output.shape[1]}).
 - `encoder.onnx` and `model.onnx` (the whole model, for ONNX Runtime) always take **normalized** windows
-  {list(record.input.shape)}: (x - mean) / std of `normalization.json`. `parity.json` says how near they come to
-  the checkpoint.
-- `test_vectors.npz` is for the device: feed it `windows_raw` or `windows` (normalized), compare with `projection`,
-  `code` and `logits`. An 8-bit projection differs by its noise, and so may a code near a rounding boundary.
-- `int8.json` estimates the loss in 8 bits, by ONNX Runtime: neither compiler nor chip was asked.
-- `bundle.json` states everything for machines; `sha256sum -c sha256sum.txt` checks the files.
+  {list(record.input.shape)}: (x - mean) / std, with the values of `normalization.json`. `parity.json` has the largest
+  differences from the checkpoint.
+- `test_vectors.npz` tests the device: pass it `windows_raw` or `windows` (normalized) and compare the results with
+  `projection`, `code` and `logits`. An 8-bit projection contains quantization noise. A code near a rounding boundary
+  can differ.
+- `int8.json` is an estimate of the 8-bit loss, made with ONNX Runtime, without the compiler or a chip.
+- `bundle.json` describes the bundle for programs. `sha256sum -c sha256sum.txt` checks the files.
 
 {NOT_COMPILED}
 """
@@ -188,7 +197,7 @@ def _record(
         calibration=calibration,
         opset=parity.opset,
         int8=contents.estimate.summary if contents.estimate else None,
-        files={},  # artifacts.sealed fills them in
+        files={},  # bundle_archive.sealed fills them in
     )
 
 

@@ -1,12 +1,13 @@
-"""What a model is worth in 8 bits: an estimate, by ONNX Runtime's static quantization, without Hailo's compiler.
+"""Estimate the accuracy of a model in 8 bits with ONNX Runtime's static quantization, without Hailo's compiler.
 
-The encoder is quantized on the calibration set as hailo.md, section 8, has it: activations uint8, asymmetric, one scale
-a tensor; weights int8, symmetric, per channel (hopeful) and per tensor (a bound), for which of the two the compiler
-does is not public; biases int32; the input rounded by HailoRT's formula. The head stays in float32, as on the device.
+The encoder is quantized on the calibration set, following section 8 of hailo.md: activations uint8, asymmetric, one
+scale for each tensor; weights int8, symmetric, per channel (optimistic) and per tensor (pessimistic), because it is not
+public which of the two the compiler uses; biases int32; the input rounded by HailoRT's formula. The head stays in
+float32, as on the device.
 
-The quantized graph is computed in float32 (artifacts/ort_session.py), so that every processor gives the same
-figure. Only the order in which float32 sums are added may differ, and move a value that lies between two steps to the
-other one: INT8_SNR_DB and INT8_SHARE (evaluation/tolerance.py) bound what comes of that.
+The quantized graph is computed in float32 (artifacts/ort_session.py), so that every processor gives the same figures.
+Only the order of float32 additions may differ, which can move a value half-way between two steps to the other step.
+INT8_SNR_DB and INT8_SHARE (evaluation/tolerance.py) bound the effect.
 """
 
 import logging
@@ -38,29 +39,29 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 PACKAGES = ("numpy", "onnx", "onnxruntime")
-WORST = 5  # layers that are named
-USUAL = (0.1, 99.9)  # percentiles of the held-out values that calibration should have seen
+WORST = 5  # layers that the record lists
+USUAL = (0.1, 99.9)  # percentiles of the test values: the range that the calibration set should cover
 DEQUANTIZED = "_DequantizeLinear_Output"
 
 
 class Subject(NamedTuple):
-    """What is estimated, on which windows."""
+    """A model to estimate, with its windows."""
 
     spec: ModelSpec
     scale: Normalization
     graphs: Mapping[GraphName, bytes]
     calibration: Floats  # (N, C, D, T), raw
-    held_out: Windows  # raw
-    on_chip: bool  # whether the chip normalizes, and so rounds raw values
+    held_out: Windows  # the test split, raw
+    on_chip: bool  # whether the chip normalizes, and therefore rounds raw values
     checkpoint_sha256: str
     normalization_sha256: str
 
 
 class _Answers(NamedTuple):
-    """What the held-out windows get by one way."""
+    """The outputs for the test windows."""
 
     projection: Floats  # (N, d)
-    code: Floats  # (N, w); w = 0 where nothing is quantized
+    code: Floats  # (N, w); w = 0 for a model without a quantizer
     logits: Floats  # (N, K)
 
 
@@ -106,28 +107,25 @@ def estimate(subject: Subject) -> Int8Estimate:
 
 
 def find_clipped(made: Int8Estimate) -> Iterator[Problem]:
-    """Yield each channel whose usual values calibration did not see: what lies outside the chip would clip."""
+    """Yield each channel whose usual range exceeds that of the calibration set: the chip would clip it."""
     for channel in made.input:
         if not channel.covered:
-            seen = f"calibration has {channel.low:.3g} to {channel.high:.3g}"
-            usual = f"99.8 % of the held-out values lie from {channel.usual_low:.3g} to {channel.usual_high:.3g}"
-            yield Problem(
-                f"channel {channel.channel}",
-                "todo.int8",
-                f"{seen}, but {usual}; {channel.clipped:.2%} of them lie outside",
-            )
+            usual = f"99.8 % of the test values are between {channel.usual_low:.3g} and {channel.usual_high:.3g}"
+            seen = f"the calibration set covers {channel.low:.3g} to {channel.high:.3g}"
+            message = f"{usual}, but {seen}; {channel.clipped:.2%} of the values are outside"
+            yield Problem(f"channel {channel.channel}", "export.range-not-calibrated", message)
 
 
 # Quantization
 
 
 def quantize(encoder: bytes, windows: Floats, *, per_channel: bool) -> "ModelProto":
-    """Return the encoder in 8 bits, its ranges those of normalized windows (N, C, D, T)."""
+    """Return the encoder in 8 bits, with the ranges of normalized windows (N, C, D, T)."""
     import onnx
     from onnxruntime import quantization as tool
 
-    class Reader(tool.CalibrationDataReader):  # type: ignore[misc] # it has no types
-        """One window after another."""
+    class Reader(tool.CalibrationDataReader):  # type: ignore[misc] # the base class has no types
+        """Reads one window at a time."""
 
         def __init__(self) -> None:
             self._left = iter(windows)
@@ -154,7 +152,7 @@ def quantize(encoder: bytes, windows: Floats, *, per_channel: bool) -> "ModelPro
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence advice to simplify a graph first: ours is."""
+    """Silence the advice to simplify the graph first: it is simplified already."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -173,7 +171,7 @@ def input_rounding(quantized: "ModelProto") -> Rounding:
 
 
 def _fed(subject: Subject, quantized: "ModelProto", windows: Floats) -> Floats:
-    """Return raw windows as they come to the encoder: normalized, rounded by the host before or after it."""
+    """Return the encoder's input for raw windows: normalized, and rounded before (chip) or after (host) that."""
     if not subject.on_chip:
         return input_rounding(quantized).through(scaling.apply(windows, subject.scale))
     seen = subject.calibration
@@ -182,7 +180,7 @@ def _fed(subject: Subject, quantized: "ModelProto", windows: Floats) -> Floats:
     )
 
 
-# What comes of it
+# Figures
 
 
 def _answers(subject: Subject, encoder: bytes, windows: Floats) -> _Answers:
@@ -199,27 +197,27 @@ def _answers(subject: Subject, encoder: bytes, windows: Floats) -> _Answers:
 
 def _scores(subject: Subject, answers: _Answers) -> tuple[float, float]:
     """Return accuracy and macro-F1, as `evaluate` computes them."""
-    held_out = subject.held_out
+    test = subject.held_out
     predictions = metrics.Predictions(
         logits=answers.logits,
-        y=held_out.y,
-        subject=np.array(held_out.subjects)[held_out.subject],
-        recording=np.array(held_out.recordings)[held_out.recording],
-        start=held_out.start,
+        y=test.y,
+        subject=np.array(test.subjects)[test.subject],
+        recording=np.array(test.recordings)[test.recording],
+        start=test.start,
     )
-    settings = EvaluationSettings(replicates=100)  # of intervals, which are not asked for here
+    settings = EvaluationSettings(replicates=100)  # for intervals, which are not used here
     found = metrics.compute(predictions, classes=subject.spec.classes, levels=None, settings=settings)
     return found.accuracy, found.macro_f1
 
 
 def _noise(spec: ModelSpec, native: _Answers, found: _Answers) -> dict[str, float]:
-    """Return the SNR of each output; the number of a code in a codebook is no quantity, and has none."""
+    """Return the SNR of each output; the index of a code in a codebook is not a quantity and has none."""
     names = [name for name in _Answers._fields if name != CODE or isinstance(spec.quantizer, FsqSpec)]
     return {name: quantization_noise.snr_db(getattr(native, name), getattr(found, name)) for name in names}
 
 
 def layer_noise(encoder: bytes, quantized: "ModelProto", windows: Floats, fed: Floats) -> list[LayerNoise]:
-    """Return the noise of each layer's output, everything before it in 8 bits too; `fed` are the rounded windows."""
+    """Return the noise of each layer's output, with all earlier layers in 8 bits; `fed` are the rounded windows."""
     import onnx
 
     native = onnx.load_from_string(encoder)
@@ -241,7 +239,7 @@ def layer_noise(encoder: bytes, quantized: "ModelProto", windows: Floats, fed: F
 
 
 def _with_outputs(model: "ModelProto", names: Sequence[str]) -> "InferenceSession":
-    """Return a session that also gives inner tensors."""
+    """Return a session that also outputs inner tensors."""
     from onnx import ModelProto, TensorProto, helper
 
     opened = ModelProto()
@@ -251,14 +249,14 @@ def _with_outputs(model: "ModelProto", names: Sequence[str]) -> "InferenceSessio
 
 
 def _ranges(subject: Subject) -> Iterator[ChannelRange]:
-    """Yield what calibration saw of each channel of the device's input, and what the held-out part has."""
-    seen, held_out = (
+    """Yield the range of each channel of the device's input, in the calibration set and in the test split."""
+    seen, test = (
         windows if subject.on_chip else scaling.apply(windows, subject.scale)
         for windows in (subject.calibration, subject.held_out.x)
     )
     for number, channel in enumerate(subject.spec.input.channels):
         low, high = float(seen[:, number].min()), float(seen[:, number].max())
-        values = held_out[:, number]
+        values = test[:, number]
         usual_low, usual_high = (float(value) for value in np.percentile(values, USUAL))
         yield ChannelRange(
             channel=channel.name,

@@ -1,8 +1,8 @@
-"""Graphs held against the network they came from: torch on one side, ONNX Runtime on the other.
+"""Compare exported graphs, run by ONNX Runtime, with the network in torch.
 
-Two ways lead through the graphs: the whole model, and the encoder followed by the head, as on the device. Both must
-give torch's projection, code and logits on real windows and on edge values. A code may differ only where the bounded
-value lies so near to a rounding boundary that the last bits decide.
+There are two paths through the graphs: the whole model, and the encoder followed by the head, as on the device. Both
+must reproduce torch's projection, code and logits, on real windows and on edge cases. A code may differ only if the
+bounded value is so close to a rounding boundary that the last bits decide.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,15 +21,15 @@ Floats = NDArray[np.float32]
 
 
 class Answers(NamedTuple):
-    """What N windows give."""
+    """The outputs for N windows."""
 
     projection: Floats  # (N, d)
-    code: Floats  # (N, w); w = 0 where nothing is quantized
+    code: Floats  # (N, w); w = 0 for a model without a quantizer
     logits: Floats  # (N, K)
 
 
 class Parity(NamedTuple):
-    """Both ways held against torch, and where they break the tolerance."""
+    """Both paths compared with torch, and the breaches of the tolerance."""
 
     whole: PathParity
     split: PathParity
@@ -37,7 +37,7 @@ class Parity(NamedTuple):
 
 
 def of_torch(network: Network, windows: Floats) -> Answers:
-    """Return the network's own answers to normalized windows (N, C, D, T), one by one as the graphs are asked."""
+    """Return torch's outputs for normalized windows (N, C, D, T), one window at a time as for the graphs."""
     network.eval()
     with torch.inference_mode():
         outputs = [network(window[None]) for window in torch.from_numpy(windows)]
@@ -49,7 +49,7 @@ def of_torch(network: Network, windows: Floats) -> Answers:
 
 
 def of_graphs(graphs: Mapping[GraphName, bytes], windows: Floats) -> tuple[Answers, Answers]:
-    """Return ONNX Runtime's answers by the whole graph, and by the encoder and then the head."""
+    """Return ONNX Runtime's outputs of the whole graph, and of the encoder followed by the head."""
     sessions = {name: ort_session.session(data) for name, data in graphs.items()}
     whole = [ort_session.ask(sessions["model"], WINDOWS, window[None]) for window in windows]
     encoded = [ort_session.ask(sessions["encoder"], WINDOWS, window[None]) for window in windows]
@@ -58,7 +58,7 @@ def of_graphs(graphs: Mapping[GraphName, bytes], windows: Floats) -> tuple[Answe
 
 
 def _joined(answers: list[dict[str, Floats]]) -> Answers:
-    """Return the answers to one window each as those to all; a model that quantizes nothing gives no code."""
+    """Concatenate the outputs of single windows; without a quantizer the code has width 0."""
     none = np.empty((1, 0), dtype=np.float32)
     return Answers(*(np.concatenate([a.get(name, none) for a in answers]) for name in (PROJECTION, CODE, LOGITS)))
 
@@ -66,7 +66,7 @@ def _joined(answers: list[dict[str, Floats]]) -> Answers:
 def measure_parity(
     network: Network, graphs: Mapping[GraphName, bytes], windows: Floats, tolerance: Tolerance
 ) -> Parity:
-    """Hold graphs against their network on normalized windows (N, C, D, T)."""
+    """Compare graphs with their network on normalized windows (N, C, D, T)."""
     expected = of_torch(network, windows)
     boundary = network.undecided(torch.from_numpy(expected.projection), tolerance.boundary).numpy()
     whole, split = of_graphs(graphs, windows)
@@ -85,20 +85,20 @@ def measure_parity(
 
 
 def nodes_of(graph: bytes) -> dict[str, str]:
-    """Return the node that makes each tensor of an ONNX file."""
+    """Return the name of the node that computes each tensor of an ONNX file."""
     import onnx
 
     return {name: node.name for node in onnx.load_from_string(graph).graph.node for name in node.output}
 
 
 def refuse(parity: Parity) -> None:
-    """Raise ExportError where a graph does not answer as its network."""
+    """Raise ExportError if a graph breaks the tolerance."""
     if parity.problems:
-        raise ExportError("the graphs do not answer as the checkpoint does; nothing was written", parity.problems)
+        raise ExportError("the graphs are not equivalent to the checkpoint; nothing was written", parity.problems)
 
 
 def compare(expected: Answers, found: Answers, boundary: NDArray[np.bool_]) -> PathParity:
-    """Return how far one way through the graphs lies from torch."""
+    """Return the differences between one path through the graphs and torch."""
     different = expected.code != found.code
     agree = ~different.any(axis=1)
     answers = expected.logits[agree].argmax(axis=1) != found.logits[agree].argmax(axis=1)
@@ -121,31 +121,30 @@ def find_breaches(
     where: str,
     nodes: Mapping[str, str],
 ) -> Iterator[Problem]:
-    """Yield each rule that one way through the graphs breaks, with the measured error and the node that made it."""
+    """Yield each breach of the tolerance by one path, with the measured error and the node that computed the value."""
     at = {name: f" at node {nodes[name]}" if name in nodes else "" for name in (PROJECTION, CODE, LOGITS)}
     agree = (expected.code == found.code).all(axis=1)
     for name, rows in (("projection", slice(None)), ("logits", agree)):
         then, now = getattr(expected, name)[rows], getattr(found, name)[rows]
         allowed = tolerance.absolute + tolerance.relative * np.abs(then)
         if (over := ~(np.abs(then - now) <= allowed)).any():  # NaN is over
-            windows = f"{int(over.any(axis=1).sum())} windows of {len(then)}"
-            what = f"differs by {_largest(then - now):.3g}{at[name]} in {windows}"
-            yield Problem(
-                f"{where}: {name}",
-                "todo.parity",
-                f"{what}; allowed is {tolerance.absolute:g} + {tolerance.relative:g}·|x|",
-            )
+            windows = f"{int(over.any(axis=1).sum())} of {len(then)} windows"
+            error = f"differs from torch by up to {_largest(then - now):.3g}{at[name]} in {windows}"
+            limit = f"limit {tolerance.absolute:g} + {tolerance.relative:g}·|x|"
+            yield Problem(f"{where}: {name}", "export.parity-value", f"{error} ({limit})")
     if flipped := int(((expected.code != found.code) & ~boundary).sum()):
-        what = f"{flipped} digits differ that lie farther than {tolerance.boundary:g} from a rounding boundary"
-        yield Problem(f"{where}: code", "todo.parity", what + at[CODE])
+        far = f"more than {tolerance.boundary:g} from a rounding boundary"
+        message = f"{flipped} digits{at[CODE]} differ from torch, although their values are {far}"
+        yield Problem(f"{where}: code", "export.parity-code", message)
     ordered = np.sort(expected.logits[agree], axis=1)
     clear = ordered[:, -1] - ordered[:, -2] > 2 * tolerance.absolute
     if wrong := int((expected.logits[agree].argmax(axis=1) != found.logits[agree].argmax(axis=1))[clear].sum()):
-        yield Problem(f"{where}: logits", "todo.parity", f"{wrong} windows get another class{at[LOGITS]}")
+        message = f"the predicted class{at[LOGITS]} differs from torch in {wrong} windows"
+        yield Problem(f"{where}: logits", "export.parity-class", message)
 
 
 def edge_windows(shape: tuple[int, int, int], low: Floats, high: Floats, normalized_zero: Floats) -> dict[str, Floats]:
-    """Return windows that no recording holds, by name: zeros, each raw zero, constants and the sensors' limits.
+    """Return edge cases by name: zeros, raw zeros, constants and the sensors' limits.
 
     `low`, `high` and `normalized_zero` are (C, D or 1, 1), normalized.
     """
@@ -157,7 +156,7 @@ def edge_windows(shape: tuple[int, int, int], low: Floats, high: Floats, normali
         "ones": full,
         "lowest values": low * full,
         "highest values": high * full,
-        "lowest and highest in turn": alternating,
+        "alternating lowest and highest values": alternating,
     }
 
 
