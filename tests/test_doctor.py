@@ -1,4 +1,4 @@
-"""`modelreg doctor`: what is there is told, what is secret is not."""
+"""`modelreg doctor` reports the installation, without secrets."""
 
 import json
 import subprocess
@@ -15,12 +15,12 @@ from modelreg.config import ProjectConfig
 from modelreg.release.github.client import Repository
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
-SECRET = "ghp_s3cr3t"  # noqa: S105 nobody's
+SECRET = "ghp_s3cr3t"  # noqa: S105 not a real token
 
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
-    """No token, no server, no gh but those of a test."""
+    """Remove the token, server and gh of the machine."""
     for name in ("GITHUB_TOKEN", "GH_TOKEN", "GITHUB_API_URL", "MODELREG_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(github_session, "which", lambda _: None)
@@ -28,7 +28,7 @@ def alone(monkeypatch):
 
 @pytest.fixture
 def registry(tmp_path, monkeypatch):
-    """A registry with a version's folder and what an interrupted release left; the working directory."""
+    """The working directory: a registry with two versions and the rest of an interrupted release."""
     root = write_registry(tmp_path / "registry", ProjectConfig(repository="acme/models"))
     for name in ("v0.1.0", "v0.10.0", ".v0.2.0.staged"):
         (root / "registry" / "conv2d_fsq" / name).mkdir(parents=True)
@@ -38,43 +38,44 @@ def registry(tmp_path, monkeypatch):
 
 @pytest.fixture
 def fake(tmp_path, monkeypatch, registry):
-    """GitHub, as the environment names it."""
+    """A fake GitHub, set in the environment."""
     with FakeGitHub(tmp_path) as github:
         monkeypatch.setenv("GITHUB_API_URL", github.api_url)
         monkeypatch.setenv("GITHUB_TOKEN", github.token)
         yield github
 
 
-def told(capsys, *options: str) -> dict:
-    """What the command tells machines."""
+def reported(capsys, *options: str) -> dict:
+    """The report as JSON."""
     assert main(["doctor", "--json", *options]) == 0
     return json.loads(capsys.readouterr().out)
 
 
-def test_it_tells_versions(tmp_path, monkeypatch, capsys) -> None:
-    """Of modelreg, and of what it works with; no registry is needed."""
+def test_it_reports_versions(tmp_path, monkeypatch, capsys) -> None:
+    """Of modelreg and its packages; it needs no registry."""
     monkeypatch.chdir(tmp_path)
-    report = told(capsys)
+    report = reported(capsys)
 
     assert (report["installed"]["modelreg"], report["registry"]) == (__version__, {"root": None})
     assert report["installed"]["numpy"] == metadata.version("numpy")
 
 
-def test_it_tells_the_registry(registry, capsys) -> None:
-    """Its place, its versions in their order, and what was left lying."""
-    report = told(capsys)["registry"]
+def test_it_reports_the_registry(registry, capsys) -> None:
+    """Its root, its versions in order, and interrupted releases."""
+    report = reported(capsys)["registry"]
 
     assert (report["root"], report["versions of conv2d_fsq"]) == (str(registry), ["v0.1.0", "v0.10.0"])
     assert report["interrupted releases"] == ["registry/conv2d_fsq/.v0.2.0.staged"]
 
 
-def test_people_read_the_same(registry, capsys) -> None:
-    """As a table."""
+def test_the_default_output_is_a_table(registry, capsys) -> None:
+    """With the same content."""
     assert main(["doctor"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
 
     assert ["github", "token", "none"] in lines
     assert ["registry", "versions", "of", "conv2d_fsq", "v0.1.0,", "v0.10.0"] in lines
+    assert any(line[:4] == ["machine", "free", "disk", "space"] and line[-1] == "GiB" for line in lines)
 
 
 NAMED = [
@@ -86,31 +87,31 @@ NAMED = [
 ]
 
 
-def test_an_extra_lacks_what_those_inside_it_lack(registry, monkeypatch, capsys) -> None:
-    """One that takes in another one is complete only with it."""
+def test_an_extra_includes_the_packages_of_nested_extras(registry, monkeypatch, capsys) -> None:
+    """It is complete only if they are."""
     monkeypatch.setattr(metadata, "requires", lambda _: NAMED)
 
-    assert told(capsys)["extras"] == {
-        "train": "lacks nothing-like-it",
-        "export": "lacks nothing-like-it",
+    assert reported(capsys)["extras"] == {
+        "train": "missing: nothing-like-it",
+        "export": "missing: nothing-like-it",
         "serve": "complete",
     }
 
 
 def test_it_runs_without_being_installed(registry, monkeypatch, capsys) -> None:
-    """From a folder on the path: it knows its version, and of no extra."""
+    """From a folder on the path: the version is known, the extras are not."""
 
     def unknown(name: str):
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "requires", unknown)
-    report = told(capsys)
+    report = reported(capsys)
 
     assert (report["installed"]["modelreg"], report["extras"]) == (__version__, {})
 
 
-def test_broken_settings_are_told_with_the_rest(registry, capsys) -> None:
-    """Exit 3, after everything that could be found out."""
+def test_invalid_settings_are_reported_with_the_rest(registry, capsys) -> None:
+    """Exit 3, after the rest of the report."""
     (registry / "modelreg.yaml").write_text("surprise: 1\n")
 
     assert main(["doctor", "--json"]) == 3
@@ -120,45 +121,45 @@ def test_broken_settings_are_told_with_the_rest(registry, capsys) -> None:
 
 
 @pytest.mark.parametrize(("value", "cache"), [("off", None), ("/x", "/x")])
-def test_it_tells_the_cache(registry, monkeypatch, capsys, value, cache) -> None:
-    """Or that there is none."""
+def test_it_reports_the_cache(registry, monkeypatch, capsys, value, cache) -> None:
+    """None if it is off."""
     monkeypatch.setenv("MODELREG_CACHE", value)
 
-    assert told(capsys)["machine"]["cache"] == cache
+    assert reported(capsys)["machine"]["cache"] == cache
 
 
-def test_without_git_it_says_so(registry, monkeypatch, capsys) -> None:
-    """And goes on."""
+def test_it_runs_without_git(registry, monkeypatch, capsys) -> None:
+    """And reports that git is missing."""
     monkeypatch.setenv("PATH", str(registry))
 
-    assert told(capsys)["machine"]["git"] is None
+    assert reported(capsys)["machine"]["git"] is None
 
 
-# What is secret
+# Secrets
 
 
 @pytest.mark.parametrize("name", ["GITHUB_TOKEN", "GH_TOKEN"])
-def test_it_tells_where_a_token_is_and_not_which(registry, monkeypatch, capsys, name) -> None:
-    """The name of the variable."""
+def test_it_reports_the_source_of_the_token(registry, monkeypatch, capsys, name) -> None:
+    """The name of the variable, not its value."""
     monkeypatch.setenv(name, SECRET)
 
-    assert told(capsys)["github"]["token"] == name
+    assert reported(capsys)["github"]["token"] == name
 
 
 def test_the_token_of_gh_is_found(registry, tmp_path, monkeypatch, capsys) -> None:
-    """Where it is logged in."""
+    """If gh is logged in."""
     gh = tmp_path / "gh"
     gh.write_text(f"#!/bin/sh\necho {SECRET}\n")
     gh.chmod(0o700)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(github_session, "which", lambda _: str(gh))
 
-    assert told(capsys)["github"]["token"] == "gh auth token"  # noqa: S105
+    assert reported(capsys)["github"]["token"] == "gh auth token"  # noqa: S105
 
 
 @pytest.mark.parametrize("options", [[], ["--json"], ["--online"], ["--online", "--json"]], ids=" ".join)
-def test_no_secret_is_told(registry, monkeypatch, capsys, options) -> None:
-    """Not the token, and not what stands before a host in an address; on stdout as on stderr."""
+def test_no_secret_is_printed(registry, monkeypatch, capsys, options) -> None:
+    """Neither the token nor the credentials in an address, on stdout and stderr."""
     (registry / "modelreg.yaml").write_bytes(ProjectConfig().to_bytes())
     for arguments in (
         ["init", "--quiet"],
@@ -179,34 +180,34 @@ def test_no_secret_is_told(registry, monkeypatch, capsys, options) -> None:
 # --online
 
 
-def test_online_it_tells_what_the_token_may_do(fake, capsys) -> None:
-    """As the server says it, in one request."""
+def test_online_it_reports_the_permissions_of_the_token(fake, capsys) -> None:
+    """With one request to the server."""
     before = len(fake.requests)
 
-    found = told(capsys, "--online")["github"]
+    found = reported(capsys, "--online")["github"]
 
     assert (found["the token may push"], found["token scopes"]) == (True, "repo")
     assert [request.method for request in fake.requests[before:]] == ["GET"]
 
 
-def test_a_token_without_scopes_is_said_to_have_none(fake, monkeypatch, capsys) -> None:
-    """A fine-grained one."""
+def test_a_fine_grained_token_has_no_scopes(fake, monkeypatch, capsys) -> None:
+    """The report says why."""
     monkeypatch.setattr(
         "modelreg.release.github.client.Client.repository", lambda _: Repository(archived=False, push=True)
     )
 
-    assert told(capsys, "--online")["github"]["token scopes"].startswith("not told")
+    assert reported(capsys, "--online")["github"]["token scopes"].startswith("not reported")
 
 
-def test_offline_nobody_is_asked(fake, capsys) -> None:
-    """Not even where a server is named."""
-    told(capsys)
+def test_without_online_no_request_is_made(fake, capsys) -> None:
+    """Even if a server is configured."""
+    reported(capsys)
 
     assert list(fake.requests) == []
 
 
 def test_a_server_that_refuses_is_a_problem(fake, monkeypatch, capsys) -> None:
-    """Exit 7, after everything else was told."""
+    """Exit 7, after the rest of the report."""
     monkeypatch.setenv("GITHUB_TOKEN", "wrong")
 
     assert main(["doctor", "--online", "--json"]) == 7

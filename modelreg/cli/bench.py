@@ -12,22 +12,26 @@ from modelreg.cli.console import emit_json, say
 
 def bench(
     reference: Annotated[
-        str, typer.Argument(help="A version, or the path of a version, a run or a bundle.", metavar="REF")
+        str, typer.Argument(help="A version, or the path of a version, run or bundle.", metavar="REF")
     ],
-    backend: Annotated[Literal["onnxruntime", "hailo"], typer.Option(help="What computes the device part.")] = (
+    backend: Annotated[Literal["onnxruntime", "hailo"], typer.Option(help="The backend for the device part.")] = (
         "onnxruntime"
     ),
-    threads: Annotated[int, typer.Option(min=1, help="Of ONNX Runtime, for one window.")] = 1,
-    windows: Annotated[int, typer.Option(min=100, help="How many are measured.")] = 2000,
-    out: Annotated[Path | None, typer.Option("--out", help="Write the record here, such as latency.json.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record.")] = False,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime.", metavar="N")] = 1,
+    windows: Annotated[int, typer.Option(min=100, help="The number of windows to measure.", metavar="N")] = 2000,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write the figures to this file as JSON.", metavar="FILE")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Measure how long a window takes on this machine, from raw samples to the answer.
+    """Measure the latency of a model on this machine.
 
-    The figures hold for this machine alone. As latency.json in a run's folder, they travel with its release and gates
-    may bound them: `latency.p95_ms`.
+    Times single windows, from raw samples to the result. Export a run first: modelreg export
 
-    Example: modelreg bench v0.2.0 --out latency.json
+    The figures are valid for this machine only. Write them with --out to latency.json in the run's folder to include
+    them in its release. A gate on `latency.p95_ms` can then limit them.
+
+    Example: modelreg bench runs/conv2d_fsq-001
     """
     host.need_extra("serve", "onnxruntime")
     from modelreg import files
@@ -59,7 +63,7 @@ def bench(
         return
     hardware = record.hardware
     say(f"{pipeline.name} on {backend}, {hardware.board or hardware.processor or hardware.machine}")
-    for name, spread in (("a window", record), ("device part", record.device_part)):
-        figures = f"p50 {spread.p50_ms:.3f} ms, p95 {spread.p95_ms:.3f} ms, p99 {spread.p99_ms:.3f} ms"
-        say(f"  {name}: {figures}, at most {spread.max_ms:.3f} ms")
-    say(f"  {record.windows_per_s:.0f} windows/s, one after another, {windows} of them")
+    for name, spread in (("whole window", record), ("device part", record.device_part)):
+        figures = f"median {spread.p50_ms:.3f} ms, p95 {spread.p95_ms:.3f} ms, p99 {spread.p99_ms:.3f} ms"
+        say(f"  {name}: {figures}, maximum {spread.max_ms:.3f} ms")
+    say(f"  throughput: {record.windows_per_s:,.0f} windows/s (sequential, {windows:,} windows)")

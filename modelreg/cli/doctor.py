@@ -1,4 +1,4 @@
-"""`modelreg doctor`: what is installed, and what it finds around it. No secret is ever part of it."""
+"""`modelreg doctor`: report the installation and its environment, without any secret."""
 
 import platform
 import re
@@ -11,28 +11,32 @@ from urllib.parse import urlsplit
 import typer
 
 from modelreg import __version__
-from modelreg.cli import git, github_session, host
+from modelreg.cli import error_text, git, github_session, host
 from modelreg.cli.console import draw, emit_json, table
 from modelreg.errors import InputError, ModelregError
 
 if TYPE_CHECKING:
     from modelreg.config import ProjectConfig
 
-ONLINE_S = 30.0  # in all, for asking the server
+FREE = "free bytes"
+ONLINE_S = 30.0  # the timeout for --online
 _REQUIREMENT = re.compile(r"""(?P<name>[\w.-]+(\[\w+\])?)[^;]*(;.*extra == ["'](?P<of>\w+))?""")
 
 Found = dict[str, Any]
 
 
 def doctor(
-    online: Annotated[bool, typer.Option("--online", help="Ask the server what the token may do, once.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    online: Annotated[
+        bool, typer.Option("--online", help="Also query GitHub for the permissions of the token.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Say what is installed, which extras, which registry, which token: what a report of a fault needs.
+    """Show the installation, for a bug report.
 
-    Nothing secret is shown. Nobody is asked anything, but for --online.
+    Shows versions, extras, the registry, the source of the GitHub token and the machine. Shows no secrets, and makes no
+    network request without --online.
 
-    Example: modelreg doctor --json
+    Example: modelreg doctor
     """
     errors: list[ModelregError] = []
     project = _project(errors)
@@ -48,16 +52,17 @@ def doctor(
         "machine": _machine(project[0] if project else Path.cwd()),
     }
     if as_json:
-        emit_json({**report, "problems": [problem._asdict() for error in errors for problem in error.problems]})
+        problems = [problem for error in errors for problem in error_text.document_of(error)["problems"]]
+        emit_json({**report, "problems": problems})
     else:
-        rows = [(part, name, _words(value)) for part, values in report.items() for name, value in values.items()]
-        draw(table(("about", "what", "found"), rows), sys.stdout)
+        rows = [(area, *_cells(name, value)) for area, values in report.items() for name, value in values.items()]
+        draw(table(("area", "item", "value"), rows), sys.stdout)
     for error in errors:
         raise error
 
 
 def _installed() -> Found:
-    """Return the versions of modelreg, of Python, and of every package that it works with and that is here."""
+    """Return the versions of modelreg, Python and each installed package that an extra names."""
     names = sorted(
         {name for extra, named in _requirements().items() if extra != "dev" for name in named}, key=str.lower
     )
@@ -66,28 +71,28 @@ def _installed() -> Found:
 
 
 def _extras() -> Found:
-    """Return of each extra whether it is complete, or what it lacks."""
-    lacking = {
+    """Return for each extra whether it is complete, or its missing packages."""
+    missing = {
         extra: [name for name in sorted(named) if host.installed(name) is None]
         for extra, named in _requirements().items()
     }
-    return {extra: f"lacks {', '.join(names)}" if names else "complete" for extra, names in lacking.items() if extra}
+    return {extra: f"missing: {', '.join(names)}" if names else "complete" for extra, names in missing.items() if extra}
 
 
 def _requirements() -> dict[str, set[str]]:
-    """Return the packages that each extra names, and under "" those of every installation."""
+    """Return the packages of each extra, and under "" the packages that are always required."""
     from importlib.metadata import PackageNotFoundError, requires
 
     try:
         lines = requires("modelreg") or []
-    except PackageNotFoundError:  # run from a folder, without being installed
+    except PackageNotFoundError:  # run from a source folder without an installation
         lines = []
     named: dict[str, set[str]] = {}
     for match in filter(None, map(_REQUIREMENT.match, lines)):
         named.setdefault(match["of"] or "", set()).add(match["name"])
 
     def whole(extra: str) -> set[str]:
-        """An extra may take in another one: modelreg[train]."""
+        """Return the packages of an extra and of those inside it, such as modelreg[train]."""
         inner = re.findall(r"\[(\w+)\]", " ".join(named[extra]))
         return {name for name in named[extra] if "[" not in name}.union(*map(whole, inner))
 
@@ -95,7 +100,7 @@ def _requirements() -> dict[str, set[str]]:
 
 
 def _project(errors: list[ModelregError]) -> "tuple[Path, ProjectConfig] | None":
-    """Return the registry repository around the working directory; None where there is none that can be read."""
+    """Return the registry repository around the working directory; None if it is missing or cannot be read."""
     from modelreg import config
 
     if config.find_project(Path.cwd()) is None:
@@ -123,22 +128,22 @@ def _registry(root: Path, project: "ProjectConfig") -> Found:
 
 
 def _remote(root: Path, project: "ProjectConfig", *, online: bool, errors: list[ModelregError]) -> Found:
-    """Return where versions are published to; online, what the server says that the token may do there."""
+    """Return the repository for releases and, with `online`, the permissions of the token there."""
     name = github_session.repository(root, project)
     if name is None or not online:
         return {"repository": name}
     try:
         with github_session.connect(root, project, ONLINE_S) as client:
-            told = client.repository()
+            found = client.repository()
     except ModelregError as error:
         errors.append(error)
         return {"repository": name}
-    scopes = told.scopes if told.scopes is not None else "not told (fine-grained tokens have none)"
-    return {"repository": name, "archived": told.archived, "the token may push": told.push, "token scopes": scopes}
+    scopes = found.scopes if found.scopes is not None else "not reported (fine-grained tokens have none)"
+    return {"repository": name, "archived": found.archived, "the token may push": found.push, "token scopes": scopes}
 
 
 def _host(url: str | None) -> str:
-    """Return the host of an address, without whatever secret may stand before it."""
+    """Return the host of an address, without a secret that may precede it."""
     return (urlsplit(url).hostname or "?") if url else "api.github.com"
 
 
@@ -147,12 +152,17 @@ def _machine(root: Path) -> Found:
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "git": git.version(),
-        "free bytes": shutil.disk_usage(root).free,
+        FREE: shutil.disk_usage(root).free,
         "cache": str(cache) if cache else None,
     }
 
 
-def _words(value: object) -> str:
+def _cells(name: str, value: Any) -> tuple[str, str]:
+    """Return an item of the report as it is printed: its name and its value."""
+    if name == FREE:
+        return "free disk space", f"{value / 2**30:,.1f} GiB"
+    if isinstance(value, bool):
+        return name, "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(value) or "none"
-    return "none" if value is None else str(value)
+        value = ", ".join(value)
+    return name, str(value or "none")

@@ -16,33 +16,39 @@ if TYPE_CHECKING:
 
 def export(
     reference: Annotated[
-        str | None, typer.Argument(help="A run's folder or a version; left out: the newest run.", metavar="[REF]")
+        str | None, typer.Argument(help="A run's folder or a version. Default: the newest run.", metavar="[REF]")
     ] = None,
     target: Annotated[
-        list[str] | None, typer.Option(help="onnx, hailo8 or hailo8l; may be repeated. The graphs are always made.")
+        list[str] | None,
+        typer.Option(help="onnx, hailo8 or hailo8l; repeatable. ONNX graphs are always exported.", metavar="TARGET"),
     ] = None,
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="Where the folders go; left out: the run, or dist/ for a version.")
+        Path | None,
+        typer.Option("--out", help="The output folder. Default: the run, or dist/ for a version.", metavar="DIR"),
     ] = None,
     data_folder: Annotated[
         Path | None,
         typer.Option(
             "--data",
-            help="The folder of the recordings, or the one that holds it: a version knows only its name.",
+            help="The folder of the recordings, or its parent folder; a version records only its name.",
+            metavar="DIR",
         ),
     ] = None,
-    opset: Annotated[int, typer.Option(help="Of the ONNX graphs: 16, 17 or 18.")] = 17,
+    opset: Annotated[int, typer.Option(help="The opset of the ONNX graphs: 16, 17 or 18.", metavar="OPSET")] = 17,
     normalize: Annotated[
         Literal["host", "chip"],
-        typer.Option(help="Who normalizes before the device part: host, or chip (in the model script)."),
+        typer.Option(help="Where windows are normalized on the device: on the host, or on the chip."),
     ] = "host",
-    optimization_level: Annotated[int, typer.Option(min=0, max=4, help="Of the compiler; 2 and more want a GPU.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print parity.json.")] = False,
+    optimization_level: Annotated[
+        int,
+        typer.Option(min=0, max=4, help="The compiler's optimization level; 2 or more needs a GPU.", metavar="LEVEL"),
+    ] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the parity record as JSON.")] = False,
 ) -> None:
-    """Make ONNX graphs and Hailo compile bundles.
+    """Export ONNX graphs and Hailo compile bundles.
 
-    The graphs are proven equal to the checkpoint on real windows before anything is written: encoder (for the
-    device), head (for the host) and the whole model.
+    Writes three graphs: encoder (device part), head (host part) and the whole model. Each graph is first compared with
+    the checkpoint on real windows; if a value differs by more than the tolerance, nothing is written.
 
     Example: modelreg export --target hailo8
     """
@@ -52,14 +58,14 @@ def export(
 
     targets = _targets(target or ["onnx"])
     if opset not in (16, 17, 18):
-        what = "must be 16, 17 or 18: torch's conversion below is not reliable, and 19 and more were never compiled"
-        raise typer.BadParameter(what, param_hint="--opset")
+        message = "must be 16, 17 or 18; torch converts lower opsets unreliably, and higher ones are not tested"
+        raise typer.BadParameter(message, param_hint="--opset")
     folder, place = _places(reference, out_folder)
     settings = ExportSettings(opset=opset, normalization=normalize, optimization_level=optimization_level)
     with host.reading(data_folder) as reading:
         made = export_run.export(folder, place, targets, settings, reading)
     for warning in made.warnings:
-        note(f"warning: {warning}")
+        note(f"warning: {warning}" + (f"; {warning.next}" if warning.next else ""))
     if as_json:
         emit_json(made.parity.to_document())
         return
@@ -67,33 +73,33 @@ def export(
     if made.estimate:
         show_estimate(made.estimate)
     for path in made.written:
-        say(f"{host.shown(path)}/" + (f" and {path.name}.tar.gz" if path.name != "onnx" else ""))
+        say(f"wrote {host.shown(path)}/" + (f" and {path.name}.tar.gz" if path.name != "onnx" else ""))
     if place == folder:
         say(f"next: modelreg release {host.next_version(made.parity.model)} --run {host.shown(folder)}")
 
 
 def show(record: "ParityRecord") -> None:
-    """Print how near the graphs come to the checkpoint."""
-    what = f"{record.windows} real windows and {len(record.edge_cases)} edge cases"
-    say(f"{record.model}: graphs equal to the checkpoint on {what}, opset {record.opset}")
+    """Print the differences between the graphs and the checkpoint."""
+    compared = f"{record.windows:,} real windows and {len(record.edge_cases)} edge cases"
+    say(f"{record.model}: graphs equal to the checkpoint on {compared} (opset {record.opset})")
     for name, path in (("model.onnx", record.whole), ("encoder.onnx + head.onnx", record.split)):
         errors = f"projection {path.projection_error:.1e}, logits {path.logits_error:.1e}"
-        codes = f"; {path.codes_different} of {path.codes} code digits differ" if path.codes else ""
+        codes = f"; {path.codes_different} of {path.codes:,} code digits differ" if path.codes else ""
         say(f"  {name}: largest error {errors}{codes}")
 
 
 def show_estimate(estimate: "Int8Estimate") -> None:
-    """Print what 8 bits may cost."""
+    """Print the estimated loss in 8 bits."""
     from modelreg.records import int8
 
-    say(f"8-bit estimate, without the compiler, on {estimate.windows} held-out windows:")
+    say(f"8-bit estimate by ONNX Runtime, without Hailo's compiler, on {estimate.windows:,} test windows:")
     if estimate.arithmetic is None:
         say(f"  {int8.UNSTEADY}; export again")
     for name, scheme in (("per channel", estimate.per_channel), ("per tensor", estimate.per_tensor)):
-        accuracy = f"accuracy {estimate.accuracy:.4f} -> {scheme.accuracy:.4f}"
-        noise = f"projection {scheme.snr_db['projection']:.1f} dB"
+        accuracy = f"accuracy {estimate.accuracy:.1%} -> {scheme.accuracy:.1%}"
+        noise = f"projection SNR {scheme.snr_db['projection']:.1f} dB"
         if scheme.code_agreement is not None:
-            noise += f", {scheme.code_agreement:.1%} of the codes kept"
+            noise += f", {scheme.code_agreement:.1%} of the codes unchanged"
         say(f"  weights {name}: {accuracy}; {noise}; noisiest layer {scheme.worst_layers[0].layer}")
 
 
@@ -104,12 +110,12 @@ def _targets(names: list[str]) -> "list[Target]":
     for name in names:
         hailo.refuse_architecture(name)
         if name not in TARGETS:
-            raise typer.BadParameter(f"no target {name}; there are {', '.join(TARGETS)}", param_hint="--target")
+            raise typer.BadParameter(f"must be one of {', '.join(TARGETS)}, but is {name}", param_hint="--target")
     return [target for target in TARGETS if target in names]
 
 
 def _places(reference: str | None, out_folder: Path | None) -> tuple[Path, Path]:
-    """Return what is exported, and where the folders go."""
+    """Return the run or version to export, and the output folder."""
     from modelreg.registry import runs
 
     if reference is None:

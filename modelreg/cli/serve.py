@@ -16,35 +16,45 @@ if TYPE_CHECKING:
     from modelreg.runtime.pipeline import Pipeline
     from modelreg.runtime.worker import Open
 
-SERVE = ("onnxruntime", "starlette", "uvicorn", "prometheus_client", "msgspec")  # what the extra [serve] must have
+SERVE = ("onnxruntime", "starlette", "uvicorn", "prometheus_client", "msgspec")  # the packages of the extra [serve]
 SHORTEST_KEY = 16
 
 
 def serve(
     reference: Annotated[
-        str, typer.Argument(help="A version, or the path of a version, a run or a bundle.", metavar="REF")
+        str, typer.Argument(help="A version, or the path of a version, run or bundle.", metavar="REF")
     ],
-    host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 9000,
-    backend: Annotated[Literal["onnxruntime", "hailo"], typer.Option(help="What computes the device part.")] = (
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; 0.0.0.0 for all addresses.", metavar="ADDRESS")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The TCP port; 0 for any free port.", metavar="PORT")
+    ] = 9000,
+    backend: Annotated[Literal["onnxruntime", "hailo"], typer.Option(help="The backend for the device part.")] = (
         "onnxruntime"
     ),
-    threads: Annotated[int, typer.Option(min=1, help="Of ONNX Runtime, for one window.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime.", metavar="N")] = 1,
     smoothing: Annotated[
         Literal["durations", "majority", "hysteresis"] | None,
-        typer.Option(help="What makes the `state` of a session; left out: the model's durations, else majority."),
+        typer.Option(
+            help="How to smooth the `state` of a session. Default: durations if the model has them, else majority."
+        ),
     ] = None,
     api_key_file: Annotated[
-        Path | None, typer.Option(help="A file with the key that requests must bear; not needed on loopback.")
+        Path | None,
+        typer.Option(help="A file with the API key of requests; required unless on loopback.", metavar="FILE"),
     ] = None,
-    no_auth: Annotated[bool, typer.Option("--no-auth", help="Ask nobody for a key, whoever can reach it.")] = False,
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Accept requests without a key on any address.")] = False,
 ) -> None:
-    """Answer windows over HTTP: POST /infer, GET /healthz, /metrics, /openapi.json, /docs.
+    """Serve a model over HTTP.
 
-    The files are hashed and the test vectors answered before it starts. Without a working backend it answers 503 and
-    says why, and tries again.
+    Export a run first: modelreg export
 
-    Example: modelreg serve v0.2.0
+    Paths: POST /infer, GET /healthz, /metrics, /openapi.json and /docs. Before it starts, the server verifies the
+    digests of the files and runs the test vectors. Without a working backend it responds 503 with the reason, and
+    retries.
+
+    Example: modelreg serve runs/conv2d_fsq-001
     """
     this_host.need_extra("serve", *SERVE)
     _refuse_open_door(host, api_key_file, no_auth=no_auth)
@@ -64,47 +74,45 @@ def serve(
     with server.listen(host, port) as listening:
         place = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
         say(f"{loaded.spec.settings.name} on {backend} at {place}")
-        sys.stdout.flush()  # into a pipe or a journal it would otherwise come when the server ends
-        signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when all requests are answered
+        sys.stdout.flush()  # otherwise a pipe or journal shows it only when the server ends
+        signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when all requests are finished
         server.run(served, listening)
 
 
 def _try(open_pipeline: "Open") -> "Pipeline | None":
-    """Return a pipeline, or None where its backend cannot be had now. Raises VerificationFailed, InputError."""
+    """Return a pipeline; None if its backend is not available now. Raises VerificationFailed, InputError."""
     from modelreg.runtime.backends import BackendError
 
     try:
         return open_pipeline()
     except BackendError as error:
         show_error(error)
-        note("warning: answering 503 until the backend is available")
+        note("warning: responding 503 until the backend is available")
         return None
 
 
 def _refuse_open_door(host: str, api_key_file: Path | None, *, no_auth: bool) -> None:
-    """Refuse to be reached from elsewhere by anybody, unless that is said."""
+    """Refuse an address that other machines can reach without a key, unless `no_auth` is set."""
     if api_key_file and no_auth:
-        raise typer.BadParameter("contradicts --api-key-file", param_hint="--no-auth")
+        raise typer.BadParameter("cannot be combined with --api-key-file", param_hint="--no-auth")
     if not (_is_loopback(host) or api_key_file or no_auth):
-        what = f"{host} can be reached from elsewhere: give --api-key-file FILE, or say --no-auth"
-        raise typer.BadParameter(what, param_hint="--host")
+        message = f"other machines can reach {host}: set --api-key-file FILE or --no-auth"
+        raise typer.BadParameter(message, param_hint="--host")
 
 
 def _is_loopback(host: str) -> bool:
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name, which may be anybody's
+    except ValueError:  # a host name: its address is not known
         return False
 
 
 def _read_key(path: Path) -> str:
-    """Return the key in a file. Raises InputError; the key itself is in no message."""
+    """Return the key in a file. Raises InputError, without the key in the message."""
     from modelreg import files
 
     key = files.read_text(path, 4096).strip()
     if len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
-        what = (
-            f"must hold one key of at least {SHORTEST_KEY} printable ASCII characters; `openssl rand -hex 32` makes one"
-        )
-        raise InputError("not a key", [Problem(str(path), "todo.serve", what)])
+        message = f"must contain one key of at least {SHORTEST_KEY} printable ASCII characters, without spaces"
+        raise InputError("cannot use the API key", [Problem(str(path), "serve.key-invalid", message)])
     return key
