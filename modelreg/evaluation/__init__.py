@@ -1,1 +1,1 @@
-"""Numbers from recorded predictions: metrics, intervals, calibration, prediction sets, gates, paired comparison."""
+"""Evaluate recorded predictions: metrics, intervals, calibration, prediction sets, gates, paired comparison."""

@@ -1,8 +1,8 @@
-"""Intervals over subjects: whole people are drawn again, with all their windows. numpy alone.
+"""Compute percentile intervals with a cluster bootstrap: subjects are drawn with all their windows. Only numpy.
 
-Windows of one person are alike, so resampling windows would give intervals that are far too narrow (the cluster
-bootstrap). Draws come from `Generator.random` only: numpy keeps that stream stable. Every interval of one part is
-made of the same draws. Letters: S subjects, R replicates.
+Windows of one subject are correlated: resampling single windows would give intervals that are too narrow. Draws come
+from `Generator.random` only, because numpy keeps this stream stable. All intervals of a split use the same draws.
+Letters: S subjects, R replicates.
 """
 
 import math
@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from modelreg.records.metrics import EvaluationSettings, Interval, NoInterval
 
-MIN_SUBJECTS = 5  # fewer give no interval: resampling them hardly varies
+MIN_SUBJECTS = 5  # with fewer subjects, resamples hardly vary
 
 
 def draws(subjects: int, settings: EvaluationSettings) -> NDArray[np.int64] | NoInterval:
-    """Return how often each subject is drawn in each replicate (R, S), or why there are too few subjects."""
+    """Return the number of draws of each subject in each replicate (R, S), or why there are too few subjects."""
     if subjects < MIN_SUBJECTS:
-        people = "1 held-out subject" if subjects == 1 else f"{subjects} held-out subjects"
-        return NoInterval(reason=f"{people}; an interval over subjects needs {MIN_SUBJECTS}")
+        # metrics store this sentence and `verify` compares it: it must not change
+        available = "1 held-out subject" if subjects == 1 else f"{subjects} held-out subjects"
+        return NoInterval(reason=f"{available}; an interval over subjects needs {MIN_SUBJECTS}")
     shape = (settings.replicates, subjects)
     drawn = (np.random.default_rng([settings.seed, 1]).random(shape) * shape[1]).astype(np.int64)
     cell = drawn + shape[1] * np.arange(shape[0])[:, None]

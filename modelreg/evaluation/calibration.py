@@ -1,8 +1,8 @@
-"""calibration.json: fitted on the validation part, applied to logits, judged on a part it never saw.
+"""Fit calibration.json on the validation split, apply it to logits, and measure its effect on another split.
 
-The temperature and the thresholds are fitted on different windows of the validation part: those of different subjects
-where there are several, else of different recordings. Windows of one recording are too alike to count as different.
-`apply` needs numpy and the record alone: it is what a device does. Letters: N windows, K classes.
+The temperature and the thresholds are fitted on different windows of the validation split: of different subjects if
+there are several, else of different recordings. Windows of one recording are too similar to be divided.
+`apply` needs numpy and the record only: devices use it. Letters: N windows, K classes.
 """
 
 from collections.abc import Sequence
@@ -30,37 +30,38 @@ ALPHA = 0.1
 
 
 class Origin(NamedTuple):
-    """What the predictions of the validation part came from."""
+    """The origin of the predictions for the validation split."""
 
     classes: tuple[str, ...]
     checkpoint_sha256: str  # of the weights
-    validation_digest: str  # of the part, as data.json has it
+    validation_digest: str  # of the split, as in data.json
 
 
 class Division(NamedTuple):
-    """The windows of the validation part, divided."""
+    """The windows of the validation split, divided into two halves."""
 
     by: Literal["subject", "recording"]
-    temperature: NDArray[np.bool_]  # (N,) whether the temperature is fitted on it
-    conformal: NDArray[np.bool_]  # (N,) whether the thresholds are: all others
+    temperature: NDArray[np.bool_]  # (N,) windows for temperature scaling
+    conformal: NDArray[np.bool_]  # (N,) windows for the conformal thresholds: all others
 
 
 class Answers(NamedTuple):
-    """What windows are, and what else they may be."""
+    """Calibrated probabilities and prediction sets of windows."""
 
     probabilities: Floats  # (N, K)
-    sets: dict[SetName, NDArray[np.bool_]]  # (N, K) by method; none where no thresholds were fitted
+    sets: dict[SetName, NDArray[np.bool_]]  # (N, K) by method; empty if no thresholds were fitted
 
 
 def divide(validation: Predictions) -> Division | Reason:
-    """Divide windows by subject, or by recording where there is one subject; or say why they cannot be.
+    """Divide windows by subject, or by recording if there is one subject; return a Reason if that is impossible.
 
-    Subjects (recordings), the largest first, join the half that leaves the classes of both halves more alike; where
-    both do, the conformal one. So a class that has one recording has it where the thresholds are fitted.
+    Subjects (recordings) are assigned from large to small, each to the half that makes the class counts of both halves
+    more equal; ties go to the conformal half. Therefore a class with a single recording is in the conformal half.
     """
     by: Literal["subject", "recording"] = "subject" if len(set(validation.subject.tolist())) > 1 else "recording"
     names, member = np.unique(getattr(validation, by), return_inverse=True)
     if len(names) < 2:
+        # calibration.json stores these reasons and `verify` compares them: they must not change
         return Reason(reason="the validation part has one recording; temperature and thresholds need two")
     counts = np.zeros((len(names), validation.logits.shape[1]), dtype=np.int64)
     np.add.at(counts, (member, validation.y), 1)
@@ -72,9 +73,9 @@ def divide(validation: Predictions) -> Division | Reason:
 
 
 def _halve(counts: Ints) -> NDArray[np.bool_]:
-    """Say of each unit with its windows of each class (U, K) whether it joins the conformal half."""
+    """Return for each unit (U,) whether it is in the conformal half, from its windows per class (U, K)."""
     chosen = np.zeros(len(counts), dtype=bool)
-    lead = np.zeros(counts.shape[1], dtype=np.int64)  # of the conformal half, by class
+    lead = np.zeros(counts.shape[1], dtype=np.int64)  # surplus of the conformal half, by class
     for unit in np.argsort(-counts.sum(axis=1), kind="stable"):
         chosen[unit] = np.abs(lead + counts[unit]).sum() <= np.abs(lead - counts[unit]).sum()
         lead += counts[unit] if chosen[unit] else -counts[unit]
@@ -82,10 +83,10 @@ def _halve(counts: Ints) -> NDArray[np.bool_]:
 
 
 def fit_calibration(validation: Predictions, origin: Origin, *, level: float, alpha: float = ALPHA) -> ConfidenceRecord:
-    """Fit on the predictions of the validation part, N >= 1; `level` is that of the band of coverage.
+    """Fit temperature and thresholds on predictions for the validation split, N >= 1.
 
-    Where the windows cannot be divided the temperature is fitted on all of them, and the record says why there are
-    no thresholds.
+    `level` is that of the expected range of the coverage. If the windows cannot be divided, all of them are used for the
+    temperature, and the record has a reason instead of thresholds.
     """
     division = divide(validation)
     if isinstance(division, Reason):
@@ -153,7 +154,7 @@ def probabilities(logits: NDArray[np.float32], temperature: float) -> Floats:
 
 
 def apply(logits: NDArray[np.float32], record: ConfidenceRecord) -> Answers:
-    """Return calibrated probabilities of logits (N, K), and the sets of every method."""
+    """Return calibrated probabilities of logits (N, K), and the prediction sets of every method."""
     p = probabilities(logits, record.temperature.value)
     fitted = record.conformal
     if isinstance(fitted, Reason):
@@ -168,7 +169,7 @@ def apply(logits: NDArray[np.float32], record: ConfidenceRecord) -> Answers:
 def measure_calibration(
     predictions: Predictions, record: ConfidenceRecord, settings: EvaluationSettings
 ) -> ConfidenceMetrics:
-    """Measure what the record is worth on predictions it was not fitted on, N >= 1."""
+    """Return the calibration and coverage of predictions that the record was not fitted on, N >= 1."""
     return ConfidenceMetrics(
         alpha=record.alpha,
         before=temperature_scaling.measure_calibration_error(predictions, settings),

@@ -1,17 +1,17 @@
-"""Conformal sets: scores of classes, a threshold on them, and how often the sets hold the truth.
+"""Conformal prediction sets: scores of classes, thresholds, and coverage.
 
-A class is in the set where its score is at most the threshold: the ceil((n + 1)(1 - alpha))-th smallest score that
-the true classes of n windows had. If those windows are exchangeable with new ones, sets hold the true class with a
-probability of at least 1 - alpha. The scores, small for a likely class:
+A set contains the classes whose score is at most the threshold. The threshold is the ceil((n + 1)(1 - alpha))-th
+smallest score of the true classes of n windows. If these windows are exchangeable with new windows, a set contains the
+true class with a probability of at least 1 - alpha. Likely classes have small scores:
 
 - lac: 1 - p (Sadinle 2019). The smallest sets on average; a set may be empty.
-- aps: the probability of all classes likelier than this one (Romano 2020). The paper takes a random share of p off
-  the mass up to and including the class; here all of p is taken off, for fitted and for new windows alike. So nothing
-  is random, the guarantee holds as it stands, and the likeliest class scores 0: no set is empty.
-- raps: aps, and a penalty for each rank beyond the first `free` (Angelopoulos 2021): fewer very large sets.
+- aps: the total probability of all more likely classes (Romano 2020). The paper subtracts a random share of p from the
+  probability mass up to and including the class; here all of p is subtracted, for fitted and new windows. Therefore the
+  sets are deterministic, the guarantee remains valid, and the most likely class has score 0: no set is empty.
+- raps: aps plus a penalty for each rank above `free` (Angelopoulos 2021): fewer very large sets.
 
-People who were not fitted on are not exchangeable with those who were: the coverage that is measured says what that
-costs. numpy alone, because the device makes sets too. Letters: N windows, K classes, S subjects.
+Windows of new subjects are not exchangeable with the fitted windows. The measured coverage shows the effect.
+Needs numpy only, because devices compute sets too. Letters: N windows, K classes, S subjects.
 """
 
 import math
@@ -27,11 +27,11 @@ from modelreg.records.calibration import CoverageBand, CoverageRow, SetMetrics, 
 from modelreg.records.metrics import EvaluationSettings, Interval, NoInterval
 
 PENALTIES = (0.001, 0.01, 0.1, 0.2, 0.5)  # those of Angelopoulos 2021
-HALVINGS = 60  # leave 1e-18 of a probability
+HALVINGS = 60  # give a probability with an error of 1e-18
 
 
 class Ranks(NamedTuple):
-    """The penalty of raps, for each rank beyond the first `free`."""
+    """The penalty of raps per rank above `free`."""
 
     penalty: float
     free: int
@@ -41,7 +41,7 @@ NO_PENALTY = Ranks(0.0, 0)
 
 
 def scores(p: Floats, method: SetName, ranks: Ranks = NO_PENALTY) -> Floats:
-    """Return the score of every class (N, K) from probabilities (N, K); of equal ones the first is the likelier."""
+    """Return the score of every class (N, K) from probabilities (N, K); ties rank the first class higher."""
     if method == "lac":
         return 1 - p
     order = np.argsort(-p, axis=1, kind="stable")
@@ -61,20 +61,20 @@ def true_scores(scored: Floats, y: Ints) -> Floats:
 
 
 def threshold(own: Floats, alpha: float) -> float | None:
-    """Return the ceil((n + 1)(1 - alpha))-th smallest of n scores; None where there are fewer."""
+    """Return the ceil((n + 1)(1 - alpha))-th smallest of n scores; None if this rank exceeds n."""
     rank = len(own) + 1 - _missed(len(own), alpha)
     return float(np.sort(own)[rank - 1]) if rank <= len(own) else None
 
 
 def sets_of(scored: Floats, limit: float | None) -> NDArray[np.bool_]:
-    """Return the sets (N, K) of scores (N, K); without a limit they hold every class."""
+    """Return the sets (N, K) of scores (N, K); without a limit they contain every class."""
     return np.ones(scored.shape, dtype=bool) if limit is None else scored <= limit
 
 
 def choose_ranks(p: Floats, y: Ints, alpha: float) -> Ranks:
-    """Choose the penalty of raps by the mean size of the sets, on windows that no threshold is fitted on.
+    """Return the raps penalty with the smallest mean set size, on windows that no threshold is fitted on.
 
-    `free` is the rank that the true class keeps within with 1 - alpha. Of equal sizes the smaller penalty is taken.
+    `free` is the (1 - alpha) quantile of the rank of the true class. Ties go to the smaller penalty.
     """
     order = np.argsort(-p, axis=1, kind="stable")
     rank = 1 + np.argmax(order == y[:, None], axis=1)
@@ -90,21 +90,22 @@ def _mean_size(scored: Floats, y: Ints, alpha: float) -> float:
 
 
 def _missed(windows: int, alpha: float) -> int:
-    """Return floor((n + 1) alpha), with 10 * 0.1 and its like taken for whole numbers."""
+    """Return floor((n + 1) alpha), where 10 * 0.1 and similar products count as integers."""
     return math.floor((windows + 1) * alpha + tolerance.RANK)
 
 
-# How often sets hold the truth
+# Coverage
 
 
 def coverage_band(fitted: int, alpha: float, level: float, tested: int | None = None) -> CoverageBand:
-    """Return where the coverage of thresholds lies that were fitted on `fitted` windows, if all are exchangeable.
+    """Return the range of the coverage of thresholds fitted on `fitted` exchangeable windows.
 
-    Over all future windows it follows Beta(n + 1 - l, l), l = floor((n + 1) alpha) (Vovk 2012); over `tested` ones
-    the Beta-binomial of it. Equal scores, as a quantizer makes them, raise it above.
+    Over all future windows the coverage has the distribution Beta(n + 1 - l, l), l = floor((n + 1) alpha) (Vovk 2012);
+    over `tested` windows, the corresponding beta-binomial distribution. Equal scores, common with a quantizer, increase
+    the coverage.
     """
     b = _missed(fitted, alpha)
-    if not b:  # every set holds every class
+    if not b:  # every set contains every class
         return CoverageBand(low=1.0, high=1.0, level=level)
     tails = ((1 - level) / 2, (1 + level) / 2)
     a = fitted + 1 - b
@@ -113,7 +114,7 @@ def coverage_band(fitted: int, alpha: float, level: float, tested: int | None = 
 
 
 def _beta_quantiles(a: int, b: int, tails: Sequence[float]) -> list[float]:
-    """Invert P(Beta(a, b) <= x) = P(Binomial(a + b - 1, x) >= a) by halving."""
+    """Invert P(Beta(a, b) <= x) = P(Binomial(a + b - 1, x) >= a) by bisection."""
     n = a + b - 1
     k = np.arange(n)
     choose = np.concatenate([[0.0], np.cumsum(np.log((n - k) / (k + 1)))])[a:]  # log C(n, i), i >= a
@@ -145,7 +146,7 @@ def measure(
     expected: CoverageBand,
     settings: EvaluationSettings,
 ) -> SetMetrics:
-    """Measure the sets (N, K) of N >= 1 windows; `expected` is the band for so many windows."""
+    """Return coverage and size of the sets (N, K) of N >= 1 windows; `expected` is the range for N windows."""
     subjects, member = np.unique(predictions.subject, return_inverse=True)
     held, sizes = sets[np.arange(len(sets)), predictions.y], sets.sum(axis=1)
     return SetMetrics(

@@ -70,7 +70,7 @@ def _places(path: str) -> tuple[str, ...]:
 
 
 def read_documents(folder: Path, usable: Container[str] | None = None) -> dict[str, Any]:
-    """Read the documents that gates may name from a run or version; only `usable` files, if given. Raises InputError."""
+    """Read the documents that gates may name; only `usable` files of the folder, if given. Raises InputError."""
     read: dict[str, Any] = {}
     for name, places in {"": (filenames.METRICS,), **OTHERS}.items():
         there = [place for place in places if (folder / place).is_file() and (usable is None or place in usable)]
@@ -137,7 +137,7 @@ def named_versions(gates: Mapping[str, Gate]) -> tuple[str, ...]:
 
 
 def value_at(document: Mapping[str, Any], path: str) -> float | None:
-    """Return the number at a dotted path, or None if there is no number."""
+    """Return the number at a dotted path, or None."""
     value = _at(document, path)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 

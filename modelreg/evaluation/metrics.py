@@ -117,8 +117,8 @@ def compute(
 def differences(recorded: Metrics, computed: Metrics, tolerance: float = tolerances.RECOMPUTED) -> Iterator[Problem]:
     """Yield the dotted path of every value of Metrics that differs, with both values.
 
-    Counts and strings must be equal; other numbers may differ by `tolerance`, relative or absolute. `recorded` may be an
-    EvalMetrics: only the fields of Metrics are compared.
+    Counts and strings must be equal; other numbers may differ by `tolerance`, relative or absolute. `recorded` may
+    be an EvalMetrics: only the fields of Metrics are compared.
     """
     theirs, ours = recorded.to_document(), computed.to_document()
     for name in Metrics.model_fields:

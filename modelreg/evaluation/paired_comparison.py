@@ -1,4 +1,4 @@
-"""Two models, paired: on the same windows, with the same subjects drawn again. Arrays in, records out; numpy alone.
+"""Compare two models on the same windows, with a paired bootstrap over subjects. Needs numpy only.
 
 Letters: N windows that both predicted, K classes, S subjects, R replicates.
 """
@@ -17,22 +17,22 @@ from modelreg.records.metrics import EvaluationSettings, NoInterval, Reason
 
 
 class Side(NamedTuple):
-    """One of the two: its predictions, and the classes that their columns are of."""
+    """One of the two models: its predictions, and the classes of the columns of its logits."""
 
     predictions: Predictions
     classes: tuple[str, ...]
 
 
 def compare(one: Side, other: Side, settings: EvaluationSettings) -> PairedComparison | Reason:
-    """Compare two models on the windows that both predicted, or say why that says nothing."""
+    """Compare two models on the windows that both predicted; return a Reason if they are not comparable."""
     if one.classes != other.classes:
-        return Reason(reason="they tell other classes apart")
+        return Reason(reason="the models have different classes")
     rows = _shared_windows(one.predictions, other.predictions)
     if isinstance(rows, Reason):
         return rows
     first, second = one.predictions.rows(rows[0]), other.predictions.rows(rows[1])
     if (first.y != second.y).any() or (first.subject != second.subject).any():
-        return Reason(reason="windows of the same recording and start have other labels or subjects")
+        return Reason(reason="windows with the same recording and start have different labels or subjects")
     return PairedComparison(
         windows=len(first.y),
         subjects=len(set(first.subject.tolist())),
@@ -44,7 +44,7 @@ def compare(one: Side, other: Side, settings: EvaluationSettings) -> PairedCompa
 
 
 def changes(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[Change, ...]:
-    """Return every value that differs between two documents, by its dotted path."""
+    """Return every value that differs between two documents, with its dotted path."""
     return tuple(Change(path=path, one=a, other=b) for path, a, b in paired_leaves(one, other) if a != b)
 
 
@@ -57,13 +57,13 @@ def mcnemar_p(only_one: int, only_other: int) -> float:
 
 
 def _shared_windows(one: Predictions, other: Predictions) -> tuple[Ints, Ints] | Reason:
-    """Return the rows of both for each window that both predicted, in the order of the first."""
+    """Return the row in each of both predictions for each common window, in the order of the first."""
     first, second = (_places(predictions) for predictions in (one, other))
     if len(first) < len(one.y) or len(second) < len(other.y):
-        return Reason(reason="a window of the same recording and start was predicted twice")
+        return Reason(reason="predictions contain two windows with the same recording and start")
     shared = [place for place in first if place in second]
     if not shared:
-        return Reason(reason="they predicted no window in common")
+        return Reason(reason="the models have no test windows in common")
     return np.array([first[place] for place in shared]), np.array([second[place] for place in shared])
 
 

@@ -1,11 +1,11 @@
-"""How well probabilities are calibrated, and the temperature that mends them. numpy alone, so `verify` can repeat it.
+"""Temperature scaling, and calibration errors of probabilities. Needs numpy only, so that `verify` can repeat it.
 
-Every error is a statistic of bins: the windows in each, the sum of their probabilities, the number of hits. So three
-things are done with each: it is computed of all windows; of labels drawn as the probabilities say (the null band);
-and of resampled subjects, the bins kept as they are.
+Every error is a statistic of bins: the number of windows, the sum of their probabilities, the number of hits. It is
+computed for all windows, for labels drawn from the probabilities (the error expected by chance), and for resampled
+subjects with unchanged bins.
 
-Many windows may have equal probabilities (a quantizer makes them so). Where such a group lies across an edge between
-bins of equal mass it is one piece that both share, so that the order of windows decides nothing.
+Many windows may have equal probabilities (common with a quantizer). If such a group crosses the edge of an equal-mass
+bin, both bins share it as one piece, so that the order of windows does not matter.
 Letters: N windows, K classes, S subjects, R replicates, P pieces, B bins (of every class together).
 """
 
@@ -22,25 +22,25 @@ from modelreg.evaluation.metrics import Floats, Ints, Predictions
 from modelreg.records.calibration import BrierParts, CalibrationError, CalibrationMetrics, Reliability
 from modelreg.records.metrics import EvaluationSettings, Interval, NoInterval
 
-LOG_BOUND = 3.0  # the temperature is sought from exp(-3) to exp(3), which is 0.05 to 20
-HALVINGS = 50  # leave 5e-15 of the logarithm
+LOG_BOUND = 3.0  # search range from exp(-3) to exp(3), or 0.05 to 20
+HALVINGS = 50  # give the logarithm with an error of 5e-15
 
 
 class Temperature(NamedTuple):
     """A fitted temperature, and the mean log loss before and after it, in nats."""
 
     value: float
-    at_bound: bool  # the log loss would fall further beyond the bounds
+    at_bound: bool  # the log loss would decrease further beyond the bounds
     before: float
     after: float
 
 
 class Bins(NamedTuple):
-    """What an error is computed of; any leading axes, the last one is that of the bins."""
+    """The inputs of an error; any leading axes, the last axis is that of the bins."""
 
     windows: Floats  # (..., B)
     expected: Floats  # (..., B) sum of the probabilities
-    hits: Floats  # (..., B) how often the class was the true one
+    hits: Floats  # (..., B) windows whose true class is the class of the bin
 
 
 Statistic: TypeAlias = Callable[[Bins], Floats]  # (..., B) each -> (...)
@@ -48,17 +48,17 @@ Cut: TypeAlias = Callable[[Floats, int], tuple[Ints, Floats]]  # values (N,) -> 
 
 
 class _Binning(NamedTuple):
-    """Where the probability of each class of each window counts."""
+    """The assignment of each class of each window to bins."""
 
     piece: Ints  # (N, K)
-    spread: Floats  # (P, B) the share of each piece in each bin; a row of zeros for what does not count
+    spread: Floats  # (P, B) the share of each piece in each bin; a row of zeros for classes without a bin
 
 
 def fit_temperature(logits: NDArray[np.float32], y: Ints) -> Temperature:
-    """Return the T that minimises the log loss of softmax(logits / T); logits (N, K), N >= 1 (Guo 2017).
+    """Return the T that minimizes the log loss of softmax(logits / T); logits (N, K), N >= 1 (Guo 2017).
 
-    The log loss is convex in 1/T: its slope changes sign once, and halving the logarithm of T comes down to there.
-    Logits that no temperature changes keep T = 1.
+    The log loss is convex in 1/T, so its slope changes sign once, and bisection of log T finds this point. T is 1 if
+    the loss does not depend on it.
     """
     log_t = _best_log_temperature(logits.astype(np.float64), y)
     value = float(np.exp(log_t))
@@ -74,7 +74,7 @@ def log_probabilities(logits: NDArray[np.float32], temperature: float = 1.0) -> 
 def measure_calibration_error(
     predictions: Predictions, settings: EvaluationSettings, temperature: float = 1.0
 ) -> CalibrationMetrics:
-    """Measure the probabilities of N >= 1 windows at a temperature."""
+    """Return the calibration of the probabilities of N >= 1 windows at a temperature."""
     log_p = log_probabilities(predictions.logits, temperature)
     p, top = np.exp(log_p).round(12), predictions.logits.argmax(axis=1)  # equal but for the last bits: equal
     binnings = (
@@ -101,16 +101,16 @@ def measure_calibration_error(
 # Bins
 
 
-def equal_width(values: Floats, wanted: int) -> tuple[Ints, Floats]:
-    """Put values (N,) from 0 to 1 into bins (low, high] of equal width, the first one closed."""
-    edges = np.linspace(0, 1, wanted + 1).round(12)
-    return np.searchsorted(edges[1:-1], values), np.eye(wanted)
+def equal_width(values: Floats, count: int) -> tuple[Ints, Floats]:
+    """Assign values (N,) from 0 to 1 to equal-width bins (low, high]; the first bin is closed."""
+    edges = np.linspace(0, 1, count + 1).round(12)
+    return np.searchsorted(edges[1:-1], values), np.eye(count)
 
 
-def equal_mass(values: Floats, wanted: int) -> tuple[Ints, Floats]:
-    """Put values (N,) into bins of equal numbers of windows; fewer windows than bins give one bin each."""
+def equal_mass(values: Floats, count: int) -> tuple[Ints, Floats]:
+    """Assign values (N,) to equal-mass bins; at most one bin per window."""
     order = np.argsort(values, kind="stable")
-    bins = metrics.equal_mass_bins(values[order], wanted)
+    bins = metrics.equal_mass_bins(values[order], count)
     ends, group_ends = np.cumsum(bins.counts), bins.group_starts + bins.group_sizes
     first, last = (np.searchsorted(ends, at, side="right") for at in (bins.group_starts, group_ends - 1))
     across = np.flatnonzero(first != last)
@@ -123,16 +123,16 @@ def equal_mass(values: Floats, wanted: int) -> tuple[Ints, Floats]:
     return piece, spread
 
 
-def _of_top_class(p: Floats, top: Ints, cut: Cut, wanted: int) -> _Binning:
+def _of_top_class(p: Floats, top: Ints, cut: Cut, bins: int) -> _Binning:
     rows = np.arange(len(p))
-    piece, spread = cut(p[rows, top], wanted)
+    piece, spread = cut(p[rows, top], bins)
     pieces = np.full(p.shape, len(spread))
     pieces[rows, top] = piece
     return _Binning(pieces, np.vstack([spread, np.zeros(spread.shape[1])]))
 
 
-def _of_every_class(p: Floats, cut: Cut, wanted: int) -> _Binning:
-    cuts = [cut(column, wanted) for column in p.T]
+def _of_every_class(p: Floats, cut: Cut, bins: int) -> _Binning:
+    cuts = [cut(column, bins) for column in p.T]
     rows = np.cumsum([0] + [spread.shape[0] for _, spread in cuts])
     columns = np.cumsum([0] + [spread.shape[1] for _, spread in cuts])
     whole = np.zeros((rows[-1], columns[-1]))
@@ -142,7 +142,7 @@ def _of_every_class(p: Floats, cut: Cut, wanted: int) -> _Binning:
 
 
 def _bins_by_subject(binning: _Binning, p: Floats, predictions: Predictions) -> Bins:
-    """Return the bins (S, B) of each subject, in the order of their names."""
+    """Return the bins (S, B) of each subject, sorted by name."""
     subjects, member = np.unique(predictions.subject, return_inverse=True)
     shape = (len(subjects), len(binning.spread))
     cell = member[:, None] * shape[1] + binning.piece  # (N, K)
@@ -159,20 +159,20 @@ def _bins_by_subject(binning: _Binning, p: Floats, predictions: Predictions) -> 
 
 
 def calibration_error(bins: Bins) -> Floats:
-    """Return the mean over windows (and classes, where each is binned) of |probability - frequency|, bin by bin."""
+    """Return the mean |probability - frequency| of bins, weighted by windows (and classes, if binned per class)."""
     error: Floats = np.abs(bins.expected - bins.hits).sum(axis=-1) / bins.windows.sum(axis=-1)
     return error
 
 
 def brier_reliability(bins: Bins, classes: int) -> Floats:
-    """Return the squared distance of probability and frequency, mean over windows, summed over classes."""
+    """Return the squared difference of probability and frequency, mean over windows, summed over classes."""
     squared: Floats = metrics.ratio((bins.expected - bins.hits) ** 2, bins.windows).sum(axis=-1)
     mean: Floats = squared / (bins.windows.sum(axis=-1) / classes)
     return mean
 
 
 def brier_resolution(bins: Bins, classes: int) -> Floats:
-    """Return the squared distance of a bin's frequency and that of all, mean over windows, summed over classes."""
+    """Return the squared difference of bin frequency and overall frequency, mean over windows, summed over classes."""
     windows, hits = (_by_class(counts, classes) for counts in (bins.windows, bins.hits))
     frequency = metrics.ratio(hits.sum(axis=-1, keepdims=True), windows.sum(axis=-1, keepdims=True))
     squared: Floats = (windows * (metrics.ratio(hits, windows) - frequency) ** 2).sum(axis=(-1, -2))
@@ -192,7 +192,7 @@ def _by_class(counts: Floats, classes: int) -> Floats:
     return counts.reshape(*counts.shape[:-1], classes, -1)
 
 
-# Judging
+# Expected errors and intervals
 
 
 def _judge(bins: Bins, null_hits: Floats, statistic: Statistic, settings: EvaluationSettings) -> CalibrationError:
@@ -220,7 +220,7 @@ def _interval(bins: Bins, statistic: Statistic, settings: EvaluationSettings) ->
 
 
 def _null_hits(p: Floats, binnings: Sequence[_Binning], settings: EvaluationSettings) -> list[Floats]:
-    """Return for each binning the hits (R, B) of labels that follow the probabilities."""
+    """Return for each binning the hits (R, B) of labels drawn from the probabilities."""
     counts = [np.empty((settings.replicates, len(binning.spread))) for binning in binnings]
     rows = np.arange(len(p))
     for replicate, y in enumerate(_drawn_labels(p, settings)):
@@ -230,10 +230,10 @@ def _null_hits(p: Floats, binnings: Sequence[_Binning], settings: EvaluationSett
 
 
 def _drawn_labels(p: Floats, settings: EvaluationSettings) -> Iterator[Ints]:
-    """Yield R times a label (N,) for each window.
+    """Yield R times a drawn label (N,) for each window.
 
-    The windows take their random numbers in the order of their sorted probabilities, the largest first: those of
-    equal probabilities may be exchanged, and the top class is hit by the draws that metrics.compute makes.
+    Windows get their random numbers in the order of their sorted probabilities, largest first. Windows with equal
+    probabilities are interchangeable, and the top class is hit by the same draws as in metrics.compute.
     """
     ranked = np.argsort(-p, axis=1, kind="stable")
     cumulated = np.cumsum(np.take_along_axis(p, ranked, axis=1), axis=1)[:, :-1]
@@ -249,7 +249,7 @@ def _drawn_labels(p: Floats, settings: EvaluationSettings) -> Iterator[Ints]:
 def _with_table(error: CalibrationError, bins: Bins) -> Reliability:
     pooled = _pooled(bins)
     held = pooled.windows > 0
-    counts = np.rint(pooled.windows[held]).astype(np.int64)  # shares of pieces add up to windows
+    counts = np.rint(pooled.windows[held]).astype(np.int64)  # shares of pieces sum to windows
     confidence, accuracy = ((sums[held] / counts).clip(0, 1) for sums in (pooled.expected, pooled.hits))
     table = metrics.reliability(counts, confidence, accuracy)
     return Reliability(**dict(error), table=table)
@@ -271,8 +271,8 @@ def _brier_parts(
 
 
 def _within_bins(p: Floats, y: Ints, binning: _Binning, pooled: Bins) -> float:
-    """Return the variance of the probabilities within their bins, less twice their covariance with the outcomes."""
-    hit = np.eye(p.shape[1])[y]  # bins of equal width: each piece is one
+    """Return the variance of the probabilities within their bins, minus twice their covariance with the outcomes."""
+    hit = np.eye(p.shape[1])[y]  # equal-width bins: each piece is one bin
     means, frequencies = (metrics.ratio(counts, pooled.windows) for counts in (pooled.expected, pooled.hits))
     away, outcome = p - means[binning.piece], hit - frequencies[binning.piece]
     return float((away * (away - 2 * outcome)).sum(axis=1).mean())
@@ -297,7 +297,7 @@ def _best_log_temperature(logits: Floats, y: Ints) -> float:
 
 
 def _slope(logits: Floats, y: Ints, log_t: float) -> float:
-    """Return the slope of the log loss in 1/T: the mean logit that is expected, less that of the true class."""
+    """Return the slope of the log loss in 1/T: the mean expected logit minus the mean logit of the true class."""
     p = np.exp(metrics.log_softmax(logits * math.exp(-log_t)))
     expected = (p * logits).sum(axis=1)
     return float((expected - logits[np.arange(len(y)), y]).mean())

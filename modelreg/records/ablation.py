@@ -1,4 +1,4 @@
-"""ablation.json: what each component of a system is worth, over seeds."""
+"""ablation.json: the metrics of a model system without single components, over seeds."""
 
 from typing import Annotated, Literal
 
@@ -9,31 +9,29 @@ from modelreg.records.metrics import Interval, NoInterval
 
 
 class Outcome(Record):
-    """What one training came to, or the mean of several; null where the variant has no such part."""
+    """The result of one training, or the mean of several; null if the variant does not have the component."""
 
     accuracy: Share
     macro_f1: Share
-    smoothed_accuracy: Share | None  # with the model of durations, each window seen with those before it
+    smoothed_accuracy: Share | None  # with the hidden semi-Markov model, online
     perplexity: float | None  # of the codes
     used_share: Share | None
     active_clusters: float | None
     mean_duration: float | None  # windows
-    seconds: Annotated[
-        float, Field(ge=0)
-    ]  # from the start of the run to the end of its training, reading and pauses included
+    seconds: Annotated[float, Field(ge=0)]  # start of the run to end of training, with reading and pauses
 
 
 class Trial(Record):
     """One training of a variant."""
 
     seed: Count
-    folder: Name  # beside ablation.json
-    evaluations: Annotated[int, Field(ge=1)]  # looks at its held-out part
+    folder: Name  # next to ablation.json
+    evaluations: Annotated[int, Field(ge=1)]  # test-set evaluations
     outcome: Outcome
 
 
 class Variant(Record):
-    """A system with some of its components switched off, over all seeds."""
+    """A model system with some components switched off, over all seeds."""
 
     name: Name
     off: tuple[Name, ...]

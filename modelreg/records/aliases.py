@@ -1,4 +1,4 @@
-"""Aliases: names such as `production` that point to a version, and every change of them."""
+"""Aliases: names such as `production` that point to a version, and the log of their changes."""
 
 import re
 from typing import Annotated, Literal
@@ -11,7 +11,7 @@ AliasName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_-]*$", max_l
 
 
 class AliasChange(Record):
-    """An alias was moved. A rollback undoes the newest promotion that is not undone yet."""
+    """One change of an alias. A rollback undoes the newest promotion that is not undone yet."""
 
     alias: AliasName
     action: Literal["promote", "rollback"]
@@ -22,14 +22,14 @@ class AliasChange(Record):
     why: Remark | None
 
     @model_validator(mode="after")
-    def _is_no_version(self) -> "AliasChange":
+    def _does_not_name_a_version(self) -> "AliasChange":
         if self.alias == "latest" or re.match("v?[0-9]", self.alias):
-            raise ValueError(f"{self.alias} cannot be an alias: it names a version already")
+            raise ValueError(f"{self.alias} cannot be an alias: it is reserved for versions")
         return self
 
 
 class AliasLog(Record):
-    """aliases.json of a model: every change of its aliases, the oldest first. It only grows."""
+    """aliases.json of a model: every change of its aliases, oldest first. Entries are only appended."""
 
     schema_version: Literal[1] = 1
     model: ModelName
@@ -37,21 +37,21 @@ class AliasLog(Record):
 
     @property
     def standing(self) -> dict[str, tuple[str, ...]]:
-        """By alias, the versions promoted to it and not rolled back since; it names the last."""
+        """Return for each alias the versions promoted to it and not rolled back since; the last one is current."""
         found: dict[str, tuple[str, ...]] = {}
         for change in self.changes:
             found[change.alias] = _moved(found.get(change.alias, ()), change)
         return found
 
     @model_validator(mode="after")
-    def _tells_one_story(self) -> "AliasLog":
+    def _is_consistent(self) -> "AliasLog":
         found: dict[str, tuple[str, ...]] = {}
         for number, change in enumerate(self.changes):
             before = found.get(change.alias, ())
             after = found[change.alias] = _moved(before, change)
             current = before[-1] if before else None
             if after[-1:] != (change.version,) or change.previous != current or change.version == current:
-                raise ValueError(f"changes.{number} does not follow from those before: {change.alias} was {current}")
+                raise ValueError(f"changes.{number} contradicts the earlier changes: {change.alias} was {current}")
         return self
 
 

@@ -1,4 +1,4 @@
-"""The leak audit: what the parts share, and results that are too good."""
+"""The leakage audit: data that splits share, and implausibly good metrics."""
 
 from typing import Annotated, Literal
 
@@ -14,42 +14,44 @@ Severity = Literal["leak", "suspicious", "by_design"]
 
 
 class Finding(Record):
-    """One thing that was found."""
+    """One finding of the audit."""
 
     kind: FindingKind
-    severity: Severity  # by_design: the split is by time, so the parts share people
+    severity: Severity  # by_design: a split by time shares subjects between its splits
     parts: tuple[PartName, ...]
-    count: Count  # subjects, sessions or windows (of the later part)
+    count: Count  # subjects, sessions or windows (of the later split)
     what: str
     examples: tuple[str, ...] = ()  # the first few
 
 
 class AuditRecord(Record):
-    """What was looked at, how closely, and what was found."""
+    """audit.json: the compared windows, the threshold of a near copy, and the findings."""
 
     schema_version: Literal[1] = 1
-    near: Annotated[float, Field(gt=0, le=1)]  # correlation from which a window is a near copy
+    near: Annotated[float, Field(gt=0, le=1)]  # smallest correlation of a near copy
     windows: dict[PartName, Count]
-    compared: dict[PartName, Count]  # in the search for near copies: not still ones, and at most a bound
+    compared: dict[
+        PartName, Count
+    ]  # windows searched for near copies: constant windows are skipped, and the number is limited
     findings: tuple[Finding, ...]
 
     @property
     def leaks(self) -> tuple[Finding, ...]:
-        """The findings that make the numbers worthless."""
+        """Return the findings that invalidate the metrics."""
         return tuple(finding for finding in self.findings if finding.severity == "leak")
 
 
 class RandomSplit(Record):
-    """random_split.json of a run: what a leaky evaluation of its configuration would have claimed.
+    """random_split.json of a run: the accuracy of its configuration with a random split.
 
-    A reference for the audit, and no quality of any model: windows of one person are in every part.
+    A reference for the audit only, not the quality of a model: windows of one subject are in every split.
     """
 
     schema_version: Literal[1] = 1
     leaky: Literal[True] = True
     model: Name
-    seed: Count  # of the division; the training's own
-    windows: dict[PartName, Count]  # as many in each part as the run has
-    accuracy: Share  # on its test part
+    seed: Count  # of the split; the same as that of the training
+    windows: dict[PartName, Count]  # the same number in each split as in the run
+    accuracy: Share  # on its test split
     run_sha256: Sha256  # of the run's checkpoint
-    checkpoint_sha256: Sha256  # of the weights that were trained for it
+    checkpoint_sha256: Sha256  # of the weights trained with the random split

@@ -1,4 +1,4 @@
-"""Two models held against each other, window by window, and what else differs between them."""
+"""The comparison of two models: paired metrics, and the differences of their documents."""
 
 from typing import Annotated, Literal
 
@@ -13,7 +13,7 @@ COMPARED: tuple[ComparedName, ...] = ("accuracy", "balanced_accuracy", "macro_f1
 
 
 class Difference(Record):
-    """A metric of both, on the windows that both predicted."""
+    """A metric of both models on the windows that both predicted."""
 
     one: Share
     other: Share
@@ -22,10 +22,10 @@ class Difference(Record):
 
 
 class McNemar(Record):
-    """McNemar's exact test on the windows that only one of the two has right.
+    """McNemar's exact test on the windows that exactly one of the models predicts correctly.
 
-    It takes windows for independent, which those of one recording are not: the p-value is too small. The interval
-    over subjects is the better judge.
+    The test assumes independent windows. Windows of one recording are not independent, so the p-value is too small;
+    prefer the interval over subjects.
     """
 
     only_one: Count
@@ -38,14 +38,14 @@ class PairedComparison(Record):
 
     windows: Annotated[int, Field(ge=1)]
     subjects: Annotated[int, Field(ge=1)]
-    left_out_one: Count  # windows that the other did not predict
+    left_out_one: Count  # windows that only this model predicted
     left_out_other: Count
     metrics: dict[ComparedName, Difference]
     mcnemar: McNemar
 
 
 class Change(Record):
-    """A value that differs between two documents; null where one has none."""
+    """A value that differs between two documents; null if a document does not have it."""
 
     path: str
     one: JsonValue
@@ -53,16 +53,16 @@ class Change(Record):
 
 
 class Contender(Record):
-    """One of the two: a version, or a run that was evaluated."""
+    """One of the two models: a version, or an evaluated run."""
 
     reference: str  # model@v0.2.0, or the name of the run's folder
     metrics: EvalMetrics
     checkpoint_bytes: Count
-    latency: LatencyRecord | None  # null: it was not measured
+    latency: LatencyRecord | None  # null: not measured
 
 
 class Comparison(Record):
-    """What `modelreg compare` prints: everything the two differ in, the second less the first."""
+    """The output of `modelreg compare`: all differences, as second minus first."""
 
     schema_version: Literal[1] = 1
     one: Contender

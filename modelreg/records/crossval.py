@@ -1,4 +1,4 @@
-"""Cross-validation by subject: one training a fold, and what all of them say of windows they did not see."""
+"""Cross-validation by subject: one training per fold, and the metrics of the out-of-fold predictions."""
 
 from typing import Annotated, Literal
 
@@ -14,25 +14,25 @@ SPREAD: tuple[SpreadName, ...] = ("accuracy", "balanced_accuracy", "macro_f1", "
 
 
 class FoldRecord(Record):
-    """One fold: who was tested by a model that never saw them, and how well."""
+    """One fold: its test subjects and their metrics."""
 
-    name: Name  # of its folder
+    name: Name  # of the folder
     tested: tuple[Name, ...]
     validated: tuple[Name, ...]
     windows: Count
     accuracy: Share
     balanced_accuracy: Share
     macro_f1: Share
-    ece: Share  # bins of equal mass
-    ece_after: Share  # the same, at the fold's own temperature
+    ece: Share  # equal-mass bins
+    ece_after: Share  # after temperature scaling with the temperature of the fold
     temperature: float
-    coverage: Share | None  # of the sets of method lac; null: the validation part has no two recordings
+    coverage: Share | None  # of the LAC prediction sets; null: the validation split has one recording
     checkpoint_sha256: Sha256
     predictions_sha256: Sha256
 
 
 class Spread(Record):
-    """A metric over the folds, each counted once whatever its size."""
+    """A metric over the folds; each fold has the same weight."""
 
     mean: float
     deviation: Annotated[float, Field(ge=0)]  # standard deviation of the sample
@@ -41,15 +41,15 @@ class Spread(Record):
 
 
 class CrossValidation(Record):
-    """crossval.json of a run: its configuration, trained again for each fold."""
+    """crossval.json of a run: its configuration, trained once per fold."""
 
     schema_version: Literal[1] = 1
     protocol: ProtocolName
-    quoted: Literal["holdout"] = "holdout"  # what the card quotes: its numbers are of the weights that are released
+    quoted: Literal["holdout"] = "holdout"  # the metrics in the model card: those of the released weights
     model: Name
     classes: tuple[Name, ...]
     settings: EvaluationSettings
     folds: Annotated[tuple[FoldRecord, ...], Field(min_length=2)]
-    pooled: Metrics  # of all out-of-fold predictions together; codes are of each fold alone, so there are none here
-    calibrated: CalibrationMetrics  # of the same, each fold's logits divided by its own temperature
+    pooled: Metrics  # over all out-of-fold predictions; without codes, which differ between folds
+    calibrated: CalibrationMetrics  # of the same predictions, after temperature scaling per fold
     spread: dict[SpreadName, Spread]

@@ -1,4 +1,4 @@
-"""What is known of the data: its quality, its parts, its normalization."""
+"""Records of the data: quality, splits and normalization."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -13,7 +13,7 @@ PARTS: tuple[PartName, ...] = ("train", "validation", "test")
 
 
 class ChannelQuality(Record):
-    """One channel of one device in one recording. Inf is missing; the statistics are of finite values."""
+    """One channel of one device in one recording. Infinite values are missing; statistics are over finite values."""
 
     device: Name
     channel: Name
@@ -22,70 +22,70 @@ class ChannelQuality(Record):
     nan_rate: Share
     inf_rate: Share
     constant: bool
-    saturated_rate: Share = 0.0  # samples in a run of three or more at the lowest or highest value
-    mean: float | None  # null: no finite value
+    saturated_rate: Share = 0.0  # samples in runs of three or more at the minimum or maximum
+    mean: float | None  # null: no finite values
     std: float | None
     min: float | None
     max: float | None
 
 
 class ClockQuality(Record):
-    """The time stamps of one device in one recording; intervals are those between one sample and the next."""
+    """The time stamps of one device in one recording; intervals are those between consecutive samples."""
 
     device: Name
-    rate_hz: float  # samples in a second, outside of gaps
-    nominal_hz: float  # as the source declares it
-    offset_s: float  # of its first sample after the earliest first sample of any device
-    jitter: Annotated[float, Field(ge=0)]  # standard deviation of the intervals without gaps, in median intervals
+    rate_hz: float  # samples per second, outside of gaps
+    nominal_hz: float  # as declared by the source
+    offset_s: float  # first sample, relative to the earliest first sample of all devices
+    jitter: Annotated[float, Field(ge=0)]  # standard deviation of the intervals without gaps, divided by the median
     gaps: Count  # intervals longer than the limit
-    longest_gap_s: Annotated[float, Field(ge=0)]  # the longest interval, gap or not
-    missing_rate: Share  # of its time that lies in gaps
+    longest_gap_s: Annotated[float, Field(ge=0)]  # the longest interval, whether it is a gap or not
+    missing_rate: Share  # share of time in gaps
 
 
 Recommendation = Literal["none", "mean", "interpolate", "drop"]
 
 
 class RecordingQuality(Record):
-    """The quality of one recording, and what in it breaks a threshold."""
+    """The quality of one recording, and the thresholds that it violates."""
 
     recording: Name
     subject: Name
     samples: Count
     labelled: Count
-    score: Annotated[float, Field(ge=0, le=100)]  # docs/data.md says how it is computed
-    missing_rate: Share  # NaN and Inf, of the worst channel
-    recommendation: Recommendation  # what to do about missing values, by their rate
+    score: Annotated[float, Field(ge=0, le=100)]  # docs/data.md defines it
+    missing_rate: Share  # NaN and infinite values of the worst channel
+    recommendation: Recommendation  # handling of missing values, by their rate
     clocks: tuple[ClockQuality, ...]
     channels: tuple[ChannelQuality, ...]
     problems: tuple[str, ...]
 
 
 class SourceRecord(Record):
-    """Where recordings came from."""
+    """A source of recordings."""
 
     kind: Name
     name: Name
-    digest: Sha256  # over the arrays that were read
+    digest: Sha256  # over the arrays read
     license: str
     citation: str
 
 
 class QualityReport(Record):
-    """What `modelreg data check` found."""
+    """The result of `modelreg data check`."""
 
     schema_version: Literal[1] = 1
     sources: tuple[SourceRecord, ...]
     recordings: tuple[RecordingQuality, ...]
 
     def by_channel(self) -> dict[tuple[str, str], list[ChannelQuality]]:
-        """Return what was found of each device and channel, over all recordings that have it."""
+        """Return the quality by device and channel, over all recordings with that channel."""
         found: dict[tuple[str, str], list[ChannelQuality]] = {}
         for channel in (channel for recording in self.recordings for channel in recording.channels):
             found.setdefault((channel.device, channel.channel), []).append(channel)
         return found
 
     def by_clock(self) -> dict[str, list[ClockQuality]]:
-        """Return what was found of each device's clock, over all recordings that have one."""
+        """Return the quality of each device's clock, over all recordings with a clock."""
         found: dict[str, list[ClockQuality]] = {}
         for clock in (clock for recording in self.recordings for clock in recording.clocks):
             found.setdefault(clock.device, []).append(clock)
@@ -93,7 +93,7 @@ class QualityReport(Record):
 
 
 class Limits(Record):
-    """The thresholds of the quality check; the device checks its input by them too."""
+    """The thresholds of the quality check; the runtime on a device uses them too."""
 
     max_nan_rate: Share = 0.05
     max_inf_rate: Share = 0.01
@@ -102,58 +102,58 @@ class Limits(Record):
     max_saturated_rate: Share = 0.01
     max_gap_s: Annotated[float, Field(gt=0)] = 0.5  # between two samples of a clock
     max_offset_s: Annotated[float, Field(gt=0)] = 2.0  # between the starts of two devices
-    max_jitter: Annotated[float, Field(gt=0)] = 0.5  # standard deviation of the intervals, in median intervals
-    channels: dict[Name, tuple[float, float]] = {}  # channel name -> lowest and highest possible value
+    max_jitter: Annotated[float, Field(gt=0)] = 0.5  # standard deviation of the intervals, divided by the median
+    channels: dict[Name, tuple[float, float]] = {}  # channel name -> smallest and largest possible value
 
     @model_validator(mode="after")
     def _ordered(self) -> "Limits":
         if self.std_min >= self.std_max:
-            raise ValueError("std_min must lie below std_max")
+            raise ValueError("std_min must be less than std_max")
         for name, (low, high) in self.channels.items():
             if low >= high:
-                raise ValueError(f"channels.{name}: the lower limit must lie below the upper one")
+                raise ValueError(f"channels.{name}: the lower limit must be less than the upper limit")
         return self
 
 
 class Normalization(Record):
-    """normalization.json: z = (x - mean) / std, fitted on the training part alone."""
+    """normalization.json: z = (x - mean) / std, fitted on the train split."""
 
     schema_version: Literal[1] = 1
     method: Literal["zscore"] = "zscore"
     per: Literal["channel", "device_channel"]
-    fitted_on: Literal["train", "elsewhere"] = "train"  # elsewhere: it came with imported weights
-    samples: Count  # per channel; 0 where it was fitted elsewhere
-    data_digest: Sha256  # of the training part, or of the file that stated it
+    fitted_on: Literal["train", "elsewhere"] = "train"  # elsewhere: imported with weights
+    samples: Count  # per channel; 0 if fitted elsewhere
+    data_digest: Sha256  # of the train split, or of the imported file
     layout: Literal["NCDT"] = "NCDT"
     channels: tuple[Channel, ...]
     devices: tuple[Name, ...]
     rate_hz: Annotated[float, Field(gt=0)]
     timesteps: Annotated[int, Field(ge=1)]
     fold: Literal[1, 2]
-    mean: tuple[tuple[float, ...], ...]  # one row for all devices, or one row per device; C columns
+    mean: tuple[tuple[float, ...], ...]  # shape (1, C), or (D, C) with one row per device
     std: tuple[tuple[Annotated[float, Field(gt=0)], ...], ...]
     limits: Limits
 
 
 class PartRecord(Record):
-    """One part of the split: who is in it, how much, and the digest of its windows."""
+    """One split: its subjects, its size, and the digest of its windows."""
 
     subjects: Annotated[tuple[Name, ...], Field(min_length=1)]
     recordings: Annotated[int, Field(ge=1)]
     windows: Annotated[int, Field(ge=1)]
-    dropped: Count  # windows left out: a missing value that stayed, or no label by the rule
+    dropped: Count  # windows with missing values or without a label
     class_windows: dict[Name, Count]
     digest: Sha256  # over windows (before normalization), labels, subjects, recordings and starts
 
     @model_validator(mode="after")
     def _adds_up(self) -> "PartRecord":
         if self.windows != sum(self.class_windows.values()):
-            raise ValueError("windows is not the sum of class_windows")
+            raise ValueError("windows must be the sum of class_windows")
         return self
 
 
 class PartRecords(Record):
-    """All three parts; none may be left out."""
+    """The three splits; all are required."""
 
     train: PartRecord
     validation: PartRecord
@@ -164,13 +164,13 @@ class PartRecords(Record):
         return part
 
     def items(self) -> Iterator[tuple[PartName, PartRecord]]:
-        """Yield each part with its name, training first."""
+        """Yield each split with its name: train, validation, test."""
         for name in PARTS:
             yield name, self[name]
 
 
 class DataRecord(Record):
-    """data.json: what the model was trained and tested on, and how it was divided."""
+    """data.json: the data that the model was trained and tested on, and its splits."""
 
     schema_version: Literal[1] = 1
     sources: tuple[SourceRecord, ...]
@@ -182,13 +182,13 @@ class DataRecord(Record):
     hop: Count  # samples
     labels: Literal["majority", "pure"]
     fold: Literal[1, 2]
-    split: Literal["subject", "time", "given", "random"]  # random: a leaky reference, of no model and no version
-    gap: Count  # samples between parts, where the split is by time
+    split: Literal["subject", "time", "given", "random"]  # random: the reference of the leakage audit only
+    gap: Count  # samples between the splits, if the split is by time
     parts: PartRecords
 
 
 class NpyFiles(Record):
-    """The arrays of one part, in the folder of the metadata."""
+    """The arrays of one split, in the folder of the metadata."""
 
     x: RelativePath  # float32, float64 or integer, in the declared layout
     y: RelativePath  # integer (N,), index of the class
@@ -199,7 +199,7 @@ NpyPart = Literal["all", "train", "validation", "test"]
 
 
 class NpyMetadata(Record):
-    """The metadata JSON of windows cut elsewhere: everything that .npy files do not say themselves."""
+    """The metadata JSON of precut windows: everything that .npy files do not state."""
 
     schema_version: Literal[1] = 1
     name: Name

@@ -1,8 +1,8 @@
-"""The constants of finite scalar quantization, by the standard library alone: torch and `verify` share them.
+"""The constants of finite scalar quantization, computed by the standard library: torch and `verify` share them.
 
 Mentzer et al. 2023, arXiv:2309.15505, appendix A, in the variant of docs/adr/0002: for L levels
 
-    half_range = (L - 1)(1 + ε)/2,  offset = 1/2 where L is even, else 0,  shift = atanh(offset / half_range),
+    half_range = (L - 1)(1 + ε)/2,  offset = 1/2 if L is even, else 0,  shift = atanh(offset / half_range),
     bounded = tanh(z + shift) · half_range - offset,  r = round half to even (bounded),
     code = r / ⌊L/2⌋,  index = Σ (r + ⌊L/2⌋) · basis,  basis = 1, L₁, L₁L₂, …
 """
@@ -26,7 +26,7 @@ CODEBOOK = "host_part.quantizer.codes"  # the tensor of a checkpoint
 
 
 def quantizer(settings: ModelSettings) -> FsqSpec | VqSpec | None:
-    """Return the record of a system's quantizer; None where nothing is quantized."""
+    """Return the record of a model system's quantizer; None without a quantizer."""
     match settings:
         case Conv2dFsqSettings() | Conv2dFsqHsmmSettings():
             return spec(settings.levels)

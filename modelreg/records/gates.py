@@ -1,4 +1,4 @@
-"""gates.json: bounds on metrics that a release must meet, and what each of them found."""
+"""gates.json: bounds on metrics that a release must meet, and their outcomes."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
@@ -9,21 +9,21 @@ from modelreg.records.base import Name, Record, Remark
 
 
 class Gate(Record):
-    """A bound on a metric that a release must meet. Paths are dotted ones, as that of the metric itself."""
+    """A bound on a metric that a release must meet. Paths are dotted, like the path of the metric."""
 
     min: float | None = None
     max: float | None = None
-    beyond: Name | None = None  # path of a number that is taken off before min and max: of an error, its null band
-    inside: Name | None = None  # path of an interval {low, high} that must hold the metric
-    contains: float | None = None  # the metric is an interval {low, high}, which must hold this
-    not_below: Name | None = None  # `latest`, a version or an alias, whose metric this one must reach
-    not_above: Name | None = None
+    beyond: Name | None = None  # path of a number that is subtracted before min and max apply
+    inside: Name | None = None  # path of an interval {low, high} that must contain the metric
+    contains: float | None = None  # the metric is an interval {low, high} that must contain this number
+    not_below: Name | None = None  # `latest`, a version or an alias: the metric must be at least as high
+    not_above: Name | None = None  # the same, at most as high
     tolerance: Annotated[float, Field(ge=0)] = 0.0  # of not_below and not_above
-    if_exported: bool = False  # of a number of an export: judged only where the version carries that export
+    if_exported: bool = False  # judge a number of an export only if the version has that export
 
     @property
     def older(self) -> tuple[str, ...]:
-        """The versions that it is held against."""
+        """Return the versions that the metric is compared with."""
         return tuple(dict.fromkeys(filter(None, (self.not_below, self.not_above))))
 
     @model_validator(mode="after")
@@ -33,94 +33,94 @@ class Gate(Record):
         if self.beyond is not None and self.min is None and self.max is None:
             raise ValueError("beyond needs min or max")
         if self.contains is not None and (self.inside or self.older or self.min is not None or self.max is not None):
-            raise ValueError("contains judges an interval; give it a gate of its own")
+            raise ValueError("contains judges an interval; use a separate gate for it")
         if self.tolerance and not self.older:
             raise ValueError("tolerance needs not_below or not_above")
         return self
 
 
-EXPORTED = ("parity", "int8")  # the first words of paths that lead into what an export leaves
+EXPORTED = ("parity", "int8")  # the first names of paths into documents of an export
 
 
 def is_exported(path: str) -> bool:
-    """Say whether a gate's path leads into what an export leaves."""
+    """Return whether a gate's path leads into a document of an export."""
     return path.split(".", 1)[0] in EXPORTED
 
 
 class Waiver(Record):
-    """A gate that may fail, and why. Releases print it, and their cards carry it."""
+    """A gate that may fail, and the reason. A release prints it, and the model card states it."""
 
     gate: Name
     reason: Remark
 
 
 class Against(Record):
-    """What an older version had where a gate looks."""
+    """The value of an earlier version that a gate compares with."""
 
-    version: Name | None  # null: there is no such version
+    version: Name | None  # null: the version does not exist
     value: float | None
 
 
 class Outcome(Record):
-    """One gate, what it found, and why it fails."""
+    """The outcome of one gate."""
 
     path: Name
     gate: Gate
     value: float | None
     over: float | None  # the number at `beyond`
-    interval: tuple[float, float] | None  # of a gate that has `inside` or `contains`
-    against: dict[Name, Against]  # by the reference that the gate names
-    failure: str | None  # null: it is met
-    waived: Remark | None  # why it may fail
-    unjudged: Remark | None = None  # why it was not judged; null: it was
+    interval: tuple[float, float] | None  # of a gate with `inside` or `contains`
+    against: dict[Name, Against]  # by the reference in the gate
+    failure: str | None  # null: the gate is met
+    waived: Remark | None  # the reason of the waiver
+    unjudged: Remark | None = None  # why the gate was not judged; null: it was judged
     notes: tuple[str, ...]
 
     @property
     def verdict(self) -> str:
-        """In a word; a gate that was not judged is never said to be met."""
+        """Return the result of the gate: `met`, `waived`, `FAILS`, or `not judged` with the reason."""
         if self.unjudged:
             return f"not judged: {self.unjudged}"
         return "met" if self.failure is None else "waived" if self.waived else "FAILS"
 
     @property
     def found(self) -> str:
-        """The value or the interval that is judged."""
+        """Return the judged value or interval, formatted."""
         if self.gate.contains is not None and self.interval:
             return f"{self.interval[0]:.4f} to {self.interval[1]:.4f}"
         return "-" if self.value is None else f"{self.value - (self.over or 0.0):.4f}"
 
 
 class GateReport(Record):
-    """gates.json of a version: the gates that its release had to meet."""
+    """gates.json of a version: the outcomes of the gates at its release."""
 
     schema_version: Literal[1] = 1
     outcomes: tuple[Outcome, ...]
 
 
-# What a gate can find: numbers and places. The template of gates.json has the sentences.
+# Findings of a gate. The template of gates.json turns them into sentences.
 
 
 @dataclass(frozen=True)
 class AbsentNumber:
-    """A number that the gate needs is missing."""
+    """A number that the gate requires is missing."""
 
-    places: tuple[str, ...]  # the documents that could hold it
+    places: tuple[str, ...]  # the documents that may contain it
     elsewhere: tuple[str, ...]  # dotted paths that end in the same name
     path: str  # of the missing number
 
 
 @dataclass(frozen=True)
 class AbsentInterval:
-    """The interval that the gate needs is missing."""
+    """The interval that the gate requires is missing."""
 
     path: str
     places: tuple[str, ...]
-    reason: str | None  # why the document has none
+    reason: str | None  # stated by the document
 
 
 @dataclass(frozen=True)
 class OutOfBounds:
-    """The value, less `over` if it is given, is below min or above max."""
+    """The value, minus `over` if given, is below min or above max."""
 
     value: float
     over: float | None
@@ -128,7 +128,7 @@ class OutOfBounds:
 
 @dataclass(frozen=True)
 class OutsideInterval:
-    """The value lies outside of an interval."""
+    """The value is outside an interval."""
 
     value: float
     low: float
@@ -137,7 +137,7 @@ class OutsideInterval:
 
 @dataclass(frozen=True)
 class Worse:
-    """An older version has a better value."""
+    """An earlier version has a better value."""
 
     value: float
     old: float
@@ -147,7 +147,7 @@ class Worse:
 
 @dataclass(frozen=True)
 class NoOlder:
-    """There is nothing to compare with: `version` lacks the number, or no version is `named` so, or is the latest."""
+    """No earlier value: `version` has no such number, version `named` does not exist, or this is the first version."""
 
     version: str | None
     named: str | None
@@ -155,7 +155,7 @@ class NoOlder:
 
 @dataclass(frozen=True)
 class NoExport:
-    """The gate is of an export that the version does not carry."""
+    """The gate requires an export that the version does not have."""
 
 
 Finding: TypeAlias = AbsentNumber | AbsentInterval | OutOfBounds | OutsideInterval | Worse | NoOlder | NoExport

@@ -1,4 +1,4 @@
-"""What a compiled network (HEF) says of itself: what `hef inspect` prints and a bundle's bundle.json keeps."""
+"""The description of a compiled network (HEF): the output of `hef inspect`, stored in bundle.json."""
 
 from typing import Annotated, Literal
 
@@ -13,38 +13,38 @@ HostOperation = Literal["nms", "argmax", "softmax"]
 
 
 class HefTensor(Record):
-    """An input or output of the chip; a value x travels as q = round(clip(x, low, high) / scale + zero_point)."""
+    """An input or output of the chip; a value x is encoded as q = round(clip(x, low, high) / scale + zero_point)."""
 
     name: LongName
     shape: tuple[Count, ...]  # H, W, C; in order NC: C
-    order: Order  # on the wire: the host's buffers are (H, W, C), HailoRT reorders
+    order: Order  # in the transfer; buffers on the host are (H, W, C), HailoRT reorders them
     type: Literal["uint8", "uint16", "unknown"]
-    scale: Annotated[tuple[float, ...], Field(min_length=1)]  # one, or one for each feature
+    scale: Annotated[tuple[float, ...], Field(min_length=1)]  # one, or one per feature
     zero_point: Annotated[tuple[float, ...], Field(min_length=1)]
     low: float  # both 0: not stated
     high: float
 
 
 class HefGroup(Record):
-    """A network group: what a device loads and runs as one."""
+    """A network group: the unit that a device loads and runs."""
 
     name: LongName
-    contexts: Count  # parts that the chip takes turns in; more than one where the network does not fit at once
+    contexts: Count  # more than one if the network does not fit on the chip as a whole
     inputs: tuple[HefTensor, ...]
     outputs: tuple[HefTensor, ...]
-    host_operations: tuple[HostOperation, ...]  # which HailoRT adds behind the outputs
-    estimated_bottleneck_fps: float | None  # the compiler's, of the slowest layer: nothing measured, and no latency
+    host_operations: tuple[HostOperation, ...]  # added by HailoRT after the outputs
+    estimated_bottleneck_fps: float | None  # the compiler's estimate for the slowest layer; not measured, not a latency
 
 
 class HefInfo(Record):
-    """What a HEF holds: its header and the fields that its description (protobuf) begins with."""
+    """The contents of a HEF: its header and the first fields of its description (protobuf)."""
 
     schema_version: Literal[1] = 1
     header_version: Annotated[int, Field(ge=0, le=3)]
-    checksum: Checksum  # which the bytes were found to have
-    checksum_of: Literal["everything", "description"]  # what it covers, the header aside
+    checksum: Checksum  # verified against the bytes
+    checksum_of: Literal["everything", "description"]  # what the checksum covers, without the header
     hw_arch: HefArch
-    hw_arch_code: Count  # as the file has it
+    hw_arch_code: Count  # the code in the file
     compiler: Name | None  # version of the Dataflow Compiler
     created: Timestamp | None
     network_groups: Annotated[tuple[HefGroup, ...], Field(min_length=1)]

@@ -1,4 +1,4 @@
-"""How the states of a stream of windows last, follow each other and show: a hidden semi-Markov model (Yu 2010)."""
+"""hsmm.json: durations, transitions and emissions of a hidden semi-Markov model (Yu 2010)."""
 
 from math import fsum
 from typing import Annotated, Literal
@@ -18,15 +18,15 @@ def _is_distribution(shares: tuple[float, ...]) -> tuple[float, ...]:
 
 Positive = Annotated[float, Field(gt=0)]
 Inner = Annotated[float, Field(gt=0, lt=1)]
-Many = Field(min_length=2, max_length=1000)  # states: one alone would never be followed by another
+Many = Field(min_length=2, max_length=1000)  # states: a single state would have no successor
 Distribution = Annotated[tuple[Share, ...], Many, AfterValidator(_is_distribution)]
-# Without a zero: nothing that a stream may bring is impossible.
+# Without zeros: every code and class remains possible.
 Seen = Annotated[float, Field(gt=0, le=1)]
 Spread = Annotated[tuple[Seen, ...], Field(min_length=1), AfterValidator(_is_distribution)]
 
 
 class NegativeBinomial(Record):
-    """d − 1 is negative binomial: d weighs Γ(d − 1 + r) / (d − 1)! · (1 − p)^(d − 1). One r and p for each state."""
+    """d − 1 is negative binomial: the weight of d is Γ(d − 1 + r) / (d − 1)! · (1 − p)^(d − 1). One r, p per state."""
 
     kind: Literal["negative_binomial"] = "negative_binomial"
     r: Annotated[tuple[Positive, ...], Many]
@@ -34,14 +34,14 @@ class NegativeBinomial(Record):
 
 
 class Poisson(Record):
-    """d − 1 is Poisson: d weighs rate^(d − 1) / (d − 1)!. One rate for each state."""
+    """d − 1 is Poisson: the weight of d is rate^(d − 1) / (d − 1)!. One rate per state."""
 
     kind: Literal["poisson"] = "poisson"
     rate: Annotated[tuple[Positive, ...], Many]
 
 
 class Gaussian(Record):
-    """A discretised Gaussian: d weighs exp(−(d − mean)² / 2 sd²). One mean and sd for each state."""
+    """A discretized Gaussian: the weight of d is exp(−(d − mean)² / 2 sd²). One mean and sd per state."""
 
     kind: Literal["gaussian"] = "gaussian"
     mean: Annotated[tuple[float, ...], Many]
@@ -49,7 +49,7 @@ class Gaussian(Record):
 
 
 class PosteriorEmission(Record):
-    """log b = weight · (log p(state | window) − log prior), from a network with one output for each state."""
+    """log b = weight · (log p(state | window) − log prior), from a network with one output per state."""
 
     kind: Literal["posterior"] = "posterior"
     prior: Annotated[Spread, Many]
@@ -72,13 +72,13 @@ class CategoricalEmission(Record):
 class HsmmSpec(Record):
     """hsmm.json: a hidden semi-Markov model; its lists are in the order of `states`.
 
-    Durations are in windows, 1 to `longest`; their weights are divided by the sum over these. No state follows itself.
+    Durations are in windows, 1 to `longest`; their weights are normalized over this range. No state follows itself.
     """
 
     schema_version: Literal[1] = 1
     states: Annotated[tuple[Name, ...], Many]
     initial: Distribution
-    transition: Annotated[tuple[Distribution, ...], Many]  # from the state of the row to that of the column
+    transition: Annotated[tuple[Distribution, ...], Many]  # from the state of the row to the state of the column
     longest: Annotated[int, Field(ge=1, le=1000)] = 50
     durations: Annotated[NegativeBinomial | Poisson | Gaussian, Field(discriminator="kind")]
     emission: Annotated[PosteriorEmission | CategoricalEmission, Field(discriminator="kind")]
@@ -89,7 +89,7 @@ class HsmmSpec(Record):
         emission = self.emission.prior if isinstance(self.emission, PosteriorEmission) else self.emission.table
         lists = [self.states, self.initial, self.transition, *self.transition, *durations, emission]
         if len(set(map(len, lists))) > 1:
-            raise ValueError(f"every list must have one entry for each of the {len(self.states)} states")
+            raise ValueError(f"every list must have {len(self.states)} entries, one per state")
         if any(row[i] for i, row in enumerate(self.transition)):
             raise ValueError("transition: no state may follow itself")
         if len(set(self.states)) < len(self.states):

@@ -1,4 +1,4 @@
-"""What is to be expected of a model in 8 bits, found out without Hailo's compiler: an estimate, and named so."""
+"""int8.json: an estimate of a model's accuracy in 8 bits, made without Hailo's compiler."""
 
 from typing import Annotated, Literal
 
@@ -8,16 +8,16 @@ from modelreg import files
 from modelreg.records.base import LEFT_OUT, ModelName, Name, Record, Sha256, Share
 
 Decibels = float
-# How the quantized graph was computed. float32: each 8-bit value as a float32, so that every processor gives the same
-# figure. null: by integer kernels, as before modelreg 0.3; those of some processors saturate.
+# How the quantized graph was computed. float32: each 8-bit value is a float32, so that every processor gives the same
+# result. null: by integer kernels, as before modelreg 0.3; those of some processors saturate.
 Arithmetic = Literal["float32"]
-UNSTEADY = "estimate that depends on the processor"  # what an estimate without `arithmetic` is called
+UNSTEADY = "estimate that depends on the processor"  # name of an estimate without `arithmetic`
 
 
 class LayerNoise(Record):
-    """A layer's output in 8 bits against the same in float32, everything before it in 8 bits too.
+    """The SNR of a layer's output in 8 bits, with all layers before it in 8 bits too, relative to float32.
 
-    The first is `windows`, the input.
+    The first layer is `windows`, the input.
     """
 
     layer: Name
@@ -25,31 +25,31 @@ class LayerNoise(Record):
 
 
 class Int8Scheme(Record):
-    """One way to scale the weights, and what comes of it on the held-out part."""
+    """One scheme of weight scales, and its metrics on the test split."""
 
     accuracy: Share
     macro_f1: Share
-    accuracy_drop: float  # float32 minus this; negative where it happens to be better
+    accuracy_drop: float  # float32 minus 8 bits; negative if 8 bits are better
     macro_f1_drop: float
-    code_agreement: Share | None  # windows that get the code they get in float32; null: nothing is quantized
-    snr_db: dict[Name, Decibels]  # of each output of encoder and head that is a quantity
-    worst_layers: tuple[LayerNoise, ...]  # the noisiest first
+    code_agreement: Share | None  # share of windows with the same code as in float32; null: no quantizer
+    snr_db: dict[Name, Decibels]  # of each real-valued output of encoder and head
+    worst_layers: tuple[LayerNoise, ...]  # noisiest first
 
 
 class ChannelRange(Record):
-    """A channel of the device's input: what calibration saw, and what the held-out part has."""
+    """The range of a channel of the device's input: in the calibration set and in the test split."""
 
     channel: Name
     low: float  # of the calibration set
     high: float
-    usual_low: float  # 0.1 % of the held-out values lie below
-    usual_high: float  # 0.1 % lie above
-    clipped: Share  # held-out values outside of what the calibration set has of this channel
-    covered: bool  # whether the usual range lies within that of the calibration set
+    usual_low: float  # 0.1 % quantile of the test values
+    usual_high: float  # 99.9 % quantile
+    clipped: Share  # share of test values outside the range of the calibration set
+    covered: bool  # whether the range of the calibration set contains the usual range
 
 
 class Int8Summary(Record):
-    """What bundle.json and eval_metrics.json repeat of int8.json."""
+    """The part of int8.json that bundle.json and eval_metrics.json repeat."""
 
     estimate: Literal[True] = True
     windows: Annotated[int, Field(ge=1)]
@@ -63,20 +63,20 @@ class Int8Summary(Record):
 class Int8Estimate(Record):
     """int8.json: an estimate of the loss in 8 bits, by ONNX Runtime's static quantization.
 
-    Activations are uint8, asymmetric, one scale a tensor, their range that of the calibration set; the input is rounded
-    by HailoRT's formula; weights are int8, symmetric, one scale a channel (hopeful) or one a tensor (a bound). Hailo's
-    compiler corrects biases beyond that. `accuracy_drop` and `snr_db` are those of the bound.
+    Activations are uint8, asymmetric, one scale per tensor, with the range of the calibration set. The input is rounded
+    by HailoRT's formula. Weights are int8, symmetric, one scale per channel (optimistic) or per tensor (a lower bound).
+    Hailo's compiler also corrects biases. `accuracy_drop` and `snr_db` are those of the lower bound.
     """
 
     schema_version: Literal[1] = 1
-    estimate: Literal[True] = True  # no compiler and no chip was asked
+    estimate: Literal[True] = True  # neither the compiler nor a chip was used
     model: ModelName
     checkpoint_sha256: Sha256
     normalization_sha256: Sha256
     calibration_windows: Annotated[int, Field(ge=1)]
     part: Literal["test"] = "test"
     windows: Annotated[int, Field(ge=1)]
-    accuracy: Share  # float32, the same graphs
+    accuracy: Share  # of the same graphs in float32
     macro_f1: Share
     accuracy_drop: float
     snr_db: Decibels  # of the projection
@@ -88,7 +88,7 @@ class Int8Estimate(Record):
 
     @property
     def summary(self) -> Int8Summary:
-        """What other documents repeat of it."""
+        """Return the part that other documents repeat."""
         return Int8Summary(
             windows=self.windows,
             accuracy_drop=self.accuracy_drop,

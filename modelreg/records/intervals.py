@@ -1,4 +1,4 @@
-"""How far a number can be believed, or why that is not known."""
+"""Intervals of metrics, or the reason why there is none."""
 
 from modelreg.records.base import Count, Record, Share
 
@@ -14,12 +14,12 @@ class Interval(Record):
 
 
 class NoInterval(Record):
-    """Why there is no interval."""
+    """The reason for a missing interval."""
 
     reason: str
 
 
 class Reason(Record):
-    """Why something was not fitted, measured or compared."""
+    """The reason why something was not fitted, measured or compared."""
 
     reason: str

@@ -1,4 +1,4 @@
-"""What a benchmark measured: how long a window takes on one machine."""
+"""latency.json: the latency of a window, measured on one machine."""
 
 from typing import Annotated, Literal
 
@@ -10,9 +10,9 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class Hardware(Record):
-    """The machine that was measured; its figures hold for no other."""
+    """The machine of the measurement; latencies are valid for this machine only."""
 
-    board: Name | None  # as its device tree names it; null: it has none
+    board: Name | None  # from the device tree; null: no device tree
     processor: Name | None
     machine: Name  # x86_64, aarch64
     cores: Annotated[int, Field(ge=1)]
@@ -20,7 +20,7 @@ class Hardware(Record):
 
 
 class Spread(Record):
-    """Milliseconds of one window after another."""
+    """Quantiles of the latency of single windows."""
 
     p50_ms: Positive
     p95_ms: Positive
@@ -29,21 +29,21 @@ class Spread(Record):
 
 
 class LatencyRecord(Spread):
-    """latency.json: single windows, one after another, from raw samples to the answer.
+    """latency.json: the latency of single windows, from raw samples to the prediction.
 
-    The quantiles are of the whole: checks, normalization, device part, host part.
+    The quantiles include checks, normalization, device part and host part.
     """
 
     schema_version: Literal[1] = 1
     model: ModelName
-    version: VersionText | None  # null: of a run that was not released
+    version: VersionText | None  # null: of an unreleased run
     backend: Literal["onnxruntime", "hailo"]
-    sha256: Sha256  # of what the backend ran: the HEF, or encoder.onnx
+    sha256: Sha256  # of the file that the backend ran: the HEF, or encoder.onnx
     threads: Annotated[int, Field(ge=1)]
     windows: Annotated[int, Field(ge=100)]
-    warm_up: Count  # windows before them
+    warm_up: Count  # windows before the measurement
     measured: Timestamp
-    device_part: Spread  # of the whole, the backend alone
+    device_part: Spread  # the backend only
     windows_per_s: Positive
     hardware: Hardware
     packages: dict[Name, Name]

@@ -1,4 +1,4 @@
-"""A version: the manifest of its files."""
+"""manifest.json: the files of a version."""
 
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ Stored = Literal["git", "asset"]
 
 
 class FileEntry(Record):
-    """One file of a version, and where it is kept: in git, or as an asset of the release."""
+    """One file of a version, stored in git or as an asset of the release."""
 
     path: RelativePath
     sha256: Sha256
@@ -20,20 +20,20 @@ class FileEntry(Record):
 
 
 class Tool(Record):
-    """What made the version."""
+    """The tool that made the version."""
 
     name: Literal["modelreg"] = "modelreg"
     version: Name
 
 
 class Manifest(Record):
-    """manifest.json: every file but itself, sha256sum.txt and signatures, sorted by path."""
+    """manifest.json: every file except itself, sha256sum.txt and signatures, sorted by path."""
 
     schema_version: Literal[1] = 1
     model: ModelName
     version: VersionText
     created: Timestamp
     tool: Tool
-    git: GitState | None  # at release
+    git: GitState | None  # at the time of the release
     templates: Annotated[int | None, LEFT_OUT, Field(ge=1)] = None  # of card, gates.json and SBOM; null: 1
     files: Annotated[tuple[FileEntry, ...], Field(min_length=1)]

@@ -1,4 +1,4 @@
-"""eval_metrics.json: every number is computed from the recorded predictions of the held-out part."""
+"""eval_metrics.json: metrics computed from the recorded predictions for the test split."""
 
 from typing import Annotated, Literal
 
@@ -31,33 +31,33 @@ __all__ = [
 
 
 class Bounds(Record):
-    """What a number should lie between; null: no bound on that side."""
+    """The bounds of a number; null: no bound on that side."""
 
     min: float | None = None
     max: float | None = None
 
     @model_validator(mode="after")
-    def _hold_something(self) -> "Bounds":
+    def _are_ordered(self) -> "Bounds":
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError("min is above max")
         return self
 
     def hold(self, value: float) -> bool:
-        """Say whether a number lies between them."""
+        """Return whether a number is within the bounds."""
         return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
 
 
 class HealthBounds(Record):
-    """What `evaluate` warns about where a model has such a part. Habits of the field, not truths: set your own."""
+    """Bounds whose violation `evaluate` reports, for the parts that a model has. The defaults are conventions."""
 
-    perplexity: Bounds = Bounds(min=2.0)  # of the codes; below it they tell less than one bit
-    used_share: Bounds = Bounds()  # of the codes; how many can be used depends on how many there are
+    perplexity: Bounds = Bounds(min=2.0)  # of the codes; below 2, they carry less than one bit
+    used_share: Bounds = Bounds()  # of the codes; the possible share depends on their number
     active_clusters: Bounds = Bounds(min=5.0, max=15.0)
     mean_duration: Bounds = Bounds(min=10.0, max=30.0)  # windows
 
 
 class EvaluationSettings(Record):
-    """How the intervals and the null band of the calibration error are drawn, and what is warned about."""
+    """Settings of intervals and of the expected calibration error, and bounds for warnings."""
 
     ece_bins: Annotated[int, Field(ge=2, le=100)] = 15
     replicates: Annotated[int, Field(ge=100, le=100_000)] = 1000
@@ -67,7 +67,7 @@ class EvaluationSettings(Record):
 
 
 class ClassMetrics(Record):
-    """One class against the rest; precision and F1 are 0 where nothing was predicted."""
+    """Metrics of one class; precision and F1 are 0 if the class was never predicted."""
 
     precision: Share
     recall: Share
@@ -76,17 +76,17 @@ class ClassMetrics(Record):
 
 
 class Calibration(Record):
-    """Expected calibration error over equal-mass bins, with what perfect calibration would give at this n."""
+    """Expected calibration error with equal-mass bins, and the error expected from a perfectly calibrated model."""
 
     ece: Share
     bins: Count
-    null_mean: Share  # of the error of a perfectly calibrated model with these confidences
-    null_high: Share  # its 95 % quantile: an error below it shows nothing
+    null_mean: Share  # mean error of a perfectly calibrated model with these confidences
+    null_high: Share  # 95 % quantile of that error: a smaller error is not evidence of miscalibration
     table: tuple[ReliabilityBin, ...]
 
 
 class SubjectMetrics(Record):
-    """One held-out subject alone."""
+    """Metrics of one test subject."""
 
     windows: Count
     accuracy: Share
@@ -94,14 +94,14 @@ class SubjectMetrics(Record):
 
 
 class Baselines(Record):
-    """What a model without input reaches: always the commonest class of this part; a uniform guess."""
+    """Baselines without input: the majority class of the split, and a uniform random guess."""
 
     majority_accuracy: Share
     uniform_accuracy: Share
 
 
 class CodeUsage(Record):
-    """How much of the quantizer the held-out part used."""
+    """Usage of the quantizer on the test split."""
 
     total: Count
     used: Count
@@ -111,57 +111,57 @@ class CodeUsage(Record):
 
 
 class ClusterUsage(Record):
-    """How much of the mixture the held-out part used."""
+    """Usage of the mixture on the test split."""
 
     active: Count  # clusters with at least 1 % of the windows
     perplexity: Annotated[float, Field(ge=0)]
 
 
 class SegmentScores(Record):
-    """How well streams of consecutive windows are cut into segments (docs/models.md)."""
+    """Scores of the segmentation of streams of consecutive windows (docs/models.md)."""
 
     accuracy: Share  # of windows
     edit: Annotated[float, Field(ge=0, le=100)]  # mean over streams; 100 is best
-    over_segmentation: Annotated[float, Field(ge=0)]  # segments predicted for each true one
-    f1_at_50: Share  # of segments that overlap by half
+    over_segmentation: Annotated[float, Field(ge=0)]  # predicted segments per true segment
+    f1_at_50: Share  # of segments, at 50 % overlap
 
 
 class TemporalMetrics(Record):
-    """What the model of durations makes of the same windows, each seen with those before it alone (online)."""
+    """Scores of single windows and of windows smoothed online by the hidden semi-Markov model."""
 
-    streams: Count  # pieces of consecutive windows
+    streams: Count  # sequences of consecutive windows
     mean_duration: float  # windows, over the states
-    alone: SegmentScores  # each window by itself
+    alone: SegmentScores  # single windows
     smoothed: SegmentScores
 
 
 class Protocol(Record):
-    """How the numbers were made: on which part, who was in it, and that nobody in it was seen before."""
+    """The evaluation protocol: the evaluated split, the subjects of all splits, and the number of evaluations."""
 
     kind: Literal["holdout"] = "holdout"
-    part: Literal["test"] = "test"  # the only part that no choice was made on
+    part: Literal["test"] = "test"  # the only split that was not used for a selection
     split: Literal["subject", "time", "given"]
     parts: PartRecords
-    evaluations: Annotated[int, Field(ge=1)]  # how often this run's test part was evaluated, this time included
+    evaluations: Annotated[int, Field(ge=1)]  # test-set evaluations of this run, including this one
 
     @property
     def tested(self) -> PartRecord:
-        """The part that the numbers are of."""
+        """Return the evaluated split."""
         return self.parts[self.part]
 
     @property
     def known_subjects(self) -> tuple[str, ...]:
-        """The tested subjects that another part holds too."""
+        """Return the test subjects that are also in another split."""
         seen = {name for other, part in self.parts.items() if other != self.part for name in part.subjects}
         return tuple(sorted(seen.intersection(self.tested.subjects)))
 
 
 class Metrics(Record):
-    """What follows from the predictions alone; verify computes it again from predictions.npz."""
+    """Metrics that follow from the predictions; `verify` recomputes them from predictions.npz."""
 
     windows: Count
     accuracy: Share
-    balanced_accuracy: Share  # mean recall over the classes present
+    balanced_accuracy: Share  # mean recall over the classes with windows
     macro_f1: Share
     weighted_f1: Share
     log_loss: Annotated[float, Field(ge=0)]
@@ -176,12 +176,12 @@ class Metrics(Record):
     intervals: dict[Literal["accuracy", "balanced_accuracy", "macro_f1"], Interval | NoInterval]
 
     def interval(self, name: str) -> Interval | NoInterval | None:
-        """Return the interval of a metric, or why it has none; None where none is drawn for it."""
+        """Return the interval of a metric or the reason why it is missing; None for a metric without intervals."""
         return {str(key): found for key, found in self.intervals.items()}.get(name)
 
 
 class EvalMetrics(Metrics):
-    """eval_metrics.json: the metrics, the protocol, and the digest of the predictions they come from."""
+    """eval_metrics.json: the metrics, the protocol, and the digest of the predictions."""
 
     schema_version: Literal[1] = 1
     model: Name
@@ -189,9 +189,11 @@ class EvalMetrics(Metrics):
     parameters: Count
     settings: EvaluationSettings  # with these, the same predictions give the same record
     protocol: Protocol
-    temporal: TemporalMetrics | None = None  # of systems with durations; from the predictions and hsmm.json
-    confidence: ConfidenceMetrics | None = None  # of calibration.json; null: evaluated before there was any
-    int8: Annotated[Int8Summary | None, LEFT_OUT] = None  # of int8.json, once the model was exported for a device
+    temporal: TemporalMetrics | None = None  # of systems with durations; follows from the predictions and hsmm.json
+    confidence: ConfidenceMetrics | None = (
+        None  # of calibration.json; null: evaluated by a modelreg without calibration
+    )
+    int8: Annotated[Int8Summary | None, LEFT_OUT] = None  # of int8.json, after an export for a device
     checkpoint_sha256: Sha256  # of the weights that predicted
     predictions_sha256: Sha256
 

@@ -9,16 +9,16 @@ from modelreg.records.run import Environment
 
 
 class ResourceDescriptor(Record):
-    """in-toto v1: a thing with a digest."""
+    """in-toto v1: a resource with a digest."""
 
     name: Name
     digest: dict[Name, Name]
 
 
 class ExternalParameters(Record):
-    """What a user chose; a source's path is cut to its last name.
+    """The configuration of the user; the path of a source is shortened to its last name.
 
-    The configuration stays the document it was: one of an older modelreg lacks the keys that came later.
+    The configuration is the original document. One of an older modelreg has no keys that were added later.
     """
 
     config: dict[str, Any]
@@ -26,7 +26,7 @@ class ExternalParameters(Record):
 
 
 class BuildDefinition(Record):
-    """SLSA v1: what went in."""
+    """SLSA v1: the inputs."""
 
     build_type: Annotated[str, Field(alias="buildType")]
     external_parameters: Annotated[ExternalParameters, Field(alias="externalParameters")]
@@ -35,21 +35,21 @@ class BuildDefinition(Record):
 
 
 class Builder(Record):
-    """SLSA v1: who ran it. A build on one's own machine is level 1."""
+    """SLSA v1: the builder. A build on a user's machine is level 1."""
 
     id: str
     version: dict[Name, Name]
 
 
 class RunMetadata(Record):
-    """SLSA v1: when."""
+    """SLSA v1: the times of the build."""
 
     started_on: Annotated[Timestamp, Field(alias="startedOn")]
     finished_on: Annotated[Timestamp, Field(alias="finishedOn")]
 
 
 class RunDetails(Record):
-    """SLSA v1: how it ran and what else came out."""
+    """SLSA v1: the builder, the times, and the other outputs."""
 
     builder: Builder
     metadata: RunMetadata

@@ -1,4 +1,4 @@
-"""A run: what made it, how it went, and how often its test part was looked at."""
+"""Records of a run: environment, training history and test-set evaluations."""
 
 from typing import Annotated, Literal
 
@@ -10,14 +10,14 @@ from modelreg.records.model import ModelSpec
 
 
 class GitState(Record):
-    """The commit of the working tree, and whether the tree differed from it."""
+    """The commit of the working tree, and whether the tree had uncommitted changes."""
 
     commit: GitCommit
     dirty: bool
 
 
 class Environment(Record):
-    """What a result may depend on. No host name, no user, no path."""
+    """The environment that a result may depend on, without host name, user and paths."""
 
     modelreg: Name
     python: Name
@@ -25,11 +25,11 @@ class Environment(Record):
     machine: Name  # x86_64, aarch64
     device: Literal["cpu", "cuda"]
     threads: Annotated[int, Field(ge=1)]
-    git: GitState | None  # of the repository around the working directory, if there is one
+    git: GitState | None  # of the repository that contains the working directory, if any
 
 
 class Evaluation(Record):
-    """One look at a part."""
+    """One evaluation of a split."""
 
     at: Timestamp
     part: PartName
@@ -38,21 +38,21 @@ class Evaluation(Record):
 
 
 class ImportRecord(Record):
-    """A checkpoint of older code that a run was made of, where nothing was trained."""
+    """The legacy checkpoint of a run with imported weights."""
 
     file: Name
     sha256: Sha256
-    layout: Name  # whose names its tensors had
-    lacks: tuple[Name, ...] = ()  # how the names of tensors begin that it has not: the network's encoder alone is here
-    notes: tuple[Annotated[str, Field(max_length=500)], ...] = ()  # what was done to its tensors
-    normalization_sha256: Sha256 | None = None  # of the file that stated it; null: fitted on the training part
+    layout: Name  # the naming scheme of its tensors
+    lacks: tuple[Name, ...] = ()  # prefixes of missing tensors: only the encoder was imported
+    notes: tuple[Annotated[str, Field(max_length=500)], ...] = ()  # conversions of its tensors
+    normalization_sha256: Sha256 | None = None  # of the imported file; null: fitted on the train split
 
 
 class RunRecord(Record):
     """run.json.
 
-    `files` seals what the run is made of: the configuration, the data and the normalization as they were at the
-    start, the weights and the history as they were at the end. A file that was changed by hand is refused.
+    `files` has the digests of the configuration, the data record and the normalization at the start, and of the weights
+    and the history at the end. A file with another digest is refused.
     """
 
     schema_version: Literal[1] = 1
@@ -62,32 +62,34 @@ class RunRecord(Record):
     started: Timestamp
     finished: Timestamp | None
     environment: Environment
-    epochs: Count  # that were run
+    epochs: Count  # trained epochs
     best_epoch: Count | None
     best_validation_loss: float | None
     stopped: Literal["patience", "epochs"] | None
     files: dict[RelativePath, Sha256]
     evaluations: tuple[Evaluation, ...] = ()
-    imported: ImportRecord | None = None  # null: the weights were trained in this run
-    resumed_by: Annotated[tuple[Name, ...] | None, LEFT_OUT] = None  # versions of modelreg, if another resumed it
+    imported: ImportRecord | None = None  # null: trained in this run
+    resumed_by: Annotated[tuple[Name, ...] | None, LEFT_OUT] = (
+        None  # versions of modelreg that resumed it, if different
+    )
 
     @property
     def trained_by(self) -> str:
-        """The version of modelreg that trained the run last."""
+        """Return the version of modelreg that finished the training."""
         return self.resumed_by[-1] if self.resumed_by else self.environment.modelreg
 
     @model_validator(mode="after")
-    def _tells_one_story(self) -> "RunRecord":
+    def _is_consistent(self) -> "RunRecord":
         best = (self.best_epoch, self.best_validation_loss)
         if self.imported and (self.epochs or best != (None, None)):
-            raise ValueError("imported: nothing was trained, so there is no epoch")
+            raise ValueError("imported: a run with imported weights must not have epochs")
         if self.status == "trained" and not self.imported and None in best:
-            raise ValueError("trained: one of its epochs was the best")
+            raise ValueError("trained: best_epoch and best_validation_loss are required")
         return self
 
 
 class Epoch(Record):
-    """One line of history.jsonl. It holds no wall time: a resumed run writes the same bytes."""
+    """One line of history.jsonl. It has no wall time, so that a resumed run writes the same bytes."""
 
     number: Count
     train_loss: float
@@ -95,10 +97,10 @@ class Epoch(Record):
     validation_loss: float
     validation_accuracy: Share
     learning_rate: float
-    gradient_norm: float  # mean over the steps, before clipping
-    perplexity: float | None  # of the codes, over the training part; null: nothing is quantized
+    gradient_norm: float  # mean over steps, before clipping
+    perplexity: float | None  # of the codes, over the train split; null: no quantizer
     used_share: Share | None  # of the codes
     active_clusters: Count | None = None  # with at least 1 % of the windows
     mean_duration: float | None = None  # windows
-    terms: dict[Name, float] = {}  # what the training loss is the sum of, where that is more than one
+    terms: dict[Name, float] = {}  # terms of the training loss, if there are several
     best: bool

@@ -1,4 +1,4 @@
-"""Where recordings come from, and what their names become: the part `data.sources` of a training's configuration."""
+"""Sources of recordings, and the mapping of their names: `data.sources` of a training configuration."""
 
 import re
 from typing import Annotated, Literal
@@ -10,13 +10,13 @@ from modelreg.records.base import Name, Record
 
 def _nonzero(scale: float) -> float:
     if scale == 0:
-        raise ValueError("a scale of 0 leaves nothing")
+        raise ValueError("scale must not be 0")
     return scale
 
 
 def _separates(text: str) -> str:
     if not text.isascii() or text.isalnum() or text in '"+-._\r\n\0':
-        raise ValueError("separator: one ASCII character that no number, quote or line break holds")
+        raise ValueError("separator must be one ASCII character that is not part of a number, quote or line break")
     return text
 
 
@@ -24,7 +24,7 @@ def _compiled(text: str) -> str:
     try:
         re.compile(text)
     except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from error
+        raise ValueError(f"invalid regular expression: {error}") from error
     return text
 
 
@@ -34,44 +34,44 @@ Pattern = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_co
 
 
 class ChannelMap(Record):
-    """What a channel of a source becomes."""
+    """The mapping of a channel of a source."""
 
-    channel: Name  # theirs
-    name: Name | None = None  # ours; null: as it is
-    unit: Name | None = None  # null: as it is
-    scale: Scale = 1.0  # theirs times this is ours
+    channel: Name  # name in the source
+    name: Name | None = None  # new name; null: unchanged
+    unit: Name | None = None  # null: unchanged
+    scale: Scale = 1.0  # factor from values of the source to new values
 
 
 class DeviceMap(Record):
-    """What a device of a source becomes."""
+    """The mapping of a device of a source."""
 
-    device: Name  # theirs
-    name: Name  # ours
+    device: Name  # name in the source
+    name: Name  # new name
 
 
 class LabelledSource(Record):
-    """What every source can be told."""
+    """Settings of every source."""
 
-    labels: dict[Name, Name | None] | None = None  # their label -> our class, null drops; left out: as they are
-    drop: tuple[Pattern, ...] = ()  # recordings whose whole name matches are left out
-    prefix: Annotated[str, Field(max_length=40)] = ""  # before each subject: tells equal ids of two sources apart
+    labels: dict[Name, Name | None] | None = None  # label in the source -> class, null drops; left out: unchanged
+    drop: tuple[Pattern, ...] = ()  # recordings whose full name matches are dropped
+    prefix: Annotated[str, Field(max_length=40)] = ""  # before each subject: distinguishes equal ids of two sources
 
 
 class MappedSource(LabelledSource):
-    """A source that names its own channels and devices. A list keeps what it names, in its order; null keeps all."""
+    """A source with named channels and devices. A list selects and orders them; null keeps all."""
 
     channels: Annotated[tuple[ChannelMap, ...], Field(min_length=1)] | None = None
     devices: Annotated[tuple[DeviceMap, ...], Field(min_length=1)] | None = None
 
 
 class SampleSource(MappedSource):
-    """The recordings that come with modelreg."""
+    """The recordings included in modelreg."""
 
     kind: Literal["sample"] = "sample"
 
 
 class NpySource(MappedSource):
-    """Windows cut elsewhere: .npy files beside a metadata JSON that declares them."""
+    """Precut windows: .npy files and a metadata JSON that describes them."""
 
     kind: Literal["npy"]
     path: Path  # the metadata JSON
@@ -90,7 +90,7 @@ class DsadsSource(MappedSource):
     @model_validator(mode="after")
     def _each_once(self) -> "DsadsSource":
         if len(set(self.units)) < len(self.units):
-            raise ValueError("units: each may stand there once")
+            raise ValueError("units: each unit may occur only once")
         return self
 
 
@@ -108,12 +108,12 @@ class SpswSource(MappedSource):
     path: Path  # the folder, or one .tar.xz
 
 
-Column = Name | Annotated[int, Field(ge=1)]  # by the header, or by number from 1 where there is none
+Column = Name | Annotated[int, Field(ge=1)]  # a name of the header, or a number from 1 without a header
 TimeUnit = Literal["s", "ms", "us", "ns", "iso8601"]
 
 
 class CsvTime(Record):
-    """The column that says when each row was sampled."""
+    """The column with the sampling time of each row."""
 
     column: Column
     unit: TimeUnit
@@ -125,42 +125,42 @@ class CsvChannel(Record):
     name: Name
     column: Column
     unit: Name  # after scaling
-    scale: Scale = 1.0  # the file's number times this; -1 turns an axis round
+    scale: Scale = 1.0  # factor of the file's values; -1 inverts an axis
 
 
 class CsvColumns(Record):
-    """Which columns of a file hold what."""
+    """The columns of a file."""
 
     time: CsvTime | None = None  # null: row n was sampled at n / rate_hz
     channels: Annotated[tuple[CsvChannel, ...], Field(min_length=1)]
 
     def named(self) -> tuple[Column, ...]:
-        """Return every column that is named."""
+        """Return every configured column."""
         time = (self.time.column,) if self.time else ()
         return (*time, *(channel.column for channel in self.channels))
 
 
 class CsvDevice(CsvColumns):
-    """Where one device's signal stands."""
+    """The files and columns of one device."""
 
     name: Name
-    files: Pattern  # matched against the whole path below the source's folder; named groups: subject, session, label
+    files: Pattern  # matches the full path below the source's folder; named groups: subject, session, label
     rate_hz: Annotated[float, Field(gt=0)]  # nominal
 
     @model_validator(mode="after")
     def _names_the_subject(self) -> "CsvDevice":
         groups = set(re.compile(self.files).groupindex)
         if "subject" not in groups:
-            raise ValueError("files: needs a group (?P<subject>...): numbers are reported on unseen subjects only")
+            raise ValueError("files: requires a group (?P<subject>...), because splits are by subject")
         if unknown := sorted(groups - {"subject", "session", "label"}):
-            raise ValueError(f"files: no such group: {', '.join(unknown)}; there are subject, session and label")
+            raise ValueError(f"files: unknown group {', '.join(unknown)}, expected subject, session or label")
         if self.time and self.time.column in self.named()[1:]:
-            raise ValueError("time: this column is a channel, too")
+            raise ValueError("time: the column is also a channel")
         return self
 
 
 class CsvSource(LabelledSource):
-    """Text files of rows and columns, described column by column."""
+    """Text files with rows and columns, described column by column."""
 
     kind: Literal["csv"]
     path: Path  # the folder
@@ -168,34 +168,42 @@ class CsvSource(LabelledSource):
     license: str
     citation: str
     devices: Annotated[tuple[CsvDevice, ...], Field(min_length=1)]
-    label: Column | None = None  # a column of the first device's files; null: the group `label` of the patterns
+    label: Column | None = None  # a column in the files of the first device; null: the group `label` of the patterns
     separator: Annotated[str, Field(min_length=1, max_length=1), AfterValidator(_separates)] = ","
     header: bool = True
-    missing: tuple[str, ...] = ("", "NaN", "nan", "NA", "N/A", "null", "NULL")  # texts for no value; numbers by value
+    missing: tuple[str, ...] = (
+        "",
+        "NaN",
+        "nan",
+        "NA",
+        "N/A",
+        "null",
+        "NULL",
+    )  # texts of missing values; numbers are compared by value
 
     @model_validator(mode="after")
     def _consistent(self) -> "CsvSource":
         first, *others = self.devices
         for device in others:
             if [(c.name, c.unit) for c in device.channels] != [(c.name, c.unit) for c in first.channels]:
-                raise ValueError("devices: every device needs the same channels, in the same order and units")
+                raise ValueError("devices: every device must have the same channels, in the same order and units")
             if _groups(device) != _groups(first):
-                raise ValueError("devices: the patterns of all devices need the same groups")
+                raise ValueError("devices: the patterns of all devices must have the same groups")
         for names in ([device.name for device in self.devices], [channel.name for channel in first.channels]):
             _refuse_twice(names)
         if (self.label is None) != ("label" in _groups(first)):
-            raise ValueError("label: name a column, or a group (?P<label>...) in the patterns; one of both")
+            raise ValueError("label: set either a column or a group (?P<label>...) in the patterns")
         if self.label in first.named():
-            raise ValueError("label: this column is a channel or the time, too")
+            raise ValueError("label: the column is also a channel or the time")
         columns = [column for device in self.devices for column in device.named()]
         columns += [] if self.label is None else [self.label]
         if any(isinstance(column, str) != self.header for column in columns):
-            raise ValueError("columns go by their names where there is a header, by numbers from 1 where there is none")
+            raise ValueError("columns must be names if header is true, and numbers from 1 if header is false")
         return self
 
     @property
     def by_name(self) -> dict[str, CsvDevice]:
-        """The devices by their names, in their order."""
+        """Return the devices by name, in their order."""
         return {device.name: device for device in self.devices}
 
 
@@ -208,5 +216,5 @@ def _groups(device: CsvDevice) -> set[str]:
     return set(re.compile(device.files).groupindex)
 
 
-TextSource = DsadsSource | HaptSource | SpswSource | CsvSource  # of text files
+TextSource = DsadsSource | HaptSource | SpswSource | CsvSource  # sources of text files
 Source = Annotated[SampleSource | NpySource | TextSource, Field(discriminator="kind")]

@@ -37,8 +37,9 @@ def _temperature(found: ConfidenceMetrics) -> str:
     before, after = found.before, found.after
     change = "decreases" if after.log_loss < before.log_loss else "increases"
     losses = f"from {number(before.log_loss)} to {number(after.log_loss)}"
-    return f"""Temperature scaling divides the logits by **{number(after.temperature)}** (`calibration.json`). The temperature
-was fitted on the validation split. On the test split, temperature scaling {change} the log loss {losses}.
+    temperature = f"**{number(after.temperature)}** (`calibration.json`)"
+    return f"""Temperature scaling divides the logits by {temperature}. This value was fitted on the validation
+split. On the test split, temperature scaling {change} the log loss {losses}.
 {_verdict(after.equal_mass)}"""
 
 

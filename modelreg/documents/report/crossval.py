@@ -21,7 +21,7 @@ def section(found: CrossValidation) -> str:
 
 The same configuration was trained for {folds}. Every subject is in the test set of one fold. **The model card states
 the metrics of the test split**, because they belong to the released weights. The metrics below belong to the models of
-the folds. They use every subject, including those of the test split: a model selected by them needs other test subjects.
+the folds. They use every subject, also those of the test split: a model selected by them needs other test subjects.
 
 {_pooled(found)}
 

@@ -143,8 +143,8 @@ def _evaluations(metrics: EvalMetrics) -> str:
     if times == 1:
         return f"The {part} split was evaluated **once** with this run."
     return (
-        f"The {part} split was evaluated **{times} times** with this run. The metrics of a model that is selected by them "
-        "are biased upwards."
+        f"The {part} split was evaluated **{times} times** with this run. The metrics of a model that is selected by "
+        "them are biased upwards."
     )
 
 

@@ -90,8 +90,8 @@ def _evaluations(metrics: EvalMetrics) -> Iterator[Advice]:
     if times > 1:
         yield Advice(
             f"The {part} split was evaluated {times} times with this run.",
-            "Select models by their validation loss. Before you publish metrics, evaluate on subjects that were not used "
-            f"for selection: see {TEST_SUBJECTS[metrics.protocol.split]}.",
+            "Select models by their validation loss. Before you publish metrics, evaluate on subjects that were not "
+            f"used for selection: see {TEST_SUBJECTS[metrics.protocol.split]}.",
         )
 
 
