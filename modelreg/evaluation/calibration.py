@@ -85,7 +85,7 @@ def _halve(counts: Ints) -> NDArray[np.bool_]:
 def fit_calibration(validation: Predictions, origin: Origin, *, level: float, alpha: float = ALPHA) -> ConfidenceRecord:
     """Fit temperature and thresholds on predictions for the validation split, N >= 1.
 
-    `level` is that of the expected range of the coverage. If the windows cannot be divided, all of them are used for the
+    `level` is that of the expected range of the coverage. If windows cannot be divided, all of them are used for the
     temperature, and the record has a reason instead of thresholds.
     """
     division = divide(validation)
