@@ -78,10 +78,6 @@ def test_another_rate_is_refused(rate) -> None:
     [problem] = caught.value.problems
     assert (problem.where, problem.rule) == ("watch", "recordings.rate-mismatch")
     assert f" {rate:g} Hz" in problem.message
-        "watch",
-        "recordings.rate-mismatch",
-        True,
-    )
 
 
 @pytest.mark.parametrize("rate", [9.85, 10.0, 10.15])

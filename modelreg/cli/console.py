@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from modelreg.errors import ModelregError, Notice, Problem
 
 
-GAP = 1  # column of padding on each side of a cell
+GAP = 2  # columns of padding between two cells
 
 
 class _Results:
@@ -80,10 +80,12 @@ def draw(made: "Table", stream: TextIO) -> None:
     from rich.console import Console
 
     console = Console(file=stream, markup=False, highlight=False, emoji=False)
-    widths = _fitted([_extent(column) for column in made.columns], console.width - GAP * (len(made.columns) - 1))
+    gaps = GAP * (len(made.columns) - 1)
+    widths = _fitted([_extent(column) for column in made.columns], console.width - gaps)
     for column, width in zip(made.columns, widths, strict=True):
         column.width = width
-    console.print(made, width=max(console.width, sum(widths) + GAP * len(widths)), crop=False)
+    console.width = max(console.width, sum(widths) + gaps)
+    console.print(made)
 
 
 def _extent(column: "Column") -> tuple[int, int]:

@@ -4,6 +4,7 @@ Typer's own formatter breaks words at hyphens, wraps examples into the paragraph
 """
 
 import inspect
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from shutil import get_terminal_size
 from typing import Any
@@ -17,6 +18,7 @@ WIDEST = 100  # columns: longer lines are hard to read
 NAMES = 26  # columns for the names of options; the help of a longer one begins on the next line
 INDENT = "  "
 EXAMPLE = "Example:"
+TYPED = re.compile(r"<(path|text|integer|float)(?: range)?>")  # how Typer names the value of an option
 
 DATA, TRAIN, RELEASE, REGISTRY, DEVICE, OTHER = GROUPS = (
     "Data",
@@ -79,7 +81,7 @@ def _lines(command: Any, ctx: Any, width: int) -> Iterator[str]:
         yield from _section(title, rows, width, longest)
     for title, kind in (("Arguments", "argument"), ("Options", "option")):
         records = [each.get_help_record(ctx) for each in command.get_params(ctx) if each.param_type_name == kind]
-        yield from _section(title, [record for record in records if record], width)
+        yield from _section(title, [(_named(name), text) for name, text in filter(None, records)], width)
 
 
 def _parts(text: str) -> tuple[list[str], list[str]]:
@@ -135,6 +137,11 @@ def _section(title: str, rows: Rows, width: int, longest: int = 0) -> Iterator[s
     column = min(max(longest, *(len(name) for name, _ in rows)), NAMES) + 2 * len(INDENT)
     for name, text in rows:
         yield from _row(f"{INDENT}{name}", " ".join(text.split()), column, width)
+
+
+def _named(option: str) -> str:
+    """Return an option with a placeholder in capitals where it has that of its type, such as `<path>`."""
+    return TYPED.sub(lambda found: {"path": "PATH", "text": "TEXT"}.get(found[1], "N"), option)
 
 
 def _row(name: str, text: str, column: int, width: int) -> Iterable[str]:
