@@ -136,7 +136,11 @@ def test_a_changed_value_of_the_parity_record_is_found(stored, changes, place, r
 
 @pytest.mark.parametrize(
     ("changes", "key"),
-    [({"model": "other"}, "model"), ({"checkpoint_sha256": "0" * 64}, "checkpoint_sha256"), ({"windows": 59}, "windows")],
+    [
+        ({"model": "other"}, "model"),
+        ({"checkpoint_sha256": "0" * 64}, "checkpoint_sha256"),
+        ({"windows": 59}, "windows"),
+    ],
 )
 def test_a_changed_value_of_the_estimate_is_found(stored, changes, key) -> None:
     """It is compared with the version and with the bundle."""

@@ -75,9 +75,7 @@ def test_the_message_for_an_8l_names_the_chip_to_compile_for() -> None:
 
 
 INPUT, OUTPUT = f"input {NET}/input_layer1", f"output {NET}/fc1"
-RENAMED = [
-    {"name": NET, "contexts": [context(edge(tensor("x", SHAPE, *RANGE), 0), edge(tensor("y", (2,), 0, 1), 1))]}
-]
+RENAMED = [{"name": NET, "contexts": [context(edge(tensor("x", SHAPE, *RANGE), 0), edge(tensor("y", (2,), 0, 1), 1))]}]
 WITH_ARGMAX = [{"name": NET, "ops": [{"core": {"contexts": fitting()["contexts"]}}, {"logits": {}}]}]
 
 
@@ -144,7 +142,11 @@ def test_calibration_on_other_data_is_recognized() -> None:
     """The message names only the channels that are clipped."""
     (found,) = misfits(info(fitting(input_range=(-2.0, 2.0))), ranged((-9.0, -2.0), (9.0, 2.0)))
 
-    assert (found.rule, "ax -9 to 9" in found.message, "ay" in found.message) == ("hef.calibration-clipped", True, False)
+    assert (found.rule, "ax -9 to 9" in found.message, "ay" in found.message) == (
+        "hef.calibration-clipped",
+        True,
+        False,
+    )
     assert "other data than calibration.npy" in found.message
 
 
