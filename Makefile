@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup fmt lint test fast check clients demo schemas clean
+.PHONY: help setup fmt lint test fast check clients demo docs schemas reference clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -50,8 +50,23 @@ clients: .clients/.installed ## gh and Octokit, for the tests that read releases
 demo: setup ## train, evaluate, release and verify on the embedded sample, in .demo/
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh
 
+docs/assets/vendor/.installed: docs/vendor/package-lock.json
+	rm -rf .vendor docs/assets/vendor && mkdir -p .vendor docs/assets/vendor && cp docs/vendor/package*.json .vendor/
+	npm ci --prefix .vendor --no-audit --no-fund
+	cp .vendor/node_modules/mermaid/dist/mermaid.min.js docs/assets/vendor/
+	cp .vendor/node_modules/iframe-worker/shim/index.js docs/assets/vendor/iframe-worker.js
+	rm -rf .vendor
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml constraints.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs docs/assets/vendor/.installed ## build the documentation into site/; needs npm
+	$(BIN)/mkdocs build --strict --quiet
+
 schemas: setup ## write schemas/ from the records
 	$(BIN)/python scripts/write_schemas.py
 
 clean: ## remove what make made
-	rm -rf $(VENV) .fast .clients .demo dist build .hypothesis .coverage* .mypy_cache .ruff_cache
+	rm -rf $(VENV) .fast .clients .demo .vendor docs/assets/vendor site dist build .hypothesis .coverage* .mypy_cache .ruff_cache
