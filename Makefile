@@ -63,10 +63,13 @@ $(VENV)/.docs: pyproject.toml constraints.txt $(VENV)/.installed
 	@touch $@
 
 docs: $(VENV)/.docs docs/assets/vendor/.installed ## build the documentation into site/; needs npm
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 schemas: setup ## write schemas/ from the records
 	$(BIN)/python scripts/write_schemas.py
+
+reference: setup ## write the reference pages of docs/ from the code
+	$(BIN)/python scripts/write_reference.py
 
 clean: ## remove what make made
 	rm -rf $(VENV) .fast .clients .demo .vendor docs/assets/vendor site dist build .hypothesis .coverage* .mypy_cache .ruff_cache
