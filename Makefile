@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup fmt lint test fast check clients demo docs schemas reference clean
+.PHONY: help setup fmt lint test fast check clients demo docs schemas reference outputs clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -70,6 +70,9 @@ schemas: setup ## write schemas/ from the records
 
 reference: setup ## write the reference pages of docs/ from the code
 	$(BIN)/python scripts/write_reference.py
+
+outputs: setup ## run the commands of the documentation and write their output into the pages
+	$(BIN)/python scripts/docs_commands.py
 
 clean: ## remove what make made
 	rm -rf $(VENV) .fast .clients .demo .vendor docs/assets/vendor site dist build .hypothesis .coverage* .mypy_cache .ruff_cache

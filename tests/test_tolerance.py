@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from modelreg.evaluation import tolerance
 
-PAGE = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text()
+PAGE = (Path(__file__).parents[1] / "docs" / "numbers.md").read_text()
 CONSTANTS = {name: value for name, value in vars(tolerance).items() if name.isupper()}
 STATED = {
     "the page": re.findall(r"^\| `([A-Z0-9_]+)` \| (\S+)", PAGE, re.MULTILINE),

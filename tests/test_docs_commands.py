@@ -1,0 +1,80 @@
+"""Every command of README.md and docs/ runs, or says why it does not; every `modelreg` line is one of the app."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from modelreg.cli.main import app
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+import docs_commands
+
+PAGES = {page.name: page.read_text("utf-8") for page in docs_commands.pages()}
+RUN = [name for name, text in PAGES.items() if any(block.is_run for block in docs_commands.blocks(text))]
+LINES = sorted(
+    {
+        (name, command)
+        for name, text in PAGES.items()
+        for block in docs_commands.blocks(text)
+        for line in block.code.replace("\\\n", " ").splitlines()
+        for command in re.findall(r"(?:^|&& |\|\| |; |bin/)(modelreg .*?)(?=$| \|| &&|;|\s+#)", line.strip())
+    }
+)
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory) -> tuple[Path, dict[str, str]]:
+    """A home for the commands: `modelreg` on the path, one epoch a training."""
+    folder = tmp_path_factory.mktemp("docs")
+    return folder, docs_commands.environment(folder, fast=True)
+
+
+@pytest.fixture(scope="session")
+def walk(home) -> Path:
+    """The registry that the page of the first steps makes; the commands of the other pages run in copies."""
+    folder, variables = home
+    made = docs_commands.prepare(folder, docs_commands.WALK, folder / "walk")
+    failed = [done for done in docs_commands.run(PAGES[docs_commands.WALK], made, variables) if done.exit_code]
+    assert failed == []
+    return made
+
+
+@pytest.mark.no_cover
+@pytest.mark.needs("torch", "onnx", "onnxsim", "onnxruntime", "tensorboard", "matplotlib", "pandas")
+@pytest.mark.parametrize("name", [name for name in RUN if name != docs_commands.WALK])
+def test_the_commands_of_a_page_run(name, walk, home) -> None:
+    """In the order of the page, with the exit codes that it states."""
+    folder, variables = home
+    made = docs_commands.prepare(walk, name, folder / name.removesuffix(".md"))
+    done = list(docs_commands.run(PAGES[name], made, variables))
+
+    assert [one for one in done if one.exit_code != one.block.exit_code] == []
+
+
+@pytest.mark.parametrize(("name", "line"), LINES, ids=lambda value: value[:60])
+def test_a_command_is_one_of_the_app(name, line) -> None:
+    """With its options; what it names need not exist."""
+    command, words = typer.main.get_command(app), shlex.split(line)[1:]
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        assert words[0] in command.commands
+        command, words = command.commands[words[0]], words[1:]
+    known = {option for part in command.params for option in (*part.opts, *part.secondary_opts)}
+
+    assert {word.partition("=")[0] for word in words if word.startswith("-")} <= known | {
+        "--help",
+        "--install-completion",
+    }
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_block_that_is_not_run_has_a_reason(name) -> None:
+    """A reason of two words at least; and no block hides in another notation."""
+    reasons = [block.marker for block in docs_commands.blocks(PAGES[name]) if not block.is_run]
+    found = len(re.findall(r"^ *```(?:sh|bash|console|shell)\b", PAGES[name], re.MULTILINE))
+
+    assert all(len(reason.removeprefix("not run: ").split()) > 1 for reason in reasons)
+    assert found == len(docs_commands.blocks(PAGES[name]))
