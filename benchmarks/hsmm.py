@@ -1,13 +1,13 @@
-"""Seconds for a hidden semi-Markov model with exact durations, beside plain hidden Markov models without any.
+"""Measure a hidden semi-Markov model with exact durations, compared with plain hidden Markov models without durations.
 
     python benchmarks/hsmm.py [WINDOWS]
 
-10 states, durations to 50, a stream of 10,000 windows. All run in one process, in turns; the best of the rounds counts,
-in seconds of the processor over all threads: what other processes do does not count. hmmlearn is told the same log
-emissions and computes in log space too; its states last by self-transitions. dynamax, in single precision, runs the
-same plain model, and the exact one as 10 x 50 states that count down. The limits are ratios to hmmlearn.
+10 states, durations up to 50, a stream of 10,000 windows. All run in one process, alternately. The best round counts,
+in CPU seconds over all threads, so that other processes do not matter. hmmlearn gets the same log emissions and also
+computes in log space; its states last by self-transitions. dynamax, in single precision, runs the same plain model,
+and the exact one as 10 x 50 states that count down. The limits are ratios to hmmlearn.
 
-    pip install hmmlearn dynamax      (without dynamax it is left out)
+    pip install hmmlearn dynamax      (dynamax is optional)
 """
 
 import importlib.util
@@ -23,7 +23,7 @@ from modelreg.hsmm.model import Hsmm, Tables, tables
 from modelreg.hsmm.online_filter import filter_start, filter_step
 
 STATES, LONGEST, ROUNDS = 10, 50, 20
-PATIENCE = 10.0  # seconds, after which a way has no further round
+PATIENCE = 10.0  # seconds, after which an implementation gets no more rounds
 SMOOTH, DECODE = "forward-backward", "best path"
 LIMITS = {SMOOTH: 4.5, DECODE: 6.0}
 REFERENCE = "hmmlearn, no durations"
@@ -32,7 +32,7 @@ Way = Callable[[], object]
 
 
 def problem(windows: int) -> tuple[Hsmm, Floats, np.ndarray]:
-    """Return a model, log b (T, S) of a stream that it drew, and the states (T,) of that stream."""
+    """Return a model, log b (T, S) of a stream drawn from it, and the states (T,) of that stream."""
     rng = np.random.default_rng(0)
     transition = rng.random((STATES, STATES)) * (1 - np.eye(STATES))
     lasting = Durations(
@@ -46,7 +46,7 @@ def problem(windows: int) -> tuple[Hsmm, Floats, np.ndarray]:
 
 
 def draw(model: Hsmm, windows: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw the states (T,) of a stream, segment by segment; its end cuts the last one off."""
+    """Draw the states (T,) of a stream, segment by segment; the end of the stream cuts the last one."""
     p, states = np.exp(durations.log_pmf(model.durations)), np.zeros(0, dtype=np.int64)
     share = model.initial
     while len(states) < windows:
@@ -63,7 +63,7 @@ def plain(model: Hsmm) -> tuple[Floats, Floats]:
 
 
 def counting_down(model: Hsmm) -> tuple[Floats, Floats]:
-    """Return those of an equal model without durations, whose states are (j, windows that are left)."""
+    """Return those of an equal model without durations, whose states are (j, remaining windows)."""
     p = np.exp(durations.log_pmf(model.durations))  # (S, D)
     transition = np.zeros((STATES, LONGEST, STATES, LONGEST))
     for left in range(1, LONGEST):
@@ -91,7 +91,7 @@ def hmmlearn_ways(initial: Floats, transition: Floats, log_b: Floats) -> dict[st
 
 
 def dynamax_ways(initial: Floats, transition: Floats, log_b: Floats) -> dict[str, Way]:
-    """Return forward-backward and best path of dynamax; states of a group stand side by side."""
+    """Return forward-backward and best path of dynamax; states of a group are adjacent."""
     import jax
     import jax.numpy as jnp
     from dynamax.hidden_markov_model import hmm_posterior_mode, hmm_two_filter_smoother
@@ -114,7 +114,7 @@ def seconds(step: Callable[[], object]) -> float:
 
 
 def compare(what: str, ways: dict[str, Way]) -> None:
-    """Print the seconds of each way and its ratio to hmmlearn; a slow way has fewer rounds."""
+    """Print the seconds of each implementation and its ratio to hmmlearn; slow ones get fewer rounds."""
     for way in ways.values():
         way()  # compile
     times: dict[str, list[float]] = {name: [] for name in ways}
@@ -128,7 +128,7 @@ def compare(what: str, ways: dict[str, Way]) -> None:
 
 
 def main(windows: int) -> None:
-    """Print seconds, ratios, the share of states that come out right, and the time of a step of the online filter."""
+    """Print seconds, ratios, the share of correct states, and the time of a step of the online filter."""
     model, log_b, states = problem(windows)
     logs = tables(model)
     ways: dict[str, dict[str, Way]] = {

@@ -1,11 +1,12 @@
-"""Peak memory of preparing data, beside the bound that modelreg promises: twice one subject's data plus the windows.
+"""Measure the peak memory of preparing data, compared with the limit: twice the data of one subject plus the windows.
 
     python benchmarks/memory.py [DSADS] [HAPT]
 
-DSADS and HAPT are folders as docs/data.md describes them. Besides, two sets are made up in a temporary folder: many
-people as CSV files, and the same as windows in .npy files. Each is prepared twice in a fresh process: first parsed,
-then from the cache. What counts is the highest resident set (VmHWM) less that after all imports; pages of mapped files
-are part of it. Data are counted in float32 with all channels of the devices that are used, the largest subject's twice.
+DSADS and HAPT are folders as described in docs/data.md. Two more sets are generated in a temporary folder: many
+subjects as CSV files, and the same as windows in .npy files. Each set is prepared twice in a new process: first
+parsed, then from the cache. The result is the highest resident set (VmHWM) minus the one after all imports; pages of
+mapped files count. Data are counted in float32 with all channels of the devices in use, twice for the largest
+subject.
 """
 
 import importlib
@@ -30,8 +31,8 @@ def status(name: str) -> int:
 
 
 def measure(document: dict[str, Any], folder: Path) -> dict[str, int]:
-    """Prepare a configuration in this process; return the bytes that it took, and those that it may take."""
-    importlib.import_module("pandas")  # the sources and the clocks load them on use
+    """Prepare a configuration in this process; return the bytes that it took and the bytes allowed."""
+    importlib.import_module("pandas")  # otherwise sources and clocks import it during the measurement
     importlib.import_module("scipy.signal")
 
     from modelreg import config
@@ -40,7 +41,7 @@ def measure(document: dict[str, Any], folder: Path) -> dict[str, int]:
     from modelreg.data.cache import Reading
 
     settings = config.settle(document, TrainConfig, "benchmark")
-    Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     baseline = status("VmRSS")
     prepared = preparation.prepare(settings, Reading(folder, folder / "cache"))
     peak = status("VmHWM") - baseline
@@ -53,7 +54,7 @@ def measure(document: dict[str, Any], folder: Path) -> dict[str, int]:
 
 
 def in_a_fresh_process(document: dict[str, Any], folder: Path) -> dict[str, int]:
-    """Return what `measure` finds in a process of its own."""
+    """Return the result of `measure` in a new process."""
     command = [sys.executable, __file__, "--measure", json.dumps(document), str(folder)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, int] = json.loads(done.stdout)
@@ -66,7 +67,7 @@ def bound(found: dict[str, int]) -> int:
 
 
 def write_csv(folder: Path, people: int, samples: int) -> dict[str, Any]:
-    """Write SESSIONS recordings of noise for each person; return the configuration that reads them."""
+    """Write SESSIONS recordings of noise for each subject; return the configuration that reads them."""
     rng = np.random.default_rng(0)
     labels = np.repeat(["a", "b"], samples // 2)
     for person in range(people):
@@ -96,7 +97,7 @@ def write_csv(folder: Path, people: int, samples: int) -> dict[str, Any]:
 
 
 def write_npy(folder: Path, people: int, samples: int) -> dict[str, Any]:
-    """Write as many windows of noise as .npy files; return the configuration that reads them."""
+    """Write the same number of noise windows as .npy files; return the configuration that reads them."""
     rng = np.random.default_rng(0)
     each = SESSIONS * samples // WINDOW
     np.save(folder / "x.npy", rng.normal(size=(people * each, len(CHANNELS), 1, WINDOW)).astype(np.float32))
@@ -120,7 +121,7 @@ def write_npy(folder: Path, people: int, samples: int) -> dict[str, Any]:
 
 
 def report(name: str, document: dict[str, Any], folder: Path) -> None:
-    """Print what preparing a set takes, parsed and from the cache."""
+    """Print the memory of preparing a set, parsed and from the cache."""
     for how in ("parsed", "from the cache"):
         found = in_a_fresh_process(document, folder)
         sizes = ", ".join(f"{part} {found[part] / MIB:.0f}" for part in ("data", "subject", "windows"))
@@ -130,7 +131,7 @@ def report(name: str, document: dict[str, Any], folder: Path) -> None:
 
 
 def main(places: list[str]) -> None:
-    """Measure what is there."""
+    """Measure every set."""
     for place, source in zip(
         places, ({"kind": "dsads", "units": ["T", "RA", "LA", "RL", "LL"]}, {"kind": "hapt"}), strict=False
     ):

@@ -1,11 +1,12 @@
-"""Seconds from text to arrays: the sources `dsads` and `csv` beside plain loops of numpy.loadtxt and pandas.read_csv.
+"""Measure seconds from text to arrays: the sources `dsads` and `csv`, and plain loops of numpy.loadtxt and
+pandas.read_csv.
 
     python benchmarks/reading.py DSADS [SPSW]
 
-DSADS holds p1.tar.xz or its native files, aAA/pN/sSS.txt; SPSW the sNN/sNN_EE_sp.csv of SP-SW-HAR. The native files
-of one person are read as they are, and once more as nineteen CSV files with a header and labels, their numbers
-copied as text. All run in one process, in turns; the best of the rounds counts. The sources check every row, count
-problems, take a digest of every array and read labels and clocks besides; the plain loops only parse numbers.
+DSADS contains p1.tar.xz or its native files, aAA/pN/sSS.txt; SPSW the sNN/sNN_EE_sp.csv of SP-SW-HAR. The native
+files of one subject are read directly, and again as nineteen CSV files with a header and labels, with their numbers
+copied as text. All run in one process, alternately; the best round counts. The sources also check every row, count
+problems, compute a digest of every array, and read labels and clocks; the plain loops only parse numbers.
 """
 
 import sys
@@ -29,14 +30,14 @@ ROUNDS = 3
 
 
 def loadtxt(paths: list[Path], header: int, columns: int) -> list[np.ndarray]:
-    """The loop of the tutorials: the first columns of every file."""
+    """Read the first columns of every file, as tutorials do."""
     return [
         np.loadtxt(path, delimiter=",", skiprows=header, usecols=range(columns)).astype(np.float32) for path in paths
     ]
 
 
 def read_csv(paths: list[Path], header: int, columns: int) -> list[np.ndarray]:
-    """The same with pandas."""
+    """Read the same with pandas."""
     frames = (pd.read_csv(path, header=0 if header else None, usecols=range(columns)) for path in paths)
     return [frame.to_numpy().astype(np.float32) for frame in frames]
 
@@ -49,7 +50,7 @@ def seconds(step: Callable[[], object]) -> float:
 
 
 def compare(what: str, ways: Mapping[str, Callable[[], object]]) -> None:
-    """Print the seconds of each way and their ratios to the first."""
+    """Print the seconds of each implementation and their ratios to the first."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, way in ways.items():
@@ -62,7 +63,7 @@ def compare(what: str, ways: Mapping[str, Callable[[], object]]) -> None:
 
 
 def unpack(folder: Path, into: Path) -> Path | None:
-    """Return a folder of native text files, unpacked where they are in an archive; None where there are none."""
+    """Return a folder of native text files, unpacked if they are in an archive; None if there are none."""
     if any(folder.glob("a*/p*/s*.txt")):
         return folder
     if not (folder / "p1.tar.xz").is_file():
@@ -73,7 +74,7 @@ def unpack(folder: Path, into: Path) -> Path | None:
 
 
 def write_tables(native: Path, folder: Path) -> list[Path]:
-    """Write the native files as one CSV file for each person and activity, and return their paths."""
+    """Write the native files as one CSV file for each subject and activity, and return their paths."""
     folder.mkdir()
     names = [f"{unit}_{channel.name}" for unit in dsads.UNITS for channel in dsads.CHANNELS]
     for person in sorted(native.glob("a*/p*")):
@@ -101,7 +102,7 @@ def describe(folder: Path) -> CsvSource:
 
 
 def one_device(source: CsvSource) -> CsvSource:
-    """Return the same files with all columns as the channels of one device."""
+    """Return a source of the same files with all columns as channels of one device."""
     channels = tuple(
         channel.model_copy(update={"name": f"{device.name}_{channel.name}"})
         for device in source.devices

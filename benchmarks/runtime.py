@@ -1,7 +1,7 @@
-"""The runtime beside bare ONNX Runtime on the same graphs: `python benchmarks/runtime.py [EXPORT]`.
+"""Compare the runtime with bare ONNX Runtime on the same graphs: `python benchmarks/runtime.py [EXPORT]`.
 
-Both answer the same windows in turn in one process, one thread each: what is measured of one is not of a quieter moment
-than the other. Start-up and memory are those of a fresh process that has loaded an export and answered one window.
+Both answer the same windows alternately in one process, with one thread each, so that neither has a quieter machine.
+Start-up and memory are those of a new process that has loaded an export and answered one window.
 """
 
 import json
@@ -37,7 +37,7 @@ print(json.dumps([imported - start, done - start, int(peak) / 1024]))
 
 
 def side_by_side(export: Path) -> None:
-    """Print the quantiles of both, and what the runtime adds."""
+    """Print the quantiles of both, and the difference."""
     pipeline = Pipeline.load(export)
     encoder, head = (ort_session.session(pipeline.package.graphs[name]) for name in ("encoder", "head"))
     raw = self_test.windows_of(pipeline.package)

@@ -1,8 +1,8 @@
-"""Requests a second of the sidecar on loopback: `python benchmarks/serving.py [EXPORT] [SECONDS]`, with wrk installed.
+"""Measure requests per second of the HTTP server on loopback: `python benchmarks/serving.py [EXPORT] [SECONDS]`.
 
-Prints for 1, 8 and 64 connections the rate, the quantiles, the server's CPU time per request, and the share of the
-inference (ONNX Runtime and the host part, as /metrics has it) in it; and the server's memory before and after. wrk
-takes a share of the same cores.
+Needs wrk. Prints for 1, 8 and 64 connections the rate, the quantiles, the server's CPU time per request, the share of
+the inference in it (ONNX Runtime and the host part, from /metrics), and the server's memory before and after. wrk
+uses the same cores.
 """
 
 import json
@@ -32,7 +32,7 @@ end
 
 
 def main(export: Path, seconds: int) -> None:
-    """Serve, ask, and print."""
+    """Serve, measure and print."""
     loaded = bundle_loader.read_export(export)
     window = self_test.windows_of(loaded)[0].transpose(1, 2, 0)  # (D, T, C)
     x = window[0] if len(window) == 1 else window
@@ -53,7 +53,7 @@ def main(export: Path, seconds: int) -> None:
 
 
 def asked(port: int, pid: int, connections: int, seconds: int, script: Path) -> str:
-    """Run wrk and return what it found, and what it cost the server."""
+    """Run wrk and return its results and the CPU time of the server."""
     before = (cpu_s(pid), *inference(port))
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", script, f"http://127.0.0.1:{port}/infer"]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
@@ -62,7 +62,7 @@ def asked(port: int, pid: int, connections: int, seconds: int, script: Path) -> 
 
 
 def inference(port: int) -> tuple[float, float]:
-    """Return seconds and count of the windows that were answered."""
+    """Return seconds and count of the answered windows."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         text = answer.read().decode()
     total, count = (re.search(rf"^modelreg_inference_seconds_{n} (\S+)", text, re.MULTILINE) for n in ("sum", "count"))

@@ -1,11 +1,12 @@
-"""Signs and verifies one large file: modelreg and the reference implementation in turns, best of each.
+"""Sign and verify one large file with modelreg and with the reference implementation, alternately; the best round
+counts.
 
     python benchmarks/signing.py [GIB]
 
-Each turn is a process of its own, so that imports count, on the same file of random bytes, which is deleted at the end.
-modelreg does here what `sign` and `verify --key` do of a version: hash every file, then sign or compare the digests;
-its checks of documents and metrics are left out, for the reference implementation has none. Prints seconds, the ratio
-to the reference, the share of hashing alone, and the peak memory of the processes.
+Each round is a new process, so that imports count. All use the same file of random bytes, which is deleted at the end.
+modelreg does the work of `sign` and `verify --key`: hash every file, then sign or compare the digests. Its checks of
+documents and metrics are left out, because the reference implementation has none. Prints seconds, the ratio to the
+reference, the share of hashing alone, and the peak memory of the processes.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""What importing modelreg and starting its command line cost: `python benchmarks/start_up.py`.
+"""Measure the import of modelreg and the start of its command line: `python benchmarks/start_up.py`.
 
-Each is a new process, taken in turns with a Python that does nothing. The best of all rounds is shown, for other
-processes only make a round slower.
+Each round is a new process, alternating with a Python that does nothing. Prints the best round, because other processes
+can only make a round slower.
 """
 
 import subprocess
@@ -25,7 +25,7 @@ def seconds(arguments: list[str]) -> float:
 
 
 def main() -> None:
-    """Print the best of all rounds, and what it has above Python itself."""
+    """Print the best of all rounds, and the difference to Python alone."""
     rounds = [{name: seconds(arguments) for name, arguments in STARTS.items()} for _ in range(ROUNDS)]
     bare = min(found["python -c pass"] for found in rounds)
     for name in STARTS:

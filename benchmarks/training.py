@@ -1,11 +1,11 @@
-"""Windows per second of `modelreg.ml.training.fit` beside a plain DataLoader loop of the same network.
+"""Measure windows per second of `modelreg.ml.training.fit` and of a plain DataLoader loop of the same network.
 
     python benchmarks/training.py
 
-Both run in one process, in turns, epoch by epoch; the best of the rounds counts, as other work on the machine
-only ever takes time away. Both do the same number of Adam steps on batches of the same size; `fit` clips the gradient,
-measures it and the codes, checks for NaN, validates and copies a snapshot besides. Then everything again with
-glibc's allocator tuned (`determinism.tune_allocator`), which cannot be undone in a process.
+Both run in one process, alternately, epoch by epoch. The best round counts, because other work on the machine can
+only take time away. Both do the same number of Adam steps on batches of the same size. `fit` also clips the gradient,
+measures it and the codes, checks for NaN, validates and copies a snapshot. Then everything runs again with glibc's
+allocator tuned (`determinism.tune_allocator`), which a process cannot undo.
 """
 
 import time
@@ -30,7 +30,7 @@ def build() -> Network:
 
 
 def plain(data: Part, batch_size: int) -> Iterator[None]:
-    """The loop of the tutorials: one epoch at a time."""
+    """Yield after each epoch of the loop of the tutorials."""
     network = build().train()
     loader = DataLoader(TensorDataset(data.x, data.y), batch_size=batch_size, shuffle=True)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
@@ -44,7 +44,7 @@ def plain(data: Part, batch_size: int) -> Iterator[None]:
 
 
 def ours(data: Part, batch_size: int) -> Iterator[training.Snapshot]:
-    """The loop of modelreg: one epoch at a time."""
+    """Yield after each epoch of modelreg's loop."""
     settings = TrainingSettings(batch_size=batch_size, epochs=1000, patience=1000, threads=THREADS)
     return training.fit(build(), data, Part(data.x[:2], data.y[:2]), settings)
 
@@ -57,7 +57,7 @@ def seconds(step: Callable[[], object]) -> float:
 
 
 def rates(data: Part, batch_size: int) -> dict[str, float]:
-    """Return the windows per second of each loop, best of the rounds after one to warm up."""
+    """Return the windows per second of each loop, best round after one for warm-up."""
     loops: dict[str, Iterator[object]] = {"plain": plain(data, batch_size), "fit": ours(data, batch_size)}
     times: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(ROUNDS + 1):

@@ -1,9 +1,9 @@
-"""Sends one large sparse file to the tests' fake of GitHub: modelreg's client and curl in turns, best of each.
+"""Send one large sparse file to the tests' fake GitHub with modelreg's client and with curl; the best round counts.
 
     python benchmarks/upload.py [GIB]
 
-Prints seconds, MiB/s, the ratio, and the peak memory of the process that sends. The server runs in this process and
-hashes what it gets; both senders meet the same one.
+Prints seconds, MiB/s, the ratio, and the peak memory of the sending process. The server runs in this process and hashes
+what it receives. Both senders use the same server.
 """
 
 import resource

@@ -10,7 +10,7 @@ wheel=$(echo "$work"/dist/*.whl)
 "$work/light/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$root/constraints.txt" "$wheel"
 mkdir "$work/outside"
 cd "$work/outside"
-echo "light install, no torch:"
+echo "light install, without torch:"
 "$work/light/bin/modelreg" init .
 "$work/light/bin/modelreg" verify
 "$work/light/bin/python" - "$root" <<'CODE'

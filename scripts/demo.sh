@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The walk through the whole house, on the embedded recordings: a registry of its own in .demo/, rebuilt on each run.
+# Train, evaluate, export, release and verify on the embedded recordings, in a new registry in .demo/.
 set -euo pipefail
 rm -rf .demo
 modelreg init --sample .demo

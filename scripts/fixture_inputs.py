@@ -1,11 +1,11 @@
-"""What scripts/make_fixtures.sh cannot get from a command: inputs of the tool, made of the embedded recordings.
+"""Write the inputs that scripts/make_fixtures.sh cannot get from a command, from the embedded recordings.
 
     python scripts/fixture_inputs.py csv FOLDER          recordings of s06 to s10 as text files, one side
-    python scripts/fixture_inputs.py npy FOLDER          windows, divided, of two devices: accelerometer and gyroscope
-    python scripts/fixture_inputs.py checkpoint RUN PTH  a run's weights under the names of older code, and their scale
+    python scripts/fixture_inputs.py npy FOLDER          windows of three splits, two devices
+    python scripts/fixture_inputs.py checkpoint RUN PTH  a run's weights under the names of legacy code, and the scale
     python scripts/fixture_inputs.py hef VERSION HEF     a HEF that fits a version's bundle, by tests/hef_builder.py
 
-No compiler of Hailo is at hand: the HEF has the layout of a real one, and noise where only the chip reads.
+Hailo's compiler is not available: the HEF has the layout of a real one, and noise where only the chip reads.
 """
 
 import json
@@ -23,7 +23,7 @@ from modelreg.data.sources import sample
 
 WINDOW, HOP = 32, 100  # samples
 PARTS = {"train": ("s01", "s02", "s03", "s04"), "validation": ("s05", "s06"), "test": ("s07", "s08", "s09", "s10")}
-OLD_NAMES = {  # modelreg.ml.factory -> the network in the README of the older code
+OLD_NAMES = {  # modelreg.ml.factory -> the network in the README of the legacy code
     "device_part.projection": "fsq_projection",
     "device_part": "",
     "host_part.head": "classifier",
@@ -31,7 +31,7 @@ OLD_NAMES = {  # modelreg.ml.factory -> the network in the README of the older c
 
 
 def write_csv(folder: Path) -> None:
-    """Write a text file for each recording of the last five people, the acceleration alone."""
+    """Write a text file for each recording of the last five subjects, with the acceleration only."""
     folder.mkdir(parents=True)
     for recording in _right_hands():
         if recording.subject >= "s06":
@@ -40,7 +40,7 @@ def write_csv(folder: Path) -> None:
 
 
 def write_npy(folder: Path) -> None:
-    """Write windows (N, 3, 2, 32) in three parts, and the document that declares them."""
+    """Write windows (N, 3, 2, 32) in three splits, and the document that declares them."""
     folder.mkdir(parents=True)
     for part, subjects in PARTS.items():
         chosen = [recording for recording in _right_hands() if recording.subject in subjects]
@@ -66,7 +66,7 @@ def write_npy(folder: Path) -> None:
 
 
 def write_checkpoint(run: Path, target: Path) -> None:
-    """Write the weights of a run as older code named them, and beside them its mean and deviation."""
+    """Write the weights of a run under the names of legacy code, and a JSON with mean and deviation."""
     old = {_old_name(name): tensor for name, tensor in load_file(run / "checkpoint.safetensors").items()}
     torch.save({"epoch": 3, "model_state_dict": old}, target)
     scale = json.loads((run / "normalization.json").read_text())
@@ -75,7 +75,7 @@ def write_checkpoint(run: Path, target: Path) -> None:
 
 
 def write_hef(version: Path, target: Path) -> None:
-    """Write a HEF of the names, shapes and ranges that the Hailo-8 bundle of a version states."""
+    """Write a HEF with the names, shapes and ranges of a version's Hailo-8 bundle."""
     bundle = json.loads((version / "hailo8" / "bundle.json").read_text())
     found = bundle["calibration"]
     span = (min(found["low"]), max(found["high"]))

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Make one of everything with this version of modelreg, by its own commands on the embedded recordings: versions of every
-# model system, runs, an interrupted run. Later versions must still read them (tests/test_made_by_*.py).
+# Make one of everything with this version of modelreg, by its commands, on the embedded recordings: versions of every
+# model system, runs, an interrupted run. Later versions of modelreg must still read them (tests/test_made_by_*.py).
 #
 #   PYTHON=.venv/bin/python bash scripts/make_fixtures.sh tests/made_by_X_Y_Z
 #
-# Takes about five minutes. The folder must not exist. Every date is fixed; the weights, and so the digests,
-# are those of the machine.
+# Takes about five minutes. The folder must not exist. Every date is fixed. The weights, and so the digests, depend on the
+# machine.
 set -euo pipefail
 source=$(cd "$(dirname "$0")/.." && pwd)
 target=$(realpath -m "${1:?the folder to make, as tests/made_by_0_2_0}")
@@ -48,16 +48,16 @@ axes="channels: [{channel: ax}, {channel: ay}, {channel: az}]"
 training="{epochs: 3, threads: 1, batch_size: 64, learning_rate: 0.01}"
 few="evaluation: {replicates: 100}"
 small="widths: [8, 12], kernels: [[1, 5], [1, 3]], hidden: 16"
-config() { # name, data, split, model, and a training of its own
+config() { # name, data, split, model, and a separate training
   printf 'data: %s\nsplit: %s\nmodel: {name: %s}\ntraining: %s\n%s\n' "$2" "$3" "$4" "${5:-$training}" "$few" \
     > "configs/$1.yaml"
 }
 sample="{sources: [{kind: sample, $right, $axes}], window: 32, hop: 100}"
-people="{by: subject, test: 3, validation: 2}"
+three="{by: subject, test: 3, validation: 2}"
 many="{by: subject, test: 5, validation: 2}"
-config fsq "$sample" "$people" "conv2d_fsq, $small, levels: [8, 6, 5], batchnorm_before_fsq: true"
-config fsq_again "$sample" "$people" "conv2d_fsq, $small, levels: [8, 6, 5]"
-config fsq_long "$sample" "$people" "conv2d_fsq, $small, levels: [8, 6, 5], batchnorm_before_fsq: true" \
+config fsq "$sample" "$three" "conv2d_fsq, $small, levels: [8, 6, 5], batchnorm_before_fsq: true"
+config fsq_again "$sample" "$three" "conv2d_fsq, $small, levels: [8, 6, 5]"
+config fsq_long "$sample" "$three" "conv2d_fsq, $small, levels: [8, 6, 5], batchnorm_before_fsq: true" \
   "{epochs: 12, threads: 1, batch_size: 64, learning_rate: 0.01, averaging: 0.9}"
 config fsq_folded "{sources: [{kind: sample, $right}], window: 32, hop: 100, fold: 2, labels: pure}" \
   "{by: time, test: 0.3, validation: 0.2}" "conv2d_fsq, widths: [8], kernels: [[2, 5]], levels: [8, 8], hidden: 8"
@@ -77,7 +77,7 @@ text="{kind: csv, path: data/csv, name: seglearn-text, license: BSD-3-Clause, ci
   files: '(?P<subject>s\d\d)-(?P<label>[A-Z]+)-(?P<session>right)\.csv', rate_hz: 50, channels: [
   {name: ax, column: x, unit: g}, {name: ay, column: y, unit: g}, {name: az, column: z, unit: g}]}]}"
 config tcn_two "{sources: [{kind: sample, drop: ['.*-left', 's(06|07|08|09|10)-.*'], $axes}, $text], window: 32,
-  hop: 100}" "$people" "tcn_vae, widths: [8, 12], latent: 6, decoder: 8"
+  hop: 100}" "$three" "tcn_vae, widths: [8, 12], latent: 6, decoder: 8"
 
 inputs csv "$project/data/csv"
 inputs npy "$project/data/npy"
@@ -98,8 +98,8 @@ gates:
   int8.accuracy_drop: {max: 0.3, if_exported: true}
 waivers:
   - {gate: log_loss, reason: "three epochs | a fixture of the tests"}
-  - {gate: confidence.sets.lac.interval, reason: "an interval needs five people"}
-  - {gate: confidence.after.equal_mass.error, reason: "few people validate"}
+  - {gate: confidence.sets.lac.interval, reason: "an interval needs five subjects"}
+  - {gate: confidence.after.equal_mass.error, reason: "few subjects validate"}
 YAML
 cp "$scratch/modelreg.yaml" modelreg.yaml
 git init --quiet --initial-branch main
@@ -125,7 +125,7 @@ modelreg promote v0.1.1 canary --why "a look"
 modelreg rollback conv2d_fsq production --why "a walk through the commands"
 commit "Move aliases"
 
-# v0.2.0: imported out of a checkpoint of older code. No export: its gates are not judged.
+# v0.2.0: imported from a legacy checkpoint. It has no export: those gates are not judged.
 train fsq_old conv2d_fsq-002
 inputs checkpoint runs/conv2d_fsq-002 old_model.pth
 later
@@ -133,13 +133,13 @@ modelreg import old_model.pth --as conv2d_fsq --config configs/fsq_old.yaml --no
   --out runs/conv2d_fsq-003
 rm old_model.json
 modelreg evaluate runs/conv2d_fsq-003
-release v0.2.0 "Imported weights, with a normalization of their own." --run runs/conv2d_fsq-003
+release v0.2.0 "Imported weights, with a separate normalization." --run runs/conv2d_fsq-003
 later
 modelreg import old_model.pth --as conv2d_fsq --config configs/fsq_old.yaml --out runs/conv2d_fsq-004
 modelreg evaluate runs/conv2d_fsq-004
 release v0.2.1 "Imported weights, with a normalization that was fitted." --run runs/conv2d_fsq-004 --force
 
-# v0.3.0: folded, divided in time, without a licence, binaries in git, every kind of gate.
+# v0.3.0: folded, split by time, without a licence, binaries in git, every kind of gate.
 cat > modelreg.yaml <<'YAML'
 default_model: conv2d_fsq
 assets: committed
@@ -169,7 +169,7 @@ waivers:
   - {gate: ece, reason: "there is none of this name"}
   - {gate: intervals.accuracy, reason: "a fixture"}
   - {gate: confidence.sets.lac.interval, reason: "a fixture"}
-  - {gate: calibration.null_high, reason: "there is no such version"}
+  - {gate: calibration.null_high, reason: "the version does not exist"}
   - {gate: temporal.mean_duration, reason: "it has no durations"}
   - {gate: latency.p95_ms, reason: "was not measured"}
   - {gate: parity.split.logits_error, reason: "v0.2.0 was not exported"}
@@ -195,7 +195,7 @@ modelreg evaluate runs/conv2d_fsq-006
 modelreg export runs/conv2d_fsq-006 --target hailo8l
 release v0.4.0-rc.1 "Two devices." --run runs/conv2d_fsq-006
 
-printf '\n# a change that is not committed\n' >> configs/hsmm.yaml # so that its run says so
+printf '\n# a change that is not committed\n' >> configs/hsmm.yaml # so that its run records it
 train hsmm conv2d_fsq_hsmm-007
 commit "Commit the change"
 modelreg evaluate runs/conv2d_fsq_hsmm-007
@@ -222,7 +222,7 @@ for system in vq_off:conv2d_vq:v0.2.0 tokens:conv2d_vq_tokens:v0.1.0 hdp:conv2d_
 done
 modelreg verify --complete
 
-# Runs: the one of v0.1.0 also cross-validated and compared with a random split; one that was not evaluated; one that was killed.
+# Runs: that of v0.1.0 is also cross-validated and compared with a random split; one is not evaluated; one was killed.
 mkdir kept
 cp -r runs/conv2d_fsq-001 kept/
 mv runs all
@@ -241,7 +241,7 @@ done
 kill -KILL "$pid"
 wait "$pid" || true
 
-# What is kept: what a command of ours reads. No repository inside of this one, nothing that says what git should ignore.
+# Keep what a command of modelreg reads: no repository inside this one, no .gitignore.
 find runs \( -name '*.png' -o -name report.html -o -name 'events.*' \) -delete
 find runs -type d -empty -delete
 cp "$scratch/modelreg.yaml" modelreg.yaml

@@ -1,14 +1,14 @@
-"""Turn seglearn's watch data set into the sample that modelreg carries.
+"""Convert seglearn's watch data set to the sample in the package.
 
     python scripts/make_sample.py PATH/TO/seglearn-1.2.5/seglearn/data/watch_dataset.npy
 
-The source is an .npy that holds a pickle. It is known by its digest, and is read by an unpickler that admits
-only the four names that plain numpy arrays need. The sample is int16 in steps of 0.001, uncompressed, sorted
-by subject, class and side: the same source gives the same bytes.
+The source is an .npy file with a pickle. Its digest is checked, and an unpickler reads it that allows only the four
+names that plain numpy arrays need. The sample is int16 in steps of 0.001, uncompressed, sorted by subject, class and
+side. The same source gives the same bytes.
 """
 
 import io
-import pickle  # noqa: TID251 the source is a pickle: bounded by its digest and an allow-list
+import pickle  # noqa: TID251 the source is a pickle with a known digest, read by an allow-list
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,11 @@ STEPS = 1000  # per unit: g and rad/s
 
 
 class PlainUnpickler(pickle.Unpickler):
-    """Loads arrays, lists, numbers and strings; refuses every other name."""
+    """Load arrays, lists, numbers and strings; refuse every other name."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Return one of the allowed names. Raises InputError for any other."""
-        renamed = module.replace("numpy.core", "numpy._core")  # as numpy 2 did
+        renamed = module.replace("numpy.core", "numpy._core")  # numpy 2 renamed it
         if (renamed, name) not in ALLOWED:
             problem = Problem(f"{module}.{name}", "sample.pickle", "this name is not on the allow-list")
             raise InputError("cannot read the source of the sample", [problem])
@@ -44,7 +44,7 @@ class PlainUnpickler(pickle.Unpickler):
 
 
 def read_objects(data: bytes) -> Any:
-    """Return what an .npy of one object holds, read by the allow-list."""
+    """Return the object of an .npy file, read by the allow-list."""
     file = io.BytesIO(data)
     np.lib.format.read_magic(file)
     np.lib.format.read_array_header_1_0(file)

@@ -1,6 +1,6 @@
-"""Print one interpreter for each Python that pyproject.toml names, but the one that runs this.
+"""Print one interpreter for each Python version of pyproject.toml, except the one that runs this script.
 
-Looked for are those on PATH (python3.12) and those of pyenv. The newest patch of a version is taken.
+Searches PATH (python3.12) and pyenv. The newest patch release of a version wins.
 """
 
 import os
@@ -16,20 +16,20 @@ Version = tuple[int, ...]
 
 
 def supported(pyproject: Path) -> list[str]:
-    """Return the versions that a project names, as 3.12."""
+    """Return the supported versions of a project, as 3.12."""
     found = tomllib.loads(pyproject.read_text())["project"]["classifiers"]
     return [each.removeprefix(CLASSIFIER) for each in found if each.startswith(CLASSIFIER)]
 
 
 def candidates(names: Iterable[str], path: str, pyenv: Path) -> Iterator[Path]:
-    """Yield what may be an interpreter of one of these versions."""
+    """Yield paths that may be interpreters of these versions."""
     for name in names:
         yield from (Path(folder) / f"python{name}" for folder in path.split(os.pathsep) if folder)
         yield from sorted(pyenv.glob(f"versions/{name}.*/bin/python"))
 
 
 def newest(found: Iterable[Path]) -> dict[str, Path]:
-    """Return the newest interpreter that runs of each version."""
+    """Return the newest working interpreter of each version."""
     best: dict[str, tuple[Version, Path]] = {}
     for path in found:
         version = _version_of(path)
@@ -40,15 +40,15 @@ def newest(found: Iterable[Path]) -> dict[str, Path]:
 
 
 def _version_of(path: Path) -> Version:
-    """Return what an interpreter says; empty where it does not run, as a shim of pyenv's for a version not chosen."""
+    """Return the version of an interpreter; empty if it does not run, for example a pyenv shim of another version."""
     if not os.access(path, os.X_OK):
         return ()
-    told = subprocess.run([path, "-c", ASK], capture_output=True, text=True, check=False)
-    return tuple(map(int, told.stdout.split())) if told.returncode == 0 else ()
+    done = subprocess.run([path, "-c", ASK], capture_output=True, text=True, check=False)
+    return tuple(map(int, done.stdout.split())) if done.returncode == 0 else ()
 
 
 def main() -> None:
-    """Print a path a line."""
+    """Print one path a line."""
     here = "{}.{}".format(*sys.version_info)
     others = [name for name in supported(Path(__file__).parents[1] / "pyproject.toml") if name != here]
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
@@ -57,7 +57,7 @@ def main() -> None:
         if name in found:
             print(found[name])
         else:
-            print(f"Python {name} is not here: its tests are not run", file=sys.stderr)
+            print(f"Python {name} is not installed: its tests do not run", file=sys.stderr)
 
 
 if __name__ == "__main__":

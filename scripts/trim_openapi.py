@@ -3,7 +3,7 @@
     npm pack @octokit/openapi@23.0.2 && tar xzf octokit-openapi-23.0.2.tgz package/generated/api.github.com.json
     python scripts/trim_openapi.py package/generated/api.github.com.json
 
-What is kept is unchanged: prose, examples and extensions go, no schema does. The same source gives the same bytes.
+Prose, examples and extensions are removed; schemas stay unchanged. The same source gives the same bytes.
 """
 
 import json
@@ -33,7 +33,7 @@ NAMES = {"properties", "patternProperties", "schemas", "parameters", "responses"
 
 
 def without_prose(node: Any, *, names: bool = False) -> Any:
-    """Return `node` without documentation; the keys of a mapping of `names` are no keywords and stay."""
+    """Return `node` without documentation; keys of a mapping of `names` are not keywords and stay."""
     if isinstance(node, list):
         return [without_prose(item) for item in node]
     if not isinstance(node, dict):
@@ -53,7 +53,7 @@ def find_references(node: Any) -> set[str]:
 
 
 def describe_responses(node: Any) -> None:
-    """Give every response the description that OpenAPI demands."""
+    """Give every response the description that OpenAPI requires."""
     responses = [item for path in node["paths"].values() for item in path.values()]
     named = [*node["components"].get("responses", {}).values()]
     for response in [answer for item in responses for answer in item["responses"].values()] + named:
@@ -62,7 +62,7 @@ def describe_responses(node: Any) -> None:
 
 
 def components_of(paths: Any, source: dict[str, Any]) -> dict[str, Any]:
-    """Return the components that `paths` reach, in the order of their names."""
+    """Return the components that `paths` refer to, sorted by name."""
     found: dict[str, Any] = {}
     waiting = find_references(paths)
     while waiting:
@@ -79,7 +79,7 @@ def components_of(paths: Any, source: dict[str, Any]) -> dict[str, Any]:
 
 
 def trim(source: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of GitHub's description that speaks of releases."""
+    """Return the part of GitHub's description that is about releases."""
     paths = {
         path: {method: without_prose(source["paths"][path][method]) for method in methods}
         for path, methods in OPERATIONS.items()

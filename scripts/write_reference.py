@@ -212,17 +212,15 @@ def _label(place: str, schema: Any) -> str:
 
 def _keys(record: type[base.Record], schema: Any, links: tables.Links) -> str:
     rows = [
-        (
-            f"`{key.name}`",
-            tables.type_of(key.schema, links),
-            tables.default_of(key),
-            key.unit,
-            _cell(key.meaning),
-            _example(key.example),
-        )
+        (f"`{key.name}`", _type(key, links), tables.default_of(key), _cell(key.meaning), _example(key.example))
         for key in tables.fields(record, schema)
     ]
-    return tables.table(("key", "type", "default", "unit", "meaning", "example"), rows)
+    return tables.table(("key", "type, unit", "default", "meaning", "example"), rows)
+
+
+def _type(key: tables.Field, links: tables.Links) -> str:
+    kind = tables.type_of(key.schema, links)
+    return f"{kind}, in {key.unit}" if key.unit else kind
 
 
 def _cell(text: str) -> str:

@@ -42,7 +42,7 @@ FROZEN = re.compile(
     | .*package-lock\.json | modelreg/data/sources/sample""",
     re.VERBOSE,
 )  # released documents, decisions of their day, template 1
-RELEASED = re.compile(r"^## \[\d", re.MULTILINE)  # in CHANGELOG.md: the first released section
+RELEASED = re.compile(r"^## \[v?\d", re.MULTILINE)  # in CHANGELOG.md: the first released section
 
 
 class Place(NamedTuple):
