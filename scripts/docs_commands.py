@@ -130,10 +130,10 @@ def main(names: list[str]) -> None:
         folder = prepare(work / "walk", page.name, work / ("walk" if page.name == WALK else page.stem))
         text = page.read_text("utf-8")
         done = list(run(text, folder, variables))
-        print(f"{page.name}: {len(done)} blocks")
+        print(f"{page.name}: {len(done)} blocks", flush=True)
         for block, code, printed in done:
             if code != block.exit_code:
-                print(f"{page.name}: exit {code}, expected {block.exit_code}:\n{block.code}{printed}")
+                print(f"{page.name}: exit {code}, expected {block.exit_code}:\n{block.code}{printed}", flush=True)
         if page in chosen:
             page.write_text(with_outputs(text, done), "utf-8")
     shutil.rmtree(work)

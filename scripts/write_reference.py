@@ -110,7 +110,8 @@ def _first_line(command: Any) -> str:
 
 
 def _context(command: Any, name: str, parent: Any = None) -> Any:
-    return typer.Context(command, info_name=name, parent=parent, terminal_width=80, max_content_width=80)
+    settings = command.context_settings | {"terminal_width": 80, "max_content_width": 80}
+    return typer.Context(command, info_name=name, parent=parent, **settings)
 
 
 def _trimmed(text: str) -> str:
