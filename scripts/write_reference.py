@@ -71,30 +71,38 @@ def _head(title: str, text: str) -> str:
 
 
 def commands() -> str:
-    """Return the page of commands, from the Typer app."""
+    """Return the page of commands, from the Typer app, in the groups of its help."""
     root = typer.main.get_command(app)
     top = _context(root, "modelreg")
-    found = list(_leaves(root, top))
-    overview = [(f"[`{_title(context)}`](#{_anchor(context)})", _first_line(command)) for command, context in found]
+    text = root.get_help(top)
+    groups: dict[str, list[tuple[Any, Any]]] = {}
+    for group, command, context in _leaves(root, top):
+        groups.setdefault(group, []).append((command, context))
+    ordered = sorted(groups.items(), key=lambda item: text.find(f"\n{item[0]}:"))
     parts = [
         _head("Commands", "Every command with its arguments and options. `modelreg COMMAND --help` prints the same."),
-        f"```sh\nmodelreg --help\n```\n\n```text\n{_trimmed(root.get_help(top))}```\n",
-        tables.table(("command", "does"), overview),
-        *(_command(command, context) for command, context in found),
+        f"```sh\nmodelreg --help\n```\n\n```text\n{_trimmed(text)}```\n",
+        *(_group(name, found) for name, found in ordered),
         "Next: [configuration](configuration.md), [exit codes](exit-codes.md).\n",
     ]
     return "\n".join(parts)
 
 
-def _leaves(command: Any, context: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield each command that can be run, with its context; groups are only names."""
+def _group(name: str, found: list[tuple[Any, Any]]) -> str:
+    overview = [(f"[`{_title(context)}`](#{_anchor(context)})", _first_line(command)) for command, context in found]
+    table = tables.table(("command", "does"), overview)
+    return "\n".join([f"## {name}\n", table, *(_command(command, context) for command, context in found)])
+
+
+def _leaves(command: Any, context: Any, group: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield each command that can be run, with the group of the help that it is in and its context."""
     inner = getattr(command, "commands", None)
     if inner is None:
-        yield command, context
+        yield group, command, context
         return
     for name, child in inner.items():
         if not child.hidden:
-            yield from _leaves(child, _context(child, name, context))
+            yield from _leaves(child, _context(child, name, context), group or child.rich_help_panel)
 
 
 def _title(context: Any) -> str:
@@ -124,7 +132,7 @@ def _command(command: Any, context: Any) -> str:
     blocks = [f"{PARSED}\n```sh\n{example}\n```\n" for example in examples]
     return "\n".join(
         [
-            f"## {_title(context)} {{ #{_anchor(context)} }}\n",
+            f"### {_title(context)} {{ #{_anchor(context)} }}\n",
             text,
             f"```text\n{usage}\n```\n",
             *_options(command, context),
@@ -276,14 +284,10 @@ def rules() -> str:
     areas: dict[str, list[catalogue.Rule]] = {}
     for rule in catalogue.load().values():
         areas.setdefault(rule.id.partition(".")[0], []).append(rule)
-    overview = [
-        (f"[{area}](#{area})", ", ".join(f"[`{rule.id}`](#{rule.id})" for rule in found))
-        for area, found in areas.items()
-    ]
     parts = [
         _head("Rules", "Every error names a rule. This page says why a rule is broken and what to do next."),
         "<!-- exit 5 -->\n```sh\nmodelreg show v9.9.9\n```\n",
-        tables.table(("area", "rules"), overview),
+        f"Areas: {', '.join(f'[{area}](#{area})' for area in areas)}.\n",
     ]
     for area, found in areas.items():
         parts.append(f"## {area} {{ #{area} }}\n")
@@ -298,7 +302,8 @@ def _rule(rule: catalogue.Rule) -> str:
 
 def _sentence(clause: str) -> str:
     text = clause.strip()
-    return text[:1].upper() + text[1:].rstrip(".") + "."
+    named = re.match(r"\S*[._/`*]", text)  # a file or a command, which keeps its case
+    return (text if named else text[:1].upper() + text[1:]).rstrip(".") + "."
 
 
 def exit_codes() -> str:

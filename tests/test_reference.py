@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from modelreg import config
+from modelreg import config, strict_yaml
 from modelreg.records import base
 from modelreg.rules import catalogue
 
@@ -44,7 +44,7 @@ def test_every_example_is_valid(record, schema, owner) -> None:
     """By the schema of its key."""
     definitions = base.json_schema(owner)["$defs"]
     examples = {
-        key.name: config.parse_yaml(key.example, key.name)
+        key.name: strict_yaml.parse(key.example, key.name)
         for key in reference_tables.fields(record, schema)
         if "](" not in key.example
     }
