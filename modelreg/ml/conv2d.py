@@ -190,12 +190,12 @@ def find_problems(settings: ConvSettings, shape: Shape) -> Iterator[Problem]:
     rows = D
     for i, (height, _) in enumerate(settings.kernels):
         if height > rows:
-            what = f"height {height} exceeds the {rows} device rows left of {D}"
+            what = f"height {height} exceeds the remaining device rows, {rows} of {D}"
             yield Problem(f"model.kernels.{i}", "model.kernel-too-high", what)
         rows = max(1, rows - height + 1)
     pools = len(settings.widths) - 1 if settings.pooling else 0
     if T >> pools < 1:
-        what = f"{pools} poolings need at least {2**pools} timesteps; a window has {T}"
+        what = f"poolings ({pools}) need at least {2**pools} timesteps, but a window has {T}"
         yield Problem("model.widths", "model.window-too-short", what)
     if isinstance(settings, Conv2dFsqSettings | Conv2dFsqHsmmSettings) and math.prod(settings.levels) >= INDEX_LIMIT:
         yield Problem("model.levels", "model.too-many-codes", "the levels give 2^63 codes or more, must be fewer")

@@ -92,8 +92,8 @@ def find_problems(network: Network, train: Part, validation: Part, settings: Tra
     if network.chunk > 1 and settings.batch_size < 2 * network.chunk:
         what = f"is {settings.batch_size}, must be at least {2 * network.chunk} (2 chunks of {network.chunk} windows)"
         yield Problem("training.batch_size", "train.batch-too-small", what)
-    yield from _part_problems("train", train, network, least=2)
-    yield from _part_problems("validation", validation, network, least=1)
+    yield from _split_problems("train", train, network, least=2)
+    yield from _split_problems("validation", validation, network, least=1)
 
 
 class State(Record):
@@ -373,7 +373,7 @@ def _divergence(where: str) -> Problem:
     return Problem(where, "train.diverged", "the loss or its gradient is NaN or Inf")
 
 
-def _part_problems(name: str, part: Part, network: Network, *, least: int) -> Iterator[Problem]:
+def _split_problems(name: str, part: Part, network: Network, *, least: int) -> Iterator[Problem]:
     if part.x.shape[1:] != network.shape or part.x.dtype != torch.float32:
         what = f"{part.x.dtype} {tuple(part.x.shape)}, must be float32 (N, {', '.join(map(str, network.shape))})"
         yield Problem(f"{name}.x", "model.window-shape-mismatch", what)
