@@ -1,4 +1,4 @@
-"""frames: columns of any frame become samples with a clock."""
+"""frames: read columns of any frame as samples with a clock."""
 
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from places import places
 
-from modelreg.data import frames
+from modelreg.data import frames, time_columns
 from modelreg.data.columns import shown
-from modelreg.errors import InputError
+from modelreg.errors import InputError, Problem
 from modelreg.records.model import Channel, InputSpec
 
 CHANNELS = (Channel(name="a", unit="g"), Channel(name="b", unit="g"))
 ONE = InputSpec(channels=CHANNELS, devices=("watch",), timesteps=8, rate_hz=10.0)
 TWO = ONE.model_copy(update={"devices": ("watch", "phone")})
 NOON = datetime(2026, 3, 29, 12)
+COLUMN = "recordings.column-missing"
 SUMMER = timezone(timedelta(hours=2))
 
 
@@ -27,7 +29,7 @@ def columns(samples: int = 5, first: float = 0.0) -> dict[str, np.ndarray]:
 
 
 class Frame:
-    """What pandas and polars frames have in common, and nothing more."""
+    """The common interface of pandas and polars frames, and nothing more."""
 
     def __init__(self, data: dict[str, object]) -> None:
         self._data = data
@@ -48,7 +50,7 @@ def as_pandas(data: dict[str, object]):
 
 @pytest.mark.parametrize("make", [dict, Frame, as_pandas])
 def test_a_frame_is_read_by_its_names(make) -> None:
-    """In the order of the model's channels, whatever else it holds."""
+    """In the order of the model's channels; other columns are ignored."""
     found = frames.read_recording(make({"note": ["x"] * 5, "b": columns()["b"], **columns()}), ONE)
 
     np.testing.assert_array_equal(found.devices["watch"].values, np.stack([columns()["a"], columns()["b"]], axis=1))
@@ -56,7 +58,7 @@ def test_a_frame_is_read_by_its_names(make) -> None:
 
 
 @given(first=st.floats(-1e9, 1e9), samples=st.integers(2, 40))
-def test_seconds_come_back(first, samples) -> None:
+def test_seconds_are_unchanged(first, samples) -> None:
     """Counted from the first sample inside, on the recording's own clock outside."""
     given_ = columns(samples, first)
     found = frames.read_recording(given_, ONE)
@@ -65,7 +67,7 @@ def test_seconds_come_back(first, samples) -> None:
 
 
 @given(milliseconds=st.lists(st.integers(0, 10**9), min_size=2, max_size=20))
-def test_datetimes_come_back(milliseconds) -> None:
+def test_datetimes_are_unchanged(milliseconds) -> None:
     """To the nanosecond."""
     time = np.datetime64("2026-03-29T00:30", "ms") + np.sort(np.array(milliseconds)).astype("timedelta64[ms]")
     found = frames.read_recording({**columns(len(time)), "time": time}, ONE)
@@ -80,7 +82,7 @@ def zoned_series(data: list[datetime]):
 
 @pytest.mark.parametrize("make", [list, zoned_series])
 def test_datetimes_with_a_time_zone_are_utc(make) -> None:
-    """Noon in summer time is ten o'clock."""
+    """12:00 in UTC+2 is 10:00."""
     time = make([NOON.replace(tzinfo=SUMMER) + timedelta(seconds=row / 10) for row in range(5)])
     found = frames.read_recording({**columns(), "time": time}, ONE)
 
@@ -89,14 +91,14 @@ def test_datetimes_with_a_time_zone_are_utc(make) -> None:
 
 
 def test_a_list_of_datetimes_is_a_clock() -> None:
-    """Without a time zone they stay as they are."""
+    """Without a time zone they are unchanged."""
     time = [NOON + timedelta(seconds=row / 10) for row in range(5)]
 
     assert frames.read_recording({**columns(), "time": time}, ONE).first == np.datetime64("2026-03-29T12:00")
 
 
 def test_a_nullable_column_is_read() -> None:
-    """What is null is missing."""
+    """null is a missing value."""
     pandas = pytest.importorskip("pandas")
     nullable = pandas.Series([0.0, None, 2.0, 3.0, 4.0], dtype="Float64")
     found = frames.read_recording(pandas.DataFrame(columns()).assign(a=nullable), ONE)
@@ -113,7 +115,7 @@ def test_what_is_beyond_float32_is_missing() -> None:
 
 
 def test_the_time_column_has_any_name() -> None:
-    """As the caller says."""
+    """The caller passes it."""
     given_ = columns()
     given_["t"] = given_.pop("time")
 
@@ -134,47 +136,48 @@ def test_one_device_may_be_named() -> None:
 
 
 NOT_RECORDINGS = [
-    ({"a": None}, ["watch: a"]),
-    ({"a": ["x"] * 5}, ["watch: a"]),
-    ({"a": [True] * 5}, ["watch: a"]),
-    ({"a": [1j] * 5, "b": np.zeros((5, 2))}, ["watch: a", "watch: b"]),
-    ({"a": [0.0] * 4}, ["watch"]),
-    ({"time": np.arange(4) / 10}, ["watch"]),
-    ({"time": ["noon"] * 5}, ["watch: time"]),
-    ({"time": np.zeros((5, 2))}, ["watch: time"]),
-    ({"time": [NOON, NOON.replace(tzinfo=SUMMER), NOON, NOON, NOON]}, ["watch: time"]),
-    ({"time": [0.0, 0.1, np.nan, 0.3, 0.4]}, ["watch"]),
-    ({"time": np.array(["2026-01-01", "NaT", "NaT", "2026-01-02", "2026-01-03"], dtype="datetime64[s]")}, ["watch"]),
-    ({"time": [0.0, 0.2, 0.1, 0.3, 0.4]}, ["watch"]),
-    ({"time": [0.0], "a": [1.0], "b": [1.0]}, ["watch"]),
-    ({"time": [], "a": [], "b": []}, ["watch"]),
+    ({"a": None}, [("watch: a", "not-numbers")]),
+    ({"a": ["x"] * 5}, [("watch: a", "not-numbers")]),
+    ({"a": [True] * 5}, [("watch: a", "not-numbers")]),
+    ({"a": [1j] * 5, "b": np.zeros((5, 2))}, [("watch: a", "not-numbers"), ("watch: b", "not-numbers")]),
+    ({"a": [0.0] * 4}, [("watch", "length-mismatch")]),
+    ({"time": np.arange(4) / 10}, [("watch", "length-mismatch")]),
+    ({"time": ["noon"] * 5}, [("watch: time", "time-type")]),
+    ({"time": np.zeros((5, 2))}, [("watch: time", "time-type")]),
+    ({"time": [NOON, NOON.replace(tzinfo=SUMMER), NOON, NOON, NOON]}, [("watch: time", "time-type")]),
+    ({"time": [0.0, 0.1, np.nan, 0.3, 0.4]}, [("watch", "time-missing")]),
+    (
+        {"time": np.array(["2026-01-01", "NaT", "NaT", "2026-01-02", "2026-01-03"], dtype="datetime64[s]")},
+        [("watch", "time-missing")],
+    ),
+    ({"time": [0.0, 0.2, 0.1, 0.3, 0.4]}, [("watch", "time-goes-back")]),
+    ({"time": [0.0], "a": [1.0], "b": [1.0]}, [("watch", "too-short")]),
+    ({"time": [], "a": [], "b": []}, [("watch", "too-short")]),
 ]
 
 
-@pytest.mark.parametrize(("changes", "places"), NOT_RECORDINGS)
-def test_what_is_not_a_recording_is_refused(changes, places) -> None:
+@pytest.mark.parametrize(("changes", "expected"), NOT_RECORDINGS)
+def test_an_invalid_recording_is_refused(changes, expected) -> None:
     """With the device and the column."""
-    with pytest.raises(InputError) as caught:
-        frames.read_recording({**columns(), **changes}, ONE)
+    found = refusal({**columns(), **changes})
 
-    assert [problem.where for problem in caught.value.problems] == places
+    assert places(found) == [(where, f"recordings.{name}") for where, name in expected]
 
 
 @pytest.mark.parametrize(
-    ("dropped", "added", "words"),
+    ("dropped", "added", "step"),
     [
-        ("a", "A", ["'a' is missing; did you mean 'A'?"]),
-        ("time", "timestamp", ["'time' is missing; did you mean 'timestamp'?"]),
+        ("a", "A", "did you mean 'A'?"),
+        ("time", "timestamp", "did you mean 'timestamp'? Pass time='timestamp'"),
     ],
 )
-def test_a_missing_column_is_named(dropped, added, words) -> None:
-    """With the name that is nearest to it, or those that there are."""
+def test_a_missing_column_is_named(dropped, added, step) -> None:
+    """The next step has the nearest name."""
     given_ = columns()
     given_[added] = given_.pop(dropped)
-    with pytest.raises(InputError) as caught:
-        frames.read_recording(given_, ONE)
+    (problem,) = refusal(given_)
 
-    assert [word in problem.what for problem, word in zip(caught.value.problems, words, strict=True)] == [True]
+    assert (problem.rule, repr(dropped) in problem.message, problem.next) == (COLUMN, True, step)
 
 
 @pytest.mark.parametrize(
@@ -193,11 +196,11 @@ def test_devices_that_do_not_fit_are_refused(recording) -> None:
         frames.read_recording(recording, TWO)
 
 
-def refusal(recording: object, spec: InputSpec = ONE) -> list[str]:
-    """The problems of what is refused."""
+def refusal(recording: object, spec: InputSpec = ONE) -> list[Problem]:
+    """The problems of a recording that is refused."""
     with pytest.raises(InputError) as caught:
         frames.read_recording(recording, spec)
-    return [str(problem) for problem in caught.value.problems]
+    return list(caught.value.problems)
 
 
 # Devices and kinds of argument
@@ -207,30 +210,33 @@ def refusal(recording: object, spec: InputSpec = ONE) -> list[str]:
 @pytest.mark.parametrize(
     ("spec", "names", "found"),
     [
-        (ONE, ["watch", "phone"], "the model has the device watch; unknown: phone"),
-        (ONE, ["phone"], "the model has the device watch; unknown: phone; missing: watch"),
-        (TWO, ["watch"], "the model has the devices watch, phone; missing: phone"),
-        (TWO, ["left", "right"], "the model has the devices watch, phone; unknown: left, right; missing: watch, phone"),
+        (ONE, ["watch", "phone"], ["unknown: phone"]),
+        (ONE, ["phone"], ["unknown: phone", "missing: watch"]),
+        (TWO, ["watch"], ["missing: phone"]),
+        (TWO, ["left", "right"], ["unknown: left, right", "missing: watch, phone"]),
     ],
 )
 def test_other_devices_are_one_problem(make, spec, names, found) -> None:
-    """The columns of frames for other devices are not looked for."""
-    assert refusal({name: make(columns()) for name in names}, spec) == [f"recording: {found}"]
+    """The columns of frames for other devices are not checked."""
+    (problem,) = refusal({name: make(columns()) for name in names}, spec)
+
+    assert (problem.where, problem.rule) == ("recording", "recordings.device-mismatch")
+    assert problem.message.split("; ")[1:] == found
 
 
 def test_one_frame_is_not_several_devices() -> None:
-    """It is no list of unknown devices either."""
-    [found] = refusal(columns(), TWO)
+    """Its columns are not unknown devices either."""
+    (problem,) = refusal(columns(), TWO)
 
-    assert "expected a mapping of device names to frames, got one frame" in found
+    assert (problem.rule, "unknown" in problem.message) == ("recordings.device-mismatch", False)
 
 
 class LazyFrame(Frame):
-    """What polars has, as far as it matters: whoever asks for its columns is warned."""
+    """The relevant part of a polars LazyFrame: reading its columns gives a warning."""
 
     @property
     def columns(self) -> list[str]:
-        """Not to be asked."""
+        """Must not be read."""
         raise AssertionError
 
     def collect(self) -> Frame:
@@ -239,7 +245,7 @@ class LazyFrame(Frame):
 
 
 class ArrowTable(Frame):
-    """What an Arrow table has: its columns are data, not names."""
+    """The relevant part of an Arrow table: its columns are data, not names."""
 
     column_names = ("time", "a", "b")
 
@@ -266,16 +272,17 @@ RECORDS = np.array([(0.123456, 1.0)], dtype=[("time", float), ("a", float)])
 @pytest.mark.parametrize("device", [None, "watch"])
 def test_what_is_not_a_frame_is_named_by_its_type(recording, words, device) -> None:
     """On one line, with what is expected, and none of its data; as a recording or as one of its devices."""
-    [found] = refusal({device: recording} if device else recording)
+    (problem,) = refusal({device: recording} if device else recording)
+    text = f"{problem.message} {problem.next}"
 
-    assert found.startswith(f"{device or 'recording'}: is ")
-    assert all(word in found for word in (*words, "expected a pandas or polars data frame"))
-    assert "0.12" not in found
+    assert (problem.where, problem.rule) == (device or "recording", "recordings.not-a-frame")
+    assert [word in text for word in words] == [True] * len(words)
+    assert "0.12" not in text
 
 
-def test_a_frame_without_columns_says_so() -> None:
+def test_a_frame_without_columns_is_refused() -> None:
     """It has no list of columns to show."""
-    assert refusal({}) == ["watch: it has no columns"]
+    assert places(refusal({})) == [("watch", COLUMN)]
 
 
 # Columns
@@ -285,44 +292,46 @@ def test_a_frame_without_columns_says_so() -> None:
 def test_names_that_differ_by_case_are_one_problem(other) -> None:
     """Or by space."""
     changed = {other(name): column for name, column in columns().items()}
-    [found] = refusal(changed)
+    (problem,) = refusal(changed)
 
-    assert found.startswith("watch: columns 'time', 'a', 'b' are missing; did you mean ")
-    assert all(repr(name) in found for name in changed)
+    assert (problem.where, problem.rule, "'time', 'a', 'b'" in problem.message) == ("watch", COLUMN, True)
+    assert all(repr(name) in problem.next for name in changed)
 
 
 def test_columns_are_listed_once() -> None:
-    """However many are missing."""
-    assert refusal({"u": [1], "v": [2]}) == ["watch: columns 'time', 'a', 'b' are missing; it has u, v"]
+    """For all that are missing."""
+    (problem,) = refusal({"u": [1], "v": [2]})
+
+    assert (problem.rule, "found u, v" in problem.message) == (COLUMN, True)
 
 
 def test_a_long_list_of_columns_is_cut() -> None:
     """A table of spectra has thousands."""
-    [found] = refusal({str(number): [1] for number in range(1000)})
+    (problem,) = refusal({str(number): [1] for number in range(1000)})
 
-    assert found.endswith("18, 19 and 980 more")
+    assert "18, 19 and 980 more" in problem.message
 
 
 @pytest.mark.parametrize(
-    ("index", "name", "words"),
+    ("index", "name", "step"),
     [
-        (np.arange(5) / 10, "time", "'time' is the index, not a column; call reset_index() first"),
+        (np.arange(5) / 10, "time", "call reset_index() first"),
         (np.datetime64("2026-01-01", "ms") + np.arange(5), None, "call rename_axis('time').reset_index() first"),
         (np.arange(5).astype("timedelta64[ms]"), "t", "call rename_axis('time').reset_index() first"),
     ],
 )
-def test_time_in_the_index_is_found(index, name, words) -> None:
+def test_time_in_the_index_is_found(index, name, step) -> None:
     """With the call that makes a column of it."""
     pandas = pytest.importorskip("pandas")
     frame = as_pandas(columns()).drop(columns="time").set_index(pandas.Index(index, name=name))
-    [found] = refusal(frame)
+    (problem,) = refusal(frame)
 
-    assert words in found
+    assert (problem.rule, problem.next) == (COLUMN, step)
 
 
 @pytest.mark.parametrize("missing", [None, Decimal("NaN"), np.float32("nan"), 10**400])
 def test_objects_that_are_numbers_are_numbers(missing) -> None:
-    """None and what no float holds are missing values."""
+    """None and values beyond every float are missing values."""
     found = frames.read_recording({**columns(), "a": np.array([1, 2.5, missing, Decimal(4), 5], dtype=object)}, ONE)
     values = found.devices["watch"].values[:, 0]
 
@@ -331,13 +340,14 @@ def test_objects_that_are_numbers_are_numbers(missing) -> None:
 
 
 def test_a_masked_value_is_missing() -> None:
-    """What lies under the mask is no measurement; under that of a time, no time."""
+    """The value under the mask is ignored; a masked time is missing."""
     mask = [False, True, False, False, False]
     found = frames.read_recording({**columns(), "a": np.ma.array(np.arange(5), mask=mask)}, ONE)
     time = np.ma.array(np.datetime64("2026-01-01", "ms") + np.arange(5), mask=mask)
 
     np.testing.assert_array_equal(np.isnan(found.devices["watch"].values[:, 0]), mask)
-    assert refusal({**columns(), "time": time}) == ["watch: 1 time is missing, in row 1"]
+    (problem,) = refusal({**columns(), "time": time})
+    assert (problem.rule, "row 1" in problem.message) == ("recordings.time-missing", True)
 
 
 def test_a_nullable_column_of_integers_is_read() -> None:
@@ -350,34 +360,34 @@ def test_a_nullable_column_of_integers_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "what"),
+    ("column", "found"),
     [
-        (["1.5"] * 5, "row 0 holds '1.5', expected numbers"),
-        (np.array([1, None, True, 2, 3], dtype=object), "row 2 holds True, expected numbers"),
-        (np.ma.array(["1"] * 5, mask=True), "row 0 holds '1', expected numbers"),
-        (np.array([b"1"] * 5), "row 0 holds b'1', expected numbers"),
-        ([1, 2, {"a": 1}, 3, 4], "row 2 holds {'a': 1}, expected numbers"),
-        ([1j] * 5, "holds complex numbers, expected numbers"),
-        ([True] * 5, "holds truth values, expected numbers"),
-        (None, "is None, expected an array of numbers"),
-        (np.zeros((5, 2)), "has shape (5, 2), expected numbers of shape (n,)"),
+        (["1.5"] * 5, "row 0 holds '1.5'"),
+        (np.array([1, None, True, 2, 3], dtype=object), "row 2 holds True"),
+        (np.ma.array(["1"] * 5, mask=True), "row 0 holds '1'"),
+        (np.array([b"1"] * 5), "row 0 holds b'1'"),
+        ([1, 2, {"a": 1}, 3, 4], "row 2 holds {'a': 1}"),
+        ([1j] * 5, "complex numbers"),
+        ([True] * 5, "booleans"),
+        (None, "None"),
+        (np.zeros((5, 2)), "(5, 2)"),
     ],
 )
-def test_the_first_value_that_is_no_number_is_shown(column, what) -> None:
+def test_the_first_value_that_is_not_a_number_is_shown(column, found) -> None:
     """With its row."""
-    assert refusal({**columns(), "a": column}) == [f"watch: a: {what}"]
+    (problem,) = refusal({**columns(), "a": column})
+
+    assert (problem.where, problem.rule, found in problem.message) == ("watch: a", "recordings.not-numbers", True)
 
 
 def test_rows_of_unequal_length_are_refused() -> None:
-    """In place of numpy's ValueError."""
-    [found] = refusal({**columns(), "a": [[1], [1, 2]]})
-
-    assert found.startswith("watch: a: cannot be read as an array")
+    """Instead of numpy's ValueError."""
+    assert places(refusal({**columns(), "a": [[1], [1, 2]]})) == [("watch: a", "recordings.not-numbers")]
 
 
 @given(value=st.one_of(st.text(), st.binary(), st.lists(st.text())))
 def test_a_value_is_shown_on_one_short_line(value) -> None:
-    """It came from anywhere, and may hold what a terminal obeys."""
+    """It may contain control characters for a terminal."""
     found = shown(value)
 
     assert found.isprintable()
@@ -402,47 +412,47 @@ ROWS = [timedelta(seconds=row / 10) for row in range(5)]
 
 
 @pytest.mark.parametrize("times", [DATED, ROWS, [0.0, 0.1, 0.2, 0.3, 0.4]])
-@pytest.mark.parametrize(
-    ("rows", "what"), [([1], "1 time is missing, in row 1"), ([1, 3], "2 times are missing, the first in row 1")]
-)
-def test_none_is_a_missing_time(times, rows, what) -> None:
+@pytest.mark.parametrize(("rows", "count"), [([1], "1 time"), ([1, 3], "2 times")])
+def test_none_is_a_missing_time(times, rows, count) -> None:
     """Among datetimes, durations and numbers."""
     given_ = [None if row in rows else time for row, time in enumerate(times)]
 
-    assert refusal({**columns(), "time": np.array(given_, dtype=object)}) == [f"watch: {what}"]
+    (problem,) = refusal({**columns(), "time": np.array(given_, dtype=object)})
+    assert (problem.rule, problem.message.startswith(count)) == ("recordings.time-missing", True)
+    assert problem.message.endswith("row 1")
 
 
-def test_only_missing_times_are_missing() -> None:
-    """Of whatever kind they would be."""
-    assert refusal({**columns(), "time": [None] * 5}) == ["watch: 5 times are missing, the first in row 0"]
+def test_a_column_of_missing_times_is_refused() -> None:
+    """Without a value, its kind is not known."""
+    assert places(refusal({**columns(), "time": [None] * 5})) == [("watch", "recordings.time-missing")]
 
 
 def test_nat_is_a_missing_time() -> None:
     """Among pandas' own time stamps."""
     pandas = pytest.importorskip("pandas")
 
-    assert refusal({**columns(), "time": [pandas.NaT, *DATED[1:]]}) == ["watch: 1 time is missing, in row 0"]
+    assert places(refusal({**columns(), "time": [pandas.NaT, *DATED[1:]]})) == [("watch", "recordings.time-missing")]
 
 
 @pytest.mark.parametrize(
     ("time", "words"),
     [
         ([each.isoformat() for each in DATED], ["row 0 holds '2026-03-29T12:00:00'", "pandas.to_datetime"]),
-        ([*DATED[:4], "noon"], ["row 4 holds 'noon', expected datetimes"]),
-        ([*ROWS[:4], 4], ["row 4 holds 4, expected durations"]),
-        ([0.0, 0.1, 0.2, 0.3, DATED[4]], ["row 4 holds datetime.datetime(", "expected seconds or datetimes"]),
-        ([True] * 5, ["holds truth values, expected seconds or datetimes"]),
+        ([*DATED[:4], "noon"], ["row 4 holds 'noon'", "datetimes"]),
+        ([*ROWS[:4], 4], ["row 4 holds 4", "durations"]),
+        ([0.0, 0.1, 0.2, 0.3, DATED[4]], ["row 4 holds datetime.datetime(", "seconds or datetimes"]),
+        ([True] * 5, ["booleans", "seconds or datetimes"]),
     ],
 )
-def test_what_is_no_time_is_shown(time, words) -> None:
+def test_a_value_that_is_not_a_time_is_shown(time, words) -> None:
     """With its row; text with the function that parses it."""
-    [found] = refusal({**columns(), "time": time})
+    (problem,) = refusal({**columns(), "time": time})
 
-    assert found.startswith("watch: time: ")
-    assert all(word in found for word in words)
+    assert (problem.where, problem.rule) == ("watch: time", "recordings.time-type")
+    assert [word in problem.message for word in words] == [True] * len(words)
 
 
-SEVERAL, LOCAL, UNSORTED = "predict each alone", "daylight saving time", "sort them by time"
+SEVERAL, LOCAL, UNSORTED = time_columns.SEVERAL, time_columns.LOCAL, time_columns.UNSORTED
 BACK = [2, 3, 4, 0, 1]
 
 
@@ -455,25 +465,23 @@ BACK = [2, 3, 4, 0, 1]
     ],
 )
 def test_a_time_that_goes_back_has_causes(time, causes) -> None:
-    """Sorting would mix two recordings, so it is not the only advice. A time zone knows daylight saving time."""
-    [found] = refusal({**columns(), "time": time})
+    """Sorting would mix two recordings. Times with a zone do not go back at the end of daylight saving time."""
+    (problem,) = refusal({**columns(), "time": time})
 
-    assert found.startswith("watch: time goes back in row 3, from ")
-    assert {cause for cause in (SEVERAL, LOCAL, UNSORTED) if cause in found} == causes
+    assert (problem.rule, "in row 3" in problem.message) == ("recordings.time-goes-back", True)
+    assert {cause for cause in (SEVERAL, LOCAL, UNSORTED) if cause in problem.next} == causes
 
 
 def test_times_that_go_back_often_are_counted() -> None:
-    """Unsorted rows differ from two recordings in how often."""
-    [found] = refusal({**columns(), "time": [4, 3, 2, 1, 0]})
+    """Unsorted rows go back more often than two recordings."""
+    (problem,) = refusal({**columns(), "time": [4, 3, 2, 1, 0]})
 
-    assert found.startswith("watch: time goes back in 4 rows, first in row 1, from 4.0 to 3.0;")
+    assert all(found in problem.message for found in ("4 rows", "row 1,", "from 4.0 to 3.0"))
 
 
 @pytest.mark.parametrize("year", ["0001", "1600", "2300", "3000"])
 def test_a_datetime_that_would_wrap_is_refused(year) -> None:
-    """64 bits of nanoseconds reach from 1678 to 2261; beyond, the times would be others without a word."""
-    from modelreg.data import time_columns
-
+    """64 bits of nanoseconds hold 1678 to 2261; other years would silently become wrong times."""
     times = np.datetime64(f"{year}-01-01", "ms") + np.arange(3).astype("timedelta64[ms]")
     for column in (times, times.tolist()):
         with pytest.raises(InputError):

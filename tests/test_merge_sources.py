@@ -1,4 +1,4 @@
-"""Sources joined: their labels, channels and devices onto common names; every wrong name with its place."""
+"""Joined sources: labels, channels and devices under common names; every wrong name with its place."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from places import places
 
 from modelreg import config
 from modelreg.config import DataSettings, TrainConfig
 from modelreg.data import merge_sources, splits
 from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal
-from modelreg.errors import InputError
+from modelreg.errors import InputError, Problem
 from modelreg.records.data import SourceRecord
 from modelreg.records.model import Channel
 
@@ -46,15 +47,15 @@ def joined(*sources: dict, datasets: list[Dataset] | None = None, **parts) -> Da
     return merge_sources.join(datasets or [dataset() for _ in sources or [{}]], settings(*sources, **parts))
 
 
-def problems_of(*sources: dict, datasets: list[Dataset] | None = None, **parts) -> list[str]:
-    """What is refused."""
+def problems_of(*sources: dict, datasets: list[Dataset] | None = None, **parts) -> list[Problem]:
+    """The problems of sources that are refused."""
     with pytest.raises(InputError) as caught:
         joined(*sources, datasets=datasets, **parts)
-    return list(map(str, caught.value.problems))
+    return list(caught.value.problems)
 
 
 def test_without_maps_nothing_changes() -> None:
-    """The very arrays."""
+    """The arrays are the same objects."""
     made = dataset()
     found = merge_sources.join([made], settings())
 
@@ -66,7 +67,7 @@ def test_without_maps_nothing_changes() -> None:
 
 
 def test_labels_merge_and_drop() -> None:
-    """Two become one; what is null is unlabelled."""
+    """Two labels become one class; samples of a null label are unlabelled."""
     made = replace(dataset(), classes=("sit", "stand", "walk", "run"))
     found = joined({"labels": {"sit": "rest", "stand": "rest", "walk": None, "run": "go"}}, datasets=[made])
 
@@ -74,7 +75,7 @@ def test_labels_merge_and_drop() -> None:
 
 
 def test_a_recording_without_a_label_left_is_left_out() -> None:
-    """It could give no window."""
+    """It would have no window."""
     made = dataset()
     silent = replace(made.recordings[0], labels=np.full(6, 2, np.int32))
     made = replace(made, recordings=(silent, made.recordings[1]))
@@ -92,7 +93,7 @@ def test_channels_are_chosen_renamed_scaled_and_ordered() -> None:
 
 
 def test_channels_have_their_new_names_and_units() -> None:
-    """A name or a unit that is left out stays."""
+    """A name or unit that is left out is unchanged."""
     found = joined({"channels": [{"channel": "z", "name": "up", "unit": "m/s2"}, {"channel": "x"}]})
 
     assert found.channels == (Channel(name="up", unit="m/s2"), Channel(name="x", unit="g"))
@@ -106,14 +107,14 @@ def test_devices_are_chosen_and_renamed() -> None:
 
 
 def test_recordings_are_dropped_by_their_whole_name() -> None:
-    """A part of it is not enough."""
+    """A part of the name is not enough."""
     found = joined({"drop": ["p1", "p2-."]})
 
     assert [recording.name for recording in found.recordings] == ["p1-1"]
 
 
 def test_two_sources_become_one() -> None:
-    """Of other names, under common ones; classes in the order in which they are first named."""
+    """Under common names; classes in the order in which they are first named."""
     other = replace(dataset(subjects=("s1",)), classes=("gehen", "sitzen", "stehen"))
     maps = {"labels": {"gehen": "walk", "sitzen": "sit", "stehen": "stand"}}
     found = joined({}, maps, datasets=[dataset(), other])
@@ -132,15 +133,15 @@ def test_the_order_of_classes_can_be_given() -> None:
     assert found.recordings[0].labels.tolist() == [2, 2, 1, 1, 0, -1]
 
 
-def test_a_prefix_keeps_people_apart() -> None:
-    """p1 here is not p1 there."""
+def test_a_prefix_keeps_subjects_apart() -> None:
+    """Equal ids of two sources are different subjects."""
     found = joined({"prefix": "a-"}, {"prefix": "b-"})
 
     assert [recording.subject for recording in found.recordings] == ["a-p1", "a-p2", "b-p1", "b-p2"]
 
 
-def test_one_subject_of_two_sources_is_never_in_two_parts() -> None:
-    """Without a prefix, equal ids are one person."""
+def test_one_subject_of_two_sources_is_in_one_split() -> None:
+    """Without a prefix, equal ids are one subject."""
     other = replace(
         dataset(subjects=("p1", "p3", "p4")),
         recordings=tuple(replace(r, name=f"other {r.name}") for r in dataset(subjects=("p1", "p3", "p4")).recordings),
@@ -159,30 +160,27 @@ def test_the_rate_is_that_of_the_settings() -> None:
 @pytest.mark.parametrize(
     ("source", "problem"),
     [
-        (
-            {"labels": {"sit": "a", "stand": "b", "wlak": "c"}},
-            "data.sources.0.labels.wlak: the source has no such name",
-        ),
-        ({"labels": {"sit": "a", "stand": "b"}}, "data.sources.0.labels: says nothing of walk"),
-        ({"channels": [{"channel": "w"}]}, "data.sources.0.channels.w: the source has no such name: it has x, y, z"),
-        (
-            {"devices": [{"device": "C", "name": "c"}]},
-            "data.sources.0.devices.C: the source has no such name: it has A, B",
-        ),
-        (
-            {"channels": [{"channel": "x", "name": "a"}, {"channel": "y", "name": "a"}]},
-            "data.sources.0.channels: two become a",
-        ),
-        (
-            {"devices": [{"device": "A", "name": "a"}, {"device": "B", "name": "a"}]},
-            "data.sources.0.devices: two become a",
-        ),
-        ({"drop": [".*"]}, "data.sources.0.drop: leaves no recording"),
+        ({"labels": {"sit": "a", "stand": "b", "wlak": "c"}}, ("labels.wlak", "name-unknown")),
+        ({"labels": {"sit": "a", "stand": "b"}}, ("labels", "label-unmapped")),
+        ({"channels": [{"channel": "w"}]}, ("channels.w", "name-unknown")),
+        ({"devices": [{"device": "C", "name": "c"}]}, ("devices.C", "name-unknown")),
+        ({"channels": [{"channel": "x", "name": "a"}, {"channel": "y", "name": "a"}]}, ("channels", "name-twice")),
+        ({"devices": [{"device": "A", "name": "a"}, {"device": "B", "name": "a"}]}, ("devices", "name-twice")),
+        ({"drop": [".*"]}, ("drop", "all-dropped")),
     ],
 )
 def test_a_name_that_does_not_fit_has_its_place(source, problem) -> None:
-    """The first of the problems, with what there is."""
-    assert problems_of(source)[0].startswith(problem)
+    """As the first of the problems."""
+    where, rule = problem
+
+    assert places(problems_of(source))[0] == (f"data.sources.0.{where}", f"sources.{rule}")
+
+
+def test_an_unknown_name_has_the_nearest_one() -> None:
+    """In the next step; the message has those of the source."""
+    problem, *_ = problems_of({"labels": {"sit": "a", "stand": "b", "wlak": "c"}})
+
+    assert (problem.next, "'stand'" in problem.message) == ("did you mean 'walk'?", True)
 
 
 @pytest.mark.parametrize(
@@ -191,55 +189,59 @@ def test_a_name_that_does_not_fit_has_its_place(source, problem) -> None:
         (
             {"prefix": "x", "devices": [{"device": "A", "name": "a"}, {"device": "B", "name": "B"}]},
             {},
-            "data.sources.1.devices: are a, B",
+            ("data.sources.1.devices", "sources.differ"),
         ),
-        ({"prefix": "x", "channels": [{"channel": "x"}]}, {}, "data.sources.1.channels: are x in g, but"),
-        ({}, {}, "data.sources: 2 recordings have the name of another, as p1-1: give one source a prefix"),
-        ({"prefix": "x"}, {"classes": ["sit", "stand"]}, "data.classes: lacks walk, which a source has"),
-        ({"prefix": "x"}, {"classes": ["sit", "stand", "walk", "run"]}, "data.classes: no source has run"),
-        ({"prefix": "x"}, {"classes": ["sit", "stand", "walk", "sit"]}, "data.classes: two become sit"),
+        ({"prefix": "x", "channels": [{"channel": "x"}]}, {}, ("data.sources.1.channels", "sources.differ")),
+        ({}, {}, ("data.sources", "sources.recording-twice")),
+        ({"prefix": "x"}, {"classes": ["sit", "stand"]}, ("data.classes", "sources.classes-differ")),
+        ({"prefix": "x"}, {"classes": ["sit", "stand", "walk", "run"]}, ("data.classes", "sources.classes-differ")),
+        ({"prefix": "x"}, {"classes": ["sit", "stand", "walk", "sit"]}, ("data.classes", "sources.name-twice")),
     ],
 )
 def test_sources_that_do_not_fit_together_are_refused(other, parts, problem) -> None:
-    """With what differs."""
-    assert problems_of({}, other, **parts)[0].startswith(problem)
+    """With the setting that differs."""
+    assert places(problems_of({}, other, **parts)) == [problem]
 
 
 def test_unequal_rates_need_a_common_one() -> None:
-    """Nothing is resampled unasked."""
-    found = problems_of({}, {"prefix": "x"}, datasets=[dataset(), dataset(rate=50.0)])
+    """Recordings are not resampled without a setting."""
+    (problem,) = problems_of({}, {"prefix": "x"}, datasets=[dataset(), dataset(rate=50.0)])
 
-    assert found == ["data.rate_hz: recordings have 25, 50 Hz: set the rate to resample them to"]
+    assert (problem.where, problem.rule, "25, 50 Hz" in problem.message) == (
+        "data.rate_hz",
+        "sources.rates-differ",
+        True,
+    )
 
 
-def test_ready_windows_do_not_join_recordings() -> None:
-    """They lie nowhere in time."""
+def test_windows_do_not_join_recordings() -> None:
+    """Their time is not known."""
     found = problems_of({}, {"prefix": "x"}, datasets=[dataset(), dataset(kind="npy")])
 
-    assert found == ["data.sources: windows cut elsewhere (npy) and recordings cannot be joined"]
+    assert places(found) == [("data.sources", "sources.npy-mixed")]
 
 
 def test_the_problems_of_all_sources_come_at_once() -> None:
     """Each with its number."""
-    assert [
-        p.split(":")[0]
-        for p in problems_of({"devices": [{"device": "C", "name": "c"}]}, {"devices": [{"device": "D", "name": "d"}]})
-    ] == [
-        "data.sources.0.devices.C",
-        "data.sources.1.devices.D",
-    ]
+    found = problems_of({"devices": [{"device": "C", "name": "c"}]}, {"devices": [{"device": "D", "name": "d"}]})
+
+    assert [problem.where for problem in found] == ["data.sources.0.devices.C", "data.sources.1.devices.D"]
 
 
 def test_a_bad_pattern_is_refused_in_the_configuration() -> None:
-    """Before anything is read."""
-    with pytest.raises(InputError, match="not a regular expression"):
+    """Before any recording is read."""
+    with pytest.raises(InputError) as caught:
         settings({"drop": ["("]})
 
+    assert places(caught.value.problems) == [("c: data.sources.0.drop.0", "config.invalid-value")]
 
-def test_a_scale_of_nothing_is_refused() -> None:
-    """It would leave zeros."""
-    with pytest.raises(InputError, match="a scale of 0"):
+
+def test_a_scale_of_zero_is_refused() -> None:
+    """Every value would be 0."""
+    with pytest.raises(InputError) as caught:
         settings({"channels": [{"channel": "x", "scale": 0.0}]})
+
+    assert places(caught.value.problems) == [("c: data.sources.0.channels.0.scale", "config.invalid-value")]
 
 
 def test_the_sample_joins_under_its_own_names() -> None:
@@ -261,7 +263,7 @@ def _sample_classes() -> tuple[str, ...]:
 
 @pytest.mark.parametrize("devices", [["B", "A"], ["B"]])
 def test_labels_stay_with_the_time_at_which_they_were_given(devices) -> None:
-    """They are on the first device's clock: where another comes first, they go over to its clock."""
+    """They are on the first device's clock: if another device is first, they are moved to its clock."""
     time = np.arange(6) / 25
     made = dataset()
     late = {"A": replace(made.recordings[0].signals["A"], time=time), "B": Signal(np.ones((6, 3)), 25.0, time + 0.08)}
@@ -272,7 +274,7 @@ def test_labels_stay_with_the_time_at_which_they_were_given(devices) -> None:
 
 
 def test_the_rate_is_that_of_the_devices_that_stay() -> None:
-    """Not of one that nobody wants."""
+    """Not that of a device that is left out."""
     made = dataset()
     mixed = tuple(
         replace(r, signals={"A": r.signals["A"], "B": replace(r.signals["B"], rate_hz=50.0)}) for r in made.recordings
@@ -285,33 +287,30 @@ def test_the_rate_is_that_of_the_devices_that_stay() -> None:
 @pytest.mark.parametrize(
     ("source", "problem"),
     [
-        ({"channels": [{"channel": "x"}, {"channel": "x", "name": "again"}]}, "data.sources.0.channels.x: is listed"),
-        (
-            {"devices": [{"device": "A", "name": "a"}, {"device": "A", "name": "b"}]},
-            "data.sources.0.devices.A: is listed twice",
-        ),
-        ({"prefix": " "}, "data.sources.0.prefix: and p1-1 make no name"),
-        ({"labels": {"sit": None, "stand": None, "walk": None}}, "data.sources.0.labels: leave no recording"),
-        ({"labels": {"sit": "a", "stand": "a", "walk": "a"}}, "data.sources: the labels make one class, a"),
+        ({"channels": [{"channel": "x"}, {"channel": "x", "name": "again"}]}, (".0.channels.x", "name-twice")),
+        ({"devices": [{"device": "A", "name": "a"}, {"device": "A", "name": "b"}]}, (".0.devices.A", "name-twice")),
+        ({"prefix": " "}, (".0.prefix", "prefix")),
+        ({"labels": {"sit": None, "stand": None, "walk": None}}, (".0.labels", "all-dropped")),
+        ({"labels": {"sit": "a", "stand": "a", "walk": "a"}}, ("", "single-class")),
     ],
 )
-def test_a_map_that_cannot_be_meant_is_refused(source, problem) -> None:
-    """Alone, with its place."""
-    (found,) = problems_of(source)
+def test_an_invalid_map_is_refused(source, problem) -> None:
+    """One problem, with its place."""
+    where, rule = problem
 
-    assert found.startswith(problem)
+    assert places(problems_of(source)) == [(f"data.sources{where}", f"sources.{rule}")]
 
 
 def test_a_prefix_may_not_make_names_too_long() -> None:
-    """No report could hold them; what is dropped needs no name."""
+    """A dropped recording needs no name."""
     made = dataset(subjects=("p" * 90, "q"))
 
-    assert "make no name: at most 100 characters" in problems_of({"prefix": "x" * 40}, datasets=[made])[0]
+    assert places(problems_of({"prefix": "x" * 40}, datasets=[made])) == [("data.sources.0.prefix", "sources.prefix")]
     assert joined({"prefix": "x" * 40, "drop": ["p+-1"]}, datasets=[made]).recordings[0].subject == "x" * 40 + "q"
 
 
-def test_what_no_float_holds_is_missing() -> None:
-    """A scale beyond all bounds makes infinities, which the quality check finds."""
+def test_values_beyond_float32_are_missing() -> None:
+    """They become infinite, which the quality check finds."""
     found = joined({"channels": [{"channel": "y", "scale": 1e300}]})
 
     assert np.isposinf(found.recordings[0].signals["A"].values).all()
@@ -323,7 +322,7 @@ def test_what_no_float_holds_is_missing() -> None:
     scales=st.lists(st.sampled_from([-1, 1, 0.5, 2]), min_size=3),
 )
 def test_any_choice_of_channels_is_numpys(chosen, count, scales) -> None:
-    """The columns by their names, times their scales."""
+    """The columns by name, times their scales."""
     listed = [{"channel": name, "scale": float(scale)} for name, scale in zip(chosen[:count], scales, strict=False)]
     found = joined({"channels": listed})
     values = dataset().recordings[0].signals["B"].values
@@ -333,7 +332,7 @@ def test_any_choice_of_channels_is_numpys(chosen, count, scales) -> None:
 
 
 def test_a_source_that_describes_its_channels_itself_needs_no_map() -> None:
-    """Of csv, labels, `drop` and `prefix` alone are mapped."""
+    """Of `csv`, only labels, `drop` and `prefix` are mapped."""
     device = {"name": "A", "files": "(?P<subject>.).csv", "rate_hz": 25.0}
     channels = [{"name": "x", "column": "x", "unit": "g"}]
     described = {

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from places import places
 from two_device import CHANNELS, CLASSES, DEVICES, two_device_recordings
 
 from modelreg.data.normalization import apply, fit, stated
@@ -90,7 +91,7 @@ def test_apply_is_its_formula(seed: int, per: str) -> None:
 
 @pytest.mark.parametrize("per", ["channel", "device_channel"])
 def test_fold_uses_the_one_row(per: str) -> None:
-    """Both rows of a folded device are normalized alike, as before the fold."""
+    """Both rows of a folded device are normalized as before the fold."""
     one = [replace(r, signals={"phone": r.signals["phone"]}) for r in two_device_recordings()]
     spec = InputSpec(channels=CHANNELS, devices=("phone",), timesteps=100, rate_hz=50.0, fold=2)
     cut_once = cut(one, classes=CLASSES, window=100, hop=100, labels="pure")
@@ -115,11 +116,11 @@ def flat(device: int, channel: int) -> Recording:
     return recording
 
 
-def problems_of(recordings: list[Recording], per: str) -> list[str]:
+def problems_of(recordings: list[Recording], per: str) -> list[tuple[str, str]]:
     """Return why a normalization cannot be fitted."""
     with pytest.raises(InputError) as caught:
         fitted(recordings, per)
-    return list(map(str, caught.value.problems))
+    return places(caught.value.problems)
 
 
 def test_constant_channels_of_devices_are_named() -> None:
@@ -128,29 +129,27 @@ def test_constant_channels_of_devices_are_named() -> None:
     recording.signals["collar"].values[:, 8] = -7
 
     assert problems_of([recording], "device_channel") == [
-        "phone gyro_y: constant over the whole training part",
-        "collar mag_z: constant over the whole training part",
+        ("phone gyro_y", "normalization.constant-channel"),
+        ("collar mag_z", "normalization.constant-channel"),
     ]
 
 
 def test_constant_pooled_channel_is_named() -> None:
-    """A channel is constant if it is so over all devices together."""
+    """A channel is constant if it has one value on all devices."""
     recording = flat(0, 4)
     recording.signals["collar"].values[:, 4] = recording.signals["phone"].values[:, 4]
 
-    assert problems_of([recording], "channel") == ["all of phone, collar gyro_y: constant over the whole training part"]
+    assert problems_of([recording], "channel") == [("all of phone, collar gyro_y", "normalization.constant-channel")]
 
 
-def test_constant_on_one_device_is_pooled_away() -> None:
-    """Pooled, a channel that one device holds still has a deviation."""
+def test_a_channel_constant_on_one_device_is_fitted() -> None:
+    """Pooled, a channel that is constant on one device has a deviation."""
     assert fitted([flat(0, 4)]).std[0][4] > 0
 
 
 def test_nothing_to_fit() -> None:
     """Without a labelled complete sample there is no normalization."""
-    assert problems_of([noise(0, 20, unlabelled=1.0)], "channel") == [
-        "train: no labelled sample without missing values"
-    ]
+    assert problems_of([noise(0, 20, unlabelled=1.0)], "channel") == [("train", "normalization.no-samples")]
 
 
 MEAN, STD = [float(n) for n in range(9)], [float(n) for n in range(1, 10)]
@@ -171,7 +170,7 @@ def taken(document: Any, spec: InputSpec = SPEC) -> Normalization:
     ],
 )
 def test_a_stated_normalization_is_taken(document: Any) -> None:
-    """In any of the forms that older code wrote; it is not that of the training part, and says so."""
+    """In any of the forms of legacy checkpoints; `fitted_on` is elsewhere."""
     found = taken(document)
 
     assert (found.mean, found.std, found.per) == ((tuple(MEAN),), (tuple(STD),), "channel")
@@ -195,20 +194,21 @@ def test_a_normalization_of_ours_is_taken() -> None:
 @pytest.mark.parametrize(
     ("document", "problem"),
     [
-        ([1], "old.json: mean: must be 9 numbers, for acc_x, acc_y"),
-        ({"mean": MEAN}, "old.json: std: must be 9 numbers"),
-        ({"mean": MEAN[:8], "std": STD}, "old.json: mean: must be 9 numbers"),
-        ({"mean": MEAN, "std": [*STD[:8], "1"]}, "old.json: std: must be 9 numbers"),
-        ({"mean": MEAN, "std": [*STD[:8], True]}, "old.json: std: must be 9 numbers"),
-        ({"mean": [MEAN] * 3, "std": [STD] * 3}, "old.json: mean: must be 9 numbers"),
-        ({"mean": [MEAN, MEAN], "std": STD}, "has 2 rows of means and 1 of deviations"),
-        ({"mean": MEAN, "std": [0.0, *STD[1:]]}, "old.json: std: must be above 0"),
-        ({"mean": MEAN, "std": STD, "rate_hz": 100}, "old.json: rate_hz: is 100, but the data have 50.0"),
+        ([1], (": mean", "shape")),
+        ({"mean": MEAN}, (": std", "shape")),
+        ({"mean": MEAN[:8], "std": STD}, (": mean", "shape")),
+        ({"mean": MEAN, "std": [*STD[:8], "1"]}, (": std", "shape")),
+        ({"mean": MEAN, "std": [*STD[:8], True]}, (": std", "shape")),
+        ({"mean": [MEAN] * 3, "std": [STD] * 3}, (": mean", "shape")),
+        ({"mean": [MEAN, MEAN], "std": STD}, ("", "shape")),
+        ({"mean": MEAN, "std": [0.0, *STD[1:]]}, (": std", "not-positive")),
+        ({"mean": MEAN, "std": STD, "rate_hz": 100}, (": rate_hz", "input-mismatch")),
     ],
 )
-def test_what_is_no_normalization_of_the_data_is_named(document: Any, problem: str) -> None:
+def test_a_normalization_that_does_not_fit_is_refused(document: Any, problem: tuple[str, str]) -> None:
     """With its place and rule."""
     with pytest.raises(InputError) as caught:
         taken(document)
 
-    assert problem in str(caught.value)
+    where, rule = problem
+    assert places(caught.value.problems)[0] == (f"old.json{where}", f"normalization.{rule}")

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from places import places
 from two_device import CHANNELS, two_device_recordings
 
 from modelreg.config import QualitySettings
 from modelreg.data import quality
 from modelreg.data.recording import Dataset, Recording, Signal
 from modelreg.data.sources import sample
-from modelreg.errors import InputError
+from modelreg.errors import InputError, Problem
 from modelreg.records.data import ChannelQuality, ClockQuality, Limits, SourceRecord
 from modelreg.records.model import Channel
 
@@ -113,12 +114,12 @@ WAVE = np.sin(np.arange(100))
     ],
 )
 def test_problems_name_each_broken_threshold(column: Any, limits: dict[str, Any], problems: tuple[str, ...]) -> None:
-    """Every threshold that is broken is said in words, and no other."""
+    """Every threshold that is exceeded has a message, and no other."""
     assert problems_of(column, **limits) == problems
 
 
 def test_labelled_samples_are_counted() -> None:
-    """Samples without a label are told from those with one."""
+    """Samples with a label, and all samples."""
     labels = np.array([0, -1, 2, -1], dtype=np.int32)
     found = quality.measure(recording_of(WAVE[:4], labels=labels), ONE, Limits())
 
@@ -136,7 +137,7 @@ def test_every_device_is_measured() -> None:
 
 @given(column=COLUMNS)
 def test_interpolation_is_numpys(column: NDArray[np.float32]) -> None:
-    """Missing values are np.interp of the finite ones; the ends hold; what is finite stays as it was."""
+    """Missing values are np.interp of the finite ones, constant at the ends; finite values are unchanged."""
     rows, finite = np.arange(len(column)), np.isfinite(column)
     expected = np.interp(rows, rows[finite], column[finite]) if finite.any() else np.full(len(column), NAN)
 
@@ -145,7 +146,7 @@ def test_interpolation_is_numpys(column: NDArray[np.float32]) -> None:
 
 @given(column=COLUMNS)
 def test_drop_fills_nothing(column: NDArray[np.float32]) -> None:
-    """Under `drop` what is missing becomes NaN, and stays."""
+    """With `drop`, missing values are NaN."""
     expected = [value if np.isfinite(value) else NAN for value in column]
 
     np.testing.assert_array_equal(corrected(column, "drop"), np.array(expected, dtype=np.float32))
@@ -153,7 +154,7 @@ def test_drop_fills_nothing(column: NDArray[np.float32]) -> None:
 
 @given(column=COLUMNS, missing=st.sampled_from(["interpolate", "drop", "zero"]))
 def test_correction_changes_no_input(column: NDArray[np.float32], missing: str) -> None:
-    """The recording that came in is left as it was."""
+    """The input recording is unchanged."""
     recording = recording_of(column)
     quality.correct([recording], ONE, settings(missing))
 
@@ -161,12 +162,12 @@ def test_correction_changes_no_input(column: NDArray[np.float32], missing: str) 
 
 
 def test_a_recording_is_corrected_by_itself() -> None:
-    """What another recording holds fills no gap here."""
+    """Values of other recordings fill no gap."""
     hole = recording_of([NAN, 1.0, NAN])
-    alone = quality.correct([hole], ONE, settings("interpolate"))[0]
-    beside = quality.correct([recording_of([9.0]), hole, recording_of([9.0])], ONE, settings("interpolate"))[1]
+    one = quality.correct([hole], ONE, settings("interpolate"))[0]
+    among = quality.correct([recording_of([9.0]), hole, recording_of([9.0])], ONE, settings("interpolate"))[1]
 
-    np.testing.assert_array_equal(alone.signals["watch"].values, beside.signals["watch"].values)
+    np.testing.assert_array_equal(one.signals["watch"].values, among.signals["watch"].values)
 
 
 def test_raise_lists_every_missing_channel() -> None:
@@ -175,10 +176,11 @@ def test_raise_lists_every_missing_channel() -> None:
     with pytest.raises(InputError) as caught:
         quality.correct(holes, ONE, settings("raise"))
 
-    assert list(map(str, caught.value.problems)) == [
-        "one: watch ax: 2 missing values",
-        "two: watch ax: 1 missing values",
+    assert places(caught.value.problems) == [
+        ("one: watch ax", "quality.missing-values"),
+        ("two: watch ax", "quality.missing-values"),
     ]
+    assert [problem.message[0] for problem in caught.value.problems] == ["2", "1"]
 
 
 def test_raise_passes_whole_data() -> None:
@@ -201,13 +203,13 @@ def test_report_of_the_sample(watch: Dataset) -> None:
 
 
 def test_limit_of_an_unknown_channel(watch: Dataset) -> None:
-    """A limit that would judge nothing is a mistake, and every one is named."""
+    """A limit without a channel is a mistake, and every one is named."""
     with pytest.raises(InputError) as caught:
         quality.check_quality(watch, Limits(channels={"az": (-9, 9), "mx": (0, 1), "my": (0, 1)}))
 
-    assert [problem.where for problem in caught.value.problems] == [
-        "quality.limits.channels.mx",
-        "quality.limits.channels.my",
+    assert places(caught.value.problems) == [
+        ("quality.limits.channels.mx", "quality.channel-unknown"),
+        ("quality.limits.channels.my", "quality.channel-unknown"),
     ]
 
 
@@ -372,4 +374,6 @@ def test_broken_thresholds_are_refused_all_at_once() -> None:
     with pytest.raises(InputError) as caught:
         quality.refuse_broken(quality.check_quality(Dataset((source,), ONE, ("watch",), ("a",), 50.0, flat), Limits()))
 
-    assert list(map(str, caught.value.problems)) == ["one: watch ax: constant", "two: watch ax: constant"]
+    assert caught.value.problems == tuple(
+        Problem(name, "quality.threshold", "watch ax: constant") for name in ("one", "two")
+    )

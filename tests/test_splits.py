@@ -1,4 +1,4 @@
-"""Splits: parts cannot leak, and planted leaks are found."""
+"""Splits cannot leak, and planted leaks are found."""
 
 from collections.abc import Sequence
 from itertools import combinations, pairwise
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from places import places
 
 from modelreg.config import GivenSplit, SubjectSplit, TimeSplit
 from modelreg.data import splits
@@ -29,31 +30,31 @@ def piece(
     return Recording(name or f"{subject}-r", subject, "", {"watch": Signal(values, 50.0)}, labels, start, part)
 
 
-def people(*subjects: str) -> list[Recording]:
+def recordings_of(*subjects: str) -> list[Recording]:
     """Return two recordings of each subject."""
     return [piece(subject, f"{subject}-{i}") for subject in subjects for i in range(2)]
 
 
 def subjects_of(parts: splits.Parts) -> dict[str, set[str]]:
-    """Return who is in each part."""
+    """Return the subjects of each split."""
     return {part: {recording.subject for recording in recordings} for part, recordings in parts.items()}
 
 
-def problems_of(recordings: Sequence[Recording], settings: Any) -> list[str]:
+def problems_of(recordings: Sequence[Recording], settings: Any) -> list[tuple[str, str]]:
     """Return the problems of a split that cannot be made."""
     with pytest.raises(InputError) as caught:
         split(recordings, settings, WINDOW)
-    return list(map(str, caught.value.problems))
+    return places(caught.value.problems)
 
 
 NAMES = st.sets(st.from_regex("[a-b]?[0-9]{1,3}", fullmatch=True), min_size=1, max_size=9)
 
 
 @given(names=NAMES, test=st.integers(1, 4), validation=st.integers(1, 4))
-def test_by_subject_shares_nobody(names: set[str], test: int, validation: int) -> None:
-    """Parts share no subject, keep every recording, and have as many subjects as asked."""
+def test_by_subject_shares_no_subject(names: set[str], test: int, validation: int) -> None:
+    """Splits share no subject, keep every recording, and have the configured number of subjects."""
     assume(len(names) > test + validation)
-    recordings = people(*names)
+    recordings = recordings_of(*names)
     parts = split(recordings, SubjectSplit(test=test, validation=validation), WINDOW)
     whose = subjects_of(parts)
 
@@ -64,11 +65,11 @@ def test_by_subject_shares_nobody(names: set[str], test: int, validation: int) -
 
 @given(names=NAMES)
 def test_numbers_take_the_highest_ids(names: set[str]) -> None:
-    """Test people come last in natural order, validation people before them."""
+    """Test subjects are last in natural order, validation subjects before them."""
     assume(len(names) > 3)
     ordered = sorted(names, key=natural)
 
-    assert subjects_of(split(people(*names), SubjectSplit(test=2, validation=1), WINDOW)) == {
+    assert subjects_of(split(recordings_of(*names), SubjectSplit(test=2, validation=1), WINDOW)) == {
         "train": {*ordered[:-3]},
         "validation": {ordered[-3]},
         "test": {*ordered[-2:]},
@@ -76,7 +77,7 @@ def test_numbers_take_the_highest_ids(names: set[str]) -> None:
 
 
 def test_natural_order() -> None:
-    """Numbers inside names count as numbers."""
+    """Numbers in names are compared as numbers."""
     assert sorted(["s10", "s9", "s1", "s01", "10", "9", "a", "s9b"], key=natural) == [
         "9", "10", "a", "s01", "s1", "s9", "s9b", "s10",
     ]  # fmt: skip
@@ -91,16 +92,16 @@ def test_natural_order() -> None:
         (SubjectSplit(test=("s1", "s10"), validation=("s2",)), {"s3", "s9"}, {"s2"}, {"s1", "s10"}),
     ],
 )
-def test_lists_name_people(settings: SubjectSplit, train: set[str], validation: set[str], test: set[str]) -> None:
-    """A list takes whom it names; a number takes the highest of those nobody named."""
-    parts = split(people("s10", "s9", "s1", "s3", "s2"), settings, WINDOW)
+def test_lists_name_subjects(settings: SubjectSplit, train: set[str], validation: set[str], test: set[str]) -> None:
+    """A list takes the subjects that it names; a number takes the highest of the others."""
+    parts = split(recordings_of("s10", "s9", "s1", "s3", "s2"), settings, WINDOW)
 
     assert subjects_of(parts) == {"train": train, "validation": validation, "test": test}
 
 
 def test_order_is_kept() -> None:
-    """Within a part recordings keep the order of the source."""
-    parts = split(people("s4", "s2", "s9", "s7", "s1"), SubjectSplit(test=1), WINDOW)
+    """Within a split, recordings keep the order of the source."""
+    parts = split(recordings_of("s4", "s2", "s9", "s7", "s1"), SubjectSplit(test=1), WINDOW)
 
     assert [r.name for r in parts["train"]] == ["s4-0", "s4-1", "s2-0", "s2-1", "s1-0", "s1-1"]
 
@@ -108,26 +109,34 @@ def test_order_is_kept() -> None:
 @pytest.mark.parametrize(
     ("settings", "problems"),
     [
-        (SubjectSplit(test=2), ["split: takes 3 of 3 subjects, none is left to train on"]),
-        (SubjectSplit(test=7), ["split: takes 8 of 3 subjects, none is left to train on"]),
-        (
-            SubjectSplit(test=("s1", "s2"), validation=("s3",)),
-            ["split: takes 3 of 3 subjects, none is left to train on"],
-        ),
+        (SubjectSplit(test=2), [("split", "no-training")]),
+        (SubjectSplit(test=7), [("split", "no-training")]),
+        (SubjectSplit(test=("s1", "s2"), validation=("s3",)), [("split", "no-training")]),
         (
             SubjectSplit(test=("x2", "x10", "s1"), validation=("s1", "y")),
             [
-                "split.test: no subject x2; there are s1, s2, s3",
-                "split.test: no subject x10; there are s1, s2, s3",
-                "split.validation: no subject y; there are s1, s2, s3",
-                "split: subject s1 is named for test and for validation",
+                ("split.test", "subject-unknown"),
+                ("split.test", "subject-unknown"),
+                ("split.validation", "subject-unknown"),
+                ("split", "subject-shared"),
             ],
         ),
     ],
 )
-def test_by_subject_problems(settings: SubjectSplit, problems: list[str]) -> None:
-    """Unknown people, people named twice and nobody left are all said at once."""
-    assert problems_of(people("s1", "s2", "s3"), settings) == problems
+def test_by_subject_problems(settings: SubjectSplit, problems: list[tuple[str, str]]) -> None:
+    """Unknown subjects, subjects in two splits and no training subject are all listed."""
+    found = problems_of(recordings_of("s1", "s2", "s3"), settings)
+
+    assert found == [(where, f"split.{rule}") for where, rule in problems]
+
+
+def test_an_unknown_subject_has_the_nearest_one() -> None:
+    """In the next step; the message has all subjects."""
+    with pytest.raises(InputError) as caught:
+        split(recordings_of("s01", "s02", "s03"), SubjectSplit(test=("s1",)), WINDOW)
+
+    (problem,) = caught.value.problems
+    assert (problem.next, "'s02'" in problem.message) == ("did you mean 's01'?", True)
 
 
 TIMES = {
@@ -205,7 +214,7 @@ def test_by_time_cuts_values_with_labels() -> None:
 
 
 def test_by_time_problems() -> None:
-    """A gap under one window, recordings too short and clocks that differ are said at once."""
+    """A gap below one window, recordings that are too short and clocks that differ are all listed."""
     recordings = [
         piece("s1", "long", length=900),
         piece("s1", "short", length=60),
@@ -214,15 +223,15 @@ def test_by_time_problems() -> None:
     ]
 
     assert problems_of(recordings, TimeSplit(by="time", gap=9)) == [
-        "odd: its devices differ in rate or number of samples",
-        "split.gap: is 9: must be at least one window, 10 samples",
-        "short: too short, no window of 10 samples in each of train 26, validation 8, test 8",
-        "tiny: too short, no window of 10 samples in each of train 0, validation 0, test 0",
+        ("odd", "recordings.clocks-differ"),
+        ("split.gap", "split.gap-too-short"),
+        ("short", "split.recording-too-short"),
+        ("tiny", "split.recording-too-short"),
     ]
 
 
 def test_given_parts() -> None:
-    """Recordings go where their source put them."""
+    """Recordings are in the splits of their source."""
     recordings = [piece("s1", part="test"), piece("s2", part="train"), piece("s3", part="validation")]
 
     assert subjects_of(split(recordings, GivenSplit(by="given"), WINDOW)) == {
@@ -233,23 +242,23 @@ def test_given_parts() -> None:
 
 
 def test_given_problems() -> None:
-    """Recordings without a part and parts without a recording are said at once."""
+    """Recordings without a split and splits without a recording are all listed."""
     recordings = [piece("s1", part="train"), piece("s2"), piece("s3", part="test"), piece("s4")]
 
     assert problems_of(recordings, GivenSplit(by="given")) == [
-        "s2-r: the source gives it no part",
-        "s4-r: the source gives it no part",
-        "validation: no recording",
+        ("s2-r", "split.not-given"),
+        ("s4-r", "split.not-given"),
+        ("validation", "split.empty"),
     ]
 
 
-def test_given_by_a_source_that_does_not_divide() -> None:
-    """A source without any part is one problem, however many recordings it has."""
-    assert problems_of(people("s1", "s2"), GivenSplit(by="given")) == ["split.by: the source does not divide itself"]
+def test_given_by_a_source_without_splits() -> None:
+    """It is one problem for all recordings."""
+    assert problems_of(recordings_of("s1", "s2"), GivenSplit(by="given")) == [("split.by", "split.not-given")]
 
 
 def test_given_shared_subject_is_refused() -> None:
-    """A source that puts one person into two parts is refused."""
+    """A source with one subject in two splits is refused."""
     recordings = [
         piece("s1", "a", part="train"),
         piece("s2", "b", part="validation"),
@@ -258,22 +267,22 @@ def test_given_shared_subject_is_refused() -> None:
     ]
 
     assert problems_of(recordings, GivenSplit(by="given")) == [
-        "s1: this subject is in train and test",
-        "s2: this subject is in validation and test",
+        ("s1", "split.subject-shared"),
+        ("s2", "split.subject-shared"),
     ]
 
 
-def leaks(by: Any, gap: int = 0, **parts: list[Recording]) -> list[str]:
-    """Return the leaks of hand-made parts."""
-    return list(map(str, find_leaks(parts, by, gap)))  # type: ignore[arg-type]
+def leaks(by: Any, gap: int = 0, **parts: list[Recording]) -> list[tuple[str, str]]:
+    """Return the leaks of splits made by hand."""
+    return places(find_leaks(parts, by, gap))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("by", ["subject", "given"])
 def test_planted_subject_is_found(by: str) -> None:
-    """One person in two parts is a leak, whatever the recording."""
-    found = leaks(by, train=people("s1", "s2"), validation=people("s3"), test=[piece("s2", "other")])
+    """One subject in two splits is a leak, also with different recordings."""
+    found = leaks(by, train=recordings_of("s1", "s2"), validation=recordings_of("s3"), test=[piece("s2", "other")])
 
-    assert found == ["s2: this subject is in train and test"]
+    assert found == [("s2", "split.subject-shared")]
 
 
 @pytest.mark.parametrize(
@@ -281,7 +290,7 @@ def test_planted_subject_is_found(by: str) -> None:
 )
 @pytest.mark.parametrize("order", [1, -1])
 def test_planted_overlap_is_found(start: int, leaking: bool, order: int) -> None:
-    """Pieces of one recording must lie a gap apart; sharing a sample is the worst of it."""
+    """Pieces of one recording must be a gap apart, and must not overlap."""
     pieces = [piece("s1", length=100), piece("s1", start=start, length=50)][::order]
     found = leaks("time", WINDOW, train=pieces[:1], test=pieces[1:])
 
@@ -289,33 +298,33 @@ def test_planted_overlap_is_found(start: int, leaking: bool, order: int) -> None
 
 
 def test_planted_overlap_by_subject_is_found() -> None:
-    """The same samples under two people's names are found by their recording."""
+    """The same samples under two subjects are found by their recording."""
     found = leaks("subject", train=[piece("s1", "r")], test=[piece("s2", "r", start=99), piece("s2", "q")])
 
-    assert found == ["r: train and test share samples of it, or lie nearer than 0 samples"]
+    assert found == [("r", "split.samples-shared")]
 
 
 @given(names=NAMES, victim=st.randoms(use_true_random=False))
 def test_any_planted_recording_is_found(names: set[str], victim: Any) -> None:
-    """Put any recording of one part into another: it is found."""
+    """A recording of one split in another one is found."""
     assume(len(names) > 4)
-    parts = split(people(*names), SubjectSplit(), WINDOW)
+    parts = split(recordings_of(*names), SubjectSplit(), WINDOW)
     source, target = victim.sample(PARTS, 2)
     planted = victim.choice(parts[source])
 
     assert leaks("subject", **{**parts, target: [*parts[target], planted]})  # type: ignore[arg-type]
 
 
-def test_split_looks_for_leaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A split that came out wrong raises instead of returning."""
-    shared = {part: tuple(people("s1")) for part in PARTS}
+def test_split_checks_for_leaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong split raises instead of returning."""
+    shared = {part: tuple(recordings_of("s1")) for part in PARTS}
     monkeypatch.setattr(splits, "_by_subject", lambda *_: shared)
 
-    assert "s1: this subject is in train and validation" in problems_of(people("s1"), SubjectSplit())
+    assert ("s1", "split.subject-shared") in problems_of(recordings_of("s1"), SubjectSplit())
 
 
 @given(names=NAMES, validation=st.integers(1, 3))
-def test_leave_one_out_tests_everybody_once(names: set[str], validation: int) -> None:
+def test_leave_one_out_tests_each_subject_once(names: set[str], validation: int) -> None:
     """Each fold tests one subject, and all folds together test each subject once."""
     assume(len(names) >= validation + 2)
 
@@ -324,14 +333,18 @@ def test_leave_one_out_tests_everybody_once(names: set[str], validation: int) ->
 
 @given(names=NAMES, validation=st.integers(1, 3))
 def test_every_fold_can_be_split(names: set[str], validation: int) -> None:
-    """No fold shares a subject between its parts, and each has the validation subjects asked for."""
+    """No fold shares a subject between its splits, and each has the configured number of validation subjects."""
     assume(len(names) >= validation + 2)
-    folds = [subjects_of(split(people(*names), fold, WINDOW)) for fold in splits.leave_one_out(names, validation)]
+    folds = [
+        subjects_of(split(recordings_of(*names), fold, WINDOW)) for fold in splits.leave_one_out(names, validation)
+    ]
 
     assert {len(fold["validation"]) for fold in folds} == {validation}
 
 
-def test_leave_one_out_wants_somebody_to_train_on() -> None:
-    """Two subjects, of which one validates, leave nobody."""
-    with pytest.raises(InputError, match="one at least must train"):
+def test_leave_one_out_needs_a_training_subject() -> None:
+    """Two subjects are not enough."""
+    with pytest.raises(InputError) as caught:
         splits.leave_one_out(["a", "b"])
+
+    assert places(caught.value.problems) == [("subjects", "split.too-few-subjects")]

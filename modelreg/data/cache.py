@@ -1,6 +1,6 @@
 """Read recordings with a cache of parsed files.
 
-Text is parsed once. The arrays of one file are kept in a folder of the cache, as plain .npy files with their digests. The
+Text is parsed once. The arrays of one file are kept in a folder of the cache, as .npy files with their digests. The
 name of the folder is the digest of the file's bytes and of every setting that the parsing depends on. The next reading
 maps the arrays into memory, so that samples are read from disk on use. An array that differs from its digest is parsed
 again.

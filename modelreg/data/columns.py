@@ -1,4 +1,4 @@
-"""Columns of a recording in memory: numbers, or in words why they are not."""
+"""Read columns of a recording in memory as numbers, or describe why they are not numbers."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SHOWN = 40  # characters of a value that an error shows
-MISSING = ("NAType", "NaTType")  # pandas' own markers of a missing value; pandas is not imported
+MISSING = ("NAType", "NaTType")  # the types of pandas.NA and pandas.NaT; pandas is not imported
 
 
 class Unreadable(NamedTuple):
@@ -18,17 +18,17 @@ class Unreadable(NamedTuple):
 
 
 def as_array(column: Any) -> NDArray[Any] | Unreadable:
-    """Return what a column holds, of any shape; a masked value is missing."""
+    """Return the values of a column, of any shape; a masked value is missing."""
     if isinstance(column, np.ma.MaskedArray):
         return _unmasked(column)
     try:
         return np.asarray(column)
-    except (TypeError, ValueError, RuntimeError) as error:  # rows of unequal length; a tensor that is not on the CPU
+    except (TypeError, ValueError, RuntimeError) as error:  # rows of unequal length; a tensor on another device
         return Unreadable(f"cannot be read as an array: {error}")
 
 
 def one_dimensional(column: Any, expected: str) -> NDArray[Any] | Unreadable:
-    """Return what a column holds; `expected` says in words what it should."""
+    """Return the values of a column, (n,); `expected` names the expected values in a message."""
     values = as_array(column)
     if isinstance(values, Unreadable):
         return values
@@ -55,28 +55,28 @@ def is_real(dtype: np.dtype[Any]) -> bool:
 
 
 def holds_objects(values: NDArray[Any]) -> bool:
-    """Return whether values are Python objects or text, which need a look at each."""
+    """Return whether values are Python objects or text, which must be checked one by one."""
     return values.dtype.kind in "OUST"
 
 
 def contents(values: NDArray[Any]) -> str:
-    """Return in words what an array holds."""
-    words = {"O": "Python objects", "U": "text", "T": "text", "S": "bytes", "b": "truth values", "c": "complex numbers"}
+    """Return the name of the kind of an array's values."""
+    words = {"O": "Python objects", "U": "text", "T": "text", "S": "bytes", "b": "booleans", "c": "complex numbers"}
     return words.get(values.dtype.kind, f"values of type {values.dtype}")
 
 
 def is_missing(value: object) -> bool:
-    """Return whether an object stands for a missing value."""
+    """Return whether an object means a missing value."""
     return value is None or type(value).__name__ in MISSING
 
 
 def is_number(value: object) -> bool:
-    """Return whether an object is a real number; a truth value is not."""
+    """Return whether an object is a real number; a boolean is not."""
     return isinstance(value, int | float | np.integer | np.floating | Decimal) and not isinstance(value, bool)
 
 
 def find_offending(values: NDArray[Any], fits: Callable[[object], bool], expected: str) -> Unreadable | None:
-    """Return what is wrong with the first value that is neither missing nor fits."""
+    """Return a description of the first value that is neither missing nor fits."""
     for row, value in enumerate(values):
         if not (is_missing(value) or fits(value)):
             return Unreadable(f"row {row} holds {shown(value)}, expected {expected}")
@@ -109,6 +109,6 @@ def _float(value: Any) -> float:
 
 def _unmasked(column: "np.ma.MaskedArray[Any, Any]") -> NDArray[Any]:
     values = np.array(column.data, dtype=np.float64 if is_real(column.dtype) else None)
-    if values.dtype.kind in "fMmO":  # what else can be masked is refused as a whole
+    if values.dtype.kind in "fMmO":  # other types are refused by the caller
         values[np.ma.getmaskarray(column)] = None  # NaN, NaT or None
     return values

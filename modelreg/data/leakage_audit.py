@@ -1,10 +1,10 @@
-"""The leak audit: a second opinion on the parts, from the windows themselves.
+"""Audit splits for leakage, from the windows themselves.
 
-`splits` and `preparation` refuse leaks that they know of. This looks at what came out: subjects and sessions, places
-in time, contents. A near copy is a window whose correlation with one of another part is at least NEAR, over all
-channels, each in its own deviations and freed of its mean. Neighbours are sought among random projections
-(Johnson and Lindenstrauss 1984) and then compared in full; so time and memory are bounded by the caps below. What it
-cannot see: a copy that begins at another sample than a whole number of hops.
+`splits` and `preparation` refuse the leaks that they can find. The audit checks their result: subjects and sessions,
+positions in time, contents. A near copy is a window whose correlation with a window of another split is at least NEAR,
+over all channels, each in its own standard deviations and without its mean. Neighbours are searched among random
+projections (Johnson and Lindenstrauss 1984) and then compared in full; the limits below bound time and memory. The
+audit does not find a copy whose offset is not a whole number of hops.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,22 +23,22 @@ from modelreg.records.data import Normalization, PartName
 from modelreg.records.model import InputSpec
 
 NEAR = 0.99
-CAP = 20_000  # windows of a part that are searched for near copies, evenly spaced
-DIMENSIONS = 64  # of the projections; their squared distances are off by 18 % (standard deviation)
-DISTANCES = 2**19  # at a time
+CAP = 20_000  # windows of a split that are searched for near copies, evenly spaced
+DIMENSIONS = 64  # of the projections; the error of a squared distance has a standard deviation of 18 %
+DISTANCES = 2**19  # computed in one step
 EXAMPLES = 3
 TOO_GOOD = 0.995  # accuracy on more than MANY classes
 MANY = 5
-SPLIT_GAP = 0.05  # by which a random split may lie above one by subject
+SPLIT_GAP = 0.05  # largest plausible gain in accuracy of a random split over a split by subject
 
 Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[np.int64]
 
 
 class Evidence(NamedTuple):
-    """What a preparation made."""
+    """The result of a preparation, to be audited."""
 
-    recordings: Mapping[PartName, Sequence[Recording]]  # as divided and corrected
+    recordings: Mapping[PartName, Sequence[Recording]]  # after splitting and filling
     windows: Mapping[PartName, Windows]  # cut from them
     normalization: Normalization
     split: Literal["subject", "time", "given"]
@@ -46,7 +46,7 @@ class Evidence(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """A window that stands in an earlier part too."""
+    """A window that is also in an earlier split."""
 
     part: PartName
     row: int
@@ -55,10 +55,10 @@ class Copy(NamedTuple):
 
 
 def examine(evidence: Evidence, near: float = NEAR) -> AuditRecord:
-    """Look for everything that the parts share."""
+    """Return everything that two splits have in common."""
     searched = {part: _searched(windows) for part, windows in evidence.windows.items()}
     found = [
-        *_shared_people(evidence),
+        *_shared_subjects(evidence),
         *_overlaps(evidence),
         *_exact_copies(evidence),
         *_near_copies(evidence, searched, near),
@@ -75,20 +75,20 @@ def examine(evidence: Evidence, near: float = NEAR) -> AuditRecord:
 def suspicions(
     accuracy: float, classes: int, split: Literal["subject", "time", "given"], random_accuracy: float | None = None
 ) -> Iterator[Finding]:
-    """Yield results that are too good; `random_accuracy` is that of the same training under a split by chance."""
+    """Yield implausibly good results; `random_accuracy` is that of the same training on a random split."""
     if accuracy > TOO_GOOD and classes > MANY:
-        what = f"an accuracy of {accuracy:.4f} on {classes} classes: look for a leak before believing it"
+        what = f"accuracy of {accuracy:.4f} with {classes} classes is implausible: check for leakage"
         yield Finding(kind="too_good", severity="suspicious", parts=("test",), count=0, what=what)
     if random_accuracy is not None and split == "subject" and random_accuracy - accuracy > SPLIT_GAP:
         gap = 100 * (random_accuracy - accuracy)
-        what = f"a random split gives {gap:.1f} points more: windows of one person tell who it is"
+        what = f"accuracy is {gap:.1f} percentage points higher on a random split: windows identify their subject"
         yield Finding(kind="random_split", severity="suspicious", parts=("test",), count=0, what=what)
 
 
 def copies(windows: Mapping[PartName, Windows]) -> Iterator[Copy]:
-    """Yield each window that stands bit for bit in an earlier part: the same recording under two names.
+    """Yield each window that is bit for bit in an earlier split: the same recording under two names.
 
-    Windows in which every channel stands still are left alone: a device at rest may repeat itself.
+    Windows in which every channel is constant are ignored: a device at rest may repeat itself.
     """
     parts = list(windows)
     rows = [np.flatnonzero(_moving(found.x)) for found in windows.values()]
@@ -102,12 +102,12 @@ def copies(windows: Mapping[PartName, Windows]) -> Iterator[Copy]:
 
 
 def place(windows: Windows, row: int) -> str:
-    """Say where a window lies."""
-    return f"{windows.recordings[windows.recording[row]]} from sample {windows.start[row]}"
+    """Return the recording and the first sample of a window."""
+    return f"{windows.recording_of(row)} from sample {windows.start[row]}"
 
 
 def _digests(x: Floats, rows: Ints) -> NDArray[np.bytes_]:
-    """Return 16 bytes for each of these windows, and one more: numpy takes zeros off the end of bytes."""
+    """Return 16 bytes for each of these windows, and a full stop, because numpy strips zeros at the end of bytes."""
     digests = (
         blake2b(x[row].tobytes(), digest_size=16).digest() + b"."
         for block in passing(rows, of=x)
@@ -121,19 +121,19 @@ def _moving(x: Floats) -> NDArray[np.bool_]:
     return np.concatenate([np.empty(0, np.bool_), *blocks])
 
 
-# People, sessions, time
+# Subjects, sessions, time
 
 
-def _shared_people(evidence: Evidence) -> Iterator[Finding]:
+def _shared_subjects(evidence: Evidence) -> Iterator[Finding]:
     severity: Severity = "by_design" if evidence.split == "time" else "leak"
     for one, other in combinations(evidence.recordings, 2):
         first, second = evidence.recordings[one], evidence.recordings[other]
         subjects = {r.subject for r in first} & {r.subject for r in second}
         sessions = {_session(r) for r in first} & {_session(r) for r in second}
         if subjects:
-            yield _finding("subject", (one, other), "subjects are in both parts", _sorted(subjects), severity)
+            yield _finding("subject", (one, other), "subjects are in both splits", _sorted(subjects), severity)
         if sessions:
-            yield _finding("session", (one, other), "sessions are in both parts", _sorted(sessions), severity)
+            yield _finding("session", (one, other), "sessions are in both splits", _sorted(sessions), severity)
 
 
 def _session(recording: Recording) -> str:
@@ -147,13 +147,13 @@ def _sorted(names: set[str]) -> list[str]:
 def _finding(
     kind: FindingKind, parts: tuple[PartName, ...], what: str, examples: Sequence[str], severity: Severity = "leak"
 ) -> Finding:
-    """Return a finding of as many things as there are examples, of which the first few are kept."""
+    """Return a finding that counts all examples and keeps the first few."""
     few = tuple(examples[:EXAMPLES])
     return Finding(kind=kind, severity=severity, parts=parts, count=len(examples), what=what, examples=few)
 
 
 def _overlaps(evidence: Evidence) -> Iterator[Finding]:
-    """Find windows that share samples with one of another part, by recording and start."""
+    """Yield windows that share samples with a window of another split, by recording and start."""
     for one, other in combinations(evidence.windows, 2):
         first, second = evidence.windows[one], evidence.windows[other]
         rows = [
@@ -164,11 +164,11 @@ def _overlaps(evidence: Evidence) -> Iterator[Finding]:
         ]
         if rows:
             examples = [place(second, row) for row in rows]
-            yield _finding("time", (one, other), "windows share samples with the other part", examples)
+            yield _finding("time", (one, other), "windows share samples with the other split", examples)
 
 
 def _overlapping(first: Windows, second: Windows, name: str, window: int) -> list[int]:
-    """Return the rows of `second`, of one recording, that begin less than a window away from one of `first`."""
+    """Return the rows of `second` in one recording that start less than a window from a window of `first`."""
     theirs = np.sort(first.start[first.recording == first.recordings.index(name)])
     rows = np.flatnonzero(second.recording == second.recordings.index(name))
     if not len(theirs):
@@ -192,11 +192,11 @@ def _exact_copies(evidence: Evidence) -> Iterator[Finding]:
             f" = {place(evidence.windows[copy.earlier], copy.earlier_row)}"
         )
     for pair, examples in found.items():
-        yield _finding("exact_copy", pair, "windows stand bit for bit in the other part", examples)
+        yield _finding("exact_copy", pair, "windows are bit for bit in the other split", examples)
 
 
 def _searched(windows: Windows) -> Ints:
-    """Return the rows that near copies are sought among: those that move, evenly spaced up to the cap."""
+    """Return the rows that are searched for near copies: those that are not constant, evenly spaced, CAP at most."""
     moving = np.flatnonzero(_moving(windows.x))
     if len(moving) <= CAP:
         return moving
@@ -211,18 +211,18 @@ def _near_copies(evidence: Evidence, searched: Mapping[PartName, Ints], near: fl
         if not len(searched[one]):
             continue
         neighbours = searched[one][_nearest(projected[other], projected[one])]
-        alike = _correlations(second.x, searched[other], first.x, neighbours, scale)
-        rows = np.flatnonzero(alike >= near).tolist()
+        correlation = _correlations(second.x, searched[other], first.x, neighbours, scale)
+        rows = np.flatnonzero(correlation >= near).tolist()
         examples = [
-            f"{place(second, searched[other][row])} ~ {place(first, neighbours[row])}, r = {alike[row]:.4f}"
+            f"{place(second, searched[other][row])} ~ {place(first, neighbours[row])}, r = {correlation[row]:.4f}"
             for row in rows
         ]
         if rows:
-            yield _finding("near_copy", (one, other), f"windows correlate by {near} or more", examples)
+            yield _finding("near_copy", (one, other), f"windows have a correlation of {near} or more", examples)
 
 
 def _shapes(x: Floats, scale: Normalization) -> Floats:
-    """Return windows (n, C, D, T) as unit vectors (n, F): in deviations of each channel, freed of its mean."""
+    """Return windows (n, C, D, T) as unit vectors (n, F): in deviations of each channel, without its mean."""
     z = normalization.apply(x, scale)
     z = (z - z.mean(axis=-1, keepdims=True)).reshape(len(z), -1)
     length = np.linalg.norm(z, axis=1, keepdims=True)
@@ -231,7 +231,7 @@ def _shapes(x: Floats, scale: Normalization) -> Floats:
 
 
 def _projections(x: Floats, rows: Ints, scale: Normalization) -> Floats:
-    """Return random projections (n, DIMENSIONS) of the shapes of some windows."""
+    """Return random projections (n, DIMENSIONS) of the unit vectors of some windows."""
     signs = np.random.default_rng(0).random((x[0].size, DIMENSIONS)) < 0.5
     plane = np.where(signs, 1, -1).astype(np.float32) / np.float32(DIMENSIONS**0.5)
     blocks = [_shapes(x[block], scale) @ plane for block in passing(rows, of=x)]
@@ -239,7 +239,7 @@ def _projections(x: Floats, rows: Ints, scale: Normalization) -> Floats:
 
 
 def _nearest(points: Floats, others: Floats) -> Ints:
-    """Return for each of the points (n, d) the nearest of the others (m, d), m >= 1."""
+    """Return the index of the nearest of `others` (m, d), m >= 1, for each of `points` (n, d)."""
     squares = (others**2).sum(axis=1) / 2
     rows = max(1, DISTANCES // len(others))
     blocks = [(squares - points[at : at + rows] @ others.T).argmin(axis=1) for at in range(0, len(points), rows)]
@@ -257,11 +257,11 @@ def _correlations(x: Floats, rows: Ints, others: Floats, partners: Ints, scale: 
 
 
 def _normalization_findings(evidence: Evidence) -> Iterator[Finding]:
-    """Fit the normalization again on the training part."""
+    """Fit the normalization again on train, and yield differences."""
     stated = evidence.normalization
     digest = sha256_arrays(evidence.windows["train"].arrays())
     if stated.data_digest != digest:
-        what = "its data_digest is not that of the training part"
+        what = "data_digest is not the digest of train"
         yield _finding("normalization", ("train",), what, [stated.data_digest])
     spec = InputSpec(
         channels=stated.channels,
@@ -274,4 +274,4 @@ def _normalization_findings(evidence: Evidence) -> Iterator[Finding]:
         evidence.recordings["train"], spec, per=stated.per, limits=stated.limits, data_digest=stated.data_digest
     )
     if again != stated:
-        yield _finding("normalization", ("train",), "it is not what the training part gives", ["mean and std"])
+        yield _finding("normalization", ("train",), "a fit on train gives other values", ["mean and std"])

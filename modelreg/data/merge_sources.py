@@ -1,14 +1,15 @@
-"""Sources onto common names: labels onto classes, channels and devices onto those of the first source.
+"""Join sources under common names: labels become classes, channels and devices those of the first source.
 
-A list of channels or devices keeps what it names, in its order; without one, all is kept as it is. Classes stand in
-the order of the labels that first become them, unless `data.classes` says otherwise. Samples whose label is dropped are
-unlabelled; a recording of which nothing else is left is left out.
+A list of channels or devices keeps those that it names, in its order; without a list, all are kept. Classes are in the
+order of the labels that first become them, unless `data.classes` sets another one. Samples of a dropped label are
+unlabelled; a recording without any other sample is left out.
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from modelreg.config import DataSettings
 from modelreg.data import alignment
 from modelreg.data.memory_map import Store
+from modelreg.data.message_lists import and_others, quoted
 from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import is_name
@@ -29,35 +31,35 @@ def _keep(array: NDArray[Any]) -> NDArray[Any]:
 
 
 class _Names(NamedTuple):
-    """What every name of a source becomes."""
+    """The common name of every name of a source."""
 
     labels: Mapping[str, str | None]
     channels: Mapping[str, ChannelMap]
     devices: Mapping[str, str]
 
     def classes(self, labels: Iterable[str]) -> tuple[str, ...]:
-        """Return ours, in the order of their labels."""
+        """Return the classes, in the order of the labels."""
         return tuple(dict.fromkeys(name for label in labels if (name := self.labels[label]) is not None))
 
     def channel(self, theirs: Channel) -> Channel:
-        """Return what a channel becomes."""
+        """Return a channel under its common name and unit."""
         ours = self.channels[theirs.name]
         return Channel(name=ours.name or theirs.name, unit=ours.unit or theirs.unit)
 
 
 def join(datasets: Sequence[Dataset], settings: DataSettings, store: Store = _keep) -> Dataset:
-    """Return the recordings of all sources, which are in the order of `settings.sources`, as one data set.
+    """Return the recordings of all sources as one data set; `datasets` are in the order of `settings.sources`.
 
-    What is new of a recording is put `aside` before the next one is looked at.
-    Raises InputError with every name that does not fit: an unknown label, class, channel or device, a recording
-    that two sources have, rates that differ where none is set.
+    Each new array goes through `store` before the next recording is read. Raises InputError with every name that does
+    not fit: an unknown label, class, channel or device, a recording that two sources have, different rates without
+    `data.rate_hz`.
     """
     pairs = [(d, s, f"data.sources.{n}") for n, (d, s) in enumerate(zip(datasets, settings.sources, strict=True))]
     if problems := [problem for pair in pairs for problem in _find_unfit(*pair)]:
-        raise InputError("the sources do not have what the configuration names", problems)
+        raise InputError("cannot map the sources", problems)
     renamed = [rename(dataset, source, store) for dataset, source, _ in pairs]
     if problems := list(_find_differences(renamed, settings)):
-        raise InputError("the sources do not fit together", problems)
+        raise InputError("cannot join the sources", problems)
     classes = settings.classes or _classes(renamed)
     return replace(
         renamed[0],
@@ -76,7 +78,7 @@ def join(datasets: Sequence[Dataset], settings: DataSettings, store: Store = _ke
 
 
 def rename(dataset: Dataset, source: LabelledSource, store: Store = _keep) -> Dataset:
-    """Return a data set under common names; every name of the source's maps must be in it."""
+    """Return a data set under common names; it must have every name in the maps of its source."""
     names = _names(dataset, source)
     classes = names.classes(dataset.classes)
     codes = [UNLABELLED if (name := names.labels[x]) is None else classes.index(name) for x in dataset.classes]
@@ -108,7 +110,7 @@ def rename(dataset: Dataset, source: LabelledSource, store: Store = _keep) -> Da
 
 
 def _names(dataset: Dataset, source: LabelledSource) -> _Names:
-    """Return a source's maps, each filled in where it is left out."""
+    """Return the maps of a source; one that is left out maps every name to itself."""
     maps = source if isinstance(source, MappedSource) else MappedSource()
     channels = maps.channels or [ChannelMap(channel=channel.name) for channel in dataset.channels]
     devices = maps.devices or [DeviceMap(device=name, name=name) for name in dataset.devices]
@@ -130,21 +132,21 @@ def _is_dropped(recording: Recording, source: LabelledSource) -> bool:
 
 
 def _relabelled(recording: Recording, codes: Sequence[int], store: Store) -> Recording:
-    """Return the recording with each label replaced by the code at its place; the very one where nothing changes."""
+    """Return the recording with each label replaced by its code; the same object if nothing changes."""
     if list(codes) == list(range(len(codes))):
         return recording
-    table = np.array([*codes, UNLABELLED], dtype=np.int32)  # the last is what UNLABELLED, -1, finds
+    table = np.array([*codes, UNLABELLED], dtype=np.int32)  # the last entry is for UNLABELLED, -1
     return replace(recording, labels=store(table[recording.labels]))
 
 
 def _labels(recording: Recording, device: str, store: Store) -> NDArray[np.int32]:
-    """Return the labels on the clock of a device; the very ones where nothing changes."""
+    """Return the labels on the clock of a device; the same array if nothing changes."""
     labels = alignment.labels_by(recording, device)
     return labels if labels is recording.labels else store(labels)
 
 
 def _select(signal: Signal, columns: Sequence[int], scales: NDArray[np.float64], store: Store) -> Signal:
-    """Return the chosen channels times their scales; the very signal where nothing changes."""
+    """Return the chosen channels times their scales; the same object if nothing changes."""
     if list(columns) == list(range(signal.values.shape[1])) and (scales == 1).all():
         return signal
     with np.errstate(over="ignore"):
@@ -160,7 +162,7 @@ def _rates(datasets: Iterable[Dataset]) -> list[float]:
 
 
 def _find_unfit(dataset: Dataset, source: LabelledSource, where: str) -> Iterator[Problem]:
-    """Yield every name in a source's maps that it does not have, and every label that its map leaves open."""
+    """Yield every name in the maps of a source that it does not have, and every label without a class."""
     names = _names(dataset, source)
     known = {
         "labels": dataset.classes,
@@ -170,39 +172,36 @@ def _find_unfit(dataset: Dataset, source: LabelledSource, where: str) -> Iterato
     for part, mapping in names._asdict().items():
         for name in mapping:
             if name not in known[part]:
-                yield Problem(
-                    f"{where}.{part}.{name}",
-                    "todo.merge-sources",
-                    f"the source has no such name: it has {', '.join(known[part])}",
-                )
-    for name in dataset.classes:
-        if name not in names.labels:
-            yield Problem(
-                f"{where}.labels", "todo.merge-sources", f"says nothing of {name}: give it a class, or null to drop it"
-            )
+                near = get_close_matches(name, known[part], n=1)
+                step = f"did you mean {near[0]!r}?" if near else ""
+                message = f"the source does not have {name!r} (it has {quoted(known[part])})"
+                yield Problem(f"{where}.{part}.{name}", "sources.name-unknown", message, step)
+    if unmapped := [name for name in dataset.classes if name not in names.labels]:
+        message = f"no class for {quoted(unmapped)}"
+        yield Problem(f"{where}.labels", "sources.label-unmapped", message)
     yield from _find_twice([c.name or c.channel for c in names.channels.values()], f"{where}.channels")
     yield from _find_twice(names.devices.values(), f"{where}.devices")
     if isinstance(source, MappedSource):
         yield from _find_listed_twice([channel.channel for channel in source.channels or ()], f"{where}.channels")
         yield from _find_listed_twice([device.device for device in source.devices or ()], f"{where}.devices")
     if all(_is_dropped(recording, source) for recording in dataset.recordings):
-        yield Problem(f"{where}.drop", "todo.merge-sources", "leaves no recording")
-    yield from _find_no_name(dataset, source, where)
+        yield Problem(f"{where}.drop", "sources.all-dropped", "`drop` matches every recording")
+    yield from _find_long_names(dataset, source, where)
 
 
 def _find_listed_twice(theirs: Iterable[str], where: str) -> Iterator[Problem]:
     for name, count in Counter(theirs).items():
         if count > 1:
-            yield Problem(f"{where}.{name}", "todo.merge-sources", "is listed twice")
+            yield Problem(f"{where}.{name}", "sources.name-twice", f"{name!r} is listed twice")
 
 
-def _find_no_name(dataset: Dataset, source: LabelledSource, where: str) -> Iterator[Problem]:
-    """Yield the first name that a prefix spoils."""
+def _find_long_names(dataset: Dataset, source: LabelledSource, where: str) -> Iterator[Problem]:
+    """Yield the first name that is not valid with its prefix."""
     kept = (recording for recording in dataset.recordings if source.prefix and not _is_dropped(recording, source))
     for name in (name for recording in kept for name in (recording.name, recording.subject)):
         if not is_name(f"{source.prefix}{name}"):
-            what = f"and {name} make no name: at most 100 characters, no blank at either end"
-            yield Problem(f"{where}.prefix", "todo.merge-sources", what)
+            message = f"{source.prefix + name!r} is not a valid name: 1 to 100 characters, no blank at either end"
+            yield Problem(f"{where}.prefix", "sources.prefix", message)
             return
 
 
@@ -210,15 +209,15 @@ def _find_twice(names: Iterable[str], where: str) -> Iterator[Problem]:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            yield Problem(where, "todo.merge-sources", f"two become {name}")
+            yield Problem(where, "sources.name-twice", f"two have the name {name!r}")
         seen.add(name)
 
 
 def _find_differences(datasets: Sequence[Dataset], settings: DataSettings) -> Iterator[Problem]:
-    """Yield what keeps renamed data sets apart."""
+    """Yield why renamed data sets cannot be joined."""
     empty = [number for number, dataset in enumerate(datasets) if not dataset.recordings]
     yield from (
-        Problem(f"data.sources.{number}.labels", "todo.merge-sources", "leave no recording with a label")
+        Problem(f"data.sources.{number}.labels", "sources.all-dropped", "no recording has a label that is kept")
         for number in empty
     )
     first, *others = datasets
@@ -228,38 +227,35 @@ def _find_differences(datasets: Sequence[Dataset], settings: DataSettings) -> It
             ("devices", first.devices, other.devices),
         ):
             if ours != theirs:
-                what = f"are {', '.join(theirs)}, but those of the first source are {', '.join(ours)}: map them"
-                yield Problem(f"data.sources.{number}.{part}", "todo.merge-sources", what)
+                message = f"must be those of the first source, {', '.join(ours)}, found {', '.join(theirs)}"
+                yield Problem(f"data.sources.{number}.{part}", "sources.differ", message)
     names = Counter(recording.name for dataset in datasets for recording in dataset.recordings)
     if twice := [name for name, count in names.items() if count > 1]:
-        what = f"{len(twice)} recordings have the name of another, as {twice[0]}: give one source a prefix"
-        yield Problem("data.sources", "todo.merge-sources", what)
+        message = f"two recordings have the name {twice[0]!r}{and_others(len(twice), 'name')}"
+        yield Problem("data.sources", "sources.recording-twice", message)
     yield from _find_class_problems(_classes(datasets), settings.classes)
     rates = _rates(datasets)
     if len(rates) > 1 and settings.rate_hz is None:
-        what = f"recordings have {', '.join(f'{rate:g}' for rate in rates)} Hz: set the rate to resample them to"
-        yield Problem("data.rate_hz", "todo.merge-sources", what)
+        message = f"recordings have {', '.join(f'{rate:g}' for rate in rates)} Hz"
+        yield Problem("data.rate_hz", "sources.rates-differ", message)
     ready = {source.kind == "npy" for dataset in datasets for source in dataset.sources}
     if len(ready) > 1:
-        yield Problem(
-            "data.sources", "todo.merge-sources", "windows cut elsewhere (npy) and recordings cannot be joined"
-        )
+        message = "windows of a source `npy` cannot be joined with recordings"
+        yield Problem("data.sources", "sources.npy-mixed", message)
 
 
 def _with_units(dataset: Dataset) -> list[str]:
     return [f"{channel.name} in {channel.unit}" for channel in dataset.channels]
 
 
-def _find_class_problems(found: Sequence[str], wanted: Sequence[str] | None) -> Iterator[Problem]:
+def _find_class_problems(found: Sequence[str], configured: Sequence[str] | None) -> Iterator[Problem]:
     if len(found) == 1:
-        yield Problem(
-            "data.sources",
-            "todo.merge-sources",
-            f"the labels make one class, {found[0]}: there is nothing to tell apart",
-        )
-    if wanted is not None:
-        for name in sorted(set(found) - set(wanted)):
-            yield Problem("data.classes", "todo.merge-sources", f"lacks {name}, which a source has")
-        for name in sorted(set(wanted) - set(found)):
-            yield Problem("data.classes", "todo.merge-sources", f"no source has {name}; there are {', '.join(found)}")
-        yield from _find_twice(wanted, "data.classes")
+        yield Problem("data.sources", "sources.single-class", f"every label becomes {found[0]!r}")
+    if configured is not None:
+        if missing := [name for name in found if name not in configured]:
+            message = f"{quoted(missing)} missing, expected every class of the sources"
+            yield Problem("data.classes", "sources.classes-differ", message)
+        if unknown := [name for name in configured if name not in found]:
+            message = f"no source has {quoted(unknown)} (they have {quoted(found)})"
+            yield Problem("data.classes", "sources.classes-differ", message)
+        yield from _find_twice(configured, "data.classes")

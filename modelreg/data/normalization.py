@@ -1,4 +1,4 @@
-"""z = (x - mean) / std, of the training part's statistics alone, or as older code stated it."""
+"""Normalize windows: z = (x - mean) / std, with the statistics of train, or with those of a legacy checkpoint."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -25,17 +25,16 @@ def fit(
     limits: Limits,
     data_digest: str,
 ) -> Normalization:
-    """Fit on the labelled samples, in float64, of which no channel of any device is missing.
+    """Fit in float64 on the labelled samples without a missing value in any channel of any device.
 
-    The devices of a recording share one clock. `per` channel pools the devices into one row. Raises
-    InputError where no sample is left, and for every constant channel.
+    The devices of a recording share one clock. `per="channel"` pools all devices into one row. Raises InputError if
+    there is no such sample, and for every constant channel.
     """
     ends = [(len(rows), rows.min(axis=0), rows.max(axis=0)) for rows in _complete_rows(recordings, per)]
     count = sum(number for number, _, _ in ends)
     if not count:
-        raise InputError(
-            "cannot normalize", [Problem("train", "todo.normalization", "no labelled sample without missing values")]
-        )
+        problem = Problem("train", "normalization.no-samples", "no labelled sample without missing values")
+        raise InputError("cannot fit the normalization", [problem])
     _refuse_constant(np.min([low for _, low, _ in ends], axis=0), np.max([high for _, _, high in ends], axis=0), spec)
     mean = add_up(_complete_rows(recordings, per)) / count
     squares = add_up((rows - mean) ** 2 for rows in _complete_rows(recordings, per))
@@ -55,17 +54,17 @@ def fit(
 
 
 def stated(document: Json, spec: InputSpec, *, limits: Limits, digest: str, where: str) -> Normalization:
-    """Take a mean and a deviation for each channel from a document: ours, or any with `mean` and `std`.
+    """Return the normalization that a document states: a normalization.json, or any document with `mean` and `std`.
 
-    They stand at its top or under `normalization`, also as `zscore_mean` and `zscore_std`: one row for all devices or a
-    row for each. `digest` is that of the file. Raises InputError, also where the document is of another input.
+    They are at its top or under `normalization`, also as `zscore_mean` and `zscore_std`: one row for all devices or a
+    row for each. `digest` is the digest of the file. Raises InputError, also if the document is of another input.
     """
     document = document if isinstance(document, dict) else {}
     inner = document.get("normalization")
     found = inner if isinstance(inner, dict) else document
     means, stds = (_stated_rows(found.get(name, found.get(f"zscore_{name}"))) for name in ("mean", "std"))
     if problems := [*_find_misstated(means, stds, spec, where), *_find_other_input(document, spec, where)]:
-        raise InputError("not a normalization of these data", problems)
+        raise InputError("cannot use the stated normalization", problems)
     return Normalization(
         per="channel" if len(means) == 1 else "device_channel",
         fitted_on="elsewhere",
@@ -83,7 +82,7 @@ def stated(document: Json, spec: InputSpec, *, limits: Limits, digest: str, wher
 
 
 def _stated_rows(value: Json) -> Rows:
-    """Return a list of numbers, or a list of such lists, as rows; nothing where it is none."""
+    """Return a list of numbers, or a list of such lists, as rows; no rows for any other value."""
     rows = value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
     if not all(isinstance(row, list) and all(_is_number(number) for number in row) for row in rows):
         return ()
@@ -94,26 +93,22 @@ def _find_misstated(means: Rows, stds: Rows, spec: InputSpec, where: str) -> Ite
     for name, rows in (("mean", means), ("std", stds)):
         if len(rows) not in {1, len(spec.devices)} or {*map(len, rows)} != {len(spec.channels)}:
             names = ", ".join(channel.name for channel in spec.channels)
-            what = f"must be {len(spec.channels)} numbers, for {names}; or such a row for each device"
-            yield Problem(f"{where}: {name}", "todo.normalization", what)
+            message = f"must be {len(spec.channels)} numbers, for {names}; or such a row for each device"
+            yield Problem(f"{where}: {name}", "normalization.shape", message)
     if len(means) != len(stds):
-        yield Problem(
-            where,
-            "todo.normalization",
-            f"has {len(means)} rows of means and {len(stds)} of deviations: must be as many",
-        )
+        message = f"mean and std must have equal numbers of rows, found {len(means)} and {len(stds)}"
+        yield Problem(where, "normalization.shape", message)
     if any(number <= 0 for row in stds for number in row):
-        yield Problem(f"{where}: std", "todo.normalization", "must be above 0")
+        yield Problem(f"{where}: std", "normalization.not-positive", "must be above 0")
 
 
 def _find_other_input(document: dict[str, Json], spec: InputSpec, where: str) -> Iterator[Problem]:
-    """Yield what a document of ours says of its input that these data are not."""
+    """Yield every statement about the input that differs from these recordings."""
     ours = spec.to_document()
     for name in ("channels", "devices", "rate_hz", "timesteps", "fold"):
         if name in document and document[name] != ours[name]:
-            yield Problem(
-                f"{where}: {name}", "todo.normalization", f"is {document[name]}, but the data have {ours[name]}"
-            )
+            message = f"must be {ours[name]}, as in the recordings, found {document[name]}"
+            yield Problem(f"{where}: {name}", "normalization.input-mismatch", message)
 
 
 def _is_number(value: Json) -> bool:
@@ -131,7 +126,7 @@ def apply(x: NDArray[np.float32], normalization: Normalization) -> NDArray[np.fl
 def _complete_rows(
     recordings: Sequence[Recording], per: Literal["channel", "device_channel"]
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield the samples that may reach a window, (n, D, C), n > 0; of all devices together (n D, 1, C) per channel."""
+    """Yield the complete samples, (n, D, C), n > 0; with `per="channel"` those of all devices, (n D, 1, C)."""
     for samples in blocks(recordings):
         rows = samples[np.isfinite(samples).all(axis=(1, 2))].astype(np.float64)
         if len(rows):
@@ -139,17 +134,15 @@ def _complete_rows(
 
 
 def _refuse_constant(low: NDArray[np.float64], high: NDArray[np.float64], spec: InputSpec) -> None:
-    """Raise InputError naming every column (R, C) that never changes."""
+    """Raise InputError with every column of (R, C) that is constant."""
     constant = low == high
     devices = spec.devices if len(constant) == len(spec.devices) else (f"all of {', '.join(spec.devices)}",)
     problems = [
-        Problem(
-            f"{devices[row]} {spec.channels[c].name}", "todo.normalization", "constant over the whole training part"
-        )
+        Problem(f"{devices[row]} {spec.channels[c].name}", "normalization.constant-channel", "constant in train")
         for row, c in np.argwhere(constant)
     ]
     if problems:
-        raise InputError("a constant channel carries nothing: leave it out of the data", problems)
+        raise InputError("cannot fit the normalization", problems)
 
 
 def _as_rows(values: NDArray[np.float64]) -> Rows:

@@ -1,7 +1,7 @@
-"""From a training's settings to the windows of each part, with what is known of them.
+"""Prepare the windows of each split from the settings of a training.
 
-read → join → align → split → correct → cut → normalization of the training part. Nothing here mixes parts: quality
-and alignment know one recording alone; what is filled in and the normalization know the training part alone.
+read → join → align → split → fill missing values → cut → fit the normalization on train. Nothing here mixes splits:
+quality and alignment depend on one recording alone; filled values and the normalization depend on train alone.
 """
 
 from collections import Counter
@@ -13,6 +13,7 @@ from modelreg.config import TrainConfig
 from modelreg.data import alignment, leakage_audit, merge_sources, normalization, quality, splits, windows
 from modelreg.data.cache import Reading
 from modelreg.data.memory_map import sha256_arrays
+from modelreg.data.message_lists import and_others, quoted
 from modelreg.data.recording import Dataset, Recording, Windows, natural
 from modelreg.data.sources import registry as sources
 from modelreg.errors import InputError, Problem
@@ -23,34 +24,34 @@ from modelreg.records.model import InputSpec
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a training and an evaluation start from."""
+    """The input of a training and of an evaluation."""
 
     windows: dict[PartName, Windows]  # in the units of the channels, before normalization
     normalization: Normalization
     record: DataRecord
-    quality: QualityReport  # of the recordings as they were read
+    quality: QualityReport  # of the recordings before alignment and filling
     input: InputSpec
     classes: tuple[str, ...]
 
     @property
     def domains(self) -> tuple[str, ...]:
-        """The data sets that the recordings are of, where there are several."""
+        """The names of the data sets, if there are several."""
         names = tuple(dict.fromkeys(source.name for source in self.record.sources))
         return names if len(names) > 1 else ()
 
 
 def prepare(config: TrainConfig, reading: Reading) -> Prepared:
-    """Read, align, divide, correct and cut the data of a configuration.
+    """Read, align, split, fill and cut the recordings of a configuration.
 
-    Raises InputError: unreadable data, sources that do not fit together, clocks that cannot be aligned, a split that
-    cannot be made, a part without windows, a class that the training part lacks, a constant channel; with
-    `quality.strict` also a broken threshold.
+    Raises InputError: unreadable recordings, sources that cannot be joined, clocks that cannot be aligned, a split that
+    cannot be made, a split without windows, a class without a window in train, a constant channel; with
+    `quality.strict` also an exceeded threshold.
     """
     return _prepare(config, reading)[0]
 
 
 def prepare_and_audit(config: TrainConfig, reading: Reading) -> tuple[Prepared, AuditRecord]:
-    """Do what `prepare` does, and look for everything that the parts share while their recordings are in memory."""
+    """Return what `prepare` returns, and the leakage audit of its splits."""
     prepared, parts = _prepare(config, reading)
     evidence = leakage_audit.Evidence(
         recordings=parts,
@@ -63,7 +64,7 @@ def prepare_and_audit(config: TrainConfig, reading: Reading) -> tuple[Prepared, 
 
 
 def _prepare(config: TrainConfig, reading: Reading) -> tuple[Prepared, splits.Parts]:
-    """Return what a training starts from, and the recordings of each part, corrected."""
+    """Return the prepared windows, and the recordings of each split after filling."""
     dataset = read_dataset(config, reading)
     _refuse_time_split(dataset, config)
     windows.refuse_fold(len(dataset.devices), config.data.fold)
@@ -77,7 +78,7 @@ def _prepare(config: TrainConfig, reading: Reading) -> tuple[Prepared, splits.Pa
     }
     cut = {part: _cut(recordings, dataset, config, reading) for part, recordings in parts.items()}
     if problems := list(_find_problems(cut, dataset)):
-        raise InputError("cannot train on these data", problems)
+        raise InputError("cannot train on these recordings", problems)
     spec = _input_spec(dataset, config)
     records = PartRecords(**{part: _part_record(cut[part], dataset.classes) for part in PARTS})
     prepared = Prepared(
@@ -98,13 +99,13 @@ def _prepare(config: TrainConfig, reading: Reading) -> tuple[Prepared, splits.Pa
 
 
 def dealt(prepared: Prepared, seed: int) -> Prepared:
-    """Return the same windows in parts that leak: dealt out by chance, as many in each. The scale stays.
+    """Return the same windows in splits that leak: dealt out at random, with equal sizes and normalization.
 
-    Raises InputError where a class has no window in the training part.
+    Raises InputError if a class has no window in train.
     """
     parts = windows.deal(prepared.windows, seed)
-    if lacking := list(_find_lacking(parts["train"], prepared.classes)):
-        raise InputError("cannot train on a random split of these data", lacking)
+    if problems := list(_find_absent_classes(parts["train"], prepared.classes)):
+        raise InputError("cannot train on a random split of these recordings", problems)
     records = PartRecords(**{part: _part_record(parts[part], prepared.classes) for part in PARTS})
     record = prepared.record.model_copy(update={"split": "random", "gap": 0, "parts": records})
     return replace(prepared, windows=parts, record=record)
@@ -117,21 +118,17 @@ def read_dataset(config: TrainConfig, reading: Reading) -> Dataset:
 
 
 def _refuse_time_split(dataset: Dataset, config: TrainConfig) -> None:
-    """Windows cut elsewhere may overlap each other unseen; the filter of resampling reaches over a short gap."""
+    """Raise InputError for windows without a known time, and for a gap shorter than the filter of resampling."""
     if config.split.by != "time":
         return
     problems = []
     if any(source.kind == "npy" for source in dataset.sources):
-        what = "windows cut elsewhere do not say where they lie in time: split by subject, or as given"
-        problems.append(Problem("split.by", "todo.preparation", what))
+        problems.append(Problem("split.by", "split.time-unknown", "windows of a source `npy` have no known time"))
     gap = splits.gap_of(config.split, config.data.window)
     reach = 2 * max(alignment.reach(r, dataset.rate_hz, config.quality.limits) for r in dataset.recordings)
     if gap < reach:
-        problems.append(
-            Problem(
-                "split.gap", "todo.preparation", f"is {gap}: where recordings are resampled, at least {reach} samples"
-            )
-        )
+        message = f"must be at least {reach} samples, because recordings are resampled, found {gap}"
+        problems.append(Problem("split.gap", "split.gap-too-short", message))
     if problems:
         raise InputError("cannot split by time", problems)
 
@@ -139,7 +136,7 @@ def _refuse_time_split(dataset: Dataset, config: TrainConfig) -> None:
 def _all_stored(
     recordings: Iterable[Recording], already: Iterable[Recording], reading: Reading
 ) -> tuple[Recording, ...]:
-    """Put aside what is new of each recording; those that are among the ones before are so already."""
+    """Store the arrays of each recording that is not among those stored `already`."""
     known = {id(recording) for recording in already}
     return tuple(found if id(found) in known else _stored(found, reading) for found in recordings)
 
@@ -153,12 +150,12 @@ def _stored(recording: Recording, reading: Reading) -> Recording:
 
 def _align(dataset: Dataset, config: TrainConfig) -> Iterator[Recording]:
     if problems := list(alignment.find_problems(dataset.recordings)):
-        raise InputError("devices cannot be put on one clock", problems)
+        raise InputError(alignment.UNALIGNED, problems)
     yield from (alignment.align(r, dataset.rate_hz, config.quality.limits) for r in dataset.recordings)
 
 
 def _correct(parts: splits.Parts, dataset: Dataset, config: TrainConfig) -> splits.Parts:
-    """Correct every part in one call, so that one error lists all that is missing."""
+    """Fill missing values of every split in one call, so that one error lists all of them."""
     recordings = [recording for part in parts.values() for recording in part]
     fill = quality.fit(parts["train"], config.quality)
     corrected = iter(quality.correct(recordings, dataset.channels, config.quality, fill))
@@ -181,31 +178,29 @@ def _find_problems(cut: Mapping[PartName, Windows], dataset: Dataset) -> Iterato
     for part, found in cut.items():
         if not len(found.y):
             longest = max(len(recording.labels) for recording in dataset.recordings)
-            yield Problem(
-                part,
-                "todo.preparation",
-                f"no window ({found.dropped} dropped; the longest recording has {longest} samples)",
-            )
+            message = f"no window ({found.dropped} dropped; the longest recording has {longest} samples)"
+            yield Problem(part, "windows.none", message)
     yield from _find_copies(cut)
-    yield from _find_lacking(cut["train"], dataset.classes)
+    yield from _find_absent_classes(cut["train"], dataset.classes)
 
 
-def _find_lacking(train: Windows, classes: Sequence[str]) -> Iterator[Problem]:
+def _find_absent_classes(train: Windows, classes: Sequence[str]) -> Iterator[Problem]:
+    """Yield one problem with every class that has no window in train."""
     present = set(train.y.tolist())
-    for number, name in enumerate(classes):
-        if number not in present:
-            yield Problem("train", "todo.preparation", f"no window of class {name}")
+    if absent := [name for number, name in enumerate(classes) if number not in present]:
+        yield Problem("train", "split.class-missing", f"no window of {quoted(absent)}")
 
 
 def _find_copies(cut: Mapping[PartName, Windows]) -> Iterator[Problem]:
+    """Yield one problem for each recording with windows that a recording of an earlier split has, too."""
+    found: dict[tuple[str, str], list[int]] = {}
     for copy in leakage_audit.copies(cut):
-        found, earlier = cut[copy.part], cut[copy.earlier]
-        name, other = (
-            found.recordings[found.recording[copy.row]],
-            earlier.recordings[earlier.recording[copy.earlier_row]],
-        )
-        what = f"from sample {found.start[copy.row]}: the same window as in {copy.earlier}: {other}"
-        yield Problem(f"{copy.part}: {name}", "todo.preparation", what)
+        name, other = cut[copy.part].recording_of(copy.row), cut[copy.earlier].recording_of(copy.earlier_row)
+        key = f"{copy.part}: {name}", f"{copy.earlier}: {other}"
+        found.setdefault(key, []).append(int(cut[copy.part].start[copy.row]))
+    for (where, other), starts in found.items():
+        message = f"window from sample {starts[0]} is also in {other}{and_others(len(starts), 'window')}"
+        yield Problem(where, "split.windows-shared", message)
 
 
 def _input_spec(dataset: Dataset, config: TrainConfig) -> InputSpec:
@@ -221,7 +216,9 @@ def _input_spec(dataset: Dataset, config: TrainConfig) -> InputSpec:
 def _part_record(part: Windows, classes: Sequence[str]) -> PartRecord:
     counts = Counter(part.y.tolist())
     return PartRecord(
-        subjects=tuple(sorted({part.subjects[n] for n in part.subject.tolist()}, key=natural)),  # who has a window
+        subjects=tuple(
+            sorted({part.subjects[n] for n in part.subject.tolist()}, key=natural)
+        ),  # only those with a window
         recordings=len(part.recordings),
         windows=len(part.y),
         dropped=part.dropped,

@@ -1,7 +1,7 @@
-"""Data quality: measure, judge, correct. Inf counts as missing, as NaN does.
+"""Measure the quality of recordings, compare it with thresholds, and fill missing values. Inf is missing, as NaN is.
 
-What is measured of a recording knows that recording alone. The values that a strategy fills in (`mean`, `median`) are
-fitted on the training part, so that nothing of another part can reach it.
+The measurements of a recording depend on that recording alone. The values that a strategy fills in (`mean`, `median`)
+are fitted on train, so that nothing leaks from validation or test.
 """
 
 from collections import defaultdict
@@ -27,13 +27,13 @@ from modelreg.records.data import (
 from modelreg.records.model import Channel
 
 MEAN_UP_TO, INTERPOLATE_UP_TO = 0.10, 0.20  # missing rates; beyond, a recording is better dropped
-SATURATED = 3  # equal samples in a row at the lowest or highest value: one or two may be chance
+SATURATED = 3  # consecutive samples at the lowest or highest value; fewer can be chance
 
-Fill = NDArray[np.float32]  # (D, C), what stands in for a missing value
+Fill = NDArray[np.float32]  # (D, C), replaces missing values
 
 
 def check_quality(dataset: Dataset, limits: Limits) -> QualityReport:
-    """Measure every recording. Raises InputError if a limit names a channel that the data do not have."""
+    """Measure every recording. Raises InputError if a limit names an unknown channel."""
     refuse_unknown_limits(dataset, limits)
     return QualityReport(
         sources=dataset.sources,
@@ -42,7 +42,7 @@ def check_quality(dataset: Dataset, limits: Limits) -> QualityReport:
 
 
 def _whole(dataset: Dataset) -> Iterator[Recording]:
-    """Yield what is judged as one: a recording, or all windows of a subject where they were cut elsewhere."""
+    """Yield the recordings to measure: of a source `npy`, all windows of a subject as one."""
     if any(source.kind != "npy" for source in dataset.sources):
         yield from dataset.recordings
         return
@@ -61,29 +61,31 @@ def _whole(dataset: Dataset) -> Iterator[Recording]:
 
 
 def _joined(pieces: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Return the samples of all pieces, sample after sample in memory whatever the order of the pieces' axes."""
+    """Return the samples of all pieces in C order."""
     return np.concatenate(pieces, out=np.empty((sum(map(len, pieces)), pieces[0].shape[1]), np.float32))
 
 
 def refuse_unknown_limits(dataset: Dataset, limits: Limits) -> None:
-    """Raise InputError if a limit names a channel that the data do not have."""
+    """Raise InputError if a limit names an unknown channel."""
     known = {channel.name for channel in dataset.channels}
     if unknown := sorted(limits.channels.keys() - known):
-        problems = [Problem(f"quality.limits.channels.{name}", "todo.quality", "no such channel") for name in unknown]
-        raise InputError(f"the data have the channels {', '.join(sorted(known))}", problems)
+        message = f"unknown channel (the recordings have {', '.join(sorted(known))})"
+        problems = [Problem(f"quality.limits.channels.{name}", "quality.channel-unknown", message) for name in unknown]
+        raise InputError("cannot check the quality of the recordings", problems)
 
 
 def refuse_broken(report: QualityReport) -> None:
-    """Raise InputError with every threshold that a recording breaks."""
-    if broken := [Problem(r.recording, "todo.quality", problem) for r in report.recordings for problem in r.problems]:
-        raise InputError("the data break thresholds", broken)
+    """Raise InputError with every threshold that a recording exceeds."""
+    broken = [Problem(r.recording, "quality.threshold", problem) for r in report.recordings for problem in r.problems]
+    if broken:
+        raise InputError("the recordings exceed thresholds", broken)
 
 
-# Measure and judge
+# Measure and compare with thresholds
 
 
 def measure(recording: Recording, channels: Sequence[Channel], limits: Limits) -> RecordingQuality:
-    """Return what is in a recording, and in words what breaks a threshold."""
+    """Return the quality of a recording, with a message for each threshold that it exceeds."""
     stamps = tuple(alignment.measure(recording.signals, limits))
     measured = tuple(
         quality
@@ -113,7 +115,7 @@ def measure(recording: Recording, channels: Sequence[Channel], limits: Limits) -
 
 
 def recommend(missing_rate: float) -> Recommendation:
-    """Return what to do about missing values: few hardly move a mean, many cannot be made up."""
+    """Return what to do about missing values: a few hardly change a mean, many cannot be estimated."""
     if missing_rate == 0:
         return "none"
     if missing_rate <= MEAN_UP_TO:
@@ -122,10 +124,10 @@ def recommend(missing_rate: float) -> Recommendation:
 
 
 def score(channels: Sequence[ChannelQuality], stamps: Sequence[ClockQuality], limits: Limits) -> float:
-    """Return 0 to 100: the mean over the channels of the share of samples that say something.
+    """Return 0 to 100: the mean share of usable samples over all channels.
 
-    Of a channel: finite share * (1 - saturated share) * how far its deviation reaches `limits.std_min` (0 where it
-    is constant). Times the share of the worst clock's time that lies outside of gaps.
+    The share of a channel is: finite share * (1 - saturated share) * min(std / `limits.std_min`, 1), and 0 if the
+    channel is constant. The mean is multiplied by the share of time outside of gaps, for the worst clock.
     """
     shares = [
         (1 - channel.nan_rate - channel.inf_rate) * (1 - channel.saturated_rate) * _liveliness(channel, limits)
@@ -145,7 +147,7 @@ def _measure_signal(device: str, values: NDArray[np.float32], channels: Sequence
     """Measure each column of (samples, C)."""
     finite = np.isfinite(values)
     count = np.count_nonzero(finite, axis=0)
-    x = np.zeros_like(values, dtype=np.float64)  # the only copy: a recording may be large
+    x = np.zeros_like(values, dtype=np.float64)  # the only copy, because recordings can be large
     np.copyto(x, values, where=finite)
     mean = x.sum(axis=0) / np.maximum(count, 1)
     np.subtract(x, mean, out=x, where=finite)
@@ -177,7 +179,7 @@ def _measure_signal(device: str, values: NDArray[np.float32], channels: Sequence
 def _count_saturated(
     values: NDArray[np.float32], low: NDArray[np.float32], high: NDArray[np.float32]
 ) -> NDArray[np.intp]:
-    """Return, per column, the samples in runs of at least SATURATED at either end; a constant has no range."""
+    """Return for each column the samples in runs of at least SATURATED at either end; 0 for a constant column."""
     counts = np.zeros(values.shape[1], dtype=np.intp)
     for end in (low, high):
         at_end = values == end
@@ -194,7 +196,7 @@ def _run_lengths(flags: NDArray[np.bool_]) -> NDArray[np.intp]:
 
 
 def _judge(quality: ChannelQuality, limits: Limits) -> Iterator[str]:
-    """Yield every threshold that a channel breaks."""
+    """Yield a message for every threshold that a channel exceeds."""
     if quality.nan_rate > limits.max_nan_rate:
         yield f"{quality.nan_rate:.1%} NaN, above {limits.max_nan_rate:.1%}"
     if quality.inf_rate > limits.max_inf_rate:
@@ -219,13 +221,13 @@ def _judge_spread(std: float, *, constant: bool, limits: Limits) -> Iterator[str
         yield f"standard deviation {std:.3g}, above {limits.std_max:g}"
 
 
-# Correct
+# Fill missing values
 
 
 def fit(recordings: Sequence[Recording], settings: QualitySettings) -> Fill | None:
-    """Return what `mean` or `median` fill in, of the finite labelled samples of the training part; else None.
+    """Return the values that `mean` or `median` fill in, from the finite labelled samples of train; otherwise None.
 
-    A channel of a device without any finite value has none: it stays missing (NaN).
+    The value of a channel without any finite sample is NaN: it stays missing.
     """
     if settings.missing not in ("mean", "median"):
         return None
@@ -252,14 +254,14 @@ def _median(recordings: Sequence[Recording], known: NDArray[np.int64]) -> NDArra
 def correct(
     recordings: Sequence[Recording], channels: Sequence[Channel], settings: QualitySettings, fill: Fill | None = None
 ) -> tuple[Recording, ...]:
-    """Return the recordings with missing values treated; those that stay are NaN, and cost their windows.
+    """Return the recordings with missing values filled; those that stay missing are NaN, and their windows dropped.
 
-    interpolate: linearly inside the recording, its ends hold the nearest value; a channel without any finite
-    value stays missing. zero: 0. mean, median: what `fit` found. A stretch longer than `max_fill_s` stays missing.
+    interpolate: linearly inside the recording, with the nearest value at its ends; a channel without any finite
+    value stays missing. zero: 0. mean, median: the values of `fit`. A stretch longer than `max_fill_s` stays missing.
     drop: nothing is filled. raise: InputError lists every channel with missing values.
     """
     if settings.missing == "raise" and (problems := list(find_missing(recordings, channels))):
-        raise InputError("the data have missing values", problems)
+        raise InputError("the recordings have missing values", problems)
     return tuple(_corrected(recording, settings, fill) for recording in passing(recordings))
 
 
@@ -270,9 +272,8 @@ def find_missing(recordings: Sequence[Recording], channels: Sequence[Channel]) -
             counts = np.count_nonzero(~np.isfinite(signal.values), axis=0)
             for channel, count in zip(channels, counts, strict=True):
                 if count:
-                    yield Problem(
-                        f"{recording.name}: {device} {channel.name}", "todo.quality", f"{count} missing values"
-                    )
+                    where = f"{recording.name}: {device} {channel.name}"
+                    yield Problem(where, "quality.missing-values", f"{count} missing values")
 
 
 def _corrected(recording: Recording, settings: QualitySettings, fill: Fill | None) -> Recording:
@@ -289,7 +290,7 @@ def _corrected(recording: Recording, settings: QualitySettings, fill: Fill | Non
 def _treated(
     values: NDArray[np.float32], strategy: str, means: NDArray[np.float32] | None, longest: float
 ) -> NDArray[np.float32]:
-    """Return (samples, C) with NaN for what stays missing; the very values where nothing is."""
+    """Return (samples, C) with NaN for values that stay missing; the same array if no value is missing."""
     gaps = ~np.isfinite(values)
     if not gaps.any():
         return values
@@ -303,7 +304,7 @@ def _treated(
 def _filled(
     column: NDArray[np.float32], gap: NDArray[np.bool_], strategy: str, middle: np.float32 | int
 ) -> NDArray[np.float32]:
-    """Return one channel with every missing value filled; `zero` has 0 for its middle."""
+    """Return one channel with every missing value filled; `middle` is 0 for `zero`."""
     if strategy in ("drop", "raise"):
         return column
     if strategy != "interpolate":
@@ -315,7 +316,7 @@ def _filled(
 
 
 def _run_of(flags: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return for each true value the length of the run it lies in; 0 for each false one."""
+    """Return for each true value the length of its run; 0 for each false one."""
     lengths = np.zeros(len(flags), dtype=np.intp)
     lengths[flags] = np.repeat(runs := _run_lengths(flags), runs)
     return lengths

@@ -102,6 +102,10 @@ class Windows:
     domains: tuple[str, ...] = ()  # of each recording: the name of its source
     dropped: int = 0
 
+    def recording_of(self, row: int) -> str:
+        """Return the name of the recording of a window."""
+        return self.recordings[self.recording[row]]
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that the digest of this split covers."""
         return {

@@ -1,4 +1,4 @@
-"""Statistics over the samples of many recordings, which are never in memory all at once."""
+"""Compute statistics over the samples of many recordings without holding all of them in memory."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ BLOCK = 4096  # samples
 
 
 def blocks(recordings: Iterable[Recording]) -> Iterator[NDArray[np.float32]]:
-    """Yield the labelled samples (n, D, C) of recordings in order, some at a time; devices share one clock."""
+    """Yield the labelled samples (n, D, C) of recordings in order, BLOCK at a time; devices share one clock."""
     for recording in passing(recordings):
         for at in range(0, len(recording.labels), BLOCK):
             here = slice(at, at + BLOCK)
@@ -31,10 +31,10 @@ def column(recordings: Iterable[Recording], device: int, channel: int) -> NDArra
 
 
 def add_up(rows: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return the sum (R, C) of all rows of blocks (n, R, C): to the last bit that of one array of them all.
+    """Return the sum (R, C) over all rows of blocks (n, R, C), equal to the last bit to the sum of one joined array.
 
-    numpy adds rows one after another, so a sum may be gone on with. A row of one number alone is added in pairs: such
-    blocks are joined.
+    numpy adds rows one after another, so that a sum can be continued with the next block. It adds rows of a single
+    number pairwise: such blocks are joined first.
     """
     found = iter(rows)
     total: NDArray[np.float64] = next(found)

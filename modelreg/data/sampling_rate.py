@@ -1,8 +1,9 @@
-"""The sampling rate of a clock with jitter, lost samples and gaps.
+"""Measure the sampling rate of a clock with jitter, lost samples and gaps.
 
-The intervals of a regular clock are multiples of its step: a lost sample makes one of two steps. The step follows from
-how many steps they have altogether, so that neither lost samples nor jitter change it. Jitter beyond a quarter of a
-step hides the multiples: such a clock is irregular. Its rate is the mean one, the count of intervals by their duration.
+The intervals of a regular clock are multiples of its step: a lost sample makes an interval of two steps. The step is
+the total duration divided by the total number of steps, so that neither lost samples nor jitter change it. With jitter
+of more than a quarter of a step, the multiples cannot be recognized: such a clock is irregular, and its rate is the
+number of intervals divided by their duration.
 """
 
 from typing import NamedTuple
@@ -10,20 +11,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-NEAR = 0.4  # of a step: an interval further from a multiple may as well be the next one
-DOUBTFUL = (
-    0.03  # of the intervals of a regular clock, at most, are that far off; without any multiples, a fifth would be
-)
-USUAL = 0.52  # of the intervals of a regular clock, at least, are one step; below, it may as well be two steps
-LONG = 5  # usual intervals make a gap
-GAPS = 0.05  # of the intervals, at most, are gaps; more of them are packets, which belong to the clock
-ROUNDS = 3  # the estimate is exact after one where there is no jitter
+NEAR = 0.4  # steps; an interval further from a multiple cannot be assigned to one
+DOUBTFUL = 0.03  # largest share of intervals that far off in a regular clock; random intervals have a share of 0.2
+USUAL = 0.52  # smallest share of intervals of one step in a regular clock; below, the step may be two steps
+LONG = 5  # an interval of more usual intervals is a gap
+GAPS = 0.05  # largest share of gaps; more of them are pauses between packets, which belong to the clock
+ROUNDS = 3  # of improving the step; without jitter, the first is exact
 
 
 class Rate(NamedTuple):
-    """What a clock's intervals say; those of repeated times and gaps are left out."""
+    """The statistics of a clock's intervals, without repeated times and gaps."""
 
-    hz: float  # 0 where the clock stands still
+    hz: float  # 0 if all times are equal
     regular: bool
     intervals: int
     seconds: float  # of all intervals together
@@ -37,7 +36,7 @@ STILL = Rate(0.0, regular=True, intervals=0, seconds=0.0, shortest_s=0.0, longes
 
 
 def measure(time: NDArray[np.float64]) -> Rate:
-    """Return the rate of a clock (n,) in seconds, which never falls."""
+    """Return the rate of a clock (n,) in seconds, which must not fall."""
     intervals = np.diff(time)
     intervals = intervals[intervals > 0]
     if not len(intervals):
@@ -63,7 +62,7 @@ def measure(time: NDArray[np.float64]) -> Rate:
 
 
 def _step(intervals: NDArray[np.float64], step: float) -> float:
-    """Improve an estimate of the step. Rounding up and down is symmetric, so jitter cancels out."""
+    """Return an improved estimate of the step. Rounding is symmetric, so that jitter cancels out."""
     for _ in range(ROUNDS):
         step = float(intervals.sum() / max(np.rint(intervals / step).sum(), 1))
     return step

@@ -1,17 +1,19 @@
-"""Parts that cannot leak: recordings are divided before any window is cut.
+"""Split recordings into train, validation and test before any window is cut, so that splits cannot leak.
 
-by subject, by given: no subject is in two parts. by time: each recording is cut into a training, a validation
-and a test piece, and a gap of at least one window between them is thrown away, so that no window of one part
-shares or adjoins a sample of another. Whatever divided them, `find_leaks` looks at the parts afresh.
+By subject and as given: no subject is in two splits. By time: each recording is cut into a train, a validation and a
+test piece, and at least one window between two pieces is dropped, so that windows of two splits share no sample and
+do not adjoin. `find_leaks` checks the result of every kind of split.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from itertools import combinations
 from typing import Literal, TypeAlias
 
 from modelreg.config import Split, SubjectSplit, TimeSplit
+from modelreg.data.message_lists import quoted
 from modelreg.data.recording import Recording, Signal, find_clock_problems, natural
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import PARTS, PartName
@@ -20,10 +22,7 @@ Parts: TypeAlias = dict[PartName, tuple[Recording, ...]]
 
 
 def split(recordings: Sequence[Recording], settings: Split, window: int) -> Parts:
-    """Divide recordings into train, validation and test. Raises InputError with all that stands against it.
-
-    Within a part, recordings keep their order.
-    """
+    """Split recordings into train, validation and test, in their order. Raises InputError with every problem."""
     match settings:
         case SubjectSplit():
             parts = _by_subject(recordings, settings)
@@ -32,43 +31,42 @@ def split(recordings: Sequence[Recording], settings: Split, window: int) -> Part
         case _:
             parts = _as_given(recordings)
     if problems := list(find_leaks(parts, settings.by, gap_of(settings, window))):
-        raise InputError("the parts would leak into each other", problems)
+        raise InputError("the splits would leak", problems)
     return parts
 
 
 def gap_of(settings: Split, window: int) -> int:
-    """Return the samples left out between parts of one recording: one window where nothing else is set."""
+    """Return the number of samples dropped between two splits of one recording: by default one window."""
     return (settings.gap or window) if isinstance(settings, TimeSplit) else 0
 
 
 def find_leaks(
     parts: Mapping[PartName, Sequence[Recording]], by: Literal["subject", "time", "given"], gap: int = 0
 ) -> Iterator[Problem]:
-    """Yield what two parts share: subjects, unless split by time; samples nearer than `gap` to each other."""
+    """Yield subjects in two splits, unless split by time; and pieces of a recording nearer than `gap` samples."""
     for one, other in combinations(parts, 2):
         both = f"{one} and {other}"
         if by != "time":
             shared = {r.subject for r in parts[one]} & {r.subject for r in parts[other]}
             for subject in sorted(shared, key=natural):
-                yield Problem(subject, "todo.splits", f"this subject is in {both}")
+                yield Problem(subject, "split.subject-shared", f"subject is in {both}")
         pieces = _by_name(parts[other])
         for piece in parts[one]:
             if any(_distance(piece, near) < gap for near in pieces[piece.name]):
-                yield Problem(
-                    piece.name, "todo.splits", f"{both} share samples of it, or lie nearer than {gap} samples"
-                )
+                message = f"pieces in {both} overlap or are less than {gap} samples apart"
+                yield Problem(piece.name, "split.samples-shared", message)
 
 
 def leave_one_out(subjects: Iterable[str], validation: int = 1) -> tuple[SubjectSplit, ...]:
-    """Return one split for each subject, who alone is tested; the `validation` subjects after it, in a ring, validate.
+    """Return one split for each subject as the only test subject; the next `validation` subjects validate.
 
-    So every subject is tested once and no subject validates every fold. Raises InputError where none would be left
-    to train on.
+    The subjects are taken in a ring, so that no subject validates every fold. Raises InputError if no subject is left
+    for training.
     """
     ring = sorted(set(subjects), key=natural)
     if len(ring) < validation + 2:
-        what = f"there are {len(ring)}: one is tested, {validation} validate, and one at least must train"
-        raise InputError("cannot leave one subject out", [Problem("subjects", "todo.splits", what)])
+        message = f"needs {validation + 2} subjects (1 test, {validation} validation, 1 train), found {len(ring)}"
+        raise InputError("cannot leave one subject out", [Problem("subjects", "split.too-few-subjects", message)])
     return tuple(
         SubjectSplit(test=(name,), validation=tuple(ring[(n + i) % len(ring)] for i in range(1, validation + 1)))
         for n, name in enumerate(ring)
@@ -76,18 +74,16 @@ def leave_one_out(subjects: Iterable[str], validation: int = 1) -> tuple[Subject
 
 
 def by_folds(subjects: Iterable[str], folds: int, validation: int = 1) -> tuple[SubjectSplit, ...]:
-    """Return one split for each of `folds` groups of subjects, dealt out in the order of their names.
+    """Return one split for each of `folds` groups of test subjects, which are dealt out in the order of their names.
 
-    The first `validation` subjects of the groups that follow, in a ring, validate. Raises InputError where there are
-    fewer subjects than folds, or none would be left to train on.
+    The first `validation` subjects of the next groups, in a ring, validate. Raises InputError if there are fewer
+    subjects than folds, or no subject is left for training.
     """
     ring = sorted(set(subjects), key=natural)
     largest = -(-len(ring) // max(folds, 1))
     if folds < 2 or len(ring) < folds or len(ring) - largest - validation < 1:
-        what = f"there are {len(ring)} for {folds} folds, of which each tests one group, validates on {validation}"
-        raise InputError(
-            "cannot make folds of subjects", [Problem("subjects", "todo.splits", f"{what}, and must train on others")]
-        )
+        message = f"too few for {folds} folds with {validation} for validation and 1 for training, found {len(ring)}"
+        raise InputError("cannot make folds of subjects", [Problem("subjects", "split.too-few-subjects", message)])
     found = []
     for n in range(folds):
         others = [name for i in range(1, folds) for name in ring[(n + i) % folds :: folds]]
@@ -111,15 +107,14 @@ def _distance(one: Recording, other: Recording) -> int:
 def _by_subject(recordings: Sequence[Recording], settings: SubjectSplit) -> Parts:
     subjects = sorted({recording.subject for recording in recordings}, key=natural)
     problems = list(_find_named_problems(settings, subjects))
-    (test, test_count), (validation, validation_count) = _wanted(settings.test), _wanted(settings.validation)
+    (test, test_count), (validation, validation_count) = _named(settings.test), _named(settings.validation)
     free = [subject for subject in subjects if subject not in {*test, *validation}]
     test_from = len(free) - test_count
     validation_from = test_from - validation_count
     if validation_from < 1:
         taken = len(subjects) - validation_from
-        problems.append(
-            Problem("split", "todo.splits", f"takes {taken} of {len(subjects)} subjects, none is left to train on")
-        )
+        message = f"test and validation take {taken} of {len(subjects)} subjects"
+        problems.append(Problem("split", "split.no-training", message))
     if problems:
         raise InputError("cannot split by subject", problems)
     chosen: dict[PartName, set[str]] = {
@@ -130,32 +125,35 @@ def _by_subject(recordings: Sequence[Recording], settings: SubjectSplit) -> Part
     return {part: tuple(r for r in recordings if r.subject in chosen[part]) for part in PARTS}
 
 
-def _wanted(subjects: int | tuple[str, ...]) -> tuple[tuple[str, ...], int]:
-    """Return the subjects that a setting names, and how many it takes unnamed."""
+def _named(subjects: int | tuple[str, ...]) -> tuple[tuple[str, ...], int]:
+    """Return the subjects that a setting names, and how many others it takes."""
     return ((), subjects) if isinstance(subjects, int) else (subjects, 0)
 
 
 def _find_named_problems(settings: SubjectSplit, subjects: Sequence[str]) -> Iterator[Problem]:
-    test, validation = _wanted(settings.test)[0], _wanted(settings.validation)[0]
+    test, validation = _named(settings.test)[0], _named(settings.validation)[0]
     for part, names in (("test", test), ("validation", validation)):
         for name in sorted(set(names) - set(subjects), key=natural):
-            yield Problem(f"split.{part}", "todo.splits", f"no subject {name}; there are {', '.join(subjects)}")
+            near = get_close_matches(name, subjects, n=1)
+            step = f"did you mean {near[0]!r}?" if near else ""
+            message = f"no subject {name!r} (the recordings have {quoted(subjects)})"
+            yield Problem(f"split.{part}", "split.subject-unknown", message, step)
     for name in sorted(set(test) & set(validation), key=natural):
-        yield Problem("split", "todo.splits", f"subject {name} is named for test and for validation")
+        yield Problem("split", "split.subject-shared", f"subject {name!r} is in test and validation")
 
 
 def _by_time(recordings: Sequence[Recording], settings: TimeSplit, window: int) -> Parts:
     gap = gap_of(settings, window)
     problems = list(find_clock_problems(recordings))
     if gap < window:
-        problems.append(Problem("split.gap", "todo.splits", f"is {gap}: must be at least one window, {window} samples"))
+        message = f"must be at least one window, {window} samples, found {gap}"
+        problems.append(Problem("split.gap", "split.gap-too-short", message))
     lengths = [_lengths(len(recording.labels), settings, gap) for recording in recordings]
     for recording, (train, validation, test) in zip(recordings, lengths, strict=True):
         if min(train, validation, test) < window:
-            pieces = f"train {train}, validation {validation}, test {test}"
-            problems.append(
-                Problem(recording.name, "todo.splits", f"too short, no window of {window} samples in each of {pieces}")
-            )
+            pieces = f"train {train}, validation {validation}, test {test} samples"
+            message = f"a split has less than one window of {window} samples: {pieces}"
+            problems.append(Problem(recording.name, "split.recording-too-short", message))
     if problems:
         raise InputError("cannot split by time", problems)
     return {
@@ -168,7 +166,7 @@ def _by_time(recordings: Sequence[Recording], settings: TimeSplit, window: int) 
 
 
 def _lengths(samples: int, settings: TimeSplit, gap: int) -> tuple[int, int, int]:
-    """Return the samples of train, validation and test: shares of what the two gaps leave."""
+    """Return the samples of train, validation and test: shares of the samples outside of the two gaps."""
     usable = max(samples - 2 * gap, 0)
     validation, test = int(usable * settings.validation), int(usable * settings.test)
     return usable - validation - test, validation, test
@@ -183,12 +181,11 @@ def _piece(recording: Recording, start: int, length: int) -> Recording:
 def _as_given(recordings: Sequence[Recording]) -> Parts:
     undivided = [recording.name for recording in recordings if recording.part is None]
     if undivided and len(undivided) == len(recordings):
-        raise InputError(
-            "cannot split as given", [Problem("split.by", "todo.splits", "the source does not divide itself")]
-        )
-    problems = [Problem(name, "todo.splits", "the source gives it no part") for name in undivided]
+        problem = Problem("split.by", "split.not-given", "the source does not assign recordings to splits")
+        raise InputError("cannot split as given", [problem])
+    problems = [Problem(name, "split.not-given", "the source assigns no split") for name in undivided]
     parts: Parts = {part: tuple(r for r in recordings if r.part == part) for part in PARTS}
-    problems += [Problem(part, "todo.splits", "no recording") for part in PARTS if not parts[part]]
+    problems += [Problem(part, "split.empty", "no recording") for part in PARTS if not parts[part]]
     if problems:
         raise InputError("cannot split as given", problems)
     return parts

@@ -1,4 +1,4 @@
-"""The time column of a recording in memory: seconds, durations or datetimes; and what is wrong with its order."""
+"""Read the time column of a recording in memory: seconds, durations or datetimes; and check its order."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,10 +13,10 @@ from modelreg.errors import InputError, Problem
 
 SECONDS, DATETIMES, ZONED = "seconds", "datetimes", "datetimes with a time zone"
 EXPECTED = "seconds or datetimes"
-SEVERAL = "if it holds several recordings, predict each alone"
-LOCAL = "if it holds local times without a time zone (the end of daylight saving time), give them one or use UTC"
-YEARS = (1678, 2261)  # that datetime64[ns] reaches wholly
-UNSORTED = "if its rows are out of order, sort them by time"
+SEVERAL = "if there are several recordings, predict each one alone"
+LOCAL = "if times are local and daylight saving time ended, add a time zone or use UTC"
+UNSORTED = "if rows are not in order, sort them by time"
+YEARS = (1678, 2261)  # the whole years of datetime64[ns]
 
 
 class Clock(NamedTuple):
@@ -27,36 +27,32 @@ class Clock(NamedTuple):
 
 
 def read(column: Any, where: str) -> Clock:
-    """Return a time column. Raises InputError where it holds neither seconds nor durations nor datetimes."""
+    """Return a time column. Raises InputError if it holds neither seconds nor durations nor datetimes."""
     found = _read(column)
     if isinstance(found, Unreadable):
-        raise InputError("not a recording", [Problem(where, "todo.time-columns", found.what)])
+        raise InputError("cannot read the recording", [Problem(where, "recordings.time-type", found.what)])
     return found
 
 
 def find_problems(clock: Clock, samples: int, device: str) -> Iterator[Problem]:
-    """Yield what is wrong with the clock of so many samples."""
+    """Yield what is wrong with the clock of a device with so many samples."""
     values = clock.values
     missing = np.isnat(values) if np.issubdtype(values.dtype, np.datetime64) else ~np.isfinite(values)
     if len(values) != samples:
-        yield Problem(device, "todo.time-columns", f"time has length {len(values)}, the channels have length {samples}")
+        message = f"time has length {len(values)}, the channels have length {samples}"
+        yield Problem(device, "recordings.length-mismatch", message)
     elif samples < 2:
-        yield Problem(device, "todo.time-columns", "has fewer than two samples")
+        yield Problem(device, "recordings.too-short", f"must have at least 2 samples, found {samples}")
     elif missing.any():
         count = np.count_nonzero(missing)
         lost = "1 time is missing, in" if count == 1 else f"{count} times are missing, the first in"
-        yield Problem(device, "todo.time-columns", f"{lost} row {missing.argmax()}")
+        yield Problem(device, "recordings.time-missing", f"{lost} row {missing.argmax()}")
     elif len(back := np.flatnonzero(values[1:] < values[:-1])):
-        yield Problem(device, "todo.time-columns", _going_back(clock, back + 1))
-
-
-def _going_back(clock: Clock, rows: NDArray[np.intp]) -> str:
-    """Say where a time column falls, and what to do for each cause. Sorting alone would mix two recordings."""
-    row = int(rows[0])
-    places = "in" if len(rows) == 1 else f"in {len(rows)} rows, first in"
-    found = f"time goes back {places} row {row}, from {clock.values[row - 1]} to {clock.values[row]}"
-    causes = [SEVERAL, UNSORTED] if clock.kind == ZONED else [SEVERAL, LOCAL, UNSORTED]
-    return "; ".join([found, *causes])
+        row = int(back[0]) + 1
+        places = "in" if len(back) == 1 else f"in {len(back)} rows, first in"
+        message = f"time goes back {places} row {row}, from {values[row - 1]} to {values[row]}"
+        causes = [SEVERAL, UNSORTED] if clock.kind == ZONED else [SEVERAL, LOCAL, UNSORTED]
+        yield Problem(device, "recordings.time-goes-back", message, "; ".join(causes))
 
 
 def _read(column: Any) -> Clock | Unreadable:
@@ -82,7 +78,7 @@ def _of_values(values: NDArray[Any]) -> Clock | Unreadable:
 
 
 def _of_objects(values: NDArray[Any]) -> Clock | Unreadable:
-    """Return objects as a clock; the first one that is there says of which kind all must be."""
+    """Return objects as a clock; all must be of the kind of the first one that is not missing."""
     there = [value for value in values if not columns.is_missing(value)]
     first = there[0] if there else np.nan
     if isinstance(first, datetime):
@@ -113,7 +109,7 @@ def _of_datetimes(values: Sequence[Any]) -> Clock | Unreadable:
 
 
 def _far_off(values: NDArray[np.datetime64]) -> Unreadable | None:
-    """Return what is wrong with datetimes that nanoseconds since 1970 do not reach in 64 bits; they would wrap."""
+    """Return a description of datetimes that 64 bits of nanoseconds since 1970 cannot hold: they would wrap."""
     years = values.astype("datetime64[Y]").astype(np.int64) + 1970
     beyond = ~np.isnat(values) & ((years < YEARS[0]) | (years > YEARS[1]))
     if not beyond.any():

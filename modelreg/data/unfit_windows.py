@@ -1,4 +1,4 @@
-"""Windows that a model cannot take: a value is missing, or beyond what the sensor can give."""
+"""Find windows that a model cannot take: a value is missing, or outside of the sensor's limits."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from modelreg.records.model import InputSpec
 class Unfit(NamedTuple):
     """Windows of a batch that share one fault."""
 
-    windows: NDArray[np.intp]  # their numbers, rising
+    windows: NDArray[np.intp]  # their numbers, ascending
     what: str
     missing: bool  # a value is missing; else it is outside the sensor's limits
 

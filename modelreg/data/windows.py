@@ -1,8 +1,8 @@
-"""Windows of equal length, cut from recordings.
+"""Cut windows of equal length from recordings.
 
-A window has one label: the commonest of its samples (ties go to the lowest class, and to a class rather than
-to no label), or under `pure` the one that all its samples bear. A window without such a label, or with a
-missing value, is left out and counted.
+A window has one label: the most frequent one of its samples (ties go to the lowest class, and to a class before no
+label), or under `pure` the label of all its samples. A window without such a label or with a missing value is dropped
+and counted.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from modelreg.data.recording import UNLABELLED, Recording, Windows, find_clock_p
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import PartName
 
-BLOCK = 256  # windows that are copied at once
+BLOCK = 256  # windows that are copied in one step
 
 
 def spread(x: NDArray[np.float32], count: int) -> NDArray[np.float32]:
@@ -27,7 +27,7 @@ def spread(x: NDArray[np.float32], count: int) -> NDArray[np.float32]:
 
 
 class _Cut(NamedTuple):
-    """Which windows a recording gives."""
+    """The windows of one recording."""
 
     y: NDArray[np.int64]  # (n,)
     start: NDArray[np.int64]  # (n,)
@@ -43,10 +43,10 @@ def cut(
     labels: Literal["majority", "pure"],
     gather: Gather = gather,
 ) -> Windows:
-    """Cut every `hop` samples a window of `window` samples; at least one recording is needed.
+    """Cut a window of `window` samples every `hop` samples from at least one recording.
 
-    `gather` makes one array of them all, in memory or elsewhere. Raises InputError where devices differ in clock, or
-    recordings in rate.
+    `gather` makes one array of all windows, in memory or in a mapped file. Raises InputError if devices differ in
+    clock, or recordings in rate.
     """
     _refuse_mixed(recordings)
     cuts = [
@@ -77,7 +77,7 @@ def cut(
 def fold(windows: Windows, rows: Literal[1, 2]) -> Windows:
     """Halve the time axis of a single device into two rows, the earlier half first: (N, C, 2, T / 2); or not, with 1.
 
-    Raises InputError where there are more devices.
+    Raises InputError if there are several devices.
     """
     count, channels, devices, timesteps = windows.x.shape
     refuse_fold(devices, rows)
@@ -85,18 +85,16 @@ def fold(windows: Windows, rows: Literal[1, 2]) -> Windows:
 
 
 def refuse_fold(devices: int, rows: Literal[1, 2]) -> None:
-    """Raise InputError where the windows of so many devices cannot be folded: before any is cut, and by `fold`."""
+    """Raise InputError if the windows of so many devices cannot be folded."""
     if rows > 1 and devices > 1:
-        problem = Problem(
-            "data.fold", "todo.windows", f"only the windows of a single device can be folded: there are {devices}"
-        )
-        raise InputError("these windows cannot be folded", [problem])
+        problem = Problem("data.fold", "windows.fold-devices", f"needs a single device, found {devices}")
+        raise InputError("cannot fold the windows", [problem])
 
 
 def deal(parts: Mapping[PartName, Windows], seed: int) -> dict[PartName, Windows]:
-    """Return parts of the same sizes whose windows are drawn by chance from all: a split that leaks, on purpose.
+    """Return splits of the same sizes with windows drawn at random from all: a split that leaks on purpose.
 
-    The parts share no subject and no recording beforehand; afterwards all of them share all.
+    Before, no subject or recording is in two splits; afterwards, every one may be in all of them.
     """
     pool = _pooled(list(parts.values()))
     order = np.random.default_rng(seed).permutation(len(pool.y))
@@ -106,12 +104,12 @@ def deal(parts: Mapping[PartName, Windows], seed: int) -> dict[PartName, Windows
 
 
 def _pooled(parts: Sequence[Windows]) -> Windows:
-    people = np.cumsum([0, *(len(part.subjects) for part in parts)], dtype=np.int32)
+    subjects = np.cumsum([0, *(len(part.subjects) for part in parts)], dtype=np.int32)
     pieces = np.cumsum([0, *(len(part.recordings) for part in parts)], dtype=np.int32)
     return Windows(
         x=np.concatenate([part.x for part in parts]),
         y=np.concatenate([part.y for part in parts]),
-        subject=np.concatenate([part.subject + first for part, first in zip(parts, people[:-1], strict=True)]),
+        subject=np.concatenate([part.subject + first for part, first in zip(parts, subjects[:-1], strict=True)]),
         recording=np.concatenate([part.recording + first for part, first in zip(parts, pieces[:-1], strict=True)]),
         start=np.concatenate([part.start for part in parts]),
         subjects=tuple(name for part in parts for name in part.subjects),
@@ -135,17 +133,16 @@ def _refuse_mixed(recordings: Sequence[Recording]) -> None:
     problems = list(find_clock_problems(recordings))
     rates = sorted({signal.rate_hz for recording in recordings for signal in recording.signals.values()})
     if len(rates) > 1:
-        problems.append(
-            Problem("rate_hz", "todo.windows", f"recordings have {', '.join(f'{rate:g}' for rate in rates)} Hz")
-        )
+        message = f"recordings have {', '.join(f'{rate:g}' for rate in rates)} Hz"
+        problems.append(Problem("rate_hz", "sources.rates-differ", message))
     if problems:
-        raise InputError("windows need one clock: recordings are not resampled or aligned here", problems)
+        raise InputError("cannot cut windows", problems)
 
 
 def _cut_one(recording: Recording, *, classes: int, window: int, hop: int, pure: bool) -> _Cut:
     start = np.arange(0, len(recording.labels) - window + 1, hop, dtype=np.int64)
     y, keep = _label(recording.labels, start, classes=classes, window=window, pure=pure)
-    missing = np.zeros(len(recording.labels) + 1, dtype=np.int64)  # samples before each that lack a value
+    missing = np.zeros(len(recording.labels) + 1, dtype=np.int64)  # samples before each one that have a missing value
     for signal in recording.signals.values():
         missing[1:] += ~np.isfinite(signal.values).all(axis=1)
     np.cumsum(missing, out=missing)
@@ -160,7 +157,7 @@ def _shape(recording: Recording) -> tuple[int, int]:
 
 
 def _blocks(recording: Recording, start: NDArray[np.int64], window: int) -> Iterator[NDArray[np.float32]]:
-    """Yield the windows that begin at these samples of a recording, (n, C, D, T), some at a time."""
+    """Yield the windows that start at these samples of a recording, (n, C, D, T), BLOCK at a time."""
     views = [
         sliding_window_view(signal.values, window, axis=0)  # (S - T + 1, C, T)
         for signal in recording.signals.values()
@@ -173,7 +170,7 @@ def _blocks(recording: Recording, start: NDArray[np.int64], window: int) -> Iter
 def _label(
     labels: NDArray[np.int32], start: NDArray[np.int64], *, classes: int, window: int, pure: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the label of each window, and whether it has one; no label counts as a last class."""
+    """Return the label of each window, and whether it has one; no label counts as an additional last class."""
     known = np.where(labels == UNLABELLED, classes, labels)
     bears = known[:, None] == np.arange(classes + 1)  # (S, K + 1)
     before = np.zeros((len(known) + 1, classes + 1), dtype=np.int32)

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from modelreg import files
 from modelreg.data.cache import Parsed, Reading, combine
+from modelreg.data.message_lists import quoted
 from modelreg.data.recording import UNLABELLED, UNREADABLE, Dataset, Recording, Signal, natural
-from modelreg.data.sources.csv_header import shown
 from modelreg.data.sources.csv_table import PER_SECOND, Layout, parse
 from modelreg.errors import InputError, Notice, Problem
 from modelreg.records.base import is_name
@@ -92,7 +92,7 @@ def _plan(source: CsvSource, folder: Path, reading: Reading) -> _Plan:
     }
     for name, found in files_of.items():
         if not found and not problems:
-            there = f"found {shown(paths[:3])}" if paths else "found no file"
+            there = f"found {quoted(paths[:3])}" if paths else "found no file"
             message = f"no path matches the pattern of device {name!r}, {source.by_name[name].files!r} ({there})"
             problems.append(Problem(str(folder), "csv.files-missing", message))
     plan: _Plan = defaultdict(dict)
@@ -223,7 +223,7 @@ def _find_unknown_labels(plan: _Plan, found: _Found, source: CsvSource, folder: 
         for name, where in _names(key, found, source).items():
             if name not in known:
                 known.add(name)
-                message = f"label {name!r} is not in `labels` (which has {shown(list(source.labels or ()))})"
+                message = f"label {name!r} is not in `labels` (which has {quoted(list(source.labels or ()))})"
                 yield Problem(f"{folder / plan[key][first]}{where}", "sources.label-unmapped", message)
 
 

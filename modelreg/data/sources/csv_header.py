@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
+from modelreg.data.message_lists import quoted
 from modelreg.errors import Problem
 from modelreg.records.source import Column, CsvColumns, CsvDevice
 
-SHOWN = 12  # names of a header
 OTHER_SEPARATORS = (";", "\t", "|", ",")
 
 
@@ -18,16 +18,10 @@ def find_problems(where: str, names: Sequence[str], columns: CsvColumns, label: 
     if absent:
         listed = f"column {absent[0]!r}" if len(absent) == 1 else f"columns {', '.join(map(repr, absent))}"
         step = _next(absent, names, configured) if isinstance(columns, CsvDevice) else ""
-        yield Problem(where, "csv.column-missing", f"no {listed} in the header (found {shown(names)})", step)
+        yield Problem(where, "csv.column-missing", f"no {listed} in the header (found {quoted(names)})", step)
     for name in dict.fromkeys(configured.values()):
         if names.count(name) > 1:
             yield Problem(where, "csv.column-ambiguous", f"the header has {names.count(name)} columns {name!r}")
-
-
-def shown(names: Sequence[str]) -> str:
-    """Return the first names of a list, quoted, and how many others there are."""
-    more = f" and {len(names) - SHOWN} others" if len(names) > SHOWN else ""
-    return ", ".join(map(repr, names[:SHOWN])) + more
 
 
 def _configured(columns: CsvColumns, label: Column | None) -> dict[str, str]:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from modelreg.data.message_lists import and_others
 from modelreg.data.recording import UNLABELLED, UNREADABLE
 from modelreg.data.sources import csv_header
 from modelreg.errors import InputError, Problem
@@ -140,12 +141,6 @@ def parse(data: bytes, where: str, layout: Layout) -> Iterator[tuple[str, NDArra
     yield "values", _scale(file, places, table)
     yield from seconds.items()
     yield from labels.items()
-
-
-def and_others(count: int, noun: str = "row") -> str:
-    """Return ` (and 11,999 other rows)` for the first of `count` rows; nothing for one alone."""
-    others = count - 1
-    return f" (and {others:,} other {noun}{'' if others == 1 else 's'})" if others else ""
 
 
 def _find_foreign(data: bytes, where: str) -> Problem | None:

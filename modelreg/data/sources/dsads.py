@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from modelreg import files
 from modelreg.data.cache import Parsed, Reading, combine
+from modelreg.data.message_lists import and_others
 from modelreg.data.recording import UNREADABLE, Dataset, Recording, Signal
 from modelreg.data.sources import archive
-from modelreg.data.sources.csv_table import and_others
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import SourceRecord
 from modelreg.records.model import Channel

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from modelreg.data.cache import Reading, combine
 from modelreg.data.memory_map import release
+from modelreg.data.message_lists import and_others
 from modelreg.data.recording import UNLABELLED, UNREADABLE, Dataset, Recording, Signal
 from modelreg.data.sources import csv_table, text_files
 from modelreg.errors import InputError, Problem
@@ -127,7 +128,7 @@ def _parse_labels(data: bytes, where: str) -> NDArray[np.int64]:
         if len(cells) != 5 or not all(cell.isdigit() and len(cell) <= 9 for cell in cells)
     ]
     if wrong:
-        message = f"must be experiment, user, label, first and last sample{csv_table.and_others(len(wrong), 'line')}"
+        message = f"must be experiment, user, label, first and last sample{and_others(len(wrong), 'line')}"
         raise InputError(UNREADABLE, [Problem(f"{where}:{wrong[0]}", "recordings.labels-line", message)])
     return np.array(rows, dtype=np.int64)
 
@@ -172,7 +173,7 @@ def _find_misfits(spans: _Spans, lengths: Mapping[str, int]) -> Iterator[Problem
             if problem := _misfit(span, before, lengths.get(recording)):
                 found.setdefault(problem.rule, []).append(problem)
     for first, *others in found.values():
-        yield first._replace(message=f"{first.message}{csv_table.and_others(1 + len(others), 'line')}")
+        yield first._replace(message=f"{first.message}{and_others(1 + len(others), 'line')}")
 
 
 def _further(one: _Span, other: _Span) -> _Span:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from modelreg import files
 from modelreg.data.cache import map_npy
 from modelreg.data.memory_map import sha256_arrays
+from modelreg.data.message_lists import and_others
 from modelreg.data.recording import UNREADABLE, Dataset, Recording, Signal
-from modelreg.data.sources.csv_table import and_others
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import parse
 from modelreg.records.data import NpyFiles, NpyMetadata, PartName, SourceRecord
