@@ -108,10 +108,10 @@ def test_a_record_that_cannot_be_read_is_named(run, target, name) -> None:
 
 @pytest.mark.parametrize("name", [f"onnx/{PARITY}", f"hailo8/{BUNDLE}"])
 def test_a_record_of_a_version_that_cannot_be_read_is_a_problem(stored, name) -> None:
-    """The problem names the missing keys' document."""
+    """The problem names the document."""
     stored.put(name, b"{}")
 
-    assert {problem.where for problem in stored.problems()} >= {name}
+    assert name.split("/")[1] in {problem.where for problem in stored.problems()}
 
 
 @pytest.mark.parametrize(
@@ -142,9 +142,9 @@ def test_a_changed_value_of_the_parity_record_is_found(stored, changes, place, r
         ({"windows": 59}, "windows"),
     ],
 )
-def test_a_changed_value_of_the_estimate_is_found(stored, changes, key) -> None:
+def test_a_changed_value_of_the_estimate_is_found(stored, key, value) -> None:
     """It is compared with the version and with the bundle."""
-    stored.change(f"hailo8/{INT8}", Int8Estimate, **changes)
+    stored.change(f"hailo8/{INT8}", Int8Estimate, **{key: value})
 
     assert set(stored.places()) == {
         ("hailo8/bundle.json: files: int8.json", "verify.record-mismatch"),

@@ -4,7 +4,6 @@ import io
 import tarfile
 
 import pytest
-from places import places
 
 from modelreg.artifacts import bundle_archive
 from modelreg.errors import InputError

@@ -90,7 +90,7 @@ def test_inputs_and_outputs_are_described() -> None:
 
 @given(
     name=st.text(st.characters(codec="ascii", min_codepoint=33, max_codepoint=126), min_size=1, max_size=300),
-    shape=st.tuples(*[st.integers(0, 2**32 - 8)] * 3),  # the builder pads to a multiple of 8
+    shape=st.tuples(*[st.integers(0, 2**32 - 8)] * 3),  # widths are padded to a multiple of 8
     order=st.sampled_from(["NHWC", "NHCW", "FCR", "NMS"]),
     numbers=st.tuples(*[st.floats(width=32, allow_nan=False, allow_infinity=False)] * 4),
     arch=st.sampled_from([(0, "hailo8"), (2, "hailo8"), (3, "hailo8l"), (103, "hailo10h or 15"), (77, "unknown")]),
