@@ -331,7 +331,7 @@ def test_the_hook_refuses_what_is_deleted(registry, monkeypatch, capsys, name) -
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     assert hook(registry, monkeypatch) == 4
-    assert ("was removed" if path.name == "v0.1.0" else "run.json: is missing") in capsys.readouterr().err
+    assert ("was removed" if path.name == "v0.1.0" else "[verify.file-missing]") in capsys.readouterr().err
 
 
 def test_the_hook_looks_at_new_versions_alone(registry, monkeypatch, capsys) -> None:

@@ -157,7 +157,7 @@ def test_a_changed_run_is_not_cross_validated(place, capsys) -> None:
     path = place / RUN / "config.json"
     path.write_text(path.read_text().replace('"hidden": 8', '"hidden": 9'))
 
-    assert (main(COMMAND), "was changed after the run wrote it" in capsys.readouterr().err) == (3, True)
+    assert (main(COMMAND), "[run.file-changed]" in capsys.readouterr().err) == (3, True)
 
 
 def test_an_imported_run_is_not_cross_validated(place, capsys) -> None:

@@ -31,7 +31,7 @@ def test_a_run_that_was_changed_is_neither_evaluated_nor_released(
     path.write_bytes(path.read_bytes() + b"\n")
     codes = main(["evaluate"]), main(["release", "v9.0.0", "--roll-changelog", "--force"])
 
-    assert (codes, capsys.readouterr().err.count("was changed after the run wrote it")) == ((3, 3), 2)
+    assert (codes, capsys.readouterr().err.count("[run.file-changed]")) == ((3, 3), 2)
 
 
 @pytest.fixture(scope="session")

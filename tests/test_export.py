@@ -250,7 +250,7 @@ def test_json_output_is_the_parity_record(here, capsys, tmp_path) -> None:
         (["--target", "hailo10h"], 8, "[export.target-unsupported]"),
         (["--target", "tpu"], 2, "must be one of onnx, hailo8, hailo8l, but is tpu"),
         (["--opset", "11"], 2, "must be 16, 17 or 18"),
-        (["nowhere/at/all"], 5, "nowhere/at/all"),
+        (["nowhere/at/all"], 5, "[reference.path-missing]"),
     ],
 )
 def test_invalid_arguments_are_refused(here, capsys, arguments, code, words) -> None:
@@ -355,7 +355,7 @@ def test_random_calibration_is_found(walked) -> None:
     record = load(walked / VERSION / "hailo8/bundle.json", BundleRecord)
     found = find_calibration_problems({**unpacked(walked), "calibration.npy": buffer.getvalue()}, record, "b")
 
-    assert [problem.where for problem in found] == ["b: calibration.npy"]
+    assert [problem.rule for problem in found] == ["bundle.calibration-mismatch"]
 
 
 def test_a_model_script_that_normalizes_twice_is_found(walked) -> None:
@@ -364,7 +364,7 @@ def test_a_model_script_that_normalizes_twice_is_found(walked) -> None:
     script = b"normalization1 = normalization([0], [1])\n"
     found = find_calibration_problems({**unpacked(walked), "model_script.alls": script}, record, "b")
 
-    assert [problem.where for problem in found] == ["b: model_script.alls"]
+    assert [(each.where, each.rule) for each in found] == [("b: model_script.alls", "bundle.calibration-mismatch")]
 
 
 @pytest.mark.parametrize(

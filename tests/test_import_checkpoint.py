@@ -222,4 +222,5 @@ def test_a_changed_normalization_is_found(place, capsys) -> None:
     path.write_bytes(scale.model_copy(update={"mean": (tuple([1.0] * len(CHANNELS)),)}).to_bytes())
 
     assert main(["evaluate"]) == 3
-    assert "normalization.json: was changed after the run wrote it" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert ("normalization.json: " in said, "[run.file-changed]" in said) == (True, True)

@@ -183,7 +183,7 @@ def test_changed_weights_are_not_scored(place, capsys) -> None:
     path = place / RUN / random_split.FOLDER / filenames.CHECKPOINT
     path.write_bytes(path.read_bytes()[:-1] + b"x")
 
-    assert (main(COMMAND), "was changed after the run wrote it" in capsys.readouterr().err) == (3, True)
+    assert (main(COMMAND), "[run.file-changed]" in capsys.readouterr().err) == (3, True)
 
 
 def test_every_class_must_be_trained(place) -> None:

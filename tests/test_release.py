@@ -252,7 +252,7 @@ def test_changed_weights_are_refused(root) -> None:
     with (root / "runs/conv2d_fsq-001/checkpoint.safetensors").open("ab") as file:
         file.write(b"x")
 
-    assert "was changed after the run wrote it" in str(refused(root, request_for(root)))
+    assert "run.file-changed" in {problem.rule for problem in refused(root, request_for(root)).problems}
 
 
 def test_a_broken_neighbour_is_refused_before_anything_is_written(root) -> None:
@@ -290,8 +290,8 @@ def test_a_path_beside_the_release_is_not_part_of_it(root, path) -> None:
 
 
 def test_no_run_is_refused(root) -> None:
-    """A folder that is no run."""
-    assert "holds no run.json" in str(refused(root, request_for(root, run="nothing")))
+    """A folder that is not a run."""
+    assert [each.rule for each in refused(root, request_for(root, run="nothing")).problems] == ["run.not-a-run"]
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "CHANGELOG.md"])

@@ -156,6 +156,8 @@ def test_a_packed_bundle_is_compared_with_the_manifest(tmp_path) -> None:
         bundle_loader.read_export(folder, compiled=True)
     assert [problem.where for problem in caught.value.problems] == ["hailo8/bundle.tar.gz"]
 
+    assert places(caught.value.problems) == [("hailo8/bundle.tar.gz", "verify.digest-mismatch")]
+
 
 def test_of_several_bundles_none_is_chosen(tmp_path) -> None:
     """A Hailo-8L cannot run a HEF for a Hailo-8; the message lists the bundles."""
@@ -265,6 +267,8 @@ def test_an_invalid_graph_is_refused() -> None:
     with pytest.raises(InputError) as caught:
         ort_session.session(b"not a graph")
     assert "protobuf" in caught.value.problems[0].message.lower()
+
+    assert places(caught.value.problems) == [("graph", "onnx.unreadable")]
 
 
 # Windows

@@ -381,6 +381,8 @@ def test_the_duration_model_of_a_run_is_verified(tmp_path) -> None:
         bundle_loader.read_export(run)
     assert [problem.where for problem in caught.value.problems] == [filenames.HSMM]
 
+    assert [(each.where, each.rule) for each in caught.value.problems] == [("hsmm.json", "verify.digest-mismatch")]
+
 
 def test_nothing_slow_is_loaded_for_durations_and_calibration(tmp_path) -> None:
     """Neither numba and scipy, which fitting needs, nor torch."""

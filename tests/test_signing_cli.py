@@ -1,4 +1,4 @@
-"""`modelreg keygen`, `sign`, `verify --key` and `release --sign-key`, as they are typed."""
+"""`modelreg keygen`, `sign`, `verify --key` and `release --sign-key` on the command line."""
 
 import json
 import os
@@ -21,7 +21,7 @@ VERSION = "registry/conv2d_fsq/v0.1.0"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A registry with one version, signed, and the keys beside it: key.pem, and other.pem, which signed nothing."""
+    """A registry with one signed version and two keys: key.pem, which signed it, and other.pem."""
     root = write_registry(tmp_path_factory.mktemp("signed"))
     write_run(root / "runs" / "conv2d_fsq-001")
     with pytest.MonkeyPatch.context() as patch:
@@ -34,7 +34,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def registry(made, tmp_path, monkeypatch):
-    """A copy of it that a test may break; the working directory."""
+    """A copy of the registry as the working directory, for tests that change it."""
     root = shutil.copytree(made, tmp_path / "registry")
     monkeypatch.chdir(root)
     return root
@@ -42,7 +42,7 @@ def registry(made, tmp_path, monkeypatch):
 
 @pytest.fixture
 def unsigned(registry):
-    """The same without its signature."""
+    """The registry without the signature."""
     (registry / VERSION / "model.sig").unlink()
     return registry
 
@@ -59,46 +59,46 @@ def test_a_release_is_signed(registry, capsys) -> None:
 
 
 def test_signing_later_gives_the_same_bytes(unsigned, made) -> None:
-    """The one file that may join a version."""
+    """The signature is the only file that can be added to a version."""
     assert main(["sign", "v0.1.0", "--key", "key.pem"]) == 0
     assert (unsigned / VERSION / "model.sig").read_bytes() == (made / VERSION / "model.sig").read_bytes()
 
 
-def test_the_signature_of_an_older_release_is_made_by_releasing_again(unsigned, capsys) -> None:
-    """A release that was killed before its signature is finished by the same command."""
+def test_releasing_again_adds_a_missing_signature(unsigned, capsys) -> None:
+    """The same command finishes a release that was killed before the signature."""
     assert main(["release", "v0.1.0", "--sign-key", "key.pem"]) == 0
     assert (capsys.readouterr().out.splitlines()[0], verify()) == (f"sign {VERSION}", 0)
 
 
-def test_a_dry_run_signs_nothing_and_asks_nothing(unsigned, capsys) -> None:
-    """It says that it would."""
+def test_a_dry_run_does_not_sign(unsigned, capsys) -> None:
+    """It prints the step."""
     assert main(["release", "v0.1.0", "--sign-key", "nowhere.pem", "--dry-run"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == f"would sign {VERSION}"
     assert not (unsigned / VERSION / "model.sig").exists()
 
 
 def test_signing_twice_changes_nothing(registry, capsys) -> None:
-    """It says so."""
+    """The command prints it."""
     assert main(["sign", "v0.1.0", "--key", "key.pem"]) == 0
     assert "is signed already" in capsys.readouterr().out
 
 
 def test_another_signature_is_not_replaced(registry, capsys) -> None:
-    """Whoever means it removes the old one first; the message says how."""
+    """The message names the file to remove first."""
     assert main(["sign", "v0.1.0", "--key", "other.pem"]) == 5
     assert f"remove {VERSION}/model.sig first" in capsys.readouterr().err
 
 
-def test_what_does_not_verify_is_not_signed(unsigned, capsys) -> None:
-    """A signature would say more than is true."""
+def test_a_version_that_does_not_verify_is_not_signed(unsigned, capsys) -> None:
+    """Nothing is written."""
     (unsigned / VERSION / "run.json").write_text("{}")
 
     assert main(["sign", "v0.1.0", "--key", "key.pem"]) == 4
     assert not (unsigned / VERSION / "model.sig").exists()
 
 
-def test_what_is_not_here_is_not_signed(unsigned, capsys) -> None:
-    """The asset is named, and the command that fetches it."""
+def test_a_version_with_an_absent_asset_is_not_signed(unsigned, capsys) -> None:
+    """The error names the asset and the command that downloads it."""
     (unsigned / VERSION / "predictions.npz").unlink()
 
     assert main(["sign", "v0.1.0", "--key", "key.pem"]) == 4
@@ -106,36 +106,37 @@ def test_what_is_not_here_is_not_signed(unsigned, capsys) -> None:
 
 
 @pytest.mark.parametrize("complete", [False, True])
-def test_of_an_absent_asset_the_digest_alone_is_proven(registry, capsys, complete) -> None:
-    """A notice says so; with --complete it is a failure."""
+def test_only_the_digest_of_an_absent_asset_is_compared(registry, capsys, complete) -> None:
+    """A notice says it; with --complete it is a failure."""
     (registry / VERSION / "checkpoint.safetensors").unlink()
 
     assert verify(*(["--complete"] if complete else [])) == (4 if complete else 0)
-    assert complete or "of the 1 that are not on this machine it proves the digest" in capsys.readouterr().err
+    assert complete or "1 files are not on this machine" in capsys.readouterr().err
 
 
 def test_another_key_is_refused(registry, capsys) -> None:
-    """Exit 4, with both fingerprints."""
+    """Exit 4."""
     assert main(["verify", "--key", "other.pub.pem"]) == 4
-    assert "conv2d_fsq@v0.1.0: model.sig: was made with the key" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert ("conv2d_fsq@v0.1.0: model.sig: " in said, "[sign.key-mismatch]" in said) == (True, True)
 
 
-def test_one_who_reseals_is_found_out(registry, capsys) -> None:
-    """Without the key everything fits; with it, nothing that was changed does."""
+def test_a_changed_version_with_matching_digests_is_found(registry, capsys) -> None:
+    """Only with the key."""
     edit(registry / VERSION / "run.json", lambda document: document.update(stopped="patience"))
     reseal(registry / VERSION)
 
     assert (main(["verify"]), verify()) == (0, 4)
 
 
-def test_an_unsigned_version_fails_where_a_key_is_given(unsigned, capsys) -> None:
-    """The whole registry must be signed then."""
+def test_an_unsigned_version_fails_with_a_key(unsigned, capsys) -> None:
+    """With a key, every version must be signed."""
     assert main(["verify", "--key", "key.pub.pem"]) == 4
-    assert "model.sig: is missing: nobody has signed this version" in capsys.readouterr().err
+    assert "[sign.signature-missing]" in capsys.readouterr().err
 
 
-def test_a_signature_that_nobody_checked_is_noticed(registry, capsys) -> None:
-    """Without a key `verify` says that it did not look."""
+def test_an_unchecked_signature_is_a_notice(registry, capsys) -> None:
+    """Without a key, `verify` cannot check it."""
     assert main(["verify", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["versions"]
 
@@ -143,13 +144,13 @@ def test_a_signature_that_nobody_checked_is_noticed(registry, capsys) -> None:
 
 
 @pytest.mark.parametrize("name", ["key.pem", "nowhere.pem", "modelreg.yaml"])
-def test_what_is_no_public_key_is_refused(registry, name) -> None:
-    """Before anything is hashed: exit 3."""
+def test_a_file_that_is_not_a_public_key_is_refused(registry, name) -> None:
+    """Before any file is hashed: exit 3."""
     assert main(["verify", "--key", name]) == 3
 
 
-def test_a_key_that_others_may_read_is_refused(unsigned, capsys) -> None:
-    """Exit 3, with the command that mends it; nothing is signed."""
+def test_a_key_that_others_can_read_is_refused(unsigned, capsys) -> None:
+    """Exit 3, with the command that fixes the mode. Nothing is signed."""
     (unsigned / "key.pem").chmod(0o644)
 
     assert main(["sign", "v0.1.0", "--key", "key.pem"]) == 3
@@ -172,7 +173,7 @@ def write_secret(path, text: str) -> None:
 
 
 def test_a_passphrase_comes_from_a_file(unsigned) -> None:
-    """Without the end of its line; the key signs with it and not without."""
+    """The newline at the end is ignored. The key cannot be used without the passphrase."""
     write_secret(unsigned / "pass", "correct horse\n")
     write_secret(unsigned / "same", "correct horse")
 
@@ -184,8 +185,8 @@ def test_a_passphrase_comes_from_a_file(unsigned) -> None:
 @pytest.mark.parametrize(
     ("text", "rule"), [("\n", "is empty"), ("x" * 1001, "at most 1000 bytes")], ids=["empty", "long"]
 )
-def test_a_passphrase_that_is_none_is_refused(registry, capsys, text, rule) -> None:
-    """An empty file is a mistake, and OpenSSL takes no longer one."""
+def test_an_invalid_passphrase_is_refused(registry, capsys, text, rule) -> None:
+    """An empty file, and a passphrase that is too long for OpenSSL."""
     write_secret(registry / "pass", text)
 
     assert main(["keygen", "--out", "mine.pem", "--passphrase-file", "pass"]) == 3
@@ -193,21 +194,21 @@ def test_a_passphrase_that_is_none_is_refused(registry, capsys, text, rule) -> N
     assert not (registry / "mine.pem").exists()
 
 
-def test_without_a_terminal_nobody_is_asked(registry, capsys, monkeypatch) -> None:
-    """A script is told what to give."""
+def test_without_a_terminal_there_is_no_prompt(registry, capsys, monkeypatch) -> None:
+    """The error names the options for a script."""
     monkeypatch.setattr(sys, "stdin", StringIO())
 
     assert main(["keygen", "--out", "mine.pem"]) == 3
     assert "give --passphrase-file or --no-passphrase" in capsys.readouterr().err
 
 
-def test_a_passphrase_is_one_thing(registry) -> None:
-    """A file, or none."""
+def test_the_passphrase_options_exclude_each_other(registry) -> None:
+    """A file, or no passphrase."""
     assert main(["keygen", "--passphrase-file", "x", "--no-passphrase"]) == 2
 
 
 def test_keygen_overwrites_nothing(registry, capsys) -> None:
-    """It says so before it asks for a passphrase."""
+    """It fails before the prompt for a passphrase."""
     before = (registry / "key.pem").read_bytes()
 
     assert main(["keygen"]) == 3
@@ -215,7 +216,7 @@ def test_keygen_overwrites_nothing(registry, capsys) -> None:
 
 
 def typed(arguments, folder, *lines: str) -> tuple[int, str]:
-    """Run a command at a terminal, type lines once it asks, and return its exit code and what the terminal shows."""
+    """Run a command in a terminal and type lines at its prompts. Return the exit code and the output."""
     terminal, other = pty.openpty()
     command = [sys.executable, "-m", "modelreg", *arguments]
     with subprocess.Popen(
@@ -234,7 +235,7 @@ def typed(arguments, folder, *lines: str) -> tuple[int, str]:
 
 
 def rest(terminal: int) -> bytes:
-    """What a terminal still shows until nobody writes to it."""
+    """Return the remaining output of a terminal."""
     shown = b""
     try:
         while data := os.read(terminal, 1000):
@@ -244,8 +245,8 @@ def rest(terminal: int) -> bytes:
     return shown
 
 
-def test_a_passphrase_is_asked_for_and_not_shown(unsigned) -> None:
-    """Twice for a new key, once to sign."""
+def test_a_passphrase_is_prompted_for_and_not_shown(unsigned) -> None:
+    """Twice for a new key, and once to sign."""
     made = typed(["keygen", "--out", "mine.pem"], unsigned, "horse\n", "horse\n")
     signed = typed(["sign", "v0.1.0", "--key", "mine.pem"], unsigned, "horse\n")
 
@@ -253,13 +254,13 @@ def test_a_passphrase_is_asked_for_and_not_shown(unsigned) -> None:
 
 
 @pytest.mark.parametrize("answers", [("horse\n", "house\n"), ("\x04",)], ids=["differ", "end"])
-def test_without_a_passphrase_that_is_meant_no_key_is_made(registry, answers) -> None:
-    """Two that differ, or the end of the input."""
+def test_without_a_confirmed_passphrase_no_key_is_written(registry, answers) -> None:
+    """Two different passphrases, or the end of the input."""
     assert typed(["keygen", "--out", "mine.pem"], registry, *answers)[0] == 3
     assert not (registry / "mine.pem").exists()
 
 
-def test_an_empty_passphrase_is_none(registry) -> None:
-    """Whoever only presses enter gets a key that needs none."""
+def test_an_empty_passphrase_gives_a_key_without_one(registry) -> None:
+    """The key can be used without a passphrase."""
     assert typed(["keygen", "--out", "mine.pem"], registry, "\n", "\n")[0] == 0
     assert signing_command.read_key(registry / "mine.pem", None).curve.name == "secp256r1"

@@ -111,9 +111,9 @@ def test_a_card_says_what_is_inside(root, name) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "rule"),
     [
-        ("conv2d_fsq_hsmm", lambda v: edit(v / "hsmm.json", _shift_prior), "the run had another hsmm.json"),
-        ("conv2d_fsq_hsmm", lambda v: edit(v / "eval_metrics.json", _better), "temporal.smoothed.edit: is 100"),
-        ("tcn_vae", lambda v: _flip(v / "encoder.safetensors"), "is not what the checkpoint holds"),
+        ("conv2d_fsq_hsmm", lambda v: edit(v / "hsmm.json", _shift_prior), "files.hsmm.json: mismatch"),
+        ("conv2d_fsq_hsmm", lambda v: edit(v / "eval_metrics.json", _better), "temporal.smoothed.edit: "),
+        ("tcn_vae", lambda v: _flip(v / "encoder.safetensors"), "[verify.derived-mismatch]"),
     ],
 )
 def test_a_lie_about_a_part_is_found(copy, capsys, name, change, rule) -> None:

@@ -199,13 +199,16 @@ def wait_for(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
-        (lambda run: edit(run / "config.json", lambda d: d["training"].update(epochs=7)), "config.json: was changed"),
+        (
+            lambda run: edit(run / "config.json", lambda d: d["training"].update(epochs=7)),
+            "config.json: sha256 mismatch",
+        ),
         (
             lambda run: edit(run / "normalization.json", lambda d: d.update(samples=7)),
-            "normalization.json: was changed",
+            "normalization.json: sha256 mismatch",
         ),
-        (lambda run: edit(run / "data.json", lambda d: d.update(hop=7)), "data.json: was changed"),
-        (lambda run: (run / "data.json").unlink(), "data.json: is missing"),
+        (lambda run: edit(run / "data.json", lambda d: d.update(hop=7)), "data.json: sha256 mismatch"),
+        (lambda run: (run / "data.json").unlink(), "[run.file-missing]"),
         (lambda run: (run / "last.safetensors").write_bytes(b"stub"), "last.safetensors"),
         (
             lambda run: edit(run / "run.json", lambda d: d["environment"].update(threads=7)),
@@ -284,7 +287,7 @@ def test_two_processes_do_not_train_one_run(begun, capsys) -> None:
     with files.sole_writer(folder, folder):
         code = main(["train", "--resume", "runs/conv2d_fsq-001"])
 
-    assert (code, "another process is writing it" in capsys.readouterr().err) == (3, True)
+    assert (code, "[files.locked]" in capsys.readouterr().err) == (3, True)
 
 
 def test_what_is_no_run_is_not_resumed(registry, capsys) -> None:
