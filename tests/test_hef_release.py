@@ -1,4 +1,4 @@
-"""A released version gets its HEF as a patch: the same weights and documents, and nothing that does not verify."""
+"""A HEF is added to a released version as a patch with the same weights and documents, which verifies."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ PORTS = Ports(now)
 
 
 def compiled(arch: int = 1, **settings) -> hef_file.HefFile:
-    """A HEF that the example's bundle makes."""
+    """Return a HEF of the example's bundle."""
     group = network("conv2d_fsq", (1, 16, 2), 2, settings.get("input_range", (-4.0, 4.0)))
     data = hef_builder.hef(group, arch=arch)
     return hef_file.HefFile(data, hef_file.parse_hef(data, "x.hef"))
@@ -46,7 +46,7 @@ FITTING, ON_BOTH = compiled(), compiled(3)
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
-    """A registry with v0.1.0, graphs and a bundle for a Hailo-8 in it, and another change to be released."""
+    """A registry with v0.1.0, its graphs, a bundle for a Hailo-8, and an unreleased change."""
     root = write_registry(tmp_path_factory.mktemp("template"))
     run = write_run(root / "runs" / "conv2d_fsq-001")
     write_export(run, files.sha256(run / "checkpoint.safetensors"))
@@ -57,7 +57,7 @@ def template(tmp_path_factory):
 
 @pytest.fixture
 def root(template, tmp_path, monkeypatch):
-    """The same, as the working directory."""
+    """A copy of the registry as the working directory."""
     shutil.copytree(template, tmp_path / "r")
     monkeypatch.chdir(tmp_path / "r")
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795255200")
@@ -65,23 +65,23 @@ def root(template, tmp_path, monkeypatch):
 
 
 def patch_of(root: Path, found: hef_file.HefFile = FITTING, version: str = "v0.1.1", base: str = "v0.1.0") -> Request:
-    """Ask for a version out of a version."""
+    """Return a request for a patch of a version."""
     addition = patch.Addition(found, root / "dist" / f"conv2d_fsq-{base}")
     return Request(version, root / MODEL / base, roll_changelog=version != "v0.1.1", addition=addition)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder with its bytes."""
+    """Return the bytes of every file below a folder."""
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def problems(folder: Path) -> list[str]:
-    """What verify finds."""
+    """Return the problems of a version."""
     return list(map(str, integrity.inspect(folder, complete=True).problems))
 
 
 def test_a_patch_verifies(root) -> None:
-    """As every version does; and so does the old one, which is what it was."""
+    """The base version verifies as well, and is unchanged."""
     before = tree(root / MODEL / "v0.1.0")
     made = carry_out(root, patch_of(root)).folder
 
@@ -89,7 +89,7 @@ def test_a_patch_verifies(root) -> None:
 
 
 def test_weights_and_documents_are_the_same(root) -> None:
-    """To the byte; card, provenance and what bears the version are not."""
+    """Byte for byte; only the card, the provenance and files with the version number differ."""
     old, new = tree(root / MODEL / "v0.1.0"), tree(carry_out(root, patch_of(root)).folder)
     exports = {*(f"onnx/{name}" for name in filenames.GRAPH_FILES), "hailo8/bundle.json", "hailo8/bundle.tar.gz"}
     made = {"manifest.json", "sha256sum.txt", "model_card.md", "provenance.json", "bom.cdx.json"}
@@ -100,8 +100,8 @@ def test_weights_and_documents_are_the_same(root) -> None:
     )
 
 
-def test_the_bundle_holds_the_hef(root) -> None:
-    """As it was compiled."""
+def test_the_bundle_has_the_hef(root) -> None:
+    """Byte for byte."""
     made = carry_out(root, patch_of(root)).folder
     bundle = bundle_archive.unpack(made / "hailo8" / filenames.ARCHIVE)
     record = load(made / "hailo8" / filenames.BUNDLE, BundleRecord)
@@ -109,8 +109,8 @@ def test_the_bundle_holds_the_hef(root) -> None:
     assert (bundle["conv2d_fsq.hef"], record.hef, record.version) == (FITTING.data, FITTING.info, "0.1.1")
 
 
-def test_provenance_says_from_what(root) -> None:
-    """The version by the digest of its manifest, and the HEF; what it says of the training stays."""
+def test_provenance_names_the_base_version_and_the_hef(root) -> None:
+    """The base version by the digest of its manifest. The statements about the training are kept."""
     made = carry_out(root, patch_of(root)).folder
     old, new = (load(root / MODEL / v / "provenance.json", Provenance) for v in ("v0.1.0", "v0.1.1"))
     inputs, trained = (each.predicate.build_definition.resolved_dependencies for each in (new, old))
@@ -125,8 +125,8 @@ def test_provenance_says_from_what(root) -> None:
     assert made.name == "v0.1.1"
 
 
-def test_a_patch_of_a_patch_names_its_own_origin(root) -> None:
-    """One version, and the HEFs that it has."""
+def test_a_patch_of_a_patch_names_its_own_base_version(root) -> None:
+    """One version, and its HEFs."""
     (root / "CHANGELOG.md").write_text("## [Unreleased]\n\n- x\n\n## [v0.1.1] - x\n\n- x\n\n## [v0.1.0] - x\n\n- x\n")
     carry_out(root, patch_of(root))
     made = carry_out(root, patch_of(root, ON_BOTH, "v0.1.2", "v0.1.1")).folder
@@ -149,22 +149,22 @@ def test_the_same_patch_twice_gives_the_same_bytes(root, tmp_path) -> None:
 
 
 def drop_bundle(root: Path, project: ProjectConfig = PROJECT) -> None:
-    """Make of v0.1.0 a version that was released without a bundle: v0.1.0 again, of a run that has none."""
+    """Release v0.1.0 again from a run without a bundle."""
     shutil.rmtree(root / MODEL / "v0.1.0")
     shutil.rmtree(root / "runs/conv2d_fsq-001/hailo8")
     carry_out(root, Request("v0.1.0", root / "runs/conv2d_fsq-001"), project)
 
 
 def export_version(root: Path) -> None:
-    """Leave in dist/ what `modelreg export conv2d_fsq@v0.1.0 --target hailo8` leaves there."""
+    """Write the same files to dist/ as `modelreg export conv2d_fsq@v0.1.0 --target hailo8`."""
     bundle = artifact_exports.for_version(root / "runs/conv2d_fsq-001", "hailo8", "0.1.0")
     (root / "x.tar.gz").write_bytes(bundle[f"hailo8/{filenames.ARCHIVE}"])
     (root / "dist").mkdir()
     files.write_folder(root / "dist/conv2d_fsq-v0.1.0/hailo8", bundle_archive.unpack(root / "x.tar.gz"))
 
 
-def test_a_version_without_a_bundle_takes_the_one_that_was_exported_of_it(root) -> None:
-    """It is what the HEF was compiled from."""
+def test_a_version_without_a_bundle_uses_its_later_export(root) -> None:
+    """The HEF was compiled from it."""
     export_version(root)
     drop_bundle(root)
     made = carry_out(root, patch_of(root)).folder
@@ -173,13 +173,13 @@ def test_a_version_without_a_bundle_takes_the_one_that_was_exported_of_it(root) 
 
 
 def waiting_for_a_bundle(root: Path, bound: float) -> None:
-    """Make v0.1.0 without a bundle, which a gate waits for; export the bundle after."""
+    """Release v0.1.0 without a bundle, with a gate that needs it, and export the bundle later."""
     export_version(root)
     drop_bundle(root, ProjectConfig(gates={"int8.accuracy_drop": Gate(max=bound, if_exported=True)}))
 
 
-def test_a_gate_that_waited_for_its_export_is_judged_when_it_comes(root) -> None:
-    """By the estimate of the bundle."""
+def test_a_gate_without_an_export_is_evaluated_in_the_patch(root) -> None:
+    """With the estimate of the bundle."""
     waiting_for_a_bundle(root, 0.5)
     made = carry_out(root, patch_of(root)).folder
     verdicts = [load(root / MODEL / v / filenames.GATES, GateReport).outcomes[0].verdict for v in ("v0.1.0", "v0.1.1")]
@@ -187,23 +187,23 @@ def test_a_gate_that_waited_for_its_export_is_judged_when_it_comes(root) -> None
     assert (verdicts, problems(made)) == (["not judged: no export", "met"], [])
 
 
-def test_a_bundle_that_misses_the_gate_that_waited_for_it_makes_no_patch(root) -> None:
-    """Though the new version has the same weights."""
+def test_a_bundle_that_fails_its_gate_cannot_be_released(root) -> None:
+    """Also if the weights are the same."""
     waiting_for_a_bundle(root, 0.02)
 
     assert isinstance(refused(root, patch_of(root)), GateFailed)
 
 
 def judged_before(root: Path) -> None:
-    """Make v0.1.0 again, its estimate one that depends on the processor."""
+    """Release v0.1.0 again with an estimate that depends on the processor."""
     run = root / "runs/conv2d_fsq-001"
     write_export(run, files.sha256(run / "checkpoint.safetensors"), steady=False)
     shutil.rmtree(root / MODEL / "v0.1.0")
     carry_out(root, Request("v0.1.0", run))
 
 
-def test_a_bundle_whose_estimate_depends_on_the_processor_is_not_judged(root) -> None:
-    """The gate that waited for it needs one of today."""
+def test_a_gate_refuses_an_estimate_that_depends_on_the_processor(root) -> None:
+    """The bundle must be exported again."""
     judged_before(root)
     waiting_for_a_bundle(root, 0.5)
     error = refused(root, patch_of(root))
@@ -212,8 +212,8 @@ def test_a_bundle_whose_estimate_depends_on_the_processor_is_not_judged(root) ->
     assert (type(error), error.problems[0].next) == (InputError, "export again")
 
 
-def test_no_patch_is_judged_on_the_old_estimate_of_its_version(root) -> None:
-    """A version never changes: its run is exported and released again."""
+def test_a_gate_refuses_such_an_estimate_of_the_base_version(root) -> None:
+    """A version never changes: its run must be exported and released again."""
     judged_before(root)
     error = refused(root, patch_of(root), ProjectConfig(gates={"int8.accuracy_drop": Gate(max=0.5)}))
 
@@ -221,8 +221,8 @@ def test_no_patch_is_judged_on_the_old_estimate_of_its_version(root) -> None:
     assert {problem.rule for problem in error.problems} == {"gates.estimate-not-reproducible"}
 
 
-def test_without_any_bundle_nothing_can_be_made(root) -> None:
-    """It says what to do."""
+def test_a_patch_needs_a_bundle(root) -> None:
+    """The next step is the export."""
     drop_bundle(root)
 
     (found,) = refused(root, patch_of(root)).problems
@@ -230,8 +230,8 @@ def test_without_any_bundle_nothing_can_be_made(root) -> None:
     assert (found.rule, "modelreg export" in found.next) == ("hef.bundle-missing", True)
 
 
-def test_a_version_without_graphs_gets_its_hef_too(root) -> None:
-    """A bundle has its own."""
+def test_a_version_without_graphs_can_have_a_hef(root) -> None:
+    """The bundle has its own graphs."""
     export_version(root)
     shutil.rmtree(root / MODEL / "v0.1.0")
     for name in ("hailo8", "onnx"):
@@ -242,7 +242,7 @@ def test_a_version_without_graphs_gets_its_hef_too(root) -> None:
 
 
 def refused(root: Path, request: Request, project: ProjectConfig = PROJECT) -> ModelregError:
-    """Return the error of a release that must be refused, and check that nothing was written."""
+    """Return the error of a release, and check that nothing was written."""
     before = tree(root)
     with pytest.raises(ModelregError) as caught:
         carry_out(root, request, project)
@@ -252,7 +252,7 @@ def refused(root: Path, request: Request, project: ProjectConfig = PROJECT) -> M
 
 @pytest.mark.parametrize("version", ["v0.2.0", "v1.1.1", "v0.1.0-rc.1"])
 def test_only_a_patch_can_be_made(root, version) -> None:
-    """Another minor or major number says that the model changed."""
+    """Another minor or major number means that the model changed."""
     error = refused(root, patch_of(root, version=version))
 
     assert "so it must be a patch of it, as v0.1.1" in str(error)
@@ -264,14 +264,14 @@ def test_only_a_patch_can_be_made(root, version) -> None:
     ids=["chip", "random"],
 )
 def test_a_hef_that_does_not_fit_is_refused(root, found, rule) -> None:
-    """Exit 4, as by `hef attach`."""
+    """Exit 4, the same as for `hef attach`."""
     error = refused(root, patch_of(root, found))
 
     assert (type(error), [problem.rule for problem in error.problems]) == (VerificationFailed, [rule])
 
 
-def test_a_version_that_does_not_verify_is_no_origin(root) -> None:
-    """Its problems are named; an asset that is elsewhere is one."""
+def test_a_base_version_must_verify(root) -> None:
+    """All its assets are required."""
     (root / MODEL / "v0.1.0" / "predictions.npz").unlink()
 
     (found,) = refused(root, patch_of(root)).problems
@@ -279,13 +279,13 @@ def test_a_version_that_does_not_verify_is_no_origin(root) -> None:
     assert (found.where, found.rule) == ("conv2d_fsq@v0.1.0: predictions.npz", "version.asset-missing")
 
 
-def test_gates_hold_for_a_patch_too(root) -> None:
-    """They may have been raised since."""
+def test_gates_apply_to_a_patch(root) -> None:
+    """They may be stricter than at the release of the base version."""
     assert isinstance(refused(root, patch_of(root), ProjectConfig(gates={"accuracy": Gate(min=1.0)})), GateFailed)
 
 
 def test_a_patch_needs_its_section(root) -> None:
-    """As any release."""
+    """In the changelog, like any release."""
     (root / "CHANGELOG.md").write_text("## [v0.1.0] - x\n")
 
     assert isinstance(refused(root, patch_of(root)), InputError)
@@ -300,7 +300,7 @@ def test_a_patch_that_exists_is_refused(root, found) -> None:
 
 
 def test_an_interrupted_patch_is_finished_by_the_same_hef_only(root) -> None:
-    """The version is there, the table is not."""
+    """The version exists, and the table is not updated."""
     steps.make_version(planned(root, patch_of(root), PROJECT, PORTS))
     refused(root, patch_of(root, ON_BOTH))
 
@@ -308,7 +308,7 @@ def test_an_interrupted_patch_is_finished_by_the_same_hef_only(root) -> None:
 
 
 def test_an_interrupted_patch_is_not_finished_by_its_run(root) -> None:
-    """The weights are the same, the version is another."""
+    """The weights are the same, but the version differs."""
     steps.make_version(planned(root, patch_of(root), PROJECT, PORTS))
     by_run = Request("v0.1.1", root / "runs/conv2d_fsq-001")
 
@@ -316,7 +316,7 @@ def test_an_interrupted_patch_is_not_finished_by_its_run(root) -> None:
 
 
 def test_an_exported_bundle_that_was_changed_is_refused(root) -> None:
-    """File by file."""
+    """The problem names the file."""
     export_version(root)
     drop_bundle(root)
     (root / "dist/conv2d_fsq-v0.1.0/hailo8/head.onnx").write_bytes(b"x")
@@ -327,7 +327,7 @@ def test_an_exported_bundle_that_was_changed_is_refused(root) -> None:
 
 
 def test_a_bundle_of_another_version_is_refused(root) -> None:
-    """Its graphs do not bear this one's number."""
+    """Its graphs have another version number."""
     export_version(root)
     drop_bundle(root)
     folder = root / "dist/conv2d_fsq-v0.1.0/hailo8"
@@ -341,7 +341,7 @@ def test_a_bundle_of_another_version_is_refused(root) -> None:
 
 
 def reseal(folder: Path) -> None:
-    """Make manifest and sums right for what lies there."""
+    """Make the manifest and the sums match the files."""
     manifest = load(folder / "manifest.json", Manifest)
     entries = tuple(
         entry.model_copy(
@@ -356,7 +356,7 @@ def reseal(folder: Path) -> None:
 
 
 def lie(folder: Path, change) -> None:
-    """Change the last inputs of provenance.json: the version and the HEF."""
+    """Change the last inputs of provenance.json: the base version and the HEF."""
     document = json.loads((folder / "provenance.json").read_text())
     change(document["predicate"]["buildDefinition"]["resolvedDependencies"])
     (folder / "provenance.json").write_bytes(files.to_json(document))
@@ -381,32 +381,32 @@ def lie(folder: Path, change) -> None:
         (lambda inputs: inputs.append(inputs[-2]), "resolvedDependencies"),
     ],
 )
-def test_a_lie_about_the_origin_is_found(root, change, problem) -> None:
-    """Though every digest fits."""
+def test_a_changed_base_version_in_the_provenance_is_found(root, change, problem) -> None:
+    """Also if all digests match."""
     made = carry_out(root, patch_of(root)).folder
     lie(made, change)
 
     assert any(problem in found for found in problems(made))
 
 
-def test_an_origin_that_is_not_here_is_taken_as_stated(root) -> None:
-    """A version verifies by itself, wherever it was pulled to."""
+def test_a_patch_verifies_without_its_base_version(root) -> None:
+    """A pulled version verifies on its own."""
     made = carry_out(root, patch_of(root)).folder
     shutil.rmtree(root / MODEL / "v0.1.0")
 
     assert problems(made) == []
 
 
-def test_an_origin_that_cannot_be_read_is_named(root) -> None:
-    """It was another one once."""
+def test_an_unreadable_base_version_is_named(root) -> None:
+    """Its manifest is a problem of the patch."""
     made = carry_out(root, patch_of(root)).folder
     (root / MODEL / "v0.1.0/manifest.json").write_text("{")
 
     assert any("version/conv2d_fsq@v0.1.0: manifest.json" in found for found in problems(made))
 
 
-def test_an_origin_with_other_weights_is_named(root) -> None:
-    """Somebody made all digests fit."""
+def test_a_base_version_with_other_weights_is_named(root) -> None:
+    """Also if all digests match."""
     made = carry_out(root, patch_of(root)).folder
     old = root / MODEL / "v0.1.0"
     (old / "run.json").write_bytes((old / "run.json").read_bytes() + b"\n")
@@ -416,8 +416,8 @@ def test_an_origin_with_other_weights_is_named(root) -> None:
     assert any("run.json: sha256 as in version/conv2d_fsq@v0.1.0" in found for found in problems(made))
 
 
-def test_a_bundle_record_that_cannot_be_read_is_named_once(root) -> None:
-    """And the rest is checked all the same."""
+def test_an_unreadable_bundle_record_is_named_once(root) -> None:
+    """The other checks run."""
     made = carry_out(root, patch_of(root)).folder
     (made / "hailo8/bundle.json").write_text("{}")
     reseal(made)
@@ -433,20 +433,20 @@ def test_a_bundle_record_that_cannot_be_read_is_named_once(root) -> None:
 
 @pytest.fixture
 def hef_path(root):
-    """A HEF that fits, as a file."""
+    """A file with a HEF that fits."""
     (root / "x.hef").write_bytes(FITTING.data)
     return root / "x.hef"
 
 
 def test_release_makes_the_patch(root, hef_path, capsys) -> None:
-    """And says what it does."""
+    """The command prints its steps."""
     code = main(["release", "v0.1.1", "--from", "v0.1.0", "--hef", "x.hef"])
 
     assert (code, "write registry/conv2d_fsq/v0.1.1" in capsys.readouterr().out, main(["verify"])) == (0, True, 0)
 
 
 def test_a_dry_run_writes_nothing(root, hef_path, capsys) -> None:
-    """The same plan."""
+    """It prints the same plan."""
     before = tree(root)
 
     assert (main(["release", "v0.1.1", "--from", "v0.1.0", "--hef", "x.hef", "--dry-run"]), tree(root)) == (0, before)
@@ -461,14 +461,14 @@ def test_a_dry_run_writes_nothing(root, hef_path, capsys) -> None:
         ["--from", "v0.1.0", "--hef", "x.hef", "--model", "conv2d_fsq"],
     ],
 )
-def test_half_of_it_is_wrong_usage(root, hef_path, options) -> None:
+def test_both_options_are_required(root, hef_path, options) -> None:
     """Exit 2."""
     assert main(["release", "v0.1.1", *options]) == 2
 
 
 @pytest.mark.parametrize(("origin", "data", "code"), [("v9.0.0", b"", 5), ("v0.1.0", b"stub", 3)])
-def test_what_is_not_there_is_named(root, hef_path, origin, data, code) -> None:
-    """An unknown version, and a HEF that is none."""
+def test_an_unknown_version_or_an_invalid_hef_is_refused(root, hef_path, origin, data, code) -> None:
+    """With the exit code of its kind."""
     hef_path.write_bytes(data or hef_path.read_bytes())
 
     assert main(["release", "v0.1.1", "--from", origin, "--hef", "x.hef"]) == code
@@ -483,16 +483,16 @@ def test_what_is_not_there_is_named(root, hef_path, origin, data, code) -> None:
         (ON_BOTH, "hailo8l", 0, ""),
     ],
 )
-def test_verify_asks_for_a_device(root, capsys, found, device, code, words) -> None:
-    """A HEF for an 8L runs on both, one for an 8 on an 8 only."""
+def test_verify_checks_for_a_device(root, capsys, found, device, code, words) -> None:
+    """A HEF for an 8L runs on both, a HEF for an 8 only on an 8."""
     carry_out(root, patch_of(root, found))
 
     assert (main(["verify", "v0.1.1", "--device", device]), words in capsys.readouterr().err) == (code, True)
 
 
 @pytest.mark.parametrize("bundle", [True, False])
-def test_a_version_without_a_hef_runs_on_no_device(root, capsys, bundle) -> None:
-    """Who asks for a device is told; who does not is not."""
+def test_a_version_without_a_hef_fails_only_with_device(root, capsys, bundle) -> None:
+    """Without --device, a HEF is optional."""
     if not bundle:
         drop_bundle(root)
     codes = [main(["verify", "v0.1.0", *options]) for options in ([], ["--device", "hailo8"])]
@@ -501,7 +501,7 @@ def test_a_version_without_a_hef_runs_on_no_device(root, capsys, bundle) -> None
 
 
 def test_one_of_two_hefs_is_enough(root) -> None:
-    """Each device takes its own."""
+    """Each device has its own HEF."""
     made = carry_out(root, patch_of(root)).folder
     shutil.copytree(made / "hailo8", made / "hailo8l")
     path = made / "hailo8l" / filenames.BUNDLE
@@ -510,8 +510,8 @@ def test_one_of_two_hefs_is_enough(root) -> None:
     assert [list(attach_hef.find_device_problems(made, device)) for device in ("hailo8", "hailo8l")] == [[], []]
 
 
-def test_a_bundle_that_cannot_be_read_runs_on_no_device(root) -> None:
-    """Nothing is known of it."""
+def test_an_unreadable_bundle_fails_with_device(root) -> None:
+    """Its HEF is unknown."""
     (root / MODEL / "v0.1.0/hailo8/bundle.json").write_text("{")
 
     assert main(["verify", "v0.1.0", "--device", "hailo8"]) == 4
@@ -524,7 +524,7 @@ def test_a_device_needs_a_version_and_is_one_of_two(root, options) -> None:
 
 
 def test_a_device_is_part_of_the_findings(root, capsys) -> None:
-    """As JSON."""
+    """Also in the JSON output."""
     main(["verify", "v0.1.0", "--device", "hailo8l", "--json"])
 
     assert [each["where"] for each in json.loads(capsys.readouterr().out)["problems"]] == ["conv2d_fsq@v0.1.0: hailo8l"]

@@ -1,4 +1,4 @@
-"""What modelreg 0.2.0 made stays usable: it is listed, shown, verified, evaluated, released and resumed.
+"""Files of modelreg 0.2.0 remain usable: it is listed, shown, verified, evaluated, released and resumed.
 
 tests/made_by_0_2_0/README.md says what is there and how it was made. It never changes. Nothing below compares a number
 that another processor computes otherwise: weights and predictions are those that lie there.
@@ -44,12 +44,12 @@ EVALUATED, TRAINED, KILLED = (f"runs/conv2d_fsq-00{number}" for number in (1, 2,
 
 
 def places(pattern: str) -> list[str]:
-    """Return the files of the project that match, relative to it."""
+    """Return the matching files, relative to the project."""
     return sorted(path.relative_to(PROJECT).as_posix() for path in PROJECT.glob(pattern))
 
 
 def references(pattern: str) -> list[str]:
-    """Return the versions that hold a file."""
+    """Return the versions that have a file."""
     return ["@".join(path.split("/")[1:3]) for path in places(f"registry/*/*/{pattern}")]
 
 
@@ -80,7 +80,7 @@ FOREIGN = {"bom.cdx.json"}  # CycloneDX, which `verify` renders again
 
 
 class Answer(NamedTuple):
-    """What a command left: its exit code, and the JSON on stdout."""
+    """The exit code of a command and the JSON on stdout."""
 
     code: int
     document: Any
@@ -95,20 +95,20 @@ def ask(*words: str) -> Answer:
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory):
-    """A copy of the project, for the tests that only read."""
+    """A copy of the project, for tests that only read."""
     return shutil.copytree(PROJECT, tmp_path_factory.mktemp("made") / "project")
 
 
 @pytest.fixture
 def here(shelf, monkeypatch):
-    """The same, as the working directory."""
+    """The copy as the working directory."""
     monkeypatch.chdir(shelf)
     return shelf
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A copy that a test may change, as the working directory."""
+    """A copy as the working directory, for tests that change it."""
     shutil.copytree(PROJECT, tmp_path / "project")
     monkeypatch.chdir(tmp_path / "project")
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1800000000")
@@ -117,20 +117,20 @@ def project(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def verified(shelf):
-    """What `verify --complete` finds in the whole registry."""
+    """The result of `verify --complete` for the whole registry."""
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(shelf)
         return ask("verify", "--complete")
 
 
 def folder_of(reference: str) -> Path:
-    """Return where a version lies, relative to the project."""
+    """Return the folder of a version, relative to the project."""
     model, _, version = reference.partition("@")
     return Path("registry") / model / version
 
 
 def test_every_system_was_released() -> None:
-    """No fixture is missing: the tests below would pass without it."""
+    """The tests below would pass without these fixtures."""
     assert {reference.partition("@")[0] for reference in VERSIONS} == {
         "conv2d_fsq",
         "conv2d_fsq_hsmm",
@@ -150,7 +150,7 @@ def test_git_keeps_the_bytes(root) -> None:
 
 
 def test_every_version_is_listed(here) -> None:
-    """None is left out."""
+    """None is missing."""
     assert sorted(row["reference"] for row in ask("list").document) == VERSIONS
 
 
@@ -164,12 +164,12 @@ def test_a_version_is_shown(reference, here) -> None:
 
 @pytest.mark.parametrize("reference", VERSIONS)
 def test_a_version_verifies(reference, verified) -> None:
-    """Every file, every document; card, gates.json and SBOM are byte for byte what is rendered now."""
+    """Every file and document; card, gates.json and SBOM equal the rendered texts byte for byte."""
     assert [row["problems"] for row in verified.document["versions"] if row["version"] == reference] == [[]]
 
 
 def test_the_registry_around_the_versions_verifies(verified) -> None:
-    """Its table, its aliases."""
+    """The table of releases and the aliases."""
     assert (verified.code, verified.document["problems"]) == (0, [])
 
 
@@ -181,8 +181,8 @@ def test_the_registry_around_the_versions_verifies(verified) -> None:
         ("bom.cdx.json", "there is none for anything else", "there is one for anything else"),
     ],
 )
-def test_a_document_that_is_not_as_rendered_is_found(document, old, new, project, capsys) -> None:
-    """Therefore a version that verifies has the text that is rendered now, to the byte."""
+def test_a_document_that_differs_from_the_rendered_text_is_found(document, old, new, project, capsys) -> None:
+    """A version that verifies therefore has exactly the rendered text."""
     version = project / folder_of("conv2d_fsq@v0.3.0" if document == "gates.json" else "conv2d_fsq@v0.2.0")
     text = (version / document).read_text()
     (version / document).write_text(text.replace(old, new, 1))
@@ -199,12 +199,12 @@ def test_a_signature_verifies(here) -> None:
 
 @pytest.mark.parametrize(("alias", "version"), [("production", "0.1.0"), ("canary", "0.1.1")])
 def test_an_alias_names_its_version(alias, version, here) -> None:
-    """Also after it was rolled back."""
+    """Also after a rollback."""
     assert ask("show", f"conv2d_fsq@{alias}").document["manifest"]["version"] == version
 
 
 def test_the_history_of_the_aliases_is_listed(here) -> None:
-    """Three promotions, one step back."""
+    """Three promotions and a rollback."""
     assert len(ask("history", "conv2d_fsq").document["changes"]) == 4
 
 
@@ -226,12 +226,12 @@ def test_a_history_parses(path) -> None:
 
 @pytest.mark.parametrize("path", places("configs/*.yaml"))
 def test_a_configuration_parses(path) -> None:
-    """Every system, every kind of split."""
+    """For every system and every kind of split."""
     assert load_yaml(PROJECT / path, TrainConfig)
 
 
 def test_the_settings_of_the_project_parse() -> None:
-    """Gates and waivers among them."""
+    """Including gates and waivers."""
     assert load_yaml(PROJECT / "modelreg.yaml", ProjectConfig).waivers
 
 
@@ -249,7 +249,7 @@ def test_a_version_classifies_as_its_card_says(reference, here) -> None:
 
 @pytest.mark.parametrize("reference", ["conv2d_fsq@v0.1.1", "conv2d_fsq_hsmm@v0.1.0", "tcn_vae@v0.1.0"])
 def test_a_version_runs(reference, here) -> None:
-    """On ONNX Runtime, as on the device."""
+    """On ONNX Runtime."""
     assert ask("bench", reference, "--windows", "100").document["windows"] == 100
 
 
@@ -275,7 +275,7 @@ RELEASE = ["release", "v0.5.0", "--run", EVALUATED, "--roll-changelog", "--force
 
 
 def drop_gates_of_int8() -> None:
-    """Take the gates out of modelreg.yaml that would judge an 8-bit estimate."""
+    """Remove the gates that read an 8-bit estimate from modelreg.yaml."""
     path = Path("modelreg.yaml")
     kept = load_yaml(path, ProjectConfig)
     gates = {name: gate for name, gate in kept.gates.items() if not name.startswith("int8.")}
@@ -283,12 +283,12 @@ def drop_gates_of_int8() -> None:
 
 
 def test_a_gate_refuses_an_estimate_of_integer_kernels(project, capsys) -> None:
-    """0.2.0 estimated by kernels that saturate on some processors: no new release is judged on that."""
+    """modelreg 0.2.0 used kernels that saturate on some processors: a new release cannot use such an estimate."""
     assert (main(RELEASE), "gate int8.accuracy_drop: " in capsys.readouterr().err) == (3, True)
 
 
 def test_an_evaluated_run_is_released(project) -> None:
-    """With the export that it has, and its other gates judged."""
+    """With its export, and the other gates evaluated."""
     drop_gates_of_int8()
     made = main(RELEASE)
 
@@ -307,7 +307,7 @@ def test_a_version_gets_a_hef(project) -> None:
 
 
 def as_if_started_here(run: Path) -> None:
-    """Record in run.json that the run was started on this machine with these packages, by the modelreg that did."""
+    """Record in run.json that the run was started on this machine with the installed packages."""
     settings = load(run / "config.json", TrainConfig).training
     here = host.describe(settings).to_document()
     del here["modelreg"]
@@ -315,7 +315,7 @@ def as_if_started_here(run: Path) -> None:
 
 
 def test_a_killed_run_is_resumed_to_its_end(project) -> None:
-    """The epochs that were on disk are kept.
+    """The epochs on disk are kept.
 
     A run is resumed only with the packages and on the kind of machine that it was started with (the next test), so
     run.json names these first. The version of modelreg stays: a run outlives an upgrade.

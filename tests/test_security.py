@@ -1,4 +1,4 @@
-"""docs/security.md: every claim names tests that exist; and the limits, which are as true as the claims."""
+"""docs/security.md: every claim names an existing test, and the stated limits are true."""
 
 import ast
 import re
@@ -22,7 +22,7 @@ KEY = keys.new("p256")
 
 @pytest.mark.parametrize(("file", "name"), NAMED)
 def test_a_test_that_is_named_exists(file, name) -> None:
-    """In the file that is named."""
+    """In the named file."""
     tree = ast.parse((ROOT / "tests" / file).read_text())
 
     assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
@@ -30,13 +30,13 @@ def test_a_test_that_is_named_exists(file, name) -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[2:40])
 def test_every_claim_names_a_test(row) -> None:
-    """No table has a row without one."""
+    """Every row of a table names a test."""
     assert re.search(r"`test_\w+\.py::test_\w+`", row)
 
 
 @pytest.fixture
 def registry(tmp_path, monkeypatch):
-    """A registry with one signed version and the public key in it; the working directory."""
+    """A registry with one signed version and the public key, as the working directory."""
     root = write_registry(tmp_path)
     version = make_version(root, write_run(root / "runs" / "conv2d_fsq-001"))
     sign(version, KEY)
@@ -46,13 +46,13 @@ def registry(tmp_path, monkeypatch):
 
 
 def sign(version: Path, key: keys.PrivateKey) -> None:
-    """Sign a version, and lay the public key into the registry."""
+    """Sign a version, and write the public key into the registry."""
     (version / "model.sig").write_bytes(signing.sign_version(version, key))
     (version.parents[2] / "key.pub.pem").write_bytes(keys.public_pem(key.public_key()))
 
 
 def lie(root: Path) -> Path:
-    """Change what no other document contradicts, and make everything fit again."""
+    """Change a value that no other document contradicts, and make the digests match."""
     version = root / "registry" / "conv2d_fsq" / "v0.1.0"
     edit(version / "run.json", lambda document: document.update(stopped="patience"))
     reseal(version)
@@ -60,12 +60,12 @@ def lie(root: Path) -> Path:
 
 
 def verified() -> int:
-    """What `verify` comes to."""
+    """Return the exit code of `verify`."""
     return main(["verify", "--complete", "--key", "key.pub.pem"])
 
 
-def test_a_version_that_is_kept_back_is_not_missed(registry) -> None:
-    """Nothing in a signed version says which others there are: without git's history a deletion is not seen."""
+def test_a_deleted_version_is_not_found(registry) -> None:
+    """A signed version does not list the other versions. Only git's history shows a deletion."""
     shutil.rmtree(registry / "registry" / "conv2d_fsq" / "v0.1.0")
     steps.write_table(registry)
 
@@ -73,7 +73,7 @@ def test_a_version_that_is_kept_back_is_not_missed(registry) -> None:
 
 
 def test_a_key_from_the_same_place_proves_nothing(registry) -> None:
-    """Who can change the registry can change the key beside it."""
+    """A person who can change the registry can also change the key in it."""
     before = (registry / "key.pub.pem").read_bytes()
     sign(lie(registry), keys.new("p256"))
     codes = [verified()]
@@ -82,13 +82,13 @@ def test_a_key_from_the_same_place_proves_nothing(registry) -> None:
     assert [*codes, verified()] == [0, 4]
 
 
-def test_a_signed_lie_is_a_lie(registry) -> None:
-    """The holder of the key may sign it."""
+def test_a_signed_false_value_verifies(registry) -> None:
+    """The owner of the key can sign a false value."""
     sign(lie(registry), KEY)
 
     assert verified() == 0
 
 
 def test_invented_predictions_verify(registry) -> None:
-    """Those of this version are random numbers: what follows from them is right."""
+    """The predictions of this version are random numbers, and its metrics follow from them."""
     assert verified() == 0

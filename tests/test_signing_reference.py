@@ -1,4 +1,4 @@
-"""signing against the reference implementation of its format: each verifies, and refuses, what the other signed."""
+"""signing and the reference implementation of its format: each verifies the signatures of the other."""
 
 import json
 import subprocess
@@ -24,21 +24,21 @@ KEYS = {curve: keys.new(curve) for curve in keys.CURVES}
 
 @pytest.fixture(params=keys.CURVES)
 def folder(request, tmp_path):
-    """A folder of files, beside it a pair of keys."""
+    """A folder of files, and a key pair in its parent."""
     keys.write_pair(tmp_path / "key.pem", KEYS[request.param], None)
     write(tmp_path / "v0.1.0")
     return tmp_path / "v0.1.0"
 
 
 def write(folder: Path) -> None:
-    """Write the files anew."""
+    """Write the files."""
     for name, data in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
 
 
 def key_of(folder: Path):
-    """Our private key of a folder."""
+    """Return the private key of a folder."""
     return keys.parse_private((folder.parent / "key.pem").read_bytes(), None, "key.pem")
 
 
@@ -48,26 +48,26 @@ def sign_ours(folder: Path) -> None:
 
 
 def sign_theirs(folder: Path) -> None:
-    """Sign with the reference implementation, as its own command does: the signature's path is left out."""
+    """Sign with the reference implementation in the same way as its command: the signature is not covered."""
     hashing = reference.hashing.Config().set_ignored_paths(paths=["model.sig"])
     config = reference.signing.Config().set_hashing_config(hashing)
     config.use_elliptic_key_signer(private_key=folder.parent / "key.pem").sign(folder, folder / "model.sig")
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """The digest of every file but the signature."""
+    """Return the digest of every file except the signature."""
     paths = [path for path in folder.rglob("*") if path.is_file() and path.name != "model.sig"]
     return {path.relative_to(folder).as_posix(): files.sha256(path) for path in paths}
 
 
 def is_right_to_us(folder: Path) -> bool:
-    """Say whether modelreg finds nothing wrong."""
+    """Return whether modelreg verifies the signature."""
     bundle = (folder / "model.sig").read_bytes()
     return not list(signing.find_signature_problems(bundle, digests(folder), key_of(folder).public_key()))
 
 
 def is_right_to_them(folder: Path) -> bool:
-    """Say whether the reference implementation verifies."""
+    """Return whether the reference implementation verifies the signature."""
     config = reference.verifying.Config().use_elliptic_key_verifier(public_key=folder.parent / "key.pub.pem")
     try:
         config.verify(folder, folder / "model.sig")
@@ -77,7 +77,7 @@ def is_right_to_them(folder: Path) -> bool:
 
 
 def payload(folder: Path) -> dict:
-    """The statement that was signed."""
+    """Return the signed statement."""
     return json.loads(b64decode(json.loads((folder / "model.sig").read_bytes())["dsseEnvelope"]["payload"]))
 
 
@@ -96,7 +96,7 @@ def test_we_verify_what_they_signed(folder) -> None:
 
 
 def test_both_sign_the_same_files(folder) -> None:
-    """The same names with the same digests; the order of the list is each tool's own, and covered by the subject."""
+    """The same names with the same digests. The order of the list differs, and the subject's digest covers it."""
     listed = []
     for sign in (sign_ours, sign_theirs):
         sign(folder)
@@ -117,8 +117,8 @@ TAMPERED = {
 
 @pytest.mark.parametrize("sign", [sign_ours, sign_theirs])
 @pytest.mark.parametrize("tamper", TAMPERED)
-def test_both_refuse_what_was_tampered_with(tmp_path, sign, tamper) -> None:
-    """Extra, missing, renamed and changed files, and another key."""
+def test_both_refuse_changed_files(tmp_path, sign, tamper) -> None:
+    """Unexpected, missing, renamed and changed files, and another key."""
     keys.write_pair(tmp_path / "key.pem", KEYS["p256"], None)
     folder = tmp_path / "v0.1.0"
     write(folder)
@@ -131,7 +131,7 @@ def test_both_refuse_what_was_tampered_with(tmp_path, sign, tamper) -> None:
 
 
 def test_their_command_verifies_what_we_signed(tmp_path) -> None:
-    """As a third party would type it, with nothing of ours installed."""
+    """A third party does not need modelreg."""
     keys.write_pair(tmp_path / "key.pem", KEYS["p384"], None)
     write(tmp_path / "model")
     sign_ours(tmp_path / "model")
@@ -143,7 +143,7 @@ def test_their_command_verifies_what_we_signed(tmp_path) -> None:
 
 
 def test_they_verify_a_version(tmp_path) -> None:
-    """Its digests were taken from its manifest; they hash every file of the folder."""
+    """modelreg signs the digests of the manifest, and they hash every file of the folder."""
     root = write_registry(tmp_path / "registry")
     version = make_version(root, write_run(root / "runs" / "conv2d_fsq-001"))
     keys.write_pair(version.parent / "key.pem", KEYS["p256"], None)
@@ -154,7 +154,7 @@ def test_they_verify_a_version(tmp_path) -> None:
 
 @pytest.fixture(scope="module")
 def signed(tmp_path_factory):
-    """A folder that they signed."""
+    """A folder signed by the reference implementation."""
     folder = tmp_path_factory.mktemp("signed") / "v0.1.0"
     keys.write_pair(folder.parent / "key.pem", KEYS["p256"], None)
     write(folder)
@@ -165,7 +165,7 @@ def signed(tmp_path_factory):
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(st.data())
 def test_any_flipped_bit_of_their_signature_is_found(signed, data) -> None:
-    """By us, wherever it is."""
+    """At any position."""
     broken = bytearray((signed / "model.sig").read_bytes())
     broken[data.draw(st.integers(0, len(broken) - 1))] ^= 1 << data.draw(st.integers(0, 7))
 
