@@ -1,5 +1,7 @@
-"""Exports to run, made of the released example (registry/conv2d_fsq/v0.2.0) without torch: a bundle, with a HEF for the
-stub of HailoRT. The answers in its test vectors are those of model.onnx."""
+"""A bundle of the released example (registry/conv2d_fsq/v0.2.0), made without torch, and a HEF for the HailoRT stub.
+
+The outputs in its test vectors are those of model.onnx.
+"""
 
 import functools
 import json
@@ -27,12 +29,12 @@ BUNDLE_VERSION = "0.2.0"
 
 
 class Example(NamedTuple):
-    """The released example, and the windows it was trained and tested on."""
+    """The released example, with its train and test windows."""
 
     spec: ModelSpec
     scale: Normalization
     parity: ParityRecord
-    graphs: dict[str, bytes]  # by file name, as they were proven
+    graphs: dict[str, bytes]  # by file name, as in the export
     train: Windows
     test: Windows
 
@@ -53,7 +55,7 @@ def example() -> Example:
 
 
 def vectors(count: int = 16) -> dict[str, np.ndarray]:
-    """Windows of the held-out part and what model.onnx says of them."""
+    """Test windows and the outputs of model.onnx for them."""
     known = example()
     raw = known.test.x[:: len(known.test.x) // count][:count]
     windows = scaling.apply(raw, known.scale)
@@ -64,7 +66,7 @@ def vectors(count: int = 16) -> dict[str, np.ndarray]:
 
 
 def hef(span: float = 8.0) -> bytes:
-    """A file that the stub of HailoRT runs: the encoder, and the ranges of its 8-bit input and output."""
+    """A HEF for the stub of HailoRT: the encoder and the ranges of its 8-bit input and output."""
     limits = {"input": [-span, span], "output": [-8.0, 8.0]}
     return b"\x01HEF" + json.dumps(limits).encode() + b"\n" + example().graphs["encoder.onnx"]
 

@@ -1,4 +1,4 @@
-"""What `export` leaves in a run, made without torch: graphs with nothing in them, a bundle of made-up windows."""
+"""The files that `export` writes into a run, made without torch: empty graphs and a bundle of random windows."""
 
 import io
 from collections.abc import Mapping
@@ -29,13 +29,13 @@ from modelreg.registry import filenames
 
 SPEC = model_spec()
 VECTORS = b"vectors"
-Digests = Mapping[str, str]  # of the checkpoint and the normalization
+Digests = Mapping[str, str]  # of checkpoint and normalization
 
 
 def write_export(run: Path, weights: str, targets: tuple[HailoArch, ...] = ("hailo8",), *, steady: bool = True) -> Path:
     """Write `onnx/` and bundles into a run that has a normalization; `weights` is the digest of its checkpoint.
 
-    Where not `steady`, the 8-bit estimate is one that depends on the processor.
+    If not `steady`, the 8-bit estimate depends on the processor, as before modelreg 0.3.
     """
     digests = {filenames.CHECKPOINT: weights, filenames.NORMALIZATION: files.sha256(run / filenames.NORMALIZATION)}
     graphs = {name: graph(name, graph_interface.metadata(SPEC, digests)) for name in GRAPHS}
@@ -68,7 +68,7 @@ def write_export(run: Path, weights: str, targets: tuple[HailoArch, ...] = ("hai
 
 
 def graph(name: GraphName, metadata: dict[str, str], opset: int = 17) -> bytes:
-    """An ONNX file with the interface of the model and nothing in it."""
+    """An ONNX file with the inputs and outputs of the model, without nodes."""
     tensors = [
         [helper.make_tensor_value_info(t.name, TensorProto.FLOAT, t.shape) for t in side]
         for side in graph_interface.interface(SPEC)[name]
@@ -118,12 +118,12 @@ def parity(graphs: dict[str, bytes], digests: Digests) -> ParityRecord:
 
 
 def calibration() -> np.ndarray:
-    """Made-up windows, NHWC."""
+    """Random windows, NHWC."""
     return np.random.default_rng(0).normal(size=(30, 1, 16, 2)).astype(np.float32)
 
 
 def bundle_record(values: bytes, digests: Digests, target: HailoArch = "hailo8") -> BundleRecord:
-    """What bundle.json says."""
+    """The record of bundle.json."""
     numbers = calibration()
     (window,), (projection,) = graph_interface.interface(SPEC)["encoder"]
     return BundleRecord(
@@ -158,7 +158,7 @@ def bundle_record(values: bytes, digests: Digests, target: HailoArch = "hailo8")
 
 
 def estimate(digests: Digests) -> Int8Estimate:
-    """What int8.json says."""
+    """The record of int8.json."""
     scheme = Int8Scheme(
         accuracy=0.5,
         macro_f1=0.5,

@@ -1,5 +1,4 @@
-"""Small exports of every kind of model system, made by torch: bundles that a runtime can load. Their weights are those
-that a seed gives; nothing of them is ever reported."""
+"""Small bundles of every model system for the runtime, exported by torch with random weights of a fixed seed."""
 
 import functools
 from pathlib import Path
@@ -32,7 +31,7 @@ from modelreg.records.model import (
 )
 from modelreg.registry import filenames
 
-CHECKPOINT = "c" * 64  # its digest: none is written
+CHECKPOINT = "c" * 64  # the digest of a checkpoint that is not written
 CLASSES = ("rest", "walk", "run")
 C, T = 3, 16
 INPUT = InputSpec(
@@ -65,14 +64,14 @@ def network(system: str) -> Network:
 
 @functools.cache
 def windows() -> Windows:
-    """Made-up windows of one recording, raw; the scale below leaves them as they are."""
+    """Random raw windows of one recording; the scale below does not change them."""
     x = np.random.default_rng(5).normal(size=(96, C, 1, T)).astype(np.float32)
     zeros, start = np.zeros(len(x), dtype=np.int32), np.arange(len(x), dtype=np.int64) * T
     return Windows(x, np.arange(len(x)) % len(CLASSES), zeros, zeros, start, ("s1",), ("r1",))
 
 
 def torch_windows(x: np.ndarray) -> torch.Tensor:
-    """Windows as torch takes them."""
+    """Windows as tensors."""
     return torch.from_numpy(x)
 
 
@@ -93,7 +92,7 @@ SCALE = Normalization(
 
 @functools.cache
 def bundle(system: str) -> dict[str, bytes]:
-    """The files of a bundle for Hailo-8, with all that the host needs beside the graphs."""
+    """The files of a bundle for Hailo-8, with the documents of the host part."""
     known, scale = spec(system), SCALE.to_bytes()
     digests = {filenames.CHECKPOINT: CHECKPOINT, filenames.NORMALIZATION: files.sha256_bytes(scale)}
     made = graphs.export(network(system), graph_interface.metadata(known, digests), 17)
@@ -119,7 +118,7 @@ def bundle(system: str) -> dict[str, bytes]:
 
 
 def _parity(known: ModelSpec, made: dict[GraphName, bytes], digests: dict[str, str]) -> ParityRecord:
-    """The record of these graphs; what it says of errors is that of the released example."""
+    """The parity record of these graphs; its errors are those of the released example."""
     read = {name: onnx_file.read_onnx(data, name) for name, data in made.items()}
     stated = {
         name: GraphRecord(
@@ -132,7 +131,7 @@ def _parity(known: ModelSpec, made: dict[GraphName, bytes], digests: dict[str, s
 
 
 def write_run(folder: Path, system: str) -> Path:
-    """A run as far as a runtime reads it: its graphs, its normalization, its durations, sealed by run.json."""
+    """The files of a run that the runtime reads: graphs, normalization and duration model, with digests in run.json."""
     found = bundle(system)
     parts = {name: found[name] for name in (filenames.NORMALIZATION, filenames.HSMM) if name in found}
     graphs_ = (*filenames.GRAPH_FILES, filenames.PARITY, filenames.VECTORS)

@@ -1,8 +1,8 @@
-"""A stand-in for Hailo's compiler: `hailo_sdk_client` with the documented signatures, which really computes.
+"""A stub of Hailo's compiler: `hailo_sdk_client` with the documented signatures, which computes and quantizes.
 
-`install` writes it as a package into a folder for PYTHONPATH, with knobs to fail in the documented ways. Every call
-goes to protocol.jsonl there. What it knows is in shared/reference/hailo.md: signatures in section 1.4, calibration in
-2, model scripts in 3, the arithmetic of quantization in 6. It is no proof that the real compiler does the same.
+`install` writes it as a package into a folder for PYTHONPATH, with knobs to fail in the documented ways. It records
+every call in protocol.jsonl there. Signatures, calibration, model scripts and the arithmetic of quantization follow the
+public documentation. The real compiler may differ.
 
 Knobs: version, recommend (end nodes), parser_error, misread (the parsed weights are wrong), hn (nchw, shapeless,
 two_outputs), bad_inputs_shape, demote (16-bit outputs become 8-bit), infeasible, no_hef, killed_in (compile, fsync).
@@ -55,23 +55,23 @@ COMMANDS: dict[str, dict[str | None, set[str]]] = {
 
 
 class ParsingWithRecommendationException(Exception):
-    """The parser cannot go on to the end of the graph, and names nodes to end at."""
+    """The parser cannot translate the whole graph, and recommends end nodes."""
 
 
 class BadInputsShape(Exception):
-    """Data is not of the network's input shape."""
+    """The data do not have the network's input shape."""
 
 
 class ModelScriptError(Exception):
-    """A command, keyword or layer that the table does not have (the real name is not public)."""
+    """An unknown command, keyword or layer (the real name of the exception is not public)."""
 
 
 class InvalidState(Exception):
-    """A call before the one that it needs (the real name is not public)."""
+    """A call in the wrong order (the real name of the exception is not public)."""
 
 
 class InferenceContext(Enum):
-    """What an inference emulates."""
+    """The arithmetic of an inference."""
 
     SDK_NATIVE = "sdk_native"
     SDK_FP_OPTIMIZED = "sdk_fp_optimized"
@@ -80,7 +80,7 @@ class InferenceContext(Enum):
 
 
 def install(folder: Path, **knobs: object) -> Path:
-    """Write the package into a folder and return that: it goes on PYTHONPATH."""
+    """Write the package into a folder, and return the folder for PYTHONPATH."""
     package = folder / "hailo_sdk_client"
     package.mkdir(parents=True)
     shutil.copyfile(__file__, package / "__init__.py")
@@ -89,26 +89,26 @@ def install(folder: Path, **knobs: object) -> Path:
 
 
 def protocol(folder: Path) -> list[dict[str, object]]:
-    """Return the calls that were made, in their order."""
+    """Return the recorded calls, in order."""
     path = folder / "hailo_sdk_client" / "protocol.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def record(call: str, **details: object) -> None:
-    """Add a call to the protocol; nothing is recorded where the module was not installed."""
+    """Record a call; nothing is recorded if the module was not installed."""
     if (HERE / "knobs.json").exists():
         with (HERE / "protocol.jsonl").open("a") as file:
             file.write(json.dumps({"call": call, **details}) + "\n")
 
 
 class Limits:
-    """The range of a tensor on the calibration set, and its integers: the host's arithmetic, section 6."""
+    """The range of a tensor on the calibration set, and its integers, as the host computes them."""
 
     def __init__(self, values: np.ndarray, bits: int = 8) -> None:
         low, high, steps = min(float(values.min()), 0.0), max(float(values.max()), 0.0), 2**bits - 1
         self.scale = (high - low) / steps or 1.0
         self.zero = round(-low / self.scale)
-        self.low, self.high = -self.zero * self.scale, (steps - self.zero) * self.scale  # as real HEFs state them
+        self.low, self.high = -self.zero * self.scale, (steps - self.zero) * self.scale  # as in real HEFs
 
     def through(self, values: np.ndarray) -> np.ndarray:
         """Quantize and dequantize."""
@@ -133,7 +133,7 @@ def parse_script(text: str) -> Iterator[tuple[str | None, str, list[object], dic
 
 
 def _value(node: ast.expr) -> object:
-    """Return a name as its text, a list as a list, anything else as the literal that it is."""
+    """Return a name as text, a list as a list, and anything else as a literal."""
     if isinstance(node, ast.Name):
         return node.id
     return [_value(each) for each in node.elts] if isinstance(node, ast.List) else ast.literal_eval(node)
@@ -176,7 +176,7 @@ class ClientRunner:
         net_input_shapes: dict[str, list[int]] | None = None,
         disable_rt_metadata_extraction: bool = False,
     ) -> tuple[dict[str, object], bytes]:
-        """Parse a graph: layers channels-last, each input of the shape that was promised."""
+        """Parse a graph: layers are channels-last, and each input has the stated shape."""
         import onnxruntime
 
         record(
@@ -203,7 +203,7 @@ class ClientRunner:
         return self.get_hn_dict(), b""
 
     def get_hn_dict(self) -> dict[str, object]:
-        """Return the parsed network in Hailo's own form."""
+        """Return the parsed network in Hailo's format."""
         self._needs(self.session, "translate_onnx_model")
         shape = [-1, *self.shape] if KNOBS.get("hn") != "nchw" else [-1, self.shape[2], *self.shape[:2]]
         features = [-1, self.session.get_outputs()[0].shape[1]]
@@ -218,7 +218,7 @@ class ClientRunner:
         return {"name": self.name, "layers": layers}
 
     def load_model_script(self, model_script: str, append: bool = False) -> None:
-        """Take commands from a file or a text."""
+        """Read commands from a file or a text."""
         self._needs(self.session, "translate_onnx_model")
         text = Path(model_script).read_text() if str(model_script).endswith(".alls") else model_script
         commands = list(parse_script(text))
@@ -226,7 +226,7 @@ class ClientRunner:
         self.script = [*self.script, *commands] if append else commands
 
     def optimize(self, calib_data: object) -> None:
-        """Calibrate: the range of each tensor on as many windows as the script says."""
+        """Calibrate: compute the range of each tensor on `calibset_size` windows."""
         self._needs(self.session, "translate_onnx_model")
         found = calib_data[f"{self.name}/input_layer1"] if isinstance(calib_data, dict) else calib_data
         windows = np.asarray(found)
@@ -255,19 +255,19 @@ class ClientRunner:
 
     @contextmanager
     def infer_context(self, inference_context: InferenceContext) -> "Iterator[Context]":
-        """Make ready to infer."""
+        """Return a context for inference."""
         self._needs(self.session, "translate_onnx_model")
         context = Context(InferenceContext(inference_context))
         yield context
         context.live = False
 
     def save_har(self, har_path: str) -> None:
-        """Write the state of the work."""
+        """Write the current state to a HAR."""
         record("save_har", name=Path(har_path).name)
         Path(har_path).write_bytes(b"har of a stub")
 
     def compile(self) -> bytes:
-        """Return a file with a HEF's magic number, and nothing in it that a device could run."""
+        """Return bytes with a HEF's magic number, which no device could run."""
         record("compile")
         self._needs(self.limits, "optimize")
         if KNOBS.get("killed_in") == "compile":
@@ -312,7 +312,7 @@ class ClientRunner:
         return outputs * 1.1 if KNOBS.get("misread") else outputs
 
     def _forward(self, windows: np.ndarray, *, calibrating: bool) -> np.ndarray:
-        """Compute with 8-bit tensors at the input, behind the normalization, and at the output."""
+        """Compute with 8-bit tensors at the input, after the normalization and at the output."""
         values = self._quantize("input_layer1", windows, calibrating)
         values = self._quantize("normalization1", self._normalize(values), calibrating)
         return self._quantize("output_layer1", self._compute(values), calibrating)
@@ -325,7 +325,7 @@ class ClientRunner:
 
 
 class Context:
-    """An inference that has been made ready."""
+    """A context for inference."""
 
     def __init__(self, kind: InferenceContext) -> None:
         self.kind, self.live = kind, True

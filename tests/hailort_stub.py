@@ -1,11 +1,10 @@
-"""A stand-in for HailoRT's Python module `hailo_platform`: the InferModel API, which really computes, in 8 bits.
+"""A stub of HailoRT's Python module `hailo_platform`: its InferModel API, which computes in 8 bits.
 
-It enforces what shared/reference/hailo.md documents (sections 5 and 6): without a scheduler and without activate() all
-outputs are zero, in silence; without FLOAT32 a buffer of floats has four times the bytes that are expected; buffers are
-C-contiguous and have no batch axis; the time-out is given by place. Input and output are quantized by the host's
-formula. It is no proof that the real one does the same.
+It enforces the documented behaviour. Without a scheduler and without activate(), all outputs are silently zero. Without
+FLOAT32, a buffer of floats has four times the expected bytes. Buffers are C-contiguous and have no batch axis. The
+timeout is a positional argument. Input and output are quantized by the host's formula. The real HailoRT may differ.
 
-A HEF is here the four bytes of its magic, a line of JSON with the limits of input and output, and an ONNX encoder.
+Here a HEF is its magic number, one line of JSON with the limits of input and output, and an ONNX encoder.
 Faults: no_device, in_use, wrong_arch, hang (at run number n), gone (at run number n and after).
 """
 
@@ -21,19 +20,19 @@ import onnxruntime
 
 
 class HailoRTException(Exception):
-    """The base of all of them."""
+    """The base of HailoRT's exceptions."""
 
 
 class HailoRTTimeout(HailoRTException):
-    """A run took longer than its time-out."""
+    """A run took longer than its timeout."""
 
 
 class HailoRTInvalidArgumentException(HailoRTException):
-    """A buffer that cannot be."""
+    """An invalid buffer."""
 
 
 class FormatType(Enum):
-    """What one value of a buffer is."""
+    """The type of a value in a buffer."""
 
     AUTO = 0
     UINT8 = 1
@@ -42,7 +41,7 @@ class FormatType(Enum):
 
 
 class HailoSchedulingAlgorithm(Enum):
-    """Who activates a network."""
+    """How networks are activated."""
 
     NONE = 0
     ROUND_ROBIN = 1
@@ -52,7 +51,7 @@ class Params:
     """VDevice.create_params()."""
 
     def __init__(self) -> None:
-        self.scheduling_algorithm = HailoSchedulingAlgorithm.NONE  # Python's default
+        self.scheduling_algorithm = HailoSchedulingAlgorithm.NONE  # the default in Python
 
 
 def host_formula(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
@@ -65,17 +64,17 @@ def host_formula(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
 
 
 class Stream:
-    """One end of a model: its shape, and the format it was asked for."""
+    """An input or output of a model: its shape and its requested format."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape, self.format = shape, FormatType.UINT8
 
     def set_format_type(self, kind: FormatType) -> None:
-        """Ask for a format."""
+        """Request a format."""
         self.format = kind
 
     def check(self, buffer: np.ndarray, direction: str) -> None:
-        """Refuse what the real one refuses."""
+        """Refuse a buffer that HailoRT refuses."""
         if not buffer.flags["C_CONTIGUOUS"]:
             raise HailoRTInvalidArgumentException("buffer is not C-contiguous")
         expected = int(np.prod(self.shape)) * (4 if self.format is FormatType.FLOAT32 else 1)
@@ -87,13 +86,13 @@ class Stream:
 
 
 class Binding:
-    """A buffer at one end."""
+    """A buffer of an input or output."""
 
     def __init__(self, stream: Stream, direction: str) -> None:
         self.stream, self.direction, self.buffer = stream, direction, None
 
     def set_buffer(self, buffer: np.ndarray) -> None:
-        """Take a buffer, or refuse it."""
+        """Set a buffer, or refuse it."""
         self.stream.check(buffer, self.direction)
         self.buffer = buffer
 
@@ -105,11 +104,11 @@ class Bindings:
         self._ends = Binding(model.ends[0], "Input"), Binding(model.ends[1], "Output")
 
     def input(self) -> Binding:
-        """The one that goes in."""
+        """The input."""
         return self._ends[0]
 
     def output(self) -> Binding:
-        """The one that comes out."""
+        """The output."""
         return self._ends[1]
 
 
@@ -127,11 +126,11 @@ class Configured:
         self.open = False
 
     def create_bindings(self) -> Bindings:
-        """Return places for buffers."""
+        """Return the bindings for buffers."""
         return Bindings(self.model)
 
     def run(self, bindings: list[Bindings], timeout: int, /) -> None:
-        """Compute; the time-out goes by place, in milliseconds."""
+        """Compute; the timeout is positional, in milliseconds."""
         module = self.model.device.module
         if not self.open or not self.model.device.open:
             raise HailoRTException("HAILO_INVALID_OPERATION(6)")
@@ -158,19 +157,19 @@ class InferModel:
         self.ends = Stream((rows, steps, channels)), Stream(tuple(self.session.get_outputs()[0].shape[1:]))
 
     def input(self) -> Stream:
-        """The one that goes in."""
+        """The input."""
         return self.ends[0]
 
     def output(self) -> Stream:
-        """The one that comes out."""
+        """The output."""
         return self.ends[1]
 
     def configure(self) -> Configured:
-        """Make it ready to run."""
+        """Configure the model."""
         return Configured(self)
 
     def compute(self, window: np.ndarray) -> np.ndarray:
-        """Zeros, in silence, where nothing activated the network."""
+        """Compute; return zeros if the network is not activated."""
         if self.device.params.scheduling_algorithm is HailoSchedulingAlgorithm.NONE:
             return np.zeros(self.ends[1].shape, dtype=np.float32)
         fed = host_formula(window, self.limits["input"]).transpose(2, 0, 1)[None]
@@ -179,7 +178,7 @@ class InferModel:
 
 
 class VDevice:
-    """The device, open while its context is."""
+    """The device, open inside its context."""
 
     module: "HailoPlatform"
 
@@ -207,7 +206,7 @@ class VDevice:
 
 
 class HailoPlatform(ModuleType):
-    """The module, with its faults and how many devices are held."""
+    """The module, with its faults and the number of open devices."""
 
     def __init__(self, **faults: int) -> None:
         super().__init__("hailo_platform")
@@ -218,7 +217,7 @@ class HailoPlatform(ModuleType):
 
 
 def install(monkeypatch, **faults: int) -> HailoPlatform:
-    """Make it importable for one test."""
+    """Make the module importable in one test."""
     module = HailoPlatform(**faults)
     monkeypatch.setitem(sys.modules, "hailo_platform", module)
     return module

@@ -1,7 +1,7 @@
-"""Tiny HEFs from the documented layout, made by Google's protobuf and not by what reads them.
+"""Build tiny HEFs in the documented layout with Google's protobuf, independently of modelreg's reader.
 
-Field numbers and types are those of hef.proto, in the subset that a compiler's output of one small network has.
-Configuration is noise: what only the chip understands.
+Field numbers and types are those of hef.proto, for the subset in the compiler's output of one small network. The
+configuration, which only the chip reads, is noise.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from typing import Any
 import xxhash
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-TYPES = {"u32": 13, "u64": 4, "f32": 2, "f64": 1, "text": 9}  # of FieldDescriptorProto
+TYPES = {"u32": 13, "u64": 4, "f32": 2, "f64": 1, "text": 9}  # the numbers of FieldDescriptorProto
 # message -> field -> number, type; * : repeated
 LAYOUT = {
     "Hef": {"header": (1, "Header"), "groups": (2, "*Group"), "extensions": (5, "*Extension")},
@@ -112,12 +112,12 @@ def tensor(name: str, shape: tuple[int, ...], low: float, high: float, **setting
 
 
 def edge(layer: dict[str, Any], direction: int, connection: int = 0) -> dict[str, Any]:
-    """A layer of a context: 0 in, 1 out; only connection 0 leaves the chip."""
+    """A layer of a context: direction 0 is input, 1 is output; only connection 0 leaves the chip."""
     return {"direction": direction, "info": layer, "switch": {"connection": connection}}
 
 
 def context(*edges: dict[str, Any]) -> dict[str, Any]:
-    """A part of the network that is on the chip at once."""
+    """A context: the part of the network that is on the chip at one time."""
     return {"operations": ["noise"] * 3, "metadata": {"name": "context_0", "edges": list(edges)}}
 
 
@@ -128,7 +128,7 @@ def network(
     input_range: tuple[float, float] = (-9.0, 9.0),
     **settings: Any,
 ) -> dict[str, Any]:
-    """A network group of one context, as a compiler writes it."""
+    """A network group of one context, as the compiler writes it."""
     inner = edge(tensor(f"{name}/conv1", shape, -1, 1), 1, connection=1)
     contexts = [
         context(
@@ -141,19 +141,19 @@ def network(
 
 
 def description(*groups: dict[str, Any], arch: int = 1, extensions: tuple[int, ...] = (26,), **header: Any) -> bytes:
-    """The protobuf part."""
+    """The description, as protobuf."""
     about = {"hw_arch": arch, "timestamp": MADE_MS, "sdk_version": "3.32.0", "version": 2, **header}
     listed = [{"type_index": number, "name": f"extension {number}"} for number in extensions]
     return encode("Hef", {"header": about, "groups": list(groups or [network()]), "extensions": listed})
 
 
 def encode(kind: str, document: dict[str, Any]) -> bytes:
-    """A message, encoded by Google's protobuf."""
+    """A message, encoded with Google's protobuf."""
     return CLASSES[kind](**document).SerializeToString(deterministic=True)
 
 
 def sealed(proto: bytes, version: int = 2, configuration: bytes = b"\x5a" * 333, **v3: Any) -> bytes:
-    """A file with a header that is right: big-endian, packed."""
+    """A file with a valid header: big-endian, packed."""
     common = struct.pack(">III", 0x01484546, version, len(proto))
     body = proto + configuration
     if version == 0:  # everything is in the description
@@ -170,5 +170,5 @@ def sealed(proto: bytes, version: int = 2, configuration: bytes = b"\x5a" * 333,
 
 
 def hef(*groups: dict[str, Any], version: int = 2, **header: Any) -> bytes:
-    """A whole file, of one network where none is given."""
+    """A complete file, with one default network if none is passed."""
     return sealed(description(*groups, **header), version)

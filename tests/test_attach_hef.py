@@ -412,13 +412,13 @@ def test_attach_is_0_4_or_3(root, capsys, data, options, code) -> None:
     assert main(["hef", "attach", "runs/conv2d_fsq-001", "x.hef", *options]) == code
 
 
-def test_attach_says_where_and_what_is_next(root, capsys) -> None:
+def test_attach_prints_the_path_and_the_next_command(root, capsys) -> None:
     """On stdout."""
     (root / "x.hef").write_bytes(fitting())
     main(["hef", "attach", "runs/conv2d_fsq-001", "x.hef"])
 
     assert capsys.readouterr().out.splitlines() == [
-        "runs/conv2d_fsq-001/hailo8/conv2d_fsq.hef: compiled for hailo8; it fits the bundle, and is in its archive too",
+        "attached runs/conv2d_fsq-001/hailo8/conv2d_fsq.hef (compiled for hailo8) and updated the bundle's archive",
         "next: modelreg release v0.2.0 --run runs/conv2d_fsq-001",
     ]
 

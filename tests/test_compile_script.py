@@ -272,7 +272,7 @@ def test_compile_sh_stops_at_a_damaged_file(make) -> None:
 
 
 def test_compile_sh_shows_only_real_flags() -> None:
-    """Those in section 1.3 of hailo.md."""
+    """Those of the documented command line."""
     real = {
         "parser": {"--net-name", "--hw-arch", "--tensor-shapes", "--har-path"},
         "optimize": {"--hw-arch", "--calib-set-path", "--model-script", "--output-har-path"},

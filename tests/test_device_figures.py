@@ -1,4 +1,4 @@
-"""latency.json and int8.json in a release: gates look into them, verify holds them against the graphs."""
+"""latency.json and int8.json in a release: gates judge them, and `verify` compares them with the graphs."""
 
 import json
 import shutil
@@ -29,19 +29,19 @@ SPREAD = {"p50_ms": 0.05, "p95_ms": 0.06, "p99_ms": 0.1, "max_ms": 0.4}
 
 @pytest.fixture
 def root(tmp_path):
-    """A registry with a run that was exported for a Hailo-8."""
+    """A registry with a run that was exported for Hailo-8."""
     run = write_run(write_registry(tmp_path / "r") / "runs" / "conv2d_fsq-001")
     write_export(run, files.sha256(run / "checkpoint.safetensors"))
     return tmp_path / "r"
 
 
 def run_of(root):
-    """Its run."""
+    """The run of the registry."""
     return root / "runs" / "conv2d_fsq-001"
 
 
 def measured(root, **changes):
-    """Put into the run what `modelreg bench` writes."""
+    """Write a latency.json into the run, as `modelreg bench` does."""
     record = LatencyRecord(
         **SPREAD,
         model="conv2d_fsq",
@@ -66,8 +66,8 @@ def released(root, **gates: Gate):
     return carry_out(root, Request("v0.1.0", run_of(root), roll_changelog=True), project).folder
 
 
-def test_gates_look_into_what_was_measured_and_estimated(root) -> None:
-    """By their paths; and `verify` comes to the same verdicts."""
+def test_gates_judge_latency_and_the_8_bit_estimate(root) -> None:
+    """By path; `verify` gives the same verdicts."""
     measured(root)
     bounds = {"int8__accuracy_drop": Gate(max=0.1), "int8__snr_db": Gate(min=30), "latency__p95_ms": Gate(max=0.06)}
     folder = released(root, **bounds)
@@ -78,8 +78,8 @@ def test_gates_look_into_what_was_measured_and_estimated(root) -> None:
 
 
 @pytest.mark.parametrize("path", ["int8__accuracy_drop", "latency__p95_ms"])
-def test_a_figure_over_its_bound_forbids_the_release(root, path) -> None:
-    """With the bound."""
+def test_a_figure_over_its_limit_prevents_the_release(root, path) -> None:
+    """The message has the limit."""
     measured(root)
 
     with pytest.raises(GateFailed, match=r"but must be at most 0\.05"):
@@ -90,8 +90,8 @@ def test_a_figure_over_its_bound_forbids_the_release(root, path) -> None:
     ("path", "place"),
     [("latency.p95_ms", "latency.json"), ("int8.snr_db", "hailo8/int8.json or hailo8l/int8.json")],
 )
-def test_a_figure_that_nobody_will_make_fails_its_gate(root, path, place) -> None:
-    """It is not left out: the release exports graphs alone."""
+def test_a_missing_figure_fails_its_gate(root, path, place) -> None:
+    """The release exports graphs only, so the figure stays missing."""
     (run_of(root) / "hailo8" / "int8.json").unlink()
     project = ProjectConfig(gates={path: Gate(max=1)}, targets=("onnx",))
     (outcome,) = gate_outcomes(root, run_of(root), project)
@@ -99,8 +99,8 @@ def test_a_figure_that_nobody_will_make_fails_its_gate(root, path, place) -> Non
     assert outcome.failure == f"no such number in {place}"
 
 
-def test_an_estimate_that_the_release_makes_is_waited_for(root) -> None:
-    """Where a bundle is still to be exported."""
+def test_an_estimate_that_the_release_will_make_is_not_missing(root) -> None:
+    """If the release exports the bundle."""
     (run_of(root) / "hailo8" / "bundle.json").unlink()
     (run_of(root) / "hailo8" / "int8.json").unlink()
     project = ProjectConfig(gates={"int8.snr_db": Gate(min=99)}, targets=("onnx", "hailo8"))
@@ -109,7 +109,7 @@ def test_an_estimate_that_the_release_makes_is_waited_for(root) -> None:
 
 
 def export_as_before(root):
-    """Put an export into the run as modelreg 0.2 made it; return the run."""
+    """Write an export of modelreg 0.2 into the run; return the run."""
     return write_export(run_of(root), files.sha256(run_of(root) / "checkpoint.safetensors"), steady=False)
 
 
@@ -119,7 +119,7 @@ def export_as_before(root):
     ids=["judged", "beyond"],
 )
 def test_no_release_is_judged_on_an_estimate_that_depends_on_the_processor(root, gate) -> None:
-    """Though the gate is met: another machine may have found another figure."""
+    """Even if the gate passes, because another machine can give another figure."""
     export_as_before(root)
 
     with pytest.raises(InputError) as caught:
@@ -130,7 +130,7 @@ def test_no_release_is_judged_on_an_estimate_that_depends_on_the_processor(root,
 
 
 def test_a_release_with_such_an_estimate_verifies(root) -> None:
-    """No gate looked at it, and its documents are those of modelreg 0.2."""
+    """If no gate judged the estimate; its documents are those of modelreg 0.2."""
     export_as_before(root)
     folder = released(root, accuracy=Gate(min=0))
 
@@ -140,8 +140,8 @@ def test_a_release_with_such_an_estimate_verifies(root) -> None:
     assert integrity.inspect(folder, complete=True).problems == ()
 
 
-def test_a_version_that_was_judged_on_such_an_estimate_verifies(root) -> None:
-    """Its gates follow from its documents as before."""
+def test_a_version_with_a_gate_on_such_an_estimate_verifies(root) -> None:
+    """Its gates are recomputed from its documents."""
     export_as_before(root)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(exports, "find_unsteady", lambda *_: iter(()))  # as modelreg 0.2 released it
@@ -151,8 +151,8 @@ def test_a_version_that_was_judged_on_such_an_estimate_verifies(root) -> None:
 
 
 @pytest.mark.parametrize(("steady", "said"), [(True, "8-bit estimate: "), (False, f"8-bit {UNSTEADY}: ")])
-def test_show_says_whether_the_estimate_depends_on_the_processor(root, monkeypatch, capsys, steady, said) -> None:
-    """Beside its figures."""
+def test_show_marks_an_estimate_that_depends_on_the_processor(root, monkeypatch, capsys, steady, said) -> None:
+    """Before its figures."""
     write_export(run_of(root), files.sha256(run_of(root) / "checkpoint.safetensors"), steady=steady)
     released(root)
     monkeypatch.chdir(root)
@@ -162,8 +162,8 @@ def test_show_says_whether_the_estimate_depends_on_the_processor(root, monkeypat
 
 
 @pytest.mark.parametrize(("arithmetic", "warned"), [("float32", False), (None, True)])
-def test_an_export_says_whether_its_estimate_depends_on_the_processor(capsys, arithmetic, warned) -> None:
-    """A new one never does."""
+def test_export_marks_an_estimate_that_depends_on_the_processor(capsys, arithmetic, warned) -> None:
+    """A new estimate never does."""
     digests = {filenames.CHECKPOINT: "a" * 64, filenames.NORMALIZATION: "b" * 64}
     noisy = (LayerNoise(layer="relu1", snr_db=20.0),)
     made = estimate(digests)
@@ -174,7 +174,7 @@ def test_an_export_says_whether_its_estimate_depends_on_the_processor(capsys, ar
 
 
 @pytest.mark.parametrize("changes", [{"sha256": "0" * 64}, {"model": "tcn_vae"}], ids=["graphs", "model"])
-def test_figures_of_something_else_are_refused(root, changes) -> None:
+def test_a_latency_of_another_model_is_refused(root, changes) -> None:
     """Before anything is written."""
     measured(root, **changes)
 
@@ -182,8 +182,8 @@ def test_figures_of_something_else_are_refused(root, changes) -> None:
         released(root)
 
 
-def test_a_latency_without_graphs_is_told(root) -> None:
-    """There is nothing that it could be of."""
+def test_a_latency_without_graphs_is_an_error(root) -> None:
+    """It cannot be compared with anything."""
     measured(root)
     (run_of(root) / "onnx/parity.json").unlink()
 
@@ -192,7 +192,7 @@ def test_a_latency_without_graphs_is_told(root) -> None:
 
 
 def rewritten(folder, name: str, data: bytes) -> list[str]:
-    """Change a document of a version, make every digest fit, and return where verify finds something."""
+    """Change a document of a version, update all digests, and return the places of the problems of `verify`."""
     (folder / name).write_bytes(data)
     manifest = json.loads((folder / "manifest.json").read_text())
     for entry in manifest["files"]:
@@ -214,7 +214,7 @@ def rewritten(folder, name: str, data: bytes) -> list[str]:
     ids=["graphs", "figure", "record"],
 )
 def test_verify_finds_a_changed_latency(root, change, places) -> None:
-    """Though its digest fits: by the graphs, by the gate that looked at it."""
+    """Even with a matching digest: by the graphs, or by the gate that judged it."""
     measured(root)
     folder = released(root, latency__p95_ms=Gate(max=0.06))
     document = json.loads((folder / "latency.json").read_text())
@@ -223,8 +223,8 @@ def test_verify_finds_a_changed_latency(root, change, places) -> None:
     assert any(place in where for place in places for where in found)
 
 
-def test_verify_finds_a_card_that_says_another_estimate(root) -> None:
-    """Each number of the section is a number of int8.json."""
+def test_verify_finds_a_card_with_another_estimate(root) -> None:
+    """The numbers of the section must be those of int8.json."""
     folder = released(root)
     text = (folder / "model_card.md").read_text()
     found = rewritten(folder, "model_card.md", text.replace("| 30.0 dB |", "| 40.0 dB |").encode())
@@ -233,7 +233,7 @@ def test_verify_finds_a_card_that_says_another_estimate(root) -> None:
 
 
 def other_int8(folder, name: str, **changes: object) -> bytes:
-    """A document that repeats something else than int8.json says."""
+    """A document that contradicts int8.json."""
     document = json.loads((folder / name).read_text())
     return files.to_json(document | {"int8": document["int8"] | changes})
 
@@ -243,14 +243,14 @@ def other_int8(folder, name: str, **changes: object) -> bytes:
     [("eval_metrics.json", "eval_metrics.json: int8"), ("hailo8/bundle.json", "hailo8/int8.json")],
 )
 def test_verify_finds_a_document_that_repeats_another_estimate(root, name, place) -> None:
-    """In either of the two."""
+    """Both documents are checked."""
     folder = released(root)
 
     assert place in rewritten(folder, name, other_int8(folder, name, snr_db=99.0))
 
 
-def test_an_estimate_that_cannot_be_read_is_told_once(root) -> None:
-    """By its own check; what repeats it is not held against it."""
+def test_an_unreadable_estimate_is_one_problem(root) -> None:
+    """The documents that repeat it are not compared with it."""
     folder = released(root)
     found = rewritten(folder, "hailo8/int8.json", b"{}")
 
@@ -258,8 +258,8 @@ def test_an_estimate_that_cannot_be_read_is_told_once(root) -> None:
 
 
 @pytest.mark.parametrize("exported", [True, False])
-def test_metrics_of_a_version_tell_of_the_estimate_that_it_carries(root, exported) -> None:
-    """Though those of the run were written before the export, or with a bundle that is gone."""
+def test_the_metrics_of_a_version_repeat_its_own_estimate(root, exported) -> None:
+    """Even if those of the run were written before the export, or with a bundle that was removed since."""
     path = run_of(root) / filenames.METRICS
     if exported:
         path.write_bytes(load(path, EvalMetrics).model_copy(update={"int8": None}).to_bytes())
@@ -271,8 +271,8 @@ def test_metrics_of_a_version_tell_of_the_estimate_that_it_carries(root, exporte
     assert integrity.inspect(folder, complete=True).problems == ()
 
 
-def test_verify_finds_durations_that_are_not_the_versions(root) -> None:
-    """The bundle's hsmm.json is held against that of the version, as its estimate is."""
+def test_verify_finds_a_duration_model_of_another_version(root) -> None:
+    """hsmm.json of the bundle is compared with that of the version."""
     folder = released(root)
     record = load(folder / "hailo8/bundle.json", BundleRecord)
     other = record.model_copy(update={"files": {**record.files, filenames.HSMM: "0" * 64}})

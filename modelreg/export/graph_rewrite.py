@@ -51,7 +51,7 @@ def lower(model: "ModelProto", opset: int) -> "ModelProto":
 def simplify_pooling(graph: "GraphProto") -> None:
     """Replace an AveragePool over the whole input by GlobalAveragePool, and the Reshape after it by Flatten.
 
-    The compiler supports both (hailo.md 4.2); it may refuse a Reshape to a constant shape.
+    The compiler supports both (docs/hailo.md); it may refuse a Reshape to a constant shape.
     """
     from onnx import helper
 

@@ -1,9 +1,9 @@
 """Estimate the accuracy of a model in 8 bits with ONNX Runtime's static quantization, without Hailo's compiler.
 
-The encoder is quantized on the calibration set, following section 8 of hailo.md: activations uint8, asymmetric, one
-scale for each tensor; weights int8, symmetric, per channel (optimistic) and per tensor (pessimistic), because it is not
-public which of the two the compiler uses; biases int32; the input rounded by HailoRT's formula. The head stays in
-float32, as on the device.
+The encoder is quantized on the calibration set (docs/hailo.md): activations uint8, asymmetric, one scale for each
+tensor; weights int8, symmetric, per channel (optimistic) and per tensor (pessimistic), because it is not public which
+of the two the compiler uses; biases int32; the input rounded by HailoRT's formula. The head stays in float32, as on the
+device.
 
 The quantized graph is computed in float32 (artifacts/ort_session.py), so that every processor gives the same figures.
 Only the order of float32 additions may differ, which can move a value half-way between two steps to the other step.

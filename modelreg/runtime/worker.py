@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any, NamedTuple, TypeVar
 
-from modelreg.errors import InputError, Problem, VerificationFailed
+from modelreg.errors import InputError, ModelregError, Problem, VerificationFailed
 from modelreg.runtime.api_schema import Refusal
 from modelreg.runtime.backends import BackendError, Floats
 from modelreg.runtime.pipeline import Pipeline
@@ -67,7 +67,7 @@ class Worker:
         try:
             self._pipeline = self._pipeline or await self._run(self._open)
         except (BackendError, InputError, VerificationFailed) as error:
-            self.why_not = str(error)
+            self.why_not = _reason(error)
             await asyncio.sleep(self._bounds.retry_s)
             return
         self.why_not = ""
@@ -94,10 +94,10 @@ class Worker:
     def _lose(self, pipeline: Pipeline, error: BackendError) -> Refusal:
         """Close a backend that failed; requests that waited for it get the same response."""
         if pipeline is self._pipeline and not self.why_not:
-            self.why_not = str(error)
+            self.why_not = _reason(error)
             self._thread.submit(pipeline.close)
             self._lost.set()
-        return _unavailable("no backend", Problem("backend", "serve.backend-unavailable", str(error)))
+        return _unavailable("no backend", Problem("backend", "serve.backend-unavailable", _reason(error)))
 
     async def _run(self, work: Callable[[], Result]) -> Result:
         """Run `work` on the device's thread; it counts as waiting until it is done, even after its caller's timeout."""
@@ -122,6 +122,12 @@ def _timed(pipeline: Pipeline, window: Floats) -> Answered:
     start = perf_counter()
     answer = pipeline.infer(window)
     return Answered(answer, perf_counter() - start)
+
+
+def _reason(error: ModelregError) -> str:
+    """Return an error in one line."""
+    problems = "; ".join(map(str, error.problems))
+    return f"{error.summary}: {problems}" if problems else error.summary
 
 
 def _unavailable(reason: str, problem: Problem) -> Refusal:
