@@ -1,4 +1,4 @@
-"""What the tests of delivery share: a small version, the release it should have, and a way to bring it to a fake."""
+"""Helpers of the tests of publish and pull: a small version, its release, and a session with a fake of GitHub."""
 
 import subprocess
 from collections import Counter
@@ -34,7 +34,7 @@ class Parcel(NamedTuple):
 
     @property
     def digests(self) -> dict[str, str]:
-        """What the release must hold."""
+        """The SHA-256 of each file of the release."""
         return {asset.name: asset.sha256 for asset in self.expected.assets}
 
     @property
@@ -46,7 +46,7 @@ class Parcel(NamedTuple):
 def make_parcel(
     folder: Path, signature: bytes | None = None, content: dict[str, tuple[bytes, str]] = CONTENT
 ) -> Parcel:
-    """Write a version of a few files, which need not be what they are called: delivery reads none."""
+    """Write a version of a few files. Their contents are not valid: delivery does not read them."""
     for path, (data, _) in content.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(data)
@@ -69,7 +69,7 @@ def make_parcel(
 
 
 def sign(folder: Path, signature: bytes | None) -> Asset | None:
-    """Lay a signature into a folder."""
+    """Write a signature into a folder."""
     if signature is None:
         return None
     (folder / filenames.SIGNATURE).write_bytes(signature)
@@ -77,7 +77,7 @@ def sign(folder: Path, signature: bytes | None) -> Asset | None:
 
 
 def expected_of(manifest: Manifest, data: bytes, signature: Asset | None) -> ExpectedRelease:
-    """The release of a manifest, without metrics."""
+    """Return the release of a manifest, without metrics."""
     digest = files.sha256_bytes(data)
     marker = f"<!-- modelreg manifest sha256:{digest} -->"
     return ExpectedRelease(
@@ -93,19 +93,19 @@ def expected_of(manifest: Manifest, data: bytes, signature: Asset | None) -> Exp
 
 
 class Time:
-    """A clock that stands still but for sleeping."""
+    """A clock that only `sleep` advances."""
 
     def __init__(self) -> None:
         self.now, self.slept = 0.0, []
 
     def sleep(self, seconds: float) -> None:
-        """Note a pause."""
+        """Record a pause."""
         self.now += seconds
         self.slept.append(seconds)
 
 
 def session(fake: FakeGitHub, *, signed: bool = True, time: Time | None = None, **settings: Any) -> Client:
-    """A session with the fake."""
+    """Return a session with the fake."""
     time = time or Time()
     secret = Secret(fake.token) if signed else None
     return Client(Server("acme/models", secret, lambda: time.now, time.sleep, fake.api_url, jitter=max, **settings))
@@ -118,13 +118,13 @@ def publish(fake: FakeGitHub, parcel: Parcel, jobs: int = 2, **settings: Any) ->
 
 
 def pull(fake: FakeGitHub, folder: Path, part: github_pull.Part = "all") -> list[str]:
-    """Pull as anybody may."""
+    """Pull without a token."""
     with session(fake, signed=False) as client:
         return github_pull.pull(client, github_pull.Wish(MODEL, TAG[1:], TAG, folder, part))
 
 
 def stored(exchanges: list[Exchange]) -> Counter[str]:
-    """How often each upload was stored whole."""
+    """Count how often each upload was stored completely."""
     uploads = [e for e in exchanges if e.origin == "uploads" and e.response and e.response.status == 201]
     return Counter(e.request.query["name"] for e in uploads)
 
@@ -136,7 +136,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def enter(patch: pytest.MonkeyPatch, fake: FakeGitHub, root: Path) -> None:
-    """Make a fake the environment's GitHub, with the tag of a repository, and that the working directory."""
+    """Make a fake the GitHub of the environment, push the tag of a repository, and change into the repository."""
     fake.add_tag(TAG, git(root, "rev-parse", f"refs/tags/{TAG}^{{commit}}"), annotated=True)
     for name in ("GH_TOKEN", "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         patch.delenv(name, raising=False)

@@ -1,4 +1,4 @@
-"""A version and a GitHub for the tests of delivery (pytest_plugins = ["delivery_fixtures"])."""
+"""Fixtures of the tests of publish and pull (pytest_plugins = ["delivery_fixtures"])."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from modelreg.config import ProjectConfig
 
 @pytest.fixture(scope="session")
 def parcel(tmp_path_factory: pytest.TempPathFactory) -> Parcel:
-    """A version that nothing changes."""
+    """A version that no test changes."""
     return make_parcel(tmp_path_factory.mktemp("parcel") / TAG)
 
 
@@ -41,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def github(tmp_path: Path) -> Iterator[FakeGitHub]:
-    """A fake with the tag, whose every exchange is as GitHub describes it."""
+    """A fake with the tag; every exchange is checked against the OpenAPI description of GitHub."""
     with FakeGitHub(tmp_path) as fake:
         fake.add_tag(TAG, "c" * 40)
         yield fake
@@ -50,7 +50,7 @@ def github(tmp_path: Path) -> Iterator[FakeGitHub]:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Path) -> Iterator[FakeGitHub]:
-    """A fake for the command line: the environment names it, and the repository is the working directory."""
+    """A fake for the command line, with the repository as the working directory."""
     with FakeGitHub(tmp_path) as fake:
         enter(monkeypatch, fake, made)
         yield fake

@@ -1,4 +1,4 @@
-"""Releases without a command line: git in memory, and what else `modelreg release` fills in."""
+"""Releases without a command line: git in memory, and the other ports of `modelreg release`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,13 +7,13 @@ from pathlib import Path
 from example_run import NOW
 
 from modelreg.config import ProjectConfig
-from modelreg.errors import RegistryError
+from modelreg.errors import Problem, RegistryError
 from modelreg.records.run import GitState
 from modelreg.release import steps
-from modelreg.release.plan import Plan, Request, plan
+from modelreg.release.plan import Plan, Request, complete, draft, gate_outcomes
 from modelreg.release.steps import Git, Ports
 
-IGNORED = ("runs/", "dist/")  # as the .gitignore of `init` has it; binaries are told by their ending
+IGNORED = ("runs/", "dist/")  # as in the .gitignore of `init`; binaries are recognized by their suffix
 BINARY = (".safetensors", ".npz", ".onnx", ".tar.gz")
 
 
@@ -24,13 +24,10 @@ def now() -> str:
 
 @dataclass
 class FakeGit:
-    """A repository in memory: it knows the bytes that were committed, and what each tag names.
-
-    Made of a folder as it is, all of that is committed.
-    """
+    """A repository in memory: the committed bytes, and the commit of each tag. The folder's files are committed."""
 
     root: Path
-    identity: str | None = None  # why nothing can be committed
+    identity: str | None = None  # why git cannot commit
     ignored: frozenset[str] = frozenset()  # names of files
     committed: dict[str, bytes] = field(default_factory=dict)
     log: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)  # message and paths, the oldest first
@@ -39,10 +36,10 @@ class FakeGit:
     remote: bool = True  # whether there is an `origin` that can be reached
 
     def __post_init__(self) -> None:
-        self.commit(self.root, ("",), "as it was")
+        self.commit(self.root, ("",), "start")
 
     def port(self) -> Git:
-        """What a release may ask and have it do."""
+        """Return the operations that a release uses."""
         return Git(
             state=lambda root: GitState(commit=f"{len(self.log):040x}", dirty=bool(self.changes(root))),
             changes=self.changes,
@@ -55,25 +52,25 @@ class FakeGit:
         )
 
     def changes(self, root: Path) -> tuple[str, ...]:
-        """The files that are not as they were committed."""
+        """Return the files that differ from the commit."""
         found = _tracked(root)
         return tuple(sorted(path for path in {*found, *self.committed} if found.get(path) != self.committed.get(path)))
 
     def commit(self, root: Path, paths: tuple[str, ...], message: str) -> None:
-        """Remember the files at or below these paths."""
+        """Commit the files at or below these paths."""
         found = _tracked(root)
         kept = {path: data for path, data in self.committed.items() if not _below(path, paths)}
         self.committed = kept | {path: data for path, data in found.items() if _below(path, paths)}
         self.log.append((message, paths))
 
     def tag(self, root: Path, tag: str, message: str, path: str) -> None:
-        """Name the last commit that has a path."""
+        """Tag the last commit that has a path."""
         self.tags[tag] = max(number for number, (_, paths) in enumerate(self.log) if path in paths)
 
     def push(self, root: Path, tag: str) -> None:
-        """Send a tag that is there to a remote that is there."""
+        """Push a tag. Raises RegistryError without the tag or a remote."""
         if not self.remote or tag not in self.tags:
-            raise RegistryError("git refused")
+            raise RegistryError("not pushed", [Problem("git push", "git.command-failed", "refused")])
         self.pushed.add(tag)
 
 
@@ -87,8 +84,9 @@ def _below(path: str, paths: tuple[str, ...]) -> bool:
 
 
 def planned(root: Path, request: Request, project: ProjectConfig, ports: Ports) -> Plan:
-    """Return the plan of a release, made of what its ports tell."""
-    return plan(root, request, project, steps.observe(root, request.run, project, ports))
+    """Return the plan of a release, as `modelreg release` makes it."""
+    drafted = draft(root, request, project, steps.observe(root, request, ports))
+    return complete(drafted, gate_outcomes(root, request.run, project))
 
 
 def carry_out(
@@ -96,10 +94,10 @@ def carry_out(
     request: Request,
     project: ProjectConfig | None = None,
     ports: Ports | None = None,
-    tell: Callable[[object], None] = lambda _: None,
+    on_step: Callable[[object], None] = lambda _: None,
 ) -> Plan:
-    """Release, as `modelreg release` does; without git and whatever else is not given."""
+    """Release as `modelreg release` does, with these ports only."""
     ports = ports or Ports(now)
     found = planned(root, request, project or ProjectConfig(), ports)
-    steps.run(found, ports, tell)
+    steps.run(found, ports, on_step)
     return found

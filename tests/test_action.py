@@ -1,4 +1,4 @@
-"""action.yml, the workflows of docs/ci.md and the hook for pre-commit: linted, and run as their runner would."""
+"""action.yml, the workflows of docs/ci.md and of `init`, and the pre-commit hook: linted, and run as on GitHub."""
 
 import json
 import os
@@ -17,6 +17,7 @@ from example_version import make_version
 from jsonschema import Draft7Validator
 
 from modelreg.cli.main import main
+from modelreg.release import init
 
 ROOT = Path(__file__).parents[1]
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
@@ -52,7 +53,7 @@ def registry(made, tmp_path):
 
 
 def git(folder: Path, *arguments: str) -> None:
-    """Run git with an identity of its own."""
+    """Run git with a test identity."""
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
     subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
@@ -63,12 +64,12 @@ def commit(folder: Path) -> None:
     git(folder, "commit", "--quiet", "--message", "x")
 
 
-# What is written
+# The files
 
 
 @pytest.fixture
 def repository(tmp_path):
-    """Put the action and the workflows, which name it as one likes, in their places."""
+    """Return a function that writes the action, and workflows that use it under a name."""
 
     def write(name: str) -> Path:
         (tmp_path / ".github" / "workflows").mkdir(parents=True)
@@ -87,11 +88,14 @@ PINNED = f"acme/modelreg@{'0' * 40}"
 
 @pytest.mark.parametrize(
     ("schema", "text"),
-    [("actions", (ROOT / "action.yml").read_text()), *(("workflows", text) for text in WORKFLOWS.values())],
-    ids=["action", *WORKFLOWS],
+    [
+        ("actions", (ROOT / "action.yml").read_text()),
+        *(("workflows", text) for text in (*WORKFLOWS.values(), init.documents()[".github/workflows/verify.yml"])),
+    ],
+    ids=["action", *WORKFLOWS, "init"],
 )
-def test_they_fit_their_schema(schema, text) -> None:
-    """That of SchemaStore, which editors use."""
+def test_each_file_is_valid_by_its_schema(schema, text) -> None:
+    """The schemas are those of SchemaStore."""
     schemas = resources.files("check_jsonschema.builtin_schemas.vendor")
     document = {
         "on" if key is True else key: value for key, value in yaml.safe_load(text).items()
@@ -102,8 +106,8 @@ def test_they_fit_their_schema(schema, text) -> None:
 
 
 @pytest.mark.needs("zizmor")
-def test_an_audit_of_their_security_finds_nothing(repository) -> None:
-    """zizmor: no injection, no loose permission, no action that is named by a tag."""
+def test_a_security_audit_finds_nothing(repository) -> None:
+    """zizmor: no injection, no broad permission, no action pinned to a tag."""
     done = run(["zizmor", "--offline", "--no-progress", "--persona=pedantic", "."], repository(PINNED))
 
     assert done.returncode == 0, done.stdout
@@ -111,15 +115,15 @@ def test_an_audit_of_their_security_finds_nothing(repository) -> None:
 
 @pytest.mark.skipif(shutil.which("actionlint") is None, reason="actionlint is not installed")
 def test_actionlint_finds_nothing(repository) -> None:
-    """Expressions, shell, and the inputs of the action, which it knows where the action lies in the repository."""
+    """It checks expressions, shell code, and the inputs of a local action."""
     done = run(["actionlint"], repository("./"))
 
     assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_no_script_holds_an_expression(name) -> None:
-    """What comes from outside enters as a variable: an expression would be pasted into the script and run."""
+def test_no_script_contains_an_expression(name) -> None:
+    """An expression is pasted into the script and run; a variable is not."""
     assert "${{" not in SCRIPTS[name]
 
 
@@ -130,11 +134,11 @@ def run(command, folder: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([found, *command[1:]], cwd=folder, capture_output=True, text=True, check=False)
 
 
-# What is run
+# The scripts
 
 
 class Runner:
-    """Runs the steps of the action as GitHub's runner does: expressions in `env` and `if`, files for what they give."""
+    """Run the steps of the action as GitHub's runner does, with expressions in `env` and files for outputs."""
 
     def __init__(self, folder: Path, temp: Path, **inputs: str) -> None:
         self.folder, self.temp = folder, temp
@@ -144,7 +148,7 @@ class Runner:
         self.install(f'exec "{sys.executable}" -m modelreg "$@"')
 
     def install(self, script: str) -> None:
-        """Put a program in the place of modelreg."""
+        """Replace the installed modelreg with a script."""
         program = self.temp / "modelreg" / "bin" / "modelreg"
         program.write_text(f"#!/bin/bash\n{script}\n")
         program.chmod(0o700)
@@ -167,13 +171,13 @@ class Runner:
         return done
 
     def read(self, name: str) -> str:
-        """Return a file that the runner gave to the step."""
+        """Return the text of a file of the runner."""
         path = self.temp / name
         return path.read_text() if path.exists() else ""
 
     @property
     def report(self) -> str:
-        """What the step's report says."""
+        """The text of the report."""
         return Path(self.outputs["report"]).read_text()
 
     def _value(self, text: str) -> str:
@@ -184,12 +188,12 @@ class Runner:
 
 @pytest.fixture
 def runner(registry, tmp_path):
-    """Make a runner with inputs of one's own."""
+    """Return a function that makes a runner with inputs."""
     return lambda **inputs: Runner(registry, tmp_path / "temp", **{k.replace("_", "-"): v for k, v in inputs.items()})
 
 
 def test_a_sound_registry_is_verified(runner) -> None:
-    """The summary and the report say so."""
+    """The summary and the report contain the result."""
     ran = runner()
     done = ran.step("Verify")
 
@@ -205,7 +209,7 @@ def test_a_broken_registry_fails_the_step(runner, registry) -> None:
     done = ran.step("Verify")
 
     assert (done.returncode, ran.report.splitlines()[0]) == (4, "### modelreg: not verified (exit 4)")
-    assert "    " + "  conv2d_fsq@v0.1.0: run.json: has 2 bytes" in ran.report
+    assert re.search(r"^    .*conv2d_fsq@v0\.1\.0: run\.json: ", ran.report, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +224,7 @@ def test_a_broken_registry_fails_the_step(runner, registry) -> None:
     ids=["nothing", "complete", "reference", "options", "shell"],
 )
 def test_an_input_is_one_argument(runner, registry, inputs, arguments) -> None:
-    """Whatever it holds: no option, no shell."""
+    """It is neither an option nor shell code."""
     ran = runner(**inputs)
     ran.install("printf '%s\\n' \"$@\"")
     done = ran.step("Verify")
@@ -229,8 +233,8 @@ def test_an_input_is_one_argument(runner, registry, inputs, arguments) -> None:
     assert not (registry / "hacked").exists()
 
 
-def test_a_name_in_a_finding_is_no_command(runner) -> None:
-    """A pull request may hold a file of any name: the log obeys none, the comment shows them as they are."""
+def test_a_name_in_a_finding_is_not_a_command(runner) -> None:
+    """A pull request may contain a file of any name."""
     ran = runner()
     ran.install(r"printf 'x\n::add-mask::a\r::error::b\n```\n<img src=x>\n    ~~~: is not in the manifest\n'; exit 4")
     done = ran.step("Verify")
@@ -240,16 +244,16 @@ def test_a_name_in_a_finding_is_no_command(runner) -> None:
     assert [line for line in ran.report.splitlines()[2:] if line and not line.startswith("    ")] == []
 
 
-def test_a_long_report_is_cut(runner) -> None:
-    """A comment holds 65,536 characters."""
+def test_a_long_report_is_truncated(runner) -> None:
+    """A comment has at most 65,536 characters."""
     ran = runner()
     ran.install("yes | head -c 100000; exit 4")
 
     assert (ran.step("Verify").returncode, 60_000 < len(ran.report) < 65_536) == (4, True)
 
 
-def test_a_modelreg_that_cannot_compare_says_so(runner) -> None:
-    """And the step goes on."""
+def test_a_modelreg_without_compare_gives_a_warning(runner) -> None:
+    """The step succeeds."""
     ran = runner(compare_with="v0.1.0")
     ran.install('[[ $1 == verify ]] && echo fine || { echo "No such command" >&2; exit 2; }')
     ran.step("Verify")
@@ -259,8 +263,8 @@ def test_a_modelreg_that_cannot_compare_says_so(runner) -> None:
 
 
 @pytest.mark.parametrize(("reference", "compared"), [("v0.2.0", "v0.2.0"), ("", "latest")])
-def test_a_comparison_joins_the_report(runner, reference, compared) -> None:
-    """Below the findings, in the summary too."""
+def test_a_comparison_is_added_to_the_report(runner, reference, compared) -> None:
+    """It follows the findings, also in the summary."""
     ran = runner(compare_with="v0.1.0", reference=reference)
     ran.install('[[ $2 == --help ]] || echo "$@"')
     ran.step("Verify")
@@ -279,7 +283,7 @@ esac
 
 
 def test_it_is_installed_from_its_own_commit(runner, tmp_path, monkeypatch) -> None:
-    """With the versions that are tested together, in an environment of its own (scripts/check_wheel.sh does it all)."""
+    """It uses the constraints and a new environment; scripts/check_wheel.sh tests a real installation."""
     (tmp_path / "python3").write_text(PYTHON)
     (tmp_path / "python3").chmod(0o700)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -291,6 +295,47 @@ def test_it_is_installed_from_its_own_commit(runner, tmp_path, monkeypatch) -> N
     assert installed[-3:] == ["--constraint", str(ROOT / "constraints.txt"), str(ROOT)]
 
 
+# The workflow of `init`
+
+GENERATED = init.documents()[".github/workflows/verify.yml"]
+
+
+def generated_step(tmp_path, url: str) -> "subprocess.CompletedProcess[str]":
+    """Run the installing step of the generated workflow, with a pip that prints its arguments."""
+    (script,) = (
+        step["run"]
+        for step in yaml.safe_load(GENERATED)["jobs"]["verify"]["steps"]
+        if step.get("name") == "Install modelreg"
+    )
+    (tmp_path / "pip").write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "pip").chmod(0o700)
+    environment = os.environ | {"MODELREG": url, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", script]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("url", [yaml.safe_load(GENERATED)["env"]["MODELREG"], "modelreg"])
+def test_a_generated_workflow_never_installs_from_a_package_index(tmp_path, url) -> None:
+    """Another package may have the name: until a git URL is filled in, the step fails and names the file."""
+    done = generated_step(tmp_path, url)
+
+    assert (done.returncode, "FILL IN MODELREG in .github/workflows/verify.yml" in done.stdout) == (1, True)
+
+
+def test_a_generated_workflow_installs_from_a_git_url(tmp_path) -> None:
+    """One argument: the name and the URL."""
+    url = "git+https://example.org/acme/modelreg@" + "0" * 40
+    done = generated_step(tmp_path, url)
+
+    assert (done.returncode, done.stdout.splitlines()) == (0, ["install", f"modelreg @ {url}"])
+
+
+@pytest.mark.parametrize("text", init.documents(sample=True).values(), ids=init.documents(sample=True).keys())
+def test_no_generated_file_installs_modelreg_by_its_bare_name(text) -> None:
+    """A package index may have another package of this name."""
+    assert re.search(r"""install\b[^\n]*\s['"]?modelreg(?!\s*@ )\b""", text) is None
+
+
 # The hook
 
 
@@ -298,7 +343,7 @@ def test_it_is_installed_from_its_own_commit(runner, tmp_path, monkeypatch) -> N
 
 
 def hook(folder: Path, monkeypatch) -> int:
-    """Run the hook's entry as pre-commit does: at the top of the repository, without names."""
+    """Run the hook's entry as pre-commit does: in the root of the repository, without file names."""
     program, *arguments = shlex.split(HOOK["entry"])
     assert (program, HOOK["always_run"], HOOK["pass_filenames"]) == ("modelreg", True, False)
     monkeypatch.chdir(folder)
@@ -306,7 +351,7 @@ def hook(folder: Path, monkeypatch) -> int:
 
 
 def test_the_hook_passes_where_no_version_changed(registry, monkeypatch, capsys) -> None:
-    """It looks at none."""
+    """None is checked."""
     (registry / "CHANGELOG.md").write_text("other")
 
     assert hook(registry, monkeypatch) == 0
@@ -321,12 +366,12 @@ def test_the_hook_refuses_a_broken_version(registry, monkeypatch, capsys, staged
         git(registry, "add", "--all")
 
     assert hook(registry, monkeypatch) == 4
-    assert "run.json: has 2 bytes" in capsys.readouterr().err
+    assert "run.json: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["v0.1.0", "v0.1.0/run.json"])
-def test_the_hook_refuses_what_is_deleted(registry, monkeypatch, capsys, name) -> None:
-    """A version, or a file of one."""
+def test_the_hook_refuses_a_deletion(registry, monkeypatch, capsys, name) -> None:
+    """Of a version, or of one of its files."""
     path = registry / "registry" / "conv2d_fsq" / name
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -334,8 +379,8 @@ def test_the_hook_refuses_what_is_deleted(registry, monkeypatch, capsys, name) -
     assert ("was removed" if path.name == "v0.1.0" else "[verify.file-missing]") in capsys.readouterr().err
 
 
-def test_the_hook_looks_at_new_versions_alone(registry, monkeypatch, capsys) -> None:
-    """One that is broken and committed already is not this commit's."""
+def test_the_hook_checks_new_versions_only(registry, monkeypatch, capsys) -> None:
+    """A broken version that is already committed does not belong to this commit."""
     folder = registry / "registry" / "conv2d_fsq"
     (folder / "v0.1.0" / "model.sig").write_text("{}")
     commit(registry)
@@ -346,16 +391,16 @@ def test_the_hook_looks_at_new_versions_alone(registry, monkeypatch, capsys) -> 
     assert [found["version"] for found in json.loads(capsys.readouterr().out)["versions"]] == ["conv2d_fsq@v0.2.0"]
 
 
-def test_without_git_nothing_is_known_to_have_changed(registry, monkeypatch, capsys) -> None:
-    """So nothing is passed as unchanged."""
+def test_without_git_the_hook_fails(registry, monkeypatch, capsys) -> None:
+    """Without it, changed versions cannot be found."""
     shutil.rmtree(registry / ".git")
 
     assert hook(registry, monkeypatch) == 3
     assert "is no git repository" in capsys.readouterr().err
 
 
-def test_changed_versions_are_not_named(registry, monkeypatch) -> None:
-    """A reference contradicts --changed."""
+def test_a_reference_contradicts_changed(registry, monkeypatch) -> None:
+    """`--changed` selects the versions."""
     monkeypatch.chdir(registry)
 
     assert main(["verify", "v0.1.0", "--changed"]) == 2

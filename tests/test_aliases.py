@@ -16,6 +16,7 @@ from modelreg.records.aliases import AliasLog
 from modelreg.registry import aliases, versions
 from modelreg.registry.aliases import Stamp
 from modelreg.release.plan import Request
+from modelreg.verification import integrity
 
 STAMP = Stamp("Ada <ada@example.org>", NOW, "because")
 EMPTY = AliasLog(model="conv2d_fsq")
@@ -222,7 +223,7 @@ def test_the_history_is_a_table(root, capsys) -> None:
 def test_the_history_is_the_document(root, capsys) -> None:
     """A model without changes has an empty history."""
     assert main(["history", "conv2d_fsq"]) == 0
-    assert "has no alias yet" in capsys.readouterr().out
+    assert "conv2d_fsq has no aliases" in capsys.readouterr().out
     promote("v0.1.0")
     capsys.readouterr()
     main(["history", "conv2d_fsq", "--json"])
@@ -240,12 +241,21 @@ def test_the_author_comes_from_git(root, monkeypatch, capsys) -> None:
     assert versions.aliases(root, "conv2d_fsq").changes[0].by == "Grace Hopper <grace@example.org>"
 
 
-def test_a_missing_author_is_an_error(root, monkeypatch, capsys) -> None:
-    """If git has no name: exit 3. There is no prompt."""
+def test_without_an_author_identity_nothing_is_promoted(root, monkeypatch, capsys) -> None:
+    """Exit 3, before the version is hashed and before anything is printed."""
     monkeypatch.setenv("GIT_AUTHOR_NAME", "")
+    monkeypatch.setattr(integrity, "inspect", lambda *_: pytest.fail("hashed the version"))
 
     assert main(["promote", "v0.1.0", "production", "--why", "x"]) == 3
-    assert "--by" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert (shown.out, "git: no author identity  [git.no-identity]" in shown.err) == ("", True)
+
+
+def test_an_invalid_alias_is_refused_before_the_version_is_hashed(root, monkeypatch) -> None:
+    """Its name is checked first."""
+    monkeypatch.setattr(integrity, "inspect", lambda *_: pytest.fail("hashed the version"))
+
+    assert promote("v0.1.0", "Not An Alias") == 3
 
 
 def test_a_version_that_does_not_verify_is_not_promoted(root, capsys) -> None:

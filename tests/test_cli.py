@@ -234,7 +234,7 @@ def test_a_dirty_tree_is_refused(repository, capsys) -> None:
     (repository / "notes.txt").write_text("x")
     code = main(["release", "v0.1.0", "--roll-changelog", "--commit"])
 
-    assert (code, "notes.txt: is not committed" in capsys.readouterr().err) == (5, True)
+    assert (code, "notes.txt: not committed  [git.uncommitted]" in capsys.readouterr().err) == (5, True)
 
 
 TAGGED = ["release", "v0.1.0", "--roll-changelog", "--tag"]
@@ -728,7 +728,8 @@ def test_assets_that_git_would_ignore_cannot_be_committed(repository, capsys) ->
     git(repository, "commit", "--all", "--quiet", "--message", "commit the binaries")
     code = main(["release", "v0.1.0", "--roll-changelog", "--tag"])
 
-    assert (code, "checkpoint.safetensors" in capsys.readouterr().err) == (5, True)
+    shown = capsys.readouterr().err
+    assert (code, "checkpoint.safetensors" in shown, "[git.asset-ignored]" in shown) == (5, True, True)
 
 
 def test_without_an_identity_nothing_is_written(repository, monkeypatch, capsys) -> None:

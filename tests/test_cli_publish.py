@@ -23,7 +23,7 @@ pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
 @pytest.fixture
 def second(made, tmp_path, monkeypatch):
-    """A copy with one more run and something to say of it; the working directory."""
+    """A copy with one more run and an entry in the changelog; the working directory."""
     root = tmp_path / "copy"
     shutil.copytree(made, root)
     write_run(root / "runs" / "conv2d_fsq-002", seed=1)
@@ -34,8 +34,8 @@ def second(made, tmp_path, monkeypatch):
     return root
 
 
-def test_the_walk_of_a_release(hub, made, capsys, tmp_path) -> None:
-    """Published, compared, pulled by somebody else, verified there."""
+def test_a_version_is_published_compared_pulled_and_verified(hub, made, capsys, tmp_path) -> None:
+    """In a clone without binaries."""
     codes = [main(["publish", "v0.1.0"]), main(["verify", "v0.1.0", "--remote", "--download"])]
     shutil.copytree(made, tmp_path / "clone", ignore=shutil.ignore_patterns("*.safetensors", "*.npz"))
     with pytest.MonkeyPatch.context() as patch:
@@ -46,16 +46,16 @@ def test_the_walk_of_a_release(hub, made, capsys, tmp_path) -> None:
 
 
 def test_published_twice_nothing_is_sent(hub, capsys) -> None:
-    """And it says so."""
+    """The count is printed."""
     main(["publish", "v0.1.0"])
     capsys.readouterr()
     code = main(["publish", "v0.1.0"])
 
-    assert (code, "0 files sent, 12 there" in capsys.readouterr().out) == (0, True)
+    assert (code, "0 files sent" in capsys.readouterr().out) == (0, True)
 
 
 def test_a_dry_run_prints_the_plan_and_changes_nothing(hub, capsys) -> None:
-    """The one that a real run carries out."""
+    """The real run takes these steps."""
     code = main(["publish", "v0.1.0", "--dry-run"])
     lines = capsys.readouterr().out.splitlines()
 
@@ -68,25 +68,25 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(hub, capsys) -> None:
     )
 
 
-def test_a_dry_run_after_the_fact_says_that_all_is_done(hub, capsys) -> None:
-    """No step is left."""
+def test_a_dry_run_of_a_finished_publication_has_no_steps(hub, capsys) -> None:
+    """The release is complete."""
     main(["publish", "v0.1.0"])
     capsys.readouterr()
     main(["publish", "v0.1.0", "--dry-run"])
 
-    assert capsys.readouterr().out == "v0.1.0 is published as it should be\n"
+    assert capsys.readouterr().out == "v0.1.0 is published and complete\n"
 
 
-def test_a_dry_run_names_the_drafts_of_others(hub, capsys) -> None:
-    """They are left alone."""
+def test_a_dry_run_names_other_drafts(hub, capsys) -> None:
+    """They are not changed."""
     hub.add_release("v0.1.0", {"x": b"1"}, draft=True)
     main(["publish", "v0.1.0", "--dry-run"])
 
-    assert "is another draft for v0.1.0; it was left alone" in capsys.readouterr().err
+    assert "another draft for v0.1.0" in capsys.readouterr().err
 
 
 def test_plan_and_outcome_are_json(hub, capsys) -> None:
-    """For machines."""
+    """Neither contains the token."""
     main(["publish", "v0.1.0", "--dry-run", "--json"])
     dry = capsys.readouterr()
     main(["publish", "v0.1.0", "--json"])
@@ -97,47 +97,49 @@ def test_plan_and_outcome_are_json(hub, capsys) -> None:
 
 
 def test_remote_needs_a_version(hub) -> None:
-    """Usage."""
+    """Exit 2."""
     assert main(["verify", "--remote"]) == 2
 
 
-def test_a_differing_release_fails_verification(hub, capsys) -> None:
-    """Exit 4, with both digests."""
+def test_a_release_with_other_bytes_fails_verification(hub, capsys) -> None:
+    """Exit 4, with the digest."""
     main(["publish", "v0.1.0"])
     release = hub.published("v0.1.0")
     next(iter(release.assets.values())).sha256 = "0" * 64
 
-    assert (main(["verify", "v0.1.0", "--remote"]), "has sha256 0000" in capsys.readouterr().err) == (4, True)
+    code, shown = main(["verify", "v0.1.0", "--remote"]), capsys.readouterr().err
+    assert (code, "[publish.digest-mismatch]" in shown, "0" * 64 in shown) == (4, True, True)
 
 
 @pytest.mark.parametrize("command", [["pull", "v0.1.0"], ["verify", "v0.1.0", "--remote"]])
 def test_an_unknown_release_is_exit_7(hub, capsys, command) -> None:
-    """Nobody published it."""
-    assert (main(command), "v0.1.0: has no published release in acme/models" in capsys.readouterr().err) == (7, True)
+    """It was never published."""
+    assert (main(command), "[github.release-not-found]" in capsys.readouterr().err) == (7, True)
 
 
-def test_nobody_waits_longer_than_the_timeout(hub, capsys) -> None:
-    """A limit that ends later ends the command."""
+def test_a_rate_limit_beyond_the_timeout_ends_the_command(hub, capsys) -> None:
+    """Exit 7."""
     hub.fail("GET", "/models$", "429", retry_after=30)
 
-    assert (main(["publish", "v0.1.0", "--timeout", "5"]), "429 API rate limit" in capsys.readouterr().err) == (7, True)
+    code, shown = main(["publish", "v0.1.0", "--timeout", "5"]), capsys.readouterr().err
+    assert (code, "[github.rate-limit]" in shown, "429 API rate limit" in shown) == (7, True, True)
 
 
-def test_pull_says_when_nothing_was_missing(hub, capsys) -> None:
-    """The folder is whole."""
+def test_pull_of_a_complete_folder_downloads_nothing(hub, capsys) -> None:
+    """A message says that no file was missing."""
     main(["publish", "v0.1.0"])
     main(["pull", "v0.1.0"])
 
-    assert "nothing was missing" in capsys.readouterr().out
+    assert "no file was missing" in capsys.readouterr().out
 
 
-def test_without_a_repository_nothing_can_be_asked(made, tmp_path, monkeypatch, capsys) -> None:
-    """It says where to name it."""
+def test_without_a_repository_the_next_step_names_the_setting(made, tmp_path, monkeypatch, capsys) -> None:
+    """modelreg.yaml has no `repository`, and git has no remote."""
     shutil.copytree(made, tmp_path / "copy")
     (tmp_path / "copy/modelreg.yaml").write_text("assets: committed\n")
     monkeypatch.chdir(tmp_path / "copy")
 
-    assert (main(["pull", "v0.1.0"]), "name it in modelreg.yaml" in capsys.readouterr().err) == (3, True)
+    assert (main(["pull", "v0.1.0"]), "[github.no-repository]" in capsys.readouterr().err) == (3, True)
 
 
 @pytest.mark.parametrize(
@@ -149,8 +151,8 @@ def test_without_a_repository_nothing_can_be_asked(made, tmp_path, monkeypatch, 
         ("/srv/models.git", None),
     ],
 )
-def test_the_repository_comes_from_origin(tmp_path, url, name) -> None:
-    """Where modelreg.yaml says nothing."""
+def test_the_repository_is_read_from_origin(tmp_path, url, name) -> None:
+    """If modelreg.yaml does not set it."""
     from modelreg.cli.git import origin_repository
 
     git(tmp_path, "init", "--quiet")
@@ -159,8 +161,8 @@ def test_the_repository_comes_from_origin(tmp_path, url, name) -> None:
     assert origin_repository(tmp_path) == name
 
 
-def test_release_and_publish_in_one(hub, second, tmp_path, monkeypatch, capsys) -> None:
-    """Commit, tag, push of the tag, and the release; GitHub knows the tag as soon as it is pushed."""
+def test_a_release_is_committed_tagged_pushed_and_published(hub, second, tmp_path, monkeypatch, capsys) -> None:
+    """GitHub knows the tag once it is pushed."""
     from modelreg.cli.git import push_tag
 
     def push_and_tell(place, tag):
@@ -174,50 +176,63 @@ def test_release_and_publish_in_one(hub, second, tmp_path, monkeypatch, capsys) 
 
 
 def test_a_publish_that_fails_leaves_the_version(hub, second, tmp_path, monkeypatch, capsys) -> None:
-    """And says how to go on."""
+    """The commands that finish the release are printed."""
     git(second, "remote", "set-url", "origin", str(tmp_path / "nowhere"))
     code = main(["release", "v0.2.0", "--roll-changelog", "--publish"])
+    shown = capsys.readouterr().err
 
-    assert (
-        code,
-        (second / "registry/conv2d_fsq/v0.2.0").is_dir(),
-        "go on with: git push origin v0.2.0" in capsys.readouterr().err,
-    ) == (
-        5,
-        True,
-        True,
-    )
+    assert (code, (second / "registry/conv2d_fsq/v0.2.0").is_dir(), "[git.command-failed]" in shown) == (5, True, True)
+    assert "git push origin v0.2.0 && modelreg publish conv2d_fsq@v0.2.0" in shown
 
 
-def test_as_json_the_steps_on_this_machine_come_before_the_publish(hub, second, tmp_path, capsys) -> None:
-    """So they are known where the publish fails."""
+def test_a_release_is_not_started_without_a_token(hub, second, monkeypatch, capsys) -> None:
+    """Nothing is computed, printed, committed or tagged first."""
+    monkeypatch.delenv("GITHUB_TOKEN")
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setattr("modelreg.release.plan.gate_outcomes", lambda *_: pytest.fail("checked the gates"))
+    before = git(second, "rev-parse", "HEAD")
+    code = main(["release", "v0.2.0", "--roll-changelog", "--publish"])
+    shown = capsys.readouterr()
+
+    assert (code, shown.out, "[github.token-missing]" in shown.err) == (3, "", True)
+    assert (git(second, "rev-parse", "HEAD"), git(second, "tag"), hub.requests) == (before, "v0.1.0", [])
+
+
+def test_a_refused_release_does_not_ask_for_a_passphrase(hub, second, monkeypatch, capsys) -> None:
+    """The version exists, so the key is not read."""
+    monkeypatch.setattr("modelreg.cli.sign.read_key", lambda *_: pytest.fail("read the key"))
+    code = main(["release", "v0.1.0", "--run", "runs/conv2d_fsq-002", "--roll-changelog", "--sign-key", "key.pem"])
+    shown = capsys.readouterr()
+
+    assert (code, shown.out, "[release.version-exists]" in shown.err) == (5, "", True)
+
+
+def test_the_steps_on_this_machine_are_json_before_publishing(hub, second, tmp_path, capsys) -> None:
+    """They are known even if publishing fails."""
     git(second, "remote", "set-url", "origin", str(tmp_path / "nowhere"))
     main(["release", "v0.2.0", "--roll-changelog", "--publish", "--json"])
 
     assert json.loads(capsys.readouterr().out)["steps"] == ["version", "changelog", "table", "commit", "tag"]
 
 
-def test_a_release_that_is_published_starts_from_a_clean_tree(hub, second, capsys) -> None:
-    """Nothing is staged otherwise."""
+def test_a_published_release_needs_a_clean_tree(hub, second, capsys) -> None:
+    """Nothing is written."""
     (second / "stray").write_text("x")
     code = main(["release", "v0.2.0", "--roll-changelog", "--publish"])
 
-    assert (code, "stray" in capsys.readouterr().err, (second / "registry/conv2d_fsq/v0.2.0").exists()) == (
-        5,
-        True,
-        False,
-    )
+    assert (code, "stray: not committed  [git.uncommitted]" in capsys.readouterr().err) == (5, True)
+    assert not (second / "registry/conv2d_fsq/v0.2.0").exists()
 
 
-def test_a_dry_run_of_both_says_both(hub, second, tmp_path, monkeypatch, capsys) -> None:
-    """And does nothing."""
+def test_a_dry_run_prints_push_and_publish(hub, second, tmp_path, monkeypatch, capsys) -> None:
+    """Nothing is pushed."""
     main(["release", "v0.2.0", "--roll-changelog", "--publish", "--dry-run"])
 
     assert "would push v0.2.0 and publish conv2d_fsq@v0.2.0" in capsys.readouterr().out
 
 
 def test_ctrl_c_ends_a_publish_that_is_finished_by_running_it_again(hub, heeds_ctrl_c) -> None:
-    """While files are on their way: exit 130 at once, nobody sees a release, and no file is stored twice."""
+    """During uploads: exit 130, no public release, and no file is stored twice."""
     held = hub.fail("POST", "/assets", "hold", times=2, after=3, seconds=30)
     interrupt = Thread(target=interrupt_when, args=(lambda: held.hits == 2,))
     interrupt.start()
@@ -231,28 +246,28 @@ def test_ctrl_c_ends_a_publish_that_is_finished_by_running_it_again(hub, heeds_c
 
 
 def interrupt_when(ready) -> None:
-    """Press Ctrl-C."""
+    """Send Ctrl-C once `ready` is true."""
     while not ready():
         time.sleep(0.01)
     signal.pthread_kill(main_thread().ident, signal.SIGINT)
 
 
 @pytest.mark.parametrize("jobs", ["0", "17"])
-def test_so_many_at_once_are_too_few_or_too_many(hub, jobs) -> None:
-    """Usage."""
+def test_the_number_of_uploads_is_limited(hub, jobs) -> None:
+    """Exit 2."""
     assert main(["publish", "v0.1.0", "--jobs", jobs]) == 2
 
 
-def test_one_at_a_time_may_be_asked_for(hub) -> None:
-    """In the order of the plan."""
+def test_uploads_can_be_sequential(hub) -> None:
+    """They follow the order of the plan."""
     main(["publish", "v0.1.0", "--jobs", "1"])
     names = [e.request.query["name"] for e in hub.requests if e.origin == "uploads"]
 
     assert (names[:-2], len(names)) == (sorted(names[:-2]), 12)
 
 
-def test_a_signature_joins_its_release(hub, second, capsys) -> None:
-    """The plan says so, and it comes to who pulls."""
+def test_a_signature_is_added_to_its_release(hub, second, capsys) -> None:
+    """The plan shows it, and `pull` downloads it."""
     main(["publish", "v0.1.0"])
     (second / "registry/conv2d_fsq/v0.1.0/model.sig").write_text("{}")
     git(second, "add", "--all")
@@ -265,8 +280,8 @@ def test_a_signature_joins_its_release(hub, second, capsys) -> None:
     assert (second / "got/model.sig").read_text() == "{}"
 
 
-def test_what_is_pulled_elsewhere_is_checked_by_its_sums(hub, tmp_path, capsys, monkeypatch) -> None:
-    """Also into the folder where one stands."""
+def test_a_pull_to_another_folder_is_checked_with_sha256sum(hub, tmp_path, capsys, monkeypatch) -> None:
+    """The printed command does it."""
     main(["publish", "v0.1.0"])
     capsys.readouterr()
     main(["pull", "v0.1.0", "--out", str(tmp_path / "got")])
@@ -276,7 +291,7 @@ def test_what_is_pulled_elsewhere_is_checked_by_its_sums(hub, tmp_path, capsys, 
 
 
 def test_a_pull_into_the_working_directory(hub, tmp_path, monkeypatch) -> None:
-    """`--out .`, as one types it."""
+    """`--out .`."""
     main(["publish", "v0.1.0"])
     shutil.copy("modelreg.yaml", tmp_path)
     (tmp_path / "here").mkdir()
@@ -285,8 +300,17 @@ def test_a_pull_into_the_working_directory(hub, tmp_path, monkeypatch) -> None:
     assert (main(["pull", "v0.1.0", "--out", "."]), (tmp_path / "here/manifest.json").is_file()) == (0, True)
 
 
-def test_files_on_their_way_are_lines_elsewhere() -> None:
-    """One when a file is through."""
+def test_a_transfer_cannot_control_a_terminal() -> None:
+    """Names of assets come from a server."""
+    stream = io.StringIO()
+    with show_transfer(stream) as progress:
+        progress("a\x1b[2J\nforged", 2, 2)
+
+    assert stream.getvalue() == "a\\x1b[2J\\nforged: 2 bytes\n"
+
+
+def test_without_a_terminal_a_transfer_is_a_line() -> None:
+    """It is printed once the file is complete."""
     stream = io.StringIO()
     with show_transfer(stream) as tell:
         tell("a", 1, 2)
@@ -295,8 +319,8 @@ def test_files_on_their_way_are_lines_elsewhere() -> None:
     assert stream.getvalue() == "a: 2 bytes\n"
 
 
-def test_files_on_their_way_are_bars_on_a_terminal(monkeypatch) -> None:
-    """One each, from several threads, with bytes and rate; a file that is sent again starts over."""
+def test_on_a_terminal_each_transfer_is_a_bar(monkeypatch) -> None:
+    """Several threads show bytes and rate. A file that is sent again starts over."""
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("TERM", "xterm")
     stream = io.StringIO()
@@ -314,8 +338,8 @@ def test_files_on_their_way_are_bars_on_a_terminal(monkeypatch) -> None:
     )
 
 
-def test_the_signature_of_a_release_is_held_against_the_key(hub, second, tmp_path, capsys) -> None:
-    """That of the release, not the one here: without it, and with another key's, the check fails."""
+def test_the_signature_of_a_release_is_checked_with_the_key(hub, second, tmp_path, capsys) -> None:
+    """A release without a signature, or with one of another key, fails."""
     key, other = (str(tmp_path / name) for name in ("key.pem", "other.pem"))
     for path in (key, other):
         main(["keygen", "--out", path, "--no-passphrase"])

@@ -124,7 +124,7 @@ def test_metrics_older_than_the_last_look_are_not_released(trained, monkeypatch,
         main(["evaluate"])
     code = main(["release", "v0.1.0", "--roll-changelog"])
 
-    assert (code, "was looked at since its metrics were written" in capsys.readouterr().err) == (3, True)
+    assert (code, "[run.metrics-outdated]" in capsys.readouterr().err) == (3, True)
 
 
 @pytest.mark.no_cover

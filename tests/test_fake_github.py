@@ -1,4 +1,4 @@
-"""The fake of GitHub itself: held against recordings, GitHub's OpenAPI, and the facts that were collected."""
+"""The fake of GitHub agrees with recordings, with GitHub's OpenAPI description and with its documentation."""
 
 import hashlib
 import tracemalloc
@@ -19,13 +19,13 @@ LATER = {"digest", "immutable", "updated_at", "user_view_type", "status"}  # Git
 
 
 def as_other(fake, **rights):
-    """Return a client of another token."""
+    """Return a client with another token."""
     return Client(fake, fake.add_token("other", **rights))
 
 
 @pytest.mark.parametrize("name", ["release-assets", "release-assets-conflict"])
 def test_recordings_have_the_fakes_statuses(name, tmp_path) -> None:
-    """What GitHub answered then, the fake answers."""
+    """The fake answers as GitHub did."""
     assert [
         (row["status"], answer.status_code)
         for row, answer in replay(name, tmp_path)
@@ -35,7 +35,7 @@ def test_recordings_have_the_fakes_statuses(name, tmp_path) -> None:
 
 @pytest.mark.parametrize("name", ["release-assets", "release-assets-conflict"])
 def test_recordings_have_the_fakes_keys(name, tmp_path) -> None:
-    """No key is missing and none is the fake's own."""
+    """No key is missing or added."""
     pairs = [(row["response"], answer.json()) for row, answer in replay(name, tmp_path) if row["status"] != 204]
     pairs[0][1]["assets"] = []  # recorded before there were any
 
@@ -43,7 +43,7 @@ def test_recordings_have_the_fakes_keys(name, tmp_path) -> None:
 
 
 def test_a_recorded_conflict_has_the_fakes_errors(tmp_path) -> None:
-    """The list that clients read is equal."""
+    """The list of errors is equal."""
     pairs = [
         (row, answer.json()) for row, answer in replay("release-assets-conflict", tmp_path) if row["status"] == 422
     ]
@@ -61,7 +61,7 @@ def test_the_contract_finds_a_wrong_field(fake, client) -> None:
 
 
 def test_the_contract_finds_a_field_that_github_ignores(fake, client) -> None:
-    """A misspelt field would never be noticed otherwise."""
+    """Otherwise a misspelt field would not be noticed."""
     client.create(pre_release=True)
     exchange = fake.requests.pop()
 
@@ -87,27 +87,27 @@ def test_the_contract_finds_a_field_that_github_ignores(fake, client) -> None:
     ],
 )
 def test_reading_is_as_described(fake, client, draft, path, status) -> None:
-    """Drafts have no tag yet; the fixture holds the shapes against GitHub's description."""
+    """Drafts have no tag yet. The fixture checks the documents against the description of GitHub."""
     fake.repo.immutable = True
     fake.add_tag("v0.1.0", SHA, annotated=True)
 
     assert client.get(client.base + path).status_code == status
 
 
-def test_the_token_says_who_asks(fake, client) -> None:
+def test_the_token_identifies_the_user(fake, client) -> None:
     """With its scopes."""
     assert client.get(f"{fake.api_url}/user").headers["X-OAuth-Scopes"] == "repo"
 
 
 def test_a_bad_token_is_refused(fake) -> None:
-    """Even for what anyone may read."""
+    """Even for public documents."""
     with Client(fake, "wrong") as client:
         assert client.get(client.base).json()["message"] == "Bad credentials"
 
 
 @pytest.mark.parametrize(("private", "statuses"), [(False, [200, 401, 401]), (True, [404, 404, 401])])
-def test_nobody_reads_public_repositories_only(fake, private, statuses) -> None:
-    """And never writes."""
+def test_without_a_token_only_public_repositories_can_be_read(fake, private, statuses) -> None:
+    """And nothing can be written."""
     fake.repo.private = private
     with Client(fake, token=None) as client:
         answers = [client.get(client.base), client.create(), client.get(f"{fake.api_url}/user")]
@@ -117,26 +117,26 @@ def test_nobody_reads_public_repositories_only(fake, private, statuses) -> None:
 
 @pytest.mark.parametrize("denied", [403, 404])
 def test_without_the_right_to_push_nothing_is_written(fake, denied) -> None:
-    """GitHub says so in two ways."""
+    """GitHub answers in two ways."""
     fake.repo.denied = denied
     with as_other(fake, push=False) as client:
         assert client.create().status_code == denied
 
 
-def test_drafts_show_to_those_who_may_push(fake, draft) -> None:
-    """Others do not see that there is one."""
+def test_drafts_are_visible_only_with_the_right_to_push(fake, draft) -> None:
+    """Without it the answer is 404."""
     with as_other(fake, push=False) as client:
         assert [client.get(f"{client.base}/releases").json(), client.get(draft["url"]).status_code] == [[], 404]
 
 
-def test_of_an_installation_no_rights_are_told(fake) -> None:
-    """It may push all the same."""
-    with as_other(fake, told=False) as client:
+def test_the_rights_of_an_installation_are_not_listed(fake) -> None:
+    """It may push nevertheless."""
+    with as_other(fake, listed=False) as client:
         assert [client.get(client.base).json()["permissions"]["push"], client.create().status_code] == [False, 201]
 
 
 def test_an_archived_repository_is_read_only(fake, client) -> None:
-    """It still reads."""
+    """It can be read."""
     fake.repo.archived = True
 
     assert [client.get(client.base).json()["archived"], client.create().status_code] == [True, 403]
@@ -150,8 +150,8 @@ def test_a_renamed_repository_redirects(fake, client) -> None:
     assert (answer.history[0].status_code, answer.json()["full_name"]) == (301, "acme/models")
 
 
-def test_a_list_comes_in_pages(fake, client) -> None:
-    """Link leads on, to an address of its own form."""
+def test_a_list_has_pages(fake, client) -> None:
+    """The Link header has addresses of another form."""
     for number in range(5):
         fake.add_release(f"v0.{number}.0")
     first = client.get(f"{client.base}/releases", params={"per_page": 2})
@@ -160,8 +160,8 @@ def test_a_list_comes_in_pages(fake, client) -> None:
     assert [release["tag_name"] for release in third.json()] == ["v0.0.0"]
 
 
-def test_a_fresh_draft_shows_late(fake, client) -> None:
-    """As often as the knob says."""
+def test_a_new_draft_is_listed_late(fake, client) -> None:
+    """After as many requests as the setting states."""
     fake.repo.list_lag = 2
     client.create()
 
@@ -184,7 +184,7 @@ def test_publishing_makes_the_tag(fake, client, draft) -> None:
 
 @pytest.mark.parametrize(("fields", "kept"), [({"body": "new"}, False), ({"body": "new", "tag_name": "v1.0.0"}, True)])
 def test_a_draft_that_is_changed_without_its_tag_loses_it(client, draft, fields, kept) -> None:
-    """As many have met it."""
+    """As GitHub does."""
     assert (client.patch(draft["url"], json=fields).json()["tag_name"] == "v1.0.0") == kept
 
 
@@ -199,22 +199,22 @@ def test_a_draft_that_is_changed_without_its_tag_loses_it(client, draft, fields,
         ({"target_commitish": "b" * 40}, "target_commitish"),
     ],
 )
-def test_a_wrong_release_is_refused(client, fields, text) -> None:
-    """With what is wrong."""
+def test_an_invalid_release_is_refused(client, fields, text) -> None:
+    """The answer names the fault."""
     answer = client.create(**fields)
 
     assert (answer.status_code, text in answer.text) == (422, True)
 
 
 @pytest.mark.parametrize(("sent", "status"), [("{}", 422), ("{", 400), ("[]", 400)])
-def test_a_body_that_is_no_release_is_refused(client, sent, status) -> None:
-    """The tag must be named."""
+def test_a_body_without_a_tag_is_refused(client, sent, status) -> None:
+    """Exactly as GitHub does."""
     assert client.post(f"{client.base}/releases", data=sent).status_code == status
 
 
 @pytest.mark.parametrize(("second", "latest"), [("true", "v2"), ("false", "v1"), ("legacy", "v2")])
-def test_make_latest_chooses(fake, client, second, latest) -> None:
-    """A first release is the latest until another is."""
+def test_make_latest_chooses_the_latest_release(fake, client, second, latest) -> None:
+    """The first release is the latest until another is chosen."""
     for tag, choice in (("v1", "true"), ("v2", second)):
         client.create(tag_name=tag, draft=False, make_latest=choice)
 
@@ -222,14 +222,14 @@ def test_make_latest_chooses(fake, client, second, latest) -> None:
 
 
 def test_a_prerelease_is_never_the_latest(client) -> None:
-    """Whatever was wished."""
+    """Even if requested."""
     client.create(draft=False, prerelease=True, make_latest="true")
 
     assert client.get(f"{client.base}/releases/latest").status_code == 404
 
 
-def test_an_immutable_release_stays_as_it_is(fake, client, draft) -> None:
-    """Its notes may change; its assets, tag and state may not, and its tag is burnt."""
+def test_an_immutable_release_cannot_change(fake, client, draft) -> None:
+    """Its notes may change; its assets, tag and state may not, and its tag is never accepted again."""
     fake.repo.immutable = True
     asset = client.upload(draft).json()
     client.patch(draft["url"], json={"draft": False})
@@ -255,7 +255,7 @@ def test_an_upload_is_stored_with_its_digest(fake, client, draft) -> None:
 
 @pytest.mark.parametrize("mode", ["null", "absent"])
 def test_an_older_server_has_no_digest(tmp_path, mode) -> None:
-    """The key is null, or is not there."""
+    """The key is null or absent."""
     with FakeGitHub(tmp_path, digests=mode) as fake, Client(fake) as client:
         assert client.upload(client.create().json()).json().get("digest") is None
 
@@ -295,20 +295,20 @@ def test_special_characters_become_dots(name, given) -> None:
 
 
 def test_names_collide_after_renaming(client, draft) -> None:
-    """It is the returned name that counts."""
+    """The returned name counts."""
     assert [client.upload(draft, name).status_code for name in ("a b", "a.b")] == [201, 422]
 
 
 @pytest.mark.parametrize(
     ("name", "valid"), [("v1.0.0", True), ("a/b", True), ("v1.", False), ("-v", False), ("", False)]
 )
-def test_tag_names_are_gits(name, valid) -> None:
-    """As git check-ref-format has it."""
+def test_tag_names_follow_git(name, valid) -> None:
+    """As git check-ref-format documents."""
     assert is_tag_name(name) is valid
 
 
 def test_an_upload_takes_little_memory(fake, client, draft, tmp_path) -> None:
-    """64 MiB of nothing pass through a few blocks."""
+    """64 MiB of zeros need a few blocks."""
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(64 << 20)
     with (tmp_path / "sparse").open("rb") as file:
@@ -321,7 +321,7 @@ def test_an_upload_takes_little_memory(fake, client, draft, tmp_path) -> None:
 
 
 def test_a_download_is_redirected_without_the_token(client, draft) -> None:
-    """The object store would refuse two ways to authenticate."""
+    """The object store refuses two ways to authenticate."""
     url = client.upload(draft).json()["url"]
     redirect = client.get(url, headers=OCTETS, allow_redirects=False)
     store = redirect.headers["Location"]
@@ -343,21 +343,21 @@ def test_a_server_may_stream_the_bytes_itself(fake, client, draft) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "status", "part"),
+    ("requested", "status", "part"),
     [("bytes=1-2", 206, b"el"), ("bytes=3-", 206, b"lo"), ("bytes=-2", 206, b"lo"), ("bytes=5-", 416, None)],
 )
-def test_the_store_gives_parts(fake, wanted, status, part) -> None:
-    """Anyone may read a public release's assets."""
+def test_the_store_serves_ranges(fake, requested, status, part) -> None:
+    """Anyone may read the assets of a public release."""
     release = fake.add_release("v1", {"a.bin": b"hello"})
     with Client(fake, token=None) as client:
         url = fake.shapes.download(release, release.find("a.bin"))
-        answer = client.get(url, headers={"Range": wanted})
+        answer = client.get(url, headers={"Range": requested})
 
     assert (answer.status_code, part or answer.content) == (status, answer.content)
 
 
 def test_a_changed_address_is_refused(fake, client, draft) -> None:
-    """It is signed."""
+    """Its signature is invalid."""
     client.upload(draft)
     link = fake.origins["objects"].service.link(fake.releases[0].find("a.bin"))
 
@@ -365,7 +365,7 @@ def test_a_changed_address_is_refused(fake, client, draft) -> None:
 
 
 def test_enterprise_has_its_api_under_a_prefix(tmp_path) -> None:
-    """And its uploads."""
+    """Its uploads too."""
     with FakeGitHub(tmp_path, prefix="/api") as fake, Client(fake) as client:
         release = client.create().json()
 
@@ -373,7 +373,7 @@ def test_enterprise_has_its_api_under_a_prefix(tmp_path) -> None:
 
 
 def test_a_draft_is_found_by_graphql(fake, client, draft) -> None:
-    """As the gh command asks; the API by tag says 404."""
+    """As the gh command does; the API by tag answers 404."""
     query = {"query": "query RepositoryReleaseByTag", "variables": {"tagName": "v1.0.0"}}
     answer = client.post(f"{fake.api_url}/graphql", json=query).json()
 

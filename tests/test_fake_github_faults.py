@@ -1,4 +1,4 @@
-"""The faults of the fake of GitHub: each does what its name says, once, and the server goes on."""
+"""Each fault of the fake of GitHub does what its name says, once, and the server keeps running."""
 
 import contextlib
 import socket
@@ -20,7 +20,7 @@ STATUSES |= {"403_secondary": 403, "403_primary": 403, "403_denied": 403, "429":
 
 @pytest.mark.parametrize(("kind", "status"), STATUSES.items())
 def test_a_fault_answers_once(fake, client, draft, kind, status) -> None:
-    """And the request after it passes."""
+    """The next request passes."""
     fake.fail("POST", "/assets", kind)
 
     assert [client.upload(draft, name).status_code for name in ("a", "b")] == [status, 201]
@@ -35,7 +35,7 @@ def upload_head(fake, draft, *, length):
 
 @pytest.mark.parametrize("kind", ["reset", "reset_after", "lost"])
 def test_a_fault_resets_the_connection(fake, draft, kind) -> None:
-    """Really: the client sees ECONNRESET, not an end."""
+    """The client sees ECONNRESET, not an end of the stream."""
     fake.fail("POST", "/assets", kind)
     with socket.create_connection(("127.0.0.1", fake.origins["uploads"].server_port)) as connection:
         connection.sendall(upload_head(fake, draft, length=5) + b"hello")
@@ -48,8 +48,8 @@ LEFT += [("502", {}, []), ("502_starter", {}, ["starter"]), ("lost", {}, ["uploa
 
 
 @pytest.mark.parametrize(("kind", "details", "states"), LEFT)
-def test_a_failed_upload_leaves_what_it_says(fake, client, draft, kind, details, states) -> None:
-    """Nothing, a half asset, or a whole one that nobody was told of."""
+def test_a_failed_upload_leaves_what_the_fault_defines(fake, client, draft, kind, details, states) -> None:
+    """Nothing, an incomplete asset, or a complete one whose answer is lost."""
     fake.fail("POST", "/assets", kind, **details)
     with contextlib.suppress(requests.ConnectionError):
         client.upload(draft)
@@ -58,8 +58,8 @@ def test_a_failed_upload_leaves_what_it_says(fake, client, draft, kind, details,
 
 
 @pytest.mark.parametrize(("leaves", "states"), [("starter", ["starter"]), ("nothing", [])])
-def test_a_client_that_dies_leaves_what_the_knob_says(fake, client, draft, leaves, states) -> None:
-    """As after SIGKILL: the server meets the end of half a body."""
+def test_a_killed_client_leaves_what_the_setting_defines(fake, client, draft, leaves, states) -> None:
+    """The server meets the end of an incomplete body."""
     fake.repo.cut_leaves = leaves
     with socket.create_connection(("127.0.0.1", fake.origins["uploads"].server_port)) as connection:
         connection.sendall(upload_head(fake, draft, length=10) + b"hello")
@@ -73,16 +73,16 @@ def test_a_client_that_dies_leaves_what_the_knob_says(fake, client, draft, leave
     assert [asset["state"] for asset in client.assets(draft)] == states
 
 
-def test_uploads_run_beside_each_other(fake, client, draft) -> None:
-    """None waits for another, none is lost."""
+def test_uploads_run_at_the_same_time(fake, client, draft) -> None:
+    """None is lost."""
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda name: client.upload(draft, name, b"x" * 300_000).status_code, "abcdefgh"))
 
     assert (answers, len(fake.digests(fake.releases[0]))) == ([201] * 8, 8)
 
 
-def test_a_half_upload_takes_its_name_until_deleted(fake, client, draft) -> None:
-    """So a repetition meets already_exists."""
+def test_an_incomplete_upload_keeps_its_name_until_deleted(fake, client, draft) -> None:
+    """A repeated upload gets already_exists."""
     fake.fail("POST", "/assets", "502_starter")
     answers = [
         client.upload(draft),
@@ -95,7 +95,7 @@ def test_a_half_upload_takes_its_name_until_deleted(fake, client, draft) -> None
 
 
 def test_a_release_is_published_though_the_answer_is_lost(fake, client, draft) -> None:
-    """Reading tells."""
+    """The next read shows it."""
     fake.fail("PATCH", r"/releases/\d+$", "lost")
     with contextlib.suppress(requests.ConnectionError):
         client.patch(draft["url"], json={"draft": False})
@@ -112,15 +112,15 @@ def test_a_release_is_published_though_the_answer_is_lost(fake, client, draft) -
         ("403_primary", {}, "X-RateLimit-Remaining", "0"),
     ],
 )
-def test_a_limit_says_when_to_come_back(fake, client, kind, details, header, value) -> None:
-    """In GitHub's ways."""
+def test_a_rate_limit_states_its_end(fake, client, kind, details, header, value) -> None:
+    """With the headers of GitHub."""
     fake.fail("GET", "/models$", kind, **details)
 
     assert client.get(client.base).headers.get(header) == value
 
 
 def download(fake, kind, **details):
-    """Return what comes of 100 bytes through a fault of the store, and the seconds it took."""
+    """Download 100 bytes through a fault of the store; return the bytes and the seconds."""
     release = fake.add_release("v1", {"a.bin": b"x" * 100})
     fake.fail("GET", ".", kind, origin="objects", **details)
     start, got = time.monotonic(), b""
@@ -134,14 +134,14 @@ def download(fake, kind, **details):
     ("kind", "size"), [("truncated", 30), ("reset_download", 30), ("corrupt", 100), ("stall", 100)]
 )
 def test_a_download_breaks_as_planned(fake, kind, size) -> None:
-    """It ends early, is cut, differs, or takes its time."""
+    """It ends early, is cut, differs, or is slow."""
     got, _ = download(fake, kind, **({} if kind == "corrupt" else {"bytes": 30, "seconds": 0.01}))
 
     assert (len(got) <= size, got == b"x" * 100) == (True, kind == "stall")
 
 
-def test_a_held_upload_is_read_on_later(fake, client, draft) -> None:
-    """Whole, in the end."""
+def test_a_held_upload_is_read_later(fake, client, draft) -> None:
+    """Completely."""
     held, start = fake.fail("POST", "/assets", "hold", seconds=0.1), time.monotonic()
     status = client.upload(draft, data=b"x" * 3_000_000).status_code
 
@@ -150,21 +150,21 @@ def test_a_held_upload_is_read_on_later(fake, client, draft) -> None:
 
 @pytest.mark.parametrize(("kind", "details"), [("slow", {"seconds": 0.2}), ("stall", {"seconds": 0.05, "bytes": 25})])
 def test_a_slow_server_answers_late(fake, kind, details) -> None:
-    """But right."""
+    """The answer is correct."""
     got, seconds = download(fake, kind, **details)
 
     assert (got, seconds >= 0.2) == (b"x" * 100, True)
 
 
-def test_the_nth_request_fails_whatever_it_is(fake, client) -> None:
-    """Counted from the plan on."""
+def test_the_nth_request_fails(fake, client) -> None:
+    """It may be of any kind."""
     fake.fail_nth(2, "500")
     urls = [client.base, f"{client.base}/releases", client.base]
 
     assert [client.get(url).status_code for url in urls] == [200, 500, 200]
 
 
-def test_two_faults_for_one_request_come_one_after_the_other(fake, client) -> None:
+def test_two_faults_for_one_request_meet_two_requests(fake, client) -> None:
     """None is lost."""
     fake.fail("GET", "", "500")
     fake.fail("GET", "", "502")
@@ -173,8 +173,8 @@ def test_two_faults_for_one_request_come_one_after_the_other(fake, client) -> No
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS - {"status"}))
-def test_every_fault_suits_every_request(fake, client, kind) -> None:
-    """A request without a body meets them as well, and the server goes on."""
+def test_every_fault_can_meet_every_request(fake, client, kind) -> None:
+    """Also one without a body; the server keeps running."""
     fake.fail_nth(1, kind, seconds=0.01)
     with contextlib.suppress(requests.RequestException):
         client.get(client.base)
@@ -182,14 +182,14 @@ def test_every_fault_suits_every_request(fake, client, kind) -> None:
     assert client.get(client.base).status_code == 200
 
 
-def test_an_unknown_fault_is_a_mistake_of_the_test(fake) -> None:
-    """It would never happen otherwise."""
+def test_an_unknown_fault_is_an_error(fake) -> None:
+    """Otherwise it would never happen."""
     with pytest.raises(ValueError, match="no such fault: resett"):
         fake.fail("GET", "", "resett")
 
 
 def test_the_log_has_every_request(fake, client, draft) -> None:
-    """With the token that came and the bytes."""
+    """With its token and its bytes."""
     client.upload(draft)
     last = fake.requests[-1]
 

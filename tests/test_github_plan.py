@@ -1,10 +1,11 @@
-"""The publishing plan: from any state of the server, however often it is interrupted, to one complete release."""
+"""The publishing plan leads from any state of the server to one complete release, also after interruptions."""
 
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from places import places
 
 from modelreg import files
 from modelreg.records.manifest import FileEntry, Manifest, Tool
@@ -14,17 +15,17 @@ from modelreg.release.github.plan import (
     Asset,
     Create,
     Delete,
+    ExpectedRelease,
     Publish,
     RemoteAsset,
     RemoteRelease,
     Upload,
-    ExpectedRelease,
     plan_publish,
 )
 
 
 def asset(name: str, content: bytes = b"x") -> Asset:
-    """A file with this content."""
+    """Return a file with this content."""
     return Asset(name, name, len(content), files.sha256_bytes(content))
 
 
@@ -44,12 +45,12 @@ SIGNED = EXPECTED._replace(assets=(*ASSETS, asset(EXPECTED.signature, b"sig")))
 
 
 def remote(found: Asset, number: int = 1, **changes) -> RemoteAsset:
-    """How GitHub lists a file."""
+    """Return a file as GitHub lists it."""
     return RemoteAsset(number, found.name, found.size, "uploaded", found.sha256)._replace(**changes)
 
 
 def release(*assets: RemoteAsset, **changes) -> RemoteRelease:
-    """Our draft with these files."""
+    """Return our draft with these files."""
     made = RemoteRelease(
         id=7, tag="v1.0.0", draft=True, immutable=False, body=MARKER, assets=assets, upload_url="u", html_url="h"
     )
@@ -57,17 +58,17 @@ def release(*assets: RemoteAsset, **changes) -> RemoteRelease:
 
 
 def kinds(plan: plan.Plan) -> list[str]:
-    """The steps, by their names."""
+    """Return the steps by their names."""
     return [type(step).__name__ for step in plan.steps]
 
 
-def test_from_nothing_everything_is_done() -> None:
-    """A draft first, the files, and publishing last."""
+def test_without_a_release_every_step_is_planned() -> None:
+    """The draft is created first and made public last."""
     assert kinds(plan_publish(EXPECTED, [])) == ["Create", "Upload", "Upload", "Upload", "Publish"]
 
 
-def test_what_is_right_is_not_sent_again() -> None:
-    """By name, size and digest."""
+def test_a_file_with_the_right_digest_is_not_sent_again() -> None:
+    """Name, size and digest must match."""
     plan = plan_publish(EXPECTED, [release(remote(ASSETS[0]))])
 
     assert [step.asset for step in plan.steps if isinstance(step, Upload)] == list(ASSETS[1:])
@@ -76,8 +77,8 @@ def test_what_is_right_is_not_sent_again() -> None:
 @pytest.mark.parametrize(
     "changes", [{"state": "starter"}, {"sha256": "0" * 64}, {"size": 99}, {"sha256": None}, {"name": "other"}]
 )
-def test_what_is_not_right_is_replaced(changes) -> None:
-    """Half-uploaded, of other bytes, of an unknown digest, or a stranger's: deleted from the draft first."""
+def test_a_wrong_file_in_our_draft_is_replaced(changes) -> None:
+    """An incomplete upload, other bytes, an unknown digest or an unexpected file is deleted first."""
     wrong = remote(ASSETS[0], **changes)
     plan = plan_publish(EXPECTED, [release(wrong, *(remote(a, 2) for a in ASSETS[1:]))])
 
@@ -89,8 +90,8 @@ def test_a_complete_draft_is_published() -> None:
     assert kinds(plan_publish(EXPECTED, [release(*map(remote, ASSETS))])) == ["Publish"]
 
 
-def test_a_finished_release_is_left_alone() -> None:
-    """Run again, it is no step and no conflict."""
+def test_a_complete_release_has_no_steps() -> None:
+    """Nor any conflict."""
     plan = plan_publish(EXPECTED, [release(*map(remote, ASSETS), draft=False)])
 
     assert (plan.steps, plan.conflicts) == ((), ())
@@ -101,24 +102,23 @@ def test_other_bytes_under_a_published_tag_are_a_conflict() -> None:
     wrong = remote(ASSETS[0], sha256="0" * 64)
     plan = plan_publish(EXPECTED, [release(wrong, *map(remote, ASSETS[1:]), draft=False)])
 
-    assert (plan.steps, str(plan.conflicts[0])) == (
-        (),
-        f"{ASSETS[0].name}: has sha256 {'0' * 64} there, {ASSETS[0].sha256} here",
-    )
+    (conflict,) = plan.conflicts
+    assert (plan.steps, conflict.where, conflict.rule) == ((), ASSETS[0].name, "publish.digest-mismatch")
+    assert all(digest in conflict.message for digest in ("0" * 64, ASSETS[0].sha256))
 
 
 @pytest.mark.parametrize(
     ("there", "problem"),
     [
-        (ASSETS[1:], "m-v1.0.0-a.json: is missing"),
-        ((*ASSETS, asset("stranger")), "stranger: is there, but not part of the version"),
+        (ASSETS[1:], ("m-v1.0.0-a.json", "publish.file-missing")),
+        ((*ASSETS, asset("stranger")), ("stranger", "publish.file-unexpected")),
     ],
 )
 def test_a_published_release_of_other_files_is_a_conflict(there, problem) -> None:
-    """Too few, or too many."""
+    """Missing files and unexpected ones."""
     plan = plan_publish(EXPECTED, [release(*map(remote, there), draft=False)])
 
-    assert list(map(str, plan.conflicts)) == [problem]
+    assert places(plan.conflicts) == [problem]
 
 
 @pytest.mark.parametrize(
@@ -126,62 +126,62 @@ def test_a_published_release_of_other_files_is_a_conflict(there, problem) -> Non
     [
         (False, (), ["Upload"], []),
         (False, ({"state": "starter"},), ["Delete", "Upload"], []),
-        (True, (), [], ["cannot join the release any more: it is immutable"]),
-        (False, ({"size": 9},), [], ["has 9 bytes there, 3 here"]),
+        (True, (), [], ["publish.release-immutable"]),
+        (False, ({"size": 9},), [], ["publish.size-mismatch"]),
         (False, ({},), [], []),
     ],
 )
-def test_only_a_signature_may_come_later(immutable, there, steps, conflicts) -> None:
-    """It joins a published release that lacks it, or has it half."""
+def test_only_a_signature_is_added_to_a_published_release(immutable, there, steps, conflicts) -> None:
+    """If it is missing or incomplete."""
     found = [*map(remote, ASSETS), *(remote(SIGNED.assets[-1], 9, **changes) for changes in there)]
     plan = plan_publish(SIGNED, [release(*found, draft=False, immutable=immutable)])
 
-    assert (kinds(plan), [problem.what for problem in plan.conflicts]) == (steps, conflicts)
+    assert (kinds(plan), [problem.rule for problem in plan.conflicts]) == (steps, conflicts)
 
 
-def test_nothing_joins_a_release_of_other_files() -> None:
-    """The conflict is told, and no step is taken."""
+def test_nothing_is_added_to_a_release_with_a_conflict() -> None:
+    """The conflict is reported, and no step is planned."""
     plan = plan_publish(SIGNED, [release(*map(remote, ASSETS[1:]), draft=False)])
 
     assert (plan.steps, len(plan.conflicts)) == ((), 1)
 
 
 def test_a_draft_that_lost_its_tag_is_still_ours() -> None:
-    """By the marker in its text; a published release of another tag is none of ours, whatever it says."""
+    """The marker in its text identifies it. A published release of another tag is not ours."""
     plans = [plan_publish(EXPECTED, [release(tag="untagged-1", draft=draft)]) for draft in (True, False)]
 
     assert [plan.release and plan.release.id for plan in plans] == [7, None]
 
 
-def test_drafts_of_others_are_named_and_left_alone() -> None:
-    """Ours bears the digest of our manifest."""
+def test_other_drafts_are_named_and_not_changed() -> None:
+    """Our draft contains the digest of our manifest."""
     plan = plan_publish(EXPECTED, [release(body="mine", id=3, html_url="theirs"), release()])
 
     assert (plan.release.id, [problem.where for problem in plan.notices]) == (7, ["theirs"])
 
 
-def test_of_two_drafts_of_ours_the_fuller_one_is_gone_on_with() -> None:
+def test_of_two_drafts_of_ours_the_fuller_one_is_completed() -> None:
     """The other is named."""
     plan = plan_publish(EXPECTED, [release(id=1, html_url="empty"), release(remote(ASSETS[0]), id=2)])
 
     assert (plan.release.id, [problem.where for problem in plan.notices]) == (2, ["empty"])
 
 
-def test_releases_of_other_tags_are_none_of_ours() -> None:
-    """Whatever they hold."""
+def test_releases_of_other_tags_are_ignored() -> None:
+    """A draft is created."""
     assert kinds(plan_publish(EXPECTED, [release(tag="v0.9.0", draft=False)]))[0] == "Create"
 
 
 @dataclass
 class Server:
-    """GitHub in a few lines: it does what a step says, or half of it."""
+    """A minimal GitHub, which carries out a step or half of it."""
 
     releases: list[RemoteRelease] = field(default_factory=list)
     published_times: int = 0
     sent: list[str] = field(default_factory=list)
 
     def act(self, plan: plan.Plan, step: plan.Step, *, half: bool) -> None:
-        """Carry out a step; `half` leaves an upload as a starter, and loses the answer of anything else."""
+        """Carry out a step; `half` leaves an upload incomplete, and loses the answer of any other step."""
         draft = plan.release or (self.releases[-1] if self.releases else None)
         if isinstance(step, Create):
             self.releases.append(release(id=len(self.releases) + 1))
@@ -203,8 +203,8 @@ class Server:
 
 
 @given(st.lists(st.tuples(st.integers(0, 8), st.booleans()), max_size=8))
-def test_a_publish_that_is_interrupted_anywhere_can_be_finished(kills: list[tuple[int, bool]]) -> None:
-    """However often: in the end one complete release, published once, nothing finished sent twice."""
+def test_a_publication_that_is_interrupted_anywhere_can_be_finished(kills: list[tuple[int, bool]]) -> None:
+    """There is one complete release, published once, and no finished file is sent twice."""
     server = Server()
     for stop, half in [*kills, (99, False)]:
         plan = plan_publish(EXPECTED, server.releases)
@@ -230,7 +230,7 @@ def test_a_publish_that_is_interrupted_anywhere_can_be_finished(kills: list[tupl
 
 
 def manifest(*paths: str, size: int = 1) -> Manifest:
-    """A manifest of these files."""
+    """Return a manifest of these files."""
     return Manifest(
         model="m",
         version="1.0.0",
@@ -242,7 +242,7 @@ def manifest(*paths: str, size: int = 1) -> Manifest:
 
 
 def assets(*paths: str, size: int = 1) -> tuple[Asset, ...]:
-    """The assets of a version."""
+    """Return the assets of a version with these files."""
     return plan.assets_of(manifest(*paths, size=size), "b" * 64, 10, None)
 
 
@@ -255,15 +255,15 @@ def test_names_are_flat() -> None:
     ]
 
 
-def test_the_sums_are_of_the_flat_names() -> None:
-    """What `gh release download` puts into one folder."""
+def test_the_sums_use_the_flat_names() -> None:
+    """`gh release download` writes all files into one folder."""
     sums = assets("onnx/model.onnx")[-1].content
 
     assert sums == f"{'b' * 64}  m-v1.0.0-manifest.json\n{'a' * 64}  m-v1.0.0-onnx-model.onnx\n".encode()
 
 
-def test_a_signature_goes_with_it() -> None:
-    """Where there is one; the sums do not list what may come after them."""
+def test_a_signature_is_an_asset() -> None:
+    """The sums do not list it, because it may be added later."""
     found = plan.assets_of(manifest("a"), "b" * 64, 10, Asset("", filenames.SIGNATURE, 5, "c" * 64))
 
     assert ("m-v1.0.0-model.sig" in [a.name for a in found], b"model.sig" in found[-2].content) == (True, False)
@@ -272,22 +272,22 @@ def test_a_signature_goes_with_it() -> None:
 @pytest.mark.parametrize(
     ("found", "problem"),
     [
-        (assets("a", size=0), "m-v1.0.0-a: has 0 bytes"),
-        (assets("a", size=2**31), "m-v1.0.0-a: has 2147483648 bytes"),
-        (assets("a-b", "a/b"), "m-v1.0.0-a-b: a/b and a-b would have one name"),
-        ((asset("a b"),), "a b: GitHub would rename it"),
-        ((asset("a..b"),), "a..b: GitHub would rename it"),
-        ((asset("ab."),), "ab.: GitHub would rename it"),
-        (tuple(asset(f"a{n}") for n in range(1001)), "assets: 1001 files"),
+        (assets("a", size=0), ("m-v1.0.0-a", "publish.file-size")),
+        (assets("a", size=2**31), ("m-v1.0.0-a", "publish.file-size")),
+        (assets("a-b", "a/b"), ("m-v1.0.0-a-b", "publish.name-collision")),
+        ((asset("a b"),), ("a b", "publish.file-name")),
+        ((asset("a..b"),), ("a..b", "publish.file-name")),
+        ((asset("ab."),), ("ab.", "publish.file-name")),
+        (tuple(asset(f"a{n}") for n in range(1001)), ("assets", "publish.too-many-files")),
     ],
 )
-def test_what_github_would_refuse_or_rename_is_found_before(found, problem) -> None:
-    """Nothing is sent first."""
-    assert str(next(plan.find_unfit(found))).startswith(problem)
+def test_files_that_github_would_refuse_or_rename_are_found(found, problem) -> None:
+    """Before anything is sent."""
+    assert places(plan.find_unfit(found)) == [problem]
 
 
-def test_what_fits_is_no_problem() -> None:
-    """A usual version."""
+def test_usual_files_fit() -> None:
+    """They have no problem."""
     assert list(plan.find_unfit(assets("checkpoint.safetensors", "onnx/model.onnx"))) == []
 
 
@@ -295,24 +295,28 @@ def test_what_fits_is_no_problem() -> None:
     ("name", "kind"),
     [("a.json", "application/json"), ("a.safetensors", "application/octet-stream"), ("a.md", "text/markdown")],
 )
-def test_content_types_go_by_the_ending(name, kind) -> None:
-    """What a browser makes of it."""
+def test_content_types_follow_the_suffix(name, kind) -> None:
+    """A browser shows text and downloads the rest."""
     assert asset(name).content_type == kind
 
 
-def expected_of(version: str = "1.0.0", *, highest: bool = True) -> ExpectedRelease:
-    """The release of a version with the example's metrics."""
+def expected_of(version: str = "1.0.0", *, highest: bool = True, subjects: tuple[str, ...] = ()) -> ExpectedRelease:
+    """Return the release of a version with the example's metrics."""
     import numpy as np
     from example_run import eval_metrics, predictions
 
     measured = eval_metrics(predictions(np.random.default_rng(0)), "a" * 64, "b" * 64)
+    if subjects:
+        test = measured.protocol.tested.model_copy(update={"subjects": subjects})
+        parts = measured.protocol.parts.model_copy(update={"test": test})
+        measured = measured.model_copy(update={"protocol": measured.protocol.model_copy(update={"parts": parts})})
     made = manifest("a").model_copy(update={"version": version})
     found = plan.assets_of(made, "b" * 64, 10, None)
     return plan.expected_release(made, f"v{version}", "### Added\n\n- x", measured, found, highest=highest)
 
 
-def test_notes_hold_changes_numbers_instructions_and_the_marker() -> None:
-    """All that a reader needs, and what tells our drafts."""
+def test_notes_contain_changes_metrics_instructions_and_the_marker() -> None:
+    """The marker identifies our drafts."""
     body = expected_of().body
 
     assert all(
@@ -321,28 +325,35 @@ def test_notes_hold_changes_numbers_instructions_and_the_marker() -> None:
     )
 
 
+def test_a_name_in_the_notes_cannot_forge_markdown() -> None:
+    """A subject's name comes from a file."""
+    body = expected_of(subjects=("a|b](http://x) <img src=x>\n# Forged",)).body
+
+    assert r"windows of a\|b\](http://x) \<img src=x\> \# Forged (" in body
+
+
 @pytest.mark.parametrize(
     ("version", "highest", "found"),
     [("1.0.0", True, (False, True)), ("1.0.0", False, (False, False)), ("1.0.0-rc.1", True, (True, False))],
 )
 def test_only_the_highest_stable_version_is_the_latest(version, highest, found) -> None:
-    """And a pre-release says that it is one."""
+    """A pre-release is marked as one."""
     made = expected_of(version, highest=highest)
 
     assert (made.prerelease, made.latest) == found
 
 
-def test_sizes_that_differ_are_named() -> None:
-    """Where no digest says more."""
+def test_a_different_size_is_a_conflict() -> None:
+    """Even without a digest."""
     wrong = remote(ASSETS[0], size=99, sha256=None)
     plan = plan_publish(EXPECTED, [release(wrong, *map(remote, ASSETS[1:]), draft=False)])
 
-    assert str(plan.conflicts[0]) == f"{ASSETS[0].name}: has 99 bytes there, {ASSETS[0].size} here"
+    assert places(plan.conflicts) == [(ASSETS[0].name, "publish.size-mismatch")]
 
 
-def test_a_half_upload_under_a_published_tag_is_a_conflict() -> None:
-    """It was never whole."""
+def test_an_incomplete_upload_in_a_published_release_is_a_conflict() -> None:
+    """Only a signature is sent again."""
     wrong = remote(ASSETS[0], state="starter")
     plan = plan_publish(EXPECTED, [release(wrong, *map(remote, ASSETS[1:]), draft=False)])
 
-    assert str(plan.conflicts[0]) == f"{ASSETS[0].name}: was never uploaded to its end"
+    assert places(plan.conflicts) == [(ASSETS[0].name, "publish.upload-incomplete")]

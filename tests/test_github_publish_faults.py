@@ -1,4 +1,4 @@
-"""Every fault at every request, a killed process, and interruptions in any order: in the end one whole release."""
+"""Every fault at every request, a killed process and any order of interruptions end in one complete release."""
 
 import subprocess
 import sys
@@ -42,20 +42,20 @@ DETAILS = {
 
 
 def details(kind: str) -> dict[str, float]:
-    """How much of a fault is enough."""
+    """Return the settings of a fault."""
     return DETAILS.get(kind, {})
 
 
 def forget(github: FakeGitHub) -> None:
-    """Take every release and fault away."""
+    """Remove every release and fault."""
     github.repo.releases.clear()
     github.faults.clear()
     github.requests.clear()
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-def test_a_fault_at_any_request_leaves_nothing_half(github, parcel, kind) -> None:
-    """At request n for each n: one run, or two, end in one whole release, and nothing is stored twice."""
+def test_a_fault_at_any_request_leaves_no_incomplete_release(github, parcel, kind) -> None:
+    """For each request: one or two runs end in one complete release, and no file is stored twice."""
     number, hit = 0, True
     while hit:
         number += 1
@@ -75,8 +75,8 @@ def test_a_fault_at_any_request_leaves_nothing_half(github, parcel, kind) -> Non
 
 
 @pytest.mark.parametrize("kind", DOWNLOAD_FAULTS)
-def test_a_fault_at_any_request_of_a_pull_leaves_nothing_wrong(github, parcel, tmp_path, kind) -> None:
-    """At request n for each n: the folder is whole, or not there; run again, it is whole."""
+def test_a_fault_at_any_request_of_a_pull_leaves_no_incomplete_folder(github, parcel, tmp_path, kind) -> None:
+    """For each request: the folder is complete or absent, and a second run completes it."""
     publish(github, parcel)
     number, hit = 0, True
     while hit:
@@ -108,8 +108,8 @@ publish(SimpleNamespace(api_url=api_url, token=token), make_parcel(Path(folder),
 """
 
 
-def test_a_publish_that_is_killed_in_mid_upload_is_finished_by_running_it_again(github, tmp_path) -> None:
-    """SIGKILL with half a file sent: nobody sees a release, then the half asset goes and nothing is stored twice."""
+def test_a_publication_killed_during_an_upload_is_finished_by_running_it_again(github, tmp_path) -> None:
+    """The incomplete asset is deleted, and no file is stored twice."""
     big = make_parcel(tmp_path / TAG, content=BIG)
     github.fail("POST", "big.bin", "hold", bytes=1 << 20, seconds=60)
     command = [sys.executable, "-c", KILLED, github.api_url, github.token, str(big.folder)]
@@ -125,20 +125,20 @@ def test_a_publish_that_is_killed_in_mid_upload_is_finished_by_running_it_again(
 
 
 class Interrupted(RuleBasedStateMachine):
-    """A publish that anything may end, at any request, any number of times; and strangers beside it."""
+    """A publication that ends at any request, any number of times, while others create drafts."""
 
     github: FakeGitHub
     parcel: object
 
     @initialize()
     def begin(self) -> None:
-        """Nothing is there."""
+        """Start without releases."""
         forget(self.github)
         self.theirs = {}
 
     @rule(kind=st.sampled_from(FAULTS), number=st.integers(1, 16), times=st.integers(1, 3), jobs=st.integers(1, 3))
     def run(self, kind: str, number: int, times: int, jobs: int) -> None:
-        """A run meets a fault, and goes on or ends."""
+        """Publish with a fault, which may end the run."""
         self.github.faults.clear()
         self.github.fail("*", "", kind, times, number - 1, **details(kind))
         with suppress(RemoteError):
@@ -146,7 +146,7 @@ class Interrupted(RuleBasedStateMachine):
 
     @rule(number=st.integers(1, 16))
     def lose_the_network(self, number: int) -> None:
-        """From some request on nothing arrives any more: a run ends there, as if killed."""
+        """Lose every request from some number on: the run ends there, as if killed."""
         self.github.faults.clear()
         self.github.fail("*", "", "reset", 999, number - 1)
         with suppress(RemoteError):
@@ -154,13 +154,13 @@ class Interrupted(RuleBasedStateMachine):
 
     @rule()
     def meet_a_stranger(self) -> None:
-        """Somebody makes a draft for the same tag."""
+        """Create a draft of somebody else for the same tag."""
         made = self.github.add_release(TAG, {"x": b"1"}, draft=True, body="mine")
         self.theirs[made.id] = self.github.digests(made)
 
     @invariant()
     def nothing_is_half(self) -> None:
-        """What is public is whole; what is a stranger's is as it was; nothing was stored twice."""
+        """Check that public releases are complete, other drafts unchanged, and no file stored twice."""
         public = [self.github.digests(release) for release in self.github.releases if not release.draft]
         theirs = {r.id: self.github.digests(r) for r in self.github.drafts if r.body == "mine"}
 
@@ -169,7 +169,7 @@ class Interrupted(RuleBasedStateMachine):
         assert set(stored(self.github.requests).values()) <= {1}
 
     def teardown(self) -> None:
-        """One more run finishes it, whatever was before."""
+        """Publish once more: this completes the release."""
         self.github.faults.clear()
         publish(self.github, self.parcel)
 
@@ -177,7 +177,7 @@ class Interrupted(RuleBasedStateMachine):
         self.nothing_is_half()
 
 
-def test_a_publish_may_be_interrupted_anyhow(github, parcel) -> None:
-    """At any step any number of times."""
+def test_a_publication_can_be_interrupted_at_any_step(github, parcel) -> None:
+    """Any number of times."""
     Interrupted.github, Interrupted.parcel = github, parcel
     run_state_machine_as_test(Interrupted, settings=settings(max_examples=30, stateful_step_count=6))

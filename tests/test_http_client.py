@@ -1,4 +1,4 @@
-"""What an answer means, how long to wait, what a body is; and that no answer, however odd, is a crash."""
+"""Answers, waits and bodies of the HTTP client; every answer is handled."""
 
 import json
 from dataclasses import replace
@@ -8,6 +8,7 @@ from delivering import TAG, publish, session
 from fake_github import FakeGitHub
 from hypothesis import given
 from hypothesis import strategies as st
+from places import places
 
 from modelreg.errors import RemoteError
 from modelreg.release.github import http_client
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
 
 def answer(body: bytes = b"[]", **headers: str) -> Answer:
-    """Return what a server says, with `_` for `-` in the names of headers."""
+    """Return an answer, with `_` for `-` in the names of headers."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Answer("GET", "https://api.example/repos", 403, named, body)
 
@@ -35,8 +36,8 @@ def answer(body: bytes = b"[]", **headers: str) -> Answer:
         ({}, None),
     ],
 )
-def test_how_long_a_limit_asks_to_wait(headers, seconds) -> None:
-    """By its headers, else a minute; None where it is none."""
+def test_the_wait_for_a_rate_limit(headers, seconds) -> None:
+    """From its headers, or a minute; None if it is not a rate limit."""
     assert http_client._limit_wait(answer(**headers)) == seconds
 
 
@@ -47,7 +48,7 @@ def test_how_long_a_limit_asks_to_wait(headers, seconds) -> None:
         lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["message", "errors", "code"]), inner),
     ),
 )
-def test_no_header_and_no_message_is_too_odd(headers, document) -> None:
+def test_any_header_and_message_is_handled(headers, document) -> None:
     """A proxy may send anything."""
     odd = replace(answer(json.dumps(document).encode()), headers=headers)
 
@@ -67,19 +68,21 @@ def test_no_header_and_no_message_is_too_odd(headers, document) -> None:
         (b'{"message": "No", "errors": 7}', "No"),
     ],
 )
-def test_a_servers_words_are_shown_without_what_a_terminal_obeys(content, words) -> None:
-    """And cut, where they are long."""
+def test_a_servers_message_has_no_control_characters(content, words) -> None:
+    """And at most 300 characters."""
     assert http_client._message(answer(content)) == words
 
 
-def test_what_is_no_json_may_be_asked_for_again() -> None:
-    """A proxy's page."""
-    with pytest.raises(http_client.Retry, match="sent no JSON"):
+def test_an_answer_that_is_not_json_may_be_retried() -> None:
+    """It may be the page of a proxy."""
+    with pytest.raises(http_client.Retry) as caught:
         http_client.parse(answer(b"<html>"))
+
+    assert places([caught.value.problem]) == [("api.example", "github.answer-unexpected")]
 
 
 def test_a_body_is_a_stream(tmp_path) -> None:
-    """Piece by piece, told of as it goes."""
+    """It reports its progress with every chunk."""
     (tmp_path / "x").write_bytes(b"abc")
     told = []
     with (tmp_path / "x").open("rb") as file:
@@ -91,51 +94,58 @@ def test_a_body_is_a_stream(tmp_path) -> None:
 
 @pytest.mark.parametrize(("token", "known"), [("ghs_secret", True), ("ghp_secret", False)])
 def test_a_token_is_never_shown(token, known) -> None:
-    """Only whose it is: the rights of an installation cannot be asked."""
+    """Only its kind is known: GitHub does not list the rights of an installation."""
     secret = Secret(token)
 
     assert ("secret" in f"{secret!r}{secret}", secret.of_installation) == (False, known)
 
 
-def test_the_usual_server_is_githubs() -> None:
-    """Where GITHUB_API_URL says nothing else."""
+def test_the_default_server_is_github() -> None:
+    """Without GITHUB_API_URL."""
     assert API == "https://api.github.com"
 
 
-def test_no_answer_is_read_without_end(github, parcel, monkeypatch) -> None:
-    """More than any list of releases is refused."""
+def test_the_length_of_an_answer_is_limited(github, parcel, monkeypatch) -> None:
+    """The limit is above any list of releases."""
     monkeypatch.setattr("modelreg.release.github.http_client.JSON_LIMIT", 100)
-    with pytest.raises(RemoteError, match="sent too much"):
+    with pytest.raises(RemoteError) as caught:
         publish(github, parcel)
 
+    assert [problem.rule for problem in caught.value.problems] == ["github.answer-too-long"]
 
-def test_a_list_does_not_lead_the_token_elsewhere(github) -> None:
-    """A page on another server is not asked for."""
+
+def test_a_list_cannot_lead_the_token_to_another_server(github) -> None:
+    """A page on another server is not requested."""
     for number in range(101):
         github.add_release(f"v9.{number}.0")
     service = github.origins["api"].service
     service.shapes = replace(service.shapes, api="http://127.0.0.9:1")
-    with session(github) as client, pytest.raises(RemoteError, match=r"goes on at 127\.0\.0\.9:1, which gets no token"):
+    with session(github) as client, pytest.raises(RemoteError) as caught:
         client.releases()
+
+    (problem,) = caught.value.problems
+    assert (problem.rule, "127.0.0.9:1" in problem.message) == ("github.other-server", True)
 
 
 def asset_of(github: FakeGitHub, parcel):
-    """A published asset."""
+    """Return a published asset."""
     publish(github, parcel)
     with session(github) as client:
         return client.published(TAG).assets[0]
 
 
-@pytest.mark.parametrize(("change", "words"), [(-1, "is longer than"), (1, "gave up")])
-def test_a_file_of_another_length_than_listed_is_not_taken(github, parcel, tmp_path, change, words) -> None:
-    """The list is the limit; what is shorter is asked for again some times."""
+@pytest.mark.parametrize(("change", "rule"), [(-1, "github.download-too-long"), (1, "github.download-incomplete")])
+def test_a_download_of_another_length_than_listed_is_refused(github, parcel, tmp_path, change, rule) -> None:
+    """A shorter one is tried again first."""
     asset = asset_of(github, parcel)
-    with session(github) as client, pytest.raises(RemoteError, match=words):
+    with session(github) as client, pytest.raises(RemoteError) as caught:
         client.download(asset._replace(size=asset.size + change), tmp_path)
 
+    assert places(caught.value.problems) == [(asset.name, rule)]
 
-def test_a_download_tells_how_far_it_is(github, parcel, tmp_path) -> None:
-    """By the name of the file."""
+
+def test_a_download_reports_its_progress(github, parcel, tmp_path) -> None:
+    """With the name of the file."""
     asset, told = asset_of(github, parcel), []
     with session(github) as client:
         client.download(asset, tmp_path, lambda *what: told.append(what))

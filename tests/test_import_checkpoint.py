@@ -55,7 +55,7 @@ def test_an_old_checkpoint_goes_all_the_way(place, capsys) -> None:
     """Imported, refused by release, evaluated, released, verified."""
     assert bring("--normalization", "scale.json") == 0
     assert main(["release", "v0.1.0", "--roll-changelog"]) == 3
-    assert "has no metrics; make them with `modelreg evaluate" in capsys.readouterr().err
+    assert "[run.not-evaluated]" in capsys.readouterr().err
 
     assert [main(words) for words in (["evaluate"], ["release", "v0.1.0", "--roll-changelog"], ["verify"])] == [0, 0, 0]
 

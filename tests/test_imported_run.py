@@ -130,8 +130,10 @@ def test_without_metrics_it_is_not_released(tmp_path) -> None:
     root = write_registry(tmp_path)
     run = imported(root / "runs" / "conv2d_fsq-001")
     (run / filenames.METRICS).unlink()
-    with pytest.raises(InputError, match="has no metrics; make them with `modelreg evaluate"):
+    with pytest.raises(InputError) as caught:
         version_of(root, run)
+
+    assert [problem.rule for problem in caught.value.problems] == ["run.not-evaluated"]
 
 
 def test_the_report_shows_no_training(tmp_path) -> None:

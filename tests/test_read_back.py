@@ -1,4 +1,4 @@
-"""What modelreg published is read back by the clients that others use: gh and Octokit (`make clients`)."""
+"""Other clients read what modelreg published: gh and Octokit (`make clients`)."""
 
 import json
 import subprocess
@@ -20,13 +20,13 @@ SUMS = "conv2d_fsq-v0.1.0-sha256sum.txt"
 
 
 def needs(client: Path):
-    """Skip, and say so, where a client is not installed."""
+    """Skip if a client is not installed."""
     return pytest.mark.skipif(not client.exists(), reason=f"no {client.name} in .clients: make clients")
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory, made):
-    """A fake to which the command line has published, and the digests that it should hold."""
+    """A fake that the command line has published to."""
     with FakeGitHub(tmp_path_factory.mktemp("read_back"), apart=True) as fake, pytest.MonkeyPatch.context() as patch:
         enter(patch, fake, made)
         assert main(["publish", TAG]) == 0
@@ -36,7 +36,7 @@ def published(tmp_path_factory, made):
 
 @pytest.fixture
 def gh(published, tmp_path):
-    """The gh command, which speaks to the fake as its proxy: no name must be looked up, no certificate be known."""
+    """A function that runs gh with the fake as its proxy: no name lookup, no TLS certificate."""
     names = {"GH_HOST": "github.localhost", "GH_TOKEN": published.token, "GH_ENTERPRISE_TOKEN": published.token}
     quiet = {"GH_PROMPT_DISABLED": "1", "GH_NO_UPDATE_NOTIFIER": "1", "DO_NOT_TRACK": "1"}
     places = {"GH_CONFIG_DIR": str(tmp_path / "config"), "HOME": str(tmp_path), "HTTP_PROXY": published.api_url}
@@ -51,7 +51,7 @@ def gh(published, tmp_path):
 
 @needs(GH)
 def test_gh_downloads_the_same_bytes(gh, published, tmp_path) -> None:
-    """Every file, by name and sha256."""
+    """Every file, by name and SHA-256."""
     gh("release", "download", TAG, "--dir", str(tmp_path / "got"))
     got = {name: files.sha256_bytes(data) for name, data in tree(tmp_path / "got").items()}
 
@@ -59,8 +59,8 @@ def test_gh_downloads_the_same_bytes(gh, published, tmp_path) -> None:
 
 
 @needs(GH)
-def test_sha256sum_is_content_with_what_gh_downloaded(gh, published, tmp_path) -> None:
-    """As the release's notes say: every file but the list itself, which cannot hold its own digest."""
+def test_sha256sum_accepts_what_gh_downloaded(gh, published, tmp_path) -> None:
+    """Every file except the list itself, as the release notes show."""
     gh("release", "download", TAG, "--dir", str(tmp_path / "got"))
     done = subprocess.run(
         ["sha256sum", "--check", SUMS], cwd=tmp_path / "got", capture_output=True, text=True, check=False
@@ -82,7 +82,7 @@ def test_gh_sees_the_release_as_the_latest(gh, published) -> None:
 
 @needs(OCTOKIT)
 def test_octokit_downloads_the_same_bytes(published) -> None:
-    """Every file, by name, GitHub's digest and sha256."""
+    """Every file, by name, GitHub's digest and SHA-256."""
     command = ["node", "--input-type=module", "-", published.api_url, published.token, "acme", "models", TAG]
     script = (ROOT / "tests/octokit/read_back.mjs").read_text()
     done = subprocess.run(command, input=script, cwd=CLIENTS, capture_output=True, text=True, check=True)
@@ -92,7 +92,7 @@ def test_octokit_downloads_the_same_bytes(published) -> None:
 
 
 @needs(GH)
-def test_only_the_api_and_the_uploads_have_seen_a_token(gh, published, tmp_path) -> None:
+def test_only_the_api_and_the_uploads_get_a_token(gh, published, tmp_path) -> None:
     """gh, too, is redirected without it."""
     gh("release", "download", TAG, "--dir", str(tmp_path / "got"))
 

@@ -1,4 +1,4 @@
-"""release as an operation: the steps of a plan are taken through ports, in order, and can be resumed anywhere."""
+"""A release takes the steps of its plan through ports, in order, and can be resumed after any of them."""
 
 from dataclasses import dataclass, field
 
@@ -6,10 +6,11 @@ import pytest
 from example_export import write_export
 from example_release import FakeGit, carry_out, now, planned
 from example_run import write_registry, write_run
+from places import places
 
 from modelreg import files
 from modelreg.config import ProjectConfig
-from modelreg.errors import InputError, RegistryError
+from modelreg.errors import InputError, Problem, RegistryError
 from modelreg.records.base import load
 from modelreg.records.gates import Gate, GateReport
 from modelreg.registry import filenames
@@ -25,7 +26,7 @@ LOCAL = ("export", "version", "sign", "changelog", "table", "commit", "tag")
 
 @dataclass
 class Hub:
-    """A server that takes a version whose tag it knows, once."""
+    """A server that publishes a version once its tag is pushed."""
 
     git: FakeGit
     published: list[str] = field(default_factory=list)
@@ -33,7 +34,7 @@ class Hub:
     def publish(self, reference: str) -> None:
         """Publish a version."""
         if reference.partition("@")[2] not in self.git.pushed:
-            raise RegistryError("the tag is not here")
+            raise RegistryError("not published", [Problem(reference, "publish.tag-not-pushed", "no tag")])
         self.published.append(reference)
 
 
@@ -50,7 +51,7 @@ def sign(folder) -> None:
 
 @pytest.fixture
 def root(tmp_path):
-    """A registry with one run, which lacks the exports of the project."""
+    """A registry with one run that has none of the exports of the project."""
     write_run(write_registry(tmp_path / "r") / RUN)
     return tmp_path / "r"
 
@@ -63,41 +64,41 @@ def git(root):
 
 @pytest.fixture
 def hub(git):
-    """Where it is published."""
+    """The server that versions are published to."""
     return Hub(git)
 
 
 @pytest.fixture
 def ports(git, hub):
-    """All that a release may need."""
+    """Every port that a release may need."""
     return Ports(now, git.port(), export=export, sign=sign, publish=hub.publish)
 
 
 def everything(root) -> Request:
-    """Ask for every step."""
+    """Return a request for every step."""
     return Request("v0.1.0", root / RUN, roll_changelog=True, sign=True, publish=True)
 
 
 def tree(root) -> dict[str, bytes]:
-    """Every file below a folder with its bytes."""
+    """Return every file below a folder with its bytes."""
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
 
 
 def test_a_published_version_is_committed_and_tagged_first(root, ports) -> None:
-    """Though only the publishing was asked for."""
+    """`publish` implies both."""
     assert planned(root, everything(root), PROJECT, ports).steps == (*LOCAL, "push", "publish")
 
 
-def test_the_steps_that_are_done_are_those_of_the_plan(root, ports) -> None:
-    """Each is told once, in the plan's order."""
-    told: list[object] = []
-    plan = carry_out(root, everything(root), PROJECT, ports, told.append)
+def test_each_step_of_the_plan_is_taken_once(root, ports) -> None:
+    """In the order of the plan."""
+    taken: list[object] = []
+    plan = carry_out(root, everything(root), PROJECT, ports, taken.append)
 
-    assert told == list(plan.steps)
+    assert taken == list(plan.steps)
 
 
-def test_a_step_is_told_when_it_is_done(root, ports) -> None:
-    """The version is there when it is told, and the table is still to come."""
+def test_a_step_is_reported_after_it_is_done(root, ports) -> None:
+    """The version exists when its step is reported, and not before."""
     seen = {}
     carry_out(root, everything(root), PROJECT, ports, lambda step: seen.update({step: tree(root)}))
 
@@ -107,8 +108,8 @@ def test_a_step_is_told_when_it_is_done(root, ports) -> None:
     )
 
 
-def test_the_version_carries_what_the_release_exported(root, ports) -> None:
-    """The run got it first."""
+def test_the_version_contains_what_the_release_exported(root, ports) -> None:
+    """The export is written into the run first."""
     carry_out(root, everything(root), PROJECT, ports)
 
     assert (root / RUN / "onnx/head.onnx").is_file()
@@ -116,14 +117,14 @@ def test_the_version_carries_what_the_release_exported(root, ports) -> None:
 
 
 def test_the_signature_is_part_of_the_commit(root, ports, git) -> None:
-    """It is made before."""
+    """Signing comes before the commit."""
     carry_out(root, everything(root), PROJECT, ports)
 
     assert git.committed[f"{VERSION}/model.sig"] == b"signed"
 
 
-def test_the_commit_holds_the_release_and_nothing_else(root, ports, git) -> None:
-    """With its message."""
+def test_the_commit_contains_the_release_and_nothing_else(root, ports, git) -> None:
+    """Its message names the version."""
     carry_out(root, everything(root), PROJECT, ports)
 
     assert git.log[1:] == [("Release conv2d_fsq v0.1.0", (VERSION, "CHANGELOG.md", "RELEASES.md"))]
@@ -131,20 +132,21 @@ def test_the_commit_holds_the_release_and_nothing_else(root, ports, git) -> None
 
 
 def test_the_tag_is_pushed_before_the_version_is_published(root, ports, git, hub) -> None:
-    """The server takes no version whose tag it does not know."""
+    """The server refuses a version without a tag."""
     carry_out(root, everything(root), PROJECT, ports)
 
     assert (git.pushed, hub.published) == ({"v0.1.0"}, ["conv2d_fsq@v0.1.0"])
 
 
 def test_a_push_that_fails_leaves_the_version_and_publishes_nothing(root, ports, git, hub) -> None:
-    """All that is done on this machine stands."""
+    """All steps on this machine are done."""
     git.remote = False
-    told: list[object] = []
-    with pytest.raises(RegistryError, match="git refused"):
-        carry_out(root, everything(root), PROJECT, ports, told.append)
+    taken: list[object] = []
+    with pytest.raises(RegistryError) as caught:
+        carry_out(root, everything(root), PROJECT, ports, taken.append)
 
-    assert (tuple(told), hub.published, integrity.inspect(root / VERSION).problems) == (LOCAL, [], ())
+    assert places(caught.value.problems) == [("git push", "git.command-failed")]
+    assert (tuple(taken), hub.published, integrity.inspect(root / VERSION).problems) == (LOCAL, [], ())
 
 
 @pytest.mark.parametrize(
@@ -158,14 +160,15 @@ def test_a_push_that_fails_leaves_the_version_and_publishes_nothing(root, ports,
         ("git", "push"),
     ],
 )
-def test_a_plan_that_needs_an_absent_port_is_refused(root, ports, port, step) -> None:
-    """Before anything is written, even the export that comes first; the step is named."""
+def test_a_plan_that_needs_a_missing_port_is_refused(root, ports, port, step) -> None:
+    """Nothing is written, not even the export that comes first. The step is named."""
     plan = planned(root, everything(root), PROJECT, ports)
     before = tree(root)
     given = {"export": export, "sign": sign, "publish": ports.publish, "git": ports.git} | {port: None}
-    with pytest.raises(InputError, match=f"{step}: is a step of this release, but is not available here"):
+    with pytest.raises(InputError) as caught:
         steps.run(plan, Ports(now, **given))
 
+    assert (step, "release.step-unavailable") in places(caught.value.problems)
     assert tree(root) == before
 
 
@@ -179,12 +182,12 @@ def test_a_plan_needs_the_ports_of_its_steps_only(root) -> None:
 
 
 class Killed(BaseException):
-    """The end of the process, which no `except` of ours catches."""
+    """A death that no `except` catches."""
 
 
 @pytest.mark.parametrize("last", LOCAL[1:-1])
 def test_a_release_that_was_killed_after_a_step_is_finished_by_the_same_request(root, ports, git, hub, last) -> None:
-    """The rest of the steps is planned, and the result is that of a release that nothing interrupted."""
+    """Only the remaining steps are planned, and the result is that of an uninterrupted release."""
 
     def die(step: object) -> None:
         if step == last:
@@ -198,14 +201,16 @@ def test_a_release_that_was_killed_after_a_step_is_finished_by_the_same_request(
     assert (git.changes(root), git.tags, hub.published) == ((), {"v0.1.0": 1}, ["conv2d_fsq@v0.1.0"])
 
 
-def test_a_release_that_is_finished_here_is_not_made_again(root, ports, git) -> None:
-    """Where only the publishing is left, `modelreg publish` goes on."""
+def test_a_release_that_only_has_to_be_published_is_refused(root, ports, git) -> None:
+    """`modelreg publish` finishes it."""
     git.remote = False
-    with pytest.raises(RegistryError, match="git refused"):
+    with pytest.raises(RegistryError):
         carry_out(root, everything(root), PROJECT, ports)
     git.remote = True
-    with pytest.raises(RegistryError, match="exists, and a version never changes"):
+    with pytest.raises(RegistryError) as caught:
         carry_out(root, everything(root), PROJECT, ports)
+
+    assert ("conv2d_fsq@v0.1.0", "release.version-exists") in places(caught.value.problems)
 
 
 # The gates
@@ -213,7 +218,7 @@ def test_a_release_that_is_finished_here_is_not_made_again(root, ports, git) -> 
 
 @pytest.fixture
 def second(root):
-    """The registry with v0.1.0, which carries its exports, and another run, which lacks them."""
+    """A registry with v0.1.0, which has its exports, and another run without exports."""
     carry_out(root, Request("v0.1.0", root / RUN, roll_changelog=True), PROJECT, Ports(now, export=export))
     write_run(root / "runs/conv2d_fsq-002", seed=1)
     (root / "CHANGELOG.md").write_text("## [Unreleased]\n\n- more\n")
@@ -222,7 +227,7 @@ def second(root):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """The files that are read, in order."""
+    """The paths of the files that are read, in order."""
     seen = []
     read = files.read_bytes
 
@@ -235,48 +240,48 @@ def reads(monkeypatch):
 
 
 @pytest.mark.parametrize("exported", [False, True], ids=["exported by the release", "exported before"])
-def test_gates_are_judged_twice_in_a_release(second, reads, exported) -> None:
-    """Before the plan and after the export; what only gates read, of an older version, is read once each time."""
+def test_gates_are_checked_twice_in_a_release(second, reads, exported) -> None:
+    """Before the plan and after the export. Each time, a document that only gates need is read once."""
     if exported:
         export(second / "runs/conv2d_fsq-002", ("onnx", "hailo8"))
     gated = PROJECT.model_copy(update={"gates": {"accuracy": Gate(min=0, not_above="v0.1.0", tolerance=1)}})
     request = Request("v0.2.0", second / "runs/conv2d_fsq-002", roll_changelog=True)
-    told: list[object] = []
-    carry_out(second, request, gated, Ports(now, export=export), lambda step: told.append((step, judgements(reads))))
+    taken: list[object] = []
+    carry_out(second, request, gated, Ports(now, export=export), lambda step: taken.append((step, checks(reads))))
 
     expected = [("version", 2), ("changelog", 2), ("table", 2)]
-    assert told == (expected if exported else [("export", 1), *expected])
+    assert taken == (expected if exported else [("export", 1), *expected])
 
 
-def judgements(reads) -> int:
-    """Count the reads of an older version's document that nothing but gates asks for."""
+def checks(reads) -> int:
+    """Count the reads of a document of v0.1.0 that only gates need."""
     return sum(path.parts[-3:] == ("v0.1.0", "hailo8", "int8.json") for path in reads)
 
 
-def test_the_plan_is_made_of_the_outcomes_that_are_shown(second, reads) -> None:
-    """No gate is judged between what the user sees and what the plan says."""
+def test_the_plan_uses_the_outcomes_that_are_shown(second, reads) -> None:
+    """Gates are not checked again in between."""
     gated = PROJECT.model_copy(update={"gates": {"accuracy": Gate(min=0, not_above="v0.1.0", tolerance=1)}})
     request = Request("v0.2.0", second / "runs/conv2d_fsq-002", roll_changelog=True)
     plan = planned(second, request, gated, Ports(now, export=export))
 
-    assert ([o.path for o in plan.situation.outcomes], judgements(reads)) == (["accuracy"], 1)
+    assert ([o.path for o in plan.outcomes], checks(reads)) == (["accuracy"], 1)
 
 
-def test_a_version_keeps_the_outcomes_of_what_was_exported(second) -> None:
-    """The plan could not know them."""
+def test_a_version_records_the_outcomes_for_its_exports(second) -> None:
+    """The plan is made before the export."""
     gated = PROJECT.model_copy(update={"gates": {"int8.accuracy_drop": Gate(max=0.5)}})
     request = Request("v0.2.0", second / "runs/conv2d_fsq-002", roll_changelog=True)
     plan = carry_out(second, request, gated, Ports(now, export=export))
 
-    assert plan.situation.outcomes == ()
+    assert plan.outcomes == ()
     assert [o.value for o in load(plan.folder / filenames.GATES, GateReport).outcomes] == [0.1]
 
 
 @pytest.mark.parametrize(
     "path", ["registry/conv2d_fsq/.v0.1.0.staged/run.json", ".CHANGELOG.md.tmp", ".RELEASES.md.tmp"]
 )
-def test_what_a_killed_release_left_does_not_block_the_next(root, path) -> None:
-    """Git lists it as new; the next write replaces it."""
+def test_temporary_files_of_a_killed_release_do_not_block_the_next(root, path) -> None:
+    """Git lists them as new; the next write replaces them."""
     git = FakeGit(root)
     (root / path).parent.mkdir(parents=True, exist_ok=True)
     (root / path).write_bytes(b"half a file")

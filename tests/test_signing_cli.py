@@ -21,7 +21,7 @@ VERSION = "registry/conv2d_fsq/v0.1.0"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A registry with one signed version and two keys: key.pem, which signed it, and other.pem."""
+    """A registry with one version signed by key.pem, and other.pem, which signed nothing."""
     root = write_registry(tmp_path_factory.mktemp("signed"))
     write_run(root / "runs" / "conv2d_fsq-001")
     with pytest.MonkeyPatch.context() as patch:
@@ -34,7 +34,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def registry(made, tmp_path, monkeypatch):
-    """A copy of the registry as the working directory, for tests that change it."""
+    """A copy of it as the working directory."""
     root = shutil.copytree(made, tmp_path / "registry")
     monkeypatch.chdir(root)
     return root
@@ -42,7 +42,7 @@ def registry(made, tmp_path, monkeypatch):
 
 @pytest.fixture
 def unsigned(registry):
-    """The registry without the signature."""
+    """The copy without its signature."""
     (registry / VERSION / "model.sig").unlink()
     return registry
 
@@ -59,70 +59,72 @@ def test_a_release_is_signed(registry, capsys) -> None:
 
 
 def test_signing_later_gives_the_same_bytes(unsigned, made) -> None:
-    """The signature is the only file that can be added to a version."""
+    """The signature may be added to a released version."""
     assert main(["sign", "v0.1.0", "--key", "key.pem"]) == 0
     assert (unsigned / VERSION / "model.sig").read_bytes() == (made / VERSION / "model.sig").read_bytes()
 
 
-def test_releasing_again_adds_a_missing_signature(unsigned, capsys) -> None:
-    """The same command finishes a release that was killed before the signature."""
+def test_a_release_killed_before_its_signature_is_finished_by_the_same_command(unsigned, capsys) -> None:
+    """Only the signature is written."""
     assert main(["release", "v0.1.0", "--sign-key", "key.pem"]) == 0
     assert (capsys.readouterr().out.splitlines()[0], verify()) == (f"sign {VERSION}", 0)
 
 
-def test_a_dry_run_does_not_sign(unsigned, capsys) -> None:
-    """It prints the step."""
+def test_a_dry_run_signs_nothing_and_reads_no_key(unsigned, capsys) -> None:
+    """The step is printed."""
     assert main(["release", "v0.1.0", "--sign-key", "nowhere.pem", "--dry-run"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == f"would sign {VERSION}"
     assert not (unsigned / VERSION / "model.sig").exists()
 
 
 def test_signing_twice_changes_nothing(registry, capsys) -> None:
-    """The command prints it."""
+    """The output says that this key has signed it."""
     assert main(["sign", "v0.1.0", "--key", "key.pem"]) == 0
-    assert "is signed already" in capsys.readouterr().out
+    assert "already signed with this key" in capsys.readouterr().out
 
 
 def test_another_signature_is_not_replaced(registry, capsys) -> None:
-    """The message names the file to remove first."""
+    """The next step is to delete the file."""
     assert main(["sign", "v0.1.0", "--key", "other.pem"]) == 5
-    assert f"remove {VERSION}/model.sig first" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert (f"{VERSION}/model.sig: " in shown, "[sign.other-signature]" in shown) == (True, True)
 
 
 def test_a_version_that_does_not_verify_is_not_signed(unsigned, capsys) -> None:
-    """Nothing is written."""
+    """A signature would vouch for damaged files."""
     (unsigned / VERSION / "run.json").write_text("{}")
 
     assert main(["sign", "v0.1.0", "--key", "key.pem"]) == 4
     assert not (unsigned / VERSION / "model.sig").exists()
 
 
-def test_a_version_with_an_absent_asset_is_not_signed(unsigned, capsys) -> None:
-    """The error names the asset and the command that downloads it."""
+def test_a_version_with_a_missing_file_is_not_signed(unsigned, capsys) -> None:
+    """The file is named, and the command that downloads it."""
     (unsigned / VERSION / "predictions.npz").unlink()
 
     assert main(["sign", "v0.1.0", "--key", "key.pem"]) == 4
-    assert "predictions.npz: is not on this machine; fetch it with `modelreg pull`" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "predictions.npz: is not on this machine  [version.asset-missing]" in shown
+    assert "modelreg pull" in shown
 
 
 @pytest.mark.parametrize("complete", [False, True])
-def test_only_the_digest_of_an_absent_asset_is_compared(registry, capsys, complete) -> None:
-    """A notice says it; with --complete it is a failure."""
+def test_only_the_digest_of_a_missing_asset_is_proven(registry, capsys, complete) -> None:
+    """A notice states it; with --complete it is a failure."""
     (registry / VERSION / "checkpoint.safetensors").unlink()
 
     assert verify(*(["--complete"] if complete else [])) == (4 if complete else 0)
-    assert complete or "1 files are not on this machine" in capsys.readouterr().err
+    assert complete or "of the 1 that are not on this machine it proves the digest" in capsys.readouterr().err
 
 
 def test_another_key_is_refused(registry, capsys) -> None:
-    """Exit 4."""
+    """Exit 4, with both fingerprints."""
     assert main(["verify", "--key", "other.pub.pem"]) == 4
-    said = capsys.readouterr().err
-    assert ("conv2d_fsq@v0.1.0: model.sig: " in said, "[sign.key-mismatch]" in said) == (True, True)
+    assert "conv2d_fsq@v0.1.0: model.sig: was made with the key" in capsys.readouterr().err
 
 
-def test_a_changed_version_with_matching_digests_is_found(registry, capsys) -> None:
-    """Only with the key."""
+def test_resealed_changes_are_found_with_the_key(registry, capsys) -> None:
+    """Without the key every digest matches."""
     edit(registry / VERSION / "run.json", lambda document: document.update(stopped="patience"))
     reseal(registry / VERSION)
 
@@ -130,13 +132,13 @@ def test_a_changed_version_with_matching_digests_is_found(registry, capsys) -> N
 
 
 def test_an_unsigned_version_fails_with_a_key(unsigned, capsys) -> None:
-    """With a key, every version must be signed."""
+    """`--key` requires that every version is signed."""
     assert main(["verify", "--key", "key.pub.pem"]) == 4
-    assert "[sign.signature-missing]" in capsys.readouterr().err
+    assert "model.sig: is missing: nobody has signed this version" in capsys.readouterr().err
 
 
 def test_an_unchecked_signature_is_a_notice(registry, capsys) -> None:
-    """Without a key, `verify` cannot check it."""
+    """`verify` without a key does not check it."""
     assert main(["verify", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["versions"]
 
@@ -144,13 +146,13 @@ def test_an_unchecked_signature_is_a_notice(registry, capsys) -> None:
 
 
 @pytest.mark.parametrize("name", ["key.pem", "nowhere.pem", "modelreg.yaml"])
-def test_a_file_that_is_not_a_public_key_is_refused(registry, name) -> None:
-    """Before any file is hashed: exit 3."""
+def test_an_invalid_public_key_is_refused(registry, name) -> None:
+    """Before anything is hashed: exit 3."""
     assert main(["verify", "--key", name]) == 3
 
 
-def test_a_key_that_others_can_read_is_refused(unsigned, capsys) -> None:
-    """Exit 3, with the command that fixes the mode. Nothing is signed."""
+def test_a_key_that_others_may_read_is_refused(unsigned, capsys) -> None:
+    """Exit 3, with the command that fixes it; nothing is signed."""
     (unsigned / "key.pem").chmod(0o644)
 
     assert main(["sign", "v0.1.0", "--key", "key.pem"]) == 3
@@ -167,13 +169,13 @@ def test_a_release_with_a_bad_key_leaves_nothing(registry) -> None:
 
 
 def write_secret(path, text: str) -> None:
-    """Write a file for its owner alone."""
+    """Write a file that only its owner may read."""
     path.write_text(text)
     path.chmod(0o600)
 
 
-def test_a_passphrase_comes_from_a_file(unsigned) -> None:
-    """The newline at the end is ignored. The key cannot be used without the passphrase."""
+def test_a_passphrase_is_read_from_a_file(unsigned) -> None:
+    """Without the line end. The key cannot be used without it."""
     write_secret(unsigned / "pass", "correct horse\n")
     write_secret(unsigned / "same", "correct horse")
 
@@ -183,32 +185,35 @@ def test_a_passphrase_comes_from_a_file(unsigned) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "rule"), [("\n", "is empty"), ("x" * 1001, "at most 1000 bytes")], ids=["empty", "long"]
+    ("text", "rule"),
+    [("\n", "key.passphrase-empty"), ("x" * 1001, "key.passphrase-too-long")],
+    ids=["empty", "long"],
 )
-def test_an_invalid_passphrase_is_refused(registry, capsys, text, rule) -> None:
-    """An empty file, and a passphrase that is too long for OpenSSL."""
+def test_an_empty_or_long_passphrase_is_refused(registry, capsys, text, rule) -> None:
+    """An empty file is a mistake, and OpenSSL limits the length."""
     write_secret(registry / "pass", text)
 
     assert main(["keygen", "--out", "mine.pem", "--passphrase-file", "pass"]) == 3
-    assert rule in capsys.readouterr().err
+    assert f"[{rule}]" in capsys.readouterr().err
     assert not (registry / "mine.pem").exists()
 
 
 def test_without_a_terminal_there_is_no_prompt(registry, capsys, monkeypatch) -> None:
-    """The error names the options for a script."""
+    """The next step names the options for a script."""
     monkeypatch.setattr(sys, "stdin", StringIO())
 
     assert main(["keygen", "--out", "mine.pem"]) == 3
-    assert "give --passphrase-file or --no-passphrase" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert ("[key.passphrase-no-terminal]" in shown, "--no-passphrase" in shown) == (True, True)
 
 
-def test_the_passphrase_options_exclude_each_other(registry) -> None:
-    """A file, or no passphrase."""
+def test_no_passphrase_contradicts_a_passphrase_file(registry) -> None:
+    """Exit 2."""
     assert main(["keygen", "--passphrase-file", "x", "--no-passphrase"]) == 2
 
 
 def test_keygen_overwrites_nothing(registry, capsys) -> None:
-    """It fails before the prompt for a passphrase."""
+    """The existing file is reported before the prompt."""
     before = (registry / "key.pem").read_bytes()
 
     assert main(["keygen"]) == 3
@@ -216,7 +221,7 @@ def test_keygen_overwrites_nothing(registry, capsys) -> None:
 
 
 def typed(arguments, folder, *lines: str) -> tuple[int, str]:
-    """Run a command in a terminal and type lines at its prompts. Return the exit code and the output."""
+    """Run a command on a terminal and answer its prompts; return its exit code and what the terminal shows."""
     terminal, other = pty.openpty()
     command = [sys.executable, "-m", "modelreg", *arguments]
     with subprocess.Popen(
@@ -235,7 +240,7 @@ def typed(arguments, folder, *lines: str) -> tuple[int, str]:
 
 
 def rest(terminal: int) -> bytes:
-    """Return the remaining output of a terminal."""
+    """Return what a terminal shows until its other end is closed."""
     shown = b""
     try:
         while data := os.read(terminal, 1000):
@@ -245,22 +250,28 @@ def rest(terminal: int) -> bytes:
     return shown
 
 
-def test_a_passphrase_is_prompted_for_and_not_shown(unsigned) -> None:
-    """Twice for a new key, and once to sign."""
+def test_a_typed_passphrase_is_not_shown(unsigned) -> None:
+    """Typed twice for a new key, once to sign."""
     made = typed(["keygen", "--out", "mine.pem"], unsigned, "horse\n", "horse\n")
     signed = typed(["sign", "v0.1.0", "--key", "mine.pem"], unsigned, "horse\n")
 
     assert (made[0], signed[0], "horse" in made[1] + signed[1]) == (0, 0, False)
 
 
-@pytest.mark.parametrize("answers", [("horse\n", "house\n"), ("\x04",)], ids=["differ", "end"])
-def test_without_a_confirmed_passphrase_no_key_is_written(registry, answers) -> None:
-    """Two different passphrases, or the end of the input."""
-    assert typed(["keygen", "--out", "mine.pem"], registry, *answers)[0] == 3
+@pytest.mark.parametrize(
+    ("answers", "rule"),
+    [(("horse\n", "house\n"), "key.passphrase-mismatch"), (("\x04",), "key.passphrase-missing")],
+    ids=["differ", "end"],
+)
+def test_without_a_passphrase_no_key_is_made(registry, answers, rule) -> None:
+    """Two that differ, or the end of the input."""
+    code, shown = typed(["keygen", "--out", "mine.pem"], registry, *answers)
+
+    assert (code, rule in shown) == (3, True)
     assert not (registry / "mine.pem").exists()
 
 
-def test_an_empty_passphrase_gives_a_key_without_one(registry) -> None:
-    """The key can be used without a passphrase."""
+def test_an_empty_passphrase_makes_an_unencrypted_key(registry) -> None:
+    """It is read without a prompt."""
     assert typed(["keygen", "--out", "mine.pem"], registry, "\n", "\n")[0] == 0
     assert signing_command.read_key(registry / "mine.pem", None).curve.name == "secp256r1"

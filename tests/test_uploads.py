@@ -1,4 +1,4 @@
-"""Several uploads at once: a session each, ended together, nothing finished thrown away."""
+"""Simultaneous uploads: one session each, stopped together, finished files kept."""
 
 import signal
 import threading
@@ -17,12 +17,12 @@ LARGE = {"a.bin": (bytes(8 << 20), "asset"), "b.bin": (b"b", "asset"), "c.bin": 
 
 @pytest.fixture
 def large(tmp_path):
-    """A version whose first file takes several pieces."""
+    """A version whose first file has several chunks."""
     return make_parcel(tmp_path / "large" / TAG, content=LARGE)
 
 
 def send(github, parcel, jobs, tell=None, sent=None) -> list[str]:
-    """Send all files of a version into a draft; the names of those that arrived."""
+    """Upload all files of a version to a draft; return the names of those that arrived."""
     sent = [] if sent is None else sent
     with session(github) as client:
         draft = client.create(parcel.expected)
@@ -32,8 +32,8 @@ def send(github, parcel, jobs, tell=None, sent=None) -> list[str]:
 
 
 @pytest.mark.parametrize(("jobs", "most"), [(1, 1), (2, 2), (16, 5)])
-def test_so_many_are_on_their_way_at_once(github, parcel, jobs, most) -> None:
-    """Never more threads than files."""
+def test_uploads_run_at_the_same_time(github, parcel, jobs, most) -> None:
+    """With at most one thread a file."""
     together, seen = threading.Barrier(most), set()
 
     def tell(work, name, done, of):
@@ -45,8 +45,8 @@ def test_so_many_are_on_their_way_at_once(github, parcel, jobs, most) -> None:
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 3])
-def test_what_may_go_well_later_lets_the_others_end(github, large, jobs) -> None:
-    """Nothing new is begun, and what has arrived counts."""
+def test_a_retryable_failure_lets_running_uploads_finish(github, large, jobs) -> None:
+    """No further upload starts, and a file that has arrived counts."""
     github.fail("POST", "b.bin", "502")
     sent: list[str] = []
     with pytest.raises(Retry):
@@ -56,7 +56,7 @@ def test_what_may_go_well_later_lets_the_others_end(github, large, jobs) -> None
 
 
 def test_the_longest_wait_is_kept(github, parcel) -> None:
-    """Where two limits are met at once."""
+    """If two rate limits are met."""
     for seconds, name in ((50, "checkpoint"), (5, "bundle")):
         github.fail("POST", name, "429", retry_after=seconds)
     both = threading.Barrier(2)
@@ -66,17 +66,19 @@ def test_the_longest_wait_is_kept(github, parcel) -> None:
     assert caught.value.wait_s == 50
 
 
-def test_a_refusal_ends_the_others(github, large) -> None:
-    """At their next piece: nobody waits for a large file that is of no use."""
+def test_a_refusal_stops_the_other_uploads(github, large) -> None:
+    """At their next chunk."""
     github.fail("POST", "b.bin", "403_denied")
-    with pytest.raises(RemoteError, match="Resource not accessible"):
+    with pytest.raises(RemoteError) as caught:
         send(github, large, 2, lambda work, name, *_: "a.bin" in name and work._stop.wait(10))
 
+    (problem,) = caught.value.problems
+    assert (problem.rule, "Resource not accessible" in problem.message) == ("github.request-refused", True)
     assert stored(github.requests).keys() == set()
 
 
-def test_ctrl_c_ends_them(github, large, heeds_ctrl_c) -> None:
-    """It is raised where the program waits; the threads stop at their next piece."""
+def test_ctrl_c_stops_the_uploads(github, large, heeds_ctrl_c) -> None:
+    """At their next chunk."""
 
     def tell(work, name, done, of):
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
@@ -88,7 +90,7 @@ def test_ctrl_c_ends_them(github, large, heeds_ctrl_c) -> None:
     assert stored(github.requests).keys() == set()
 
 
-def test_a_file_that_cannot_be_read_ends_them(github, large) -> None:
+def test_an_unreadable_file_stops_the_uploads(github, large) -> None:
     """As any other failure."""
     (large.folder / "b.bin").unlink()
     with pytest.raises(InputError, match="cannot read"):

@@ -119,7 +119,7 @@ def _change(root: Path, model: str, alias: str, move: Callable[["AliasLog"], "Al
         return
     say(f"{model}@{alias} is v{version}{'' if moved else ' already'}")
     if moved:
-        note(f"next: git commit {filenames.REGISTRY}/{model}/{filenames.ALIASES}")
+        note(f"next: git add {filenames.REGISTRY}/{model}/{filenames.ALIASES}")
 
 
 def _row(change: "AliasChange") -> tuple[str, ...]:

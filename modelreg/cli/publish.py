@@ -29,7 +29,9 @@ def publish(
     reference: Reference,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the steps without taking them.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the steps, or the result, as JSON.")] = False,
-    jobs: Annotated[int, typer.Option(min=1, max=MOST_JOBS, help="Number of simultaneous uploads.")] = JOBS,
+    jobs: Annotated[
+        int, typer.Option(min=1, max=MOST_JOBS, help="Number of simultaneous uploads.", metavar="N")
+    ] = JOBS,
     timeout: Timeout = 900.0,
 ) -> None:
     """Publish a version as a GitHub release.

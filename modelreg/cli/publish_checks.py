@@ -47,7 +47,7 @@ def find_refusals(client: "Client", root: Path, project: "ProjectConfig", folder
     """Yield what prevents a publication and costs nothing to find: the token, git, the changelog, names and sizes."""
     if client.server.token is None:
         yield github_session.no_token()
-    yield from (Problem(path, "git.uncommitted", "is not committed") for path in git.changes(root))
+    yield from (Problem(path, "git.uncommitted", "not committed") for path in git.changes(root))
     try:
         yield from _unfit(root, expected_release(root, project, folder))
     except InputError as error:

@@ -37,7 +37,7 @@ def keygen(
 
     Only you can read the private key. An existing file is never overwritten.
 
-    Example: modelreg keygen --out key.pem
+    Example: modelreg keygen --out ../key.pem
     """
     from modelreg.verification import keys
 
@@ -63,7 +63,7 @@ def sign(
     Writes model.sig in the format OpenSSF Model Signing v1.0. The version must verify, with all of its files on this
     machine.
 
-    Example: modelreg sign v0.1.0 --key key.pem
+    Example: modelreg sign v0.1.0 --key ../key.pem
     """
     folder = host.version_folder(reference)
     fresh = sign_folder(folder, read_key(key, passphrase_file))

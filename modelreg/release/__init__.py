@@ -1,1 +1,1 @@
-"""From a run or a version to a released one: plan, patch, init."""
+"""Plan and carry out releases, and create registry repositories."""

@@ -292,11 +292,12 @@ def _git_problems(drafted: Plan) -> Iterator[Problem]:
     situation = drafted.situation
     if situation.git is None:
         yield Problem(str(drafted.root), "git.not-a-repository", "is not in a git repository with a commit")
-    elif situation.identity:
+        return
+    if situation.identity:
         yield Problem("git", "git.no-identity", f"no author identity ({situation.identity})")
     for path in situation.changed:
         if not (drafted.finishing and drafted.holds(path)) and not files.is_leftover(path):
-            yield Problem(path, "git.uncommitted", "is not committed")
+            yield Problem(path, "git.uncommitted", "not committed")
     if drafted.request.tagged and drafted.tag in situation.tags and not drafted.finishing:
         yield Problem(drafted.tag, "git.tag-exists", "this tag exists")
     if drafted.project.assets == "committed":

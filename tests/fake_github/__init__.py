@@ -1,8 +1,8 @@
 """A fake of GitHub Releases: three origins on loopback (and the web pages' downloads), real rules, faults on demand.
 
-What it does was read in shared/reference/github.md (sources there) and is held against GitHub's own OpenAPI
-(openapi.json, see `contract`) and recordings of the real API (recordings/). Where the real behaviour is not known, the
-harder case is the default and a knob of `Repository` chooses the other.
+It is tested against GitHub's OpenAPI description (openapi.json, see `contract`) and against recordings of the real API
+(recordings/). Where the real behaviour is not known, the harder case is the default, and a setting of `Repository`
+selects the other one.
 """
 
 from fake_github.exchange import Exchange, Request, Response

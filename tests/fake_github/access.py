@@ -1,4 +1,4 @@
-"""Who asks, and what they may see or do."""
+"""Identify the user of a request, and what the user may see or do."""
 
 import re
 
@@ -9,7 +9,7 @@ TOKEN = re.compile(r"(?:bearer|token) +(\S+)", re.IGNORECASE)
 
 
 def identify(request: Request, users: dict[str, User]) -> User | None:
-    """Return who sent `request`, None for an anonymous one. Raises a 401 for a bad token."""
+    """Return the user of a request; None for an anonymous one. Raises a 401 for a bad token."""
     if not request.headers.get("user-agent"):
         raise Refusal(failure(403, "Request forbidden by administrative rules. Please have a User-Agent header"))
     if request.authorization is None:
@@ -22,7 +22,7 @@ def identify(request: Request, users: dict[str, User]) -> User | None:
 
 
 def locate(request: Request, repository: Repository, user: User | None, api: str) -> str:
-    """Return the path inside the repository. Raises a redirect for its old name, a 404 for what may not be seen."""
+    """Return the path inside the repository. Raises a redirect for its old name, a 404 for an invisible one."""
     named = re.fullmatch(r"/repos/([^/]+/[^/]+)(/.*)?", request.path)
     numbered = re.fullmatch(rf"/repositories/{repository.id}(/.*)?", request.path)
     name = named[1].lower() if named else ""
@@ -43,7 +43,7 @@ def _moved(request: Request, url: str) -> Response:
 
 
 def need_push(repository: Repository, user: User | None) -> None:
-    """Raises what GitHub answers to those who may not write."""
+    """Raise the answer of GitHub if the user may not push."""
     if user is None:
         raise Refusal(failure(401, "Requires authentication"))
     if not user.push and repository.denied == 404:

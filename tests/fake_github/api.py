@@ -38,7 +38,7 @@ ROUTES = (
 
 
 class Api:
-    """Answers the requests of one repository."""
+    """The endpoints of one repository."""
 
     def __init__(self, repository: Repository, users: dict[str, User]) -> None:
         self.repository, self.users = repository, users
@@ -47,7 +47,7 @@ class Api:
         self.spent = count(1)
 
     def answer(self, request: Request, body: Body) -> Response:
-        """Do the work of one request."""
+        """Answer one request."""
         request.body = body.read()
         headers = self._limits()
         try:
@@ -59,7 +59,7 @@ class Api:
         return response
 
     def abandon(self, request: Request) -> None:
-        """Nothing is left half by an API call."""
+        """Do nothing: an API call leaves nothing incomplete."""
 
     def _limits(self) -> dict[str, str]:
         used = next(self.spent)
@@ -106,7 +106,7 @@ class Api:
         return json_response(200, self.shapes.repository_document(user))
 
     def show_immutability(self, _: Request, user: User | None) -> Response:
-        """GET immutable-releases, which only those who may push see."""
+        """GET immutable-releases, visible only with the right to push."""
         if not (user and user.push and self.repository.immutable):
             raise not_found()
         return json_response(200, {"enabled": True, "enforced_by_owner": False})
@@ -124,7 +124,7 @@ class Api:
         return json_response(200, self.shapes.reference(tag))
 
     def match_references(self, request: Request, _: User | None, prefix: str) -> Response:
-        """GET git/matching-refs/tags/{tag}: all that begin so."""
+        """GET git/matching-refs/tags/{tag}: all tags with this prefix."""
         found = [self.shapes.reference(tag) for tag in sorted(self.repository.tags) if tag.startswith(prefix)]
         return self._page(request, found)
 
@@ -138,7 +138,7 @@ class Api:
     # Releases
 
     def list_releases(self, request: Request, user: User | None) -> Response:
-        """GET releases: newest first, drafts for those who may push, fresh drafts late."""
+        """GET releases: newest first, drafts only with the right to push, new drafts late."""
         shown = []
         for release in sorted(self.repository.releases.values(), key=lambda r: r.id, reverse=True):
             if release.draft and not (user and user.push):
@@ -150,7 +150,7 @@ class Api:
         return self._page(request, shown)
 
     def create_release(self, request: Request, _: User | None) -> Response:
-        """POST releases: a draft, or a public one at once."""
+        """POST releases: a draft, or a public release."""
         document = rules.check_types(_parsed(request))
         release = rules.new_release(self.repository, document)
         if not document.get("draft", False):
@@ -176,7 +176,7 @@ class Api:
         return json_response(200, self.shapes.release(self._release(number, user)))
 
     def change_release(self, request: Request, user: User | None, number: str) -> Response:
-        """PATCH releases/{id}: edits, publishes, or withdraws into a draft."""
+        """PATCH releases/{id}: edit, publish, or withdraw to a draft."""
         release = self._release(number, user)
         document = rules.check_types(_parsed(request))
         rules.check_change(release, document)
@@ -204,19 +204,19 @@ class Api:
             rules.choose_latest(self.repository, release, document["make_latest"])
 
     def delete_release(self, _: Request, user: User | None, number: str) -> Response:
-        """DELETE releases/{id}: an immutable one burns its tag, which stays."""
+        """DELETE releases/{id}: the tag of an immutable release stays and can never be used again."""
         del self.repository.releases[self._release(number, user).id]
         return Response(204)
 
     # Assets
 
     def list_assets(self, request: Request, user: User | None, number: str) -> Response:
-        """GET releases/{id}/assets, half uploads among them."""
+        """GET releases/{id}/assets, including incomplete uploads."""
         release = self._release(number, user)
         return self._page(request, [self.shapes.asset(release, asset) for asset in release.assets.values()])
 
     def show_asset(self, request: Request, user: User | None, number: str) -> Response:
-        """GET releases/assets/{id}: the document, or the way to its bytes."""
+        """GET releases/assets/{id}: the document, or a redirect to the bytes."""
         release, asset = self._asset(number, user)
         if "application/octet-stream" not in request.headers.get("accept", ""):
             return json_response(200, self.shapes.asset(release, asset))
@@ -267,7 +267,7 @@ class Api:
         return found
 
     def _page(self, request: Request, items: list[Any]) -> Response:
-        """Return the page that the query wants; Link leads by the repository's number, as GitHub's does."""
+        """Return the requested page; the Link header uses the repository's number, as GitHub does."""
         size = max(1, min(_number(request, "per_page", PER_PAGE), MOST_PER_PAGE))
         page, last = max(1, _number(request, "page", 1)), max(1, -(-len(items) // size))
         inside = re.sub(r"^/repos/[^/]+/[^/]+|^/repositories/\d+", "", request.path)

@@ -1,4 +1,4 @@
-"""A plain client for tests of the fake: no retries, no cleverness."""
+"""A plain client for tests of the fake, without retries."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from fake_github.server import FakeGitHub
 
 
 class Client(requests.Session):
-    """Speaks to a fake as the owner of its token; knows no environment."""
+    """A client with the token of a fake, independent of the environment."""
 
     def __init__(self, fake: FakeGitHub, token: str | bool | None = True) -> None:
         super().__init__()
@@ -18,7 +18,7 @@ class Client(requests.Session):
             self.headers["Authorization"] = f"Bearer {fake.token if token is True else token}"
 
     def create(self, **fields: Any) -> requests.Response:
-        """Make a draft for v1.0.0, or what `fields` say."""
+        """Create a draft for v1.0.0, or with other fields."""
         return self.post(f"{self.base}/releases", json={"tag_name": "v1.0.0", "draft": True, **fields})
 
     def upload(self, release: Any, name: str = "a.bin", data: Any = b"hello", **headers: str) -> requests.Response:

@@ -1,8 +1,8 @@
-"""Holds exchanges against GitHub's own OpenAPI, trimmed to releases by scripts/trim_openapi.py.
+"""Compare exchanges with GitHub's OpenAPI description, trimmed to releases by scripts/trim_openapi.py.
 
-Where the description is known to be narrower than the server it is widened here: an asset's state may be `starter`, its
-digest be absent (older servers); an upload may have any content type and an empty label, as gh sends it; errors, and
-redirects from an old name, that are not listed need a `message` only.
+The description is extended where the server is known to do more: the state of an asset may be `starter`, its digest may
+be absent (older servers), an upload may have any content type and an empty label, as gh sends it, and errors and
+redirects that are not listed need only a `message`.
 """
 
 import json
@@ -26,7 +26,7 @@ BINARY = "application/octet-stream"
 
 @cache
 def description() -> dict[str, Any]:
-    """Return the description, with the state that GitHub's own text speaks of, and with older servers."""
+    """Return the description, with additions for behaviour that GitHub documents in text, and for older servers."""
     document: dict[str, Any] = json.loads(Path(__file__).with_name("openapi.json").read_text(encoding="utf-8"))
     asset = document["components"]["schemas"]["release-asset"]
     asset["properties"]["state"]["enum"].append("starter")
@@ -40,13 +40,13 @@ def _openapi() -> OpenAPI:
 
 
 def check(request: Request, response: Response, repository: str = "acme/models") -> None:
-    """Raises AssertionError where an exchange is not as GitHub describes it."""
+    """Raise AssertionError if an exchange differs from the description of GitHub."""
     found = list(find_problems(request, response, repository))
     assert not found, f"{request.method} {request.target} -> {response.status}: {'; '.join(found)}"
 
 
 def check_all(exchanges: Iterable[Exchange]) -> int:
-    """Check every exchange that has a contract and return their number; of those that differ in numbers only, one."""
+    """Check every exchange that has a contract and return their number; if only numbers differ, they count once."""
     bound = [(e.request, e.response) for e in exchanges if e.response and _has_contract(e.request, e.response)]
     for request, response in bound:
         if (kind := _without_numbers(request, response)) not in _checked:
@@ -59,7 +59,7 @@ _checked: set[bytes] = set()
 
 
 def _without_numbers(request: Request, response: Response) -> bytes:
-    """Return an exchange with every number made a 0: counters, times and ports make no other case."""
+    """Return an exchange with every number replaced by 0: counters, times and ports are not new cases."""
     names = " ".join(sorted(request.headers.keys() | response.headers.keys()))
     kind = request.headers.get("content-type")
     heads = f"{request.origin} {request.method} {request.target} {kind} {response.status} {names}".encode()
@@ -71,7 +71,7 @@ def _has_contract(request: Request, response: Response) -> bool:
 
 
 def find_problems(request: Request, response: Response, repository: str = "acme/models") -> Iterator[str]:
-    """Yield what differs from GitHub's description; requests count only where they were accepted."""
+    """Yield where an exchange differs from GitHub's description; a request is checked only if it was accepted."""
     mock = _mock(request, repository)
     if response.status < 400:
         yield from _refusals(lambda: _openapi().validate_request(mock))
@@ -109,7 +109,7 @@ def _mock(request: Request, repository: str) -> MockRequest:
 
 
 def _path(request: Request, repository: str) -> str:
-    """Return the path as the description templates it: a repository by name, references in one piece."""
+    """Return the path as the template of the description: a repository by name, a reference as one segment."""
     path = re.sub(r"^/repositories/\d+", f"/repos/{repository}", request.path)
     return SLASHED.sub(lambda found: found[1] + quote(found[2], safe=""), path)
 
@@ -129,7 +129,7 @@ def _is_described(request: Request, response: Response, repository: str) -> bool
 
 
 def _unknown_fields(request: Request) -> Iterator[str]:
-    """Yield fields that GitHub would ignore: a misspelt one is never told otherwise."""
+    """Yield fields that GitHub would ignore, such as misspelt ones."""
     if request.origin != "api" or not request.body:
         return
     operation = _operation(request, "acme/models")

@@ -1,4 +1,4 @@
-"""What goes over the wire: a request, the answer to it, and the log of both."""
+"""A request, its answer, and the log of both."""
 
 import json
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ DOCUMENTATION = "https://docs.github.com/rest"
 
 @dataclass
 class Request:
-    """One request as it came in; `body` is kept where it is JSON."""
+    """One request as it arrived; `body` is kept if it is JSON."""
 
     origin: str  # api, uploads, objects, web
     method: str
@@ -28,7 +28,7 @@ class Request:
 
     @property
     def query(self) -> dict[str, str]:
-        """The parameters; of a repeated one the last counts."""
+        """The parameters; the last of a repeated parameter counts."""
         parsed = parse_qs(urlsplit(self.target).query, keep_blank_values=True)
         return {name: values[-1] for name, values in parsed.items()}
 
@@ -39,13 +39,13 @@ class Request:
 
     @property
     def length(self) -> int | None:
-        """The declared length of the body; None where it is absent or no number."""
+        """The declared length of the body; None if it is absent or not a number."""
         declared = self.headers.get("content-length", "")
         return int(declared) if declared.isascii() and declared.isdigit() else None
 
     @property
     def json(self) -> Any:
-        """The body as JSON; None where there is none."""
+        """The body as JSON; None if there is none."""
         return json.loads(self.body) if self.body else None
 
 
@@ -73,7 +73,7 @@ class Response:
 
 @dataclass
 class Exchange:
-    """A line of the log. `status` is None where the client got no answer; `response` may exist all the same."""
+    """A line of the log. `status` is None if the client got no answer; `response` may exist nevertheless."""
 
     number: int
     request: Request
@@ -104,7 +104,7 @@ class Exchange:
 
     @property
     def received(self) -> int:
-        """How many bytes of the request's body came."""
+        """The number of bytes of the request's body that arrived."""
         return self.request.received
 
 

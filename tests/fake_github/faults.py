@@ -56,7 +56,7 @@ KINDS = frozenset({*SERVER_ERRORS, *PLAIN, *LIMITS, *ON_THE_WIRE, "status"})
 
 @dataclass
 class Fault:
-    """A fault that waits for its requests; `hits` counts those that met it."""
+    """A fault that waits for its requests; `hits` counts the requests that met it."""
 
     kind: str
     method: str = "*"
@@ -81,7 +81,7 @@ class Fault:
         return self.seen > self.after and self.hits < self.times
 
     def answer(self) -> Response | None:
-        """Return the answer that replaces the work; None where the fault lies elsewhere."""
+        """Return the answer of the fault; None if the fault is not an answer."""
         if self.kind in SERVER_ERRORS:
             return failure(int(self.kind[:3]), SERVER_ERRORS[self.kind])
         if self.kind in PLAIN:
@@ -104,5 +104,5 @@ class Fault:
         return response
 
     def part_of(self, length: int) -> int:
-        """Return how many bytes of a body of `length` go out before the cut."""
+        """Return the number of bytes of a body of `length` that are sent before the cut."""
         return min(int(self.details.get("bytes", length // 2)), length)

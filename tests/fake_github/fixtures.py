@@ -1,4 +1,4 @@
-"""What the tests of the fake itself share: a fake under contract, its owner's client, a draft."""
+"""Fixtures of the tests of the fake: a fake under contract, a client, a draft."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from fake_github.server import FakeGitHub
 
 @pytest.fixture
 def fake(tmp_path):
-    """A fake, whose every exchange is as GitHub describes it."""
+    """A fake; every exchange is checked against the description of GitHub."""
     with FakeGitHub(tmp_path) as server:
         yield server
         contract.check_all(server.requests)

@@ -1,4 +1,4 @@
-"""The few GraphQL queries by which the gh command finds releases: known by their names, answered whole."""
+"""The few GraphQL queries that gh finds releases with, recognized by their names."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ FIELDS = ("tagName", "name", "isDraft", "isLatest", "isPrerelease", "immutable",
 
 
 def answer(repository: Repository, user: User | None, document: dict[str, Any]) -> Response:
-    """Return the data that a query wants. Raises a 401 for nobody: GraphQL has no anonymous use."""
+    """Return the data of a query. Raises a 401 without a token: GraphQL has no anonymous use."""
     if user is None:
         raise Refusal(failure(401, "This endpoint requires you to be authenticated."))
     query, variables = document.get("query", ""), document.get("variables") or {}

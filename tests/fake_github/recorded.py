@@ -1,4 +1,4 @@
-"""Replays what was recorded from the real API (recordings/, from @octokit/fixtures) on the fake."""
+"""Replay recordings of the real API (recordings/, from @octokit/fixtures) on the fake."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def keys_of(document: Any) -> set[str]:
 
 
 def replay(name: str, folder: Path) -> Iterator[tuple[dict[str, Any], requests.Response]]:
-    """Send what was recorded to a fake in the state of then; yield each recorded exchange with the fake's answer."""
+    """Send recorded requests to a fake in the recorded state; yield each exchange with the answer of the fake."""
     rows = json.loads((RECORDINGS / f"{name}.json").read_text())
     with FakeGitHub(folder, full_name=f"octokit-fixture-org/{name}") as fake, Client(fake) as client:
         release = fake.add_release(

@@ -1,4 +1,4 @@
-"""What GitHub takes for a release, and what it says to the rest."""
+"""The rules of GitHub for releases, and its refusals."""
 
 from typing import Any
 
@@ -60,7 +60,7 @@ def new_release(repository: Repository, document: dict[str, Any]) -> Release:
 
 
 def check_names(repository: Repository, release: Release) -> None:
-    """Raises a 422 where git knows no such tag name, or no such target."""
+    """Raise a 422 for an invalid tag name or an unknown target."""
     errors = []
     if not is_tag_name(release.tag_name):
         errors = [_custom("tag_name is not a valid tag"), _custom("tag_name is not well-formed")]
@@ -72,7 +72,7 @@ def check_names(repository: Repository, release: Release) -> None:
 
 
 def check_change(release: Release, document: dict[str, Any]) -> None:
-    """Raises a 422 where `document` changes what an immutable release keeps."""
+    """Raise a 422 if `document` changes what an immutable release keeps."""
     kept = {"tag_name", "target_commitish"} & document.keys()
     changed = any(document[name] != getattr(release, name) for name in kept)
     if release.immutable and (changed or document.get("draft")):
@@ -80,7 +80,7 @@ def check_change(release: Release, document: dict[str, Any]) -> None:
 
 
 def publish(repository: Repository, release: Release, make_latest: str | None) -> None:
-    """Make a draft public: its tag exists from now on. Raises a 422 where the tag is taken or burnt."""
+    """Make a draft public and create its tag. Raises a 422 if the tag is used or can never be used again."""
     other = repository.published(release.tag_name)
     if other and other is not release:
         raise invalid({"resource": "Release", "code": "already_exists", "field": "tag_name"})
@@ -100,7 +100,7 @@ def publish(repository: Repository, release: Release, make_latest: str | None) -
 
 
 def choose_latest(repository: Repository, release: Release, make_latest: str) -> None:
-    """Note which release is the latest."""
+    """Record which release is the latest."""
     if make_latest == "true" and not release.prerelease:
         repository.latest = release.id
     elif make_latest == "legacy" or repository.latest == release.id:

@@ -1,4 +1,4 @@
-"""The fake as tests use it: starts the origins, keeps the log, chooses the faults, looks inside."""
+"""The fake as tests use it: it starts the origins, keeps the log and chooses the faults."""
 
 import hashlib
 import ssl
@@ -78,22 +78,22 @@ class FakeGitHub:
 
     @property
     def api_url(self) -> str:
-        """What GITHUB_API_URL holds."""
+        """The value for GITHUB_API_URL."""
         return self.origins["api"].url
 
     @property
     def uploads_url(self) -> str:
-        """Where `upload_url` leads."""
+        """The address of `upload_url`."""
         return self.origins["uploads"].url
 
     @property
     def objects_url(self) -> str:
-        """Where downloads are redirected to."""
+        """The address that downloads are redirected to."""
         return self.origins["objects"].url
 
     @property
     def web_url(self) -> str:
-        """Where the pages and `browser_download_url` are."""
+        """The address of the web pages and of `browser_download_url`."""
         return self.origins["web"].url
 
     @property
@@ -110,7 +110,7 @@ class FakeGitHub:
 
     @property
     def drafts(self) -> list[Release]:
-        """Those that are not public."""
+        """The drafts."""
         return [release for release in self.releases if release.draft]
 
     def published(self, tag: str) -> Release | None:
@@ -118,12 +118,12 @@ class FakeGitHub:
         return self.repo.published(tag)
 
     def digests(self, release: Release) -> dict[str, str | None]:
-        """Return name to sha256 of what is stored; None for a half upload."""
+        """Return the SHA-256 of each stored file by name; None for an incomplete upload."""
         return {asset.name: asset.sha256 if asset.state == "uploaded" else None for asset in release.assets.values()}
 
-    def add_token(self, token: str, *, push: bool = True, told: bool = True, scopes: str = "repo") -> str:
-        """Let another token in, and return it."""
-        self.users[token] = User("hubot", push, scopes, 1000 + len(self.users), told)
+    def add_token(self, token: str, *, push: bool = True, listed: bool = True, scopes: str = "repo") -> str:
+        """Accept another token, and return it."""
+        self.users[token] = User("hubot", push, scopes, 1000 + len(self.users), listed)
         return token
 
     def add_tag(self, name: str, commit: str, *, annotated: bool = False) -> None:
@@ -146,7 +146,7 @@ class FakeGitHub:
             return release
 
     def add_asset(self, release: Release, name: str, data: bytes | None) -> Asset:
-        """Put an asset into a release; without `data` a half one, in state starter."""
+        """Add an asset to a release; without `data` an incomplete one, in state starter."""
         number = next(self.repo.numbers)
         file = self.folder / str(number)
         asset = Asset(number, safe_name(name), "", "application/octet-stream", self.repo.now(), file)
@@ -178,7 +178,7 @@ class FakeGitHub:
         return fault
 
     def fail_nth(self, number: int, kind: str, **details: Any) -> Fault:
-        """Plan a fault for the `number`-th request from now on (1: the next), whatever it is."""
+        """Plan a fault for the `number`-th request from now on (1: the next), of any kind."""
         return self.fail("*", "", kind, after=number - 1, **details)
 
     def note(self, request: Request) -> tuple[Exchange, Fault | None]:

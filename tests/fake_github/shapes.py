@@ -68,7 +68,7 @@ def node_id(kind: str, number: int) -> str:
 
 @dataclass(frozen=True)
 class Shapes:
-    """The documents of one server, whose addresses they carry."""
+    """The documents of one server, with its addresses."""
 
     api: str
     uploads: str
@@ -86,7 +86,7 @@ class Shapes:
         return f"{self.web}/{self.repository.full_name}"
 
     def user(self, login: str, number: int = 1000, kind: str = "User") -> dict[str, Any]:
-        """Return the short form of a person."""
+        """Return the short form of a user."""
         url = f"{self.api}/users/{login}"
         return {
             "login": login,
@@ -103,16 +103,16 @@ class Shapes:
         }
 
     def myself(self, user: User) -> dict[str, Any]:
-        """Return what /user says."""
+        """Return the document of /user."""
         absent = dict.fromkeys(("name", "company", "location", "email", "hireable", "bio", "twitter_username"))
         counts = dict.fromkeys(("public_repos", "public_gists", "followers", "following"), 0)
         times = {"created_at": BORN, "updated_at": BORN}
         return {**self.user(user.login, user.id), **absent, "blog": "", **counts, **times}
 
     def repository_document(self, user: User | None) -> dict[str, Any]:
-        """Return the repository; `permissions` only for those who are known."""
+        """Return the repository; with `permissions` only for a known user."""
         known, (owner, name) = self.repository, self.repository.full_name.split("/")
-        push = bool(user and user.push and user.told)
+        push = bool(user and user.push and user.listed)
         rights = {"admin": False, "maintain": False, "push": push, "triage": push, "pull": True}
         host = self.page.split("//")[1]
         return {
@@ -143,11 +143,11 @@ class Shapes:
         }
 
     def download(self, release: Release, asset: Asset) -> str:
-        """Return the address of the web's download; a draft has no public one."""
+        """Return the address of the web download; a draft has none."""
         return f"{self.page}/releases/download/{self._place(release)}/{asset.name}"
 
     def asset(self, release: Release, asset: Asset) -> dict[str, Any]:
-        """Return an asset; `digest` as the server's age allows."""
+        """Return an asset; `digest` depends on the age of the server."""
         digest = f"sha256:{asset.sha256}" if asset.sha256 and self.repository.digests == "sha256" else None
         return {
             "url": f"{self.base}/releases/assets/{asset.id}",

@@ -1,4 +1,4 @@
-"""What the fake remembers: one repository, its releases, the bytes of their assets on disk."""
+"""The state of the fake: one repository, its releases, and the bytes of their assets on disk."""
 
 import re
 import threading
@@ -17,13 +17,13 @@ MOST_ASSETS = 1000
 
 @dataclass
 class User:
-    """Who a token belongs to."""
+    """The owner of a token."""
 
     login: str = "octocat"
     push: bool = True
     scopes: str = "repo"
     id: int = 1000
-    told: bool = True  # False: an installation, as in GitHub Actions, of whose rights `permissions` says nothing true
+    listed: bool = True  # False: an installation, as in GitHub Actions, whose rights GitHub does not list
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Release:
     published_at: str | None = None
     updated_at: str = ""
     assets: dict[int, Asset] = field(default_factory=dict)
-    hidden: int = 0  # calls of the list that miss it still
+    hidden: int = 0  # calls of the list that do not contain it yet
 
     def find(self, name: str) -> Asset | None:
         """Return the asset of that name."""
@@ -68,7 +68,7 @@ class Release:
 
 @dataclass
 class Repository:
-    """The repository and every knob of the fake."""
+    """The repository and every setting of the fake."""
 
     full_name: str = "acme/models"
     id: int = 4711
@@ -79,21 +79,21 @@ class Repository:
     renamed_from: str | None = None  # an old owner/name that redirects here
     tags: dict[str, str] = field(default_factory=dict)  # name to commit
     annotated: dict[str, str] = field(default_factory=dict)  # name to the tag's own object, for annotated ones
-    commits: set[str] = field(default_factory=set)  # what was pushed; those of tags count by themselves
+    commits: set[str] = field(default_factory=set)  # pushed commits; those of tags are included
     burnt: set[str] = field(default_factory=set)  # tags that an immutable release has used
-    list_lag: int = 0  # calls of the list that miss a fresh draft
+    list_lag: int = 0  # calls of the list that do not contain a new draft
     digests: Literal["sha256", "null", "absent"] = "sha256"  # null or absent: an older server
     redirects: bool = True  # False: the API streams the bytes itself, 200
-    denied: Literal[403, 404] = 403  # what a token without push right gets for writing
+    denied: Literal[403, 404] = 403  # the answer to a write without the right to push
     cut_leaves: Literal["starter", "nothing"] = "starter"  # after a connection that the client lost
-    starters_in_release: bool = False  # whether half uploads show in a release's own `assets`
+    starters_in_release: bool = False  # whether a release's `assets` include incomplete uploads
     releases: dict[int, Release] = field(default_factory=dict)
     latest: int | None = None  # the release that make_latest chose
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     numbers: Iterator[int] = field(default_factory=lambda: count(1001), repr=False)
 
     def now(self) -> str:
-        """Return a time that moves on by a second with each call: no wall clock."""
+        """Return a time that advances by a second with each call, without a wall clock."""
         return (START + timedelta(seconds=next(self.numbers))).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def published(self, tag: str) -> Release | None:
@@ -107,7 +107,7 @@ class Repository:
         return next(iter(chosen or sorted(stable, key=lambda r: (r.created_at, r.id), reverse=True)), None)
 
     def commit_of(self, ref: str) -> str | None:
-        """Return the commit that `ref` (commit, tag, branch) names, where it was pushed."""
+        """Return the commit that `ref` (commit, tag, branch) names, if it was pushed."""
         short = ref.removeprefix("refs/").removeprefix("tags/").removeprefix("heads/")
         if short == self.default_branch:
             return min(self.commits, default="0" * 39 + "1")
@@ -122,7 +122,7 @@ class Repository:
 
 
 def safe_name(name: str) -> str:
-    """Return what GitHub makes of a file's name: letters, digits, `_ + @ -` and single dots survive."""
+    """Return the name that GitHub gives to a file: letters, digits, `_ + @ -` and single dots are kept."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
     dotted = re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9_+@-]+", ".", plain))
     bare = dotted.strip(".")
@@ -130,6 +130,6 @@ def safe_name(name: str) -> str:
 
 
 def is_tag_name(name: str) -> bool:
-    """Return whether git takes `name` for a tag (git check-ref-format)."""
+    """Return whether `name` is valid for a tag (git check-ref-format)."""
     bad = re.search(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|^[./]|\.lock(/|$)|[./]$", name)
     return bool(name) and name != "@" and not name.startswith("-") and bad is None

@@ -22,7 +22,7 @@ NAMESPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
 
 
 class Uploads:
-    """Takes assets, block by block onto the disk."""
+    """The origin of uploads: it stores assets on disk, block by block."""
 
     def __init__(self, repository: Repository, users: dict[str, User], folder: Path) -> None:
         self.repository, self.users, self.folder = repository, users, folder
@@ -46,7 +46,7 @@ class Uploads:
             return json_response(201, self.shapes.asset(release, asset), **headers)
 
     def abandon(self, request: Request) -> None:
-        """Leave a half asset, as a 502 may."""
+        """Leave an incomplete asset, as a 502 may."""
         with self.repository.lock:
             try:
                 release = self._release(request, access.identify(request, self.users))
@@ -120,7 +120,7 @@ class Uploads:
 
 
 class Objects:
-    """The store behind the redirects: signed addresses, ranges, and no second way to authenticate."""
+    """The object store: signed addresses, ranges, and only one way to authenticate."""
 
     def __init__(self, repository: Repository) -> None:
         self.repository = repository
@@ -184,7 +184,7 @@ class Span(NamedTuple):
 
 
 def find_span(header: str, size: int) -> Span | None:
-    """Return the part that a Range header wants; None where the file has no such part."""
+    """Return the part of a file that a Range header requests; None if the file has no such part."""
     found = re.fullmatch(r"bytes=(\d*)-(\d*)", header)
     if not found or header == "bytes=-":
         return Span(0, size)
@@ -201,7 +201,7 @@ def place(repository: Repository, asset: Asset) -> str:
 
 
 def signature(asset: Asset) -> str:
-    """Return what makes an address valid."""
+    """Return the signature of an address."""
     return hashlib.sha256(f"{asset.id}:{asset.sha256}".encode()).hexdigest()[:32]
 
 

@@ -1,4 +1,4 @@
-"""HTTP on loopback: reads requests, asks a service for the answer, sends it, breaks it where a fault says so."""
+"""HTTP on loopback: read requests, send the answers of a service, and break connections as faults define."""
 
 import io
 import os
@@ -23,15 +23,15 @@ PATIENCE = 8 * BLOCK  # how much of an unread body is taken in to keep the conne
 
 
 class Cut(Exception):
-    """The connection is to be reset."""
+    """The connection must be reset."""
 
 
 class ClientGone(Exception):
-    """The client left before its body was whole."""
+    """The client closed the connection before its body was complete."""
 
 
 class Body:
-    """The body of a request, block by block; raises Cut where a fault resets the connection."""
+    """The body of a request, block by block; raises Cut if a fault resets the connection."""
 
     def __init__(self, file: BufferedIOBase, request: Request, fault: Fault | None, pause: Callable[[float], object]):
         self._file, self._request, self._fault, self._pause = file, request, fault, pause
@@ -39,7 +39,7 @@ class Body:
         self.left = request.length or 0
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield what comes; each block is valid until the next one."""
+        """Yield the blocks of the body; each is valid until the next one."""
         buffer = memoryview(bytearray(min(BLOCK, max(self.left, 1))))
         while self.left:
             want = min(len(buffer), self.left)
@@ -61,7 +61,7 @@ class Body:
             raise Cut
 
     def _hold(self) -> None:
-        """Wait where a fault says so, with the rest of the body unread."""
+        """Wait if a fault requests it, with the rest of the body unread."""
         if self._fault and self._fault.kind == "hold" and self._request.received >= self._fault.details.get("bytes", 1):
             self._pause(self._fault.details.get("seconds", 1))
             self._fault = None
@@ -72,17 +72,17 @@ class Body:
 
 
 class Service(Protocol):
-    """What answers the requests of an origin."""
+    """The service that answers the requests of an origin."""
 
     def answer(self, request: Request, body: Body) -> Response:
-        """Do the work. Raises Refusal; lets Cut and ClientGone through."""
+        """Answer a request. Raises Refusal, and does not catch Cut and ClientGone."""
 
     def abandon(self, request: Request) -> None:
-        """Leave what an upload leaves that fails with a 502."""
+        """Leave what a failed upload (502) leaves."""
 
 
 class Journal(Protocol):
-    """Where requests are noted and faults chosen."""
+    """The log of requests, which chooses their faults."""
 
     closing: threading.Event
     errors: list[BaseException]
@@ -112,12 +112,12 @@ class Origin(ThreadingHTTPServer):
         return f"{'https' if self.tls else 'http'}://{self.server_name}:{self.server_port}{self.prefix}"
 
     def server_bind(self) -> None:
-        """Take a free port; the default would look the host's name up."""
+        """Bind a free port, without the default's lookup of the host name."""
         TCPServer.server_bind(self)
         self.server_port = self.server_address[1]
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept, and remember the connection so that `stop` can end it."""
+        """Accept a connection, and keep it so that `stop` can end it."""
         connection, address = super().get_request()
         if self.tls:
             connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
@@ -130,7 +130,7 @@ class Origin(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Keep what no client can have caused."""
+        """Keep an error that a client cannot have caused."""
         error = sys.exc_info()[1]
         if error and not isinstance(error, OSError):
             self.journal.errors.append(error)
@@ -250,7 +250,7 @@ class Handler(BaseHTTPRequestHandler):
                 done += len(part)
 
     def _take_rest(self, body: Body) -> None:
-        """Read what a refused request still sends, so that its answer arrives before the end."""
+        """Read the rest of a refused request, so that its answer arrives before the end."""
         if body.left > PATIENCE or self.headers.get("transfer-encoding"):
             self.close_connection = True
             self.connection.settimeout(2)
@@ -270,7 +270,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def _opened(response: Response) -> Iterator[Callable[[int], bytes]]:
-    """Open the body of an answer and give its `read`."""
+    """Open the body of an answer and return its `read`."""
     with response.file.open("rb") if response.file else io.BytesIO(response.body) as file:
         file.seek(response.start)
         yield file.read

@@ -1,1 +1,1 @@
-"""GitHub Releases: client, plan, uploads, publish, pull."""
+"""Publish versions as GitHub releases, and download them."""
