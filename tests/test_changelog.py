@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from places import places
 
 from modelreg.documents import changelog
 from modelreg.errors import InputError
@@ -61,12 +62,18 @@ def test_rolling_adds_one_heading_and_changes_nothing_else(body, old) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "rule"), [("# C\n", "no .Unreleased. section"), ("## [Unreleased]\n\n\n## [v1.0.0]\n- x\n", "is empty")]
+    ("text", "rule"),
+    [
+        ("# C\n", "changelog.no-unreleased"),
+        ("## [Unreleased]\n\n\n## [v1.0.0]\n- x\n", "changelog.nothing-new"),
+    ],
 )
 def test_nothing_to_roll_is_refused(text, rule) -> None:
-    """A missing or empty [Unreleased] is named."""
-    with pytest.raises(InputError, match=rule):
+    """A missing section and an empty section break different rules."""
+    with pytest.raises(InputError) as refused:
         changelog.roll(text, "v1.1.0", "2026-11-21")
+
+    assert places(refused.value.problems) == [("CHANGELOG.md", rule)]
 
 
 def test_headings_without_brackets_count() -> None:

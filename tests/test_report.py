@@ -17,6 +17,7 @@ from markdown_it import MarkdownIt
 
 from modelreg.documents.report import formatting, markdown
 from modelreg.documents.report.formatting import counted, percent
+from modelreg.escaping import one_line
 from modelreg.records.metrics import EvalMetrics, ReliabilityBin, SegmentScores, TemporalMetrics
 
 PICTURES = {name: f"{name}.png" for name in ("confusion", "curves", "classes", "reliability", "subjects")}
@@ -53,7 +54,7 @@ def calibrated(metrics: EvalMetrics, **changes) -> EvalMetrics:
     return metrics.model_copy(update={"calibration": metrics.calibration.model_copy(update=changes)})
 
 
-def looked(metrics: EvalMetrics, **changes) -> EvalMetrics:
+def with_protocol(metrics: EvalMetrics, **changes) -> EvalMetrics:
     """Return the metrics with another protocol."""
     return metrics.model_copy(update={"protocol": metrics.protocol.model_copy(update=changes)})
 
@@ -96,9 +97,9 @@ def test_nouns_follow_their_count(count, text) -> None:
 def test_tables_hold_every_class_and_subject(seed, classes, subjects, windows) -> None:
     """Supports, scores and windows of the tables are those of the record."""
     names = tuple(f"c{i}" for i in range(classes))
-    people = [f"p{i}" for i in range(subjects)]
-    metrics = example_metrics(names, subjects=people, windows=windows, seed=seed)
-    text = text_of(metrics, data=example_data_record(names, subjects=people))
+    tested = [f"p{i}" for i in range(subjects)]
+    metrics = example_metrics(names, subjects=tested, windows=windows, seed=seed)
+    text = text_of(metrics, data=example_data_record(names, subjects=tested))
     number = formatting.number
 
     assert cells_of(text, "class") == {
@@ -125,14 +126,14 @@ def test_tables_hold_every_class_and_subject(seed, classes, subjects, windows) -
     )
 )
 def test_any_class_name_is_shown_literally(name) -> None:
-    """A name is no Markdown, and does not break its table."""
+    """A name is not read as Markdown, and does not break its table."""
     shown = cells_of(text_of(example_metrics((name, "another class"), windows=2)), "class")
 
-    assert list(shown) == [name, "another class"]
+    assert list(shown) == [one_line(name), "another class"]
 
 
 def test_special_characters_are_escaped() -> None:
-    """Bars, stars, underscores and angle brackets stay what they are."""
+    """Bars, stars, underscores and angle brackets are shown literally."""
     assert r"| a\|b \*c\* \<d\> |" in text_of()
 
 
@@ -159,126 +160,125 @@ def test_the_headline_states_each_metric(name) -> None:
 
 
 def test_the_reason_for_no_interval_is_shown_once() -> None:
-    """Who asks for an interval of three subjects reads why there is none."""
-    people = ("s07", "s08", "s09")
-    text = text_of(example_metrics(subjects=people), data=example_data_record(subjects=people))
+    """In the results; the recommendations name it with its remedy."""
+    tested = ("s07", "s08", "s09")
+    text = text_of(example_metrics(subjects=tested), data=example_data_record(subjects=tested))
+    results = text[text.index("## Results") : text.index("## Recommendations")]
 
-    assert text.count("No interval: 3 held-out subjects; an interval over subjects needs 5.") == 1
+    assert results.count("No interval: 3 held-out subjects; an interval over subjects needs 5.") == 1
     assert cells_of(text, "metric")["accuracy"][1] == "none"
 
 
 def test_baselines_are_stated() -> None:
-    """A number means something beside what needs no input."""
-    metrics = example_metrics()
+    """A metric is compared with models that do not use the input."""
+    majority = formatting.number(example_metrics().baselines.majority_accuracy)
 
-    assert f"{formatting.number(metrics.baselines.majority_accuracy)}, a uniform guess 0.2500." in text_of(metrics)
+    assert f"the majority class has an accuracy of {majority}, a uniform random guess has\n0.2500." in text_of()
 
 
-def test_parts_are_listed_with_their_digests() -> None:
-    """Who was tested, who was trained on, and which bytes."""
+def test_splits_are_listed_with_their_digests() -> None:
+    """Subjects, sizes and digest of each."""
     data = example_data_record()
 
-    assert cells_of(text_of(data=data), "part") == {
+    assert cells_of(text_of(data=data), "split") == {
         name: [", ".join(part.subjects), str(part.recordings), str(part.windows), str(part.dropped), part.digest[:12]]
         for name, part in data.parts.items()
     }
 
 
-def test_strangers_are_said_to_be_strangers() -> None:
-    """A split by subject tests on people that were never seen."""
-    assert "No subject of the test part was in another part." in text_of()
+def test_unseen_subjects_are_stated() -> None:
+    """A split by subject tests on subjects that are in no other split."""
+    assert "No subject of the test split is in another split." in text_of()
 
 
 def test_shared_subjects_are_named() -> None:
-    """A split by time shares its subjects: the report warns, and states the gap."""
+    """A split by time shares subjects between splits: the report warns, and states the gap."""
     parts = example_metrics().protocol.parts
     shared = parts.train.model_copy(update={"subjects": ("s07", "s01")})
     tested = parts.test.model_copy(update={"subjects": ("s07", "s08")})
     both = parts.model_copy(update={"train": shared, "test": tested})
-    metrics = looked(example_metrics(), split="time", parts=both)
+    metrics = with_protocol(example_metrics(), split="time", parts=both)
     source = example_data_record().sources[0].model_copy(update={"kind": "sample"})
     data = example_data_record().model_copy(update={"split": "time", "gap": 100, "sources": (source,)})
     text = text_of(metrics, data=data)
 
-    assert "**Also seen in another part: s07. The numbers say nothing about new subjects.**" in text
-    assert "divided in time, with gaps of 100 samples." in text
+    assert "also in another split: s07. These metrics do not estimate performance on new subjects.**" in text
+    assert "split in time, with gaps of 100 samples between the splits." in text
 
 
-@pytest.mark.parametrize(("times", "words"), [(1, "evaluated **once**."), (7, "evaluated **7 times**:")])
-def test_looks_at_the_test_part_are_counted(times, words) -> None:
-    """How often the held-out part was looked at is part of the result."""
+@pytest.mark.parametrize(("times", "words"), [(1, "evaluated **once**"), (7, "evaluated **7 times**")])
+def test_test_set_evaluations_are_counted(times, words) -> None:
+    """Their number is part of the result."""
     assert words in text_of(example_metrics(evaluations=times))
 
 
-def test_an_error_within_the_null_band_shows_nothing() -> None:
-    """The sentence follows from the band."""
+def test_a_calibration_error_expected_by_chance_is_not_called_miscalibration() -> None:
+    """The error may be as large as the 95 % quantile."""
     text = text_of(calibrated(example_metrics(), ece=0.05, null_mean=0.04, null_high=0.05))
 
-    assert "shows 0.04000 on average" in text
-    assert "**it shows nothing against the confidences.**" in text
+    assert "an ECE of 0.04000 on average" in text
+    assert "0.05000, within the 0.05000 expected by chance: no miscalibration detected.**" in text
 
 
 @pytest.mark.parametrize(("confidence", "word"), [(0.99, "above"), (0.3, "below")])
-def test_an_error_above_the_null_band_has_a_direction(confidence, word) -> None:
-    """Too sure or not sure enough."""
+def test_miscalibration_has_a_direction(confidence, word) -> None:
+    """Over-confident or under-confident."""
     table = (ReliabilityBin(count=240, confidence=confidence, accuracy=0.8),)
     metrics = calibrated(example_metrics(), ece=0.3, null_high=0.1, table=table)
-    expected = (
-        f"Their mean is {formatting.number(confidence)}, {word} the accuracy of {formatting.number(metrics.accuracy)}."
-    )
+    accuracy = formatting.number(metrics.accuracy)
+    expected = f"The mean confidence is {formatting.number(confidence)}, {word} the accuracy of {accuracy}."
 
     assert expected in text_of(metrics)
 
 
 def test_code_usage_is_stated_without_warning_where_all_levels_are_used() -> None:
-    """Used, total and the levels of each dimension."""
+    """Used codes, all codes, and the levels of each dimension."""
     metrics = example_metrics()
     assert metrics.codes is not None
     text = text_of(metrics)
 
-    assert f"used {metrics.codes.used} of 4,800 codes" in text
+    assert f"uses {metrics.codes.used} of 4,800 codes" in text
     assert cells_of(text, "dimension")["1"] == ["8", "8"]
-    assert "Under half" not in text
+    assert "Fewer than half" not in text
 
 
 def test_starved_dimensions_are_named() -> None:
-    """Under half of the levels is a warning; exactly half is none."""
+    """Fewer than half of the levels gives a warning; exactly half does not."""
     metrics = example_metrics()
     assert metrics.codes is not None
     codes = metrics.codes.model_copy(update={"levels_used": (4, 2, 5, 5, 1)})
     text = text_of(metrics.model_copy(update={"codes": codes}))
 
-    assert "**Under half of the levels used in dimension 2 (2 of 6), 5 (1 of 4).**" in text
+    assert "**Fewer than half of the levels are used in dimension 2 (2 of 6), 5 (1 of 4).**" in text
 
 
 def test_without_codes_there_is_no_section() -> None:
-    """A model without a quantizer has nothing to say of codes."""
+    """A model without a quantizer has no codes."""
     assert "## Codes" not in text_of(example_metrics(levels=None))
 
 
-def test_how_it_was_trained() -> None:
-    """Seed, epochs, the kept epoch, versions, and that the tree was dirty."""
+def test_the_training_is_described() -> None:
+    """Seed, epochs, best epoch, versions, and uncommitted changes."""
     text = text_of()
 
-    assert (
-        "seed 0: 40 epochs,\nuntil patience ran out. The weights of epoch 28 were kept: validation loss 0.4321." in text
-    )
+    assert "- Epochs: 40, seed 0. Early stopping ended the training.\n- Best epoch: 28 (validation loss 0.4321)" in text
     assert "commit `cccccccccccc` with uncommitted changes" in text
-    assert r"cpu (x86\_64, 2 threads),\nPython 3.11.9, numpy 2.4.6, torch 2.13.0.".replace(r"\n", "\n") in text
+    assert "- Software: modelreg 0.1.0; Python 3.11.9; numpy 2.4.6, torch 2.13.0\n" in text
+    assert "- Hardware: cpu (x86\\_64, 2 threads)" in text
 
 
 def test_the_report_names_the_versions_that_resumed_the_training() -> None:
-    """In their order, after the one that started it."""
+    """In their order, after the version that started it."""
     run = example_run_record().model_copy(update={"resumed_by": ("0.8.0", "0.9.0")})
 
-    assert f"by modelreg {run.environment.modelreg}, resumed by 0.8.0, 0.9.0 in a repository" in text_of(run=run)
+    assert f"modelreg {run.environment.modelreg}; resumed by modelreg 0.8.0, 0.9.0; Python" in text_of(run=run)
 
 
 @pytest.mark.parametrize(
-    ("dirty", "words"), [(False, "commit `cccccccccccc`, on"), (None, "outside of any git repository, on")]
+    ("dirty", "words"), [(False, "commit `cccccccccccc`\n"), (None, "directory: not in a git repository\n")]
 )
 def test_the_commit_of_a_clean_tree_or_of_none(dirty, words) -> None:
-    """A tree without changes has no remark; outside git there is no commit."""
+    """A clean tree has no remark; without git there is no commit."""
     run = example_run_record()
     assert run.environment.git is not None
     git = None if dirty is None else run.environment.git.model_copy(update={"dirty": dirty})
@@ -287,18 +287,18 @@ def test_the_commit_of_a_clean_tree_or_of_none(dirty, words) -> None:
     assert words in text_of(run=changed)
 
 
-def test_an_unfinished_run_has_no_kept_epoch() -> None:
-    """Nothing is said that is not known."""
+def test_an_unfinished_run_has_no_best_epoch() -> None:
+    """It is not known yet."""
     unknown = {"status": "training", "best_epoch": None, "best_validation_loss": None, "stopped": None}
     text = text_of(run=example_run_record().model_copy(update={**unknown, "finished": None}))
 
-    assert "and not finished.\n" in text
-    assert "were kept" not in text
+    assert "Training has not finished.\n" in text
+    assert "Best epoch" not in text
 
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_pictures_are_shown_where_they_are_given(name) -> None:
-    """Each by its own path, and only where there is one."""
+    """Each by its path; a picture without a path is not shown."""
     assert re.findall(r"!\[[^]]+\]\((.*)\)", text_of(pictures={name: f"x/{name}.png"})) == [f"x/{name}.png"]
 
 
@@ -306,7 +306,7 @@ def test_the_text_ends_with_one_newline() -> None:
     """A file of text ends with a newline, and no paragraph with blanks."""
     text = text_of()
 
-    assert text.endswith("above the second.\n")
+    assert text.endswith("higher than the validation loss.\n")
     assert not re.search(r"[ \t]\n|\n{3}", text)
 
 
@@ -327,40 +327,40 @@ def test_the_module_loads_no_matplotlib() -> None:
 
 
 def smoothed(accuracy: float, edit: float) -> TemporalMetrics:
-    """Metrics of durations where windows alone reach 0.8 and 60."""
+    """Return temporal metrics; single windows have an accuracy of 0.8 and an edit score of 60."""
     alone = SegmentScores(accuracy=0.8, edit=60.0, over_segmentation=2.0, f1_at_50=0.5)
     better = alone.model_copy(update={"accuracy": accuracy, "edit": edit, "over_segmentation": 1.25})
     return TemporalMetrics(streams=3, mean_duration=12.5, alone=alone, smoothed=better)
 
 
 def test_durations_are_shown_alone_and_smoothed() -> None:
-    """Accuracy, edit score, over-segmentation and overlap; a system without them has no such section."""
+    """Accuracy, edit score, over-segmentation and overlap; a system without durations has no such section."""
     text = text_of(example_metrics().model_copy(update={"temporal": smoothed(0.9, 70.0)}))
-    rows = cells_of(text, "")
+    rows = cells_of(text, "score")
 
     assert rows["accuracy of windows"] == ["0.8000", "0.9000"]
-    assert rows["predicted segments for each true one"] == ["2.000", "1.250"]
-    assert "Over 3 streams of consecutive windows" in text
-    assert "## Durations" not in text_of()
+    assert rows["predicted segments per true segment"] == ["2.000", "1.250"]
+    assert "3 streams of consecutive windows" in text
+    assert "## Temporal smoothing" not in text_of()
 
 
 @pytest.mark.parametrize(
     ("accuracy", "edit", "verdict"),
     [
-        (0.8, 60.0, "Smoothing costs no accuracy and no edit score."),
-        (0.7, 70.0, "**Smoothing costs accuracy** and gains on the segments."),
-        (0.9, 50.0, "**Smoothing costs edit score** and gains on the windows."),
-        (0.7, 50.0, "**Smoothing makes both worse"),
+        (0.8, 60.0, "Smoothing decreases neither the accuracy nor the edit score."),
+        (0.7, 70.0, "**Smoothing decreases the accuracy** but not the edit score."),
+        (0.9, 50.0, "**Smoothing decreases the edit score** but not the accuracy."),
+        (0.7, 50.0, "**Smoothing decreases both scores"),
     ],
     ids=["neither", "accuracy", "edit", "both"],
 )
-def test_what_smoothing_costs_is_said(accuracy, edit, verdict) -> None:
-    """Whichever way it goes."""
+def test_the_effect_of_smoothing_is_stated(accuracy, edit, verdict) -> None:
+    """For better and for worse scores."""
     assert verdict in text_of(example_metrics().model_copy(update={"temporal": smoothed(accuracy, edit)}))
 
 
 def test_the_terms_of_the_loss_are_shown_at_three_epochs() -> None:
-    """At the first, at the one whose weights were kept, at the last; one epoch is shown once."""
+    """The first, the best and the last epoch; an epoch is shown once."""
     run = example_run_record()
     assert run.best_epoch is not None
     history = [
@@ -370,13 +370,13 @@ def test_the_terms_of_the_loss_are_shown_at_three_epochs() -> None:
     text = markdown.markdown(example_metrics(), example_data_record(), run, {}, history)
     alone = markdown.markdown(example_metrics(), example_data_record(), run, {}, history[:1])
 
-    assert f"| term | epoch 1 | epoch {run.best_epoch} (kept) | epoch {run.best_epoch + 2} |" in text
+    assert f"| term | epoch 1 | epoch {run.best_epoch} (best) | epoch {run.best_epoch + 2} |" in text
     assert cells_of(text, "term")["vq"] == ["0.5000"] * 3
     assert cells_of(alone, "term")["vq"] == ["0.5000"]
 
 
-def test_a_loss_of_one_term_is_not_taken_apart() -> None:
-    """Nothing is said of terms."""
+def test_a_loss_with_one_term_has_no_table_of_terms() -> None:
+    """It is the loss itself."""
     text = markdown.markdown(example_metrics(), example_data_record(), example_run_record(), {}, example_history())
 
-    assert "these terms" not in text
+    assert "weighted terms" not in text

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from modelreg.documents.report import formatting, html, markdown, render
 from modelreg.documents.report import quality as data_quality
+from modelreg.escaping import one_line
 from modelreg.records.data import QualityReport
 
 VOID = {"meta", "img", "source", "br", "hr", "line", "circle"}
@@ -87,15 +88,15 @@ def written() -> dict[str, bytes]:
 
 @given(NAMES)
 def test_any_class_name_is_shown_literally(name) -> None:
-    """A name is neither markup nor Markdown."""
+    """A name is not read as HTML or Markdown."""
     shown = page_of((name, "another class")).texts["td"]
 
-    assert name in shown
+    assert one_line(name) in shown
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", "a|b", "</td>", "&lt;", "![x](https://e.org/x)", "`x`"])
 def test_names_that_look_like_markup(name) -> None:
-    """They are shown, and make no tag."""
+    """They are shown, and do not create a tag."""
     read = page_of((name, "another class"))
 
     assert name in read.texts["td"]
@@ -104,12 +105,12 @@ def test_names_that_look_like_markup(name) -> None:
 
 @pytest.mark.parametrize("title", ["<script>", "a & b", 'x"y', "</title>"])
 def test_the_title_is_shown_literally(title) -> None:
-    """It may hold the name of a folder."""
+    """It may contain the name of a folder."""
     assert Reader(html.html("# x", title, {})).texts["title"] == [title]
 
 
 def test_raw_html_stays_text() -> None:
-    """Nothing that the Markdown holds becomes a tag of its own."""
+    """HTML in the Markdown is escaped."""
     assert "&lt;b&gt;" in html.html("a <b> c", "t", {})
 
 
@@ -127,14 +128,14 @@ def test_a_page_names_no_address_and_no_script(written) -> None:
 
 
 def test_the_policy_forbids_all_but_style_and_inline_pictures() -> None:
-    """What a name could smuggle in would not run."""
+    """A script that reached the page would not run."""
     metas = Reader(html.html("x", "t", {})).all("meta")
 
     assert {"http-equiv": "Content-Security-Policy", "content": html.POLICY} in metas
 
 
 def test_language_charset_and_viewport() -> None:
-    """Screen readers, old servers and phones are told what they need."""
+    """Screen readers, servers and phones need them."""
     read = Reader(html.html("x", "t", {}))
 
     assert (read.all("html"), read.all("meta")[0]) == ([{"lang": "en"}], {"charset": "utf-8"})
@@ -148,8 +149,8 @@ def test_every_link_has_its_place(written) -> None:
     assert [link["href"] for link in read.all("a")] == [f"#{heading['id']}" for heading in read.all("h2")]
 
 
-def test_equal_headings_have_anchors_of_their_own() -> None:
-    """A link leads to one place; a heading without a letter has one too."""
+def test_equal_headings_have_different_anchors() -> None:
+    """A heading without a letter has an anchor, too."""
     read = Reader(html.html("# t\n\n## A b\n\n## A b\n\n## ?\n\n## 歩", "t", {}))
 
     assert [heading["id"] for heading in read.all("h2")] == ["a-b", "a-b-", "section", "section-"]
@@ -169,7 +170,7 @@ def test_tables_scroll_and_keep_their_alignment() -> None:
 
 
 def test_a_picture_is_shown_light_or_dark() -> None:
-    """As the reader's system asks; its size is known before it is drawn, and it has a text."""
+    """The browser chooses; the size is known before loading, and there is an alternative text."""
     read = Reader(html.html('![A "plot"](x.png)', "t", {"x.png": (png(1200, 600), png(1, 1))}))
     (source,), (image,) = read.all("source"), read.all("img")
 
@@ -188,7 +189,7 @@ def test_a_picture_may_be_svg() -> None:
 
 
 def test_an_unknown_picture_is_shown_as_its_text() -> None:
-    """A page loads nothing, so it does not refer to what it does not hold."""
+    """A page must not load files."""
     read = Reader(html.html("![A plot](https://example.org/x.png)", "t", {}))
 
     assert (read.all("img"), read.texts["em"]) == ([], ["A plot"])
@@ -212,14 +213,14 @@ def test_documents_have_their_names(written) -> None:
 
 
 def test_the_markdown_shows_every_picture(written) -> None:
-    """By its file name, beside the report."""
+    """By its file name, next to the report."""
     shown = re.findall(r"!\[[^]]+\]\((.*)\)", written["report.md"].decode())
 
     assert sorted(shown) == sorted(name for name in written if name.endswith(".png"))
 
 
-def test_the_page_holds_the_very_pictures(written) -> None:
-    """Those beside it, and five others for dark pages."""
+def test_the_page_embeds_the_pictures(written) -> None:
+    """The files next to it, and five others in dark colors."""
     read = Reader(written["report.html"].decode())
     light = {b64decode((image["src"] or "").partition(",")[2]) for image in read.all("img")}
     dark = {b64decode((source["srcset"] or "").partition(",")[2]) for source in read.all("source")}
@@ -229,7 +230,7 @@ def test_the_page_holds_the_very_pictures(written) -> None:
 
 
 def test_without_a_quality_record_there_is_no_section() -> None:
-    """Older runs kept none."""
+    """As for runs of early versions."""
     assert "data-quality" not in [heading["id"] for heading in page_of().all("h2")]
 
 
@@ -237,7 +238,7 @@ def test_without_a_quality_record_there_is_no_section() -> None:
 
 
 def section(quality: QualityReport) -> str:
-    """Return the section as it stands in both reports."""
+    """Return the section, which both reports contain."""
     return data_quality.section(quality)
 
 
@@ -247,10 +248,10 @@ def changed(quality: QualityReport, **fields) -> QualityReport:
 
 
 def test_scores_are_summed_up() -> None:
-    """How many, how good, and the worst by name."""
+    """Number, mean score, lowest score and handling of missing values."""
     assert section(example_quality_report()).splitlines()[2] == (
-        r"30 recordings of 7 subjects, 150,000 samples, 144,000 of them labelled. The mean score is 80.50 of 100, "
-        r"the lowest 55.00 (s04-\<r24\>). What to do about missing values, by their rate: interpolate in 25 recordings."
+        r"30 recordings of 7 subjects with 150,000 samples, 144,000 labelled. The mean quality score is 80.50 of 100, "
+        r"the lowest 55.00 (s04-\<r24\>). Recommended handling of missing values: interpolate in 25 recordings."
     )
 
 
@@ -262,7 +263,7 @@ def test_channels_are_summed_up_over_recordings() -> None:
 
 
 def test_a_channel_without_a_finite_value() -> None:
-    """Nothing is known of it."""
+    """Its statistics are unknown."""
     quality = example_quality_report(1, 0)
     nothing = {"mean": None, "std": None, "min": None, "max": None, "nan_rate": 1.0}
     channels = (quality.recordings[0].channels[0].model_copy(update=nothing),)
@@ -271,14 +272,14 @@ def test_a_channel_without_a_finite_value() -> None:
 
 
 def test_clocks_are_summed_up_over_recordings() -> None:
-    """Rates from to, gaps in all, the rest of the worst."""
+    """Range of the rates, total of the gaps, maximum of all else."""
     row = "| phone | 50.00 | 49.80 to 50.09 | 0.2500 | 0.05000 | 50 | 0.9000 | 5 % |"
 
     assert row in section(example_quality_report())
 
 
 def test_recordings_without_clocks_have_no_table_of_them() -> None:
-    """Windows cut elsewhere have no time stamps."""
+    """Precut windows have no time stamps."""
     assert "jitter" not in section(changed(example_quality_report(), clocks=()))
 
 
@@ -288,15 +289,15 @@ def test_the_worst_recordings_are_listed() -> None:
     listed = re.findall(r"^\| s\d\d-\\<r(\d+)", text, re.MULTILINE)
 
     assert listed == [str(number) for number in range(24, 4, -1)]
-    assert text.endswith("And 5 more break a threshold.")
+    assert text.endswith("5 more recordings violate a threshold.")
 
 
 def test_twenty_recordings_leave_no_more() -> None:
     """All are listed."""
     text = section(example_quality_report(30, 20))
 
-    assert "20 of 30 recordings break a threshold; the lowest score first:" in text
-    assert "more break" not in text
+    assert "Recordings that violate a threshold: 20 of 30 (lowest score first):" in text
+    assert "more recordings" not in text
 
 
 def test_many_problems_of_a_recording_are_counted() -> None:
@@ -306,23 +307,23 @@ def test_many_problems_of_a_recording_are_counted() -> None:
     assert "| p0; p1; p2; p3; p4; and 2 more |" in text
 
 
-def test_good_recordings_are_said_to_be_good() -> None:
-    """Nothing breaks a threshold, and nothing is to be done."""
+def test_recordings_without_problems_are_stated() -> None:
+    """No violation, and no handling of missing values."""
     text = section(example_quality_report(broken=0))
 
-    assert text.endswith("No recording breaks a threshold.")
-    assert "What to do about" not in text
+    assert text.endswith("No recording violates a threshold.")
+    assert "handling of missing values" not in text
 
 
 def test_no_recordings() -> None:
     """An empty source gives an empty page, not an error."""
     written = data_quality.quality_documents(example_quality_report(0), "t")
 
-    assert b"There are no recordings." in written["quality.html"]
+    assert b"No recordings found." in written["quality.html"]
 
 
 def test_the_quality_page_and_its_record() -> None:
-    """A page for people, and the record for machines."""
+    """A page for readers, and the record for programs."""
     quality = example_quality_report()
     written = data_quality.quality_documents(quality, "Data of <x>")
 
@@ -331,7 +332,7 @@ def test_the_quality_page_and_its_record() -> None:
 
 
 def test_the_quality_page_needs_no_matplotlib() -> None:
-    """A light install checks data too."""
+    """A light installation checks data, too."""
     import subprocess
     import sys
     from pathlib import Path
@@ -348,7 +349,7 @@ def test_the_quality_page_needs_no_matplotlib() -> None:
 
 @given(NAMES, st.lists(st.floats(0, 100), min_size=1, max_size=20))
 def test_scores_are_drawn_as_valid_svg(name, scores) -> None:
-    """Any subject, any scores: one row, its dots inside the picture."""
+    """For any subject and scores, all dots of its row are inside the picture."""
     from xml.etree import ElementTree as ET
 
     one = example_quality_report(1, 0).recordings[0]
@@ -362,16 +363,16 @@ def test_scores_are_drawn_as_valid_svg(name, scores) -> None:
 
 
 def test_many_subjects_are_cut_to_the_worst() -> None:
-    """A picture has room for forty rows, and the page says so."""
+    """A picture has at most forty rows, and the page states this."""
     one = example_quality_report(1, 0).recordings[0]
     recordings = tuple(one.model_copy(update={"subject": f"p{i}", "score": float(i)}) for i in range(60))
     text = data_quality.quality_documents(QualityReport(sources=(), recordings=recordings), "t")[
         "quality.html"
     ].decode()
 
-    assert "Shown are the 40 of 60 subjects with the lowest mean." in text
+    assert "The picture shows the 40 of 60 subjects with the lowest mean score." in text
 
 
 def test_long_names_are_cut_in_the_picture() -> None:
-    """A label has room for fourteen characters."""
+    """A label has at most fourteen characters."""
     assert data_quality._label("x" * 15) == "x" * 13 + "…"
