@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from modelreg.cli import evaluate
 from modelreg.config import TrainConfig, settle
 from modelreg.documents.report import health, recommendations
-from modelreg.documents.templates.gates_v1 import describe
+from modelreg.documents.templates.gates_v2 import describe
 from modelreg.errors import InputError
 from modelreg.evaluation import gates
 from modelreg.records.base import load
@@ -76,12 +76,16 @@ def test_healthy_parts_are_not_mentioned() -> None:
 @pytest.mark.parametrize(
     ("metrics", "finding", "advice"),
     [
-        (ill(active=4), "The number of active clusters is 4.000, below 5", "larger `model.hdp.gamma`"),
-        (ill(active=16), "The number of active clusters is 16.00, above 15", "smaller `model.hdp.gamma`"),
-        (ill(duration=9.0), "The mean duration in windows is 9.000, below 10", "smaller `data.hop`"),
-        (ill(duration=31.0), "The mean duration in windows is 31.00, above 30", "larger `data.hop`"),
-        (ill(perplexity=1.0), "The perplexity of the codes is 1.000, below 2", "`model.vq.restart_below`"),
-        (ill(used_share=Bounds(max=0.25)), "The used share of the codes is 0.5000, above 0.25", "fewer codes"),
+        (ill(active=4), "The number of active clusters is 4.000, below the minimum 5", "Increase `model.hdp.gamma`"),
+        (ill(active=16), "The number of active clusters is 16.00, above the maximum 15", "Decrease `model.hdp.gamma`"),
+        (ill(duration=9.0), "The mean duration (windows) is 9.000, below the minimum 10", "Decrease `data.hop`"),
+        (ill(duration=31.0), "The mean duration (windows) is 31.00, above the maximum 30", "Increase `data.hop`"),
+        (ill(perplexity=1.0), "The perplexity of the codes is 1.000, below the minimum 2", "`model.vq.restart_below`"),
+        (
+            ill(used_share=Bounds(max=0.25)),
+            "The share of codes used is 0.5000, above the maximum 0.25",
+            "Reduce the number of codes",
+        ),
     ],
     ids=["few-clusters", "many-clusters", "short", "long", "collapsed", "share"],
 )
@@ -98,7 +102,7 @@ def test_evaluate_warns(capsys) -> None:
     """On stderr."""
     evaluate._warn(ill(active=4), ())
 
-    assert "warning: The number of active clusters is 4.000, below 5\n" in capsys.readouterr().err
+    assert "The number of active clusters is 4.000, below the minimum 5" in capsys.readouterr().err
 
 
 def test_null_sets_no_bound() -> None:
