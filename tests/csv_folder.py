@@ -33,10 +33,15 @@ def timed(unit: str, **changes: Any) -> dict[str, Any]:
 
 def source(**changes: Any) -> CsvSource:
     """The settings of one device's files with a column of labels."""
+    return CsvSource.model_validate_json(json.dumps(described(**changes)))
+
+
+def described(**changes: Any) -> dict[str, Any]:
+    """The same as a document."""
     document = {"kind": "csv", "path": ".", "name": "mine", "license": "CC0-1.0", "citation": "nobody, now"}
     document |= {"devices": {"watch": device()}, "label": "label"} | changes
     devices = [{**found, "channels": _listed(found["channels"])} for found in _listed(document["devices"])]
-    return CsvSource.model_validate_json(json.dumps(document | {"devices": devices}))
+    return document | {"devices": devices}
 
 
 def _listed(named: dict[str, Any]) -> list[dict[str, Any]]:

@@ -6,9 +6,11 @@ import re
 
 import numpy as np
 import pytest
-from csv_folder import FILES, TEXT, channels, device, problems, read, source, timed, write
+from csv_folder import FILES, TEXT, channels, described, device, problems, read, source, timed, write
 from places import places
 
+from modelreg import config
+from modelreg.config import TrainConfig
 from modelreg.data.cache import Reading
 from modelreg.data.sources import csv, csv_table
 from modelreg.errors import InputError, Problem
@@ -343,34 +345,54 @@ def test_what_is_kept_is_checked(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "problem"),
+    ("changes", "where", "named"),
     [
-        ({"label": None}, "label: name a column, or a group"),
-        ({"devices": {"w": device(files=r"(?P<subject>.*)-(?P<label>.*)")}}, "label: name a column, or a group"),
-        ({"label": "a"}, "this column is a channel or the time"),
-        ({"devices": timed("s", channels=channels("t"))}, "time: this column is a channel, too"),
-        ({"devices": {"w": device(), "p": device(files="(?P<subject>.*)")}}, "need the same groups"),
-        ({"devices": {"w": device(files="(?P<session>.*)")}}, "needs a group"),
-        ({"devices": {"w": device(files="(?P<subject>.*)(?P<x>.*)")}}, "no such group: x"),
-        ({"devices": {"w": device(), "p": device(channels={"acc_x": {"column": "a", "unit": "g"}})}}, "same channels"),
-        ({"header": False}, "columns go by their names"),
+        ({"label": None}, "", "label"),
+        ({"devices": {"w": device(files=r"(?P<subject>.*)-(?P<label>.*)")}}, "", "label"),
+        ({"label": "a"}, "", "label"),
+        ({"devices": timed("s", channels=channels("t"))}, ".devices.0", "time"),
+        ({"devices": {"w": device(), "p": device(files="(?P<subject>.*)")}}, "", "devices"),
+        ({"devices": {"w": device(files="(?P<session>.*)")}}, ".devices.0", "subject"),
+        ({"devices": {"w": device(files="(?P<subject>.*)(?P<x>.*)")}}, ".devices.0", "x"),
+        ({"devices": {"w": device(), "p": device(channels={"acc_x": {"column": "a", "unit": "g"}})}}, "", "devices"),
+        ({"header": False}, "", "header"),
         (
             {
                 "devices": {
                     "w": device(channels=channels("a", "b") | {"acc_z": {"column": "c", "unit": "g", "name": "acc_x"}})
                 }
             },
-            "a name occurs twice in acc_x",
+            "",
+            "acc_x",
         ),
-        ({"devices": {"w": device(files="(")}}, "not a regular expression"),
-        ({"devices": {"w": device(channels=channels(scale=0.0))}}, "a scale of 0"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(changes, where, named) -> None:
+    """Before any file is read."""
+    (problem,) = refused(changes)
+
+    assert (problem.where, problem.rule) == (f"c: data.sources.0{where}", "config.inconsistent")
+    assert named in problem.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"devices": {"w": device(files="(")}}, "devices.0.files"),
+        ({"devices": {"w": device(channels=channels(scale=0.0))}}, "devices.0.channels.0.scale"),
         *(({"separator": text}, "separator") for text in ('"', "\n", "5", ".", "¦", "e")),
     ],
 )
-def test_a_description_that_makes_no_sense(changes, problem) -> None:
-    """It is refused before any file is looked for."""
-    with pytest.raises(ValueError, match=re.escape(problem)):
-        source(**changes)
+def test_an_invalid_setting_is_refused(changes, where) -> None:
+    """Before any file is read."""
+    assert places(refused(changes)) == [(f"c: data.sources.0.{where}", "config.invalid-value")]
+
+
+def refused(changes) -> list[Problem]:
+    """The problems of a source's settings."""
+    with pytest.raises(InputError) as caught:
+        config.settle({"data": {"sources": [described(**changes)]}}, TrainConfig, "c")
+    return list(caught.value.problems)
 
 
 def test_a_folder_of_the_cache_that_cannot_be_made_is_one_problem(tmp_path) -> None:

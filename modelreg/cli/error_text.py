@@ -1,6 +1,6 @@
 """Format an error for a terminal and for `--json`: one entry for each rule, with the next step."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from modelreg.cli.wrapping import wrap
@@ -64,17 +64,26 @@ def _entry(problems: Sequence[Problem]) -> list[str]:
     places: dict[str, list[str]] = {}
     for problem in problems:
         places.setdefault(problem.message, []).append(problem.where)
+    count = f"{len(problems)} places"
+    if len(places) == 1:
+        where = one_line(_placed(places[first.message]))
+        return [f"error: {one_line(first.message)}  [{first.rule}]", f"{INDENT}in {count}: {where}", *_next_line(first)]
+    summary = catalogue.find(first.rule).summary
+    return [f"error: {summary}, in {count}  [{first.rule}]", *_several(problems, places)]
+
+
+def _several(problems: Sequence[Problem], places: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield the lines for problems of one rule with different messages, each with its own next step if it has one."""
     steps = {problem.message: problem.next for problem in problems}
     same = len(set(steps.values())) == 1
-    shown = []
-    for message, those in list(places.items())[:PLACES]:
-        shown.append(f"{INDENT}{one_line(f'{_placed(those)}: {message}')}")
-        shown += [f"{INDENT}  next: {one_line(steps[message])}"] if steps[message] and not same else []
-    left = len(problems) - sum(map(len, list(places.values())[:PLACES]))
-    more = [f"{INDENT}and {_counted(left, 'more problem')} of this rule"] if left else []
-    summary = catalogue.find(first.rule).summary
-    last = [] if all(steps.values()) and not same else _next_line(first if same else first._replace(next=""))
-    return [f"error: {summary}, in {len(problems)} places  [{first.rule}]", *shown, *more, *last]
+    shown = list(places.items())[:PLACES]
+    for message, those in shown:
+        yield f"{INDENT}{one_line(f'{_placed(those)}: {message}')}"
+        if steps[message] and not same:
+            yield f"{INDENT}{INDENT}next: {one_line(steps[message])}"
+    if left := len(problems) - sum(len(those) for _, those in shown):
+        yield f"{INDENT}and {_counted(left, 'more problem')} of this rule"
+    yield from _next_line(problems[0] if same else problems[0]._replace(next=""))
 
 
 def _next_line(problem: Problem) -> list[str]:

@@ -50,7 +50,7 @@ _Found = dict[tuple[_Key, str], dict[str, Parsed]]  # recording, device -> array
 
 def read(source: CsvSource, reading: Reading) -> Dataset:
     """Read the folder. Raises InputError with file and line of every problem."""
-    plan = _plan(source, reading.base / source.path, reading)
+    plan = _plan(source, reading)
     found = _read_all(plan, source, reading)
     classes = tuple(source.labels or sorted({name for key in plan for name in _names(key, found, source)}))
     first = source.devices[0]
@@ -82,10 +82,11 @@ def read(source: CsvSource, reading: Reading) -> Dataset:
     )
 
 
-def _plan(source: CsvSource, folder: Path, reading: Reading) -> _Plan:
+def _plan(source: CsvSource, reading: Reading) -> _Plan:
     """Return the files to read. Raises InputError if they do not make complete recordings."""
+    folder = reading.base / source.path
     problems: list[Problem] = []
-    paths = sorted(_walk(folder, problems))
+    paths = sorted(_walk(folder, source.path, problems))
     files_of = {
         name: [(_key(match), path) for path in paths if (match := re.fullmatch(device.files, path))]
         for name, device in source.by_name.items()
@@ -94,27 +95,30 @@ def _plan(source: CsvSource, folder: Path, reading: Reading) -> _Plan:
         if not found and not problems:
             there = f"found {quoted(paths[:3])}" if paths else "found no file"
             message = f"no path matches the pattern of device {name!r}, {source.by_name[name].files!r} ({there})"
-            problems.append(Problem(str(folder), "csv.files-missing", message))
+            problems.append(Problem(source.path, "csv.files-missing", message))
     plan: _Plan = defaultdict(dict)
     for name, found in files_of.items():
         for key, path in found:
             if not _is_dropped(key, source):
-                problems += _find_path_problems(folder / path, key, plan[key].setdefault(name, path), folder)
+                first = plan[key].setdefault(name, path)
+                problems += _find_path_problems(path, key, first, source.path)
+                problems += _find_links(folder, path, source.path)
     if not plan and not problems:
-        problems.append(Problem(str(folder), "sources.all-dropped", "`drop` matches every recording"))
+        problems.append(Problem(source.path, "sources.all-dropped", "`drop` matches every recording"))
     if strays := [path for path in paths if not any(path == p for found in files_of.values() for _, p in found)]:
         message = f"{len(strays)} of {len(paths)} files match no pattern and are not read: {', '.join(strays[:3])}"
-        reading.remark(Notice(str(folder), message))
+        reading.remark(Notice(source.path, message))
     matched = [name for name, found in files_of.items() if found]
-    _raise([*problems, *_find_gaps(plan, matched, folder)])
+    _raise([*problems, *_find_gaps(plan, matched, source.path)])
     return plan
 
 
-def _walk(folder: Path, problems: list[Problem]) -> Iterator[str]:
+def _walk(folder: Path, shown: str, problems: list[Problem]) -> Iterator[str]:
     """Yield the path of every file below a folder; note the folders that cannot be listed."""
 
     def note(error: OSError) -> None:
-        problems.append(Problem(str(error.filename), "files.unreadable", error.strerror or str(error)))
+        where = Path(shown, Path(error.filename).relative_to(folder))
+        problems.append(Problem(str(where), "files.unreadable", error.strerror or str(error)))
 
     for parent, folders, names in os.walk(folder, onerror=note):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -130,19 +134,23 @@ def _is_dropped(key: _Key, source: CsvSource) -> bool:
     return any(re.fullmatch(pattern, key.name) for pattern in source.drop)
 
 
-def _find_path_problems(path: Path, key: _Key, first: str, folder: Path) -> Iterator[Problem]:
-    """Yield the problems of a file's place and name; `first` is the device's first file of that recording."""
-    if path != folder / first:
-        yield Problem(str(path), "csv.recording-twice", f"recording {key.name!r} already has {first} for this device")
-    if not path.resolve().is_relative_to(folder.resolve()):
-        yield Problem(str(path), "csv.link", "symbolic link that leads out of the folder")
+def _find_path_problems(path: str, key: _Key, first: str, shown: str) -> Iterator[Problem]:
+    """Yield the problems of a file's name; `first` is the device's first file of that recording."""
+    where = str(Path(shown, path))
+    if path != first:
+        yield Problem(where, "csv.recording-twice", f"recording {key.name!r} already has {first} for this device")
     names = {"subject": key.subject, "recording": key.name} | ({"label": key.label} if key.label else {})
     for what, name in names.items():
         if not is_name(name):
-            yield Problem(str(path), "csv.name-invalid", f"{what} {name[:40]!r} is not a valid name")
+            yield Problem(where, "csv.name-invalid", f"{what} {name[:40]!r} is not a valid name")
 
 
-def _find_gaps(plan: _Plan, devices: Sequence[str], folder: Path) -> Iterator[Problem]:
+def _find_links(folder: Path, path: str, shown: str) -> Iterator[Problem]:
+    if not (folder / path).resolve().is_relative_to(folder.resolve()):
+        yield Problem(str(Path(shown, path)), "csv.link", "symbolic link that leads out of the folder")
+
+
+def _find_gaps(plan: _Plan, devices: Sequence[str], shown: str) -> Iterator[Problem]:
     """Yield each recording without a file of some device, and recordings of the same name."""
     names: dict[str, _Key] = {}
     for key, found in plan.items():
@@ -150,11 +158,11 @@ def _find_gaps(plan: _Plan, devices: Sequence[str], folder: Path) -> Iterator[Pr
             if device not in found:
                 pattern = re.escape(key.name).replace(r"\-", "-")
                 step = f"add the file, or leave the recording out: drop: ['{pattern}']"
-                yield Problem(f"{folder}: {key.name}", "csv.device-missing", f"no file of device {device!r}", step)
+                yield Problem(f"{shown}: {key.name}", "csv.device-missing", f"no file of device {device!r}", step)
         if (other := names.setdefault(key.name, key)) is not key:
             first, second = (next(iter(plan[each].values())) for each in (other, key))
             message = f"{first} and {second} both make the recording {key.name!r}"
-            yield Problem(str(folder), "csv.recording-twice", message)
+            yield Problem(shown, "csv.recording-twice", message)
 
 
 def _read_all(plan: _Plan, source: CsvSource, reading: Reading) -> _Found:
@@ -169,17 +177,18 @@ def _read_all(plan: _Plan, source: CsvSource, reading: Reading) -> _Found:
     problems: list[Problem] = []
     for done, path in enumerate(sorted(uses)):
         reading.tell(done, len(uses), path)
+        where = str(Path(source.path, path))
         try:
             data = files.read_bytes(folder / path, FILE_LIMIT)
             digest = files.sha256_bytes(data)
             for key, device in uses[path]:
-                found[key, device] = _recall(data, digest, str(folder / path), layouts[device], reading)
+                found[key, device] = _recall(data, digest, where, layouts[device], reading)
         except InputError as error:
-            problems += error.problems
+            problems += [p._replace(where=p.where.replace(str(folder / path), where)) for p in error.problems]
     reading.tell(len(uses), len(uses), folder.name)
-    problems += _find_unknown_labels(plan, found, source, folder)
+    problems += _find_unknown_labels(plan, found, source)
     for (key, name), arrays in found.items():
-        problems += _find_rate_problems(arrays, source.by_name[name], str(folder / plan[key][name]))
+        problems += _find_rate_problems(arrays, source.by_name[name], str(Path(source.path, plan[key][name])))
     _raise(problems)
     return found
 
@@ -215,7 +224,7 @@ def _is_near(rate: float, nominal: float) -> bool:
     return nominal / FAR <= rate <= nominal * FAR
 
 
-def _find_unknown_labels(plan: _Plan, found: _Found, source: CsvSource, folder: Path) -> Iterator[Problem]:
+def _find_unknown_labels(plan: _Plan, found: _Found, source: CsvSource) -> Iterator[Problem]:
     """Yield the first place of each label that `labels` does not map."""
     first = source.devices[0].name
     known = set(source.labels or ())
@@ -224,7 +233,7 @@ def _find_unknown_labels(plan: _Plan, found: _Found, source: CsvSource, folder: 
             if name not in known:
                 known.add(name)
                 message = f"label {name!r} is not in `labels` (which has {quoted(list(source.labels or ()))})"
-                yield Problem(f"{folder / plan[key][first]}{where}", "sources.label-unmapped", message)
+                yield Problem(f"{Path(source.path, plan[key][first])}{where}", "sources.label-unmapped", message)
 
 
 def _names(key: _Key, found: _Found, source: CsvSource) -> dict[str, str]:

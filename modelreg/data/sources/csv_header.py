@@ -42,9 +42,13 @@ def _next(absent: Sequence[str], names: Sequence[str], configured: dict[str, str
 
 
 def _nearest(name: str, names: Sequence[str]) -> str | None:
-    """Return the name that is spelled similarly, or that contains it as a word: `x (m/s²)` for `x`."""
+    """Return the name that is spelled similarly, or that shares a word: `x (m/s²)` for `x`."""
     if name.isdigit():
         return None
-    words = [other for other in names if name.casefold() in re.split(r"\W+", other.casefold())]
-    near = get_close_matches(name, names, n=1) or words
+    near = get_close_matches(name, names, n=1) or [other for other in names if _words(name) & _words(other)]
     return near[0] if near else None
+
+
+def _words(name: str) -> set[str]:
+    """Return the words of a name before its unit: `x` of `x (m/s²)`."""
+    return set(re.findall(r"\w+", name.partition("(")[0].casefold()))
