@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from modelreg import config_errors, files, strict_yaml
 from modelreg.errors import InputError, Problem
-from modelreg.records.base import ModelName, Name, Record, shared_folder
+from modelreg.records.base import ModelName, Name, Record, setting, shared_folder
 from modelreg.records.data import Limits
 from modelreg.records.export import Target
 from modelreg.records.gates import EXPORTED, Gate, Waiver, is_exported
@@ -24,18 +24,12 @@ PROJECT_FILE = "modelreg.yaml"
 UNREADABLE = "cannot read the configuration"
 
 
-def _setting(meaning: str, example: Any, unit: str | None = None, **bounds: Any) -> Any:
-    """Return a field of the configuration with what the reference page says about it."""
-    extra: Any = {"unit": unit} if unit else None
-    return Field(description=meaning, examples=[example], json_schema_extra=extra, **bounds)
-
-
 class DataSettings(Record):
     """The recordings of a training, and how windows are cut from them."""
 
     sources: Annotated[
         tuple[Source, ...],
-        _setting(
+        setting(
             "The sets of recordings. Several are joined.",
             [{"kind": "dsads", "path": "data/dsads"}],
             min_length=1,
@@ -44,24 +38,24 @@ class DataSettings(Record):
     ] = (SampleSource(),)
     classes: Annotated[
         Annotated[tuple[Name, ...], Field(min_length=2)] | None,
-        _setting("The classes and their order. Null: the labels of the sources, in their order.", ["rest", "walk"]),
+        setting("The classes and their order. Null: the labels of the sources, in their order.", ["rest", "walk"]),
     ] = None
     rate_hz: Annotated[
         Annotated[float, Field(gt=0, le=100_000)] | None,
-        _setting("The rate to which all recordings are resampled. Null: the rate that all sources share.", 25, "Hz"),
+        setting("The rate to which all recordings are resampled. Null: the rate that all sources share.", 25, "Hz"),
     ] = None
-    window: Annotated[int, _setting("Length of a window.", 128, "samples", ge=8, le=100_000)] = 100
-    hop: Annotated[int, _setting("Distance between the starts of two windows.", 64, "samples", ge=1, le=100_000)] = 50
+    window: Annotated[int, setting("Length of a window.", 128, "samples", ge=8, le=100_000)] = 100
+    hop: Annotated[int, setting("Distance between the starts of two windows.", 64, "samples", ge=1, le=100_000)] = 50
     labels: Annotated[
         Literal["majority", "pure"],
-        _setting(
+        setting(
             "`majority`: a window gets its most frequent label. `pure`: a window with several labels is dropped.",
             "pure",
         ),
     ] = "majority"
     fold: Annotated[
         Literal[1, 2],
-        _setting("2: fold each window into two rows, so that it is half as long. Needs an even window.", 2),
+        setting("2: fold each window into two rows, so that it is half as long. Needs an even window.", 2),
     ] = 1
 
     @model_validator(mode="after")
@@ -77,25 +71,25 @@ Subjects = Annotated[int, Field(ge=1)] | Annotated[tuple[Name, ...], Field(min_l
 class SubjectSplit(Record):
     """A split by subject: no subject is in two splits."""
 
-    by: Annotated[Literal["subject"], _setting("The kind of split.", "subject")] = "subject"
+    by: Annotated[Literal["subject"], setting("The kind of split.", "subject")] = "subject"
     test: Annotated[
-        Subjects, _setting("The test subjects: a number takes the highest ids, a list names them.", 3, "subjects")
+        Subjects, setting("The test subjects: a number takes the highest ids, a list names them.", 3, "subjects")
     ] = 3
     validation: Annotated[
         Subjects,
-        _setting("The validation subjects. A number takes the highest ids that remain.", ["s06", "s07"], "subjects"),
+        setting("The validation subjects. A number takes the highest ids that remain.", ["s06", "s07"], "subjects"),
     ] = 1
 
 
 class TimeSplit(Record):
     """A split by time: each recording is cut into train, validation and test, with gaps between them."""
 
-    by: Annotated[Literal["time"], _setting("The kind of split.", "time")]
-    test: Annotated[float, _setting("Share of each recording for test.", 0.2, gt=0, lt=1)] = 0.2
-    validation: Annotated[float, _setting("Share of each recording for validation.", 0.2, gt=0, lt=1)] = 0.2
+    by: Annotated[Literal["time"], setting("The kind of split.", "time")]
+    test: Annotated[float, setting("Share of each recording for test.", 0.2, gt=0, lt=1)] = 0.2
+    validation: Annotated[float, setting("Share of each recording for validation.", 0.2, gt=0, lt=1)] = 0.2
     gap: Annotated[
         Annotated[int, Field(ge=1)] | None,
-        _setting("Distance between two splits. Null: one window, the smallest allowed.", 200, "samples"),
+        setting("Distance between two splits. Null: one window, the smallest allowed.", 200, "samples"),
     ] = None
 
     @model_validator(mode="after")
@@ -108,7 +102,7 @@ class TimeSplit(Record):
 class GivenSplit(Record):
     """The split of the source itself: .npy files of three splits. No subject may be in two of them."""
 
-    by: Annotated[Literal["given"], _setting("The kind of split.", "given")]
+    by: Annotated[Literal["given"], setting("The kind of split.", "given")]
 
 
 Split = Annotated[SubjectSplit | TimeSplit | GivenSplit, Field(discriminator="by")]
@@ -119,7 +113,7 @@ class QualitySettings(Record):
 
     missing: Annotated[
         Literal["zero", "mean", "median", "interpolate", "drop", "raise"],
-        _setting(
+        setting(
             "How missing values are filled. `mean` and `median` are those of train. `drop`: fill nothing and drop the "
             "window. `raise`: refuse to train.",
             "interpolate",
@@ -127,10 +121,10 @@ class QualitySettings(Record):
     ] = "interpolate"
     max_fill_s: Annotated[
         Annotated[float, Field(gt=0)] | None,
-        _setting("Longest stretch that is filled. Null: fill every stretch.", 0.5, "s"),
+        setting("Longest stretch that is filled. Null: fill every stretch.", 0.5, "s"),
     ] = 1.0
-    strict: Annotated[bool, _setting("Refuse to train if a recording breaks a threshold.", True)] = False
-    limits: Annotated[Limits, _setting("The thresholds. They are stored in normalization.json for the device.", {})] = (
+    strict: Annotated[bool, setting("Refuse to train if a recording breaks a threshold.", True)] = False
+    limits: Annotated[Limits, setting("The thresholds. They are stored in normalization.json for the device.", {})] = (
         Limits()
     )
 
@@ -140,7 +134,7 @@ class NormalizationSettings(Record):
 
     per: Annotated[
         Literal["channel", "device_channel"],
-        _setting("One mean and deviation for each channel, or for each channel of each device.", "device_channel"),
+        setting("One mean and deviation for each channel, or for each channel of each device.", "device_channel"),
     ] = "channel"
 
 
@@ -149,24 +143,24 @@ class AugmentationSettings(Record):
 
     rotation_deg: Annotated[
         float,
-        _setting(
+        setting(
             "Standard deviation of a rotation about a random axis, one for each device.", 20, "degrees", ge=0, le=180
         ),
     ] = 0.0
     heading_deg: Annotated[
         float,
-        _setting("Largest turn of north for magnetometers, the same for all devices.", 180, "degrees", ge=0, le=180),
+        setting("Largest turn of north for magnetometers, the same for all devices.", 180, "degrees", ge=0, le=180),
     ] = 0.0
     jitter: Annotated[
-        float, _setting("Standard deviation of added noise.", 0.05, "deviations of the channel", ge=0, le=10)
+        float, setting("Standard deviation of added noise.", 0.05, "deviations of the channel", ge=0, le=10)
     ] = 0.0
-    scaling: Annotated[float, _setting("Standard deviation of a factor for each channel.", 0.1, ge=0, le=1)] = 0.0
-    time_warp: Annotated[float, _setting("Standard deviation of the logarithm of the speed.", 0.2, ge=0, le=2)] = 0.0
+    scaling: Annotated[float, setting("Standard deviation of a factor for each channel.", 0.1, ge=0, le=1)] = 0.0
+    time_warp: Annotated[float, setting("Standard deviation of the logarithm of the speed.", 0.2, ge=0, le=2)] = 0.0
     warp_knots: Annotated[
-        int, _setting("Number of points between which the speed is interpolated.", 4, ge=2, le=100)
+        int, setting("Number of points between which the speed is interpolated.", 4, ge=2, le=100)
     ] = 4
     channel_dropout: Annotated[
-        float, _setting("Probability that a channel of a device is set to zero.", 0.1, ge=0, lt=1)
+        float, setting("Probability that a channel of a device is set to zero.", 0.1, ge=0, lt=1)
     ] = 0.0
 
     @property
@@ -179,55 +173,53 @@ class AugmentationSettings(Record):
 class TrainingSettings(Record):
     """The optimization. Equal settings, versions and thread count give equal bytes on one machine."""
 
-    batch_size: Annotated[int, _setting("Windows in a batch.", 64, "windows", ge=2)] = 64
-    epochs: Annotated[int, _setting("Largest number of epochs.", 40, "epochs", ge=1, le=100_000)] = 300
+    batch_size: Annotated[int, setting("Windows in a batch.", 64, "windows", ge=2)] = 64
+    epochs: Annotated[int, setting("Largest number of epochs.", 40, "epochs", ge=1, le=100_000)] = 300
     patience: Annotated[
         int,
-        _setting("Stop after this many epochs without a lower validation loss. `plateau` only.", 10, "epochs", ge=1),
+        setting("Stop after this many epochs without a lower validation loss. `plateau` only.", 10, "epochs", ge=1),
     ] = 30
-    optimizer: Annotated[Literal["adam", "adamw"], _setting("The optimizer.", "adamw")] = "adam"
-    learning_rate: Annotated[float, _setting("The learning rate; the highest one of `onecycle`.", 1e-3, gt=0)] = 1e-3
-    weight_decay: Annotated[float, _setting("The weight decay.", 1e-4, ge=0)] = 0.0
+    optimizer: Annotated[Literal["adam", "adamw"], setting("The optimizer.", "adamw")] = "adam"
+    learning_rate: Annotated[float, setting("The learning rate; the highest one of `onecycle`.", 1e-3, gt=0)] = 1e-3
+    weight_decay: Annotated[float, setting("The weight decay.", 1e-4, ge=0)] = 0.0
     scheduler: Annotated[
-        Literal["plateau", "onecycle", "cosine"], _setting("How the learning rate changes.", "onecycle")
+        Literal["plateau", "onecycle", "cosine"], setting("How the learning rate changes.", "onecycle")
     ] = "plateau"
     gradient_clip: Annotated[
-        Annotated[float, Field(gt=0)] | None, _setting("Largest global norm of the gradient. Null: no limit.", 1.0)
+        Annotated[float, Field(gt=0)] | None, setting("Largest global norm of the gradient. Null: no limit.", 1.0)
     ] = 1.0
     class_weights: Annotated[
         Literal["none", "balanced"],
-        _setting("`balanced`: weight each class by the inverse of its frequency in train.", "balanced"),
+        setting("`balanced`: weight each class by the inverse of its frequency in train.", "balanced"),
     ] = "none"
     label_smoothing: Annotated[
-        float, _setting("Share of each label that is spread over all classes.", 0.1, ge=0, lt=1)
+        float, setting("Share of each label that is spread over all classes.", 0.1, ge=0, lt=1)
     ] = 0.0
     averaging: Annotated[
         Annotated[float, Field(gt=0, lt=1)] | None,
-        _setting("Decay, per step, of a moving average of the weights. Null: no average.", 0.998),
+        setting("Decay, per step, of a moving average of the weights. Null: no average.", 0.998),
     ] = None
-    seed: Annotated[int, _setting("Seed of every random number of the training.", 0, ge=0, lt=2**63)] = 0
+    seed: Annotated[int, setting("Seed of every random number of the training.", 0, ge=0, lt=2**63)] = 0
     threads: Annotated[
-        int, _setting("Threads of torch. Another number gives other bytes.", 1, "threads", ge=1, le=256)
+        int, setting("Threads of torch. Another number gives other bytes.", 1, "threads", ge=1, le=256)
     ] = 2
-    device: Annotated[Literal["cpu", "cuda"], _setting("Where the training runs.", "cuda")] = "cpu"
+    device: Annotated[Literal["cpu", "cuda"], setting("Where the training runs.", "cuda")] = "cpu"
 
 
 class TrainConfig(Record):
     """config.json, and the YAML file of a training."""
 
-    schema_version: Annotated[Literal[1], _setting("Version of this format.", 1)] = 1
-    data: Annotated[DataSettings, _setting("Recordings and windows.", {"window": 128, "hop": 64})] = DataSettings()
-    split: Annotated[Split, _setting("How subjects are divided.", {"by": "time"})] = SubjectSplit()
-    quality: Annotated[QualitySettings, _setting("Missing values, thresholds.", {"strict": True})] = QualitySettings()
-    normalization: Annotated[NormalizationSettings, _setting("How values are scaled.", {"per": "channel"})] = (
+    schema_version: Annotated[Literal[1], setting("Version of this format.", 1)] = 1
+    data: Annotated[DataSettings, setting("Recordings and windows.", {"window": 128, "hop": 64})] = DataSettings()
+    split: Annotated[Split, setting("How subjects are divided.", {"by": "time"})] = SubjectSplit()
+    quality: Annotated[QualitySettings, setting("Missing values, thresholds.", {"strict": True})] = QualitySettings()
+    normalization: Annotated[NormalizationSettings, setting("How values are scaled.", {"per": "channel"})] = (
         NormalizationSettings()
     )
-    augmentation: Annotated[AugmentationSettings, _setting("Random changes.", {"jitter": 0.05})] = (
-        AugmentationSettings()
-    )
-    model: Annotated[ModelSettings, _setting("The model system.", {"name": "tcn_vae"})] = Conv2dFsqSettings()
-    training: Annotated[TrainingSettings, _setting("The optimization.", {"epochs": 40})] = TrainingSettings()
-    evaluation: Annotated[EvaluationSettings, _setting("Intervals and bounds.", {"seed": 1})] = EvaluationSettings()
+    augmentation: Annotated[AugmentationSettings, setting("Random changes.", {"jitter": 0.05})] = AugmentationSettings()
+    model: Annotated[ModelSettings, setting("The model system.", {"name": "tcn_vae"})] = Conv2dFsqSettings()
+    training: Annotated[TrainingSettings, setting("The optimization.", {"epochs": 40})] = TrainingSettings()
+    evaluation: Annotated[EvaluationSettings, setting("Intervals and bounds.", {"seed": 1})] = EvaluationSettings()
 
 
 _WORD = "[A-Za-z0-9_][A-Za-z0-9_-]*"  # no `..`, no hidden part, no option: what git takes as a tag
@@ -241,20 +233,20 @@ class ProjectConfig(Record):
 
     default_model: Annotated[
         ModelName,
-        _setting(
+        setting(
             "The model that a bare version names: lower-case letters, digits and `_`, a letter first.", "conv2d_fsq"
         ),
     ] = "conv2d_fsq"
     repository: Annotated[
         Annotated[str, Field(pattern="^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")] | None,
-        _setting("The GitHub repository of the releases. Null: that of the remote `origin`.", "OWNER/REPOSITORY"),
+        setting("The GitHub repository of the releases. Null: that of the remote `origin`.", "OWNER/REPOSITORY"),
     ] = None
     license: Annotated[
-        Name | None, _setting("Licence of the models, under its Hugging Face name; for the cards.", "apache-2.0")
+        Name | None, setting("Licence of the models, under its Hugging Face name; for the cards.", "apache-2.0")
     ] = None
     tag_format: Annotated[
         str,
-        _setting(
+        setting(
             "How a git tag is made from a version: {version} once, {model} at most once.",
             "{model}-v{version}",
             pattern=TAG_FORMAT,
@@ -263,18 +255,18 @@ class ProjectConfig(Record):
     ] = "v{version}"
     assets: Annotated[
         Literal["external", "committed"],
-        _setting("Whether git ignores checkpoints, graphs and predictions (`external`) or holds them.", "committed"),
+        setting("Whether git ignores checkpoints, graphs and predictions (`external`) or holds them.", "committed"),
     ] = "external"
     targets: Annotated[
-        tuple[Target, ...], _setting("The exports that `release` makes if the run has none.", ["hailo8"])
+        tuple[Target, ...], setting("The exports that `release` makes if the run has none.", ["hailo8"])
     ] = ()
     gates: Annotated[
         dict[Name, Gate],
-        _setting("The bounds that a release must meet, by the dotted path of the number.", {"accuracy": {"min": 0.85}}),
+        setting("The bounds that a release must meet, by the dotted path of the number.", {"accuracy": {"min": 0.85}}),
     ] = {}
     waivers: Annotated[
         tuple[Waiver, ...],
-        _setting("Gates that may fail, with the reason.", [{"gate": "accuracy", "reason": "demonstration only"}]),
+        setting("Gates that may fail, with the reason.", [{"gate": "accuracy", "reason": "demonstration only"}]),
     ] = ()
 
     @model_validator(mode="after")

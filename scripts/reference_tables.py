@@ -7,15 +7,12 @@ import json
 import re
 import textwrap
 import tokenize
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from modelreg.records import base
 
-SETTINGS = tomllib.loads(Path(__file__).with_name("reference_settings.toml").read_text("utf-8"))
 WORDS = {"string": "text", "integer": "integer", "number": "number", "boolean": "true or false", "null": "null"}
 Schema = Mapping[str, Any]
 Links = Callable[[str], str]  # from the name of a nested record to a link
@@ -48,18 +45,9 @@ def records() -> dict[str, type[base.Record]]:
 def fields(record: type[base.Record], schema: Schema) -> Iterator[Field]:
     """Yield the keys of a record in their order."""
     for name, part in schema.get("properties", {}).items():
-        settled = _settled(record, name)
-        meaning = part.get("description") or settled[0] or _comment(record, name)
-        example = yaml(part["examples"][0]) if part.get("examples") else settled[2]
-        yield Field(name, part, name in schema.get("required", ()), meaning, part.get("unit") or settled[1], example)
-
-
-def _settled(record: type[base.Record], name: str) -> tuple[str, str, str]:
-    for owner in record.__mro__:
-        if name in SETTINGS.get(owner.__name__, ()):
-            meaning, unit, example = SETTINGS[owner.__name__][name]
-            return meaning, unit, example
-    return "", "", ""
+        meaning = part.get("description") or _comment(record, name)
+        example = yaml(part["examples"][0]) if part.get("examples") else ""
+        yield Field(name, part, name in schema.get("required", ()), meaning, part.get("unit", ""), example)
 
 
 def _comment(record: type[base.Record], name: str) -> str:

@@ -28,7 +28,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from modelreg import files
 from modelreg.config import ProjectConfig, TrainConfig
-from modelreg.errors import InputError, Problem
+from modelreg.errors import InputError
 from modelreg.records import base
 from modelreg.records.gates import Gate
 from modelreg.records.manifest import FileEntry, Manifest, Tool
@@ -108,9 +108,10 @@ def test_an_inlined_schema_is_the_published_one(record, data) -> None:
         with contextlib.suppress(KeyError, IndexError, TypeError):  # what it led to was replaced before
             put(document, place, data.draw(st.sampled_from(WRONG)))
     published = Draft202012Validator(base.json_schema(type(record)))
-    found = [Problem(base.dotted("x", *error.path), error.message[:300]) for error in published.iter_errors(document)]
+    expected = [(base.dotted("x", *error.path), error.message[:300]) for error in published.iter_errors(document)]
+    found = [(problem.where, problem.message) for problem in base.schema_problems(document, type(record), "x")]
 
-    assert sorted(base.schema_problems(document, type(record), "x")) == sorted(found)
+    assert sorted(found) == sorted(expected)
 
 
 GOOD_NAMES = ["a", "walk", "run|fast", "Größe", "走る", "a b", "é", "👟", "\u200d", "ß" * 100]

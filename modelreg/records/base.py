@@ -47,6 +47,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 LEFT_OUT = Field(exclude_if=lambda value: value is None)  # null is not written, as in documents without the field
 
 
+def setting(meaning: str, example: Any, unit: str | None = None, **bounds: Any) -> Any:
+    """Return a field that a user sets: with a description, an example and a unit, for the configuration reference."""
+    extra: Any = {"unit": unit} if unit else None
+    return Field(description=meaning, examples=[example], json_schema_extra=extra, **bounds)
+
+
 class Record(BaseModel):
     """A document or a part of one: frozen, strict, without unknown keys."""
 

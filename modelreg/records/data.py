@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from modelreg.records.base import Count, Name, Record, RelativePath, Sha256, Share
+from modelreg.records.base import Count, Name, Record, RelativePath, Sha256, Share, setting
 from modelreg.records.model import Channel
 
 PartName = Literal["train", "validation", "test"]
@@ -95,15 +95,22 @@ class QualityReport(Record):
 class Limits(Record):
     """The thresholds of the quality check; the runtime on a device uses them too."""
 
-    max_nan_rate: Share = 0.05
-    max_inf_rate: Share = 0.01
-    std_min: Annotated[float, Field(ge=0)] = 0.01
-    std_max: Annotated[float, Field(gt=0)] = 50.0
-    max_saturated_rate: Share = 0.01
-    max_gap_s: Annotated[float, Field(gt=0)] = 0.5  # between two samples of a clock
-    max_offset_s: Annotated[float, Field(gt=0)] = 2.0  # between the starts of two devices
-    max_jitter: Annotated[float, Field(gt=0)] = 0.5  # standard deviation of the intervals, divided by the median
-    channels: dict[Name, tuple[float, float]] = {}  # channel name -> smallest and largest possible value
+    max_nan_rate: Annotated[Share, setting("Largest share of NaN in a channel.", 0.05)] = 0.05
+    max_inf_rate: Annotated[Share, setting("Largest share of infinite values in a channel.", 0.01)] = 0.01
+    std_min: Annotated[float, setting("Smallest standard deviation of a channel.", 0.01, "channel unit", ge=0)] = 0.01
+    std_max: Annotated[float, setting("Largest standard deviation of a channel.", 50, "channel unit", gt=0)] = 50.0
+    max_saturated_rate: Annotated[
+        Share, setting("Largest share of samples in runs of three or more at the lowest or highest value.", 0.01)
+    ] = 0.01
+    max_gap_s: Annotated[float, setting("Largest time between two samples of a clock.", 0.5, "s", gt=0)] = 0.5
+    max_offset_s: Annotated[float, setting("Largest time between the starts of two devices.", 2, "s", gt=0)] = 2.0
+    max_jitter: Annotated[
+        float, setting("Largest standard deviation of the intervals of a clock.", 0.5, "median intervals", gt=0)
+    ] = 0.5
+    channels: Annotated[
+        dict[Name, tuple[float, float]],
+        setting("Lowest and highest possible value of a channel.", {"ax": [-16, 16]}, "channel unit"),
+    ] = {}
 
     @model_validator(mode="after")
     def _ordered(self) -> "Limits":

@@ -3,23 +3,38 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from modelreg.records.base import Name, Record, Remark
+from modelreg.records.base import Name, Record, Remark, setting
 
 
 class Gate(Record):
     """A bound on a metric that a release must meet. Paths are dotted, like the path of the metric."""
 
-    min: float | None = None
-    max: float | None = None
-    beyond: Name | None = None  # path of a number that is subtracted before min and max apply
-    inside: Name | None = None  # path of an interval {low, high} that must contain the metric
-    contains: float | None = None  # the metric is an interval {low, high} that must contain this number
-    not_below: Name | None = None  # `latest`, a version or an alias: the metric must be at least as high
-    not_above: Name | None = None  # the same, at most as high
-    tolerance: Annotated[float, Field(ge=0)] = 0.0  # of not_below and not_above
-    if_exported: bool = False  # judge a number of an export only if the version has that export
+    min: Annotated[float | None, setting("Smallest value that passes.", 0.85)] = None
+    max: Annotated[float | None, setting("Largest value that passes.", 0.03)] = None
+    beyond: Annotated[
+        Name | None,
+        setting(
+            "Path of a number that is subtracted before `min` and `max` apply.", "confidence.after.equal_mass.null_high"
+        ),
+    ] = None
+    inside: Annotated[
+        Name | None, setting("Path of an interval that must contain the number.", "confidence.sets.lac.interval")
+    ] = None
+    contains: Annotated[float | None, setting("The path names an interval, which must contain this number.", 0.9)] = (
+        None
+    )
+    not_below: Annotated[
+        Name | None, setting("The number must reach that of `latest`, a version or an alias.", "latest")
+    ] = None
+    not_above: Annotated[
+        Name | None, setting("The number must not exceed that of `latest`, a version or an alias.", "production")
+    ] = None
+    tolerance: Annotated[float, setting("Difference that `not_below` and `not_above` allow.", 0.01, ge=0)] = 0.0
+    if_exported: Annotated[
+        bool, setting("Judge the gate only where the version carries the export. For `parity.` and `int8.`.", True)
+    ] = False
 
     @property
     def older(self) -> tuple[str, ...]:
@@ -50,8 +65,10 @@ def is_exported(path: str) -> bool:
 class Waiver(Record):
     """A gate that may fail, and the reason. A release prints it, and the model card states it."""
 
-    gate: Name
-    reason: Remark
+    gate: Annotated[Name, setting("Path of the gate that may fail.", "accuracy")]
+    reason: Annotated[
+        Remark, setting("Why it may fail. The release prints it and the card carries it.", "demonstration only")
+    ]
 
 
 class Against(Record):

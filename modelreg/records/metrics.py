@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from modelreg.records.base import LEFT_OUT, Count, Name, Record, Sha256, Share
+from modelreg.records.base import LEFT_OUT, Count, Name, Record, Sha256, Share, setting
 from modelreg.records.calibration import ConfidenceMetrics, ReliabilityBin
 from modelreg.records.data import PartRecord, PartRecords
 from modelreg.records.int8 import Int8Summary
@@ -33,8 +33,8 @@ __all__ = [
 class Bounds(Record):
     """The bounds of a number; null: no bound on that side."""
 
-    min: float | None = None
-    max: float | None = None
+    min: Annotated[float | None, setting("Lower bound. Null: none.", 2)] = None
+    max: Annotated[float | None, setting("Upper bound. Null: none.", 15)] = None
 
     @model_validator(mode="after")
     def _are_ordered(self) -> "Bounds":
@@ -50,20 +50,28 @@ class Bounds(Record):
 class HealthBounds(Record):
     """Bounds whose violation `evaluate` reports, for the parts that a model has. The defaults are conventions."""
 
-    perplexity: Bounds = Bounds(min=2.0)  # of the codes; below 2, they carry less than one bit
-    used_share: Bounds = Bounds()  # of the codes; the possible share depends on their number
-    active_clusters: Bounds = Bounds(min=5.0, max=15.0)
-    mean_duration: Bounds = Bounds(min=10.0, max=30.0)  # windows
+    perplexity: Annotated[Bounds, setting("Perplexity of the codes.", {"min": 2})] = Bounds(min=2.0)
+    used_share: Annotated[Bounds, setting("Share of the codes that are used.", {"min": 0.1})] = Bounds()
+    active_clusters: Annotated[Bounds, setting("Clusters with at least 1 % of the windows.", {"min": 5, "max": 15})] = (
+        Bounds(min=5.0, max=15.0)
+    )
+    mean_duration: Annotated[Bounds, setting("Mean duration of the states.", {"min": 10, "max": 30}, "windows")] = (
+        Bounds(min=10.0, max=30.0)
+    )
 
 
 class EvaluationSettings(Record):
     """Settings of intervals and of the expected calibration error, and bounds for warnings."""
 
-    ece_bins: Annotated[int, Field(ge=2, le=100)] = 15
-    replicates: Annotated[int, Field(ge=100, le=100_000)] = 1000
-    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    seed: Annotated[int, Field(ge=0)] = 0
-    health: HealthBounds = HealthBounds()
+    ece_bins: Annotated[int, setting("Bins of the calibration error.", 15, ge=2, le=100)] = 15
+    replicates: Annotated[
+        int, setting("Bootstrap replicates of intervals and null bands.", 1000, ge=100, le=100_000)
+    ] = 1000
+    level: Annotated[float, setting("Confidence level of the intervals.", 0.95, gt=0, lt=1)] = 0.95
+    seed: Annotated[int, setting("Seed of the bootstrap.", 0, ge=0)] = 0
+    health: Annotated[
+        HealthBounds, setting("Bounds whose breach `evaluate` warns about.", {"perplexity": {"min": 2}})
+    ] = HealthBounds()
 
 
 class ClassMetrics(Record):

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from modelreg.records.base import Count, Name, Record
+from modelreg.records.base import Count, Name, Record, setting
 
 Width = Annotated[int, Field(ge=1, le=4096)]
 OddKernel = Annotated[int, Field(ge=1, le=99, multiple_of=1)]
@@ -18,16 +18,27 @@ Temperature = Annotated[float, Field(gt=0, le=100)]
 class Convolutions(Record):
     """Convolutions over time, a projection, and a small classifier."""
 
-    widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] = (32, 64, 128)
-    kernels: Annotated[tuple[tuple[Width, OddKernel], ...], Field(min_length=1, max_length=8)] = (
+    widths: Annotated[
+        tuple[Width, ...], setting("Output channels of each convolution.", [32, 64, 128], min_length=1, max_length=8)
+    ] = (32, 64, 128)
+    kernels: Annotated[
+        tuple[tuple[Width, OddKernel], ...],
+        setting(
+            "Height (devices) and length (timesteps) of each kernel.",
+            [[1, 7], [1, 5], [1, 3]],
+            "rows, timesteps",
+            min_length=1,
+            max_length=8,
+        ),
+    ] = (
         (1, 7),
         (1, 5),
         (1, 3),
     )
-    pooling: bool = True  # halves the timesteps between convolutions
-    batchnorm: bool = True  # after each convolution; pooling and batchnorm are false for some legacy checkpoints
-    hidden: Width = 64
-    dropout: Dropout = 0.0
+    pooling: Annotated[bool, setting("Halve the timesteps between two convolutions.", True)] = True
+    batchnorm: Annotated[bool, setting("Batch normalization after each convolution.", True)] = True
+    hidden: Annotated[Width, setting("Width of the classifier's hidden layer.", 64)] = 64
+    dropout: Annotated[Dropout, setting("Dropout of the classifier.", 0.1)] = 0.0
 
     @model_validator(mode="after")
     def _blocks_agree(self) -> "Convolutions":
@@ -41,30 +52,43 @@ class Convolutions(Record):
 class VqSettings(Record):
     """Vector quantization; the codebook is a moving average of its vectors (docs/models.md)."""
 
-    codes: Annotated[int, Field(ge=2, le=65536)] = 512  # K
-    commitment: Weight = 0.25  # β
-    decay: Annotated[float, Field(gt=0, lt=1)] = 0.99  # γ
-    restart_below: Annotated[float, Field(ge=0)] = 0.1  # restart codes with a lower moving count per batch; 0: never
+    codes: Annotated[int, setting("Size of the codebook.", 512, ge=2, le=65536)] = 512
+    commitment: Annotated[Weight, setting("Weight of the commitment term.", 0.25)] = 0.25
+    decay: Annotated[float, setting("Decay of the moving average of the codebook.", 0.99, gt=0, lt=1)] = 0.99
+    restart_below: Annotated[
+        float,
+        setting("Restart a code whose moving count per batch is lower. 0: never.", 0.1, "vectors per batch", ge=0),
+    ] = 0.1
 
 
 class HdpSettings(Record):
     """A truncated stick-breaking mixture over the quantized vectors."""
 
-    clusters: Annotated[int, Field(ge=2, le=20)] = 20
-    gamma: Concentration = 1.0  # of the sticks shared by all sessions; small values keep few clusters
-    alpha: Concentration = 1.0  # of the weights of each session
-    sessions: bool = True  # weights per recording of the train split; false: a DP mixture
-    weight: Weight = 0.1  # γ of the loss
-    temperature: tuple[Temperature, Temperature] = (1.0, 0.3)  # of the Gumbel softmax, at the first and last step
+    clusters: Annotated[int, setting("Largest number of clusters.", 20, ge=2, le=20)] = 20
+    gamma: Annotated[
+        Concentration,
+        setting("Concentration of the sticks that all sessions share. Small values keep few clusters.", 1.0),
+    ] = 1.0
+    alpha: Annotated[Concentration, setting("Concentration of each session around them.", 1.0)] = 1.0
+    sessions: Annotated[bool, setting("Weights for each recording of train. false: one mixture for all.", True)] = True
+    weight: Annotated[Weight, setting("Weight of the mixture's term in the loss.", 0.1)] = 0.1
+    temperature: Annotated[
+        tuple[Temperature, Temperature],
+        setting("Temperature of the Gumbel softmax at the first and at the last step.", [1.0, 0.3]),
+    ] = (1.0, 0.3)
 
 
 class HsmmSettings(Record):
     """Explicit durations of the classes of consecutive windows."""
 
-    durations: Literal["negative_binomial", "poisson", "gaussian"] = "negative_binomial"
-    max_duration: Annotated[int, Field(ge=2, le=50)] = 50  # windows
-    chunk: Annotated[int, Field(ge=2, le=1024)] = 32  # consecutive windows per training step
-    weight: Weight = 0.5  # δ of the loss
+    durations: Annotated[
+        Literal["negative_binomial", "poisson", "gaussian"], setting("Distribution of the durations.", "poisson")
+    ] = "negative_binomial"
+    max_duration: Annotated[int, setting("Longest duration of a state.", 50, "windows", ge=2, le=50)] = 50
+    chunk: Annotated[
+        int, setting("Consecutive windows of a training step. At most `max_duration`.", 32, "windows", ge=2, le=1024)
+    ] = 32
+    weight: Annotated[Weight, setting("Weight of the duration term in the loss.", 0.5)] = 0.5
 
     @model_validator(mode="after")
     def _covers_its_chunks(self) -> "HsmmSettings":
@@ -79,70 +103,95 @@ Off = Literal[False]
 class Conv2dFsqSettings(Convolutions):
     """Convolutions, finite scalar quantization and a classifier."""
 
-    name: Literal["conv2d_fsq"] = "conv2d_fsq"
-    levels: Annotated[tuple[Levels, ...], Field(min_length=1, max_length=16)] = (8, 6, 5, 5, 4)
-    batchnorm_before_fsq: bool = False
+    name: Annotated[Literal["conv2d_fsq"], setting("The model system.", "conv2d_fsq")] = "conv2d_fsq"
+    levels: Annotated[
+        tuple[Levels, ...],
+        setting("Levels of each dimension of the code.", [8, 6, 5, 5, 4], min_length=1, max_length=16),
+    ] = (8, 6, 5, 5, 4)
+    batchnorm_before_fsq: Annotated[bool, setting("Batch normalization before rounding.", True)] = False
 
 
 class Conv2dFsqHsmmSettings(Convolutions):
     """conv2d_fsq, with explicit durations over consecutive windows."""
 
-    name: Literal["conv2d_fsq_hsmm"]
-    levels: Annotated[tuple[Levels, ...], Field(min_length=1, max_length=16)] = (8, 6, 5, 5, 4)
-    batchnorm_before_fsq: bool = False
-    hsmm: HsmmSettings | Off = HsmmSettings()
+    name: Annotated[Literal["conv2d_fsq_hsmm"], setting("The model system.", "conv2d_fsq_hsmm")]
+    levels: Annotated[
+        tuple[Levels, ...],
+        setting("Levels of each dimension of the code.", [8, 6, 5, 5, 4], min_length=1, max_length=16),
+    ] = (8, 6, 5, 5, 4)
+    batchnorm_before_fsq: Annotated[bool, setting("Batch normalization before rounding.", True)] = False
+    hsmm: Annotated[
+        HsmmSettings | Off, setting("Explicit durations. false switches them off.", {"max_duration": 30, "chunk": 16})
+    ] = HsmmSettings()
 
 
 class Conv2dVqSettings(Convolutions):
     """Convolutions, vector quantization, a decoder and a classifier."""
 
-    name: Literal["conv2d_vq"]
-    embedding: Width = 64  # D
-    vq: VqSettings | Off = VqSettings()
-    reconstruction: Weight = 1.0  # of the reconstruction error; 0: no decoder
-    classification: Weight = 1.0  # λ
+    name: Annotated[Literal["conv2d_vq"], setting("The model system.", "conv2d_vq")]
+    embedding: Annotated[Width, setting("Dimensions of a code.", 64)] = 64
+    vq: Annotated[VqSettings | Off, setting("Vector quantization. false switches it off.", {"codes": 256})] = (
+        VqSettings()
+    )
+    reconstruction: Annotated[Weight, setting("Weight of the decoder's error. 0: no decoder.", 1.0)] = 1.0
+    classification: Annotated[Weight, setting("Weight of the cross entropy.", 1.0)] = 1.0
 
 
 class Conv2dVqHdpHsmmSettings(Convolutions):
     """conv2d_vq, with a mixture over its codes and explicit durations over consecutive windows."""
 
-    name: Literal["conv2d_vq_hdp_hsmm"]
-    embedding: Width = 64  # D
-    vq: VqSettings | Off = VqSettings()
-    hdp: HdpSettings | Off = HdpSettings()
-    hsmm: HsmmSettings | Off = HsmmSettings()
-    reconstruction: Weight = 1.0
-    classification: Weight = 1.0  # λ
+    name: Annotated[Literal["conv2d_vq_hdp_hsmm"], setting("The model system.", "conv2d_vq_hdp_hsmm")]
+    embedding: Annotated[Width, setting("Dimensions of a code.", 64)] = 64
+    vq: Annotated[VqSettings | Off, setting("Vector quantization. false switches it off.", {"codes": 256})] = (
+        VqSettings()
+    )
+    hdp: Annotated[HdpSettings | Off, setting("Mixture over the codes. false switches it off.", {"clusters": 10})] = (
+        HdpSettings()
+    )
+    hsmm: Annotated[
+        HsmmSettings | Off, setting("Explicit durations. false switches them off.", {"max_duration": 30, "chunk": 16})
+    ] = HsmmSettings()
+    reconstruction: Annotated[Weight, setting("Weight of the decoder's error. 0: no decoder.", 1.0)] = 1.0
+    classification: Annotated[Weight, setting("Weight of the cross entropy.", 1.0)] = 1.0
 
 
 class Conv2dVqTokensSettings(Record):
     """Convolutions without pooling, one code per timestep, and a classifier of the mean code."""
 
-    name: Literal["conv2d_vq_tokens"]
-    widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] = (64, 128, 256)
-    embedding: Width = 64  # D
-    vq: VqSettings = VqSettings()
-    hidden: Width = 128
-    dropout: Dropout = 0.0
-    classification: Weight = 1.0  # λ
+    name: Annotated[Literal["conv2d_vq_tokens"], setting("The model system.", "conv2d_vq_tokens")]
+    widths: Annotated[
+        tuple[Width, ...], setting("Output channels of each convolution.", [64, 128, 256], min_length=1, max_length=8)
+    ] = (64, 128, 256)
+    embedding: Annotated[Width, setting("Dimensions of a code.", 64)] = 64
+    vq: Annotated[VqSettings, setting("Vector quantization.", {"codes": 256})] = VqSettings()
+    hidden: Annotated[Width, setting("Width of the classifier's hidden layer.", 128)] = 128
+    dropout: Annotated[Dropout, setting("Dropout of the classifier.", 0.1)] = 0.0
+    classification: Annotated[Weight, setting("Weight of the cross entropy.", 1.0)] = 1.0
 
 
 class TcnVaeSettings(Record):
     """A variational autoencoder of causal dilated convolutions, with an activity and a domain head."""
 
-    name: Literal["tcn_vae"]
-    widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=6)] = (64, 128, 256)  # dilations 1, 2, 4, …
-    kernel: Annotated[int, Field(ge=2, le=15)] = 3
-    latent: Width = 64
-    batchnorm: bool = True  # in the blocks; false: as published, and in legacy checkpoints
-    dropout: Dropout = 0.2
-    decoder: Width = 64  # width of the hidden layers
-    noise: Annotated[float, Field(gt=0)] = 1.0  # σ of the reconstruction, in standard deviations of a channel
-    beta: Weight = 1.0  # of the divergence, after the warm-up
-    warm_up: Annotated[float, Field(ge=0, le=1)] = 0.3  # share of the steps over which β rises
-    elbo: Weight = 0.01  # of the ELBO, a sum over C·T values; 0: no decoder, no log σ²
-    classification: Weight = 1.0
-    domain: Weight = 0.1  # of the reversed gradient, for data with several domains
+    name: Annotated[Literal["tcn_vae"], setting("The model system.", "tcn_vae")]
+    widths: Annotated[
+        tuple[Width, ...],
+        setting(
+            "Channels of each residual block. Dilations are 1, 2, 4, …", [64, 128, 256], min_length=1, max_length=6
+        ),
+    ] = (64, 128, 256)
+    kernel: Annotated[int, setting("Length of each kernel.", 3, "timesteps", ge=2, le=15)] = 3
+    latent: Annotated[Width, setting("Dimensions of the latent vector.", 64)] = 64
+    batchnorm: Annotated[bool, setting("Batch normalization in the blocks.", True)] = True
+    dropout: Annotated[Dropout, setting("Dropout of the blocks.", 0.2)] = 0.2
+    decoder: Annotated[Width, setting("Width of the decoder's hidden layers.", 64)] = 64
+    noise: Annotated[
+        float, setting("Standard deviation of the reconstruction.", 1.0, "deviations of a channel", gt=0)
+    ] = 1.0
+    beta: Annotated[Weight, setting("Weight of the divergence after the warm-up.", 1.0)] = 1.0
+    warm_up: Annotated[float, setting("Share of the training steps over which `beta` rises.", 0.3, ge=0, le=1)] = 0.3
+    elbo: Annotated[Weight, setting("Weight of the negative ELBO. 0: no decoder.", 0.01)] = 0.01
+    classification: Annotated[Weight, setting("Weight of the cross entropy.", 1.0)] = 1.0
+    domain: Annotated[Weight, setting("Weight of the reversed gradient, if the data have several domains.", 0.1)] = 0.1
 
 
 def _system(value: Any) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from modelreg.records.base import Name, Record
+from modelreg.records.base import Name, Record, setting
 
 
 def _nonzero(scale: float) -> float:
@@ -36,45 +36,69 @@ Pattern = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_co
 class ChannelMap(Record):
     """The mapping of a channel of a source."""
 
-    channel: Name  # name in the source
-    name: Name | None = None  # new name; null: unchanged
-    unit: Name | None = None  # null: unchanged
-    scale: Scale = 1.0  # factor from values of the source to new values
+    channel: Annotated[Name, setting("Name of the channel in the source.", "acc_x")]
+    name: Annotated[Name | None, setting("Name of the channel here. Null: the same.", "ax")] = None
+    unit: Annotated[Name | None, setting("Unit of the channel after scaling. Null: the unit of the source.", "g")] = (
+        None
+    )
+    scale: Annotated[Scale, setting("Factor from the source's values to these.", 0.1019716)] = 1.0
 
 
 class DeviceMap(Record):
     """The mapping of a device of a source."""
 
-    device: Name  # name in the source
-    name: Name  # new name
+    device: Annotated[Name, setting("Name of the device in the source.", "RA")]
+    name: Annotated[Name, setting("Name of the device here.", "watch")]
 
 
 class LabelledSource(Record):
     """Settings of every source."""
 
-    labels: dict[Name, Name | None] | None = None  # label in the source -> class, null drops; left out: unchanged
-    drop: tuple[Pattern, ...] = ()  # recordings whose full name matches are dropped
-    prefix: Annotated[str, Field(max_length=40)] = ""  # before each subject: distinguishes equal ids of two sources
+    labels: Annotated[
+        dict[Name, Name | None] | None,
+        setting(
+            "The class of each label of the source; null drops a label. Left out: every label stays.",
+            {"lying on back": "lying"},
+        ),
+    ] = None
+    drop: Annotated[
+        tuple[Pattern, ...],
+        setting("Regular expressions. A recording whose whole name matches one is left out.", ["p3-a1.*"]),
+    ] = ()
+    prefix: Annotated[
+        str,
+        setting(
+            "Text before each subject and recording, so that equal ids of two sources stay apart.",
+            "dsads-",
+            max_length=40,
+        ),
+    ] = ""
 
 
 class MappedSource(LabelledSource):
     """A source with named channels and devices. A list selects and orders them; null keeps all."""
 
-    channels: Annotated[tuple[ChannelMap, ...], Field(min_length=1)] | None = None
-    devices: Annotated[tuple[DeviceMap, ...], Field(min_length=1)] | None = None
+    channels: Annotated[
+        Annotated[tuple[ChannelMap, ...], Field(min_length=1)] | None,
+        setting("The channels to keep, in this order. Null: all.", [{"channel": "acc_x", "name": "ax"}]),
+    ] = None
+    devices: Annotated[
+        Annotated[tuple[DeviceMap, ...], Field(min_length=1)] | None,
+        setting("The devices to keep, in this order. Null: all.", [{"device": "RA", "name": "watch"}]),
+    ] = None
 
 
 class SampleSource(MappedSource):
     """The recordings included in modelreg."""
 
-    kind: Literal["sample"] = "sample"
+    kind: Annotated[Literal["sample"], setting("The kind of source.", "sample")] = "sample"
 
 
 class NpySource(MappedSource):
     """Precut windows: .npy files and a metadata JSON that describes them."""
 
-    kind: Literal["npy"]
-    path: Path  # the metadata JSON
+    kind: Annotated[Literal["npy"], setting("The kind of source.", "npy")]
+    path: Annotated[Path, setting("The metadata JSON that declares the .npy files.", "data/windows.json")]
 
 
 DsadsUnit = Literal["T", "RA", "LA", "RL", "LL"]  # torso, right arm, left arm, right leg, left leg
@@ -83,9 +107,17 @@ DsadsUnit = Literal["T", "RA", "LA", "RL", "LL"]  # torso, right arm, left arm, 
 class DsadsSource(MappedSource):
     """Daily and Sports Activities in its native layout; the units become devices."""
 
-    kind: Literal["dsads"]
-    path: Path  # the folder, or one .tar.xz
-    units: Annotated[tuple[DsadsUnit, ...], Field(min_length=1, max_length=5)] = ("RA", "RL")
+    kind: Annotated[Literal["dsads"], setting("The kind of source.", "dsads")]
+    path: Annotated[Path, setting("The folder of the data set, or its archive (.tar.xz).", "data/dsads")]
+    units: Annotated[
+        tuple[DsadsUnit, ...],
+        setting(
+            "The sensor units, which become devices: torso, right arm, left arm, right leg, left leg.",
+            ["RA", "RL"],
+            min_length=1,
+            max_length=5,
+        ),
+    ] = ("RA", "RL")
 
     @model_validator(mode="after")
     def _each_once(self) -> "DsadsSource":
@@ -97,15 +129,15 @@ class DsadsSource(MappedSource):
 class HaptSource(MappedSource):
     """HAPT in its native layout: continuous recordings of a phone at the waist, with postural transitions."""
 
-    kind: Literal["hapt"]
-    path: Path  # the folder, or one .tar.xz
+    kind: Annotated[Literal["hapt"], setting("The kind of source.", "hapt")]
+    path: Annotated[Path, setting("The folder of the data set, or its archive (.tar.xz).", "data/hapt")]
 
 
 class SpswSource(MappedSource):
     """SP-SW-HAR in its native layout: a phone and a watch, each on its own clock."""
 
-    kind: Literal["spsw"]
-    path: Path  # the folder, or one .tar.xz
+    kind: Annotated[Literal["spsw"], setting("The kind of source.", "spsw")]
+    path: Annotated[Path, setting("The folder of the data set, or its archive (.tar.xz).", "data/spsw")]
 
 
 Column = Name | Annotated[int, Field(ge=1)]  # a name of the header, or a number from 1 without a header
@@ -115,24 +147,30 @@ TimeUnit = Literal["s", "ms", "us", "ns", "iso8601"]
 class CsvTime(Record):
     """The column with the sampling time of each row."""
 
-    column: Column
-    unit: TimeUnit
+    column: Annotated[Column, setting("Name or number of the column.", "t")]
+    unit: Annotated[TimeUnit, setting("Unit of the time.", "ms")]
 
 
 class CsvChannel(Record):
     """One column of a file, as a channel."""
 
-    name: Name
-    column: Column
-    unit: Name  # after scaling
-    scale: Scale = 1.0  # factor of the file's values; -1 inverts an axis
+    name: Annotated[Name, setting("Name of the channel.", "ax")]
+    column: Annotated[Column, setting("Name or number of the column.", "x")]
+    unit: Annotated[Name, setting("Unit after scaling.", "g")]
+    scale: Annotated[Scale, setting("Factor from the file's number to the value; -1 flips an axis.", -1)] = 1.0
 
 
 class CsvColumns(Record):
     """The columns of a file."""
 
-    time: CsvTime | None = None  # null: row n was sampled at n / rate_hz
-    channels: Annotated[tuple[CsvChannel, ...], Field(min_length=1)]
+    time: Annotated[
+        CsvTime | None,
+        setting("The column of the time. Null: row n was sampled at n / rate_hz.", {"column": "t", "unit": "ms"}),
+    ] = None
+    channels: Annotated[
+        tuple[CsvChannel, ...],
+        setting("The channels and their columns.", [{"name": "ax", "column": "x", "unit": "g"}], min_length=1),
+    ]
 
     def named(self) -> tuple[Column, ...]:
         """Return every configured column."""
@@ -143,9 +181,15 @@ class CsvColumns(Record):
 class CsvDevice(CsvColumns):
     """The files and columns of one device."""
 
-    name: Name
-    files: Pattern  # matches the full path below the source's folder; named groups: subject, session, label
-    rate_hz: Annotated[float, Field(gt=0)]  # nominal
+    name: Annotated[Name, setting("Name of the device.", "watch")]
+    files: Annotated[
+        Pattern,
+        setting(
+            "Regular expression for the path below the source's folder. Groups: `subject`, `session`, `label`.",
+            "(?P<subject>\\w+)\\.csv",
+        ),
+    ]
+    rate_hz: Annotated[float, setting("Nominal rate.", 50, "Hz", gt=0)]
 
     @model_validator(mode="after")
     def _names_the_subject(self) -> "CsvDevice":
@@ -162,16 +206,42 @@ class CsvDevice(CsvColumns):
 class CsvSource(LabelledSource):
     """Text files with rows and columns, described column by column."""
 
-    kind: Literal["csv"]
-    path: Path  # the folder
-    name: Name
-    license: str
-    citation: str
-    devices: Annotated[tuple[CsvDevice, ...], Field(min_length=1)]
-    label: Column | None = None  # a column in the files of the first device; null: the group `label` of the patterns
-    separator: Annotated[str, Field(min_length=1, max_length=1), AfterValidator(_separates)] = ","
-    header: bool = True
-    missing: tuple[str, ...] = (
+    kind: Annotated[Literal["csv"], setting("The kind of source.", "csv")]
+    path: Annotated[Path, setting("The folder of the files.", "data/phone")]
+    name: Annotated[Name, setting("Name of the data set, for records and cards.", "my-study")]
+    license: Annotated[str, setting("Licence of the data.", "CC-BY-4.0")]
+    citation: Annotated[str, setting("How to cite the data.", "Doe 2026")]
+    devices: Annotated[
+        tuple[CsvDevice, ...],
+        setting(
+            "The devices, each with the files that hold it.",
+            [
+                {
+                    "name": "watch",
+                    "files": "(?P<subject>\\w+)\\.csv",
+                    "rate_hz": 50,
+                    "channels": [{"name": "ax", "column": "x", "unit": "g"}],
+                }
+            ],
+            min_length=1,
+        ),
+    ]
+    label: Annotated[
+        Column | None,
+        setting(
+            "The column of the label in the first device's files. Null: the group `label` of the patterns.", "activity"
+        ),
+    ] = None
+    separator: Annotated[
+        str,
+        Field(min_length=1, max_length=1),
+        AfterValidator(_separates),
+        setting("The character between two columns.", ";"),
+    ] = ","
+    header: Annotated[
+        bool, setting("Whether the first row names the columns. If not, columns are numbers from 1.", False)
+    ] = True
+    missing: Annotated[tuple[str, ...], setting("Texts that mean a missing value.", ["", "-999"])] = (
         "",
         "NaN",
         "nan",
@@ -179,7 +249,7 @@ class CsvSource(LabelledSource):
         "N/A",
         "null",
         "NULL",
-    )  # texts of missing values; numbers are compared by value
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "CsvSource":
