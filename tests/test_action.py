@@ -366,7 +366,7 @@ def test_the_hook_refuses_a_broken_version(registry, monkeypatch, capsys, staged
         git(registry, "add", "--all")
 
     assert hook(registry, monkeypatch) == 4
-    assert "run.json: " in capsys.readouterr().err
+    assert "[verify.size-mismatch]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["v0.1.0", "v0.1.0/run.json"])

@@ -178,8 +178,10 @@ def test_a_latency_of_another_model_is_refused(root, changes) -> None:
     """Before anything is written."""
     measured(root, **changes)
 
-    with pytest.raises(InputError, match="measured on other graphs or another HEF; run `modelreg bench` again"):
+    with pytest.raises(InputError) as caught:
         released(root)
+
+    assert [(each.where, each.rule) for each in caught.value.problems] == [("latency.json", "bench.other-graphs")]
 
 
 def test_a_latency_without_graphs_is_an_error(root) -> None:
@@ -240,7 +242,7 @@ def other_int8(folder, name: str, **changes: object) -> bytes:
 
 @pytest.mark.parametrize(
     ("name", "place"),
-    [("eval_metrics.json", "eval_metrics.json: int8"), ("hailo8/bundle.json", "hailo8/int8.json")],
+    [("eval_metrics.json", "eval_metrics.json: int8"), ("hailo8/bundle.json", "hailo8/int8.json: int8 of bundle.json")],
 )
 def test_verify_finds_a_document_that_repeats_another_estimate(root, name, place) -> None:
     """Both documents are checked."""

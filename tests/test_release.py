@@ -22,6 +22,7 @@ from modelreg.records.provenance import Provenance
 from modelreg.registry import filenames, runs
 from modelreg.release.plan import Request, Situation, draft, tag_of
 from modelreg.release.steps import Ports
+from modelreg.rules import catalogue
 
 PROJECT = ProjectConfig()
 
@@ -521,7 +522,11 @@ def test_the_next_run_has_the_next_number(tmp_path) -> None:
     assert runs.next_folder(tmp_path, "conv2d_fsq").name == "conv2d_fsq-011"
 
 
-def test_without_a_run_the_next_step_is_to_train(tmp_path) -> None:
-    """The command is part of the error."""
-    with pytest.raises(InputError, match="modelreg train"):
+def test_no_run_names_the_command_that_makes_one(tmp_path) -> None:
+    """The next step is `modelreg train`."""
+    with pytest.raises(InputError) as caught:
         runs.newest(tmp_path / "runs", "conv2d_fsq")
+    (found,) = caught.value.problems
+
+    assert (found.where, found.rule) == (str(tmp_path / "runs"), "run.none")
+    assert "modelreg train" in catalogue.find(found.rule).next
