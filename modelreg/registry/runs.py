@@ -31,8 +31,8 @@ def next_folder(runs: Path, model: str) -> Path:
 
 def next_ablation(runs: Path) -> Path:
     """Return the folder of the next grid of runs. Grids have their own numbers."""
-    taken = {folder.name for folder in runs.glob(f"{ABLATION}-*")}
-    number = next(number for number in count(1) if f"{ABLATION}-{number:03d}" not in taken)
+    existing = {folder.name for folder in runs.glob(f"{ABLATION}-*")}
+    number = next(number for number in count(1) if f"{ABLATION}-{number:03d}" not in existing)
     return runs / f"{ABLATION}-{number:03d}"
 
 

@@ -1,1 +1,1 @@
-"""What `verify` checks: files, documents against each other, exports, calibration; and signatures."""
+"""Checks of `verify`: files, documents, exports, calibration and signatures."""

@@ -192,16 +192,16 @@ def _document_problems(manifest: Manifest, here: VersionFiles) -> Iterator[Probl
         if path not in here.digests and name in OPTIONAL:
             found[name] = None
         elif path in here.present:
-            yield from _taken(found, name, partial(load, folder / path, record))
+            yield from _collect(found, name, partial(load, folder / path, record))
     if not here.unusable(f"{target}/{filenames.INT8}" for target in HAILO):
-        yield from _taken(found, "estimate", lambda: exports.estimate_of(folder, here.present))
-    yield from _taken(found, "templates", lambda: template_versions.named(manifest.templates))
+        yield from _collect(found, "estimate", lambda: exports.estimate_of(folder, here.present))
+    yield from _collect(found, "templates", lambda: template_versions.named(manifest.templates))
     if filenames.CARD in here.present:
-        yield from _taken(found, "license", lambda: model_card.stated_license(model_card.read_card(folder)))
+        yield from _collect(found, "license", lambda: model_card.stated_license(model_card.read_card(folder)))
     yield from consistency.find_problems(found)
 
 
-def _taken(found: dict[str, object], name: str, read: Callable[[], object]) -> Iterator[Problem]:
+def _collect(found: dict[str, object], name: str, read: Callable[[], object]) -> Iterator[Problem]:
     """Add the result of `read` to `found`, or yield the problems."""
     try:
         found[name] = read()

@@ -37,9 +37,11 @@ def public_path(private: Path) -> Path:
 
 def refuse_taken(private: Path) -> None:
     """Raise InputError if one of the two files of a key pair exists."""
-    taken = [path for path in (private, public_path(private)) if os.path.lexists(path)]
-    if taken:
-        problems = [Problem(str(path), "key.exists", "the file exists; keys are never overwritten") for path in taken]
+    existing = [path for path in (private, public_path(private)) if os.path.lexists(path)]
+    if existing:
+        problems = [
+            Problem(str(path), "key.exists", "the file exists; keys are never overwritten") for path in existing
+        ]
         raise InputError("no key was written", problems)
 
 
