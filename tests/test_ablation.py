@@ -134,7 +134,7 @@ def test_the_table_has_the_health_of_the_parts() -> None:
 
     assert "| 0.7500 |" in text
     assert "| 7.0 | 12.0 |" in text
-    assert "looked at 1 time for 1 run" in text
+    assert "evaluated 1 time in 1 run" in text
 
 
 # The command
@@ -186,7 +186,7 @@ def test_a_grid_goes_on_where_it_was_stopped(finished, stopped, capsys) -> None:
     ]
     out = capsys.readouterr()
     assert out.out.endswith("table: runs/ablation-001/ablation.md\n")
-    assert "looked at 2 times for 2 runs" in out.err
+    assert "evaluated 2 times in 2 runs" in out.err
     assert max(map(len, out.out.splitlines())) <= 80
     assert main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == record.to_document()

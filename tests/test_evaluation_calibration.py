@@ -156,7 +156,7 @@ def test_halves_that_share_a_recording_are_refused() -> None:
     document = fit_calibration(validation(), ORIGIN, level=0.95).to_document()
     document["conformal"]["fitted_on"] = document["temperature"]["fitted_on"]
 
-    with pytest.raises(ValidationError, match="share recordings: v"):
+    with pytest.raises(ValidationError, match="fitted on the same recordings: v"):
         ConfidenceRecord.model_validate(document, strict=False)
 
 

@@ -10,7 +10,7 @@ from example_run import normalization, write_registry, write_run
 from modelreg import files
 from modelreg.documents import provenance
 from modelreg.documents.report import render
-from modelreg.documents.templates.card_v1 import UNKNOWN_TRAINING
+from modelreg.documents.templates.card_v2 import UNKNOWN_TRAINING
 from modelreg.errors import InputError
 from modelreg.records.base import load
 from modelreg.records.data import DataRecord
@@ -72,18 +72,18 @@ def test_a_version_whose_normalization_was_fitted_verifies(tmp_path) -> None:
 
 
 def test_the_card_says_where_the_weights_are_from(made) -> None:
-    """And that nobody knows whom they were trained on."""
+    """And that their training data is unknown."""
     text = (made / "model_card.md").read_text()
-    wanted = (
-        f"The weights are those of old\\_model.pth (sha256 `{'e' * 64}`)",
+    expected = (
+        f"legacy checkpoint old\\_model.pth (SHA-256 `{'e' * 64}`",
         "6 weight norms folded.",
         UNKNOWN_TRAINING,
-        "Normalization came with the imported weights.",
-        "Imported by modelreg 0.1.0 in a repository",
+        "The normalization was imported with the weights.",
+        "Imported with modelreg 0.1.0; working directory: commit",
     )
 
-    assert [words in text for words in wanted] == [True] * 5
-    assert "rained by" not in text
+    assert [words in text for words in expected] == [True] * 5
+    assert "rained for" not in text
 
 
 def test_the_provenance_names_the_file(made) -> None:
@@ -98,8 +98,8 @@ def test_the_provenance_names_the_file(made) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda run: run.update(imported=None), "run.json: trained: one of its epochs was the best"),
-        (lambda run: run.update(epochs=3), "run.json: imported: nothing was trained"),
+        (lambda run: run.update(imported=None), "run.json: trained: best_epoch and best_validation_loss are required"),
+        (lambda run: run.update(epochs=3), "run.json: imported: a run with imported weights must not have epochs"),
         (
             lambda run: run.update(imported=None, best_epoch=1, best_validation_loss=0.5),
             "provenance.json: predicate.buildDefinition.buildType",
@@ -137,7 +137,7 @@ def test_without_metrics_it_is_not_released(tmp_path) -> None:
 
 
 def test_the_report_shows_no_training(tmp_path) -> None:
-    """No curves, and the doubt comes first."""
+    """It has no curves, and the first recommendation is a warning."""
     run = imported(tmp_path / "run")
     found = render.documents(
         load(run / filenames.METRICS, EvalMetrics), load(run / filenames.DATA, DataRecord), runs.load_run(run), []
@@ -146,5 +146,5 @@ def test_the_report_shows_no_training(tmp_path) -> None:
 
     assert "curves.png" not in found
     assert "curves" not in text
-    assert f"Nothing was trained. **{UNKNOWN_TRAINING}**" in text
+    assert f"The weights were not trained in this run. **{UNKNOWN_TRAINING}**" in text
     assert text.partition("\n- ")[2].startswith("**The weights were imported.")

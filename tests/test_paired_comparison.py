@@ -115,11 +115,11 @@ def test_only_shared_windows_count() -> None:
 @pytest.mark.parametrize(
     ("other", "classes", "reason"),
     [
-        (ONE, tuple(reversed(CLASSES)), "other classes"),
-        (ONE._replace(start=ONE.start + 1), CLASSES, "no window in common"),
-        (ONE._replace(y=(ONE.y + 1) % 4), CLASSES, "other labels"),
+        (ONE, tuple(reversed(CLASSES)), "different classes"),
+        (ONE._replace(start=ONE.start + 1), CLASSES, "no test windows in common"),
+        (ONE._replace(y=(ONE.y + 1) % 4), CLASSES, "different labels"),
         (ONE._replace(subject=np.full(240, "x")), CLASSES, "or subjects"),
-        (ONE.rows(np.zeros(3, int)), CLASSES, "predicted twice"),
+        (ONE.rows(np.zeros(3, int)), CLASSES, "two windows with the same recording"),
     ],
     ids=["classes", "windows", "labels", "subjects", "twice"],
 )

@@ -102,10 +102,10 @@ def test_pydantic_and_schema_agree(data) -> None:
 @pytest.mark.parametrize("record", EXAMPLES, ids=lambda record: type(record).__name__)
 @given(data=st.data())
 def test_an_inlined_schema_is_the_published_one(record, data) -> None:
-    """Whatever values are replaced, the schema without references finds what the one of schemas/ finds."""
+    """With any replaced values, the schema without references finds the same problems as the published one."""
     document = copy.deepcopy(record.to_document())
     for place in data.draw(st.lists(st.sampled_from(list(places(document))), max_size=3)):
-        with contextlib.suppress(KeyError, IndexError, TypeError):  # what it led to was replaced before
+        with contextlib.suppress(KeyError, IndexError, TypeError):  # the parent was replaced before
             put(document, place, data.draw(st.sampled_from(WRONG)))
     published = Draft202012Validator(base.json_schema(type(record)))
     expected = [(base.dotted("x", *error.path), error.message[:300]) for error in published.iter_errors(document)]

@@ -5,12 +5,11 @@ path of its value and the broken rule. Writing: `to_bytes`, the canonical form.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files as package_files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -90,7 +89,7 @@ def validate(data: bytes, record: type[AnyRecord], where: str) -> AnyRecord:
     except ValidationError as error:
         found = [part for part in error.errors() if not _follows(part, error.errors())]
         document = files.parse_json(data, where)
-        problems = [_problem(dotted(where, *_written(part, document)), record, part) for part in found]
+        problems = [_problem(dotted(where, *_written(part, document)), part) for part in found]
         raise InputError(f"cannot read {where}", problems) from error
 
 
@@ -113,41 +112,18 @@ def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
     return error["type"] == "too_short" and any(e["loc"][: len(place)] == place and e["loc"] != place for e in errors)
 
 
-def _problem(place: str, record: type[Record], error: ErrorDetails) -> Problem:
-    """Return pydantic's error with our rule; an unknown key with the known keys that are close to it."""
+def _problem(place: str, error: ErrorDetails) -> Problem:
+    """Return pydantic's error as a problem with a rule."""
     match error["type"]:
         case "missing":
             return Problem(place, "document.key-missing", "required key not found")
         case "extra_forbidden":
-            return Problem(place, "document.unknown-key", _unknown_key(record, error))
+            return Problem(place, "document.unknown-key", "unknown key")
         case "union_tag_invalid":
             message = "{tag!r} is invalid, expected one of {expected_tags}".format(**error["ctx"])
             return Problem(place, "document.invalid-value", message)
         case _:
             return Problem(place, "document.invalid-value", error["msg"].removeprefix("Value error, "))
-
-
-def _unknown_key(record: type[Record], error: ErrorDetails) -> str:
-    unknown, known = str(error["loc"][-1]), sorted(_keys(record))
-    near = get_close_matches(unknown, [key.rsplit(".", 1)[-1] for key in known], n=1)
-    meant = [key for key in dict.fromkeys(known) if near and key.rsplit(".", 1)[-1] == near[0]]
-    return f"unknown key; did you mean {' or '.join(meant)}?" if meant else "unknown key"
-
-
-def _keys(record: type[BaseModel], place: str = "") -> Iterator[str]:
-    """Yield the dotted path of every key of a record and of its nested records."""
-    for name, field in record.model_fields.items():
-        yield f"{place}{name}"
-        for inner in _records_in(field.annotation):
-            yield from _keys(inner, f"{place}{name}.")
-
-
-def _records_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the records in a field's type, including those in a union or a list."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in get_args(annotation):
-        yield from _records_in(part)
 
 
 def schema_problems(document: object, record: type[Record], where: str) -> list[Problem]:

@@ -133,9 +133,9 @@ def _documents(source: Path, version: str, addition: Addition) -> dict[str, byte
 
 
 def _judged_again(source: Path, made: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return gates.json if another bundle than before changes the outcomes of its gates.
+    """Return gates.json if its sentences are those of an earlier template, or if the bundle changes its outcomes.
 
-    Raises GateFailed; InputError if the estimate of that bundle depends on the processor.
+    Raises GateFailed; InputError if outcomes change and the estimate of the bundle depends on the processor.
     """
     if not (source / filenames.GATES).is_file():
         return {}
@@ -146,7 +146,9 @@ def _judged_again(source: Path, made: Mapping[str, bytes]) -> dict[str, bytes]:
     report = gates.check_again(stated, documents, template_versions.current().gate)
     if failures := list(gates.failures(report.outcomes)):
         raise GateFailed("a gate of the version fails with this bundle", failures)
-    if report != stated and (unsteady := list(exports.find_unsteady(report.outcomes, _estimate(made)))):
+    own = template_versions.named(versions.read_version(source).manifest.templates).gate
+    changed = gates.check_again(stated, documents, own) != stated
+    if changed and (unsteady := list(exports.find_unsteady(report.outcomes, _estimate(made)))):
         raise InputError("a gate of the version cannot be checked with this bundle", unsteady)
     return {} if report == stated else {filenames.GATES: report.to_bytes()}
 

@@ -99,9 +99,9 @@ def _speed_rows(one: Contender, other: Contender) -> Iterator[Row]:
 
 
 _SPEEDS: dict[str, Callable[[Contender], float | None]] = {
-    "p50 of a window, ms": lambda side: side.latency.p50_ms if side.latency else None,
-    "p99 of a window, ms": lambda side: side.latency.p99_ms if side.latency else None,
-    "windows per second": lambda side: side.latency.windows_per_s if side.latency else None,
+    "median latency (ms)": lambda side: side.latency.p50_ms if side.latency else None,
+    "99th percentile latency (ms)": lambda side: side.latency.p99_ms if side.latency else None,
+    "throughput (windows/s)": lambda side: side.latency.windows_per_s if side.latency else None,
 }
 
 
