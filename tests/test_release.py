@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import re
 
 import pytest
 from example_release import FakeGit, carry_out, now, planned
@@ -203,19 +202,20 @@ def test_a_written_section_is_enough(root) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gates", "problem"),
+    ("path", "gate", "bound"),
     [
-        ({"accuracy": Gate(min=0.99)}, "gate accuracy: 0.* but must be at least 0.99"),
-        ({"calibration.ece": Gate(max=0.0001)}, "gate calibration.ece: .* at most 0.0001"),
-        ({"int8.snr_db": Gate(min=10)}, "gate int8.snr_db: no such number"),
-        ({"classes": Gate(min=0)}, "gate classes: no such number"),
+        ("accuracy", Gate(min=0.99), "0.99"),
+        ("calibration.ece", Gate(max=0.0001), "0.0001"),
+        ("int8.snr_db", Gate(min=10), ""),
+        ("classes", Gate(min=0), ""),
     ],
 )
-def test_a_failed_gate_is_refused(root, gates, problem) -> None:
-    """Exit 9 with metric, value and bound; a missing metric fails."""
-    error = refused(root, request_for(root), ProjectConfig(gates=gates))
+def test_a_failed_gate_is_refused(root, path, gate, bound) -> None:
+    """Exit 9 with metric and bound; a missing metric fails."""
+    error = refused(root, request_for(root), ProjectConfig(gates={path: gate}))
 
-    assert (type(error), re.search(problem, str(error)) is not None) == (GateFailed, True)
+    assert (type(error), places(error.problems)) == (GateFailed, [(f"gate {path}", "gates.failed")])
+    assert bound in error.problems[0].message
 
 
 def test_a_gate_passes_at_its_bound(root) -> None:
@@ -340,7 +340,7 @@ def test_changed_weights_are_refused(root) -> None:
     with (root / "runs/conv2d_fsq-001/checkpoint.safetensors").open("ab") as file:
         file.write(b"x")
 
-    assert "was changed after the run wrote it" in str(refused(root, request_for(root)))
+    assert "run.file-changed" in rules(refused(root, request_for(root)))
 
 
 def test_a_broken_version_in_the_registry_is_refused_first(root) -> None:
@@ -380,7 +380,7 @@ def test_a_path_with_a_similar_name_is_not_part_of_the_release(root, path) -> No
 
 def test_a_folder_without_a_run_is_refused(root) -> None:
     """It has no run.json."""
-    assert "holds no run.json" in str(refused(root, request_for(root, run="nothing")))
+    assert rules(refused(root, request_for(root, run="nothing"))) == ["run.not-a-run"]
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "CHANGELOG.md"])

@@ -21,7 +21,7 @@ VERSION = "registry/conv2d_fsq/v0.1.0"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A registry with one version signed by key.pem, and other.pem, which signed nothing."""
+    """A registry with one signed version and two keys: key.pem, which signed it, and other.pem."""
     root = write_registry(tmp_path_factory.mktemp("signed"))
     write_run(root / "runs" / "conv2d_fsq-001")
     with pytest.MonkeyPatch.context() as patch:
@@ -34,7 +34,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def registry(made, tmp_path, monkeypatch):
-    """A copy of it as the working directory."""
+    """A copy of the registry as the working directory, for tests that change it."""
     root = shutil.copytree(made, tmp_path / "registry")
     monkeypatch.chdir(root)
     return root
@@ -42,7 +42,7 @@ def registry(made, tmp_path, monkeypatch):
 
 @pytest.fixture
 def unsigned(registry):
-    """The copy without its signature."""
+    """The registry without the signature."""
     (registry / VERSION / "model.sig").unlink()
     return registry
 
@@ -59,39 +59,39 @@ def test_a_release_is_signed(registry, capsys) -> None:
 
 
 def test_signing_later_gives_the_same_bytes(unsigned, made) -> None:
-    """The signature may be added to a released version."""
+    """The signature is the only file that can be added to a version."""
     assert main(["sign", "v0.1.0", "--key", "key.pem"]) == 0
     assert (unsigned / VERSION / "model.sig").read_bytes() == (made / VERSION / "model.sig").read_bytes()
 
 
 def test_a_release_killed_before_its_signature_is_finished_by_the_same_command(unsigned, capsys) -> None:
-    """Only the signature is written."""
+    """The same command finishes a release that was killed before the signature."""
     assert main(["release", "v0.1.0", "--sign-key", "key.pem"]) == 0
     assert (capsys.readouterr().out.splitlines()[0], verify()) == (f"sign {VERSION}", 0)
 
 
 def test_a_dry_run_signs_nothing_and_reads_no_key(unsigned, capsys) -> None:
-    """The step is printed."""
+    """It prints the step."""
     assert main(["release", "v0.1.0", "--sign-key", "nowhere.pem", "--dry-run"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == f"would sign {VERSION}"
     assert not (unsigned / VERSION / "model.sig").exists()
 
 
 def test_signing_twice_changes_nothing(registry, capsys) -> None:
-    """The output says that this key has signed it."""
+    """The command prints it."""
     assert main(["sign", "v0.1.0", "--key", "key.pem"]) == 0
     assert "already signed with this key" in capsys.readouterr().out
 
 
 def test_another_signature_is_not_replaced(registry, capsys) -> None:
-    """The next step is to delete the file."""
+    """The message names the file to remove first."""
     assert main(["sign", "v0.1.0", "--key", "other.pem"]) == 5
     shown = capsys.readouterr().err
     assert (f"{VERSION}/model.sig: " in shown, "[sign.other-signature]" in shown) == (True, True)
 
 
 def test_a_version_that_does_not_verify_is_not_signed(unsigned, capsys) -> None:
-    """A signature would vouch for damaged files."""
+    """Nothing is written."""
     (unsigned / VERSION / "run.json").write_text("{}")
 
     assert main(["sign", "v0.1.0", "--key", "key.pem"]) == 4
@@ -99,7 +99,7 @@ def test_a_version_that_does_not_verify_is_not_signed(unsigned, capsys) -> None:
 
 
 def test_a_version_with_a_missing_file_is_not_signed(unsigned, capsys) -> None:
-    """The file is named, and the command that downloads it."""
+    """The error names the asset and the command that downloads it."""
     (unsigned / VERSION / "predictions.npz").unlink()
 
     assert main(["sign", "v0.1.0", "--key", "key.pem"]) == 4
@@ -110,21 +110,22 @@ def test_a_version_with_a_missing_file_is_not_signed(unsigned, capsys) -> None:
 
 @pytest.mark.parametrize("complete", [False, True])
 def test_only_the_digest_of_a_missing_asset_is_proven(registry, capsys, complete) -> None:
-    """A notice states it; with --complete it is a failure."""
+    """A notice says it; with --complete it is a failure."""
     (registry / VERSION / "checkpoint.safetensors").unlink()
 
     assert verify(*(["--complete"] if complete else [])) == (4 if complete else 0)
-    assert complete or "of the 1 that are not on this machine it proves the digest" in capsys.readouterr().err
+    assert complete or "1 files are not on this machine" in capsys.readouterr().err
 
 
 def test_another_key_is_refused(registry, capsys) -> None:
-    """Exit 4, with both fingerprints."""
+    """Exit 4."""
     assert main(["verify", "--key", "other.pub.pem"]) == 4
-    assert "conv2d_fsq@v0.1.0: model.sig: was made with the key" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert ("conv2d_fsq@v0.1.0: model.sig: " in said, "[sign.key-mismatch]" in said) == (True, True)
 
 
 def test_resealed_changes_are_found_with_the_key(registry, capsys) -> None:
-    """Without the key every digest matches."""
+    """Only with the key."""
     edit(registry / VERSION / "run.json", lambda document: document.update(stopped="patience"))
     reseal(registry / VERSION)
 
@@ -132,13 +133,13 @@ def test_resealed_changes_are_found_with_the_key(registry, capsys) -> None:
 
 
 def test_an_unsigned_version_fails_with_a_key(unsigned, capsys) -> None:
-    """`--key` requires that every version is signed."""
+    """With a key, every version must be signed."""
     assert main(["verify", "--key", "key.pub.pem"]) == 4
-    assert "model.sig: is missing: nobody has signed this version" in capsys.readouterr().err
+    assert "[sign.signature-missing]" in capsys.readouterr().err
 
 
 def test_an_unchecked_signature_is_a_notice(registry, capsys) -> None:
-    """`verify` without a key does not check it."""
+    """Without a key, `verify` cannot check it."""
     assert main(["verify", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["versions"]
 
@@ -147,12 +148,12 @@ def test_an_unchecked_signature_is_a_notice(registry, capsys) -> None:
 
 @pytest.mark.parametrize("name", ["key.pem", "nowhere.pem", "modelreg.yaml"])
 def test_an_invalid_public_key_is_refused(registry, name) -> None:
-    """Before anything is hashed: exit 3."""
+    """Before any file is hashed: exit 3."""
     assert main(["verify", "--key", name]) == 3
 
 
 def test_a_key_that_others_may_read_is_refused(unsigned, capsys) -> None:
-    """Exit 3, with the command that fixes it; nothing is signed."""
+    """Exit 3, with the command that fixes the mode. Nothing is signed."""
     (unsigned / "key.pem").chmod(0o644)
 
     assert main(["sign", "v0.1.0", "--key", "key.pem"]) == 3
@@ -175,7 +176,7 @@ def write_secret(path, text: str) -> None:
 
 
 def test_a_passphrase_is_read_from_a_file(unsigned) -> None:
-    """Without the line end. The key cannot be used without it."""
+    """The newline at the end is ignored. The key cannot be used without the passphrase."""
     write_secret(unsigned / "pass", "correct horse\n")
     write_secret(unsigned / "same", "correct horse")
 
@@ -190,7 +191,7 @@ def test_a_passphrase_is_read_from_a_file(unsigned) -> None:
     ids=["empty", "long"],
 )
 def test_an_empty_or_long_passphrase_is_refused(registry, capsys, text, rule) -> None:
-    """An empty file is a mistake, and OpenSSL limits the length."""
+    """An empty file, and a passphrase that is too long for OpenSSL."""
     write_secret(registry / "pass", text)
 
     assert main(["keygen", "--out", "mine.pem", "--passphrase-file", "pass"]) == 3
@@ -199,7 +200,7 @@ def test_an_empty_or_long_passphrase_is_refused(registry, capsys, text, rule) ->
 
 
 def test_without_a_terminal_there_is_no_prompt(registry, capsys, monkeypatch) -> None:
-    """The next step names the options for a script."""
+    """The error names the options for a script."""
     monkeypatch.setattr(sys, "stdin", StringIO())
 
     assert main(["keygen", "--out", "mine.pem"]) == 3
@@ -208,12 +209,12 @@ def test_without_a_terminal_there_is_no_prompt(registry, capsys, monkeypatch) ->
 
 
 def test_no_passphrase_contradicts_a_passphrase_file(registry) -> None:
-    """Exit 2."""
+    """A file, or no passphrase."""
     assert main(["keygen", "--passphrase-file", "x", "--no-passphrase"]) == 2
 
 
 def test_keygen_overwrites_nothing(registry, capsys) -> None:
-    """The existing file is reported before the prompt."""
+    """It fails before the prompt for a passphrase."""
     before = (registry / "key.pem").read_bytes()
 
     assert main(["keygen"]) == 3
@@ -221,7 +222,7 @@ def test_keygen_overwrites_nothing(registry, capsys) -> None:
 
 
 def typed(arguments, folder, *lines: str) -> tuple[int, str]:
-    """Run a command on a terminal and answer its prompts; return its exit code and what the terminal shows."""
+    """Run a command in a terminal and type lines at its prompts. Return the exit code and the output."""
     terminal, other = pty.openpty()
     command = [sys.executable, "-m", "modelreg", *arguments]
     with subprocess.Popen(
@@ -240,7 +241,7 @@ def typed(arguments, folder, *lines: str) -> tuple[int, str]:
 
 
 def rest(terminal: int) -> bytes:
-    """Return what a terminal shows until its other end is closed."""
+    """Return the remaining output of a terminal."""
     shown = b""
     try:
         while data := os.read(terminal, 1000):
@@ -251,7 +252,7 @@ def rest(terminal: int) -> bytes:
 
 
 def test_a_typed_passphrase_is_not_shown(unsigned) -> None:
-    """Typed twice for a new key, once to sign."""
+    """Twice for a new key, and once to sign."""
     made = typed(["keygen", "--out", "mine.pem"], unsigned, "horse\n", "horse\n")
     signed = typed(["sign", "v0.1.0", "--key", "mine.pem"], unsigned, "horse\n")
 
@@ -264,7 +265,7 @@ def test_a_typed_passphrase_is_not_shown(unsigned) -> None:
     ids=["differ", "end"],
 )
 def test_without_a_passphrase_no_key_is_made(registry, answers, rule) -> None:
-    """Two that differ, or the end of the input."""
+    """Two different passphrases, or the end of the input."""
     code, shown = typed(["keygen", "--out", "mine.pem"], registry, *answers)
 
     assert (code, rule in shown) == (3, True)
@@ -272,6 +273,6 @@ def test_without_a_passphrase_no_key_is_made(registry, answers, rule) -> None:
 
 
 def test_an_empty_passphrase_makes_an_unencrypted_key(registry) -> None:
-    """It is read without a prompt."""
+    """The key can be used without a passphrase."""
     assert typed(["keygen", "--out", "mine.pem"], registry, "\n", "\n")[0] == 0
     assert signing_command.read_key(registry / "mine.pem", None).curve.name == "secp256r1"

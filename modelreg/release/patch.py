@@ -70,7 +70,7 @@ def find_refusals(source: Path, number: semver.Version, addition: Addition) -> I
 def find_failures(source: Path, version: str, addition: Addition) -> Iterator[Failure]:
     """Yield what prevents a patch with this version number from the version in `source`, which is verified first."""
     found = integrity.inspect(source, complete=True).problems
-    yield from ((VerificationFailed, problem.under(source.name)) for problem in found)
+    yield from ((VerificationFailed, problem.under(f"{source.parent.name}@{source.name}")) for problem in found)
     if found:
         return
     try:
