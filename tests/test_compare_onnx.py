@@ -121,7 +121,7 @@ def test_an_imported_run_projects_as_the_old_graph_did(place, old, capsys) -> No
 def test_a_table_is_printed(place, old, capsys) -> None:
     """For people."""
     assert main(["compare", "whole", old.name]) == 0
-    assert "old.onnx beside whole, on 54 windows of the training part" in capsys.readouterr().out
+    assert "old.onnx compared with whole on 54 training windows" in capsys.readouterr().out
 
 
 ORDERS = {
