@@ -171,8 +171,10 @@ class Model:
             what = f"is {columns.shown(hop)}, expected an integer of at least 1: the distance of windows in samples"
             raise InputError(NOT_PREDICTED, [Problem("hop", "predict.argument-invalid", what)])
         if not isinstance(time, str):
-            what = f"is {columns.shown(time)}, expected the name of a column"
-            raise InputError(NOT_PREDICTED, [Problem("time", "predict.argument-invalid", what)])
+            raise InputError(
+                NOT_PREDICTED,
+                [Problem("time", "predict.argument-invalid", f"is {columns.shown(time)}, expected a column's name")],
+            )
         read = frames.read_recording(recording, spec, time)
         cuts = cut_recording.cut(read, spec, int(hop), limits)
         outputs = self._opened.engine.compute(cuts.x)
@@ -236,7 +238,7 @@ def verify(
     complete: bool = False,
     key: Reference | None = None,
 ) -> Verification:
-    """Check every digest, document and metric of a version. The result is true if there are no problems.
+    """Check every digest, document and metric of a version. The result is true if nothing is wrong.
 
     With `complete`, a release asset that is not on this machine is a problem, not a notice. `key` is the file of a
     public key (PEM) that must have signed the version. Raises RegistryError for an unknown name and for a run,

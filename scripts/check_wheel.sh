@@ -22,7 +22,8 @@ assert len(modelreg.versions(root=sys.argv[1])) >= 2
 try:
     modelreg.load("v0.2.0", root=sys.argv[1])
 except modelreg.InputError as error:
-    assert error.summary == "onnxruntime not installed; pip install 'modelreg[predict]'", error
+    assert [problem.where for problem in error.problems] == ["onnxruntime"], error
+    assert "pip install 'modelreg[predict]'" in str(error), error
 else:
     sys.exit("a model was loaded without ONNX Runtime")
 CODE

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 OURS = frozenset({"modelreg", *(path.stem for path in Path(__file__).parent.iterdir())})
-# What Python says where a module is missing, and what `modelreg` says where a command needs it (need_extra).
-MISSING = re.compile(r"No module named '(\w+)|(?:error: |InputError: )([\w, ]+) not installed; pip install 'modelreg\[")
+# Messages of Python about a missing module, and of modelreg about a missing extra (rule install.extra-missing).
+MISSING = re.compile(r"No module named '(\w+)|(?:error: |^E? *)(\w+(?:, \w+)*): not installed\b", re.MULTILINE)
 
 Report = pytest.TestReport | pytest.CollectReport
 

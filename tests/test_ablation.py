@@ -170,7 +170,7 @@ def stopped(finished):
 
 
 def test_a_grid_goes_on_where_it_was_stopped(finished, stopped, capsys) -> None:
-    """A finished run is not trained again, nor looked at again; a started one goes on."""
+    """A finished run is neither trained nor evaluated again; a started one is resumed."""
     grid = finished / "runs/ablation-001"
     before = (grid / "full-seed3" / filenames.RUN).read_bytes()
     half = (grid / "no_hsmm-seed3" / filenames.HISTORY).read_bytes()

@@ -355,7 +355,7 @@ def test_the_hook_passes_where_no_version_changed(registry, monkeypatch, capsys)
     (registry / "CHANGELOG.md").write_text("other")
 
     assert hook(registry, monkeypatch) == 0
-    assert capsys.readouterr().out == "no version differs from the last commit\n"
+    assert capsys.readouterr().out == "no versions changed since the last commit\n"
 
 
 @pytest.mark.parametrize("staged", [False, True])
@@ -396,7 +396,7 @@ def test_without_git_the_hook_fails(registry, monkeypatch, capsys) -> None:
     shutil.rmtree(registry / ".git")
 
     assert hook(registry, monkeypatch) == 3
-    assert "is no git repository" in capsys.readouterr().err
+    assert "[git.not-a-repository]" in capsys.readouterr().err
 
 
 def test_a_reference_contradicts_changed(registry, monkeypatch) -> None:

@@ -356,7 +356,7 @@ def test_windows_of_a_recording_that_overflow_are_left_out(model) -> None:
 
 
 def test_a_recording_shorter_than_a_window_gives_none(model) -> None:
-    """And says so."""
+    """With a notice."""
     found = model.predict_recording({name: column[:99] for name, column in frame(TEST_SET[0]).items()})
 
     assert (len(found), [notice.where for notice in found.notices]) == (0, ["recording"])
@@ -683,7 +683,7 @@ def test_a_signature_is_demanded_where_a_key_is_given(tmp_path) -> None:
 @pytest.mark.parametrize("damage", [None, b"", b"{"], ids=["missing", "empty", "cut"])
 @pytest.mark.parametrize("version", ["conv2d_fsq/v0.1.0", "conv2d_fsq/v0.2.0"])
 def test_a_version_without_a_readable_manifest_fails_verification(tmp_path, version, damage) -> None:
-    """It is no run, although it has a run.json; and the manifest is what is named."""
+    """It is not a run, although it has a run.json; the error names the manifest."""
     folder = tmp_path / version
     shutil.copytree(ROOT / "registry" / version, folder)
     (folder / "manifest.json").unlink()
@@ -713,7 +713,7 @@ def test_a_manifest_that_lists_too_little_fails_verification(tmp_path, version, 
 
 
 def test_a_manifest_of_another_model_fails_verification(tmp_path) -> None:
-    """The reference of a model is that of its own records."""
+    """The reference of a model comes from its records."""
     folder = tmp_path / "conv2d_fsq" / "v0.2.0"
     shutil.copytree(VERSION, folder)
     edit(folder / "manifest.json", lambda document: document.update(model="tcn_vae"))

@@ -62,7 +62,7 @@ def found_by_mypy(blocks, root, tmp_path_factory) -> dict[str, int]:
     for name, code in codes.items():
         (folder / f"{name}.py").write_text(code)
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=cache"]
-    environment = {**os.environ, "PYTHONPATH": str(root)}  # of this checkout, wherever an editable install points
+    environment = {**os.environ, "PYTHONPATH": str(root)}  # this checkout, not that of an editable install
     paths = [f"{name}.py" for name in codes]
     done = subprocess.run([*command, *paths], cwd=folder, env=environment, capture_output=True, text=True, check=False)
     return dict(

@@ -66,7 +66,7 @@ def unlist_checkpoint(version: Path) -> None:
 
 
 def run_command(arguments, folder, stdout, *, stderr=subprocess.PIPE, buffered=True):
-    """Run a command in a process of its own; return its exit code and what it says on stderr."""
+    """Run a command in a separate process; return its exit code and its stderr."""
     command = [sys.executable, "-m", "modelreg", *arguments]
     environment = {**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"}
     done = subprocess.run(command, cwd=folder, env=environment, stdout=stdout, stderr=stderr, text=True, check=False)
@@ -83,7 +83,7 @@ def nobody():
 
 
 def git(folder, *arguments):
-    """Run git with an identity of its own."""
+    """Run git with a test identity."""
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
     return subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
 
@@ -117,7 +117,7 @@ def test_wrong_usage_is_exit_2(arguments, capsys) -> None:
 
 
 def test_resume_takes_no_other_settings(registry, capsys) -> None:
-    """A run goes on with its own configuration."""
+    """A run is resumed with its own configuration."""
     assert main(["train", "--resume", "runs/conv2d_fsq-001", "--set", "training.epochs=3"]) == 2
 
 
@@ -130,7 +130,7 @@ def test_init_makes_a_registry_that_verifies(tmp_path, monkeypatch, capsys) -> N
 
 
 def test_init_that_failed_is_finished_by_a_second(tmp_path, monkeypatch, capsys) -> None:
-    """What the first has written is no reason to stop."""
+    """The second one writes the missing files."""
     write = files.write_atomic
 
     def full(path, data):
@@ -200,7 +200,7 @@ def test_a_failed_gate_is_exit_9_with_a_table(registry, capsys) -> None:
 
 
 def test_an_existing_version_is_exit_5(released, capsys) -> None:
-    """And says so."""
+    """With the rule that versions never change."""
     assert (main(["release", "v0.1.0"]), "a version never changes" in capsys.readouterr().err) == (5, True)
 
 
@@ -249,7 +249,7 @@ def refuse_commits(repository) -> Path:
 
 
 def kill_at(folder, *words) -> None:
-    """Run the tagged release in a process of its own that ends, as by kill -9, where it calls git with these words."""
+    """Run the tagged release in a separate process that ends, as by kill -9, when it calls git with these words."""
     code = f"""
 import os, subprocess
 from modelreg.cli.main import main
@@ -270,7 +270,7 @@ def test_what_git_refuses_is_told_in_its_words(repository, capsys) -> None:
 
 
 def test_a_refused_commit_is_finished_by_the_same_command(repository, capsys) -> None:
-    """The version stays; once the cause is gone, the release goes on."""
+    """The version stays; after the cause is removed, the release is finished."""
     hook = refuse_commits(repository)
     main(TAGGED)
     hook.unlink()
@@ -359,7 +359,7 @@ def test_a_broken_version_leaves_the_json_whole(two_versions, capsys, break_it) 
 
 @pytest.mark.parametrize("place", ["conv2d_fsq/v1.0/manifest.json", "Conv/v0.1.0/manifest.json", "stray.txt"])
 def test_what_is_no_version_is_exit_4(released, capsys, place) -> None:
-    """A folder that no command would ever see is told of, as JSON too."""
+    """A folder that no command reads is a problem, also in JSON."""
     files.write_atomic(make_room(released / "registry" / place), b"{}")
     code = main(["verify", "--json"])
     problem = json_of(capsys)["problems"][0]
@@ -655,7 +655,7 @@ def evaluated(registry, monkeypatch, measured, *findings) -> None:
 
 
 def test_evaluate_warns_of_leaks(registry, monkeypatch, capsys) -> None:
-    """On stderr, the first of them with an example; what the split is meant to share is no warning."""
+    """On stderr, with an example; what the split shares by design has no warning."""
     measured = load(registry / "runs/conv2d_fsq-001/eval_metrics.json", EvalMetrics)
     plain = {"kind": "session", "parts": ("train", "test"), "count": 2, "what": "sessions are in both parts"}
     found = [Finding(severity=severity, **plain, examples=("s1",)) for severity in ("leak", "by_design")]

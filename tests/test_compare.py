@@ -1,4 +1,4 @@
-"""compare: two versions or runs beside each other, as a record, a table, Markdown and a page."""
+"""compare: two versions or runs, as a record, a table, Markdown and a page."""
 
 import re
 import shutil
@@ -216,8 +216,8 @@ def test_without_shared_windows_the_reason_is_given() -> None:
     assert rows["accuracy"][0] == f"{found.one.metrics.accuracy:.4f}"
 
 
-def test_latencies_of_different_machines_are_not_comparable() -> None:
-    """They are shown with a warning."""
+def test_speed_of_other_machines_is_no_comparison() -> None:
+    """Times are shown, with the limits of their comparison."""
     found = example_comparison(
         one=contender("old", latency=latency()), other=contender("new", latency=latency(threads=2))
     )

@@ -1,4 +1,4 @@
-"""compare: an ONNX file beside a run, on the same real windows, output by output."""
+"""compare: a legacy ONNX file and a run, on the same real windows, output by output."""
 
 import json
 import shutil
@@ -85,7 +85,7 @@ def compared(capsys, *words) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def old(imported):
-    """What the older code exported of its network: projection and logits, layer by layer."""
+    """Write a legacy graph: projection and logits, layer by layer."""
     nodes, x = [], "x"
     for n, length in ((1, 7), (2, 5), (3, 3)):
         norm = [f"bn{n}.{name}" for name in ("weight", "bias", "running_mean", "running_var")]
@@ -241,7 +241,7 @@ def test_a_cosine_is_the_cosine(a, b) -> None:
 
 
 def test_a_cosine_with_nothing_is_none() -> None:
-    """Zero and something are unlike, zero and zero alike."""
+    """It is 0 if one row is zero, and 1 if both are."""
     rows = np.array([[0, 0], [1, 2]], dtype=np.float32)
 
     assert compare_onnx.cosines(rows, rows[::-1]).tolist() == [0.0, 0.0]

@@ -1,4 +1,4 @@
-"""cross_validation: folds of subjects as runs of a run, gone on with, pooled, and told in the report."""
+"""cross_validation: folds of subjects are runs of a run; they are resumed, pooled and reported."""
 
 import json
 import shutil
@@ -75,7 +75,7 @@ def test_too_few_subjects_for_the_folds(subjects, folds) -> None:
 
 
 def test_every_window_is_predicted_out_of_fold(crossed) -> None:
-    """Six people, 18 windows each, none twice; each fold stands for two of them."""
+    """Six subjects with 18 windows each, none twice; each fold tests two subjects."""
     found = recorded(crossed)
     tested = [fold.tested for fold in found.folds]
 
@@ -153,7 +153,7 @@ def test_a_fold_without_calibration_is_not_pooled(place, capsys) -> None:
 
 
 def test_a_changed_run_is_not_cross_validated(place, capsys) -> None:
-    """Its configuration is what it was trained by."""
+    """The configuration must be that of its training."""
     path = place / RUN / "config.json"
     path.write_text(path.read_text().replace('"hidden": 8', '"hidden": 9'))
 
@@ -161,7 +161,7 @@ def test_a_changed_run_is_not_cross_validated(place, capsys) -> None:
 
 
 def test_an_imported_run_is_not_cross_validated(place, capsys) -> None:
-    """There was no training."""
+    """There is no training to repeat."""
     path = place / RUN / "run.json"
     document = json.loads(path.read_text())
     origin = {"file": "old.pth", "sha256": "0" * 64, "layout": "x"}

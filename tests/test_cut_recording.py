@@ -127,7 +127,7 @@ def test_jitter_does_not_change_the_rate(seed, jitter, samples) -> None:
 
 @given(seed=st.integers(0, 2**32), jitter=st.floats(0, 0.2), lost=st.floats(0, 0.3))
 def test_lost_samples_of_a_clock_with_jitter_do_not_change_the_rate(seed, jitter, lost) -> None:
-    """As long as the multiples of its step can be told apart."""
+    """As long as the multiples of its step can be distinguished."""
     generator = np.random.default_rng(seed)
     time = jittered(generator, 400, RATE_HZ, jitter)
     time[200:] += 12.34

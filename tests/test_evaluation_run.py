@@ -129,7 +129,7 @@ def test_metrics_older_than_the_last_look_are_not_released(trained, monkeypatch,
 
 @pytest.mark.no_cover
 def test_the_sample_is_learnt_from(tmp_path, monkeypatch, capsys) -> None:
-    """Two epochs of the built-in default lie far above the majority baseline, on people never seen."""
+    """Two epochs of the built-in default are far above the majority-class baseline, on new subjects."""
     monkeypatch.chdir(tmp_path)
     main(["train", "--set", "training.epochs=2", "--set", "training.threads=1"])
     main(["evaluate"])

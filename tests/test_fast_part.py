@@ -63,7 +63,8 @@ def test_the_whole_suite_skips_nothing(root, tmp_path) -> None:
     ("text", "missing"),
     [
         ("ModuleNotFoundError: No module named 'nothing_like_it.sub'", ("nothing_like_it",)),
-        ("error: torch_2, tensorboard_2 not installed; pip install 'modelreg[train]'", ("tensorboard_2", "torch_2")),
+        ("error: torch_2, tensorboard_2: not installed  [install.extra-missing]", ("tensorboard_2", "torch_2")),
+        ("E   InputError: cannot load a model\nE     torch_2: not installed, but required", ("torch_2",)),
         ("No module named 'modelreg.nothing'", ()),
         ("No module named 'example_nothing'; No module named 'example_run'", ("example_nothing",)),
         ("No module named 'json'", ()),

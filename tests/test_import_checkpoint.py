@@ -1,4 +1,4 @@
-"""import: an old checkpoint becomes a run that has its weights, the data of a configuration, and nothing made up."""
+"""import: a legacy checkpoint becomes a run with its weights and the data of a configuration."""
 
 import json
 
@@ -33,7 +33,7 @@ SCALE = {"normalization": {"zscore_mean": [0.0, 0.0, 5.0, *[0.0] * 6], "zscore_s
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """The working directory: a registry, recordings, an old checkpoint, a configuration, a normalization."""
+    """The working directory: a registry, recordings, a legacy checkpoint, a configuration, a normalization."""
     main(["init", "--sample", str(tmp_path)])
     (tmp_path / "data").mkdir()
     write_two_device(tmp_path / "data")

@@ -64,12 +64,12 @@ def test_an_old_tcn_vae_goes_all_the_way(place) -> None:
 
 
 def test_an_encoder_alone_stays_one(place, capsys) -> None:
-    """Its run has no heads, says so, is not evaluated and not exported; what it has is encoder.safetensors too."""
+    """Its run has no heads: it is not evaluated and not exported. Its weights are in encoder.safetensors, too."""
     assert bring("encoder.pth") == 0
     alone = checkpoint.read_checkpoint(place / RUN / filenames.ENCODER).tensors
     whole = checkpoint.read_checkpoint(place / RUN / filenames.CHECKPOINT).tensors
 
-    assert "an encoder alone, without device_part.heads, host_part.head" in capsys.readouterr().out
+    assert "an encoder only, without device_part.heads, host_part.head" in capsys.readouterr().out
     assert {f"device_part.{name}" for name in alone} == whole.keys()
     assert (main(["evaluate"]), main(["export"])) == (3, 3)
 
@@ -111,7 +111,7 @@ def test_conv2d_vq_is_refused_with_every_reason(place, capsys) -> None:
 
 
 def write_graph(path, *, sequence: bool) -> None:
-    """Write what older code exported of the encoder: (1, 100, 9), or (1, 9, 100), to features and latent mean."""
+    """Write a legacy graph of the encoder: (1, 100, 9), or (1, 9, 100), to features and latent mean."""
     constants = {"mu.weight": OLD.fc_mu.weight, "mu.bias": OLD.fc_mu.bias}
     nodes, x = [helper.make_node("Transpose", ["x"], ["series"], perm=[0, 2, 1])] if sequence else [], "x"
     x = "series" if sequence else "x"
@@ -160,7 +160,7 @@ def test_an_imported_run_answers_as_the_old_graph_did(place, capsys, file, besid
 
 
 def test_without_an_elbo_nothing_is_decoded() -> None:
-    """There are no weights for it, and no term of the loss."""
+    """It has no weights, and the loss has no term for it."""
     network = factory.seeded(TcnVaeSettings(name="tcn_vae", widths=(4, 4), elbo=0.0), (3, 2, 16), 5, seed=0)
     batch = Batch(torch.ones(4, 3, 2, 16), torch.zeros(4, dtype=torch.int64))
 

@@ -72,7 +72,7 @@ def test_a_version_whose_normalization_was_fitted_verifies(tmp_path) -> None:
 
 
 def test_the_card_says_where_the_weights_are_from(made) -> None:
-    """And that their training data is unknown."""
+    """And that their training subjects are not known."""
     text = (made / "model_card.md").read_text()
     expected = (
         f"legacy checkpoint old\\_model.pth (SHA-256 `{'e' * 64}`",
@@ -87,7 +87,7 @@ def test_the_card_says_where_the_weights_are_from(made) -> None:
 
 
 def test_the_provenance_names_the_file(made) -> None:
-    """By its digest, under a build type of its own."""
+    """By its digest, with a separate build type."""
     built = load(made / "provenance.json", Provenance).predicate.build_definition
     digests = {each.name: each.digest for each in built.resolved_dependencies}
 

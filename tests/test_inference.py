@@ -39,6 +39,6 @@ def test_a_run_classifies_as_it_was_evaluated(finished, monkeypatch) -> None:  #
 
 
 def test_windows_of_another_shape_are_refused(finished) -> None:  # noqa: F811
-    """The shape that is wanted is named."""
+    """The error names the expected shape."""
     with pytest.raises(InputError):
         inference.classify(finished / "runs/conv2d_fsq-001", np.zeros((1, 9, 1, 100), dtype=np.float32))

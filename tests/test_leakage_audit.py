@@ -76,7 +76,7 @@ def test_a_shared_subject_is_found() -> None:
 
 
 def test_a_shared_session_is_found() -> None:
-    """Of one person."""
+    """Of one subject."""
     parts = clean()
     parts["test"] += (replace(parts["validation"][0], name="other"),)
 
@@ -169,7 +169,7 @@ def test_a_part_that_lies_still_is_searched_for_nothing() -> None:
 
 
 def test_normalization_of_other_recordings_is_found() -> None:
-    """Fitted on the test part: its digest and its numbers say so."""
+    """Fitted on the test split: its digest and its numbers prove it."""
     found = examine(evidence(clean(), fitted_on="test")).findings
 
     assert [finding.kind for finding in found] == ["normalization", "normalization"]

@@ -18,7 +18,7 @@ class Terminal(io.StringIO):
     """A stream that says it is a terminal, and keeps what is written to it."""
 
     def isatty(self) -> bool:
-        """Say so."""
+        """Return true."""
         return True
 
     def frames(self) -> list[str]:
@@ -111,7 +111,7 @@ def clock(*times):
 
 
 def test_short_reading_shows_nothing() -> None:
-    """Half a second is no wait."""
+    """Less than half a second is not worth a line."""
     stream = io.StringIO()
     with progress.show_reading(stream, clock(0, 0, 0.4)) as tell:
         tell(1, 2, "a.csv")
@@ -120,7 +120,7 @@ def test_short_reading_shows_nothing() -> None:
 
 
 def test_long_reading_prints_lines() -> None:
-    """One in five seconds, where there is no terminal."""
+    """One in five seconds, without a terminal."""
     stream = io.StringIO()
     with progress.show_reading(stream, clock(0, 0, 3, 3, 6)) as tell:
         tell(1, 3, "a.csv")

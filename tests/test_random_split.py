@@ -1,4 +1,4 @@
-"""random_split: a leaky reference that can be gone on with, is told in the audit, and can be taken for no quality."""
+"""random_split: a leaky reference that can be resumed, appears in the audit, and is never the model's quality."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ COMMAND = ["evaluate", RUN, "--protocol", "random"]
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """A registry whose run was evaluated and then held against a random split."""
+    """A registry whose run was evaluated and then compared with a random split."""
     root = make_registry(tmp_path_factory.mktemp("compared"))
     (root / "tiny.yaml").write_text(TINY.replace("epochs: 6", "epochs: 2").replace("0.01}", "0.0001}"))
     with pytest.MonkeyPatch.context() as patch:
@@ -86,7 +86,7 @@ def test_the_runs_numbers_stay_what_they_were(compared) -> None:
 
 
 def test_the_report_says_what_a_leaky_evaluation_would_have_claimed(compared) -> None:
-    """And that it is no number of the model."""
+    """And that it does not describe the model."""
     accuracy = load(compared / RUN / filenames.METRICS, EvalMetrics).accuracy
 
     assert leakage.leaky(claimed(compared), accuracy) in (compared / RUN / filenames.REPORT).read_text()
@@ -162,7 +162,7 @@ def test_an_interrupted_training_goes_on(place, monkeypatch) -> None:
     ids=lambda command: command[0],
 )
 def test_nothing_makes_a_quality_of_it(place, command) -> None:
-    """It is no run to be measured, exported or released."""
+    """It cannot be evaluated, exported or released."""
     assert main(command) == 3
     assert not (place / RUN / random_split.FOLDER / filenames.METRICS).exists()
 

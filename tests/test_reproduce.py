@@ -104,7 +104,7 @@ def test_metrics_that_the_weights_do_not_give(place) -> None:
 
 
 def test_without_the_predictions_the_metrics_are_compared(place) -> None:
-    """A clone may lack the asset."""
+    """A clone may be without the asset."""
     (place / VERSION / filenames.PREDICTIONS).unlink()
     edit(place / VERSION / filenames.METRICS, lambda d: d.update(predictions_sha256="0" * 64))
     found = outcome_of(place)
@@ -138,7 +138,7 @@ def test_reproducing_needs_a_version(place) -> None:
 
 
 def test_imported_weights_are_not_trained_again(place, tmp_path) -> None:
-    """There was no training."""
+    """There is no training to repeat."""
     origin = {"file": "old.pth", "sha256": "0" * 64, "layout": "x"}
     edit(
         place / VERSION / filenames.RUN,

@@ -152,7 +152,7 @@ def test_the_best_weights_give_the_recorded_parts(root, name) -> None:
 
 
 def test_the_history_has_the_terms_of_the_loss(root) -> None:
-    """By their names, for TensorBoard and whoever asks."""
+    """By their names, for TensorBoard."""
     (run,) = (root / "runs").glob("conv2d_vq_hdp_hsmm-[0-9]*")
     terms = json.loads((run / "history.jsonl").read_text().splitlines()[0])["terms"]
 

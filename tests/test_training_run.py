@@ -249,7 +249,7 @@ def test_a_run_of_another_modelreg_is_resumed(begun, finished) -> None:
 
 
 def test_the_version_that_resumes_a_run_is_recorded(begun) -> None:
-    """Beside the one that started it."""
+    """In addition to the one that started it."""
     run = started_by(begun, "0.0.1")
     main(["train", "--resume", "runs/conv2d_fsq-001"])
     record = load(run / "run.json", RunRecord)

@@ -33,10 +33,11 @@ def lines_of(error: ModelregError, width: int | None = None) -> list[str]:
     return [*found, *conclusion]
 
 
-def document_of(error: ModelregError, exit_code: int) -> dict[str, Any]:
+def document_of(error: ModelregError, exit_code: int | None = None) -> dict[str, Any]:
     """Return an error with every problem, as the document that `--json` prints."""
+    code = error.exit_code if exit_code is None else exit_code
     problems = [{**problem._asdict(), "next": _next(problem)} for problem in error.problems]
-    return {"schema_version": 1, "error": error.summary, "exit_code": exit_code, "problems": problems}
+    return {"schema_version": 1, "error": error.summary, "exit_code": code, "problems": problems}
 
 
 def notice_lines(notices: Iterable[Notice]) -> Iterator[str]:
