@@ -78,3 +78,14 @@ def test_a_block_that_is_not_run_has_a_reason(name) -> None:
 
     assert all(len(reason.removeprefix("not run: ").split()) > 1 for reason in reasons)
     assert found == len(docs_commands.blocks(PAGES[name]))
+
+
+def test_the_readme_is_short() -> None:
+    """Everything else has a page."""
+    assert len(PAGES["README.md"].splitlines()) < 100
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_installs_modelreg_from_an_index(name) -> None:
+    """The package is not on one: a checkout, a wheel or a git address."""
+    assert re.findall(r"pip install[^`\n]*\s'?modelreg(?:\[\w+\])?'?(?=[\s`)]|$)(?! @).*", PAGES[name], re.MULTILINE) == []
