@@ -21,7 +21,7 @@ HOUSE_WORDS = re.compile(
     | beside s? | told | tells? \s of | of \s (?:its|their) \s own
     | let \s (?:an? \s alias | it \s | them \s | a \s name | the \s name)
     | goes \s on | go \s on | went \s on | going \s on | tak(?:e|es|en|ing) \s up | took \s up
-    | (?:is|are|was|were) \s no \s (?!longer|more|less|later|earlier|larger|smaller|better|worse)[\w-]+
+    | (?<!there\ ) (?:is|are|was|were) \s no \s (?!longer|more|less|later|earlier|larger|smaller|better|worse)[\w-]+
     | stand s? \s in | stood \s in | stands? \s for
     | held \s (?:against|to\b) | hold s? \s (?:it|them|each|both) \s (?:against|to\b)
     | held[- ]out \s part | the \s parts \s share | (?:test|training|validation) \s part
@@ -44,6 +44,13 @@ FROZEN = re.compile(
 )  # released documents, decisions of their day, template 1
 RELEASED = re.compile(r"^## \[v?\d", re.MULTILINE)  # in CHANGELOG.md: the first released section
 
+KEPT = {  # text that must not change, by file
+    "modelreg/evaluation/calibration.py": {"validation part"},  # in calibration.json, which `verify` computes again
+    "modelreg/records/export.py": {"makes of it"},  # in released bundles, where `hef attach` replaces it
+    "schemas/RunRecord.schema.json": {"lacks"},  # the name of a field
+    "docs/records.md": {"lacks"},
+}
+
 
 class Place(NamedTuple):
     """One house word: file, line, and the words."""
@@ -62,6 +69,8 @@ def find_in(path: Path) -> Iterator[Place]:
     )
     for first, passage in passages:
         for found in HOUSE_WORDS.finditer(passage):
+            if found[0].lower() in KEPT.get(name, ()):
+                continue
             yield Place(name, first + passage.count("\n", 0, found.start()), " ".join(found[0].split()))
 
 

@@ -88,4 +88,6 @@ def test_the_readme_is_short() -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_no_page_installs_modelreg_from_an_index(name) -> None:
     """The package is not on one: a checkout, a wheel or a git address."""
-    assert re.findall(r"pip install[^`\n]*\s'?modelreg(?:\[\w+\])?'?(?=[\s`)]|$)(?! @).*", PAGES[name], re.MULTILINE) == []
+    assert (
+        re.findall(r"pip install[^`\n]*\s'?modelreg(?:\[\w+\])?'?(?=[\s`)]|$)(?! @).*", PAGES[name], re.MULTILINE) == []
+    )

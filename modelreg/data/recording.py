@@ -104,7 +104,7 @@ class Windows:
 
     def recording_of(self, row: int) -> str:
         """Return the name of the recording of a window."""
-        return self.recordings[self.recording[row]]
+        return self.recordings[int(self.recording[row])]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that the digest of this split covers."""
