@@ -89,7 +89,7 @@ def keys_of(record: type[BaseModel], place: str = "") -> Iterator[str]:
 
 
 def nearest_keys(path: Path, record: type[BaseModel]) -> list[str]:
-    """Return the keys that an unknown key may have meant: of the same name elsewhere, by initials, or with a similar spelling."""
+    """Return the keys that an unknown key may mean: the same name elsewhere, the initials, or a similar spelling."""
     known = list(dict.fromkeys(keys_of(record)))
     unknown = str(path[-1]).lower().replace("-", "_")
     others = [key for key in known if _parts(key) != _names(path)]

@@ -17,6 +17,7 @@ KINDS = {
 }
 NAMES = (
     "`",
+    "SOURCE_DATE_EPOCH",
     "CHANGELOG.md",
     "RELEASES.md",
     "GitHub",
