@@ -43,13 +43,13 @@ def aligned(signals: dict[str, Signal], rate: float, **changes) -> Recording:
 
 
 def middle(signal: Signal) -> np.ndarray:
-    """The values without a second at either end, where a filter has less to go by."""
+    """The values without a second at either end, where the filter has fewer samples."""
     edge = int(signal.rate_hz)
     return signal.values[edge:-edge, 0]
 
 
 def amplitude(signal: Signal) -> float:
-    """Of a sine, by its power."""
+    """Return the amplitude of a sine, by its power."""
     return float(np.sqrt(2 * np.mean(middle(signal).astype(np.float64) ** 2)))
 
 
@@ -61,7 +61,7 @@ def test_two_irregular_clocks_agree_in_phase() -> None:
     assert np.abs(middle(found["phone"]) - middle(found["watch"])).max() < 0.02
 
 
-def test_an_irregular_clock_comes_back_as_the_sine_itself() -> None:
+def test_an_irregular_clock_is_resampled_to_the_sine() -> None:
     """The oracle is the function that was sampled."""
     found = aligned({"watch": stamped(100, 20, start=3.0, jitter=0.6)}, 50).signals["watch"]
     time = stamped(100, 20, start=3.0, jitter=0.6).time[0] + np.arange(len(found.values)) / 50
@@ -70,14 +70,14 @@ def test_an_irregular_clock_comes_back_as_the_sine_itself() -> None:
 
 
 @pytest.mark.parametrize("make", [uniform, stamped])
-def test_what_the_new_rate_cannot_show_is_filtered_out(make) -> None:
-    """40 Hz would fold down to 10 Hz at a rate of 50: more than 30 dB are taken off."""
+def test_frequencies_above_half_the_new_rate_are_filtered_out(make) -> None:
+    """40 Hz would alias to 10 Hz at a rate of 50 Hz: they are attenuated by more than 30 dB."""
     assert amplitude(aligned({"d": make(100, 20, hz=40)}, 50).signals["d"]) < 10 ** (-30 / 20)
 
 
 @pytest.mark.parametrize("make", [uniform, stamped])
-def test_what_it_can_show_passes(make) -> None:
-    """3 Hz within one per cent."""
+def test_lower_frequencies_pass(make) -> None:
+    """3 Hz within 1 %."""
     assert amplitude(aligned({"d": make(100, 20, hz=3)}, 50).signals["d"]) == pytest.approx(1, rel=0.01)
 
 
@@ -88,8 +88,8 @@ def test_what_it_can_show_passes(make) -> None:
     start=st.floats(0, 0.9),
     jitter=st.sampled_from([0.0, 0.3, 0.9]),
 )
-def test_every_device_comes_out_equally_long(rate, other, target, start, jitter) -> None:
-    """And so do the labels; every value is finite."""
+def test_every_device_has_the_same_length(rate, other, target, start, jitter) -> None:
+    """Labels, too; every value is finite."""
     found = aligned({"a": stamped(rate, 4, jitter=jitter), "b": stamped(other, 4, start=start)}, target)
     lengths = {len(found.labels), *(len(signal.values) for signal in found.signals.values())}
 
@@ -114,14 +114,14 @@ def test_a_recording_on_one_clock_of_the_rate_is_unchanged() -> None:
 
 
 def test_stamps_on_the_grid_keep_every_bit() -> None:
-    """Nothing is interpolated where nothing has to be."""
+    """Nothing is interpolated."""
     signal = stamped(50, 5, start=1.0)
 
     np.testing.assert_array_equal(aligned({"d": signal}, 50).signals["d"].values, signal.values)
 
 
 def test_equal_stamps_are_averaged() -> None:
-    """Two samples at one moment are one, half way between."""
+    """Two samples at one moment become their mean."""
     time = np.array([0.0, 0.1, 0.1, 0.2, 0.3])
     values = np.array([[0], [1], [3], [0], [0]], np.float32)
 
@@ -129,7 +129,7 @@ def test_equal_stamps_are_averaged() -> None:
 
 
 def gapped(seconds: float) -> Signal:
-    """A clock that stands still after its second second."""
+    """A clock with a gap after 2 s."""
     time = np.arange(200) / 50
     return Signal(sine(time), 50.0, np.where(time >= 2, time + seconds, time))
 
@@ -147,8 +147,8 @@ def test_a_short_gap_is_interpolated() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_missing_sample_costs_the_moments_beside_it(bad) -> None:
-    """And no other; the filter sees what lies between its neighbours."""
+def test_the_moments_next_to_a_missing_sample_are_missing(bad) -> None:
+    """And no others; the filter gets an interpolated value."""
     signal = stamped(50, 4)
     signal.values[100] = bad  # at 2 s; the grid is 10 ms later
     found = aligned({"d": signal, "e": stamped(50, 4, start=0.01)}, 50).signals["d"].values[:, 0]
@@ -157,8 +157,8 @@ def test_a_missing_sample_costs_the_moments_beside_it(bad) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_missing_sample_on_the_grid_is_that_one(bad) -> None:
-    """Nothing beside it is lost where nothing is interpolated."""
+def test_a_missing_sample_on_the_grid_is_the_only_missing_one(bad) -> None:
+    """Its neighbours are not interpolated."""
     signal = stamped(50, 4)
     signal.values[100] = bad
 
@@ -166,14 +166,14 @@ def test_a_missing_sample_on_the_grid_is_that_one(bad) -> None:
 
 
 def test_a_channel_without_any_value_stays_missing() -> None:
-    """Nothing is made up."""
+    """No value is invented."""
     signal = Signal(np.full((100, 1), np.nan, np.float32), 100.0)
 
     assert np.isnan(aligned({"d": signal}, 50).signals["d"].values).all()
 
 
 def test_labels_are_those_of_the_nearest_sample() -> None:
-    """A change half way between two moments goes to the nearer one."""
+    """A change between two moments is at the nearer one."""
     labels = np.repeat([0, 1], 50).astype(np.int32)
     found = alignment.align(recording({"d": uniform(100, 1)}, labels), 50, LIMITS)
 
@@ -213,7 +213,7 @@ def test_jitter_is_judged() -> None:
 
 
 def test_gaps_are_counted_and_judged() -> None:
-    """How many, how long, and which share of the time."""
+    """Their number, the longest, and their share of the time."""
     (clock,) = alignment.measure({"d": gapped(2.0)}, LIMITS)
 
     assert (clock.gaps, list(alignment.judge(clock, LIMITS)), round(clock.missing_rate, 2)) == (
@@ -223,8 +223,8 @@ def test_gaps_are_counted_and_judged() -> None:
     )
 
 
-def test_several_gaps_are_several() -> None:
-    """In words."""
+def test_several_gaps_are_in_one_message() -> None:
+    """With their number."""
     time = np.array([0, 1, 2, 2.02, 2.04])
     (clock,) = alignment.measure({"d": Signal(np.zeros((5, 1), np.float32), 50.0, time)}, LIMITS)
 
@@ -240,7 +240,7 @@ def test_a_clock_that_never_moves_is_measured(time) -> None:
 
 
 def test_a_device_without_stamps_has_no_clock_to_judge() -> None:
-    """Its samples lie where its rate says."""
+    """Its samples are at equal steps."""
     assert list(alignment.measure({"d": uniform(50, 2)}, LIMITS)) == []
 
 
@@ -285,7 +285,7 @@ def test_unequal_rates_may_differ_by_a_sample_of_the_slower() -> None:
 
 
 def test_equal_stamps_at_the_end_are_averaged() -> None:
-    """All other samples lie on the grid: that is no reason to take the first of the two."""
+    """Also if all other samples are on the grid."""
     time = np.array([0.0, 0.1, 0.2, 0.2])
     values = np.array([[0], [1], [2], [4]], np.float32)
 
@@ -294,7 +294,7 @@ def test_equal_stamps_at_the_end_are_averaged() -> None:
 
 @pytest.mark.parametrize("old", [49.98, 50.02, 33.3333, 1000 / 19.99])
 def test_a_rate_that_no_small_ratio_meets_does_not_drift(old: float) -> None:
-    """After ten minutes the sine still lies where it was recorded."""
+    """After ten minutes the sine has the same phase."""
     found = middle(aligned({"d": uniform(old, 600)}, 50).signals["d"])
     time = 1 + np.arange(len(found)) / 50
 
@@ -308,8 +308,8 @@ def test_a_rate_that_no_small_ratio_meets_does_not_drift(old: float) -> None:
 )
 @example(rates=[1000.0], target=0.4, seconds=9.0)
 @example(rates=[49.999], target=50.0, seconds=600.0)
-def test_any_rate_comes_out_at_any_other(rates: list[float], target: float, seconds: float) -> None:
-    """Devices that last equally long have equally many samples, labels too; nothing finite is lost."""
+def test_any_rate_is_resampled_to_any_other(rates: list[float], target: float, seconds: float) -> None:
+    """Devices of equal duration have equal numbers of samples and labels; no finite value is lost."""
     signals = {f"d{n}": Signal(np.ones((1 + round(seconds * r), 1), np.float32), r) for n, r in enumerate(rates)}
     assume(not list(alignment.find_problems([recording(signals)])))
     found = aligned(signals, target)
@@ -340,7 +340,7 @@ def test_any_clock_is_measured_and_aligned(intervals: list[float], others: list[
 
 
 def test_bursts_cost_no_memory() -> None:
-    """Stamps a microsecond apart ask for no grid of microseconds."""
+    """Time stamps 1 µs apart do not make a grid of microseconds."""
     time = np.repeat(np.arange(500) * 0.1, 5) + np.tile(np.arange(5) * 1e-6, 500)
     grid = alignment.Grid(np.arange(2495) / 50, 50.0)
     _, even = alignment._even(Signal(np.ones((2500, 1), np.float32), 50.0, time), time, grid)
@@ -349,7 +349,7 @@ def test_bursts_cost_no_memory() -> None:
 
 
 @pytest.mark.parametrize(("old", "new"), [(100.0, 50.0), (70.0, 50.0), (25.0, 50.0), (20.0, 50.0)])
-def test_the_filter_reaches_no_further_than_it_says(old: float, new: float) -> None:
+def test_the_filter_reaches_no_further_than_documented(old: float, new: float) -> None:
     """Another last sample changes, to the bit, nothing but the last REACH at the lower of the rates."""
     made, wild = uniform(old, 10), uniform(old, 10)
     wild.values[-1] = 1e4
@@ -360,7 +360,7 @@ def test_the_filter_reaches_no_further_than_it_says(old: float, new: float) -> N
 
 
 def test_a_slow_device_without_stamps_has_no_gaps() -> None:
-    """Its samples are a second apart by its rate: nothing is missing."""
+    """Its samples are 1 s apart by its rate: nothing is missing."""
     assert np.isfinite(aligned({"d": uniform(1, 20)}, 10).signals["d"].values).all()
 
 
@@ -374,8 +374,8 @@ def test_a_stray_stamp_is_refused() -> None:
     assert places(caught.value.problems) == [("r", "recordings.stray-time")]
 
 
-def test_labels_go_over_to_another_clock() -> None:
-    """Sample by sample, the label of what was recorded at that time; none where nothing was labelled."""
+def test_labels_are_moved_to_another_clock() -> None:
+    """Each sample has the label of its time; samples outside are unlabelled."""
     labels = np.repeat([0, 1], 50).astype(np.int32)
     made = recording({"a": stamped(50, 2), "b": stamped(25, 4, start=0.5)}, labels)
     time = made.signals["b"].time
@@ -385,15 +385,15 @@ def test_labels_go_over_to_another_clock() -> None:
 
 
 @pytest.mark.parametrize("other", [uniform(50, 2), stamped(50, 2)])
-def test_labels_of_a_clock_that_is_not_known_stay(other: Signal) -> None:
-    """Those of the first device itself, and where the two share no time."""
+def test_labels_of_an_unknown_clock_are_unchanged(other: Signal) -> None:
+    """Those of the first device, and of devices that cannot be compared."""
     made = recording({"a": uniform(50, 2), "b": other}, np.arange(100, dtype=np.int32))
 
     assert alignment.labels_by(made, "a" if other.time is None else "b") is made.labels
 
 
-def test_a_device_that_recorded_nothing_labels_nothing() -> None:
-    """The other one's samples have no label."""
+def test_a_device_without_samples_has_no_labels() -> None:
+    """The samples of the other device are unlabelled."""
     made = recording({"a": Signal(np.empty((0, 1), np.float32), 50.0), "b": uniform(50, 1)})
 
     assert set(alignment.labels_by(made, "b").tolist()) == {-1}
@@ -409,7 +409,7 @@ def test_a_device_that_recorded_nothing_labels_nothing() -> None:
     ],
 )
 def test_the_reach_of_resampling_is_known(signal, new, expected) -> None:
-    """In samples of the new rate, to either side."""
+    """In samples of the new rate, to each side."""
     assert alignment.reach(recording({"d": signal}), new, LIMITS) == expected
 
 

@@ -13,7 +13,7 @@ from modelreg.errors import InputError, Problem
 
 
 def test_the_default_is_a_valid_configuration() -> None:
-    """The built-in default needs no key of its own."""
+    """The built-in default is complete."""
     assert config.settle(config.default(), TrainConfig, "x").training.epochs == 40
 
 

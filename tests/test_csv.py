@@ -1,4 +1,4 @@
-"""The source csv: what a file says is what comes out, to the bit; what was parsed once is not parsed again."""
+"""The source csv: values equal those of the file to the bit; a file is parsed once."""
 
 from datetime import UTC, datetime
 
@@ -33,7 +33,7 @@ def names(dataset, recording=0) -> list[str | None]:
 
 
 def test_a_folder_is_a_dataset(tmp_path) -> None:
-    """Names, units, licence and order: s9 comes before s10."""
+    """Names, units, license and order: s9 comes before s10."""
     dataset = read(
         tmp_path, {"s10_1.csv": TEXT, "s9_1.csv": TEXT, "deep/s9_2.csv": TEXT, ".s1_1.csv": "", ".x/s_1.csv": ""}
     )
@@ -50,7 +50,7 @@ def test_a_folder_is_a_dataset(tmp_path) -> None:
 
 
 def test_values_and_labels_are_the_rows(tmp_path) -> None:
-    """In the order of the channels, whatever the order of the columns."""
+    """In the order of the channels, not of the columns."""
     dataset = read(tmp_path, {"s_1.csv": TEXT}, devices={"watch": device(channels=channels("b", "a"))})
 
     assert (values(dataset).tolist(), names(dataset)) == ([[2, 1], [4, 3], [6, 5]], ["walk", "rest", "walk"])
@@ -58,8 +58,8 @@ def test_values_and_labels_are_the_rows(tmp_path) -> None:
 
 @relaxed
 @given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=20))
-def test_any_number_comes_back_to_the_bit(tmp_path, rows) -> None:
-    """float32 of the float64 that Python reads; what is too large is Inf."""
+def test_any_number_is_read_to_the_bit(tmp_path, rows) -> None:
+    """float32 of the float64 that Python reads; a value that is too large is Inf."""
     text = "a,b,label\n" + "".join(f"{a},{b},x\n" for a, b in rows)
     with np.errstate(over="ignore"):
         expected = np.array([[float(a), float(b)] for a, b in rows]).astype(np.float32)
@@ -70,7 +70,7 @@ def test_any_number_comes_back_to_the_bit(tmp_path, rows) -> None:
 @relaxed
 @given(st.lists(numbers, min_size=1, max_size=10), st.floats(-1e6, 1e6).filter(bool))
 def test_a_scale_is_applied_before_the_rounding(tmp_path, texts, scale) -> None:
-    """Theirs times the scale, in float64."""
+    """The value times the scale, in float64."""
     rows = "a,b,label\n" + "".join(f"{text},0,x\n" for text in texts)
     with np.errstate(all="ignore"):
         expected = (np.array([float(text) for text in texts]) * scale).astype(np.float32)
@@ -84,8 +84,8 @@ labels = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Z
 
 @relaxed
 @given(st.lists(labels, min_size=1, max_size=10), st.sampled_from([",", ";", "\t", " ", "|"]))
-def test_any_label_comes_back(tmp_path, texts, separator) -> None:
-    """Quoted as CSV does; blanks around it are not part of it, and nothing at all is no label."""
+def test_any_label_is_read(tmp_path, texts, separator) -> None:
+    """Quoted as in CSV; blanks around it are stripped, and an empty text means unlabelled."""
     expected = [text.strip() for text in texts]
     rows = [separator.join(('"' + text.replace('"', '""') + '"', "1", "2")) for text in texts]
     text = "\r\n".join([separator.join(("label", "a", "b")), *rows])
@@ -121,7 +121,7 @@ def test_both_parsers_agree(tmp_path, table) -> None:
 @relaxed
 @given(st.lists(st.tuples(*[st.floats(width=32).map(repr)] * 4), min_size=1, max_size=20))
 def test_two_files_or_one_are_the_same(tmp_path, rows) -> None:
-    """Two devices may stand in one file, or each in its own."""
+    """Two devices may be in one file or in two."""
     one = "a,b,c,d,label\n" + "".join(f"{','.join(row)},x\n" for row in rows)
     left = "a,b,label\n" + "".join(f"{','.join(row[:2])},x\n" for row in rows)
     right = "c,d\n" + "".join(f"{','.join(row[2:])}\n" for row in rows)
@@ -164,7 +164,7 @@ def test_columns_by_number(tmp_path, separator) -> None:
 
 
 def test_one_column(tmp_path) -> None:
-    """A file may hold nothing but numbers; blank lines among them are none."""
+    """A file may hold numbers only; blank lines are skipped."""
     one = {"acc": {"column": 1, "unit": "g"}}
     devices = {"watch": device(files=r"(?P<label>\w+)/(?P<subject>\w+)\.txt", channels=one)}
     dataset = read(tmp_path, {"run/s.txt": "1\n\n2\n"}, devices=devices, label=None, header=False)
@@ -174,28 +174,28 @@ def test_one_column(tmp_path) -> None:
 
 @pytest.mark.parametrize("text", ["", "NA", " NA ", "-999", "-999.0", "nan", "NaN", "inf", "-Infinity"])
 def test_missing_values_are_not_finite(tmp_path, text) -> None:
-    """Texts that say so, numbers however they are written, and what float() takes for no finite number."""
+    """Configured texts, configured numbers in any notation, and infinite numbers."""
     dataset = read(tmp_path, {"s_1.csv": f"a,b,label\n1,{text},x\n2,3,x\n"}, missing=["", "NA", "-999"])
 
     assert np.isfinite(values(dataset)).tolist() == [[True, False], [True, True]]
 
 
-def test_a_row_may_lack_its_label(tmp_path) -> None:
-    """Empty, or a text that stands for none."""
+def test_a_row_may_be_unlabelled(tmp_path) -> None:
+    """The cell is empty, or a text that means a missing value."""
     dataset = read(tmp_path, {"s_1.csv": "a,b,label\n1,2,\n1,2,NA\n1,2,x\n"})
 
     assert (dataset.recordings[0].labels.tolist(), dataset.classes) == ([UNLABELLED, UNLABELLED, 0], ("x",))
 
 
 def test_the_map_gives_the_classes(tmp_path) -> None:
-    """All that it names in its order, also what it drops: the caller maps them."""
+    """All labels that it names, in its order, also dropped ones: the caller maps them."""
     dataset = read(tmp_path, {"s_1.csv": TEXT}, labels={"walk": "go", "jump": "go", "rest": None})
 
     assert (dataset.classes, names(dataset)) == (("walk", "jump", "rest"), ["walk", "rest", "walk"])
 
 
 def test_a_path_may_give_the_label(tmp_path) -> None:
-    """One session then holds several recordings; a text for no value is no label."""
+    """One session then has several recordings; a text that means a missing value is not a label."""
     devices = {"watch": device(files=r"(?P<subject>\w+)/x(?P<label>[\w ]*)\.csv")}
     dataset = read(tmp_path, {f"s/x{x}.csv": TEXT for x in ("NA", "", "lie down")}, devices=devices, label=None)
 
@@ -206,15 +206,15 @@ def test_a_path_may_give_the_label(tmp_path) -> None:
     ]
 
 
-def test_what_is_dropped_is_not_read(tmp_path) -> None:
-    """Nor need all of its devices be there."""
+def test_a_dropped_recording_is_not_read(tmp_path) -> None:
+    """Some of its devices may be missing."""
     dataset = read(tmp_path, {"s_1.csv": TEXT, "s_2.csv": "broken"}, drop=["s-2"])
 
     assert [recording.name for recording in dataset.recordings] == ["s-1"]
 
 
 def test_a_link_inside_the_folder_is_a_file(tmp_path) -> None:
-    """As some archives of data keep theirs."""
+    """Some data sets store their files that way."""
     write(tmp_path, {"objects/1": TEXT})
     (tmp_path / "s_1.csv").symlink_to("objects/1")
 
@@ -222,7 +222,7 @@ def test_a_link_inside_the_folder_is_a_file(tmp_path) -> None:
 
 
 def test_a_linked_folder_is_not_entered(tmp_path) -> None:
-    """What lies elsewhere is not part of the set."""
+    """Files elsewhere are not part of the data set."""
     write(tmp_path, {"mine/s_1.csv": TEXT, "other/s_2.csv": TEXT})
     (tmp_path / "mine" / "link").symlink_to(tmp_path / "other")
 
@@ -251,7 +251,7 @@ START = 1_657_533_977_813_000_001  # nanoseconds
     ],
 )
 def test_every_unit_gives_the_same_seconds(tmp_path, unit, write_as) -> None:
-    """Nanoseconds since 1970 are more than a float64 holds: they are read as integers."""
+    """Nanoseconds since 1970 exceed the precision of float64: they are read as integers."""
     stamps = [START + 20_000_000 * n for n in range(60)]
     text = "t,a,b,label\n" + "".join(f"{write_as(ns)},1,2,x\n" for ns in stamps)
     time = read(tmp_path, {"s_1.csv": text}, devices=timed(unit)).recordings[0].signals["watch"].time
@@ -262,14 +262,14 @@ def test_every_unit_gives_the_same_seconds(tmp_path, unit, write_as) -> None:
 @relaxed
 @given(st.lists(st.integers(-(2**62), 2**62), min_size=2, max_size=20), st.sampled_from([1, 10**3, 10**6, 10**9]))
 def test_integers_become_the_nearest_seconds(ticks, per_second) -> None:
-    """To one unit in the last place, and exactly where a float64 holds the integer."""
+    """To one unit in the last place, and exactly if a float64 can hold the integer."""
     seconds = csv_table._from_ticks(np.array(ticks), per_second)
 
     np.testing.assert_allclose(seconds, [tick / per_second for tick in ticks], rtol=2**-52)
 
 
 def test_the_slower_parser_reads_dates(tmp_path) -> None:
-    """A blank before a missing value brings it about."""
+    """A blank before a missing value selects it."""
     text = "t,a,b,label\n2026-01-01T00:00:00Z, NA,2,x\n2026-01-01T01:00:00.02+01:00,1,2,x\n"
     time = read(tmp_path, {"s_1.csv": text}, devices=timed("iso8601")).recordings[0].signals["watch"].time
 
@@ -278,7 +278,7 @@ def test_the_slower_parser_reads_dates(tmp_path) -> None:
 
 @pytest.mark.parametrize("slow", [False, True])
 def test_equal_stamps_are_tolerated(tmp_path, slow) -> None:
-    """Only a fall is refused. The slower parser reads integers, too."""
+    """Only a time that goes back is refused. The slower parser reads integers, too."""
     text = f"t,a,b,label\n0,{' NA' if slow else 1},2,x\n0,1,2,x\n20,1,2,x\n"
     dataset = read(tmp_path, {"s_1.csv": text}, devices=timed("ms"))
 
@@ -286,12 +286,12 @@ def test_equal_stamps_are_tolerated(tmp_path, slow) -> None:
 
 
 def refuse(*_args, **_kwargs) -> None:
-    """Stand in for a parser."""
+    """Replace a parser."""
     raise AssertionError("parsed again")
 
 
 def test_the_second_reading_parses_nothing(tmp_path, monkeypatch) -> None:
-    """And gives the same."""
+    """And returns the same."""
     reading = Reading(write(tmp_path / "data", {"s_1.csv": TEXT}), tmp_path / "cache")
     first = csv.read(source(), reading)
     monkeypatch.setattr(pd, "read_csv", refuse)
@@ -311,8 +311,8 @@ def test_kept_or_not_is_the_same(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("change", ["bytes", "scale", "missing"])
-def test_another_byte_or_setting_is_read_anew(tmp_path, change) -> None:
-    """What steers the parsing is part of the key."""
+def test_another_byte_or_setting_is_parsed_again(tmp_path, change) -> None:
+    """Every setting of the parser is part of the key."""
     reading = Reading(write(tmp_path / "data", {"s_1.csv": TEXT}), tmp_path / "cache")
     before = csv.read(source(), reading).sources
     changes = {"scale": {"devices": {"watch": device(channels=channels(scale=2.0))}}, "missing": {"missing": ["1"]}}
@@ -322,14 +322,14 @@ def test_another_byte_or_setting_is_read_anew(tmp_path, change) -> None:
     assert csv.read(source(**changes.get(change, {})), reading).sources != before
 
 
-def test_progress_is_told_by_file(tmp_path) -> None:
-    """Each before it is read, and the end."""
-    told = []
+def test_progress_is_reported_by_file(tmp_path) -> None:
+    """Each file before it is read, and the end."""
+    calls = []
     csv.read(
-        source(), Reading(write(tmp_path, {"s_1.csv": TEXT, "s_2.csv": TEXT}), tell=lambda *what: told.append(what))
+        source(), Reading(write(tmp_path, {"s_1.csv": TEXT, "s_2.csv": TEXT}), tell=lambda *what: calls.append(what))
     )
 
-    assert told == [(0, 2, "s_1.csv"), (1, 2, "s_2.csv"), (2, 2, tmp_path.name)]
+    assert calls == [(0, 2, "s_1.csv"), (1, 2, "s_2.csv"), (2, 2, tmp_path.name)]
 
 
 def test_files_that_match_no_pattern_are_a_notice(tmp_path) -> None:
@@ -343,7 +343,7 @@ def test_files_that_match_no_pattern_are_a_notice(tmp_path) -> None:
 
 
 def test_the_kind_finds_its_reader(tmp_path) -> None:
-    """As a configuration names it."""
+    """By `kind` of the configuration."""
     write(tmp_path, {"s_1.csv": TEXT})
 
     assert sources.read(source(), Reading(tmp_path)).sources[0].kind == "csv"

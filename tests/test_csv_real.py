@@ -1,4 +1,4 @@
-"""The source csv on two real sets: phones and watches with clocks of their own, and a native set written as CSV."""
+"""The source csv on two real sets: phones and watches with one clock each, and a native set written as CSV."""
 
 import io
 import tarfile
@@ -27,7 +27,7 @@ def test_the_shipped_configuration_is_valid() -> None:
 
 @pytest.mark.skipif(not (REAL / "spsw").is_dir(), reason="the recordings under ../shared/data are not here")
 def test_phone_and_watch_are_read_whole(tmp_path) -> None:
-    """23 people, 223 executions, two clocks each."""
+    """23 subjects, 223 executions, two clocks each."""
     with tarfile.open(next((REAL / "spsw").glob("*.tar.xz"))) as archive:
         archive.extractall(tmp_path, filter="data")
     dataset = csv.read(spsw(tmp_path / "DATA"), Reading(tmp_path))
@@ -38,7 +38,7 @@ def test_phone_and_watch_are_read_whole(tmp_path) -> None:
 
 @pytest.mark.skipif(not (REAL / "dsads").is_dir(), reason="the recordings under ../shared/data are not here")
 def test_the_native_files_as_text_are_the_same(tmp_path) -> None:
-    """The numbers' texts are copied: windows and labels are those of the source dsads, to the bit."""
+    """Windows and labels equal those of the source dsads to the bit."""
     native = dsads.read(REAL / "dsads" / "p1.tar.xz", ("RA", "LA"), Reading(tmp_path))
     header = [f"{unit}_{channel.name}" for unit in ("RA", "LA") for channel in native.channels]
     with tarfile.open(REAL / "dsads" / "p1.tar.xz") as archive:

@@ -36,7 +36,7 @@ def members(subjects=(1, 2), activities=(1, 19), segments=(1, 2)) -> dict[str, b
 
 
 def test_folder_and_archive_are_the_same(tmp_path) -> None:
-    """The digest is over the arrays, however they were packed."""
+    """The digest is over the arrays, not over the files."""
     folder = write_folder(tmp_path / "native", members())
     write_archive(tmp_path / "p.tar.xz", members())
 
@@ -47,7 +47,7 @@ def test_folder_and_archive_are_the_same(tmp_path) -> None:
 
 
 def test_pieces_are_joined_in_order(tmp_path) -> None:
-    """A recording is its segments one after another, the columns of its unit only."""
+    """A recording is the concatenation of its segments, with the columns of its unit."""
     found = members()
     recording = dsads.read(write_folder(tmp_path, found), ("RA", "LL"), Reading(Path())).recordings[0]
     pieces = [np.loadtxt(io.BytesIO(found[f"a01/p1/s{n:02d}.txt"]), delimiter=",") for n in (1, 2)]
@@ -182,7 +182,7 @@ def test_nothing_is_parsed_twice(tmp_path, monkeypatch) -> None:
 
 
 def test_progress_names_each_recording(tmp_path) -> None:
-    """How many of how many, and which."""
+    """The number done, the total and the name."""
     calls = []
     dsads.read(write_folder(tmp_path, members()), ("T",), Reading(tmp_path, tell=lambda *what: calls.append(what)))
 

@@ -42,7 +42,7 @@ def read(path: Path):
 
 @pytest.mark.parametrize("inner", ["", "RawData"])
 def test_folder_and_archive_are_the_same(tmp_path, inner) -> None:
-    """The digest is over the arrays, however they were packed; RawData/ itself may be named."""
+    """The digest is over the arrays, not over the files; RawData/ may be named, too."""
     folder = write_folder(tmp_path / "native", native() | {"activity_labels.txt": b"1 WALKING\n"}) / inner
     write_archive(tmp_path / "p.tar.xz", native())
 
@@ -50,22 +50,22 @@ def test_folder_and_archive_are_the_same(tmp_path, inner) -> None:
 
 
 def test_a_recording_is_both_sensors_of_an_experiment(tmp_path) -> None:
-    """Acceleration, then rotation, as they were written."""
+    """Acceleration, then rotation, with the values of the files."""
     recording = read(write_folder(tmp_path, native())).recordings[1]
     pieces = [np.loadtxt(tmp_path / f"RawData/{sensor}_exp02_user02.txt") for sensor in ("acc", "gyro")]
 
     np.testing.assert_array_equal(recording.signals["waist"].values, np.hstack(pieces).astype(np.float32))
 
 
-def test_a_recording_is_named_by_person_and_experiment(tmp_path) -> None:
-    """People are what a split goes by."""
+def test_a_recording_is_named_by_subject_and_experiment(tmp_path) -> None:
+    """The split is by subject."""
     first = read(write_folder(tmp_path, native())).recordings[0]
 
     assert (first.name, first.subject, first.session) == ("user01-exp01", "user01", "exp01")
 
 
 def test_spans_count_from_one_and_include_their_end(tmp_path) -> None:
-    """Samples 3 to 10 are the third to the tenth; what no span covers has no label."""
+    """Samples 3 to 10 are the third to the tenth; samples outside of every span are unlabelled."""
     labels = read(write_folder(tmp_path, native())).recordings[0].labels
 
     assert labels.tolist() == [UNLABELLED] * 2 + [4] * 8 + [6] * 2 + [UNLABELLED] * 28
@@ -73,7 +73,7 @@ def test_spans_count_from_one_and_include_their_end(tmp_path) -> None:
 
 @given(cuts=st.sets(st.integers(1, SAMPLES - 1), max_size=8), data=st.data())
 def test_labels_are_those_of_the_lines_in_any_order(tmp_path_factory, cuts, data) -> None:
-    """Spans that touch make a whole; the order of the lines means nothing."""
+    """The order of the lines does not matter."""
     edges = [0, *sorted(cuts), SAMPLES]
     wanted = [data.draw(st.integers(0, 11)) for _ in edges[1:]]
     spans = list(zip(edges, edges[1:], wanted, strict=False))
@@ -224,7 +224,7 @@ def test_nothing_is_parsed_twice(tmp_path, monkeypatch) -> None:
 
 
 def test_progress_names_each_file(tmp_path) -> None:
-    """How many of how many, and which."""
+    """The number done, the total and the name."""
     calls = []
     hapt.read(write_folder(tmp_path, native()), Reading(tmp_path, tell=lambda *what: calls.append(what)))
 

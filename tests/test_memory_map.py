@@ -79,7 +79,7 @@ def test_nothing_is_left_in_the_folder(tmp_path) -> None:
 
 
 def test_without_a_cache_everything_stays_in_memory(tmp_path) -> None:
-    """There is no folder to write to."""
+    """Without a folder, nothing is written."""
     array = np.arange(3)
 
     assert Reading(tmp_path).store(array) is array
@@ -108,7 +108,7 @@ def test_prepared_windows_are_mapped(tmp_path) -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 20), st.integers(1, 100))
 def test_passing_yields_all_rows_in_order(length, at_once) -> None:
-    """So many bytes at a time, or one row."""
+    """AT_ONCE bytes at a time, or one row."""
     array = np.arange(length)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory_map, "AT_ONCE", at_once)

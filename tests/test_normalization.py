@@ -38,7 +38,7 @@ def noise(seed: int, samples: int, *, missing: float = 0.0, unlabelled: float = 
 
 
 def complete(recordings: list[Recording]) -> NDArray[np.float64]:
-    """Return the samples that may be learnt from, one at a time: (S, D, C)."""
+    """Return the labelled complete samples, one at a time: (S, D, C)."""
     return np.array(
         [
             sample
@@ -54,7 +54,7 @@ def complete(recordings: list[Recording]) -> NDArray[np.float64]:
 
 @given(seeds=st.lists(st.integers(0, 50), min_size=1, max_size=3), per=st.sampled_from(["channel", "device_channel"]))
 def test_statistics_are_numpys(seeds: list[int], per: str) -> None:
-    """Mean and deviation are np.mean and np.std of the labelled complete samples, pooled as asked."""
+    """Mean and deviation are np.mean and np.std of the labelled complete samples, pooled by `per`."""
     recordings = [noise(seed, 40, missing=0.01, unlabelled=0.2) for seed in seeds]
     found, samples = fitted(recordings, per), complete(recordings)
     axes = (0, 1) if per == "channel" else 0
@@ -66,7 +66,7 @@ def test_statistics_are_numpys(seeds: list[int], per: str) -> None:
 
 @pytest.mark.parametrize("per", ["channel", "device_channel"])
 def test_training_windows_become_standard(per: str) -> None:
-    """Windows that cover the training part have mean 0 and deviation 1, for each row that was fitted."""
+    """Windows that cover train have mean 0 and deviation 1, for each fitted row."""
     recordings = two_device_recordings()
     x = cut(recordings, classes=CLASSES, window=100, hop=100, labels="pure").x
     z = apply(x, fitted(recordings, per))
@@ -78,7 +78,7 @@ def test_training_windows_become_standard(per: str) -> None:
 
 @given(seed=st.integers(0, 50), per=st.sampled_from(["channel", "device_channel"]))
 def test_apply_is_its_formula(seed: int, per: str) -> None:
-    """Value by value, z = (x - mean) / std in float32, and the shape stays."""
+    """z = (x - mean) / std in float32 for each value; the shape is unchanged."""
     found = fitted([noise(seed, 30)], per)
     x = np.random.default_rng(seed).standard_normal((3, 9, 2, 7)).astype(np.float32)
     z = apply(x, found)
@@ -101,7 +101,7 @@ def test_fold_uses_the_one_row(per: str) -> None:
     np.testing.assert_array_equal(apply(folded, found).reshape(flat.shape), apply(flat, found))
 
 
-def test_record_says_what_it_is_for() -> None:
+def test_record_states_its_input() -> None:
     """Channels, devices, rate, window, fold, digest and limits are in the record."""
     found = fitted(two_device_recordings())
 
@@ -110,7 +110,7 @@ def test_record_says_what_it_is_for() -> None:
 
 
 def flat(device: int, channel: int) -> Recording:
-    """Return noise with one channel of one device constant, at a value that no binary fraction holds."""
+    """Return noise with one channel of one device constant, at a value that is not a binary fraction."""
     recording = noise(1, 1000)
     recording.signals[DEVICES[device]].values[:, channel] = 0.1
     return recording
@@ -148,7 +148,7 @@ def test_a_channel_constant_on_one_device_is_fitted() -> None:
 
 
 def test_nothing_to_fit() -> None:
-    """Without a labelled complete sample there is no normalization."""
+    """A labelled complete sample is required."""
     assert problems_of([noise(0, 20, unlabelled=1.0)], "channel") == [("train", "normalization.no-samples")]
 
 
@@ -184,8 +184,8 @@ def test_a_row_for_each_device_is_taken() -> None:
     assert (found.per, found.mean) == ("device_channel", (tuple(MEAN), tuple(STD)))
 
 
-def test_a_normalization_of_ours_is_taken() -> None:
-    """Of the same input."""
+def test_a_normalization_json_is_taken() -> None:
+    """If its input is the same."""
     ours = fitted([noise(1, 300)])
 
     assert (taken(ours.to_document()).mean, taken(ours.to_document()).std) == (ours.mean, ours.std)

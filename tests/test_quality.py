@@ -1,4 +1,4 @@
-"""Data quality: counts equal what was planted, statistics and interpolation equal numpy's."""
+"""Data quality: counts equal the planted faults, statistics and interpolation those of numpy."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,7 +41,7 @@ def measured(column: Sequence[float] | NDArray[Any]) -> ChannelQuality:
 
 
 def problems_of(column: Sequence[float] | NDArray[Any], **limits: Any) -> tuple[str, ...]:
-    """Return what a column breaks."""
+    """Return the thresholds that a column exceeds."""
     return quality.measure(recording_of(column), ONE, Limits(**limits)).problems
 
 
@@ -52,7 +52,7 @@ def corrected(column: Sequence[float] | NDArray[Any], missing: Any) -> NDArray[n
 
 
 def settings(missing: Any, longest: float | None = None) -> QualitySettings:
-    """Settings that fill stretches of any length, unless one says otherwise."""
+    """Settings that fill stretches of any length by default."""
     return QualitySettings(missing=missing, max_fill_s=longest)
 
 
@@ -62,7 +62,7 @@ def settings(missing: Any, longest: float | None = None) -> QualitySettings:
     inf=st.sets(st.integers(0, 59)),
 )
 def test_planted_missing_values_are_counted(size: int, nan: set[int], inf: set[int]) -> None:
-    """NaN and Inf are counted apart, and their rates are of all samples."""
+    """NaN and Inf are counted separately; their rates are shares of all samples."""
     column = np.sin(np.arange(60))
     column[list(inf)] = INF
     column[list(nan)] = NAN
@@ -75,7 +75,7 @@ def test_planted_missing_values_are_counted(size: int, nan: set[int], inf: set[i
 
 @given(column=COLUMNS)
 def test_statistics_are_those_of_finite_values(column: NDArray[np.float32]) -> None:
-    """Mean, deviation and bounds are numpy's, in float64, of what is finite."""
+    """Mean, deviation and bounds are those of numpy in float64, over finite values."""
     finite = column[np.isfinite(column)].astype(np.float64)
     found = measured(column)
     values = [found.mean, found.std, found.min, found.max]
@@ -88,7 +88,7 @@ def test_statistics_are_those_of_finite_values(column: NDArray[np.float32]) -> N
 
 @given(column=COLUMNS)
 def test_constant_means_one_finite_value(column: NDArray[np.float32]) -> None:
-    """A channel is constant if its finite values are all alike, and there is one."""
+    """A channel is constant if it has exactly one finite value."""
     assert measured(column).constant == (len(set(column[np.isfinite(column)].tolist())) == 1)
 
 
@@ -184,7 +184,7 @@ def test_raise_lists_every_missing_channel() -> None:
 
 
 def test_raise_passes_whole_data() -> None:
-    """Under `raise` data without missing values go through unchanged."""
+    """With `raise`, recordings without missing values are unchanged."""
     np.testing.assert_array_equal(corrected(WAVE, "raise"), WAVE.astype(np.float32))
 
 
@@ -195,7 +195,7 @@ def watch() -> Dataset:
 
 
 def test_report_of_the_sample(watch: Dataset) -> None:
-    """The sample breaks no default threshold, and its report says where it came from."""
+    """The sample exceeds no default threshold, and its report has its source."""
     report = quality.check_quality(watch, Limits())
 
     assert [problem for recording in report.recordings for problem in recording.problems] == []
@@ -215,7 +215,7 @@ def test_limit_of_an_unknown_channel(watch: Dataset) -> None:
 
 @given(column=COLUMNS, longest=st.integers(0, 20))
 def test_only_short_stretches_are_filled(column: NDArray[np.float32], longest: int) -> None:
-    """A run of more samples than fit into the limit stays missing; the oracle counts runs one by one."""
+    """A run of more samples than the limit stays missing; the oracle counts runs one by one."""
     (found,) = quality.correct([recording_of(column)], ONE, settings("zero", (longest + 0.5) / 50))
     expected, gap = column.copy(), ~np.isfinite(column)
     for start in np.flatnonzero(gap & ~np.concatenate([[False], gap[:-1]])):
@@ -226,7 +226,7 @@ def test_only_short_stretches_are_filled(column: NDArray[np.float32], longest: i
 
 
 def test_a_fill_is_per_device_and_channel() -> None:
-    """Each gap gets its own channel's value."""
+    """Each gap is filled with the value of its channel."""
     values = np.array([[NAN, 1], [2, NAN]], np.float32)
     recording = replace(recording_of([0.0, 0.0]), signals={"watch": Signal(values, 50.0)})
     (found,) = quality.correct([recording], (*ONE, *ONE), settings("mean"), np.array([[7, 8]], np.float32))
@@ -235,7 +235,7 @@ def test_a_fill_is_per_device_and_channel() -> None:
 
 
 def test_a_channel_without_a_value_in_training_is_not_filled() -> None:
-    """There is no mean of nothing."""
+    """Its mean is not known."""
     fill = quality.fit([recording_of([NAN, INF])], settings("median"))
 
     assert np.isnan(fill).all()
@@ -243,7 +243,7 @@ def test_a_channel_without_a_value_in_training_is_not_filled() -> None:
 
 @given(column=COLUMNS)
 def test_a_flat_channel_lowers_the_score(column: NDArray[np.float32]) -> None:
-    """From something of 100 to nothing."""
+    """Its share is 0."""
     lively = np.concatenate([column, np.sin(np.arange(60))]).astype(np.float32)
     before, after = (quality.measure(recording_of(c), ONE, Limits()).score for c in (lively, np.ones_like(lively)))
 
@@ -254,7 +254,7 @@ def test_a_flat_channel_lowers_the_score(column: NDArray[np.float32]) -> None:
     ("rate", "advice"),
     [(0, "none"), (1e-6, "mean"), (0.1, "mean"), (0.1001, "interpolate"), (0.2, "interpolate"), (0.21, "drop")],
 )
-def test_the_recommendation_goes_by_rate(rate: float, advice: str) -> None:
+def test_the_recommendation_depends_on_the_rate(rate: float, advice: str) -> None:
     """Mean up to 10 %, interpolate up to 20 %, drop beyond."""
     assert quality.recommend(rate) == advice
 
@@ -274,8 +274,8 @@ def test_saturation_is_a_run_at_an_end(column: list[float], rate: float) -> None
     assert measured(column).saturated_rate == rate
 
 
-def test_a_limit_of_no_spread_counts_every_signal_as_lively() -> None:
-    """std_min of 0 asks for nothing but a signal that is not constant."""
+def test_without_a_smallest_deviation_every_signal_has_its_full_share() -> None:
+    """With std_min of 0, a signal must only not be constant."""
     assert quality.measure(recording_of([1, 2, 1]), ONE, Limits(std_min=0.0)).score == 100
 
 
@@ -284,7 +284,7 @@ WORSE = st.fixed_dictionaries({}, optional={"nan_rate": SHARES, "saturated_rate"
 
 
 def record(**changes: Any) -> ChannelQuality:
-    """Return the quality of a channel with nothing wrong."""
+    """Return the quality of a channel without faults."""
     made = {"device": "d", "channel": "c", "nan": 0, "inf": 0, "nan_rate": 0.0, "inf_rate": 0.0, "constant": False}
     return ChannelQuality(**{**made, "mean": 0.0, "std": 1.0, "min": -1.0, "max": 1.0, **changes})
 
@@ -312,8 +312,8 @@ def test_a_narrower_range_never_raises_the_score(levels: list[float], seed: int)
     assert low <= high
 
 
-def test_a_score_of_no_channel_is_nothing() -> None:
-    """Nothing was measured, nothing is good."""
+def test_the_score_without_channels_is_zero() -> None:
+    """Nothing was measured."""
     assert quality.score([], [], Limits()) == 0
 
 
@@ -323,7 +323,7 @@ def test_a_score_of_no_channel_is_nothing() -> None:
     labelled=st.integers(0, 39),
 )
 def test_a_fill_is_numpys(columns: list[NDArray[np.float32]], missing: str, labelled: int) -> None:
-    """nanmean or nanmedian of the labelled samples; no value where there is none, and no warning."""
+    """nanmean or nanmedian of the labelled samples; NaN without a sample, and no warning."""
     recordings = [
         recording_of(c, labels=np.where(np.arange(len(c)) < labelled, 0, -1).astype(np.int32)) for c in columns
     ]
@@ -337,8 +337,8 @@ def test_a_fill_is_numpys(columns: list[NDArray[np.float32]], missing: str, labe
 
 
 @given(column=COLUMNS, missing=st.sampled_from(["zero", "mean", "median"]))
-def test_a_constant_fill_touches_only_what_is_missing(column: NDArray[np.float32], missing: str) -> None:
-    """Zero under `zero`, else what was fitted."""
+def test_a_constant_fill_changes_only_missing_values(column: NDArray[np.float32], missing: str) -> None:
+    """0 for `zero`, otherwise the fitted value."""
     fill = None if missing == "zero" else np.array([[7]], np.float32)
     (found,) = quality.correct([recording_of(column)], ONE, settings(missing), fill)
     expected = np.where(np.isfinite(column), column, 0 if fill is None else 7)
@@ -348,12 +348,12 @@ def test_a_constant_fill_touches_only_what_is_missing(column: NDArray[np.float32
 
 @pytest.mark.parametrize("missing", ["zero", "interpolate", "drop", "raise"])
 def test_other_strategies_are_fitted_to_nothing(missing: str) -> None:
-    """There is no statistic that could leak."""
+    """No statistic can leak."""
     assert quality.fit([recording_of(WAVE)], settings(missing)) is None
 
 
 def test_windows_of_a_long_name_are_reported() -> None:
-    """Subject and part together are no longer than a name may be."""
+    """Split and subject together are cut to the length of a name."""
     source = SourceRecord(kind="npy", name="n", digest="0" * 64, license="", citation="")
     found = quality.check_quality(
         Dataset((source,), ONE, ("watch",), ("a",), 50.0, (recording_of(WAVE, subject="s" * 100),)), Limits()
@@ -362,8 +362,8 @@ def test_windows_of_a_long_name_are_reported() -> None:
     assert found.recordings[0].recording == f"left: {'s' * 94}"
 
 
-def test_nothing_broken_is_not_refused(watch: Dataset) -> None:
-    """The sample passes under `strict`."""
+def test_recordings_within_all_thresholds_pass(watch: Dataset) -> None:
+    """The sample passes with `strict`."""
     quality.refuse_broken(quality.check_quality(watch, Limits()))
 
 

@@ -1,4 +1,4 @@
-"""The source spsw: a phone and a watch with clocks of their own, folder or archive; every problem with its place."""
+"""The source spsw: a phone and a watch with one clock each, folder or archive; every problem with its place."""
 
 import tarfile
 from pathlib import Path
@@ -43,7 +43,7 @@ def read(path: Path, **settings):
 
 @pytest.mark.parametrize("inner", ["", "DATA", "DATA/.."])
 def test_folder_and_archive_are_the_same(tmp_path, inner) -> None:
-    """The digest is over the arrays, however they were packed; DATA/ itself may be named."""
+    """The digest is over the arrays, not over the files; DATA/ may be named, too."""
     folder = write_folder(tmp_path / "native", native()) / inner
     write_archive(tmp_path / "p.tar.xz", native())
 

@@ -1,4 +1,4 @@
-"""Windows: what is cut equals a naive loop over the samples."""
+"""Windows equal those of a naive loop over the samples."""
 
 from collections import Counter
 from dataclasses import replace
@@ -37,7 +37,7 @@ def recording_of(labels: list[int], *, devices: int = 2, channels: int = 3, seed
 
 
 def label_of(labels: NDArray[np.int32], rule: str) -> int:
-    """Return the label of a window as the definition reads."""
+    """Return the label of a window by its definition."""
     counts = Counter(labels.tolist())
     if rule == "pure":
         return int(labels[0]) if len(counts) == 1 else UNLABELLED
@@ -78,7 +78,7 @@ LABELS = st.lists(st.tuples(st.integers(-1, 2), st.integers(1, 12)), min_size=1,
     devices=st.integers(1, 2),
 )
 def test_windows_are_those_of_a_loop(labels: list[list[int]], window: int, hop: int, rule: Any, devices: int) -> None:
-    """Values, labels, subjects, recordings and starts are those of the definition; the rest is counted."""
+    """Values, labels, subjects, recordings and starts are those of the definition; dropped windows are counted."""
     recordings = [recording_of(each, devices=devices, seed=i, start=7 * i) for i, each in enumerate(labels)]
     windows = cut(recordings, classes=K, window=window, hop=hop, labels=rule)
     expected = naive(recordings, window, hop, rule)
@@ -90,7 +90,7 @@ def test_windows_are_those_of_a_loop(labels: list[list[int]], window: int, hop: 
 
 @given(labels=LABELS, rows=st.sampled_from([1, 2]))
 def test_windows_have_their_types(labels: list[int], rows: Any) -> None:
-    """Arrays are contiguous, of the stated types and shapes, even where no window is cut."""
+    """Arrays are contiguous, of the stated types and shapes, also without a window."""
     flat = cut([recording_of(labels, devices=1)], classes=K, window=8, hop=3, labels="majority")
     windows = fold(flat, rows)
     types = {key: str(getattr(windows, key).dtype) for key in ("x", "y", "subject", "recording", "start")}
@@ -123,7 +123,7 @@ def test_fold_puts_the_earlier_half_first() -> None:
     ],
 )
 def test_label_of_a_window(labels: list[int], majority: list[int], pure: list[int]) -> None:
-    """Ties go to the lowest class; a majority without label, or any stranger under `pure`, drops the window."""
+    """Ties go to the lowest class; a majority without label, or another label with `pure`, drops the window."""
     recording = recording_of(labels, signals={"d": Signal(np.zeros((4, 1), np.float32), 50.0)})
     found = [cut([recording], classes=K, window=4, hop=1, labels=rule).y.tolist() for rule in ("majority", "pure")]
 
@@ -132,7 +132,7 @@ def test_label_of_a_window(labels: list[int], majority: list[int], pure: list[in
 
 @pytest.mark.parametrize("missing", [np.nan, np.inf, -np.inf])
 def test_no_missing_value_reaches_a_window(missing: float) -> None:
-    """One missing value costs exactly the windows that hold it."""
+    """A missing value drops exactly the windows that contain it."""
     values = np.zeros((30, 1), np.float32)
     values[12] = missing
     recording = recording_of([0] * 30, signals={"d": Signal(values, 50.0)})
@@ -142,7 +142,7 @@ def test_no_missing_value_reaches_a_window(missing: float) -> None:
 
 
 def test_two_devices_are_stacked() -> None:
-    """Real two-device data become (N, 9, 2, 100), devices in order."""
+    """Windows of two devices are (N, 9, 2, 100), devices in order."""
     recordings = two_device_recordings()
     windows = cut(recordings, classes=CLASSES, window=100, hop=50, labels="majority")
 
@@ -174,7 +174,7 @@ CLOCKS, RATES = ("r0", "recordings.clocks-differ"), ("rate_hz", "sources.rates-d
     ],
 )
 def test_recordings_that_do_not_fit(recordings: list[Recording], problems: list[tuple[str, str]]) -> None:
-    """Clocks that differ and rates that differ are refused, all at once."""
+    """Different clocks and different rates are refused."""
     with pytest.raises(InputError) as caught:
         cut(recordings, classes=K, window=10, hop=5, labels="majority")
 
@@ -192,7 +192,7 @@ def test_two_devices_cannot_be_folded() -> None:
 
 @given(labels=LABELS)
 def test_windows_in_a_mapped_file_are_the_same(tmp_path_factory, labels: list[int]) -> None:
-    """Also where there are none, and folded."""
+    """Also without windows, and folded."""
     store = MappedStore(tmp_path_factory.mktemp("store"))
     here, mapped = (
         fold(cut([recording_of(labels, devices=1)], classes=K, window=8, hop=3, labels="majority", gather=gather), 2)
@@ -203,8 +203,8 @@ def test_windows_in_a_mapped_file_are_the_same(tmp_path_factory, labels: list[in
     assert is_mapped(mapped.x) == bool(len(here.y))
 
 
-def test_arrays_name_people_and_recordings() -> None:
-    """What a digest covers is independent of how names are numbered."""
+def test_arrays_have_the_names_of_subjects_and_recordings() -> None:
+    """The digest does not depend on the numbers of names."""
     windows = cut(
         [recording_of([0] * 10, seed=i, signals={"d": Signal(np.zeros((10, 1), np.float32), 50.0)}) for i in (1, 0)],
         classes=K,
@@ -218,8 +218,8 @@ def test_arrays_name_people_and_recordings() -> None:
 
 
 @given(st.lists(st.integers(1, 40), min_size=3, max_size=3), st.integers(0, 2**32))
-def test_windows_dealt_by_chance_are_the_same_windows(lengths, seed) -> None:
-    """Each once, with its label and its place; parts keep their sizes, and windows their order."""
+def test_windows_dealt_at_random_are_the_same_windows(lengths, seed) -> None:
+    """Each once, with label and place; splits keep their sizes, and windows their order."""
     named = zip(("train", "validation", "test"), lengths, strict=True)
     parts = {
         part: cut(
@@ -241,8 +241,8 @@ def test_windows_dealt_by_chance_are_the_same_windows(lengths, seed) -> None:
     assert all((np.diff(part.recording) >= 0).all() for part in dealt.values())
 
 
-def test_the_same_seed_deals_the_same_parts() -> None:
-    """And another one others."""
+def test_the_same_seed_deals_the_same_splits() -> None:
+    """Another seed deals others."""
     parts = {
         part: cut([recording_of([0, 1] * 40, seed=n, name=part)], classes=K, window=8, hop=4, labels="majority")
         for n, part in enumerate(("train", "validation", "test"))

@@ -1,7 +1,7 @@
-"""A tiny made-up data set: two devices, nine channels, three classes that can be told apart.
+"""A tiny made-up data set: two devices, nine channels, three classes that are easy to distinguish.
 
 For tests only. It is drawn from sines and noise, train and test from the same few lines: no number made from
-it says anything about a model, and none is ever reported.
+it describes a model, and none is reported.
 """
 
 import json

@@ -27,8 +27,8 @@ def fit(
 ) -> Normalization:
     """Fit in float64 on the labelled samples without a missing value in any channel of any device.
 
-    The devices of a recording share one clock. `per="channel"` pools all devices into one row. Raises InputError if
-    there is no such sample, and for every constant channel.
+    The devices of a recording share one clock. `per="channel"` pools all devices into one row. Raises InputError if no
+    sample remains, and for every constant channel.
     """
     ends = [(len(rows), rows.min(axis=0), rows.max(axis=0)) for rows in _complete_rows(recordings, per)]
     count = sum(number for number, _, _ in ends)

@@ -60,11 +60,11 @@ def cut(
         for block in _blocks(recording, piece.start - recording.start, window)
     )
     subjects = tuple(dict.fromkeys(recording.subject for recording in recordings))
-    whose = [subjects.index(recording.subject) for recording in recordings]
+    owners = [subjects.index(recording.subject) for recording in recordings]
     return Windows(
         x=gather((sum(counts), *_shape(recordings[0]), window), blocks),
         y=np.concatenate([piece.y for piece in cuts]),
-        subject=np.repeat(np.array(whose, dtype=np.int32), counts),
+        subject=np.repeat(np.array(owners, dtype=np.int32), counts),
         recording=np.repeat(np.arange(len(recordings), dtype=np.int32), counts),
         start=np.concatenate([piece.start for piece in cuts]),
         subjects=subjects,
