@@ -314,13 +314,15 @@ def settle(
         document = _assign(document, assignment)
         assigned[tuple(assignment.partition("=")[0].split("."))] = assignment
     try:
-        return record.model_validate_json(files.to_json(document))
-    except ValidationError as error:
-        origin = config_errors.Origin(where, text, assigned)
-        raise InputError(UNREADABLE, config_errors.find_problems(error, record, document, origin)) from error
+        data = files.to_json(document)
     except (TypeError, ValueError) as error:  # a date, a set: YAML has more types than JSON
         problem = Problem(where, "config.not-plain", f"only text, numbers, true, false and null are allowed: {error}")
         raise InputError(UNREADABLE, [problem]) from error
+    try:
+        return record.model_validate_json(data)
+    except ValidationError as error:
+        origin, read = config_errors.Origin(where, text, assigned), files.parse_json(data, where)
+        raise InputError(UNREADABLE, config_errors.find_problems(error, record, read, origin)) from error
 
 
 def _assign(document: dict[str, Any], assignment: str) -> Any:

@@ -184,7 +184,7 @@ def test_torch_gives_what_onnx_runtime_gives(reference, tmp_path) -> None:
         (lambda x: None, "windows-type", "None"),
         (lambda x: {"x": x}, "windows-type", "dict"),
         (lambda x: x.astype(str), "windows-type", "text"),
-        (lambda x: x.astype(bool), "windows-type", "truth values"),
+        (lambda x: x.astype(bool), "windows-type", "booleans"),
         (lambda x: x.astype(complex), "windows-type", "complex"),
         (lambda x: x.astype(object), "windows-type", "objects"),
         (lambda x: [[1.0], [1.0, 2.0]], "windows-type", "inhomogeneous"),

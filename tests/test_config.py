@@ -66,6 +66,8 @@ def refused(document, assignments=(), text=None) -> list[Problem]:
         ({"split": {"by": "subject", "test": "p6"}}, ("x: split.test", "config.invalid-value")),
         ({"split": {"by": "subject", "test": [6]}}, ("x: split.test.0", "config.invalid-value")),
         ({"data": {"sources": []}}, ("x: data.sources", "config.invalid-value")),
+        ({1: 2}, ("x: 1", "config.unknown-key")),
+        ({"training": {2: 3}}, ("x: training.2", "config.unknown-key")),
         ("text", ("x", "config.not-a-mapping")),
         ({"training": {"seed": object()}}, ("x", "config.not-plain")),
     ],
