@@ -12,7 +12,7 @@ from hypothesis.strategies import composite
 
 from modelreg.data.cache import Reading
 from modelreg.data.recording import UNLABELLED
-from modelreg.data.sources import csv, csv_table
+from modelreg.data.sources import csv, csv_table, csv_times
 from modelreg.data.sources import registry as sources
 
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -263,7 +263,7 @@ def test_every_unit_gives_the_same_seconds(tmp_path, unit, write_as) -> None:
 @given(st.lists(st.integers(-(2**62), 2**62), min_size=2, max_size=20), st.sampled_from([1, 10**3, 10**6, 10**9]))
 def test_integers_become_the_nearest_seconds(ticks, per_second) -> None:
     """To one unit in the last place, and exactly if a float64 can hold the integer."""
-    seconds = csv_table._from_ticks(np.array(ticks), per_second)
+    seconds = csv_times.from_ticks(np.array(ticks), per_second)
 
     np.testing.assert_allclose(seconds, [tick / per_second for tick in ticks], rtol=2**-52)
 

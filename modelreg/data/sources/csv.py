@@ -20,7 +20,8 @@ from modelreg import files
 from modelreg.data.cache import Parsed, Reading, combine
 from modelreg.data.message_lists import quoted
 from modelreg.data.recording import UNLABELLED, UNREADABLE, Dataset, Recording, Signal, natural
-from modelreg.data.sources.csv_table import PER_SECOND, Layout, parse
+from modelreg.data.sources.csv_table import Layout, parse
+from modelreg.data.sources.csv_times import PER_SECOND
 from modelreg.errors import InputError, Notice, Problem
 from modelreg.records.base import is_name
 from modelreg.records.data import SourceRecord

@@ -18,14 +18,12 @@ from numpy.typing import NDArray
 
 from modelreg.data.message_lists import and_others
 from modelreg.data.recording import UNLABELLED, UNREADABLE
-from modelreg.data.sources import csv_header
+from modelreg.data.sources import csv_header, csv_times
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import is_name
 from modelreg.records.source import Column, CsvColumns, CsvSource
 
 SHOWN = 40  # characters of a cell
-PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-EXACT = 2**53  # up to which every integer is a float64
 
 DECIMAL_COMMA = (
     "write numbers with a decimal point, for example with pandas: read_csv(FILE, decimal=',').to_csv(FILE, index=False)"
@@ -343,7 +341,11 @@ def _seconds(
     time = file.layout.columns.time
     if time is None or stamps is None:
         return {}, []
-    seconds = _from_dates(stamps) if file.layout.has_dates else _from_ticks(stamps, PER_SECOND[time.unit])
+    seconds = (
+        csv_times.from_dates(stamps)
+        if file.layout.has_dates
+        else csv_times.from_ticks(stamps, csv_times.PER_SECOND[time.unit])
+    )
     return {"time": seconds}, list(_find_time_problems(file, seconds, stamps, lines))
 
 
@@ -363,25 +365,6 @@ def _find_time_problems(
         yield Problem(file.at(lines[back[0] + 1]), "csv.time-goes-back", message)
     if not missing and not back and seconds[0] == seconds[-1]:
         yield Problem(file.where, "csv.time-constant", f"every time is {seconds[0]:.6f} s, expected different times")
-
-
-def _from_dates(texts: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the seconds since 1970 of ISO 8601 texts, in UTC if they name no zone; NaN for other texts."""
-    import pandas as pd
-
-    dates = pd.Series(texts, dtype=str)
-    dates = dates.where(dates.str.match(r"\s*[0-9]"), "")  # pandas knows `now` and `today`
-    stamps = pd.to_datetime(dates, format="ISO8601", utc=True, errors="coerce").dt.tz_localize(None).to_numpy()
-    ticks = _from_ticks(stamps.astype(np.int64), PER_SECOND[np.datetime_data(stamps.dtype)[0]])
-    return np.where(np.isnat(stamps), np.nan, ticks)
-
-
-def _from_ticks(ticks: NDArray[Any], per_second: int) -> NDArray[np.float64]:
-    """Return seconds, also of integers beyond the range that float64 holds exactly, as nanoseconds since 1970 are."""
-    if ticks.dtype.kind == "f":
-        return ticks / per_second
-    whole, rest = np.divmod(ticks, per_second)
-    return np.where(np.abs(whole) < EXACT // per_second, ticks / per_second, whole + rest / per_second)
 
 
 def _label_arrays(
