@@ -94,7 +94,7 @@ def nearest_keys(path: Path, record: type[BaseModel]) -> list[str]:
     unknown = str(path[-1]).lower().replace("-", "_")
     others = [key for key in known if _parts(key) != _names(path)]
     siblings = [key for key in others if _parts(key)[:-1] == _names(path)[:-1]]
-    return (_alike(unknown, siblings) or _alike(unknown, others))[:SUGGESTED]
+    return (_similar(unknown, siblings) or _similar(unknown, others))[:SUGGESTED]
 
 
 def shown(value: Any) -> str:
@@ -104,7 +104,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
-def _alike(unknown: str, keys: Sequence[str]) -> list[str]:
+def _similar(unknown: str, keys: Sequence[str]) -> list[str]:
     """Return the keys whose last name is this one, or has these initials, this beginning or nearly this spelling."""
     names = dict.fromkeys(map(_last, keys))
     meant = [name for name in names if unknown in (name, _initials(name))]

@@ -341,11 +341,7 @@ def _seconds(
     time = file.layout.columns.time
     if time is None or stamps is None:
         return {}, []
-    seconds = (
-        csv_times.from_dates(stamps)
-        if file.layout.has_dates
-        else csv_times.from_ticks(stamps, csv_times.PER_SECOND[time.unit])
-    )
+    seconds = csv_times.to_seconds(stamps, time.unit)
     return {"time": seconds}, list(_find_time_problems(file, seconds, stamps, lines))
 
 

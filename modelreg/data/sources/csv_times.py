@@ -5,11 +5,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modelreg.records.source import TimeUnit
+
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 EXACT = 2**53  # the largest integer up to which every integer is a float64
 
 
-def from_dates(texts: NDArray[Any]) -> NDArray[np.float64]:
+def to_seconds(stamps: NDArray[Any], unit: TimeUnit) -> NDArray[np.float64]:
+    """Return the seconds of time stamps in a unit."""
+    return _from_dates(stamps) if unit == "iso8601" else from_ticks(stamps, PER_SECOND[unit])
+
+
+def _from_dates(texts: NDArray[Any]) -> NDArray[np.float64]:
     """Return the seconds since 1970 of ISO 8601 texts, in UTC if they name no zone; NaN for other texts."""
     import pandas as pd
 
