@@ -119,3 +119,48 @@ def test_folds_as_json(here, capsys) -> None:
     main(["data", "folds", "c.yaml", "--json"])
 
     assert len(json.loads(capsys.readouterr().out)) == 10
+
+
+MINE = """\
+data:
+  sources:
+    - kind: csv
+      path: phone
+      name: mine
+      license: CC0-1.0
+      citation: none
+      separator: ";"
+      label: activity
+      devices:
+        - name: phone
+          files: '(?P<subject>\\w+)_(?P<session>\\w+)\\.csv'
+          rate_hz: 50
+          channels: [{name: ax, column: x, unit: g}, {name: ay, column: y, unit: g}]
+"""
+
+
+def write_csv(folder, files: int, text: str) -> None:
+    """Write a configuration of CSV files of equal text."""
+    (folder / "phone").mkdir()
+    (folder / "mine.yaml").write_text(MINE)
+    for number in range(files):
+        (folder / "phone" / f"s{number:02d}_1.csv").write_text(text)
+
+
+@pytest.mark.parametrize("command", [["data", "check"], ["train"]])
+@pytest.mark.parametrize(
+    ("files", "text", "shown"),
+    [
+        (54, "x (m/s²);y;activity\n1;2;walk\n", ("[csv.column-missing]", "in 54 places")),
+        (2, "x;y;activity\n" + "0,1;2;walk\n" * 12_000, ("[csv.decimal-comma]", "11,999 other rows")),
+    ],
+    ids=["wrong column", "decimal comma"],
+)
+def test_one_cause_is_one_entry(here, capsys, command, files, text, shown) -> None:
+    """For all files and rows, with the next step."""
+    write_csv(here, files, text)
+
+    assert main([*command, "mine.yaml"]) == 3
+    error = capsys.readouterr().err
+    assert (error.count("error: "), error.count("next: ")) == (1, 1)
+    assert [words in error for words in shown] == [True, True]
