@@ -314,8 +314,11 @@ def test_a_file_is_read(tmp_path) -> None:
 def test_a_file_that_is_not_utf8_is_refused(tmp_path) -> None:
     """The byte is named."""
     (tmp_path / "c.yaml").write_bytes(b"a: \xff")
-    with pytest.raises(InputError, match="UTF-8 at byte 3"):
+    with pytest.raises(InputError) as caught:
         config.load(tmp_path / "c.yaml", ProjectConfig)
+
+    (problem,) = caught.value.problems
+    assert (problem.rule, "byte 3" in problem.message) == ("files.not-utf8", True)
 
 
 def test_a_gate_needs_a_bound() -> None:
