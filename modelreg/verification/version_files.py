@@ -1,13 +1,16 @@
 """The files of a version that the checks can use, and the comparison of two documents' values."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelreg import files
 from modelreg.errors import Problem
 from modelreg.registry import filenames
 
 SHOWN = 120  # characters of a value in a message
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -40,4 +43,6 @@ def unlisted(path: str) -> Problem:
 
 def _short(value: object) -> str:
     text = "no value" if value is None else str(value)
+    if _DIGEST.fullmatch(text):
+        return files.short_digest(text)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
