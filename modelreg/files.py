@@ -170,7 +170,7 @@ def _unique(where: str, pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     if len(document) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _not_json(Problem(where, "json.duplicate-key", f"key {twice!r} occurs more than once in an object"))
+        raise _not_json(Problem(where, "json.duplicate-key", f"duplicate key {twice!r}"))
     return document
 
 

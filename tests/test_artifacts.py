@@ -134,14 +134,7 @@ def test_a_changed_value_of_the_parity_record_is_found(stored, changes, place, r
     )
 
 
-@pytest.mark.parametrize(
-    ("changes", "key"),
-    [
-        ({"model": "other"}, "model"),
-        ({"checkpoint_sha256": "0" * 64}, "checkpoint_sha256"),
-        ({"windows": 59}, "windows"),
-    ],
-)
+@pytest.mark.parametrize(("key", "value"), [("model", "other"), ("checkpoint_sha256", "0" * 64), ("windows", 59)])
 def test_a_changed_value_of_the_estimate_is_found(stored, key, value) -> None:
     """It is compared with the version and with the bundle."""
     stored.change(f"hailo8/{INT8}", Int8Estimate, **{key: value})

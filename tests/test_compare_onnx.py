@@ -221,7 +221,7 @@ def test_a_changed_run_is_refused(place, old, capsys) -> None:
     (place / "changed" / filenames.HISTORY).write_text("{}")
 
     assert main(["compare", "changed", old.name]) == 3
-    assert "history.jsonl: was changed" in capsys.readouterr().err
+    assert "[run.file-changed]" in capsys.readouterr().err
 
 
 def test_an_imported_run_is_compared_with_another_once_it_has_metrics(place, capsys) -> None:

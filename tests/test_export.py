@@ -421,7 +421,7 @@ def test_a_changed_export_is_not_released(here, tmp_path, monkeypatch, capsys) -
     monkeypatch.chdir(root)
     code = main(["release", "v0.2.0", "--roll-changelog", "--force"])
 
-    assert (code, "onnx/head.onnx" in capsys.readouterr().err) == (3, True)
+    assert (code, "[export.file-changed]" in capsys.readouterr().err) == (3, True)
 
 
 # With a compiled network

@@ -80,7 +80,7 @@ def test_a_changed_encoder_is_found(place, capsys) -> None:
     (place / RUN / filenames.ENCODER).write_bytes(b"")
 
     assert main(["evaluate"]) == 3
-    assert "encoder.safetensors: was changed" in capsys.readouterr().err
+    assert "[run.file-changed]" in capsys.readouterr().err
 
 
 def test_a_configuration_cannot_ask_for_what_the_file_has_not(place, capsys) -> None:
