@@ -95,8 +95,8 @@ def test_the_report_says_what_the_card_quotes(crossed) -> None:
     """The hold-out: its numbers are of the released weights."""
     text = (crossed / RUN / "report.md").read_text()
 
-    assert "## Cross-validation: folds of subjects" in text
-    assert "**The card quotes the hold-out**" in text
+    assert "## Cross-validation: k-fold by subject" in text
+    assert "**The model card states\nthe metrics of the test split**" in text
 
 
 def test_a_finished_fold_is_not_trained_again(place, capsys) -> None:

@@ -82,7 +82,7 @@ def test_a_figure_over_its_limit_prevents_the_release(root, path) -> None:
     """The message has the limit."""
     measured(root)
 
-    with pytest.raises(GateFailed, match=r"but must be at most 0\.05"):
+    with pytest.raises(GateFailed, match=r"exceeds the limit 0\.05"):
         released(root, **{path: Gate(max=0.05)})
 
 
@@ -96,7 +96,7 @@ def test_a_missing_figure_fails_its_gate(root, path, place) -> None:
     project = ProjectConfig(gates={path: Gate(max=1)}, targets=("onnx",))
     (outcome,) = gate_outcomes(root, run_of(root), project)
 
-    assert outcome.failure == f"no such number in {place}"
+    assert outcome.failure == f"{path} not found in {place}"
 
 
 def test_an_estimate_that_the_release_will_make_is_not_missing(root) -> None:

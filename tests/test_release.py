@@ -202,20 +202,20 @@ def test_a_written_section_is_enough(root) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "gate", "bound"),
+    ("path", "gate", "value"),
     [
         ("accuracy", Gate(min=0.99), "0.99"),
         ("calibration.ece", Gate(max=0.0001), "0.0001"),
-        ("int8.snr_db", Gate(min=10), ""),
-        ("classes", Gate(min=0), ""),
+        ("int8.snr_db", Gate(min=10), "int8.json"),
+        ("classes", Gate(min=0), "eval_metrics.json"),
     ],
 )
-def test_a_failed_gate_is_refused(root, path, gate, bound) -> None:
+def test_a_failed_gate_is_refused(root, path, gate, value) -> None:
     """Exit 9 with metric and bound; a missing metric fails."""
     error = refused(root, request_for(root), ProjectConfig(gates={path: gate}))
 
     assert (type(error), places(error.problems)) == (GateFailed, [(f"gate {path}", "gates.failed")])
-    assert bound in error.problems[0].message
+    assert value in error.problems[0].message
 
 
 def test_a_gate_passes_at_its_bound(root) -> None:
