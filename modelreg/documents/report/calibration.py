@@ -61,17 +61,11 @@ def _errors(found: ConfidenceMetrics) -> str:
     for name, text in ERRORS.items():
         before, after = getattr(found.before, name), getattr(found.after, name)
         rows.append((text, number(before.error), number(after.error), number(after.null_high), _span(after.interval)))
-    header = (
-        "calibration error",
-        "before scaling",
-        "after scaling",
-        "expected by chance (after scaling)",
-        "interval (after scaling)",
-    )
+    header = ("calibration error", "before scaling", "after scaling", "expected by chance", "interval over subjects")
     return f"""{table(header, rows)}
 
-"Expected by chance" is the 95 % quantile of the error of a perfectly calibrated model with the same confidences.
-Intervals are over subjects."""
+The last two columns belong to the error after scaling. "Expected by chance" is the 95 % quantile of the error of a
+perfectly calibrated model with the same confidences."""
 
 
 def _span(interval: Interval | NoInterval) -> str:

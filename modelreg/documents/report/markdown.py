@@ -113,7 +113,12 @@ Names such as `training.epochs` are keys of the training configuration.
 
 def _protocol_section(metrics: EvalMetrics, data: DataRecord) -> str:
     rows = [
-        (name, listed(part.subjects), part.recordings, part.windows, part.dropped, f"`{part.digest[:12]}`")
+        (
+            name,
+            listed(part.subjects),
+            *(f"{count:,}" for count in (part.recordings, part.windows, part.dropped)),
+            f"`{part.digest[:12]}`",
+        )
         for name, part in data.parts.items()
     ]
     sources = ", ".join(f"{escape(source.name)} (`{source.digest[:12]}`)" for source in data.sources)
@@ -150,7 +155,7 @@ def _evaluations(metrics: EvalMetrics) -> str:
 
 def _classes_section(metrics: EvalMetrics) -> str:
     rows = [
-        (escape(name), number(row.precision), number(row.recall), number(row.f1), row.support)
+        (escape(name), number(row.precision), number(row.recall), number(row.f1), f"{row.support:,}")
         for name, row in ((name, metrics.per_class[name]) for name in metrics.classes)
     ]
     return f"""## Classes
@@ -160,7 +165,7 @@ def _classes_section(metrics: EvalMetrics) -> str:
 
 def _subjects_section(metrics: EvalMetrics) -> str:
     rows = [
-        (escape(name), number(row.accuracy), number(row.macro_f1), row.windows)
+        (escape(name), number(row.accuracy), number(row.macro_f1), f"{row.windows:,}")
         for name, row in metrics.per_subject.items()
     ]
     return f"""## Subjects

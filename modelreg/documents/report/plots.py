@@ -13,7 +13,7 @@ import numpy as np
 
 from modelreg.documents.report.formatting import HEADLINE, number
 from modelreg.escaping import one_line
-from modelreg.records.calibration import ConfidenceMetrics, ReliabilityBin
+from modelreg.records.calibration import SETS, ConfidenceMetrics, ReliabilityBin
 from modelreg.records.comparison import Difference
 from modelreg.records.intervals import Interval, Reason
 from modelreg.records.metrics import EvalMetrics
@@ -156,7 +156,7 @@ def draw_temperature(found: ConfidenceMetrics, *, dark: bool = False) -> bytes:
 def draw_coverage(found: ConfidenceMetrics, *, dark: bool = False) -> bytes:
     """Draw the coverage of the prediction sets by class and by subject; `found` has sets."""
     sets = {} if isinstance(found.sets, Reason) else found.sets
-    rows = {name: {**each.per_class, **each.per_subject} for name, each in sets.items()}
+    rows = {name: {**sets[name].per_class, **sets[name].per_subject} for name in SETS if name in sets}
     places = [name for name, row in next(iter(rows.values())).items() if row.windows]
 
     def draw(figure: "Figure", use: Colours) -> None:
@@ -230,7 +230,7 @@ def _curves(figure: "Figure", history: Sequence[Epoch], best: int, use: Colours)
             values = [getattr(epoch, f"{part}_{what}") for epoch in history]
             axes.plot(epochs, values, color=colour, linestyle=line, marker="o" if len(epochs) < 3 else "", label=part)
         axes.axvline(best, color=use.faint, linestyle=":", label=f"best epoch: {best}")
-        axes.set(xlabel="epoch", ylabel=what, title=what.capitalize(), xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
+        axes.set(xlabel="epoch", ylabel=what, xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)

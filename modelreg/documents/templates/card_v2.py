@@ -156,9 +156,7 @@ def _protocol(facts: Facts) -> str:
         (
             name,
             ", ".join(map(escape, part.subjects)),
-            part.recordings,
-            part.windows,
-            part.dropped,
+            *(f"{count:,}" for count in (part.recordings, part.windows, part.dropped)),
             f"`{part.digest[:16]}`",
         )
         for name, part in data.parts.items()
@@ -193,11 +191,11 @@ def _results(facts: Facts) -> str:
     metrics, base, calibration = facts.metrics, facts.metrics.baselines, facts.metrics.calibration
     values = [(words, f"{_value(metrics, name):.4f}", _interval(metrics, name)) for name, (_, words) in METRICS.items()]
     classes = [
-        (escape(name), f"{row.precision:.4f}", f"{row.recall:.4f}", f"{row.f1:.4f}", row.support)
+        (escape(name), f"{row.precision:.4f}", f"{row.recall:.4f}", f"{row.f1:.4f}", f"{row.support:,}")
         for name, row in ((name, metrics.per_class[name]) for name in metrics.classes)
     ]
     subjects = [
-        (escape(name), f"{row.accuracy:.4f}", f"{row.macro_f1:.4f}", row.windows)
+        (escape(name), f"{row.accuracy:.4f}", f"{row.macro_f1:.4f}", f"{row.windows:,}")
         for name, row in metrics.per_subject.items()
     ]
     missing = next((i.reason for i in metrics.intervals.values() if not isinstance(i, Interval)), None)
