@@ -1,4 +1,4 @@
-"""A proxy on loopback that opens tunnels (CONNECT) and remembers whereto."""
+"""A proxy on loopback that opens tunnels (CONNECT) and records their targets."""
 
 import socket
 import threading

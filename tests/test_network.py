@@ -1,4 +1,4 @@
-"""Between here and GitHub: Enterprise's addresses, own certificates, proxies, a .netrc. Each published and pulled."""
+"""Publish and pull through the addresses of GitHub Enterprise, private certificates, proxies and a .netrc."""
 
 import ssl
 from urllib.parse import urlsplit
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory):
-    """A certificate authority that nobody knows; its file."""
+    """A certificate authority that is not trusted, and the file of its certificate."""
     made = trustme.CA()
     made.cert_pem.write_to_path(str(tmp_path_factory.mktemp("ca") / "ca.pem"))
     return made, tmp_path_factory.getbasetemp() / "ca0" / "ca.pem"
@@ -36,32 +36,33 @@ def enterprise(authority, tmp_path, monkeypatch, made):
 
 
 def delivered(made, tmp_path) -> bool:
-    """Publish, and pull into another folder: whether the same bytes come."""
+    """Publish, and pull into another folder; return whether the bytes are equal."""
     codes = [main(["publish", TAG]), main(["pull", TAG, "--out", str(tmp_path / "got")])]
     return codes == [0, 0] and tree(tmp_path / "got") == tree(made / "registry/conv2d_fsq" / TAG)
 
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
-def test_enterprise_with_a_certificate_of_its_own(enterprise, authority, made, tmp_path, monkeypatch, name) -> None:
-    """requests alone knows one of the two variables."""
+def test_enterprise_with_a_private_certificate(enterprise, authority, made, tmp_path, monkeypatch, name) -> None:
+    """requests reads only one of the two variables."""
     monkeypatch.setenv(name, str(authority[1]))
 
     assert (urlsplit(enterprise.api_url).path, delivered(made, tmp_path)) == ("/api/v3", True)
 
 
-def test_one_variable_goes_before_the_other(enterprise, authority, made, tmp_path, monkeypatch) -> None:
-    """SSL_CERT_FILE, where both are set."""
+def test_ssl_cert_file_overrides_requests_ca_bundle(enterprise, authority, made, tmp_path, monkeypatch) -> None:
+    """If both are set."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority[1]))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", certifi.where())
 
     assert delivered(made, tmp_path)
 
 
-def test_an_unknown_certificate_is_refused_at_once(enterprise, capsys) -> None:
-    """With what to do; nobody waits for it to become better."""
+def test_an_untrusted_certificate_is_refused_at_once(enterprise, capsys) -> None:
+    """The request is not repeated."""
     code = main(["publish", TAG])
 
-    assert (code, "name its authority's file in SSL_CERT_FILE" in capsys.readouterr().err) == (7, True)
+    shown = capsys.readouterr().err
+    assert (code, "[github.certificate-untrusted]" in shown, "SSL_CERT_FILE" in shown) == (7, True, True)
 
 
 def test_https_goes_through_the_proxy(enterprise, authority, made, tmp_path, monkeypatch) -> None:
@@ -76,7 +77,7 @@ def test_https_goes_through_the_proxy(enterprise, authority, made, tmp_path, mon
 
 
 def test_http_goes_through_the_proxy(hub, made, tmp_path, monkeypatch) -> None:
-    """A name that nobody could look up here is the proxy's to find."""
+    """The proxy resolves a name that is unknown here."""
     monkeypatch.setenv("GITHUB_API_URL", "http://api.github.test")
     monkeypatch.setenv("HTTP_PROXY", hub.api_url)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -86,7 +87,7 @@ def test_http_goes_through_the_proxy(hub, made, tmp_path, monkeypatch) -> None:
 
 @pytest.mark.parametrize("signed", [True, False])
 def test_a_netrc_changes_no_header(hub, made, tmp_path, monkeypatch, signed) -> None:
-    """Neither the token's, nor the lack of one: not at the API, not where downloads are redirected to."""
+    """Neither with a token nor without one: not at the API, not at the target of a redirect."""
     main(["publish", TAG])
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
@@ -100,17 +101,18 @@ def test_a_netrc_changes_no_header(hub, made, tmp_path, monkeypatch, signed) -> 
     assert seen == {("api", f"Bearer {hub.token}" if signed else None), ("objects", None)}
 
 
-def test_an_address_that_is_none_is_said_at_once(made, monkeypatch, capsys) -> None:
-    """Nobody waits for it to become one."""
+def test_an_invalid_address_is_refused_at_once(made, monkeypatch, capsys) -> None:
+    """The request is not repeated."""
     monkeypatch.chdir(made)
     monkeypatch.setenv("GITHUB_API_URL", "api.github.com")
     code = main(["pull", TAG])
 
-    assert (code, "see GITHUB_API_URL" in capsys.readouterr().err) == (7, True)
+    shown = capsys.readouterr().err
+    assert (code, "[github.address-invalid]" in shown, "GITHUB_API_URL" in shown) == (7, True, True)
 
 
 def test_the_token_of_github_goes_to_no_other_host(tmp_path, monkeypatch) -> None:
-    """gh is asked for that of the API's host."""
+    """`gh auth token` is called for the API's host."""
     from modelreg.cli import github_session
 
     (tmp_path / "gh").write_text('#!/bin/sh\necho "token of $4"\n')
