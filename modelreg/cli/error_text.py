@@ -97,7 +97,8 @@ def _next(problem: Problem) -> str:
 
 def _placed(places: Sequence[str]) -> str:
     """Return the first places and the number of others."""
-    named = ", ".join(places[:PLACES])
+    separator = "; " if any("," in place for place in places[:PLACES]) else ", "
+    named = separator.join(places[:PLACES])
     left = len(places) - PLACES
     return f"{named} and {_counted(left, 'other')}" if left > 0 else named
 
