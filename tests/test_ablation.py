@@ -74,8 +74,8 @@ def test_variants_are_configurations_that_a_file_could_state(name) -> None:
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_a_variant_lacks_what_its_name_says(name) -> None:
-    """The full system nothing, the last one all."""
+def test_a_variant_has_the_components_off_that_its_name_states(name) -> None:
+    """The full system has none off, the last variant all."""
     full = settings(name)
     lacks = {variant: ablation_grid.off(full, config) for variant, config in ablation_grid.variants(full).items()}
 
@@ -84,8 +84,8 @@ def test_a_variant_lacks_what_its_name_says(name) -> None:
     assert lacks.get("all_off", tuple(ablation_grid.components(full))) == tuple(ablation_grid.components(full))
 
 
-def test_what_is_off_already_is_not_switched_off_again() -> None:
-    """One component is left: alone off and all off are the same, once."""
+def test_a_component_that_is_off_is_not_switched_off_again() -> None:
+    """One component is left: switched off alone and all switched off are the same variant."""
     assert list(ablation_grid.variants(settings("conv2d_vq", reconstruction=0))) == ["full", "no_vq"]
 
 
@@ -102,7 +102,7 @@ def test_a_system_without_components_is_refused(name, changes) -> None:
 
 
 def test_means_are_over_the_seeds() -> None:
-    """What a variant has not is null, and not counted as zero."""
+    """A value that a variant does not have is null, not zero."""
     found = ablation_grid.summarize("full", (), [trained(0), trained(1, codes=None)])
     each = [trial.outcome for trial in found.trials]
 
@@ -124,8 +124,8 @@ def test_the_interval_draws_a_subject_with_the_windows_of_all_seeds() -> None:
     assert accuracy_score(both[0].predictions.y, both[0].predictions.logits.argmax(axis=1)) == hits[0].mean()
 
 
-def test_the_table_has_the_health_of_the_parts() -> None:
-    """Codes, clusters and durations, in the second table; looks are counted."""
+def test_the_table_has_codes_clusters_and_durations() -> None:
+    """They are in the second table; test-set evaluations are counted."""
     score = SegmentScores(accuracy=0.75, edit=50.0, over_segmentation=1.0, f1_at_50=0.5)
     temporal = TemporalMetrics(streams=1, mean_duration=12.0, alone=score, smoothed=score)
     one = trained(0, clusters=ClusterUsage(active=7, perplexity=5.0), temporal=temporal)
@@ -169,7 +169,7 @@ def stopped(finished):
         return main(["ablate", "tiny.yaml", "--seeds", "3", "--set", "model.hidden=9"])
 
 
-def test_a_grid_goes_on_where_it_was_stopped(finished, stopped, capsys) -> None:
+def test_an_interrupted_ablation_is_resumed(finished, stopped, capsys) -> None:
     """A finished run is neither trained nor evaluated again; a started one is resumed."""
     grid = finished / "runs/ablation-001"
     before = (grid / "full-seed3" / filenames.RUN).read_bytes()
@@ -198,8 +198,8 @@ def test_a_grid_of_another_configuration_is_refused(finished, stopped, capsys) -
     assert "[run.other-configuration]" in capsys.readouterr().err
 
 
-def test_a_grid_is_no_run(finished, stopped) -> None:
-    """`evaluate` without a name means the newest run; grids are numbered on their own."""
+def test_an_ablation_is_not_a_run(finished, stopped) -> None:
+    """`evaluate` without a name means the newest run; ablations are numbered separately."""
     assert list(runs.numbered(finished / "runs")) == []
     assert runs.next_ablation(finished / "runs").name == "ablation-002"
 
@@ -211,7 +211,7 @@ def test_seeds_are_different_whole_numbers(finished, seeds) -> None:
 
 
 def test_a_run_that_fails_before_its_first_epoch_leaves_nothing(finished) -> None:
-    """Neither its own folder nor the grid's."""
+    """Neither its folder nor that of the ablation."""
     assert main(["ablate", "tiny.yaml", "--seeds", "3", "--set", "training.batch_size=4", "--out", "none"]) == 3
     assert not (finished / "none").exists()
 

@@ -77,7 +77,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def test_a_model_states_its_input_and_classes(model) -> None:
-    """What somebody must know to feed it."""
+    """The properties that a caller needs."""
     channels = [(channel.name, channel.unit) for channel in model.channels]
 
     assert channels == [*((name, "g") for name in NAMES[:3]), *((name, "rad/s") for name in NAMES[3:])]
@@ -131,7 +131,7 @@ def test_labels_have_names(model) -> None:
 
 
 @pytest.mark.parametrize("which", ["model", "by_torch"])
-def test_no_window_gets_no_prediction(which, request) -> None:
+def test_an_empty_batch_has_no_predictions(which, request) -> None:
     """An empty batch is a batch."""
     found = request.getfixturevalue(which).predict(np.empty((0, 6, 1, 100)))
 
@@ -191,7 +191,7 @@ def test_torch_gives_what_onnx_runtime_gives(reference, tmp_path) -> None:
     ],
 )
 def test_what_is_not_a_batch_of_windows_is_refused(model, change, rule, words) -> None:
-    """With the shape that is expected."""
+    """The error names the expected shape."""
     with pytest.raises(InputError) as caught:
         model.predict(change(np.zeros((9, 6, 1, 100))))
 
@@ -201,7 +201,7 @@ def test_what_is_not_a_batch_of_windows_is_refused(model, change, rule, words) -
 
 
 def test_windows_with_missing_values_are_listed(model) -> None:
-    """Grouped: a few of them, and how many more there are."""
+    """Grouped: the first ones, and the number of others."""
     windows = np.zeros((9, 6, 1, 100))
     windows[2, 1, 0, 7], windows[4:9, 0, 0, 5] = np.inf, np.nan
     with pytest.raises(InputError) as caught:
@@ -213,7 +213,7 @@ def test_windows_with_missing_values_are_listed(model) -> None:
 
 
 def test_windows_beyond_the_limits_of_the_sensor_are_listed(model) -> None:
-    """By channel, with what they reach and what is possible."""
+    """By channel, with the range of the values and the limits."""
     limits = Limits(channels={"ay": (-16.0, 16.0), "wz": (-35.0, 35.0)})
     normalization = model._opened.normalization.model_copy(update={"limits": limits})
     limited = api.Model(model._opened._replace(normalization=normalization))
@@ -285,7 +285,7 @@ def test_a_hop_may_be_an_integer_of_numpy(model) -> None:
 
 @pytest.mark.parametrize("time", [None, 3, ["time"]])
 def test_the_time_column_is_named_by_text(model, time) -> None:
-    """In place of a KeyError."""
+    """Not a KeyError."""
     with pytest.raises(InputError) as caught:
         model.predict_recording(frame(TEST_SET[0]), time=time)
 

@@ -129,7 +129,7 @@ def test_init_makes_a_registry_that_verifies(tmp_path, monkeypatch, capsys) -> N
     assert (main(["verify"]), main(["list"])) == (0, 0)
 
 
-def test_init_that_failed_is_finished_by_a_second(tmp_path, monkeypatch, capsys) -> None:
+def test_a_second_init_finishes_one_that_failed(tmp_path, monkeypatch, capsys) -> None:
     """The second one writes the missing files."""
     write = files.write_atomic
 
@@ -146,7 +146,7 @@ def test_init_that_failed_is_finished_by_a_second(tmp_path, monkeypatch, capsys)
 
 
 def test_init_writes_no_file_twice(tmp_path, capsys) -> None:
-    """A second one has nothing to say but what comes next."""
+    """A second one prints the next step only."""
     main(["init", str(tmp_path)])
     capsys.readouterr()
     main(["init", str(tmp_path)])
@@ -171,7 +171,7 @@ def test_outside_a_registry_the_next_command_is_named(tmp_path, monkeypatch, cap
 
 
 def test_a_release_says_what_it_did_and_what_comes_next(registry, capsys) -> None:
-    """A line a step, on stdout."""
+    """One line for each step, on stdout."""
     main(["release", "v0.1.0", "--roll-changelog"])
 
     assert capsys.readouterr().out.splitlines() == [
@@ -183,7 +183,7 @@ def test_a_release_says_what_it_did_and_what_comes_next(registry, capsys) -> Non
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(registry, capsys) -> None:
-    """The very steps that the real run takes."""
+    """The same steps as the real run."""
     main(["release", "v0.1.0", "--roll-changelog", "--dry-run", "--json"])
 
     assert (json_of(capsys)["steps"], list(registry.glob("registry/*/v*"))) == (["version", "changelog", "table"], [])
@@ -261,8 +261,8 @@ main({TAGGED!r})
     assert subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, check=False).returncode == 137
 
 
-def test_what_git_refuses_is_told_in_its_words(repository, capsys) -> None:
-    """Exit 5, and what the hook said."""
+def test_the_message_of_a_failed_git_command_is_printed(repository, capsys) -> None:
+    """Exit 5, with the output of the hook."""
     refuse_commits(repository)
     code = main(TAGGED)
 
@@ -299,14 +299,14 @@ def test_a_commit_that_was_killed_half_way_is_finished(repository, capsys) -> No
 
 @pytest.mark.parametrize("words", [["add"], ["tag", "--annotate"]], ids=" ".join)
 def test_a_release_that_was_killed_leaves_a_version_that_verifies(repository, capsys, words) -> None:
-    """Whatever git has not heard of yet."""
+    """Independent of git."""
     kill_at(repository, *words)
 
     assert main(["verify", "v0.1.0"]) == 0
 
 
 def test_verify_names_what_it_verified(released, capsys) -> None:
-    """One line a version, with how many files the manifest lists."""
+    """One line for each version, with the number of listed files."""
     main(["verify"])
     listed = json.loads((released / "registry/conv2d_fsq/v0.1.0/manifest.json").read_bytes())["files"]
 
@@ -340,8 +340,8 @@ BREAKERS = [break_manifest, drop_metrics, unlist_checkpoint]
 
 
 @pytest.mark.parametrize("break_it", BREAKERS)
-def test_a_broken_version_hides_no_other(two_versions, capsys, break_it) -> None:
-    """The line of the one that is whole is there."""
+def test_a_broken_version_does_not_hide_others(two_versions, capsys, break_it) -> None:
+    """The line of the valid version is printed."""
     break_it(two_versions / "registry/conv2d_fsq/v0.1.0")
     code = main(["verify"])
 
@@ -358,7 +358,7 @@ def test_a_broken_version_leaves_the_json_whole(two_versions, capsys, break_it) 
 
 
 @pytest.mark.parametrize("place", ["conv2d_fsq/v1.0/manifest.json", "Conv/v0.1.0/manifest.json", "stray.txt"])
-def test_what_is_no_version_is_exit_4(released, capsys, place) -> None:
+def test_a_folder_that_is_not_a_version_is_exit_4(released, capsys, place) -> None:
     """A folder that no command reads is a problem, also in JSON."""
     files.write_atomic(make_room(released / "registry" / place), b"{}")
     code = main(["verify", "--json"])
@@ -383,7 +383,7 @@ def test_what_an_interrupted_release_left_is_a_notice(released, capsys) -> None:
 
 
 def test_a_broken_version_is_exit_4_with_every_problem(released, capsys) -> None:
-    """Each with version, file and rule; as JSON too."""
+    """Each with version, file and rule, also in JSON."""
     (released / "registry/conv2d_fsq/v0.1.0/model_card.md").write_text("x")
     (released / "registry/conv2d_fsq/v0.1.0/extra").write_text("x")
     code = main(["verify", "--json"])
@@ -408,7 +408,7 @@ def test_a_missing_table_is_exit_4(released, capsys) -> None:
 
 
 def test_notices_go_to_stderr(released, capsys) -> None:
-    """An absent asset is worth a word and exit 0."""
+    """A missing asset is a notice, with exit 0."""
     (released / "registry/conv2d_fsq/v0.1.0/checkpoint.safetensors").unlink()
     code = main(["verify"])
 
@@ -451,7 +451,7 @@ def test_list_of_broken_versions_does_not_say_that_there_is_none(released, capsy
 
 
 def test_show_shows_the_files(released, capsys) -> None:
-    """With their digests; the latest of the default model where nothing is said."""
+    """With their digests; the default is the latest version of the default model."""
     main(["show"])
     text = capsys.readouterr().out
     main(["show", "v0.1.0", "--json"])
@@ -461,7 +461,7 @@ def test_show_shows_the_files(released, capsys) -> None:
 
 @pytest.mark.parametrize("reference", ["v9.0.0", "nobody@latest", "nonsense"])
 def test_an_unknown_reference_is_exit_5(released, capsys, reference) -> None:
-    """And names what there is."""
+    """The error lists the known names."""
     assert main(["show", reference]) == 5
 
 
@@ -473,7 +473,7 @@ def test_the_time_can_be_given(released, capsys) -> None:
 
 
 @pytest.mark.parametrize("value", ["now", "1e9", "99999999999999999999"])
-def test_a_time_that_is_none_is_refused(registry, monkeypatch, capsys, value) -> None:
+def test_an_invalid_time_is_refused(registry, monkeypatch, capsys, value) -> None:
     """Exit 3."""
     monkeypatch.setenv("SOURCE_DATE_EPOCH", value)
 
@@ -503,17 +503,17 @@ def test_a_closed_pipe_is_not_an_error(released, nobody, command) -> None:
 
 
 def test_a_closed_pipe_is_not_an_error_without_a_buffer(released, nobody) -> None:
-    """The same where the very write fails, and not the flush at the end."""
+    """The same if the write fails, not the flush at the end."""
     assert run_command(["list", "--json"], released, nobody, buffered=False) == (141, "")
 
 
-def test_an_error_keeps_its_code_where_nobody_reads_it(registry, nobody) -> None:
+def test_an_error_keeps_its_code_with_a_closed_pipe(registry, nobody) -> None:
     """`modelreg show v9.0.0 2>&1 | true`."""
     assert run_command(["show", "v9.0.0"], registry, nobody, stderr=nobody) == (5, None)
 
 
-def test_a_failed_verification_keeps_its_code_where_nobody_reads_it(two_versions, nobody) -> None:
-    """`modelreg verify | true`: what is wrong stands on stderr."""
+def test_a_failed_verification_keeps_its_code_with_a_closed_pipe(two_versions, nobody) -> None:
+    """`modelreg verify | true`: the problems are on stderr."""
     break_manifest(two_versions / "registry/conv2d_fsq/v0.1.0")
 
     assert run_command(["verify"], two_versions, nobody)[0] == 4
@@ -560,7 +560,7 @@ def test_a_version_too_long_for_a_record_is_exit_5(registry, capsys) -> None:
 
 
 def test_a_bug_is_not_hidden(registry, monkeypatch) -> None:
-    """What we did not foresee ends in a traceback."""
+    """An unexpected exception ends in a traceback."""
 
     def broken(*_args, **_kwargs):
         raise ZeroDivisionError
@@ -570,7 +570,7 @@ def test_a_bug_is_not_hidden(registry, monkeypatch) -> None:
         main(["list"])
 
 
-def test_data_check_prints_a_row_a_channel(capsys) -> None:
+def test_data_check_prints_a_row_for_each_channel(capsys) -> None:
     """Of the embedded sample."""
     main(["data", "check"])
     rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines()[2:8]]
@@ -586,7 +586,7 @@ def test_data_check_writes_json(capsys) -> None:
 
 
 def test_data_check_in_strict_mode_fails(tmp_path, capsys) -> None:
-    """Where a threshold of the configuration is broken: exit 3, recording and rule."""
+    """If a threshold of the configuration is exceeded: exit 3."""
     (tmp_path / "c.yaml").write_text("quality: {limits: {std_min: 0.2}}\n")
     codes = (
         main(["data", "check", str(tmp_path / "c.yaml")]),
@@ -617,7 +617,7 @@ def test_data_check_starts_a_configured_path_at_the_root(registry, monkeypatch, 
     assert main(["data", "check", "../c.yaml"]) == 0
 
 
-def test_data_check_of_a_file_that_is_no_text_is_exit_3(tmp_path, capsys) -> None:
+def test_data_check_of_a_binary_file_is_exit_3(tmp_path, capsys) -> None:
     """Naming the byte."""
     (tmp_path / "bad.yaml").write_bytes(b"model: {\xff}\n")
 
@@ -632,7 +632,7 @@ def test_data_check_of_a_file_that_is_no_text_is_exit_3(tmp_path, capsys) -> Non
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])
 def test_data_is_looked_for_at_the_root(registry, monkeypatch, command) -> None:
-    """From any folder: what `train` has read, `evaluate` finds."""
+    """From any folder: `evaluate` finds the data that `train` has read."""
     seen = []
 
     def record(*arguments):
@@ -654,7 +654,7 @@ def evaluated(registry, monkeypatch, measured, *findings) -> None:
     monkeypatch.setattr("modelreg.workflows.evaluation_run.evaluate", lambda *_: measured)
 
 
-def test_evaluate_warns_of_leaks(registry, monkeypatch, capsys) -> None:
+def test_evaluate_warns_of_leakage(registry, monkeypatch, capsys) -> None:
     """On stderr, with an example; what the split shares by design has no warning."""
     measured = load(registry / "runs/conv2d_fsq-001/eval_metrics.json", EvalMetrics)
     plain = {"kind": "session", "parts": ("train", "test"), "count": 2, "what": "sessions are in both parts"}
@@ -671,7 +671,7 @@ def test_evaluate_warns_of_leaks(registry, monkeypatch, capsys) -> None:
     [((3, 2), []), ((2, 1), []), ((1, 2), ["warning: dimension 1 of the quantizer uses 1 of 3 levels; try "])],
 )
 def test_evaluate_warns_where_levels_are_not_used(registry, monkeypatch, capsys, used, warnings) -> None:
-    """Under half of them, on stderr, and what to try; half is enough."""
+    """If fewer than half are used, with a step to try; half is enough."""
     measured = load(registry / "runs/conv2d_fsq-001/eval_metrics.json", EvalMetrics)
     codes = measured.codes.model_copy(update={"levels_used": used})
     measured = measured.model_copy(update={"codes": codes})
@@ -703,7 +703,7 @@ def test_a_missing_source_is_exit_3(tmp_path, monkeypatch, capsys, source) -> No
 
 
 def test_an_unknown_model_is_exit_5(released, capsys) -> None:
-    """Naming the models that there are."""
+    """The error lists the models."""
     assert (main(["list", "nope"]), "conv2d_fsq  [model.unknown]" in capsys.readouterr().err) == (5, True)
 
 
@@ -733,7 +733,7 @@ def test_assets_that_git_would_ignore_cannot_be_committed(repository, capsys) ->
 
 
 def test_without_an_identity_nothing_is_written(repository, monkeypatch, capsys) -> None:
-    """Git says before staging that it could not commit."""
+    """Git reports before staging that it cannot commit."""
     for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(repository))
@@ -743,7 +743,7 @@ def test_without_an_identity_nothing_is_written(repository, monkeypatch, capsys)
     assert (code, "git: " in capsys.readouterr().err, list(repository.glob("registry/*/v*"))) == (5, True, [])
 
 
-def test_a_late_tag_stands_on_the_commit_of_its_version(repository, capsys) -> None:
+def test_a_late_tag_points_to_the_commit_of_its_version(repository, capsys) -> None:
     """Not on whatever came after it."""
     main(["release", "v0.1.0", "--roll-changelog", "--commit"])
     git(repository, "commit", "--quiet", "--allow-empty", "--message", "later")
@@ -752,8 +752,8 @@ def test_a_late_tag_stands_on_the_commit_of_its_version(repository, capsys) -> N
     assert git(repository, "log", "-1", "--format=%s", "v0.1.0") == "Release conv2d_fsq v0.1.0\n"
 
 
-def test_a_path_is_printed_as_the_shell_wants_it(tmp_path, monkeypatch) -> None:
-    """What is printed can be pasted."""
+def test_a_path_is_quoted_for_the_shell(tmp_path, monkeypatch) -> None:
+    """A printed path can be pasted."""
     from modelreg.cli import host
 
     monkeypatch.chdir(tmp_path)
@@ -761,7 +761,7 @@ def test_a_path_is_printed_as_the_shell_wants_it(tmp_path, monkeypatch) -> None:
     assert host.shown(tmp_path / "runs [x]" / "a b") == "'runs [x]/a b'"
 
 
-def test_a_gate_named_without_its_place_is_told_where_it_stands(registry, capsys) -> None:
+def test_a_gate_without_its_path_is_corrected(registry, capsys) -> None:
     """`ece` is `calibration.ece`."""
     (registry / "modelreg.yaml").write_bytes(ProjectConfig(gates={"ece": Gate(max=0.5)}).to_bytes())
     main(["release", "v0.1.0", "--roll-changelog"])

@@ -28,7 +28,7 @@ def broken(here):
     return path.name
 
 
-def test_the_sample_breaks_nothing(here, capsys) -> None:
+def test_the_sample_exceeds_no_threshold(here, capsys) -> None:
     """The built-in recordings pass the built-in thresholds."""
     main(["data", "check"])
 
@@ -43,7 +43,7 @@ def test_the_table_fits_80_columns(here, capsys, monkeypatch) -> None:
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
-def test_what_breaks_is_named(here, broken, capsys) -> None:
+def test_exceeded_thresholds_are_named(here, broken, capsys) -> None:
     """On stderr, with recording, device and channel."""
     main(["data", "check", broken])
 
@@ -75,7 +75,7 @@ def test_out_writes_json_and_page(here, capsys) -> None:
     )
 
 
-def test_a_source_that_is_none_is_refused(here, capsys) -> None:
+def test_an_unknown_source_is_refused(here, capsys) -> None:
     """Exit 3, with what it can be."""
     code = main(["data", "check", "sampel"])
 
@@ -92,7 +92,7 @@ def test_without_pandas_the_extra_is_named(here, capsys, monkeypatch) -> None:
     assert ("[install.extra-missing]" in stderr, "next: pip install 'modelreg[train]'" in stderr) == (True, True)
 
 
-def test_a_missing_value_brings_advice(here, capsys) -> None:
+def test_a_missing_value_has_a_recommendation(here, capsys) -> None:
     """By its rate."""
     write_two_device(here)
     x = np.load(here / "all_x.npy")

@@ -88,7 +88,7 @@ def candidate(folder) -> compare.Candidate:
 
 
 def test_a_run_and_its_version_differ_in_nothing(two_runs) -> None:
-    """But in their names: the paths of a configuration are cut on both sides."""
+    """Except in their names: the paths of a configuration are removed on both sides."""
     run = two_runs / "runs/conv2d_fsq-001"
     version = make_version(two_runs, run)
     found = compare.compare(candidate(run), candidate(version))
@@ -120,7 +120,7 @@ def test_latency_is_read_where_it_was_measured(two_runs) -> None:
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_absent_predictions_are_a_reason(two_runs, which) -> None:
-    """An asset need not be on this machine; metrics, sizes and documents are compared all the same."""
+    """An asset may be missing here; metrics, sizes and documents are still compared."""
     folders = [two_runs / f"runs/conv2d_fsq-00{number}" for number in (1, 2)]
     (folders[which] / filenames.PREDICTIONS).unlink()
     found = compare.compare(*map(candidate, folders))
@@ -216,7 +216,7 @@ def test_without_shared_windows_the_reason_is_given() -> None:
     assert rows["accuracy"][0] == f"{found.one.metrics.accuracy:.4f}"
 
 
-def test_speed_of_other_machines_is_no_comparison() -> None:
+def test_latencies_of_different_machines_are_not_compared() -> None:
     """Times are shown, with the limits of their comparison."""
     found = example_comparison(
         one=contender("old", latency=latency()), other=contender("new", latency=latency(threads=2))
@@ -246,7 +246,7 @@ def test_markdown_escapes_names_and_values() -> None:
     assert "## Data\n\nNo differences." in text
 
 
-def test_the_page_holds_its_pictures() -> None:
+def test_the_page_contains_its_plots() -> None:
     """Differences, classes and subjects, for light and dark."""
     page = comparison.comparison_page(example_comparison())
 
@@ -315,6 +315,6 @@ def test_compare_prints_markdown_and_writes_a_page(two_runs, capsys) -> None:
         (["runs/conv2d_fsq-001", "v9.0.0"], 5),
     ],
 )
-def test_what_compare_refuses(two_runs, words, code) -> None:
-    """Usage is 2, what is not there 5."""
+def test_compare_refuses_unknown_versions_and_wrong_options(two_runs, words, code) -> None:
+    """Exit 2 for usage, 5 for an unknown version."""
     assert main(["compare", *words]) == code

@@ -109,8 +109,8 @@ def old(imported):
     return imported / "old.onnx"
 
 
-def test_an_imported_run_projects_as_the_old_graph_did(place, old, capsys) -> None:
-    """To rounding errors; its logits are others, for the old head took the projection unrounded."""
+def test_an_imported_run_has_the_projection_of_the_legacy_graph(place, old, capsys) -> None:
+    """Up to rounding errors. Its logits differ: the legacy head took the projection before quantization."""
     found = {(row["output"], row["beside"]): row for row in compared(capsys, "whole", old.name)}
 
     assert found["features", "projection"]["max_difference"] < 1e-5
@@ -119,7 +119,7 @@ def test_an_imported_run_projects_as_the_old_graph_did(place, old, capsys) -> No
 
 
 def test_a_table_is_printed(place, old, capsys) -> None:
-    """For people."""
+    """With a row for each pair of outputs."""
     assert main(["compare", "whole", old.name]) == 0
     assert "old.onnx compared with whole on 54 training windows" in capsys.readouterr().out
 
@@ -216,7 +216,7 @@ def test_what_cannot_be_compared_is_named(place, capsys, make, code, rule) -> No
 
 
 def test_a_changed_run_is_refused(place, old, capsys) -> None:
-    """What is compared is what was imported."""
+    """The run must be as it was imported."""
     shutil.copytree("whole", "changed", dirs_exist_ok=True)
     (place / "changed" / filenames.HISTORY).write_text("{}")
 
@@ -225,7 +225,7 @@ def test_a_changed_run_is_refused(place, old, capsys) -> None:
 
 
 def test_an_imported_run_is_compared_with_another_once_it_has_metrics(place, capsys) -> None:
-    """What does not end in .onnx is a version or a run."""
+    """A path without .onnx is a version or a run."""
     assert main(["compare", "whole", "encoder"]) == 3
     assert "[run.not-evaluated]" in capsys.readouterr().err
 
@@ -240,7 +240,7 @@ def test_a_cosine_is_the_cosine(a, b) -> None:
     np.testing.assert_allclose(compare_onnx.cosines(a, a), 1)
 
 
-def test_a_cosine_with_nothing_is_none() -> None:
+def test_the_cosine_with_a_zero_row_is_zero() -> None:
     """It is 0 if one row is zero, and 1 if both are."""
     rows = np.array([[0, 0], [1, 2]], dtype=np.float32)
 

@@ -56,7 +56,7 @@ def folds_of(root):
 
 @given(st.sets(st.text("abc", min_size=1, max_size=3), min_size=4, max_size=12), st.integers(2, 6), st.integers(1, 2))
 def test_every_subject_is_tested_once(subjects, folds, validation) -> None:
-    """And validates in no fold that tests it; or there are too few."""
+    """It does not validate the fold that tests it, or there are too few subjects."""
     try:
         found = splits.by_folds(subjects, folds, validation)
     except InputError:
@@ -69,7 +69,7 @@ def test_every_subject_is_tested_once(subjects, folds, validation) -> None:
 
 @pytest.mark.parametrize(("subjects", "folds"), [("ab", 2), ("abc", 4), ("abcd", 1)])
 def test_too_few_subjects_for_the_folds(subjects, folds) -> None:
-    """Nobody would be left to train on, or a fold would test nobody."""
+    """No subject would be left to train on, or to test."""
     with pytest.raises(InputError, match="cannot make folds of subjects"):
         splits.by_folds(subjects, folds)
 
@@ -82,7 +82,7 @@ def test_every_window_is_predicted_out_of_fold(crossed) -> None:
     assert (found.pooled.windows, tested) == (108, [("s1", "s4"), ("s2", "s5"), ("s3", "s10")])
 
 
-def test_pooled_numbers_are_the_windows_together(crossed) -> None:
+def test_pooled_metrics_are_computed_on_all_windows(crossed) -> None:
     """Folds count by their size in the pooled number, once each in the mean."""
     found = recorded(crossed)
     right = sum(fold.accuracy * fold.windows for fold in found.folds)
@@ -92,7 +92,7 @@ def test_pooled_numbers_are_the_windows_together(crossed) -> None:
 
 
 def test_the_report_says_what_the_card_quotes(crossed) -> None:
-    """The hold-out: its numbers are of the released weights."""
+    """The test split: its metrics are those of the released weights."""
     text = (crossed / RUN / "report.md").read_text()
 
     assert "## Cross-validation: k-fold by subject" in text
@@ -108,8 +108,8 @@ def test_a_finished_fold_is_not_trained_again(place, capsys) -> None:
     assert (code, "fold" in said.err, json.loads(said.out) == json.loads(before)) == (0, False, True)
 
 
-def test_an_interrupted_fold_goes_on(place, monkeypatch, capsys) -> None:
-    """One fold was not begun, one was trained and not measured, one was killed before its first epoch: same bytes."""
+def test_an_interrupted_fold_is_resumed(place, monkeypatch, capsys) -> None:
+    """One fold was not started, one was not evaluated, one was killed before its first epoch: same bytes."""
     before = (place / RUN / "crossval.json").read_bytes()
     first, second, third = folds_of(place)
     shutil.rmtree(first)

@@ -100,8 +100,8 @@ def test_lost_samples_do_not_change_the_rate(seed, lost, rate) -> None:
 
 
 @pytest.mark.parametrize("time", [np.zeros(5), np.zeros(1), np.zeros(0)])
-def test_a_clock_that_stands_still_has_no_rate(time) -> None:
-    """And fits no model."""
+def test_a_clock_with_equal_times_has_no_rate(time) -> None:
+    """It does not fit any model."""
     assert sampling_rate.measure(time).hz == 0.0
 
 
@@ -170,7 +170,7 @@ def test_the_rate_of_an_irregular_clock_can_be_computed_again(gap) -> None:
 
 @pytest.mark.parametrize("within", [0.001, 0.0101])
 def test_packets_are_not_a_rate(within) -> None:
-    """Ten samples of a packet share about one time: their mean rate says nothing of when they were measured."""
+    """Ten samples of a packet have about the same time, so their mean rate is meaningless."""
     time = np.concatenate([packet + np.arange(10) * within for packet in range(50)])
     with pytest.raises(InputError) as caught:
         cut(values_at(time), 8)
@@ -181,7 +181,7 @@ def test_packets_are_not_a_rate(within) -> None:
 @pytest.mark.parametrize("first", [0.0, 1.7e9])
 @pytest.mark.parametrize(("unit", "parts"), [("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9)])
 def test_another_unit_of_time_is_named(unit, parts, first) -> None:
-    """Since the start, or since 1970; the number to divide by is that which makes seconds of it."""
+    """Since the start, or since 1970; the next step names the divisor."""
     time = np.rint((first + np.arange(200) / RATE_HZ) * parts).astype(np.int64)
     with pytest.raises(InputError) as caught:
         cut(values_at(time), 8)
@@ -251,7 +251,7 @@ def test_a_stray_time_costs_no_memory() -> None:
     ],
 )
 def test_a_few_places_are_named(arguments, text) -> None:
-    """And how many more there are."""
+    """And the number of others."""
     assert cut_recording.places(*arguments) == text
 
 

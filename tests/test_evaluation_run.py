@@ -89,7 +89,7 @@ def test_metrics_name_the_weights_and_the_predictions(finished) -> None:  # noqa
     )
 
 
-def test_every_look_at_the_test_part_is_counted(trained, capsys) -> None:
+def test_every_test_set_evaluation_is_counted(trained, capsys) -> None:
     """In run.json, and in the metrics."""
     main(["evaluate"])
     main(["evaluate"])
@@ -100,8 +100,8 @@ def test_every_look_at_the_test_part_is_counted(trained, capsys) -> None:
     assert (shown, len(runs.load_run(trained / "runs/conv2d_fsq-001").evaluations)) == (3, 3)
 
 
-def test_a_look_is_counted_even_if_it_breaks_off(trained, monkeypatch) -> None:
-    """It is logged before anything that follows from it is written."""
+def test_an_interrupted_test_set_evaluation_is_counted(trained, monkeypatch) -> None:
+    """It is recorded before any of its results is written."""
 
     def broken(*_args, **_kwargs):
         raise KeyboardInterrupt
@@ -112,8 +112,8 @@ def test_a_look_is_counted_even_if_it_breaks_off(trained, monkeypatch) -> None:
     assert len(runs.load_run(trained / "runs/conv2d_fsq-001").evaluations) == 1
 
 
-def test_metrics_older_than_the_last_look_are_not_released(trained, monkeypatch, capsys) -> None:
-    """A look that broke off counts, so the count in the metrics would be a lie."""
+def test_metrics_older_than_the_latest_evaluation_are_not_released(trained, monkeypatch, capsys) -> None:
+    """An interrupted evaluation counts, so the count in the metrics would be false."""
     main(["evaluate"])
 
     def broken(*_args, **_kwargs):

@@ -51,7 +51,7 @@ def bring(*options, file="old.pth", config="config.json") -> int:
     return main(["import", file, "--as", "conv2d_fsq", "--config", config, *options])
 
 
-def test_an_old_checkpoint_goes_all_the_way(place, capsys) -> None:
+def test_a_legacy_checkpoint_is_imported_evaluated_and_released(place, capsys) -> None:
     """Imported, refused by release, evaluated, released, verified."""
     assert bring("--normalization", "scale.json") == 0
     assert main(["release", "v0.1.0", "--roll-changelog"]) == 3
@@ -60,8 +60,8 @@ def test_an_old_checkpoint_goes_all_the_way(place, capsys) -> None:
     assert [main(words) for words in (["evaluate"], ["release", "v0.1.0", "--roll-changelog"], ["verify"])] == [0, 0, 0]
 
 
-def test_a_run_answers_as_the_old_network(place) -> None:
-    """On windows that were normalized by what the old code stated."""
+def test_a_run_has_the_outputs_of_the_legacy_network(place) -> None:
+    """On windows with the normalization of the legacy code."""
     bring("--normalization", "scale.json")
     run = place / "runs/conv2d_fsq-001"
     windows = np.load(place / "data/all_x.npy")[:20]
@@ -98,7 +98,7 @@ def test_a_normalization_that_was_not_given_is_fitted(place, capsys) -> None:
     assert "notice: normalization: fitted on the train split" in capsys.readouterr().err
 
 
-def test_units_that_never_change_are_told(place, capsys) -> None:
+def test_constant_units_are_reported(place, capsys) -> None:
     """On real windows."""
     dead = {name: tensor.clone() for name, tensor in OLD.state_dict().items()}
     dead["conv1.weight"][4] = 0
@@ -152,8 +152,8 @@ def test_a_configuration_that_does_not_fit_is_refused(place, capsys, config, pro
     assert (bring(), problem in capsys.readouterr().err, (place / "runs").exists()) == (3, True, False)
 
 
-def test_without_a_configuration_the_default_is_asked(place, capsys) -> None:
-    """Which does not know the levels of the old quantizer."""
+def test_without_a_configuration_the_default_is_used(place, capsys) -> None:
+    """It does not have the levels of the legacy quantizer."""
     assert main(["import", "old.pth", "--as", "conv2d_fsq"]) == 3
     assert "the built-in default: model.levels: " in capsys.readouterr().err
 
@@ -206,8 +206,8 @@ def test_an_existing_run_is_left_alone(place, capsys) -> None:
     assert "[run.folder-exists]" in capsys.readouterr().err
 
 
-def test_an_export_normalizes_as_the_old_code_did(place) -> None:
-    """Calibration windows and test vectors are what the device will see."""
+def test_an_export_uses_the_normalization_of_the_import(place) -> None:
+    """Calibration windows and test vectors are normalized as on the device."""
     bring("--normalization", "scale.json")
     origin = export_run._open(place / "runs/conv2d_fsq-001", Reading(place))
 

@@ -55,7 +55,7 @@ def bring(file="old.pth", model="tcn_vae") -> int:
     return main(["import", file, "--as", model, "--config", "config.json"])
 
 
-def test_an_old_tcn_vae_goes_all_the_way(place) -> None:
+def test_a_legacy_tcn_vae_is_imported_evaluated_exported_and_released(place) -> None:
     """Imported, evaluated, exported with parity, released with its encoder, verified."""
     steps = (["evaluate"], ["export"], ["release", "v0.1.0", "--roll-changelog"], ["verify"])
 
@@ -83,7 +83,7 @@ def test_a_changed_encoder_is_found(place, capsys) -> None:
     assert "[run.file-changed]" in capsys.readouterr().err
 
 
-def test_a_configuration_cannot_ask_for_what_the_file_has_not(place, capsys) -> None:
+def test_a_configuration_cannot_contradict_the_checkpoint(place, capsys) -> None:
     """An ELBO needs a decoder, and batch normalization its statistics."""
     (place / "config.json").write_text(json.dumps({**CONFIG, "model": {"elbo": 0.01, "batchnorm": True}}))
 
@@ -94,7 +94,7 @@ def test_a_configuration_cannot_ask_for_what_the_file_has_not(place, capsys) -> 
 
 
 def test_a_network_of_one_device_does_not_fit_two(place, capsys) -> None:
-    """The shapes say it, and no run is left."""
+    """The shapes differ, and no run is left."""
     write_data(place / "data", 2)
 
     assert (bring(), (place / "runs").exists()) == (3, False)
@@ -146,8 +146,8 @@ def write_graph(path, *, sequence: bool) -> None:
     ("file", "beside"),
     {"old.pth": ["features", "projection"], "encoder.pth": ["features"]}.items(),
 )
-def test_an_imported_run_answers_as_the_old_graph_did(place, capsys, file, beside, sequence) -> None:
-    """Features and latent mean, to rounding errors; of an encoder alone only what it has the weights of."""
+def test_an_imported_run_has_the_outputs_of_the_legacy_graph(place, capsys, file, beside, sequence) -> None:
+    """Features and latent mean, up to rounding errors; of an encoder alone those with weights."""
     bring(file)
     write_graph(place / "old.onnx", sequence=sequence)
     capsys.readouterr()

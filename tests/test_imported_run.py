@@ -64,7 +64,7 @@ def test_its_version_verifies(made) -> None:
 
 
 def test_a_version_whose_normalization_was_fitted_verifies(tmp_path) -> None:
-    """Where the import stated none."""
+    """If the import stated none."""
     root = write_registry(tmp_path)
     run = imported(root / "runs" / "conv2d_fsq-001", ORIGIN.model_copy(update={"normalization_sha256": None}))
 
@@ -110,8 +110,8 @@ def test_the_provenance_names_the_file(made) -> None:
         (lambda run: run["imported"].update(notes=[]), "model_card.md"),
     ],
 )
-def test_a_lie_about_the_import_is_found(made, tmp_path, change, problem) -> None:
-    """By the other documents, also where the manifest was made to fit."""
+def test_a_false_statement_about_the_import_is_found(made, tmp_path, change, problem) -> None:
+    """By the other documents, even if the manifest was adapted."""
     version = shutil.copytree(made, tmp_path / "conv2d_fsq" / "v0.1.0")
     document = json.loads((version / "run.json").read_text())
     change(document)
@@ -126,7 +126,7 @@ def test_a_lie_about_the_import_is_found(made, tmp_path, change, problem) -> Non
 
 
 def test_without_metrics_it_is_not_released(tmp_path) -> None:
-    """They are made by `evaluate` alone."""
+    """Only `evaluate` computes them."""
     root = write_registry(tmp_path)
     run = imported(root / "runs" / "conv2d_fsq-001")
     (run / filenames.METRICS).unlink()

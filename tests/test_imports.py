@@ -29,13 +29,13 @@ def loaded(arguments, cwd) -> str:
     [["--help"], ["--version"], *([name, "--help"] for name in ("train", "release", "serve", "bench", "compare"))],
 )
 def test_help_loads_nothing_slow(tmp_path, command) -> None:
-    """None of torch, onnx, requests, jsonschema and their like."""
+    """None of torch, onnx, requests, jsonschema and similar packages."""
     assert loaded(command, tmp_path) == "[]"
 
 
 @pytest.mark.parametrize("command", [["init"], ["data", "check"], ["doctor"]])
 def test_light_commands_load_no_torch(tmp_path, command) -> None:
-    """A new registry, and a look at data, need none of them either."""
+    """A new registry and a data check do not need them either."""
     assert loaded(command, tmp_path) == "[]"
 
 
@@ -92,7 +92,7 @@ def python(code: str) -> str:
     ],
 )
 def test_the_api_is_imported_on_first_use(use, expected) -> None:
-    """And with it nothing that an extra brings."""
+    """Without any package of an extra."""
     assert python(f"import sys, modelreg; {use}; print([n for n in {API!r} if n in sys.modules])") == str(expected)
 
 

@@ -14,8 +14,8 @@ from modelreg.workflows import inference
 pytestmark = pytest.mark.needs("torch", "matplotlib")  # they train
 
 
-def test_the_cards_own_example_runs(finished, monkeypatch) -> None:  # noqa: F811
-    """Copied from the card and typed as it stands."""
+def test_the_example_of_the_card_runs(finished, monkeypatch) -> None:  # noqa: F811
+    """Copied from the card and run unchanged."""
     monkeypatch.chdir(finished)
     card = (finished / "registry/conv2d_fsq/v0.1.0/model_card.md").read_text()
     space: dict[str, object] = {}
@@ -24,7 +24,7 @@ def test_the_cards_own_example_runs(finished, monkeypatch) -> None:  # noqa: F81
     assert space["probabilities"].shape == (1, len(space["classes"]))
 
 
-def test_a_run_classifies_as_it_was_evaluated(finished, monkeypatch) -> None:  # noqa: F811
+def test_a_run_gives_the_recorded_predictions(finished, monkeypatch) -> None:  # noqa: F811
     """The same windows in raw units give the recorded answers."""
     from modelreg.data import preparation
     from modelreg.data.cache import Reading

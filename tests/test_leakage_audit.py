@@ -1,4 +1,4 @@
-"""The leakage audit finds every planted leak, and nothing in clean splits."""
+"""The leak audit: every planted leak is found, and nothing where there is none."""
 
 from dataclasses import replace
 
@@ -22,13 +22,13 @@ Parts = dict[str, tuple[Recording, ...]]
 
 
 def clean() -> Parts:
-    """Recordings split by subject."""
+    """Recordings divided by subject."""
     found = two_device_recordings(400)
     return {part: tuple(r for r in found if r.subject in names) for part, names in PEOPLE.items()}
 
 
 def evidence(parts: Parts, *, split: str = "subject", fitted_on: str = "train", hop: int = 50) -> Evidence:
-    """The result of a preparation of split recordings."""
+    """What a preparation makes of divided recordings."""
     cut = {
         part: windows.cut(recordings, classes=CLASSES, window=100, hop=hop, labels="majority")
         for part, recordings in parts.items()
@@ -51,12 +51,12 @@ def piece(recording: Recording, start: int, end: int) -> Recording:
 
 
 def kinds(record: AuditRecord) -> dict[str, int]:
-    """The number of findings of each kind."""
+    """What was found, and how often."""
     return {finding.kind: finding.count for finding in record.findings}
 
 
-def test_clean_parts_have_no_finding() -> None:
-    """All windows that are not constant were compared."""
+def test_clean_splits_have_no_finding() -> None:
+    """And all moving windows were compared."""
     record = examine(evidence(clean()))
 
     assert (record.findings, record.compared) == ((), record.windows)
@@ -97,7 +97,7 @@ def test_windows_that_overlap_in_time_are_counted() -> None:
 
 
 def test_pieces_with_a_gap_do_not_overlap() -> None:
-    """As in a split by time."""
+    """As a split by time leaves one."""
     parts = clean()
     whole = parts["train"][1]
     parts["train"] = (parts["train"][0], piece(whole, 0, 150), *parts["train"][2:])
@@ -107,7 +107,7 @@ def test_pieces_with_a_gap_do_not_overlap() -> None:
 
 
 def test_a_recording_without_windows_overlaps_nothing() -> None:
-    """It is too short for a window."""
+    """It is too short for one."""
     parts = clean()
     whole = parts["train"][1]
     parts["train"] = (parts["train"][0], piece(whole, 0, 90), *parts["train"][2:])
@@ -137,7 +137,7 @@ def test_exact_copies_are_counted() -> None:
     ids=["noise", "gain", "offset", "rounding"],
 )
 def test_near_copies_are_counted(change) -> None:
-    """Their digests differ."""
+    """A digest cannot find them."""
     parts = clean()
     parts["validation"] += (replace(changed(parts["train"][2], change), subject="s4"),)
     record = examine(evidence(parts))
@@ -146,8 +146,8 @@ def test_near_copies_are_counted(change) -> None:
     assert "copy from sample 0 ~ s1-run from sample 0, r = " in record.leaks[-1].examples[0]
 
 
-def test_constant_windows_are_not_copies() -> None:
-    """A device at rest repeats itself."""
+def test_windows_at_rest_are_not_copies() -> None:
+    """A device that lies still repeats itself."""
     parts = clean()
     still = [changed(r, lambda values: np.ones_like(values) * 5) for r in (parts["train"][0], parts["train"][1])]
     parts["train"] += (replace(still[0], name="one", subject="s1", session="made up"),)
@@ -158,8 +158,8 @@ def test_constant_windows_are_not_copies() -> None:
     assert record.compared["test"] == record.windows["test"] - 7
 
 
-def test_a_split_of_constant_windows_is_not_searched() -> None:
-    """There is nothing to compare with."""
+def test_a_split_of_windows_at_rest_is_not_compared() -> None:
+    """There are no moving windows to compare."""
     parts = clean()
     parts["validation"] = tuple(
         replace(changed(r, np.ones_like), name=r.name, subject="s4", session="made up") for r in parts["validation"]
@@ -169,7 +169,7 @@ def test_a_split_of_constant_windows_is_not_searched() -> None:
 
 
 def test_normalization_of_other_recordings_is_found() -> None:
-    """Fitted on test: its digest and its numbers differ."""
+    """Fitted on the test split: its digest and its numbers prove it."""
     found = examine(evidence(clean(), fitted_on="test")).findings
 
     assert [finding.kind for finding in found] == ["normalization", "normalization"]
@@ -184,7 +184,7 @@ def test_normalization_under_a_false_digest_is_found() -> None:
     assert kinds(examine(honest._replace(normalization=lying))) == {"normalization": 1}
 
 
-def test_the_record_can_be_read_back() -> None:
+def test_the_record_is_read_back() -> None:
     """From its bytes."""
     parts = clean()
     parts["test"] += (changed(parts["train"][1], lambda values: values),)
@@ -197,7 +197,7 @@ def test_the_record_can_be_read_back() -> None:
 
 
 def test_large_splits_are_searched_evenly(monkeypatch) -> None:
-    """At most CAP windows; the record has their number."""
+    """No more windows than the cap, and the record says how many."""
     monkeypatch.setattr(leakage_audit, "CAP", 10)
     parts = clean()
     record = examine(evidence(parts))
@@ -207,7 +207,7 @@ def test_large_splits_are_searched_evenly(monkeypatch) -> None:
 
 @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 40))
 def test_the_nearest_is_the_nearest(seed, n, m) -> None:
-    """With one block or several."""
+    """In blocks or not."""
     rng = np.random.default_rng(seed)
     points, others = (rng.normal(size=(count, leakage_audit.DIMENSIONS)).astype(np.float32) for count in (n, m))
     distances = np.linalg.norm(points[:, None] - others[None], axis=2)
@@ -242,7 +242,7 @@ def test_projections_keep_distances() -> None:
     ],
 )
 def test_results_that_are_too_good_are_suspicious(accuracy, classes, split, random_accuracy, expected) -> None:
-    """Above 99.5 % with more than 5 classes, or more than 5 points below a random split."""
+    """Above 99.5 % on more than five classes; or a random split more than five points above the subjects'."""
     found = list(suspicions(accuracy, classes, split, random_accuracy))
 
     assert [finding.kind for finding in found] == expected

@@ -96,7 +96,7 @@ def test_ctrl_c_names_the_command_that_resumes(terminal) -> None:
     assert terminal.getvalue().endswith("stopped; resume with: modelreg train --resume runs/m-001\n")
 
 
-def test_elsewhere_each_epoch_is_a_line() -> None:
+def test_without_a_terminal_each_epoch_is_a_line() -> None:
     """On stderr; `*` marks the best so far."""
     stderr = io.StringIO()
     show(epochs(2), 2, stderr)

@@ -69,15 +69,15 @@ def suspicions(root) -> list[str]:
     return [finding.kind for finding in found if finding.severity == "suspicious"]
 
 
-def test_parts_keep_their_sizes_and_share_people(compared) -> None:
-    """The division is all that is different."""
+def test_splits_keep_their_sizes_and_share_subjects(compared) -> None:
+    """Only the assignment of windows differs."""
     honest, leaky = (load(compared / RUN / at / filenames.DATA, DataRecord) for at in ("", random_split.FOLDER))
 
     assert claimed(compared).windows == {name: part.windows for name, part in honest.parts.items()}
     assert (leaky.split, [len(part.subjects) > 3 for _, part in leaky.parts.items()]) == ("random", [True] * 3)
 
 
-def test_the_runs_numbers_stay_what_they_were(compared) -> None:
+def test_the_metrics_of_the_run_do_not_change(compared) -> None:
     """Every document but the audit."""
     names = [path.name for path in (compared / "before").iterdir() if path.is_file()]
     changed = {n for n in names if (compared / "before" / n).read_bytes() != (compared / RUN / n).read_bytes()}
@@ -85,7 +85,7 @@ def test_the_runs_numbers_stay_what_they_were(compared) -> None:
     assert changed <= {filenames.AUDIT}
 
 
-def test_the_report_says_what_a_leaky_evaluation_would_have_claimed(compared) -> None:
+def test_the_report_states_the_accuracy_of_a_leaky_evaluation(compared) -> None:
     """And that it does not describe the model."""
     accuracy = load(compared / RUN / filenames.METRICS, EvalMetrics).accuracy
 
@@ -94,7 +94,7 @@ def test_the_report_says_what_a_leaky_evaluation_would_have_claimed(compared) ->
 
 @pytest.mark.parametrize(("points", "expected"), [(0.051, ["random_split"]), (0.049, [])])
 def test_more_than_five_points_are_suspicious(place, capsys, points, expected) -> None:
-    """In the audit, which the report is made of, and on the terminal."""
+    """In the audit, the report and on the terminal."""
     accuracy = load(place / RUN / filenames.METRICS, EvalMetrics).accuracy
     claim(place, accuracy + points)
     code, said = main(COMMAND), capsys.readouterr().err
@@ -103,7 +103,7 @@ def test_more_than_five_points_are_suspicious(place, capsys, points, expected) -
 
 
 def test_a_later_evaluation_keeps_the_suspicion(place) -> None:
-    """Once, however often; and drops it where the reference goes."""
+    """It is listed once, and removed together with the random split."""
     claim(place, 1.0)
     assert [main(COMMAND), main(["evaluate", RUN])] == [0, 0]
     with_it = suspicions(place)
@@ -113,7 +113,7 @@ def test_a_later_evaluation_keeps_the_suspicion(place) -> None:
     assert (with_it, suspicions(place)) == (["random_split"], [])
 
 
-def test_a_reference_of_other_weights_is_none(place) -> None:
+def test_a_random_split_of_other_weights_is_ignored(place) -> None:
     """It was copied from another run."""
     changed = claimed(place).model_copy(update={"run_sha256": "0" * 64})
     (place / RUN / filenames.RANDOM_SPLIT).write_bytes(changed.to_bytes())
@@ -122,7 +122,7 @@ def test_a_reference_of_other_weights_is_none(place) -> None:
 
 
 def test_json_has_both_numbers(place, capsys) -> None:
-    """A second call trains nothing, and prints what is there."""
+    """A second call prints the recorded result without training."""
     (place / "data/dataset.json").unlink()
     code, told = main([*COMMAND, "--json"]), json.loads(capsys.readouterr().out)
 
@@ -161,14 +161,14 @@ def test_an_interrupted_training_goes_on(place, monkeypatch) -> None:
     ],
     ids=lambda command: command[0],
 )
-def test_nothing_makes_a_quality_of_it(place, command) -> None:
+def test_a_random_split_is_not_evaluated_exported_or_released(place, command) -> None:
     """It cannot be evaluated, exported or released."""
     assert main(command) == 3
     assert not (place / RUN / random_split.FOLDER / filenames.METRICS).exists()
 
 
-def test_its_predictions_are_no_metrics(place) -> None:
-    """Even by hand."""
+def test_its_predictions_have_no_metrics(place) -> None:
+    """Not even when they are computed directly."""
     folder = place / RUN / random_split.FOLDER
     config = run_checks.repeatable(folder, "x")
 
@@ -179,7 +179,7 @@ def test_its_predictions_are_no_metrics(place) -> None:
 
 
 def test_changed_weights_are_not_scored(place, capsys) -> None:
-    """Exit 3, and which."""
+    """Exit 3, with the file."""
     path = place / RUN / random_split.FOLDER / filenames.CHECKPOINT
     path.write_bytes(path.read_bytes()[:-1] + b"x")
 

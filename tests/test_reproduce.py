@@ -95,8 +95,8 @@ def test_other_predictions_are_compared(place, change, place_, rule) -> None:
     assert bool(found.notices) == (place_ is None)
 
 
-def test_metrics_that_the_weights_do_not_give(place) -> None:
-    """The accuracy of a version is that of its weights, whatever its predictions say."""
+def test_metrics_that_the_weights_do_not_reproduce_are_problems(place) -> None:
+    """The accuracy of a version must be that of its weights."""
     (place / VERSION / filenames.PREDICTIONS).unlink()
     edit(place / VERSION / filenames.METRICS, lambda d: d.update(accuracy=0.123, predictions_sha256="0" * 64))
 
@@ -112,7 +112,7 @@ def test_without_the_predictions_the_metrics_are_compared(place) -> None:
     assert (found.problems, "at most 0.005" in found.notices[0].message) == ((), True)
 
 
-def test_without_the_weights_the_command_that_gets_them_is_named(place, capsys) -> None:
+def test_without_the_weights_nothing_is_reproduced(place, capsys) -> None:
     """Exit 3."""
     (place / VERSION / filenames.CHECKPOINT).unlink()
 
@@ -123,7 +123,7 @@ def test_without_the_weights_the_command_that_gets_them_is_named(place, capsys) 
 
 
 def test_a_version_that_does_not_verify_is_not_reproduced(place, capsys) -> None:
-    """Exit 4, and why."""
+    """Exit 4, with the reason."""
     (place / VERSION / filenames.DATA).unlink()
 
     assert (
@@ -171,29 +171,29 @@ def elsewhere(place, tmp_path):
     return version, judge
 
 
-def test_other_weights_on_the_same_versions_are_a_problem(elsewhere) -> None:
+def test_other_weights_in_the_same_environment_are_a_problem(elsewhere) -> None:
     """A training is bit-exact there."""
     _, judge = elsewhere
 
     assert places(judge().problems) == [("checkpoint.safetensors", "reproduce.weights-mismatch")]
 
 
-def test_other_weights_of_another_modelreg_are_judged_by_their_metrics(elsewhere) -> None:
-    """Another version may compute otherwise."""
+def test_weights_of_another_modelreg_are_compared_by_their_metrics(elsewhere) -> None:
+    """Another version may compute different weights."""
     _, judge = elsewhere
 
     assert "modelreg differ" in judge(modelreg="0.0.1").notices[0].message
 
 
-def test_other_weights_than_those_of_a_resumed_training_are_judged_by_their_metrics(elsewhere) -> None:
-    """Where another version of modelreg resumed it, no version alone can train it again."""
+def test_weights_of_a_resumed_training_are_compared_by_their_metrics(elsewhere) -> None:
+    """If another version of modelreg resumed it, no single version can train it again."""
     version, judge = elsewhere
     edit(version / filenames.RUN, lambda d: d.update(resumed_by=["0.0.1"]))
 
     assert "modelreg differ" in judge().notices[0].message
 
 
-def test_too_few_subjects_are_not_judged_and_it_is_said(elsewhere) -> None:
+def test_metrics_of_too_few_subjects_are_not_compared(elsewhere) -> None:
     """Both numbers are shown."""
     _, judge = elsewhere
     found = judge(python="3.99.0")
@@ -203,7 +203,7 @@ def test_too_few_subjects_are_not_judged_and_it_is_said(elsewhere) -> None:
 
 
 @pytest.mark.parametrize(("low", "problems"), [(0.0, 0), (1.1, 3)], ids=["inside", "outside"])
-def test_weights_of_another_machine_must_lie_in_the_intervals(elsewhere, low, problems) -> None:
+def test_metrics_of_another_machine_must_be_inside_the_intervals(elsewhere, low, problems) -> None:
     """Each of the three."""
     version, judge = elsewhere
     interval = Interval(low=low, high=2.0, level=0.95, subjects=6, replicates=100).to_document()

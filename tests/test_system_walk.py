@@ -95,7 +95,7 @@ def test_what_a_system_reports_is_measured(root, name) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_card_says_what_is_inside(root, name) -> None:
-    """Each system in its own words."""
+    """Each system has its description."""
     card = " ".join((version_of(root, name) / "model_card.md").read_text().split())
     words = {
         "conv2d_fsq_hsmm": "finite scalar quantization with levels [4, 3]. On the host, explicit durations",
@@ -116,8 +116,8 @@ def test_a_card_says_what_is_inside(root, name) -> None:
         ("tcn_vae", lambda v: _flip(v / "encoder.safetensors"), "[verify.derived-mismatch]"),
     ],
 )
-def test_a_lie_about_a_part_is_found(copy, capsys, name, change, rule) -> None:
-    """Even where manifest and sums were made to fit."""
+def test_a_false_statement_about_a_part_is_found(copy, capsys, name, change, rule) -> None:
+    """Even if the manifest and the sums were adapted."""
     version = version_of(copy, name)
     change(version)
     reseal(version)

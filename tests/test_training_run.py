@@ -71,7 +71,7 @@ def result_of(run: Path) -> dict[str, bytes]:
     return {name: (run / name).read_bytes() for name in (filenames.CHECKPOINT, filenames.HISTORY, filenames.LAST)}
 
 
-def test_a_run_holds_what_the_plan_says(finished) -> None:
+def test_a_run_has_its_documented_files(finished) -> None:
     """The files of a run, and the pictures of the report."""
     names = {path.name for path in (finished / "runs/conv2d_fsq-001").iterdir()}
 
@@ -86,7 +86,7 @@ def test_a_run_holds_what_the_plan_says(finished) -> None:
 
 
 def test_every_default_is_in_the_runs_configuration(finished) -> None:
-    """config.json needs no default of ours to be read."""
+    """config.json can be read without defaults."""
     document = json.loads((finished / "runs/conv2d_fsq-001/config.json").read_text())
 
     assert document == load(finished / "runs/conv2d_fsq-001/config.json", TrainConfig).to_document()
@@ -127,7 +127,7 @@ def begun(killed, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("write", sorted(WRITES))
-def test_a_training_killed_at_a_write_goes_on_with_the_same_bytes(
+def test_a_training_killed_at_a_write_is_resumed_with_the_same_bytes(
     finished, killed, tmp_path, monkeypatch, write
 ) -> None:
     """Before the first epoch, between the files of one, and late."""
@@ -137,8 +137,8 @@ def test_a_training_killed_at_a_write_goes_on_with_the_same_bytes(
     assert result_of(tmp_path / "copy/runs/conv2d_fsq-001") == result_of(finished / "runs/conv2d_fsq-001")
 
 
-def test_what_another_process_began_goes_on_with_the_same_bytes(finished, killed, registry) -> None:
-    """Killed there in earnest, it leaves the very files that the copies of the disk have."""
+def test_a_run_of_a_killed_process_is_resumed_with_the_same_bytes(finished, killed, registry) -> None:
+    """A killed process leaves the same files as the copies of the disk."""
     assert run_killed(7) == 9
     assert states_of(registry) == states_of(killed / "7")
     assert main(["train", "--resume", "runs/conv2d_fsq-001"]) == 0
@@ -174,8 +174,8 @@ main(["train", "tiny.yaml"])
     return -subprocess.run(command, check=False, capture_output=True, env=untraced.environment()).returncode
 
 
-def test_ctrl_c_says_how_to_go_on(registry, heeds_ctrl_c) -> None:
-    """Exit 130, the command to type, and a run that can be resumed."""
+def test_ctrl_c_prints_the_command_that_resumes(registry, heeds_ctrl_c) -> None:
+    """Exit 130, the command to paste, and a run that can be resumed."""
     endless = ("--set", "training.epochs=100000", "--set", "training.patience=100000")  # however late the signal comes
     command = [sys.executable, "-m", "modelreg", "train", "tiny.yaml", *endless]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
@@ -275,7 +275,7 @@ def test_resuming_a_run_of_another_modelreg_is_announced(begun, capsys) -> None:
 
 
 def test_a_run_of_one_version_records_no_other(begun) -> None:
-    """So run.json keeps the bytes that it had before there was such a field."""
+    """So run.json keeps the bytes of earlier versions of modelreg."""
     main(["train", "--resume", "runs/conv2d_fsq-001"])
 
     assert "resumed_by" not in json.loads((begun / "runs/conv2d_fsq-001/run.json").read_text())
@@ -291,8 +291,11 @@ def test_two_processes_do_not_train_one_run(begun, capsys) -> None:
 
 
 def test_a_folder_that_is_not_a_run_is_not_resumed(registry, capsys) -> None:
-    """Exit 3."""
-    assert (main(["train", "--resume", "nope"]), "[run.not-a-run]" in capsys.readouterr().err) == (3, True)
+    """The next step is the command that makes one."""
+    assert (main(["train", "--resume", "nope"]), "make a run with `modelreg train`" in capsys.readouterr().err) == (
+        3,
+        True,
+    )
 
 
 def test_a_finished_run_is_not_resumed(finished, monkeypatch, capsys) -> None:
@@ -329,7 +332,7 @@ def test_a_configuration_that_cannot_work_leaves_nothing(registry, capsys, assig
 
 
 def test_a_training_that_diverges_says_what_to_try(registry, capsys) -> None:
-    """Exit 3, where it happened and what to change; no run is left that nothing can be done with."""
+    """Exit 3, with the epoch and the setting to change; no useless run is left."""
     code = main(["train", "tiny.yaml", "--set", "training.learning_rate=1e30", "--set", "training.gradient_clip=1e30"])
     said = capsys.readouterr().err
 
