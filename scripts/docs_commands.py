@@ -30,7 +30,9 @@ GIT = {
     for role in ("AUTHOR", "COMMITTER")
     for key, value in (("NAME", "You"), ("EMAIL", "you@example.org"))
 }
-FAST = """case "$1 $*" in "train "*--resume*) ;; "train "*) set -- "$@" --set training.epochs=1 ;; esac"""
+CALM = {"GIT_CONFIG_GLOBAL": "/dev/null", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+SMALL = "--set training.epochs=1 --set training.threads=1 --set data.hop=200 --set evaluation.replicates=100"
+FAST = f"""case "$1 $*" in "train "*--resume*) ;; "train "*) set -- "$@" {SMALL} ;; esac"""
 
 
 class Block(NamedTuple):
@@ -71,14 +73,15 @@ def blocks(text: str) -> list[Block]:
 
 
 def environment(folder: Path, *, fast: bool) -> dict[str, str]:
-    """Make a home in `folder` with `modelreg` on the path; `fast`: every training has one epoch."""
+    """Make a home in `folder` with `modelreg` on the path; `fast`: a training has one epoch and few windows."""
     command = folder / "bin" / "modelreg"
     command.parent.mkdir(parents=True)
     command.write_text(f'#!/bin/sh\n{FAST if fast else ""}\nexec "{sys.executable}" -m modelreg "$@"\n')
     command.chmod(0o755)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")}
     own = {"HOME": str(folder), "MODELREG_CACHE": str(folder / "cache"), "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
-    path = f"{command.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return os.environ | own | GIT | {"PATH": path, "GIT_CONFIG_GLOBAL": "/dev/null", "OMP_NUM_THREADS": "1"}
+    path = f"{command.parent}:{Path(sys.executable).parent}:{inherited['PATH']}"
+    return inherited | own | GIT | CALM | {"PATH": path}
 
 
 def run(text: str, folder: Path, variables: Mapping[str, str]) -> Iterator[Done]:
@@ -125,7 +128,8 @@ def main(names: list[str]) -> None:
     """Run the pages that are named, or all, with the default training, and write their outputs."""
     work = Path(tempfile.mkdtemp())
     variables = environment(work, fast=False)
-    chosen = [page for page in pages() if not names or page.name in names]
+    shown = [page for page in pages() if OUTPUT.search(page.read_text("utf-8"))]
+    chosen = [page for page in shown if not names or page.name in names]
     for page in dict.fromkeys([ROOT / "docs" / WALK, *chosen]):
         folder = prepare(work / "walk", page.name, work / ("walk" if page.name == WALK else page.stem))
         text = page.read_text("utf-8")
