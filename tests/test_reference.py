@@ -35,7 +35,7 @@ def test_a_reference_page_is_regenerated_unchanged(root, name) -> None:
 
 @pytest.mark.parametrize(("record", "schema", "_"), SETTINGS, ids=lambda value: getattr(value, "__name__", ""))
 def test_every_setting_has_a_meaning_and_an_example(record, schema, _) -> None:
-    """In its record, or in scripts/reference_settings.toml."""
+    """In its record."""
     assert [key.name for key in reference_tables.fields(record, schema) if not (key.meaning and key.example)] == []
 
 
