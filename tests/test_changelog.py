@@ -1,4 +1,4 @@
-"""changelog: sections found and rolled, text kept as it is."""
+"""Read sections of CHANGELOG.md and move [Unreleased] under a new heading."""
 
 import pytest
 from hypothesis import given
@@ -36,25 +36,25 @@ lines = st.lists(st.sampled_from(["- a", "", "  b", "### Added", "text [x]"]), m
     [("v0.1.0", "- First."), ("v9.9.9", None), ("v0.2.0", None)],
 )
 def test_a_section_is_found_by_its_tag(tag, body) -> None:
-    """Its body has no blank edges and no link references; a heading in a code fence is text."""
+    """Its body has no blank lines around it and no link references; a heading in a code fence is text."""
     assert changelog.section(TEXT, tag) == body
 
 
-def test_rolling_moves_what_is_unreleased() -> None:
-    """The new section has the body that [Unreleased] had."""
+def test_rolling_moves_the_unreleased_entries() -> None:
+    """The new section has the body of [Unreleased]."""
     rolled = changelog.roll(TEXT, "v0.2.0", "2026-11-21")
 
     assert changelog.section(rolled, "v0.2.0") == changelog.section(TEXT, "Unreleased")
 
 
 def test_rolling_empties_unreleased() -> None:
-    """Nothing stays under [Unreleased]."""
+    """No entry remains under [Unreleased]."""
     assert changelog.section(changelog.roll(TEXT, "v0.2.0", "2026-11-21"), "Unreleased") == ""
 
 
 @given(lines.filter(lambda body: "".join(body).strip()), lines)
 def test_rolling_adds_one_heading_and_changes_nothing_else(body, old) -> None:
-    """Without the new heading the text is what it was."""
+    """Without the new heading, the text is unchanged."""
     text = "\n".join(["# C", "", "## [Unreleased]", *body, "## [v1.0.0] - x", *old, ""])
     rolled = changelog.roll(text, "v1.1.0", "2026-11-21")
 

@@ -1,4 +1,4 @@
-"""Conformal sets against mapie, against scipy's distributions, and against what they promise."""
+"""Conformal prediction sets compared with mapie, with scipy's distributions, and with their guarantee."""
 
 import math
 
@@ -31,7 +31,7 @@ BAND = CoverageBand(low=0.8, high=0.95, level=0.95)
 
 
 def drawn(windows: int, classes: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (N, K), and labels that follow them."""
+    """Return probabilities (N, K), and labels drawn from them."""
     rng = np.random.default_rng(seed)
     p = rng.dirichlet(np.full(classes, 0.7), windows)
     return p, (rng.random((windows, 1)) > p.cumsum(axis=1)).sum(axis=1).clip(max=classes - 1)
@@ -43,24 +43,24 @@ class Recorded(ClassifierMixin, BaseEstimator):
     classes_ = np.arange(4)
 
     def __sklearn_is_fitted__(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def fit(self, x, y=None):
-        """Learn nothing."""
+        """Do nothing."""
         return self
 
     def predict_proba(self, x):
-        """Answer with what was asked."""
+        """Return the features."""
         return x
 
     def predict(self, x):
-        """Answer with the likeliest."""
+        """Return the most likely class."""
         return x.argmax(axis=1)
 
 
 class Whole(np.random.RandomState):
-    """Where the paper takes a random share of p off, all of it."""
+    """A random share of p that is always 1, where the paper draws it."""
 
     def uniform(self, low=0.0, high=1.0, size=None):
         """Return ones."""
@@ -76,7 +76,7 @@ class Whole(np.random.RandomState):
 )
 @pytest.mark.parametrize("seed", range(3))
 def test_sets_equal_mapie(method, rule, seed) -> None:
-    """Threshold and sets; in aps mapie's random share is held at one."""
+    """Threshold and sets; in aps, the random share of mapie is fixed at one."""
     p, y = drawn(400, seed=seed)
     oracle = SplitConformalClassifier(
         Recorded(), confidence_level=0.9, conformity_score=method, prefit=True, random_state=Whole()
@@ -89,7 +89,7 @@ def test_sets_equal_mapie(method, rule, seed) -> None:
 
 
 def test_raps_scores_equal_mapie() -> None:
-    """The regularised mass up to the class, less the class's own."""
+    """The regularized mass up to the class, minus the class's own."""
     p, y = drawn(200)
     mass, rank = RAPSConformityScore.get_true_label_cumsum_proba(y, p, np.arange(4))
     theirs = RAPSConformityScore._regularize_conformity_score(np.array([2]), 0.1, mass, rank)[:, 0, 0]
@@ -103,7 +103,7 @@ def test_raps_scores_equal_mapie() -> None:
 
 @given(st.integers(0, 2**32), st.integers(1, 6), st.integers(0, 6))
 def test_scores_are_their_definitions(seed, classes, free) -> None:
-    """One class after the other, also where probabilities are equal."""
+    """Class by class, also with equal probabilities."""
     p = np.random.default_rng(seed).dirichlet(np.ones(classes), 5).round(1)
     lac, aps, raps = (scores(p, method, Ranks(0.3, free)) for method in SETS)
     for i, row in enumerate(p):
@@ -116,7 +116,7 @@ def test_scores_are_their_definitions(seed, classes, free) -> None:
 
 @given(st.integers(0, 2**32), st.floats(0, 1))
 def test_no_set_of_aps_is_empty(seed, limit) -> None:
-    """The likeliest class scores 0."""
+    """The most likely class has score 0."""
     p = np.random.default_rng(seed).dirichlet(np.ones(5), 20)
 
     assert sets_of(scores(p, "aps"), limit).any(axis=1).all()
@@ -136,7 +136,7 @@ def test_sets_grow_with_the_threshold(seed, one, other, method) -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.sampled_from([0.05, 0.1, 0.2, 1 / 3]))
 def test_the_threshold_is_the_finite_sample_quantile(own, alpha) -> None:
-    """The ceil((n + 1)(1 - alpha))-th smallest, and none where there is no such one."""
+    """The ceil((n + 1)(1 - alpha))-th smallest score, and None if this rank exceeds n."""
     rank = math.ceil(round((len(own) + 1) * (1 - alpha), 9))
     wanted = sorted(own)[rank - 1] if rank <= len(own) else None
 
@@ -145,19 +145,19 @@ def test_the_threshold_is_the_finite_sample_quantile(own, alpha) -> None:
 
 @pytest.mark.parametrize(("windows", "rank"), [(8, None), (9, 9), (10, 10), (19, 18), (20, 19), (99, 90)])
 def test_the_rank_at_ninety_percent(windows, rank) -> None:
-    """Nine windows are the fewest; (n + 1) alpha that is whole is not rounded away."""
+    """Nine windows are the minimum; an integer (n + 1) alpha is not rounded away."""
     assert threshold(np.arange(1.0, windows + 1), 0.1) == rank
 
 
 def test_without_a_threshold_every_set_is_full() -> None:
-    """Too few windows promise nothing else."""
+    """Too few windows allow no smaller sets."""
     assert sets_of(np.array([[0.1, 5.0]]), None).all()
 
 
 @pytest.mark.parametrize("method", SETS)
 @pytest.mark.parametrize("windows", [20, 100])
-def test_the_promise_is_kept(method, windows) -> None:
-    """Over many fits the mean coverage is ceil((n + 1)(1 - alpha)) / (n + 1), for scores that hardly tie."""
+def test_the_coverage_is_guaranteed(method, windows) -> None:
+    """Over many fits, the mean coverage is ceil((n + 1)(1 - alpha)) / (n + 1), for scores with few ties."""
     p, y = drawn(windows * 300, classes=8)
     rng = np.random.default_rng(1)
     scored = scores(p, method, Ranks(0.01, 2)) + rng.random(p.shape) * 1e-9
@@ -169,7 +169,7 @@ def test_the_promise_is_kept(method, windows) -> None:
 
 
 def test_ranks_are_chosen_by_size() -> None:
-    """The chosen penalty makes sets no larger than any other, and none is chosen of too few windows."""
+    """The chosen penalty gives the smallest sets; too few windows give no penalty."""
     p, y = drawn(400, classes=10)
     chosen = choose_ranks(p, y, 0.1)
     sizes = {
@@ -181,8 +181,8 @@ def test_ranks_are_chosen_by_size() -> None:
     assert choose_ranks(p[:8], y[:8], 0.1) == NO_PENALTY
 
 
-def test_free_ranks_hold_the_true_class() -> None:
-    """Nine of ten true classes lie within them."""
+def test_free_ranks_contain_the_true_class() -> None:
+    """In nine of ten windows."""
     p, y = drawn(2000, classes=10)
     within = scores(p, "raps", Ranks(1.0, choose_ranks(p, y, 0.1).free)) < 1
 
@@ -194,7 +194,7 @@ def test_free_ranks_hold_the_true_class() -> None:
 
 @pytest.mark.parametrize("windows", [9, 20, 100, 2000])
 def test_the_band_is_the_beta_distribution(windows) -> None:
-    """By scipy."""
+    """Compared with scipy."""
     missed = math.floor((windows + 1) * 0.1 + 1e-9)
     low, high = stats.beta(windows + 1 - missed, missed).ppf([0.025, 0.975])
     band = coverage_band(windows, 0.1, 0.95)
@@ -204,7 +204,7 @@ def test_the_band_is_the_beta_distribution(windows) -> None:
 
 @pytest.mark.parametrize(("windows", "tested"), [(20, 50), (100, 1), (250, 1002), (2000, 30_000)])
 def test_the_band_of_tested_windows_is_beta_binomial(windows, tested) -> None:
-    """By scipy: its two quantiles."""
+    """Compared with two quantiles of scipy."""
     missed = math.floor((windows + 1) * 0.1 + 1e-9)
     low, high = stats.betabinom(tested, windows + 1 - missed, missed).ppf([0.025, 0.975]) / tested
     band = coverage_band(windows, 0.1, 0.95, tested)
@@ -221,7 +221,7 @@ def test_full_sets_cover_all() -> None:
 
 
 def example(subjects: int) -> tuple[np.ndarray, Predictions]:
-    """Sets of 60 windows of three classes, the last of which none is of."""
+    """Return sets of 60 windows of three classes, the last without windows."""
     rng = np.random.default_rng(0)
     names = np.array([f"s{i % subjects}" for i in range(60)])
     y = rng.integers(2, size=60)
@@ -229,7 +229,7 @@ def example(subjects: int) -> tuple[np.ndarray, Predictions]:
 
 
 def test_coverage_is_counted() -> None:
-    """Overall, by class, by subject; a class without a window has none."""
+    """Overall, by class and by subject; a class without windows has none."""
     sets, predictions = example(2)
     held = sets[np.arange(60), predictions.y]
     found = conformal.measure(sets, predictions, ("a", "b", "c"), BAND, QUICK)
@@ -241,7 +241,7 @@ def test_coverage_is_counted() -> None:
 
 
 def test_sizes_are_counted() -> None:
-    """How many sets are empty, and how many say one thing."""
+    """The shares of empty sets and of sets with one class."""
     sets, predictions = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 1]], bool), example(2)[1]
     four = Predictions(*(array[:4] for array in predictions[:5]))
     found = conformal.measure(sets, four, ("a", "b", "c"), BAND, QUICK)
@@ -250,7 +250,7 @@ def test_sizes_are_counted() -> None:
 
 
 def test_the_interval_equals_resampling_windows() -> None:
-    """Of whole subjects."""
+    """Of complete subjects."""
     sets, predictions = example(6)
     held = sets[np.arange(60), predictions.y]
     times = (np.random.default_rng([0, 1]).random((100, 6)) * 6).astype(int)
@@ -262,7 +262,7 @@ def test_the_interval_equals_resampling_windows() -> None:
 
 
 def test_few_subjects_have_no_interval() -> None:
-    """And the record comes back from its bytes."""
+    """The record is read back from its bytes."""
     found = conformal.measure(*example(2), ("a", "b", "c"), BAND, QUICK)
 
     assert isinstance(found.interval, NoInterval)

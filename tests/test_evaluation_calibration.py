@@ -1,4 +1,4 @@
-"""calibration.json: what it is fitted on, what it says, what it is worth."""
+"""calibration.json: its fit, its contents, and its effect."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ ORIGIN = Origin(("a", "b", "c", "d"), "a" * 64, "b" * 64)
 
 
 def validation(subjects: int = 2, recordings: int = 2, windows: int = 60, seed: int = 0) -> Predictions:
-    """Predictions of a fair model; each subject has the same number of recordings."""
+    """Return predictions of a fair model; each subject has the same number of recordings."""
     names = [f"v{i}" for i in range(subjects)]
     found = example_predictions(subjects=names, windows=windows, seed=seed)
     number = np.arange(len(found.y)) % recordings
@@ -28,7 +28,7 @@ def validation(subjects: int = 2, recordings: int = 2, windows: int = 60, seed: 
 
 
 def thresholds(record: ConfidenceRecord) -> ThresholdsRecord:
-    """The thresholds, which must be there."""
+    """Return the thresholds, which must exist."""
     assert isinstance(record.conformal, ThresholdsRecord)
     return record.conformal
 
@@ -37,8 +37,8 @@ def thresholds(record: ConfidenceRecord) -> ThresholdsRecord:
 
 
 @pytest.mark.parametrize(("subjects", "by"), [(1, "recording"), (2, "subject"), (5, "subject")])
-def test_subjects_are_divided_where_there_are_several(subjects, by) -> None:
-    """Else their recordings; no name is in both halves, and no window in none."""
+def test_several_subjects_are_divided(subjects, by) -> None:
+    """Else recordings are; every name and every window is in exactly one half."""
     found = validation(subjects)
     division = divide(found)
 
@@ -50,8 +50,8 @@ def test_subjects_are_divided_where_there_are_several(subjects, by) -> None:
 
 
 @given(st.integers(2, 9), st.integers(0, 2**32))
-def test_halves_are_alike(recordings, seed) -> None:
-    """Of equal recordings, neither half has less than a third."""
+def test_halves_have_similar_sizes(recordings, seed) -> None:
+    """Of equal recordings, each half has at least a third."""
     division = divide(validation(1, recordings, windows=10 * recordings, seed=seed))
 
     assert isinstance(division, Division)
@@ -59,7 +59,7 @@ def test_halves_are_alike(recordings, seed) -> None:
 
 
 def test_recordings_of_one_class_each_are_paired() -> None:
-    """Two recordings of every class: each half gets one of each."""
+    """With two recordings of every class, each half gets one of each."""
     y = np.repeat([0, 1, 2], 20)
     names = np.array([f"{k}-{side}" for k in range(3) for side in ("left", "right") for _ in range(10)])
     found = Predictions(np.zeros((60, 3), np.float32), y, np.full(60, "s"), names, np.arange(60))
@@ -70,8 +70,8 @@ def test_recordings_of_one_class_each_are_paired() -> None:
 
 
 @given(st.integers(0, 2**32))
-def test_the_order_of_windows_divides_nothing_else(seed) -> None:
-    """Names decide, not places."""
+def test_the_order_of_windows_does_not_change_the_division(seed) -> None:
+    """Names decide, not positions."""
     found = validation(3, 3)
     order = np.random.default_rng(seed).permutation(len(found.y))
     one, other = divide(found), divide(found.rows(order))
@@ -82,14 +82,14 @@ def test_the_order_of_windows_divides_nothing_else(seed) -> None:
 
 
 def test_one_recording_cannot_be_divided() -> None:
-    """It says why."""
+    """There is a reason."""
     assert divide(validation(1, 1)) == Reason(
         reason="the validation part has one recording; temperature and thresholds need two"
     )
 
 
 def test_one_recording_of_each_class_cannot_be_divided() -> None:
-    """Either half would lack classes."""
+    """Each half would miss classes."""
     y = np.repeat([0, 1], 10)
     names = np.array([f"r{k}" for k in y])
     found = divide(Predictions(np.zeros((20, 2), np.float32), y, np.full(20, "s"), names, np.arange(20)))
@@ -101,7 +101,7 @@ def test_one_recording_of_each_class_cannot_be_divided() -> None:
 # Fitting
 
 
-def test_what_fitted_what_is_recorded() -> None:
+def test_the_fitted_windows_are_recorded() -> None:
     """Names, counts and digests of each half."""
     record = fit_calibration(validation(), ORIGIN, level=0.95)
     one, other = record.temperature.fitted_on, thresholds(record).fitted_on
@@ -111,8 +111,8 @@ def test_what_fitted_what_is_recorded() -> None:
     assert one.predictions_sha256 != other.predictions_sha256
 
 
-def test_thresholds_see_nothing_of_the_temperature_half() -> None:
-    """Other logits there move the temperature alone."""
+def test_thresholds_do_not_depend_on_the_temperature_half() -> None:
+    """Other logits in that half change only the temperature."""
     found = validation()
     division = divide(found)
     assert isinstance(division, Division)
@@ -128,7 +128,7 @@ def test_thresholds_see_nothing_of_the_temperature_half() -> None:
 
 
 def test_without_division_the_temperature_has_all_windows() -> None:
-    """And the record says why there are no thresholds."""
+    """The record has a reason instead of thresholds."""
     record = fit_calibration(validation(1, 1), ORIGIN, level=0.95)
 
     assert isinstance(record.conformal, Reason)
@@ -136,7 +136,7 @@ def test_without_division_the_temperature_has_all_windows() -> None:
 
 
 def test_few_windows_give_full_sets() -> None:
-    """Six windows promise nothing at 90 %: no threshold, and every class in every set."""
+    """Six windows guarantee nothing at 90 %: no threshold, and every class in every set."""
     found = validation(windows=6)
     record = fit_calibration(found, ORIGIN, level=0.95)
 
@@ -144,15 +144,15 @@ def test_few_windows_give_full_sets() -> None:
     assert all(sets.all() for sets in apply(found.logits, record).sets.values())
 
 
-def test_the_record_comes_back() -> None:
-    """Schema and record agree on it."""
+def test_the_record_is_read_back_from_its_bytes() -> None:
+    """Schema and record agree."""
     for found in (validation(), validation(1, 1), validation(windows=6)):
         record = fit_calibration(found, ORIGIN, level=0.95)
         assert base.parse(record.to_bytes(), ConfidenceRecord, "x") == record
 
 
 def test_halves_that_share_a_recording_are_refused() -> None:
-    """By whomever it was written."""
+    """In any document."""
     document = fit_calibration(validation(), ORIGIN, level=0.95).to_document()
     document["conformal"]["fitted_on"] = document["temperature"]["fitted_on"]
 
@@ -164,7 +164,7 @@ def test_halves_that_share_a_recording_are_refused() -> None:
 
 
 def test_fitted_windows_are_covered() -> None:
-    """At least 90 % of the very windows that the thresholds were fitted on, by every method."""
+    """At least 90 % of the windows that the thresholds were fitted on, for every method."""
     found = validation(windows=200)
     record = fit_calibration(found, ORIGIN, level=0.95)
     division = divide(found)
@@ -177,7 +177,7 @@ def test_fitted_windows_are_covered() -> None:
 
 
 def test_the_last_bits_of_another_runtime_change_no_set() -> None:
-    """Where many windows have the very score that is the threshold."""
+    """Many windows have exactly the score of the threshold."""
     rng = np.random.default_rng(0)
     codes = rng.normal(size=(5, 4)).astype(np.float32)
     found = validation(windows=200)
@@ -190,7 +190,7 @@ def test_the_last_bits_of_another_runtime_change_no_set() -> None:
 
 
 def test_probabilities_are_those_of_the_temperature() -> None:
-    """softmax(logits / T)."""
+    """They are softmax(logits / T)."""
     found = validation()
     record = fit_calibration(found, ORIGIN, level=0.95)
     odds = np.exp(found.logits.astype(np.float64) / record.temperature.value)
@@ -198,8 +198,8 @@ def test_probabilities_are_those_of_the_temperature() -> None:
     np.testing.assert_allclose(apply(found.logits, record).probabilities, odds / odds.sum(axis=1, keepdims=True))
 
 
-def test_measuring_says_before_and_after() -> None:
-    """Both at their temperature, with the coverage of every method."""
+def test_calibration_is_measured_before_and_after() -> None:
+    """With both temperatures, and the coverage of every method."""
     record = fit_calibration(validation(), ORIGIN, level=0.95)
     found = measure_calibration(example_predictions(subjects=SUBJECTS), record, QUICK)
 
@@ -209,16 +209,16 @@ def test_measuring_says_before_and_after() -> None:
     assert ConfidenceMetrics.model_validate_json(found.to_bytes()) == found
 
 
-def test_measuring_without_thresholds_says_why() -> None:
-    """The reason goes along."""
+def test_without_thresholds_the_reason_is_kept() -> None:
+    """In place of the sets."""
     record = fit_calibration(validation(1, 1), ORIGIN, level=0.95)
 
     assert measure_calibration(example_predictions(), record, QUICK).sets == record.conformal
     assert apply(example_predictions().logits, record).sets == {}
 
 
-def test_applying_needs_numpy_alone() -> None:
-    """What a device has: no scipy, no torch."""
+def test_apply_needs_numpy_only() -> None:
+    """A device has no scipy and no torch."""
     import subprocess
     import sys
 
@@ -232,5 +232,5 @@ def test_applying_needs_numpy_alone() -> None:
 
 
 def test_alpha_is_ten_percent() -> None:
-    """As the issue has it."""
+    """The default target of the coverage is 90 %."""
     assert fit_calibration(validation(), ORIGIN, level=0.95).alpha == calibration.ALPHA == 0.1

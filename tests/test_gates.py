@@ -183,7 +183,7 @@ def test_the_first_release_has_no_latest() -> None:
     assert (found.verdict, found.notes) == ("met", ("no earlier version to compare with",))
 
 
-def test_a_new_metric_has_nothing_to_reach() -> None:
+def test_a_new_metric_has_no_value_to_compare_with() -> None:
     """The latest version does not have this metric."""
     found = outcome("calibration.ece", not_above="latest")
 
@@ -262,7 +262,7 @@ def test_the_judged_number_is_shown(path, bounds, found) -> None:
         ({"not_below": "latest", "tolerance": -1}, "tolerance"),
     ],
 )
-def test_a_gate_that_says_nothing_is_refused(bounds, rule) -> None:
+def test_a_gate_without_a_requirement_is_refused(bounds, rule) -> None:
     """When modelreg.yaml is read."""
     with pytest.raises(ValidationError, match=rule):
         Gate.model_validate(bounds)
@@ -281,7 +281,7 @@ def of_export(documents: dict, path: str = "int8.accuracy_drop", **bounds: objec
 
 @pytest.mark.parametrize("bounds", [{}, {"not_above": "latest"}], ids=["absolute", "against the latest"])
 def test_without_the_export_its_gate_is_not_judged(bounds) -> None:
-    """It is neither met nor in the way, and that is said."""
+    """It is neither met nor failed, and its verdict says why."""
     found = of_export(METRICS, **bounds)
 
     assert (found.verdict, found.found, found.notes, list(gates.failures([found]))) == (
@@ -294,36 +294,36 @@ def test_without_the_export_its_gate_is_not_judged(bounds) -> None:
 
 @pytest.mark.parametrize(("drop", "verdict"), [(0.02, "met"), (0.021, "FAILS")])
 def test_with_the_export_its_gate_is_judged(drop, verdict) -> None:
-    """As one that says nothing of exports."""
+    """In the same way as without `if_exported`."""
     documents = {"int8": {"accuracy_drop": drop}}
 
     assert (of_export(documents).verdict, of_export(documents, if_exported=False).verdict) == (verdict, verdict)
 
 
 def test_an_export_without_the_number_fails() -> None:
-    """Only the whole document may be missing."""
+    """Only a missing document is not judged."""
     assert of_export(ESTIMATED, "int8.acuracy_drop").verdict == "FAILS"
 
 
-def test_a_gate_that_demands_its_export_fails_without() -> None:
-    """Without `if_exported`, the export is required."""
+def test_a_gate_without_if_exported_requires_the_export() -> None:
+    """It fails without it."""
     assert of_export(METRICS, if_exported=False).verdict == "FAILS"
 
 
-def test_a_metric_that_is_missing_fails_whatever_its_gate_says() -> None:
-    """gates.json may be read that no modelreg.yaml could have led to."""
+def test_a_missing_metric_always_fails() -> None:
+    """gates.json may contain a gate that modelreg.yaml would refuse."""
     assert of_export(METRICS, "macro_f1").verdict == "FAILS"
 
 
 @pytest.mark.parametrize("path", ["accuracy", "latency.p95_ms", "parities.x"])
-def test_only_a_gate_of_an_export_waits_for_one(path) -> None:
-    """modelreg.yaml is refused."""
+def test_if_exported_is_refused_for_other_metrics(path) -> None:
+    """When modelreg.yaml is read."""
     with pytest.raises(ValidationError, match=f"is for paths under parity and int8: {path}"):
         ProjectConfig(gates={path: Gate(max=1, if_exported=True)})
 
 
-def test_a_report_of_before_is_read_as_it_was() -> None:
-    """Gates and outcomes have grown by a field; nothing that was judged becomes unjudged."""
+def test_an_early_report_is_read_unchanged() -> None:
+    """Missing new fields do not make a judged gate unjudged."""
     document = GateReport(outcomes=(of_export(ESTIMATED, if_exported=False),)).to_document()
     del document["outcomes"][0]["unjudged"], document["outcomes"][0]["gate"]["if_exported"]
     read = base.parse(files.to_json(document), GateReport, "x")
@@ -336,7 +336,7 @@ def test_a_report_of_before_is_read_as_it_was() -> None:
 
 
 def test_a_waived_gate_may_fail() -> None:
-    """It is not among the failures, and keeps its reason."""
+    """It is not a failure, and keeps its reason."""
     waiver = Waiver(gate="accuracy", reason="a demonstration")
     (found,) = check(METRICS, {"accuracy": Gate(min=0.9)}, waivers=[waiver])
 
@@ -345,7 +345,7 @@ def test_a_waived_gate_may_fail() -> None:
 
 @pytest.mark.parametrize("waived", [["gone"], ["accuracy", "accuracy"]])
 def test_a_waiver_names_one_gate(waived) -> None:
-    """Which there must be."""
+    """The gate must exist, and be waived once."""
     with pytest.raises(ValidationError, match="no such gate, or waived twice"):
         ProjectConfig(gates={"accuracy": Gate(min=0)}, waivers=tuple(Waiver(gate=g, reason="x") for g in waived))
 
@@ -355,7 +355,7 @@ def test_a_waiver_names_one_gate(waived) -> None:
 
 @pytest.fixture
 def root(tmp_path):
-    """A registry with one run."""
+    """Return a registry with one run."""
     write_run(write_registry(tmp_path / "r") / "runs" / "conv2d_fsq-001")
     return tmp_path / "r"
 
@@ -372,15 +372,15 @@ WAIVED = ProjectConfig(
 
 
 def test_the_card_prints_gates_and_waivers(root) -> None:
-    """What had to be met, what was found, and why one may fail."""
+    """Requirement, value, and the reason of the waiver."""
     card = (released(root, WAIVED) / "model_card.md").read_text()
 
     assert "## Release gates" in card
     assert "- **accuracy was waived:** it is a \\*fixture\\* (accuracy 0." in card
 
 
-def test_without_gates_nothing_is_said(root) -> None:
-    """No document, no section."""
+def test_without_gates_there_is_no_section(root) -> None:
+    """And no gates.json."""
     folder = released(root, ProjectConfig())
 
     assert (
@@ -393,7 +393,7 @@ def test_without_gates_nothing_is_said(root) -> None:
 
 
 def test_a_version_keeps_its_gates(root) -> None:
-    """gates.json verifies, and comes back."""
+    """gates.json verifies, and is read back."""
     folder = released(root, WAIVED)
     report = base.load(folder / filenames.GATES, GateReport)
 
@@ -413,8 +413,8 @@ def test_gates_compare_with_the_latest_version(root) -> None:
     assert "v7.0.0" in str(two.failure)
 
 
-def test_a_gate_on_an_export_waits_for_it(root) -> None:
-    """Where the release makes the export; else it fails now."""
+def test_a_gate_on_an_export_is_judged_after_it(root) -> None:
+    """If the release makes the export; else it fails at once."""
     run, parity = root / "runs" / "conv2d_fsq-001", {"parity.whole.logits_error": Gate(max=1e-4)}
 
     assert gate_outcomes(root, run, ProjectConfig(gates=parity, targets=("onnx",))) == ()
@@ -439,7 +439,7 @@ def test_an_export_that_fails_its_gate_makes_no_version(root) -> None:
 
 
 def test_the_command_prints_waivers(root, monkeypatch, capsys) -> None:
-    """Beside the table of all gates; and where a gate compares nothing."""
+    """Next to the table of all gates, with notes on gates that compare nothing."""
     (root / "modelreg.yaml").write_bytes(WAIVED.to_bytes())
     monkeypatch.chdir(root)
     code = main(["release", "v0.1.0", "--roll-changelog", "--dry-run"])
@@ -451,7 +451,7 @@ def test_the_command_prints_waivers(root, monkeypatch, capsys) -> None:
 
 @pytest.fixture
 def waiting(root, monkeypatch):
-    """The same registry with a gate of an export that the run does not have, as the working directory."""
+    """Return the working directory: the same registry with a gate of an export that the run does not have."""
     project = ProjectConfig(gates={"accuracy": Gate(min=0), "int8.accuracy_drop": Gate(max=0.02, if_exported=True)})
     (root / "modelreg.yaml").write_bytes(project.to_bytes())
     monkeypatch.chdir(root)
@@ -467,8 +467,8 @@ def test_the_command_names_gates_that_are_not_judged(waiting, capsys) -> None:
     assert json.loads(said.out)["gates"] == {"accuracy": "met", "int8.accuracy_drop": "not judged: no export"}
 
 
-def test_a_version_keeps_what_was_not_judged(waiting) -> None:
-    """It verifies, and its card does not say that the gate was met."""
+def test_a_version_records_gates_that_are_not_judged(waiting) -> None:
+    """It verifies, and its card does not call them met."""
     folder = released(waiting, config.load(waiting / "modelreg.yaml", ProjectConfig))
     card = (folder / "model_card.md").read_text()
 
@@ -482,8 +482,8 @@ def test_a_version_keeps_what_was_not_judged(waiting) -> None:
     assert "| estimated accuracy loss in 8 bits | - | at most 0.02 | not evaluated: no export |" in card
 
 
-def test_what_was_not_judged_can_not_be_claimed_met(waiting) -> None:
-    """Of a version without the export."""
+def test_an_unjudged_gate_cannot_be_claimed_met(waiting) -> None:
+    """The version has no such export."""
     report = base.load(
         released(waiting, config.load(waiting / "modelreg.yaml", ProjectConfig)) / filenames.GATES, GateReport
     )
@@ -495,7 +495,7 @@ def test_what_was_not_judged_can_not_be_claimed_met(waiting) -> None:
 
 
 def test_a_new_registry_has_gates_for_everything() -> None:
-    """Those of exports are judged where there is one; with every export, all are."""
+    """Gates of exports are judged only if there is an export."""
     text = init.documents()["modelreg.yaml"]
     project = config.settle(strict_yaml.parse(text, "x"), ProjectConfig, "x")
     documents = {"parity": {"whole": {"logits_error": 1e-6}}, "int8": {"accuracy_drop": 0.01}}
@@ -514,8 +514,8 @@ LIES = {
 
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
-def test_a_lie_in_the_outcomes_is_found(root, lie) -> None:
-    """Each outcome follows from the gate, the documents and what the older version had."""
+def test_a_changed_outcome_is_found(root, lie) -> None:
+    """Each outcome follows from the gate, the documents and the values of earlier versions."""
     report = base.load(released(root, WAIVED) / filenames.GATES, GateReport)
     document = report.to_document()
     document["outcomes"][0] = lie(document["outcomes"][0])
@@ -532,7 +532,7 @@ def test_a_lie_in_the_outcomes_is_found(root, lie) -> None:
 
 
 def test_a_damaged_report_is_a_problem(root) -> None:
-    """Not a crash."""
+    """It is not a crash."""
     folder = released(root, WAIVED)
     (folder / filenames.GATES).write_bytes(b"{}\n")
     manifest = json.loads((folder / "manifest.json").read_text())

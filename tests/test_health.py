@@ -1,4 +1,4 @@
-"""Bounds on codes, clusters and durations: configuration, warned about, and usable as gates."""
+"""Bounds on codes, clusters and durations: configuration, warnings, and gates."""
 
 import pytest
 from example_records import example_data_record, example_metrics, example_run_record
@@ -29,7 +29,7 @@ NUMBERS = st.floats(-1e6, 1e6)
 
 
 def ill(active=7, duration=20.0, perplexity=50.0, **bounds) -> EvalMetrics:
-    """Metrics of a system that has every part, and other bounds."""
+    """Return metrics of a system with every part, and other bounds."""
     metrics = example_metrics()
     assert metrics.codes is not None
     return metrics.model_copy(
@@ -43,8 +43,8 @@ def ill(active=7, duration=20.0, perplexity=50.0, **bounds) -> EvalMetrics:
 
 
 @given(NUMBERS, st.none() | NUMBERS, st.none() | NUMBERS)
-def test_bounds_hold_what_lies_between_them(value, low, high) -> None:
-    """Ends included; null is no end."""
+def test_bounds_are_inclusive(value, low, high) -> None:
+    """Null is no bound."""
     if None not in (low, high) and low > high:
         low, high = high, low
     expected = (low is None or low <= value) and (high is None or value <= high)
@@ -52,14 +52,14 @@ def test_bounds_hold_what_lies_between_them(value, low, high) -> None:
     assert Bounds(min=low, max=high).hold(value) is expected
 
 
-def test_bounds_that_hold_nothing_are_refused() -> None:
-    """They would always warn."""
+def test_a_minimum_above_the_maximum_is_refused() -> None:
+    """It would always warn."""
     with pytest.raises(InputError, match="min is above max"):
         settle({"evaluation": {"health": {"perplexity": {"min": 2, "max": 1}}}}, TrainConfig, "test")
 
 
 def test_metrics_without_bounds_stay_readable(tmp_path) -> None:
-    """Those of older versions have none recorded: the defaults are theirs."""
+    """Metrics of early versions have no bounds: they get the defaults."""
     run = write_run(tmp_path / "run")
     document = load(run / "eval_metrics.json", EvalMetrics).to_document()
     del document["settings"]["health"]
@@ -67,8 +67,8 @@ def test_metrics_without_bounds_stay_readable(tmp_path) -> None:
     assert settle(document, EvalMetrics, "old").settings.health == HealthBounds()
 
 
-def test_healthy_parts_are_not_mentioned() -> None:
-    """Nor are parts that a model has not."""
+def test_values_within_bounds_give_no_finding() -> None:
+    """Missing parts do not, either."""
     assert health.ailments(ill()) == []
     assert health.ailments(example_metrics().model_copy(update={"codes": None})) == []
 
@@ -89,8 +89,8 @@ def test_healthy_parts_are_not_mentioned() -> None:
     ],
     ids=["few-clusters", "many-clusters", "short", "long", "collapsed", "share"],
 )
-def test_a_number_outside_of_its_bounds_is_advised_on(metrics, finding, advice) -> None:
-    """With what to change, or how to set other bounds."""
+def test_a_value_outside_its_bounds_gives_a_recommendation(metrics, finding, advice) -> None:
+    """It names the setting to change, or the bounds."""
     (found,) = health.ailments(metrics)
     advised = recommendations.recommendations(metrics, example_data_record(), example_run_record(), (), None)
 
@@ -106,7 +106,7 @@ def test_evaluate_warns(capsys) -> None:
 
 
 def test_null_sets_no_bound() -> None:
-    """The bounds are configuration, not truth."""
+    """The bounds are configurable."""
     assert health.ailments(ill(active=1, active_clusters=Bounds(min=None, max=15.0))) == []
 
 

@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn, against their definitions, and against what must not change them."""
+"""Metrics compared with scikit-learn and with their definitions, and their invariances."""
 
 import math
 import re
@@ -24,7 +24,7 @@ NAMES = tuple("abcdefgh")
 
 @st.composite
 def any_predictions(draw) -> Predictions:
-    """Predictions of 1 to 60 windows; classes may be absent, logits equal, subjects few or many."""
+    """Draw predictions of 1 to 60 windows; classes may be missing, logits equal, subjects few or many."""
     windows, classes = draw(st.integers(1, 60)), draw(st.integers(2, 6))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     spread = draw(st.sampled_from([0.0, 1.0, 20.0]))
@@ -41,12 +41,12 @@ def any_predictions(draw) -> Predictions:
 
 
 def measure(predictions: Predictions, settings: EvaluationSettings = QUICK) -> Metrics:
-    """Compute every metric, with class names of the right number."""
+    """Compute every metric, with the right number of class names."""
     return compute(predictions, classes=NAMES[: predictions.logits.shape[1]], levels=LEVELS, settings=settings)
 
 
 def constant_confidence(confidences: np.ndarray, correct: np.ndarray) -> Predictions:
-    """Predictions of two classes that give class 0 the stated confidences (N,), all above a half."""
+    """Return predictions of two classes with these confidences (N,) in class 0, all above 0.5."""
     logits = np.stack([np.log(confidences), np.log1p(-confidences)], axis=1)
     names = np.array([f"s{i % 6}" for i in range(len(confidences))])
     start = np.arange(len(confidences), dtype=np.int64)
@@ -60,7 +60,7 @@ def constant_confidence(confidences: np.ndarray, correct: np.ndarray) -> Predict
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
 @pytest.mark.filterwarnings("ignore:A single label was found")
 def test_scores_equal_scikit_learn(predictions) -> None:
-    """Accuracy, balanced accuracy and the F1s are those of scikit-learn with zero_division 0."""
+    """Accuracy, balanced accuracy and F1 scores, with zero_division 0."""
     y, predicted = predictions.y, predictions.logits.argmax(axis=1)
     labels = range(predictions.logits.shape[1])
     f1 = {
@@ -80,7 +80,7 @@ def test_scores_equal_scikit_learn(predictions) -> None:
 
 @given(any_predictions())
 def test_each_class_equals_scikit_learn(predictions) -> None:
-    """Precision, recall, F1 and support of each class, present or not."""
+    """Precision, recall, F1 and support of each class, with or without windows."""
     labels = range(predictions.logits.shape[1])
     expected = sklearn_metrics.precision_recall_fscore_support(
         predictions.y, predictions.logits.argmax(axis=1), labels=labels, zero_division=0
@@ -94,7 +94,7 @@ def test_each_class_equals_scikit_learn(predictions) -> None:
 @given(any_predictions())
 @pytest.mark.filterwarnings("ignore:A single label was found")
 def test_confusion_equals_scikit_learn(predictions) -> None:
-    """Rows are true classes, columns predicted ones."""
+    """Rows are true classes, columns predicted classes."""
     labels = range(predictions.logits.shape[1])
     expected = sklearn_metrics.confusion_matrix(predictions.y, predictions.logits.argmax(axis=1), labels=labels)
 
@@ -103,7 +103,7 @@ def test_confusion_equals_scikit_learn(predictions) -> None:
 
 @given(any_predictions())
 def test_each_subject_equals_scikit_learn(predictions) -> None:
-    """Accuracy of the subject's windows, and macro F1 over the classes that occur in them."""
+    """Accuracy of the subject's windows, and macro F1 over the classes in them."""
     predicted = predictions.logits.argmax(axis=1)
     for name, row in measure(predictions).per_subject.items():
         mine = predictions.subject == name
@@ -146,7 +146,7 @@ def test_log_loss_of_huge_logits_is_finite() -> None:
 
 
 def test_baselines() -> None:
-    """The commonest class's share, and one over the number of classes."""
+    """The share of the majority class, and one over the number of classes."""
     right = np.array([True, True, True, False])
     baselines = measure(constant_confidence(np.full(4, 0.9), right)).baselines
 
@@ -157,7 +157,7 @@ def test_baselines() -> None:
 
 
 def naive_error(confidence: np.ndarray, correct: np.ndarray, bins: int) -> float:
-    """The definition, one bin after the other; for confidences that all differ."""
+    """Compute the definition bin by bin, for confidences that all differ."""
     order = sorted(range(len(confidence)), key=lambda i: confidence[i])
     error, begin = 0.0, 0
     for index in range(bins):
@@ -172,7 +172,7 @@ def naive_error(confidence: np.ndarray, correct: np.ndarray, bins: int) -> float
 
 @given(st.integers(1, 200), st.integers(2, 20), st.integers(0, 2**32))
 def test_calibration_error_equals_a_loop(windows, bins, seed) -> None:
-    """Equal-mass bins of the sorted confidences, fewer windows than bins included."""
+    """Equal-mass bins of the sorted confidences, also with fewer windows than bins."""
     rng = np.random.default_rng(seed)
     predictions = constant_confidence(rng.uniform(0.51, 0.99, windows), rng.random(windows) < 0.8)
     confidence = np.exp(log_softmax(predictions.logits)).max(axis=1)
@@ -182,7 +182,7 @@ def test_calibration_error_equals_a_loop(windows, bins, seed) -> None:
 
 
 def test_reliability_table_counts_every_window() -> None:
-    """Bins of equal mass differ by one window at most and lie in order of confidence."""
+    """Equal-mass bins differ by at most one window and are sorted by confidence."""
     table = example_metrics().calibration.table
 
     assert sum(row.count for row in table) == 240
@@ -191,7 +191,7 @@ def test_reliability_table_counts_every_window() -> None:
 
 
 def test_equal_confidences_share_their_accuracy() -> None:
-    """Where all confidences are equal every bin has the same accuracy, whatever the order of the windows."""
+    """If all confidences are equal, every bin has the same accuracy, for any order of the windows."""
     predictions = constant_confidence(np.full(30, 0.8), np.arange(30) < 24)
     calibration = measure(predictions).calibration
 
@@ -200,7 +200,7 @@ def test_equal_confidences_share_their_accuracy() -> None:
 
 
 def test_confidences_that_differ_in_the_last_bits_are_equal() -> None:
-    """The same logits in another order sum to another last bit; that must not decide on bins."""
+    """The order of a sum changes its last bit, which must not change the bins."""
     rng = np.random.default_rng(0)
     logits = rng.permuted(np.tile(rng.normal(size=8), (60, 1)), axis=1).astype(np.float32)
     names = np.full(60, "s")
@@ -211,8 +211,8 @@ def test_confidences_that_differ_in_the_last_bits_are_equal() -> None:
     assert {row.accuracy for row in measure(predictions).calibration.table} == {0.75}
 
 
-def test_a_calibrated_model_lies_in_the_null_band() -> None:
-    """About one in twenty perfectly calibrated models lies above the 95 % quantile."""
+def test_a_calibrated_model_has_an_error_expected_by_chance() -> None:
+    """About one in twenty perfectly calibrated models exceeds the 95 % quantile."""
     rng = np.random.default_rng(0)
     above = 0
     for seed in range(300):
@@ -227,7 +227,7 @@ def test_a_calibrated_model_lies_in_the_null_band() -> None:
 @pytest.mark.parametrize(
     ("windows", "mean"), [(96, 0.098), (500, 0.045), (1000, 0.032), (2250, 0.022), (10_000, 0.010)]
 )
-def test_the_null_falls_with_the_number_of_windows(windows, mean) -> None:
+def test_the_error_expected_by_chance_falls_with_the_number_of_windows(windows, mean) -> None:
     """A perfectly calibrated model shows the errors that models.md C28 measured, for confidences around 0.87."""
     confidence = np.random.default_rng(1).uniform(0.74, 1, windows)
     calibration = measure(constant_confidence(confidence, np.ones(windows, bool))).calibration
@@ -277,8 +277,8 @@ def test_a_code_outside_the_quantizer_is_refused() -> None:
 # Intervals
 
 
-def test_equal_subjects_give_an_interval_of_no_width() -> None:
-    """Where every subject has the same confusion, resampling subjects changes nothing."""
+def test_equal_subjects_give_an_interval_of_width_zero() -> None:
+    """If every subject has the same confusion, resampling changes nothing."""
     one = example_predictions(subjects=["s"], levels=None)
     six = Predictions(*(np.concatenate([array] * 6) for array in one[:5]))._replace(
         subject=np.repeat(np.array(SUBJECTS), 40)
@@ -291,7 +291,7 @@ def test_equal_subjects_give_an_interval_of_no_width() -> None:
 
 
 def test_interval_equals_resampling_windows_of_subjects() -> None:
-    """The pooled confusion matrices give what recomputing from the drawn subjects' windows gives."""
+    """Pooled confusion matrices and recomputation from the drawn subjects' windows give the same interval."""
     predictions = example_predictions(windows=15)
     settings = EvaluationSettings(replicates=200, seed=3)
     drawn = (np.random.default_rng([3, 1]).random((200, 6)) * 6).astype(int)
@@ -314,14 +314,14 @@ def test_the_number_of_subjects_decides_on_intervals(predictions) -> None:
 
 
 def test_the_reason_counts_the_subjects() -> None:
-    """Who reads that there is no interval reads why."""
+    """It states how many subjects there are."""
     interval = measure(example_predictions(subjects=SUBJECTS[:3])).intervals["macro_f1"]
 
     assert interval == NoInterval(reason="3 held-out subjects; an interval over subjects needs 5")
 
 
 def test_the_draws_do_not_depend_on_each_other() -> None:
-    """Fewer bins change the calibration and leave the intervals as they are; another seed moves both."""
+    """Fewer bins change the calibration and not the intervals; another seed changes both."""
     predictions = example_predictions()
     first, bins, seed = (
         measure(predictions, EvaluationSettings(replicates=100, **changes))
@@ -344,7 +344,7 @@ def test_the_same_predictions_give_the_same_bytes(predictions) -> None:
 
 @given(any_predictions(), st.integers(0, 2**32))
 def test_the_order_of_windows_changes_nothing(predictions, seed) -> None:
-    """Also where many windows have equal confidences."""
+    """Also if many windows have equal confidences."""
     order = np.random.default_rng(seed).permutation(len(predictions.y))
     permuted = predictions.rows(order)
 
@@ -353,7 +353,7 @@ def test_the_order_of_windows_changes_nothing(predictions, seed) -> None:
 
 @given(any_predictions(), st.integers(-8, 8))
 def test_a_shift_of_all_logits_changes_nothing(predictions, shift) -> None:
-    """Only differences of logits count. They are rounded here so that float32 holds the shifted ones exactly."""
+    """Only differences of logits matter. They are rounded here so that float32 represents the shifted ones exactly."""
     logits = predictions.logits.round()
     shifted = predictions._replace(logits=logits + np.float32(shift))
 
@@ -362,7 +362,7 @@ def test_a_shift_of_all_logits_changes_nothing(predictions, shift) -> None:
 
 @given(any_predictions())
 def test_every_record_is_a_valid_document(predictions) -> None:
-    """What compute gives, the record takes in again from its bytes."""
+    """The record is read back from its bytes."""
     found = measure(predictions)
 
     assert Metrics.model_validate_json(found.to_bytes()) == found
@@ -372,8 +372,8 @@ def test_every_record_is_a_valid_document(predictions) -> None:
 
 
 @pytest.mark.parametrize("levels", [LEVELS, None])
-def test_arrays_make_the_round_trip(tmp_path, levels) -> None:
-    """Through the bytes of an .npz and back, with and without codes."""
+def test_arrays_are_read_back_from_their_bytes(tmp_path, levels) -> None:
+    """From the bytes of an .npz, with and without codes."""
     predictions = example_predictions(levels=levels)
     path = tmp_path / "predictions.npz"
     path.write_bytes(npz.npz_bytes(predictions.arrays()))
@@ -384,7 +384,7 @@ def test_arrays_make_the_round_trip(tmp_path, levels) -> None:
 
 
 def _beyond_unicode() -> np.ndarray:
-    """Strings with a code point that does not exist, as a damaged file may hold them."""
+    """Return strings with a code point that does not exist, as in a damaged file."""
     return np.full((4, 2), 0x7FFFFFFF, np.uint32).view("U2").ravel()
 
 
@@ -427,7 +427,7 @@ def test_every_problem_of_the_arrays_is_listed(changes, expected, values) -> Non
 
 
 def test_no_windows_are_refused() -> None:
-    """There is nothing to measure."""
+    """Metrics need at least one window."""
     arrays = {name: array[:0] for name, array in example_predictions(3).arrays().items()}
 
     with pytest.raises(InputError) as caught:
@@ -448,7 +448,7 @@ def test_a_single_number_is_not_an_array_of_windows() -> None:
 
 
 def test_equal_metrics_do_not_differ() -> None:
-    """An EvalMetrics has more fields than what is computed; they are left alone."""
+    """An EvalMetrics has additional fields, which are not compared."""
     recorded = example_metrics()
     computed = compute(example_predictions(), classes=recorded.classes, levels=LEVELS, settings=SETTINGS)
 
@@ -456,7 +456,7 @@ def test_equal_metrics_do_not_differ() -> None:
 
 
 def test_every_difference_has_its_path_and_both_values() -> None:
-    """Deep or shallow, numbers beyond the tolerance, counts by one, missing and surplus parts."""
+    """Nested or not, numbers beyond the tolerance, counts by one, missing and unexpected values."""
     computed = example_metrics()
     table = computed.calibration.table
     recorded = computed.model_copy(
@@ -477,8 +477,8 @@ def test_every_difference_has_its_path_and_both_values() -> None:
 
 
 @given(st.floats(1e-6, 0.1))
-def test_no_changed_metric_passes(amount) -> None:
-    """Any headline number moved by more than the tolerance is found."""
+def test_every_changed_metric_is_found(amount) -> None:
+    """A change of more than the tolerance in any headline metric."""
     computed = example_metrics()
     for name in ("balanced_accuracy", "macro_f1", "weighted_f1", "log_loss"):
         recorded = computed.model_copy(update={name: getattr(computed, name) - amount})

@@ -1,4 +1,4 @@
-"""Two models on the same windows: against scipy, against definitions, and where they cannot be compared."""
+"""The paired comparison of two models: compared with scipy and definitions, and its refusals."""
 
 import numpy as np
 import pytest
@@ -18,14 +18,14 @@ ONE = example_predictions(subjects=SUBJECTS)
 
 
 def altered(share: float, seed: int = 1) -> Predictions:
-    """The same windows, with the logits of some of them drawn anew."""
+    """Return the same windows, some of them with new logits."""
     rng = np.random.default_rng(seed)
     logits = np.where(rng.random((len(ONE.y), 1)) < share, rng.normal(size=ONE.logits.shape), ONE.logits)
     return ONE._replace(logits=logits.astype(np.float32))
 
 
 def compared(one: Predictions, other: Predictions) -> PairedComparison:
-    """The comparison, which must be possible."""
+    """Return the comparison, which must be possible."""
     found = compare(Side(one, CLASSES), Side(other, CLASSES), QUICK)
     assert isinstance(found, PairedComparison)
     return found
@@ -36,14 +36,14 @@ def compared(one: Predictions, other: Predictions) -> PairedComparison:
 
 @given(st.integers(0, 400), st.integers(0, 400))
 def test_mcnemar_equals_scipy(b, c) -> None:
-    """The exact binomial test of b against b + c at one half; 1 where they never differ."""
+    """The exact binomial test of b against b + c at 0.5; 1 if the models never differ."""
     expected = binomtest(b, b + c).pvalue if b + c else 1.0
 
     assert mcnemar_p(b, c) == pytest.approx(expected, rel=1e-9, abs=1e-300)
 
 
-def test_mcnemar_counts_what_one_has_right() -> None:
-    """Alone."""
+def test_mcnemar_counts_windows_that_one_model_predicts_correctly() -> None:
+    """Correct predictions of both do not count."""
     other = altered(0.3)
     right = [predictions.logits.argmax(axis=1) == ONE.y for predictions in (ONE, other)]
     found = compared(ONE, other).mcnemar
@@ -52,7 +52,7 @@ def test_mcnemar_counts_what_one_has_right() -> None:
 
 
 def test_mcnemar_of_many_windows_is_quick() -> None:
-    """A million discordant pairs: the tail is summed, no number grows."""
+    """With a million discordant pairs, no number overflows."""
     assert mcnemar_p(500_000, 502_000) == pytest.approx(binomtest(500_000, 1_002_000).pvalue, rel=1e-5)
 
 
@@ -60,7 +60,7 @@ def test_mcnemar_of_many_windows_is_quick() -> None:
 
 
 def test_metrics_equal_scikit_learn() -> None:
-    """Each side's own, and the second less the first."""
+    """Those of each model, and second minus first."""
     other = altered(0.3)
     found = compared(ONE, other).metrics["macro_f1"]
     one, two = (sklearn_metrics.f1_score(ONE.y, p.logits.argmax(axis=1), average="macro") for p in (ONE, other))
@@ -81,7 +81,7 @@ def test_the_interval_draws_the_same_subjects_for_both() -> None:
 
 
 def test_a_model_does_not_differ_from_itself() -> None:
-    """No difference, an interval of no width, a p of 1."""
+    """The difference is 0, the interval has width 0, p is 1."""
     found = compared(ONE, ONE)
 
     for name in COMPARED:
@@ -93,7 +93,7 @@ def test_a_model_does_not_differ_from_itself() -> None:
 
 @given(st.integers(0, 2**32))
 def test_the_order_of_windows_changes_nothing(seed) -> None:
-    """They are matched by recording and start."""
+    """Windows are matched by recording and start."""
     other = altered(0.3)
     shuffled = other.rows(np.random.default_rng(seed).permutation(len(ONE.y)))
 
@@ -101,7 +101,7 @@ def test_the_order_of_windows_changes_nothing(seed) -> None:
 
 
 def test_only_shared_windows_count() -> None:
-    """Windows that one of them did not predict are counted and left out."""
+    """Windows that only one model predicted are counted and not compared."""
     found = compared(ONE.rows(np.arange(200)), altered(0.3).rows(np.arange(120, 240)))
 
     assert (found.windows, found.left_out_one, found.left_out_other, found.subjects) == (80, 120, 40, 2)
@@ -123,8 +123,8 @@ def test_only_shared_windows_count() -> None:
     ],
     ids=["classes", "windows", "labels", "subjects", "twice"],
 )
-def test_what_cannot_be_compared_says_why(other, classes, reason) -> None:
-    """A reason, not a number."""
+def test_models_that_are_not_comparable_give_a_reason(other, classes, reason) -> None:
+    """Instead of numbers."""
     found = compare(Side(ONE, CLASSES), Side(other, classes), QUICK)
 
     assert isinstance(found, Reason)
@@ -135,7 +135,7 @@ def test_what_cannot_be_compared_says_why(other, classes, reason) -> None:
 
 
 def test_changes_have_their_paths() -> None:
-    """Values, absent ones, and lists of other lengths as a whole."""
+    """Values, missing values, and lists of different lengths as a whole."""
     one = {"a": {"b": 1, "same": 0}, "c": [1, 2], "d": [1, 2]}
     other = {"a": {"b": 2, "same": 0, "new": None, "e": 3}, "c": [1, 5], "d": [1]}
     found = {change.path: (change.one, change.other) for change in changes(one, other)}

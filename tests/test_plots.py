@@ -1,4 +1,4 @@
-"""Pictures are the same bytes each time, and are read on light and on dark pages."""
+"""Pictures are reproducible, and readable in light and dark colors."""
 
 import io
 
@@ -20,7 +20,7 @@ DRAW = {
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("name", DRAW)
 def test_pictures_are_the_same_bytes_twice(name, dark) -> None:
-    """PNG, and nothing in it that changes from one run to the next."""
+    """They are PNG files without time or version."""
     first, second = DRAW[name](dark), DRAW[name](dark)
 
     assert first.startswith(SIGNATURE)
@@ -30,7 +30,7 @@ def test_pictures_are_the_same_bytes_twice(name, dark) -> None:
 @pytest.mark.parametrize(("dark", "paper"), [(False, drawing.LIGHT.paper), (True, drawing.DARK.paper)])
 @pytest.mark.parametrize("name", DRAW)
 def test_pictures_have_the_paper_of_their_page(name, dark, paper) -> None:
-    """The corner of a picture is as light or dark as the page around it."""
+    """The background is that of the page."""
     from matplotlib.colors import to_hex
     from matplotlib.image import imread
 
@@ -38,8 +38,8 @@ def test_pictures_have_the_paper_of_their_page(name, dark, paper) -> None:
 
 
 @pytest.mark.parametrize("use", [drawing.LIGHT, drawing.DARK])
-def test_counts_are_read_on_every_shade(use) -> None:
-    """The contrast that WCAG asks of text, 4.5 to 1, from a share of none to one."""
+def test_counts_have_contrast_on_every_shade(use) -> None:
+    """WCAG requires 4.5 to 1, for shares from 0 to 1."""
     shades = drawing._shades(use)
 
     assert min(contrast(shades(i / 200)[:3], drawing._ink(i / 200, 1, use)) for i in range(201)) >= 4.5
@@ -48,12 +48,12 @@ def test_counts_are_read_on_every_shade(use) -> None:
 @pytest.mark.parametrize("use", [drawing.LIGHT, drawing.DARK])
 @pytest.mark.parametrize(("name", "least"), [("ink", 7), ("faint", 4.5), ("blue", 3), ("orange", 3), ("green", 3)])
 def test_inks_stand_out_from_the_paper(use, name, least) -> None:
-    """Text is read, and marks are seen."""
+    """Text needs more contrast than marks."""
     assert contrast(getattr(use, name), use.paper) >= least
 
 
 def contrast(one, other) -> float:
-    """Compute WCAG's contrast of two colours."""
+    """Return WCAG's contrast of two colors."""
     from matplotlib.colors import to_rgb
 
     def luminance(colour) -> float:
@@ -64,13 +64,13 @@ def contrast(one, other) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def test_zeros_step_back() -> None:
-    """What never happened is not what is looked for."""
+def test_zeros_are_faint() -> None:
+    """A zero is not an error."""
     assert drawing._ink(0.0, 0, drawing.LIGHT) == drawing.LIGHT.faint
 
 
 def test_pictures_ignore_the_settings_of_the_user() -> None:
-    """A matplotlibrc does not change a picture, and drawing changes no setting."""
+    """A matplotlibrc does not change a picture, and drawing does not change a setting."""
     import matplotlib as mpl
 
     plain = DRAW["subjects"](False)
@@ -81,7 +81,7 @@ def test_pictures_ignore_the_settings_of_the_user() -> None:
 
 @pytest.mark.parametrize("classes", [2, 20])
 def test_a_confusion_matrix_of_any_usual_size(classes) -> None:
-    """Long names, names that look like formulas, scripts the font lacks, classes that never occur."""
+    """Long names, formulas, scripts without a font, and classes without windows."""
     names = ("$x^{", "歩く", *(f"a rather long name of a behaviour {i}" for i in range(classes - 2)))
 
     assert drawing.draw_confusion(example_metrics(names, windows=1)).startswith(SIGNATURE)
@@ -89,7 +89,7 @@ def test_a_confusion_matrix_of_any_usual_size(classes) -> None:
 
 @pytest.mark.parametrize("classes", [2, 20])
 def test_bars_of_any_usual_number_of_classes(classes) -> None:
-    """The picture grows with its classes."""
+    """The height grows with the number of classes."""
     heights = [
         int.from_bytes(drawing.draw_classes(example_metrics(tuple(map(str, range(n)))))[20:24], "big")
         for n in (classes, classes + 1)
@@ -99,18 +99,18 @@ def test_bars_of_any_usual_number_of_classes(classes) -> None:
 
 
 def test_large_counts_are_written_smaller() -> None:
-    """Five digits still fit their cell."""
+    """Five digits fit into a cell."""
     metrics = example_metrics().model_copy(update={"confusion": ((12345, 0), (1, 99)), "classes": ("a", "b")})
 
     assert drawing.draw_confusion(metrics).startswith(SIGNATURE)
 
 
 def test_curves_of_a_single_epoch() -> None:
-    """One point is drawn as a point."""
+    """A single point has a marker."""
     assert drawing.draw_curves(example_history(1), 1).startswith(SIGNATURE)
 
 
 def test_long_names_are_cut_in_pictures() -> None:
-    """A picture has room for so many characters; the tables have the whole name."""
+    """Labels have a maximum length; the tables show the full name."""
     assert drawing._label("x" * 25) == "x" * 23 + "…"
     assert drawing._label("x" * 24) == "x" * 24

@@ -1,4 +1,4 @@
-"""records: generated schemas are those committed, and agree with pydantic."""
+"""Records: the committed schemas are the generated ones, and agree with pydantic."""
 
 import contextlib
 import copy
@@ -61,7 +61,7 @@ WRONG = [None, -1, 1.5, "", "x\n", [], {}, True, 10**30, "../x", "A" * 200]
 
 
 def test_the_committed_schemas_are_the_generated_ones(tmp_path, root) -> None:
-    """`make schemas` would change nothing."""
+    """Otherwise run `make schemas`."""
     write_schemas.main(tmp_path)
     generated = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
@@ -70,7 +70,7 @@ def test_the_committed_schemas_are_the_generated_ones(tmp_path, root) -> None:
 
 @pytest.mark.parametrize("record", write_schemas.DOCUMENTS, ids=lambda record: record.__name__)
 def test_a_schema_is_valid_and_closed(record) -> None:
-    """It is a valid 2020-12 schema that admits no unknown key."""
+    """It is a valid 2020-12 schema that refuses unknown keys."""
     schema = base.json_schema(record)
     Draft202012Validator.check_schema(schema)
 
@@ -78,8 +78,8 @@ def test_a_schema_is_valid_and_closed(record) -> None:
 
 
 @pytest.mark.parametrize("record", EXAMPLES, ids=lambda record: type(record).__name__)
-def test_a_record_comes_back(record) -> None:
-    """What is rendered is read as the same record."""
+def test_a_record_is_read_back_from_its_bytes(record) -> None:
+    """Reading inverts rendering."""
     assert base.parse(record.to_bytes(), type(record), "x") == record
 
 
@@ -120,7 +120,7 @@ CONTROLS = [*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), "\u2028", "\u2
 
 
 def takes_name(text) -> tuple[bool, bool, bool]:
-    """Say whether Rust (pydantic), ECMA (check-jsonschema) and Python (jsonschema) take a text as a name."""
+    """Return whether Rust (pydantic), ECMA (check-jsonschema) and Python (jsonschema) accept a text as a name."""
     schema = TypeAdapter(base.Name).json_schema()
     try:
         TypeAdapter(base.Name).validate_python(text)
@@ -134,32 +134,32 @@ def takes_name(text) -> tuple[bool, bool, bool]:
 
 @pytest.mark.parametrize("name", [*GOOD_NAMES, *(f"a{blank}b" for blank in BLANKS)])
 def test_a_name_may_be_of_any_script(name) -> None:
-    """Three engines of regular expressions take it, with blanks inside."""
+    """Three engines of regular expressions accept it, with blanks inside."""
     assert takes_name(name) == (True, True, True)
 
 
 @pytest.mark.parametrize("name", [f(each) for each in [*BLANKS, *CONTROLS] for f in (str, "{}a".format, "a{}".format)])
 def test_a_name_neither_begins_nor_ends_with_a_blank(name) -> None:
-    """Three engines refuse it, but for one newline at the end, which Python's `$` lets pass."""
+    """Three engines refuse it, except one newline at the end, which Python's `$` accepts."""
     assert takes_name(name) == (False, False, name == "a\n")
 
 
 @pytest.mark.parametrize("control", CONTROLS)
 def test_a_name_is_one_line(control) -> None:
-    """No control character, no line break of any kind."""
+    """It has no control character and no line break of any kind."""
     assert takes_name(f"a{control}b") == (False, False, False)
 
 
-def test_what_a_card_would_lose_is_no_name() -> None:
-    """Whatever Python strips from a line, or breaks it at, is left out of names."""
+def test_characters_that_a_card_would_lose_are_not_in_names() -> None:
+    """Python strips these characters from a line, or breaks the line there."""
     lost = [c for c in map(chr, range(0x110000)) if c.strip() != c or len(f"a{c}b".splitlines()) > 1]
 
     assert set(lost) <= {*BLANKS, *CONTROLS}
 
 
 @given(st.text(st.sampled_from('"\\ud8DcfF0a[]{},: '), max_size=30) | st.from_regex(r'\["(\\\\ud[89abcd]..|x)*"\]'))
-def test_half_a_character_is_an_input_error(text) -> None:
-    """JSON with surrogates, in pairs or alone, is read or refused; nothing else happens."""
+def test_a_lone_surrogate_is_an_input_error(text) -> None:
+    """JSON with paired or lone surrogates is read or refused, without another exception."""
     try:
         base.parse(text.encode("utf-8", "replace"), Manifest, "x")
     except InputError as error:
@@ -169,14 +169,14 @@ def test_half_a_character_is_an_input_error(text) -> None:
 
 
 def test_deep_nesting_is_an_input_error() -> None:
-    """Brackets without end are refused: by the parser, and just below its limit by who would quote them."""
+    """Unbalanced brackets are refused: by the parser, and just below its limit by the schema."""
     for depth in (100, *range(800, 1000), 100_000):
         with pytest.raises(InputError):
             base.parse(b'{"files":' + b"[" * depth + b"]" * depth + b"}", Manifest, "x")
 
 
 def test_a_record_is_loaded_from_a_file(tmp_path) -> None:
-    """What was written is read."""
+    """Loading inverts writing."""
     files.write_atomic(tmp_path / "manifest.json", MANIFEST.to_bytes())
 
     assert base.load(tmp_path / "manifest.json", Manifest) == MANIFEST
@@ -184,7 +184,7 @@ def test_a_record_is_loaded_from_a_file(tmp_path) -> None:
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([repr, "{:.30e}".format, "{:.25f}".format]))
 def test_a_number_is_read_as_python_reads_it(number, render) -> None:
-    """The record's own parser gives the very float that the schema saw."""
+    """The parser of pydantic gives the same float as the parser of the schema check."""
     text = render(number)
 
     assert base.validate(f'{{"min": {text}}}'.encode(), Gate, "x").to_document()["min"] == float(text)
@@ -207,7 +207,7 @@ def put(document, path, value):
 
 
 def pydantic_accepts(document, record) -> bool:
-    """Say whether the types alone accept it; what a validator of ours refuses counts as accepted."""
+    """Return whether the types accept it; an error of a validator of modelreg counts as accepted."""
     try:
         record.model_validate_json(json.dumps(document))
     except ValidationError as error:
@@ -216,7 +216,7 @@ def pydantic_accepts(document, record) -> bool:
 
 
 def test_a_second_validator_accepts_our_documents(tmp_path, root) -> None:
-    """check-jsonschema, with an engine and regular expressions of its own, on every kind of document."""
+    """check-jsonschema has a different engine and different regular expressions."""
     for record in EXAMPLES:
         name = type(record).__name__
         (tmp_path / f"{name}.json").write_bytes(record.to_bytes())
@@ -225,8 +225,8 @@ def test_a_second_validator_accepts_our_documents(tmp_path, root) -> None:
         subprocess.run(command, check=True, capture_output=True, env=untraced.environment())
 
 
-def test_a_second_validator_refuses_what_ours_refuses(tmp_path, root) -> None:
-    """A path that escapes is refused by the published schema alone."""
+def test_a_second_validator_refuses_an_escaping_path(tmp_path, root) -> None:
+    """The published schema alone is enough."""
     document = MANIFEST.to_document()
     document["files"][0]["path"] = "../x"
     (tmp_path / "m.json").write_bytes(files.to_json(document))
@@ -237,7 +237,7 @@ def test_a_second_validator_refuses_what_ours_refuses(tmp_path, root) -> None:
 
 
 def test_a_newline_at_the_end_is_refused() -> None:
-    """Schema or pydantic: one of the two sees it."""
+    """Schema or pydantic finds it."""
     document = MANIFEST.to_document()
     document["files"][0]["sha256"] = "a" * 64 + "\n"
     with pytest.raises(InputError, match=r"files\.0\.sha256"):
@@ -245,14 +245,14 @@ def test_a_newline_at_the_end_is_refused() -> None:
 
 
 def test_an_integer_written_as_a_float_is_refused() -> None:
-    """The schema lets 1.0 pass as an integer; the record does not."""
+    """The schema accepts 1.0 as an integer; the record does not."""
     data = MANIFEST.to_bytes().replace(b'"size": 1,', b'"size": 1.0,')
     with pytest.raises(InputError, match=r"files\.0\.size"):
         base.parse(data, Manifest, "manifest.json")
 
 
 def test_an_error_has_the_dotted_path() -> None:
-    """File, path, rule; all problems at once."""
+    """All problems in one error, each with file, path and rule."""
     document = MANIFEST.to_document()
     document["files"][0]["size"] = -1
     document["version"] = "one"

@@ -1,4 +1,4 @@
-"""bom: a version in the words of CycloneDX, valid under its own validator and the same whenever it is made again."""
+"""The SBOM of a version is valid CycloneDX, and reproducible."""
 
 import json
 import shutil
@@ -32,20 +32,20 @@ names = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp", "Zs"])
 
 @pytest.fixture(scope="module")
 def version(tmp_path_factory):
-    """A released version."""
+    """Return a released version."""
     root = write_registry(tmp_path_factory.mktemp("registry"))
     return make_version(root, write_run(root / "runs" / "conv2d_fsq-001"))
 
 
 @pytest.fixture(scope="module")
 def document(version):
-    """Its bill of materials."""
+    """Return its SBOM."""
     return json.loads((version / "bom.cdx.json").read_bytes())
 
 
 @pytest.fixture(scope="module")
 def facts(version):
-    """What it was made of."""
+    """Return the records of the version."""
     run = load(version / "run.json", RunRecord)
     metrics, data = load(version / "eval_metrics.json", EvalMetrics), load(version / "data.json", DataRecord)
     return VersionDocuments(
@@ -61,25 +61,25 @@ def facts(version):
 
 @pytest.fixture(scope="module")
 def digests(version):
-    """Those of every other file."""
+    """Return the digests of every other file."""
     listed = {entry.path: entry.sha256 for entry in load(version / "manifest.json", Manifest).files}
     return {path: digest for path, digest in listed.items() if path != "bom.cdx.json"}
 
 
 def is_valid(data: bytes) -> bool:
-    """Ask the validator of the CycloneDX project."""
+    """Return whether the validator of the CycloneDX project accepts a document."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # jsonschema's, of how it is called
         return VALIDATOR.validate_str(data.decode()) is None
 
 
-def test_a_released_one_is_valid(version) -> None:
-    """Under the official JSON validator, strictly."""
+def test_the_sbom_of_a_release_is_valid(version) -> None:
+    """The official JSON validator accepts it in strict mode."""
     assert is_valid((version / "bom.cdx.json").read_bytes())
 
 
-def test_the_validator_would_find_a_mistake(document) -> None:
-    """A word that the format does not know."""
+def test_the_validator_refuses_an_unknown_key(document) -> None:
+    """Otherwise the other tests would prove nothing."""
     document = json.loads(json.dumps(document))
     document["metadata"]["component"]["modelCard"]["modelParameters"]["approach"]["type"] = "guessed"
 
@@ -89,7 +89,7 @@ def test_the_validator_would_find_a_mistake(document) -> None:
 @settings(max_examples=20)
 @given(names, names, names)
 def test_any_names_are_valid(facts, digests, license_, subject, source) -> None:
-    """Licences, subjects and sources are called what they are called."""
+    """Licenses, subjects and sources may have any name."""
     part = facts.data.parts.train.model_copy(update={"subjects": (subject,)})
     origin = facts.data.sources[0].model_copy(update={"name": source, "license": subject, "citation": license_})
     parts = facts.data.parts.model_copy(update={"train": part})
@@ -99,8 +99,8 @@ def test_any_names_are_valid(facts, digests, license_, subject, source) -> None:
 
 
 @pytest.mark.parametrize("change", [{"license": None}, {"license": ""}, {"version": "1.0.0-rc.1+b"}])
-def test_what_may_be_missing_is_left_out(facts, digests, change) -> None:
-    """A model without a licence, a source that tells nothing."""
+def test_missing_values_are_left_out(facts, digests, change) -> None:
+    """A model without a license, a source without a citation."""
     bare = facts.data.sources[0].model_copy(update={"license": "", "citation": ""})
     data = facts.data.model_copy(update={"sources": (bare,)})
 
@@ -108,20 +108,20 @@ def test_what_may_be_missing_is_left_out(facts, digests, change) -> None:
 
 
 def test_the_same_version_gives_the_same_bytes(facts, digests) -> None:
-    """No clock, no chance."""
+    """There is no clock and no random number."""
     assert len({sbom.render(facts, NOW, "0.3.0", digests) for _ in range(2)}) == 1
 
 
 @pytest.mark.parametrize("path", ["checkpoint.safetensors", "model_card.md", "predictions.npz"])
 def test_another_file_gives_another_serial_number(facts, digests, path) -> None:
-    """It stands for the content."""
+    """It is derived from the content."""
     made = [sbom.render(facts, NOW, "0.3.0", d) for d in (digests, {**digests, path: "0" * 64})]
 
     assert len({json.loads(data)["serialNumber"] for data in made}) == 2
 
 
-def test_every_reference_leads_somewhere(document) -> None:
-    """Data sets and dependencies name components that are there, once."""
+def test_every_reference_has_one_component(document) -> None:
+    """Datasets and dependencies name existing components."""
     there = [component["bom-ref"] for component in [document["metadata"]["component"], *document["components"]]]
     parameters = document["metadata"]["component"]["modelCard"]["modelParameters"]
     named = [dataset["ref"] for dataset in parameters["datasets"]]
@@ -130,8 +130,8 @@ def test_every_reference_leads_somewhere(document) -> None:
     assert (len(set(there)), set(named) <= set(there)) == (len(there), True)
 
 
-def test_it_states_the_metrics(document, facts) -> None:
-    """Those of the card, with their intervals, and every class and subject."""
+def test_the_sbom_states_the_metrics(document, facts) -> None:
+    """Those of the card, with their intervals, and of every class and subject."""
     rows = document["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
     stated = {(row["type"], row["slice"]): float(row["value"]) for row in rows}
 
@@ -140,7 +140,7 @@ def test_it_states_the_metrics(document, facts) -> None:
 
 
 def test_intervals_are_stated(facts, digests) -> None:
-    """Where there are subjects enough to draw them."""
+    """If there are enough subjects."""
     measured = example_metrics(facts.spec.classes)
     document = json.loads(sbom.render(replace(facts, metrics=measured), NOW, "0.3.0", digests))
     rows = document["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
@@ -150,8 +150,8 @@ def test_intervals_are_stated(facts, digests) -> None:
     ]
 
 
-def test_a_model_tested_on_people_it_knows_says_so(facts, digests) -> None:
-    """A split by time tells nothing about new ones."""
+def test_known_test_subjects_are_a_stated_limitation(facts, digests) -> None:
+    """A split by time is not valid for new subjects."""
     known = facts.metrics.protocol.parts.train.model_copy(update={"subjects": ("s4",)})
     parts = facts.metrics.protocol.parts.model_copy(update={"train": known})
     protocol = facts.metrics.protocol.model_copy(update={"parts": parts})
@@ -160,13 +160,13 @@ def test_a_model_tested_on_people_it_knows_says_so(facts, digests) -> None:
     assert b"nothing about new ones" in sbom.render(shared, NOW, "0.3.0", digests)
 
 
-def test_it_names_what_trained_the_model(document) -> None:
-    """Packages by their package URL, which is what vulnerability scanners look for."""
+def test_the_sbom_names_the_training_packages(document) -> None:
+    """By package URL, which vulnerability scanners use."""
     assert "pkg:pypi/torch@2.13.0" in {component.get("purl") for component in document["components"]}
 
 
-def test_it_lists_what_a_device_loads(document, digests) -> None:
-    """The weights with their digest; no document."""
+def test_the_sbom_lists_the_weights_and_graphs(document, digests) -> None:
+    """With their digests; documents are not listed."""
     found = {part["name"]: part["hashes"][0]["content"] for part in document["components"] if part["type"] == "file"}
 
     assert found == {path: digest for path, digest in digests.items() if path not in filenames.DOCUMENTS}
@@ -174,7 +174,7 @@ def test_it_lists_what_a_device_loads(document, digests) -> None:
 
 @pytest.fixture
 def broken(version, tmp_path):
-    """A copy that a test may break."""
+    """Return a copy that a test may change."""
     return shutil.copytree(version, tmp_path / "conv2d_fsq" / "v0.1.0")
 
 
@@ -183,8 +183,8 @@ def problems(version) -> list[tuple[str, str]]:
     return places(integrity.inspect(version).problems)
 
 
-def test_a_version_without_one_stays_valid(broken) -> None:
-    """As modelreg 0.1 and 0.2 made them."""
+def test_a_version_without_an_sbom_is_valid(broken) -> None:
+    """modelreg 0.1 and 0.2 made no SBOM."""
     drop_bom(broken)
 
     assert problems(broken) == []
@@ -212,7 +212,7 @@ def test_an_invalid_document_is_found(broken, data, rule) -> None:
 
 
 def test_other_bytes_with_the_same_meaning_are_found(broken) -> None:
-    """There is one way to write it."""
+    """Only the canonical form is valid."""
     path = broken / "bom.cdx.json"
     path.write_text(json.dumps(json.loads(path.read_bytes())))
     reseal(broken)

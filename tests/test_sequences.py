@@ -1,4 +1,4 @@
-"""sequences: streams of windows, and what smoothing them is worth."""
+"""Streams of consecutive windows, and the effect of smoothing."""
 
 from itertools import pairwise
 
@@ -26,12 +26,12 @@ SURE = np.log([0.7, 0.3])
 
 
 def logits_of(states) -> np.ndarray:
-    """A network that is fairly sure of these states."""
+    """Return logits of a network that is confident of these states."""
     return np.array([SURE if state == 0 else SURE[::-1] for state in states], dtype=np.float32)
 
 
 def predictions(true, said, recording, start) -> Predictions:
-    """Predictions of windows in recordings."""
+    """Return predictions of windows in recordings."""
     names = np.array(recording)
     return Predictions(logits_of(said), np.array(true), names, names, np.array(start, dtype=np.int64))
 
@@ -54,16 +54,16 @@ START = [*range(0, 80, 10), *range(0, 40, 10)]
     ],
     ids=["unbroken", "two recordings", "four left out", "five left out", "one window", "none"],
 )
-def test_a_stream_ends_with_its_recording_or_at_a_long_hole(recording, start, lengths) -> None:
-    """Up to MAX_GAP windows that are left out are bridged."""
+def test_a_stream_ends_with_its_recording_or_at_a_long_gap(recording, start, lengths) -> None:
+    """Up to MAX_GAP dropped windows do not end it."""
     found = sequences.stream_lengths(np.array(recording, dtype=np.int32), np.array(start, dtype=np.int64), 50)
 
     assert found == lengths
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40)), min_size=1, max_size=40, unique=True).map(sorted))
-def test_streams_hold_every_window(windows) -> None:
-    """Cut anywhere, they are as long together as the part; inside of one, recording and hop are as they must be."""
+def test_streams_contain_every_window(windows) -> None:
+    """Their lengths sum to the number of windows; within a stream, recording and hop are consistent."""
     recording, start = (np.array(column) for column in zip(*windows, strict=True))
     lengths = sequences.stream_lengths(recording.astype(np.int32), start, 2)
     places = np.split(np.arange(len(start)), np.cumsum(lengths)[:-1])
@@ -84,7 +84,7 @@ def test_smoothing_is_the_filter_of_every_prefix() -> None:
     assert sequences.smooth(log_p, SPEC).tolist() == np.argmax(last, axis=1).tolist()
 
 
-def test_states_that_codes_tell_are_refused() -> None:
+def test_an_emission_of_codes_is_refused() -> None:
     """A hsmm.json with another emission is a mismatch, not a crash."""
     table = CategoricalEmission(table=((0.5, 0.5), (0.5, 0.5)))
 
@@ -93,14 +93,14 @@ def test_states_that_codes_tell_are_refused() -> None:
 
 
 def test_a_flicker_is_smoothed_away() -> None:
-    """One doubtful window amid others of a state is of that state."""
+    """A doubtful window among windows of one state gets this state."""
     found = sequences.smooth(metrics.log_softmax(logits_of([0, 0, 1, 0, 0])), SPEC)
 
     assert found.tolist() == [0, 0, 0, 0, 0]
 
 
-def test_what_smoothing_is_worth_is_counted_by_hand() -> None:
-    """Two streams; alone, b has five segments for two true ones and a as many as are true."""
+def test_the_scores_of_smoothing_by_hand() -> None:
+    """Two streams; unsmoothed, b has five segments for two true ones, and a has the true number."""
     found = sequences.measure_smoothing(predictions(TRUE, SAID, NAMES, START), SPEC, 10)
 
     assert (found.streams, found.mean_duration) == (2, durations.mean(model.from_spec(SPEC).durations).mean())
@@ -115,7 +115,7 @@ def test_what_smoothing_is_worth_is_counted_by_hand() -> None:
 
 @given(st.permutations(range(12)))
 def test_the_order_of_the_windows_does_not_matter(order) -> None:
-    """Streams are put in order by recording and start."""
+    """Streams are sorted by recording and start."""
     whole = predictions(TRUE, SAID, NAMES, START)
 
     assert sequences.measure_smoothing(whole.rows(np.array(order)), SPEC, 10) == sequences.measure_smoothing(

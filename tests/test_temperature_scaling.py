@@ -1,4 +1,4 @@
-"""Calibration against netcal, against its definitions, and against what metrics.compute has always said."""
+"""Calibration errors compared with netcal, with their definitions, and with metrics.compute."""
 
 import math
 
@@ -22,7 +22,7 @@ KINDS = ("equal_width", "equal_mass", "class_wise", "adaptive")
 
 
 def drawn(windows: int, classes: int = 4, *, seed: int = 0, sharpness: float = 1.0, subjects: int = 6) -> Predictions:
-    """Windows whose labels follow softmax(logits / sharpness): calibrated at that temperature."""
+    """Return windows whose labels follow softmax(logits / sharpness): calibrated at that temperature."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(scale=1.5, size=(windows, classes))
     p = np.exp(metrics.log_softmax(logits))
@@ -32,13 +32,13 @@ def drawn(windows: int, classes: int = 4, *, seed: int = 0, sharpness: float = 1
 
 
 def probabilities(predictions: Predictions) -> np.ndarray:
-    """The softmax (N, K)."""
+    """Return the softmax (N, K)."""
     return np.exp(metrics.log_softmax(predictions.logits))
 
 
 @st.composite
 def any_predictions(draw) -> Predictions:
-    """1 to 60 windows; logits may be equal, classes absent, subjects few or many."""
+    """Draw 1 to 60 windows; logits may be equal, classes missing, subjects few or many."""
     windows, classes = draw(st.integers(1, 60)), draw(st.integers(2, 5))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     logits = rng.normal(scale=draw(st.sampled_from([0.0, 1.0, 20.0])), size=(windows, classes))
@@ -58,7 +58,7 @@ def any_predictions(draw) -> Predictions:
 @pytest.mark.parametrize(("kind", "equal_intervals"), [("equal_width", True), ("equal_mass", False)])
 @pytest.mark.parametrize("seed", range(3))
 def test_top_class_errors_equal_netcal(kind, equal_intervals, seed) -> None:
-    """The ECE of the top class; netcal's bins are [low, high), which no continuous draw can tell."""
+    """The ECE of the top class; netcal's bins are [low, high), which is the same for continuous confidences."""
     predictions = drawn(600, seed=seed)
     expected = ECE(15, equal_intervals=equal_intervals).measure(probabilities(predictions), predictions.y)
 
@@ -69,7 +69,7 @@ def test_top_class_errors_equal_netcal(kind, equal_intervals, seed) -> None:
     ("kind", "oracle"), [("class_wise", ECE(15)), ("adaptive", ACE(15, equal_intervals=False))], ids=["ECE", "ACE"]
 )
 def test_class_errors_equal_netcal(kind, oracle) -> None:
-    """The mean over classes of netcal's binary errors; 600 windows make 15 bins of exactly equal mass."""
+    """The mean over classes of netcal's binary errors; 600 windows give 15 bins of exactly equal mass."""
     predictions = drawn(600)
     p = probabilities(predictions)
     expected = np.mean([oracle.measure(p[:, k], (predictions.y == k).astype(int)) for k in range(4)])
@@ -78,8 +78,8 @@ def test_class_errors_equal_netcal(kind, oracle) -> None:
 
 
 @given(any_predictions())
-def test_equal_mass_is_what_the_metrics_say(predictions) -> None:
-    """At temperature 1 the error and its null band are those of eval_metrics.json."""
+def test_equal_mass_errors_equal_those_of_the_metrics(predictions) -> None:
+    """At temperature 1, error and error expected by chance are those of eval_metrics.json."""
     classes = tuple("abcde")[: predictions.logits.shape[1]]
     known = metrics.compute(predictions, classes=classes, levels=None, settings=QUICK).calibration
     found = measure_calibration_error(predictions, QUICK).equal_mass
@@ -92,7 +92,7 @@ def test_equal_mass_is_what_the_metrics_say(predictions) -> None:
 
 @given(any_predictions(), st.integers(2, 20))
 def test_equal_width_is_its_definition(predictions, bins) -> None:
-    """Bins (low, high], the first closed, each weighted by its windows."""
+    """Bins (low, high], the first closed, weighted by their windows."""
     p = probabilities(predictions).max(axis=1)
     right = predictions.logits.argmax(axis=1) == predictions.y
     expected = 0.0
@@ -106,13 +106,13 @@ def test_equal_width_is_its_definition(predictions, bins) -> None:
 
 @pytest.mark.parametrize(("value", "index"), [(0.0, 0), (0.2, 0), (0.2000001, 1), (0.6, 2), (1.0, 4)])
 def test_an_edge_belongs_to_the_bin_below(value, index) -> None:
-    """(low, high], and 0 to the first."""
+    """Bins are (low, high], and 0 is in the first."""
     assert temperature_scaling.equal_width(np.array([value]), 5)[0].tolist() == [index]
 
 
 @given(st.lists(st.sampled_from([0.1, 0.2, 0.5, 0.9]), min_size=1, max_size=40), st.integers(1, 12))
-def test_pieces_share_out_equal_masses(values, wanted) -> None:
-    """Whatever is equal: every bin gets its number of windows, and every window is shared out whole."""
+def test_pieces_divide_windows_into_equal_masses(values, wanted) -> None:
+    """With any ties, every bin has its number of windows, and the shares of a window sum to 1."""
     piece, spread = temperature_scaling.equal_mass(np.array(values), wanted)
     masses = np.bincount(piece, minlength=len(spread)) @ spread
 
@@ -120,8 +120,8 @@ def test_pieces_share_out_equal_masses(values, wanted) -> None:
     np.testing.assert_allclose(spread[piece].sum(axis=1), 1)
 
 
-def test_sure_and_right_has_no_error() -> None:
-    """Nothing to blame."""
+def test_confident_and_correct_predictions_have_no_error() -> None:
+    """The confidence is 1, and so is the accuracy."""
     predictions = example_predictions()
     sure = (200 * np.eye(4)[predictions.y]).astype(np.float32)
     found = measure_calibration_error(predictions._replace(logits=sure), QUICK)
@@ -133,8 +133,8 @@ def test_sure_and_right_has_no_error() -> None:
 # Null bands and intervals
 
 
-def test_a_calibrated_model_lies_in_its_null_band() -> None:
-    """By every error, about one in twenty lies above the 95 % quantile."""
+def test_a_calibrated_model_has_errors_expected_by_chance() -> None:
+    """For every error, about one in twenty exceeds the 95 % quantile."""
     above = [
         [getattr(found, kind).error > getattr(found, kind).null_high for kind in KINDS]
         for found in (measure_calibration_error(drawn(150, seed=seed), QUICK) for seed in range(100))
@@ -144,15 +144,15 @@ def test_a_calibrated_model_lies_in_its_null_band() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_model_too_sure_of_itself_lies_above(kind) -> None:
-    """Logits three times too large."""
+def test_an_over_confident_model_exceeds_the_error_expected_by_chance(kind) -> None:
+    """Its logits are three times too large."""
     found = getattr(measure_calibration_error(drawn(600, sharpness=3), QUICK), kind)
 
     assert found.error > found.null_high
 
 
 def test_intervals_equal_resampling_windows() -> None:
-    """Sums of bins give what the drawn subjects' windows give, where the bins do not move."""
+    """Sums of bins and recomputation from the drawn subjects' windows give the same interval, for fixed bins."""
     predictions = drawn(240)
     times = np.random.default_rng([0, 1]).random((100, 6))
     by_subject = [np.flatnonzero(predictions.subject == f"s{i}") for i in range(6)]
@@ -168,7 +168,7 @@ def test_intervals_equal_resampling_windows() -> None:
 
 
 def test_few_subjects_have_no_interval() -> None:
-    """The reason is the one of every other interval."""
+    """The reason is the same as for every other interval."""
     found = measure_calibration_error(drawn(60, subjects=2), QUICK)
     reason = NoInterval(reason="2 held-out subjects; an interval over subjects needs 5")
 
@@ -180,8 +180,8 @@ def test_few_subjects_have_no_interval() -> None:
 
 
 @given(any_predictions())
-def test_the_parts_make_the_whole(predictions) -> None:
-    """reliability - resolution + uncertainty + what lies within bins is the Brier score."""
+def test_the_parts_sum_to_the_brier_score(predictions) -> None:
+    """reliability - resolution + uncertainty + within_bins."""
     found = measure_calibration_error(predictions, QUICK)
     parts = found.parts
     whole = parts.reliability.error - parts.resolution + parts.uncertainty + parts.within_bins
@@ -190,7 +190,7 @@ def test_the_parts_make_the_whole(predictions) -> None:
 
 
 def test_the_parts_by_hand() -> None:
-    """Two forecasts, each one in its own bin: Murphy's example has no remainder."""
+    """Two forecasts, each in its own bin: Murphy's example has no remainder."""
     p, right = np.repeat([0.9, 0.6], 10), np.array([1] * 8 + [0] * 2 + [1] * 5 + [0] * 5)
     logits = np.stack([np.log(p), np.log(1 - p)], axis=1).astype(np.float32)
     names = np.full(20, "s")
@@ -206,7 +206,7 @@ def test_the_parts_by_hand() -> None:
 
 @given(any_predictions(), st.integers(0, 2**32))
 def test_the_order_of_windows_changes_nothing(predictions, seed) -> None:
-    """Also where windows have equal probabilities."""
+    """Also if windows have equal probabilities."""
     order = np.random.default_rng(seed).permutation(len(predictions.y))
     permuted = Predictions(*(array[order] for array in predictions[:5]))
     ours, theirs = (numbers(measure_calibration_error(each, QUICK).to_document()) for each in (predictions, permuted))
@@ -215,7 +215,7 @@ def test_the_order_of_windows_changes_nothing(predictions, seed) -> None:
 
 
 def numbers(document: object) -> list[float]:
-    """Every number of a document, in order."""
+    """Yield every number of a document, in order."""
     if isinstance(document, dict | list):
         parts = document.values() if isinstance(document, dict) else document
         return [number for part in parts for number in numbers(part)]
@@ -224,7 +224,7 @@ def numbers(document: object) -> list[float]:
 
 @given(any_predictions())
 def test_every_record_is_a_valid_document(predictions) -> None:
-    """What measure gives, the record takes in again from its bytes."""
+    """The record is read back from its bytes."""
     found = measure_calibration_error(predictions, QUICK)
 
     assert CalibrationMetrics.model_validate_json(found.to_bytes()) == found
@@ -234,8 +234,8 @@ def test_every_record_is_a_valid_document(predictions) -> None:
 
 
 @given(any_predictions())
-def test_the_temperature_is_the_best(predictions) -> None:
-    """No other temperature within the bounds has a lower log loss, by scipy's bounded search."""
+def test_the_temperature_minimizes_the_log_loss(predictions) -> None:
+    """Compared with scipy's bounded search."""
 
     def loss(log_t: float) -> float:
         return metrics.log_loss(
@@ -263,7 +263,7 @@ def test_the_temperature_equals_netcal() -> None:
 
 @given(st.floats(0.2, 5))
 def test_scaled_logits_scale_the_temperature(factor) -> None:
-    """Of logits c times as large, T is c times as large."""
+    """Logits c times as large give a T c times as large."""
     predictions = drawn(300)
     one = fit_temperature(predictions.logits, predictions.y).value
     other = fit_temperature((predictions.logits * np.float32(factor)), predictions.y).value
@@ -281,15 +281,15 @@ def test_scaled_logits_scale_the_temperature(factor) -> None:
     ],
     ids=["nothing to tell apart", "sure and right", "right", "wrong"],
 )
-def test_what_has_no_best_temperature(logits, y, value, at_bound) -> None:
-    """Where nothing changes, 1; where the loss falls for ever, the bound, and it is said."""
+def test_logits_without_a_best_temperature(logits, y, value, at_bound) -> None:
+    """A constant loss gives 1; a loss that decreases without end gives the bound and at_bound."""
     found = fit_temperature(np.array(logits, np.float32), np.array(y))
 
     assert (found.value, found.at_bound) == (pytest.approx(value), at_bound)
 
 
-def test_temperature_mends_an_overconfident_model() -> None:
-    """The error falls back into its null band."""
+def test_temperature_scaling_calibrates_an_over_confident_model() -> None:
+    """The error decreases to what is expected by chance."""
     predictions = drawn(2000, sharpness=2.5)
     mended = measure_calibration_error(predictions, QUICK, fit_temperature(predictions.logits, predictions.y).value)
 
@@ -301,7 +301,7 @@ def test_temperature_mends_an_overconfident_model() -> None:
 
 
 def test_subjects_of_the_example_are_enough() -> None:
-    """Six subjects make intervals."""
+    """Six subjects give intervals."""
     found = measure_calibration_error(example_predictions(subjects=SUBJECTS), QUICK)
 
     assert all(isinstance(getattr(found, kind).interval, Interval) for kind in KINDS)

@@ -1,4 +1,4 @@
-"""Tolerances: one table, stated twice; and what differs by no more than one."""
+"""The tolerances, and the comparison of documents."""
 
 import re
 from pathlib import Path
@@ -19,13 +19,13 @@ STATED = {
 
 @pytest.mark.parametrize("place", STATED)
 def test_every_tolerance_is_in_the_table(place) -> None:
-    """With its value, and no other."""
+    """With its value; the table has no other."""
     assert {name: float(value) for name, value in STATED[place]} == CONSTANTS
 
 
 @given(st.floats(-1e6, 1e6), st.sampled_from(sorted(set(CONSTANTS.values()))))
 def test_a_number_may_differ_by_its_tolerance(value, allowed) -> None:
-    """Relative or absolute, whichever is more; twice as much is a difference."""
+    """Relative or absolute, the larger counts; twice as much is a difference."""
     room = allowed * max(1.0, abs(value))
     near, far = (list(tolerance.differences(("a",), value, value + share * room, allowed)) for share in (0.9, 2.1))
 
@@ -45,5 +45,5 @@ def test_a_number_may_differ_by_its_tolerance(value, allowed) -> None:
     ],
 )
 def test_counts_and_words_must_be_equal(theirs, ours, places) -> None:
-    """However large the tolerance; each difference has its place."""
+    """For any tolerance; each difference has its path."""
     assert [problem.where for problem in tolerance.differences((), theirs, ours, 1.0)] == places
