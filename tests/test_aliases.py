@@ -79,6 +79,8 @@ def test_a_change_taken_out_is_found(steps, data) -> None:
     if log.changes[number].alias in later:
         with pytest.raises(InputError) as caught:
             base.validate(json.dumps(kept).encode(), AliasLog, "x")
+        (problem,) = caught.value.problems
+        assert (problem.rule, "contradicts the earlier changes" in problem.message) == ("document.invalid-value", True)
 
         assert [problem.rule for problem in caught.value.problems] == ["document.invalid-value"]
 
