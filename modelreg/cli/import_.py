@@ -45,11 +45,12 @@ def import_(
     """
     host.need_extra("train", "torch", "safetensors", "scipy", "pandas")
     from modelreg.registry import runs
-    from modelreg.workflows import import_checkpoint
+    from modelreg.workflows import import_checkpoint, run_checks
 
+    folder = out_folder or runs.next_folder(host.workplace() / "runs", model)
+    run_checks.refuse_existing(folder)
     older = import_checkpoint.read_legacy(checkpoint, model)
     config = import_checkpoint.settle(older, _document(configuration), str(configuration or "the built-in default"))
-    folder = out_folder or runs.next_folder(host.workplace() / "runs", model)
     here = host.describe(config.training.model_copy(update={"device": "cpu"}))
     inputs = import_checkpoint.Inputs(older, config, normalization)
     with host.reading() as reading:

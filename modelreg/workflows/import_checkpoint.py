@@ -30,6 +30,7 @@ from modelreg.records.model import ModelSpec, TcnVaeSettings
 from modelreg.records.run import Environment, ImportRecord, RunRecord
 from modelreg.registry import filenames, runs
 from modelreg.verification import derived_models
+from modelreg.workflows import run_checks
 
 WATCHED = 512  # windows used to find dead units
 
@@ -92,8 +93,7 @@ def start(folder: Path, inputs: Inputs, reading: Reading, environment: Environme
 
     The run's status is `trained`, with 0 epochs. It has no metrics until it is evaluated.
     """
-    if folder.exists():
-        raise InputError("no run was created", [Problem(str(folder), "run.folder-exists", "exists already")])
+    run_checks.refuse_existing(folder)
     older, config = inputs.older, inputs.config
     prepared = preparation.prepare(config, reading)
     spec = factory.spec(config.model, prepared.input, prepared.classes)

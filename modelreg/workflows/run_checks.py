@@ -38,6 +38,12 @@ def repeatable(folder: Path, action: str) -> TrainConfig:
     return load(folder / CONFIG, TrainConfig)
 
 
+def refuse_existing(folder: Path) -> None:
+    """Raise InputError if the folder of a new run exists already."""
+    if folder.exists():
+        raise InputError("no run was created", [Problem(str(folder), "run.folder-exists", "exists already")])
+
+
 def refuse(summary: str, problems: Iterable[Problem]) -> None:
     """Raise InputError if there is a problem."""
     if found := list(problems):

@@ -18,7 +18,6 @@ from modelreg.data import normalization, preparation
 from modelreg.data.cache import Reading
 from modelreg.data.preparation import Prepared
 from modelreg.data.recording import Windows
-from modelreg.errors import InputError, Problem
 from modelreg.evaluation import sequences
 from modelreg.records.base import Clock, load
 from modelreg.records.data import Normalization
@@ -46,8 +45,7 @@ if TYPE_CHECKING:
 
 def start(config: TrainConfig, folder: Path, reading: Reading, environment: Environment, now: str) -> Prepared:
     """Create a run's folder and return its training data. Raises InputError if the folder exists or data are unfit."""
-    if folder.exists():
-        raise InputError("nothing was trained", [Problem(str(folder), "run.folder-exists", "exists already")])
+    run_checks.refuse_existing(folder)
     prepared = preparation.prepare(config, reading)
     begin(config, folder, prepared, environment, now)
     return prepared
