@@ -30,6 +30,7 @@ GIT = {
     for role in ("AUTHOR", "COMMITTER")
     for key, value in (("NAME", "You"), ("EMAIL", "you@example.org"))
 }
+GENERATED = "<!-- Written by "  # a page of scripts/write_reference.py, which writes the output too
 CALM = {"GIT_CONFIG_GLOBAL": "/dev/null", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 SMALL = "--set training.epochs=1 --set training.threads=1 --set data.hop=200 --set evaluation.replicates=100"
 FAST = f"""case "$1 $*" in "train "*--resume*) ;; "train "*) set -- "$@" {SMALL} ;; esac"""
@@ -128,7 +129,8 @@ def main(names: list[str]) -> None:
     """Run the pages that are named, or all, with the default training, and write their outputs."""
     work = Path(tempfile.mkdtemp())
     variables = environment(work, fast=False)
-    shown = [page for page in pages() if OUTPUT.search(page.read_text("utf-8"))]
+    texts = {page: page.read_text("utf-8") for page in pages()}
+    shown = [page for page, text in texts.items() if OUTPUT.search(text) and not text.startswith(GENERATED)]
     chosen = [page for page in shown if not names or page.name in names]
     for page in dict.fromkeys([ROOT / "docs" / WALK, *chosen]):
         folder = prepare(work / "walk", page.name, work / ("walk" if page.name == WALK else page.stem))
