@@ -1,6 +1,7 @@
 """integrity: every fault of a version is found, and all faults are reported at once."""
 
 import json
+import re
 import shutil
 import subprocess
 
@@ -375,12 +376,14 @@ def test_predictions_without_codes_are_found(version) -> None:
 
 
 def test_front_matter_that_is_not_yaml_is_found(version) -> None:
-    """The problem names the line."""
+    """The problem names the line and the column."""
     card = version / "model_card.md"
     card.write_text(card.read_text().replace("library_name: modelreg", "library_name: [", 1))
     reseal(version)
 
-    assert any(str(found).startswith("front matter: line") for found in integrity.inspect(version).problems)
+    (found,) = [place for place, rule in problems(version) if rule == "config.yaml-syntax"]
+
+    assert re.fullmatch(r"front matter:\d+:\d+", found)
 
 
 def test_a_configuration_of_an_earlier_modelreg_keeps_its_digest(version) -> None:
