@@ -327,6 +327,6 @@ def test_a_card_names_metrics_in_words() -> None:
     said = model_card.render(facts(gates=GateReport(outcomes=outcomes)))
     name = "calibration error (after temperature scaling)"
 
-    assert f"| {name} | 0.124 | at most 0.0456 (0.0156 expected by chance + 0.03) | failed, waived |" in said
+    assert f"| {name} | 0.1244 | at most 0.0456 (0.0156 expected by chance + 0.03) | failed, waived |" in said
     assert f"- **{name} was waived:** a demonstration ({name} 0.124 exceeds the limit 0.0456 (0.0156 expected" in said
     assert "confidence.after" not in said

@@ -207,11 +207,12 @@ def _show_gates(outcomes: "tuple[Outcome, ...]") -> None:
 
     Gates that are waived, not checked or compared with nothing are always named.
     """
-    from modelreg.documents.templates.card_v1 import bounds
+    from modelreg.documents.templates.gates_v2 import judged, requirement
 
     if any(outcome.failure for outcome in outcomes):
-        rows = [(o.path, o.found, bounds(o.gate), o.verdict) for o in outcomes]
-        draw(table(("gate", "value", "must be", ""), rows, right=("value",), whole=("gate", "value", "")), sys.stderr)
+        rows = [(o.path, judged(o), requirement(o.gate, o.over), o.verdict) for o in outcomes]
+        header = ("gate", "value", "requirement", "verdict")
+        draw(table(header, rows, right=("value",), whole=("gate", "value", "verdict")), sys.stderr)
     for outcome in outcomes:
         if outcome.verdict == "waived":
             note(f"gate {outcome.path} is waived: {outcome.waived} ({outcome.failure})")

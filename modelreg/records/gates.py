@@ -99,13 +99,6 @@ class Outcome(Record):
             return f"not judged: {self.unjudged}"
         return "met" if self.failure is None else "waived" if self.waived else "FAILS"
 
-    @property
-    def found(self) -> str:
-        """Return the judged value or interval, formatted."""
-        if self.gate.contains is not None and self.interval:
-            return f"{self.interval[0]:.4f} to {self.interval[1]:.4f}"
-        return "-" if self.value is None else f"{self.value - (self.over or 0.0):.4f}"
-
 
 class GateReport(Record):
     """gates.json of a version: the outcomes of the gates at its release."""

@@ -15,7 +15,6 @@ from modelreg.documents.templates.facts import Facts
 from modelreg.documents.templates.markdown_v2 import UNSAFE, escape, table
 from modelreg.records.data import DataRecord
 from modelreg.records.export import PROJECTION
-from modelreg.records.gates import Outcome
 from modelreg.records.int8 import Int8Scheme
 from modelreg.records.metrics import EvalMetrics, Interval, Metrics
 from modelreg.records.run import ImportRecord, RunRecord
@@ -273,7 +272,7 @@ def _gates(facts: Facts) -> str:
     rows = [
         (
             escape(gates_v2.name(each.path)),
-            _found(each),
+            gates_v2.judged(each),
             escape(gates_v2.requirement(each.gate, each.over)),
             VERDICTS.get(each.verdict, f"not evaluated: {escape(each.unjudged or '')}"),
         )
@@ -290,12 +289,6 @@ Requirements on this release:
 
 {table(("metric", "value", "requirement", "result"), "lrll", rows)}"""
     return text + (f"\n\n{waived}" if waived else "")
-
-
-def _found(outcome: Outcome) -> str:
-    if outcome.gate.contains is not None and outcome.interval:
-        return f"{gates_v2.text(outcome.interval[0])} to {gates_v2.text(outcome.interval[1])}"
-    return "-" if outcome.value is None else gates_v2.text(outcome.value)
 
 
 def _how_to_use(facts: Facts) -> str:

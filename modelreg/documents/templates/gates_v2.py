@@ -10,6 +10,7 @@ from modelreg.records.gates import (
     Gate,
     NoExport,
     NoOlder,
+    Outcome,
     OutOfBounds,
     OutsideInterval,
     Worse,
@@ -91,6 +92,13 @@ def requirement(gate: Gate, over: float | None) -> str:
         f"not above {gate.not_above}{slack}" if gate.not_above else "",
     ]
     return " and ".join(filter(None, parts))
+
+
+def judged(outcome: Outcome) -> str:
+    """Return the number or the interval that a gate judged; a dash if it does not exist."""
+    if outcome.gate.contains is not None and outcome.interval:
+        return " to ".join(text(end, 4) for end in outcome.interval)
+    return "-" if outcome.value is None else text(outcome.value, 4)
 
 
 def distinct(one: float, other: float) -> tuple[str, str]:
