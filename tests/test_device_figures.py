@@ -158,7 +158,10 @@ def test_show_marks_an_estimate_that_depends_on_the_processor(root, monkeypatch,
     monkeypatch.chdir(root)
     main(["show"])
 
-    assert f"{said}accuracy -0.1000, macro F1 -0.1000, projection 30.0 dB" in capsys.readouterr().out
+    assert (
+        f"{said}accuracy -0.1000, macro F1 -0.1000, signal-to-noise ratio of the projection 30.0 dB"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(("arithmetic", "warned"), [("float32", False), (None, True)])
