@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from places import places
 
 from modelreg import files
+from modelreg.documents.report.formatting import escape
 from modelreg.records.manifest import FileEntry, Manifest, Tool
 from modelreg.registry import filenames
 from modelreg.release.github import plan
@@ -327,9 +328,12 @@ def test_notes_contain_changes_metrics_instructions_and_the_marker() -> None:
 
 def test_a_name_in_the_notes_cannot_forge_markdown() -> None:
     """A subject's name comes from a file."""
-    body = expected_of(subjects=("a|b](http://x) <img src=x>\n# Forged",)).body
+    subject = "a|b](http://x) <img src=x>\n# Forged\x1b[2J"
+    body = expected_of(subjects=(subject,)).body
 
-    assert r"windows of a\|b\](http://x) \<img src=x\> \# Forged (" in body
+    assert f"windows of {escape(subject)} (" in body
+    assert [line for line in body.splitlines() if "Forged" in line and not line.startswith("Metrics on ")] == []
+    assert r"\<img" in body
 
 
 @pytest.mark.parametrize(
