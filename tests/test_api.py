@@ -742,13 +742,15 @@ def test_a_reference_that_no_path_can_be_is_refused(reference) -> None:
             call(reference, root=ROOT)
 
 
-@pytest.mark.parametrize("reference", ["conv2d_fsq", "nope@v0.2.0"])
-def test_a_reference_that_names_no_version_is_refused(reference) -> None:
-    """A model alone, and a model that is not there."""
+@pytest.mark.parametrize(
+    ("reference", "rule"), [("conv2d_fsq", "reference.model-only"), ("nope@v0.2.0", "version.unknown")]
+)
+def test_a_reference_without_a_version_is_refused(reference, rule) -> None:
+    """A model alone, and an unknown model."""
     with pytest.raises(RegistryError) as caught:
         modelreg.load(reference, root=ROOT)
 
-    assert "conv2d_fsq" in caught.value.problems[0].message
+    assert places(caught.value.problems) == [(reference, rule)]
 
 
 # The module

@@ -766,7 +766,7 @@ def test_a_gate_without_its_path_is_corrected(registry, capsys) -> None:
     (registry / "modelreg.yaml").write_bytes(ProjectConfig(gates={"ece": Gate(max=0.5)}).to_bytes())
     main(["release", "v0.1.0", "--roll-changelog"])
 
-    assert "there is calibration.ece" in capsys.readouterr().err
+    assert "calibration.ece" in capsys.readouterr().err
 
 
 def test_strict_names_every_problem_once(tmp_path, capsys) -> None:

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import re
 
 import pytest
 
@@ -11,7 +10,7 @@ from modelreg.cli import error_text
 from modelreg.cli.main import main
 from modelreg.errors import InputError, Problem
 
-RULE, OTHER = "files.unavailable", "registry.not-found"
+RULE = "files.unavailable"
 
 
 def json_of(capsys):
@@ -104,37 +103,6 @@ def test_an_unknown_run_is_refused_before_anything_else(here, capsys) -> None:
 # The text of an error
 
 
-def test_problems_of_one_rule_are_one_entry() -> None:
-    """With the number of places, the first three of them, one next step and the consequence last."""
-    problems = [Problem(f"{name}.csv", RULE, "is missing", "look again") for name in "abcde"]
-    lines = error_text.lines_of(InputError("nothing was read", problems))
-
-    assert lines[0].endswith(f", in 5 places  [{RULE}]")
-    assert lines[1:] == [
-        "  a.csv, b.csv, c.csv and 2 others: is missing",
-        "  next: look again",
-        "nothing was read (5 problems)",
-    ]
-
-
-def test_rules_are_entries_of_their_own() -> None:
-    """In order of appearance."""
-    lines = error_text.lines_of(
-        InputError("x", [Problem("a", RULE, "p"), Problem("b", OTHER, "q"), Problem("c", RULE, "r")])
-    )
-
-    assert re.findall(r"\[([\w.-]+)\]", "\n".join(lines)) == [RULE, OTHER]
-
-
-def test_a_long_error_is_cut() -> None:
-    """At 50 lines; the last one is the consequence."""
-    problems = [Problem(f"p{number}", f"todo.{number}", "is wrong") for number in range(40)]
-    lines = error_text.lines_of(InputError("nothing was read", problems))
-
-    assert (len(lines) <= error_text.LINES, lines[-1]) == (True, "nothing was read (40 problems)")
-    assert re.fullmatch(r"and \d+ more problems, of \d+ rules", lines[-2])
-
-
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_no_word_of_an_error_is_broken(width) -> None:
     """A path stays whole, even if it is longer than a line."""
@@ -144,10 +112,3 @@ def test_no_word_of_an_error_is_broken(width) -> None:
 
     assert " ".join(wrapped).split() == " ".join(whole).split()
     assert all(len(line) <= width or path in line for line in wrapped)
-
-
-def test_a_name_from_a_file_cannot_forge_a_line() -> None:
-    """Control characters are escaped."""
-    lines = error_text.lines_of(InputError("x", [Problem("a\nerror: b", RULE, "\x1b[31m")]))
-
-    assert not any(character in "".join(lines) for character in "\n\x1b")

@@ -98,11 +98,11 @@ def test_a_card_says_what_is_inside(root, name) -> None:
     """Each system has its description."""
     card = " ".join((version_of(root, name) / "model_card.md").read_text().split())
     words = {
-        "conv2d_fsq_hsmm": "finite scalar quantization with levels [4, 3]. On the host, explicit durations",
-        "conv2d_vq": "vector quantization, the nearest of 8 codes of 4 numbers. ",
-        "conv2d_vq_hdp_hsmm": "A stick-breaking mixture of at most 4 clusters joins them. On the host,",
-        "conv2d_vq_tokens": "codes of 4 numbers, and the classifier takes the mean of a window's codes",
-        "tcn_vae": "Causal convolutions over time, the first across all devices, end in the mean of a latent vector",
+        "conv2d_fsq_hsmm": "finite scalar quantization with levels [4, 3]. On the host, a hidden semi-Markov model",
+        "conv2d_vq": "vector quantization: the nearest of 8 codes of dimension 4.",
+        "conv2d_vq_hdp_hsmm": "A stick-breaking mixture groups the codes into at most 4 clusters. On the host,",
+        "conv2d_vq_tokens": "codes of dimension 4. The classifier uses the mean code of a window.",
+        "tcn_vae": "Causal convolutions over time, the first across all devices, compute the mean of a latent vector",
     }
 
     assert words[name] in card

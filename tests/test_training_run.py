@@ -292,10 +292,7 @@ def test_two_processes_do_not_train_one_run(begun, capsys) -> None:
 
 def test_a_folder_that_is_not_a_run_is_not_resumed(registry, capsys) -> None:
     """The next step is the command that makes one."""
-    assert (main(["train", "--resume", "nope"]), "make a run with `modelreg train`" in capsys.readouterr().err) == (
-        3,
-        True,
-    )
+    assert (main(["train", "--resume", "nope"]), "[run.not-a-run]" in capsys.readouterr().err) == (3, True)
 
 
 def test_a_finished_run_is_not_resumed(finished, monkeypatch, capsys) -> None:

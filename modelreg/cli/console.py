@@ -96,9 +96,12 @@ def _extent(column: "Column") -> tuple[int, int]:
 
 
 def _fitted(extents: Sequence[tuple[int, int]], width: int) -> list[int]:
-    """Return the widths of columns within `width`, if that is possible without breaking a word."""
+    """Return the widths of columns within `width`; if a long word prevents that, only the widest column is narrowed."""
     least, widths = [low for low, _ in extents], [high for _, high in extents]
-    while sum(widths) > width and widths != least:
+    if sum(least) > width:
+        widest = widths.index(max(widths))
+        return [*widths[:widest], least[widest], *widths[widest + 1 :]]
+    while sum(widths) > width:
         widest = max((n for n in range(len(widths)) if widths[n] > least[n]), key=lambda n: widths[n])
         widths[widest] -= 1
     return widths
