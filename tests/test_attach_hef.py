@@ -18,7 +18,7 @@ from modelreg.artifacts import hef_file as hef_reader
 from modelreg.cli.main import main
 from modelreg.errors import InputError, Problem, RegistryError, VerificationFailed
 from modelreg.records.base import load
-from modelreg.records.export import NOT_COMPILED, BundleRecord
+from modelreg.records.export import NOT_COMPILED, NOT_COMPILED_IN_0_2, BundleRecord
 from modelreg.registry import filenames
 from modelreg.verification import exports as export_checks
 from modelreg.verification import integrity
@@ -98,10 +98,19 @@ def test_only_the_bundle_changes(run) -> None:
     changed = {name for name, data in tree(run).items() if before.get(name) != data}
 
     names = ("README.md", "bundle.json", "conv2d_fsq.hef", "sha256sum.txt")
-    assert (changed, NOT_COMPILED in (run / "hailo8/README.md").read_text()) == (
+    assert (changed, NOT_COMPILED_IN_0_2 in (run / "hailo8/README.md").read_text()) == (
         {"hailo8.tar.gz", *(f"hailo8/{name}" for name in names)},
         False,
     )
+
+
+@pytest.mark.parametrize("sentence", [NOT_COMPILED, NOT_COMPILED_IN_0_2], ids=["new", "0.2"])
+def test_the_readme_of_a_compiled_bundle_names_its_hef(run, sentence) -> None:
+    """Instead of the sentence that the bundle is not compiled, also in bundles of modelreg 0.2."""
+    record, found = attach_hef.open_bundle(run / "hailo8")
+    _, changed = attach_hef.with_hef((record, {**found, "README.md": sentence.encode()}), FITTING, "hailo8")
+
+    assert (sentence.encode() in changed["README.md"], b"conv2d_fsq.hef" in changed["README.md"]) == (False, True)
 
 
 def test_the_last_hef_replaces_the_others(template, tmp_path) -> None:

@@ -13,7 +13,7 @@ from modelreg.artifacts.bundle_hef import file_name
 from modelreg.artifacts.hef_file import HefFile
 from modelreg.errors import InputError, Problem, RegistryError, VerificationFailed
 from modelreg.records.base import load, parse
-from modelreg.records.export import HAILO, NOT_COMPILED, BundleRecord, HailoArch, Target
+from modelreg.records.export import HAILO, NOT_COMPILED, NOT_COMPILED_IN_0_2, BundleRecord, HailoArch, Target
 from modelreg.records.hef import HefInfo
 from modelreg.registry import filenames, runs
 
@@ -81,8 +81,15 @@ def with_hef(bundle: Bundle, file: HefFile, where: str, size_limit: int = hef_co
     name = file_name(record)
     text = f"`{name}` matches `bundle.json` in chip, names, shapes and range. To check that it computes the same as\n"
     text += "`encoder.onnx`, run it on a device with `test_vectors.npz`."
-    readme = {README: found[README].replace(NOT_COMPILED.encode(), text.encode())} if README in found else {}
+    readme = {README: _compiled(found[README], text)} if README in found else {}
     return record.model_copy(update={"hef": file.info}), {**found, **readme, name: file.data}
+
+
+def _compiled(readme: bytes, text: str) -> bytes:
+    """Return a README with `text` in place of the sentence that the bundle is not compiled."""
+    for sentence in (NOT_COMPILED, NOT_COMPILED_IN_0_2):
+        readme = readme.replace(sentence.encode(), text.encode())
+    return readme
 
 
 def refuse_loss(place: Path, targets: Iterable[Target]) -> None:

@@ -58,7 +58,7 @@ def doctor(
         emit_json({**report, "problems": problems})
     else:
         rows = [(area, *_cells(name, value)) for area, values in report.items() for name, value in values.items()]
-        draw(table(("area", "item", "value"), rows), sys.stdout)
+        draw(table(("area", "item", "value"), rows, whole=("area", "item")), sys.stdout)
     for error in errors:
         raise error
 

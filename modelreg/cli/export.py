@@ -83,7 +83,7 @@ def show(record: "ParityRecord") -> None:
     compared = f"{record.windows:,} real windows and {len(record.edge_cases)} edge cases"
     say(f"{record.model}: graphs equal to the checkpoint on {compared} (opset {record.opset})")
     for name, path in (("model.onnx", record.whole), ("encoder.onnx + head.onnx", record.split)):
-        errors = f"projection {path.projection_error:.1e}, logits {path.logits_error:.1e}"
+        errors = f"{path.projection_error:.1e} (projection), {path.logits_error:.1e} (logits)"
         codes = f"; {path.codes_different} of {path.codes:,} code digits differ" if path.codes else ""
         say(f"  {name}: largest error {errors}{codes}")
 

@@ -156,9 +156,10 @@ The script:
 
 Files:
 
-- Input of the chip: (H, W, C) = ({height}, {width}, {channels}), which are device rows, timesteps and channels. {feed}
+- Input of the chip: (H, W, C) = ({height}, {width}, {channels}), which are device rows, timesteps and channels.
+  {feed}
 - Output of the chip: a projection of {record.output.shape[1]} numbers, dequantized to float32. On the host, `head.onnx`
-  computes `code` and `logits` from `projection` (1, {record.output.shape[1]}).
+  computes `logits`, and `code` if the model quantizes, from `projection` (1, {record.output.shape[1]}).
 - `encoder.onnx` and `model.onnx` (the whole model, for ONNX Runtime) always take **normalized** windows
   {list(record.input.shape)}: (x - mean) / std, with the values of `normalization.json`. `parity.json` has the largest
   differences from the checkpoint.

@@ -112,8 +112,9 @@ class CalibrationRecord(Record):
     sha256: Sha256  # of the file
 
 
-# In the README of a bundle until a HEF is attached. Released bundles contain it: it must not change.
-NOT_COMPILED = "Nothing here was compiled yet: what the compiler makes of it, `compile.py` measures."
+# In the README of a bundle until a HEF is attached. Released bundles have the sentence of 0.2, which must not change.
+NOT_COMPILED = "Not compiled yet: `sh compile.sh` compiles the network and measures the quantization loss."
+NOT_COMPILED_IN_0_2 = "Nothing here was compiled yet: what the compiler makes of it, `compile.py` measures."
 
 
 class BundleRecord(Record):
