@@ -84,7 +84,7 @@ def bundle(*, compiled: bool = False, normalization: str = "host", span: float =
         parity=known.parity,
         windows=known.train,
         vectors=npz.npz_bytes(vectors()),
-        beside={filenames.MODEL_CONFIG: known.spec.to_bytes()},
+        host_files={filenames.MODEL_CONFIG: known.spec.to_bytes()},
     )
     record, found = hailo.make(contents, "hailo8", settings)
     whole = {**found, "conv2d_fsq.hef": hef(span)} if compiled else found

@@ -108,7 +108,7 @@ def bundle(system: str) -> dict[str, bytes]:
         parity=_parity(known, made, digests),
         windows=windows(),
         vectors=npz.npz_bytes({"windows_raw": raw, "windows": raw, **named}),
-        beside={
+        host_files={
             filenames.MODEL_CONFIG: known.to_bytes(),
             **({filenames.HSMM: smoother.to_bytes()} if smoother else {}),
         },

@@ -401,10 +401,17 @@ def test_a_release_exports_missing_targets(here, tmp_path, monkeypatch, capsys) 
     )
 
 
+def changed_since(registry: Path, copy: Path) -> Path:
+    """A copy of the registry with a change for the next release in its changelog."""
+    shutil.copytree(registry, copy)
+    log = copy / "CHANGELOG.md"
+    log.write_text(log.read_text().replace("## [Unreleased]\n", "## [Unreleased]\n\n- A change.\n", 1))
+    return copy
+
+
 def test_an_export_of_other_weights_is_not_released(here, tmp_path, monkeypatch, capsys) -> None:
     """Exit 3."""
-    root = tmp_path / "other"
-    shutil.copytree(here, root)
+    root = changed_since(here, tmp_path / "other")
     record = load(root / RUN / "onnx/parity.json", ParityRecord)
     (root / RUN / "onnx/parity.json").write_bytes(record.model_copy(update={"checkpoint_sha256": "0" * 64}).to_bytes())
     monkeypatch.chdir(root)
@@ -415,8 +422,7 @@ def test_an_export_of_other_weights_is_not_released(here, tmp_path, monkeypatch,
 
 def test_a_changed_export_is_not_released(here, tmp_path, monkeypatch, capsys) -> None:
     """Exit 3, with the name of the file."""
-    root = tmp_path / "other"
-    shutil.copytree(here, root)
+    root = changed_since(here, tmp_path / "other")
     (root / RUN / "onnx/head.onnx").write_bytes(b"stub")
     monkeypatch.chdir(root)
     code = main(["release", "v0.2.0", "--roll-changelog", "--force"])
@@ -477,6 +483,6 @@ def test_a_bundle_has_the_documents_of_the_host_part(tmp_path) -> None:
     (tmp_path / "hsmm.json").write_bytes(b"durations")
     (tmp_path / "calibration.json").write_bytes(b"temperature")
     spec = load(Path(__file__).parents[1] / "registry/conv2d_fsq/v0.2.0/model_config.json", ModelSpec)
-    found = export_run._beside(export_run._Origin(tmp_path, None, spec, None, None))
+    found = export_run._host_files(export_run._Origin(tmp_path, None, spec, None, None))
 
     assert (found["hsmm.json"], found["calibration.json"]) == (b"durations", b"temperature")

@@ -31,12 +31,12 @@ def subject(*, calibration: np.ndarray | None = None, on_chip: bool = False) -> 
     """The released example with one in eight of its test windows."""
     known = example()
     some = slice(None, None, 8)
-    held_out = known.test.__class__(
+    test = known.test.__class__(
         **{**vars(known.test), **{n: getattr(known.test, n)[some] for n in ("x", "y", "subject", "recording", "start")}}
     )
     seen = known.train.x[hailo.balanced(known.train.y, 128)] if calibration is None else calibration
     graphs = {name.removesuffix(".onnx"): data for name, data in known.graphs.items()}
-    return int8.Subject(known.spec, known.scale, graphs, seen, held_out, on_chip, "c" * 64, "d" * 64)
+    return int8.Subject(known.spec, known.scale, graphs, seen, test, on_chip, "c" * 64, "d" * 64)
 
 
 @functools.cache
@@ -109,11 +109,11 @@ def test_float32_scores_are_those_of_the_graphs() -> None:
     """Those of the whole graph in ONNX Runtime, computed by scikit-learn."""
     asked, made = subject(), estimated()
     whole = onnxruntime.InferenceSession(asked.graphs["model"])
-    windows = scaling.apply(asked.held_out.x, asked.scale)
+    windows = scaling.apply(asked.test.x, asked.scale)
     predicted = [int(whole.run(["logits"], {"windows": window[None]})[0].argmax()) for window in windows]
-    macro_f1 = f1_score(asked.held_out.y, predicted, average="macro", labels=range(len(asked.spec.classes)))
+    macro_f1 = f1_score(asked.test.y, predicted, average="macro", labels=range(len(asked.spec.classes)))
 
-    assert made.accuracy == pytest.approx(accuracy_score(asked.held_out.y, predicted))
+    assert made.accuracy == pytest.approx(accuracy_score(asked.test.y, predicted))
     assert made.macro_f1 == pytest.approx(macro_f1)
 
 
@@ -166,7 +166,7 @@ def case(system: str, *, per_channel: bool) -> Case:
     """An encoder in 8 bits, and normalized windows that are not in its calibration set."""
     if system == "conv2d_fsq":
         encoder, scale = example().graphs["encoder.onnx"], example().scale
-        seen, fresh = subject().calibration, subject().held_out.x
+        seen, fresh = subject().calibration, subject().test.x
     else:
         encoder, scale = example_systems.bundle(system)["encoder.onnx"], example_systems.SCALE
         seen, fresh = example_systems.windows().x[::2], example_systems.windows().x[1::2]
@@ -238,14 +238,14 @@ def test_the_estimate_equals_integer_arithmetic(per_channel) -> None:
     scheme = made.per_channel if per_channel else made.per_tensor
     heads = onnxruntime.InferenceSession(asked.graphs["head"])
     native = onnxruntime.InferenceSession(asked.graphs["encoder"])
-    normal = scaling.apply(asked.held_out.x, asked.scale)
+    normal = scaling.apply(asked.test.x, asked.scale)
     plain = np.concatenate([native.run(["projection"], {"windows": window[None]})[0] for window in normal])
     exact = case("conv2d_fsq", per_channel=per_channel).exact().astype(np.float32)
     (code, _), (code_8, logits_8) = (
         map(np.concatenate, zip(*[heads.run(["code", "logits"], {"projection": p[None]}) for p in each], strict=True))
         for each in (plain, exact)
     )
-    right = (logits_8.argmax(axis=1) == asked.held_out.y).mean()
+    right = (logits_8.argmax(axis=1) == asked.test.y).mean()
     kept = (code == code_8).all(axis=1).mean()
     share = max(tolerance.INT8_SHARE, 1.01 / len(exact))
 

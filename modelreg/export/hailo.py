@@ -46,7 +46,7 @@ class Contents(NamedTuple):
     parity: ParityRecord
     windows: Windows  # of the train split, raw
     vectors: bytes  # test_vectors.npz
-    beside: Mapping[str, bytes]  # documents of the host part
+    host_files: Mapping[str, bytes]  # documents of the host part
     estimate: Int8Estimate | None = None  # of the 8-bit loss; bundle.json repeats the main figures
 
 
@@ -77,7 +77,7 @@ def make(contents: Contents, target: HailoArch, settings: ExportSettings) -> tup
         "normalization.json": contents.normalization_file,
         "parity.json": contents.parity.to_bytes(),
         "test_vectors.npz": contents.vectors,
-        **contents.beside,
+        **contents.host_files,
         **({"int8.json": contents.estimate.to_bytes()} if contents.estimate else {}),
         **{name: (package_files("modelreg.export") / "templates" / name).read_bytes() for name in TEMPLATES},
     }

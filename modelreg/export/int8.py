@@ -51,7 +51,7 @@ class Subject(NamedTuple):
     scale: Normalization
     graphs: Mapping[GraphName, bytes]
     calibration: Floats  # (N, C, D, T), raw
-    held_out: Windows  # the test split, raw
+    test: Windows  # the test split, raw
     on_chip: bool  # whether the chip normalizes, and therefore rounds raw values
     checkpoint_sha256: str
     normalization_sha256: str
@@ -67,7 +67,7 @@ class _Answers(NamedTuple):
 
 def estimate(subject: Subject) -> Int8Estimate:
     """Return the estimate; the same subject and packages give the same record."""
-    windows = subject.held_out.x
+    windows = subject.test.x
     encoder, normalized = subject.graphs["encoder"], scaling.apply(windows, subject.scale)
     native = _answers(subject, encoder, normalized)
     accuracy, macro_f1 = _scores(subject, native)
@@ -197,7 +197,7 @@ def _answers(subject: Subject, encoder: bytes, windows: Floats) -> _Answers:
 
 def _scores(subject: Subject, answers: _Answers) -> tuple[float, float]:
     """Return accuracy and macro-F1, as `evaluate` computes them."""
-    test = subject.held_out
+    test = subject.test
     predictions = metrics.Predictions(
         logits=answers.logits,
         y=test.y,
@@ -252,7 +252,7 @@ def _ranges(subject: Subject) -> Iterator[ChannelRange]:
     """Yield the range of each channel of the device's input, in the calibration set and in the test split."""
     seen, test = (
         windows if subject.on_chip else scaling.apply(windows, subject.scale)
-        for windows in (subject.calibration, subject.held_out.x)
+        for windows in (subject.calibration, subject.test.x)
     )
     for number, channel in enumerate(subject.spec.input.channels):
         low, high = float(seen[:, number].min()), float(seen[:, number].max())

@@ -176,7 +176,7 @@ def _bundle(
         parity=proof.parity,
         windows=origin.prepared.windows["train"],
         vectors=proof.vectors,
-        beside=_host_files(origin),
+        host_files=_host_files(origin),
         estimate=estimate,
     )
     described, found = hailo.make(contents, target, settings)
@@ -191,7 +191,7 @@ def _estimate(origin: _Origin, proof: Proof, settings: ExportSettings) -> Int8Es
         scale=origin.prepared.normalization,
         graphs=proof.graphs,
         calibration=train.x[hailo.balanced(train.y, settings.calibration_windows)],
-        held_out=origin.prepared.windows[evaluation_run.HELD_OUT],
+        test=origin.prepared.windows[evaluation_run.HELD_OUT],
         on_chip=settings.normalization == "chip",
         checkpoint_sha256=proof.parity.checkpoint_sha256,
         normalization_sha256=proof.parity.normalization_sha256,
