@@ -178,8 +178,8 @@ def configuration() -> str:
     """Return the page of settings, from the records of config.py."""
     parts = [
         _head("Configuration", "Every key of a training's YAML file and of `modelreg.yaml`."),
-        "`--set` overrides any key by its dotted path. `config.json` of a run has every key with its value:\n",
-        "```sh\nmodelreg train --set training.epochs=2 --set data.hop=100 --out runs/short\n```\n",
+        "`--set training.epochs=20` overrides a key by its dotted path. `config.json` of a run has every key:\n",
+        "```sh\npython -m json.tool runs/conv2d_fsq-001/config.json\n```\n",
         _settings("A training", config.TrainConfig, "training"),
         _settings("modelreg.yaml", config.ProjectConfig, "registry"),
         "## Shipped configurations\n\nThese files are in `configs/` of a checkout and in the package.\n",
