@@ -24,11 +24,13 @@ def test_a_run_that_was_changed_is_neither_evaluated_nor_released(
     capsys,
     name,
 ) -> None:
-    """No number is made with weights, constants or settings that the training did not write."""
+    """No metric is computed with weights, constants or settings that the training did not write."""
     root = shutil.copytree(finished, tmp_path / "copy")
     monkeypatch.chdir(root)
     path = root / "runs/conv2d_fsq-001" / name
     path.write_bytes(path.read_bytes() + b"\n")
+    changelog = (root / "CHANGELOG.md").read_text()
+    (root / "CHANGELOG.md").write_text(changelog.replace("## [Unreleased]", "## [Unreleased]\n\n- Better.\n", 1))
     codes = main(["evaluate"]), main(["release", "v9.0.0", "--roll-changelog", "--force"])
 
     assert (codes, capsys.readouterr().err.count("[run.file-changed]")) == ((3, 3), 2)

@@ -137,5 +137,5 @@ def _kept(path: Path, record: type[AnyRecord]) -> AnyRecord | None:
 
 
 def _find_missing_parts(origin: ImportRecord) -> Iterator[Problem]:
-    what = f"the imported checkpoint {origin.file} has no weights for it"
+    what = f"no weights in the imported checkpoint {origin.file}"
     return (Problem(part, "evaluate.weights-missing", what) for part in origin.lacks)

@@ -115,7 +115,7 @@ def _refuse_absent(folder: Path, manifest: Manifest, reference: str, prefix: str
     """Raise InputError if files stored as release assets are not on this machine."""
     assets = [entry.path for entry in manifest.files if entry.stored == "asset" and entry.path.startswith(prefix)]
     if absent := [path for path in assets if not (folder / path).exists()]:
-        what, step = "is stored with the release and not on this machine", f"run `modelreg pull {reference}`"
+        what, step = "stored with the release, but not on this machine", f"run `modelreg pull {reference}`"
         problems = [Problem(path, "version.asset-missing", what, step) for path in absent]
         raise InputError(f"cannot load {reference}", problems)
 

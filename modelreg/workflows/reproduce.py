@@ -62,7 +62,7 @@ def reproduce(folder: Path, reading: Reading) -> CheckResult:
 
 def _refuse_absent(folder: Path) -> None:
     if not (folder / filenames.CHECKPOINT).is_file():
-        what = "is stored with the release and not on this machine"
+        what = "stored with the release, but not on this machine"
         raise InputError("nothing was reproduced", [Problem(filenames.CHECKPOINT, "version.asset-missing", what)])
 
 
