@@ -52,7 +52,9 @@ def _refuse_incomparable(folder: Path, config: TrainConfig) -> None:
     missing = [folder / name for name in (filenames.METRICS, filenames.AUDIT) if not (folder / name).is_file()]
     if missing:
         step = f"run `modelreg evaluate {folder}`"
-        problems = [Problem(str(path), "run.not-evaluated", "missing, so the run has no evaluation", step) for path in missing]
+        problems = [
+            Problem(str(path), "run.not-evaluated", "missing, so the run has no evaluation", step) for path in missing
+        ]
         raise InputError("nothing was trained", problems)
 
 
