@@ -220,6 +220,14 @@ class TrainConfig(Record):
     model: Annotated[ModelSettings, setting("The model system.", {"name": "tcn_vae"})] = Conv2dFsqSettings()
     training: Annotated[TrainingSettings, setting("The optimization.", {"epochs": 40})] = TrainingSettings()
     evaluation: Annotated[EvaluationSettings, setting("Intervals and bounds.", {"seed": 1})] = EvaluationSettings()
+    subjects: Annotated[
+        Literal["pseudonyms"] | None,
+        setting(
+            "`pseudonyms`: subject ids are replaced in all that is written. `train` sets it as modelreg.yaml says.",
+            "pseudonyms",
+            exclude_if=lambda value: value is None,
+        ),
+    ] = None
 
 
 _WORD = "[A-Za-z0-9_][A-Za-z0-9_-]*"  # no `..`, no hidden part, no option: what git takes as a tag
@@ -241,6 +249,14 @@ class ProjectConfig(Record):
         Annotated[str, Field(pattern="^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")] | None,
         setting("The GitHub repository of the releases. Null: that of the remote `origin`.", "OWNER/REPOSITORY"),
     ] = None
+    subjects: Annotated[
+        Literal["as-recorded", "pseudonyms"],
+        setting(
+            "How runs, versions and reports name subjects. `pseudonyms` replaces the ids, and the recording names made "
+            "of them, in new runs; the map stays in .modelreg/pseudonyms.json.",
+            "pseudonyms",
+        ),
+    ] = "as-recorded"
     license: Annotated[
         Name | None, setting("Licence of the models, under its Hugging Face name; for the cards.", "apache-2.0")
     ] = None

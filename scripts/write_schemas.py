@@ -22,6 +22,7 @@ from modelreg.records import (
     metrics,
     model,
     provenance,
+    pseudonyms,
     run,
 )
 
@@ -49,6 +50,7 @@ DOCUMENTS: tuple[type[base.Record], ...] = (
     metrics.EvalMetrics,
     model.ModelSpec,
     provenance.Provenance,
+    pseudonyms.PseudonymMap,
     run.Epoch,
     run.RunRecord,
     manifest.Manifest,

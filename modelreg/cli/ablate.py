@@ -50,7 +50,7 @@ def ablate(
     from modelreg.workflows import ablate as ablate_workflow
     from modelreg.workflows import ablation_grid
 
-    full = config.load(configuration, config.TrainConfig, assignments or [])
+    full = host.with_pseudonyms(config.load(configuration, config.TrainConfig, assignments or []))
     grid = ablation_grid.variants(full)
     folder = out_folder or runs.next_ablation(host.workplace() / "runs")
     planned = {
@@ -95,7 +95,7 @@ def _trained(folder: Path, config: "TrainConfig") -> "Trained":
     note(f"training {host.shown(folder)}")
     host.ready_to_train(config.training)
     here = host.describe(config.training)
-    with host.reading() as reading:
+    with host.reading(new_subjects=True) as reading:
         try:
             show_epochs(ablate_workflow.train(config, folder, reading, here, host.now), config.training)
         except InputError:

@@ -29,6 +29,7 @@ def cross_validate(folder: Path, protocol: "ProtocolName", folds: int, jobs: int
         place = cross_validation.Place(
             base=reading.base,
             cache=reading.cache,
+            pseudonyms=reading.pseudonyms,
             training=host.describe(settings),
             evaluation=host.describe(settings.model_copy(update={"device": "cpu"})),
             clock=host.now,

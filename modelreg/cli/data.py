@@ -52,10 +52,10 @@ def check(
     """
     from modelreg.data import preparation, quality
 
-    settings = _settings(source)
+    settings = host.with_pseudonyms(_settings(source))
     typed = source.endswith(".json")  # a typed path is relative to this folder, one in a configuration to the root
     _need(settings)
-    with host.reading(Path.cwd() if typed else None) as reading:
+    with host.reading(Path.cwd() if typed else None, new_subjects=True) as reading:
         report = quality.check_quality(preparation.read_dataset(settings, reading), settings.quality.limits)
     if out_folder:
         _write(report, out_folder)
@@ -85,9 +85,9 @@ def folds(
     from modelreg import config
     from modelreg.data import preparation, splits
 
-    settings = config.load(configuration, config.TrainConfig)
+    settings = host.with_pseudonyms(config.load(configuration, config.TrainConfig))
     _need(settings)
-    with host.reading() as reading:
+    with host.reading(new_subjects=True) as reading:
         subjects = {recording.subject for recording in preparation.read_dataset(settings, reading).recordings}
     found = splits.leave_one_out(subjects, validation)
     if as_json:

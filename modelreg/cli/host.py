@@ -18,7 +18,7 @@ from modelreg.cli import git
 from modelreg.errors import InputError, Problem
 
 if TYPE_CHECKING:
-    from modelreg.config import ProjectConfig, TrainingSettings
+    from modelreg.config import ProjectConfig, TrainConfig, TrainingSettings
     from modelreg.data.cache import Reading
     from modelreg.records.latency import Hardware
     from modelreg.records.run import Environment
@@ -119,14 +119,34 @@ def workplace() -> Path:
 
 
 @contextmanager
-def reading(base: Path | None = None) -> Iterator["Reading"]:
-    """Yield how recordings are read: cached in MODELREG_CACHE or ~/.cache/modelreg; `off` disables the cache."""
+def reading(base: Path | None = None, *, new_subjects: bool = False) -> Iterator["Reading"]:
+    """Yield how recordings are read: cached in MODELREG_CACHE or ~/.cache/modelreg; `off` disables the cache.
+
+    With `new_subjects`, a subject without a pseudonym gets one if the configuration requires pseudonyms.
+    """
+    from modelreg.cli import pseudonym_map
     from modelreg.cli.console import note
     from modelreg.cli.progress import show_reading
     from modelreg.data.cache import Reading
 
     with show_reading(sys.stderr, monotonic) as show:
-        yield Reading(base or workplace(), cache_folder(), show, lambda notice: note(f"notice: {notice}"))
+        yield Reading(
+            base or workplace(),
+            cache_folder(),
+            show,
+            lambda notice: note(f"notice: {notice}"),
+            pseudonym_map.reader(workplace(), may_grow=new_subjects),
+        )
+
+
+def with_pseudonyms(settings: "TrainConfig") -> "TrainConfig":
+    """Return a configuration that names subjects as the modelreg.yaml of the working directory says."""
+    from modelreg import config
+
+    root = config.find_project(Path.cwd())
+    if root is None or config.load(root / config.PROJECT_FILE, config.ProjectConfig).subjects != "pseudonyms":
+        return settings
+    return settings.model_copy(update={"subjects": "pseudonyms"})
 
 
 def cache_folder() -> Path | None:

@@ -50,10 +50,11 @@ def import_(
     folder = out_folder or runs.next_folder(host.workplace() / "runs", model)
     run_checks.refuse_existing(folder)
     older = import_checkpoint.read_legacy(checkpoint, model)
-    config = import_checkpoint.settle(older, _document(configuration), str(configuration or "the built-in default"))
+    settings = import_checkpoint.settle(older, _document(configuration), str(configuration or "the built-in default"))
+    config = host.with_pseudonyms(settings)
     here = host.describe(config.training.model_copy(update={"device": "cpu"}))
     inputs = import_checkpoint.Inputs(older, config, normalization)
-    with host.reading() as reading:
+    with host.reading(new_subjects=True) as reading:
         odd = import_checkpoint.start(folder, inputs, reading, here, host.now())
     note_all(Notice(older.file, what) for what in older.adopted.notes)
     if normalization is None:

@@ -58,7 +58,7 @@ def train(
         settings = _settings(configuration, assignments or [])
         folder = out_folder or runs.next_folder(host.workplace() / "runs", settings.model.name)
     here = host.describe(settings.training)
-    with host.reading() as reading:
+    with host.reading(new_subjects=not resume) as reading:
         if resume:
             prepared = training_run.reopen(folder, reading, here)
         else:
@@ -98,5 +98,7 @@ def _settings(configuration: Path | None, assignments: list[str]) -> "TrainConfi
     from modelreg import config
 
     if configuration is None:
-        return config.settle(config.default(), config.TrainConfig, "the built-in default", assignments)
-    return config.load(configuration, config.TrainConfig, assignments)
+        settings = config.settle(config.default(), config.TrainConfig, "the built-in default", assignments)
+    else:
+        settings = config.load(configuration, config.TrainConfig, assignments)
+    return host.with_pseudonyms(settings)

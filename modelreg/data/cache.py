@@ -10,7 +10,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -57,6 +57,7 @@ class Reading:
     cache: Path | None = None  # None: nothing is kept
     tell: Tell = _drop_progress
     remark: Callable[[Notice], None] = _drop_notice
+    pseudonyms: Callable[[Collection[str]], Mapping[str, str]] | None = None  # of subject ids; None: not available
 
     def recall(self, key: str, parse: Parse) -> dict[str, Parsed]:
         """Return the arrays of `parse`, from the cache if they are kept under `key`. Raises what `parse` raises."""

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from modelreg.config import TrainConfig
-from modelreg.data import alignment, leakage_audit, merge_sources, normalization, quality, splits, windows
+from modelreg.config import Split, TrainConfig
+from modelreg.data import alignment, leakage_audit, merge_sources, normalization, pseudonyms, quality, splits, windows
 from modelreg.data.cache import Reading
 from modelreg.data.memory_map import sha256_arrays
 from modelreg.data.message_lists import and_others, quoted
@@ -32,6 +32,7 @@ class Prepared:
     quality: QualityReport  # of the recordings before alignment and filling
     input: InputSpec
     classes: tuple[str, ...]
+    split: Split  # of the configuration, its subjects named as the recordings name them
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -66,13 +67,14 @@ def prepare_and_audit(config: TrainConfig, reading: Reading) -> tuple[Prepared, 
 def _prepare(config: TrainConfig, reading: Reading) -> tuple[Prepared, splits.Parts]:
     """Return the prepared windows, and the recordings of each split after filling."""
     dataset = read_dataset(config, reading)
+    split = _named_split(config, reading)
     _refuse_time_split(dataset, config)
     windows.refuse_fold(len(dataset.devices), config.data.fold)
     judged = quality.check_quality(dataset, config.quality.limits)
     if config.quality.strict:
         quality.refuse_broken(judged)
     recordings = _all_stored(_align(dataset, config), dataset.recordings, reading)
-    divided = splits.split(recordings, config.split, config.data.window)
+    divided = splits.split(recordings, split, config.data.window)
     parts = {
         part: _all_stored(pieces, divided[part], reading) for part, pieces in _correct(divided, dataset, config).items()
     }
@@ -94,6 +96,7 @@ def _prepare(config: TrainConfig, reading: Reading) -> tuple[Prepared, splits.Pa
         quality=judged,
         input=spec,
         classes=dataset.classes,
+        split=split,
     )
     return prepared, parts
 
@@ -114,7 +117,25 @@ def dealt(prepared: Prepared, seed: int) -> Prepared:
 def read_dataset(config: TrainConfig, reading: Reading) -> Dataset:
     """Read the sources of a configuration and join them. Raises InputError."""
     found = [sources.read(source, reading) for source in config.data.sources]
-    return merge_sources.join(found, config.data, reading.store)
+    dataset = merge_sources.join(found, config.data, reading.store)
+    if config.subjects != "pseudonyms":
+        return dataset
+    subjects = sorted({recording.subject for recording in dataset.recordings}, key=natural)
+    if problems := list(pseudonyms.find_ids(config, subjects)):
+        raise InputError("nothing was written", problems)
+    return pseudonyms.rename_subjects(dataset, _pseudonyms(subjects, reading))
+
+
+def _named_split(config: TrainConfig, reading: Reading) -> Split:
+    """Return the split of a configuration, its subjects named as `read_dataset` names them."""
+    return pseudonyms.rename_split(config.split, _pseudonyms((), reading)) if config.subjects else config.split
+
+
+def _pseudonyms(subjects: Sequence[str], reading: Reading) -> Mapping[str, str]:
+    if reading.pseudonyms is None:
+        what = "the configuration replaces subject ids by pseudonyms, and there is no map here"
+        raise InputError("cannot read the recordings", [Problem("subjects", "pseudonyms.map-missing", what)])
+    return reading.pseudonyms(subjects)
 
 
 def _refuse_time_split(dataset: Dataset, config: TrainConfig) -> None:

@@ -5,7 +5,7 @@ The folds test every subject, including the run's test subjects. A choice made b
 """
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -46,6 +46,7 @@ class Place(NamedTuple):
 
     base: Path
     cache: Path | None
+    pseudonyms: Callable[[Collection[str]], Mapping[str, str]] | None
     training: Environment
     evaluation: Environment
     clock: Clock
@@ -103,7 +104,7 @@ def train(folds: Sequence[Fold], place: Place, jobs: int = 1) -> Iterator[Fold]:
 
 def run_fold(fold: Fold, place: Place) -> None:
     """Train or resume a fold, then evaluate it on its test subjects."""
-    reading = Reading(place.base, place.cache)
+    reading = Reading(place.base, place.cache, pseudonyms=place.pseudonyms)
     if not fold.folder.exists():
         prepared = training_run.start(fold.config, fold.folder, reading, place.training, place.clock())
     elif runs.load_run(fold.folder).status == "training":

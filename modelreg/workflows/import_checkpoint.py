@@ -102,7 +102,7 @@ def start(folder: Path, inputs: Inputs, reading: Reading, environment: Environme
     tensors = _fitted(spec, older.adopted)
     odd = tuple(_find_dead_units(spec, tensors, older.adopted.lacks, some))
     documents = {
-        filenames.CONFIG: config.to_bytes(),
+        filenames.CONFIG: config.model_copy(update={"split": prepared.split}).to_bytes(),
         filenames.DATA: prepared.record.to_bytes(),
         filenames.NORMALIZATION: scale.to_bytes(),
         filenames.QUALITY: prepared.quality.to_bytes(),

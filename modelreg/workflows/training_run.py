@@ -56,7 +56,7 @@ def begin(config: TrainConfig, folder: Path, prepared: Prepared, environment: En
     from modelreg.ml import factory
 
     documents = {
-        CONFIG: config.to_bytes(),
+        CONFIG: config.model_copy(update={"split": prepared.split}).to_bytes(),
         DATA: prepared.record.to_bytes(),
         NORMALIZATION: prepared.normalization.to_bytes(),
         QUALITY: prepared.quality.to_bytes(),
