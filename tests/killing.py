@@ -1,4 +1,4 @@
-"""Kill a command at each change of a file that it makes, and run the same line again: `rounds` does it for every change.
+"""Kill a command at each change that it makes to a file, and run the same line again: `rounds` does it for each change.
 
 The commands run in children that are forked from one process, which has imported everything and computed nothing, so
 that a round takes as long as its command. A child counts what an audit hook sees: a file opened to be written, a
@@ -84,7 +84,7 @@ def _changes(event: str, arguments: tuple[object, ...], root: str) -> bool:
 
 
 def _below(path: "str | bytes | os.PathLike[str]", root: str) -> bool:
-    return os.path.abspath(os.fsdecode(path)).startswith(root)
+    return Path(os.fsdecode(path)).absolute().is_relative_to(root)
 
 
 def _run(command: Sequence[str], place: Path, output: Path, kill_at: int | None) -> int:
