@@ -1,5 +1,19 @@
-"""`python -m modelreg`."""
+"""The `modelreg` program, as a script and as `python -m modelreg`."""
 
-from modelreg.cli.main import run
+import sys
 
-run()
+
+def run() -> None:
+    """Run the command line. Ctrl-C ends it with exit code 130 and no traceback, also while modules are loading."""
+    try:
+        from modelreg.cli.main import main
+
+        code = main()
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        code = 130
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    run()

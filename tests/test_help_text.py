@@ -129,7 +129,7 @@ def test_a_usage_error_shows_the_usage(capsys) -> None:
 
 def ask_completion(**environment: str) -> str:
     """Return what completion prints for a shell."""
-    code = "import sys; sys.argv = ['modelreg']; from modelreg.cli.main import run; run()"
+    code = "import sys; sys.argv = ['modelreg']; from modelreg.__main__ import run; run()"
     variables = {"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(sys.path), **environment}
     command = [sys.executable, "-c", code]
     return subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout

@@ -160,8 +160,3 @@ def _settle_output() -> None:
             stream.flush()
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def run() -> None:
-    """Run the `modelreg` script."""
-    sys.exit(main())
