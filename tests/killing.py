@@ -30,6 +30,7 @@ class Job(NamedTuple):
     within: str = ""  # the folder in the copy to start in
     first: int = 1  # the change at which the first round is killed
     step: int = 1  # between the changes of one round and the next
+    torch: bool = False  # the command needs it
 
 
 class Round(NamedTuple):
@@ -125,9 +126,8 @@ def _rounds(job: Job) -> Iterator[Round]:
         number += job.step
 
 
-def _import_everything() -> None:
-    """Import what the commands import, so that no child does; nothing may be computed, or a fork would hang."""
-    import numpy as np  # noqa: F401
+def _import_torch() -> None:
+    """Import what these commands import, so that no child does; nothing may be computed, or a fork would hang."""
     import onnx  # noqa: F401
     import onnxruntime  # noqa: F401
     import onnxsim  # noqa: F401
@@ -135,7 +135,6 @@ def _import_everything() -> None:
     import torch
     from scipy import signal, stats  # noqa: F401
 
-    import modelreg.cli.main
     import modelreg.workflows.evaluation_run
     import modelreg.workflows.export_run
     import modelreg.workflows.training_run  # noqa: F401
@@ -144,6 +143,10 @@ def _import_everything() -> None:
 
 
 if __name__ == "__main__":
-    _import_everything()
-    given = json.loads(sys.stdin.read())
-    json.dump(list(_rounds(Job(*given))), sys.stdout)
+    given = Job(*json.loads(sys.stdin.read()))
+    import modelreg.cli.main
+    import modelreg.verification.integrity  # noqa: F401
+
+    if given.torch:
+        _import_torch()
+    json.dump(list(_rounds(given)), sys.stdout)
