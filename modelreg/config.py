@@ -15,7 +15,7 @@ from modelreg.errors import InputError, Problem
 from modelreg.records.base import ModelName, Name, Record, setting, shared_folder
 from modelreg.records.data import Limits
 from modelreg.records.export import Target
-from modelreg.records.gates import EXPORTED, Gate, Waiver, is_exported
+from modelreg.records.gates import EXPORTED, RULES, Gate, RuleName, Waiver, is_exported
 from modelreg.records.metrics import EvaluationSettings
 from modelreg.records.model import Conv2dFsqSettings, ModelSettings
 from modelreg.records.source import SampleSource, Source
@@ -277,17 +277,34 @@ class ProjectConfig(Record):
         tuple[Target, ...], setting("The exports that `release` makes if the run has none.", ["hailo8"])
     ] = ()
     gates: Annotated[
-        dict[Name, Gate],
-        setting("The bounds that a release must meet, by the dotted path of the number.", {"accuracy": {"min": 0.85}}),
+        dict[Name, Gate | bool],
+        setting(
+            "What a release must meet: bounds by the dotted path of the number, and `above_baseline: true`, "
+            "`every_class_tested: true`.",
+            {"above_baseline": True, "accuracy": {"min": 0.85}},
+        ),
     ] = {}
     waivers: Annotated[
         tuple[Waiver, ...],
         setting("Gates that may fail, with the reason.", [{"gate": "accuracy", "reason": "demonstration only"}]),
     ] = ()
 
+    @property
+    def judged(self) -> dict[str, Gate]:
+        """Return every gate by its path; a rule that is set to true is a gate, one that is set to false is none."""
+        gates = ((path, Gate(rule=_rule(path)) if gate is True else gate) for path, gate in self.gates.items())
+        return {path: gate for path, gate in gates if isinstance(gate, Gate)}
+
+    @model_validator(mode="after")
+    def _names_rules(self) -> "ProjectConfig":
+        strange = [path for path, gate in self.gates.items() if isinstance(gate, bool) != (path in RULES)]
+        if strange:
+            raise ValueError(f"gates: only {' and '.join(RULES)} are true or false, others have bounds: {strange[0]}")
+        return self
+
     @model_validator(mode="after")
     def _waits_for_exports(self) -> "ProjectConfig":
-        others = [path for path, gate in self.gates.items() if gate.if_exported and not is_exported(path)]
+        others = [path for path, gate in self.judged.items() if gate.if_exported and not is_exported(path)]
         if others:
             raise ValueError(f"gates: if_exported is for paths under {' and '.join(EXPORTED)}: {', '.join(others)}")
         return self
@@ -298,6 +315,11 @@ class ProjectConfig(Record):
         if unknown := sorted({name for name in waived if name not in self.gates or waived.count(name) > 1}):
             raise ValueError(f"waivers: no such gate, or waived twice: {', '.join(unknown)}")
         return self
+
+
+def _rule(path: str) -> RuleName:
+    """Return a path as the name of a rule. Raises ValueError for any other path."""
+    return RULES[RULES.index(path)]
 
 
 Settings = TypeVar("Settings", bound=Record)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from modelreg.documents.templates import card_v1, card_v2, gates_v1, gates_v2, sbom_v1
 from modelreg.documents.templates.facts import Facts
 from modelreg.errors import InputError, Problem
-from modelreg.records.gates import Finding, Gate
+from modelreg.records.gates import Finding, Gate, RuleFinding
 
 
 class Templates(NamedTuple):
@@ -19,13 +19,20 @@ class Templates(NamedTuple):
 
     card: Callable[[Facts], str]
     sbom: Callable[[Facts, str, str, Mapping[str, str]], bytes]  # facts, time, modelreg's version, digests by path
-    gate: Callable[[str, Gate, Finding], str]  # path, gate, finding
+    gate: Callable[[str, Gate, Finding | RuleFinding], str]  # path, gate, finding
+
+
+def _describe_v1(path: str, gate: Gate, finding: Finding | RuleFinding) -> str:
+    """Return the sentence of template 1, which has no rules; no version that was released with it has one."""
+    if isinstance(finding, RuleFinding):
+        return gates_v2.describe(path, gate, finding)
+    return gates_v1.describe(gate, finding)
 
 
 UNSTATED = 1  # of manifests that name no templates
 CURRENT = 2  # of new versions; until modelreg 0.3 is released with them, card_v2 and gates_v2 may still change
 TEMPLATES = {
-    1: Templates(card_v1.render, sbom_v1.render, lambda _path, gate, finding: gates_v1.describe(gate, finding)),
+    1: Templates(card_v1.render, sbom_v1.render, _describe_v1),
     2: Templates(card_v2.render, sbom_v1.render, gates_v2.describe),
 }
 

@@ -21,9 +21,12 @@ from modelreg.records.gates import (
     GateReport,
     NoExport,
     NoOlder,
+    NotAboveBaseline,
     Outcome,
     OutOfBounds,
     OutsideInterval,
+    RuleFinding,
+    UntestedClasses,
     Waiver,
     Worse,
     is_exported,
@@ -31,6 +34,7 @@ from modelreg.records.gates import (
 from modelreg.registry import filenames
 
 LATEST = "latest"
+FEW_SUBJECTS = 5  # below it an interval over subjects is not drawn
 DIRECTIONS: tuple[tuple[str, int, Literal["below", "above"]], ...] = (
     ("not_below", 1, "below"),
     ("not_above", -1, "above"),
@@ -42,7 +46,9 @@ OTHERS = {  # the documents by the first name of a path; of several, the first t
 }
 
 
-Describe: TypeAlias = Callable[[str, Gate, Finding], str]  # path, gate, finding: the sentence that gates.json states
+Describe: TypeAlias = Callable[
+    [str, Gate, Finding | RuleFinding], str
+]  # path, gate, finding: the sentence that gates.json states
 
 
 class Older(NamedTuple):
@@ -176,6 +182,8 @@ def _outcome(
 ) -> Outcome:
     if gate.if_exported and is_exported(path) and path.split(".", 1)[0] not in documents:
         return _unjudged(path, gate, against, waived, describe(path, gate, NoExport()))
+    if gate.rule:
+        return _rule_outcome(path, gate, documents, waived, describe)
     absent = list(_absences(documents, path, gate))
     value = value_at(documents, path)
     over = value_at(documents, gate.beyond) if gate.beyond else None
@@ -193,6 +201,73 @@ def _outcome(
         waived=waived,
         notes=tuple(describe(path, gate, found) for found in _notes(against)),
     )
+
+
+def _rule_outcome(
+    path: str, gate: Gate, documents: Mapping[str, Any], waived: str | None, describe: Describe
+) -> Outcome:
+    """Judge a rule about the whole evaluation on eval_metrics.json."""
+    judged = (_above_baseline if gate.rule == "above_baseline" else _every_class_tested)(documents)
+    return Outcome(
+        path=path,
+        gate=gate,
+        value=judged.value,
+        over=None,
+        interval=judged.interval,
+        against={},
+        baseline=judged.baseline,
+        subjects=judged.subjects,
+        classes=judged.classes,
+        failure=describe(path, gate, judged.finding) if judged.finding else None,
+        waived=waived,
+        notes=(),
+    )
+
+
+class _Judged(NamedTuple):
+    """What a rule found."""
+
+    finding: Finding | RuleFinding | None
+    value: float | None = None
+    interval: tuple[float, float] | None = None
+    baseline: float | None = None
+    subjects: tuple[str, ...] | None = None
+    classes: tuple[str, ...] | None = None
+
+
+def _above_baseline(documents: Mapping[str, Any]) -> _Judged:
+    """Compare the accuracy with that of always predicting the most frequent class of the test split.
+
+    With `FEW_SUBJECTS` test subjects or more, the lower end of the interval over subjects must be above it; with
+    fewer, for which no interval is drawn, every test subject.
+    """
+    baseline = value_at(documents, "baselines.majority_accuracy")
+    rows = _at(documents, "per_subject")
+    if baseline is None or not isinstance(rows, Mapping) or not rows:
+        return _Judged(AbsentNumber((filenames.METRICS,), (), "baselines.majority_accuracy"))
+    if len(rows) < FEW_SUBJECTS:
+        accuracies = {name: value_at(row, "accuracy") or 0.0 for name, row in rows.items()}
+        lowest = min(accuracies.values())
+        below = tuple(sorted(name for name, accuracy in accuracies.items() if accuracy <= baseline))
+        found = NotAboveBaseline(lowest, baseline, below) if below else None
+        return _Judged(found, value=lowest, baseline=baseline, subjects=below or None)
+    interval = _interval_at(documents, "intervals.accuracy")
+    if interval is None:
+        reason = _at(documents, "intervals.accuracy.reason")
+        absent = AbsentInterval("intervals.accuracy", (filenames.METRICS,), str(reason) if reason else None)
+        return _Judged(absent, baseline=baseline)
+    found = NotAboveBaseline(interval[0], baseline, ()) if interval[0] <= baseline else None
+    return _Judged(found, value=interval[0], interval=interval, baseline=baseline)
+
+
+def _every_class_tested(documents: Mapping[str, Any]) -> _Judged:
+    """Look for classes without a window in the test split: no metric says anything about them."""
+    rows = _at(documents, "per_class")
+    if not isinstance(rows, Mapping):
+        return _Judged(AbsentNumber((filenames.METRICS,), (), "per_class"))
+    untested = tuple(sorted(name for name, row in rows.items() if not value_at(row, "support")))
+    found = UntestedClasses(untested) if untested else None
+    return _Judged(found, value=float(len(rows) - len(untested)), classes=untested or None)
 
 
 def _unjudged(path: str, gate: Gate, against: Mapping[str, Against], waived: str | None, reason: str) -> Outcome:

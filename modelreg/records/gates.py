@@ -1,16 +1,23 @@
 """gates.json: bounds on metrics that a release must meet, and their outcomes."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 
 from pydantic import model_validator
 
-from modelreg.records.base import Name, Record, Remark, setting
+from modelreg.records.base import LEFT_OUT, Name, Record, Remark, setting
+
+RuleName = Literal["above_baseline", "every_class_tested"]
+RULES: tuple[RuleName, ...] = get_args(RuleName)
 
 
 class Gate(Record):
     """A bound on a metric that a release must meet. Paths are dotted, like the path of the metric."""
 
+    rule: Annotated[
+        RuleName | None,
+        setting("A rule in place of a bound.", "above_baseline", exclude_if=lambda value: value is None),
+    ] = None
     min: Annotated[float | None, setting("Smallest value that passes.", 0.85)] = None
     max: Annotated[float | None, setting("Largest value that passes.", 0.03)] = None
     beyond: Annotated[
@@ -43,6 +50,10 @@ class Gate(Record):
 
     @model_validator(mode="after")
     def _bounds(self) -> "Gate":
+        if self.rule is not None:
+            if self != Gate.model_construct(rule=self.rule):
+                raise ValueError("a rule has no bounds: set it to true")
+            return self
         if self.min is None and self.max is None and self.inside is None and self.contains is None and not self.older:
             raise ValueError("give min, max or both; or inside, contains, not_below, not_above")
         if self.beyond is not None and self.min is None and self.max is None:
@@ -87,6 +98,9 @@ class Outcome(Record):
     over: float | None  # the number at `beyond`
     interval: tuple[float, float] | None  # of a gate with `inside` or `contains`
     against: dict[Name, Against]  # by the reference in the gate
+    baseline: Annotated[float | None, LEFT_OUT] = None  # of above_baseline: accuracy of the most frequent class
+    subjects: Annotated[tuple[Name, ...] | None, LEFT_OUT] = None  # of above_baseline: those not above the baseline
+    classes: Annotated[tuple[Name, ...] | None, LEFT_OUT] = None  # of every_class_tested: those without a test window
     failure: str | None  # null: the gate is met
     waived: Remark | None  # the reason of the waiver
     unjudged: Remark | None = None  # why the gate was not judged; null: it was judged
@@ -168,4 +182,21 @@ class NoExport:
     """The gate requires an export that the version does not have."""
 
 
+@dataclass(frozen=True)
+class NotAboveBaseline:
+    """The accuracy does not exceed that of the majority-class baseline."""
+
+    value: float  # lower end of the interval, or the lowest accuracy of a test subject
+    baseline: float
+    subjects: tuple[str, ...]  # not above the baseline; empty: the interval was compared
+
+
+@dataclass(frozen=True)
+class UntestedClasses:
+    """Classes have no window in the test split."""
+
+    names: tuple[str, ...]
+
+
+RuleFinding: TypeAlias = NotAboveBaseline | UntestedClasses  # not in template 1
 Finding: TypeAlias = AbsentNumber | AbsentInterval | OutOfBounds | OutsideInterval | Worse | NoOlder | NoExport

@@ -179,7 +179,7 @@ def gate_outcomes(root: Path, run: Path, project: ProjectConfig) -> tuple[Outcom
     if not (run / filenames.METRICS).is_file():
         return ()
     model = runs.load_run(run).model.settings.name
-    judgeable = gates.judgeable(run, project.gates, missing_exports(run, project))
+    judgeable = gates.judgeable(run, project.judged, missing_exports(run, project))
     older = {name: _older(root, model, name) for name in gates.named_versions(judgeable)}
     words = template_versions.current().gate
     return tuple(gates.check_gates(gates.read_documents(run), judgeable, older, project.waivers, describe=words))

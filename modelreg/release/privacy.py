@@ -8,7 +8,24 @@ from modelreg.errors import Notice
 from modelreg.registry import filenames
 
 RECORDINGS = frozenset(
-    [".csv", ".tsv", ".npy", ".npz", ".parquet", ".feather", ".h5", ".hdf5", ".mat", ".xlsx", ".edf", ".bdf", ".gt3x", ".cwa", ".arff", ".tar.xz"]
+    [
+        ".csv",
+        ".tsv",
+        ".npy",
+        ".npz",
+        ".parquet",
+        ".feather",
+        ".h5",
+        ".hdf5",
+        ".mat",
+        ".xlsx",
+        ".edf",
+        ".bdf",
+        ".gt3x",
+        ".cwa",
+        ".arff",
+        ".tar.xz",
+    ]
 )
 OURS = (f"{filenames.REGISTRY}/", "configs/", "schemas/", "docs/", ".github/")  # no recordings of the user's
 _CODES = re.compile(

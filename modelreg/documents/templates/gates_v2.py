@@ -10,13 +10,18 @@ from modelreg.records.gates import (
     Gate,
     NoExport,
     NoOlder,
+    NotAboveBaseline,
     Outcome,
     OutOfBounds,
     OutsideInterval,
+    RuleFinding,
+    UntestedClasses,
     Worse,
 )
 
 NAMES = {  # of the paths that projects usually gate; any other path is its own name
+    "above_baseline": "accuracy above the majority-class baseline",
+    "every_class_tested": "classes with test windows",
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro F1",
@@ -54,7 +59,7 @@ CHANCE = (
 )
 
 
-def describe(path: str, gate: Gate, finding: Finding) -> str:
+def describe(path: str, gate: Gate, finding: Finding | RuleFinding) -> str:
     """Return what the gate on `path` found, as gates.json states it."""
     match finding:
         case AbsentNumber(places, elsewhere, missing):
@@ -71,6 +76,12 @@ def describe(path: str, gate: Gate, finding: Finding) -> str:
             slack = f", more than the tolerance of {gate.tolerance:g}" if gate.tolerance else ""
             change = "decreased" if direction == "below" else "increased"
             return f"{name(path)} {change} from {before} ({version}) to {new}{slack}"
+        case NotAboveBaseline(value, baseline, subjects):
+            shown, limit = distinct(value, baseline)
+            which = f"lowest of {_listed(subjects)}" if subjects else "lower end of the interval over subjects"
+            return f"accuracy {shown} ({which}) does not exceed the majority-class baseline {limit}"
+        case UntestedClasses(names):
+            return f"no window in the test split: {_listed(names)}"
         case _:
             return _not_compared(path, finding)
 
@@ -82,6 +93,10 @@ def name(path: str) -> str:
 
 def requirement(gate: Gate, over: float | None) -> str:
     """Return what a gate demands; `over` is the number at its `beyond`, if that is known."""
+    if gate.rule == "above_baseline":
+        return "above the majority-class baseline"
+    if gate.rule == "every_class_tested":
+        return "every class"
     slack = f" (tolerance {gate.tolerance:g})" if gate.tolerance else ""
     parts = [
         "" if gate.min is None else f"at least {_limit(gate, gate.min, over)}",
@@ -110,6 +125,11 @@ def distinct(one: float, other: float) -> tuple[str, str]:
 def text(value: float, digits: int = 3) -> str:
     """Return a number with so many significant digits; whole digits are never rounded away."""
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """Return the first names, and how many more there are."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _limit(gate: Gate, bound: float, over: float | None) -> str:
