@@ -351,6 +351,8 @@ def settle(
     for assignment in assignments:
         document = _assign(document, assignment)
         assigned[tuple(assignment.partition("=")[0].split("."))] = assignment
+    if blanks := list(config_errors.find_blanks(document, config_errors.Origin(where, text, assigned))):
+        raise InputError(UNREADABLE, blanks)
     try:
         data = files.to_json(document)
     except (TypeError, ValueError) as error:  # a date, a set: YAML has more types than JSON

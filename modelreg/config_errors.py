@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from modelreg import strict_yaml
 from modelreg.errors import Problem
 
+FILL_IN = "FILL IN"  # how a value begins that the user must replace
 SHOWN = 60  # characters of a value
 SUGGESTED = 3  # keys
 TAG_KEYS = {"_system()": "name"}  # discriminators that are functions -> the key that they read
@@ -73,6 +74,20 @@ def find_problems(error: ValidationError, record: type[BaseModel], document: Any
     """Yield what is wrong with a document that `record` refused, one problem for each value, in their order."""
     for path, details in _by_value(error.errors(), document).items():
         yield _problem(path, details, record, origin)
+
+
+def find_blanks(document: Any, origin: Origin, path: Path = ()) -> Iterator[Problem]:
+    """Yield each value that is still to be filled in, as `modelreg init` writes them."""
+    if isinstance(document, str) and document.startswith(FILL_IN):
+        yield Problem(
+            origin.place(path), "config.fill-in", document.removeprefix(FILL_IN).lstrip(": ") or "fill this in"
+        )
+    elif isinstance(document, Mapping):
+        for key, value in document.items():
+            yield from find_blanks(value, origin, (*path, str(key)))
+    elif isinstance(document, list):
+        for number, value in enumerate(document):
+            yield from find_blanks(value, origin, (*path, number))
 
 
 def dotted(path: Iterable[str | int]) -> str:

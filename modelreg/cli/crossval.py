@@ -1,5 +1,6 @@
 """`modelreg evaluate --protocol`: cross-validation by subject."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ def cross_validate(folder: Path, protocol: "ProtocolName", folds: int, jobs: int
             evaluation=host.describe(settings.model_copy(update={"device": "cpu"})),
             clock=host.now,
         )
+    _warn_of_threads(jobs, settings.threads)
     done = sum(map(cross_validation.is_finished, found))
     host.ready_to_train(settings)
     for number, fold in enumerate(cross_validation.train(found, place, jobs), done + 1):
@@ -47,6 +49,16 @@ def cross_validate(folder: Path, protocol: "ProtocolName", folds: int, jobs: int
         return
     _show(pooled)
     say(f"saved: {host.shown(folder / filenames.CROSSVAL)} (the model card states test-split metrics instead)")
+
+
+def _warn_of_threads(jobs: int, threads: int) -> None:
+    """Warn of more threads than cores: each fold then waits for the others."""
+    cores = os.cpu_count() or 1
+    if jobs > 1 and jobs * threads > cores:
+        note(
+            f"warning: {jobs} jobs of {threads} threads (training.threads of the run) on {cores} cores are slower than "
+            f"fewer jobs; use --jobs {max(cores // threads, 1)}"
+        )
 
 
 def _show(found: "CrossValidation") -> None:

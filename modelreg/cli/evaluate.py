@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from modelreg.records.calibration import ConfidenceMetrics
     from modelreg.records.metrics import EvalMetrics
 
+EXTRA = ("torch", "safetensors", "matplotlib", "scipy", "pandas")  # what an evaluation needs of [train]
+
 
 def evaluate(
     run: Annotated[
@@ -53,13 +55,12 @@ def evaluate(
 
     Example: modelreg evaluate runs/conv2d_fsq-001
     """
-    host.need_extra("train", "torch", "safetensors", "matplotlib", "scipy", "pandas")
-    from modelreg.config import TrainConfig
-    from modelreg.records.base import load
+    host.need_extra("train", *EXTRA)
     from modelreg.registry import runs
-    from modelreg.workflows import evaluation_run
 
-    folder = run or runs.newest(host.workplace() / "runs")
+    folder = run or runs.newest_trained(host.workplace() / "runs", None, "modelreg evaluate")
+    if run is None:
+        note(f"evaluating the newest run, {host.shown(folder)}")
     runs.load_run(folder)  # raises the error of a folder that is not a run
     if protocol == "random":
         compare_with_chance(folder, as_json=as_json)
@@ -68,23 +69,41 @@ def evaluate(
     if protocol != "holdout":
         cross_validate(folder, protocol, folds, jobs, as_json=as_json)
         return
-    settings = load(folder / filenames.CONFIG, TrainConfig).training
-    here = host.describe(settings.model_copy(update={"device": "cpu"}))
-    with host.reading() as reading:
-        measured = evaluation_run.evaluate(folder, reading, here, host.now)
-    _warn(measured, runs.load_run(folder).model.grid)
-    warn_of_leaks(folder)
+    measured = measure(folder)
+    warn(folder)
     if as_json:
         emit_json(measured.to_document())
         return
-    _show(measured)
+    show(measured)
     say(f"report: {host.shown(folder / filenames.PAGE)}")
     say(f"next: modelreg export {host.shown(folder)} --target hailo8")
     say(f"or:   modelreg release {host.next_version(measured.model)} --run {host.shown(folder)}")
 
 
-def _warn(measured: "EvalMetrics", levels: Sequence[int]) -> None:
-    """Print warnings about the split and about unused or dead parts of the model."""
+def measure(folder: Path) -> "EvalMetrics":
+    """Evaluate a run on its test split, and write its report."""
+    from modelreg.config import TrainConfig
+    from modelreg.records.base import load
+    from modelreg.workflows import evaluation_run
+
+    host.need_extra("train", *EXTRA)
+    settings = load(folder / filenames.CONFIG, TrainConfig).training
+    here = host.describe(settings.model_copy(update={"device": "cpu"}))
+    with host.reading() as reading:
+        return evaluation_run.evaluate(folder, reading, here, host.now)
+
+
+def warn(folder: Path) -> None:
+    """Print warnings about an evaluated run: its split, unused or dead parts of the model, leakage."""
+    from modelreg.records.base import load
+    from modelreg.records.metrics import EvalMetrics
+    from modelreg.registry import runs
+
+    _warn_of_health(load(folder / filenames.METRICS, EvalMetrics), runs.load_run(folder).model.grid)
+    warn_of_leaks(folder)
+
+
+def _warn_of_health(measured: "EvalMetrics", levels: Sequence[int]) -> None:
     from modelreg.documents.report import health, recommendations
 
     if known := measured.protocol.known_subjects:
@@ -109,7 +128,8 @@ def warn_of_leaks(folder: Path) -> None:
             note(f"warning: {word}: {leakage.said(finding)}{examples}")
 
 
-def _show(measured: "EvalMetrics") -> None:
+def show(measured: "EvalMetrics") -> None:
+    """Print the main metrics of an evaluation."""
     from modelreg.documents.model_card import headline
     from modelreg.records.metrics import Interval
 

@@ -119,7 +119,7 @@ def _places(reference: str | None, out_folder: Path | None) -> tuple[Path, Path]
     from modelreg.registry import runs
 
     if reference is None:
-        folder = runs.newest(host.workplace() / "runs")
+        folder = runs.newest_trained(host.workplace() / "runs", None, "modelreg export")
     elif (Path(reference) / filenames.CONFIG).exists():
         folder = Path(reference)
     else:

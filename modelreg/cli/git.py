@@ -44,6 +44,11 @@ def tags(root: Path) -> frozenset[str]:
     return frozenset((_output(root, "tag", "--list") or "").split())
 
 
+def tracked(root: Path) -> tuple[str, ...]:
+    """Return the paths below `root`, relative to it, that git tracks."""
+    return tuple(path for path in (_output(root, "ls-files", "-z", "--", ".") or "").split("\0") if path)
+
+
 def tag_commit(root: Path, name: str) -> str | None:
     """Return the commit that a tag names; None if the tag does not exist."""
     found = _output(root, "rev-parse", "--verify", "--quiet", f"refs/tags/{name}^{{commit}}")

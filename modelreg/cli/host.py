@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from modelreg import __version__
-from modelreg.cli import git
+from modelreg.cli import git, installation
 from modelreg.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def need_extra(extra: str, *modules: str) -> None:
     """Raise InputError if a module of an extra is not installed; it names the command that installs the extra."""
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
-        step = f"pip install 'modelreg[{extra}]'"
+        step = installation.command(extra, installation.recorded())
         problem = Problem(", ".join(missing), "install.extra-missing", "not installed", step)
         raise InputError("this command needs an extra of modelreg", [problem])
 

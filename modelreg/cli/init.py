@@ -5,27 +5,39 @@ from typing import Annotated
 
 import typer
 
-from modelreg.cli.console import say
+from modelreg.cli import installation
+from modelreg.cli.console import note, say
 
 
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder; created if it does not exist.", metavar="[DIR]")] = Path(),
     sample: Annotated[
-        bool, typer.Option("--sample", help="Waive the gates that the built-in sample recordings fail.")
+        bool, typer.Option("--sample", help="To try the built-in recordings: without a configuration of your own.")
     ] = False,
 ) -> None:
     """Create a registry repository.
 
-    Writes modelreg.yaml, registry/, CHANGELOG.md, RELEASES.md, .gitignore and a GitHub workflow. An existing file is
-    never overwritten.
+    Writes modelreg.yaml, registry/, CHANGELOG.md, RELEASES.md, .gitignore, .gitattributes, a GitHub workflow, and
+    configs/mine.yaml, to be filled in for your own recordings. An existing file is never changed; the lines that it
+    does not have are printed.
 
     Example: modelreg init --sample
     """
     from modelreg import files
     from modelreg.release import init as release_init
 
-    for name, text in release_init.missing(folder, sample=sample).items():
+    origin = installation.requirement(installation.recorded())
+    wanted = release_init.documents(sample=sample, origin=origin.partition(" @ ")[2] if origin else None)
+    found = release_init.missing(folder, wanted)
+    for name, text in found.written.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         files.write_atomic(folder / name, text.encode())
         say(f"wrote {folder / name}")
-    say(f"next: {f'cd {folder}; ' if folder != Path() else ''}modelreg train")
+    for name, lines in found.absent_lines.items():
+        note(f"{folder / name} exists and was not changed; it does not have:")
+        for line in lines:
+            note(f"  {line}")
+    enter = f"cd {folder}; " if folder != Path() else ""
+    say(f"next: {enter}modelreg train  (built-in configuration and recordings)")
+    if not sample:
+        say(f"or:   fill in {folder / release_init.MINE}; {enter}modelreg train {release_init.MINE}")

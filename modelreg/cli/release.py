@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelreg.cli import git, github_session, host, sign
-from modelreg.cli.console import draw, emit_json, note, say, table
+from modelreg.cli.console import draw, emit_json, note, note_all, say, table
 from modelreg.cli.sign import PassphraseFile
 from modelreg.errors import ModelregError
+from modelreg.registry import filenames
 
 if TYPE_CHECKING:
     from modelreg.config import ProjectConfig
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from modelreg.verification.keys import PrivateKey
 
 WORDS: "dict[Step, str]" = {  # push and publish are one line
+    "evaluate": "evaluate {run}",
     "export": "export {targets} into the run",
     "version": "write {folder}",
     "sign": "sign {folder}",
@@ -49,10 +51,25 @@ def release(
         Path | None,
         typer.Option("--hef", help="Compiled network to add to the bundle of --from.", metavar="FILE"),
     ] = None,
+    evaluate_run: Annotated[
+        bool, typer.Option("--evaluate/--no-evaluate", help="Evaluate a run that was not evaluated.")
+    ] = True,
+    export: Annotated[
+        bool, typer.Option("--export/--no-export", help="Export the targets of modelreg.yaml that the run has not.")
+    ] = True,
     roll_changelog: Annotated[
         bool,
-        typer.Option("--roll-changelog", help="Move the entries under [Unreleased] to a section of this version."),
-    ] = False,
+        typer.Option(
+            "--roll-changelog/--no-roll-changelog", help="Move the entries under [Unreleased] to this version."
+        ),
+    ] = True,
+    changelog_entry: Annotated[
+        bool,
+        typer.Option(
+            "--changelog-entry/--no-changelog-entry",
+            help="If nothing is under [Unreleased], write an entry: model, data, metric, digest.",
+        ),
+    ] = True,
     commit: Annotated[bool, typer.Option("--commit", help="Commit the version. The tree must be clean.")] = False,
     tag: Annotated[bool, typer.Option("--tag", help="Commit the version and tag the commit.")] = False,
     publish: Annotated[
@@ -67,13 +84,14 @@ def release(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the steps without taking them.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the steps as JSON.")] = False,
 ) -> None:
-    """Create a version from an evaluated run.
+    """Create a version from a run.
 
-    The version appears as a whole or not at all. Run the command again to finish an interrupted release. With --from
-    and --hef, a released version gets its compiled network as a patch with the same weights. If it was released
-    without a bundle, the bundle that `modelreg export REF --target hailo8` wrote to dist/ is used.
+    What is missing is done first: the evaluation, the exports of modelreg.yaml, the changelog. The version appears as
+    a whole or not at all. Run the command again to finish an interrupted release. With --from and --hef, a released
+    version gets its compiled network as a patch with the same weights. If it was released without a bundle, the
+    bundle that `modelreg export REF --target hailo8` wrote to dist/ is used.
 
-    Example: modelreg release v0.1.0 --roll-changelog
+    Example: modelreg release v0.1.0
     """
     from modelreg.registry import runs
     from modelreg.release import plan as releasing
@@ -81,11 +99,15 @@ def release(
 
     addition = _addition(origin, hef_file, run_given=bool(run or model))
     root, project = host.project()
-    folder = host.version_folder(origin) if origin else run or runs.newest(root / "runs", model)
+    command = f"modelreg release {version} --run"
+    folder = host.version_folder(origin) if origin else run or runs.newest_trained(root / "runs", model, command)
     request = releasing.Request(
         version,
         folder,
+        evaluate=evaluate_run,
+        export=export,
         roll_changelog=roll_changelog,
+        changelog_entry=changelog_entry,
         allow_older=allow_older,
         force=force,
         commit=commit,
@@ -98,20 +120,27 @@ def release(
     draft = releasing.draft(root, request, project, steps.observe(root, request, ports))
     if sign_key and not dry_run:  # after the refusals that cost nothing: it may prompt for a passphrase
         ports = replace(ports, sign=_signing(sign.read_key(sign_key, passphrase_file)))
-    outcomes = releasing.gate_outcomes(root, folder, project)
-    _show_gates(outcomes)
-    plan = releasing.complete(draft, outcomes)
-
-    def show(step: "Step") -> None:
-        _show_step(plan, step, dry_run=dry_run, as_json=as_json)
-
+    evaluates = "evaluate" in draft.steps
+    if evaluates and not dry_run:
+        draft = steps.evaluate(draft, ports)
+        _show_step(draft, "evaluate", dry_run=False, as_json=as_json)
+    if evaluates and dry_run:
+        plan = releasing.outline(draft)
+        note("the gates are judged when the run is evaluated")
+    else:
+        outcomes = releasing.gate_outcomes(root, folder, project)
+        _show_gates(outcomes, folder)
+        plan = releasing.complete(draft, outcomes)
+    _warn_of_privacy(root, folder)
     if dry_run:
         for step in plan.steps:
-            show(step)
+            _show_step(plan, step, dry_run=True, as_json=as_json)
     else:
-        _carry_out(plan, ports, show)
-        if not (publish or as_json):
-            say(f"next: modelreg verify {plan.reference}")
+        _carry_out(plan, ports, partial(_show_step, plan, dry_run=False, as_json=as_json))
+    if as_json:
+        _show_json(plan, dry_run=dry_run, evaluated=evaluates and not dry_run)
+    elif not (dry_run or publish):
+        say(f"next: modelreg verify {plan.reference}")
 
 
 def _addition(origin: str | None, hef_file: Path | None, *, run_given: bool) -> "Addition | None":
@@ -145,6 +174,7 @@ def _ports(root: Path, project: "ProjectConfig") -> "Ports":
             tag=git.tag,
             push=git.push_tag,
         ),
+        evaluate=_evaluate,
         export=_export,
         publish=publish.publish,
         find_publish_problems=partial(github_session.find_problems, root, project),
@@ -156,6 +186,27 @@ def _signing(signer: "PrivateKey") -> Callable[[Path], None]:
         sign.sign_folder(folder, signer)
 
     return sign_version
+
+
+def _evaluate(run: Path) -> None:
+    """Evaluate a run on its test split, and print its main metrics to stderr: stdout has the steps."""
+    from modelreg.cli import evaluate
+
+    note(f"{host.shown(run)} has no metrics of its latest evaluation: it is evaluated first")
+    measured = evaluate.measure(run)
+    evaluate.warn(run)
+    note(f"accuracy {measured.accuracy:.4f}, macro F1 {measured.macro_f1:.4f} on the test split")
+
+
+def _warn_of_privacy(root: Path, run: Path) -> None:
+    """Note tracked files that look like recordings, and subject ids that look like names."""
+    from modelreg.records.base import load
+    from modelreg.records.data import DataRecord
+    from modelreg.release import privacy
+
+    note_all(privacy.find_recordings(git.tracked(root)))
+    parts = load(run / filenames.DATA, DataRecord).parts
+    note_all(privacy.find_names(subject for _, part in parts.items() for subject in part.subjects))
 
 
 def _export(run: Path, targets: "tuple[Target, ...]") -> None:
@@ -188,31 +239,34 @@ def _carry_out(plan: "Plan", ports: "Ports", show: "Callable[[Step], None]") -> 
 
 
 def _show_step(plan: "Plan", step: "Step", *, dry_run: bool, as_json: bool) -> None:
-    """Print a step that is done, or would be; as JSON, print all steps after the last one on this machine.
-
-    The steps of a publication are printed by `modelreg publish`.
-    """
+    """Print a step that is done, or would be. The steps of a publication are printed by `modelreg publish`."""
     from modelreg.release.plan import REMOTE
 
-    if step in WORDS and (dry_run if step in REMOTE else not as_json):
+    if not as_json and step in WORDS and (dry_run or step not in REMOTE):
         say(f"{'would ' if dry_run else ''}{_words(step, plan)}")
-    if as_json and step == plan.local[-1]:
-        verdicts = {outcome.path: outcome.verdict for outcome in plan.outcomes}
-        names = {"model": plan.model, "version": plan.version}
-        emit_json({**names, "steps": plan.local, "dry_run": dry_run, "gates": verdicts})
 
 
-def _show_gates(outcomes: "tuple[Outcome, ...]") -> None:
-    """Print every gate with its value if one of them fails.
+def _show_json(plan: "Plan", *, dry_run: bool, evaluated: bool) -> None:
+    verdicts = {outcome.path: outcome.verdict for outcome in plan.outcomes}
+    names = {"schema_version": 1, "model": plan.model, "version": plan.version}
+    done = ["evaluate"] if evaluated else []
+    emit_json({**names, "steps": [*done, *plan.local], "dry_run": dry_run, "gates": verdicts})
+
+
+def _show_gates(outcomes: "tuple[Outcome, ...]", run: Path) -> None:
+    """Print every gate with its value if one of them fails, and what `evaluate` warned of.
 
     Gates that are waived, not checked or compared with nothing are always named.
     """
+    from modelreg.cli import evaluate
     from modelreg.documents.templates.gates_v2 import judged, requirement
 
     if any(outcome.failure for outcome in outcomes):
         rows = [(o.path, judged(o), requirement(o.gate, o.over), o.verdict) for o in outcomes]
         header = ("gate", "value", "requirement", "verdict")
         draw(table(header, rows, right=("value",), whole=("gate", "value", "verdict")), sys.stderr)
+    if any(outcome.verdict == "FAILS" for outcome in outcomes) and (run / filenames.AUDIT).is_file():
+        evaluate.warn(run)
     for outcome in outcomes:
         if outcome.verdict == "waived":
             note(f"gate {outcome.path} is waived: {outcome.waived} ({outcome.failure})")
@@ -224,6 +278,7 @@ def _show_gates(outcomes: "tuple[Outcome, ...]") -> None:
 
 def _words(step: "Step", plan: "Plan") -> str:
     return WORDS[step].format(
+        run=host.shown(plan.run),
         folder=plan.folder.relative_to(plan.root),
         tag=plan.tag,
         paths=", ".join(plan.paths),

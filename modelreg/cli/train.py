@@ -98,6 +98,7 @@ def _settings(configuration: Path | None, assignments: list[str]) -> "TrainConfi
     from modelreg import config
 
     if configuration is None:
+        note("no configuration named: training the built-in default on the embedded sample recordings")
         settings = config.settle(config.default(), config.TrainConfig, "the built-in default", assignments)
     else:
         settings = config.load(configuration, config.TrainConfig, assignments)

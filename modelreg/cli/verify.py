@@ -11,16 +11,16 @@ import typer
 from modelreg.cli import git, github_session, host
 from modelreg.cli.console import emit_json, listed, note, note_all, say
 from modelreg.cli.reproduce import reproducer
-from modelreg.errors import InputError, ModelregError, Notice, Problem, VerificationFailed
+from modelreg.errors import InputError, ModelregError, Notice, Problem, RegistryError, VerificationFailed
 from modelreg.registry import filenames
 
 if TYPE_CHECKING:
     from modelreg.records.export import HailoArch
+    from modelreg.registry.version_notes import VersionNotes
     from modelreg.verification.keys import PublicKey
     from modelreg.verification.verify import CheckResult, Options, Published, Verification
 
 REMOTE_S = 900.0  # time limit of comparing a release
-EMPTY = "no versions yet; release one with: modelreg release v0.1.0"
 
 
 def verify(
@@ -76,6 +76,7 @@ def verify(
     """
     single = {"--remote": remote, "--device": device, "--reproduce": reproduce, "--retrain": retrain}
     _refuse_misuse(reference, [name for name, given in single.items() if given], changed=changed)
+    from modelreg.registry.version_notes import read_notes
     from modelreg.verification.verify import CheckResult, Options, Ports, verify_registry
     from modelreg.verification.verify import verify as verify_version
 
@@ -91,12 +92,15 @@ def verify(
     folders, removed = _changed() if changed else (_folders(reference), [])
     found = [verify_version(folder, options, ports) for folder in folders]
     around = verify_registry(host.project()[0]) if reference is None and (found or not changed) else CheckResult((), ())
+    if reference is None and not changed and not found and not around.problems:
+        empty = Problem(str(host.project()[0] / filenames.REGISTRY), "registry.empty", "the registry has no version")
+        raise RegistryError("nothing was verified", [empty])
     problems = [*around.problems, *removed, *(problem for each in found for problem in each.outside)]
     if as_json:
-        documents = [_document(each) for each in found]
+        documents = [_document(each, read_notes(folder)) for each, folder in zip(found, folders, strict=True)]
         emit_json({"versions": documents, "problems": listed(problems), "notices": listed(around.notices)})
     else:
-        _show(found, around.notices, "no versions changed since the last commit" if changed else EMPTY)
+        _show(found, around.notices, [read_notes(folder) for folder in folders])
     broken = [problem.under(each.reference) for each in found for problem in each.found]
     if broken or problems:
         raise VerificationFailed("verification failed", [*broken, *problems])
@@ -185,22 +189,27 @@ def _changed() -> tuple[list[Path], list[Problem]]:
     return there, [Problem(name, "version.removed", "was removed after the last commit") for name in gone]
 
 
-def _show(found: "Sequence[Verification]", general: Iterable[Notice], empty: str) -> None:
+def _show(found: "Sequence[Verification]", general: Iterable[Notice], described: "Sequence[VersionNotes]") -> None:
     note_all(general)
     note_all(notice.under(each.reference) for each in found for notice in each.notices)
-    for each in found:
+    for each, notes in zip(found, described, strict=True):
         for passed in each.passed:
             note(str(passed))
         if not each.found:
-            say(f"{each.reference}: {each.files} files verified")
+            aliases = f" ({', '.join(notes.aliases)})" if notes.aliases else ""
+            say(f"{each.reference}{aliases}: {each.files} files verified")
+        for waived in notes.waived:
+            note(f"{each.reference}: {waived}")
     if not found:
-        say(empty)
+        say("no versions changed since the last commit")
 
 
-def _document(found: "Verification") -> dict[str, object]:
+def _document(found: "Verification", notes: "VersionNotes") -> dict[str, object]:
     return {
         "version": found.reference,
         "files": found.files,
+        "aliases": list(notes.aliases),
+        "waivers": [waived._asdict() for waived in notes.waived],
         "problems": listed(found.found),
         "notices": listed(found.notices),
     }

@@ -24,12 +24,14 @@ def section(text: str, tag: str) -> str | None:
     return None
 
 
-def roll(text: str, tag: str, date: str) -> str:
+def roll(text: str, tag: str, date: str, entry: str | None = None) -> str:
     """Return the text with the entries of [Unreleased] moved under a new heading of `tag`.
 
-    Raises InputError if the section [Unreleased] is missing or empty.
+    If there are none, `entry` is the text under the new heading. Raises InputError if there is no entry either.
     """
     body = section(text, UNRELEASED)
+    if not body and entry:
+        return _with_section(text, f"## [{tag}] - {date}\n\n{entry}\n")
     if body is None:
         problem = Problem(NAME, "changelog.no-unreleased", "section [Unreleased] not found")
         raise InputError("cannot roll the changelog", [problem])
@@ -39,6 +41,15 @@ def roll(text: str, tag: str, date: str) -> str:
     lines = text.splitlines(keepends=True)
     first = next(first for name, first, _ in _sections(lines) if name == UNRELEASED)
     return "".join([*lines[: first + 1], f"\n## [{tag}] - {date}\n", *lines[first + 1 :]])
+
+
+def _with_section(text: str, new: str) -> str:
+    """Return the text with a section before that of the newest release, or at the end."""
+    lines = text.splitlines(keepends=True)
+    ours = [first for name, first, _ in _sections(lines) if name != UNRELEASED]
+    place = ours[0] if ours else _references(lines)
+    before, after = "".join(lines[:place]).rstrip("\n"), "".join(lines[place:]).lstrip("\n")
+    return f"{before}\n\n{new}" + (f"\n{after}" if after else "")
 
 
 def _sections(lines: list[str]) -> Iterator[tuple[str, int, int]]:

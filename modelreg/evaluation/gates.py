@@ -115,9 +115,14 @@ def check_again(report: GateReport, documents: Mapping[str, Any], describe: Desc
 
 def failures(outcomes: Iterable[Outcome]) -> Iterator[Problem]:
     """Yield the gates that fail and are not waived."""
+    yield from (problem for problem, _ in failed(outcomes))
+
+
+def failed(outcomes: Iterable[Outcome]) -> Iterator[tuple[Problem, Outcome]]:
+    """Yield the gates that fail and are not waived, each with its outcome."""
     for outcome in outcomes:
         if outcome.verdict == "FAILS":
-            yield Problem(f"gate {outcome.path}", "gates.failed", str(outcome.failure))
+            yield Problem(f"gate {outcome.path}", "gates.failed", str(outcome.failure)), outcome
 
 
 def find_gate_problems(

@@ -45,6 +45,22 @@ def newest(runs: Path, model: str | None = None) -> Path:
     return found[1]
 
 
+def newest_trained(runs: Path, model: str | None, command: str) -> Path:
+    """Return the newest run. Raises InputError if its training is not finished: another run is never taken silently.
+
+    The error names both choices; `command` is what works on a run, as `modelreg evaluate`.
+    """
+    folder = newest(runs, model)
+    if load_run(folder).status == "trained":
+        return folder
+    others = [other for _, other in sorted(numbered(runs, model), reverse=True) if (other / RUN).is_file()]
+    finished = next((other for other in others if load_run(other).status == "trained"), None)
+    older = f", or name a finished run: `{command} {finished}`" if finished else ""
+    resume = f"finish it with `modelreg train --resume {folder}`{older}"
+    problem = Problem(str(folder), "run.not-trained", "the training of the newest run is not finished", resume)
+    raise InputError("no run was chosen", [problem])
+
+
 def load_run(folder: Path) -> RunRecord:
     """Read run.json. Raises InputError, also if the folder is not a run."""
     if not (folder / RUN).is_file():

@@ -7,6 +7,7 @@ from modelreg import files
 from modelreg.artifacts import exports
 from modelreg.config import TrainConfig
 from modelreg.documents import model_card, provenance
+from modelreg.documents.report.formatting import escape
 from modelreg.errors import Failure, InputError, Problem
 from modelreg.records.base import load
 from modelreg.records.data import DataRecord
@@ -24,9 +25,31 @@ def find_refusals(folder: Path, run: RunRecord) -> Iterator[Problem]:
     if run.status != "trained":
         resume = f"finish the training with `modelreg train --resume {folder}`"
         yield Problem(str(folder), "run.not-trained", "the training of this run is not finished", resume)
-    elif not (folder / filenames.METRICS).is_file():
-        evaluate = f"evaluate the run with `modelreg evaluate {folder}`"
-        yield Problem(str(folder), "run.not-evaluated", "the run has no metrics", evaluate)
+
+
+def find_metrics_problem(folder: Path, run: RunRecord) -> Problem | None:
+    """Return why a run's metrics cannot be released: there are none, or they are not of its latest evaluation."""
+    if not (folder / filenames.METRICS).is_file():
+        return Problem(str(folder), "run.not-evaluated", "the run has no metrics", _evaluate(folder))
+    return next(_find_outdated_metrics(folder, run), None)
+
+
+def changelog_entry(folder: Path, model: str, tag: str) -> str:
+    """Return a changelog entry from the documents of an evaluated run: model, data, main metric, digest."""
+    measured, data = load(folder / filenames.METRICS, EvalMetrics), load(folder / filenames.DATA, DataRecord)
+    protocol = measured.protocol
+    names = ", ".join(escape(source.name) for source in data.sources)
+    subjects = len(protocol.tested.subjects)
+    seen = "subjects that the model was not trained on" if not protocol.known_subjects else "the test split"
+    return (
+        f"### Added\n\n- {escape(model)} {escape(tag)}, trained on {names}: accuracy {measured.accuracy:.3f}, macro F1 "
+        f"{measured.macro_f1:.3f} on {measured.windows:,} windows of {subjects} {seen}. Checkpoint SHA-256 "
+        f"`{measured.checkpoint_sha256[:16]}…`."
+    )
+
+
+def _evaluate(folder: Path) -> str:
+    return f"evaluate the run with `modelreg evaluate {folder}`"
 
 
 def find_failures(folder: Path, run: RunRecord) -> Iterator[Failure]:
@@ -43,9 +66,7 @@ def _find_outdated_metrics(folder: Path, run: RunRecord) -> Iterator[Problem]:
     digests = [evaluation.predictions_sha256 for evaluation in recorded[-1:]]
     if measured.protocol.evaluations != len(recorded) or digests != [measured.predictions_sha256]:
         message = f"{filenames.METRICS} does not belong to the latest evaluation that {filenames.RUN} records"
-        yield Problem(
-            str(folder), "run.metrics-outdated", message, f"evaluate the run again with `modelreg evaluate {folder}`"
-        )
+        yield Problem(str(folder), "run.metrics-outdated", message, _evaluate(folder))
 
 
 def _export_problems(run: Path) -> Iterator[Problem]:

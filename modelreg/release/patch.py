@@ -54,6 +54,13 @@ class Addition:
         return hef_file.read_hef(self.file)
 
 
+def changelog_entry(model: str, tag: str, base: str, addition: Addition) -> str:
+    """Return a changelog entry for a version that is another one with a compiled network."""
+    info = addition.hef.info
+    compiled = f"its network compiled for {info.hw_arch} (HEF, SHA-256 `{info.sha256[:16]}…`)"
+    return f"### Added\n\n- {model} {tag}: {base} with {compiled}."
+
+
 def find_refusals(source: Path, number: semver.Version, addition: Addition) -> Iterator[Failure]:
     """Yield what prevents a patch of the version in `source`, without reading more than its manifest."""
     if not addition.file.is_file():

@@ -15,9 +15,9 @@ from typing import Literal
 
 import semver
 
-from modelreg import files
+from modelreg import files, strict_yaml
 from modelreg.artifacts import exports
-from modelreg.config import ProjectConfig
+from modelreg.config import PROJECT_FILE, ProjectConfig
 from modelreg.documents import changelog, releases_table, template_versions
 from modelreg.errors import Failure, GateFailed, InputError, Problem, RegistryError, raise_all
 from modelreg.evaluation import gates
@@ -29,7 +29,7 @@ from modelreg.records.run import GitState, RunRecord
 from modelreg.registry import filenames, runs, versions
 from modelreg.release import from_run, patch
 
-Step = Literal["export", "version", "sign", "changelog", "table", "commit", "tag", "push", "publish"]
+Step = Literal["evaluate", "export", "version", "sign", "changelog", "table", "commit", "tag", "push", "publish"]
 
 REMOTE: tuple[Step, ...] = ("push", "publish")  # the steps that others can see
 
@@ -40,7 +40,10 @@ class Request:
 
     version: str
     run: Path  # with `addition`: the released version that the new one is made from
-    roll_changelog: bool = False
+    evaluate: bool = True  # a run that has no metrics of its latest evaluation
+    export: bool = True  # the targets of modelreg.yaml that the run does not have
+    roll_changelog: bool = True
+    changelog_entry: bool = True  # from facts, if there is nothing under [Unreleased]
     allow_older: bool = False
     force: bool = False
     commit: bool = False
@@ -155,9 +158,19 @@ def complete(drafted: Plan, outcomes: tuple[Outcome, ...]) -> Plan:
     if not found.finishing:
         raise_all(f"cannot release {found.model} v{found.version}", _failures(found))
     missing = missing_exports(found.run, found.project) if "version" in found.steps and not found.addition else ()
+    missing = missing if found.request.export else ()
     first: tuple[Step, ...] = ("export",) if missing else ()
     remote = REMOTE if found.request.publish else ()
     return replace(found, steps=(*first, *found.steps, *remote), missing=missing)
+
+
+def outline(drafted: Plan) -> Plan:
+    """Return a draft with the steps of export and publication, before its run is evaluated and its gates are judged."""
+    missing = missing_exports(drafted.run, drafted.project) if drafted.request.export else ()
+    first: tuple[Step, ...] = ("evaluate", "export") if missing else ("evaluate",)
+    others = tuple(step for step in drafted.steps if step != "evaluate")
+    remote = REMOTE if drafted.request.publish else ()
+    return replace(drafted, steps=(*first, *others, *remote), missing=missing)
 
 
 def missing_exports(run: Path, project: ProjectConfig) -> tuple[Target, ...]:
@@ -203,6 +216,7 @@ def _pending(drafted: Plan) -> tuple[Step, ...]:
     unsigned = request.sign and not (drafted.folder / filenames.SIGNATURE).exists()
     uncommitted = unsigned or any(drafted.holds(path) for path in situation.changed)
     steps: dict[Step, bool] = {
+        "evaluate": not exists and request.evaluate and _needs_evaluation(request),
         "version": not exists,
         "sign": unsigned,
         "changelog": request.roll_changelog and not rolled,
@@ -211,6 +225,14 @@ def _pending(drafted: Plan) -> tuple[Step, ...]:
         "tag": request.tagged and drafted.tag not in situation.tags,
     }
     return tuple(step for step, pending in steps.items() if pending)
+
+
+def _needs_evaluation(request: Request) -> bool:
+    """Say whether the run of a request must be evaluated first."""
+    if request.addition:
+        return False
+    run = runs.load_run(request.run)
+    return run.status == "trained" and from_run.find_metrics_problem(request.run, run) is not None
 
 
 def _is_made_of_it(drafted: Plan) -> bool:
@@ -239,6 +261,9 @@ def _refusals(drafted: Plan, run: RunRecord, number: semver.Version) -> Iterator
         yield from patch.find_refusals(drafted.run, number, drafted.addition)
     else:
         yield from ((InputError, problem) for problem in from_run.find_refusals(drafted.run, run))
+        if run.status == "trained" and "evaluate" not in drafted.steps:
+            unmeasured = from_run.find_metrics_problem(drafted.run, run)
+            yield from [(InputError, unmeasured)] if unmeasured else []
 
 
 def _failures(drafted: Plan) -> Iterator[Failure]:
@@ -249,10 +274,21 @@ def _failures(drafted: Plan) -> Iterator[Failure]:
         yield from ((RegistryError, problem) for problem in _same_weights(drafted))
         yield from from_run.find_failures(drafted.run, runs.load_run(drafted.run))
     outcomes = drafted.outcomes
-    yield from ((GateFailed, problem) for problem in gates.failures(outcomes))
+    yield from ((GateFailed, problem) for problem in _gate_problems(drafted))
     remedy = "release its run again, exported anew" if drafted.addition else "export again"
     unsteady = exports.find_unsteady(outcomes, exports.estimate_of(drafted.run), remedy) if outcomes else ()
     yield from ((InputError, problem) for problem in unsteady)
+
+
+def _gate_problems(drafted: Plan) -> Iterator[Problem]:
+    """Yield the failed gates, each with its line of modelreg.yaml."""
+    settings = drafted.root / PROJECT_FILE
+    text = files.read_text(settings) if settings.is_file() else ""
+    for problem, outcome in gates.failed(drafted.outcomes):
+        line = strict_yaml.line_of(text, ("gates", outcome.path))
+        place = f"{PROJECT_FILE}:{line}: gates.{outcome.path}" if line else problem.where
+        waive = f'or waive it in {PROJECT_FILE}: `waivers: [{{gate: {outcome.path}, reason: "…"}}]`'
+        yield problem._replace(where=place, next=f"improve the model, {waive}")
 
 
 def _number_problems(drafted: Plan, number: semver.Version) -> Iterator[Problem]:
@@ -278,9 +314,13 @@ def _text_problems(drafted: Plan) -> Iterator[Problem]:
     if text is None:
         yield Problem(changelog.NAME, "changelog.missing", "file not found")
     elif changelog.section(text, drafted.tag) is None and not drafted.request.roll_changelog:
-        write = f"write the section `## [{drafted.tag}]`, or move [{changelog.UNRELEASED}] there with --roll-changelog"
+        write = f"write the section `## [{drafted.tag}]`, or leave out --no-roll-changelog"
         yield Problem(changelog.NAME, "changelog.section-missing", f"has no section [{drafted.tag}]", write)
-    elif changelog.section(text, drafted.tag) is None and not changelog.section(text, changelog.UNRELEASED):
+    elif (
+        changelog.section(text, drafted.tag) is None
+        and not drafted.request.changelog_entry
+        and not changelog.section(text, changelog.UNRELEASED)
+    ):
         yield Problem(changelog.NAME, "changelog.nothing-new", f"has no entries under [{changelog.UNRELEASED}]")
     if releases_table.read_table(drafted.root) is None:
         yield releases_table.NO_TABLE

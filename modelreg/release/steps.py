@@ -5,7 +5,7 @@ that is None is not available; a plan that needs it is refused before anything i
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -43,7 +43,7 @@ class Git:
 class Ports:
     """What a release needs from outside; a port that is None is not available.
 
-    No step uses `evaluate` yet: a run without metrics is refused.
+    `evaluate` is used before the plan is complete, because the gates read the metrics.
     """
 
     now: Callable[[], str]  # ISO 8601, UTC
@@ -73,6 +73,14 @@ def observe(root: Path, request: Request, ports: Ports) -> Situation:
     )
 
 
+def evaluate(drafted: Plan, ports: Ports) -> Plan:
+    """Evaluate the run of a draft; return the draft without that step. Raises InputError if the port is None."""
+    if ports.evaluate is None:
+        raise InputError(f"cannot release {drafted.model} v{drafted.version}", [_unavailable("evaluate")])
+    ports.evaluate(drafted.run)
+    return replace(drafted, steps=tuple(step for step in drafted.steps if step != "evaluate"))
+
+
 def run(plan: Plan, ports: Ports, on_step: Callable[[Step], None] = lambda _: None) -> None:
     """Take the steps of a plan in their order, and call `on_step` after each.
 
@@ -81,18 +89,21 @@ def run(plan: Plan, ports: Ports, on_step: Callable[[Step], None] = lambda _: No
     actions = _actions(plan, ports)
     ready = {step: action for step in plan.steps if (action := actions[step])}
     if absent := [step for step in plan.steps if step not in ready]:
-        message = "this step of the release is not available here"
-        problems = [Problem(step, "release.step-unavailable", message) for step in absent]
-        raise InputError(f"cannot release {plan.model} v{plan.version}", problems)
+        raise InputError(f"cannot release {plan.model} v{plan.version}", map(_unavailable, absent))
     for step, act in ready.items():
         act()
         on_step(step)
+
+
+def _unavailable(step: Step) -> Problem:
+    return Problem(step, "release.step-unavailable", "this step of the release is not available here")
 
 
 def _actions(plan: Plan, ports: Ports) -> dict[Step, Callable[[], None] | None]:
     """Return the action of each step; None if its port is not available."""
     git = ports.git
     return {
+        "evaluate": None,  # before the plan is complete: `evaluate`
         "export": partial(ports.export, plan.run, plan.missing) if ports.export else None,
         "version": partial(make_version, plan),
         "sign": partial(ports.sign, plan.folder) if ports.sign else None,
@@ -121,10 +132,17 @@ def make_version(plan: Plan) -> None:
 
 
 def roll_changelog(plan: Plan) -> None:
-    """Move [Unreleased] under the heading of this release."""
+    """Move [Unreleased] under the heading of this release; if it is empty, write an entry from the version's facts."""
     path = plan.root / changelog.NAME
     text = files.read_text(path)
-    files.write_atomic(path, changelog.roll(text, plan.tag, plan.situation.now[:10]).encode())
+    entry = _changelog_entry(plan) if plan.request.changelog_entry else None
+    files.write_atomic(path, changelog.roll(text, plan.tag, plan.situation.now[:10], entry).encode())
+
+
+def _changelog_entry(plan: Plan) -> str:
+    if plan.addition:
+        return patch.changelog_entry(plan.model, plan.tag, plan.run.name, plan.addition)
+    return from_run.changelog_entry(plan.folder, plan.model, plan.tag)
 
 
 def write_table(root: Path) -> None:

@@ -19,7 +19,7 @@ The checks, in order, with the rules that they report:
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,7 @@ from modelreg.records.model import ModelSpec
 from modelreg.records.provenance import Provenance
 from modelreg.records.run import RunRecord
 from modelreg.registry import filenames, sealed_files, versions
-from modelreg.verification import consistency
+from modelreg.verification import altered_bytes, consistency
 from modelreg.verification.version_files import VersionFiles, unlisted
 
 READ: dict[str, tuple[str, type[Record]]] = {  # the file and the record of each parameter of the checks
@@ -51,6 +51,8 @@ READ: dict[str, tuple[str, type[Record]]] = {  # the file and the record of each
     "gates": (filenames.GATES, GateReport),
 }
 OPTIONAL = {"gates"}
+
+OTHER_LINE_ENDINGS = "differs from the released file only by its line endings"
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def inspect(folder: Path, *, named: tuple[str, str] | None = None, complete: boo
     present = [entry for entry in manifest.files if entry not in absent]
     irregular = list(_irregular(folder))
     plain = [entry for entry in present if not _lies_behind(entry.path, {problem.where for problem in irregular})]
-    broken = list(_file_problems(folder, plain))
+    broken = list(find_file_problems(folder, plain))
     problems = [
         *irregular,
         *_manifest_problems(manifest, model, version),
@@ -93,6 +95,7 @@ def inspect(folder: Path, *, named: tuple[str, str] | None = None, complete: boo
     problems += [each for each in found if isinstance(each, Problem)]
     notices = () if complete else absences
     notices += tuple(each for each in found if isinstance(each, Notice))
+    notices += tuple(_leftovers(folder, manifest))
     return Findings(tuple(problems), notices, len(present), tuple(entry.path for entry in absent))
 
 
@@ -155,23 +158,53 @@ def _lies_behind(path: str, places: set[str]) -> bool:
     return any(path == place or path.startswith(f"{place}/") for place in places)
 
 
-def _file_problems(folder: Path, entries: Iterable[FileEntry]) -> Iterator[Problem]:
+def find_file_problems(folder: Path, entries: Iterable[FileEntry]) -> Iterator[Problem]:
+    """Yield each file of a manifest that is missing or has other bytes."""
     for entry in entries:
         path = folder / entry.path
         if not path.is_file():
             yield sealed_files.missing(entry.path)
-        elif (size := path.stat().st_size) != entry.size:
-            what = f"size mismatch: expected {entry.size:,} bytes, found {size:,}"
-            yield Problem(entry.path, "verify.size-mismatch", what)
-        elif (digest := files.sha256(path)) != entry.sha256:
-            yield sealed_files.digest_mismatch(entry.path, digest, entry.sha256)
+        elif problem := _find_difference(path, entry):
+            cause = altered_bytes.cause_of(path, entry)
+            yield _explained(problem, cause) if cause else problem
+
+
+def _find_difference(path: Path, entry: FileEntry) -> Problem | None:
+    if (size := path.stat().st_size) != entry.size:
+        what = f"size mismatch: expected {entry.size:,} bytes, found {size:,}"
+        return Problem(entry.path, "verify.size-mismatch", what)
+    if (digest := files.sha256(path)) != entry.sha256:
+        return sealed_files.digest_mismatch(entry.path, digest, entry.sha256)
+    return None
+
+
+def _explained(problem: Problem, cause: altered_bytes.Cause) -> Problem:
+    """Return a problem of a file with what git's tools did to it."""
+    if cause == "LFS pointer":
+        return Problem(problem.where, "verify.lfs-pointer", "is a Git LFS pointer, not the file itself")
+    return Problem(problem.where, "verify.line-endings", OTHER_LINE_ENDINGS)
 
 
 def _unlisted(folder: Path, manifest: Manifest) -> Iterator[Problem]:
     listed = {entry.path for entry in manifest.files} | {filenames.MANIFEST, filenames.SUMS, filenames.SIGNATURE}
     for path, mode in _walk(folder):
-        if path not in listed and stat.S_ISREG(mode):
+        if path not in listed and stat.S_ISREG(mode) and not _is_leftover(path, listed):
             yield Problem(path, "verify.file-unexpected", f"unexpected: not listed in {filenames.MANIFEST}")
+
+
+def _leftovers(folder: Path, manifest: Manifest) -> Iterator[Notice]:
+    """Yield what a killed command left of a file of the version: it never had the file's name."""
+    listed = {entry.path for entry in manifest.files} | {filenames.MANIFEST, filenames.SUMS, filenames.SIGNATURE}
+    for path, mode in _walk(folder):
+        if stat.S_ISREG(mode) and _is_leftover(path, listed):
+            yield Notice(path, "left by an interrupted command; run that command again")
+
+
+def _is_leftover(path: str, listed: Container[str]) -> bool:
+    """Say whether a path is the temporary name of a file of the version."""
+    parent, _, name = path.rpartition("/")
+    whole = f"{parent}/" if parent else ""
+    return files.is_leftover(name) and f"{whole}{name[1:].removesuffix('.tmp')}" in listed
 
 
 def _sums_problems(folder: Path, manifest: Manifest) -> Iterator[Problem]:
@@ -180,7 +213,18 @@ def _sums_problems(folder: Path, manifest: Manifest) -> Iterator[Problem]:
     if not path.is_file():
         yield sealed_files.missing(filenames.SUMS)
     elif path.stat().st_size != len(expected) or files.read_bytes(path) != expected:
-        yield Problem(filenames.SUMS, "verify.sums-mismatch", sealed_files.SUMS_MISMATCH)
+        if _has_other_line_endings(folder, manifest):
+            yield Problem(filenames.SUMS, "verify.line-endings", OTHER_LINE_ENDINGS)
+        else:
+            yield Problem(filenames.SUMS, "verify.sums-mismatch", sealed_files.SUMS_MISMATCH)
+
+
+def _has_other_line_endings(folder: Path, manifest: Manifest) -> bool:
+    """Say whether manifest and checksums fit each other once their lines end as modelreg writes them."""
+    stated, sums = (
+        files.read_bytes(folder / name).replace(b"\r\n", b"\n") for name in (filenames.MANIFEST, filenames.SUMS)
+    )
+    return sums == versions.sums_text(manifest, files.sha256_bytes(stated)).encode()
 
 
 def _document_problems(manifest: Manifest, here: VersionFiles) -> Iterator[Problem | Notice]:

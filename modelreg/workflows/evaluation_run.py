@@ -66,15 +66,22 @@ def assess(folder: Path, reading: Reading, environment: Environment, clock: Cloc
     predictions = inference.predict(folder, run.model, prepared.windows[HELD_OUT], threads=config.training.threads)
     recorded = npz.npz_bytes(predictions.arrays())
     digest = files.sha256_bytes(recorded)
-    counted = Evaluation(at=clock(), part=HELD_OUT, predictions_sha256=digest, environment=environment)
-    run = run.model_copy(update={"evaluations": (*run.evaluations, counted)})
-    files.write_atomic(folder / RUN, run.to_bytes())
+    if not _is_known(run, digest):
+        counted = Evaluation(at=clock(), part=HELD_OUT, predictions_sha256=digest, environment=environment)
+        run = run.model_copy(update={"evaluations": (*run.evaluations, counted)})
+        files.write_atomic(folder / RUN, run.to_bytes())
     files.write_atomic(folder / PREDICTIONS, recorded)
     _calibrate(folder, config, run.model, prepared)
     measured = exports.with_estimate(measure(folder, config, run, predictions), exports.estimate_of(folder))
     files.write_atomic(folder / METRICS, measured.to_bytes())
     plausibility.judge(folder, measured, audited)
     return measured
+
+
+def _is_known(run: RunRecord, predictions_sha256: str) -> bool:
+    """Say whether the latest evaluation gave the same predictions: computing them again shows nothing new."""
+    latest = [evaluation for evaluation in run.evaluations if evaluation.part == HELD_OUT][-1:]
+    return [evaluation.predictions_sha256 for evaluation in latest] == [predictions_sha256]
 
 
 def _calibrate(folder: Path, config: TrainConfig, spec: ModelSpec, prepared: Prepared) -> None:

@@ -10,7 +10,6 @@ from modelreg.records.gates import (
     Gate,
     NoExport,
     NoOlder,
-    NotAboveBaseline,
     Outcome,
     OutOfBounds,
     OutsideInterval,
@@ -76,12 +75,6 @@ def describe(path: str, gate: Gate, finding: Finding | RuleFinding) -> str:
             slack = f", more than the tolerance of {gate.tolerance:g}" if gate.tolerance else ""
             change = "decreased" if direction == "below" else "increased"
             return f"{name(path)} {change} from {before} ({version}) to {new}{slack}"
-        case NotAboveBaseline(value, baseline, subjects):
-            shown, limit = distinct(value, baseline)
-            which = f"lowest of {_listed(subjects)}" if subjects else "lower end of the interval over subjects"
-            return f"accuracy {shown} ({which}) does not exceed the majority-class baseline {limit}"
-        case UntestedClasses(names):
-            return f"no window in the test split: {_listed(names)}"
         case _:
             return _not_compared(path, finding)
 
@@ -173,7 +166,18 @@ def _outside(path: str, gate: Gate, value: float, interval: tuple[float, float])
     return f"{name(path)} {shown} is outside {low} to {high} ({name(gate.inside or '')})"
 
 
-def _not_compared(path: str, finding: NoOlder | NoExport) -> str:
+def _rule_broken(finding: RuleFinding) -> str:
+    if isinstance(finding, UntestedClasses):
+        return f"no window in the test split: {_listed(finding.names)}"
+    shown, limit = distinct(finding.value, finding.baseline)
+    subjects = finding.subjects
+    which = f"lowest of {_listed(subjects)}" if subjects else "lower end of the interval over subjects"
+    return f"accuracy {shown} ({which}) does not exceed the majority-class baseline {limit}"
+
+
+def _not_compared(path: str, finding: NoOlder | NoExport | RuleFinding) -> str:
+    if isinstance(finding, RuleFinding):
+        return _rule_broken(finding)
     if isinstance(finding, NoExport):
         return "no export"
     if finding.version is not None:
