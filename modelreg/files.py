@@ -203,18 +203,35 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 def write_new(path: Path, data: bytes, mode: int) -> None:
     """Write a file with this mode atomically. Raises FileExistsError if it exists: nothing is replaced."""
-    staged = path.with_name(f".{path.name}.tmp")
-    staged.unlink(missing_ok=True)
-    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
+    name_new(stage_new(path, data, mode), path)
+
+
+def stage_new(path: Path, data: bytes, mode: int) -> Path:
+    """Write a new file with this mode under its temporary name, and return that name. `name_new` gives it its own."""
+    staged = temporary(path)
+    with _named(path):
+        staged.unlink(missing_ok=True)
+        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as file, _unlinked_on_failure(staged):
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.link(staged, path)
+    return staged
+
+
+def name_new(staged: Path, path: Path) -> None:
+    """Give a staged file its name. Raises FileExistsError if that is taken; the staged file is gone either way."""
+    try:
+        with _named(path):
+            os.link(staged, path)
     finally:
         staged.unlink()
     _sync_folder(path.parent)
+
+
+def temporary(path: Path) -> Path:
+    """Return the name that a file has until it is whole."""
+    return path.with_name(f".{path.name}.tmp")
 
 
 def copy_atomic(source: Path, target: Path) -> None:
@@ -226,17 +243,34 @@ def copy_atomic(source: Path, target: Path) -> None:
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
     """Yield an open file that is renamed to `path` when the block succeeds."""
-    staged = path.with_name(f".{path.name}.tmp")
-    try:
+    staged = temporary(path)
+    with _named(path), _unlinked_on_failure(staged):
         with staged.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         staged.replace(path)
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Raise an OSError of a file's temporary name, or of no name, as one of the file: users never see the other name."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename not in (None, str(temporary(path))) or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def _unlinked_on_failure(staged: Path) -> Iterator[None]:
+    try:
+        yield
     except BaseException:
         staged.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
 
 
 @contextmanager

@@ -43,12 +43,12 @@ def keygen(
 
     if passphrase_file and no_passphrase:
         raise typer.BadParameter("contradicts --passphrase-file", param_hint="--no-passphrase")
-    keys.refuse_taken(out)
-    key = keys.new(curve)
-    keys.write_pair(out, key, None if no_passphrase else _new_passphrase(passphrase_file))
+    if not keys.is_complete(out):
+        keys.refuse_taken(out)
+        keys.write_pair(out, keys.new(curve), None if no_passphrase else _new_passphrase(passphrase_file))
     say(f"wrote {host.shown(out)} (private key: keep it secret and out of repositories)")
     say(f"wrote {host.shown(keys.public_path(out))} (public key: share it)")
-    say(f"fingerprint: {keys.fingerprint(key.public_key())}")
+    say(f"fingerprint: {keys.fingerprint(keys.load_public(keys.public_path(out)))}")
 
 
 def sign(

@@ -36,23 +36,36 @@ def public_path(private: Path) -> Path:
 
 
 def refuse_taken(private: Path) -> None:
-    """Raise InputError if one of the two files of a key pair exists."""
+    """Raise InputError if one of the two files of a key pair exists, except for what an interrupted command left."""
     existing = [path for path in (private, public_path(private)) if os.path.lexists(path)]
-    if existing:
+    interrupted = existing == [public_path(private)] and files.temporary(private).is_file()
+    if existing and not interrupted:
         problems = [
             Problem(str(path), "key.exists", "the file exists; keys are never overwritten") for path in existing
         ]
         raise InputError("no key was written", problems)
 
 
+def is_complete(private: Path) -> bool:
+    """Say whether an interrupted command has written a whole pair; remove the second name of its private key."""
+    staged = files.temporary(private)
+    if not (staged.is_file() and private.is_file() and staged.samefile(private)):
+        return False
+    staged.unlink()
+    return True
+
+
 def write_pair(private: Path, key: PrivateKey, passphrase: bytes | None) -> None:
     """Write a private key (mode 600) and its public key. Raises InputError if one of the files exists.
 
-    The private key is written last: if it exists, so does the public key.
+    The private key gets its name last: if it exists, so does the public key. Until then it has its temporary name, by
+    which an interrupted command is recognized.
     """
     refuse_taken(private)
+    staged = files.stage_new(private, private_pem(key, passphrase), 0o600)
+    public_path(private).unlink(missing_ok=True)  # of an interrupted command: `refuse_taken` let it pass
     files.write_new(public_path(private), public_pem(key.public_key()), 0o644)
-    files.write_new(private, private_pem(key, passphrase), 0o600)
+    files.name_new(staged, private)
 
 
 def public_pem(key: PublicKey) -> bytes:
