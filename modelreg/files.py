@@ -255,7 +255,7 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Raise an OSError of a file's temporary name, or of no name, as one of the file: users never see the other name."""
+    """Raise an OSError of a file's temporary name, or of no name, as one of the file itself."""
     try:
         yield
     except OSError as error:

@@ -164,7 +164,7 @@ def test_a_training_without_git_is_stated() -> None:
     run = run_record("b" * 64)
     bare = run.model_copy(update={"environment": run.environment.model_copy(update={"git": None})})
 
-    assert "working directory: not in a git repository" in model_card.render(facts(run=bare))
+    assert "working directory: without a commit" in model_card.render(facts(run=bare))
 
 
 def test_uncommitted_changes_are_stated() -> None:

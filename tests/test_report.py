@@ -275,7 +275,7 @@ def test_the_report_names_the_versions_that_resumed_the_training() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dirty", "words"), [(False, "commit `cccccccccccc`\n"), (None, "directory: not in a git repository\n")]
+    ("dirty", "words"), [(False, "commit `cccccccccccc`\n"), (None, "directory: without a commit\n")]
 )
 def test_the_commit_of_a_clean_tree_or_of_none(dirty, words) -> None:
     """A clean tree has no remark; without git there is no commit."""

@@ -195,7 +195,8 @@ def describe(settings: "TrainingSettings") -> "Environment":
         machine=platform.machine(),
         device=settings.device,
         threads=settings.threads,
-        git=git.state(Path.cwd()),
+        git=(state := git.state(Path.cwd())),
+        git_absent=None if state else "no commit" if git.is_repository(Path.cwd()) else "no repository",
     )
 
 

@@ -54,7 +54,7 @@ def environment_differences(then: Environment, now: Environment) -> Iterator[Pro
     """Yield each difference of two environments that a result may depend on; the state of git is left out."""
     old, new = then.to_document(), now.to_document()
     for name in Environment.model_fields:
-        if name != "git" and old[name] != new[name]:
+        if name not in ("git", "git_absent") and old[name] != new[name]:
             what = f"is {new[name]}, but the run was started with {old[name]}"
             yield Problem(name, "train.environment-mismatch", what)
 

@@ -16,7 +16,7 @@ from modelreg.documents.report.formatting import (
     table,
 )
 from modelreg.documents.report.recommendations import Advice, mean_confidence, recommendations, starved
-from modelreg.documents.templates.card_v2 import UNKNOWN_TRAINING, cutting, imported
+from modelreg.documents.templates.card_v2 import NO_GIT, UNKNOWN_TRAINING, cutting, imported
 from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics, Interval
 from modelreg.records.run import Epoch, ImportRecord, RunRecord
@@ -229,7 +229,7 @@ def _training_section(run: RunRecord) -> str:
     environment, settings = run.environment, run.model.settings
     git = environment.git
     dirty = " with uncommitted changes" if git and git.dirty else ""
-    commit = f"commit `{git.commit[:12]}`{dirty}" if git else "not in a git repository"
+    commit = f"commit `{git.commit[:12]}`{dirty}" if git else NO_GIT[environment.git_absent]
     packages = ", ".join(f"{escape(name)} {escape(version)}" for name, version in environment.packages.items())
     resumed = f"; resumed by modelreg {', '.join(map(escape, run.resumed_by))}" if run.resumed_by else ""
     loss = run.best_validation_loss

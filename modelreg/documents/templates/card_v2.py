@@ -49,6 +49,13 @@ def render(facts: Facts) -> str:
     return f"---\n{_yaml(_front_matter(facts))}---\n\n# {facts.model} v{facts.version}\n\n{body}\n"
 
 
+NO_GIT = {  # why there is no commit; None: an older modelreg did not say
+    "no commit": "in a git repository without a commit",
+    "no repository": "not in a git repository",
+    None: "without a commit",
+}
+
+
 def cutting(data: DataRecord) -> str:
     """Return how windows were cut and split, in sentences."""
     if data.sources[0].kind == "npy":
@@ -323,7 +330,7 @@ def _training(facts: Facts) -> str:
     run, here = facts.run, facts.run.environment
     packages = ", ".join(f"{escape(name)} {escape(version)}" for name, version in here.packages.items())
     dirty = " with uncommitted changes" if here.git and here.git.dirty else ""
-    commit = f"commit `{here.git.commit[:12]}`{dirty}" if here.git else "not in a git repository"
+    commit = f"commit `{here.git.commit[:12]}`{dirty}" if here.git else NO_GIT[here.git_absent]
     verb = "Imported" if run.imported else "Trained"
     return f"""## Training
 
