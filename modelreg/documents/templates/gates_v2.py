@@ -106,6 +106,8 @@ def judged(outcome: Outcome) -> str:
     """Return the number or the interval that a gate judged; a dash if it does not exist."""
     if outcome.gate.contains is not None and outcome.interval:
         return " to ".join(text(end, 4) for end in outcome.interval)
+    if outcome.gate.rule == "every_class_tested" and outcome.value is not None:
+        return f"{outcome.value:.0f} classes"
     return "-" if outcome.value is None else text(outcome.value, 4)
 
 
