@@ -53,6 +53,8 @@ def write_registry(root: Path, project: ProjectConfig | None = None) -> Path:
     for name, text in init.documents().items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
+    with (root / "CHANGELOG.md").open("a") as changelog:
+        changelog.write("\n### Added\n\n- First model.\n")
     (root / "modelreg.yaml").write_bytes((project or ProjectConfig()).to_bytes())
     return root
 

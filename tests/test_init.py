@@ -39,10 +39,8 @@ def test_the_settings_can_be_read(registry) -> None:
     """Every gate and every comment of them."""
     settings = config.load(registry / "modelreg.yaml", config.ProjectConfig)
 
-    assert (settings.targets, list(settings.judged)[:2]) == (
-        ("onnx", "hailo8"),
-        ["above_baseline", "every_class_tested"],
-    )
+    assert settings.targets == ("onnx", "hailo8")
+    assert {"above_baseline", "every_class_tested", "accuracy"} <= settings.judged.keys()
 
 
 def test_the_starter_is_refused_until_it_is_filled_in(registry) -> None:
@@ -58,7 +56,8 @@ def test_the_starter_is_refused_until_it_is_filled_in(registry) -> None:
 
 def test_the_starter_can_be_filled_in(registry) -> None:
     """With any text, it is a configuration."""
-    text = re.sub(r'"FILL IN[^"]*"', "x", (registry / init.MINE).read_text())
+    names = iter("abcdefgh")
+    text = re.sub(r'"FILL IN[^"]*"', lambda _: next(names), (registry / init.MINE).read_text())
     (registry / init.MINE).write_text(text)
 
     assert config.load(registry / init.MINE, config.TrainConfig).data.window == 100

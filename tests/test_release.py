@@ -214,7 +214,8 @@ def test_a_failed_gate_is_refused(root, path, gate, value) -> None:
     """Exit 9 with metric and bound; a missing metric fails."""
     error = refused(root, request_for(root), ProjectConfig(gates={path: gate}))
 
-    assert (type(error), places(error.problems)) == (GateFailed, [(f"gate {path}", "gates.failed")])
+    ((where, rule),) = places(error.problems)
+    assert (type(error), where.endswith(f": gates.{path}"), rule) == (GateFailed, True, "gates.failed")
     assert value in error.problems[0].message
 
 

@@ -70,7 +70,8 @@ def evaluate(
         cross_validate(folder, protocol, folds, jobs, as_json=as_json)
         return
     measured = measure(folder)
-    warn(folder)
+    _warn_of_health(measured, runs.load_run(folder).model.grid)
+    warn_of_leaks(folder)
     if as_json:
         emit_json(measured.to_document())
         return

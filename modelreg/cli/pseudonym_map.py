@@ -38,7 +38,7 @@ def _names(root: Path, may_grow: bool, subjects: Collection[str]) -> Mapping[str
 
 
 def _folder(root: Path) -> Path:
-    """Return the folder of the map, with a .gitignore of its own, so that it is never committed."""
+    """Return the folder of the map, with its own .gitignore, so that it is never committed."""
     folder = root / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     if not (folder / ".gitignore").is_file():

@@ -1,4 +1,4 @@
-"""What is known of a version besides its metrics: the aliases that point to it, the gates that were waived."""
+"""The notes on a version: the aliases that point to it, and the gates that were waived."""
 
 from collections import defaultdict
 from pathlib import Path

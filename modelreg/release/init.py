@@ -95,7 +95,7 @@ every version: digests, documents, and the metrics against the recorded predicti
 _IGNORE = """\
 /runs/
 /dist/
-# Recordings of people do not belong into a repository that others can read.
+# Recordings do not belong into a repository that others can read.
 /data/
 /.modelreg/
 # Binaries of a version are release assets. For `assets: committed`, remove all of these lines except the last.

@@ -40,10 +40,10 @@ class Request:
 
     version: str
     run: Path  # with `addition`: the released version that the new one is made from
-    evaluate: bool = True  # a run that has no metrics of its latest evaluation
+    evaluate: bool = False  # a run that has no metrics of its latest evaluation
     export: bool = True  # the targets of modelreg.yaml that the run does not have
-    roll_changelog: bool = True
-    changelog_entry: bool = True  # from facts, if there is nothing under [Unreleased]
+    roll_changelog: bool = False
+    changelog_entry: bool = False  # from facts, if there is nothing under [Unreleased]
     allow_older: bool = False
     force: bool = False
     commit: bool = False

@@ -1,4 +1,4 @@
-"""What a release may publish of people without meaning to: recordings among the tracked files, ids that are names."""
+"""Personal data that a release may publish by mistake: tracked recordings, subject ids that are names."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -49,7 +49,7 @@ def find_recordings(tracked: Iterable[str]) -> Iterator[Notice]:
 
 
 def find_names(subjects: Iterable[str]) -> Iterator[Notice]:
-    """Yield a notice where subject ids look like names of people: words, and no code with a number."""
+    """Yield a notice where subject ids look like personal names: words, not a code with a number."""
     found = sorted({subject for subject in subjects if _WORD.search(subject) and not _CODES.fullmatch(subject)})
     if found:
         shown = ", ".join(found[:3]) + (f" and {len(found) - 3} others" if len(found) > 3 else "")

@@ -63,7 +63,7 @@ def write_pair(private: Path, key: PrivateKey, passphrase: bytes | None) -> None
     """
     refuse_taken(private)
     staged = files.stage_new(private, private_pem(key, passphrase), 0o600)
-    public_path(private).unlink(missing_ok=True)  # of an interrupted command: `refuse_taken` let it pass
+    public_path(private).unlink(missing_ok=True)  # left by an interrupted command
     files.write_new(public_path(private), public_pem(key.public_key()), 0o644)
     files.name_new(staged, private)
 
