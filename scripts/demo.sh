@@ -9,7 +9,7 @@ say modelreg data check
 say modelreg train
 say modelreg evaluate
 say modelreg export --target hailo8
-say modelreg release v0.1.0 --roll-changelog
+say modelreg release v0.1.0
 say modelreg verify --complete
 say modelreg list
 run=.demo/runs/conv2d_fsq-001
