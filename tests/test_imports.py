@@ -68,10 +68,10 @@ def test_without_torch_a_command_names_the_extra(tmp_path, command) -> None:
         [sys.executable, "-c", probe, command], cwd=tmp_path, capture_output=True, text=True, check=False
     )
 
-    assert (done.returncode, done.stderr.splitlines()[:2]) == (
-        3,
-        ["error: torch: not installed  [install.extra-missing]", "  next: pip install 'modelreg[train]'"],
-    )
+    first, step = done.stderr.splitlines()[:2]
+    assert (done.returncode, first) == (3, "error: torch: not installed  [install.extra-missing]")
+    assert step.startswith("  next: pip install '")
+    assert "[train]" in step
 
 
 # The public API

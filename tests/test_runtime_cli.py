@@ -152,7 +152,7 @@ def test_without_its_extra_a_command_names_it(command) -> None:
     )
     done = subprocess.run([sys.executable, "-c", probe, command, "x"], capture_output=True, text=True, check=False)
 
-    assert (done.returncode, done.stderr.splitlines()[:2]) == (
-        3,
-        ["error: onnxruntime: not installed  [install.extra-missing]", "  next: pip install 'modelreg[serve]'"],
-    )
+    first, step = done.stderr.splitlines()[:2]
+    assert (done.returncode, first) == (3, "error: onnxruntime: not installed  [install.extra-missing]")
+    assert step.startswith("  next: pip install '")
+    assert "[serve]" in step

@@ -1,7 +1,7 @@
 """Tolerances for recomputed numbers, and the comparison of two documents.
 
 Each row has the name, the value, what is compared, and the reason why the tolerance is not 0. "±" is relative or
-absolute, whatever is larger. docs/evaluation.md has the same table for readers.
+absolute, whatever is larger. docs/numbers.md has the same table for readers.
 
 RECOMPUTED         1e-9 ±          numbers that `verify` recomputes in float64 from the same inputs: metrics,
                                    temperature, thresholds, constants of the quantizer. exp, log and the order of sums

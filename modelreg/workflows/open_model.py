@@ -146,7 +146,7 @@ def _optional(found: Mapping[str, bytes], name: str, record: type[AnyRecord]) ->
 def _need(extra: str, *packages: str, why: str) -> None:
     """Raise InputError if a package of an extra is not installed."""
     if missing := [package for package in packages if find_spec(package) is None]:
-        step = f"pip install 'modelreg[{extra}]'"
+        step = f"install the extra [{extra}] of modelreg: `pip install '.[{extra}]'` in its checkout"
         what = f"not installed, but required because {why}"
         raise InputError("cannot load a model", [Problem(", ".join(missing), "install.extra-missing", what, step)])
 
