@@ -28,6 +28,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     """Skip by a plugin under `--fast`; else load in a worker what is slow, for the whole suite needs all of it."""
     if config.getoption("--fast"):
+        settings.load_profile("fast")
         config.pluginmanager.register(fast_part, "fast_part")
     elif "PYTEST_XDIST_WORKER" in os.environ:
         untraced.load()

@@ -12,10 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 OURS = frozenset({"modelreg", *(path.stem for path in Path(__file__).parent.iterdir())})
 # Messages of Python about a missing module, and of modelreg about a missing extra (rule install.extra-missing).
 MISSING = re.compile(r"No module named '(\w+)|(?:error: |^E? *)(\w+(?:, \w+)*): not installed\b", re.MULTILINE)
+
+# The whole suite draws more examples on the first Python; another one is to show what depends on it.
+settings.register_profile("fast", deadline=None, max_examples=10, derandomize=True, database=None)
 
 Report = pytest.TestReport | pytest.CollectReport
 

@@ -1,5 +1,7 @@
 """Every command of README.md and docs/ runs, or says why it does not; every `modelreg` line is one of the app."""
 
+import fcntl
+import os
 import re
 import shlex
 import sys
@@ -34,12 +36,22 @@ def home(tmp_path_factory) -> tuple[Path, dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def walk(home) -> Path:
-    """The registry that the page of the first steps makes; the commands of the other pages run in copies."""
+def walk(home, tmp_path_factory) -> Path:
+    """The registry that the page of the first steps makes; the commands of the other pages run in copies.
+
+    The workers of pytest-xdist share one: the first makes it, the others wait for it.
+    """
     folder, variables = home
-    made = docs_commands.prepare(folder, docs_commands.WALK, folder / "walk")
-    failed = [done for done in docs_commands.run(PAGES[docs_commands.WALK], made, variables) if done.exit_code]
-    assert failed == []
+    shared = tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    made = shared / "docs_walk" / "walk"
+    made.parent.mkdir(exist_ok=True)
+    with (made.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (made.parent / "done").exists():
+            docs_commands.prepare(folder, docs_commands.WALK, made)
+            failed = [done for done in docs_commands.run(PAGES[docs_commands.WALK], made, variables) if done.exit_code]
+            assert failed == []
+            (made.parent / "done").touch()
     return made
 
 
