@@ -66,6 +66,11 @@ OTHER_CODES = {
 }
 
 
+KINDS = [
+    kind for kind in errors.ModelregError.__subclasses__() if kind.__module__ == errors.__name__
+]  # not BackendError
+
+
 def _head(title: str, text: str) -> str:
     return f"{HEADER}# {title}\n\n{text}\n"
 
@@ -308,9 +313,7 @@ def _sentence(clause: str) -> str:
 
 def exit_codes() -> str:
     """Return the page of exit codes, from the exceptions."""
-    kinds = {
-        kind.exit_code: (f"`{kind.__name__}`", tables.summary(kind)) for kind in errors.ModelregError.__subclasses__()
-    }  # type: ignore[type-abstract]
+    kinds = {kind.exit_code: (f"`{kind.__name__}`", tables.summary(kind)) for kind in KINDS}  # type: ignore[type-abstract]
     rows = [(str(number), meaning, name) for number, (name, meaning) in sorted((OTHER_CODES | kinds).items())]
     return "\n".join(
         [

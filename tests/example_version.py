@@ -11,9 +11,9 @@ from modelreg.registry import versions
 from modelreg.release.plan import Request
 
 
-def make_version(root, run):
-    """Release v0.1.0 of a run."""
-    return carry_out(root, Request("v0.1.0", run, roll_changelog=True)).folder
+def make_version(root, run, version="v0.1.0"):
+    """Release a version of a run."""
+    return carry_out(root, Request(version, run, roll_changelog=True, changelog_entry=True)).folder
 
 
 def edit(path, change):

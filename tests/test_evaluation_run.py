@@ -91,15 +91,27 @@ def test_metrics_name_the_weights_and_the_predictions(finished) -> None:  # noqa
     )
 
 
-def test_every_test_set_evaluation_is_counted(trained, capsys) -> None:
-    """In run.json, and in the metrics."""
+def test_the_same_predictions_are_not_another_test_set_evaluation(trained, capsys) -> None:
+    """An unchanged run on unchanged data shows nothing new, however often it is evaluated."""
     main(["evaluate"])
     main(["evaluate"])
     capsys.readouterr()
     main(["evaluate", "--json"])
     shown = json.loads(capsys.readouterr().out)["protocol"]["evaluations"]
 
-    assert (shown, len(runs.load_run(trained / "runs/conv2d_fsq-001").evaluations)) == (3, 3)
+    assert (shown, len(runs.load_run(trained / "runs/conv2d_fsq-001").evaluations)) == (1, 1)
+
+
+def test_other_predictions_are(trained, monkeypatch) -> None:
+    """Of another version of a package, for example."""
+    main(["evaluate"])
+    recorded = runs.load_run(trained / "runs/conv2d_fsq-001")
+    other = recorded.evaluations[0].model_copy(update={"predictions_sha256": "0" * 64})
+    changed = recorded.model_copy(update={"evaluations": (other,)})
+    (trained / "runs/conv2d_fsq-001/run.json").write_bytes(changed.to_bytes())
+    main(["evaluate"])
+
+    assert len(runs.load_run(trained / "runs/conv2d_fsq-001").evaluations) == 2
 
 
 def test_an_interrupted_test_set_evaluation_is_counted(trained, monkeypatch) -> None:
@@ -114,17 +126,14 @@ def test_an_interrupted_test_set_evaluation_is_counted(trained, monkeypatch) -> 
     assert len(runs.load_run(trained / "runs/conv2d_fsq-001").evaluations) == 1
 
 
-def test_metrics_older_than_the_latest_evaluation_are_not_released(trained, monkeypatch, capsys) -> None:
-    """An interrupted evaluation counts, so the count in the metrics would be false."""
+def test_metrics_older_than_the_latest_evaluation_are_not_released(trained, capsys) -> None:
+    """The count in the metrics would be false."""
     main(["evaluate"])
-
-    def broken(*_args, **_kwargs):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr("modelreg.workflows.evaluation_run.measure", broken)
-        main(["evaluate"])
-    code = main(["release", "v0.1.0", "--roll-changelog"])
+    recorded = runs.load_run(trained / "runs/conv2d_fsq-001")
+    other = recorded.evaluations[0].model_copy(update={"predictions_sha256": "0" * 64})
+    changed = recorded.model_copy(update={"evaluations": (*recorded.evaluations, other)})
+    (trained / "runs/conv2d_fsq-001/run.json").write_bytes(changed.to_bytes())
+    code = main(["release", "v0.1.0", "--no-evaluate"])
 
     assert (code, "[run.metrics-outdated]" in capsys.readouterr().err) == (3, True)
 

@@ -100,7 +100,7 @@ def test_a_value_outside_its_bounds_gives_a_recommendation(metrics, finding, adv
 
 def test_evaluate_warns(capsys) -> None:
     """On stderr."""
-    evaluate._warn(ill(active=4), ())
+    evaluate._warn_of_health(ill(active=4), ())
 
     assert "The number of active clusters is 4.000, below the minimum 5" in capsys.readouterr().err
 

@@ -41,6 +41,7 @@ def write_data(folder, devices: int) -> None:
 def place(tmp_path, monkeypatch):
     """The working directory: a registry, windows of one device, an old network, its encoder alone."""
     main(["init", "--sample", str(tmp_path)])
+    (tmp_path / "modelreg.yaml").write_text("default_model: conv2d_fsq\n")  # no gates: the model is hardly trained
     write_data(tmp_path / "data", 1)
     torch.save(OLD.state_dict(), tmp_path / "old.pth")
     torch.save(OLD.tcn_encoder.state_dict(), tmp_path / "encoder.pth")

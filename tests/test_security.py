@@ -66,6 +66,8 @@ def verified() -> int:
 
 def test_a_deleted_version_is_not_found(registry) -> None:
     """A signed version does not list the other versions. Only git's history shows a deletion."""
+    later = make_version(registry, write_run(registry / "runs" / "conv2d_fsq-002", seed=1), "v0.2.0")
+    sign(later, KEY)
     shutil.rmtree(registry / "registry" / "conv2d_fsq" / "v0.1.0")
     steps.write_table(registry)
 

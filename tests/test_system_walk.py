@@ -39,6 +39,7 @@ def root(tmp_path_factory):
     """A registry with a version of every system, trained for one epoch."""
     folder = tmp_path_factory.mktemp("systems")
     main(["init", "--sample", str(folder)])
+    (folder / "modelreg.yaml").write_text("default_model: conv2d_fsq\n")  # no gates: the models are hardly trained
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("SOURCE_DATE_EPOCH", "1795255200")

@@ -60,6 +60,7 @@ def registry(tmp_path, monkeypatch):
 def make_registry(root: Path) -> Path:
     """Write what `init` writes, recordings and a small configuration."""
     main(["init", "--sample", str(root)])
+    (root / "modelreg.yaml").write_text("default_model: conv2d_fsq\n")  # no gates: the model is hardly trained
     (root / "data").mkdir()
     write_two_device(root / "data")
     (root / "tiny.yaml").write_text(TINY)

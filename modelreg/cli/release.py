@@ -121,26 +121,43 @@ def release(
     if sign_key and not dry_run:  # after the refusals that cost nothing: it may prompt for a passphrase
         ports = replace(ports, sign=_signing(sign.read_key(sign_key, passphrase_file)))
     evaluates = "evaluate" in draft.steps
-    if evaluates and not dry_run:
-        draft = steps.evaluate(draft, ports)
-        _show_step(draft, "evaluate", dry_run=False, as_json=as_json)
-    if evaluates and dry_run:
-        plan = releasing.outline(draft)
-        note("the gates are judged when the run is evaluated")
-    else:
-        outcomes = releasing.gate_outcomes(root, folder, project)
-        _show_gates(outcomes, folder)
-        plan = releasing.complete(draft, outcomes)
+    plan = _completed(draft, ports, dry_run=dry_run, as_json=as_json)
     _warn_of_privacy(root, folder)
     if dry_run:
-        for step in plan.steps:
-            _show_step(plan, step, dry_run=True, as_json=as_json)
-    else:
-        _carry_out(plan, ports, partial(_show_step, plan, dry_run=False, as_json=as_json))
-    if as_json:
-        _show_json(plan, dry_run=dry_run, evaluated=evaluates and not dry_run)
-    elif not (dry_run or publish):
+        _show_plan(plan, as_json=as_json)
+        return
+
+    def show(step: "Step") -> None:
+        _show_step(plan, step, dry_run=False, as_json=as_json)
+        if as_json and step == plan.local[-1]:  # before `publish`, which may fail
+            _show_json(plan, dry_run=False, evaluated=evaluates)
+
+    _carry_out(plan, ports, show)
+    if not (publish or as_json):
         say(f"next: modelreg verify {plan.reference}")
+
+
+def _completed(draft: "Plan", ports: "Ports", *, dry_run: bool, as_json: bool) -> "Plan":
+    """Evaluate the run if that is one of the steps, and judge the gates; a dry run only outlines what would follow."""
+    from modelreg.release import plan as releasing
+    from modelreg.release import steps
+
+    if "evaluate" in draft.steps and dry_run:
+        note("the gates are judged when the run is evaluated")
+        return releasing.outline(draft)
+    if "evaluate" in draft.steps:
+        draft = steps.evaluate(draft, ports)
+        _show_step(draft, "evaluate", dry_run=False, as_json=as_json)
+    outcomes = releasing.gate_outcomes(draft.root, draft.run, draft.project)
+    _show_gates(outcomes, draft.run)
+    return releasing.complete(draft, outcomes)
+
+
+def _show_plan(plan: "Plan", *, as_json: bool) -> None:
+    for step in plan.steps:
+        _show_step(plan, step, dry_run=True, as_json=as_json)
+    if as_json:
+        _show_json(plan, dry_run=True, evaluated=False)
 
 
 def _addition(origin: str | None, hef_file: Path | None, *, run_given: bool) -> "Addition | None":

@@ -73,7 +73,7 @@ def show(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show the metrics, the test subjects and the files of a version, or the metrics of a run.
+    """Show the metrics and files of a version, or the metrics of a run.
 
     The documents are compared with the manifest; `modelreg verify` checks the rest.
 
