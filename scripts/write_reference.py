@@ -66,7 +66,7 @@ OTHER_CODES = {
 }
 
 
-KINDS = [
+ERRORS = [
     kind for kind in errors.ModelregError.__subclasses__() if kind.__module__ == errors.__name__
 ]  # not BackendError
 
@@ -313,7 +313,7 @@ def _sentence(clause: str) -> str:
 
 def exit_codes() -> str:
     """Return the page of exit codes, from the exceptions."""
-    kinds = {kind.exit_code: (f"`{kind.__name__}`", tables.summary(kind)) for kind in KINDS}  # type: ignore[type-abstract]
+    kinds = {kind.exit_code: (f"`{kind.__name__}`", tables.summary(kind)) for kind in ERRORS}  # type: ignore[type-abstract]
     rows = [(str(number), meaning, name) for number, (name, meaning) in sorted((OTHER_CODES | kinds).items())]
     return "\n".join(
         [
