@@ -93,10 +93,11 @@ def release(
 
     Example: modelreg release v0.1.0
     """
-    from modelreg.registry import runs
+    from modelreg.registry import runs, versions
     from modelreg.release import plan as releasing
     from modelreg.release import steps
 
+    versions.parse_version(version)  # before a run is looked for
     addition = _addition(origin, hef_file, run_given=bool(run or model))
     root, project = host.project()
     command = f"modelreg release {version} --run"
