@@ -298,6 +298,7 @@ class ProjectConfig(Record):
     @model_validator(mode="after")
     def _names_rules(self) -> "ProjectConfig":
         strange = [path for path, gate in self.gates.items() if isinstance(gate, bool) != (path in RULES)]
+        strange += [path for path, gate in self.gates.items() if isinstance(gate, Gate) and gate.rule]
         if strange:
             raise ValueError(f"gates: only {' and '.join(RULES)} are true or false, others have bounds: {strange[0]}")
         return self

@@ -49,7 +49,7 @@ def parse(text: str, where: str) -> Any:
         mark = error.problem_mark
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
         raise InputError("cannot read the YAML", [Problem(place, "config.yaml-syntax", str(error.problem))]) from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: an integer of 5,000 digits
         raise InputError("cannot read the YAML", [Problem(where, "config.yaml-syntax", str(error))]) from error
 
 

@@ -13,7 +13,7 @@ from modelreg.cli.main import main
 from modelreg.errors import InputError, RegistryError
 from modelreg.records import base
 from modelreg.records.aliases import AliasLog
-from modelreg.registry import aliases, versions
+from modelreg.registry import aliases, version_notes, versions
 from modelreg.registry.aliases import Stamp
 from modelreg.release.plan import Request
 from modelreg.verification import integrity
@@ -322,3 +322,10 @@ def test_an_invalid_log_is_found(root, change) -> None:
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
 
     assert str(next(aliases.find_alias_problems(root))).startswith("conv2d_fsq/aliases.json: changes.1")
+
+
+def test_a_log_that_cannot_be_read_marks_no_version(tmp_path) -> None:
+    """`verify` names it."""
+    (tmp_path / "aliases.json").write_text("{")
+
+    assert version_notes.aliases_of(tmp_path) == {}

@@ -15,12 +15,12 @@ from modelreg.evaluation import metrics, paired_comparison
 from modelreg.evaluation.paired_comparison import Side
 from modelreg.records.base import parse
 from modelreg.records.comparison import Change, Comparison, Contender, PairedComparison
-from modelreg.records.latency import Hardware, LatencyRecord, Spread
+from modelreg.records.latency import Hardware, LatencyRecord, LatencySpread
 from modelreg.records.metrics import Reason
 from modelreg.registry import filenames
 from modelreg.workflows import compare
 
-SPREAD = Spread(p50_ms=1.0, p95_ms=2.0, p99_ms=3.0, max_ms=4.0)
+SPREAD = LatencySpread(p50_ms=1.0, p95_ms=2.0, p99_ms=3.0, max_ms=4.0)
 
 
 def latency(**changes) -> LatencyRecord:

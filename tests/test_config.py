@@ -373,3 +373,25 @@ def test_the_project_is_found_upwards(tmp_path) -> None:
 def test_outside_there_is_no_project(tmp_path) -> None:
     """No modelreg.yaml, no project."""
     assert config.find_project(tmp_path) is None
+
+
+def test_the_last_assignment_that_set_a_value_is_named() -> None:
+    """Not one of another key."""
+    assignments = {("training", "epochs"): "training.epochs=x", ("data", "hop"): "data.hop=1"}
+    origin = config_errors.Origin("a.yaml", None, assignments)
+
+    assert origin.place(("training", "epochs")) == "--set training.epochs=x"
+
+
+def test_a_part_of_a_list_has_the_description_of_its_key() -> None:
+    """The number of a source describes nothing."""
+    assert config_errors._description(("data", "sources", 0, "nothing"), TrainConfig).startswith("see `nothing`")
+
+
+def test_an_integer_of_thousands_of_digits_is_refused(tmp_path) -> None:
+    """Python converts none; that is no reason for a traceback."""
+    (tmp_path / "a.yaml").write_text(f"training: {{epochs: {'9' * 5000}}}")
+    with pytest.raises(InputError) as caught:
+        config.load(tmp_path / "a.yaml", TrainConfig)
+
+    assert [problem.rule for problem in caught.value.problems] == ["config.yaml-syntax"]

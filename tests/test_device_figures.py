@@ -18,7 +18,7 @@ from modelreg.records.base import load
 from modelreg.records.export import BundleRecord
 from modelreg.records.gates import Gate, GateReport
 from modelreg.records.int8 import UNSTEADY, LayerNoise
-from modelreg.records.latency import Hardware, LatencyRecord, Spread
+from modelreg.records.latency import Hardware, LatencyRecord, LatencySpread
 from modelreg.records.metrics import EvalMetrics
 from modelreg.registry import filenames, versions
 from modelreg.release.plan import Request, gate_outcomes
@@ -52,7 +52,7 @@ def measured(root, **changes):
         windows=100,
         warm_up=200,
         measured=NOW,
-        device_part=Spread(**SPREAD),
+        device_part=LatencySpread(**SPREAD),
         windows_per_s=1e4,
         hardware=Hardware(board=None, processor=None, machine="aarch64", cores=4, system="Linux"),
         packages={},

@@ -434,3 +434,11 @@ def test_leftovers_of_a_killed_write_of_a_folder_are_replaced(tmp_path) -> None:
 def test_leftovers_are_recognized_by_name(path, left) -> None:
     """Hidden, and with the ending of a temporary file or folder."""
     assert files.is_leftover(path) is left
+
+
+def test_an_error_of_another_file_keeps_its_name(tmp_path) -> None:
+    """Only the temporary name is replaced."""
+    with pytest.raises(FileNotFoundError) as caught, files._named(tmp_path / "a"):
+        (tmp_path / "other").read_bytes()
+
+    assert caught.value.filename == str(tmp_path / "other")

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelreg import config
+from modelreg.documents.template_versions import named
 from modelreg.documents.templates import gates_v2
 from modelreg.errors import InputError
 from modelreg.evaluation import bootstrap, gates
-from modelreg.records.gates import Gate, Outcome, RuleName
+from modelreg.records.gates import Gate, GateReport, Outcome, RuleName, UntestedClasses
 
 SHARES = st.floats(0, 1)
 
@@ -116,3 +117,38 @@ def test_true_is_for_rules_alone(settings, gate) -> None:
     """Anything else is a mistake."""
     with pytest.raises(InputError):
         settings(f"gates: {{{gate}}}")
+
+
+def test_classes_that_are_missing_fail() -> None:
+    """No document, no proof."""
+    assert judge("every_class_tested", {}).verdict == "FAILS"
+
+
+def test_a_rule_has_no_bound() -> None:
+    """It is set to true."""
+    with pytest.raises(ValueError, match="a rule has no bounds"):
+        Gate(rule="above_baseline", min=0.1)
+
+
+@pytest.mark.parametrize("path", ["accuracy", "every_class_tested"])
+def test_an_outcome_states_its_own_rule(path) -> None:
+    """A forged gates.json cannot show one rule under the name of another."""
+    outcome = judge("above_baseline", measured(0.5, [0.9]))
+    with pytest.raises(ValueError, match="under its own name"):
+        Outcome.model_validate_json(json.dumps(outcome.to_document() | {"path": path}))
+
+
+def test_a_gate_is_stated_once() -> None:
+    """The second would hide the first."""
+    outcome = judge("above_baseline", measured(0.5, [0.9])).to_document()
+    with pytest.raises(ValueError, match="twice"):
+        GateReport.model_validate_json(json.dumps({"schema_version": 1, "outcomes": [outcome, outcome]}))
+
+
+def test_template_1_knows_no_rules() -> None:
+    """No version with it has one; a forged one is told in the words of the next."""
+    finding = UntestedClasses(("walk",))
+
+    assert named(1).gate("every_class_tested", Gate(rule="every_class_tested"), finding) == (
+        "no window in the test split: walk"
+    )

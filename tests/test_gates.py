@@ -446,7 +446,7 @@ def test_the_command_prints_waivers(root, monkeypatch, capsys) -> None:
     said = capsys.readouterr().err
 
     assert (code, "gate accuracy is waived: it is a *fixture* (accuracy 0." in said) == (0, True)
-    assert "gate macro_f1: no earlier version to compare with" in said
+    assert "gate macro_f1 is met: no earlier version to compare with" in said
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def interrupted(folder: Path, event: str, name: str, *arguments: str) -> tuple[i
     return done.returncode, "interrupted" in done.stderr, "Traceback" in done.stderr
 
 
-@pytest.mark.parametrize("module", ["modelreg.cli.main", "typer", "modelreg.cli.verify", "json", "modelreg.errors"])
+@pytest.mark.parametrize("module", ["modelreg.cli.main", "typer", "modelreg.cli.verify", "modelreg.errors"])
 def test_while_the_program_loads(tmp_path, module) -> None:
     """No command is known yet."""
     assert interrupted(tmp_path, "import", module, "doctor") == (130, True, False)

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from places import places
 
+from modelreg import files
 from modelreg.errors import InputError
 from modelreg.verification import keys
 
@@ -165,3 +166,16 @@ def test_other_types_of_keys_are_refused(tmp_path, other) -> None:
             read()
 
         assert [each.rule for each in caught.value.problems] == ["key.type-unsupported"]
+
+
+def test_a_pair_that_was_written_whole_is_complete(tmp_path) -> None:
+    """Killed between giving the private key its name and removing the temporary one."""
+    private = tmp_path / "key.pem"
+    keys.write_pair(private, keys.new("p256"), None)
+    files.temporary(private).hardlink_to(private)
+
+    assert (keys.is_complete(private), files.temporary(private).exists(), keys.is_complete(private)) == (
+        True,
+        False,
+        False,
+    )

@@ -12,7 +12,8 @@ from places import places
 
 from modelreg.cli.main import main
 from modelreg.config import SubjectSplit, TimeSplit, TrainConfig
-from modelreg.data import pseudonyms
+from modelreg.data import preparation, pseudonyms
+from modelreg.data.cache import Reading
 from modelreg.data.recording import Dataset, Recording
 from modelreg.errors import InputError
 from modelreg.registry import filenames
@@ -69,6 +70,7 @@ def dataset(*recordings: tuple[str, str]) -> Dataset:
         ("anna", "anna", "subject-001"),
         ("Anna_walk", "anna", "subject-001_walk"),
         ("walkanna2", "anna", "walksubject-0012"),
+        ("bo_plusANNA", "bo", "subject-002_plussubject-001"),
         ("bo_bold_1", "bo", "subject-002_bold_1"),
         ("7_17_70", "7", "subject-003_17_70"),
         ("anna_with_bo", "anna", "subject-001_with_subject-002"),
@@ -94,6 +96,21 @@ def test_a_split_may_list_ids_and_pseudonyms() -> None:
     assert (split.test, split.validation) == (("subject-001", "subject-009"), 2)
 
 
+def test_an_id_in_a_label_is_found() -> None:
+    """The classes are in every document of a version."""
+    problems = pseudonyms.find_ids(TrainConfig(), ["rest", "Anna walks"], ["anna"])
+
+    assert places(problems) == [("labels of the recordings", "pseudonyms.id-in-configuration")]
+
+
+def test_numbers_are_whole_words() -> None:
+    """Zero-padded ids, whose pseudonyms hold their digits."""
+    names = pseudonyms.extend({}, ["001", "002"])
+    renamed = pseudonyms.rename_subjects(dataset(("001-s1", "001"), ("002-s1", "002")), names)
+
+    assert [recording.name for recording in renamed.recordings] == ["subject-001-s1", "subject-002-s1"]
+
+
 def test_a_split_by_time_lists_nobody() -> None:
     """It stays."""
     assert pseudonyms.rename_split(TimeSplit(by="time"), NAMES) == TimeSplit(by="time")
@@ -105,13 +122,13 @@ def test_a_split_by_time_lists_nobody() -> None:
         ({"path": "home/anna"}, ["data.sources.0.path"]),
         ({"drop": ("anna_.*",)}, ["data.sources.0.drop.0"]),
         ({"path": "7/17"}, []),
-        ({"name": "Annapolis"}, []),
+        ({"name": "ANNA-study"}, ["data.sources.0.name"]),
     ],
 )
 def test_an_id_elsewhere_in_the_configuration_is_found(changes, found) -> None:
     """It would be published with the run's configuration."""
     settings = TrainConfig().data.model_copy(update={"sources": (source(**changes),)})
-    problems = pseudonyms.find_ids(TrainConfig(data=settings), ["anna", "7"])
+    problems = pseudonyms.find_ids(TrainConfig(data=settings), (), ["anna", "7"])
 
     assert places(problems) == [(place, "pseudonyms.id-in-configuration") for place in found]
 
@@ -190,6 +207,22 @@ def test_the_split_of_the_run_lists_pseudonyms(registry) -> None:
     assert (split["test"], split["validation"]) == (["subject-005", "subject-006"], ["subject-001"])
 
 
+@pytest.mark.parametrize("pattern", ["anna_.*", "greta.*"])
+def test_an_id_of_a_dropped_or_a_former_subject_is_refused(inside, capsys, pattern) -> None:
+    """Its recordings are not read, or it is in the map only; the pattern would be published all the same."""
+    names = json.loads((inside / ".modelreg/pseudonyms.json").read_text())
+    names["subjects"]["greta"] = "subject-099"
+    (inside / ".modelreg/pseudonyms.json").write_text(json.dumps(names))
+    config = json.loads((inside / "mine.yaml").read_text())
+    config["data"]["sources"][0]["drop"] = [pattern]
+    config["split"]["validation"] = ["berta"]
+    (inside / "dropped.yaml").write_text(json.dumps(config))
+    code = main(["train", "dropped.yaml", "--out", "runs/dropped"])
+
+    assert (code, (inside / "runs/dropped").exists()) == (3, False)
+    assert "data.sources.0.drop.0" in capsys.readouterr().err
+
+
 def test_the_map_is_ignored_by_git(registry) -> None:
     """By a .gitignore of its folder, whatever the registry's own says."""
     assert (registry / ".modelreg/.gitignore").read_text().splitlines()[-1] == "*"
@@ -218,3 +251,21 @@ def test_a_verified_version_needs_no_map(inside) -> None:
         assert main(["verify", "v0.1.0"]) == 0
     finally:
         kept.rename(inside / ".modelreg/pseudonyms.json")
+
+
+def test_where_there_is_no_map_nothing_is_read() -> None:
+    """For example in a workflow that was given none."""
+    with pytest.raises(InputError) as caught:
+        preparation.read_dataset(TrainConfig(subjects="pseudonyms"), Reading(Path()))
+
+    assert places(caught.value.problems) == [("subjects", "pseudonyms.map-missing")]
+
+
+def test_a_lost_map_is_not_made_anew(inside, capsys) -> None:
+    """Its pseudonyms would belong to other subjects."""
+    kept = (inside / ".modelreg/pseudonyms.json").rename(inside / "elsewhere.json")
+    code = main(["data", "check", "mine.yaml"])
+    made = (inside / ".modelreg/pseudonyms.json").exists()
+    kept.rename(inside / ".modelreg/pseudonyms.json")
+
+    assert (code, made, "[pseudonyms.map-missing]" in capsys.readouterr().err) == (3, False, True)

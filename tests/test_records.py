@@ -263,3 +263,11 @@ def test_an_error_has_the_dotted_path() -> None:
         "manifest.json: files.0.size",
         "manifest.json: version",
     ]
+
+
+def test_an_unknown_kind_lists_the_known_ones() -> None:
+    """Of a document that no JSON Schema was applied to."""
+    with pytest.raises(InputError) as caught:
+        base.validate(b'{"model": {"name": "perceptron"}}', TrainConfig, "w")
+
+    assert [problem.rule for problem in caught.value.problems] == ["document.invalid-value"]

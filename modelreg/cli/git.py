@@ -111,7 +111,14 @@ def _output(folder: Path, *arguments: str) -> str | None:
 def _run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str] | None":
     """Run git in a folder; return None if it is not installed."""
     try:
-        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            ["git", *arguments],
+            cwd=folder,
+            capture_output=True,
+            check=False,
+            encoding="utf-8",
+            errors="backslashreplace",
+        )
     except FileNotFoundError:
         return None
 

@@ -122,7 +122,7 @@ def release(
     if sign_key and not dry_run:  # after the refusals that cost nothing: it may prompt for a passphrase
         ports = replace(ports, sign=_signing(sign.read_key(sign_key, passphrase_file)))
     evaluates = "evaluate" in draft.steps
-    plan = _completed(draft, ports, dry_run=dry_run, as_json=as_json)
+    plan = _completed(draft, ports, dry_run=dry_run)
     _warn_of_privacy(root, folder)
     if dry_run:
         _show_plan(plan, as_json=as_json)
@@ -138,19 +138,23 @@ def release(
         say(f"next: modelreg verify {plan.reference}")
 
 
-def _completed(draft: "Plan", ports: "Ports", *, dry_run: bool, as_json: bool) -> "Plan":
+def _completed(draft: "Plan", ports: "Ports", *, dry_run: bool) -> "Plan":
     """Evaluate the run if that is one of the steps, and judge the gates; a dry run only outlines what would follow."""
     from modelreg.release import plan as releasing
     from modelreg.release import steps
 
-    if "evaluate" in draft.steps and dry_run:
+    evaluates = "evaluate" in draft.steps
+    if evaluates and dry_run:
         note("the gates are judged when the run is evaluated")
         return releasing.outline(draft)
-    if "evaluate" in draft.steps:
+    if evaluates:
         draft = steps.evaluate(draft, ports)
-        _show_step(draft, "evaluate", dry_run=False, as_json=as_json)
+    elif not draft.addition:
+        note(f"releasing {host.shown(draft.run)}")
     outcomes = releasing.gate_outcomes(draft.root, draft.run, draft.project)
-    _show_gates(outcomes, draft.run)
+    _show_gates(outcomes)
+    if not evaluates and any(outcome.verdict == "FAILS" for outcome in outcomes):
+        _warn_of_causes(draft.run)
     return releasing.complete(draft, outcomes)
 
 
@@ -210,7 +214,7 @@ def _evaluate(run: Path) -> None:
     """Evaluate a run on its test split, and print its main metrics to stderr: stdout has the steps."""
     from modelreg.cli import evaluate
 
-    note(f"{host.shown(run)} has no metrics of its latest evaluation: it is evaluated first")
+    note(f"{host.shown(run)} is not evaluated yet; evaluating it")
     measured = evaluate.measure(run)
     evaluate.warn(run)
     note(f"accuracy {measured.accuracy:.4f}, macro F1 {measured.macro_f1:.4f} on the test split")
@@ -271,27 +275,32 @@ def _show_json(plan: "Plan", *, dry_run: bool, evaluated: bool) -> None:
     emit_json({**names, "steps": [*done, *plan.local], "dry_run": dry_run, "gates": verdicts})
 
 
-def _show_gates(outcomes: "tuple[Outcome, ...]", run: Path) -> None:
-    """Print every gate with its value if one of them fails, and what `evaluate` warned of.
+def _warn_of_causes(run: Path) -> None:
+    """Print what `evaluate` warned of: it may be why a gate fails."""
+    from modelreg.cli import evaluate
+
+    if (run / filenames.AUDIT).is_file():
+        evaluate.warn(run)
+
+
+def _show_gates(outcomes: "tuple[Outcome, ...]") -> None:
+    """Print every gate with its value if one of them fails.
 
     Gates that are waived, not checked or compared with nothing are always named.
     """
-    from modelreg.cli import evaluate
     from modelreg.documents.templates.gates_v2 import judged, requirement
 
     if any(outcome.failure for outcome in outcomes):
         rows = [(o.path, judged(o), requirement(o.gate, o.over), o.verdict) for o in outcomes]
         header = ("gate", "value", "requirement", "verdict")
         draw(table(header, rows, right=("value",), whole=("gate", "value", "verdict")), sys.stderr)
-    if any(outcome.verdict == "FAILS" for outcome in outcomes) and (run / filenames.AUDIT).is_file():
-        evaluate.warn(run)
     for outcome in outcomes:
         if outcome.verdict == "waived":
             note(f"gate {outcome.path} is waived: {outcome.waived} ({outcome.failure})")
         if outcome.unjudged:
             note(f"gate {outcome.path} is {outcome.verdict}")
         for what in outcome.notes:
-            note(f"gate {outcome.path}: {what}")
+            note(f"gate {outcome.path} is {outcome.verdict}: {what}")
 
 
 def _words(step: "Step", plan: "Plan") -> str:

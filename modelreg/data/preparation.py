@@ -121,7 +121,8 @@ def read_dataset(config: TrainConfig, reading: Reading) -> Dataset:
     if config.subjects != "pseudonyms":
         return dataset
     subjects = sorted({recording.subject for recording in dataset.recordings}, key=natural)
-    if problems := list(pseudonyms.find_ids(config, subjects)):
+    dropped = {recording.subject for source in found for recording in source.recordings}
+    if problems := list(pseudonyms.find_ids(config, dataset.classes, {*subjects, *dropped, *_pseudonyms((), reading)})):
         raise InputError("nothing was written", problems)
     return pseudonyms.rename_subjects(dataset, _pseudonyms(subjects, reading))
 

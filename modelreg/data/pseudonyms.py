@@ -14,7 +14,7 @@ from modelreg.data.recording import Dataset, Recording, natural
 from modelreg.errors import InputError, Problem
 
 FORM = re.compile("subject-([0-9]{3,})")
-SHORT = 3  # characters; a shorter id is replaced only where it is a whole word of a recording's name
+SHORT = 3  # characters; a shorter id, and a number, is replaced only where it is a whole word of a recording's name
 
 
 def extend(known: Mapping[str, str], subjects: Iterable[str]) -> dict[str, str]:
@@ -32,8 +32,8 @@ def extend(known: Mapping[str, str], subjects: Iterable[str]) -> dict[str, str]:
 
 def rename_subjects(dataset: Dataset, names: Mapping[str, str]) -> Dataset:
     """Return a data set whose recordings are named by pseudonyms. Raises InputError where two become one name."""
-    words = _words(names)
-    recordings = tuple(_renamed(recording, names, words) for recording in dataset.recordings)
+    ids = _pattern(names)
+    recordings = tuple(_renamed(recording, names, ids) for recording in dataset.recordings)
     counts = Counter(recording.name for recording in recordings)
     if twice := [name for name, count in counts.items() if count > 1]:
         what = "two recordings have this name once subject ids are replaced"
@@ -49,14 +49,17 @@ def rename_split(split: Split, names: Mapping[str, str]) -> Split:
     return split.model_copy(update={key: _listed(getattr(split, key), names) for key in ("test", "validation")})
 
 
-def find_ids(config: TrainConfig, subjects: Sequence[str]) -> Iterator[Problem]:
-    """Yield each text of a configuration, the split apart, that holds a subject id: it would be published."""
+def find_ids(config: TrainConfig, classes: Sequence[str], subjects: Iterable[str]) -> Iterator[Problem]:
+    """Yield each text of a configuration, the split apart, and each class that holds a subject id.
+
+    They would be published. Numbers are not searched for: they are everywhere.
+    """
     document = config.to_document()
     document.pop("split")
-    words = _words({name: name for name in subjects if len(name) >= SHORT and not name.isdecimal()})
-    for place, text in _texts(document, ""):
-        if words and (found := words.search(text)):
-            what = f"{text!r} holds the subject id {found[0]!r}, which would stay in the run's config.json"
+    ids = _pattern([name for name in subjects if not name.isdecimal()])
+    for place, text in (*_texts(document, ""), *(("labels of the recordings", name) for name in classes)):
+        if found := ids.search(text):
+            what = f"{text!r} holds the subject id {found[0]!r}, which would stay in the run"
             yield Problem(place, "pseudonyms.id-in-configuration", what)
 
 
@@ -64,26 +67,26 @@ def _listed(chosen: int | tuple[str, ...], names: Mapping[str, str]) -> int | tu
     return chosen if isinstance(chosen, int) else tuple(names.get(name, name) for name in chosen)
 
 
-def _renamed(recording: Recording, names: Mapping[str, str], words: "re.Pattern[str] | None") -> Recording:
-    def pseudonymous(text: str) -> str:
-        text = words.sub(lambda found: names[found[0]], text) if words else text
-        own = recording.subject
-        return re.sub(re.escape(own), names[own], text, flags=re.IGNORECASE) if len(own) >= SHORT else text
+def _renamed(recording: Recording, names: Mapping[str, str], ids: re.Pattern[str]) -> Recording:
+    folded = {name.casefold(): pseudonym for name, pseudonym in names.items()}
+
+    def pseudonym(found: re.Match[str]) -> str:
+        return names.get(found[0]) or folded[found[0].casefold()]
 
     return replace(
         recording,
-        name=pseudonymous(recording.name),
-        session=pseudonymous(recording.session),
+        name=ids.sub(pseudonym, recording.name),
+        session=ids.sub(pseudonym, recording.session),
         subject=names[recording.subject],
     )
 
 
-def _words(names: Mapping[str, str]) -> "re.Pattern[str] | None":
-    """Return a pattern of every id as a whole word; the longest is tried first."""
-    if not names:
-        return None
-    ids = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
-    return re.compile(f"(?<![A-Za-z0-9])(?:{ids})(?![A-Za-z0-9])")
+def _pattern(names: Iterable[str]) -> re.Pattern[str]:
+    """Return a pattern of every id in any case, the longest first; short ids and numbers are whole words."""
+    anywhere = sorted((name for name in names if len(name) >= SHORT and not name.isdecimal()), key=len, reverse=True)
+    words = sorted((name for name in names if len(name) < SHORT or name.isdecimal()), key=len, reverse=True)
+    parts = [*map(re.escape, anywhere), *(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])" for name in words)]
+    return re.compile("|".join(parts) or r"(?!)", re.IGNORECASE)
 
 
 def _texts(document: Any, place: str) -> Iterator[tuple[str, str]]:

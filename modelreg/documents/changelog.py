@@ -29,8 +29,9 @@ def roll(text: str, tag: str, date: str, entry: str | None = None) -> str:
 
     If there are none, `entry` is the text under the new heading. Raises InputError if there is no entry either.
     """
+    text = text.replace("\r\n", "\n")
     body = section(text, UNRELEASED)
-    if not body and entry:
+    if entry and not has_entries(body):
         return _with_section(text, f"## [{tag}] - {date}\n\n{entry}\n")
     if body is None:
         problem = Problem(NAME, "changelog.no-unreleased", "section [Unreleased] not found")
@@ -41,6 +42,11 @@ def roll(text: str, tag: str, date: str, entry: str | None = None) -> str:
     lines = text.splitlines(keepends=True)
     first = next(first for name, first, _ in _sections(lines) if name == UNRELEASED)
     return "".join([*lines[: first + 1], f"\n## [{tag}] - {date}\n", *lines[first + 1 :]])
+
+
+def has_entries(body: str | None) -> bool:
+    """Say whether a section has more than headings."""
+    return any(line.strip() and not line.startswith("#") for line in (body or "").splitlines())
 
 
 def _with_section(text: str, new: str) -> str:

@@ -45,7 +45,8 @@ def read_table(root: Path) -> str | None:
 def is_outdated(root: Path) -> bool:
     """Return whether RELEASES.md has a table that differs from the registry. Raises InputError."""
     text = read_table(root)
-    return text is not None and text != replace(text, versions.versions(root))
+    plain = None if text is None else text.replace("\r\n", "\n")  # git may have changed the line ends
+    return plain is not None and plain != replace(plain, versions.versions(root))
 
 
 def find_table_problems(root: Path) -> Iterator[Problem]:

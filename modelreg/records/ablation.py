@@ -8,7 +8,7 @@ from modelreg.records.base import Count, ModelName, Name, Record, Share
 from modelreg.records.metrics import Interval, NoInterval
 
 
-class Outcome(Record):
+class AblationOutcome(Record):
     """The result of one training, or the mean of several; null if the variant does not have the component."""
 
     accuracy: Share
@@ -27,7 +27,7 @@ class Trial(Record):
     seed: Count
     folder: Name  # next to ablation.json
     evaluations: Annotated[int, Field(ge=1)]  # test-set evaluations
-    outcome: Outcome
+    outcome: AblationOutcome
 
 
 class Variant(Record):
@@ -36,7 +36,7 @@ class Variant(Record):
     name: Name
     off: tuple[Name, ...]
     parameters: Count
-    mean: Outcome  # over the seeds
+    mean: AblationOutcome  # over the seeds
     intervals: dict[Literal["accuracy", "macro_f1"], Interval | NoInterval]  # of the windows of all seeds, pooled
     trials: Annotated[tuple[Trial, ...], Field(min_length=1)]
 

@@ -106,6 +106,12 @@ class Outcome(Record):
     unjudged: Remark | None = None  # why the gate was not judged; null: it was judged
     notes: tuple[str, ...]
 
+    @model_validator(mode="after")
+    def _states_its_own_rule(self) -> "Outcome":
+        if (self.gate.rule or self.path in RULES) and self.gate.rule != self.path:
+            raise ValueError("a rule is stated under its own name")
+        return self
+
     @property
     def verdict(self) -> str:
         """Return the result of the gate: `met`, `waived`, `FAILS`, or `not judged` with the reason."""
@@ -119,6 +125,12 @@ class GateReport(Record):
 
     schema_version: Literal[1] = 1
     outcomes: tuple[Outcome, ...]
+
+    @model_validator(mode="after")
+    def _states_each_gate_once(self) -> "GateReport":
+        if len({outcome.path for outcome in self.outcomes}) < len(self.outcomes):
+            raise ValueError("a gate is stated twice")
+        return self
 
 
 # Findings of a gate. The template of gates.json turns them into sentences.

@@ -19,7 +19,7 @@ class Hardware(Record):
     system: Name
 
 
-class Spread(Record):
+class LatencySpread(Record):
     """Quantiles of the latency of single windows."""
 
     p50_ms: Positive
@@ -28,7 +28,7 @@ class Spread(Record):
     max_ms: Positive
 
 
-class LatencyRecord(Spread):
+class LatencyRecord(LatencySpread):
     """latency.json: the latency of single windows, from raw samples to the prediction.
 
     The quantiles include checks, normalization, device part and host part.
@@ -43,7 +43,7 @@ class LatencyRecord(Spread):
     windows: Annotated[int, Field(ge=100)]
     warm_up: Count  # windows before the measurement
     measured: Timestamp
-    device_part: Spread  # the backend only
+    device_part: LatencySpread  # the backend only
     windows_per_s: Positive
     hardware: Hardware
     packages: dict[Name, Name]

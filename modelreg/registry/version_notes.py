@@ -39,8 +39,7 @@ def aliases_of(model: Path) -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = defaultdict(list)
     log = _read(model / filenames.ALIASES, AliasLog)
     for alias, promoted in log.standing.items() if log else ():
-        if promoted:
-            found[promoted[-1]].append(alias)
+        found[promoted[-1]].append(alias)
     return {version: tuple(sorted(names)) for version, names in found.items()}
 
 

@@ -213,9 +213,8 @@ def _summed(manifest: Manifest, manifest_sha256: str) -> dict[str, str]:
     return {**{entry.path: entry.sha256 for entry in manifest.files}, MANIFEST: manifest_sha256}
 
 
-def same_weights(root: Path, model: str, checkpoint: Path) -> Iterator[Version]:
-    """Yield the versions with the same checkpoint bytes. Versions with an invalid manifest are skipped."""
-    digest = files.sha256(checkpoint)
+def same_weights(root: Path, model: str, digest: str) -> Iterator[Version]:
+    """Yield the versions whose checkpoint has this SHA-256. Versions with an invalid manifest are skipped."""
     for folder in version_folders(root, model):
         try:
             version = read_version(folder)

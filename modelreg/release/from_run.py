@@ -42,7 +42,7 @@ def changelog_entry(folder: Path, model: str, tag: str) -> str:
     subjects = len(protocol.tested.subjects)
     seen = "subjects that the model was not trained on" if not protocol.known_subjects else "the test split"
     return (
-        f"### Added\n\n- {escape(model)} {escape(tag)}, trained on {names}: accuracy {measured.accuracy:.3f}, macro F1 "
+        f"### Added\n\n- {model} {tag}, trained on {names}: accuracy {measured.accuracy:.3f}, macro F1 "
         f"{measured.macro_f1:.3f} on {measured.windows:,} windows of {subjects} {seen}. Checkpoint SHA-256 "
         f"`{measured.checkpoint_sha256[:16]}…`."
     )

@@ -53,7 +53,9 @@ data:
         - name: watch              # FILL IN if it is another device: phone, collar
           # a regular expression for the path of each file below `path`; (?P<subject>...) is the subject's id
           files: '(?P<subject>[^/_]+)_(?P<session>[^/]+)\\.csv'
+          # if the file name is only the id, as anna.csv: '(?P<subject>[^/]+)\\.csv'
           rate_hz: 50              # FILL IN if it is another rate: samples per second
+          # time: {column: t, unit: ms}  # the column of time stamps, if there is one; else sample n is at n / rate_hz
           channels:
             - {name: acc_x, column: "FILL IN: the column of the x axis", unit: m/s2}
             - {name: acc_y, column: "FILL IN: the column of the y axis", unit: m/s2}

@@ -261,6 +261,9 @@ def _refusals(drafted: Plan, run: RunRecord, number: semver.Version) -> Iterator
         yield from patch.find_refusals(drafted.run, number, drafted.addition)
     else:
         yield from ((InputError, problem) for problem in from_run.find_refusals(drafted.run, run))
+        if drafted.folder.exists():
+            return
+        yield from ((RegistryError, problem) for problem in _same_weights(drafted, run))
         if run.status == "trained" and "evaluate" not in drafted.steps:
             unmeasured = from_run.find_metrics_problem(drafted.run, run)
             yield from [(InputError, unmeasured)] if unmeasured else []
@@ -271,7 +274,6 @@ def _failures(drafted: Plan) -> Iterator[Failure]:
     if drafted.addition:
         yield from patch.find_failures(drafted.run, drafted.version, drafted.addition)
     else:
-        yield from ((RegistryError, problem) for problem in _same_weights(drafted))
         yield from from_run.find_failures(drafted.run, runs.load_run(drafted.run))
     outcomes = drafted.outcomes
     yield from ((GateFailed, problem) for problem in _gate_problems(drafted))
@@ -288,7 +290,7 @@ def _gate_problems(drafted: Plan) -> Iterator[Problem]:
         line = strict_yaml.line_of(text, ("gates", outcome.path))
         place = f"{PROJECT_FILE}:{line}: gates.{outcome.path}" if line else problem.where
         waive = f'or waive it in {PROJECT_FILE}: `waivers: [{{gate: {outcome.path}, reason: "…"}}]`'
-        yield problem._replace(where=place, next=f"improve the model, {waive}")
+        yield problem._replace(where=place, next=f"improve the model or its data, {waive}")
 
 
 def _number_problems(drafted: Plan, number: semver.Version) -> Iterator[Problem]:
@@ -301,10 +303,11 @@ def _number_problems(drafted: Plan, number: semver.Version) -> Iterator[Problem]
         yield Problem(f"v{number}", "release.version-too-low", f"is lower than the newest version, {newest}")
 
 
-def _same_weights(drafted: Plan) -> Iterator[Problem]:
-    checkpoint = drafted.run / filenames.CHECKPOINT
-    if checkpoint.is_file() and not drafted.request.force:
-        for twin in versions.same_weights(drafted.root, drafted.model, checkpoint):
+def _same_weights(drafted: Plan, run: RunRecord) -> Iterator[Problem]:
+    """Yield the versions that have the weights of the run, by the digest in run.json: nothing is hashed."""
+    digest = run.files.get(filenames.CHECKPOINT)
+    if digest and not drafted.request.force:
+        for twin in versions.same_weights(drafted.root, drafted.model, digest):
             message = f"has the same SHA-256 as the checkpoint of {twin.reference}"
             yield Problem(filenames.CHECKPOINT, "release.same-weights", message)
 
@@ -319,7 +322,7 @@ def _text_problems(drafted: Plan) -> Iterator[Problem]:
     elif (
         changelog.section(text, drafted.tag) is None
         and not drafted.request.changelog_entry
-        and not changelog.section(text, changelog.UNRELEASED)
+        and not changelog.has_entries(changelog.section(text, changelog.UNRELEASED))
     ):
         yield Problem(changelog.NAME, "changelog.nothing-new", f"has no entries under [{changelog.UNRELEASED}]")
     if releases_table.read_table(drafted.root) is None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.records.latency import Spread
+from modelreg.records.latency import LatencySpread
 from modelreg.runtime.backends import Floats
 from modelreg.runtime.pipeline import Pipeline
 from modelreg.runtime.self_test import windows_of
@@ -17,8 +17,8 @@ WARM_UP = 200  # windows, not measured: caches, branch predictors and clocks set
 class Measured(NamedTuple):
     """The figures of one benchmark."""
 
-    latency: Spread
-    device_part: Spread
+    latency: LatencySpread
+    device_part: LatencySpread
     windows_per_s: float
 
 
@@ -45,6 +45,6 @@ def _seconds(
     return taken
 
 
-def _spread(seconds: NDArray[np.float64]) -> Spread:
+def _spread(seconds: NDArray[np.float64]) -> LatencySpread:
     p50, p95, p99 = (float(value) for value in np.percentile(seconds, (50, 95, 99)) * 1e3)
-    return Spread(p50_ms=p50, p95_ms=p95, p99_ms=p99, max_ms=float(seconds.max() * 1e3))
+    return LatencySpread(p50_ms=p50, p95_ms=p95, p99_ms=p99, max_ms=float(seconds.max() * 1e3))

@@ -170,8 +170,7 @@ def _find_estimate_problems(
     estimate: Int8Estimate, record: BundleRecord, where: str, here: VersionFiles, spec: ModelSpec, data: DataRecord
 ) -> Iterator[Problem]:
     yield from _find_strangers(where, estimate, here, spec)
-    if record.int8:
-        yield from equal(where, f"int8 of {filenames.BUNDLE}", record.int8, estimate.summary)
+    yield from equal(where, f"int8 of {filenames.BUNDLE}", record.int8 or estimate.summary, estimate.summary)
     yield from equal(where, "windows", estimate.windows, data.parts.test.windows)
 
 

@@ -19,7 +19,7 @@ The checks, in order, with the rules that they report:
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -95,7 +95,6 @@ def inspect(folder: Path, *, named: tuple[str, str] | None = None, complete: boo
     problems += [each for each in found if isinstance(each, Problem)]
     notices = () if complete else absences
     notices += tuple(each for each in found if isinstance(each, Notice))
-    notices += tuple(_leftovers(folder, manifest))
     return Findings(tuple(problems), notices, len(present), tuple(entry.path for entry in absent))
 
 
@@ -188,23 +187,9 @@ def _explained(problem: Problem, cause: altered_bytes.Cause) -> Problem:
 def _unlisted(folder: Path, manifest: Manifest) -> Iterator[Problem]:
     listed = {entry.path for entry in manifest.files} | {filenames.MANIFEST, filenames.SUMS, filenames.SIGNATURE}
     for path, mode in _walk(folder):
-        if path not in listed and stat.S_ISREG(mode) and not _is_leftover(path, listed):
-            yield Problem(path, "verify.file-unexpected", f"unexpected: not listed in {filenames.MANIFEST}")
-
-
-def _leftovers(folder: Path, manifest: Manifest) -> Iterator[Notice]:
-    """Yield what a killed command left of a file of the version: it never had the file's name."""
-    listed = {entry.path for entry in manifest.files} | {filenames.MANIFEST, filenames.SUMS, filenames.SIGNATURE}
-    for path, mode in _walk(folder):
-        if stat.S_ISREG(mode) and _is_leftover(path, listed):
-            yield Notice(path, "left by an interrupted command; run that command again")
-
-
-def _is_leftover(path: str, listed: Container[str]) -> bool:
-    """Say whether a path is the temporary name of a file of the version."""
-    parent, _, name = path.rpartition("/")
-    whole = f"{parent}/" if parent else ""
-    return files.is_leftover(name) and f"{whole}{name[1:].removesuffix('.tmp')}" in listed
+        if path not in listed and stat.S_ISREG(mode):
+            step = "an interrupted command may have left it; delete the file" if files.is_leftover(path) else ""
+            yield Problem(path, "verify.file-unexpected", f"unexpected: not listed in {filenames.MANIFEST}", step)
 
 
 def _sums_problems(folder: Path, manifest: Manifest) -> Iterator[Problem]:

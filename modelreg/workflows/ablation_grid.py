@@ -11,7 +11,7 @@ from modelreg.config import TrainConfig
 from modelreg.errors import InputError, Problem
 from modelreg.evaluation import metrics
 from modelreg.evaluation.metrics import Predictions
-from modelreg.records.ablation import Outcome, Trial, Variant
+from modelreg.records.ablation import AblationOutcome, Trial, Variant
 from modelreg.records.metrics import EvalMetrics, EvaluationSettings
 from modelreg.records.run import RunRecord
 
@@ -86,7 +86,7 @@ def _without(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
 def _trial(trained: Trained) -> Trial:
     measured, run = trained.measured, trained.run
     smoothing, codes, clusters = measured.temporal, measured.codes, measured.clusters
-    outcome = Outcome(
+    outcome = AblationOutcome(
         accuracy=measured.accuracy,
         macro_f1=measured.macro_f1,
         smoothed_accuracy=smoothing.smoothed.accuracy if smoothing else None,
@@ -105,9 +105,11 @@ def _seconds(run: RunRecord) -> float:
     return (finished - started).total_seconds()
 
 
-def _mean(outcomes: Sequence[Outcome]) -> Outcome:
+def _mean(outcomes: Sequence[AblationOutcome]) -> AblationOutcome:
     documents = [outcome.to_document() for outcome in outcomes]
-    return Outcome(**{name: _mean_of([document[name] for document in documents]) for name in Outcome.model_fields})
+    return AblationOutcome(
+        **{name: _mean_of([document[name] for document in documents]) for name in AblationOutcome.model_fields}
+    )
 
 
 def _mean_of(values: Sequence[float | None]) -> Any:

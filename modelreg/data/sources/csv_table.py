@@ -25,9 +25,7 @@ from modelreg.records.source import Column, CsvColumns, CsvSource
 
 SHOWN = 40  # characters of a cell
 
-DECIMAL_COMMA = (
-    "write numbers with a decimal point, for example with pandas: read_csv(FILE, decimal=',').to_csv(FILE, index=False)"
-)
+DECIMAL_COMMA = "export the file again with a decimal point: 0.25, not 0,25"
 
 _BOM = b"\xef\xbb\xbf"
 _INTEGER = re.compile(r"\s*[-+]?[0-9]{1,18}\s*")  # always fits int64
@@ -303,8 +301,7 @@ def _find_cell_problems(file: _File, cells: Sequence[_Cell]) -> Iterator[Problem
     commas = [cell for cell in in_order if _DECIMAL_COMMA.fullmatch(cell.text)]
     others = [cell for cell in in_order if not _DECIMAL_COMMA.fullmatch(cell.text)]
     if commas:
-        step = DECIMAL_COMMA.replace("FILE, ", f"FILE, sep={file.layout.separator!r}, ")
-        yield Problem(file.at(commas[0].line), "csv.decimal-comma", f"decimal comma in {_quoted_cell(commas)}", step)
+        yield Problem(file.at(commas[0].line), "csv.decimal-comma", f"decimal comma in {_quoted_cell(commas)}")
     if others:
         yield Problem(file.at(others[0].line), "csv.not-a-number", f"not a number: {_quoted_cell(others)}")
 

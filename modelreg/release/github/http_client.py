@@ -334,9 +334,8 @@ def _refuse(answer: Answer, allow: tuple[int, ...]) -> None:
         if limit is not None or status == HTTPStatus.TOO_MANY_REQUESTS:
             raise Retry(Problem(where, "github.rate-limit", message), limit if limit is not None else LIMIT_WAIT_S)
     refused = Problem(where, "github.request-refused", message)
-    if "already_exists" in message:  # an earlier attempt arrived, but its answer was lost
-        raise Retry(refused)
-    raise RemoteError("the server refused the request", [refused])
+    arrived = "already_exists" in message  # an earlier attempt arrived, but its answer was lost
+    raise Retry(refused) if arrived else RemoteError("the server refused the request", [refused])
 
 
 def _limit_wait(answer: Answer) -> float | None:
