@@ -488,7 +488,15 @@ def test_ctrl_c_is_exit_130(registry, monkeypatch, capsys) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [["--help"], ["--version"], ["list"], ["list", "--json"], ["show"], ["verify"], ["data", "check", "--json"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["list"],
+        ["list", "--json"],
+        ["show"],
+        ["verify"],
+        ["data", "check", "sample", "--json"],
+    ],
     ids=" ".join,
 )
 def test_a_closed_pipe_is_not_an_error(released, nobody, command) -> None:

@@ -29,13 +29,13 @@ def _group() -> None:
 @app.command()
 def check(
     source: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            help="`sample` (embedded), the metadata JSON of .npy files, or a training configuration (YAML).",
+            help="`sample` (the default), the metadata JSON of .npy files, or a training configuration (YAML).",
             metavar="[SOURCE]",
             show_default=False,
         ),
-    ] = "sample",
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with code 3 if a threshold is exceeded.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     out_folder: Annotated[
@@ -52,6 +52,9 @@ def check(
     """
     from modelreg.data import preparation, quality
 
+    if source is None:
+        source = "sample"
+        note("no recordings named: checking the embedded sample recordings")
     settings = host.with_pseudonyms(_settings(source))
     typed = source.endswith(".json")  # a typed path is relative to this folder, one in a configuration to the root
     _need(settings)
