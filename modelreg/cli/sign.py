@@ -90,11 +90,12 @@ def sign_folder(folder: Path, key: "PrivateKey") -> bool:
     from modelreg import files
     from modelreg.verification import integrity, signing
 
+    path = folder / filenames.SIGNATURE
+    files.temporary(path).unlink(missing_ok=True)  # left by a killed command
     findings = integrity.inspect(folder)
     absent = [Problem(path, "version.asset-missing", "is not on this machine") for path in findings.absent]
     if problems := [*findings.problems, *absent]:
         raise VerificationFailed("not signed: the version does not verify", problems)
-    path = folder / filenames.SIGNATURE
     if not os.path.lexists(path):
         files.write_atomic(path, signing.sign_version(folder, key))
         return True

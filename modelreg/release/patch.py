@@ -62,13 +62,10 @@ def changelog_entry(model: str, tag: str, base: str, addition: Addition) -> str:
 
 
 def find_refusals(source: Path, number: semver.Version, addition: Addition) -> Iterator[Failure]:
-    """Yield what prevents a patch of the version in `source`, without reading more than its manifest."""
+    """Yield what prevents a patch of the version in `source`, by its manifest. Raises InputError for an invalid one."""
     if not addition.file.is_file():
         yield InputError, Problem(str(addition.file), "hef.file-missing", "file not found")
-    try:
-        old = versions.parse_version(versions.read_version(source).manifest.version)
-    except InputError:  # `find_failures` names what is wrong with the manifest
-        return
+    old = versions.parse_version(versions.read_version(source).manifest.version)
     if (number.major, number.minor) != (old.major, old.minor) or number <= old:
         message = f"is not a patch of v{old}, whose weights it has"
         yield RegistryError, Problem(f"v{number}", "release.not-a-patch", message, f"release it as v{old.bump_patch()}")
