@@ -156,6 +156,7 @@ def write_csv(folder, files: int, text: str) -> None:
     ],
     ids=["wrong column", "decimal comma"],
 )
+@pytest.mark.needs("torch", "pandas")
 def test_one_cause_is_one_entry(here, capsys, command, files, text, shown) -> None:
     """For all files and rows, with the next step."""
     write_csv(here, files, text)

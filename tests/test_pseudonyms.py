@@ -18,6 +18,7 @@ from modelreg.data.recording import Dataset, Recording
 from modelreg.errors import InputError
 from modelreg.registry import filenames
 
+TRAINED = pytest.mark.needs("torch", "pandas", "matplotlib", "tensorboard")
 IDS = st.sets(st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1, max_size=8), max_size=12)
 PEOPLE = ("anna", "bob", "carla", "dora", "emil", "frida")
 
@@ -192,6 +193,7 @@ def text_of(path: Path) -> str:
         return " ".join(map(str, arrays.values()))
 
 
+@TRAINED
 def test_no_file_of_a_run_or_a_version_names_a_person(registry) -> None:
     """Text, arrays and pictures' texts, and the names of files."""
     made = [path for part in ("runs", "registry") for path in (registry / part).rglob("*") if path.is_file()]
@@ -200,6 +202,7 @@ def test_no_file_of_a_run_or_a_version_names_a_person(registry) -> None:
     assert (len(made) > 20, named) == (True, [])
 
 
+@TRAINED
 def test_the_split_of_the_run_lists_pseudonyms(registry) -> None:
     """In the order of the configuration."""
     split = json.loads((registry / "runs/conv2d_fsq-001" / filenames.CONFIG).read_text())["split"]
@@ -207,6 +210,7 @@ def test_the_split_of_the_run_lists_pseudonyms(registry) -> None:
     assert (split["test"], split["validation"]) == (["subject-005", "subject-006"], ["subject-001"])
 
 
+@TRAINED
 @pytest.mark.parametrize("pattern", ["anna_.*", "greta.*"])
 def test_an_id_of_a_dropped_or_a_former_subject_is_refused(inside, capsys, pattern) -> None:
     """Its recordings are not read, or it is in the map only; the pattern would be published all the same."""
@@ -223,16 +227,19 @@ def test_an_id_of_a_dropped_or_a_former_subject_is_refused(inside, capsys, patte
     assert "data.sources.0.drop.0" in capsys.readouterr().err
 
 
+@TRAINED
 def test_the_map_is_ignored_by_git(registry) -> None:
     """By a .gitignore of its folder, whatever the registry's own says."""
     assert (registry / ".modelreg/.gitignore").read_text().splitlines()[-1] == "*"
 
 
+@TRAINED
 def test_numbers_can_be_made_again(inside) -> None:
     """From the recordings and the map."""
     assert main(["verify", "v0.1.0", "--reproduce"]) == 0
 
 
+@TRAINED
 def test_without_the_map_numbers_cannot_be_made_again(inside, capsys) -> None:
     """And the error names the file."""
     kept = (inside / ".modelreg/pseudonyms.json").rename(inside / "elsewhere.json")
@@ -244,6 +251,7 @@ def test_without_the_map_numbers_cannot_be_made_again(inside, capsys) -> None:
     assert "[pseudonyms.map-missing]" in capsys.readouterr().err
 
 
+@TRAINED
 def test_a_verified_version_needs_no_map(inside) -> None:
     """A clone has none."""
     kept = (inside / ".modelreg/pseudonyms.json").rename(inside / "elsewhere.json")
@@ -261,6 +269,7 @@ def test_where_there_is_no_map_nothing_is_read() -> None:
     assert places(caught.value.problems) == [("subjects", "pseudonyms.map-missing")]
 
 
+@TRAINED
 def test_a_lost_map_is_not_made_anew(inside, capsys) -> None:
     """Its pseudonyms would belong to other subjects."""
     kept = (inside / ".modelreg/pseudonyms.json").rename(inside / "elsewhere.json")
