@@ -12,7 +12,10 @@ mkdir "$work/outside"
 cd "$work/outside"
 echo "light install, without torch:"
 "$work/light/bin/modelreg" init .
-"$work/light/bin/modelreg" verify
+status=0
+"$work/light/bin/modelreg" verify 2>"$work/refusal" || status=$?
+[ "$status" -eq 5 ] && grep -F "[registry.empty]" "$work/refusal" || { echo "an empty registry ended with $status"; exit 1; }
+(cd "$root" && "$work/light/bin/modelreg" verify)
 "$work/light/bin/python" - "$root" <<'CODE'
 import sys
 from importlib.resources import files
@@ -22,15 +25,16 @@ assert len(modelreg.versions(root=sys.argv[1])) >= 2
 try:
     modelreg.load("v0.2.0", root=sys.argv[1])
 except modelreg.InputError as error:
-    assert [problem.where for problem in error.problems] == ["onnxruntime"], error
-    assert "pip install 'modelreg[predict]'" in str(error), error
+    [problem] = error.problems
+    assert (problem.where, problem.rule) == ("onnxruntime", "install.extra-missing"), error
+    assert "[predict]" in problem.next, error
 else:
     sys.exit("a model was loaded without ONNX Runtime")
 CODE
 if "$work/light/bin/modelreg" train 2>"$work/refusal"; then
   echo "train ran without torch" && exit 1
 fi
-grep -F "pip install 'modelreg[train]'" "$work/refusal"
+grep -F "pip install '$wheel[train]'" "$work/refusal"
 echo "with [predict], no torch:"
 "$work/light/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$root/constraints.txt" "$wheel[predict]"
 "$work/light/bin/python" - "$root" <<'CODE'
