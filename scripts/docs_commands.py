@@ -87,16 +87,15 @@ def blocks(text: str) -> list[Block]:
     return [Block(found["code"], found["marker"] or "", *found.span()) for found in BLOCK.finditer(text)]
 
 
-def environment(folder: Path, *, fast: bool) -> dict[str, str]:
+def environment(folder: Path, inherited: Mapping[str, str], *, fast: bool) -> dict[str, str]:
     """Make a home in `folder` with `modelreg` on the path; `fast`: a training has one epoch, few windows."""
     command = folder / "bin" / "modelreg"
     command.parent.mkdir(parents=True)
     command.write_text(f'#!/bin/sh\n{FAST if fast else ""}\nexec "{sys.executable}" -m modelreg "$@"\n')
     command.chmod(0o755)
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")}
     own = {"HOME": str(folder), "MODELREG_CACHE": str(folder / "cache"), "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
     path = f"{command.parent}:{Path(sys.executable).parent}:{inherited['PATH']}"
-    return inherited | own | GIT | CALM | {"PATH": path}
+    return {**inherited, **own, **GIT, **CALM, "PATH": path}
 
 
 def run(text: str, folder: Path, variables: Mapping[str, str]) -> Iterator[Done]:
@@ -142,20 +141,19 @@ def with_outputs(text: str, done: list[Done]) -> str:
 def main(names: list[str]) -> None:
     """Run the pages that are named, or all, with the default training, and write their outputs."""
     work = Path(tempfile.mkdtemp())
-    variables = environment(work, fast=False)
+    variables = environment(work, os.environ, fast=False)
     texts = {page: page.read_text("utf-8") for page in pages()}
     shown = [page for page, text in texts.items() if OUTPUT.search(text) and not text.startswith(GENERATED)]
     chosen = [page for page in shown if not names or page.name in names]
     for page in dict.fromkeys([ROOT / "docs" / WALK, *chosen]):
         folder = prepare(work / "walk", page.name, work / ("walk" if page.name == WALK else page.stem))
-        text = page.read_text("utf-8")
-        done = list(run(text, folder, variables))
+        done = list(run(texts[page], folder, variables))
         print(f"{page.name}: {len(done)} blocks", flush=True)
         for block, code, printed in done:
             if code != block.exit_code:
                 print(f"{page.name}: exit {code}, expected {block.exit_code}:\n{block.code}{printed}", flush=True)
         if page in chosen:
-            page.write_text(with_outputs(text, done), "utf-8")
+            page.write_text(with_outputs(texts[page], done), "utf-8")
     shutil.rmtree(work)
 
 

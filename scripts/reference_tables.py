@@ -137,14 +137,18 @@ def yaml(value: Any) -> str:
 
 
 def code(text: str) -> str:
-    """Mark text as code, safe inside a table."""
-    return f"`{text}`".replace("|", "\\|") if text else ""
+    """Mark text as code."""
+    return f"`{text}`" if text else ""
 
 
 def table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """Return a Markdown table."""
     lines = [heads, ("---",) * len(heads), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("\n", " ") for cell in line) + " |" for line in lines) + "\n"
+    return "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("\n", " ").replace("|", "\\|")
 
 
 def places(schema: Schema) -> dict[str, str]:
@@ -183,4 +187,9 @@ def kind_of(schema: Schema) -> str:
 
 def summary(record: type[base.Record]) -> str:
     """Return what a record's docstring says, on one line."""
-    return " ".join((inspect.getdoc(record) or "").split("\n\n")[0].split())
+    return first_paragraph(inspect.getdoc(record))
+
+
+def first_paragraph(text: str | None) -> str:
+    """Return the first paragraph of a text on one line."""
+    return " ".join((text or "").split("\n\n")[0].split())

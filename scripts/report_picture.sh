@@ -16,9 +16,8 @@ import re
 from pathlib import Path
 page = Path("report.html").read_text("utf-8")
 start, end = (page.index(f'<h2 id="{name}"') for name in ("classes", "subjects"))
-body = page.index(re.search(r"<h1.*?</h1>", page, re.DOTALL)[0])
 title = re.search(r"<h1.*?</h1>", page, re.DOTALL)[0]
-Path("section.html").write_text(page[:body] + title + page[start:end] + "</body></html>", "utf-8")
+Path("section.html").write_text(page[: page.index(title)] + title + page[start:end] + "</body></html>", "utf-8")
 CODE
 chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=780,1300 --screenshot="$work/report.png" \
   "file://$PWD/section.html" 2>/dev/null

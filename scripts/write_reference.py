@@ -94,7 +94,10 @@ def commands() -> str:
 
 
 def _group(name: str, found: list[tuple[Any, Any]]) -> str:
-    overview = [(f"[`{_title(context)}`](#{_anchor(context)})", _first_line(command)) for command, context in found]
+    overview = [
+        (f"[`{_title(context)}`](#{_anchor(context)})", tables.first_paragraph(command.help))
+        for command, context in found
+    ]
     table = tables.table(("command", "does"), overview)
     return "\n".join([f"## {name}\n", table, *(_command(command, context) for command, context in found)])
 
@@ -116,10 +119,6 @@ def _title(context: Any) -> str:
 
 def _anchor(context: Any) -> str:
     return _title(context).removeprefix("modelreg ").replace(" ", "-")
-
-
-def _first_line(command: Any) -> str:
-    return " ".join((command.help or "").split("\n\n")[0].split())
 
 
 def _context(command: Any, name: str, parent: Any = None) -> Any:
@@ -159,11 +158,11 @@ def _example_lines(paragraph: str) -> list[str]:
 
 
 def _options(command: Any, context: Any) -> Iterator[str]:
-    for kind, head in (("argument", "argument"), ("option", "option")):
+    for kind in ("argument", "option"):
         chosen = [part for part in command.params if part.param_type_name == kind and not part.hidden]
         rows = [_row(record) for part in chosen if (record := part.get_help_record(context))]
         if rows:
-            yield tables.table((head, "meaning", "default"), rows)
+            yield tables.table((kind, "meaning", "default"), rows)
 
 
 def _row(record: tuple[str, str]) -> tuple[str, str, str]:
@@ -174,8 +173,8 @@ def _row(record: tuple[str, str]) -> tuple[str, str, str]:
 
 
 def _escape(text: str) -> str:
-    """Return text as Markdown shows it: option names as code, nothing read as HTML or as a column."""
-    plain = text.replace("<", "&lt;").replace("|", "\\|")
+    """Return text as Markdown shows it: option names as code, nothing read as HTML."""
+    plain = text.replace("<", "&lt;")
     return re.sub(r"(?<![\w`-])(--[a-z][a-z-]*|[A-Z]\.B=C)(?!`)", r"`\1`", plain)
 
 
@@ -226,7 +225,7 @@ def _label(place: str, schema: Any) -> str:
 
 def _keys(record: type[base.Record], schema: Any, links: tables.Links) -> str:
     rows = [
-        (f"`{key.name}`", _type(key, links), tables.default_of(key), _cell(key.meaning), _example(key.example))
+        (f"`{key.name}`", _type(key, links), tables.default_of(key), key.meaning, _example(key.example))
         for key in tables.fields(record, schema)
     ]
     return tables.table(("key", "type, unit", "default", "meaning", "example"), rows)
@@ -235,10 +234,6 @@ def _keys(record: type[base.Record], schema: Any, links: tables.Links) -> str:
 def _type(key: tables.Field, links: tables.Links) -> str:
     kind = tables.type_of(key.schema, links)
     return f"{kind}, in {key.unit}" if key.unit else kind
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
 
 
 def _example(text: str) -> str:
@@ -273,10 +268,7 @@ def _nested(name: str, schema: Any) -> str:
 
 
 def _fields(record: type[base.Record], schema: Any) -> str:
-    rows = [
-        (f"`{key.name}`", tables.type_of(key.schema, _link), _cell(key.meaning))
-        for key in tables.fields(record, schema)
-    ]
+    rows = [(f"`{key.name}`", tables.type_of(key.schema, _link), key.meaning) for key in tables.fields(record, schema)]
     return tables.table(("field", "type", "meaning"), rows)
 
 

@@ -21,16 +21,12 @@ TESTS = Path(__file__).parent
 
 
 class Job(NamedTuple):
-    """A command line that is killed: the folder it starts from, which stays as it is, and what is run again."""
+    """A command line that is killed: the folder it starts from, which stays as it is."""
 
     template: str
     place: str  # where each round has its copy of the template
     command: tuple[str, ...]
-    again: tuple[str, ...] = ()  # left out: the command
-    within: str = ""  # the folder in the copy to start in
-    first: int = 1  # the change at which the first round is killed
     step: int = 1  # between the changes of one round and the next
-    torch: bool = False  # the command needs it
 
 
 class Round(NamedTuple):
@@ -112,34 +108,18 @@ def _run(command: Sequence[str], place: Path, output: Path, kill_at: int | None)
 
 def _rounds(job: Job) -> Iterator[Round]:
     place, output = Path(job.place), Path(job.place).with_suffix(".output")
-    number = job.first
+    number = 1
     while True:
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(job.template, place, symlinks=True)
-        code = _run(job.command, place / job.within, output, number)
+        code = _run(job.command, place, output, number)
         if code != KILLED:
             if code != 0:
                 raise AssertionError(f"{job.command} ends with {code} by itself: {output.read_text()}")
             return
-        again = _run(job.again or job.command, place / job.within, output, None)
+        again = _run(job.command, place, output, None)
         yield Round(number, again, output.read_text()[-2000:])
         number += job.step
-
-
-def _import_torch() -> None:
-    """Import what these commands import, so that no child does; nothing may be computed, or a fork would hang."""
-    import onnx  # noqa: F401
-    import onnxruntime  # noqa: F401
-    import onnxsim  # noqa: F401
-    import pandas as pd  # noqa: F401
-    import torch
-    from scipy import signal, stats  # noqa: F401
-
-    import modelreg.workflows.evaluation_run
-    import modelreg.workflows.export_run
-    import modelreg.workflows.training_run  # noqa: F401
-
-    torch.set_num_threads(1)
 
 
 if __name__ == "__main__":
@@ -147,6 +127,4 @@ if __name__ == "__main__":
     import modelreg.cli.main
     import modelreg.verification.integrity  # noqa: F401
 
-    if given.torch:
-        _import_torch()
     json.dump(list(_rounds(given)), sys.stdout)

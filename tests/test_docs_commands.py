@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import untraced
 
 from modelreg.cli.main import app
 
@@ -32,7 +33,7 @@ LINES = sorted(
 def home(tmp_path_factory) -> tuple[Path, dict[str, str]]:
     """A home for the commands: `modelreg` on the path, one epoch a training."""
     folder = tmp_path_factory.mktemp("docs")
-    return folder, docs_commands.environment(folder, fast=True)
+    return folder, docs_commands.environment(folder, untraced.environment(), fast=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Subject ids become pseudonyms before anything is written; the map only grows and stays on the machine."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,6 @@ from modelreg.registry import filenames
 
 TRAINED = pytest.mark.needs("torch", "pandas", "matplotlib", "tensorboard")
 IDS = st.sets(st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1, max_size=8), max_size=12)
-PEOPLE = ("anna", "bob", "carla", "dora", "emil", "frida")
 
 
 @given(IDS, IDS)
@@ -178,11 +178,12 @@ def registry(tmp_path_factory):
 
 
 @pytest.fixture
-def inside(registry, monkeypatch):
-    """The registry as working directory."""
-    monkeypatch.chdir(registry)
+def inside(registry, tmp_path, monkeypatch):
+    """A copy of the registry as working directory."""
+    root = Path(shutil.copytree(registry, tmp_path / "registry"))
+    monkeypatch.chdir(root)
     monkeypatch.setenv("MODELREG_CACHE", "off")
-    return registry
+    return root
 
 
 def text_of(path: Path) -> str:
@@ -242,23 +243,18 @@ def test_numbers_can_be_made_again(inside) -> None:
 @TRAINED
 def test_without_the_map_numbers_cannot_be_made_again(inside, capsys) -> None:
     """And the error names the file."""
-    kept = (inside / ".modelreg/pseudonyms.json").rename(inside / "elsewhere.json")
-    try:
-        assert main(["verify", "v0.1.0", "--reproduce"]) == 3
-    finally:
-        kept.rename(inside / ".modelreg/pseudonyms.json")
+    (inside / ".modelreg/pseudonyms.json").unlink()
 
+    assert main(["verify", "v0.1.0", "--reproduce"]) == 3
     assert "[pseudonyms.map-missing]" in capsys.readouterr().err
 
 
 @TRAINED
 def test_a_verified_version_needs_no_map(inside) -> None:
     """A clone has none."""
-    kept = (inside / ".modelreg/pseudonyms.json").rename(inside / "elsewhere.json")
-    try:
-        assert main(["verify", "v0.1.0"]) == 0
-    finally:
-        kept.rename(inside / ".modelreg/pseudonyms.json")
+    (inside / ".modelreg/pseudonyms.json").unlink()
+
+    assert main(["verify", "v0.1.0"]) == 0
 
 
 def test_where_there_is_no_map_nothing_is_read() -> None:
@@ -272,9 +268,8 @@ def test_where_there_is_no_map_nothing_is_read() -> None:
 @TRAINED
 def test_a_lost_map_is_not_made_anew(inside, capsys) -> None:
     """Its pseudonyms would belong to other subjects."""
-    kept = (inside / ".modelreg/pseudonyms.json").rename(inside / "elsewhere.json")
+    (inside / ".modelreg/pseudonyms.json").unlink()
     code = main(["data", "check", "mine.yaml"])
     made = (inside / ".modelreg/pseudonyms.json").exists()
-    kept.rename(inside / ".modelreg/pseudonyms.json")
 
     assert (code, made, "[pseudonyms.map-missing]" in capsys.readouterr().err) == (3, False, True)

@@ -1,7 +1,6 @@
 """A release does what its run is missing: it evaluates, exports, and writes a changelog entry from facts."""
 
 import shutil
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -100,7 +99,7 @@ def test_a_failed_gate_names_its_line(root) -> None:
     project = ProjectConfig(gates={"every_class_tested": True, "accuracy": {"min": 0.999}})
     (root / "modelreg.yaml").write_text("gates:\n  accuracy: {min: 0.999}\n")
     evaluate(root)(root / RUN)
-    found = replace(drafted(root, project), project=project)
+    found = drafted(root, project)
     with pytest.raises(Exception, match="cannot release") as caught:
         complete(found, gate_outcomes(root, root / RUN, project))
 
