@@ -422,14 +422,25 @@ def test_attach_is_0_4_or_3(root, capsys, data, options, code) -> None:
 
 
 def test_attach_prints_the_path_and_the_next_command(root, capsys) -> None:
-    """On stdout."""
+    """On stdout; the run is not released."""
+    shutil.rmtree(root / "registry/conv2d_fsq/v0.1.0")
     (root / "x.hef").write_bytes(fitting())
     main(["hef", "attach", "runs/conv2d_fsq-001", "x.hef"])
 
     assert capsys.readouterr().out.splitlines() == [
         "attached runs/conv2d_fsq-001/hailo8/conv2d_fsq.hef (compiled for hailo8) and updated the bundle's archive",
-        "next: modelreg release v0.2.0 --run runs/conv2d_fsq-001",
+        "next: modelreg release v0.1.0 --run runs/conv2d_fsq-001",
     ]
+
+
+def test_the_next_command_of_a_released_run_adds_the_hef_to_its_version(root, capsys) -> None:
+    """The same weights are not released twice."""
+    (root / "x.hef").write_bytes(fitting())
+    main(["hef", "attach", "runs/conv2d_fsq-001", "x.hef"])
+    step = capsys.readouterr().out.splitlines()[-1]
+
+    assert step == "next: modelreg release v0.1.1 --from conv2d_fsq@v0.1.0 --hef x.hef"
+    assert main(step.split()[2:]) == 0
 
 
 def test_the_size_limit_is_an_option(root) -> None:

@@ -36,6 +36,16 @@ def test_each_succeeds(place) -> None:
     assert place[2] == [0, 0, 0, 0]
 
 
+def test_the_run_is_shown_as_released(place, monkeypatch, capsys) -> None:
+    """And the next command is not a release of the same weights, which would be refused."""
+    monkeypatch.chdir(place[0])
+    code = main(["show", "runs/conv2d_fsq-001"])
+    lines = capsys.readouterr().out.splitlines()
+
+    assert (code, lines[0].rpartition("; ")[2]) == (0, "released as conv2d_fsq@v0.2.0")
+    assert lines[-1].startswith("next: modelreg verify conv2d_fsq@v0.2.0")
+
+
 def test_the_gates_that_init_wrote_are_met(place) -> None:
     """None is waived; the drop in 8 bits and the parity are judged, too."""
     outcomes = json.loads((place[0] / VERSION / filenames.GATES).read_text())["outcomes"]

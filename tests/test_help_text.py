@@ -38,9 +38,9 @@ def words_of(text: str) -> list[str]:
     return [word for word in text.split() if word != "\\"]
 
 
-def examples_of(words, monkeypatch, capsys) -> list[str]:
+def examples_of(words, monkeypatch, capsys, width: int = 80) -> list[str]:
     """Return the examples of a command as a shell reads them."""
-    block = re.search(r"^Examples?:\n((?:  .+\n)+)", help_of(words, monkeypatch, capsys), re.MULTILINE)
+    block = re.search(r"^Examples?:\n((?:  .+\n)+)", help_of(words, monkeypatch, capsys, width), re.MULTILINE)
     return block[1].replace("\\\n", " ").splitlines() if block else []
 
 
@@ -61,6 +61,15 @@ def test_every_command_has_an_example_that_parses(words, monkeypatch, capsys) ->
         parse(example[1:])
 
     assert {(example[0], *example[1 : len(words) + 1]) for example in examples} == {("modelreg", *words)}
+
+
+@pytest.mark.parametrize("width", [30, 60])
+@EVERY
+def test_a_continued_example_is_the_same_command(words, width, monkeypatch, capsys) -> None:
+    """No line is continued inside a quoted argument."""
+    narrow, wide = (examples_of(words, monkeypatch, capsys, columns) for columns in (width, 120))
+
+    assert list(map(shlex.split, narrow)) == list(map(shlex.split, wide))
 
 
 def test_an_option_that_is_not_there_does_not_parse() -> None:

@@ -78,7 +78,7 @@ def evaluate(
     show(measured)
     say(f"report: {host.shown(folder / filenames.PAGE)}")
     say(f"next: modelreg export {host.shown(folder)} --target hailo8")
-    say(f"or:   modelreg release {host.next_version(measured.model)} --run {host.shown(folder)}")
+    say(f"or:   {host.release_step(folder)}")
 
 
 def measure(folder: Path) -> "EvalMetrics":

@@ -75,7 +75,7 @@ def export(
     for path in made.written:
         say(f"wrote {host.shown(path)}/" + (f" and {path.name}.tar.gz" if path.name != "onnx" else ""))
     if place == folder:
-        say(f"next: modelreg release {host.next_version(made.parity.model)} --run {host.shown(folder)}")
+        say(f"next: {host.release_step(folder)}")
 
 
 def show(record: "ParityRecord") -> None:

@@ -58,8 +58,17 @@ def attach(
     found = hef_file.read_hef(file)
     place = attach_hef.attach(run, found, max_mb * 2**20)
     say(f"attached {host.shown(place)} (compiled for {found.info.hw_arch}) and updated the bundle's archive")
-    model = found.info.network_groups[0].name
-    say(f"next: modelreg release {host.next_version(model)} --run {host.shown(run)}")
+    say(f"next: {_patch_step(run, file) or host.release_step(run)}")
+
+
+def _patch_step(run: Path, file: Path) -> str | None:
+    """Return the command that adds a HEF to the version with the weights of a run; None if they are not released."""
+    from modelreg.registry import versions
+
+    if (reference := host.released_as(run)) is None:
+        return None
+    number = versions.parse_version(reference.rpartition("@")[2]).bump_patch()
+    return f"modelreg release v{number} --from {reference} --hef {host.shown(file)}"
 
 
 def _show(name: str, info: "HefInfo") -> None:

@@ -18,6 +18,8 @@ WIDEST = 100  # columns: longer lines are hard to read
 NAMES = 26  # columns for the names of options; the help of a longer one begins on the next line
 INDENT = "  "
 EXAMPLE = "Example:"
+QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+UNBROKEN = "\xa0"  # a space that no line is wrapped at
 TYPED = re.compile(r"<(path|text|integer|float)(?: range)?>")  # how Typer names the value of an option
 
 DATA, TRAIN, RELEASE, REGISTRY, DEVICE, OTHER = GROUPS = (
@@ -102,8 +104,9 @@ def _usage(command: Any, ctx: Any, width: int) -> list[str]:
 
 def _pasteable(example: str, width: int) -> list[str]:
     """Return the lines of an example; a long one is continued as a shell expects it."""
-    lines = wrap(example, width - len(" \\"), first=INDENT, rest=INDENT * 3)
-    return [*(f"{line} \\" for line in lines[:-1]), *lines[-1:]]
+    whole = QUOTED.sub(lambda found: found[0].replace(" ", UNBROKEN), example)  # a break would be part of the argument
+    lines = wrap(whole, width - len(" \\"), first=INDENT, rest=INDENT * 3)
+    return [line.replace(UNBROKEN, " ") for line in (*(f"{line} \\" for line in lines[:-1]), *lines[-1:])]
 
 
 def _groups(command: Any) -> dict[str, Rows]:

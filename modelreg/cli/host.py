@@ -169,6 +169,25 @@ def next_version(model: str) -> str:
     return f"v{versions.parse_version(newest[0]).bump_minor()}" if newest else "v0.1.0"
 
 
+def release_step(run: Path) -> str:
+    """Return the command that releases a run; if its weights are released, the command that verifies that version."""
+    from modelreg.registry import runs
+
+    if version := released_as(run):
+        return f"modelreg verify {version}  (the run is released)"
+    return f"modelreg release {next_version(runs.load_run(run).model.settings.name)} --run {shown(run)}"
+
+
+def released_as(run: Path) -> str | None:
+    """Return the newest version with the weights of a run, as `MODEL@vX.Y.Z`; None if they are not released."""
+    from modelreg.registry import filenames, runs, versions
+
+    record = runs.load_run(run)
+    digest = record.files.get(filenames.CHECKPOINT, "")
+    found = list(versions.same_weights(workplace(), record.model.settings.name, digest))
+    return found[-1].reference if found else None
+
+
 def shown(path: Path) -> str:
     """Return a path relative to the working directory if it is inside, quoted for the shell."""
     here = Path.cwd()

@@ -104,7 +104,7 @@ help_text.apply(app)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit code (README.md lists them)."""
+    """Run a command line and return its exit code (docs/exit-codes.md lists them)."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     as_json = "--json" in arguments
     start_command()

@@ -131,9 +131,11 @@ def _show_run(folder: Path, *, as_json: bool) -> None:
     if as_json:
         emit_json({"run": run.to_document(), "metrics": measured.to_document()})
         return
-    say(f"{host.shown(folder)}, a run of {run.model.settings.name}, started {run.started}; it is not released")
+    version = host.released_as(folder)
+    state = f"released as {version}" if version else "not released"
+    say(f"{host.shown(folder)}, a run of {run.model.settings.name}, started {run.started}; {state}")
     _show_metrics(measured)
-    say(f"next: modelreg release {host.next_version(measured.model)} --run {host.shown(folder)}")
+    say(f"next: {host.release_step(folder)}")
 
 
 def _show_metrics(measured: "EvalMetrics") -> None:
