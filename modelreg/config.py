@@ -352,7 +352,8 @@ def settle(
     for assignment in assignments:
         document = _assign(document, assignment)
         assigned[tuple(assignment.partition("=")[0].split("."))] = assignment
-    if blanks := list(config_errors.find_blanks(document, config_errors.Origin(where, text, assigned))):
+    origin = config_errors.Origin(where, text, assigned)
+    if blanks := list(config_errors.find_blanks(document, origin)):
         raise InputError(UNREADABLE, blanks)
     try:
         data = files.to_json(document)
@@ -362,7 +363,7 @@ def settle(
     try:
         return record.model_validate_json(data)
     except ValidationError as error:
-        origin, read = config_errors.Origin(where, text, assigned), files.parse_json(data, where)
+        read = files.parse_json(data, where)
         raise InputError(UNREADABLE, config_errors.find_problems(error, record, read, origin)) from error
 
 

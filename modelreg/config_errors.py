@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -103,9 +104,14 @@ def keys_of(record: type[BaseModel], place: str = "") -> Iterator[str]:
             yield from keys_of(inner, f"{place}{name}{suffix}.")
 
 
+@cache  # of a few records; each problem with a key asks for them
+def _keys(record: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(keys_of(record)))
+
+
 def nearest_keys(path: Path, record: type[BaseModel]) -> list[str]:
     """Return the keys that an unknown key may mean: the same name elsewhere, the initials, or a similar spelling."""
-    known = list(dict.fromkeys(keys_of(record)))
+    known = _keys(record)
     unknown = str(path[-1]).lower().replace("-", "_")
     others = [key for key in known if _parts(key) != _names(path)]
     siblings = [key for key in others if _parts(key)[:-1] == _names(path)[:-1]]
@@ -114,8 +120,7 @@ def nearest_keys(path: Path, record: type[BaseModel]) -> list[str]:
 
 def shown(value: Any) -> str:
     """Return a value as YAML writes it on one line, cut to a length that a message can hold."""
-    text = json.dumps(value, ensure_ascii=False)
-    text = f"'{value}'" if isinstance(value, str) else text
+    text = f"'{value}'" if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
@@ -221,7 +226,7 @@ def _words(error: ErrorDetails) -> str:
 
 def _meant_key(path: Path, record: type[BaseModel]) -> str:
     """Return the next step for an unknown key."""
-    if any(_parts(key) == _names(path) for key in keys_of(record)):
+    if any(_parts(key) == _names(path) for key in _keys(record)):
         return f"remove it: this kind of `{dotted(path[:-1])}` does not have the key"
     found = nearest_keys(path, record)
     return f"did you mean {' or '.join(found)}?" if found else ""

@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -102,15 +102,16 @@ def sha256_arrays(arrays: Mapping[str, NDArray[Any]], passed: Callable[[NDArray[
     return digest.hexdigest()
 
 
-def read_bytes(path: Path, limit: int = DOCUMENT_LIMIT) -> bytes:
-    """Read a regular file of at most `limit` bytes. Raises InputError for anything else."""
-    with open_regular(path) as file:
+def read_bytes(path: Path, limit: int = DOCUMENT_LIMIT, where: str | None = None) -> bytes:
+    """Read a regular file of at most `limit` bytes. Raises InputError, at `where` or the path, for anything else."""
+    where = where or str(path)
+    with open_regular(path, where) as file:
         try:
             data = file.read(limit + 1)
         except OSError as error:
-            raise _unreadable(str(path), error) from error
+            raise _unreadable(where, error) from error
     if len(data) > limit:
-        raise InputError(CANNOT_READ, [Problem(str(path), "files.too-large", f"larger than {limit:,} bytes")])
+        raise InputError(CANNOT_READ, [Problem(where, "files.too-large", f"larger than {limit:,} bytes")])
     return data
 
 
@@ -188,6 +189,11 @@ def to_line(document: object) -> bytes:
     """Render a document as one line of a .jsonl file."""
     text = json.dumps(document, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return f"{text}\n".encode()
+
+
+def lies_in(path: str, places: Iterable[str]) -> bool:
+    """Return whether a path is one of these places or lies below one."""
+    return any(path == place or path.startswith(f"{place}/") for place in places)
 
 
 def is_leftover(path: str) -> bool:
@@ -325,10 +331,10 @@ def _set_aside(target: Path) -> Path:
 
 
 @contextmanager
-def sole_writer(folder: Path, target: Path) -> Iterator[None]:
-    """Lock a folder. Raises InputError, naming `target`, while another process holds the lock."""
+def sole_writer(folder: Path, target: Path, *, wait: bool = False) -> Iterator[None]:
+    """Lock a folder. Raises InputError, naming `target`, while another process holds the lock, or waits for it."""
     try:
-        lock = _lock(folder)
+        lock = _lock(folder, wait=wait)
     except (BlockingIOError, FileNotFoundError) as error:
         problem = Problem(str(target), "files.locked", "another process is writing it")
         raise InputError("nothing was written", [problem]) from error
@@ -347,23 +353,23 @@ def _removed_on_failure(folder: Path) -> Iterator[None]:
         raise
 
 
-def _lock(folder: Path) -> int:
+def _lock(folder: Path, *, wait: bool) -> int:
     """Return a descriptor that locks a folder until it is closed or the process ends.
 
     Raises BlockingIOError or FileNotFoundError if another process holds the lock or has just renamed the folder.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        _claim(descriptor, folder)
+        _claim(descriptor, folder, wait=wait)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def _claim(descriptor: int, folder: Path) -> None:
+def _claim(descriptor: int, folder: Path, *, wait: bool) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise

@@ -7,6 +7,7 @@ lines of aliases to aliases unfold to billions of values.
 
 import re
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import yaml
@@ -58,7 +59,7 @@ def line_of(text: str, path: Sequence[str | int]) -> int | None:
 
     `text` is a document that `parse` reads. Return None where the text has not even the first part of the path.
     """
-    node = _Loader(text).get_single_node()
+    node = _root(text)
     line: int | None = None
     for part in path:
         found = _child(node, part)
@@ -67,6 +68,11 @@ def line_of(text: str, path: Sequence[str | int]) -> int | None:
         mark, node = found
         line = mark.line + 1
     return line
+
+
+@lru_cache(maxsize=1)  # a file with many problems asks for the line of each
+def _root(text: str) -> yaml.Node | None:
+    return _Loader(text).get_single_node()
 
 
 def _child(node: yaml.Node | None, part: str | int) -> tuple[yaml.Mark, yaml.Node] | None:

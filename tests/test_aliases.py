@@ -328,4 +328,4 @@ def test_a_log_that_cannot_be_read_marks_no_version(tmp_path) -> None:
     """`verify` names it."""
     (tmp_path / "aliases.json").write_text("{")
 
-    assert version_notes.aliases_of(tmp_path) == {}
+    assert version_notes.read_notes(tmp_path / "v0.1.0").aliases == ()

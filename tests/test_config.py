@@ -1,5 +1,6 @@
 """config: YAML into strict settings; each problem names file, line, key and value."""
 
+import datetime as dt
 import subprocess
 
 import pytest
@@ -69,6 +70,7 @@ def refused(document, assignments=(), text=None) -> list[Problem]:
         ({1: 2}, ("x: 1", "config.unknown-key")),
         ({"training": {2: 3}}, ("x: training.2", "config.unknown-key")),
         ("text", ("x", "config.not-a-mapping")),
+        (dt.date(2026, 1, 1), ("x", "config.not-a-mapping")),
         ({"training": {"seed": object()}}, ("x", "config.not-plain")),
     ],
 )

@@ -120,7 +120,7 @@ def test_a_hostile_text_cannot_forge_a_line(width, problem, count) -> None:
 
 def test_a_document_has_every_problem() -> None:
     """With the next step of each."""
-    found = error_text.document_of(VerificationFailed("verification failed", many(12_000)), 4)
+    found = error_text.document_of(VerificationFailed("verification failed", many(12_000)))
 
     assert (found["error"], found["exit_code"]) == ("verification failed", 4)
     assert [each["where"] for each in found["problems"]] == [f"file-{n}" for n in range(12_000)]

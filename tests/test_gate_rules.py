@@ -10,7 +10,7 @@ from modelreg import config
 from modelreg.documents.template_versions import named
 from modelreg.documents.templates import gates_v2
 from modelreg.errors import InputError
-from modelreg.evaluation import bootstrap, gates
+from modelreg.evaluation import gates
 from modelreg.records.gates import Gate, GateReport, Outcome, RuleName, UntestedClasses
 
 SHARES = st.floats(0, 1)
@@ -52,11 +52,6 @@ def test_the_outcome_keeps_what_it_follows_from() -> None:
     outcome = judge("above_baseline", measured(0.5, [0.4, 0.9, 0.5]))
 
     assert (outcome.value, outcome.baseline, outcome.subjects) == (0.4, 0.5, ("s0", "s2"))
-
-
-def test_few_is_what_the_bootstrap_calls_few() -> None:
-    """Or a set of five would be judged by neither."""
-    assert gates.FEW_SUBJECTS == bootstrap.MIN_SUBJECTS
 
 
 @pytest.mark.parametrize("document", [{}, {"baselines": {}, "per_subject": {}}, measured(0.5, [1] * 5)])

@@ -171,6 +171,17 @@ def test_changed_sums_are_found(version) -> None:
     assert problems(version) == [("sha256sum.txt", "verify.sums-mismatch")]
 
 
+def test_sums_that_are_too_large_to_read_are_a_mismatch(version) -> None:
+    """Nothing else that is wrong is left out for them."""
+    (version / "sha256sum.txt").write_bytes(b"x" * (files.DOCUMENT_LIMIT + 1))
+    (version / "other.txt").write_text("x")
+
+    assert set(problems(version)) == {
+        ("sha256sum.txt", "verify.sums-mismatch"),
+        ("other.txt", "verify.file-unexpected"),
+    }
+
+
 @pytest.mark.parametrize(("data", "rule"), [(b"xx", "verify.size-mismatch"), (None, "verify.digest-mismatch")])
 def test_changed_bytes_are_found(version, data, rule) -> None:
     """A size is compared first, then the digest."""

@@ -82,6 +82,13 @@ def test_a_recording_name_loses_the_id(name, subject, renamed) -> None:
     assert pseudonyms.rename_subjects(dataset((name, subject)), NAMES).recordings[0].name == renamed
 
 
+def test_a_letter_that_a_pattern_takes_for_another_is_replaced() -> None:
+    """A dotless i matches an i where case is ignored, and folds to another letter."""
+    renamed = pseudonyms.rename_subjects(dataset(("ann\u0131_walk", "anni")), {"anni": "subject-001"})
+
+    assert [recording.name for recording in renamed.recordings] == ["subject-001_walk"]
+
+
 def test_two_recordings_never_become_one() -> None:
     """Names that differed by the id's case."""
     with pytest.raises(InputError) as caught:

@@ -95,8 +95,7 @@ def find_unsteady(
     if estimate is None or estimate.arithmetic:
         return
     for outcome in judged:
-        paths = filter(None, (outcome.path, outcome.gate.beyond, outcome.gate.inside))
-        if not outcome.unjudged and any(path.split(".", 1)[0] == "int8" for path in paths):
+        if not outcome.unjudged and "int8" in outcome.reads:
             what = f"the gate reads an {UNSTEADY} ({INT8})"
             yield Problem(f"gate {outcome.path}", "gates.estimate-not-reproducible", what, next=remedy)
 

@@ -46,9 +46,8 @@ def ablate(
     from modelreg import config, files
     from modelreg.documents.report import ablation
     from modelreg.records.ablation import AblationRecord
-    from modelreg.registry import runs
-    from modelreg.workflows import ablate as ablate_workflow
-    from modelreg.workflows import ablation_grid
+    from modelreg.registry import filenames, runs
+    from modelreg.workflows import ablation_grid, run_checks
 
     full = host.with_pseudonyms(config.load(configuration, config.TrainConfig, assignments or []))
     grid = ablation_grid.variants(full)
@@ -57,7 +56,11 @@ def ablate(
         name: {folder / f"{name}-seed{seed}": ablation_grid.seeded(variant, seed) for seed in numbers}
         for name, variant in grid.items()
     }
-    ablate_workflow.refuse_others({place: each for trials in planned.values() for place, each in trials.items()})
+    run_checks.refuse_others(
+        {place: each for trials in planned.values() for place, each in trials.items()},
+        "nothing was trained",
+        f"{filenames.CONFIG} differs from the configuration of this command",
+    )
     try:
         trained = {name: [_trained(*trial) for trial in trials.items()] for name, trials in planned.items()}
     except KeyboardInterrupt:

@@ -53,10 +53,10 @@ def show_error(error: "ModelregError") -> None:
     sys.stderr.writelines(f"{line}\n" for line in error_text.lines_of(error, width))
 
 
-def emit_error(error: "ModelregError", exit_code: int) -> None:
+def emit_error(error: "ModelregError") -> None:
     """Print an error as a JSON document on stdout, unless the command has printed its result already."""
     if not _results.has_json:
-        emit_json(error_text.document_of(error, exit_code))
+        emit_json(error_text.document_of(error))
 
 
 def start_command() -> None:

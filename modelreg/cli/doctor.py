@@ -52,9 +52,7 @@ def doctor(
         "machine": _machine(project[0] if project else Path.cwd()),
     }
     if as_json:
-        problems = [
-            problem for error in errors for problem in error_text.document_of(error, error.exit_code)["problems"]
-        ]
+        problems = [problem for error in errors for problem in error_text.document_of(error)["problems"]]
         emit_json({**report, "problems": problems})
     else:
         rows = [(area, *_cells(name, value)) for area, values in report.items() for name, value in values.items()]

@@ -33,19 +33,15 @@ def lines_of(error: ModelregError, width: int | None = None) -> list[str]:
     return [*found, *conclusion]
 
 
-def document_of(error: ModelregError, exit_code: int | None = None) -> dict[str, Any]:
+def document_of(error: ModelregError) -> dict[str, Any]:
     """Return an error with every problem, as the document that `--json` prints."""
-    code = error.exit_code if exit_code is None else exit_code
     problems = [{**problem._asdict(), "next": _next(problem)} for problem in error.problems]
-    return {"schema_version": 1, "error": error.summary, "exit_code": code, "problems": problems}
+    return {"schema_version": 1, "error": error.summary, "exit_code": error.exit_code, "problems": problems}
 
 
 def notice_lines(notices: Iterable[Notice]) -> Iterator[str]:
     """Yield one line for each message, with the first places that it is about."""
-    places: dict[str, list[str]] = {}
-    for where, message in notices:
-        places.setdefault(message, []).append(where)
-    for message, those in places.items():
+    for message, those in _by_message(notices).items():
         yield f"notice: {_placed(those)}: {message}"
 
 
@@ -57,14 +53,20 @@ def _by_rule(problems: Iterable[Problem]) -> list[list[Problem]]:
     return list(found.values())
 
 
+def _by_message(found: Iterable[Problem | Notice]) -> dict[str, list[str]]:
+    """Return the places of each message, in order of appearance."""
+    places: dict[str, list[str]] = {}
+    for each in found:
+        places.setdefault(each.message, []).append(each.where)
+    return places
+
+
 def _entry(problems: Sequence[Problem]) -> list[str]:
     """Return the lines for the problems of one rule, not wrapped."""
     first = problems[0]
     if len(problems) == 1:
         return [f"error: {one_line(str(first))}  [{first.rule}]", *_next_line(first)]
-    places: dict[str, list[str]] = {}
-    for problem in problems:
-        places.setdefault(problem.message, []).append(problem.where)
+    places = _by_message(problems)
     count = f"{len(problems)} places"
     if len(places) == 1:
         where = one_line(_placed(places[first.message]))

@@ -61,7 +61,7 @@ def evaluate(
     folder = run or runs.newest_trained(host.workplace() / "runs", None, "modelreg evaluate")
     if run is None:
         note(f"evaluating the newest run, {host.shown(folder)}")
-    runs.load_run(folder)  # raises the error of a folder that is not a run
+    grid = runs.load_run(folder).model.grid  # raises the error of a folder that is not a run
     if protocol == "random":
         compare_with_chance(folder, as_json=as_json)
         warn_of_leaks(folder)
@@ -70,7 +70,7 @@ def evaluate(
         cross_validate(folder, protocol, folds, jobs, as_json=as_json)
         return
     measured = measure(folder)
-    _warn_of_health(measured, runs.load_run(folder).model.grid)
+    _warn_of_health(measured, grid)
     warn_of_leaks(folder)
     if as_json:
         emit_json(measured.to_document())

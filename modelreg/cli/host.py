@@ -143,8 +143,7 @@ def with_pseudonyms(settings: "TrainConfig") -> "TrainConfig":
     """Return a configuration that names subjects as the modelreg.yaml of the working directory says."""
     from modelreg import config
 
-    root = config.find_project(Path.cwd())
-    if root is None or config.load(root / config.PROJECT_FILE, config.ProjectConfig).subjects != "pseudonyms":
+    if config.find_project(Path.cwd()) is None or project()[1].subjects != "pseudonyms":
         return settings
     return settings.model_copy(update={"subjects": "pseudonyms"})
 

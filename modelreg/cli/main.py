@@ -103,6 +103,12 @@ app.command("doctor", rich_help_panel=OTHER)(doctor.doctor)
 help_text.apply(app)
 
 
+class _Interrupted(ModelregError):
+    """Ctrl-C."""
+
+    exit_code = INTERRUPTED
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code (docs/exit-codes.md lists them)."""
     arguments = sys.argv[1:] if argv is None else list(argv)
@@ -112,14 +118,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _call(arguments)
         sys.stdout.flush()  # an error of the flush is reported here, not by Python at exit
     except ModelregError as error:
-        code = _fail(error, error.exit_code, as_json=as_json)
+        code = _fail(error, as_json=as_json)
     except BrokenPipeError:  # the reader has closed the pipe, as in `modelreg list | head -1`
         code = 141  # what a shell reports for a program that SIGPIPE ended
     except OSError as error:
-        code = _fail(_unavailable(error), InputError.exit_code, as_json=as_json)
+        code = _fail(_unavailable(error), as_json=as_json)
     if code == INTERRUPTED:
         problem = Problem("modelreg", "cli.interrupted", "interrupted")
-        _fail(ModelregError("the command did not finish", [problem]), code, as_json=as_json)
+        _fail(_Interrupted("the command did not finish", [problem]), as_json=as_json)
     _settle_output()
     return code
 
@@ -143,14 +149,14 @@ def _unavailable(error: OSError) -> InputError:
     return InputError("the command did not finish", [problem])
 
 
-def _fail(error: ModelregError, code: int, *, as_json: bool) -> int:
+def _fail(error: ModelregError, *, as_json: bool) -> int:
     """Print an error and return its exit code; with `--json` also as a document, if no result was printed."""
     with suppress(OSError):  # a closed or full stream
         show_error(error)
     if as_json:
         with suppress(OSError):
-            emit_error(error, code)
-    return code
+            emit_error(error)
+    return error.exit_code
 
 
 def _settle_output() -> None:

@@ -1,9 +1,6 @@
 """The map from subject ids to pseudonyms: `.modelreg/pseudonyms.json` at the registry's root, ignored by git."""
 
-import fcntl
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +33,7 @@ def _names(root: Path, may_grow: bool, subjects: Collection[str]) -> Mapping[str
         return known
     if not known and _is_lost(root):
         raise InputError("cannot read the recordings", [_missing(root, 0)])
-    with _lock(root):
+    with files.sole_writer(_folder(root), root / NAME, wait=True):  # others hold it for a moment only
         found = pseudonyms.extend(_read(root), subjects)
         _write(root, found)
     return found
@@ -46,18 +43,6 @@ def _is_lost(root: Path) -> bool:
     """Say whether runs were made with a map: a new one would give their pseudonyms to other subjects."""
     configs = (root / "runs").glob("*/config.json")
     return any(b'"subjects": "pseudonyms"' in files.read_bytes(path) for path in configs)
-
-
-@contextmanager
-def _lock(root: Path) -> Iterator[None]:
-    """Wait for other processes that change the map; each holds it for a moment only."""
-    folder = _folder(root)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _folder(root: Path) -> Path:

@@ -49,8 +49,8 @@ def publish(
     with github_session.connect(root, project, timeout) as client:
         if refusals := list(publish_checks.find_refusals(client, root, project, folder)):
             raise InputError("cannot publish; nothing was sent", refusals)
-        raise_all("cannot publish; nothing was sent", publish_checks.find_failures(client, root, project, folder))
         expected = publish_checks.expected_release(root, project, folder)
+        raise_all("cannot publish; nothing was sent", publish_checks.find_failures(client, root, expected, folder))
         if dry_run:
             _show_plan(github_publish.View(client, expected).plan(), expected, as_json=as_json)
             return

@@ -32,13 +32,13 @@ def expected_release(root: Path, project: "ProjectConfig", folder: Path) -> "Exp
     return plan.expected_release(manifest, tag, changes, version.metrics(), found, highest=highest)
 
 
-def find_failures(client: "Client", root: Path, project: "ProjectConfig", folder: Path) -> Iterator[Failure]:
+def find_failures(client: "Client", root: Path, expected: "ExpectedRelease", folder: Path) -> Iterator[Failure]:
     """Yield what prevents a publication, as far as the digests of the version and the server show it."""
     from modelreg.verification import integrity
 
     yield from ((VerificationFailed, problem) for problem in integrity.inspect(folder, complete=True).problems)
     try:
-        yield from _remote_failures(client, root, expected_release(root, project, folder))
+        yield from _remote_failures(client, root, expected)
     except (InputError, RemoteError) as error:
         yield from ((type(error), problem) for problem in error.problems)
 

@@ -9,7 +9,7 @@ import typer
 from modelreg.cli import host
 from modelreg.cli.console import draw, emit_json, say, table
 from modelreg.cli.phrases import NOT_NEW, counted_subjects, metric_name
-from modelreg.errors import InputError, Problem, VerificationFailed
+from modelreg.errors import InputError, VerificationFailed
 from modelreg.registry import filenames
 
 if TYPE_CHECKING:
@@ -58,9 +58,8 @@ def _row(summary: "Summary") -> tuple[str, ...]:
 def _document(summary: "Summary") -> dict[str, object]:
     from modelreg.registry.version_notes import read_notes
 
-    notes = read_notes(summary.folder)
     stated = {name: value for name, value in summary._asdict().items() if name != "folder"}
-    return {**stated, "aliases": notes.aliases, "waivers": [waived._asdict() for waived in notes.waived]}
+    return {**stated, **read_notes(summary.folder).to_document()}
 
 
 def show(
@@ -94,8 +93,7 @@ def show(
         _refuse_changed(version)
         return
     notes = read_notes(folder)
-    aliases = f" ({', '.join(notes.aliases)})" if notes.aliases else ""
-    say(f"{version.reference}{aliases}, released {version.manifest.created}")
+    say(f"{version.reference}{notes.suffix}, released {version.manifest.created}")
     for waived in notes.waived:
         say(str(waived))
     _show_metrics(measured)
@@ -123,10 +121,7 @@ def _show_run(folder: Path, *, as_json: bool) -> None:
 
     run = runs.load_run(folder)
     if not (folder / filenames.METRICS).is_file():
-        evaluate = f"evaluate the run with `modelreg evaluate {folder}`"
-        raise InputError(
-            "nothing to show", [Problem(str(folder), "run.not-evaluated", "the run has no metrics", evaluate)]
-        )
+        raise InputError("nothing to show", [runs.not_evaluated(folder)])
     measured = load(folder / filenames.METRICS, EvalMetrics)
     if as_json:
         emit_json({"run": run.to_document(), "metrics": measured.to_document()})

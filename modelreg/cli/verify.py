@@ -96,11 +96,12 @@ def verify(
         empty = Problem(str(host.project()[0] / filenames.REGISTRY), "registry.empty", "the registry has no version")
         raise RegistryError("nothing was verified", [empty])
     problems = [*around.problems, *removed, *(problem for each in found for problem in each.outside)]
+    described = [read_notes(folder) for folder in folders]
     if as_json:
-        documents = [_document(each, read_notes(folder)) for each, folder in zip(found, folders, strict=True)]
+        documents = [_document(each, notes) for each, notes in zip(found, described, strict=True)]
         emit_json({"versions": documents, "problems": listed(problems), "notices": listed(around.notices)})
     else:
-        _show(found, around.notices, [read_notes(folder) for folder in folders])
+        _show(found, around.notices, described)
     broken = [problem.under(each.reference) for each in found for problem in each.found]
     if broken or problems:
         raise VerificationFailed("verification failed", [*broken, *problems])
@@ -196,8 +197,7 @@ def _show(found: "Sequence[Verification]", general: Iterable[Notice], described:
         for passed in each.passed:
             note(str(passed))
         if not each.found:
-            aliases = f" ({', '.join(notes.aliases)})" if notes.aliases else ""
-            say(f"{each.reference}{aliases}: {each.files} files verified")
+            say(f"{each.reference}{notes.suffix}: {each.files} files verified")
         for waived in notes.waived:
             note(f"{each.reference}: {waived}")
     if not found:
@@ -208,8 +208,7 @@ def _document(found: "Verification", notes: "VersionNotes") -> dict[str, object]
     return {
         "version": found.reference,
         "files": found.files,
-        "aliases": list(notes.aliases),
-        "waivers": [waived._asdict() for waived in notes.waived],
+        **notes.to_document(),
         "problems": listed(found.found),
         "notices": listed(found.notices),
     }

@@ -5,11 +5,9 @@ order of the labels that first become them, unless `data.classes` sets another o
 unlabelled; a recording without any other sample is left out.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 from modelreg.config import DataSettings
 from modelreg.data import alignment
 from modelreg.data.memory_map import Store
-from modelreg.data.message_lists import and_others, quoted
+from modelreg.data.message_lists import and_others, did_you_mean, quoted
 from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import is_name
@@ -86,7 +84,7 @@ def rename(dataset: Dataset, source: LabelledSource, store: Store = _keep) -> Da
     columns = [dataset.channels.index(channel) for channel in kept]
     scales = np.array([channel.scale for channel in names.channels.values()])
     recordings = (
-        _relabelled(recording, codes, store) for recording in dataset.recordings if not _is_dropped(recording, source)
+        _relabelled(recording, codes, store) for recording in dataset.recordings if not source.drops(recording.name)
     )
     return replace(
         dataset,
@@ -125,10 +123,6 @@ def _in_order(dataset: Dataset, names: _Names) -> list[Channel]:
     """Return the kept channels of a source in the order of the map."""
     known = {channel.name: channel for channel in dataset.channels}
     return [known[name] for name in names.channels]
-
-
-def _is_dropped(recording: Recording, source: LabelledSource) -> bool:
-    return any(re.fullmatch(pattern, recording.name) for pattern in source.drop)
 
 
 def _relabelled(recording: Recording, codes: Sequence[int], store: Store) -> Recording:
@@ -172,8 +166,7 @@ def _find_unfit(dataset: Dataset, source: LabelledSource, where: str) -> Iterato
     for part, mapping in names._asdict().items():
         for name in mapping:
             if name not in known[part]:
-                near = get_close_matches(name, known[part], n=1)
-                step = f"did you mean {near[0]!r}?" if near else ""
+                step = did_you_mean(name, known[part])
                 message = f"the source does not have {name!r} (it has {quoted(known[part])})"
                 yield Problem(f"{where}.{part}.{name}", "sources.name-unknown", message, step)
     if unmapped := [name for name in dataset.classes if name not in names.labels]:
@@ -184,7 +177,7 @@ def _find_unfit(dataset: Dataset, source: LabelledSource, where: str) -> Iterato
     if isinstance(source, MappedSource):
         yield from _find_listed_twice([channel.channel for channel in source.channels or ()], f"{where}.channels")
         yield from _find_listed_twice([device.device for device in source.devices or ()], f"{where}.devices")
-    if all(_is_dropped(recording, source) for recording in dataset.recordings):
+    if all(source.drops(recording.name) for recording in dataset.recordings):
         yield Problem(f"{where}.drop", "sources.all-dropped", "`drop` matches every recording")
     yield from _find_long_names(dataset, source, where)
 
@@ -197,7 +190,7 @@ def _find_listed_twice(theirs: Iterable[str], where: str) -> Iterator[Problem]:
 
 def _find_long_names(dataset: Dataset, source: LabelledSource, where: str) -> Iterator[Problem]:
     """Yield the first name that is not valid with its prefix."""
-    kept = (recording for recording in dataset.recordings if source.prefix and not _is_dropped(recording, source))
+    kept = (recording for recording in dataset.recordings if source.prefix and not source.drops(recording.name))
     for name in (name for recording in kept for name in (recording.name, recording.subject)):
         if not is_name(f"{source.prefix}{name}"):
             message = f"{source.prefix + name!r} is not a valid name: 1 to 100 characters, no blank at either end"

@@ -5,7 +5,7 @@ quality and alignment depend on one recording alone; filled values and the norma
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -120,7 +120,7 @@ def read_dataset(config: TrainConfig, reading: Reading) -> Dataset:
     dataset = merge_sources.join(found, config.data, reading.store)
     if config.subjects != "pseudonyms":
         return dataset
-    subjects = sorted({recording.subject for recording in dataset.recordings}, key=natural)
+    subjects = {recording.subject for recording in dataset.recordings}
     dropped = {recording.subject for source in found for recording in source.recordings}
     if problems := list(pseudonyms.find_ids(config, dataset.classes, {*subjects, *dropped, *_pseudonyms((), reading)})):
         raise InputError("nothing was written", problems)
@@ -132,7 +132,7 @@ def _named_split(config: TrainConfig, reading: Reading) -> Split:
     return pseudonyms.rename_split(config.split, _pseudonyms((), reading)) if config.subjects else config.split
 
 
-def _pseudonyms(subjects: Sequence[str], reading: Reading) -> Mapping[str, str]:
+def _pseudonyms(subjects: Collection[str], reading: Reading) -> Mapping[str, str]:
     if reading.pseudonyms is None:
         what = "the configuration replaces subject ids by pseudonyms, and there is no map here"
         raise InputError("cannot read the recordings", [Problem("subjects", "pseudonyms.map-missing", what)])

@@ -68,10 +68,9 @@ def _listed(chosen: int | tuple[str, ...], names: Mapping[str, str]) -> int | tu
 
 
 def _renamed(recording: Recording, names: Mapping[str, str], ids: re.Pattern[str]) -> Recording:
-    folded = {name.casefold(): pseudonym for name, pseudonym in names.items()}
-
     def pseudonym(found: re.Match[str]) -> str:
-        return names.get(found[0]) or folded[found[0].casefold()]
+        alike = (names[name] for name in names if re.fullmatch(re.escape(name), found[0], re.IGNORECASE))
+        return names.get(found[0]) or next(alike)
 
     return replace(
         recording,

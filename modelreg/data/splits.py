@@ -8,12 +8,11 @@ do not adjoin. `find_leaks` checks the result of every kind of split.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from itertools import combinations
 from typing import Literal, TypeAlias
 
 from modelreg.config import Split, SubjectSplit, TimeSplit
-from modelreg.data.message_lists import quoted
+from modelreg.data.message_lists import did_you_mean, quoted
 from modelreg.data.recording import Recording, Signal, find_clock_problems, natural
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import PARTS, PartName
@@ -134,8 +133,7 @@ def _find_named_problems(settings: SubjectSplit, subjects: Sequence[str]) -> Ite
     test, validation = _named(settings.test)[0], _named(settings.validation)[0]
     for part, names in (("test", test), ("validation", validation)):
         for name in sorted(set(names) - set(subjects), key=natural):
-            near = get_close_matches(name, subjects, n=1)
-            step = f"did you mean {near[0]!r}?" if near else ""
+            step = did_you_mean(name, subjects)
             message = f"no subject {name!r} (the recordings have {quoted(subjects)})"
             yield Problem(f"split.{part}", "split.subject-unknown", message, step)
     for name in sorted(set(test) & set(validation), key=natural):

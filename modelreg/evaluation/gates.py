@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from modelreg import files
 from modelreg.errors import Problem
-from modelreg.evaluation import tolerance
+from modelreg.evaluation import bootstrap, tolerance
 from modelreg.records.gates import (
     AbsentInterval,
     AbsentNumber,
@@ -29,12 +29,12 @@ from modelreg.records.gates import (
     UntestedClasses,
     Waiver,
     Worse,
+    document_of,
     is_exported,
 )
 from modelreg.registry import filenames
 
 LATEST = "latest"
-FEW_SUBJECTS = 5  # below it an interval over subjects is not drawn
 DIRECTIONS: tuple[tuple[str, int, Literal["below", "above"]], ...] = (
     ("not_below", 1, "below"),
     ("not_above", -1, "above"),
@@ -72,7 +72,7 @@ def _is_coming(folder: Path, places: tuple[str, ...], coming: Container[str]) ->
 
 
 def _places(path: str) -> tuple[str, ...]:
-    return OTHERS.get(path.split(".", 1)[0], (filenames.METRICS,))
+    return OTHERS.get(document_of(path), (filenames.METRICS,))
 
 
 def read_documents(folder: Path, usable: Container[str] | None = None) -> dict[str, Any]:
@@ -136,12 +136,6 @@ def find_gate_problems(
     yield from (problem.under(where) for problem in failures(report.outcomes))
 
 
-def documents_of(outcome: Outcome) -> set[str]:
-    """Return the first name of each path that a gate reads: the name of a document, or a key of eval_metrics.json."""
-    paths = (outcome.path, outcome.gate.beyond, outcome.gate.inside)
-    return {path.split(".", 1)[0] for path in paths if path}
-
-
 def named_versions(gates: Mapping[str, Gate]) -> tuple[str, ...]:
     """Return the versions that gates compare with, as they name them."""
     return tuple(dict.fromkeys(name for gate in gates.values() for name in gate.older))
@@ -185,7 +179,7 @@ def _outcome(
     waived: str | None,
     describe: Describe,
 ) -> Outcome:
-    if gate.if_exported and is_exported(path) and path.split(".", 1)[0] not in documents:
+    if gate.if_exported and is_exported(path) and document_of(path) not in documents:
         return _unjudged(path, gate, against, waived, describe(path, gate, NoExport()))
     if gate.rule:
         return _rule_outcome(path, gate, documents, waived, describe)
@@ -243,14 +237,14 @@ class _Judged(NamedTuple):
 def _above_baseline(documents: Mapping[str, Any]) -> _Judged:
     """Compare the accuracy with that of always predicting the most frequent class of the test split.
 
-    With `FEW_SUBJECTS` test subjects or more, the lower end of the interval over subjects must be above it; with
-    fewer, for which no interval is drawn, every test subject.
+    With `bootstrap.MIN_SUBJECTS` test subjects or more, the lower end of the interval over subjects must be above it;
+    with fewer, for which no interval is drawn, every test subject.
     """
     baseline = value_at(documents, "baselines.majority_accuracy")
     rows = _at(documents, "per_subject")
     if baseline is None or not isinstance(rows, Mapping) or not rows:
         return _Judged(AbsentNumber((filenames.METRICS,), (), "baselines.majority_accuracy"))
-    if len(rows) < FEW_SUBJECTS:
+    if len(rows) < bootstrap.MIN_SUBJECTS:
         accuracies = {name: value_at(row, "accuracy") or 0.0 for name, row in rows.items()}
         lowest = min(accuracies.values())
         below = tuple(sorted(name for name, accuracy in accuracies.items() if accuracy <= baseline))
@@ -258,9 +252,7 @@ def _above_baseline(documents: Mapping[str, Any]) -> _Judged:
         return _Judged(found, value=lowest, baseline=baseline, subjects=below or None)
     interval = _interval_at(documents, "intervals.accuracy")
     if interval is None:
-        reason = _at(documents, "intervals.accuracy.reason")
-        absent = AbsentInterval("intervals.accuracy", (filenames.METRICS,), str(reason) if reason else None)
-        return _Judged(absent, baseline=baseline)
+        return _Judged(_absent_interval(documents, "intervals.accuracy"), baseline=baseline)
     found = NotAboveBaseline(interval[0], baseline, ()) if interval[0] <= baseline else None
     return _Judged(found, value=interval[0], interval=interval, baseline=baseline)
 
@@ -303,8 +295,12 @@ def _absences(documents: Mapping[str, Any], path: str, gate: Gate) -> Iterator[F
             yield AbsentNumber(_places(name), _elsewhere(documents, name), name)
     interval = _interval_path(path, gate)
     if interval and _interval_at(documents, interval) is None:
-        reason = _at(documents, f"{interval}.reason")
-        yield AbsentInterval(interval, _places(interval), str(reason) if reason else None)
+        yield _absent_interval(documents, interval)
+
+
+def _absent_interval(documents: Mapping[str, Any], path: str) -> AbsentInterval:
+    reason = _at(documents, f"{path}.reason")
+    return AbsentInterval(path, _places(path), str(reason) if reason else None)
 
 
 def _elsewhere(documents: Mapping[str, Any], path: str) -> tuple[str, ...]:

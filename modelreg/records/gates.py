@@ -70,7 +70,12 @@ EXPORTED = ("parity", "int8")  # the first names of paths into documents of an e
 
 def is_exported(path: str) -> bool:
     """Return whether a gate's path leads into a document of an export."""
-    return path.split(".", 1)[0] in EXPORTED
+    return document_of(path) in EXPORTED
+
+
+def document_of(path: str) -> str:
+    """Return the first name of a gate's path: the name of a document, or a key of eval_metrics.json."""
+    return path.split(".", 1)[0]
 
 
 class Waiver(Record):
@@ -111,6 +116,12 @@ class Outcome(Record):
         if (self.gate.rule or self.path in RULES) and self.gate.rule != self.path:
             raise ValueError("a rule is stated under its own name")
         return self
+
+    @property
+    def reads(self) -> set[str]:
+        """Return the first name of each path that the gate reads."""
+        paths = (self.path, self.gate.beyond, self.gate.inside)
+        return {document_of(path) for path in paths if path}
 
     @property
     def verdict(self) -> str:

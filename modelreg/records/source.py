@@ -74,6 +74,10 @@ class LabelledSource(Record):
         ),
     ] = ""
 
+    def drops(self, recording: str) -> bool:
+        """Return whether a recording of this name is left out."""
+        return any(re.fullmatch(pattern, recording) for pattern in self.drop)
+
 
 class MappedSource(LabelledSource):
     """A source with named channels and devices. A list selects and orders them; null keeps all."""

@@ -104,3 +104,13 @@ def find_changed(folder: Path, run: RunRecord) -> Iterator[Problem]:
             yield Problem(str(folder / name), "run.file-missing", "missing")
         elif files.sha256(folder / name) != digest:
             yield Problem(str(folder / name), "run.file-changed", f"sha256 mismatch: changed since {RUN} was written")
+
+
+def not_evaluated(folder: Path) -> Problem:
+    """Return the problem of a run without metrics."""
+    return Problem(str(folder), "run.not-evaluated", "the run has no metrics", evaluate_step(folder))
+
+
+def evaluate_step(folder: Path) -> str:
+    """Return the next step for a run that must be evaluated."""
+    return f"evaluate the run with `modelreg evaluate {folder}`"

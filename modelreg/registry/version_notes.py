@@ -1,6 +1,5 @@
 """The notes on a version: the aliases that point to it, and the gates that were waived."""
 
-from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,19 +27,25 @@ class VersionNotes(NamedTuple):
     aliases: tuple[str, ...]
     waived: tuple[Waived, ...]
 
+    @property
+    def suffix(self) -> str:
+        """The aliases as they stand behind the version's name: ` (production, staging)`, or nothing."""
+        return f" ({', '.join(self.aliases)})" if self.aliases else ""
+
+    def to_document(self) -> dict[str, object]:
+        """Return the notes as JSON values."""
+        return {"aliases": list(self.aliases), "waivers": [each._asdict() for each in self.waived]}
+
 
 def read_notes(folder: Path) -> VersionNotes:
     """Return the notes on the version in a folder."""
-    return VersionNotes(aliases_of(folder.parent).get(folder.name.removeprefix("v"), ()), _waived_gates(folder))
+    return VersionNotes(_aliases(folder), _waived_gates(folder))
 
 
-def aliases_of(model: Path) -> dict[str, tuple[str, ...]]:
-    """Return the aliases of each version in a model's folder, by the version's number."""
-    found: dict[str, list[str]] = defaultdict(list)
-    log = _read(model / filenames.ALIASES, AliasLog)
-    for alias, promoted in log.standing.items() if log else ():
-        found[promoted[-1]].append(alias)
-    return {version: tuple(sorted(names)) for version, names in found.items()}
+def _aliases(folder: Path) -> tuple[str, ...]:
+    log = _read(folder.parent / filenames.ALIASES, AliasLog)
+    number = folder.name.removeprefix("v")
+    return tuple(sorted(alias for alias, promoted in log.standing.items() if promoted[-1] == number)) if log else ()
 
 
 def _read(path: Path, record: type[AnyRecord]) -> AnyRecord | None:

@@ -30,7 +30,7 @@ def find_refusals(folder: Path, run: RunRecord) -> Iterator[Problem]:
 def find_metrics_problem(folder: Path, run: RunRecord) -> Problem | None:
     """Return why a run's metrics cannot be released: there are none, or they are not of its latest evaluation."""
     if not (folder / filenames.METRICS).is_file():
-        return Problem(str(folder), "run.not-evaluated", "the run has no metrics", _evaluate(folder))
+        return runs.not_evaluated(folder)
     return next(_find_outdated_metrics(folder, run), None)
 
 
@@ -48,15 +48,11 @@ def changelog_entry(folder: Path, model: str, tag: str) -> str:
     )
 
 
-def _evaluate(folder: Path) -> str:
-    return f"evaluate the run with `modelreg evaluate {folder}`"
-
-
 def find_failures(folder: Path, run: RunRecord) -> Iterator[Failure]:
     """Yield what prevents a release of a trained and evaluated run: changed files, outdated metrics or exports."""
     yield from ((InputError, problem) for problem in runs.find_changed(folder, run))
     yield from ((InputError, problem) for problem in _find_outdated_metrics(folder, run))
-    yield from ((InputError, problem) for problem in _export_problems(folder))
+    yield from ((InputError, problem) for problem in _export_problems(folder, run))
 
 
 def _find_outdated_metrics(folder: Path, run: RunRecord) -> Iterator[Problem]:
@@ -66,18 +62,18 @@ def _find_outdated_metrics(folder: Path, run: RunRecord) -> Iterator[Problem]:
     digests = [evaluation.predictions_sha256 for evaluation in recorded[-1:]]
     if measured.protocol.evaluations != len(recorded) or digests != [measured.predictions_sha256]:
         message = f"{filenames.METRICS} does not belong to the latest evaluation that {filenames.RUN} records"
-        yield Problem(str(folder), "run.metrics-outdated", message, _evaluate(folder))
+        yield Problem(str(folder), "run.metrics-outdated", message, runs.evaluate_step(folder))
 
 
-def _export_problems(run: Path) -> Iterator[Problem]:
+def _export_problems(folder: Path, run: RunRecord) -> Iterator[Problem]:
     """Yield each export of a run that is damaged or was made from other weights."""
-    for target in exports.exported(run):
-        yield from exports.find_changed(run, target)
-        if exports.checkpoint_of(run, target) != files.sha256(run / filenames.CHECKPOINT):
+    for target in exports.exported(folder):
+        yield from exports.find_changed(folder, target)
+        if exports.checkpoint_of(folder, target) != files.sha256(folder / filenames.CHECKPOINT):
             message = f"was exported from other weights than {filenames.CHECKPOINT}"
-            yield Problem(f"{run}/{target}", "export.weights-mismatch", message)
-    if (run / filenames.LATENCY).is_file():
-        yield from exports.find_latency_problems(run, runs.load_run(run).model.settings.name)
+            yield Problem(f"{folder}/{target}", "export.weights-mismatch", message)
+    if (folder / filenames.LATENCY).is_file():
+        yield from exports.find_latency_problems(folder, run.model.settings.name)
 
 
 def stage(

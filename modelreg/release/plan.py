@@ -129,7 +129,7 @@ class Plan:
 
     def holds(self, path: str) -> bool:
         """Say whether a path, relative to the root, is part of the release's commit."""
-        return any(path == ours or path.startswith(f"{ours}/") for ours in self.paths)
+        return files.lies_in(path, self.paths)
 
 
 def draft(root: Path, request: Request, project: ProjectConfig, situation: Situation) -> Plan:
@@ -143,7 +143,7 @@ def draft(root: Path, request: Request, project: ProjectConfig, situation: Situa
     found = Plan(root, request, model, str(number), tag_of(project, model, str(number)), project, situation)
     unreadable = [(RegistryError, problem) for problem in releases_table.find_unreadable(root)]
     raise_all("cannot release: a version of the registry cannot be read", unreadable)
-    found = replace(found, steps=_pending(found))
+    found = replace(found, steps=_pending(found, run))
     found = replace(found, finishing=found.folder.exists() and bool(found.steps) and _is_made_of_it(found))
     raise_all(f"cannot release {model} v{number}", _refusals(found, run, number))
     return found
@@ -157,20 +157,17 @@ def complete(drafted: Plan, outcomes: tuple[Outcome, ...]) -> Plan:
     found = replace(drafted, outcomes=outcomes)
     if not found.finishing:
         raise_all(f"cannot release {found.model} v{found.version}", _failures(found))
-    missing = missing_exports(found.run, found.project) if "version" in found.steps and not found.addition else ()
-    missing = missing if found.request.export else ()
-    first: tuple[Step, ...] = ("export",) if missing else ()
-    remote = REMOTE if found.request.publish else ()
-    return replace(found, steps=(*first, *found.steps, *remote), missing=missing)
+    return outline(found)
 
 
 def outline(drafted: Plan) -> Plan:
-    """Return a draft with the steps of export and publication, before its run is evaluated and its gates are judged."""
-    missing = missing_exports(drafted.run, drafted.project) if drafted.request.export else ()
-    first: tuple[Step, ...] = ("evaluate", "export") if missing else ("evaluate",)
-    others = tuple(step for step in drafted.steps if step != "evaluate")
+    """Return a draft with the steps of export and publication. Its gates are not judged."""
+    exported = drafted.request.export and "version" in drafted.steps and not drafted.addition
+    missing = missing_exports(drafted.run, drafted.project) if exported else ()
+    evaluated = tuple(step for step in drafted.steps if step == "evaluate")
+    first: tuple[Step, ...] = (*evaluated, "export") if missing else evaluated
     remote = REMOTE if drafted.request.publish else ()
-    return replace(drafted, steps=(*first, *others, *remote), missing=missing)
+    return replace(drafted, steps=(*first, *drafted.steps[len(evaluated) :], *remote), missing=missing)
 
 
 def missing_exports(run: Path, project: ProjectConfig) -> tuple[Target, ...]:
@@ -207,7 +204,7 @@ def _older(root: Path, model: str, name: str) -> gates.Older | None:
     return gates.Older(folder.name, gates.read_documents(folder))
 
 
-def _pending(drafted: Plan) -> tuple[Step, ...]:
+def _pending(drafted: Plan, run: RunRecord) -> tuple[Step, ...]:
     """Return the steps on this machine that are not yet done."""
     request, situation = drafted.request, drafted.situation
     exists = drafted.folder.exists()
@@ -216,7 +213,7 @@ def _pending(drafted: Plan) -> tuple[Step, ...]:
     unsigned = request.sign and not (drafted.folder / filenames.SIGNATURE).exists()
     uncommitted = unsigned or any(drafted.holds(path) for path in situation.changed)
     steps: dict[Step, bool] = {
-        "evaluate": not exists and request.evaluate and _needs_evaluation(request),
+        "evaluate": not exists and request.evaluate and _needs_evaluation(request, run),
         "version": not exists,
         "sign": unsigned,
         "changelog": request.roll_changelog and not rolled,
@@ -227,11 +224,10 @@ def _pending(drafted: Plan) -> tuple[Step, ...]:
     return tuple(step for step, pending in steps.items() if pending)
 
 
-def _needs_evaluation(request: Request) -> bool:
+def _needs_evaluation(request: Request, run: RunRecord) -> bool:
     """Say whether the run of a request must be evaluated first."""
     if request.addition:
         return False
-    run = runs.load_run(request.run)
     return run.status == "trained" and from_run.find_metrics_problem(request.run, run) is not None
 
 
@@ -264,7 +260,7 @@ def _refusals(drafted: Plan, run: RunRecord, number: semver.Version) -> Iterator
         if drafted.folder.exists():
             return
         yield from ((RegistryError, problem) for problem in _same_weights(drafted, run))
-        if run.status == "trained" and "evaluate" not in drafted.steps:
+        if run.status == "trained" and not drafted.request.evaluate:
             unmeasured = from_run.find_metrics_problem(drafted.run, run)
             yield from [(InputError, unmeasured)] if unmeasured else []
 
@@ -320,7 +316,7 @@ def _text_problems(drafted: Plan) -> Iterator[Problem]:
         write = f"write the section `## [{drafted.tag}]`, or leave out --no-roll-changelog"
         yield Problem(changelog.NAME, "changelog.section-missing", f"has no section [{drafted.tag}]", write)
     elif (
-        changelog.section(text, drafted.tag) is None
+        "changelog" in drafted.steps
         and not drafted.request.changelog_entry
         and not changelog.has_entries(changelog.section(text, changelog.UNRELEASED))
     ):

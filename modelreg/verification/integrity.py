@@ -79,7 +79,7 @@ def inspect(folder: Path, *, named: tuple[str, str] | None = None, complete: boo
     absences = tuple(Notice(entry.path, "missing on this machine; it is stored as a release asset") for entry in absent)
     present = [entry for entry in manifest.files if entry not in absent]
     irregular = list(_irregular(folder))
-    plain = [entry for entry in present if not _lies_behind(entry.path, {problem.where for problem in irregular})]
+    plain = [entry for entry in present if not files.lies_in(entry.path, {problem.where for problem in irregular})]
     broken = list(find_file_problems(folder, plain))
     problems = [
         *irregular,
@@ -152,11 +152,6 @@ def _listing_problems(manifest: Manifest) -> Iterator[Problem]:
             yield Problem(filenames.MANIFEST, "manifest.stored-invalid", what)
 
 
-def _lies_behind(path: str, places: set[str]) -> bool:
-    """Return whether a path is one of these places or lies below one."""
-    return any(path == place or path.startswith(f"{place}/") for place in places)
-
-
 def find_file_problems(folder: Path, entries: Iterable[FileEntry]) -> Iterator[Problem]:
     """Yield each file of a manifest that is missing or has other bytes."""
     for entry in entries:
@@ -198,7 +193,7 @@ def _sums_problems(folder: Path, manifest: Manifest) -> Iterator[Problem]:
     if not path.is_file():
         yield sealed_files.missing(filenames.SUMS)
     elif path.stat().st_size != len(expected) or files.read_bytes(path) != expected:
-        if _has_other_line_endings(folder, manifest):
+        if path.stat().st_size <= 2 * len(expected) and _has_other_line_endings(folder, manifest):
             yield Problem(filenames.SUMS, "verify.line-endings", OTHER_LINE_ENDINGS)
         else:
             yield Problem(filenames.SUMS, "verify.sums-mismatch", sealed_files.SUMS_MISMATCH)

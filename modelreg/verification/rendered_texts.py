@@ -34,7 +34,7 @@ def find_gate_problems(
     if gates is None:
         return
     unusable = {name for name, places in gate_rules.OTHERS.items() if here.unusable(places)}
-    outcomes = tuple(each for each in gates.outcomes if not gate_rules.documents_of(each) & unusable)
+    outcomes = tuple(each for each in gates.outcomes if not each.reads & unusable)
     documents = gate_rules.read_documents(here.folder, here.present)
     judged = gates.model_copy(update={"outcomes": outcomes})
     yield from gate_rules.find_gate_problems(judged, documents, filenames.GATES, templates.gate)

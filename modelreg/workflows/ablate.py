@@ -1,6 +1,6 @@
 """Train and evaluate the runs of an ablation grid. An interrupted run is resumed; a finished one is not repeated."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from modelreg import files
@@ -15,19 +15,6 @@ from modelreg.records.run import Environment, Epoch
 from modelreg.registry import filenames, runs
 from modelreg.workflows import evaluation_run, training_run
 from modelreg.workflows.ablation_grid import Trained
-
-
-def refuse_others(planned: Mapping[Path, TrainConfig]) -> None:
-    """Raise InputError if the folder of a planned run has a run of another configuration."""
-    what = f"{filenames.CONFIG} differs from the configuration of this command"
-    others = [
-        folder
-        for folder, config in planned.items()
-        if folder.exists() and load(folder / filenames.CONFIG, TrainConfig) != config
-    ]
-    if others:
-        problems = [Problem(str(folder), "run.other-configuration", what) for folder in others]
-        raise InputError("nothing was trained", problems)
 
 
 def train(

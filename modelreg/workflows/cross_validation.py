@@ -67,7 +67,9 @@ def plan(folder: Path, protocol: ProtocolName, folds: int, reading: Reading) -> 
         Fold(folder / FOLDS / f"{named}-{number:02d}", config.model_copy(update={"split": split}))
         for number, split in enumerate(divided, 1)
     )
-    _refuse_others(found)
+    what = f"{CONFIG} differs from the configuration or the subjects of this cross-validation"
+    planned = {fold.folder: fold.config for fold in found}
+    run_checks.refuse_others(planned, "cannot resume this cross-validation", what)
     return found
 
 
@@ -77,14 +79,6 @@ def _validating(config: TrainConfig) -> int:
         return 1
     validation = config.split.validation
     return validation if isinstance(validation, int) else len(validation)
-
-
-def _refuse_others(found: Sequence[Fold]) -> None:
-    what = f"{CONFIG} differs from the configuration or the subjects of this cross-validation"
-    others = [fold for fold in found if fold.folder.exists() and load(fold.folder / CONFIG, TrainConfig) != fold.config]
-    if others:
-        problems = [Problem(str(fold.folder), "run.other-configuration", what) for fold in others]
-        raise InputError("cannot resume this cross-validation", problems)
 
 
 def train(folds: Sequence[Fold], place: Place, jobs: int = 1) -> Iterator[Fold]:

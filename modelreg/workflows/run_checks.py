@@ -1,6 +1,6 @@
 """Checks before a workflow uses a run: its state, its files, its data and its environment."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -42,6 +42,14 @@ def refuse_existing(folder: Path) -> None:
     """Raise InputError if the folder of a new run exists already."""
     if folder.exists():
         raise InputError("no run was created", [Problem(str(folder), "run.folder-exists", "exists already")])
+
+
+def refuse_others(planned: Mapping[Path, TrainConfig], summary: str, what: str) -> None:
+    """Raise InputError if the folder of a planned run has a run of another configuration; `what` differs."""
+    others = [
+        folder for folder, config in planned.items() if folder.exists() and load(folder / CONFIG, TrainConfig) != config
+    ]
+    refuse(summary, [Problem(str(folder), "run.other-configuration", what) for folder in others])
 
 
 def refuse(summary: str, problems: Iterable[Problem]) -> None:

@@ -100,13 +100,14 @@ def _plan(source: CsvSource, reading: Reading) -> _Plan:
     plan: _Plan = defaultdict(dict)
     for name, found in files_of.items():
         for key, path in found:
-            if not _is_dropped(key, source):
+            if not source.drops(key.name):
                 first = plan[key].setdefault(name, path)
                 problems += _find_path_problems(path, key, first, source.path)
                 problems += _find_links(folder, path, source.path)
     if not plan and not problems:
         problems.append(Problem(source.path, "sources.all-dropped", "`drop` matches every recording"))
-    if strays := [path for path in paths if not any(path == p for found in files_of.values() for _, p in found)]:
+    matching = {path for found in files_of.values() for _, path in found}
+    if strays := [path for path in paths if path not in matching]:
         message = f"{len(strays)} of {len(paths)} files match no pattern and are not read: {', '.join(strays[:3])}"
         reading.remark(Notice(source.path, message))
     matched = [name for name, found in files_of.items() if found]
@@ -129,10 +130,6 @@ def _walk(folder: Path, shown: str, problems: list[Problem]) -> Iterator[str]:
 def _key(match: re.Match[str]) -> _Key:
     groups = match.groupdict("")
     return _Key(groups["subject"], groups.get("session") or "1", groups.get("label"))
-
-
-def _is_dropped(key: _Key, source: CsvSource) -> bool:
-    return any(re.fullmatch(pattern, key.name) for pattern in source.drop)
 
 
 def _find_path_problems(path: str, key: _Key, first: str, shown: str) -> Iterator[Problem]:
@@ -180,12 +177,12 @@ def _read_all(plan: _Plan, source: CsvSource, reading: Reading) -> _Found:
         reading.tell(done, len(uses), path)
         where = str(Path(source.path, path))
         try:
-            data = files.read_bytes(folder / path, FILE_LIMIT)
+            data = files.read_bytes(folder / path, FILE_LIMIT, where)
             digest = files.sha256_bytes(data)
             for key, device in uses[path]:
                 found[key, device] = _recall(data, digest, where, layouts[device], reading)
         except InputError as error:
-            problems += [p._replace(where=p.where.replace(str(folder / path), where)) for p in error.problems]
+            problems += error.problems
     reading.tell(len(uses), len(uses), folder.name)
     problems += _find_unknown_labels(plan, found, source)
     for (key, name), arrays in found.items():
