@@ -333,11 +333,18 @@ def _set_aside(target: Path) -> Path:
 @contextmanager
 def sole_writer(folder: Path, target: Path, *, wait: bool = False) -> Iterator[None]:
     """Lock a folder. Raises InputError, naming `target`, while another process holds the lock, or waits for it."""
+    locked = Problem(str(target), "files.locked", "another process is writing it")
+    with exclusive(folder, "nothing was written", locked, wait=wait):
+        yield
+
+
+@contextmanager
+def exclusive(folder: Path, summary: str, locked: Problem, *, wait: bool = False) -> Iterator[None]:
+    """Lock a folder. Raises InputError with `locked` while another process holds the lock, or waits for it."""
     try:
         lock = _lock(folder, wait=wait)
     except (BlockingIOError, FileNotFoundError) as error:
-        problem = Problem(str(target), "files.locked", "another process is writing it")
-        raise InputError("nothing was written", [problem]) from error
+        raise InputError(summary, [locked]) from error
     try:
         yield
     finally:

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Thread, main_thread
@@ -353,3 +354,23 @@ def test_the_signature_of_a_release_is_checked_with_the_key(hub, second, tmp_pat
     codes += [main([*check, path.replace(".pem", ".pub.pem")]) for path in (key, other)]
 
     assert codes == [4, 0, 4]
+
+
+def test_a_second_publish_on_this_machine_stops(hub, made, capsys) -> None:
+    """Nothing is sent while another process publishes the version."""
+    code = f"""
+import sys
+from pathlib import Path
+from modelreg import files
+from modelreg.errors import Problem
+with files.exclusive(Path({str(made / "registry/conv2d_fsq/v0.1.0")!r}), "", Problem("", "", "")):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        refused = main(["publish", "v0.1.0"])
+        other.communicate()
+
+    assert (refused, "publish.running" in capsys.readouterr().err, hub.releases) == (3, True, [])
+    assert main(["publish", "v0.1.0"]) == 0

@@ -21,6 +21,7 @@ from modelreg.release.github.plan import (
     RemoteAsset,
     RemoteRelease,
     Upload,
+    Withdraw,
     plan_publish,
 )
 
@@ -161,11 +162,44 @@ def test_other_drafts_are_named_and_not_changed() -> None:
     assert (plan.release.id, [problem.where for problem in plan.notices]) == (7, ["theirs"])
 
 
-def test_of_two_drafts_of_ours_the_fuller_one_is_completed() -> None:
-    """The other is named."""
-    plan = plan_publish(EXPECTED, [release(id=1, html_url="empty"), release(remote(ASSETS[0]), id=2)])
+def test_of_two_drafts_of_ours_the_one_with_the_lowest_number_is_completed() -> None:
+    """Every process chooses the same one; the other is named."""
+    plan = plan_publish(EXPECTED, [release(remote(ASSETS[0]), id=2, html_url="other"), release(id=1)])
 
-    assert (plan.release.id, [problem.where for problem in plan.notices]) == (2, ["empty"])
+    assert (plan.release.id, [notice.where for notice in plan.notices]) == (1, ["other"])
+
+
+@pytest.mark.parametrize("older", [release(id=1), release(*map(remote, ASSETS), id=9, draft=False)])
+def test_a_draft_of_this_process_is_deleted_where_another_release_is_chosen(older) -> None:
+    """An older draft, or one that another process has made public."""
+    own = release(remote(ASSETS[0]), id=8)
+    plan = plan_publish(EXPECTED, [older, own], created=8)
+
+    assert (plan.release, plan.steps[0], plan.notices) == (older, Withdraw(own), ())
+
+
+def test_a_draft_with_a_file_of_somebody_else_is_not_deleted() -> None:
+    """It is named."""
+    own = release(remote(asset("stranger")), id=8, html_url="own")
+    plan = plan_publish(EXPECTED, [release(id=1), own], created=8)
+
+    assert (kinds(plan).count("Withdraw"), [notice.where for notice in plan.notices]) == (0, ["own"])
+
+
+def test_a_fresh_incomplete_upload_is_neither_replaced_nor_published() -> None:
+    """Another process may be sending it; the other files are sent meanwhile."""
+    fresh = remote(ASSETS[0], 5, state="starter", size=0, sha256=None)
+    plan = plan_publish(EXPECTED, [release(fresh)], fresh={5})
+
+    assert (plan.steps, plan.busy) == ((Upload(ASSETS[1]), Upload(ASSETS[2])), (fresh,))
+
+
+def test_a_fresh_upload_of_a_signature_to_a_published_release_is_waited_for() -> None:
+    """As in a draft."""
+    fresh = remote(SIGNED.assets[-1], 5, state="starter", size=0, sha256=None)
+    plan = plan_publish(SIGNED, [release(*map(remote, ASSETS), fresh, draft=False)], fresh={5})
+
+    assert (plan.steps, plan.conflicts, plan.busy) == ((), (), (fresh,))
 
 
 def test_releases_of_other_tags_are_ignored() -> None:

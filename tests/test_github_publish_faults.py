@@ -3,16 +3,19 @@
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+import numpy as np
 import pytest
-from delivering import TAG, make_parcel, publish, pull, stored, tree
+from delivering import TAG, Time, make_parcel, publish, pull, stored, tree
 from fake_github import FakeGitHub, contract
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from modelreg.errors import ModelregError, RemoteError
+from modelreg.release.github.http_client import Transport
 
 pytest_plugins = ["delivery_fixtures"]
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -49,6 +52,7 @@ def details(kind: str) -> dict[str, float]:
 def forget(github: FakeGitHub) -> None:
     """Remove every release and fault."""
     github.repo.releases.clear()
+    github.repo.burnt.clear()
     github.faults.clear()
     github.requests.clear()
 
@@ -181,3 +185,62 @@ def test_a_publication_can_be_interrupted_at_any_step(github, parcel) -> None:
     """Any number of times."""
     Interrupted.github, Interrupted.parcel = github, parcel
     run_state_machine_as_test(Interrupted, settings=settings(max_examples=30, stateful_step_count=6))
+
+
+@pytest.fixture
+def during(monkeypatch):
+    """Return a function that runs an action before the `number`-th request of a thread, and says whether it ran."""
+
+    def prepare(number: int, action) -> list[bool]:
+        left, ran = [number], []
+
+        def send(self, method: str, url: str, **parts):
+            left[0] -= 1
+            if left[0] == 0:
+                action()
+                ran.append(True)
+            return original(self, method, url, **parts)
+
+        monkeypatch.setattr(Transport, "_send", send)
+        return ran
+
+    original = Transport._send
+    return prepare
+
+
+@pytest.mark.parametrize(("lag", "immutable"), [(0, False), (3, False), (20, True)])
+def test_a_second_publication_at_any_request_leaves_one_release(github, parcel, during, lag, immutable) -> None:
+    """Both succeed, and no draft is left, also while the list of releases lags behind."""
+    github.repo.list_lag, github.repo.immutable = lag, immutable
+    number, ran = 0, [True]
+    while ran:
+        number += 1
+        forget(github)
+        ran = during(number, lambda: publish(github, parcel))
+        publish(github, parcel, jobs=1)
+        found = [(release.draft, github.digests(release)) for release in github.releases]
+        assert found == [(False, parcel.digests)], f"at request {number}"
+
+    assert number > len(parcel.expected.assets) + 6
+
+
+def test_publications_at_the_same_time_leave_one_release(github, parcel) -> None:
+    """Two or three of them, which start within a tenth of a second."""
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        forget(github)
+        github.repo.list_lag, github.repo.immutable = int(rng.choice([0, 1, 8])), bool(rng.random() < 0.5)
+        delays = [rng.choice([0.0, rng.uniform(0, 0.1)]) for _ in range(rng.choice([2, 2, 3]))]
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda delay: time.sleep(delay) or publish(github, parcel, time=Hurried()), delays))
+        found = [(release.draft, github.digests(release)) for release in github.releases]
+        assert found == [(False, parcel.digests)]
+
+
+class Hurried(Time):
+    """A clock that runs fifty times as fast."""
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep."""
+        super().sleep(seconds)
+        time.sleep(seconds / 50)

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from modelreg import files
 from modelreg.cli import github_session, host, publish_checks
 from modelreg.cli.console import emit_json, listed, note_all, say
 from modelreg.cli.progress import show_transfer
-from modelreg.errors import InputError, raise_all
+from modelreg.errors import InputError, Problem, raise_all
 from modelreg.registry import filenames
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ def publish(
         if dry_run:
             _show_plan(github_publish.View(client, expected).plan(), expected, as_json=as_json)
             return
-        with show_transfer(sys.stderr) as progress:
+        running = Problem(reference, "publish.running", "another process on this machine is publishing it")
+        alone = files.exclusive(folder, "nothing was sent", running)
+        with alone, show_transfer(sys.stderr) as progress:
             outcome = github_publish.publish(client, expected, folder, progress, jobs)
     note_all(outcome.notices)
     if as_json:

@@ -17,6 +17,7 @@ from modelreg.errors import InputError, Problem, PublishConflict, RemoteError
 from modelreg.release.github.http_client import (
     Body,
     Download,
+    NotFound,
     Page,
     Progress,
     Server,
@@ -56,9 +57,12 @@ class Client:
         """Return every release, including drafts if the token may see them."""
         return [_valid(_release, document) for document in self.http.items(self._url("releases?per_page=100"))]
 
-    def release(self, release_id: int) -> RemoteRelease:
-        """Return one release, with all of its assets."""
-        return self._whole(self.http.read(self._url(f"releases/{release_id}")))
+    def release(self, release_id: int) -> RemoteRelease | None:
+        """Return one release, with all of its assets; None if it does not exist."""
+        try:
+            return self._whole(self.http.read(self._url(f"releases/{release_id}")))
+        except NotFound:  # also between the two requests
+            return None
 
     def published(self, tag: str) -> RemoteRelease:
         """Return the published release of a tag. Raises RemoteError if there is none."""
@@ -100,6 +104,10 @@ class Client:
         """Create a draft."""
         body = {**_texts(expected), "draft": True}
         return _valid(_release, parse(self.http.change("POST", self._url("releases"), json=body)))
+
+    def withdraw(self, draft: RemoteRelease) -> None:
+        """Delete a draft. A draft that is already deleted is not an error."""
+        self.http.change("DELETE", self._url(f"releases/{draft.id}"), allow=(HTTPStatus.NOT_FOUND,))
 
     def delete(self, asset: RemoteAsset) -> None:
         """Delete an asset of a release. An asset that is already deleted is not an error."""

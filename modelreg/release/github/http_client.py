@@ -83,6 +83,10 @@ class Retry(Exception):
         super().__init__(str(problem))
 
 
+class NotFound(RemoteError):
+    """The server does not have what a request names (404)."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """A server's answer to a request, with its whole body."""
@@ -334,8 +338,10 @@ def _refuse(answer: Answer, allow: tuple[int, ...]) -> None:
         if limit is not None or status == HTTPStatus.TOO_MANY_REQUESTS:
             raise Retry(Problem(where, "github.rate-limit", message), limit if limit is not None else LIMIT_WAIT_S)
     refused = Problem(where, "github.request-refused", message)
-    arrived = "already_exists" in message  # an earlier attempt arrived, but its answer was lost
-    raise Retry(refused) if arrived else RemoteError("the server refused the request", [refused])
+    if "already_exists" in message:  # an earlier attempt arrived, but its answer was lost; or another process was first
+        raise Retry(refused)
+    kind = NotFound if status == HTTPStatus.NOT_FOUND else RemoteError
+    raise kind("the server refused the request", [refused])
 
 
 def _limit_wait(answer: Answer) -> float | None:

@@ -5,11 +5,15 @@ with the right name, size and digest is not sent again. So an interrupted public
 and a finished one has no steps left. A draft is ours if its text contains the digest of our manifest; other drafts are
 never changed.
 
+Two machines may publish the same version at once. Both then fill the draft with the lowest number. The process that
+created another one deletes it again. An incomplete upload may be in progress on the other machine, and the file then
+be complete, and published, a moment later: it is replaced only after it has been there for a while.
+
 The signature may be added later, because no digest of the release covers it: a published release that has every other
 file gets it, unless the release is immutable.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -100,6 +104,12 @@ class Create(NamedTuple):
     """Create a draft."""
 
 
+class Withdraw(NamedTuple):
+    """Delete the draft that this process created: the version has an older draft, or is published."""
+
+    release: RemoteRelease
+
+
 class Delete(NamedTuple):
     """Delete an asset of a draft: an incomplete upload, or other bytes."""
 
@@ -116,34 +126,59 @@ class Publish(NamedTuple):
     """Make the draft public, after every digest was compared."""
 
 
-Step = Create | Delete | Upload | Publish
+Step = Create | Withdraw | Delete | Upload | Publish
 
 
 class Plan(NamedTuple):
-    """The steps that are left, or the conflicts that prevent them."""
+    """The steps that are left, or the conflicts that prevent them: then only a draft of this process is deleted."""
 
     release: RemoteRelease | None  # the draft to complete, or the published release
     steps: tuple[Step, ...]
-    conflicts: tuple[Problem, ...]  # a published release with other files
-    notices: tuple[Notice, ...]  # other drafts for the same tag
+    conflicts: tuple[Problem, ...] = ()  # a published release with other files
+    notices: tuple[Notice, ...] = ()  # other drafts for the same tag
+    busy: tuple[RemoteAsset, ...] = ()  # uploads that another process may be making
 
 
-def plan_publish(expected: ExpectedRelease, releases: Sequence[RemoteRelease]) -> Plan:
-    """Return the steps from the releases that GitHub has for the tag to a complete public release."""
-    ours = [release for release in releases if concerns(expected, release)]
-    published = [release for release in ours if not release.draft]
-    if published:
-        left = _other_drafts(expected.tag, [release for release in ours if release.draft])
-        steps = tuple(_join(expected, published[0]))
-        late = {step.asset.name for step in steps}
-        conflicts = [problem for problem in find_differences(expected, published[0]) if problem.where not in late]
-        return Plan(published[0], () if conflicts else steps, tuple(conflicts), left)
-    drafts = sorted((r for r in ours if expected.marker in r.body), key=lambda r: (-_right(expected, r), r.id))
-    others = [r for r in ours if expected.marker not in r.body] + drafts[1:]
-    notices = _other_drafts(expected.tag, others)
-    if not drafts:
-        return Plan(None, (Create(), *map(Upload, expected.assets), Publish()), (), notices)
-    return Plan(drafts[0], (*_repair(expected, drafts[0]), Publish()), (), notices)
+def plan_publish(
+    expected: ExpectedRelease,
+    releases: Sequence[RemoteRelease],
+    created: int | None = None,
+    fresh: Collection[int] = (),
+) -> Plan:
+    """Return the steps from the releases that GitHub has for the tag to a complete public release.
+
+    `created`: the number of the draft that this process created. `fresh`: the numbers of incomplete uploads that are
+    not replaced yet.
+    """
+    ours = sorted((release for release in releases if concerns(expected, release)), key=lambda release: release.id)
+    published = next((release for release in ours if not release.draft), None)
+    drafts = [release for release in ours if release.draft and expected.marker in release.body]
+    chosen = published or next(iter(drafts), None)
+    withdrawn = [release for release in drafts if release.id == created and _is_copy(expected, release, chosen)]
+    left = [release for release in ours if release.draft and release not in (chosen, *withdrawn)]
+    notices = tuple(
+        Notice(draft.html_url, f"another draft for {expected.tag} exists and was not changed") for draft in left
+    )
+    if chosen is None:
+        return Plan(None, (Create(), *map(Upload, expected.assets), Publish()), notices=notices)
+    busy = tuple(asset for asset in chosen.assets if asset.state == STARTER and asset.id in fresh)
+    names = {asset.name for asset in busy}
+    missing = [asset for asset in expected.assets if asset.name not in names]
+    steps: list[Step] = list(map(Withdraw, withdrawn))
+    if chosen.draft:
+        steps += [*_repair(missing, chosen, busy), *([] if busy else [Publish()])]
+        return Plan(chosen, tuple(steps), notices=notices, busy=busy)
+    joined = list(_join(expected, chosen))
+    late = {step.asset.name for step in joined}
+    conflicts = tuple(problem for problem in find_differences(expected, chosen) if problem.where not in late)
+    steps += [] if conflicts or names & late else joined
+    return Plan(chosen, tuple(steps), conflicts, notices, busy=() if conflicts or not names & late else busy)
+
+
+def _is_copy(expected: ExpectedRelease, draft: RemoteRelease, chosen: RemoteRelease | None) -> bool:
+    """Return whether a draft is not the chosen release and has no file of anybody else."""
+    names = {asset.name for asset in expected.assets}
+    return draft != chosen and all(asset.name in names for asset in draft.assets)
 
 
 def concerns(expected: ExpectedRelease, release: RemoteRelease) -> bool:
@@ -187,24 +222,16 @@ def _absent(asset: Asset, expected: ExpectedRelease, release: RemoteRelease) -> 
     return Problem(asset.name, "publish.file-missing", "the release does not have this file")
 
 
-def _other_drafts(tag: str, drafts: Iterable[RemoteRelease]) -> tuple[Notice, ...]:
-    return tuple(Notice(draft.html_url, f"another draft for {tag} exists and was not changed") for draft in drafts)
-
-
-def _right(expected: ExpectedRelease, release: RemoteRelease) -> int:
-    return sum(_is_right(asset, there) for asset in expected.assets for there in release.assets)
-
-
 def _is_right(asset: Asset, there: RemoteAsset) -> bool:
     """Say whether an asset is proven by its digest; without one it is sent again while the release is a draft."""
     return (there.name, there.size, there.sha256, there.state) == (asset.name, asset.size, asset.sha256, UPLOADED)
 
 
-def _repair(expected: ExpectedRelease, draft: RemoteRelease) -> Iterator[Step]:
-    wrong = [there for there in draft.assets if not any(_is_right(asset, there) for asset in expected.assets)]
-    yield from map(Delete, wrong)
-    kept = {there.name for there in draft.assets if there not in wrong}
-    yield from (Upload(asset) for asset in expected.assets if asset.name not in kept)
+def _repair(missing: Sequence[Asset], draft: RemoteRelease, busy: Collection[RemoteAsset]) -> Iterator[Delete | Upload]:
+    right = [there for there in draft.assets if any(_is_right(asset, there) for asset in missing)]
+    yield from (Delete(there) for there in draft.assets if there not in right and there not in busy)
+    kept = {there.name for there in right}
+    yield from (Upload(asset) for asset in missing if asset.name not in kept)
 
 
 # The expected release
