@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup fmt lint test fast check clients demo docs schemas reference outputs clean
+.PHONY: help setup fmt lint test fast kills check clients demo docs schemas reference outputs clean
 
 help: ## print this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ fast: ## run the tests that need no torch: make fast PYTHON=python3.13
 	$(PYTHON) -m venv $(FAST)
 	$(FAST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	$(FAST)/bin/python -m pytest --fast -n 2 --dist worksteal
+
+kills: setup ## kill every command at every change that it makes, and run it again; takes an hour
+	KILL_STEP=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests/test_kill_matrix.py tests/test_kill_matrix_training.py
 
 check: test ## run test, then check the wheel in a separate environment
 	bash scripts/check_wheel.sh

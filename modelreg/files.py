@@ -351,6 +351,15 @@ def exclusive(folder: Path, summary: str, locked: Problem, *, wait: bool = False
         os.close(lock)
 
 
+def is_locked(folder: Path) -> bool:
+    """Return whether another process holds the lock of a folder."""
+    try:
+        os.close(_lock(folder, wait=False))
+    except BlockingIOError:
+        return True
+    return False
+
+
 @contextmanager
 def _removed_on_failure(folder: Path) -> Iterator[None]:
     try:

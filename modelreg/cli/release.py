@@ -128,9 +128,12 @@ def release(
         _show_plan(plan, as_json=as_json)
         return
 
+    if as_json and not plan.local:
+        _show_json(plan, dry_run=False, evaluated=evaluates)
+
     def show(step: "Step") -> None:
         _show_step(plan, step, dry_run=False, as_json=as_json)
-        if as_json and step == plan.local[-1]:  # before `publish`, which may fail
+        if as_json and step in plan.local[-1:]:  # before `publish`, which may fail
             _show_json(plan, dry_run=False, evaluated=evaluates)
 
     _carry_out(plan, ports, show)

@@ -56,7 +56,11 @@ def train(
         folder, settings = resume, load(resume / filenames.CONFIG, config.TrainConfig)
     else:
         settings = _settings(configuration, assignments or [])
-        folder = out_folder or runs.next_folder(host.workplace() / "runs", settings.model.name)
+        place = host.workplace() / "runs"
+        if left := runs.interrupted(place):
+            shown = host.shown(left)
+            note(f"notice: the training of {shown} is not finished; to resume it: modelreg train --resume {shown}")
+        folder = out_folder or runs.next_folder(place, settings.model.name)
     here = host.describe(settings.training)
     with host.reading(new_subjects=not resume) as reading:
         if resume:

@@ -61,6 +61,17 @@ def newest_trained(runs: Path, model: str | None, command: str) -> Path:
     raise InputError("no run was chosen", [problem])
 
 
+def interrupted(runs: Path) -> Path | None:
+    """Return the newest run if its training has begun and neither ended nor runs now; None if not, or unreadable."""
+    found = max(numbered(runs), default=None)
+    if found is None or files.is_locked(found[1]):
+        return None
+    try:
+        return found[1] if load_run(found[1]).status == "training" else None
+    except InputError:  # reported by the commands that use this run
+        return None
+
+
 def load_run(folder: Path) -> RunRecord:
     """Read run.json. Raises InputError, also if the folder is not a run."""
     if not (folder / RUN).is_file():

@@ -119,7 +119,7 @@ class Plan:
 
     @property
     def local(self) -> tuple[Step, ...]:
-        """The steps that change this machine only; there is always one."""
+        """The steps that change this machine only; none where only the publication is left."""
         return tuple(step for step in self.steps if step not in REMOTE)
 
     @property
@@ -144,7 +144,10 @@ def draft(root: Path, request: Request, project: ProjectConfig, situation: Situa
     unreadable = [(RegistryError, problem) for problem in releases_table.find_unreadable(root)]
     raise_all("cannot release: a version of the registry cannot be read", unreadable)
     found = replace(found, steps=_pending(found, run))
-    found = replace(found, finishing=found.folder.exists() and bool(found.steps) and _is_made_of_it(found))
+    left = (
+        bool(found.steps) or request.publish
+    )  # a publication is repeated: only the server knows whether it is complete
+    found = replace(found, finishing=found.folder.exists() and left and _is_made_of_it(found))
     raise_all(f"cannot release {model} v{number}", _refusals(found, run, number))
     return found
 
