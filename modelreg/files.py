@@ -19,7 +19,7 @@ import re
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, NoReturn, TypeAlias
@@ -31,6 +31,7 @@ from modelreg.errors import InputError, Problem
 
 DOCUMENT_LIMIT = 16 * 2**20  # bytes of a JSON, YAML or Markdown document
 BLOCK = 2**20  # bytes processed at a time
+LEFTOVERS = (".tmp", ".staged", ".fresh", ".old", ".pull")  # suffixes of what a killed write or download leaves
 
 CANNOT_READ = "cannot read the file"
 
@@ -191,6 +192,19 @@ def to_line(document: object) -> bytes:
     return f"{text}\n".encode()
 
 
+def refuse_unwritable(*places: Path) -> None:
+    """Raise InputError where a file or folder could not be written, before a long computation. Writes nothing."""
+    closed = {folder for folder in map(_written_in, places) if not os.access(folder, os.W_OK | os.X_OK)}
+    what = "this folder is read-only"
+    if problems := [Problem(str(folder), "files.not-writable", what) for folder in sorted(closed)]:
+        raise InputError("nothing was computed: the result could not be written", problems)
+
+
+def _written_in(place: Path) -> Path:
+    """Return the existing folder that a write to `place` changes: itself, or the nearest one above it."""
+    return next(folder for folder in (place.absolute(), *place.absolute().parents) if folder.is_dir())
+
+
 def lies_in(path: str, places: Iterable[str]) -> bool:
     """Return whether a path is one of these places or lies below one."""
     return any(path == place or path.startswith(f"{place}/") for place in places)
@@ -198,7 +212,7 @@ def lies_in(path: str, places: Iterable[str]) -> bool:
 
 def is_leftover(path: str) -> bool:
     """Return whether a path is, or lies in, a leftover of a killed write. The next write replaces it."""
-    return any(part.startswith(".") and part.endswith((".tmp", ".staged")) for part in path.split("/"))
+    return any(part.startswith(".") and part.endswith(LEFTOVERS) for part in path.split("/"))
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -300,19 +314,49 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
 def write_folder(target: Path, documents: Mapping[str, bytes]) -> None:
     """Write a flat folder of files atomically. An existing folder is replaced, or kept if its files are the same."""
+    write_all({target: documents}, {})
+
+
+def write_all(folders: Mapping[Path, Mapping[str, bytes]], single: Mapping[Path, bytes]) -> None:
+    """Write flat folders and single files. All are on disk before the first gets its name: a full disk leaves nothing.
+
+    Each one is replaced atomically; one that has these bytes is kept. One writer at a time.
+    """
+    with ExitStack() as undo:
+        for target in folders:
+            undo.callback(shutil.rmtree, _fresh(target), ignore_errors=True)
+        staged = [target for target, documents in folders.items() if _stage_folder(target, documents)]
+        for path, data in single.items():
+            undo.callback(temporary(path).unlink, missing_ok=True)
+            stage_new(path, data, 0o666)
+        undo.pop_all()
+    for target in staged:
+        _swap(target)
+    for path in single:
+        temporary(path).replace(path)
+        _sync_folder(path.parent)
+
+
+def _stage_folder(target: Path, documents: Mapping[str, bytes]) -> bool:
+    """Write a folder under its temporary name; return False if the target has these files already."""
     recover_folder(target)
-    fresh, old = target.with_name(f".{target.name}.fresh"), _set_aside(target)
-    for left in (fresh, old):
+    for left in (_fresh(target), _set_aside(target)):
         shutil.rmtree(left, ignore_errors=True)
     if target.is_dir() and {path.name: path.read_bytes() for path in target.iterdir() if path.is_file()} == documents:
-        return
-    with staged_folder(fresh) as staged:
+        return False
+    with staged_folder(_fresh(target)) as staged:
         for name, data in documents.items():
             write_atomic(staged / name, data)
+    return True
+
+
+def _swap(target: Path) -> None:
+    """Give a staged folder its name, in place of an older one."""
+    old = _set_aside(target)
     try:
         if target.exists():
             target.rename(old)
-        fresh.rename(target)
+        _fresh(target).rename(target)
     except BaseException:
         recover_folder(target)
         raise
@@ -324,6 +368,10 @@ def recover_folder(target: Path) -> None:
     """Restore a folder that a killed `write_folder` had renamed before its replacement was in place."""
     if _set_aside(target).is_dir() and not target.exists():
         _set_aside(target).rename(target)
+
+
+def _fresh(target: Path) -> Path:
+    return target.with_name(f".{target.name}.fresh")
 
 
 def _set_aside(target: Path) -> Path:

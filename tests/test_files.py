@@ -9,6 +9,7 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -231,6 +232,7 @@ def test_staging_refuses_an_existing_target(tmp_path) -> None:
 SECOND = """
 import sys
 from pathlib import Path
+from pathlib import Path
 from modelreg import files
 try:
     with files.staged_folder(Path(sys.argv[1])):
@@ -410,6 +412,38 @@ def test_an_equal_folder_is_kept(tmp_path) -> None:
     assert (tmp_path / "x/a").stat().st_ino == before
 
 
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Return every file below a folder, hidden ones too."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_full_disk_leaves_nothing_of_several_folders_and_files(tmp_path, monkeypatch) -> None:
+    """At whichever file the disk is full, everything is as before; with space again all of it is written."""
+    files.write_all({tmp_path / "x": {"a": b"old"}}, {tmp_path / "x.tar": b"old"})
+    before, number, sync = snapshot(tmp_path), 0, os.fsync
+    folders, single = {tmp_path / "x": {"a": b"1", "b": b"2"}, tmp_path / "y": {"a": b"3"}}, {tmp_path / "x.tar": b"4"}
+    left = 0
+
+    def fill(descriptor: int) -> None:
+        nonlocal left
+        left -= stat.S_ISREG(os.fstat(descriptor).st_mode)
+        if left == 0:
+            raise OSError(errno.ENOSPC, "disk full")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fill)
+    for number in range(1, 99):
+        left = number
+        try:
+            files.write_all(folders, single)
+            break
+        except OSError:
+            assert snapshot(tmp_path) == before, f"at write {number}"
+
+    assert number > len(("x/a", "x/b", "y/a", "x.tar"))
+    assert snapshot(tmp_path) == {"x/a": b"1", "x/b": b"2", "y/a": b"3", "x.tar": b"4"}
+
+
 def test_leftovers_of_a_killed_write_of_a_folder_are_replaced(tmp_path) -> None:
     """They do not block the next write."""
     for name in (".x.fresh", ".x.old"):
@@ -425,6 +459,7 @@ def test_leftovers_of_a_killed_write_of_a_folder_are_replaced(tmp_path) -> None:
     ("path", "left"),
     [
         (".CHANGELOG.md.tmp", True),
+        ("registry/m/.v0.1.0.pull/whole/run.json", True),
         ("registry/m/.v0.1.0.staged/run.json", True),
         ("registry/m/v0.1.0/run.json", False),
         ("notes.tmp", False),

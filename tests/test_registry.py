@@ -24,6 +24,7 @@ def root(tmp_path):
         (tmp_path / "registry" / "m" / name).mkdir(parents=True)
     (tmp_path / "registry" / "m" / "vnext").mkdir()
     (tmp_path / "registry" / "m" / ".v9.9.9.staged").mkdir()
+    (tmp_path / "registry" / "m" / ".v9.9.8.pull").mkdir()
     (tmp_path / "registry" / "other" / "v3.0.0").mkdir(parents=True)
     return tmp_path
 
@@ -143,7 +144,10 @@ def test_unexpected_files_are_not_listed_as_versions(untidy) -> None:
 
 def test_a_leftover_of_an_interrupted_release_is_a_notice(untidy) -> None:
     """It is not unexpected."""
-    assert [notice.where for notice in versions.find_leftovers(untidy)] == ["registry/m/.v9.9.9.staged"]
+    assert [notice.where for notice in versions.find_leftovers(untidy)] == [
+        "registry/m/.v9.9.8.pull",
+        "registry/m/.v9.9.9.staged",
+    ]
 
 
 @pytest.mark.parametrize("find", [versions.find_strays, versions.find_leftovers])

@@ -44,8 +44,7 @@ def attach(run: Path, file: HefFile, size_limit: int = hef_compatibility.SIZE_LI
     record, found = with_hef(open_bundle(run / target), file, f"{run}/{target}", size_limit)
     whole = bundle_archive.sealed(record, found, record.version)
     parse(whole[filenames.BUNDLE], BundleRecord, filenames.BUNDLE)  # the network's name is part of a path
-    files.write_folder(run / target, whole)
-    files.write_atomic(run / f"{target}.tar.gz", bundle_archive.pack(whole))
+    files.write_all({run / target: whole}, {run / f"{target}.tar.gz": bundle_archive.pack(whole)})
     return run / target / file_name(record)
 
 

@@ -61,6 +61,7 @@ def ablate(
         "nothing was trained",
         f"{filenames.CONFIG} differs from the configuration of this command",
     )
+    files.refuse_unwritable(folder)
     try:
         trained = {name: [_trained(*trial) for trial in trials.items()] for name, trials in planned.items()}
     except KeyboardInterrupt:

@@ -39,6 +39,8 @@ def bench(
     from modelreg.runtime import bench as benchmark
     from modelreg.runtime.pipeline import Pipeline
 
+    if out:
+        files.refuse_unwritable(out)
     with Pipeline.load(host.export_path(reference), backend, threads) as pipeline:
         measured = benchmark.measure_latency(pipeline, windows, perf_counter)
     record = LatencyRecord(

@@ -43,10 +43,12 @@ def compare(
             raise typer.BadParameter("a comparison with an ONNX file has neither --markdown nor --html")
         _compare_graph(Path(one), Path(other), as_json=as_json)
         return
+    from modelreg import files
     from modelreg.workflows import compare as compare_workflow
 
     if page:
         host.need_extra("train", "matplotlib")
+        files.refuse_unwritable(page)
     sides = [compare_workflow.read_candidate(host.export_path(reference)) for reference in (one, other)]
     _show(compare_workflow.compare(*sides), as_json=as_json, as_markdown=as_markdown, page=page)
 

@@ -50,11 +50,14 @@ def check(
 
     Example: modelreg data check sample --out quality
     """
+    from modelreg import files
     from modelreg.data import preparation, quality
 
     if source is None:
         source = "sample"
         note("no recordings named: checking the embedded sample recordings")
+    if out_folder:
+        files.refuse_unwritable(out_folder)
     settings = host.with_pseudonyms(_settings(source))
     typed = source.endswith(".json")  # a typed path is relative to this folder, one in a configuration to the root
     _need(settings)

@@ -56,12 +56,14 @@ def evaluate(
     Example: modelreg evaluate runs/conv2d_fsq-001
     """
     host.need_extra("train", *EXTRA)
+    from modelreg import files
     from modelreg.registry import runs
 
     folder = run or runs.newest_trained(host.workplace() / "runs", None, "modelreg evaluate")
     if run is None:
         note(f"evaluating the newest run, {host.shown(folder)}")
     grid = runs.load_run(folder).model.grid  # raises the error of a folder that is not a run
+    files.refuse_unwritable(folder)
     if protocol == "random":
         compare_with_chance(folder, as_json=as_json)
         warn_of_leaks(folder)

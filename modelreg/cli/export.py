@@ -53,6 +53,7 @@ def export(
     Example: modelreg export --target hailo8
     """
     host.need_extra("export", *host.EXPORT)
+    from modelreg import files
     from modelreg.records.export import ExportSettings
     from modelreg.workflows import export_run
 
@@ -61,6 +62,7 @@ def export(
         message = "must be 16, 17 or 18; torch converts lower opsets unreliably, and higher ones are not tested"
         raise typer.BadParameter(message, param_hint="--opset")
     folder, place = _places(reference, out_folder)
+    files.refuse_unwritable(place)
     settings = ExportSettings(opset=opset, normalization=normalize, optimization_level=optimization_level)
     with host.reading(data_folder) as reading:
         made = export_run.export(folder, place, targets, settings, reading)

@@ -44,11 +44,13 @@ def import_(
     Example: modelreg import legacy.pth --as conv2d_fsq
     """
     host.need_extra("train", "torch", "safetensors", "scipy", "pandas")
+    from modelreg import files
     from modelreg.registry import runs
     from modelreg.workflows import import_checkpoint, run_checks
 
     folder = out_folder or runs.next_folder(host.workplace() / "runs", model)
     run_checks.refuse_existing(folder)
+    files.refuse_unwritable(folder)
     older = import_checkpoint.read_legacy(checkpoint, model)
     settings = import_checkpoint.settle(older, _document(configuration), str(configuration or "the built-in default"))
     config = host.with_pseudonyms(settings)

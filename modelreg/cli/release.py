@@ -93,6 +93,7 @@ def release(
 
     Example: modelreg release v0.1.0
     """
+    from modelreg import files
     from modelreg.registry import runs, versions
     from modelreg.release import plan as releasing
     from modelreg.release import steps
@@ -119,6 +120,8 @@ def release(
     )
     ports = _ports(root, project)
     draft = releasing.draft(root, request, project, steps.observe(root, request, ports))
+    if not dry_run:
+        files.refuse_unwritable(root, draft.folder, *([draft.run] if "evaluate" in draft.steps else []))
     if sign_key and not dry_run:  # after the refusals that cost nothing: it may prompt for a passphrase
         ports = replace(ports, sign=_signing(sign.read_key(sign_key, passphrase_file)))
     evaluates = "evaluate" in draft.steps

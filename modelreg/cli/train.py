@@ -46,7 +46,7 @@ def train(
     if resume and (configuration or assignments or out_folder):
         raise typer.BadParameter("a run is resumed with its own configuration: pass --resume alone")
     host.need_extra("train", "torch", "safetensors", "tensorboard", "matplotlib", "scipy", "pandas")
-    from modelreg import config
+    from modelreg import config, files
     from modelreg.records.base import load
     from modelreg.registry import runs
     from modelreg.workflows import training_run
@@ -61,6 +61,7 @@ def train(
             shown = host.shown(left)
             note(f"notice: the training of {shown} is not finished; to resume it: modelreg train --resume {shown}")
         folder = out_folder or runs.next_folder(place, settings.model.name)
+    files.refuse_unwritable(folder)
     here = host.describe(settings.training)
     with host.reading(new_subjects=not resume) as reading:
         if resume:

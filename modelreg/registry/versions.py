@@ -249,7 +249,7 @@ def _is_version(path: Path) -> bool:
 
 
 def _is_leftover(path: Path) -> bool:
-    staged = path.name.startswith(".v") and path.suffix == ".staged" and path.is_dir()
+    staged = path.name.startswith(".v") and path.suffix in {".staged", ".pull"} and path.is_dir()
     return staged or path.name == f".{ALIASES}.tmp"
 
 

@@ -26,7 +26,16 @@ from modelreg.ml import prediction
 from modelreg.ml.network import Network
 from modelreg.records.base import load
 from modelreg.records.data import Normalization
-from modelreg.records.export import GRAPHS, ExportSettings, GraphName, GraphRecord, HailoArch, ParityRecord, Target
+from modelreg.records.export import (
+    GRAPHS,
+    HAILO,
+    ExportSettings,
+    GraphName,
+    GraphRecord,
+    HailoArch,
+    ParityRecord,
+    Target,
+)
 from modelreg.records.int8 import Int8Estimate
 from modelreg.records.manifest import Manifest
 from modelreg.records.metrics import EvalMetrics
@@ -87,13 +96,13 @@ def export(
         filenames.PARITY: proof.parity.to_bytes(),
         filenames.VECTORS: proof.vectors,
     }
-    for target, documents in whole.items():
-        files.write_folder(place / target, documents)
-        if target != "onnx":
-            files.write_atomic(place / f"{target}.tar.gz", bundle_archive.pack(documents))
+    single = {place / f"{target}.tar.gz": bundle_archive.pack(whole[target]) for target in devices}
     if place == folder and (folder / filenames.METRICS).is_file():
-        measured = exports.with_estimate(load(folder / filenames.METRICS, EvalMetrics), exports.estimate_of(folder))
-        files.write_atomic(folder / filenames.METRICS, measured.to_bytes())
+        first = next((target for target in HAILO if target in devices or exports.has(folder, target)), None)
+        judged = estimate if first in devices else exports.estimate_of(folder)  # as `estimate_of` will read it
+        measured = exports.with_estimate(load(folder / filenames.METRICS, EvalMetrics), judged)
+        single[folder / filenames.METRICS] = measured.to_bytes()
+    files.write_all({place / target: documents for target, documents in whole.items()}, single)
     written = tuple(place / target for target in sorted(whole))
     return Exported(proof.parity, estimate, written, tuple(dict.fromkeys(warnings)))
 
