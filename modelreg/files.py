@@ -112,8 +112,13 @@ def read_bytes(path: Path, limit: int = DOCUMENT_LIMIT, where: str | None = None
         except OSError as error:
             raise _unreadable(where, error) from error
     if len(data) > limit:
-        raise InputError(CANNOT_READ, [Problem(where, "files.too-large", f"larger than {limit:,} bytes")])
+        raise InputError(CANNOT_READ, [too_large(where, limit)])
     return data
+
+
+def too_large(where: str, limit: int) -> Problem:
+    """Return the problem of a file or document of more than `limit` bytes."""
+    return Problem(where, "files.too-large", f"larger than {limit:,} bytes")
 
 
 def read_text(path: Path, limit: int = DOCUMENT_LIMIT) -> str:
@@ -206,8 +211,9 @@ def _written_in(place: Path) -> Path:
 
 
 def lies_in(path: str, places: Iterable[str]) -> bool:
-    """Return whether a path is one of these places or lies below one."""
-    return any(path == place or path.startswith(f"{place}/") for place in places)
+    """Return whether a POSIX path is one of these places or lies below one."""
+    parts = path.split("/")
+    return not {"/".join(parts[:end]) for end in range(1, len(parts) + 1)}.isdisjoint(places)
 
 
 def is_leftover(path: str) -> bool:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from places import places
 
 from modelreg.errors import RemoteError
-from modelreg.release.github import http_client
-from modelreg.release.github.http_client import API, Answer, Body, Secret
+from modelreg.release.github import answers
+from modelreg.release.github.answers import Answer
+from modelreg.release.github.http_client import API, Body, Secret
 
 pytest_plugins = ["delivery_fixtures"]
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -38,7 +39,7 @@ def answer(body: bytes = b"[]", **headers: str) -> Answer:
 )
 def test_the_wait_for_a_rate_limit(headers, seconds) -> None:
     """From its headers, or a minute; None if it is not a rate limit."""
-    assert http_client._limit_wait(answer(**headers)) == seconds
+    assert answers._limit_wait(answer(**headers)) == seconds
 
 
 @given(
@@ -52,8 +53,8 @@ def test_any_header_and_message_is_handled(headers, document) -> None:
     """A proxy may send anything."""
     odd = replace(answer(json.dumps(document).encode()), headers=headers)
 
-    assert isinstance(http_client._message(odd), str)
-    assert isinstance(http_client._limit_wait(odd), float | None)
+    assert isinstance(answers._message(odd), str)
+    assert isinstance(answers._limit_wait(odd), float | None)
 
 
 @pytest.mark.parametrize(
@@ -70,13 +71,13 @@ def test_any_header_and_message_is_handled(headers, document) -> None:
 )
 def test_a_servers_message_has_no_control_characters(content, words) -> None:
     """And at most 300 characters."""
-    assert http_client._message(answer(content)) == words
+    assert answers._message(answer(content)) == words
 
 
 def test_an_answer_that_is_not_json_may_be_retried() -> None:
     """It may be the page of a proxy."""
-    with pytest.raises(http_client.Retry) as caught:
-        http_client.parse(answer(b"<html>"))
+    with pytest.raises(answers.Retry) as caught:
+        answers.parse(answer(b"<html>"))
 
     assert places([caught.value.problem]) == [("api.example", "github.answer-unexpected")]
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -155,6 +156,32 @@ def test_a_broken_manifest_ends_the_search(version) -> None:
     (version / "manifest.json").write_text("{}")
 
     assert set(where(version)) == {"manifest.json"}
+
+
+def pad(version, entries: int, name: str = "extra/{:06d}.json") -> None:
+    """Let the manifest list files that are not here: release assets."""
+    path = version / filenames.MANIFEST
+    document = json.loads(path.read_text())
+    found = {"sha256": "a" * 64, "size": 1, "stored": "asset"}
+    document["files"] += [{"path": name.format(number), **found} for number in range(entries)]
+    document["files"].sort(key=lambda entry: entry["path"])
+    path.write_bytes(files.to_json(document))
+
+
+def test_the_time_of_verify_is_proportional_to_the_entries(version) -> None:
+    """Once it grew with their square: 9,000 took more than a minute."""
+    pad(version, 9_000)
+    began = time.perf_counter()
+    found = integrity.inspect(version)
+
+    assert (len(found.absent), time.perf_counter() - began < 15) == (9_000, True)
+
+
+def test_a_manifest_of_a_hundred_thousand_entries_is_refused_by_its_size(version) -> None:
+    """Nothing of it is parsed."""
+    pad(version, 100_000, "{}")
+
+    assert problems(version) == [(str(version / filenames.MANIFEST), "files.too-large")]
 
 
 def test_missing_sums_are_found(version) -> None:

@@ -20,17 +20,30 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def connect(root: Path, project: "ProjectConfig", total_s: float) -> Iterator["Client"]:
-    """Yield a session with the repository's server. Raises InputError if no repository is configured."""
+def connect(root: Path, project: "ProjectConfig", timeout_s: float | None = None) -> Iterator["Client"]:
+    """Yield a session with the repository's server. Raises InputError if no repository is configured.
+
+    `timeout_s` bounds the whole session; None: API calls and retries are bounded, and transfers by their rate.
+    """
     from modelreg.release.github import client as remote
     from modelreg.release.github import http_client
+    from modelreg.release.github.time_limits import TOTAL_S
 
     name = repository(root, project)
     if name is None:
         raise InputError("cannot connect to GitHub", [_no_repository(root)])
-    api = api_url() or http_client.API
+    api = _api()
     own = os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE")
-    server = http_client.Server(name, _token(api), monotonic, sleep, api, total_s, own)
+    server = http_client.Server(
+        repository=name,
+        token=_token(api),
+        clock=monotonic,
+        sleep=sleep,
+        api=api,
+        total_s=timeout_s or TOTAL_S,
+        whole=timeout_s is not None,
+        certificates=own,
+    )
     with remote.Client(server) as client:
         yield client
 
@@ -63,11 +76,22 @@ def api_url() -> str | None:
     return os.environ.get("GITHUB_API_URL")
 
 
-def token_source() -> str | None:
-    """Return the name of the source of the token, never the token; None if no source has one."""
+def _api() -> str:
+    """Return the address of the API. Raises InputError if GITHUB_API_URL is not an address."""
     from modelreg.release.github import http_client
 
-    return _token_found(api_url() or http_client.API)[0]
+    url = api_url() or http_client.API
+    try:
+        _ = urlsplit(url).port  # reading it checks it
+    except ValueError as error:
+        problem = Problem("GITHUB_API_URL", "github.address-invalid", f"not a valid address: {url}")
+        raise InputError("cannot connect to GitHub", [problem]) from error
+    return url
+
+
+def token_source() -> str | None:
+    """Return the name of the source of the token, never the token; None if no source has one."""
+    return _token_found(_api())[0]
 
 
 def _token(api: str) -> "Secret | None":

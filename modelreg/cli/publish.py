@@ -22,7 +22,13 @@ Reference = Annotated[
     str, typer.Argument(help="Version: v0.2.0, MODEL@v0.2.0, MODEL@latest or a version folder.", metavar="REF")
 ]
 Timeout = Annotated[
-    float, typer.Option(min=1, help="Total time in seconds, after which nothing is tried again.", metavar="SECONDS")
+    float | None,
+    typer.Option(
+        min=1,
+        help="Time for the whole command. Default: 900 s of API calls; a transfer may take longer while it moves.",
+        metavar="SECONDS",
+        show_default=False,
+    ),
 ]
 
 
@@ -33,7 +39,7 @@ def publish(
     jobs: Annotated[
         int, typer.Option(min=1, max=MOST_JOBS, help="Number of simultaneous uploads.", metavar="N")
     ] = JOBS,
-    timeout: Timeout = 900.0,
+    timeout: Timeout = None,
 ) -> None:
     """Publish a version as a GitHub release.
 
@@ -77,7 +83,7 @@ def pull(
     only: Annotated[
         Literal["all", "checkpoint", "bundle", "documents"], typer.Option(help="Part to download.")
     ] = "all",
-    timeout: Timeout = 900.0,
+    timeout: Timeout = None,
 ) -> None:
     """Download a version from its GitHub release.
 

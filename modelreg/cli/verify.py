@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from modelreg.verification.keys import PublicKey
     from modelreg.verification.verify import CheckResult, Options, Published, Verification
 
-REMOTE_S = 900.0  # time limit of comparing a release
-
 
 def verify(
     reference: Annotated[
@@ -132,7 +130,7 @@ def _fetch_release(folder: Path, options: "Options") -> "Published":
     wanted = expected_release(root, project, folder)
     version = versions.read_version(folder).manifest
     name = plan.asset_name(version.model, version.version, filenames.SIGNATURE)
-    with github_session.connect(root, project, REMOTE_S) as client, TemporaryDirectory() as scratch:
+    with github_session.connect(root, project) as client, TemporaryDirectory() as scratch:
         problems = publish.find_remote_problems(client, wanted, Path(scratch) if options.download else None)
         signature = publish.published_file(client, wanted.tag, name, Path(scratch)) if options.key else None
     return Published(wanted.tag, len(wanted.assets), tuple(problems), name, signature)

@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files as package_files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -57,6 +57,8 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=True)
 
+    SIZE_LIMIT: ClassVar[int] = files.DOCUMENT_LIMIT  # bytes of a document
+
     def to_document(self) -> dict[str, Any]:
         """Return the record as plain JSON values, under the names of the document."""
         return self.model_dump(mode="json", by_alias=True)
@@ -71,6 +73,8 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 def parse(data: bytes, record: type[AnyRecord], where: str) -> AnyRecord:
     """Parse a document: strict JSON, then JSON Schema, then the record. Raises InputError with every problem."""
+    if len(data) > record.SIZE_LIMIT:
+        raise InputError(f"cannot read {where}", [files.too_large(where, record.SIZE_LIMIT)])
     document = files.parse_json(data, where)
     if problems := schema_problems(document, record, where):
         raise InputError(f"cannot read {where}", problems)
@@ -79,7 +83,7 @@ def parse(data: bytes, record: type[AnyRecord], where: str) -> AnyRecord:
 
 def load(path: Path, record: type[AnyRecord]) -> AnyRecord:
     """Read a document from a file. Raises InputError."""
-    return parse(files.read_bytes(path), record, path.name)
+    return parse(files.read_bytes(path, record.SIZE_LIMIT), record, path.name)
 
 
 def validate(data: bytes, record: type[AnyRecord], where: str) -> AnyRecord:

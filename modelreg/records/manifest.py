@@ -1,6 +1,6 @@
 """manifest.json: the files of a version."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -28,6 +28,8 @@ class Tool(Record):
 
 class Manifest(Record):
     """manifest.json: every file except itself, sha256sum.txt and signatures, sorted by path."""
+
+    SIZE_LIMIT: ClassVar[int] = 2 * 2**20  # bytes: more than ten thousand files
 
     schema_version: Literal[1] = 1
     model: ModelName

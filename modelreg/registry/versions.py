@@ -231,7 +231,7 @@ def parse_document(data: bytes, record: type[AnyRecord], where: str) -> AnyRecor
 
 
 def _read(path: Path, record: type[AnyRecord]) -> AnyRecord:
-    return parse_document(files.read_bytes(path), record, path.name)
+    return parse_document(files.read_bytes(path, record.SIZE_LIMIT), record, path.name)
 
 
 def _entries(folder: Path) -> list[Path]:

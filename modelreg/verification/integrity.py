@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from modelreg import files
 from modelreg.artifacts import exports
@@ -77,9 +77,11 @@ def inspect(folder: Path, *, named: tuple[str, str] | None = None, complete: boo
         return Findings((*_irregular(folder), *error.problems), (), 0)
     absent = [entry for entry in manifest.files if entry.stored == "asset" and not (folder / entry.path).exists()]
     absences = tuple(Notice(entry.path, "missing on this machine; it is stored as a release asset") for entry in absent)
-    present = [entry for entry in manifest.files if entry not in absent]
+    missing = {entry.path for entry in absent}
+    present = [entry for entry in manifest.files if entry.path not in missing]
     irregular = list(_irregular(folder))
-    plain = [entry for entry in present if not files.lies_in(entry.path, {problem.where for problem in irregular})]
+    odd = {problem.where for problem in irregular}
+    plain = [entry for entry in present if not files.lies_in(entry.path, odd)]
     broken = list(find_file_problems(folder, plain))
     problems = [
         *irregular,
@@ -90,7 +92,7 @@ def inspect(folder: Path, *, named: tuple[str, str] | None = None, complete: boo
     problems += [*_unlisted(folder, manifest), *_sums_problems(folder, manifest)]
     usable = {entry.path for entry in plain} - {problem.where for problem in broken}
     listed = {entry.path: entry.sha256 for entry in manifest.files}
-    here = VersionFiles(folder, manifest.version, listed, frozenset(usable), frozenset(entry.path for entry in absent))
+    here = VersionFiles(folder, manifest.version, listed, frozenset(usable), frozenset(missing))
     found = list(_document_problems(manifest, here))
     problems += [each for each in found if isinstance(each, Problem)]
     notices = () if complete else absences
@@ -132,20 +134,29 @@ def _manifest_problems(manifest: Manifest, model: str, version: str) -> Iterator
         yield Problem(filenames.MANIFEST, "manifest.name-mismatch", what)
     if paths != sorted(paths):
         yield Problem(filenames.MANIFEST, "manifest.not-sorted", "files are not sorted by path")
-    for path, times in Counter(path.lower() for path in paths).items():
-        if times > 1:
-            what = f"{path} is listed {times} times (upper and lower case compare equal)"
-            yield Problem(filenames.MANIFEST, "manifest.path-duplicate", what)
+    yield from find_unsafe_paths(manifest)
     yield from _listing_problems(manifest)
 
 
+def find_unsafe_paths(manifest: Manifest) -> Iterator[Problem]:
+    """Yield the paths of a manifest that could not all be files of one folder, or that must not be listed."""
+    places = [entry.path.lower() for entry in manifest.files]
+    for path, times in Counter(places).items():
+        if times > 1:
+            what = f"{path} is listed {times} times (upper and lower case compare equal)"
+            yield Problem(filenames.MANIFEST, "manifest.path-duplicate", what)
+    folders = {parent.as_posix() for path in places for parent in PurePosixPath(path).parents}
+    for path in sorted(folders.intersection(places)):
+        yield Problem(filenames.MANIFEST, "manifest.path-duplicate", f"{path} is listed as a file and as a folder")
+    for name in sorted({filenames.MANIFEST, filenames.SUMS, filenames.SIGNATURE}.intersection(places)):
+        yield Problem(filenames.MANIFEST, "manifest.file-unexpected", f"lists {name}, which must not be listed")
+
+
 def _listing_problems(manifest: Manifest) -> Iterator[Problem]:
-    """Yield the files that the manifest must list and does not, or must not list and does."""
+    """Yield the files that the manifest must list and does not, and documents that it does not store in git."""
     listed = {entry.path: entry for entry in manifest.files}
     for name in sorted({*filenames.DOCUMENTS, *filenames.ASSETS} - listed.keys()):
         yield unlisted(name)
-    for name in sorted({filenames.MANIFEST, filenames.SUMS, filenames.SIGNATURE} & listed.keys()):
-        yield Problem(filenames.MANIFEST, "manifest.file-unexpected", f"lists {name}, which must not be listed")
     for name in sorted({*filenames.DOCUMENTS, filenames.SBOM} & listed.keys()):
         if listed[name].stored != "git":
             what = f"{name} is stored as {listed[name].stored}, expected git"

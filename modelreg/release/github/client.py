@@ -10,22 +10,22 @@ from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from modelreg import files
 from modelreg.errors import InputError, Problem, PublishConflict, RemoteError
+from modelreg.release.github.answers import NotFound, host, parse, split
 from modelreg.release.github.http_client import (
     Body,
     Download,
-    NotFound,
     Page,
     Progress,
     Server,
     Transport,
     ignore_progress,
-    parse,
 )
 from modelreg.release.github.plan import Asset, ExpectedRelease, RemoteAsset, RemoteRelease
+from modelreg.release.github.time_limits import Budget
 
 TAG_USED = "was used by an immutable release"  # in GitHub's message
 Value = TypeVar("Value")
@@ -42,8 +42,8 @@ class Repository(NamedTuple):
 class Client:
     """A session with one repository, for one thread. Use it as a context manager."""
 
-    def __init__(self, server: Server) -> None:
-        self.server, self.http = server, Transport(server)
+    def __init__(self, server: Server, budget: Budget | None = None) -> None:
+        self.server, self.http = server, Transport(server, budget)
 
     def __enter__(self) -> "Client":
         return self
@@ -116,6 +116,9 @@ class Client:
     def upload(self, release: RemoteRelease, asset: Asset, folder: Path, progress: Progress = ignore_progress) -> None:
         """Upload a file, streamed from disk. Raises InputError if its size is not the one in the manifest."""
         address = release.upload_url.partition("{")[0]
+        if urlsplit(self.server.api).scheme == "https" and split(address, asset.name).scheme != "https":
+            problem = Problem(asset.name, "github.redirect-without-tls", f"to be sent to {host(address)} without TLS")
+            raise RemoteError("cannot upload", [problem])
         query = f"?name={quote(asset.name, safe='')}&label={quote(asset.label, safe='')}"
         headers = {"Content-Type": asset.content_type, "Content-Length": str(asset.size)}
         with _opened(asset, folder) as file:
@@ -151,6 +154,15 @@ class Client:
         target = folder / f"{asset.id}.part"
         self.http.fetch(Download(self._url(f"releases/assets/{asset.id}"), asset.name, asset.size, target), progress)
         return target
+
+    def download_small(
+        self, asset: RemoteAsset, folder: Path, progress: Progress = ignore_progress, limit: int = files.DOCUMENT_LIMIT
+    ) -> Path:
+        """Download an asset whose size only GitHub states. Raises RemoteError if it is over `limit` bytes."""
+        if asset.size > limit:
+            message = f"has {asset.size:,} bytes, expected at most {limit:,}"
+            raise RemoteError("cannot download", [Problem(asset.name, "github.asset-too-large", message)])
+        return self.download(asset, folder, progress)
 
     def _url(self, path: str) -> str:
         place = f"{self.server.api.rstrip('/')}/repos/{self.server.repository}"

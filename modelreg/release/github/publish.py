@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from modelreg import files
 from modelreg.errors import Notice, Problem, PublishConflict, RemoteError
+from modelreg.release.github.answers import Retry
 from modelreg.release.github.client import Client
-from modelreg.release.github.http_client import Progress, Retry, ignore_progress
+from modelreg.release.github.http_client import Progress, ignore_progress
 from modelreg.release.github.plan import (
     STARTER,
     UPLOADED,
@@ -115,7 +116,7 @@ def publish(
     failures = 0  # in a row, without a file that was not there before
 
     def send(release: RemoteRelease, assets: Sequence[Asset]) -> None:
-        Uploads(client.server, release, folder, progress).send(assets, jobs, sent)
+        Uploads(client, release, folder, progress).send(assets, jobs, sent)
 
     while True:
         plan = view.plan()
@@ -176,7 +177,8 @@ def find_remote_problems(
     release = client.published(expected.tag)
     problems = list(find_differences(expected, release))
     there = {asset.name: asset for asset in release.assets}
-    unproven = [a for a in expected.assets if a.name in there and (scratch or there[a.name].sha256 is None)]
+    same = [asset for asset in expected.assets if asset.name in there and there[asset.name].size == asset.size]
+    unproven = [asset for asset in same if scratch or there[asset.name].sha256 is None]
     if scratch is None:
         message = "the server lists no digest of this file"
         return problems + [Problem(asset.name, "publish.digest-unknown", message) for asset in unproven]
@@ -192,4 +194,4 @@ def find_remote_problems(
 def published_file(client: Client, tag: str, name: str, scratch: Path) -> bytes | None:
     """Return a small file of a published release by its asset's name; None if the release does not have it."""
     asset = next((asset for asset in client.published(tag).assets if asset.name == name), None)
-    return None if asset is None else files.read_bytes(client.download(asset, scratch, ignore_progress))
+    return None if asset is None else files.read_bytes(client.download_small(asset, scratch))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from modelreg import files
-from modelreg.errors import Problem, RemoteError, VerificationFailed
+from modelreg.errors import InputError, Problem, RemoteError, VerificationFailed, raise_all
 from modelreg.records.base import parse
 from modelreg.records.manifest import FileEntry, Manifest
 from modelreg.registry import filenames, versions
@@ -18,6 +18,8 @@ from modelreg.release.github import plan
 from modelreg.release.github.client import Client
 from modelreg.release.github.http_client import Progress, ignore_progress
 from modelreg.release.github.plan import UPLOADED, RemoteAsset
+from modelreg.verification.integrity import find_unsafe_paths
+from modelreg.verification.signing import SIGNATURE_LIMIT
 
 Part = Literal["all", "checkpoint", "bundle", "documents"]
 
@@ -48,6 +50,10 @@ class Source(NamedTuple):
         """Download an asset, resuming an interrupted download of the same asset."""
         return self.client.download(self.assets[name], self.scratch, self.progress)
 
+    def fetch_small(self, name: str, limit: int) -> Path:
+        """Download a document that no manifest lists. Raises RemoteError if it is over `limit` bytes."""
+        return self.client.download_small(self.assets[name], self.scratch, self.progress, limit)
+
 
 def pull(client: Client, wish: Wish, progress: Progress = ignore_progress) -> list[str]:
     """Download the files that are missing in a version's folder, and return their paths.
@@ -73,11 +79,14 @@ def _fill(source: Source, wish: Wish, place: Path) -> list[str]:
     data = _manifest_bytes(source, wish)
     manifest = parse(data, Manifest, filenames.MANIFEST)
     _refuse_other(manifest, wish)
+    raise_all("nothing was downloaded", ((VerificationFailed, each) for each in find_unsafe_paths(manifest)))
     missing = [entry for entry in manifest.files if _is_part(entry, wish.part) and not _is_here(place, entry)]
     if absent := [entry.path for entry in missing if wish.asset(entry.path) not in source.assets]:
         message = f"the release {wish.tag} does not have this file"
         problems = [Problem(path, "pull.file-missing", message) for path in absent]
         raise RemoteError(f"cannot pull {wish.model} v{wish.version}", problems)
+    _refuse_other_bytes(source, wish, missing)
+    _refuse_full_disk(place, missing)
     for entry in missing:
         came = source.fetch(wish.asset(entry.path))
         _check(came, entry.path, entry.sha256)
@@ -95,7 +104,30 @@ def _manifest_bytes(source: Source, wish: Wish) -> bytes:
         message = f"the release {wish.tag} has no manifest of this version"
         problem = Problem(name, "pull.manifest-missing", message)
         raise RemoteError(f"cannot pull {wish.model} v{wish.version}", [problem])
-    return files.read_bytes(source.fetch(name))
+    return files.read_bytes(source.fetch_small(name, Manifest.SIZE_LIMIT), Manifest.SIZE_LIMIT)
+
+
+def _refuse_other_bytes(source: Source, wish: Wish, entries: list[FileEntry]) -> None:
+    """Raise VerificationFailed where GitHub lists another size or digest than the manifest, which decides."""
+    problems = []
+    for entry in entries:
+        listed = source.assets[wish.asset(entry.path)]
+        if listed.size != entry.size:
+            message = f"expected {entry.size:,} bytes, the release lists {listed.size:,}"
+            problems.append(Problem(entry.path, "pull.size-mismatch", message))
+        elif listed.sha256 not in (None, entry.sha256):
+            message = f"expected SHA-256 {entry.sha256}, the release lists {listed.sha256}"
+            problems.append(Problem(entry.path, "pull.digest-mismatch", message))
+    if problems:
+        raise VerificationFailed("nothing was downloaded", problems)
+
+
+def _refuse_full_disk(place: Path, entries: list[FileEntry]) -> None:
+    """Raise InputError if the disk has no space for the files."""
+    needed, free = sum(entry.size for entry in entries), shutil.disk_usage(place).free
+    if needed > free:
+        problem = Problem(str(place), "pull.disk-full", f"needs {needed:,} bytes, the disk has {free:,} free")
+        raise InputError("nothing was downloaded", [problem])
 
 
 def _refuse_other(manifest: Manifest, wish: Wish) -> None:
@@ -111,7 +143,7 @@ def _signature(source: Source, wish: Wish, place: Path) -> list[str]:
     wished = wish.part in ("all", "documents") and not (place / filenames.SIGNATURE).exists()
     if not wished or name not in source.assets:
         return []
-    came = source.fetch(name)
+    came = source.fetch_small(name, SIGNATURE_LIMIT)
     _check(came, filenames.SIGNATURE, source.assets[name].sha256)
     came.replace(place / filenames.SIGNATURE)
     return [filenames.SIGNATURE]

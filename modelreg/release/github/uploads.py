@@ -13,8 +13,9 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from modelreg.errors import ModelregError
+from modelreg.release.github.answers import Retry
 from modelreg.release.github.client import Client
-from modelreg.release.github.http_client import Progress, Retry, Server
+from modelreg.release.github.http_client import Progress
 from modelreg.release.github.plan import Asset, RemoteRelease
 
 GRACE_S = 0.5  # for a thread to stop
@@ -27,8 +28,8 @@ class _Stopped(Exception):
 class Uploads:
     """Files of one folder that are to be uploaded to one release."""
 
-    def __init__(self, server: Server, release: RemoteRelease, folder: Path, progress: Progress) -> None:
-        self._server, self._release, self._folder, self._progress = server, release, folder, progress
+    def __init__(self, client: Client, release: RemoteRelease, folder: Path, progress: Progress) -> None:
+        self._client, self._release, self._folder, self._progress = client, release, folder, progress
         self._left: deque[Asset] = deque()
         self._ended: SimpleQueue[str | Exception | None] = SimpleQueue()  # a name, a failure; None: a thread has ended
         self._stop = threading.Event()
@@ -72,7 +73,7 @@ class Uploads:
     def _work(self) -> None:
         """Upload one file after the other until none is left."""
         try:
-            with Client(self._server) as client:
+            with Client(self._client.server, self._client.http.budget) as client:
                 while (asset := self._next()) is not None:
                     client.upload(self._release, asset, self._folder, self._on_the_way)
                     self._ended.put(asset.name)
