@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup fmt lint test fast kills check clients demo docs schemas reference outputs clean
+.PHONY: help setup fmt lint test fast kills mutants check clients demo docs schemas reference outputs clean
 
 help: ## print this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -38,6 +38,15 @@ fast: ## run the tests that need no torch: make fast PYTHON=python3.13
 
 kills: setup ## kill every command at every change that it makes, and run it again; takes an hour
 	KILL_STEP=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests/test_kill_matrix.py tests/test_kill_matrix_training.py
+
+MUTANTS := .mutants/bin
+
+$(MUTANTS)/cosmic-ray:
+	$(PYTHON) -m venv .mutants
+	$(MUTANTS)/python -m pip install --quiet --disable-pip-version-check cosmic-ray==8.7.0
+
+mutants: setup $(MUTANTS)/cosmic-ray ## change the code in 200 places and count what the tests notice; takes an hour
+	$(MUTANTS)/python scripts/mutants.py
 
 check: test ## run test, then check the wheel in a separate environment
 	bash scripts/check_wheel.sh
@@ -78,4 +87,4 @@ outputs: setup ## run the commands of the documentation and write their output i
 	$(BIN)/python scripts/docs_commands.py
 
 clean: ## remove everything that make created
-	rm -rf $(VENV) .fast .clients .demo .vendor docs/assets/vendor site dist build .hypothesis .coverage* .mypy_cache .ruff_cache
+	rm -rf $(VENV) .fast .mutants .clients .demo .vendor docs/assets/vendor site dist build .hypothesis .coverage* .mypy_cache .ruff_cache
