@@ -174,11 +174,21 @@ def test_ranks_are_chosen_by_size() -> None:
     chosen = choose_ranks(p, y, 0.1)
     sizes = {
         penalty: conformal._mean_size(scores(p, "raps", Ranks(penalty, chosen.free)), y, 0.1)
-        for penalty in conformal.PENALTIES
+        for penalty in (0.001, 0.01, 0.1, 0.2, 0.5)  # of Angelopoulos 2021
     }
 
-    assert sizes[chosen.penalty] == min(sizes.values())
+    assert (conformal.PENALTIES, sizes[chosen.penalty]) == (tuple(sizes), min(sizes.values()))
     assert choose_ranks(p[:8], y[:8], 0.1) == NO_PENALTY
+
+
+@given(st.integers(0, 2**32), st.integers(20, 60))
+def test_free_ranks_are_the_quantile_of_the_rank_of_the_true_class(seed, windows) -> None:
+    """By its definition: one more than the classes that are likelier."""
+    p, y = drawn(windows, classes=7, seed=seed)
+    ranks = sorted(1 + sum(other > row[true] for other in row) for row, true in zip(p, y, strict=True))
+    index = windows + 1 - math.floor((windows + 1) * 0.1 + 1e-9)
+
+    assert choose_ranks(p, y, 0.1).free == ranks[index - 1]
 
 
 def test_free_ranks_contain_the_true_class() -> None:
@@ -202,7 +212,7 @@ def test_the_band_is_the_beta_distribution(windows) -> None:
     assert (band.low, band.high) == pytest.approx((low, high), abs=1e-10)
 
 
-@pytest.mark.parametrize(("windows", "tested"), [(20, 50), (100, 1), (250, 1002), (2000, 30_000)])
+@pytest.mark.parametrize(("windows", "tested"), [(9, 2), (9, 4), (20, 50), (100, 1), (250, 1002), (2000, 30_000)])
 def test_the_band_of_tested_windows_is_beta_binomial(windows, tested) -> None:
     """Compared with two quantiles of scipy."""
     missed = math.floor((windows + 1) * 0.1 + 1e-9)

@@ -168,6 +168,16 @@ def test_a_split_of_windows_at_rest_is_not_compared() -> None:
     assert examine(evidence(parts)).findings == ()
 
 
+def test_splits_after_one_at_rest_are_compared() -> None:
+    """Train does not move, but validation is in test."""
+    parts = clean()
+    parts["test"] += (changed(parts["validation"][0], lambda values: values * np.float32(1.2)),)
+    found = evidence(parts)
+    train = replace(found.windows["train"], x=np.ones_like(found.windows["train"].x))
+
+    assert kinds(examine(found._replace(windows={**found.windows, "train": train})))["near_copy"] == 7
+
+
 def test_normalization_of_other_recordings_is_found() -> None:
     """Fitted on the test split: its digest and its numbers prove it."""
     found = examine(evidence(clean(), fitted_on="test")).findings
@@ -203,6 +213,14 @@ def test_large_splits_are_searched_evenly(monkeypatch) -> None:
     record = examine(evidence(parts))
 
     assert (record.windows["train"], record.compared["train"]) == (63, 10)
+
+
+def test_twenty_thousand_windows_of_a_split_are_searched() -> None:
+    """Evenly spaced, from the first to the last."""
+    windows = replace(evidence(clean()).windows["train"], x=np.random.default_rng(0).random((50_001, 1, 1, 2)))
+    searched = leakage_audit._searched(windows)
+
+    assert (len(searched), searched[0], searched[10_000], searched[-1]) == (20_000, 0, 25_001, 50_000)
 
 
 @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 40))

@@ -249,6 +249,16 @@ def test_code_usage_by_hand() -> None:
     assert codes.perplexity == pytest.approx(2**1.5)
 
 
+def test_cluster_usage_by_hand() -> None:
+    """Three clusters of 50, 49.5 and 0.5 % of the windows: one is below the share of an active one."""
+    predictions = example_predictions(subjects=["s"], windows=200)._replace(cluster=np.repeat([0, 3, 5], [100, 99, 1]))
+    usage = compute(predictions, classes=NAMES[:4], levels=LEVELS, settings=QUICK).clusters
+    share = np.array([0.5, 0.495, 0.005])
+
+    assert usage is not None
+    assert (usage.active, usage.perplexity) == (2, pytest.approx(np.exp(-(share * np.log(share)).sum())))
+
+
 def test_more_codes_than_int64_holds() -> None:
     """The number of codes and the digits are Python integers."""
     predictions = example_predictions()._replace(code=np.full(240, 2**63 - 1))
