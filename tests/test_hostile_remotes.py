@@ -16,7 +16,7 @@ from places import places
 from modelreg.errors import InputError, ModelregError, RemoteError, VerificationFailed
 from modelreg.records.manifest import FileEntry, Manifest, Tool
 from modelreg.registry import filenames
-from modelreg.release.github import http_client, plan
+from modelreg.release.github import answers, http_client, plan
 from modelreg.release.github.answers import Retry
 from modelreg.release.github.client import Client
 from modelreg.release.github.http_client import Download, Secret, Server
@@ -66,6 +66,24 @@ def dripping(head: bytes) -> Iterator[str]:
 
 
 # Lists
+
+
+def test_an_address_that_is_none_is_named_as_such() -> None:
+    """In messages, which name the host."""
+    assert (answers.host("http://[::1"), answers.host("https://user:key@a.example:1/x")) == (
+        "an invalid address",
+        "a.example:1",
+    )
+
+
+def test_as_many_pages_as_allowed_are_read(github) -> None:
+    """The last one has no link."""
+    for number in range(5):
+        github.add_release(f"v9.{number}.0")
+    with hasty(github.api_url, github.token) as client:
+        address = client._url("releases?per_page=1")
+
+        assert len(list(client.http.items(address))) == 5
 
 
 @pytest.mark.parametrize("link", ["itself", "next"])

@@ -353,10 +353,10 @@ def test_kernels_are_compiled_in_memory_without_a_writable_cache(monkeypatch) ->
     """Neither the installation nor the cache of the user is writable."""
     compile_ = numba.njit
 
-    def refuses(*, cache: bool = False, **options):
+    def refuses(*functions, cache: bool = False, **options):
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
-        return compile_(**options)
+        return compile_(*functions, **options)  # numba decorates its own functions when they are imported
 
     monkeypatch.setattr(numba, "njit", refuses)
 

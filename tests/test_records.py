@@ -271,3 +271,13 @@ def test_an_unknown_kind_lists_the_known_ones() -> None:
         base.validate(b'{"model": {"name": "perceptron"}}', TrainConfig, "w")
 
     assert [problem.rule for problem in caught.value.problems] == ["document.invalid-value"]
+
+
+def test_a_document_over_the_limit_of_its_record_is_refused() -> None:
+    """Before it is parsed."""
+    with pytest.raises(InputError) as caught:
+        base.parse(b" " * (Manifest.SIZE_LIMIT + 1), Manifest, "manifest.json")
+
+    assert [(problem.where, problem.rule) for problem in caught.value.problems] == [
+        ("manifest.json", "files.too-large")
+    ]

@@ -3,6 +3,9 @@
 import contextlib
 import json
 import os
+import subprocess
+import sys
+from subprocess import PIPE
 
 import pytest
 from example_release import FakeGit, carry_out, now, planned
@@ -512,6 +515,24 @@ def test_the_newest_run_is_the_highest_number(tmp_path) -> None:
         (tmp_path / name).mkdir()
 
     assert (runs.newest(tmp_path).name, runs.newest(tmp_path, "conv2d_fsq").name) == ("tcn_vae-010", "conv2d_fsq-009")
+
+
+def test_an_interrupted_training_is_found(tmp_path) -> None:
+    """Only the newest run counts, and only if it can be read and no process trains it."""
+    other = "import sys; from modelreg import files; from pathlib import Path\n"
+    other += "with files.sole_writer(Path(sys.argv[1]), Path()): print(flush=True); sys.stdin.read()"
+    assert runs.interrupted(tmp_path) is None
+    run = write_run(tmp_path / "conv2d_fsq-001", status="training")
+    assert runs.interrupted(tmp_path) == run
+    with subprocess.Popen([sys.executable, "-c", other, run], stdin=PIPE, stdout=PIPE) as running:
+        running.stdout.readline()
+        assert runs.interrupted(tmp_path) is None
+        running.communicate()
+    (run / "run.json").write_text("{}")
+    assert runs.interrupted(tmp_path) is None
+    write_run(tmp_path / "conv2d_fsq-002")
+
+    assert runs.interrupted(tmp_path) is None
 
 
 def test_the_next_run_has_the_next_number(tmp_path) -> None:

@@ -62,13 +62,16 @@ def newest_trained(runs: Path, model: str | None, command: str) -> Path:
 
 
 def interrupted(runs: Path) -> Path | None:
-    """Return the newest run if its training has begun and neither ended nor runs now; None if not, or unreadable."""
+    """Return the newest run if its training has begun and neither ended nor runs now; None if not, or unreadable.
+
+    An unreadable run is reported by the commands that use it.
+    """
     found = max(numbered(runs), default=None)
     if found is None or files.is_locked(found[1]):
         return None
     try:
         return found[1] if load_run(found[1]).status == "training" else None
-    except InputError:  # reported by the commands that use this run
+    except InputError:
         return None
 
 

@@ -80,7 +80,7 @@ class Pace:
 
 
 def watched(act: Callable[[], Found], look: Callable[[], None], stop: Callable[[], None] | None = None) -> Found:
-    """Return what `act` returns in a thread of its own. `look` is called meanwhile; if it raises, `act` is left behind.
+    """Return what `act` returns in another thread. `look` is called meanwhile; if it raises, `act` is left behind.
 
     `stop` is called then. The thread is a daemon: a connection that is left behind does not keep the program alive.
     """
