@@ -348,3 +348,26 @@ def test_leave_one_out_needs_a_training_subject() -> None:
         splits.leave_one_out(["a", "b"])
 
     assert places(caught.value.problems) == [("subjects", "split.too-few-subjects")]
+
+
+def test_leave_one_out_by_hand() -> None:
+    """The next two in the ring of s1, s2, s10, s11 validate."""
+    found = splits.leave_one_out(["s10", "s11", "s2", "s1"], validation=2)
+
+    assert [(fold.test, fold.validation) for fold in found] == [
+        (("s1",), ("s2", "s10")),
+        (("s2",), ("s10", "s11")),
+        (("s10",), ("s11", "s1")),
+        (("s11",), ("s1", "s2")),
+    ]
+
+
+@pytest.mark.parametrize(("folds", "validation", "fits"), [(3, 2, True), (3, 3, False), (2, 1, True), (2, 2, False)])
+def test_folds_leave_one_subject_for_training(folds, validation, fits) -> None:
+    """Of four or five subjects, at the limit."""
+    subjects = [f"s{number}" for number in range(5 if folds == 3 else 4)]
+    if fits:
+        assert len(splits.by_folds(subjects, folds, validation)) == folds
+    else:
+        with pytest.raises(InputError):
+            splits.by_folds(subjects, folds, validation)
