@@ -91,7 +91,7 @@ def test_one_wrong_name_is_one_message_for_all_files(tmp_path) -> None:
 
 @pytest.mark.parametrize("separator", [";", "\t"])
 def test_decimal_commas_are_one_problem_of_a_file(tmp_path, separator) -> None:
-    """With the first row and the number of rows; no step changes the file in place, for that can go wrong."""
+    """With the first row and the number of rows; the setting that reads them is named."""
     rows = "".join(separator.join((f"0,{n}", "1,5", "x")) + "\n" for n in range(12_000))
     text = f"a{separator}b{separator}label\n{rows}"
     (problem,) = problems(tmp_path, {"s_1.csv": text}, separator=separator)
@@ -102,7 +102,7 @@ def test_decimal_commas_are_one_problem_of_a_file(tmp_path, separator) -> None:
         True,
         True,
     )
-    assert "decimal point" in (problem.next or catalogue.find(problem.rule).next)
+    assert "decimal: ','" in (problem.next or catalogue.find(problem.rule).next)
 
 
 def test_decimal_commas_between_commas_make_rows_too_wide(tmp_path) -> None:
