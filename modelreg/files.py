@@ -61,9 +61,9 @@ def _unreadable(where: str, error: OSError) -> InputError:
     return InputError(CANNOT_READ, [Problem(where, "files.unreadable", error.strerror or str(error))])
 
 
-def sha256(path: Path) -> str:
-    """Return the hex SHA-256 digest of a regular file. Raises InputError for anything else."""
-    with open_regular(path) as file:
+def sha256(path: Path, where: str | None = None) -> str:
+    """Return the hex SHA-256 digest of a regular file. Raises InputError, at `where` or the path, for anything else."""
+    with open_regular(path, where) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -112,7 +112,7 @@ def test_both_parsers_agree(tmp_path, table) -> None:
     texts = {"s_1.csv": end.join(["a,b,label", *lines, ""])}
     fast = read(tmp_path, texts)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv_table, "_parse_fast", lambda *_: None)
+        patch.setattr(csv_table, "_of_numbers", lambda *_: None)
         slow = read(tmp_path, texts)
 
     assert (fast.sources, len(values(fast))) == (slow.sources, len(lines))

@@ -15,8 +15,12 @@ def _nonzero(scale: float) -> float:
 
 
 def _separates(text: str) -> str:
-    if not text.isascii() or text.isalnum() or text in '"+-._\r\n\0':
-        raise ValueError("separator must be one ASCII character that is not part of a number, quote or line break")
+    if text == BLANKS:
+        return text
+    if len(text) != 1 or not text.isascii() or text.isalnum() or text in '"+-._\r\n\0':
+        raise ValueError(
+            "separator must be `blanks`, or one ASCII character that is not part of a number, quote or line break"
+        )
     return text
 
 
@@ -28,6 +32,7 @@ def _compiled(text: str) -> str:
     return text
 
 
+BLANKS = "blanks"  # the separator that is any run of blanks and tabs
 Path = Annotated[str, Field(min_length=1)]
 Scale = Annotated[float, AfterValidator(_nonzero)]
 Pattern = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_compiled)]
@@ -236,15 +241,37 @@ class CsvSource(LabelledSource):
             "The column of the label in the first device's files. Null: the group `label` of the patterns.", "activity"
         ),
     ] = None
+    encoding: Annotated[
+        Literal["utf-8", "utf-16", "latin-1"],
+        setting("Encoding of the text. A byte order mark tells it in any case.", "latin-1"),
+    ] = "utf-8"
     separator: Annotated[
         str,
-        Field(min_length=1, max_length=1),
+        Field(min_length=1, max_length=6),
         AfterValidator(_separates),
-        setting("The character between two columns.", ";"),
+        setting("The character between two columns; `blanks`: any run of blanks and tabs.", ";"),
     ] = ","
+    decimal: Annotated[Literal[".", ","], setting("The decimal mark of numbers.", ",")] = "."
+    comment: Annotated[
+        str | None, setting("Lines that begin with this text are left out.", "#", min_length=1, max_length=10)
+    ] = None
+    skip: Annotated[
+        int, setting("Lines at the beginning of each file that are left out.", 10, "lines", ge=0, le=1000)
+    ] = 0
+    skip_until: Annotated[
+        Pattern | None,
+        setting("Regular expression. Lines before the first one that has it are left out.", "^Accelerometer X"),
+    ] = None
     header: Annotated[
         bool, setting("Whether the first row names the columns. If not, columns are numbers from 1.", False)
     ] = True
+    on_bad_row: Annotated[
+        Literal["error", "skip"],
+        setting("What happens to a row with another number of columns, or without a number where one must be.", "skip"),
+    ] = "error"
+    max_bad_rows: Annotated[
+        float, setting("The largest share of a file's rows that may be skipped.", 0.01, ge=0, le=1)
+    ] = 0.01
     missing: Annotated[tuple[str, ...], setting("Texts that mean a missing value.", ["", "-999"])] = (
         "",
         "NaN",
@@ -269,10 +296,16 @@ class CsvSource(LabelledSource):
             raise ValueError("label: set either a column or a group (?P<label>...) in the patterns")
         if self.label in first.named():
             raise ValueError("label: the column is also a channel or the time")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_form(self) -> "CsvSource":
         columns = [column for device in self.devices for column in device.named()]
         columns += [] if self.label is None else [self.label]
-        if any(isinstance(column, str) != self.header for column in columns):
-            raise ValueError("columns must be names if header is true, and numbers from 1 if header is false")
+        if not self.header and any(isinstance(column, str) for column in columns):
+            raise ValueError("columns must be numbers from 1 if header is false")
+        if self.separator == self.decimal:
+            raise ValueError("separator and decimal must differ")
         return self
 
     @property

@@ -9,9 +9,8 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +27,7 @@ from modelreg.records.data import SourceRecord
 from modelreg.records.model import Channel
 from modelreg.records.source import CsvDevice, CsvSource
 
-PARSER = "csv-1"  # part of the cache's keys; a new number when the parsing changes
-FILE_LIMIT = 2**30  # bytes of one file
+PARSER = "csv-2"  # part of the cache's keys; a new number when the parsing changes
 FAR = 3  # a rate this many times off the declared one is not jitter, but another unit
 
 
@@ -59,7 +57,7 @@ def read(source: CsvSource, reading: Reading) -> Dataset:
         f"{key.name}/{device}/{name}": parsed.digest
         for (key, device), arrays in found.items()
         for name, parsed in arrays.items()
-        if name != "lines"
+        if name not in {"lines", "counts"}
     }
     record = SourceRecord(
         kind="csv", name=source.name, digest=combine(digests), license=source.license, citation=source.citation
@@ -177,13 +175,13 @@ def _read_all(plan: _Plan, source: CsvSource, reading: Reading) -> _Found:
         reading.tell(done, len(uses), path)
         where = str(Path(source.path, path))
         try:
-            data = files.read_bytes(folder / path, FILE_LIMIT, where)
-            digest = files.sha256_bytes(data)
+            digest = files.sha256(folder / path, where)
             for key, device in uses[path]:
-                found[key, device] = _recall(data, digest, where, layouts[device], reading)
+                found[key, device] = _recall(folder / path, digest, where, layouts[device], reading)
         except InputError as error:
             problems += error.problems
     reading.tell(len(uses), len(uses), folder.name)
+    _remark_bad_rows(found, source, reading)
     problems += _find_unknown_labels(plan, found, source)
     for (key, name), arrays in found.items():
         problems += _find_rate_problems(arrays, source.by_name[name], str(Path(source.path, plan[key][name])))
@@ -191,10 +189,25 @@ def _read_all(plan: _Plan, source: CsvSource, reading: Reading) -> _Found:
     return found
 
 
-def _recall(data: bytes, digest: str, where: str, layout: Layout, reading: Reading) -> dict[str, Parsed]:
+def _remark_bad_rows(found: _Found, source: CsvSource, reading: Reading) -> None:
+    """Notice how many rows were left out."""
+    counts = {id(arrays): arrays["counts"].values for arrays in found.values()}
+    rows, bad, cut = np.sum(list(counts.values()), axis=0) if counts else (0, 0, 0)
+    if bad:
+        reading.remark(Notice(source.path, f"{bad:,} of {rows + bad:,} rows are bad and were left out"))
+    if cut:
+        reading.remark(Notice(source.path, f"the last line of {cut:,} files was cut off and left out"))
+
+
+def _recall(path: Path, digest: str, where: str, layout: Layout, reading: Reading) -> dict[str, Parsed]:
     """Return the arrays of one file for one device, parsed now or earlier."""
+
+    def parse_file() -> Iterator[tuple[str, NDArray[Any]]]:
+        with files.open_regular(path, where) as stream:
+            yield from parse(stream, where, layout)
+
     steering = files.to_line({"file": digest, **layout.to_document()})
-    return reading.recall(f"{PARSER}-{files.sha256_bytes(steering)}", partial(parse, data, where, layout))
+    return reading.recall(f"{PARSER}-{files.sha256_bytes(steering)}", parse_file)
 
 
 def _raise(problems: Sequence[Problem]) -> None:

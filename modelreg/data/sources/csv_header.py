@@ -14,24 +14,28 @@ OTHER_SEPARATORS = (";", "\t", "|", ",")
 def find_problems(where: str, names: Sequence[str], columns: CsvColumns, label: Column | None) -> Iterator[Problem]:
     """Yield one problem for all columns that are missing, and one for each that the header has twice."""
     configured = _configured(columns, label)
-    absent = [name for name in dict.fromkeys(configured.values()) if name not in names]
+    absent = [name for name in dict.fromkeys(configured.values()) if not _has(names, name)]
     if absent:
         listed = f"column {absent[0]!r}" if len(absent) == 1 else f"columns {', '.join(map(repr, absent))}"
         step = _next(absent, names, configured) if isinstance(columns, CsvDevice) else ""
         yield Problem(where, "csv.column-missing", f"no {listed} in the header (found {quoted(names)})", step)
     for name in dict.fromkeys(configured.values()):
-        if names.count(name) > 1:
+        if isinstance(name, str) and names.count(name) > 1:
             yield Problem(where, "csv.column-ambiguous", f"the header has {names.count(name)} columns {name!r}")
 
 
-def _configured(columns: CsvColumns, label: Column | None) -> dict[str, str]:
+def _has(names: Sequence[str], column: Column) -> bool:
+    return column in names if isinstance(column, str) else column <= len(names)
+
+
+def _configured(columns: CsvColumns, label: Column | None) -> dict[str, Column]:
     """Return the configured columns by the key that names each."""
-    found = {} if columns.time is None else {"time.column": str(columns.time.column)}
-    found |= {f"channels[{number}].column": str(channel.column) for number, channel in enumerate(columns.channels)}
-    return found if label is None else {**found, "label": str(label)}
+    found: dict[str, Column] = {} if columns.time is None else {"time.column": columns.time.column}
+    found |= {f"channels[{number}].column": channel.column for number, channel in enumerate(columns.channels)}
+    return found if label is None else {**found, "label": label}
 
 
-def _next(absent: Sequence[str], names: Sequence[str], configured: dict[str, str]) -> str:
+def _next(absent: Sequence[Column], names: Sequence[str], configured: dict[str, Column]) -> str:
     """Return which key to set to which name of the header; nothing if no name is near."""
     if len(names) == 1 and (found := [mark for mark in OTHER_SEPARATORS if mark in names[0]]):
         return f"set `separator` to {found[0]!r}"
@@ -41,9 +45,9 @@ def _next(absent: Sequence[str], names: Sequence[str], configured: dict[str, str
     return f"set {', '.join(steps)}" if steps else ""
 
 
-def _nearest(name: str, names: Sequence[str]) -> str | None:
+def _nearest(name: Column, names: Sequence[str]) -> str | None:
     """Return the name that is spelled similarly, or that shares a word: `x (m/s²)` for `x`."""
-    if name.isdigit():
+    if isinstance(name, int):
         return None
     near = get_close_matches(name, names, n=1) or [other for other in names if _words(name) & _words(other)]
     return near[0] if near else None

@@ -6,6 +6,7 @@ Native layout: `RawData/` with `{acc,gyro}_expNN_userNN.txt`, three numbers a li
 unlabelled.
 """
 
+import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
@@ -20,6 +21,7 @@ from modelreg.data.memory_map import release
 from modelreg.data.message_lists import and_others
 from modelreg.data.recording import UNLABELLED, UNREADABLE, Dataset, Recording, Signal
 from modelreg.data.sources import csv_table, text_files
+from modelreg.data.sources.text_rows import Form
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import SourceRecord
 from modelreg.records.model import Channel
@@ -61,8 +63,7 @@ NATIVE = text_files.Native(
 _LAYOUT = csv_table.Layout(
     CsvColumns(channels=tuple(CsvChannel(name=axis, column=column, unit="1") for column, axis in enumerate("xyz", 1))),
     label=None,
-    separator=" ",
-    header=False,
+    form=Form(separator=" ", header=False),
     missing=(),
 )
 
@@ -113,7 +114,7 @@ def parse(name: str, data: bytes, where: str) -> NDArray[Any]:
     """
     if name == LABELS:
         return _parse_labels(data, where)
-    values = dict(csv_table.parse(data, where, _LAYOUT))["values"]
+    values = dict(csv_table.parse(io.BytesIO(data), where, _LAYOUT))["values"]
     columns = len(data.lstrip().partition(b"\n")[0].split())
     if columns > 3:  # csv_table refuses fewer, and lines of another width
         raise InputError(UNREADABLE, [Problem(f"{where}:1", "csv.row-width", f"{columns} columns, expected 3")])

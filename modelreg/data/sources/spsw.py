@@ -5,6 +5,7 @@ milliseconds and label; in a folder, or in a `.tar.xz` archive. The labels are t
 jitter. The devices are aligned by their time stamps later, as with every source.
 """
 
+import io
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from modelreg.data.cache import Parsed, Reading, combine
 from modelreg.data.recording import UNLABELLED, UNREADABLE, Dataset, Recording, Signal
 from modelreg.data.sources import csv_table, text_files
+from modelreg.data.sources.text_rows import Form
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import SourceRecord
 from modelreg.records.model import Channel
@@ -47,8 +49,7 @@ _LAYOUT = csv_table.Layout(
         ),
     ),
     label=None,
-    separator=",",
-    header=True,
+    form=Form(),
     missing=(),
 )
 
@@ -78,7 +79,7 @@ def parse(name: str, data: bytes, where: str) -> dict[str, NDArray[Any]]:
     For the watch also labels, int32 (samples,). Raises InputError with file and line.
     """
     layout = _LAYOUT._replace(label="label") if name.endswith(DEVICES["watch"]) else _LAYOUT
-    table = dict(csv_table.parse(data, where, layout))
+    table = dict(csv_table.parse(io.BytesIO(data), where, layout))
     arrays = {f"{name}.{part}": table[part] for part in ("values", "time")}
     return arrays | {f"{name}.labels": _labels(table, where)} if "codes" in table else arrays
 

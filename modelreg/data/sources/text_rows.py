@@ -1,0 +1,265 @@
+"""Read a text file as rows of cells, block by block: encodings, lines before the header, comments, quotes, blank lines.
+
+A block whose rows all have the expected number of cells stays as it is, which costs little. The rows of any other block
+are taken apart one by one. A file of any size is read in the memory of a few blocks.
+"""
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import IO, NamedTuple
+
+from modelreg.data.recording import UNREADABLE
+from modelreg.errors import InputError, Problem
+from modelreg.records.source import BLANKS
+
+BLOCK = 2**22  # bytes of a block, before its last line is completed
+JOINED = "\x1f"  # between the cells of rows that were taken apart; no text has it
+PREAMBLE = 1000  # lines before the header that are searched
+
+_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_RUN = re.compile(rb"[ \t]+")
+_EDGE = re.compile(rb"^ | $", re.MULTILINE)
+
+
+class Form(NamedTuple):
+    """How the lines of a file become rows."""
+
+    separator: str = ","  # one character, or BLANKS
+    header: bool = True  # the first row names the columns
+    encoding: str = "utf-8"  # unless a byte order mark tells another one
+    comment: str | None = None  # a line that begins with it is no row
+    skip: int = 0  # lines before the first row
+    skip_until: str | None = None  # a pattern; the first row is the first line that has it
+
+
+class Block(NamedTuple):
+    """Consecutive rows, each with the number of cells of the first one."""
+
+    text: bytes  # UTF-8, `\n` at the end of each row; no quotes
+    separator: str  # between the cells
+    lines: Sequence[int]  # of the rows in the file, from 1
+    cut: bool = False  # the last row has no line end: perhaps its writer was stopped
+
+
+class Misfit(NamedTuple):
+    """A row with another number of cells than the first one, or with a broken quote."""
+
+    line: int
+    cells: int  # 0: the quote is broken
+    why: str = ""
+    cut: bool = False  # it is the last line and has no line end: its writer was stopped
+
+
+class Table(NamedTuple):
+    """The columns of a file, and what is read of it on use."""
+
+    names: tuple[str, ...]  # of the header, or numbers from 1
+    blocks: Iterator[Block | Misfit]
+
+
+def open_table(stream: IO[bytes], where: str, form: Form) -> Table:
+    """Return the columns and rows of a file. Raises InputError, also while its blocks are read: not text, no row."""
+    lines = _Lines(_decoded(stream, where, form.encoding))
+    _skip_preamble(lines, where, form)
+    first = _first_row(lines, where, form)
+    names = first if form.header else [str(number + 1) for number in range(len(first))]
+    return Table(tuple(names), _blocks(lines, form, len(names)))
+
+
+class _Lines:
+    """The lines of a file, from blocks of whole lines; a line knows its number."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self._block, self._at = b"", 0
+        self.number = 0  # of the line returned last
+        self.complete = True  # whether that line has an end
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        if self._at >= len(self._block):
+            self._block, self._at = next(self._blocks), 0
+        end = self._block.find(b"\n", self._at) + 1
+        self.complete = end > 0
+        line = self._block[self._at : end or None]
+        self._at += len(line)
+        self.number += 1
+        return line.decode()
+
+    @property
+    def is_between_blocks(self) -> bool:
+        """Whether the current block has no further line."""
+        return self._at >= len(self._block)
+
+    def back(self, line: str) -> None:
+        """Return the line that was read last."""
+        self._at -= len(line.encode())
+        self.number -= 1
+
+    def rest(self) -> bytes:
+        """Return the rest of the current block, or the next block; empty at the end of the file."""
+        block = self._block[self._at :] or next(self._blocks, b"")
+        self._block, self._at = block, len(block)
+        self.number += _lines_in(block)
+        return block
+
+    def again(self, block: bytes) -> None:
+        """Return the block of `rest`, whose lines are then read one by one."""
+        self._at = 0
+        self.number -= _lines_in(block)
+
+
+def _lines_in(block: bytes) -> int:
+    return block.count(b"\n") + (not block.endswith(b"\n") and bool(block))
+
+
+def _decoded(stream: IO[bytes], where: str, encoding: str) -> Iterator[bytes]:
+    """Yield blocks of whole lines in UTF-8, with `\n` at their ends. Raises InputError for what is not text."""
+    chunk = stream.read(BLOCK)
+    named = next((name for mark, name in _MARKS if chunk.startswith(mark)), encoding)
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(named)(), translate=True)
+    left, line = "", 1
+    while True:
+        following = stream.read(BLOCK) if chunk else b""
+        text = left + _text(decoder, chunk, where, line, last=not following)
+        end = text.rfind("\n") + 1 if following else len(text)
+        if end:
+            yield text[:end].encode()
+        left, line, chunk = text[end:], line + text.count("\n", 0, end), following
+        if not following:
+            return
+
+
+def _text(decoder: io.IncrementalNewlineDecoder, data: bytes, where: str, line: int, *, last: bool) -> str:
+    try:
+        text = str(decoder.decode(data, final=last))
+    except UnicodeDecodeError as error:
+        at = f"{where}:{line + error.object.count(10, 0, error.start)}"
+        message = f"not {error.encoding.upper()} at byte {error.start}"
+        raise InputError(UNREADABLE, [Problem(at, "csv.encoding", message)]) from error
+    if (nul := text.find("\0")) >= 0:
+        at = f"{where}:{line + text.count(chr(10), 0, nul)}"
+        message = "NUL byte: the file is UTF-16 without a byte order mark, or not a text file"
+        raise InputError(UNREADABLE, [Problem(at, "csv.encoding", message)])
+    return text
+
+
+def _skip_preamble(lines: _Lines, where: str, form: Form) -> None:
+    for _ in range(form.skip):
+        next(lines, None)
+    if form.skip_until is None:
+        return
+    pattern = re.compile(form.skip_until)
+    for _ in range(PREAMBLE):
+        line = next(lines, None)
+        if line is None:
+            break
+        if pattern.search(line.rstrip("\n")):
+            lines.back(line)
+            return
+    message = f"no line has {form.skip_until!r}, which `skip_until` names"
+    raise InputError(UNREADABLE, [Problem(where, "csv.preamble", message)])
+
+
+def _first_row(lines: _Lines, where: str, form: Form) -> list[str]:
+    """Return the cells of the first row; without a header it is read again as a row of values."""
+    for line in lines:
+        if not line.strip() or (form.comment and line.startswith(form.comment)):
+            continue
+        cells = _cells(line, form)
+        if not form.header:
+            lines.back(line)
+        return cells
+    raise InputError(UNREADABLE, [Problem(where, "csv.empty", "the file is empty")])
+
+
+def _cells(line: str, form: Form) -> list[str]:
+    if form.separator == BLANKS:
+        return line.split()
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=form.separator), [])]
+    except csv.Error:
+        return [cell.strip() for cell in line.split(form.separator)]
+
+
+def _blocks(lines: _Lines, form: Form, width: int) -> Iterator[Block | Misfit]:
+    separator = " " if form.separator == BLANKS else form.separator
+    while True:
+        first = lines.number + 1
+        if not (block := lines.rest()):
+            return
+        cut = not block.endswith(b"\n")
+        if (even := _even(block + b"\n" * cut, form, separator.encode(), width)) is not None:
+            yield Block(even, separator, range(first, first + even.count(b"\n")), cut)
+        else:
+            lines.again(block)
+            yield from _apart(lines, form, width)
+
+
+def _even(block: bytes, form: Form, separator: bytes, width: int) -> bytes | None:
+    """Return a block whose rows all have `width` cells; None if its rows must be taken apart to know that."""
+    if b'"' in block or (form.comment and b"\n" + form.comment.encode() in b"\n" + block):
+        return None
+    if form.separator == BLANKS:
+        block = _EDGE.sub(b"", _RUN.sub(b" ", block))
+    count = block.count(b"\n")
+    if block.count(separator + b"\n") == count and block.count(separator) == count * width:
+        block = block.replace(separator + b"\n", b"\n")  # an empty cell after the last column
+    if width == 1:
+        return None if separator in block or _has_blank_line(block) else block
+    marks = block.translate(None, bytes({*range(256)} - {*separator, *b"\n"}))
+    return block if marks == (separator * (width - 1) + b"\n") * count else None
+
+
+def _has_blank_line(block: bytes) -> bool:
+    return any(not line.strip() for line in block.splitlines())
+
+
+def _apart(lines: _Lines, form: Form, width: int) -> Iterator[Block | Misfit]:
+    """Take the rows of the current block apart; a row with quotes may end in the next one."""
+    rows: list[str] = []
+    numbers: list[int] = []
+    misfits: list[Misfit] = []
+    cut = False
+    while not lines.is_between_blocks:
+        line = next(lines)
+        number = lines.number
+        if not line.strip() or (form.comment and line.startswith(form.comment)):
+            continue
+        cells = _row(line, lines, form)
+        if isinstance(cells, str):
+            misfits.append(Misfit(number, 0, cells, cut=not lines.complete))
+            continue
+        if len(cells) > width and not any(cells[width:]):
+            cells = cells[:width]  # empty cells after the last column
+        if len(cells) != width:
+            misfits.append(Misfit(number, len(cells), cut=not lines.complete))
+            continue
+        rows.append(JOINED.join(cell.replace("\n", "\x1e") for cell in cells))
+        numbers.append(number)
+        cut = not lines.complete
+    if rows:
+        yield Block("\n".join([*rows, ""]).encode(), JOINED, numbers, cut)
+    yield from misfits
+
+
+def _row(line: str, lines: _Lines, form: Form) -> list[str] | str:
+    """Return the cells of a row that begins with `line`, or what is wrong with its quotes."""
+    if form.separator == BLANKS:
+        return line.split()
+    if '"' not in line:
+        return [cell.strip() for cell in line.rstrip("\n").split(form.separator)]
+
+    def more() -> Iterator[str]:
+        yield line
+        yield from lines
+
+    try:
+        return [cell.strip() for cell in next(csv.reader(more(), delimiter=form.separator, strict=True))]
+    except csv.Error as error:
+        return str(error)

@@ -1,0 +1,163 @@
+"""Rows of text files in any form, and in blocks of any size."""
+
+import csv as python_csv
+import io
+
+import numpy as np
+import pytest
+from csv_folder import channels, device, problems, read
+from hypothesis import given
+from hypothesis import strategies as st
+from places import places
+
+from modelreg.data.cache import Reading
+from modelreg.data.sources import csv, text_rows
+from modelreg.data.sources.text_rows import Block, Form, Misfit, open_table
+from modelreg.errors import InputError
+
+PLAIN = "a,b,label\n1,2,walk\n3,4,rest\n5,6,walk\n"
+cells = st.text(st.sampled_from('ab1,;" \t\n#é'), max_size=4)
+
+
+def rows_of(data: bytes, form: Form, block: int = text_rows.BLOCK) -> tuple[list[tuple[int, list[str]]], list[Misfit]]:
+    """Return the line and the cells of every row, and what does not fit."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_rows, "BLOCK", block)
+        _, found = open_table(io.BytesIO(data), "x", form)
+        parts = list(found)
+    rows = [
+        (line, [cell.strip() for cell in text.split(part.separator)])
+        for part in parts
+        if isinstance(part, Block)
+        for line, text in zip(part.lines, part.text.decode().split("\n"), strict=False)
+    ]
+    return rows, [part for part in parts if isinstance(part, Misfit)]
+
+
+@given(st.lists(st.lists(cells, min_size=2, max_size=3), min_size=1, max_size=8), st.integers(1, 40))
+def test_the_size_of_a_block_changes_nothing(table, block) -> None:
+    """A row may begin in one block and end in another, inside quotes too."""
+    file = io.StringIO()
+    python_csv.writer(file, lineterminator="\r\n").writerows([["a", "b"], *table])
+    data = file.getvalue().encode()
+
+    assert rows_of(data, Form(), block) == rows_of(data, Form())
+
+
+@given(st.lists(st.tuples(cells, cells), min_size=1, max_size=8), st.sampled_from(["\n", "\r\n"]))
+def test_rows_are_those_of_the_csv_module(table, end) -> None:
+    """Blank rows left out, cells stripped."""
+    file = io.StringIO()
+    python_csv.writer(file, lineterminator=end).writerows([["a", "b"], *table])
+    expected = [[cell.strip().replace("\n", "\x1e") for cell in row] for row in table if any(cell for cell in row)]
+    found, misfits = rows_of(file.getvalue().encode(), Form())
+
+    assert ([row for _, row in found if any(row)], misfits) == ([row for row in expected if any(row)], [])
+
+
+@pytest.mark.parametrize(
+    ("data", "changes"),
+    [
+        (PLAIN.encode("utf-8-sig"), {}),
+        (PLAIN.encode("utf-16"), {}),
+        (PLAIN.encode("utf-16"), {"encoding": "utf-16"}),
+        (PLAIN.replace("label", "lábel").encode("latin-1"), {"encoding": "latin-1", "label": "lábel"}),
+        (PLAIN.replace(",", ";").encode(), {"separator": ";"}),
+        (PLAIN.replace(",", " \t ").encode(), {"separator": "blanks"}),
+        (("  " + PLAIN.replace(",", "  ").replace("\n", " \n  ")).encode(), {"separator": "blanks"}),
+        (PLAIN.replace("walk\n", "walk,\n").replace("rest\n", "rest,\n").encode(), {}),
+        (PLAIN.replace("rest\n", "rest, ,\n").encode(), {}),
+        (("#made by\n" + PLAIN.replace("3", "# no row\n3")).encode(), {"comment": "#"}),
+        (("one,line\ntwo\n" + PLAIN).encode(), {"skip": 2}),
+        (("a,b,x\nmade by\n" + PLAIN).encode(), {"skip_until": "^a,b,l"}),
+        (("\n\n" + PLAIN).encode(), {}),
+        (
+            PLAIN.replace(",", ";").replace("1", "1,0").replace("3", "3,0e0").encode(),
+            {"separator": ";", "decimal": ","},
+        ),
+        (PLAIN.replace("1,2", '"1","2"').encode(), {}),
+        ((PLAIN + "7,8").encode(), {}),
+        ((PLAIN + "7,-").encode(), {}),
+        ((PLAIN + '7,8,"wa').encode(), {}),
+    ],
+)
+def test_one_table_in_many_forms(tmp_path, data, changes) -> None:
+    """The same recording, to the bit."""
+    plain, dataset = read(tmp_path / "plain", {"s_1.csv": PLAIN}), read(tmp_path / "x", {"s_1.csv": data}, **changes)
+
+    assert (
+        dataset.recordings[0].signals["watch"].values.tobytes() == plain.recordings[0].signals["watch"].values.tobytes()
+    )
+    assert dataset.recordings[0].labels.tolist() == plain.recordings[0].labels.tolist()
+
+
+def test_columns_by_number_below_a_header(tmp_path) -> None:
+    """For a column without a name."""
+    text = ",b,label\n1,2,walk\n3,4,rest\n"
+    dataset = read(tmp_path, {"s_1.csv": text}, devices={"watch": device(channels=channels(1, "b"))})
+
+    assert dataset.recordings[0].signals["watch"].values.tolist() == [[1, 2], [3, 4]]
+
+
+BAD = PLAIN.replace("3,4,rest", "3,4\n3,x,rest\n3,4,rest") + "7,8,run\n" * 96
+
+
+def test_bad_rows_are_skipped_and_counted(tmp_path) -> None:
+    """If they are few; the others are as in a file without them."""
+    notices: list = []
+    reading = Reading(tmp_path, remark=notices.append)
+    (tmp_path / "s_1.csv").write_text(BAD)
+    from csv_folder import source
+
+    dataset = csv.read(source(on_bad_row="skip", max_bad_rows=0.02), reading)
+
+    assert dataset.recordings[0].signals["watch"].values[:3].tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert [notice.message for notice in notices] == ["2 of 101 rows are bad and were left out"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({}, [("s_1.csv:3", "csv.row-width"), ("s_1.csv:4", "csv.not-a-number")]),
+        (
+            {"on_bad_row": "skip", "max_bad_rows": 0.01},
+            [("s_1.csv:3", "csv.too-many-bad-rows"), ("s_1.csv:3", "csv.row-width"), ("s_1.csv:4", "csv.not-a-number")],
+        ),
+    ],
+)
+def test_bad_rows_are_errors_by_default_or_above_a_share(tmp_path, changes, found) -> None:
+    """With the causes."""
+    assert places(problems(tmp_path, {"s_1.csv": BAD}, **changes)) == found
+
+
+def test_a_line_that_was_cut_off_is_no_excuse_for_a_file_without_rows(tmp_path) -> None:
+    """It is a bad row then."""
+    assert places(problems(tmp_path, {"s_1.csv": "a,b,label\n1,x,y"})) == [("s_1.csv:2", "csv.not-a-number")]
+
+
+@pytest.mark.parametrize(
+    ("data", "form", "problem"),
+    [
+        (PLAIN.encode(), Form(skip_until="^x,"), ("x", "csv.preamble")),
+        (PLAIN.encode(), Form(skip=9), ("x", "csv.empty")),
+        (PLAIN.replace("rest", "r\xe9st").encode("latin-1"), Form(), ("x:3", "csv.encoding")),
+        (PLAIN.encode("utf-16-be"), Form(), ("x:1", "csv.encoding")),
+    ],
+)
+def test_a_file_in_another_form_is_named(data, form, problem) -> None:
+    """With its line where it has one."""
+    with pytest.raises(InputError) as caught:
+        rows_of(data, form)
+
+    assert places(caught.value.problems) == [problem]
+
+
+def test_integers_of_many_blocks_stay_exact(tmp_path, monkeypatch) -> None:
+    """Nanoseconds since 1970 are no float64."""
+    monkeypatch.setattr(text_rows, "BLOCK", 64)
+    start = 1_700_000_000_000_000_000
+    text = "t,a,b,label\n" + "".join(f"{start + 20_000_000 * n},1,2,x\n" for n in range(50))
+    timed = {"watch": device(time={"column": "t", "unit": "ns"})}
+    time = read(tmp_path, {"s_1.csv": text}, devices=timed).recordings[0].signals["watch"].time
+
+    assert np.array_equal(time, np.array([(start + 20_000_000 * n) / 10**9 for n in range(50)]))
