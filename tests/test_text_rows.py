@@ -140,6 +140,8 @@ def test_a_line_that_was_cut_off_is_no_excuse_for_a_file_without_rows(tmp_path) 
     [
         (PLAIN.encode(), Form(skip_until="^x,"), ("x", "csv.preamble")),
         (PLAIN.encode(), Form(skip=9), ("x", "csv.empty")),
+        (b"a\n" * 1001, Form(skip_until="^b"), ("x", "csv.preamble")),
+        (b"\n" + b"a" * 2**18 + b",b\n1,2\n", Form(), ("x:2", "csv.quotes")),
         (PLAIN.replace("rest", "r\xe9st").encode("latin-1"), Form(), ("x:3", "csv.encoding")),
         (PLAIN.encode("utf-16-be"), Form(), ("x:1", "csv.encoding")),
     ],

@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -150,14 +151,61 @@ class SpswSource(MappedSource):
 
 
 Column = Name | Annotated[int, Field(ge=1)]  # a name of the header, or a number from 1 without a header
-TimeUnit = Literal["s", "ms", "us", "ns", "iso8601"]
+Ticks = Literal["s", "ms", "us", "ns"]
+TimeUnit = Literal[Ticks, "iso8601", "strptime", "time-of-day", "excel"]
+ClockRule = Literal["strict", "sort", "drop"]
+
+
+def _is_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("unknown time zone, expected a name such as Europe/Berlin") from error
+    return name
+
+
+class CsvAddedTime(Record):
+    """A column whose time is added to that of another one."""
+
+    column: Annotated[Column, setting("Name or number of the column.", "Milliseconds")]
+    unit: Annotated[Ticks, setting("Unit of the time.", "ms")]
 
 
 class CsvTime(Record):
     """The column with the sampling time of each row."""
 
     column: Annotated[Column, setting("Name or number of the column.", "t")]
-    unit: Annotated[TimeUnit, setting("Unit of the time.", "ms")]
+    unit: Annotated[
+        TimeUnit,
+        setting(
+            "Unit of the time. iso8601: dates; strptime: dates in `format`; time-of-day: HH:MM:SS with a fraction; "
+            "excel: days since 1900.",
+            "ms",
+        ),
+    ]
+    format: Annotated[
+        str | None, setting("The form of dates, for the unit strptime.", "%d.%m.%Y %H:%M:%S.%f", max_length=100)
+    ] = None
+    zone: Annotated[
+        Annotated[str, AfterValidator(_is_zone)] | None,
+        setting("Time zone of dates that name none. Null: UTC.", "Europe/Berlin"),
+    ] = None
+    plus: Annotated[
+        CsvAddedTime | None,
+        setting("A second column that is added to the first.", {"column": "Milliseconds", "unit": "ms"}),
+    ] = None
+
+    @model_validator(mode="after")
+    def _has_its_format(self) -> "CsvTime":
+        if (self.unit == "strptime") != (self.format is not None):
+            raise ValueError("format: set it for the unit strptime, and only there")
+        if self.zone and self.unit not in {"iso8601", "strptime"}:
+            raise ValueError("zone: only dates are in a time zone (unit iso8601 or strptime)")
+        return self
+
+    def named(self) -> tuple[Column, ...]:
+        """Return the configured columns."""
+        return (self.column, self.plus.column) if self.plus else (self.column,)
 
 
 class CsvChannel(Record):
@@ -183,7 +231,7 @@ class CsvColumns(Record):
 
     def named(self) -> tuple[Column, ...]:
         """Return every configured column."""
-        time = (self.time.column,) if self.time else ()
+        time = self.time.named() if self.time else ()
         return (*time, *(channel.column for channel in self.channels))
 
 
@@ -207,7 +255,7 @@ class CsvDevice(CsvColumns):
             raise ValueError("files: requires a group (?P<subject>...), because splits are by subject")
         if unknown := sorted(groups - {"subject", "session", "label"}):
             raise ValueError(f"files: unknown group {', '.join(unknown)}, expected subject, session or label")
-        if self.time and self.time.column in self.named()[1:]:
+        if self.time and {*self.time.named()} & {channel.column for channel in self.channels}:
             raise ValueError("time: the column is also a channel")
         return self
 
@@ -265,6 +313,14 @@ class CsvSource(LabelledSource):
     header: Annotated[
         bool, setting("Whether the first row names the columns. If not, columns are numbers from 1.", False)
     ] = True
+    clock: Annotated[
+        ClockRule,
+        setting(
+            "Rows whose time falls. strict: an error; sort: the rows are sorted by time; drop: rows that are not later "
+            "than all before are left out.",
+            "sort",
+        ),
+    ] = "strict"
     on_bad_row: Annotated[
         Literal["error", "skip"],
         setting("What happens to a row with another number of columns, or without a number where one must be.", "skip"),

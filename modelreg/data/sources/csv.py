@@ -19,7 +19,7 @@ from modelreg import files
 from modelreg.data.cache import Parsed, Reading, combine
 from modelreg.data.message_lists import quoted
 from modelreg.data.recording import UNLABELLED, UNREADABLE, Dataset, Recording, Signal, natural
-from modelreg.data.sources.csv_table import Layout, parse
+from modelreg.data.sources.csv_table import COUNTS, Layout, parse
 from modelreg.data.sources.csv_times import PER_SECOND
 from modelreg.errors import InputError, Notice, Problem
 from modelreg.records.base import is_name
@@ -190,13 +190,21 @@ def _read_all(plan: _Plan, source: CsvSource, reading: Reading) -> _Found:
 
 
 def _remark_bad_rows(found: _Found, source: CsvSource, reading: Reading) -> None:
-    """Notice how many rows were left out."""
-    counts = {id(arrays): arrays["counts"].values for arrays in found.values()}
-    rows, bad, cut = np.sum(list(counts.values()), axis=0) if counts else (0, 0, 0)
-    if bad:
-        reading.remark(Notice(source.path, f"{bad:,} of {rows + bad:,} rows are bad and were left out"))
-    if cut:
-        reading.remark(Notice(source.path, f"the last line of {cut:,} files was cut off and left out"))
+    """Notice what was done to rows: left out, sorted, spread."""
+    counts = np.array([arrays["counts"].values for arrays in found.values()]).reshape(-1, len(COUNTS))
+    total = dict(zip(COUNTS, counts.sum(axis=0).tolist(), strict=True))
+    packets = counts[:, COUNTS.index("packet")]
+    sentences = {
+        "bad": f"{total['bad']:,} of {total['rows'] + total['bad']:,} rows are bad and were left out",
+        "cut": f"the last line of {total['cut']:,} files was cut off and left out",
+        "moved": f"{total['moved']:,} rows were out of order; the rows were sorted by time",
+        "late": f"{total['late']:,} rows were left out: their time is not after all rows before",
+        "packet": f"in {np.count_nonzero(packets):,} files {packets.max(initial=0)} rows share each time stamp; "
+        "they were spread evenly up to the next stamp",
+    }
+    for name, sentence in sentences.items():
+        if total[name]:
+            reading.remark(Notice(source.path, sentence))
 
 
 def _recall(path: Path, digest: str, where: str, layout: Layout, reading: Reading) -> dict[str, Parsed]:

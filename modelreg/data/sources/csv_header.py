@@ -31,6 +31,8 @@ def _has(names: Sequence[str], column: Column) -> bool:
 def _configured(columns: CsvColumns, label: Column | None) -> dict[str, Column]:
     """Return the configured columns by the key that names each."""
     found: dict[str, Column] = {} if columns.time is None else {"time.column": columns.time.column}
+    if columns.time and columns.time.plus:
+        found["time.plus.column"] = columns.time.plus.column
     found |= {f"channels[{number}].column": channel.column for number, channel in enumerate(columns.channels)}
     return found if label is None else {**found, "label": label}
 

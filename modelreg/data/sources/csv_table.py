@@ -17,13 +17,23 @@ from numpy.typing import NDArray
 from modelreg.data.message_lists import and_others
 from modelreg.data.recording import UNLABELLED, UNREADABLE
 from modelreg.data.sources import csv_header, csv_times
+from modelreg.data.sources.csv_times import Ordered
 from modelreg.data.sources.text_rows import Block, Form, Misfit, open_table
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import is_name
-from modelreg.records.source import Column, CsvColumns, CsvSource
+from modelreg.records.source import ClockRule, Column, CsvColumns, CsvSource
 
 SHOWN = 40  # characters of a cell
-COUNTS = ("rows", "bad", "cut")  # of a file: rows that were read, bad rows left out, a last line that was cut off
+HOUR_S, NEAR_S = 3600, 60
+SUMMER = "set `time.zone`, for example to Europe/Berlin: local time is set back when daylight saving time ends"
+COUNTS = (  # of a file
+    "rows",  # that were read
+    "bad",  # rows left out
+    "cut",  # whether the last line was cut off
+    "moved",  # rows out of order
+    "late",  # rows left out because their time is not after all before
+    "packet",  # rows that share each time stamp
+)
 
 _INTEGER = re.compile(r"\s*[-+]?[0-9]{1,18}\s*")  # always fits int64
 _DECIMAL_COMMA = re.compile(r"[-+]?[0-9]*,[0-9]+([eE][-+]?[0-9]+)?")
@@ -42,6 +52,7 @@ class Layout(NamedTuple):
     decimal: str = "."
     skip_bad_rows: bool = False
     max_bad_rows: float = 0.0  # the largest share of a file's rows that may be bad
+    clock: ClockRule = "strict"
 
     @classmethod
     def of(cls, source: CsvSource, device: str) -> "Layout":
@@ -61,12 +72,13 @@ class Layout(NamedTuple):
             decimal=source.decimal,
             skip_bad_rows=source.on_bad_row == "skip",
             max_bad_rows=source.max_bad_rows,
+            clock=source.clock,
         )
 
     @property
     def has_dates(self) -> bool:
-        """Whether time stamps are ISO 8601 texts."""
-        return self.columns.time is not None and self.columns.time.unit == "iso8601"
+        """Whether time stamps are texts."""
+        return self.columns.time is not None and self.columns.time.unit in csv_times.TEXTS
 
     def is_missing(self, text: str) -> bool:
         """Return whether a stripped text means a missing value; numbers are compared as numbers."""
@@ -93,8 +105,14 @@ class _Places(NamedTuple):
 
     channels: tuple[int, ...]
     time: int | None
+    added: int | None  # the second column of the time
     label: int | None
     names: Sequence[str]  # of all columns of the file, for messages
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The columns that are read as float64."""
+        return (*self.channels, *_there(self.added))
 
 
 class _Rows(NamedTuple):
@@ -104,6 +122,15 @@ class _Rows(NamedTuple):
     stamps: NDArray[Any] | None  # numbers, or texts if they are dates
     labels: NDArray[Any] | None  # texts
     lines: NDArray[np.int64]
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> "_Rows":
+        """Return some rows, by indices or by a mask."""
+        return _Rows(
+            {place: values[rows] for place, values in self.numbers.items()},
+            None if self.stamps is None else self.stamps[rows],
+            None if self.labels is None else self.labels[rows],
+            self.lines[rows],
+        )
 
 
 class _Cell(NamedTuple):
@@ -163,13 +190,19 @@ def parse(stream: IO[bytes], where: str, layout: Layout) -> Iterator[tuple[str, 
         raise InputError(UNREADABLE, [Problem(where, "csv.empty", "no row of values below the header")])
     if problems:
         raise InputError(UNREADABLE, problems)
-    seconds, problems = _seconds(file, rows)
+    ordered, problems = _in_order(file, rows)
+    late = 0
+    if ordered:
+        late = len(rows.lines) - len(ordered.rows)
+        rows = rows.take(ordered.rows)
     labels, more = _label_arrays(file, rows)
     if problems or more:
         raise InputError(UNREADABLE, [*problems, *more])
     yield "values", _scale(file, rows)
-    yield "counts", np.array([len(rows.lines), len(faults.bad_lines()), faults.is_cut()], dtype=np.int64)
-    yield from seconds.items()
+    clock = (ordered.moved, late, ordered.packet) if ordered else (0, 0, 0)
+    yield "counts", np.array([len(rows.lines), len(faults.bad_lines()), faults.is_cut(), *clock], dtype=np.int64)
+    if ordered:
+        yield "time", ordered.seconds
     yield from labels.items()
 
 
@@ -185,6 +218,7 @@ def _find_places(where: str, names: Sequence[str], layout: Layout) -> _Places:
     return _Places(
         channels=tuple(place(channel.column) for channel in columns.channels),
         time=place(columns.time.column) if columns.time else None,
+        added=place(columns.time.plus.column) if columns.time and columns.time.plus else None,
         label=None if label is None else place(label),
         names=names,
     )
@@ -222,7 +256,7 @@ def _of_numbers(file: _File, block: Block) -> _Rows | None:
     import pandas as pd
 
     places, dates = file.places, file.layout.has_dates
-    numeric = {*places.channels, *_there(None if dates else places.time)}
+    numeric = {*places.channels, *_there(places.added), *_there(None if dates else places.time)}
     texts = {*_there(places.time if dates else None), *_there(places.label)}
     try:
         frame = pd.read_csv(
@@ -232,7 +266,7 @@ def _of_numbers(file: _File, block: Block) -> _Rows | None:
             names=[str(place) for place in range(len(places.names))],
             usecols=[str(place) for place in sorted(numeric | texts)],
             index_col=False,
-            dtype={str(place): str if place in texts else np.float64 for place in (*texts, *places.channels)},
+            dtype={str(place): str for place in texts} | {str(place): np.float64 for place in places.numbers},
             na_values=list(file.layout.missing),
             keep_default_na=False,
             low_memory=False,
@@ -246,7 +280,7 @@ def _of_numbers(file: _File, block: Block) -> _Rows | None:
     if len(frame) != len(block.lines) or not all(_is_numeric(columns[place], block.text) for place in numeric):
         return None
     return _Rows(
-        {place: columns[place] for place in places.channels},
+        {place: columns[place] for place in places.numbers},
         None if places.time is None else columns[places.time],
         None if places.label is None else columns[places.label],
         np.asarray(block.lines, dtype=np.int64),
@@ -283,7 +317,7 @@ def _of_cells(file: _File, block: Block, faults: _Faults) -> _Rows:
                     wrong.append(_Cell(line, places.names[place], text, block.cut and row == len(cells) - 1))
         return values
 
-    numbers = {place: column(place) for place in places.channels}
+    numbers = {place: column(place) for place in places.numbers}
     stamps: NDArray[Any] | None = None
     if places.time is not None:
         stamps = np.array([row[places.time] for row in cells], dtype=object)
@@ -294,12 +328,7 @@ def _of_cells(file: _File, block: Block, faults: _Faults) -> _Rows:
     faults.cells.extend(wrong)
     bad = {cell.line for cell in wrong}
     kept = np.array([line not in bad for line in block.lines], dtype=bool)
-    return _Rows(
-        {place: values[kept] for place, values in numbers.items()},
-        None if stamps is None else stamps[kept],
-        None if labels is None else labels[kept],
-        np.asarray(block.lines, dtype=np.int64)[kept],
-    )
+    return _Rows(numbers, stamps, labels, np.asarray(block.lines, dtype=np.int64)).take(kept)
 
 
 def _find_bad_rows(file: _File, faults: _Faults, good: int) -> Iterator[Problem]:
@@ -363,13 +392,16 @@ def _scale(file: _File, rows: _Rows) -> NDArray[np.float32]:
     return values
 
 
-def _seconds(file: _File, rows: _Rows) -> tuple[dict[str, NDArray[np.float64]], list[Problem]]:
-    """Return the time of every row, if there is a time column, and the problems of its values."""
-    time = file.layout.columns.time
+def _in_order(file: _File, rows: _Rows) -> tuple[Ordered | None, list[Problem]]:
+    """Return the rows in the order of their time, if there is a time column, and the problems of its values."""
+    time, added = file.layout.columns.time, file.places.added
     if time is None or rows.stamps is None:
-        return {}, []
-    seconds = csv_times.to_seconds(rows.stamps, time.unit)
-    return {"time": seconds}, list(_find_time_problems(file, seconds, rows))
+        return None, []
+    seconds = csv_times.to_seconds(rows.stamps, time)
+    if time.plus and added is not None:
+        seconds = seconds + rows.numbers[added] / csv_times.PER_SECOND[time.plus.unit]
+    problems = list(_find_time_problems(file, seconds, rows))
+    return (None, problems) if problems else (csv_times.in_order(seconds, file.layout.clock), [])
 
 
 def _find_time_problems(file: _File, seconds: NDArray[np.float64], rows: _Rows) -> Iterator[Problem]:
@@ -380,10 +412,11 @@ def _find_time_problems(file: _File, seconds: NDArray[np.float64], rows: _Rows) 
         stamp = rows.stamps[missing[0]]
         found = f", found {stamp[:SHOWN]!r}" if isinstance(stamp, str) else ""
         yield Problem(file.at(rows.lines[missing[0]]), "csv.time-missing", f"no time{found}{and_others(len(missing))}")
-    if back:
+    if back and file.layout.clock == "strict":
         before, after = seconds[back[0]], seconds[back[0] + 1]
         message = f"time goes back by {before - after:.6g} s, to {after:.6f} s{and_others(len(back))}"
-        yield Problem(file.at(rows.lines[back[0] + 1]), "csv.time-goes-back", message)
+        local = abs(before - after - HOUR_S) < NEAR_S and file.layout.has_dates
+        yield Problem(file.at(rows.lines[back[0] + 1]), "csv.time-goes-back", message, SUMMER if local else "")
     if not missing and not back and seconds[0] == seconds[-1]:
         yield Problem(file.where, "csv.time-constant", f"every time is {seconds[0]:.6f} s, expected different times")
 

@@ -30,7 +30,7 @@ class Form(NamedTuple):
     separator: str = ","  # one character, or BLANKS
     header: bool = True  # the first row names the columns
     encoding: str = "utf-8"  # unless a byte order mark tells another one
-    comment: str | None = None  # a line that begins with it is no row
+    comment: str | None = None  # a line that begins with it is left out
     skip: int = 0  # lines before the first row
     skip_until: str | None = None  # a pattern; the first row is the first line that has it
 
@@ -171,20 +171,20 @@ def _first_row(lines: _Lines, where: str, form: Form) -> list[str]:
     for line in lines:
         if not line.strip() or (form.comment and line.startswith(form.comment)):
             continue
-        cells = _cells(line, form)
+        cells = _cells(line, form, f"{where}:{lines.number}")
         if not form.header:
             lines.back(line)
         return cells
     raise InputError(UNREADABLE, [Problem(where, "csv.empty", "the file is empty")])
 
 
-def _cells(line: str, form: Form) -> list[str]:
+def _cells(line: str, form: Form, place: str) -> list[str]:
     if form.separator == BLANKS:
         return line.split()
     try:
-        return [cell.strip() for cell in next(csv.reader([line], delimiter=form.separator), [])]
-    except csv.Error:
-        return [cell.strip() for cell in line.split(form.separator)]
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=form.separator))]
+    except csv.Error as error:  # a name of more characters than the csv module reads
+        raise InputError(UNREADABLE, [Problem(place, "csv.quotes", str(error))]) from error
 
 
 def _blocks(lines: _Lines, form: Form, width: int) -> Iterator[Block | Misfit]:
