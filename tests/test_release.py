@@ -249,6 +249,33 @@ def test_failures_that_need_a_computation_come_at_once_under_the_lowest_code(roo
     assert (error.exit_code, len(error.problems), "run.file-changed" in rules(error)) == (3, 2, True)
 
 
+def test_a_version_between_two_others_is_too_low(root) -> None:
+    """The newest one counts."""
+    carry_out(root, request_for(root))
+    for number, version in ((2, "v0.3.0"), (3, "v0.2.0")):
+        write_run(root / f"runs/conv2d_fsq-00{number}", seed=number)
+        (root / "CHANGELOG.md").write_text("## [Unreleased]\n- x\n")
+        if version == "v0.3.0":
+            carry_out(root, request_for(root, version, "conv2d_fsq-002"))
+    error = refused(root, request_for(root, "v0.2.0", "conv2d_fsq-003"))
+
+    assert places(error.problems) == [("v0.2.0", "release.version-too-low")]
+
+
+def test_a_release_of_other_predictions_is_not_finished(root) -> None:
+    """The weights are those of the version, but the run was evaluated again; the changelog was lost."""
+    carry_out(root, request_for(root))
+    (root / "CHANGELOG.md").write_text("## [Unreleased]\n- x\n")
+    (root / "runs/conv2d_fsq-001/predictions.npz").write_bytes(b"other")
+
+    assert "release.version-exists" in rules(refused(root, request_for(root)))
+
+
+def test_an_evaluated_run_is_not_evaluated_again(root) -> None:
+    """Also where a release may evaluate."""
+    assert "evaluate" not in planned(root, request_for(root, evaluate=True), PROJECT, Ports(now)).steps
+
+
 # Refusals that cost nothing come before anything is computed
 
 
