@@ -40,7 +40,7 @@ def described(**changes: Any) -> dict[str, Any]:
     """The same as a document."""
     document = {"kind": "csv", "path": ".", "name": "mine", "license": "CC0-1.0", "citation": "nobody, now"}
     document |= {"devices": {"watch": device()}, "label": "label"} | changes
-    devices = [{**found, "channels": _listed(found["channels"])} for found in _listed(document["devices"])]
+    devices = [{**found, "channels": _listed(found.get("channels", {}))} for found in _listed(document["devices"])]
     return document | {"devices": devices}
 
 

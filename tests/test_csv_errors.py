@@ -16,6 +16,8 @@ from modelreg.data.sources import csv, csv_table
 from modelreg.errors import InputError, Problem
 from modelreg.rules import catalogue
 
+CHANNEL = {"name": "acc_x", "column": "a", "unit": "g"}
+
 
 @pytest.mark.parametrize(
     ("text", "problem"),
@@ -348,6 +350,14 @@ def test_what_is_kept_is_checked(tmp_path) -> None:
         ({"devices": {"w": device(files="(?P<subject>.*)(?P<x>.*)")}}, ".devices.0", "x"),
         ({"devices": {"w": device(), "p": device(channels={"acc_x": {"column": "a", "unit": "g"}})}}, "", "devices"),
         ({"header": False}, "", "header"),
+        ({"separator": ",", "decimal": ","}, "", "separator"),
+        ({"devices": {"w": {"rate_hz": 50}}}, ".devices.0", "parts"),
+        ({"devices": {"w": device(parts=[{"files": FILES, "channels": [CHANNEL]}])}}, ".devices.0", "parts"),
+        (
+            {"devices": {"w": {"rate_hz": 50, "parts": [{"files": "x", "channels": [CHANNEL]}]}}},
+            ".devices.0.parts.0",
+            "subject",
+        ),
         (
             {
                 "devices": {

@@ -151,6 +151,65 @@ def test_mbientlab() -> None:
     ]
 
 
+def read_parts(layout: str, parts: list[dict[str, Any]], **changes: Any) -> Dataset:
+    """Read a miniature of a device with an accelerometer and a gyroscope, each with files and a clock of its own."""
+    for part, (kind, unit) in zip(parts, (("acc", "m/s2"), ("gyro", "rad/s")), strict=True):
+        columns = part.pop("columns")
+        part["channels"] = [
+            {"name": f"{kind}_{axis}", "column": column, "unit": unit}
+            for axis, column in zip("xyz", columns, strict=True)
+        ]
+    document = described(path=layout, label=None, **changes)
+    document["devices"] = [{"name": "phone", "rate_hz": 50, "parts": parts}]
+    return csv.read(CsvSource.model_validate(document, strict=False), Reading(LAYOUTS))
+
+
+def test_sensor_logger() -> None:
+    """A file for each sensor, 13 ms apart, axes z, y, x: one device on one clock."""
+    folder, time = r"(?P<subject>\w+)/(?P<label>[a-z]+)-[^/]+", {"column": "time", "unit": "ns"}
+    dataset = read_parts(
+        "sensor_logger",
+        [
+            {"files": rf"{folder}/{sensor}\.csv", "time": time, "columns": "xyz"}
+            for sensor in ("TotalAcceleration", "Gyroscope")
+        ],
+    )
+    values = values_of(dataset, "anna-1-walk")
+    acceleration, turning = signal("anna", "walk", 300)
+    later = np.array([np.interp(np.arange(299) + 0.013 * 50, np.arange(300), axis) for axis in acceleration.T]).T
+
+    assert [channel.name for channel in dataset.channels] == ["acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z"]
+    assert len(values) == 299
+    assert np.abs(values[:, :3] - later).mean() < 0.05
+    assert np.abs(values[:, 3:] - turning[:299]).mean() < 0.01
+
+
+def test_phyphox_in_german() -> None:
+    """Semicolons, decimal commas, exponents, quoted names; two files, 7 ms apart."""
+    folder, time = r"(?P<subject>[a-z]+)_(?P<label>[a-z]+)", {"column": "Time (s)", "unit": "s"}
+    dataset = read_parts(
+        "phyphox_german",
+        [
+            {
+                "files": rf"{folder}/Accelerometer\.csv",
+                "time": time,
+                "columns": [f"Acceleration {axis} (m/s^2)" for axis in "xyz"],
+            },
+            {
+                "files": rf"{folder}/Gyroscope\.csv",
+                "time": time,
+                "columns": [f"Gyroscope {axis} (rad/s)" for axis in "xyz"],
+            },
+        ],
+        separator=";",
+        decimal=",",
+    )
+    values = values_of(dataset, "ben-1-rest")
+
+    assert np.allclose(np.linalg.norm(values[:, :3], axis=1), G, atol=0.2)
+    assert (len(values), np.isnan(values).any()) == (299, False)
+
+
 TWO_COLUMNS = {
     "files": r"(?P<subject>\w+)_(?P<label>\w+)\.csv",
     "rate_hz": 50,

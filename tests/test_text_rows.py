@@ -1,6 +1,7 @@
 """Rows of text files in any form, and in blocks of any size."""
 
 import csv as python_csv
+import gzip
 import io
 
 import numpy as np
@@ -89,6 +90,60 @@ def test_one_table_in_many_forms(tmp_path, data, changes) -> None:
         dataset.recordings[0].signals["watch"].values.tobytes() == plain.recordings[0].signals["watch"].values.tobytes()
     )
     assert dataset.recordings[0].labels.tolist() == plain.recordings[0].labels.tolist()
+
+
+def parts(*columns: str, **changes) -> dict:
+    """Return a device of two sensors, each with a file and a channel."""
+    made = [
+        {
+            "files": rf"(?P<subject>\w+)_{n}\.csv",
+            "channels": [{"name": f"c{n}", "column": column, "unit": "g"}],
+            **changes,
+        }
+        for n, column in enumerate(columns)
+    ]
+    return {"watch": {"rate_hz": 50, "channels": {}, "parts": made}}
+
+
+def test_parts_without_a_clock_are_side_by_side(tmp_path) -> None:
+    """Equal rates and lengths: nothing is resampled; labels are those of the first part."""
+    dataset = read(tmp_path, {"s_0.csv": PLAIN, "s_1.csv": PLAIN}, devices=parts("a", "b"))
+    recording = dataset.recordings[0]
+
+    assert recording.signals["watch"].values.tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert (recording.signals["watch"].time, recording.labels.tolist()) == (None, [1, 0, 1])
+
+
+def test_parts_that_cannot_be_joined_are_named(tmp_path) -> None:
+    """Different lengths without a clock, for each recording; and a part without its file."""
+    texts = {"s_0.csv": PLAIN, "s_1.csv": PLAIN + "7,8,walk\n", "t_0.csv": PLAIN, "t_1.csv": PLAIN + "7,8,walk\n"}
+    lacking = problems(tmp_path / "x", {"s_0.csv": PLAIN, "s_1.csv": PLAIN, "t_0.csv": PLAIN}, devices=parts("a", "b"))
+
+    assert places(problems(tmp_path, texts, devices=parts("a", "b"))) == [
+        ("s-1", "recordings.unequal-duration"),
+        ("t-1", "recordings.unequal-duration"),
+    ]
+    assert [(problem.rule, "watch part 2" in problem.message) for problem in lacking] == [("csv.device-missing", True)]
+
+
+GZ = {"devices": {"watch": device(files=r"(?P<subject>\w+)_(?P<session>\w+)\.csv\.gz")}}
+
+
+def test_compressed_text_is_read(tmp_path) -> None:
+    """While it is unpacked."""
+    dataset = read(tmp_path, {"s_1.csv.gz": gzip.compress(PLAIN.encode())}, **GZ)
+
+    assert dataset.recordings[0].signals["watch"].values.tolist() == [[1, 2], [3, 4], [5, 6]]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-9], lambda _: b"a,b\n1,2\n", lambda data: data[:12] + b"xxx" + data[15:]]
+)
+def test_damaged_compressed_text_is_an_error(tmp_path, damage) -> None:
+    """Cut off, not compressed, other bytes."""
+    found = problems(tmp_path, {"s_1.csv.gz": damage(gzip.compress(PLAIN.encode()))}, **GZ)
+
+    assert places(found) == [("s_1.csv.gz", "recordings.archive-damaged")]
 
 
 def test_columns_by_number_below_a_header(tmp_path) -> None:

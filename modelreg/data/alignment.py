@@ -156,6 +156,24 @@ def align(recording: Recording, rate_hz: float, limits: Limits) -> Recording:
     )
 
 
+def join(recording: Recording, rate_hz: float) -> tuple[Signal, NDArray[np.intp]]:
+    """Return the channels of all signals of a recording as one signal, and its samples of the first one.
+
+    Several signals are resampled to one grid of `rate_hz`, as `align` does it with its default limits. The grid keeps
+    the time of their clocks. Raises InputError if they cannot be aligned.
+    """
+    first = next(iter(recording.signals.values()))
+    if len(recording.signals) == 1:
+        return first, np.arange(len(first.values))
+    limits = Limits()
+    whole = align(replace(recording, labels=np.arange(len(first.values), dtype=np.int32)), rate_hz, limits)
+    values = np.concatenate([signal.values for signal in whole.signals.values()], axis=1)
+    start, _ = _shared(recording.signals)
+    stamped = first.time is not None
+    time = start + np.arange(len(values)) / rate_hz if stamped else None
+    return Signal(values, rate_hz, time), whole.labels.astype(np.intp)
+
+
 def is_resampled(recording: Recording, rate_hz: float) -> bool:
     """Return whether a device has time stamps or another rate."""
     return any(signal.time is not None or signal.rate_hz != rate_hz for signal in recording.signals.values())

@@ -235,29 +235,93 @@ class CsvColumns(Record):
         return (*time, *(channel.column for channel in self.channels))
 
 
-class CsvDevice(CsvColumns):
-    """The files and columns of one device."""
+class CsvPart(CsvColumns):
+    """The files of one sensor of a device, and their columns."""
 
-    name: Annotated[Name, setting("Name of the device.", "watch")]
     files: Annotated[
         Pattern,
         setting(
             "Regular expression for the path below the source's folder. Groups: `subject`, `session`, `label`.",
-            "(?P<subject>\\w+)\\.csv",
+            "(?P<subject>\\w+)/Gyroscope\\.csv",
         ),
     ]
-    rate_hz: Annotated[float, setting("Nominal rate.", 50, "Hz", gt=0)]
+    rate_hz: Annotated[
+        Annotated[float, Field(gt=0)] | None,
+        setting("Nominal rate of the sensor. Null: that of the device.", 100, "Hz"),
+    ] = None
 
     @model_validator(mode="after")
-    def _names_the_subject(self) -> "CsvDevice":
-        groups = set(re.compile(self.files).groupindex)
-        if "subject" not in groups:
-            raise ValueError("files: requires a group (?P<subject>...), because splits are by subject")
-        if unknown := sorted(groups - {"subject", "session", "label"}):
-            raise ValueError(f"files: unknown group {', '.join(unknown)}, expected subject, session or label")
-        if self.time and {*self.time.named()} & {channel.column for channel in self.channels}:
-            raise ValueError("time: the column is also a channel")
+    def _names_the_subject(self) -> "CsvPart":
+        _check_files(self.files, self)
         return self
+
+
+def _check_files(pattern: str, columns: CsvColumns) -> None:
+    groups = set(re.compile(pattern).groupindex)
+    if "subject" not in groups:
+        raise ValueError("files: requires a group (?P<subject>...), because splits are by subject")
+    if unknown := sorted(groups - {"subject", "session", "label"}):
+        raise ValueError(f"files: unknown group {', '.join(unknown)}, expected subject, session or label")
+    if columns.time and {*columns.time.named()} & {channel.column for channel in columns.channels}:
+        raise ValueError("time: the column is also a channel")
+
+
+class CsvDevice(Record):
+    """One device: its files and their columns, or its sensors, if it writes a file for each."""
+
+    name: Annotated[Name, setting("Name of the device.", "watch")]
+    rate_hz: Annotated[float, setting("Nominal rate.", 50, "Hz", gt=0)]
+    files: Annotated[
+        Pattern | None,
+        setting(
+            "Regular expression for the path below the source's folder. Groups: `subject`, `session`, `label`.",
+            "(?P<subject>\\w+)\\.csv",
+        ),
+    ] = None
+    time: Annotated[
+        CsvTime | None,
+        setting("The column of the time. Null: row n was sampled at n / rate_hz.", {"column": "t", "unit": "ms"}),
+    ] = None
+    channels: Annotated[
+        tuple[CsvChannel, ...],
+        setting("The channels and their columns.", [{"name": "ax", "column": "x", "unit": "g"}]),
+    ] = ()
+    parts: Annotated[
+        tuple[CsvPart, ...],
+        setting(
+            "Instead of `files`, `time` and `channels`: the sensors of a device that writes a file for each. They are "
+            "joined on one clock.",
+            [
+                {
+                    "files": "(?P<subject>\\w+)/Accelerometer\\.csv",
+                    "time": {"column": "time", "unit": "ns"},
+                    "channels": [{"name": "ax", "column": "x", "unit": "m/s2"}],
+                }
+            ],
+        ),
+    ] = ()
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "CsvDevice":
+        if self.parts and (self.files or self.time or self.channels):
+            raise ValueError("parts: set either parts, or files, time and channels")
+        if not self.parts and not (self.files and self.channels):
+            raise ValueError("files: set files and channels, or parts")
+        if self.files:
+            _check_files(self.files, CsvColumns(time=self.time, channels=self.channels))
+        return self
+
+    @property
+    def pieces(self) -> tuple[CsvPart, ...]:
+        """Return the parts, or the device itself as its only part."""
+        if self.parts or self.files is None:
+            return self.parts
+        return (CsvPart(files=self.files, time=self.time, channels=self.channels),)
+
+    @property
+    def all_channels(self) -> tuple[CsvChannel, ...]:
+        """Return the channels of every part."""
+        return tuple(channel for part in self.pieces for channel in part.channels)
 
 
 class CsvSource(LabelledSource):
@@ -341,22 +405,23 @@ class CsvSource(LabelledSource):
     @model_validator(mode="after")
     def _consistent(self) -> "CsvSource":
         first, *others = self.devices
+        groups = [_groups(part) for device in self.devices for part in device.pieces]
         for device in others:
-            if [(c.name, c.unit) for c in device.channels] != [(c.name, c.unit) for c in first.channels]:
+            if [(c.name, c.unit) for c in device.all_channels] != [(c.name, c.unit) for c in first.all_channels]:
                 raise ValueError("devices: every device must have the same channels, in the same order and units")
-            if _groups(device) != _groups(first):
-                raise ValueError("devices: the patterns of all devices must have the same groups")
-        for names in ([device.name for device in self.devices], [channel.name for channel in first.channels]):
+        if any(found != groups[0] for found in groups):
+            raise ValueError("devices: the patterns of all devices must have the same groups")
+        for names in ([device.name for device in self.devices], [channel.name for channel in first.all_channels]):
             _refuse_twice(names)
-        if (self.label is None) != ("label" in _groups(first)):
+        if (self.label is None) != ("label" in groups[0]):
             raise ValueError("label: set either a column or a group (?P<label>...) in the patterns")
-        if self.label in first.named():
+        if self.label in first.pieces[0].named():
             raise ValueError("label: the column is also a channel or the time")
         return self
 
     @model_validator(mode="after")
     def _has_a_form(self) -> "CsvSource":
-        columns = [column for device in self.devices for column in device.named()]
+        columns = [column for part in self.by_name.values() for column in part.named()]
         columns += [] if self.label is None else [self.label]
         if not self.header and any(isinstance(column, str) for column in columns):
             raise ValueError("columns must be numbers from 1 if header is false")
@@ -365,9 +430,24 @@ class CsvSource(LabelledSource):
         return self
 
     @property
-    def by_name(self) -> dict[str, CsvDevice]:
-        """Return the devices by name, in their order."""
-        return {device.name: device for device in self.devices}
+    def by_name(self) -> dict[str, CsvPart]:
+        """Return the parts of all devices by name, in their order: the device, and its part if it has several."""
+        return {name: part for device in self.devices for name, part in zip(_names(device), device.pieces, strict=True)}
+
+    @property
+    def first(self) -> str:
+        """Return the name of the first part, whose files have the column of the label."""
+        return next(iter(self.by_name))
+
+    def parts_of(self, device: CsvDevice) -> tuple[str, ...]:
+        """Return the names of a device's parts."""
+        return _names(device)
+
+
+def _names(device: CsvDevice) -> tuple[str, ...]:
+    if not device.parts:
+        return (device.name,)
+    return tuple(f"{device.name} part {number}" for number in range(1, len(device.parts) + 1))
 
 
 def _refuse_twice(names: list[str]) -> None:
@@ -375,8 +455,8 @@ def _refuse_twice(names: list[str]) -> None:
         raise ValueError(f"a name occurs twice in {', '.join(names)}")
 
 
-def _groups(device: CsvDevice) -> set[str]:
-    return set(re.compile(device.files).groupindex)
+def _groups(part: CsvPart) -> set[str]:
+    return set(re.compile(part.files).groupindex)
 
 
 TextSource = DsadsSource | HaptSource | SpswSource | CsvSource  # sources of text files

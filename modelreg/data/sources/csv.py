@@ -5,17 +5,21 @@ pattern name the recording. Problems of paths and names are found before any fil
 Parsed arrays are kept under the digest of the file's bytes and of every setting that the parsing depends on.
 """
 
+import gzip
 import os
 import re
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modelreg import files
+from modelreg.data import alignment
 from modelreg.data.cache import Parsed, Reading, combine
 from modelreg.data.message_lists import quoted
 from modelreg.data.recording import UNLABELLED, UNREADABLE, Dataset, Recording, Signal, natural
@@ -25,7 +29,7 @@ from modelreg.errors import InputError, Notice, Problem
 from modelreg.records.base import is_name
 from modelreg.records.data import SourceRecord
 from modelreg.records.model import Channel
-from modelreg.records.source import CsvDevice, CsvSource
+from modelreg.records.source import CsvPart, CsvSource
 
 PARSER = "csv-2"  # part of the cache's keys; a new number when the parsing changes
 FAR = 3  # a rate this many times off the declared one is not jitter, but another unit
@@ -64,21 +68,41 @@ def read(source: CsvSource, reading: Reading) -> Dataset:
     )
     return Dataset(
         sources=(record,),
-        channels=tuple(Channel(name=channel.name, unit=channel.unit) for channel in first.channels),
-        devices=tuple(source.by_name),
+        channels=tuple(Channel(name=channel.name, unit=channel.unit) for channel in first.all_channels),
+        devices=tuple(device.name for device in source.devices),
         classes=classes,
         rate_hz=first.rate_hz,
-        recordings=tuple(
-            Recording(
-                name=key.name,
-                subject=key.subject,
-                session=key.session,
-                signals={name: _signal(found[key, name], device) for name, device in source.by_name.items()},
-                labels=reading.store(_labels(key, found, source, classes)),
-            )
-            for key in sorted(plan, key=lambda key: natural(key.name))
-        ),
+        recordings=_recordings(sorted(plan, key=lambda key: natural(key.name)), found, source, classes, reading),
     )
+
+
+def _recordings(
+    keys: Sequence[_Key], found: _Found, source: CsvSource, classes: Sequence[str], reading: Reading
+) -> tuple[Recording, ...]:
+    """Return the recordings, the parts of each device joined. Raises InputError if parts cannot be joined."""
+    made: list[Recording] = []
+    problems: list[Problem] = []
+    for key in keys:
+        try:
+            made.append(_recording(key, found, source, _labels(key, found, source, classes), reading))
+        except InputError as error:
+            problems += error.problems
+    _raise(problems)
+    return tuple(made)
+
+
+def _recording(key: _Key, found: _Found, source: CsvSource, labels: NDArray[np.int32], reading: Reading) -> Recording:
+    signals = {}
+    for number, device in enumerate(source.devices):
+        parts = {
+            name: _signal(found[key, name], part, device.rate_hz)
+            for name, part in zip(source.parts_of(device), device.pieces, strict=True)
+        }
+        first = labels if not number else np.zeros(len(next(iter(parts.values())).values), np.int32)
+        whole, nearest = alignment.join(Recording(key.name, key.subject, key.session, parts, first), device.rate_hz)
+        labels = labels[nearest] if not number and len(parts) > 1 else labels
+        signals[device.name] = whole if len(parts) == 1 else replace(whole, values=reading.store(whole.values))
+    return Recording(key.name, key.subject, key.session, signals, reading.store(labels))
 
 
 def _plan(source: CsvSource, reading: Reading) -> _Plan:
@@ -168,7 +192,12 @@ def _read_all(plan: _Plan, source: CsvSource, reading: Reading) -> _Found:
     for key, paths in plan.items():
         for device, path in paths.items():
             uses[path].append((key, device))
-    layouts = {device: Layout.of(source, device) for device in source.by_name}
+    layouts = {name: Layout.of(source, name) for name in source.by_name}
+    rates = {
+        name: part.rate_hz or device.rate_hz
+        for device in source.devices
+        for name, part in zip(source.parts_of(device), device.pieces, strict=True)
+    }
     found: _Found = {}
     problems: list[Problem] = []
     for done, path in enumerate(sorted(uses)):
@@ -184,7 +213,8 @@ def _read_all(plan: _Plan, source: CsvSource, reading: Reading) -> _Found:
     _remark_bad_rows(found, source, reading)
     problems += _find_unknown_labels(plan, found, source)
     for (key, name), arrays in found.items():
-        problems += _find_rate_problems(arrays, source.by_name[name], str(Path(source.path, plan[key][name])))
+        place = str(Path(source.path, plan[key][name]))
+        problems += _find_rate_problems(arrays, source.by_name[name], rates[name], place)
     _raise(problems)
     return found
 
@@ -212,7 +242,15 @@ def _recall(path: Path, digest: str, where: str, layout: Layout, reading: Readin
 
     def parse_file() -> Iterator[tuple[str, NDArray[Any]]]:
         with files.open_regular(path, where) as stream:
-            yield from parse(stream, where, layout)
+            if path.suffix != ".gz":
+                yield from parse(stream, where, layout)
+                return
+            try:
+                with gzip.open(stream) as text:
+                    yield from parse(cast("IO[bytes]", text), where, layout)
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                problem = Problem(where, "recordings.archive-damaged", str(error))
+                raise InputError(UNREADABLE, [problem]) from error
 
     steering = files.to_line({"file": digest, **layout.to_document()})
     return reading.recall(f"{PARSER}-{files.sha256_bytes(steering)}", parse_file)
@@ -224,18 +262,18 @@ def _raise(problems: Sequence[Problem]) -> None:
         raise InputError(UNREADABLE, dict.fromkeys(problems))
 
 
-def _find_rate_problems(arrays: Mapping[str, Parsed], device: CsvDevice, where: str) -> Iterator[Problem]:
+def _find_rate_problems(arrays: Mapping[str, Parsed], device: CsvPart, rate_hz: float, where: str) -> Iterator[Problem]:
     """Yield a problem if the time stamps are far from the nominal rate, with the unit in which they are near it."""
     if device.time is None:
         return
     intervals = np.diff(arrays["time"].values)
     rate = 1 / float(np.median(intervals[intervals > 0]))
-    if _is_near(rate, device.rate_hz):
+    if _is_near(rate, rate_hz):
         return
     declared = PER_SECOND.get(device.time.unit)
-    fitting = [u for u, n in PER_SECOND.items() if declared and _is_near(rate * n / declared, device.rate_hz)]
+    fitting = [u for u, n in PER_SECOND.items() if declared and _is_near(rate * n / declared, rate_hz)]
     step = f"set `time.unit` to '{fitting[0]}'" if fitting else ""
-    message = f"time stamps give {rate:.3g} Hz, but rate_hz is {device.rate_hz:g}"
+    message = f"time stamps give {rate:.3g} Hz, but rate_hz is {rate_hz:g}"
     yield Problem(where, "csv.rate-mismatch", message, step)
 
 
@@ -245,7 +283,7 @@ def _is_near(rate: float, nominal: float) -> bool:
 
 def _find_unknown_labels(plan: _Plan, found: _Found, source: CsvSource) -> Iterator[Problem]:
     """Yield the first place of each label that `labels` does not map."""
-    first = source.devices[0].name
+    first = source.first
     known = set(source.labels or ())
     for key in plan if source.labels else ():
         for name, where in _names(key, found, source).items():
@@ -259,7 +297,7 @@ def _names(key: _Key, found: _Found, source: CsvSource) -> dict[str, str]:
     """Return the labels of a recording, and the first line of each in its file: `:12`, or nothing."""
     if source.label is None:
         return {key.label: ""} if key.label and key.label not in source.missing else {}
-    arrays = found.get((key, source.devices[0].name))
+    arrays = found.get((key, source.first))
     if arrays is None:
         return {}
     labels, lines = (arrays[name].values.tolist() for name in ("labels", "lines"))
@@ -268,7 +306,7 @@ def _names(key: _Key, found: _Found, source: CsvSource) -> dict[str, str]:
 
 def _labels(key: _Key, found: _Found, source: CsvSource, classes: Sequence[str]) -> NDArray[np.int32]:
     """Return the class of every row of the first device."""
-    arrays = found[key, source.devices[0].name]
+    arrays = found[key, source.first]
     table = np.array([*(classes.index(name) for name in _names(key, found, source)), UNLABELLED], dtype=np.int32)
     if source.label is None:
         return np.full(len(arrays["values"].values), table[0])
@@ -276,6 +314,6 @@ def _labels(key: _Key, found: _Found, source: CsvSource, classes: Sequence[str])
     return table[codes]
 
 
-def _signal(arrays: Mapping[str, Parsed], device: CsvDevice) -> Signal:
-    time = arrays["time"].values if device.time else None
-    return Signal(arrays["values"].values, device.rate_hz, time)
+def _signal(arrays: Mapping[str, Parsed], part: CsvPart, rate_hz: float) -> Signal:
+    time = arrays["time"].values if part.time else None
+    return Signal(arrays["values"].values, part.rate_hz or rate_hz, time)

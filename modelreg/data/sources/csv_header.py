@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from modelreg.data.message_lists import quoted
 from modelreg.errors import Problem
-from modelreg.records.source import Column, CsvColumns, CsvDevice
+from modelreg.records.source import Column, CsvColumns, CsvPart
 
 OTHER_SEPARATORS = (";", "\t", "|", ",")
 
@@ -17,7 +17,7 @@ def find_problems(where: str, names: Sequence[str], columns: CsvColumns, label: 
     absent = [name for name in dict.fromkeys(configured.values()) if not _has(names, name)]
     if absent:
         listed = f"column {absent[0]!r}" if len(absent) == 1 else f"columns {', '.join(map(repr, absent))}"
-        step = _next(absent, names, configured) if isinstance(columns, CsvDevice) else ""
+        step = _next(absent, names, configured) if isinstance(columns, CsvPart) else ""
         yield Problem(where, "csv.column-missing", f"no {listed} in the header (found {quoted(names)})", step)
     for name in dict.fromkeys(configured.values()):
         if isinstance(name, str) and names.count(name) > 1:

@@ -55,11 +55,11 @@ class Layout(NamedTuple):
     clock: ClockRule = "strict"
 
     @classmethod
-    def of(cls, source: CsvSource, device: str) -> "Layout":
-        """Return the layout of a device's files; labels are those of the first device."""
+    def of(cls, source: CsvSource, part: str) -> "Layout":
+        """Return the layout of the files of a device or of its part; labels are those of the first one."""
         return cls(
-            columns=source.by_name[device],
-            label=source.label if device == source.devices[0].name else None,
+            columns=source.by_name[part],
+            label=source.label if part == source.first else None,
             form=Form(
                 separator=source.separator,
                 header=source.header,
