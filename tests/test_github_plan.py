@@ -202,6 +202,15 @@ def test_a_fresh_upload_of_a_signature_to_a_published_release_is_waited_for() ->
     assert (plan.steps, plan.conflicts, plan.busy) == ((), (), (fresh,))
 
 
+def test_a_conflict_is_not_waited_for() -> None:
+    """Whatever is uploaded meanwhile."""
+    fresh = remote(SIGNED.assets[-1], 5, state="starter", size=0, sha256=None)
+    other = remote(ASSETS[0], sha256="0" * 64)
+    plan = plan_publish(SIGNED, [release(other, *map(remote, ASSETS[1:]), fresh, draft=False)], fresh={5})
+
+    assert (len(plan.conflicts), plan.steps, plan.busy) == (1, (), ())
+
+
 def test_releases_of_other_tags_are_ignored() -> None:
     """A draft is created."""
     assert kinds(plan_publish(EXPECTED, [release(tag="v0.9.0", draft=False)]))[0] == "Create"
