@@ -4,9 +4,10 @@ import csv as python_csv
 import gzip
 import io
 
+import example_run
 import numpy as np
 import pytest
-from csv_folder import channels, device, problems, read
+from csv_folder import channels, device, problems, read, source
 from hypothesis import given
 from hypothesis import strategies as st
 from places import places
@@ -14,7 +15,10 @@ from places import places
 from modelreg.data.cache import Reading
 from modelreg.data.sources import csv, text_rows
 from modelreg.data.sources.text_rows import Block, Form, Misfit, open_table
+from modelreg.documents.report import markdown
+from modelreg.documents.templates import card_v2
 from modelreg.errors import InputError
+from modelreg.records.data import RowCounts
 
 PLAIN = "a,b,label\n1,2,walk\n3,4,rest\n5,6,walk\n"
 cells = st.text(st.sampled_from('ab1,;" \t\n#é'), max_size=4)
@@ -162,12 +166,27 @@ def test_bad_rows_are_skipped_and_counted(tmp_path) -> None:
     notices: list = []
     reading = Reading(tmp_path, remark=notices.append)
     (tmp_path / "s_1.csv").write_text(BAD)
-    from csv_folder import source
-
     dataset = csv.read(source(on_bad_row="skip", max_bad_rows=0.02), reading)
 
     assert dataset.recordings[0].signals["watch"].values[:3].tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert dataset.sources[0].rows == RowCounts(rows=99, bad=2, cut=0, moved=0, late=0, packets=0)
     assert [notice.message for notice in notices] == ["2 of 101 rows are bad and were left out"]
+
+
+def test_what_was_done_to_rows_stands_in_card_and_report() -> None:
+    """As the record of the data has it; nothing stands there where all rows were read as they are."""
+    counts = RowCounts(rows=99, bad=2, cut=1, moved=3, late=4, packets=5)
+    data = example_run.data_record()
+    (first, *_) = data.sources
+    counted = data.model_copy(update={"sources": (first.model_copy(update={"rows": counts}),)})
+
+    assert len(counts.notes()) == 5
+    assert b'"rows"' not in data.to_bytes()
+    assert card_v2._rows(counts).count(";") == 4
+    assert card_v2._rows(None) == ""
+    measured = example_run.eval_metrics(example_run.predictions(np.random.default_rng(0)), "a" * 64, "b" * 64)
+    section = markdown._protocol_section(measured, counted)
+    assert all(note in section for note in counts.notes())
 
 
 @pytest.mark.parametrize(

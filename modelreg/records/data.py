@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from modelreg.records.base import Count, Name, Record, RelativePath, Sha256, Share, setting
+from modelreg.records.base import LEFT_OUT, Count, Name, Record, RelativePath, Sha256, Share, setting
 from modelreg.records.model import Channel
 
 PartName = Literal["train", "validation", "test"]
@@ -60,6 +60,28 @@ class RecordingQuality(Record):
     problems: tuple[str, ...]
 
 
+class RowCounts(Record):
+    """What was done to the rows of text files, over all files of a source."""
+
+    rows: Count  # that were read
+    bad: Count  # rows left out: another number of columns, or no number where one must be
+    cut: Count  # files whose last line was cut off and left out
+    moved: Count  # rows out of order, which were sorted by time
+    late: Count  # rows left out because their time is not after all rows before
+    packets: Count  # files whose rows shared time stamps in packets, which were spread evenly
+
+    def notes(self) -> tuple[str, ...]:
+        """Return a clause for each thing that was done."""
+        said = {
+            f"{self.bad:,} of {self.rows + self.bad:,} rows are bad and were left out": self.bad,
+            f"the last line of {self.cut:,} files was cut off and left out": self.cut,
+            f"{self.moved:,} rows were out of order; the rows were sorted by time": self.moved,
+            f"{self.late:,} rows were left out: their time is not after all rows before": self.late,
+            f"in {self.packets:,} files several rows share each time stamp; they were spread evenly": self.packets,
+        }
+        return tuple(text for text, count in said.items() if count)
+
+
 class SourceRecord(Record):
     """A source of recordings."""
 
@@ -68,6 +90,7 @@ class SourceRecord(Record):
     digest: Sha256  # over the arrays read
     license: str
     citation: str
+    rows: Annotated[RowCounts | None, LEFT_OUT] = None  # of text files; null: every row was read as it is
 
 
 class QualityReport(Record):

@@ -27,7 +27,7 @@ from modelreg.data.sources.csv_table import COUNTS, Layout, parse
 from modelreg.data.sources.csv_times import PER_SECOND
 from modelreg.errors import InputError, Notice, Problem
 from modelreg.records.base import is_name
-from modelreg.records.data import SourceRecord
+from modelreg.records.data import RowCounts, SourceRecord
 from modelreg.records.model import Channel
 from modelreg.records.source import CsvPart, CsvSource
 
@@ -64,8 +64,15 @@ def read(source: CsvSource, reading: Reading) -> Dataset:
         if name not in {"lines", "counts"}
     }
     record = SourceRecord(
-        kind="csv", name=source.name, digest=combine(digests), license=source.license, citation=source.citation
+        kind="csv",
+        name=source.name,
+        digest=combine(digests),
+        license=source.license,
+        citation=source.citation,
+        rows=_count_rows(found),
     )
+    for note in record.rows.notes() if record.rows else ():
+        reading.remark(Notice(source.path, note))
     return Dataset(
         sources=(record,),
         channels=tuple(Channel(name=channel.name, unit=channel.unit) for channel in first.all_channels),
@@ -210,7 +217,6 @@ def _read_all(plan: _Plan, source: CsvSource, reading: Reading) -> _Found:
         except InputError as error:
             problems += error.problems
     reading.tell(len(uses), len(uses), folder.name)
-    _remark_bad_rows(found, source, reading)
     problems += _find_unknown_labels(plan, found, source)
     for (key, name), arrays in found.items():
         place = str(Path(source.path, plan[key][name]))
@@ -219,22 +225,13 @@ def _read_all(plan: _Plan, source: CsvSource, reading: Reading) -> _Found:
     return found
 
 
-def _remark_bad_rows(found: _Found, source: CsvSource, reading: Reading) -> None:
-    """Notice what was done to rows: left out, sorted, spread."""
+def _count_rows(found: _Found) -> RowCounts | None:
+    """Return what was done to the rows of all files; None if all were read as they are."""
     counts = np.array([arrays["counts"].values for arrays in found.values()]).reshape(-1, len(COUNTS))
     total = dict(zip(COUNTS, counts.sum(axis=0).tolist(), strict=True))
-    packets = counts[:, COUNTS.index("packet")]
-    sentences = {
-        "bad": f"{total['bad']:,} of {total['rows'] + total['bad']:,} rows are bad and were left out",
-        "cut": f"the last line of {total['cut']:,} files was cut off and left out",
-        "moved": f"{total['moved']:,} rows were out of order; the rows were sorted by time",
-        "late": f"{total['late']:,} rows were left out: their time is not after all rows before",
-        "packet": f"in {np.count_nonzero(packets):,} files {packets.max(initial=0)} rows share each time stamp; "
-        "they were spread evenly up to the next stamp",
-    }
-    for name, sentence in sentences.items():
-        if total[name]:
-            reading.remark(Notice(source.path, sentence))
+    packets = int(np.count_nonzero(counts[:, COUNTS.index("packet")]))
+    made = RowCounts(**{name: total[name] for name in COUNTS if name != "packet"}, packets=packets)
+    return made if any(count for name, count in made if name != "rows") else None
 
 
 def _recall(path: Path, digest: str, where: str, layout: Layout, reading: Reading) -> dict[str, Parsed]:

@@ -122,10 +122,11 @@ def _protocol_section(metrics: EvalMetrics, data: DataRecord) -> str:
         for name, part in data.parts.items()
     ]
     sources = ", ".join(f"{escape(source.name)} (`{source.digest[:12]}`)" for source in data.sources)
+    notes = "".join(f" {escape(s.name)}: {note}." for s in data.sources if s.rows for note in s.rows.notes())
     header = ("split", "subjects", "recordings", "windows", "dropped windows", "digest")
     return f"""## Data and evaluation protocol
 
-Data: {sources}, at {data.rate_hz:g} Hz. {cutting(data)} {_shared_subjects(metrics)} {_evaluations(metrics)}
+Data: {sources}, at {data.rate_hz:g} Hz.{notes} {cutting(data)} {_shared_subjects(metrics)} {_evaluations(metrics)}
 
 {table(header, rows, words=("subjects", "digest"))}
 

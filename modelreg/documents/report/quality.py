@@ -26,7 +26,10 @@ def quality_documents(quality: QualityReport, title: str) -> dict[str, bytes]:
     """Return the files that `data check` writes, by name: the record and its page."""
     picture = f"\n\n![Score of each recording, one row per subject]({SCORES})\n\n{_rows_note(quality)}"
     sources = ", ".join(f"{escape(source.name)} (`{source.digest[:12]}`)" for source in quality.sources)
-    text = f"# {escape(title)}\n\nData: {sources}.\n\n{section(quality, picture if quality.recordings else '')}\n"
+    notes = "".join(f" {escape(s.name)}: {note}." for s in quality.sources if s.rows for note in s.rows.notes())
+    text = (
+        f"# {escape(title)}\n\nData: {sources}.{notes}\n\n{section(quality, picture if quality.recordings else '')}\n"
+    )
     pictures = {SCORES: (draw_scores(quality), draw_scores(quality, dark=True))} if quality.recordings else {}
     return {"quality.json": quality.to_bytes(), "quality.html": html(text, title, pictures).encode()}
 

@@ -13,7 +13,7 @@ import yaml
 from modelreg.documents.templates import architecture_v2, gates_v2
 from modelreg.documents.templates.facts import Facts
 from modelreg.documents.templates.markdown_v2 import UNSAFE, escape, table
-from modelreg.records.data import DataRecord
+from modelreg.records.data import DataRecord, RowCounts
 from modelreg.records.export import PROJECTION
 from modelreg.records.int8 import Int8Scheme
 from modelreg.records.metrics import EvalMetrics, Interval, Metrics
@@ -169,6 +169,7 @@ def _protocol(facts: Facts) -> str:
     ]
     sources = "\n".join(
         f"- {escape(each.name)}: {escape(_joined(each.citation).rstrip('.'))}. License: {escape(each.license)}."
+        f"{_rows(each.rows)}"
         for each in data.sources
     )
     times = "once" if protocol.evaluations == 1 else f"{protocol.evaluations} times"
@@ -180,6 +181,20 @@ def _protocol(facts: Facts) -> str:
 {cutting(data)} {_scale(facts.run)} The {protocol.part} split was evaluated **{times}** with this run.
 
 {table(header, "llrrrl", rows)}"""
+
+
+def _rows(counts: RowCounts | None) -> str:
+    """Return what was done to the rows of text files, as one sentence with a blank before it."""
+    if counts is None:
+        return ""
+    done = {
+        f"{counts.bad:,} of {counts.rows + counts.bad:,} rows were bad and left out": counts.bad,
+        f"a last line that was cut off was left out in {counts.cut:,} files": counts.cut,
+        f"{counts.moved:,} rows out of order were sorted by time": counts.moved,
+        f"{counts.late:,} rows were left out because their time was not after all rows before": counts.late,
+        f"rows that share a time stamp were spread evenly in {counts.packets:,} files": counts.packets,
+    }
+    return f" Of its text files, {'; '.join(text for text, count in done.items() if count)}."
 
 
 def _joined(text: str) -> str:
