@@ -152,6 +152,44 @@ def test_a_hef_that_does_not_fit_is_refused(run, found, limit, problem) -> None:
     assert (places(caught.value.problems), tree(run)) == ([problem], before)
 
 
+NOTHING = {"numeric": {"scale": 0.0, "zero_point": 0.0, "scales": [], "zero_points": [], "low": 0.0, "high": 0.0}}
+
+
+def test_what_could_not_be_compared_is_printed(root, capsys) -> None:
+    """The HEF states no scale for its input."""
+    (root / "x.hef").write_bytes(fitting(input=NOTHING))
+
+    assert main(["hef", "attach", "runs/conv2d_fsq-001", "x.hef"]) == 0
+    assert "notice: input conv2d_fsq/input_layer1: the HEF does not state its scale" in capsys.readouterr().err
+
+
+def test_a_version_says_what_could_not_be_compared(root, capsys) -> None:
+    """A patch with such a HEF is released and verifies, also for the device; each command states it."""
+    (root / "x.hef").write_bytes(fitting(input=NOTHING, output=NOTHING))
+    steps = (
+        ["release", "v0.1.1", "--from", "v0.1.0", "--hef", "x.hef"],
+        ["verify", "v0.1.1"],
+        ["verify", "v0.1.1", "--device", "hailo8"],
+    )
+    for words in steps:
+        assert main(words) == 0
+        said = capsys.readouterr().err
+        assert ("input conv2d_fsq/input_layer1: the HEF" in said, "output conv2d_fsq/fc1: the HEF" in said) == (
+            *(True, True),
+        ), words
+
+
+def test_a_hef_of_compiler_5_is_attached(root) -> None:
+    """A long name of the compiler, no list of scales for the input, and outputs quantized per channel."""
+    one, many = {"scales": [], "zero_points": []}, {"scales": [0.1, 0.2], "zero_points": [3.0, 128.0]}
+    group = network(NET, (1, 16, 2), 2, (-4.0, 4.0), input={"numeric": one}, output={"numeric": many})
+    (root / "x.hef").write_bytes(hef_builder.hef(group, version=3, extensions=(25, 26), sdk_version="5.3.0 " * 50))
+
+    assert main(["hef", "attach", "runs/conv2d_fsq-001", "x.hef"]) == 0
+    assert main(["release", "v0.1.1", "--from", "v0.1.0", "--hef", "x.hef"]) == 0
+    assert main(["verify", "v0.1.1"]) == 0
+
+
 @pytest.mark.parametrize(
     ("arch", "available", "chosen"),
     [

@@ -89,7 +89,7 @@ WITH_ARGMAX = [{"name": NET, "ops": [{"core": {"contexts": fitting()["contexts"]
         ([fitting(input={"order": "NMS"})], INPUT, "hef.tensor-mismatch", "order NMS"),
         ([fitting(output={"order": "NMS"})], OUTPUT, "hef.tensor-mismatch", "order NMS"),
         ([fitting(input={"type": 4})], INPUT, "hef.quantization-invalid", "uint8 or uint16"),
-        ([fitting(output={"numeric": {"scale": 0.0}})], OUTPUT, "hef.quantization-invalid", "scale 0"),
+        ([fitting(output={"numeric": {"scale": -0.1}})], OUTPUT, "hef.quantization-invalid", "scale -0.1"),
         ([{"name": NET}], "inputs", "hef.tensor-mismatch", "none"),
         ([{"name": NET}], "outputs", "hef.tensor-mismatch", "none"),
         (WITH_ARGMAX, "host_operations", "hef.host-operations", "argmax"),
@@ -183,13 +183,59 @@ def test_values_that_the_host_formula_clips_are_refused(ends, kind) -> None:
     assert bool(misfits(found, ranged((low, low), (high, high)))) == (error > scale)
 
 
+def unchecked(found: HefInfo) -> list[str]:
+    """Return the tensors that could not be compared."""
+    return [notice.where for notice in hef_compatibility.find_unchecked(found)]
+
+
+NOTHING = {"numeric": {"scale": 0.0, "zero_point": 0.0, "scales": [], "zero_points": [], "low": 0.0, "high": 0.0}}
+
+
+@pytest.mark.parametrize("extensions", [(26,), (25, 26)])
+def test_what_a_hef_does_not_state_is_named_and_not_a_misfit(extensions) -> None:
+    """Neither refused nor passed in silence."""
+    found = info(fitting(input=NOTHING, output=NOTHING), extensions=extensions)
+
+    assert (misfits(found), unchecked(found), unchecked(info())) == ([], [INPUT, OUTPUT], [])
+
+
+def test_a_hef_without_quantization_must_still_fit() -> None:
+    """In names, shapes and types."""
+    found = info(fitting("other", features=7, output={"type": 4, **NOTHING}))
+
+    assert [problem.where for problem in misfits(found)] == ["network_groups"]
+    assert {problem.rule for problem in misfits(info(fitting(features=7, output={"type": 4, **NOTHING})))} == {
+        *("hef.tensor-mismatch", "hef.quantization-invalid"),
+    }
+
+
+def test_outputs_may_be_quantized_per_channel() -> None:
+    """Beside an input with one scale that is normalized on the chip."""
+    one = {"scales": [], "zero_points": []}
+    found = info(
+        fitting(input={"numeric": one}, output={"numeric": {"scales": [0.1, 0.2], "zero_points": [1.0, 2.0]}}),
+        extensions=(25, 26),
+    )
+
+    assert (misfits(found), unchecked(found)) == ([], [])
+
+
+@pytest.mark.parametrize("scales", [[0.1, 0.2, 0.3], [0.1, 0.0]])
+def test_scales_that_do_not_fit_the_channels_are_refused(scales) -> None:
+    """HailoRT requires one for each channel, and a scale of 0 loses the channel."""
+    many = {"numeric": {"scales": scales, "zero_points": [0.0] * len(scales)}}
+
+    assert places(misfits(info(fitting(output=many), extensions=(25,)))) == [(OUTPUT, "hef.quantization-invalid")]
+
+
 def test_each_channel_is_compared_with_its_own_scale() -> None:
-    """The second channel has a smaller range."""
+    """The second channel has a smaller range, which the message gives."""
     numeric = {"zero_points": [127.5, 127.5], "scales": [18 / 255, 1 / 255], "low": 0.0, "high": 0.0}
     found = info(fitting(input={"numeric": numeric}), extensions=(25, 26))
     small, large = (misfits(found, ranged((-9.0, -end), (9.0, end))) for end in (0.5, 9.0))
 
-    assert (small, ["ax -" in large[0].message, "ay -" in large[0].message]) == ([], [False, True])
+    assert (small, "ax -" in large[0].message) == ([], False)
+    assert "outside -0.5 to 0.5, but the calibration data have ay -9 to 9;" in large[0].message
 
 
 # Untrusted records
@@ -201,6 +247,8 @@ def test_each_channel_is_compared_with_its_own_scale() -> None:
         ({"scale": (1.0,) * 3}, {}, "hef.quantization-invalid", "3 scales and 1 zero points"),
         ({"zero_point": (1.0,) * 7}, {}, "hef.quantization-invalid", "1 scales and 7 zero points"),
         ({"shape": ()}, {}, "hef.tensor-mismatch", "found ()"),
+        ({"shape": (), "scale": (1.0,) * 3}, {}, "hef.quantization-invalid", "expected 1"),
+        ({"shape": (), "zero_point": None}, {}, "hef.tensor-mismatch", "found ()"),
         ({}, {"channels": ()}, "hef.calibration-missing", ""),
         ({}, {"device_input": (1, 16, 3)}, "hef.tensor-mismatch", "(1, 16, 3)"),
     ],
@@ -209,7 +257,12 @@ def test_contradictory_records_are_a_problem(tensor_changes, bundle_changes, rul
     """`verify` reads them from an untrusted bundle.json. They do not crash it."""
     found = info()
     (group,) = found.network_groups
-    changed = group.model_copy(update={"inputs": (group.inputs[0].model_copy(update=tensor_changes),)})
+    changed = group.model_copy(
+        update={
+            "inputs": (group.inputs[0].model_copy(update=tensor_changes),),
+            "outputs": (group.outputs[0].model_copy(update=tensor_changes),),
+        }
+    )
     problems = misfits(
         found.model_copy(update={"network_groups": (changed,)}), BUNDLE.model_copy(update=bundle_changes)
     )

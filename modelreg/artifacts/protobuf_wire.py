@@ -5,7 +5,7 @@ https://protobuf.dev/programming-guides/encoding/ . Every length is checked agai
 
 import struct
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
@@ -20,7 +20,7 @@ class Field(NamedTuple):
     value: int | memoryview
 
 
-def fields(message: bytes | memoryview) -> Iterator[Field]:
+def fields(message: bytes | bytearray | memoryview) -> Iterator[Field]:
     """Yield the fields of a message in their order. Raises ValueError for a damaged message."""
     data, at = memoryview(message), 0
     while at < len(data):
@@ -42,7 +42,7 @@ def fields(message: bytes | memoryview) -> Iterator[Field]:
         yield Field(number, wire, piece if wire == LENGTH else int.from_bytes(piece, "little"))
 
 
-def messages(message: bytes | memoryview, number: int) -> Iterator[memoryview]:
+def messages(message: bytes | bytearray | memoryview, number: int) -> Iterator[memoryview]:
     """Yield the strings or messages with a field number. Raises ValueError."""
     for field in fields(message):
         if field.number == number and isinstance(field.value, memoryview):
@@ -63,27 +63,33 @@ def text(message: bytes | memoryview, number: int) -> str:
 
 
 class Message:
-    """A message of an untrusted file. Nested messages are read lazily, and the number of fields is limited.
+    """A message of an untrusted file. Nested messages are read lazily, so that reading takes time in proportion to it.
 
-    Every access reads the fields once; the last value of a field counts. `steps` has one item for each field that may
-    be read, for the whole file. The methods raise ValueError for a damaged message or if the steps run out.
+    Every access reads the fields once. The last value of a field counts, and messages that occur several times are
+    merged, as the encoding requires. The methods raise ValueError for a damaged message.
     """
 
-    def __init__(self, data: bytes | memoryview, steps: Iterator[object]) -> None:
-        self._data, self._steps = data, steps
+    def __init__(self, data: bytes | bytearray | memoryview) -> None:
+        self._data = data
 
     def messages(self, number: int) -> Iterator["Message"]:
         """Yield the messages with a field number."""
-        for field in self._under(number):
-            if isinstance(field.value, memoryview):
-                yield Message(field.value, self._steps)
+        return map(Message, messages(self._data, number))
+
+    def has(self, number: int) -> bool:
+        """Return whether there is a message with a field number."""
+        return any(True for _ in messages(self._data, number))
 
     def message(self, number: int) -> "Message":
-        """Return the only message with a field number, or an empty one, which has default values."""
-        found = list(islice(self.messages(number), 2))
-        if len(found) > 1:
-            raise ValueError(f"field {number} occurs twice")
-        return found[0] if found else Message(b"", self._steps)
+        """Return the message with a field number; an empty one, which has default values, if there is none."""
+        found = messages(self._data, number)
+        first = list(islice(found, 2))
+        if len(first) < 2:
+            return Message(first[0] if first else b"")
+        merged = bytearray()
+        for piece in chain(first, found):
+            merged += piece
+        return Message(merged)
 
     def number(self, number: int) -> int:
         """Return the integer with a field number, or 0."""
@@ -92,8 +98,8 @@ class Message:
     def text(self, number: int) -> str:
         """Return the string with a field number, or an empty string."""
         found = memoryview(b"")
-        for field in self._under(number):
-            found = field.value if isinstance(field.value, memoryview) else found
+        for piece in messages(self._data, number):
+            found = piece
         return str(found, "utf-8")
 
     def float32(self, number: int) -> float:
@@ -105,9 +111,9 @@ class Message:
         """Yield the 64-bit floats with a field number, packed or not."""
         for field in self._under(number):
             if isinstance(field.value, memoryview):
-                for at in range(0, len(field.value), 8):
-                    self._step()
-                    yield struct.unpack("<d", field.value[at : at + 8])[0]
+                if len(field.value) % 8:
+                    raise ValueError(f"{len(field.value)} bytes of packed 64-bit floats, expected a multiple of 8")
+                yield from (value for (value,) in struct.iter_unpack("<d", field.value))
             elif field.wire == FIXED64:
                 yield struct.unpack("<d", field.value.to_bytes(8, "little"))[0]
 
@@ -118,14 +124,7 @@ class Message:
         return found
 
     def _under(self, number: int) -> Iterator[Field]:
-        for field in fields(self._data):
-            self._step()
-            if field.number == number:
-                yield field
-
-    def _step(self) -> None:
-        if next(self._steps, None) is None:
-            raise ValueError("too many fields")
+        return (field for field in fields(self._data) if field.number == number)
 
 
 def encode_text(number: int, value: bytes) -> bytes:
@@ -134,6 +133,8 @@ def encode_text(number: int, value: bytes) -> bytes:
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    if at < len(data) and data[at] < 0x80:  # nearly all of them
+        return data[at], at + 1
     value = 0
     for n, byte in enumerate(data[at : at + _VARINT_BYTES]):
         value |= (byte & 0x7F) << 7 * n

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelreg.cli import host
-from modelreg.cli.console import draw, emit_json, say, table
+from modelreg.cli.console import draw, emit_json, note_all, say, table
 
 if TYPE_CHECKING:
     from modelreg.records.hef import HefGroup, HefInfo, HefTensor
 
 app = typer.Typer(help="Inspect compiled networks (HEF) and attach them.", no_args_is_help=True)
 
+UNSTATED = "-"
 COLUMNS = ("", "name", "shape", "order", "type", "scale", "zero point", "min", "max")
 
 
@@ -24,13 +25,13 @@ def inspect(
 ) -> None:
     """Describe a HEF, without Hailo's software.
 
-    Verifies the checksum of the file. Exits with 3 if the file is damaged or not a HEF.
+    Reads a file of any size, for any chip, and verifies its checksum. Exits with 3 if the file is damaged or not a HEF.
 
     Example: modelreg hef inspect conv2d_fsq.hef
     """
     from modelreg.artifacts import hef_file
 
-    info = hef_file.read_hef(file).info
+    info = hef_file.describe_hef(file)
     if as_json:
         emit_json(info.to_document())
     else:
@@ -53,10 +54,11 @@ def attach(
 
     Example: modelreg hef attach runs/conv2d_fsq-001 conv2d_fsq.hef
     """
-    from modelreg.artifacts import attach_hef, hef_file
+    from modelreg.artifacts import attach_hef, hef_compatibility, hef_file
 
     found = hef_file.read_hef(file)
     place = attach_hef.attach(run, found, max_mb * 2**20)
+    note_all(hef_compatibility.find_unchecked(found.info))
     say(f"attached {host.shown(place)} (compiled for {found.info.hw_arch}) and updated the bundle's archive")
     say(f"next: {_patch_step(run, file) or host.release_step(run)}")
 
@@ -80,14 +82,14 @@ def _show(name: str, info: "HefInfo") -> None:
     say(f"sha256: {info.sha256}")
     runs_on = " and ".join(hef_compatibility.RUNS_ON.get(info.hw_arch, ())) or "no Hailo-8 or Hailo-8L"
     say(f"chip: compiled for {info.hw_arch} (code {info.hw_arch_code}), runs on {runs_on}")
-    say(f"compiler: Dataflow Compiler {info.compiler or '(version not stated)'}, {info.created or 'date not stated'}")
+    say(f"compiler: Dataflow Compiler {info.compiler or '(version not stated)'}, {info.created or 'date unknown'}")
     for group in info.network_groups:
         _show_group(group)
 
 
 def _show_group(group: "HefGroup") -> None:
     say()
-    say(f"network {group.name}: {group.contexts} context{'' if group.contexts == 1 else 's'}")
+    say(f"network {group.name or '(without a name)'}: {group.contexts} context{'' if group.contexts == 1 else 's'}")
     if group.estimated_bottleneck_fps is not None:
         fps = f"{group.estimated_bottleneck_fps:,.0f} frames/s"
         say(f"slowest layer: {fps} (estimate by the compiler, not measured)")
@@ -95,13 +97,17 @@ def _show_group(group: "HefGroup") -> None:
         say(f"computed on the host by HailoRT: {', '.join(group.host_operations)}")
     tensors = [*(("input", each) for each in group.inputs), *(("output", each) for each in group.outputs)]
     rows = [(side, each.name.removeprefix(f"{group.name}/"), *_cells(each)) for side, each in tensors]
-    draw(table(COLUMNS, rows, right=COLUMNS[5:]), sys.stdout)
+    if rows:
+        draw(table(COLUMNS, rows, right=COLUMNS[5:]), sys.stdout)
+    if any(UNSTATED in row for row in rows):
+        say(f"{UNSTATED}: the file does not state it")
 
 
 def _cells(tensor: "HefTensor") -> tuple[str, ...]:
     shape = " x ".join(map(str, tensor.shape))
-    numbers = (_span(tensor.scale), _span(tensor.zero_point), f"{tensor.low:.4g}", f"{tensor.high:.4g}")
-    return (shape, tensor.order, tensor.type, *numbers)
+    scales = map(_span, tensor.quantization) if tensor.quantization else (UNSTATED, UNSTATED)
+    limits = (f"{end:.4g}" if tensor.low or tensor.high else UNSTATED for end in (tensor.low, tensor.high))
+    return (shape, tensor.order, tensor.type, *scales, *limits)
 
 
 def _span(values: tuple[float, ...]) -> str:

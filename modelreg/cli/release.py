@@ -126,6 +126,7 @@ def release(
         ports = replace(ports, sign=_signing(sign.read_key(sign_key, passphrase_file)))
     evaluates = "evaluate" in draft.steps
     plan = _completed(draft, ports, dry_run=dry_run)
+    _warn_of_unchecked(addition)
     _warn_of_privacy(root, folder)
     if dry_run:
         _show_plan(plan, as_json=as_json)
@@ -235,6 +236,14 @@ def _warn_of_privacy(root: Path, run: Path) -> None:
     note_all(privacy.find_recordings(git.tracked(root)))
     parts = load(run / filenames.DATA, DataRecord).parts
     note_all(privacy.find_names(subject for _, part in parts.items() for subject in part.subjects))
+
+
+def _warn_of_unchecked(addition: "Addition | None") -> None:
+    """Note what could not be compared with the bundle, because the compiled network does not state it."""
+    from modelreg.artifacts import hef_compatibility
+
+    if addition:
+        note_all(hef_compatibility.find_unchecked(addition.hef.info))
 
 
 def _export(run: Path, targets: "tuple[Target, ...]") -> None:

@@ -29,7 +29,6 @@ GitCommit = Annotated[str, StringConstraints(pattern="^[0-9a-f]+$", min_length=4
 RelativePath = Annotated[str, StringConstraints(pattern=f"^{_COMPONENT}(/{_COMPONENT})*$", max_length=240)]
 Name = Annotated[str, StringConstraints(pattern=_NAME, min_length=1, max_length=100)]
 Remark = Annotated[str, StringConstraints(pattern=_NAME, min_length=1, max_length=500)]  # a sentence that a user wrote
-LongName = Annotated[str, StringConstraints(pattern=_NAME, min_length=1, max_length=300)]
 _NAME_READER: TypeAdapter[str] = TypeAdapter(Name)
 ModelName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]*$", max_length=60)]
 VersionText = Annotated[

@@ -60,11 +60,11 @@ from modelreg.verification.version_files import VersionFiles, equal
 UNCHANGED = {*filenames.ASSETS, *filenames.DOCUMENTS} - {filenames.CARD, filenames.PROVENANCE}  # of a patch
 
 FIELDS = ("spec", "metrics", "data", "run", "gates", "estimate", "license")  # of a VersionDocuments
-Find = Callable[..., Iterator[Problem]]
+Find = Callable[..., Iterator[Problem | Notice]]
 
 
 class Rule(NamedTuple):
-    """One check: its subject, as a notice names it, and the function that finds problems."""
+    """One check: its subject, as a notice names it, and the function that finds problems and what it cannot check."""
 
     subject: str
     find: Find

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 import numpy as np
 
 from modelreg import files
-from modelreg.artifacts import bundle_archive, bundle_hef, exports, graph_interface, npz, onnx_file
-from modelreg.errors import InputError, Problem
+from modelreg.artifacts import bundle_archive, bundle_hef, exports, graph_interface, hef_compatibility, npz, onnx_file
+from modelreg.errors import InputError, Notice, Problem
 from modelreg.records.base import load
 from modelreg.records.data import DataRecord
 from modelreg.records.export import (
@@ -41,8 +41,11 @@ def find_graph_problems(here: VersionFiles, spec: ModelSpec) -> Iterator[Problem
             yield from _compare_graphs(here, spec)
 
 
-def find_bundle_problems(here: VersionFiles, spec: ModelSpec, data: DataRecord) -> Iterator[Problem]:
-    """Yield problems of a version's bundles: another checkpoint, other data, contents that differ from bundle.json."""
+def find_bundle_problems(here: VersionFiles, spec: ModelSpec, data: DataRecord) -> Iterator[Problem | Notice]:
+    """Yield problems of a version's bundles: another checkpoint, other data, contents that differ from bundle.json.
+
+    What a HEF does not state is a notice.
+    """
     listed = here.digests.keys()
     for target in HAILO:
         if any(path.startswith(f"{target}/") for path in listed):
@@ -135,7 +138,9 @@ def find_misfits(
         yield from equal(where, key, found, other)
 
 
-def _compare_bundle(target: Target, here: VersionFiles, spec: ModelSpec, data: DataRecord) -> Iterator[Problem]:
+def _compare_bundle(
+    target: Target, here: VersionFiles, spec: ModelSpec, data: DataRecord
+) -> Iterator[Problem | Notice]:
     folder = here.folder
     where, estimated = f"{target}/{filenames.BUNDLE}", f"{target}/{filenames.INT8}"
     try:
@@ -146,6 +151,8 @@ def _compare_bundle(target: Target, here: VersionFiles, spec: ModelSpec, data: D
         return
     yield from _find_strangers(where, record, here, spec)
     yield from find_contradictions(record, target, where, here, spec, data)
+    if record.hef:
+        yield from (notice.under(f"{where}: hef") for notice in hef_compatibility.find_unchecked(record.hef))
     if estimate:
         yield from _find_estimate_problems(estimate, record, estimated, here, spec, data)
     archive = f"{target}/{filenames.ARCHIVE}"
