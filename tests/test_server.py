@@ -6,78 +6,26 @@ import json
 import socket
 import threading
 import time
-from contextlib import contextmanager
 
 import example_bundle
 import hailort_stub
 import numpy as np
 import pytest
-import uvicorn
 from example_bundle import VERSION, bundle, example, write_bundle
-from prometheus_client.parser import text_string_to_metric_families
+from serving import Client, served, serving
 
 from modelreg.registry import versions
 from modelreg.rules import catalogue
-from modelreg.runtime import bundle_loader, server
+from modelreg.runtime import bundle_loader
 from modelreg.runtime.api_schema import Contract
 from modelreg.runtime.backends import BackendError
+from modelreg.runtime.connections import ClientLimits
 from modelreg.runtime.pipeline import Pipeline, open_backend, sha256_of
-from modelreg.runtime.server import Served
 from modelreg.runtime.smoothing import Majority
 from modelreg.runtime.worker import Bounds, Sessions, Worker
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 KEY = "0123456789abcdef0123"
-
-
-class Client:
-    """One connection."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str):
-        """Return status, headers and body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-        answer = connection.getresponse()
-        content = answer.read()
-        connection.close()
-        return answer.status, answer.headers, content
-
-    def infer(self, document: object, **headers: str):
-        """Return the status and the document of POST /infer."""
-        body = document if isinstance(document, bytes) else json.dumps(document).encode()
-        status, _, content = self.ask("POST", "/infer", body, **{"content_type": "application/json", **headers})
-        return status, json.loads(content)
-
-    def metric(self, name: str, **labels: str) -> float:
-        """Return one sample of /metrics; 0 if it was never counted."""
-        families = text_string_to_metric_families(self.ask("GET", "/metrics")[2].decode())
-        samples = [sample for family in families for sample in family.samples]
-        return next((s.value for s in samples if s.name == name and labels.items() <= s.labels.items()), 0.0)
-
-
-@contextmanager
-def serving(served: Served):
-    """A real server on loopback, in a thread."""
-    with server.listen("127.0.0.1", 0) as listening:
-        config = uvicorn.Config(server.application(served), log_level="warning", lifespan="on", ws="none")
-        running = uvicorn.Server(config)
-        thread = threading.Thread(target=running.run, args=([listening],))
-        thread.start()
-        while not running.started:
-            time.sleep(0.005)
-        yield Client(listening.getsockname()[1])
-        running.should_exit = True
-        thread.join()
-
-
-def served(loaded: bundle_loader.Package, backend: str = "onnxruntime", **settings) -> Served:
-    """The model and settings that `modelreg serve` would serve."""
-    open_pipeline = settings.pop("open_pipeline", lambda: Pipeline(loaded, open_backend(loaded, backend)))
-    first = settings.pop("first", None)
-    return Served(loaded, backend, sha256_of(loaded, backend), open_pipeline, first, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -300,8 +248,8 @@ def test_other_paths_and_methods_are_refused_as_json(client, method, path, statu
 
 def test_a_body_that_does_not_arrive_is_refused(released) -> None:
     """408 after the time limit; the server keeps serving."""
-    bounds = Bounds(body_s=0.1)
-    with serving(served(released, first=Pipeline.load(VERSION), bounds=bounds)) as client:
+    limits = ClientLimits(body_s=0.1)
+    with serving(served(released, first=Pipeline.load(VERSION), limits=limits)) as client:
         with socket.create_connection(("127.0.0.1", client.port), 10) as slow:
             head = b"POST /infer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
             slow.sendall(head)

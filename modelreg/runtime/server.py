@@ -10,7 +10,9 @@ import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import cached_property
 from html import escape
+from math import ceil
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -21,18 +23,22 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from modelreg.errors import Problem
 from modelreg.records.calibration import ThresholdsRecord
 from modelreg.runtime.api_schema import JSON, Ask, Contract, Refusal
+from modelreg.runtime.backends import Floats
 from modelreg.runtime.bundle_loader import Package
+from modelreg.runtime.connections import ClientLimits, Connection, Waiting, protocol
 from modelreg.runtime.metrics import Telemetry
 from modelreg.runtime.pipeline import Pipeline
 from modelreg.runtime.smoothing import Majority, Smoother
-from modelreg.runtime.worker import Bounds, Open, Sessions, Worker
+from modelreg.runtime.worker import Answered, Bounds, Open, Sessions, Worker
 
 OPEN_PATHS = ("/healthz",)  # without a key, for health probes
 GRACE_S = 10  # for running requests, after SIGTERM or SIGINT
+BACKLOG = 512  # connections that the kernel holds. asyncio accepts all at once, and a process may open 1024 files
 
 
 class Served(NamedTuple):
@@ -46,6 +52,7 @@ class Served(NamedTuple):
     key: str | None = None  # None: requests need no key
     smoother: Smoother = Majority()
     bounds: Bounds = Bounds()
+    limits: ClientLimits = ClientLimits()
 
 
 class _Sidecar:
@@ -59,7 +66,9 @@ class _Sidecar:
         self.worker = Worker(served.open_pipeline, served.first, served.bounds)
         self.sessions = Sessions(served.smoother, served.bounds.sessions)
         labels = {**self.names, "version": served.package.version or "", "sha256": served.sha256}
-        self.telemetry = Telemetry(labels, lambda: self.worker.waiting, lambda: len(self.sessions))
+        gauges = (lambda: self.worker.waiting, lambda: len(self.sessions), lambda: len(self.waiting))
+        self.telemetry = Telemetry(labels, *gauges)
+        self.waiting: Waiting = Waiting(served.limits, self.telemetry.closed)
 
     @property
     def names(self) -> dict[str, str]:
@@ -68,7 +77,7 @@ class _Sidecar:
     async def infer(self, request: Request) -> Response:
         """POST /infer."""
         read = await self._read(request)
-        found = await self.worker.answer(read.window) if isinstance(read, Ask) else read
+        found = await self._answer(request, read.window) if isinstance(read, Ask) else read
         if isinstance(found, Refusal):
             self.telemetry.rejected(found.reason)
             return _refused(found)
@@ -76,6 +85,11 @@ class _Sidecar:
         session = read.session if isinstance(read, Ask) else None
         state = self.sessions.smooth(session, found.answer) if session else None
         return Response(self.contract.answer(found.answer, state), media_type=JSON)
+
+    async def _answer(self, request: Request, window: Floats) -> Answered | Refusal:
+        connection: Connection = request.state.connection
+        with connection.busy():
+            return await self.worker.answer(window)
 
     async def _read(self, request: Request) -> Ask | Refusal:
         """Return a parsed request; the size of its body and the time to receive it are limited."""
@@ -85,14 +99,14 @@ class _Sidecar:
             return Refusal(415, "content type", (Problem("content-type", "serve.content-type", message),))
         limit, body = self.contract.body_limit, bytearray()
         try:
-            async with asyncio.timeout(self.served.bounds.body_s):
+            async with asyncio.timeout(self.served.limits.body_s):
                 async for chunk in request.stream():
                     body += chunk
                     if len(body) > limit:
                         message = f"larger than {limit:,} bytes, the limit for a window of this model"
                         return Refusal(413, "too large", (Problem("body", "serve.body-too-large", message),))
         except TimeoutError:
-            message = f"did not arrive within {self.served.bounds.body_s:g} s"
+            message = f"did not arrive within {self.served.limits.body_s:g} s"
             return Refusal(408, "slow body", (Problem("body", "serve.body-timeout", message),))
         except ClientDisconnect:
             message = "the connection closed before the end of the body"
@@ -118,21 +132,44 @@ class _Sidecar:
 
     async def openapi(self, _: Request) -> Response:
         """GET /openapi.json."""
-        return _json(self.document())
+        return _json(self.document)
 
     async def docs(self, _: Request) -> Response:
         """GET /docs."""
-        return Response(_page(self.document()), media_type="text/html")
+        return Response(self.page, media_type="text/html")
 
+    @cached_property
     def document(self) -> dict[str, Any]:
         """The OpenAPI document."""
         version = self.served.package.version or "0.0.0"
         return self.contract.openapi(version, with_key=self.served.key is not None)
 
+    @cached_property
+    def page(self) -> str:
+        """The OpenAPI document as HTML."""
+        return _page(self.document)
 
-def application(served: Served) -> ASGIApp:
-    """Return the ASGI application of a server."""
+
+def configuration(served: Served) -> uvicorn.Config:
+    """Return the configuration of a server."""
     sidecar = _Sidecar(served)
+    return uvicorn.Config(
+        _application(sidecar),
+        # H11Protocol limits a request head to 64 KiB. httptools, which uvicorn would prefer, has no limit.
+        http=protocol(sidecar.waiting, H11Protocol),  # type: ignore[arg-type]  # a function makes them
+        access_log=False,
+        log_level="warning",
+        lifespan="on",
+        ws="none",
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=ceil(served.limits.idle_s),
+        timeout_graceful_shutdown=GRACE_S,
+    )
+
+
+def _application(sidecar: _Sidecar) -> ASGIApp:
+    """Return the ASGI application of a server."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -152,7 +189,7 @@ def application(served: Served) -> ASGIApp:
     }
     routes = [Route(path, handler, methods=[method]) for path, (method, handler) in handlers.items()]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _no_route})
-    return _Door(app, served.key, sidecar.telemetry, frozenset(handlers))
+    return _Door(app, sidecar.served.key, sidecar.telemetry, frozenset(handlers))
 
 
 class _Door:
@@ -166,6 +203,11 @@ class _Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        connection: Connection = scope["state"]["connection"]
+        with connection.request():
+            await self._handle(scope, receive, send)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         start, statuses = perf_counter(), [500]
 
         async def counted(message: Message) -> None:
@@ -191,7 +233,9 @@ def _json(document: object, status: int = 200) -> Response:
 
 
 def _refused(refusal: Refusal) -> Response:
-    headers = {503: {"retry-after": "1"}, 401: {"www-authenticate": "Bearer"}}.get(refusal.status)
+    headers = {503: {"retry-after": "1"}, 401: {"www-authenticate": "Bearer"}, 408: {"connection": "close"}}.get(
+        refusal.status
+    )
     return Response(refusal.body(), refusal.status, headers, media_type=JSON)
 
 
@@ -227,7 +271,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
-        listening.listen(128)
+        listening.listen(BACKLOG)
     except BaseException:
         listening.close()
         raise
@@ -236,15 +280,4 @@ def listen(host: str, port: int) -> socket.socket:
 
 def run(served: Served, listening: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT, then finish the running requests."""
-    config = uvicorn.Config(
-        application(served),
-        access_log=False,
-        log_level="warning",
-        lifespan="on",
-        ws="none",
-        server_header=False,
-        limit_concurrency=served.bounds.connections,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=GRACE_S,
-    )
-    uvicorn.Server(config).run([listening])
+    uvicorn.Server(configuration(served)).run([listening])

@@ -24,14 +24,12 @@ Result = TypeVar("Result")
 
 
 class Bounds(NamedTuple):
-    """The limits of one server."""
+    """The limits on the work of one server."""
 
     queue: int = 128  # windows that are queued or being computed
     sessions: int = 1024
-    body_s: float = 10.0  # to receive a body
     answer_s: float = 5.0  # to compute a window, with its time in the queue
     retry_s: float = 5.0  # between two attempts to open the backend
-    connections: int = 256
 
 
 class Answered(NamedTuple):
