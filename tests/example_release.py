@@ -33,6 +33,7 @@ class FakeGit:
     log: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)  # message and paths, the oldest first
     tags: dict[str, int] = field(default_factory=dict)  # the number of the commit
     pushed: set[str] = field(default_factory=set)
+    cut_off: frozenset[str] = frozenset()  # paths whose last change is not in the history
     remote: bool = True  # whether there is an `origin` that can be reached
 
     def __post_init__(self) -> None:
@@ -45,6 +46,7 @@ class FakeGit:
             changes=self.changes,
             tags=lambda root: frozenset(self.tags),
             ignored=lambda root, paths: frozenset(path.name for path in paths) & self.ignored,
+            is_cut_off=lambda root, path: path in self.cut_off,
             identity_problem=lambda root: self.identity,
             commit=self.commit,
             tag=self.tag,

@@ -129,7 +129,11 @@ def _registry(root: Path, project: "ProjectConfig") -> Found:
 
 def _remote(root: Path, project: "ProjectConfig", *, online: bool, errors: list[ModelregError]) -> Found:
     """Return the repository for releases and, with `online`, the permissions of the token there."""
-    name = github_session.repository(root, project)
+    try:
+        name = github_session.repository(root, project)
+    except ModelregError as error:  # git refuses the repository
+        errors.append(error)
+        return {"repository": None}
     if name is None or not online:
         return {"repository": name}
     try:

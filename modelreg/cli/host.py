@@ -203,7 +203,10 @@ def ready_to_train(settings: "TrainingSettings") -> None:
 
 
 def describe(settings: "TrainingSettings") -> "Environment":
-    """Return the environment that the result of a training may depend on."""
+    """Return the environment that the result of a training may depend on.
+
+    Raises RegistryError if git refuses the repository: its commit is never left out silently.
+    """
     from modelreg.records.run import Environment
 
     return Environment(
@@ -214,7 +217,7 @@ def describe(settings: "TrainingSettings") -> "Environment":
         device=settings.device,
         threads=settings.threads,
         git=(state := git.state(Path.cwd())),
-        git_absent=None if state else "no commit" if git.is_repository(Path.cwd()) else "no repository",
+        git_absent=None if state else git.why_unknown(Path.cwd()),
     )
 
 

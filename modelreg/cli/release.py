@@ -198,6 +198,7 @@ def _ports(root: Path, project: "ProjectConfig") -> "Ports":
             changes=git.changes,
             tags=git.tags,
             ignored=git.ignored,
+            is_cut_off=git.is_cut_off,
             identity_problem=git.identity_problem,
             commit=git.commit,
             tag=git.tag,

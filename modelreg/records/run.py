@@ -26,7 +26,9 @@ class Environment(Record):
     device: Literal["cpu", "cuda"]
     threads: Annotated[int, Field(ge=1)]
     git: GitState | None  # of the repository that contains the working directory, if any
-    git_absent: Annotated[Literal["no repository", "no commit"] | None, LEFT_OUT] = None  # why git is null
+    git_absent: Annotated[Literal["no repository", "no commit", "git not installed"] | None, LEFT_OUT] = (
+        None  # why git is null
+    )
 
 
 class Evaluation(Record):

@@ -73,6 +73,7 @@ class Situation:
     identity: str | None = None  # why git cannot commit: no user.name; None: it can
     ignored: frozenset[str] = frozenset()  # names of assets that git would ignore in a version's folder
     tags: frozenset[str] = frozenset()
+    cut_off: bool = False  # a shallow clone: history ends before the commit of the version
     unpublishable: tuple[Problem, ...] = ()  # why nothing can be published: no repository, no token
 
 
@@ -130,6 +131,12 @@ class Plan:
     def holds(self, path: str) -> bool:
         """Say whether a path, relative to the root, is part of the release's commit."""
         return files.lies_in(path, self.paths)
+
+
+def place_of(request: Request) -> str:
+    """Return the path of the requested version, relative to the root."""
+    model = runs.load_run(request.run).model.settings.name
+    return f"{filenames.REGISTRY}/{model}/v{versions.parse_version(request.version)}"
 
 
 def draft(root: Path, request: Request, project: ProjectConfig, situation: Situation) -> Plan:
@@ -340,10 +347,23 @@ def _git_problems(drafted: Plan) -> Iterator[Problem]:
     for path in situation.changed:
         if not (drafted.finishing and drafted.holds(path)) and not files.is_leftover(path):
             yield Problem(path, "git.uncommitted", "not committed")
-    if drafted.request.tagged and drafted.tag in situation.tags and not drafted.finishing:
-        yield Problem(drafted.tag, "git.tag-exists", "this tag exists")
+    yield from _tag_problems(drafted)
     if drafted.project.assets == "committed":
         yield from _ignored_assets(situation.ignored)
+
+
+def _tag_problems(drafted: Plan) -> Iterator[Problem]:
+    situation = drafted.situation
+    if drafted.request.tagged and drafted.tag in situation.tags and not drafted.finishing:
+        yield Problem(drafted.tag, "git.tag-exists", "this tag exists")
+    if situation.cut_off and "tag" in drafted.steps and not _is_committed_first(drafted):
+        message = "the history does not show the commit that added it"
+        yield Problem(drafted.reference, "git.shallow-clone", message)
+
+
+def _is_committed_first(drafted: Plan) -> bool:
+    """Say whether the release changes the version's folder and commits it before the tag: that commit is then known."""
+    return "sign" in drafted.steps or any(files.lies_in(path, drafted.paths[:1]) for path in drafted.situation.changed)
 
 
 def _ignored_assets(names: Iterable[str]) -> Iterator[Problem]:

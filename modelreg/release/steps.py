@@ -19,7 +19,7 @@ from modelreg.records.manifest import FileEntry, Manifest, Stored, Tool
 from modelreg.records.run import GitState
 from modelreg.registry import filenames, versions
 from modelreg.release import from_run, patch
-from modelreg.release.plan import Plan, Request, Situation, Step, gate_outcomes
+from modelreg.release.plan import Plan, Request, Situation, Step, gate_outcomes, place_of
 from modelreg.verification import integrity
 
 BINARIES = (".safetensors", ".npz", ".onnx")  # which the .gitignore of a registry lists
@@ -33,6 +33,7 @@ class Git:
     changes: Callable[[Path], tuple[str, ...]]  # paths, relative to the root, that differ from the commit
     tags: Callable[[Path], frozenset[str]]
     ignored: Callable[[Path, Sequence[Path]], frozenset[str]]  # the names of those paths that git ignores
+    is_cut_off: Callable[[Path, str], bool]  # history ends before the last change of a path: a shallow clone
     identity_problem: Callable[[Path], str | None]  # why git cannot commit; None: it can
     commit: Callable[[Path, tuple[str, ...], str], None]  # exactly these paths, with this message
     tag: Callable[[Path, str, str, str], None]  # tag, message, and a path: the tag names its last commit
@@ -62,11 +63,13 @@ def observe(root: Path, request: Request, ports: Ports) -> Situation:
     now, git = ports.now(), ports.git
     if git is None:
         return Situation(now, unpublishable=unpublishable)
+    state = git.state(root)
     return Situation(
         now=now,
-        git=git.state(root),
+        git=state,
         changed=git.changes(root),
         tags=git.tags(root),
+        cut_off=bool(state) and request.tagged and git.is_cut_off(root, place_of(request)),
         identity=git.identity_problem(root),
         ignored=git.ignored(root, _assets(root)),
         unpublishable=unpublishable,

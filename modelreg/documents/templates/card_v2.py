@@ -52,6 +52,7 @@ def render(facts: Facts) -> str:
 NO_GIT = {  # why there is no commit; None: an older modelreg did not say
     "no commit": "in a git repository without a commit",
     "no repository": "not in a git repository",
+    "git not installed": "commit unknown, git was not installed",
     None: "without a commit",
 }
 
