@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """Handle a request, whose parts have limits of their own; then wait for the next one."""
+        """Handle a request, each part of which has a limit; then wait for the next one."""
         _cancel(self._reading)
         self._wait()
         try:
