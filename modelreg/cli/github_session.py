@@ -63,6 +63,14 @@ def api_url() -> str | None:
     return os.environ.get("GITHUB_API_URL")
 
 
+def hostname(url: str) -> str:
+    """Return the host of an address, without a secret that may precede it; nothing if the address is invalid."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:  # http://[::1
+        return ""
+
+
 def token_source() -> str | None:
     """Return the name of the source of the token, never the token; None if no source has one."""
     from modelreg.release.github import http_client
@@ -82,10 +90,8 @@ def _token_found(api: str) -> tuple[str, str] | tuple[None, None]:
     for name in ("GITHUB_TOKEN", "GH_TOKEN"):
         if text := os.environ.get(name):
             return name, text
-    if which("gh"):
-        host = (urlsplit(api).hostname or "").removeprefix(
-            "api."
-        )  # the token of github.com is not sent to another host
+    host = hostname(api).removeprefix("api.")  # the token of github.com is not sent to another host
+    if host and which("gh"):
         command = ["gh", "auth", "token", "--hostname", host]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode == 0 and done.stdout.strip():
