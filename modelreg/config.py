@@ -372,8 +372,8 @@ def _assign(document: dict[str, Any], assignment: str) -> Any:
     path, equals, text = assignment.partition("=")
     parts = path.split(".")
     where = f"--set {assignment}"
-    if not equals or not all(parts):
-        message = "must be KEY=VALUE, with a dotted key"
+    if not equals or not all(parts) or len(parts) > strict_yaml.DEEPEST:
+        message = f"must be KEY=VALUE, with a dotted key of at most {strict_yaml.DEEPEST} names"
         raise InputError(UNREADABLE, [Problem(where, "config.assignment", message)])
     try:
         return _put(document, parts, strict_yaml.parse(text, f"--set {path}"))

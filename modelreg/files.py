@@ -108,7 +108,10 @@ def read_bytes(path: Path, limit: int = DOCUMENT_LIMIT, where: str | None = None
     where = where or str(path)
     with open_regular(path, where) as file:
         try:
-            data = file.read(limit + 1)
+            size = min(limit, os.fstat(file.fileno()).st_size)
+            data = file.read(size + 1)  # allocates this much at once: not the limit, which a small machine may not have
+            if len(data) > size:  # it grew
+                data += file.read(limit + 1 - len(data))
         except OSError as error:
             raise _unreadable(where, error) from error
     if len(data) > limit:

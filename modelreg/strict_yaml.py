@@ -14,22 +14,37 @@ import yaml
 
 from modelreg.errors import InputError, Problem
 
+DEEPEST = 100  # values in one another
+
 
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # type: ignore[misc]  # ours, not SafeLoader's
 
+    depth = 0
+
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]  # not in PyYAML's stubs
-            raise yaml.composer.ComposerError(None, None, "aliases are not supported", event.start_mark)
-        return super().compose_node(parent, index)
+            raise self._refused("aliases are not supported")
+        if self.depth == DEEPEST:
+            raise self._refused(f"more than {DEEPEST} nested values")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def _refused(self, what: str) -> yaml.MarkedYAMLError:
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # not in PyYAML's stubs
+        return yaml.composer.ComposerError(None, None, what, event.start_mark)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for index, key in enumerate(keys):
-            if key in keys[:index]:
-                mark = node.value[index][0].start_mark
-                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", mark)
+        known: set[Hashable] = set()
+        for place, _ in node.value:
+            key = self.construct_object(place, deep=True)
+            if not isinstance(key, Hashable):
+                break  # super refuses it
+            if key in known:
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", place.start_mark)
+            known.add(key)
         return super().construct_mapping(node, deep)
 
 

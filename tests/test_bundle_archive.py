@@ -62,9 +62,9 @@ def test_a_damaged_archive_is_refused(data, named) -> None:
 
 
 def test_an_archive_over_the_limit_is_refused(monkeypatch) -> None:
-    """The size that a member states is compared with the limit before it is read."""
-    monkeypatch.setattr(bundle_archive, "BUNDLE_LIMIT", 50)
+    """The limit is on all that is unpacked."""
+    monkeypatch.setattr(bundle_archive, "BUNDLE_LIMIT", 1024)
     with pytest.raises(InputError) as caught:
         bundle_archive.unpack_stream(io.BytesIO(bundle_archive.pack(BUNDLE)), "bundle.tar.gz")
 
-    assert "limit of 50 bytes" in caught.value.problems[0].message
+    assert "more than 1,024 bytes" in caught.value.problems[0].message

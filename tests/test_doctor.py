@@ -7,6 +7,8 @@ from importlib import metadata
 import pytest
 from example_run import write_registry
 from fake_github import FakeGitHub
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modelreg import __version__
 from modelreg.cli import github_session
@@ -175,6 +177,12 @@ def test_no_secret_is_printed(registry, monkeypatch, capsys, options) -> None:
 
     assert "acme/models" in output.out
     assert SECRET not in output.out + output.err
+
+
+@given(st.text() | st.text().map("http://{}".format) | st.sampled_from(["http://[::1", "//[", "https://u:p@[x]y"]))
+def test_any_address_has_a_host_or_none(url) -> None:
+    """An invalid one is reported, too."""
+    assert isinstance(github_session.hostname(url), str)
 
 
 # --online

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from modelreg import files
-from modelreg.artifacts import onnx_file
+from modelreg.artifacts import onnx_file, tar_stream
 from modelreg.errors import InputError, Problem
 from modelreg.records.export import BundleRecord
 from modelreg.registry.filenames import BUNDLE, GRAPH_FILES, SUMS
 
 EXECUTABLE = ("compile.sh", "compile.py")
 BUNDLE_LIMIT = 512 * 2**20  # bytes, unpacked
+FILES_LIMIT = 1000  # a bundle has about 20
 
 
 def stamped(found: Mapping[str, bytes], version: str | None) -> dict[str, bytes]:
@@ -68,26 +69,17 @@ def unpack(path: Path) -> dict[str, bytes]:
 def unpack_stream(file: IO[bytes], where: str) -> dict[str, bytes]:
     """Return the files of an open packed bundle, as `unpack` does. Raises InputError."""
     found: dict[str, bytes] = {}
-    left = BUNDLE_LIMIT
     try:
-        with tarfile.open(fileobj=file, mode="r|gz") as archive:
-            for member in archive:
-                if member.name in found:
-                    _refuse_member(member, "occurs twice")
-                found[member.name] = _read_member(archive, member, left)
-                left -= member.size
+        with gzip.open(file) as unpacked:
+            for member, reader in tar_stream.members(unpacked, BUNDLE_LIMIT):
+                if member.name in found or len(found) == FILES_LIMIT:
+                    _refuse_member(member, f"occurs twice, or is one of more than {FILES_LIMIT} files")
+                if reader is None or "/" in member.name:
+                    _refuse_member(member, "is not a regular file in the archive's root")
+                found[member.name] = reader.read(member.size)
     except (tarfile.TarError, zlib.error, OSError, EOFError, ValueError) as error:
         raise InputError("cannot read the bundle", [Problem(where, "bundle.archive-invalid", str(error))]) from error
     return found
-
-
-def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo, left: int) -> bytes:
-    reader = archive.extractfile(member) if member.isreg() and "/" not in member.name else None
-    if reader is None:
-        _refuse_member(member, "is not a regular file in the archive's root")
-    if member.size > left:
-        _refuse_member(member, f"unpacks to more than the limit of {BUNDLE_LIMIT:,} bytes for a bundle")
-    return reader.read(member.size)
 
 
 def _refuse_member(member: tarfile.TarInfo, why: str) -> NoReturn:

@@ -6,7 +6,6 @@ import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 
@@ -148,7 +147,7 @@ def _remote(root: Path, project: "ProjectConfig", *, online: bool, errors: list[
 
 def _host(url: str | None) -> str:
     """Return the host of an address, without a secret that may precede it."""
-    return (urlsplit(url).hostname or "?") if url else "api.github.com"
+    return (github_session.hostname(url) or "?") if url else "api.github.com"
 
 
 def _machine(root: Path) -> Found:

@@ -76,6 +76,14 @@ def api_url() -> str | None:
     return os.environ.get("GITHUB_API_URL")
 
 
+def hostname(url: str) -> str:
+    """Return the host of an address, without a secret that may precede it; nothing if the address is invalid."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:  # http://[::1
+        return ""
+
+
 def _api() -> str:
     """Return the address of the API. Raises InputError if GITHUB_API_URL is not an address."""
     from modelreg.release.github import http_client
@@ -106,10 +114,8 @@ def _token_found(api: str) -> tuple[str, str] | tuple[None, None]:
     for name in ("GITHUB_TOKEN", "GH_TOKEN"):
         if text := os.environ.get(name):
             return name, text
-    if which("gh"):
-        host = (urlsplit(api).hostname or "").removeprefix(
-            "api."
-        )  # the token of github.com is not sent to another host
+    host = hostname(api).removeprefix("api.")  # the token of github.com is not sent to another host
+    if host and which("gh"):
         command = ["gh", "auth", "token", "--hostname", host]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode == 0 and done.stdout.strip():

@@ -43,7 +43,7 @@ def recorded() -> Mapping[str, Any] | None:
         return None
     try:
         document = json.loads(text) if text else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
 

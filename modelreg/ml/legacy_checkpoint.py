@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from pickle import UnpicklingError  # noqa: TID251 the error alone: nothing is unpickled by Python
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,13 +21,14 @@ from torch import Tensor
 
 from modelreg import files
 from modelreg.errors import InputError, Problem
-from modelreg.ml import checkpoint
+from modelreg.ml import checkpoint, pickle_scan
 
 UNREADABLE = "cannot read the legacy checkpoint"
 WRAPPERS = ("model_state_dict", "state_dict", "model")  # keys of the weights in a dictionary
 PREFIXES = ("module.", "_orig_mod.")  # of nn.DataParallel and of torch.compile
 
 _OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch's magic number, pickled: format before torch 1.6
+_PICKLES = 5  # in a file of that format: magic number, version, system, document, keys of the storages
 _BAD_ARCHIVE = (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, EOFError, OSError, struct.error)
 _DAMAGED = (
     *(UnpicklingError, RuntimeError, LookupError, AssertionError, ValueError, TypeError, AttributeError),
@@ -86,7 +87,7 @@ _SAFE: list[Any] = [
 def _foreign(data: bytes, where: str) -> Problem | None:
     """Return why a file is not a checkpoint that torch.save wrote, as far as its bytes show it without torch."""
     if data.startswith(_OLD_FORMAT):
-        return None
+        return _hostile(io.BytesIO(data), _PICKLES, where)
     if data.startswith(b"PK\x03\x04"):
         return _foreign_archive(data, where)
     if data[8:9] == b"{" and int.from_bytes(data[:8], "little") <= len(data) - 8:
@@ -99,7 +100,8 @@ def _foreign(data: bytes, where: str) -> Problem | None:
 def _foreign_archive(data: bytes, where: str) -> Problem | None:
     """Return why a zip archive is not a checkpoint that torch.save wrote."""
     try:
-        entries = zipfile.ZipFile(io.BytesIO(data)).infolist()
+        archive = zipfile.ZipFile(io.BytesIO(data))
+        entries = archive.infolist()
     except _BAD_ARCHIVE as error:
         return Problem(where, "legacy.damaged", f"damaged or truncated zip archive: {error}")
     names = [entry.filename for entry in entries]
@@ -111,7 +113,26 @@ def _foreign_archive(data: bytes, where: str) -> Problem | None:
     packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
     if packed or sum(entry.file_size for entry in entries) > len(data):
         return Problem(where, "legacy.compressed-archive", "is a compressed zip archive, must be uncompressed")
-    return None
+    return next(filter(None, (_hostile_entry(archive, entry, where) for entry in entries)), None)
+
+
+def _hostile_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, where: str) -> Problem | None:
+    """Return why a pickle of an archive cannot be loaded safely."""
+    if not entry.filename.endswith("/data.pkl"):
+        return None
+    try:
+        return _hostile(io.BytesIO(archive.read(entry)), 1, where)
+    except _BAD_ARCHIVE as error:
+        return Problem(where, "legacy.damaged", f"damaged or truncated zip archive: {error}")
+
+
+def _hostile(file: IO[bytes], pickles: int, where: str) -> Problem | None:
+    """Return why the next pickles of a file cannot be loaded safely."""
+    try:
+        fault = next(filter(None, (pickle_scan.find_fault(file) for _ in range(pickles))), None)
+    except ValueError as error:
+        return _unloadable(error, where)
+    return Problem(where, "legacy.damaged", f"the pickle {fault}") if fault else None
 
 
 def _load(data: bytes, where: str) -> object:

@@ -52,7 +52,9 @@ def export_path(text: str, start: Path, find_registry: Callable[[], Registry]) -
 
 def _refuse_too_long(text: str) -> None:
     """Raise RegistryError for a text that is too long for a path and for a reference."""
-    if len(text) > LONGEST or any(len(part.encode()) > LONGEST_NAME for part in text.split("/")):
+    if len(text) > LONGEST or any(
+        len(part.encode("utf-8", "surrogatepass")) > LONGEST_NAME for part in text.split("/")
+    ):
         problem = Problem(f"{text[:40]}…", "reference.invalid", "too long for a reference or a path")
         raise RegistryError("cannot resolve the reference", [problem])
 

@@ -6,8 +6,11 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from modelreg.artifacts import tar_stream
 from modelreg.data.recording import UNREADABLE
 from modelreg.errors import InputError, Problem
+
+UNPACKED_LIMIT = 2 * 2**30  # bytes; the largest archive of the supported sets has 0.13 GiB
 
 
 def members(path: Path, name: re.Pattern[str], limit: int) -> Iterator[tuple[re.Match[str], bytes]]:
@@ -16,14 +19,13 @@ def members(path: Path, name: re.Pattern[str], limit: int) -> Iterator[tuple[re.
     Links and other files are ignored. Raises InputError if the archive is damaged or a file exceeds `limit` bytes.
     """
     try:
-        with tarfile.open(path, "r|xz") as archive:
-            for member in archive:
+        with lzma.open(path) as unpacked:
+            for member, reader in tar_stream.members(unpacked, UNPACKED_LIMIT):
                 match = name.fullmatch(member.name)
-                reader = archive.extractfile(member) if match and member.isreg() else None
                 if match and reader:
                     if member.size > limit:
                         problem = Problem(f"{path}: {member.name}", "files.too-large", f"larger than {limit:,} bytes")
                         raise InputError(UNREADABLE, [problem])
-                    yield match, reader.read(limit)
-    except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
+                    yield match, reader.read(member.size)
+    except (tarfile.TarError, lzma.LZMAError, EOFError, OSError, ValueError) as error:
         raise InputError(UNREADABLE, [Problem(str(path), "recordings.archive-damaged", str(error))]) from error
