@@ -214,7 +214,7 @@ def test_all_problems_come_at_once() -> None:
         ("a: [1\n", "x:2:1"),
         ("\x00", "x"),
         ("a: !!python/object:os.system {}", "x:1:4"),
-        ("- " * 3000, "x"),
+        ("- " * 3000, "x:1:201"),
     ],
     ids=["duplicate key", "alias", "syntax", "NUL", "tag", "nesting"],
 )

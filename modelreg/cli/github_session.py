@@ -99,7 +99,9 @@ def _api() -> str:
 
 def token_source() -> str | None:
     """Return the name of the source of the token, never the token; None if no source has one."""
-    return _token_found(_api())[0]
+    from modelreg.release.github import http_client
+
+    return _token_found(api_url() or http_client.API)[0]
 
 
 def _token(api: str) -> "Secret | None":

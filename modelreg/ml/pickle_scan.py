@@ -1,4 +1,4 @@
-"""Scan a pickle before torch loads it: a few bytes can stand for a value that takes forever to compare or to print.
+"""Scan a pickle before torch loads it: a few bytes can describe a value that takes forever to compare or to print.
 
 A tuple that holds the same tuple twice, and so on for 40 steps, is a tree of 2^40 values, which torch prints in its
 message about a wrong function. Nothing is unpickled here: pickletools lists the instructions and what each takes from
@@ -46,7 +46,7 @@ def _step(stack: list[_Value | None], opcode: pickletools.OpcodeInfo, argument: 
     if opcode.name == "GLOBAL" and len(str(argument)) > LONGEST_NAME:
         return f"names a function of more than {LONGEST_NAME} characters"
     if opcode.name in _CALLS and not taken[0].is_global:
-        return "calls a value that is no function"
+        return "calls a value that is not a function"
     size = 1 + sum(value.size for value in taken)
     if size > MOST:
         return f"holds a value of more than {MOST:,} values"
