@@ -28,9 +28,11 @@ def rounded(z: Tensor, levels: tuple[int, ...]) -> Tensor:
 class PooledFsq(nn.Module):
     """The README graph with 39,762 parameters, or with (64, 32) and no dropout the FSQ-Hailo encoder with 26,162."""
 
-    def __init__(self, last: int = 128, hidden: int = 64, classes: int = 10, *, dropout: bool = True) -> None:
+    def __init__(
+        self, last: int = 128, hidden: int = 64, classes: int = 10, *, dropout: bool = True, channels: int = 9
+    ) -> None:
         super().__init__()
-        for n, (width, out, length) in enumerate(((9, 32, 7), (32, 64, 5), (64, last, 3)), 1):
+        for n, (width, out, length) in enumerate(((channels, 32, 7), (32, 64, 5), (64, last, 3)), 1):
             self.add_module(f"conv{n}", conv(width, out, 1, length))
             self.add_module(f"bn{n}", nn.BatchNorm2d(out))
         self.fsq_projection = nn.Linear(last, 8)
@@ -48,10 +50,10 @@ class PooledFsq(nn.Module):
 class UnpooledFsq(nn.Module):
     """Conv2dFSQ with 57,293 parameters for levels [8, 6, 5], or 58,063 for [8, 6, 5, 5, 4]."""
 
-    def __init__(self, levels: tuple[int, ...] = (8, 6, 5, 5, 4), classes: int = 10) -> None:
+    def __init__(self, levels: tuple[int, ...] = (8, 6, 5, 5, 4), classes: int = 10, *, channels: int = 9) -> None:
         super().__init__()
         layers = OrderedDict()
-        for n, (width, out) in enumerate(((9, 32), (32, 64), (64, 128)), 1):
+        for n, (width, out) in enumerate(((channels, 32), (32, 64), (64, 128)), 1):
             layers |= {f"conv{n}": conv(width, out, 1, 5), f"bn{n}": nn.BatchNorm2d(out)}
         self.encoder = nn.Sequential(layers)
         self.projection = nn.Linear(128, len(levels))
@@ -135,12 +137,12 @@ class Tcn(nn.Module):
 class TcnVae(nn.Module):
     """The TCN-VAE with 1,104,175 parameters for 12 classes and 108 tensor names."""
 
-    def __init__(self, classes: int = 12, widths: tuple[int, int, int] = (64, 128, 256)) -> None:
+    def __init__(self, classes: int = 12, widths: tuple[int, int, int] = (64, 128, 256), *, channels: int = 9) -> None:
         super().__init__()
         last = widths[-1]
-        self.tcn_encoder = Tcn(9, *widths)
+        self.tcn_encoder = Tcn(channels, *widths)
         self.fc_mu, self.fc_logvar, self.decoder_fc = nn.Linear(last, 64), nn.Linear(last, 64), nn.Linear(64, last)
-        self.tcn_decoder = Tcn(last, *widths[::-1], 9)
+        self.tcn_decoder = Tcn(last, *widths[::-1], channels)
         self.activity_classifier = nn.Linear(64, classes)
         self.domain_classifier = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3))
 
@@ -157,11 +159,12 @@ class VqCoder(nn.Module):
 class Conv2dVq(nn.Module):
     """Conv2d-VQ with 304,645 parameters and 50 tensor names."""
 
-    def __init__(self, codes: int = 512, classes: int = 12) -> None:
+    def __init__(self, codes: int = 512, classes: int = 12, *, channels: int = 9, devices: int = 2) -> None:
         super().__init__()
         self.encoder, self.decoder, self.vq = VqCoder(64, 128, 256), VqCoder(256, 128, 64), nn.Module()
-        self.encoder.initial_conv, self.encoder.to_codes = conv(9, 64, 2, 5), nn.Conv2d(256, 64, 1)
-        self.decoder.from_codes, self.decoder.final_conv = nn.Conv2d(64, 256, 1), nn.ConvTranspose2d(64, 9, (2, 5))
+        self.encoder.initial_conv, self.encoder.to_codes = conv(channels, 64, devices, 5), nn.Conv2d(256, 64, 1)
+        self.decoder.from_codes = nn.Conv2d(64, 256, 1)
+        self.decoder.final_conv = nn.ConvTranspose2d(64, channels, (devices, 5))
         for name, shape in {
             "embedding": (codes, 64),
             "ema_cluster_size": (codes,),

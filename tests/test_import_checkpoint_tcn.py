@@ -70,7 +70,9 @@ def test_an_encoder_alone_stays_one(place, capsys) -> None:
     alone = checkpoint.read_checkpoint(place / RUN / filenames.ENCODER).tensors
     whole = checkpoint.read_checkpoint(place / RUN / filenames.CHECKPOINT).tensors
 
-    assert "an encoder only, without device_part.heads, host_part.head" in capsys.readouterr().out
+    heads = "latent mean (device_part.heads), classifier (host_part.head)"
+
+    assert f"missing in encoder.pth: {heads}" in capsys.readouterr().out
     assert {f"device_part.{name}" for name in alone} == whole.keys()
     assert (main(["evaluate"]), main(["export"])) == (3, 3)
 
@@ -95,11 +97,11 @@ def test_a_configuration_cannot_contradict_the_checkpoint(place, capsys) -> None
 
 
 def test_a_network_of_one_device_does_not_fit_two(place, capsys) -> None:
-    """The shapes differ, and no run is left."""
+    """Its channels are those of all devices, and no run is left."""
     write_data(place / "data", 2)
 
     assert (bring(), (place / "runs").exists()) == (3, False)
-    assert "conv1.weight: is float32 (8, 9, 3), must be float32 (8, 9, 2, 3)" in capsys.readouterr().err
+    assert "needs 9 over all devices (channels times devices), the data have 18" in capsys.readouterr().err
 
 
 def test_conv2d_vq_is_refused_with_every_reason(place, capsys) -> None:

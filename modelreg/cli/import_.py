@@ -7,10 +7,11 @@ import typer
 
 from modelreg.cli import host
 from modelreg.cli.console import note, note_all, say
-from modelreg.errors import Notice
+from modelreg.errors import InputError, Notice
 
 if TYPE_CHECKING:
-    from modelreg.files import Json
+    from modelreg.config import TrainConfig
+    from modelreg.workflows.import_checkpoint import Older
 
 
 def import_(
@@ -23,7 +24,9 @@ def import_(
     configuration: Annotated[
         Path | None,
         typer.Option(
-            "--config", help="Training configuration (YAML or JSON). Default: the embedded sample.", metavar="CONFIG"
+            "--config",
+            help="Training configuration (YAML or JSON). Default: the embedded sample, if it fits the checkpoint.",
+            metavar="CONFIG",
         ),
     ] = None,
     normalization: Annotated[
@@ -40,6 +43,8 @@ def import_(
 
     Only tensors and numbers are read; code in the file is never run. Missing, unexpected or misshapen weights are
     listed, and no run is created. The configuration names the data; its model settings must match the checkpoint.
+    Without one, the embedded sample and the default settings of the model system are used. If the checkpoint needs
+    other data, an example of a configuration for it is printed.
 
     Example: modelreg import legacy.pth --as conv2d_fsq
     """
@@ -52,8 +57,7 @@ def import_(
     run_checks.refuse_existing(folder)
     files.refuse_unwritable(folder)
     older = import_checkpoint.read_legacy(checkpoint, model)
-    settings = import_checkpoint.settle(older, _document(configuration), str(configuration or "the built-in default"))
-    config = host.with_pseudonyms(settings)
+    config = host.with_pseudonyms(_settings(older, checkpoint, configuration))
     here = host.describe(config.training.model_copy(update={"device": "cpu"}))
     inputs = import_checkpoint.Inputs(older, config, normalization)
     with host.reading(new_subjects=True) as reading:
@@ -70,14 +74,31 @@ def import_(
         + (f"; stored with the weights: {values}" if values else "")
     )
     if older.adopted.lacks:
-        say(f"the checkpoint has an encoder only, without {', '.join(older.adopted.lacks)}: it cannot be evaluated")
+        say(f"missing in {older.file}: {import_checkpoint.missing_heads(older)}")
+        say("without a whole head, the run is only an encoder: it has no metrics and cannot be evaluated")
     else:
         say(f"next: modelreg evaluate {shown}")
 
 
-def _document(configuration: Path | None) -> "Json":
-    from modelreg import config, files, strict_yaml
+def _settings(older: "Older", checkpoint: Path, configuration: Path | None) -> "TrainConfig":
+    """Return the configuration of an import; without one, say what is taken, or print an example of what is needed."""
+    from modelreg import files, strict_yaml
+    from modelreg.workflows import import_checkpoint, import_default
 
-    if configuration is None:
-        return config.default()
-    return strict_yaml.parse(files.read_text(configuration), str(configuration))  # JSON is YAML
+    if configuration is not None:
+        text = files.read_text(configuration)
+        document = strict_yaml.parse(text, str(configuration))  # JSON is YAML
+        return import_checkpoint.settle(older, document, str(configuration), text)
+    command = f"modelreg import {host.shown(checkpoint)} --as {older.model}"
+    if problems := list(import_default.find_problems(older)):
+        own = import_default.FILE
+        for line in import_default.example(older, f"{command} --config {own}").splitlines():
+            say(line)
+        fix = f"save the configuration above with `{command} > {own}`, fill it in, and add `--config {own}`"
+        raise InputError(
+            f"no run was created: {older.file} does not fit {import_default.DEFAULT}",
+            [problem._replace(next=fix) for problem in problems],
+        )
+    config = import_default.settle(older)
+    note_all(import_default.describe(older, config))
+    return config

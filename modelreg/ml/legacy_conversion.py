@@ -36,6 +36,11 @@ _FACTORS = {  # of torch.nn.utils.weight_norm, and of the parametrization that r
 }
 
 LATENT_HEADS = "device_part.heads"  # name prefix of the latent heads of a tcn_vae
+HEADS = {  # parts that may be missing in a file, by name prefix
+    LATENT_HEADS: "latent mean",
+    "host_part.quantizer": "codebook",
+    "host_part.head": "classifier",
+}
 
 
 class Recognised(NamedTuple):
@@ -47,11 +52,38 @@ class Recognised(NamedTuple):
     notes: tuple[str, ...]  # changes to the tensors, as sentences
 
 
+class Needs(NamedTuple):
+    """The shape of the data that a network needs, as far as its tensors show it. Any number of timesteps fits."""
+
+    channels: int  # of each device; of all devices together if `merged`
+    devices: int | None  # None: any number
+    classes: int | None  # None: the file has no classifier
+    merged: bool = False
+
+    def described(self) -> dict[str, str]:
+        """Return the shape in words, by the name of each part."""
+        merged = " over all devices (channels times devices)" if self.merged else ""
+        return {
+            "channels": f"{self.channels}{merged}",
+            "devices": "any number" if self.devices is None else f"{self.devices}",
+            "classes": "not shown, the file has no classifier" if self.classes is None else f"{self.classes}",
+            "timesteps": "any number, no tensor depends on the length of a window",
+        }
+
+
+class Unsaid(NamedTuple):
+    """A model setting that does not follow from the tensors: a list."""
+
+    meaning: str
+    length: int
+
+
 class Adopted(NamedTuple):
     """A legacy network as a network of a model system."""
 
     settings: dict[str, Any]  # model settings that follow from the tensors
-    unsaid: dict[str, str]  # model settings that do not follow from the tensors, and what each means
+    unsaid: dict[str, Unsaid]  # model settings that do not follow from the tensors
+    needs: Needs
     tensors: dict[str, Tensor]  # by their names in the model system; those of sequences have no device rows yet
     lacks: tuple[str, ...]  # name prefixes of missing tensors
     notes: tuple[str, ...]
@@ -130,7 +162,8 @@ def _as_conv2d_fsq(found: Recognised) -> Adopted:
     changed = (rounded,) if head is not None and found.layout is FSQ_POOLED else ()
     return Adopted(
         settings=settings if head is None else {**settings, "hidden": len(head)},
-        unsaid={"levels": f"the number of levels of each of its {dimensions} dimensions, such as [8, 8, 5]"},
+        unsaid={"levels": Unsaid(f"the number of levels of each of its {dimensions} dimensions", dimensions)},
+        needs=Needs(convolutions[0].shape[1], None, _rows(found.tensors, "head.1.bias")),
         tensors={str(rename(name, _CONV2D_FSQ)): tensor for name, tensor in found.tensors.items()},
         lacks=("host_part.head",) if head is None else (),
         notes=(*found.notes, *changed),
@@ -158,6 +191,7 @@ def _as_tokens(found: Recognised) -> Adopted:
     parts = {"codebook": "host_part.quantizer", "classifier": "host_part.head"}
     embedding = found.tensors.get("codebook.embedding")
     hidden = found.tensors.get("classifier.0.bias")
+    _, channels, devices, _ = found.tensors["encoder.initial.weight"].shape
     settings: dict[str, Any] = {
         "widths": [
             len(found.tensors[f"encoder.{name}.bias"]) for name in ("initial", "blocks.0.conv", "blocks.1.conv")
@@ -174,6 +208,7 @@ def _as_tokens(found: Recognised) -> Adopted:
     return Adopted(
         settings=settings,
         unsaid={},
+        needs=Needs(channels, devices, _rows(found.tensors, "classifier.1.bias")),
         tensors=tensors,
         lacks=tuple(ours for part, ours in parts.items() if part in found.lacks),
         notes=(*found.notes, left) if gone else found.notes,
@@ -181,6 +216,7 @@ def _as_tokens(found: Recognised) -> Adopted:
 
 
 def _as_tcn_vae(found: Recognised) -> Adopted:
+    first = found.tensors["encoder.blocks.0.conv1.weight"]
     widths = [len(found.tensors[f"encoder.blocks.{n}.conv1.weight"]) for n in range(3)]
     settings = {"widths": widths, "kernel": 3, "batchnorm": False, "elbo": 0.0}
     mean = found.tensors.get("fc_mu.weight")
@@ -188,10 +224,16 @@ def _as_tcn_vae(found: Recognised) -> Adopted:
     return Adopted(
         settings=settings if mean is None else {**settings, "latent": len(mean)},
         unsaid={},
+        needs=Needs(first.shape[1], None, _rows(found.tensors, "activity_classifier.bias"), merged=True),
         tensors={new: tensor for name, tensor in found.tensors.items() if (new := rename(name, _TCN_VAE))},
         lacks=tuple(part for part, absent in lacks.items() if absent),
         notes=(*found.notes, *_left_out(found)),
     )
+
+
+def _rows(tensors: Tensors, name: str) -> int | None:
+    """Return the length of a tensor, or None if it is not there."""
+    return len(tensors[name]) if name in tensors else None
 
 
 def _left_out(found: Recognised) -> Iterator[str]:

@@ -23,7 +23,7 @@ from modelreg.data.windows import spread
 from modelreg.errors import InputError, Problem
 from modelreg.files import Json
 from modelreg.ml import checkpoint, dead_units, factory, legacy_checkpoint, legacy_conversion
-from modelreg.ml.legacy_conversion import Adopted
+from modelreg.ml.legacy_conversion import Adopted, Needs
 from modelreg.records.base import is_name
 from modelreg.records.data import Normalization
 from modelreg.records.model import ModelSpec, TcnVaeSettings
@@ -65,11 +65,40 @@ def read_legacy(path: Path, model: str) -> Older:
     return Older(path.name, found.sha256, model, recognised.layout.name, adopted, found.others)
 
 
-def settle(older: Older, document: Json, where: str) -> TrainConfig:
-    """Return a configuration with the model settings of the checkpoint. Raises InputError if they contradict."""
+class Shape(NamedTuple):
+    """The shape of data."""
+
+    channels: int  # of each device
+    devices: int
+    classes: int
+
+
+def find_misfits(needs: Needs, found: Shape, subject: str = "the data have") -> Iterator[Problem]:
+    """Yield where data do not have the shape that the weights need; `subject` begins what they have."""
+    channels = found.channels * found.devices if needs.merged else found.channels
+    stated = needs.described()
+    for name, needed, there in (
+        ("channels", needs.channels, channels),
+        ("devices", needs.devices, found.devices),
+        ("classes", needs.classes, found.classes),
+    ):
+        if needed not in (None, there):
+            yield Problem(name, "import.data-mismatch", f"the checkpoint needs {stated[name]}, {subject} {there}")
+
+
+def unsaid(place: str, meaning: str) -> Problem:
+    """Return the problem of a setting that a checkpoint does not determine."""
+    return Problem(place, "import.setting-missing", f"the checkpoint does not determine it: {meaning}")
+
+
+def settle(older: Older, document: Json, where: str, text: str | None = None) -> TrainConfig:
+    """Return a configuration with the model settings of the checkpoint. Raises InputError if they contradict.
+
+    `text` is the YAML text of the document, for the line of each problem.
+    """
     stated = document.get("model", {}) if isinstance(document, dict) else None
     if not isinstance(stated, dict):
-        return settings.settle(document, TrainConfig, where)  # raises InputError
+        return settings.settle(document, TrainConfig, where, text=text)  # raises InputError
     known = {"name": older.model, **older.adopted.settings}
     problems = [
         Problem(
@@ -79,13 +108,18 @@ def settle(older: Older, document: Json, where: str) -> TrainConfig:
         if name in stated and stated[name] != value
     ]
     problems += [
-        Problem(f"{where}: model.{name}", "import.setting-missing", f"the checkpoint does not determine it: {what}")
+        unsaid(f"{where}: model.{name}", what.meaning)
         for name, what in older.adopted.unsaid.items()
         if name not in stated
     ]
     if problems:
         raise InputError(f"cannot import {older.file} with this configuration", problems)
-    return settings.settle({**document, "model": {**stated, **known}}, TrainConfig, where)
+    return settings.settle({**document, "model": {**stated, **known}}, TrainConfig, where, text=text)
+
+
+def missing_heads(older: Older) -> str:
+    """Return the heads that are missing in a checkpoint, in words."""
+    return ", ".join(f"{legacy_conversion.HEADS[part]} ({part})" for part in older.adopted.lacks)
 
 
 def start(folder: Path, inputs: Inputs, reading: Reading, environment: Environment, now: str) -> tuple[Problem, ...]:
@@ -96,6 +130,9 @@ def start(folder: Path, inputs: Inputs, reading: Reading, environment: Environme
     run_checks.refuse_existing(folder)
     older, config = inputs.older, inputs.config
     prepared = preparation.prepare(config, reading)
+    channels, rows, _ = prepared.input.shape
+    if misfits := list(find_misfits(older.adopted.needs, Shape(channels, rows, len(prepared.classes)))):
+        raise InputError(f"no run was created: the data do not fit {older.file}", misfits)
     spec = factory.spec(config.model, prepared.input, prepared.classes)
     scale = _normalization(inputs, prepared)
     some = normalization.apply(spread(prepared.windows["train"].x, WATCHED), scale)
