@@ -222,10 +222,10 @@ class Model:
 def load(reference: Reference, *, root: Reference | None = None) -> Model:
     """Load a model, and verify each file that is read.
 
-    `reference` is `conv2d_fsq@v0.2.0`, `v0.2.0` (of the default model), `latest`, an alias, or the path of a version, a
-    run or a bundle; an existing path wins. `root` is the registry's folder; the default is the registry of the working
-    directory. Raises RegistryError for an unknown reference, VerificationFailed if a file differs from its manifest,
-    InputError if a file is not on this machine or an extra is not installed.
+    `reference` is `conv2d_fsq@v0.2.0`, `v0.2.0` (of the default model), `latest`, an alias, a tag of `release`, or the
+    path of a version, a run or a bundle; an existing path wins. `root` is the registry's folder; the default is the
+    registry of the working directory. Raises RegistryError for an unknown reference, VerificationFailed if a file
+    differs from its manifest, InputError if a file is not on this machine or an extra is not installed.
     """
     path = references.export_path(os.fspath(reference), Path(), lambda: _registry(root))
     return Model(opening.open_model(path))
@@ -276,7 +276,7 @@ def _registry(root: Reference | None) -> Registry:
         what, step = f"no {config.PROJECT_FILE} in this folder or above", "pass root=, or run `modelreg init`"
         raise InputError("no registry was found", [Problem(str(Path.cwd()), "registry.not-found", what, step)])
     settings = config.load(folder / config.PROJECT_FILE, config.ProjectConfig)
-    return Registry(folder, settings.default_model)
+    return Registry(folder, settings.default_model, settings.tag_format)
 
 
 def _unfit(found: Unfit) -> Problem:

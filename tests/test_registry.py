@@ -56,12 +56,34 @@ def test_a_reference_is_resolved(root, reference, place) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("v01.0.0", "v1.0.0"),
+        ("1.00.0", "v1.0.0"),
+        ("v1.0.0-rc.01", "v1.0.0-rc.1"),
+        ("v01.2.3-a.00+01", "v1.2.3-a.0+01"),
+        ("v01.0", None),
+        ("v1.0.0-", None),
+    ],
+)
+def test_leading_zeros_are_named_where_nothing_else_is_wrong(text, right) -> None:
+    """With the version to write."""
+    with pytest.raises(RegistryError) as caught:
+        versions.parse_version(text)
+    (problem,) = caught.value.problems
+
+    assert (problem.where, problem.rule, problem.next) == (text, "version.invalid", f"write {right}" if right else "")
+    assert ("invalid version: leading zero" in problem.message) == bool(right)
+
+
+@pytest.mark.parametrize(
     ("reference", "rule", "named"),
     [
         ("m@v9.0.0", "version.unknown", "m: v0.1.0, v0.2.0"),
         ("nobody@latest", "version.unknown", "m, other"),
         ("m@../x", "reference.invalid", ""),
         ("v1", "version.invalid", ""),
+        ("m@v01.0.0", "version.invalid", "leading zero"),
         (f"v1.0.0-{'a' * 75}", "version.invalid", "80"),
         ("M@v1.0.0", "reference.invalid", ""),
         ("other", "reference.model-only", ""),

@@ -24,7 +24,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def promote(
-    reference: Annotated[str, typer.Argument(help="Version: v0.2.0, MODEL@v0.2.0 or MODEL@latest.", metavar="REF")],
+    reference: Annotated[
+        str, typer.Argument(help="Version: v0.2.0, MODEL@v0.2.0, MODEL@latest or a tag.", metavar="REF")
+    ],
     alias: Alias,
     why: Annotated[str, typer.Option(help="Reason, recorded in the history.", metavar="TEXT")],
     by: By = None,

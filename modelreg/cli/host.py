@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from modelreg.data.cache import Reading
     from modelreg.records.latency import Hardware
     from modelreg.records.run import Environment
-    from modelreg.registry.references import Registry
+    from modelreg.registry.references import Identity, Registry
 
 EXPORT = ("torch", "onnx", "onnxsim", "onnxscript", "onnxruntime", "pandas")  # the packages of the extra [export]
 RECORDED = ("numpy", "scipy", "torch", "safetensors")
@@ -77,11 +77,18 @@ def export_path(reference: str) -> Path:
     return references.export_path(reference, Path.cwd(), _registry)
 
 
+def identify(reference: str) -> "Identity":
+    """Return the model and number of a version, which may not be here, from a reference. Raises RegistryError."""
+    from modelreg.registry import references
+
+    return references.identify(reference, _registry())
+
+
 def _registry() -> "Registry":
     from modelreg.registry.references import Registry
 
     root, settings = project()
-    return Registry(root, settings.default_model)
+    return Registry(root, settings.default_model, settings.tag_format)
 
 
 def hardware() -> "Hardware":

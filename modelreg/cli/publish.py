@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 JOBS, MOST_JOBS = 2, 16  # GitHub limits the rate of uploads
 
 Reference = Annotated[
-    str, typer.Argument(help="Version: v0.2.0, MODEL@v0.2.0, MODEL@latest or a version folder.", metavar="REF")
+    str, typer.Argument(help="Version: v0.2.0, MODEL@v0.2.0, MODEL@latest, a tag or a version folder.", metavar="REF")
 ]
 Timeout = Annotated[
     float | None,
@@ -75,7 +75,7 @@ def publish(
 
 
 def pull(
-    reference: Annotated[str, typer.Argument(help="Version: v0.2.0 or MODEL@v0.2.0.", metavar="REF")],
+    reference: Annotated[str, typer.Argument(help="Version: v0.2.0, MODEL@v0.2.0 or a tag.", metavar="REF")],
     out_folder: Annotated[
         Path | None,
         typer.Option("--out", help="Folder to write.", metavar="DIR", show_default="the version's in the registry"),
@@ -92,13 +92,11 @@ def pull(
 
     Example: modelreg pull v0.1.0 --only checkpoint
     """
-    from modelreg.registry import versions
     from modelreg.release.github import pull as github_pull
     from modelreg.release.plan import tag_of
 
     root, project = host.project()
-    model, _, number = reference.rpartition("@")
-    model, version = model or project.default_model, str(versions.parse_version(number))
+    model, version = host.identify(reference)
     home = root / filenames.REGISTRY / model / f"v{version}"
     folder = out_folder.resolve() if out_folder else home
     wish = github_pull.Wish(model, version, tag_of(project, model, version), folder, only)

@@ -66,7 +66,7 @@ def show(
     reference: Annotated[
         str | None,
         typer.Argument(
-            help="Version: v0.1.0, MODEL@v0.1.0, MODEL@latest, an alias, or a folder; or a run. Default: latest.",
+            help="Version: v0.1.0, MODEL@v0.1.0, MODEL@latest, an alias, a tag or a folder; or a run. Default: latest.",
             metavar="[REF]",
         ),
     ] = None,

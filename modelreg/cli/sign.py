@@ -53,7 +53,8 @@ def keygen(
 
 def sign(
     reference: Annotated[
-        str, typer.Argument(help="Version: v0.2.0, MODEL@v0.2.0, MODEL@latest or a version folder.", metavar="REF")
+        str,
+        typer.Argument(help="Version: v0.2.0, MODEL@v0.2.0, MODEL@latest, a tag or a version folder.", metavar="REF"),
     ],
     key: Annotated[Path, typer.Option(help="Private key (PEM), created by `modelreg keygen`.", metavar="FILE")],
     passphrase_file: PassphraseFile = None,

@@ -25,7 +25,7 @@ def verify(
     reference: Annotated[
         str | None,
         typer.Argument(
-            help="Version: v0.1.0, MODEL@v0.1.0, MODEL@latest, an alias, or a folder. Default: all versions.",
+            help="Version: v0.1.0, MODEL@v0.1.0, MODEL@latest, an alias, a tag, or a folder. Default: all versions.",
             metavar="[REF]",
         ),
     ] = None,

@@ -92,11 +92,32 @@ def parse_version(text: str) -> semver.Version:
     try:
         return semver.Version.parse(text.removeprefix("v"))
     except ValueError as error:
-        raise _invalid(text, "not a semantic version") from error
+        raise _invalid(text, *_what_is_invalid(text.removeprefix("v"))) from error
 
 
-def _invalid(where: str, what: str) -> RegistryError:
-    return RegistryError("cannot read the version number", [Problem(where, "version.invalid", what)])
+def _what_is_invalid(number: str) -> tuple[str, str]:
+    """Return what is wrong with a number that is not a semantic version, and the next step if it is certain."""
+    rest, plus, build = number.partition("+")
+    core, dash, prerelease = rest.partition("-")
+    right = f"{_without_zeros(core)}{dash}{_without_zeros(prerelease)}{plus}{build}"
+    if right != number and semver.Version.is_valid(right):
+        return "invalid version: leading zero", f"write v{right}"
+    return "invalid version: not MAJOR.MINOR.PATCH, or MAJOR.MINOR.PATCH-PRERELEASE", ""
+
+
+def _without_zeros(identifiers: str) -> str:
+    """Return dotted identifiers without the leading zeros of those that are numbers."""
+    parts = identifiers.split(".")
+    return ".".join(part.lstrip("0") or "0" if part.isascii() and part.isdecimal() else part for part in parts)
+
+
+def is_number(text: str) -> bool:
+    """Say whether a text is a version number, without a leading v."""
+    return len(text) <= VERSION_LIMIT and semver.Version.is_valid(text)
+
+
+def _invalid(where: str, what: str, step: str = "") -> RegistryError:
+    return RegistryError("cannot read the version number", [Problem(where, "version.invalid", what, step)])
 
 
 def is_version_folder(folder: Path) -> bool:
@@ -244,8 +265,7 @@ def _is_model(path: Path) -> bool:
 
 def _is_version(path: Path) -> bool:
     number = path.name.removeprefix("v")
-    named = number != path.name and len(number) <= VERSION_LIMIT and semver.Version.is_valid(number)
-    return named and path.is_dir()
+    return number != path.name and is_number(number) and path.is_dir()
 
 
 def _is_leftover(path: Path) -> bool:

@@ -26,7 +26,7 @@ from modelreg.records.export import Target
 from modelreg.records.gates import Outcome
 from modelreg.records.manifest import Manifest
 from modelreg.records.run import GitState, RunRecord
-from modelreg.registry import filenames, runs, versions
+from modelreg.registry import filenames, references, runs, versions
 from modelreg.release import from_run, patch
 
 Step = Literal["evaluate", "export", "version", "sign", "changelog", "table", "commit", "tag", "push", "publish"]
@@ -186,9 +186,8 @@ def missing_exports(run: Path, project: ProjectConfig) -> tuple[Target, ...]:
 
 
 def tag_of(project: ProjectConfig, model: str, version: str) -> str:
-    """Return the tag of a version: the project's format for the default model, prefixed with the model for others."""
-    form = project.tag_format if model == project.default_model else "{model}-v{version}"
-    return form.replace("{model}", model).replace("{version}", version)
+    """Return the tag of a version. Each command that takes a reference reads it again."""
+    return references.tag_of(references.Identity(model, version), project.default_model, project.tag_format)
 
 
 def gate_outcomes(root: Path, run: Path, project: ProjectConfig) -> tuple[Outcome, ...]:
