@@ -152,6 +152,16 @@ def test_a_hef_that_does_not_fit_is_refused(run, found, limit, problem) -> None:
     assert (places(caught.value.problems), tree(run)) == ([problem], before)
 
 
+def test_metadata_that_would_make_the_bundle_unreadable_are_refused(run, monkeypatch) -> None:
+    """A HEF may have text of any length, bundle.json may not."""
+    monkeypatch.setattr(attach_hef, "INFO_LIMIT", len(FITTING.info.to_bytes()) - 1)
+    before = tree(run)
+    with pytest.raises(VerificationFailed) as caught:
+        attach_hef.attach(run, FITTING)
+
+    assert (places(caught.value.problems), tree(run)) == ([("metadata", "hef.too-large")], before)
+
+
 NOTHING = {"numeric": {"scale": 0.0, "zero_point": 0.0, "scales": [], "zero_points": [], "low": 0.0, "high": 0.0}}
 
 

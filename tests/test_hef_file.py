@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from modelreg.artifacts import hef_file, protobuf_wire
 from modelreg.cli.main import main
 from modelreg.errors import InputError, ModelregError
+from modelreg.files import to_json
 from modelreg.records.base import parse
 from modelreg.records.hef import HefInfo
 
@@ -559,6 +560,22 @@ def test_a_large_file_is_described_in_pieces(tmp_path, monkeypatch) -> None:
 
     assert peak_of(lambda: found.append(hef_file.describe_hef(tmp_path / "x.hef"))) < MEGABYTE
     assert found == [read(data)]
+
+
+def test_the_size_of_a_description_is_limited(monkeypatch) -> None:
+    """It is read into memory."""
+    monkeypatch.setattr(hef_file, "_DESCRIPTION_LIMIT", len(PROTO) - 1)
+
+    assert f"{len(PROTO):,} bytes of description" in refusal(WHOLE[2])
+
+
+def test_a_document_of_an_earlier_version_stays_valid() -> None:
+    """It states a scale of 0 where none was given, and is written as it was read."""
+    tensor_of_then = {"name": "a", "shape": [5], "order": "NC", "type": "uint8", "low": 0.0, "high": 0.0}
+    document = read(WHOLE[2]).to_document()
+    document["network_groups"][0]["outputs"] = [{**tensor_of_then, "scale": [0.0], "zero_point": [0.0]}]
+
+    assert parse(to_json(document), HefInfo, "x").to_document() == document
 
 
 def test_a_file_is_read_with_its_record(tmp_path) -> None:

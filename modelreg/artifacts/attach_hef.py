@@ -19,6 +19,7 @@ from modelreg.registry import filenames, runs
 
 README = "README.md"
 NOT_ATTACHED = "the HEF was not attached; nothing was written"
+INFO_LIMIT = files.DOCUMENT_LIMIT // 2  # bytes of a HEF's metadata, so that bundle.json can be read
 
 Bundle = tuple[BundleRecord, dict[str, bytes]]  # bundle.json, and the other files except sha256sum.txt
 
@@ -75,7 +76,12 @@ def choose(available: Collection[HailoArch], info: HefInfo, where: str) -> Hailo
 def with_hef(bundle: Bundle, file: HefFile, where: str, size_limit: int = hef_compatibility.SIZE_LIMIT) -> Bundle:
     """Return a bundle with a HEF, not yet sealed. Raises VerificationFailed if the HEF does not fit."""
     record, found = bundle
-    if misfits := list(hef_compatibility.find_misfits(file.info, record, size_limit)):
+    misfits = list(hef_compatibility.find_misfits(file.info, record, size_limit))
+    if (size := len(file.info.to_bytes())) > INFO_LIMIT:
+        what = f"{size:,} bytes of metadata, but {filenames.BUNDLE} holds at most {INFO_LIMIT:,}"
+        fix = "name the `.hef` file that was compiled from this bundle"
+        misfits.append(Problem("metadata", "hef.too-large", what, next=fix))
+    if misfits:
         raise VerificationFailed(f"the HEF does not fit {where}; nothing was written", misfits)
     name = file_name(record)
     text = f"`{name}` matches `bundle.json` in chip, names, shapes and range. To check that it computes the same as\n"
