@@ -269,6 +269,15 @@ class ProjectConfig(Record):
             max_length=100,
         ),
     ] = "v{version}"
+    latest_release: Annotated[
+        str,
+        setting(
+            "The model whose highest stable version is GitHub's latest release: `default-model`, a model, or `none`.",
+            "conv2d_fsq",
+            pattern="^(default-model|none|[a-z][a-z0-9_]*)$",
+            max_length=64,
+        ),
+    ] = "default-model"
     assets: Annotated[
         Literal["external", "committed"],
         setting("Whether git ignores checkpoints, graphs and predictions (`external`) or holds them.", "committed"),
@@ -288,6 +297,12 @@ class ProjectConfig(Record):
         tuple[Waiver, ...],
         setting("Gates that may fail, with the reason.", [{"gate": "accuracy", "reason": "demonstration only"}]),
     ] = ()
+
+    @property
+    def latest_model(self) -> str | None:
+        """Return the model that may have GitHub's latest release; None: no model."""
+        named = {"default-model": self.default_model, "none": None}
+        return named.get(self.latest_release, self.latest_release)
 
     @property
     def judged(self) -> dict[str, Gate]:

@@ -27,7 +27,8 @@ def expected_release(root: Path, project: "ProjectConfig", folder: Path) -> "Exp
     path = folder / filenames.MANIFEST
     found = plan.assets_of(manifest, files.sha256(path), path.stat().st_size, _signature(folder))
     stable = not versions.parse_version(manifest.version).prerelease
-    highest = stable and versions.latest(root, manifest.model).name == folder.name
+    eligible = stable and manifest.model == project.latest_model
+    highest = eligible and versions.latest(root, manifest.model).name == folder.name
     changes = _changes(root, tag) or ""
     return plan.expected_release(manifest, tag, changes, version.metrics(), found, highest=highest)
 

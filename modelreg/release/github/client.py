@@ -102,7 +102,7 @@ class Client:
 
     def create(self, expected: ExpectedRelease) -> RemoteRelease:
         """Create a draft."""
-        body = {**_texts(expected), "draft": True}
+        body = _stated(expected, draft=True)
         return _valid(_release, parse(self.http.change("POST", self._url("releases"), json=body)))
 
     def withdraw(self, draft: RemoteRelease) -> None:
@@ -131,7 +131,7 @@ class Client:
 
         The texts and the tag are sent again: a draft that is changed without its tag loses it.
         """
-        body = {**_texts(expected), "draft": False, "make_latest": "true" if expected.latest else "false"}
+        body = _stated(expected, draft=False)
         try:
             answer = self.http.change("PATCH", self._url(f"releases/{release.id}"), json=body)
         except RemoteError as error:
@@ -169,8 +169,16 @@ class Client:
         return f"{place}/{path}" if path else place
 
 
-def _texts(expected: ExpectedRelease) -> dict[str, object]:
-    return {"tag_name": expected.tag, "name": expected.title, "body": expected.body, "prerelease": expected.prerelease}
+def _stated(expected: ExpectedRelease, *, draft: bool) -> dict[str, object]:
+    """Return every property of a release. GitHub makes one the latest whose request does not say whether it is."""
+    return {
+        "tag_name": expected.tag,
+        "name": expected.title,
+        "body": expected.body,
+        "prerelease": expected.prerelease,
+        "draft": draft,
+        "make_latest": "true" if expected.latest and not draft else "false",
+    }
 
 
 def _opened(asset: Asset, folder: Path) -> IO[bytes]:

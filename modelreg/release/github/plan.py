@@ -281,7 +281,10 @@ def find_unfit(assets: Iterable[Asset]) -> Iterator[Problem]:
 def expected_release(
     manifest: Manifest, tag: str, changes: str, measured: EvalMetrics, assets: tuple[Asset, ...], *, highest: bool
 ) -> ExpectedRelease:
-    """Return the release that a version should have; `highest`: no stable version is higher."""
+    """Return the release that a version should have.
+
+    `highest`: it is the highest stable version of the model that may have the latest release.
+    """
     digest = next(asset.sha256 for asset in assets if asset.path == filenames.MANIFEST)
     marker = f"<!-- modelreg manifest sha256:{digest} -->"
     prerelease = bool(semver.Version.parse(manifest.version).prerelease)
