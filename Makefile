@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup fmt lint test fast kills mutants check clients demo docs schemas reference outputs clean
+.PHONY: help setup fmt lint test fast kills mutants fuzz check clients demo docs schemas reference outputs clean
 
 help: ## print this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ $(MUTANTS)/cosmic-ray:
 
 mutants: setup $(MUTANTS)/cosmic-ray ## change the code in 200 places and count what the tests notice; takes an hour
 	$(MUTANTS)/python scripts/mutants.py
+
+fuzz: setup ## run the readers of foreign bytes on a hundred times as many damaged inputs as the suite; takes an hour
+	FUZZ=100 $(BIN)/python -m pytest -n 2 --dist worksteal tests/test_fuzz.py tests/test_fuzz_files.py --hypothesis-show-statistics
 
 check: test ## run test, then check the wheel in a separate environment
 	bash scripts/check_wheel.sh

@@ -45,6 +45,16 @@ def test_an_hour_that_comes_twice_is_told_apart_by_the_fall() -> None:
     assert np.diff(found).tolist() == [1, 1800, 1800]
 
 
+def test_a_date_that_names_its_zone_keeps_it() -> None:
+    """Beside dates that do not."""
+    texts = ["2024-01-01T12:00:00", "2024-01-01T12:00:00Z", "2024-01-01T12:00:00+05:00", "soon"]
+    found = seconds_of(texts, unit="iso8601", zone="Europe/Berlin")
+    noon = datetime(2024, 1, 1, 12, tzinfo=UTC).timestamp()
+
+    assert found[:3] == [noon - 3600, noon, noon - 5 * 3600]
+    assert np.isnan(found[3])
+
+
 def test_an_hour_that_does_not_exist_is_no_time() -> None:
     """When daylight saving begins."""
     assert np.isnan(seconds_of(["2023-03-26 02:30:00"], unit="iso8601", zone="Europe/Berlin")).all()

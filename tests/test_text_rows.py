@@ -66,6 +66,7 @@ def test_rows_are_those_of_the_csv_module(table, end) -> None:
         (PLAIN.encode("utf-8-sig"), {}),
         (PLAIN.encode("utf-16"), {}),
         (PLAIN.encode("utf-16"), {"encoding": "utf-16"}),
+        (PLAIN.encode("utf-16-le"), {"encoding": "utf-16"}),
         (PLAIN.replace("label", "lábel").encode("latin-1"), {"encoding": "latin-1", "label": "lábel"}),
         (PLAIN.replace(",", ";").encode(), {"separator": ";"}),
         (PLAIN.replace(",", " \t ").encode(), {"separator": "blanks"}),

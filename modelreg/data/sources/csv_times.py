@@ -22,6 +22,7 @@ EXCEL_EPOCH = 25_569  # days from Excel's day 0 to 1970
 STEADY = 0.9  # share of the stamps that must have the usual number of rows, for rows to be packets
 FEWEST = 3  # stamps, to tell packets from a chance
 
+_OFFSET = r":\d.*(?:[Zz]|[+-]\d\d(?::?\d\d)?)$"  # of a date that names its zone
 _CLOCK = r"\s*(?P<h>\d{1,2}):(?P<m>\d{2}):(?P<s>\d{2})(?:[.:,](?P<f>\d{1,9}))?\s*"
 
 
@@ -59,10 +60,9 @@ def _from_dates(texts: NDArray[Any], form: str, zone: str | None) -> NDArray[np.
     dates = pd.Series(texts, dtype=str).str.strip()
     first = "^[0-9]" if form == "ISO8601" else "[0-9]"
     dates = dates.where(dates.str.contains(first), "")  # pandas knows `now` and `today`
-    if zone is None:
-        found = pd.to_datetime(dates, format=form, utc=True, errors="coerce").dt.tz_localize(None)
-    else:
-        found = _localized(pd.to_datetime(dates, format=form, errors="coerce"), zone)
+    found = pd.to_datetime(dates, format=form, utc=True, errors="coerce").dt.tz_localize(None)
+    if zone and "%z" not in form:
+        found = found.where(dates.str.contains(_OFFSET), _localized(found, zone))
     stamps = found.to_numpy()
     ticks = from_ticks(stamps.astype(np.int64), PER_SECOND[np.datetime_data(stamps.dtype)[0]])
     return np.where(np.isnat(stamps), np.nan, ticks)
@@ -70,7 +70,7 @@ def _from_dates(texts: NDArray[Any], form: str, zone: str | None) -> NDArray[np.
 
 def _localized(local: "pd.Series[Any]", zone: str) -> "pd.Series[Any]":
     """Return local times in UTC. An hour that a clock shows twice is the first one until the clock falls."""
-    falls = np.flatnonzero(np.diff(local.to_numpy()).astype(np.float64) < 0)
+    falls = np.flatnonzero(np.diff(local.to_numpy()) < np.timedelta64(0))
     summer = np.arange(len(local)) <= (falls[0] if len(falls) else len(local))
     zoned = local.dt.tz_localize(zone, ambiguous=summer, nonexistent="NaT")
     found: pd.Series[Any] = zoned.dt.tz_convert("UTC").dt.tz_localize(None)

@@ -121,7 +121,8 @@ def _lines_in(block: bytes) -> int:
 def _decoded(stream: IO[bytes], where: str, encoding: str) -> Iterator[bytes]:
     """Yield blocks of whole lines in UTF-8, with `\n` at their ends. Raises InputError for what is not text."""
     chunk = stream.read(BLOCK)
-    named = next((name for mark, name in _MARKS if chunk.startswith(mark)), encoding)
+    plain = "utf-16-le" if encoding == "utf-16" else encoding  # as Windows writes it, without a byte order mark
+    named = next((name for mark, name in _MARKS if chunk.startswith(mark)), plain)
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(named)(), translate=True)
     left, line = "", 1
     while True:
