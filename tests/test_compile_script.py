@@ -194,6 +194,19 @@ def test_success_writes_three_files(compiled) -> None:
     assert compiled.written() == {"tiny.hef", "tiny_optimized.har", "compile_report.json"}
 
 
+@pytest.mark.parametrize(("windows", "few"), [(128, True), (1024, False)])
+def test_fewer_windows_than_the_compiler_recommends_are_named(make, windows, few) -> None:
+    """Next to the compiler's own messages."""
+    bundle = make()
+    bundle.calibration = np.resize(bundle.calibration, (windows, *bundle.calibration.shape[1:]))
+    bundle.document["calibration"]["shape"][0] = windows
+    bundle.files["model_script.alls"] = script("host", windows).encode()
+    bundle.write()
+    done = bundle.start()
+
+    assert (done.returncode, "recommends at least 1024 calibration windows" in done.stdout) == (0, few)
+
+
 def test_the_report_names_the_hef_by_digest(compiled) -> None:
     """The report identifies the HEF that was measured."""
     digest = hashlib.sha256((compiled.folder / "tiny.hef").read_bytes()).hexdigest()

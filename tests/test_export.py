@@ -95,6 +95,15 @@ def test_an_export_writes_graphs_and_a_bundle(walked) -> None:
     }
 
 
+def test_a_small_calibration_set_is_a_warning(here, tmp_path, capsys) -> None:
+    """With the number of windows."""
+    code = main(["export", RUN, "--target", "hailo8", "--out", str(tmp_path / "out")])
+    shown = " ".join(capsys.readouterr().err.split())
+    windows = bundle(here).calibration.shape[0]
+
+    assert (code, f"warning: calibration.npy: has {windows} windows; Hailo's compiler recommends" in shown) == (0, True)
+
+
 def test_exporting_again_changes_no_byte(here, tmp_path) -> None:
     """In another process and to another folder."""
     command = [sys.executable, "-m", "modelreg", "export", RUN, "--target", "hailo8", "--out", str(tmp_path / "out")]
@@ -382,10 +391,10 @@ def test_a_flipped_bit_is_found(walked, tmp_path, name) -> None:
 
 
 def test_a_release_exports_missing_targets(here, tmp_path, monkeypatch, capsys) -> None:
-    """Those that modelreg.yaml lists."""
+    """Those that modelreg.yaml lists, with the warnings of `export`."""
     root = tmp_path / "other"
     shutil.copytree(here, root, ignore=shutil.ignore_patterns("onnx", "hailo8*", "v0.1.0", "dist"))
-    (root / "modelreg.yaml").write_text("targets: [onnx]\n")
+    (root / "modelreg.yaml").write_text("targets: [hailo8]\n")
     (root / "RELEASES.md").unlink()
     (root / "CHANGELOG.md").unlink()
     (root / "modelreg.yaml").rename(root / "keep")
@@ -394,11 +403,10 @@ def test_a_release_exports_missing_targets(here, tmp_path, monkeypatch, capsys) 
     monkeypatch.chdir(root)
     code = main(["release", "v0.1.0", "--roll-changelog"])
 
-    assert (code, "export onnx into the run" in capsys.readouterr().out, (root / VERSION / "onnx").is_dir()) == (
-        0,
-        True,
-        True,
-    )
+    shown = capsys.readouterr()
+
+    assert (code, "export hailo8 into the run" in shown.out, (root / VERSION / "hailo8").is_dir()) == (0, True, True)
+    assert "warning: calibration.npy: has" in shown.err
 
 
 def changed_since(registry: Path, copy: Path) -> Path:

@@ -1,5 +1,6 @@
 """`modelreg export`."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +11,7 @@ from modelreg.cli.console import emit_json, note, say
 from modelreg.registry import filenames
 
 if TYPE_CHECKING:
+    from modelreg.errors import Problem
     from modelreg.records.export import ParityRecord, Target
     from modelreg.records.int8 import Int8Estimate
 
@@ -66,8 +68,7 @@ def export(
     settings = ExportSettings(opset=opset, normalization=normalize, optimization_level=optimization_level)
     with host.reading(data_folder) as reading:
         made = export_run.export(folder, place, targets, settings, reading)
-    for warning in made.warnings:
-        note(f"warning: {warning}" + (f"; {warning.next}" if warning.next else ""))
+    warn(made.warnings)
     if as_json:
         emit_json(made.parity.to_document())
         return
@@ -78,6 +79,12 @@ def export(
         say(f"wrote {host.shown(path)}/" + (f" and {path.name}.tar.gz" if path.name != "onnx" else ""))
     if place == folder:
         say(f"next: {host.release_step(folder)}")
+
+
+def warn(warnings: "Iterable[Problem]") -> None:
+    """Print what may go wrong on a target."""
+    for warning in warnings:
+        note(f"warning: {warning}" + (f"; {warning.next}" if warning.next else ""))
 
 
 def show(record: "ParityRecord") -> None:

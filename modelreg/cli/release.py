@@ -250,11 +250,12 @@ def _warn_of_unchecked(addition: "Addition | None") -> None:
 def _export(run: Path, targets: "tuple[Target, ...]") -> None:
     """Export the targets of modelreg.yaml that are missing in the run, with default settings."""
     host.need_extra("export", *host.EXPORT)
+    from modelreg.cli import export
     from modelreg.records.export import ExportSettings
     from modelreg.workflows import export_run
 
     with host.reading() as reading:
-        export_run.export(run, run, targets, ExportSettings(), reading)
+        export.warn(export_run.export(run, run, targets, ExportSettings(), reading).warnings)
 
 
 def _carry_out(plan: "Plan", ports: "Ports", show: "Callable[[Step], None]") -> None:

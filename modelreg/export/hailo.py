@@ -5,7 +5,7 @@ are raw or normalized and whether the model script normalizes, so the two cannot
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files as package_files
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from modelreg.errors import ExportError, Problem
 from modelreg.records.data import Normalization
 from modelreg.records.export import (
     NOT_COMPILED,
+    RECOMMENDED_WINDOWS,
     BundleRecord,
     CalibrationRecord,
     ExportSettings,
@@ -93,6 +94,13 @@ def make(contents: Contents, target: HailoArch, settings: ExportSettings) -> tup
     return record, {**documents, "README.md": readme(record).encode()}
 
 
+def find_few(windows: int) -> Iterator[Problem]:
+    """Yield a problem if a calibration set has fewer windows than the compiler recommends."""
+    if windows < RECOMMENDED_WINDOWS:
+        message = f"has {windows:,} windows; Hailo's compiler recommends at least {RECOMMENDED_WINDOWS:,}"
+        yield Problem("calibration.npy", "export.few-calibration-windows", message)
+
+
 def balanced(labels: NDArray[np.int64], count: int) -> NDArray[np.intp]:
     """Return the indices of `count` windows (or of all, if there are fewer), balanced over classes and evenly spread.
 
@@ -134,6 +142,11 @@ def readme(record: BundleRecord) -> str:
         if record.normalization == "chip"
         else "The host normalizes: pass the chip (x - mean) / std, with the values of `normalization.json`."
     )
+    few = "".join(
+        f"\n**The calibration set {problem.message}.** The chip can lose more accuracy than with\n"
+        "enough windows. Measure it on the device before use.\n"
+        for problem in find_few(record.calibration.shape[0])
+    )
     return f"""# {record.model} for {record.hw_arch}
 
 Compile this bundle on x86_64 Ubuntu with Hailo's Dataflow Compiler {record.toolchain.dataflow_compiler} (download from
@@ -153,7 +166,7 @@ The script:
 3. quantizes it with `calibration.npy` ({record.calibration.shape[0]} real training windows) and requires a
    signal-to-noise ratio of at least {record.min_snr_db:g} dB between the native and the quantized outputs;
 4. writes `{record.network}.hef` and `compile_report.json`.
-
+{few}
 Files:
 
 - Input of the chip: (H, W, C) = ({height}, {width}, {channels}), which are device rows, timesteps and channels.

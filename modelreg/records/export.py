@@ -71,6 +71,9 @@ class ParityRecord(Record):
     packages: dict[Name, Name]
 
 
+# Windows of a calibration set that Hailo's compiler recommends, in the message with which it lowers its level.
+RECOMMENDED_WINDOWS = 1024
+
 HailoArch = Literal["hailo8", "hailo8l"]
 Target = Literal["onnx", "hailo8", "hailo8l"]
 HAILO: tuple[HailoArch, ...] = ("hailo8", "hailo8l")
@@ -82,9 +85,7 @@ class ExportSettings(Record):
 
     opset: Annotated[int, Field(ge=16, le=18)] = 17
     normalization: Literal["chip", "host"] = "host"  # chip: raw channels with different ranges share one 8-bit scale
-    calibration_windows: Annotated[int, Field(ge=64, le=65536)] = (
-        1024  # with fewer, the compiler lowers its optimization level
-    )
+    calibration_windows: Annotated[int, Field(ge=64, le=65536)] = RECOMMENDED_WINDOWS
     optimization_level: Annotated[int, Field(ge=0, le=4)] = 1  # the highest level that does not need a GPU
     min_snr_db: Annotated[float, Field(ge=0)] = 10.0
     parity_windows: Annotated[int, Field(ge=256, le=65536)] = 1024

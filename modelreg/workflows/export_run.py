@@ -87,7 +87,8 @@ def export(
     warnings = [problem for target in targets for problem in _compilable(proof.graphs["encoder"], target)]
     devices = [target for target in targets if target != "onnx"]
     estimate = _estimate(origin, proof, settings) if devices else None
-    warnings += int8.find_clipped(estimate) if estimate else ()
+    if estimate:
+        warnings += (*int8.find_clipped(estimate), *hailo.find_few(estimate.calibration_windows))
     whole: dict[Target, dict[str, bytes]] = {
         target: _bundle(origin, proof, target, settings, estimate) for target in devices
     }

@@ -49,6 +49,8 @@ def render(facts: Facts) -> str:
     return f"---\n{_yaml(_front_matter(facts))}---\n\n# {facts.model} v{facts.version}\n\n{body}\n"
 
 
+COMPILER_RECOMMENDS = 1024  # calibration windows
+
 NO_GIT = {  # why there is no commit; None: an older modelreg did not say
     "no commit": "in a git repository without a commit",
     "no repository": "not in a git repository",
@@ -278,8 +280,18 @@ part, calibrated on {found.calibration_windows:,} windows of the train split. On
     unsteady = (
         "**This estimate depends on the processor that computed it**: integer kernels of some processors saturate."
     )
+    few = (
+        f"**The calibration set has {found.calibration_windows:,} windows; Hailo's compiler recommends at least "
+        f"{COMPILER_RECOMMENDS:,}.** The loss on the chip can be larger than estimated."
+    )
     header = ("weight scales", "accuracy", "accuracy loss", "macro F1", "unchanged codes", "projection SNR")
-    parts = (table(header, "lrrrrr", rows), clipped.strip(), "" if found.arithmetic else unsteady)
+    enough = found.calibration_windows >= COMPILER_RECOMMENDS
+    parts = (
+        table(header, "lrrrrr", rows),
+        "" if enough else few,
+        clipped.strip(),
+        "" if found.arithmetic else unsteady,
+    )
     return "\n\n".join(filter(None, ("## Accuracy in 8 bits (estimate)", intro, *parts)))
 
 

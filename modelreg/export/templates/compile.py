@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 USAGE, BUNDLE, COMPILER, PARSER, NETWORK, SDK, LOSS = 2, 3, 4, 5, 6, 7, 8
 HERE = Path(__file__).resolve().parent
+RECOMMENDED = 1024  # windows of a calibration set, by the compiler's own message
 NATIVE_ERROR = 1e-3  # relative; a wrong layout or wrong weights give a much larger error
 Bundle = dict[str, Any]  # by the names below
 # The fields of bundle.json that are read. C, H, W are channels, device rows and timesteps; d is the number of features.
@@ -265,6 +266,8 @@ def run() -> None:
     native = infer(runner, sdk.InferenceContext.SDK_NATIVE, normalized, expected.shape[1])
     error = check_native(native, expected)
     print(f"[5/7] quantize with {len(calibration)} calibration windows (this can take minutes)")
+    if len(calibration) < RECOMMENDED:
+        print(f"      warning: the compiler recommends at least {RECOMMENDED} calibration windows")
     with refusing(SDK, "optimization failed"):
         runner.load_model_script(str(HERE / "model_script.alls"))
         runner.optimize(calibration)
