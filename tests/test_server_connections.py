@@ -57,7 +57,7 @@ def closed_after(connection: socket.socket, data: bytes = b"") -> float:
 
 @pytest.mark.parametrize("sent", UNFINISHED.values(), ids=UNFINISHED)
 def test_300_unfinished_requests_do_not_keep_a_probe_out(sent) -> None:
-    """From the same address, with the limits that users have."""
+    """From the same address, with the limits that users have: no answer waits until one of them ends."""
     with limited() as client, ExitStack() as stack:
         for _ in range(300):
             connect(stack, client.port, sent)
@@ -65,7 +65,7 @@ def test_300_unfinished_requests_do_not_keep_a_probe_out(sent) -> None:
         statuses = [client.ask("GET", path)[0] for path in ("/healthz", "/metrics")]
         taken = time.perf_counter() - start
 
-    assert (statuses, taken < 1.0) == ([200, 200], True)
+    assert (statuses, taken < ClientLimits().head_s) == ([200, 200], True)
 
 
 def test_windows_are_answered_among_unfinished_requests() -> None:
