@@ -12,7 +12,7 @@ from hypothesis.strategies import composite
 
 from modelreg.data.cache import Reading
 from modelreg.data.recording import UNLABELLED
-from modelreg.data.sources import csv, csv_table, csv_times
+from modelreg.data.sources import csv, csv_cells, csv_times
 from modelreg.data.sources import registry as sources
 
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -112,7 +112,7 @@ def test_both_parsers_agree(tmp_path, table) -> None:
     texts = {"s_1.csv": end.join(["a,b,label", *lines, ""])}
     fast = read(tmp_path, texts)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv_table, "_of_numbers", lambda *_: None)
+        patch.setattr(csv_cells, "_of_numbers", lambda *_: None)
         slow = read(tmp_path, texts)
 
     assert (fast.sources, len(values(fast))) == (slow.sources, len(lines))

@@ -346,16 +346,16 @@ def test_what_is_kept_is_checked(tmp_path) -> None:
         ({"label": "a"}, "", "label"),
         ({"devices": timed("s", channels=channels("t"))}, ".devices.0", "time"),
         ({"devices": {"w": device(), "p": device(files="(?P<subject>.*)")}}, "", "devices"),
-        ({"devices": {"w": device(files="(?P<session>.*)")}}, ".devices.0", "subject"),
+        ({"devices": {"w": device(files="(?P<session>.*)")}}, "", "subject"),
         ({"devices": {"w": device(files="(?P<subject>.*)(?P<x>.*)")}}, ".devices.0", "x"),
-        ({"devices": {"w": device(), "p": device(channels={"acc_x": {"column": "a", "unit": "g"}})}}, "", "devices"),
+        ({"devices": {"w": device(), "p": device(channels={"acc_z": {"column": "a", "unit": "g"}})}}, "", "devices"),
         ({"header": False}, "", "header"),
         ({"separator": ",", "decimal": ","}, "", "separator"),
         ({"devices": {"w": {"rate_hz": 50}}}, ".devices.0", "parts"),
         ({"devices": {"w": device(parts=[{"files": FILES, "channels": [CHANNEL]}])}}, ".devices.0", "parts"),
         (
             {"devices": {"w": {"rate_hz": 50, "parts": [{"files": "x", "channels": [CHANNEL]}]}}},
-            ".devices.0.parts.0",
+            "",
             "subject",
         ),
         (
@@ -364,7 +364,7 @@ def test_what_is_kept_is_checked(tmp_path) -> None:
                     "w": device(channels=channels("a", "b") | {"acc_z": {"column": "c", "unit": "g", "name": "acc_x"}})
                 }
             },
-            "",
+            ".devices.0",
             "acc_x",
         ),
     ],

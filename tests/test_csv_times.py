@@ -13,7 +13,7 @@ from places import places
 from pydantic import ValidationError
 
 from modelreg.data.sources.csv_times import in_order, to_seconds
-from modelreg.records.source import CsvTime
+from modelreg.records.csv_device import CsvTime
 
 BERLIN = ZoneInfo("Europe/Berlin")
 times = st.lists(st.integers(0, 50), min_size=1, max_size=30).map(lambda found: np.array(found, dtype=np.float64))

@@ -28,7 +28,7 @@ def rows_of(data: bytes, form: Form, block: int = text_rows.BLOCK) -> tuple[list
     """Return the line and the cells of every row, and what does not fit."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_rows, "BLOCK", block)
-        _, found = open_table(io.BytesIO(data), "x", form)
+        found = open_table(io.BytesIO(data), "x", form).blocks
         parts = list(found)
     rows = [
         (line, [cell.strip() for cell in text.split(part.separator)])

@@ -1,42 +1,27 @@
 """Sources of recordings, and the mapping of their names: `data.sources` of a training configuration."""
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from modelreg.records.base import Name, Record, setting
+from modelreg.records.csv_device import (
+    ClockRule,
+    Column,
+    CsvChannel,
+    CsvDevice,
+    CsvForm,
+    CsvPart,
+    Pattern,
+    Scale,
+    groups_of,
+    refuse_twice,
+)
+from modelreg.records.csv_names import CsvAnnotations, CsvLookup
 
-
-def _nonzero(scale: float) -> float:
-    if scale == 0:
-        raise ValueError("scale must not be 0")
-    return scale
-
-
-def _separates(text: str) -> str:
-    if text == BLANKS:
-        return text
-    if len(text) != 1 or not text.isascii() or text.isalnum() or text in '"+-._\r\n\0':
-        raise ValueError(
-            "separator must be `blanks`, or one ASCII character that is not part of a number, quote or line break"
-        )
-    return text
-
-
-def _compiled(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"invalid regular expression: {error}") from error
-    return text
-
-
-BLANKS = "blanks"  # the separator that is any run of blanks and tabs
 Path = Annotated[str, Field(min_length=1)]
-Scale = Annotated[float, AfterValidator(_nonzero)]
-Pattern = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_compiled)]
 
 
 class ChannelMap(Record):
@@ -150,192 +135,18 @@ class SpswSource(MappedSource):
     path: Annotated[Path, setting("The folder of the data set, or its archive (.tar.xz).", "data/spsw")]
 
 
-Column = Name | Annotated[int, Field(ge=1)]  # a name of the header, or a number from 1 without a header
-Ticks = Literal["s", "ms", "us", "ns"]
-TimeUnit = Literal[Ticks, "iso8601", "strptime", "time-of-day", "excel"]
-ClockRule = Literal["strict", "sort", "drop"]
-
-
-def _is_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError("unknown time zone, expected a name such as Europe/Berlin") from error
-    return name
-
-
-class CsvAddedTime(Record):
-    """A column whose time is added to that of another one."""
-
-    column: Annotated[Column, setting("Name or number of the column.", "Milliseconds")]
-    unit: Annotated[Ticks, setting("Unit of the time.", "ms")]
-
-
-class CsvTime(Record):
-    """The column with the sampling time of each row."""
-
-    column: Annotated[Column, setting("Name or number of the column.", "t")]
-    unit: Annotated[
-        TimeUnit,
-        setting(
-            "Unit of the time. iso8601: dates; strptime: dates in `format`; time-of-day: HH:MM:SS with a fraction; "
-            "excel: days since 1900.",
-            "ms",
-        ),
-    ]
-    format: Annotated[
-        str | None, setting("The form of dates, for the unit strptime.", "%d.%m.%Y %H:%M:%S.%f", max_length=100)
-    ] = None
-    zone: Annotated[
-        Annotated[str, AfterValidator(_is_zone)] | None,
-        setting("Time zone of dates that name none. Null: UTC.", "Europe/Berlin"),
-    ] = None
-    plus: Annotated[
-        CsvAddedTime | None,
-        setting("A second column that is added to the first.", {"column": "Milliseconds", "unit": "ms"}),
-    ] = None
-
-    @model_validator(mode="after")
-    def _has_its_format(self) -> "CsvTime":
-        if (self.unit == "strptime") != (self.format is not None):
-            raise ValueError("format: set it for the unit strptime, and only there")
-        if self.zone and self.unit not in {"iso8601", "strptime"}:
-            raise ValueError("zone: only dates are in a time zone (unit iso8601 or strptime)")
-        return self
-
-    def named(self) -> tuple[Column, ...]:
-        """Return the configured columns."""
-        return (self.column, self.plus.column) if self.plus else (self.column,)
-
-
-class CsvChannel(Record):
-    """One column of a file, as a channel."""
-
-    name: Annotated[Name, setting("Name of the channel.", "ax")]
-    column: Annotated[Column, setting("Name or number of the column.", "x")]
-    unit: Annotated[Name, setting("Unit after scaling.", "g")]
-    scale: Annotated[Scale, setting("Factor from the file's number to the value; -1 flips an axis.", -1)] = 1.0
-
-
-class CsvColumns(Record):
-    """The columns of a file."""
-
-    time: Annotated[
-        CsvTime | None,
-        setting("The column of the time. Null: row n was sampled at n / rate_hz.", {"column": "t", "unit": "ms"}),
-    ] = None
-    channels: Annotated[
-        tuple[CsvChannel, ...],
-        setting("The channels and their columns.", [{"name": "ax", "column": "x", "unit": "g"}], min_length=1),
-    ]
-
-    def named(self) -> tuple[Column, ...]:
-        """Return every configured column."""
-        time = self.time.named() if self.time else ()
-        return (*time, *(channel.column for channel in self.channels))
-
-
-class CsvPart(CsvColumns):
-    """The files of one sensor of a device, and their columns."""
-
-    files: Annotated[
-        Pattern,
-        setting(
-            "Regular expression for the path below the source's folder. Groups: `subject`, `session`, `label`.",
-            "(?P<subject>\\w+)/Gyroscope\\.csv",
-        ),
-    ]
-    rate_hz: Annotated[
-        Annotated[float, Field(gt=0)] | None,
-        setting("Nominal rate of the sensor. Null: that of the device.", 100, "Hz"),
-    ] = None
-
-    @model_validator(mode="after")
-    def _names_the_subject(self) -> "CsvPart":
-        _check_files(self.files, self)
-        return self
-
-
-def _check_files(pattern: str, columns: CsvColumns) -> None:
-    groups = set(re.compile(pattern).groupindex)
-    if "subject" not in groups:
-        raise ValueError("files: requires a group (?P<subject>...), because splits are by subject")
-    if unknown := sorted(groups - {"subject", "session", "label"}):
-        raise ValueError(f"files: unknown group {', '.join(unknown)}, expected subject, session or label")
-    if columns.time and {*columns.time.named()} & {channel.column for channel in columns.channels}:
-        raise ValueError("time: the column is also a channel")
-
-
-class CsvDevice(Record):
-    """One device: its files and their columns, or its sensors, if it writes a file for each."""
-
-    name: Annotated[Name, setting("Name of the device.", "watch")]
-    rate_hz: Annotated[float, setting("Nominal rate.", 50, "Hz", gt=0)]
-    files: Annotated[
-        Pattern | None,
-        setting(
-            "Regular expression for the path below the source's folder. Groups: `subject`, `session`, `label`.",
-            "(?P<subject>\\w+)\\.csv",
-        ),
-    ] = None
-    time: Annotated[
-        CsvTime | None,
-        setting("The column of the time. Null: row n was sampled at n / rate_hz.", {"column": "t", "unit": "ms"}),
-    ] = None
-    channels: Annotated[
-        tuple[CsvChannel, ...],
-        setting("The channels and their columns.", [{"name": "ax", "column": "x", "unit": "g"}]),
-    ] = ()
-    parts: Annotated[
-        tuple[CsvPart, ...],
-        setting(
-            "Instead of `files`, `time` and `channels`: the sensors of a device that writes a file for each. They are "
-            "joined on one clock.",
-            [
-                {
-                    "files": "(?P<subject>\\w+)/Accelerometer\\.csv",
-                    "time": {"column": "time", "unit": "ns"},
-                    "channels": [{"name": "ax", "column": "x", "unit": "m/s2"}],
-                }
-            ],
-        ),
-    ] = ()
-
-    @model_validator(mode="after")
-    def _is_whole(self) -> "CsvDevice":
-        if self.parts and (self.files or self.time or self.channels):
-            raise ValueError("parts: set either parts, or files, time and channels")
-        if not self.parts and not (self.files and self.channels):
-            raise ValueError("files: set files and channels, or parts")
-        if self.files:
-            _check_files(self.files, CsvColumns(time=self.time, channels=self.channels))
-        return self
-
-    @property
-    def pieces(self) -> tuple[CsvPart, ...]:
-        """Return the parts, or the device itself as its only part."""
-        if self.parts or self.files is None:
-            return self.parts
-        return (CsvPart(files=self.files, time=self.time, channels=self.channels),)
-
-    @property
-    def all_channels(self) -> tuple[CsvChannel, ...]:
-        """Return the channels of every part."""
-        return tuple(channel for part in self.pieces for channel in part.channels)
-
-
-class CsvSource(LabelledSource):
+class CsvSource(LabelledSource, CsvForm):
     """Text files with rows and columns, described column by column."""
 
     kind: Annotated[Literal["csv"], setting("The kind of source.", "csv")]
-    path: Annotated[Path, setting("The folder of the files.", "data/phone")]
+    path: Annotated[Path, setting("The folder of the files, or an archive of them.", "data/phone")]
     name: Annotated[Name, setting("Name of the data set, for records and cards.", "my-study")]
     license: Annotated[str, setting("Licence of the data.", "CC-BY-4.0")]
     citation: Annotated[str, setting("How to cite the data.", "Doe 2026")]
     devices: Annotated[
         tuple[CsvDevice, ...],
         setting(
-            "The devices, each with the files that hold it.",
+            "The devices, each with the files that hold it. A model takes the channels that all of them have.",
             [
                 {
                     "name": "watch",
@@ -347,44 +158,44 @@ class CsvSource(LabelledSource):
             min_length=1,
         ),
     ]
+    subject: Annotated[
+        Column | None, setting("The column of the subject in every file. Null: the group of the patterns.", "user")
+    ] = None
+    session: Annotated[
+        Column | None, setting("The column of the session in every file. Null: the group of the patterns.", "trial")
+    ] = None
     label: Annotated[
         Column | None,
         setting(
             "The column of the label in the first device's files. Null: the group `label` of the patterns.", "activity"
         ),
     ] = None
-    encoding: Annotated[
-        Literal["utf-8", "utf-16", "latin-1"],
-        setting("Encoding of the text. A byte order mark tells it in any case.", "latin-1"),
-    ] = "utf-8"
-    separator: Annotated[
-        str,
-        Field(min_length=1, max_length=6),
-        AfterValidator(_separates),
-        setting("The character between two columns; `blanks`: any run of blanks and tabs.", ";"),
-    ] = ","
-    decimal: Annotated[Literal[".", ","], setting("The decimal mark of numbers.", ",")] = "."
-    comment: Annotated[
-        str | None, setting("Lines that begin with this text are left out.", "#", min_length=1, max_length=10)
+    lookup: Annotated[
+        CsvLookup | None,
+        setting(
+            "A file with the subject, session or label of each recording, by the group `id` of the patterns.",
+            {"file": "participants.csv", "key": "file_id", "subject": "participant"},
+        ),
     ] = None
-    skip: Annotated[
-        int, setting("Lines at the beginning of each file that are left out.", 10, "lines", ge=0, le=1000)
-    ] = 0
-    skip_until: Annotated[
-        Pattern | None,
-        setting("Regular expression. Lines before the first one that has it are left out.", "^Accelerometer X"),
+    annotations: Annotated[
+        CsvAnnotations | None,
+        setting(
+            "Files with the times at which each label begins and ends.",
+            {"files": "labels\\.csv", "file": "file", "begin": "start", "end": "end", "label": "label", "unit": "s"},
+        ),
     ] = None
-    header: Annotated[
-        bool, setting("Whether the first row names the columns. If not, columns are numbers from 1.", False)
-    ] = True
     clock: Annotated[
         ClockRule,
         setting(
             "Rows whose time falls. strict: an error; sort: the rows are sorted by time; drop: rows that are not later "
-            "than all before are left out.",
+            "than all before are left out; restart: a new recording begins.",
             "sort",
         ),
     ] = "strict"
+    gap_s: Annotated[
+        Annotated[float, Field(gt=0)] | None,
+        setting("A longer gap of the time begins a new recording. Null: none does.", 5, "s"),
+    ] = None
     on_bad_row: Annotated[
         Literal["error", "skip"],
         setting("What happens to a row with another number of columns, or without a number where one must be.", "skip"),
@@ -404,59 +215,96 @@ class CsvSource(LabelledSource):
 
     @model_validator(mode="after")
     def _consistent(self) -> "CsvSource":
-        first, *others = self.devices
-        groups = [_groups(part) for device in self.devices for part in device.pieces]
-        for device in others:
-            if [(c.name, c.unit) for c in device.all_channels] != [(c.name, c.unit) for c in first.all_channels]:
-                raise ValueError("devices: every device must have the same channels, in the same order and units")
+        refuse_twice([device.name for device in self.devices])
+        if not self.channels:
+            raise ValueError("devices: no channel is the same, by name, unit and gravity, in every device")
+        for part in self.by_name.values():
+            if any(column in part.named() for column in (self.subject, self.session) if column is not None):
+                raise ValueError("subject: the column is also a channel or the time")
+        if self.label is not None and self.label in self.by_name[self.first].named():
+            raise ValueError("label: the column is also a channel or the time")
+        if self.gap_s and any(not part.time for part in self.by_name.values()):
+            raise ValueError("gap_s: requires a time in every device")
+        return self
+
+    @model_validator(mode="after")
+    def _names_recordings(self) -> "CsvSource":
+        """Refuse a name that is told twice, or by the files of one device only."""
+        groups = [groups_of(part.files) for part in self.by_name.values()]
         if any(found != groups[0] for found in groups):
             raise ValueError("devices: the patterns of all devices must have the same groups")
-        for names in ([device.name for device in self.devices], [channel.name for channel in first.all_channels]):
-            _refuse_twice(names)
-        if (self.label is None) != ("label" in groups[0]):
-            raise ValueError("label: set either a column or a group (?P<label>...) in the patterns")
-        if self.label in first.pieces[0].named():
-            raise ValueError("label: the column is also a channel or the time")
+        lookup = self.lookup.told if self.lookup else ()
+        if bool(lookup) != ("id" in groups[0]):
+            raise ValueError("lookup: requires a group (?P<id>...) in the patterns, and a group `id` requires lookup")
+        columns = [name for name in ("subject", "session", "label") if getattr(self, name) is not None]
+        told = [*groups[0], *lookup, *columns, *(["label"] if self.annotations else [])]
+        for name in ("subject", "session", "label"):
+            if told.count(name) > 1:
+                raise ValueError(f"{name}: set only one of a column, a group (?P<{name}>...), and a file that tells it")
+        if "subject" not in told:
+            raise ValueError(
+                "subject: set a column, a group (?P<subject>...) in the patterns, or lookup, because splits are by "
+                "subject"
+            )
+        if "label" not in told:
+            raise ValueError("label: set a column, a group (?P<label>...) in the patterns, lookup, or annotations")
         return self
 
     @model_validator(mode="after")
     def _has_a_form(self) -> "CsvSource":
-        columns = [column for part in self.by_name.values() for column in part.named()]
-        columns += [] if self.label is None else [self.label]
-        if not self.header and any(isinstance(column, str) for column in columns):
-            raise ValueError("columns must be numbers from 1 if header is false")
-        if self.separator == self.decimal:
-            raise ValueError("separator and decimal must differ")
+        own = [column for column in (self.subject, self.session, self.label) if column is not None]
+        for part in self.by_name.values():
+            if not (part.form or self).header and any(not isinstance(name, int) for name in (*part.named(), *own)):
+                raise ValueError("columns must be numbers from 1 if header is false")
         return self
 
     @property
+    def channels(self) -> tuple[CsvChannel, ...]:
+        """Return the channels of the first device that every device has, by name, unit and gravity."""
+        first, *others = ({_identity(c): c for c in device.all_channels} for device in self.devices)
+        return tuple(channel for key, channel in first.items() if all(key in other for other in others))
+
+    @property
+    def left_out(self) -> dict[str, tuple[str, ...]]:
+        """Return the channels of each device that another one does not have, by device."""
+        kept = {_identity(channel) for channel in self.channels}
+        found = {
+            device.name: tuple(c.name for c in device.all_channels if _identity(c) not in kept)
+            for device in self.devices
+        }
+        return {name: channels for name, channels in found.items() if channels}
+
+    @property
     def by_name(self) -> dict[str, CsvPart]:
-        """Return the parts of all devices by name, in their order: the device, and its part if it has several."""
-        return {name: part for device in self.devices for name, part in zip(_names(device), device.pieces, strict=True)}
+        """Return the parts of all devices by name, in their order: the device, and its part if it has several.
+
+        A part has only the channels that are read, in the order of `channels`; a part without any is left out.
+        """
+        return {name: part for device in self.devices for name, part in self.parts_of(device).items()}
 
     @property
     def first(self) -> str:
         """Return the name of the first part, whose files have the column of the label."""
         return next(iter(self.by_name))
 
-    def parts_of(self, device: CsvDevice) -> tuple[str, ...]:
-        """Return the names of a device's parts."""
-        return _names(device)
+    def parts_of(self, device: CsvDevice) -> dict[str, CsvPart]:
+        """Return the parts of a device by name, with the channels that are read."""
+        kept = {_identity(channel) for channel in self.channels}
+        named = {
+            (device.name if not device.parts else f"{device.name} part {number}"): _select(part, kept)
+            for number, part in enumerate(device.pieces, 1)
+        }
+        return {name: part for name, part in named.items() if part.channels}
 
 
-def _names(device: CsvDevice) -> tuple[str, ...]:
-    if not device.parts:
-        return (device.name,)
-    return tuple(f"{device.name} part {number}" for number in range(1, len(device.parts) + 1))
+def _identity(channel: CsvChannel) -> tuple[str, str, str | None]:
+    """Return what the channels of two devices must share to be the same."""
+    return channel.name, channel.unit, channel.gravity
 
 
-def _refuse_twice(names: list[str]) -> None:
-    if len(set(names)) < len(names):
-        raise ValueError(f"a name occurs twice in {', '.join(names)}")
-
-
-def _groups(part: CsvPart) -> set[str]:
-    return set(re.compile(part.files).groupindex)
+def _select(part: CsvPart, kept: Iterable[tuple[str, str, str | None]]) -> CsvPart:
+    """Return a part with some of its channels."""
+    return part.model_copy(update={"channels": tuple(c for c in part.channels if _identity(c) in kept)})
 
 
 TextSource = DsadsSource | HaptSource | SpswSource | CsvSource  # sources of text files

@@ -1,256 +1,215 @@
 """Read text files of rows and columns, described column by column.
 
-Every file below a folder whose path matches a device's pattern holds one device of a recording; the groups of the
-pattern name the recording. Problems of paths and names are found before any file is opened, then those of all contents.
-Parsed arrays are kept under the digest of the file's bytes and of every setting that the parsing depends on.
+Every file below a folder whose path matches a device's pattern holds one device, or one sensor of it. The groups of the
+pattern, columns, or a lookup file name the recordings. Problems of paths and names are found before any file is opened,
+then those of all contents. Parsed arrays are kept under the digest of the file's bytes and of every setting that the
+parsing depends on.
 """
 
-import gzip
-import os
-import re
-import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modelreg import files
-from modelreg.data import alignment
 from modelreg.data.cache import Parsed, Reading, combine
-from modelreg.data.message_lists import quoted
-from modelreg.data.recording import UNLABELLED, UNREADABLE, Dataset, Recording, Signal, natural
-from modelreg.data.sources.csv_table import COUNTS, Layout, parse
+from modelreg.data.recording import UNREADABLE, Dataset, Recording, Signal, natural
+from modelreg.data.sources import csv_annotations, csv_plan, csv_recordings, csv_texts
+from modelreg.data.sources.containers import Tree, open_tree
+from modelreg.data.sources.csv_annotations import Interval
+from modelreg.data.sources.csv_layout import Layout
+from modelreg.data.sources.csv_plan import FIRST, Key, Use
+from modelreg.data.sources.csv_recordings import Labels, Piece
+from modelreg.data.sources.csv_table import COUNTS, parse
 from modelreg.data.sources.csv_times import PER_SECOND
 from modelreg.errors import InputError, Notice, Problem
-from modelreg.records.base import is_name
+from modelreg.records.csv_device import CsvPart
 from modelreg.records.data import RowCounts, SourceRecord
 from modelreg.records.model import Channel
-from modelreg.records.source import CsvPart, CsvSource
+from modelreg.records.source import CsvSource
 
-PARSER = "csv-2"  # part of the cache's keys; a new number when the parsing changes
+PARSER = "csv-3"  # part of the cache's keys; a new number when the parsing changes
 FAR = 3  # a rate this many times off the declared one is not jitter, but another unit
+NOT_SAMPLES = {"lines", "counts", "groups", "ends", "rate"}  # arrays that a source's digest does not cover
+
+_Arrays = Mapping[str, Parsed]  # of one file, by name
 
 
-class _Key(NamedTuple):
-    """The names in a path: they identify the recording that a file belongs to."""
+class _Texts(NamedTuple):
+    """What stands in files of their own: names of recordings, and intervals of labels."""
 
-    subject: str
-    session: str
-    label: str | None  # None: the pattern has no group `label`
-
-    @property
-    def name(self) -> str:
-        return "-".join(part for part in self if part)
-
-
-_Plan = dict[_Key, dict[str, str]]  # recording -> device -> path below the folder
-_Found = dict[tuple[_Key, str], dict[str, Parsed]]  # recording, device -> arrays by name
+    lookup: dict[str, csv_texts.Row]
+    intervals: tuple[Interval, ...]
+    digests: dict[str, str]
 
 
 def read(source: CsvSource, reading: Reading) -> Dataset:
-    """Read the folder. Raises InputError with file and line of every problem."""
-    plan = _plan(source, reading)
-    found = _read_all(plan, source, reading)
-    classes = tuple(source.labels or sorted({name for key in plan for name in _names(key, found, source)}))
-    first = source.devices[0]
-    digests = {
-        f"{key.name}/{device}/{name}": parsed.digest
-        for (key, device), arrays in found.items()
-        for name, parsed in arrays.items()
-        if name not in {"lines", "counts"}
-    }
+    """Read the folder or archive. Raises InputError with file and line of every problem."""
+    with open_tree(reading.base / source.path, source.path) as tree:
+        texts = _read_texts(source, tree)
+        plan = csv_plan.make(source, tree.paths, texts.lookup)
+        found = _read_all(plan.uses, source, tree, reading)
+    pieces = _pieces(found, source)
+    labels = _label(pieces, texts.intervals, source, reading)
     record = SourceRecord(
         kind="csv",
         name=source.name,
-        digest=combine(digests),
+        digest=combine(_digests(found, source) | texts.digests),
         license=source.license,
         citation=source.citation,
-        rows=_count_rows(found),
+        rows=_count_rows(found.values()),
     )
-    for note in record.rows.notes() if record.rows else ():
-        reading.remark(Notice(source.path, note))
+    left_out = [f"{', '.join(names)} of {device}" for device, names in source.left_out.items()]
+    notes = [*(record.rows.notes() if record.rows else ())]
+    notes += [f"channels that not every device has are left out: {'; '.join(left_out)}"] if left_out else []
+    for notice in [*plan.notices, *(Notice(source.path, note) for note in notes)]:
+        reading.remark(notice)
+    classes = tuple(source.labels or sorted({name for track in labels.values() for name in track.present}))
     return Dataset(
         sources=(record,),
-        channels=tuple(Channel(name=channel.name, unit=channel.unit) for channel in first.all_channels),
+        channels=tuple(Channel(name=c.name, unit=c.unit, gravity=c.gravity) for c in source.channels),
         devices=tuple(device.name for device in source.devices),
         classes=classes,
-        rate_hz=first.rate_hz,
-        recordings=_recordings(sorted(plan, key=lambda key: natural(key.name)), found, source, classes, reading),
+        rate_hz=source.devices[0].rate_hz,
+        recordings=_recordings(pieces, labels, source, classes, reading),
     )
 
 
-def _recordings(
-    keys: Sequence[_Key], found: _Found, source: CsvSource, classes: Sequence[str], reading: Reading
-) -> tuple[Recording, ...]:
-    """Return the recordings, the parts of each device joined. Raises InputError if parts cannot be joined."""
-    made: list[Recording] = []
+def _read_texts(source: CsvSource, tree: Tree) -> _Texts:
+    """Return what the lookup file and the files of annotations say. Raises InputError."""
+    lookup: dict[str, csv_texts.Row] = {}
+    digests: dict[str, str] = {}
+    if settings := source.lookup:
+        where = str(Path(source.path, settings.file))
+        if settings.file not in tree.paths:
+            raise InputError(UNREADABLE, [Problem(where, "csv.lookup-missing", "no such file")])
+        columns = {"key": settings.key} | {name: getattr(settings, name) for name in settings.told}
+        with tree.open(settings.file) as stream:
+            lookup = csv_plan.by_id(csv_texts.read(stream, where, settings, columns), where)
+        digests[f"lookup/{settings.file}"] = tree.sha256(settings.file)
+    if source.annotations is None:
+        return _Texts(lookup, (), digests)
+    intervals, paths = _read_annotations(source, tree, lookup)
+    digests |= {f"annotations/{path}": tree.sha256(path) for path in paths}
+    return _Texts(lookup, intervals, digests)
+
+
+def _read_annotations(
+    source: CsvSource, tree: Tree, lookup: Mapping[str, csv_texts.Row]
+) -> tuple[tuple[Interval, ...], list[str]]:
+    """Return the intervals of all files of annotations, and their paths. Raises InputError with every problem."""
+    settings = source.annotations
+    matches = csv_plan.matching(settings.files, tree.paths) if settings else {}
+    if settings is None or not matches:
+        message = f"no path matches the pattern of the annotations, {settings.files!r}" if settings else ""
+        raise InputError(UNREADABLE, [Problem(source.path, "csv.files-missing", message)])
+    found: list[Interval] = []
     problems: list[Problem] = []
-    for key in keys:
+    for path, names in matches.items():
+        where = str(Path(source.path, path))
+        row = lookup.get(names.get("id", ""))
+        groups = names | (dict(row.texts) if row else {})
         try:
-            made.append(_recording(key, found, source, _labels(key, found, source, classes), reading))
+            with tree.open(path) as stream:
+                rows = csv_texts.read(stream, where, settings, csv_annotations.columns(settings))
+            found += csv_annotations.intervals(rows, settings, where, groups)
         except InputError as error:
             problems += error.problems
+    if not found and not problems:
+        problems.append(
+            Problem(str(Path(source.path, next(iter(matches)))), "csv.empty", "no annotation below the header")
+        )
     _raise(problems)
-    return tuple(made)
+    return tuple(found), list(matches)
 
 
-def _recording(key: _Key, found: _Found, source: CsvSource, labels: NDArray[np.int32], reading: Reading) -> Recording:
-    signals = {}
-    for number, device in enumerate(source.devices):
-        parts = {
-            name: _signal(found[key, name], part, device.rate_hz)
-            for name, part in zip(source.parts_of(device), device.pieces, strict=True)
-        }
-        first = labels if not number else np.zeros(len(next(iter(parts.values())).values), np.int32)
-        whole, nearest = alignment.join(Recording(key.name, key.subject, key.session, parts, first), device.rate_hz)
-        labels = labels[nearest] if not number and len(parts) > 1 else labels
-        signals[device.name] = whole if len(parts) == 1 else replace(whole, values=reading.store(whole.values))
-    return Recording(key.name, key.subject, key.session, signals, reading.store(labels))
-
-
-def _plan(source: CsvSource, reading: Reading) -> _Plan:
-    """Return the files to read. Raises InputError if they do not make complete recordings."""
-    folder = reading.base / source.path
-    problems: list[Problem] = []
-    paths = sorted(_walk(folder, source.path, problems))
-    files_of = {
-        name: [(_key(match), path) for path in paths if (match := re.fullmatch(device.files, path))]
-        for name, device in source.by_name.items()
-    }
-    for name, found in files_of.items():
-        if not found and not problems:
-            there = f"found {quoted(paths[:3])}" if paths else "found no file"
-            message = f"no path matches the pattern of device {name!r}, {source.by_name[name].files!r} ({there})"
-            problems.append(Problem(source.path, "csv.files-missing", message))
-    plan: _Plan = defaultdict(dict)
-    for name, found in files_of.items():
-        for key, path in found:
-            if not source.drops(key.name):
-                first = plan[key].setdefault(name, path)
-                problems += _find_path_problems(path, key, first, source.path)
-                problems += _find_links(folder, path, source.path)
-    if not plan and not problems:
-        problems.append(Problem(source.path, "sources.all-dropped", "`drop` matches every recording"))
-    matching = {path for found in files_of.values() for _, path in found}
-    if strays := [path for path in paths if path not in matching]:
-        message = f"{len(strays)} of {len(paths)} files match no pattern and are not read: {', '.join(strays[:3])}"
-        reading.remark(Notice(source.path, message))
-    matched = [name for name, found in files_of.items() if found]
-    _raise([*problems, *_find_gaps(plan, matched, source.path)])
-    return plan
-
-
-def _walk(folder: Path, shown: str, problems: list[Problem]) -> Iterator[str]:
-    """Yield the path of every file below a folder; note the folders that cannot be listed."""
-
-    def note(error: OSError) -> None:
-        where = Path(shown, Path(error.filename).relative_to(folder))
-        problems.append(Problem(str(where), "files.unreadable", error.strerror or str(error)))
-
-    for parent, folders, names in os.walk(folder, onerror=note):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(parent, name).relative_to(folder).as_posix() for name in names if not name.startswith("."))
-
-
-def _key(match: re.Match[str]) -> _Key:
-    groups = match.groupdict("")
-    return _Key(groups["subject"], groups.get("session") or "1", groups.get("label"))
-
-
-def _find_path_problems(path: str, key: _Key, first: str, shown: str) -> Iterator[Problem]:
-    """Yield the problems of a file's name; `first` is the device's first file of that recording."""
-    where = str(Path(shown, path))
-    if path != first:
-        yield Problem(where, "csv.recording-twice", f"recording {key.name!r} already has {first} for this device")
-    names = {"subject": key.subject, "recording": key.name} | ({"label": key.label} if key.label else {})
-    for what, name in names.items():
-        if not is_name(name):
-            yield Problem(where, "csv.name-invalid", f"{what} {name[:40]!r} is not a valid name")
-
-
-def _find_links(folder: Path, path: str, shown: str) -> Iterator[Problem]:
-    if not (folder / path).resolve().is_relative_to(folder.resolve()):
-        yield Problem(str(Path(shown, path)), "csv.link", "symbolic link that leads out of the folder")
-
-
-def _find_gaps(plan: _Plan, devices: Sequence[str], shown: str) -> Iterator[Problem]:
-    """Yield each recording without a file of some device, and recordings of the same name."""
-    names: dict[str, _Key] = {}
-    for key, found in plan.items():
-        for device in devices:
-            if device not in found:
-                pattern = re.escape(key.name).replace(r"\-", "-")
-                step = f"add the file, or leave the recording out: drop: ['{pattern}']"
-                yield Problem(f"{shown}: {key.name}", "csv.device-missing", f"no file of device {device!r}", step)
-        if (other := names.setdefault(key.name, key)) is not key:
-            first, second = (next(iter(plan[each].values())) for each in (other, key))
-            message = f"{first} and {second} both make the recording {key.name!r}"
-            yield Problem(shown, "csv.recording-twice", message)
-
-
-def _read_all(plan: _Plan, source: CsvSource, reading: Reading) -> _Found:
+def _read_all(uses: Sequence[Use], source: CsvSource, tree: Tree, reading: Reading) -> dict[Use, dict[str, Parsed]]:
     """Return the arrays of all files, read one at a time. Raises InputError with the problems of all of them."""
-    folder = reading.base / source.path
-    uses: dict[str, list[tuple[_Key, str]]] = defaultdict(list)
-    for key, paths in plan.items():
-        for device, path in paths.items():
-            uses[path].append((key, device))
+    by_path: dict[str, list[Use]] = defaultdict(list)
+    for use in uses:
+        by_path[use.path].append(use)
     layouts = {name: Layout.of(source, name) for name in source.by_name}
-    rates = {
-        name: part.rate_hz or device.rate_hz
-        for device in source.devices
-        for name, part in zip(source.parts_of(device), device.pieces, strict=True)
-    }
-    found: _Found = {}
+    found: dict[Use, dict[str, Parsed]] = {}
     problems: list[Problem] = []
-    for done, path in enumerate(sorted(uses)):
-        reading.tell(done, len(uses), path)
+    for done, path in enumerate(sorted(by_path)):
+        reading.tell(done, len(by_path), path)
         where = str(Path(source.path, path))
         try:
-            digest = files.sha256(folder / path, where)
-            for key, device in uses[path]:
-                found[key, device] = _recall(folder / path, digest, where, layouts[device], reading)
+            digest = tree.sha256(path)
+            for use in by_path[path]:
+                found[use] = _recall(tree, path, digest, where, layouts[use.part], reading)
         except InputError as error:
             problems += error.problems
-    reading.tell(len(uses), len(uses), folder.name)
-    problems += _find_unknown_labels(plan, found, source)
-    for (key, name), arrays in found.items():
-        place = str(Path(source.path, plan[key][name]))
-        problems += _find_rate_problems(arrays, source.by_name[name], rates[name], place)
+    reading.tell(len(by_path), len(by_path), (reading.base / source.path).name)
+    problems += _find_unknown_labels(found, source)
+    rates = _rates(source)
+    for use, arrays in found.items():
+        place = str(Path(source.path, use.path))
+        problems += _find_rate_problems(arrays, source.by_name[use.part], rates[use.part], place)
     _raise(problems)
     return found
 
 
-def _count_rows(found: _Found) -> RowCounts | None:
+def _find_unknown_labels(found: Mapping[Use, _Arrays], source: CsvSource) -> Iterator[Problem]:
+    """Yield the first place of each label of a column or path that `labels` does not map."""
+    labels = [
+        (name, f"{Path(source.path, use.path)}{place}")
+        for use, arrays in found.items()
+        if use.part == source.first
+        for name, place in _labels_of(use, arrays, source).items()
+    ]
+    yield from csv_recordings.find_unknown(labels, source)
+
+
+def _labels_of(use: Use, arrays: _Arrays, source: CsvSource) -> dict[str, str]:
+    """Return the labels of a file, and the first line of each: `:12`, or nothing."""
+    if source.label is None:
+        return {use.key.label: ""} if use.key.label and use.key.label not in source.missing else {}
+    labels, lines = (arrays[name].values.tolist() for name in ("labels", "lines"))
+    return {label: f":{line}" for label, line in zip(labels, lines, strict=True)}
+
+
+def _recall(tree: Tree, path: str, digest: str, where: str, layout: Layout, reading: Reading) -> dict[str, Parsed]:
+    """Return the arrays of one file for one device, parsed now or earlier."""
+
+    def parse_file() -> Iterator[tuple[str, NDArray[Any]]]:
+        with tree.open(path) as stream:
+            yield from parse(stream, where, layout)
+
+    steering = files.to_line({"file": digest, **layout.to_document()})
+    return reading.recall(f"{PARSER}-{files.sha256_bytes(steering)}", parse_file)
+
+
+def _rates(source: CsvSource) -> dict[str, float]:
+    """Return the nominal rate of every part."""
+    return {
+        name: part.rate_hz or device.rate_hz
+        for device in source.devices
+        for name, part in source.parts_of(device).items()
+    }
+
+
+def _digests(found: Mapping[Use, _Arrays], source: CsvSource) -> dict[str, str]:
+    """Return the digests of all samples by recording, or by file if its columns name the recordings."""
+    by_columns = csv_plan.is_by_columns(source)
+    return {
+        f"{use.path if by_columns else use.key.name}/{use.part}/{name}": parsed.digest
+        for use, arrays in found.items()
+        for name, parsed in arrays.items()
+        if name not in NOT_SAMPLES or (by_columns and name in {"groups", "ends"})
+    }
+
+
+def _count_rows(found: Iterable[_Arrays]) -> RowCounts | None:
     """Return what was done to the rows of all files; None if all were read as they are."""
-    counts = np.array([arrays["counts"].values for arrays in found.values()]).reshape(-1, len(COUNTS))
+    counts = np.array([arrays["counts"].values for arrays in found]).reshape(-1, len(COUNTS))
     total = dict(zip(COUNTS, counts.sum(axis=0).tolist(), strict=True))
     packets = int(np.count_nonzero(counts[:, COUNTS.index("packet")]))
     made = RowCounts(**{name: total[name] for name in COUNTS if name != "packet"}, packets=packets)
     return made if any(count for name, count in made if name != "rows") else None
-
-
-def _recall(path: Path, digest: str, where: str, layout: Layout, reading: Reading) -> dict[str, Parsed]:
-    """Return the arrays of one file for one device, parsed now or earlier."""
-
-    def parse_file() -> Iterator[tuple[str, NDArray[Any]]]:
-        with files.open_regular(path, where) as stream:
-            if path.suffix != ".gz":
-                yield from parse(stream, where, layout)
-                return
-            try:
-                with gzip.open(stream) as text:
-                    yield from parse(cast("IO[bytes]", text), where, layout)
-            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-                problem = Problem(where, "recordings.archive-damaged", str(error))
-                raise InputError(UNREADABLE, [problem]) from error
-
-    steering = files.to_line({"file": digest, **layout.to_document()})
-    return reading.recall(f"{PARSER}-{files.sha256_bytes(steering)}", parse_file)
 
 
 def _raise(problems: Sequence[Problem]) -> None:
@@ -259,15 +218,21 @@ def _raise(problems: Sequence[Problem]) -> None:
         raise InputError(UNREADABLE, dict.fromkeys(problems))
 
 
-def _find_rate_problems(arrays: Mapping[str, Parsed], device: CsvPart, rate_hz: float, where: str) -> Iterator[Problem]:
-    """Yield a problem if the time stamps are far from the nominal rate, with the unit in which they are near it."""
-    if device.time is None:
+def _find_rate_problems(arrays: _Arrays, part: CsvPart, rate_hz: float, where: str) -> Iterator[Problem]:
+    """Yield a problem if the time stamps are far from the nominal rate, with the unit in which they are near it.
+
+    Also if the lines before the header tell another rate.
+    """
+    if "rate" in arrays and abs(told := float(arrays["rate"].values[0])) != rate_hz:
+        message = f"the lines before the header tell {told:g} Hz, but rate_hz is {rate_hz:g}"
+        yield Problem(where, "csv.rate-mismatch", message, f"set `rate_hz` to {told:g}")
+    if part.time is None:
         return
     intervals = np.diff(arrays["time"].values)
-    rate = 1 / float(np.median(intervals[intervals > 0]))
-    if _is_near(rate, rate_hz):
+    rising = intervals[intervals > 0]
+    if not len(rising) or _is_near(rate := 1 / float(np.median(rising)), rate_hz):
         return
-    declared = PER_SECOND.get(device.time.unit)
+    declared = PER_SECOND.get(part.time.unit)
     fitting = [u for u, n in PER_SECOND.items() if declared and _is_near(rate * n / declared, rate_hz)]
     step = f"set `time.unit` to '{fitting[0]}'" if fitting else ""
     message = f"time stamps give {rate:.3g} Hz, but rate_hz is {rate_hz:g}"
@@ -278,39 +243,76 @@ def _is_near(rate: float, nominal: float) -> bool:
     return nominal / FAR <= rate <= nominal * FAR
 
 
-def _find_unknown_labels(plan: _Plan, found: _Found, source: CsvSource) -> Iterator[Problem]:
-    """Yield the first place of each label that `labels` does not map."""
-    first = source.first
-    known = set(source.labels or ())
-    for key in plan if source.labels else ():
-        for name, where in _names(key, found, source).items():
-            if name not in known:
-                known.add(name)
-                message = f"label {name!r} is not in `labels` (which has {quoted(list(source.labels or ()))})"
-                yield Problem(f"{Path(source.path, plan[key][first])}{where}", "sources.label-unmapped", message)
+def _pieces(found: Mapping[Use, _Arrays], source: CsvSource) -> dict[Key, dict[str, Piece]]:
+    """Return the recordings, of each its parts. Raises InputError if a part is missing or there twice."""
+    pieces: dict[Key, dict[str, Piece]] = defaultdict(dict)
+    rates = _rates(source)
+    problems: list[Problem] = []
+    for use, arrays in found.items():
+        for key, piece in _divided(use, arrays, rates[use.part], timed=source.by_name[use.part].time is not None):
+            if source.drops(key.name):
+                continue
+            if (other := pieces[key].setdefault(use.part, piece)) is not piece:
+                problems += csv_plan.find_copies([Use(use.part, p, key) for p in (other.path, use.path)], source)
+    if csv_plan.is_by_columns(source):
+        plan = {key: {part: piece.path for part, piece in parts.items()} for key, parts in pieces.items()}
+        problems += csv_plan.find_gaps(plan, list(source.by_name), source.path)
+    if not pieces:
+        problems.append(Problem(source.path, "sources.all-dropped", "`drop` matches every recording"))
+    _raise(problems)
+    return dict(sorted(pieces.items(), key=lambda item: natural(item[0].name)))
 
 
-def _names(key: _Key, found: _Found, source: CsvSource) -> dict[str, str]:
-    """Return the labels of a recording, and the first line of each in its file: `:12`, or nothing."""
-    if source.label is None:
-        return {key.label: ""} if key.label and key.label not in source.missing else {}
-    arrays = found.get((key, source.first))
-    if arrays is None:
-        return {}
-    labels, lines = (arrays[name].values.tolist() for name in ("labels", "lines"))
-    return {label: f":{line}" for label, line in zip(labels, lines, strict=True)}
+def _divided(use: Use, arrays: _Arrays, rate_hz: float, *, timed: bool) -> Iterator[tuple[Key, Piece]]:
+    """Yield the recordings of one file."""
+    values = {name: parsed.values for name, parsed in arrays.items()}
+    begin = 0
+    for (subject, session, run), end in zip(values["groups"].tolist(), values["ends"].tolist(), strict=True):
+        session = session or use.key.session or FIRST  # noqa: PLW2901
+        name = session if run == "1" else f"{session}.{run}"
+        rows = slice(begin, end)
+        time = values["time"][rows] if timed else None
+        if "start" in values:
+            passed = np.arange(begin, end) / rate_hz if time is None else time
+            time = values["start"][0] + passed
+        labels = None
+        if "codes" in values:
+            labels = Labels(values["codes"][rows], tuple(values["labels"].tolist()))
+        yield (
+            Key(subject or use.key.subject, name, use.key.label),
+            Piece(use.path, Signal(values["values"][rows], rate_hz, time), labels),
+        )
+        begin = end
 
 
-def _labels(key: _Key, found: _Found, source: CsvSource, classes: Sequence[str]) -> NDArray[np.int32]:
-    """Return the class of every row of the first device."""
-    arrays = found[key, source.first]
-    table = np.array([*(classes.index(name) for name in _names(key, found, source)), UNLABELLED], dtype=np.int32)
-    if source.label is None:
-        return np.full(len(arrays["values"].values), table[0])
-    codes: NDArray[np.int32] = arrays["codes"].values
-    return table[codes]
+def _label(
+    pieces: Mapping[Key, Mapping[str, Piece]], intervals: Sequence[Interval], source: CsvSource, reading: Reading
+) -> dict[Key, Labels]:
+    """Return the labels of each recording's first part. Raises InputError if annotations do not fit."""
+    first = {key: parts[source.first] for key, parts in pieces.items()}
+    if source.annotations is None:
+        return {key: piece.labels or csv_recordings.of_path(key, piece, source) for key, piece in first.items()}
+    found, used, notes = csv_recordings.annotate(first, intervals, source.annotations)
+    _raise(list(csv_recordings.find_unknown([(each.label, each.where) for each in used], source)))
+    for note in notes:
+        reading.remark(Notice(source.path, note))
+    return found
 
 
-def _signal(arrays: Mapping[str, Parsed], part: CsvPart, rate_hz: float) -> Signal:
-    time = arrays["time"].values if part.time else None
-    return Signal(arrays["values"].values, part.rate_hz or rate_hz, time)
+def _recordings(
+    pieces: Mapping[Key, Mapping[str, Piece]],
+    labels: Mapping[Key, Labels],
+    source: CsvSource,
+    classes: Sequence[str],
+    reading: Reading,
+) -> tuple[Recording, ...]:
+    """Return the recordings, the parts of each device joined. Raises InputError if parts cannot be joined."""
+    made: list[Recording] = []
+    problems: list[Problem] = []
+    for key, parts in pieces.items():
+        try:
+            made += csv_recordings.build(key, parts, labels[key].of(classes), source, reading)
+        except InputError as error:
+            problems += error.problems
+    _raise(problems)
+    return tuple(made)

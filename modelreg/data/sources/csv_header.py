@@ -1,55 +1,79 @@
-"""The header of a text file: which configured columns it does not have, and which of its names were probably meant."""
+"""The header of a text file: where the configured columns are, and which names were probably meant."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
 from modelreg.data.message_lists import quoted
 from modelreg.errors import Problem
-from modelreg.records.source import Column, CsvColumns, CsvPart
+from modelreg.records.csv_device import Column, ColumnPattern, CsvColumns
 
 OTHER_SEPARATORS = (";", "\t", "|", ",")
 
 
-def find_problems(where: str, names: Sequence[str], columns: CsvColumns, label: Column | None) -> Iterator[Problem]:
-    """Yield one problem for all columns that are missing, and one for each that the header has twice."""
-    configured = _configured(columns, label)
-    absent = [name for name in dict.fromkeys(configured.values()) if not _has(names, name)]
+def find(names: Sequence[str], column: Column) -> list[int]:
+    """Return the positions of a configured column, from 0: one if it is there, several if it is ambiguous."""
+    if isinstance(column, int):
+        return [column - 1] if column <= len(names) else []
+    if isinstance(column, str):
+        return [place for place, name in enumerate(names) if name == column]
+    return [place for place, name in enumerate(names) if re.search(column.pattern, name)]
+
+
+def find_problems(
+    where: str, names: Sequence[str], configured: Mapping[str, Column], *, advise: bool = True
+) -> Iterator[Problem]:
+    """Yield one problem for all columns that are missing, and one for each that the header has twice.
+
+    `configured` has the column of each key of the configuration; `advise`: the keys are the user's.
+    """
+    absent = [shown for column in configured.values() if not find(names, column) for shown in [_shown(column)]]
+    absent = list(dict.fromkeys(absent))
     if absent:
-        listed = f"column {absent[0]!r}" if len(absent) == 1 else f"columns {', '.join(map(repr, absent))}"
-        step = _next(absent, names, configured) if isinstance(columns, CsvPart) else ""
-        yield Problem(where, "csv.column-missing", f"no {listed} in the header (found {quoted(names)})", step)
-    for name in dict.fromkeys(configured.values()):
-        if isinstance(name, str) and names.count(name) > 1:
-            yield Problem(where, "csv.column-ambiguous", f"the header has {names.count(name)} columns {name!r}")
+        listed = f"column {absent[0]}" if len(absent) == 1 else f"columns {', '.join(absent)}"
+        message = f"no {listed} in the header (found {quoted(names)})"
+        yield Problem(where, "csv.column-missing", message, _next(names, configured) if advise else "")
+    for shown, places in {_shown(column): find(names, column) for column in configured.values()}.items():
+        if len(places) > 1:
+            found = quoted([names[place] for place in places])
+            message = f"the header has {len(places)} columns for {shown}: {found}"
+            yield Problem(where, "csv.column-ambiguous", message)
 
 
-def _has(names: Sequence[str], column: Column) -> bool:
-    return column in names if isinstance(column, str) else column <= len(names)
+def configured_columns(columns: CsvColumns) -> dict[str, Column]:
+    """Return the configured columns of a file by the key that names each."""
+    time = columns.time
+    found: dict[str, Column] = {} if time is None else {"time.column": time.column}
+    if time and time.plus:
+        found["time.plus.column"] = time.plus.column
+    if columns.rows:
+        found["rows.column"] = columns.rows.column
+    for number, channel in enumerate(columns.channels):
+        found[f"channels[{number}].column"] = channel.column
+        if channel.plus is not None:
+            found[f"channels[{number}].plus"] = channel.plus
+    return found
 
 
-def _configured(columns: CsvColumns, label: Column | None) -> dict[str, Column]:
-    """Return the configured columns by the key that names each."""
-    found: dict[str, Column] = {} if columns.time is None else {"time.column": columns.time.column}
-    if columns.time and columns.time.plus:
-        found["time.plus.column"] = columns.time.plus.column
-    found |= {f"channels[{number}].column": channel.column for number, channel in enumerate(columns.channels)}
-    return found if label is None else {**found, "label": label}
+def _shown(column: Column) -> str:
+    """Return a configured column for a message."""
+    return f"like {column.pattern!r}" if isinstance(column, ColumnPattern) else repr(column)
 
 
-def _next(absent: Sequence[Column], names: Sequence[str], configured: dict[str, Column]) -> str:
+def _next(names: Sequence[str], configured: Mapping[str, Column]) -> str:
     """Return which key to set to which name of the header; nothing if no name is near."""
     if len(names) == 1 and (found := [mark for mark in OTHER_SEPARATORS if mark in names[0]]):
         return f"set `separator` to {found[0]!r}"
-    free = [name for name in names if name and name not in configured.values()]
-    meant = {name: near for name in absent if (near := _nearest(name, free))}
-    steps = [f"`{key}` to {meant[name]!r}" for key, name in configured.items() if name in meant]
-    return f"set {', '.join(steps)}" if steps else ""
+    taken = {place for column in configured.values() for place in find(names, column)}
+    free = [name for place, name in enumerate(names) if name and place not in taken]
+    absent = {key: column for key, column in configured.items() if not find(names, column)}
+    meant = {key: near for key, column in absent.items() if (near := _nearest(column, free))}
+    return f"set {', '.join(f'`{key}` to {near!r}' for key, near in meant.items())}" if meant else ""
 
 
 def _nearest(name: Column, names: Sequence[str]) -> str | None:
     """Return the name that is spelled similarly, or that shares a word: `x (m/s²)` for `x`."""
-    if isinstance(name, int):
+    if not isinstance(name, str):
         return None
     near = get_close_matches(name, names, n=1) or [other for other in names if _words(name) & _words(other)]
     return near[0] if near else None

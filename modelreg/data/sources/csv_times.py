@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.records.source import ClockRule, CsvTime
+from modelreg.records.csv_device import ClockRule, Moment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,9 +33,10 @@ class Ordered(NamedTuple):
     seconds: NDArray[np.float64]
     moved: int = 0  # rows that were out of order
     packet: int = 0  # rows that share each stamp; 0: rows have their own
+    late: int = 0  # rows left out because they are not later than all before
 
 
-def to_seconds(stamps: NDArray[Any], time: CsvTime) -> NDArray[np.float64]:
+def to_seconds(stamps: NDArray[Any], time: Moment) -> NDArray[np.float64]:
     """Return the seconds of time stamps: numbers, or texts of a unit in TEXTS; NaN for other texts.
 
     Dates are seconds since 1970; a time of day counts from midnight and rises over the next midnight.
@@ -109,7 +110,7 @@ def in_order(seconds: NDArray[np.float64], rule: ClockRule) -> Ordered:
     if rule == "drop":
         before = np.maximum.accumulate(np.concatenate([[-np.inf], seconds[:-1]]))
         rows = np.flatnonzero(seconds > before)
-        return Ordered(rows, seconds[rows])
+        return Ordered(rows, seconds[rows], late=len(seconds) - len(rows))
     return _spread(np.arange(len(seconds)), seconds)
 
 

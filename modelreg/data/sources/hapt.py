@@ -21,11 +21,12 @@ from modelreg.data.memory_map import release
 from modelreg.data.message_lists import and_others
 from modelreg.data.recording import UNLABELLED, UNREADABLE, Dataset, Recording, Signal
 from modelreg.data.sources import csv_table, text_files
+from modelreg.data.sources.csv_layout import Layout
 from modelreg.data.sources.text_rows import Form
 from modelreg.errors import InputError, Problem
+from modelreg.records.csv_device import CsvChannel, CsvColumns
 from modelreg.records.data import SourceRecord
 from modelreg.records.model import Channel
-from modelreg.records.source import CsvChannel, CsvColumns
 
 RATE_HZ = 50.0
 DEVICE = "waist"
@@ -60,7 +61,7 @@ NATIVE = text_files.Native(
     parse=lambda name, data, where: [(name, parse(name, data, where))],
 )
 
-_LAYOUT = csv_table.Layout(
+_LAYOUT = Layout(
     CsvColumns(channels=tuple(CsvChannel(name=axis, column=column, unit="1") for column, axis in enumerate("xyz", 1))),
     label=None,
     form=Form(separator=" ", header=False),

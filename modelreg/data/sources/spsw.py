@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from modelreg.data.cache import Parsed, Reading, combine
 from modelreg.data.recording import UNLABELLED, UNREADABLE, Dataset, Recording, Signal
 from modelreg.data.sources import csv_table, text_files
+from modelreg.data.sources.csv_layout import Layout
 from modelreg.data.sources.text_rows import Form
 from modelreg.errors import InputError, Problem
+from modelreg.records.csv_device import CsvChannel, CsvColumns, CsvTime
 from modelreg.records.data import SourceRecord
 from modelreg.records.model import Channel
-from modelreg.records.source import CsvChannel, CsvColumns, CsvTime
 
 RATE_HZ = 100.0  # nominal
 DEVICES = {"watch": "sw", "phone": "sp"}  # the first gives the labels
@@ -39,7 +40,7 @@ NATIVE = text_files.Native(
     parse=lambda name, data, where: parse(name, data, where).items(),
 )
 
-_LAYOUT = csv_table.Layout(
+_LAYOUT = Layout(
     CsvColumns(
         time=CsvTime(column="timestamp", unit="ms"),
         channels=tuple(

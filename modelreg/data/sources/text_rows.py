@@ -13,7 +13,7 @@ from typing import IO, NamedTuple
 
 from modelreg.data.recording import UNREADABLE
 from modelreg.errors import InputError, Problem
-from modelreg.records.source import BLANKS
+from modelreg.records.csv_device import BLANKS, CsvForm
 
 BLOCK = 2**22  # bytes of a block, before its last line is completed
 JOINED = "\x1f"  # between the cells of rows that were taken apart; no text has it
@@ -33,6 +33,12 @@ class Form(NamedTuple):
     comment: str | None = None  # a line that begins with it is left out
     skip: int = 0  # lines before the first row
     skip_until: str | None = None  # a pattern; the first row is the first line that has it
+    row_end: str | None = None  # a text after the last cell of each row
+
+    @classmethod
+    def of(cls, form: CsvForm) -> "Form":
+        """Return the form that a configuration describes."""
+        return cls(**{name: getattr(form, name) for name in cls._fields})
 
 
 class Block(NamedTuple):
@@ -58,15 +64,16 @@ class Table(NamedTuple):
 
     names: tuple[str, ...]  # of the header, or numbers from 1
     blocks: Iterator[Block | Misfit]
+    preamble: str = ""  # the lines before the header
 
 
 def open_table(stream: IO[bytes], where: str, form: Form) -> Table:
     """Return the columns and rows of a file. Raises InputError, also while its blocks are read: not text, no row."""
     lines = _Lines(_decoded(stream, where, form.encoding))
-    _skip_preamble(lines, where, form)
+    preamble = _skip_preamble(lines, where, form)
     first = _first_row(lines, where, form)
     names = first if form.header else [str(number + 1) for number in range(len(first))]
-    return Table(tuple(names), _blocks(lines, form, len(names)))
+    return Table(tuple(names), _blocks(lines, form, len(names)), "".join(preamble))
 
 
 class _Lines:
@@ -150,11 +157,11 @@ def _text(decoder: io.IncrementalNewlineDecoder, data: bytes, where: str, line: 
     return text
 
 
-def _skip_preamble(lines: _Lines, where: str, form: Form) -> None:
-    for _ in range(form.skip):
-        next(lines, None)
+def _skip_preamble(lines: _Lines, where: str, form: Form) -> list[str]:
+    """Return the lines before the first row."""
+    skipped = [line for _, line in zip(range(form.skip), lines, strict=False)]
     if form.skip_until is None:
-        return
+        return skipped
     pattern = re.compile(form.skip_until)
     for _ in range(PREAMBLE):
         line = next(lines, None)
@@ -162,7 +169,8 @@ def _skip_preamble(lines: _Lines, where: str, form: Form) -> None:
             break
         if pattern.search(line.rstrip("\n")):
             lines.back(line)
-            return
+            return skipped
+        skipped.append(line)
     message = f"no line has {form.skip_until!r}, which `skip_until` names"
     raise InputError(UNREADABLE, [Problem(where, "csv.preamble", message)])
 
@@ -180,6 +188,7 @@ def _first_row(lines: _Lines, where: str, form: Form) -> list[str]:
 
 
 def _cells(line: str, form: Form, place: str) -> list[str]:
+    line = _without_end(line, form)
     if form.separator == BLANKS:
         return line.split()
     try:
@@ -206,6 +215,8 @@ def _even(block: bytes, form: Form, separator: bytes, width: int) -> bytes | Non
     """Return a block whose rows all have `width` cells; None if its rows must be taken apart to know that."""
     if b'"' in block or (form.comment and b"\n" + form.comment.encode() in b"\n" + block):
         return None
+    if form.row_end:
+        block = block.replace(form.row_end.encode() + b"\n", b"\n")
     if form.separator == BLANKS:
         block = _EDGE.sub(b"", _RUN.sub(b" ", block))
     count = block.count(b"\n")
@@ -249,8 +260,14 @@ def _apart(lines: _Lines, form: Form, width: int) -> Iterator[Block | Misfit]:
     yield from misfits
 
 
+def _without_end(line: str, form: Form) -> str:
+    """Return a line without the text that ends its row."""
+    return line.rstrip().removesuffix(form.row_end) + "\n" if form.row_end else line
+
+
 def _row(line: str, lines: _Lines, form: Form) -> list[str] | str:
     """Return the cells of a row that begins with `line`, or what is wrong with its quotes."""
+    line = _without_end(line, form)
     if form.separator == BLANKS:
         return line.split()
     if '"' not in line:
