@@ -146,7 +146,7 @@ def test_mbientlab() -> None:
 
     assert np.allclose(time_of(dataset, "ben-1-rest"), np.arange(600) / 100, atol=1e-6)
     assert np.allclose(values_of(dataset, "ben-1-rest"), signal("ben", "rest", 600, 100)[0], atol=1e-2)
-    assert "in 4 files several rows share each time stamp; they were spread evenly" in [
+    assert "files in which several rows share each time stamp, spread evenly: 4" in [
         notice.message for notice in notices
     ]
 
@@ -225,14 +225,14 @@ def test_two_column_clock(clock, rows) -> None:
     expected = signal("anna", "walk", 300)[0][:299]
     expected = expected if clock == "sort" else np.delete(expected, 100, axis=0)
     done = {
-        "sort": "4 rows were out of order; the rows were sorted by time",
-        "drop": "4 rows were left out: their time is not after all rows before",
+        "sort": "rows out of order, sorted by time: 4",
+        "drop": "rows left out because their time is not after all rows before: 4",
     }
 
     assert len(time_of(dataset, "anna-1-walk")) == rows
     assert np.allclose(values_of(dataset, "anna-1-walk"), expected, atol=1e-6)
     assert [notice.message for notice in notices] == [
-        "the last line of 4 files was cut off and left out",
+        "files whose last line was cut off, and left out: 4",
         done[clock],
     ]
 

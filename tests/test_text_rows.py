@@ -171,7 +171,7 @@ def test_bad_rows_are_skipped_and_counted(tmp_path) -> None:
 
     assert dataset.recordings[0].signals["watch"].values[:3].tolist() == [[1, 2], [3, 4], [5, 6]]
     assert dataset.sources[0].rows == RowCounts(rows=99, bad=2, cut=0, moved=0, late=0, packets=0)
-    assert [notice.message for notice in notices] == ["2 of 101 rows are bad and were left out"]
+    assert [notice.message for notice in notices] == ["bad rows, left out: 2 of 101"]
 
 
 def test_what_was_done_to_rows_stands_in_card_and_report() -> None:

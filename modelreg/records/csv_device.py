@@ -17,7 +17,7 @@ TimeUnit = Literal[Ticks, "iso8601", "strptime", "time-of-day", "excel"]
 ClockRule = Literal["strict", "sort", "drop", "restart"]
 FILES = "Regular expression for the path below the source's folder. Groups: `subject`, `session`, `label`, `id`."
 TIME = "The column of the time. Null: row n was sampled at n / rate_hz."
-START = "The date of the first row, if it stands in the lines before the header. The first pattern that fits is used."
+START = "The date of the first row, if the lines before the header have it. The first pattern that fits is used."
 
 
 def _nonzero(scale: float) -> float:

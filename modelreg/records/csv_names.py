@@ -1,4 +1,4 @@
-"""The mapping of text files: names and labels that stand in files of their own."""
+"""The mapping of text files: names and labels in separate files."""
 
 from typing import Annotated, Literal
 
@@ -24,13 +24,13 @@ class CsvLookup(CsvForm):
         return self
 
     @property
-    def told(self) -> tuple[str, ...]:
-        """Return which names the file tells."""
+    def given(self) -> tuple[str, ...]:
+        """Return which names the file has."""
         return tuple(name for name in ("subject", "session", "label") if getattr(self, name) is not None)
 
 
 class CsvEvents(Record):
-    """The column that tells whether a row starts or stops a label."""
+    """The column that says whether a row starts or stops a label."""
 
     column: Annotated[Column, setting("Name or number of the column.", "Status")]
     start: Annotated[str, setting("The text of a start.", "START", max_length=100)] = "START"

@@ -73,11 +73,11 @@ class RowCounts(Record):
     def notes(self) -> tuple[str, ...]:
         """Return a clause for each thing that was done."""
         said = {
-            f"{self.bad:,} of {self.rows + self.bad:,} rows are bad and were left out": self.bad,
-            f"the last line of {self.cut:,} files was cut off and left out": self.cut,
-            f"{self.moved:,} rows were out of order; the rows were sorted by time": self.moved,
-            f"{self.late:,} rows were left out: their time is not after all rows before": self.late,
-            f"in {self.packets:,} files several rows share each time stamp; they were spread evenly": self.packets,
+            f"bad rows, left out: {self.bad:,} of {self.rows + self.bad:,}": self.bad,
+            f"files whose last line was cut off, and left out: {self.cut:,}": self.cut,
+            f"rows out of order, sorted by time: {self.moved:,}": self.moved,
+            f"rows left out because their time is not after all rows before: {self.late:,}": self.late,
+            f"files in which several rows share each time stamp, spread evenly: {self.packets:,}": self.packets,
         }
         return tuple(text for text, count in said.items() if count)
 

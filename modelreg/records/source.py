@@ -229,24 +229,24 @@ class CsvSource(LabelledSource, CsvForm):
 
     @model_validator(mode="after")
     def _names_recordings(self) -> "CsvSource":
-        """Refuse a name that is told twice, or by the files of one device only."""
+        """Refuse a name that has two sources, or that only one device has."""
         groups = [groups_of(part.files) for part in self.by_name.values()]
         if any(found != groups[0] for found in groups):
             raise ValueError("devices: the patterns of all devices must have the same groups")
-        lookup = self.lookup.told if self.lookup else ()
+        lookup = self.lookup.given if self.lookup else ()
         if bool(lookup) != ("id" in groups[0]):
             raise ValueError("lookup: requires a group (?P<id>...) in the patterns, and a group `id` requires lookup")
         columns = [name for name in ("subject", "session", "label") if getattr(self, name) is not None]
-        told = [*groups[0], *lookup, *columns, *(["label"] if self.annotations else [])]
+        given = [*groups[0], *lookup, *columns, *(["label"] if self.annotations else [])]
         for name in ("subject", "session", "label"):
-            if told.count(name) > 1:
-                raise ValueError(f"{name}: set only one of a column, a group (?P<{name}>...), and a file that tells it")
-        if "subject" not in told:
+            if given.count(name) > 1:
+                raise ValueError(f"{name}: set only one of a column, a group (?P<{name}>...), and another file")
+        if "subject" not in given:
             raise ValueError(
                 "subject: set a column, a group (?P<subject>...) in the patterns, or lookup, because splits are by "
                 "subject"
             )
-        if "label" not in told:
+        if "label" not in given:
             raise ValueError("label: set a column, a group (?P<label>...) in the patterns, lookup, or annotations")
         return self
 

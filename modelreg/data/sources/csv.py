@@ -39,7 +39,7 @@ _Arrays = Mapping[str, Parsed]  # of one file, by name
 
 
 class _Texts(NamedTuple):
-    """What stands in files of their own: names of recordings, and intervals of labels."""
+    """The contents of other files: names of recordings, and intervals of labels."""
 
     lookup: dict[str, csv_texts.Row]
     intervals: tuple[Interval, ...]
@@ -86,7 +86,7 @@ def _read_texts(source: CsvSource, tree: Tree) -> _Texts:
         where = str(Path(source.path, settings.file))
         if settings.file not in tree.paths:
             raise InputError(UNREADABLE, [Problem(where, "csv.lookup-missing", "no such file")])
-        columns = {"key": settings.key} | {name: getattr(settings, name) for name in settings.told}
+        columns = {"key": settings.key} | {name: getattr(settings, name) for name in settings.given}
         with tree.open(settings.file) as stream:
             lookup = csv_plan.by_id(csv_texts.read(stream, where, settings, columns), where)
         digests[f"lookup/{settings.file}"] = tree.sha256(settings.file)
@@ -221,11 +221,11 @@ def _raise(problems: Sequence[Problem]) -> None:
 def _find_rate_problems(arrays: _Arrays, part: CsvPart, rate_hz: float, where: str) -> Iterator[Problem]:
     """Yield a problem if the time stamps are far from the nominal rate, with the unit in which they are near it.
 
-    Also if the lines before the header tell another rate.
+    Also if the lines before the header state another rate.
     """
-    if "rate" in arrays and abs(told := float(arrays["rate"].values[0])) != rate_hz:
-        message = f"the lines before the header tell {told:g} Hz, but rate_hz is {rate_hz:g}"
-        yield Problem(where, "csv.rate-mismatch", message, f"set `rate_hz` to {told:g}")
+    if "rate" in arrays and (stated := float(arrays["rate"].values[0])) != rate_hz:
+        message = f"the lines before the header state {stated:g} Hz, but rate_hz is {rate_hz:g}"
+        yield Problem(where, "csv.rate-mismatch", message, f"set `rate_hz` to {stated:g}")
     if part.time is None:
         return
     intervals = np.diff(arrays["time"].values)

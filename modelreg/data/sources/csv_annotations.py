@@ -1,4 +1,4 @@
-"""Label the rows of recordings by intervals that stand in files of their own.
+"""Label the rows of recordings by intervals in separate files.
 
 A row has the label of the interval that contains its time, both ends included; at a moment at which one interval ends
 and the next begins, that of the next.
@@ -98,7 +98,7 @@ def _ends(rows: Sequence[Row], begin: NDArray[np.float64], settings: CsvAnnotati
 def _find_row_problems(
     rows: Sequence[Row], begin: NDArray[np.float64], settings: CsvAnnotations, where: str
 ) -> Iterator[Problem]:
-    """Yield one problem for beginnings that are no times, and one for labels that are no names."""
+    """Yield one problem for invalid times, and one for invalid labels."""
     if wrong := [row for row, time in zip(rows, begin.tolist(), strict=True) if not np.isfinite(time)]:
         message = f"no time of the unit {settings.unit}: {wrong[0].texts['begin']!r}{and_others(len(wrong))}"
         yield Problem(f"{where}:{wrong[0].line}", "csv.time-missing", message)

@@ -30,7 +30,7 @@ class Key(NamedTuple):
 
 
 class Use(NamedTuple):
-    """A file that holds a device or a part of it; the recordings may be told by its columns."""
+    """A file that holds a device or a part of it; its columns may name the recordings."""
 
     part: str
     path: str
@@ -97,7 +97,7 @@ def _key(
             message = f"no row of {source.lookup.file} has the id {names['id'][:40]!r}"
             problems.append(Problem(str(Path(source.path, path)), "csv.lookup-missing", message))
             return None
-        names |= {name: row.texts[name] for name in source.lookup.told}
+        names |= {name: row.texts[name] for name in source.lookup.given}
     session = "" if source.session is not None else FIRST
     return Key(names.get("subject", ""), names.get("session") or session, names.get("label"))
 

@@ -1,7 +1,7 @@
 """Parse one text file of rows and columns into arrays.
 
 The rows come in blocks (text_rows.py), whose cells are converted (csv_cells.py). Then the rows are divided by subject,
-session and, if a setting says so, where the time falls; and those of each recording are put in order. One cause is one
+session and, with `clock: restart`, where the time falls; and those of each recording are put in order. One cause is one
 problem of a file, with its first line and the number of rows.
 """
 
@@ -155,7 +155,7 @@ def _find_name_problems(file: File, rows: Rows) -> Iterator[Problem]:
 
 
 def _runs(seconds: NDArray[np.float64], layout: Layout) -> Sequence[NDArray[np.intp]]:
-    """Return the rows of each run: a new one begins where the time falls, if the setting says so."""
+    """Return the rows of each run: with `clock: restart` a new one begins where the time falls."""
     falls = np.flatnonzero(np.diff(seconds) < 0) + 1 if layout.clock == "restart" else np.arange(0)
     return np.split(np.arange(len(seconds)), falls)
 
