@@ -6,6 +6,7 @@ then those of all contents. Parsed arrays are kept under the digest of the file'
 parsing depends on.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from modelreg import files
 from modelreg.data.cache import Parsed, Reading, combine
 from modelreg.data.recording import UNREADABLE, Dataset, Recording, Signal, natural
 from modelreg.data.sources import csv_annotations, csv_plan, csv_recordings, csv_texts
-from modelreg.data.sources.containers import Tree, open_tree
+from modelreg.data.sources.containers import Tree, asked_by, open_tree
 from modelreg.data.sources.csv_annotations import Interval
 from modelreg.data.sources.csv_layout import Layout
 from modelreg.data.sources.csv_plan import FIRST, Key, Use
@@ -48,7 +49,9 @@ class _Texts(NamedTuple):
 
 def read(source: CsvSource, reading: Reading) -> Dataset:
     """Read the folder or archive. Raises InputError with file and line of every problem."""
-    with open_tree(reading.base / source.path, source.path) as tree:
+    scratch = reading.cache if reading.cache and reading.cache.is_dir() else None
+    with open_tree(reading.base / source.path, source.path, asked_by(_patterns(source)), scratch) as tree:
+        _raise(tree.problems)
         texts = _read_texts(source, tree)
         plan = csv_plan.make(source, tree.paths, texts.lookup)
         found = _read_all(plan.uses, source, tree, reading)
@@ -76,6 +79,15 @@ def read(source: CsvSource, reading: Reading) -> Dataset:
         rate_hz=source.devices[0].rate_hz,
         recordings=_recordings(pieces, labels, source, classes, reading),
     )
+
+
+def _patterns(source: CsvSource) -> Iterator[str]:
+    """Yield the patterns of all paths that are read."""
+    yield from (part.files for part in source.by_name.values())
+    if source.annotations:
+        yield source.annotations.files
+    if source.lookup:
+        yield re.escape(source.lookup.file)
 
 
 def _read_texts(source: CsvSource, tree: Tree) -> _Texts:
