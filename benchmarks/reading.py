@@ -24,7 +24,8 @@ from modelreg.config import TrainConfig
 from modelreg.data.cache import Reading
 from modelreg.data.sources import csv, dsads
 from modelreg.records.base import shared_folder
-from modelreg.records.source import CsvChannel, CsvDevice, CsvSource
+from modelreg.records.csv_device import CsvChannel, CsvDevice
+from modelreg.records.source import CsvSource
 
 ROUNDS = 3
 
