@@ -157,20 +157,21 @@ def _read_all(uses: Sequence[Use], source: CsvSource, tree: Tree, reading: Readi
             problems += error.problems
     reading.tell(len(by_path), len(by_path), (reading.base / source.path).name)
     problems += _find_unknown_labels(found, source)
-    rates = _rates(source)
+    rates, parts = _rates(source), source.by_name
     for use, arrays in found.items():
         place = str(Path(source.path, use.path))
-        problems += _find_rate_problems(arrays, source.by_name[use.part], rates[use.part], place)
+        problems += _find_rate_problems(arrays, parts[use.part], rates[use.part], place)
     _raise(problems)
     return found
 
 
 def _find_unknown_labels(found: Mapping[Use, _Arrays], source: CsvSource) -> Iterator[Problem]:
     """Yield the first place of each label of a column or path that `labels` does not map."""
+    first = source.first
     labels = [
         (name, f"{Path(source.path, use.path)}{place}")
         for use, arrays in found.items()
-        if use.part == source.first
+        if use.part == first
         for name, place in _labels_of(use, arrays, source).items()
     ]
     yield from csv_recordings.find_unknown(labels, source)
@@ -258,10 +259,10 @@ def _is_near(rate: float, nominal: float) -> bool:
 def _pieces(found: Mapping[Use, _Arrays], source: CsvSource) -> dict[Key, dict[str, Piece]]:
     """Return the recordings, of each its parts. Raises InputError if a part is missing or there twice."""
     pieces: dict[Key, dict[str, Piece]] = defaultdict(dict)
-    rates = _rates(source)
+    rates, parts = _rates(source), source.by_name
     problems: list[Problem] = []
     for use, arrays in found.items():
-        for key, piece in _divided(use, arrays, rates[use.part], timed=source.by_name[use.part].time is not None):
+        for key, piece in _divided(use, arrays, rates[use.part], timed=parts[use.part].time is not None):
             if source.drops(key.name):
                 continue
             if (other := pieces[key].setdefault(use.part, piece)) is not piece:
@@ -301,7 +302,8 @@ def _label(
     pieces: Mapping[Key, Mapping[str, Piece]], intervals: Sequence[Interval], source: CsvSource, reading: Reading
 ) -> dict[Key, Labels]:
     """Return the labels of each recording's first part. Raises InputError if annotations do not fit."""
-    first = {key: parts[source.first] for key, parts in pieces.items()}
+    name = source.first
+    first = {key: parts[name] for key, parts in pieces.items()}
     if source.annotations is None:
         return {key: piece.labels or csv_recordings.of_path(key, piece, source) for key, piece in first.items()}
     found, used, notes = csv_recordings.annotate(first, intervals, source.annotations)
@@ -321,9 +323,10 @@ def _recordings(
     """Return the recordings, the parts of each device joined. Raises InputError if parts cannot be joined."""
     made: list[Recording] = []
     problems: list[Problem] = []
+    shape = csv_recordings.Shape.of(source)
     for key, parts in pieces.items():
         try:
-            made += csv_recordings.build(key, parts, labels[key].of(classes), source, reading)
+            made += csv_recordings.build(key, parts, labels[key].of(classes), shape, reading)
         except InputError as error:
             problems += error.problems
     _raise(problems)

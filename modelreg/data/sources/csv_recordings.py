@@ -16,7 +16,6 @@ from modelreg.data.sources import csv_annotations
 from modelreg.data.sources.csv_annotations import Interval
 from modelreg.data.sources.csv_plan import Key
 from modelreg.errors import InputError, Problem
-from modelreg.records.csv_device import CsvDevice
 from modelreg.records.csv_names import CsvAnnotations
 from modelreg.records.source import CsvSource
 
@@ -115,15 +114,40 @@ def find_unknown(labels: Iterable[tuple[str, str]], source: CsvSource) -> Iterat
             yield Problem(where, "sources.label-unmapped", message)
 
 
+class _Device(NamedTuple):
+    name: str
+    rate_hz: float
+    parts: tuple[str, ...]
+    columns: list[int]  # of the channels, in the values of the joined parts
+
+
+class Shape(NamedTuple):
+    """What the recordings of a source consist of."""
+
+    devices: tuple[_Device, ...]
+    gap_s: float | None  # a longer one divides a recording
+
+    @classmethod
+    def of(cls, source: CsvSource) -> "Shape":
+        """Return the devices of a source, each with its parts and where its channels are in them."""
+        order = [channel.name for channel in source.channels]
+        devices = []
+        for device in source.devices:
+            parts = source.parts_of(device)
+            names = [channel.name for part in parts.values() for channel in part.channels]
+            devices.append(_Device(device.name, device.rate_hz, tuple(parts), [names.index(name) for name in order]))
+        return cls(tuple(devices), source.gap_s)
+
+
 def build(
-    key: Key, parts: Mapping[str, Piece], labels: NDArray[np.int32], source: CsvSource, reading: Reading
+    key: Key, parts: Mapping[str, Piece], labels: NDArray[np.int32], shape: Shape, reading: Reading
 ) -> Iterator[Recording]:
     """Yield the recordings of a key: several if gaps divide it. Raises InputError if parts cannot be joined."""
     signals = {name: piece.signal for name, piece in parts.items()}
-    for number, (cut, classes) in enumerate(_at_gaps(signals, labels, source.gap_s), 1):
+    for number, (cut, classes) in enumerate(_at_gaps(signals, labels, shape.gap_s), 1):
         session = key.session if number == 1 else f"{key.session}.{number}"
         named = key._replace(session=session)
-        yield _joined(named, cut, classes, source, reading)
+        yield _joined(named, cut, classes, shape, reading)
 
 
 def _at_gaps(
@@ -152,24 +176,17 @@ def _time(signal: Signal) -> NDArray[np.float64]:
 
 
 def _joined(
-    key: Key, signals: Mapping[str, Signal], labels: NDArray[np.int32], source: CsvSource, reading: Reading
+    key: Key, signals: Mapping[str, Signal], labels: NDArray[np.int32], shape: Shape, reading: Reading
 ) -> Recording:
     """Return a recording, the parts of each device joined on one clock and in the order of the channels."""
-    order = [channel.name for channel in source.channels]
     devices: dict[str, Signal] = {}
-    for number, device in enumerate(source.devices):
-        own = {name: signals[name] for name in source.parts_of(device)}
+    for number, device in enumerate(shape.devices):
+        own = {name: signals[name] for name in device.parts}
         first = labels if not number else np.zeros(len(next(iter(own.values())).values), np.int32)
         whole, nearest = alignment.join(Recording(key.name, key.subject, key.session, own, first), device.rate_hz)
         labels = labels[nearest] if not number and len(own) > 1 else labels
-        columns = [_names(device, source).index(name) for name in order]
-        in_order = columns == list(range(len(columns)))
-        values = whole.values if in_order else whole.values[:, columns]
+        in_order = device.columns == list(range(whole.values.shape[1]))
+        values = whole.values if in_order else whole.values[:, device.columns]
         kept = values if in_order and len(own) == 1 else reading.store(values)
         devices[device.name] = whole if kept is whole.values else replace(whole, values=kept)
     return Recording(key.name, key.subject, key.session, devices, reading.store(labels))
-
-
-def _names(device: CsvDevice, source: CsvSource) -> list[str]:
-    """Return the channels of a device in the order of its parts."""
-    return [channel.name for part in source.parts_of(device).values() for channel in part.channels]

@@ -79,9 +79,11 @@ def open_table(stream: IO[bytes], where: str, form: Form) -> Table:
 class _Lines:
     """The lines of a file, from blocks of whole lines; a line knows its number."""
 
-    def __init__(self, blocks: Iterator[bytes]) -> None:
-        self._blocks = blocks
+    def __init__(self, blocks: Iterator[tuple[bytes, int]]) -> None:
+        self._blocks = blocks  # and the number of lines of each
         self._block, self._at = b"", 0
+        self._before = 0  # lines before the block
+        self._count = 0  # lines of the block
         self.number = 0  # of the line returned last
         self.complete = True  # whether that line has an end
 
@@ -90,13 +92,17 @@ class _Lines:
 
     def __next__(self) -> str:
         if self._at >= len(self._block):
-            self._block, self._at = next(self._blocks), 0
+            self._step(next(self._blocks))
         end = self._block.find(b"\n", self._at) + 1
         self.complete = end > 0
         line = self._block[self._at : end or None]
         self._at += len(line)
         self.number += 1
         return line.decode()
+
+    def _step(self, following: tuple[bytes, int]) -> None:
+        self._before += self._count
+        (self._block, self._count), self._at = following, 0
 
     @property
     def is_between_blocks(self) -> bool:
@@ -110,23 +116,24 @@ class _Lines:
 
     def rest(self) -> bytes:
         """Return the rest of the current block, or the next block; empty at the end of the file."""
-        block = self._block[self._at :] or next(self._blocks, b"")
-        self._block, self._at = block, len(block)
-        self.number += _lines_in(block)
+        if self._at >= len(self._block):
+            self._step(next(self._blocks, (b"", 0)))
+        block = self._block[self._at :]
+        self._at = len(self._block)
+        self.number = self._before + self._count
         return block
 
-    def again(self, block: bytes) -> None:
-        """Return the block of `rest`, whose lines are then read one by one."""
-        self._at = 0
-        self.number -= _lines_in(block)
+    def again(self, block: bytes, first: int) -> None:
+        """Return the block of `rest`, which begins at line `first`, to read its lines one by one."""
+        self._at = len(self._block) - len(block)
+        self.number = first - 1
 
 
-def _lines_in(block: bytes) -> int:
-    return block.count(b"\n") + (not block.endswith(b"\n") and bool(block))
+def _decoded(stream: IO[bytes], where: str, encoding: str) -> Iterator[tuple[bytes, int]]:
+    """Yield blocks of whole lines in UTF-8, with `\n` at their ends, and the number of lines of each.
 
-
-def _decoded(stream: IO[bytes], where: str, encoding: str) -> Iterator[bytes]:
-    """Yield blocks of whole lines in UTF-8, with `\n` at their ends. Raises InputError for what is not text."""
+    Raises InputError for what is not text.
+    """
     chunk = stream.read(BLOCK)
     plain = "utf-16-le" if encoding == "utf-16" else encoding  # as Windows writes it, without a byte order mark
     named = next((name for mark, name in _MARKS if chunk.startswith(mark)), plain)
@@ -136,9 +143,12 @@ def _decoded(stream: IO[bytes], where: str, encoding: str) -> Iterator[bytes]:
         following = stream.read(BLOCK) if chunk else b""
         text = left + _text(decoder, chunk, where, line, last=not following)
         end = text.rfind("\n") + 1 if following else len(text)
+        block = text[:end].encode()
+        count = block.count(b"\n") + (not block.endswith(b"\n"))
         if end:
-            yield text[:end].encode()
-        left, line, chunk = text[end:], line + text.count("\n", 0, end), following
+            yield block, count
+            line += count
+        left, chunk = text[end:], following
         if not following:
             return
 
@@ -204,28 +214,29 @@ def _blocks(lines: _Lines, form: Form, width: int) -> Iterator[Block | Misfit]:
         if not (block := lines.rest()):
             return
         cut = not block.endswith(b"\n")
-        if (even := _even(block + b"\n" * cut, form, separator.encode(), width)) is not None:
-            yield Block(even, separator, range(first, first + even.count(b"\n")), cut)
+        whole = block + b"\n" if cut else block
+        if (even := _even(whole, lines.number + 1 - first, form, width)) is not None:
+            yield Block(even, separator, range(first, lines.number + 1), cut)
         else:
-            lines.again(block)
+            lines.again(block, first)
             yield from _apart(lines, form, width)
 
 
-def _even(block: bytes, form: Form, separator: bytes, width: int) -> bytes | None:
-    """Return a block whose rows all have `width` cells; None if its rows must be taken apart to know that."""
+def _even(block: bytes, count: int, form: Form, width: int) -> bytes | None:
+    """Return a block whose `count` rows all have `width` cells; None if its rows must be taken apart to know that."""
     if b'"' in block or (form.comment and b"\n" + form.comment.encode() in b"\n" + block):
         return None
     if form.row_end:
         block = block.replace(form.row_end.encode() + b"\n", b"\n")
     if form.separator == BLANKS:
         block = _EDGE.sub(b"", _RUN.sub(b" ", block))
-    count = block.count(b"\n")
-    if block.count(separator + b"\n") == count and block.count(separator) == count * width:
-        block = block.replace(separator + b"\n", b"\n")  # an empty cell after the last column
-    if width == 1:
-        return None if separator in block or _has_blank_line(block) else block
+    separator = b" " if form.separator == BLANKS else form.separator.encode()
     marks = block.translate(None, bytes({*range(256)} - {*separator, *b"\n"}))
-    return block if marks == (separator * (width - 1) + b"\n") * count else None
+    if marks == (separator * width + b"\n") * count and block.count(separator + b"\n") == count:
+        block = block.replace(separator + b"\n", b"\n")  # an empty cell after the last column
+    elif marks != (separator * (width - 1) + b"\n") * count:
+        return None
+    return None if width == 1 and _has_blank_line(block) else block
 
 
 def _has_blank_line(block: bytes) -> bool:
