@@ -20,8 +20,6 @@ JOINED = "\x1f"  # between the cells of rows that were taken apart; no text has 
 PREAMBLE = 1000  # lines before the header that are searched
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
-_RUN = re.compile(rb"[ \t]+")
-_EDGE = re.compile(rb"^ | $", re.MULTILINE)
 
 
 class Form(NamedTuple):
@@ -207,7 +205,7 @@ def _even(block: bytes, form: Form, separator: bytes, width: int) -> bytes | Non
     if b'"' in block or (form.comment and b"\n" + form.comment.encode() in b"\n" + block):
         return None
     if form.separator == BLANKS:
-        block = _EDGE.sub(b"", _RUN.sub(b" ", block))
+        block = _with_single_blanks(block)
     count = block.count(b"\n")
     if block.count(separator + b"\n") == count and block.count(separator) == count * width:
         block = block.replace(separator + b"\n", b"\n")  # an empty cell after the last column
@@ -215,6 +213,14 @@ def _even(block: bytes, form: Form, separator: bytes, width: int) -> bytes | Non
         return None if separator in block or _has_blank_line(block) else block
     marks = block.translate(None, bytes({*range(256)} - {*separator, *b"\n"}))
     return block if marks == (separator * (width - 1) + b"\n") * count else None
+
+
+def _with_single_blanks(block: bytes) -> bytes:
+    """Return a block without blanks at the edges of its lines, and one between two cells."""
+    block = b"\n" + block.replace(b"\t", b" ")
+    while b"  " in block:
+        block = block.replace(b"  ", b" ")  # halves each run: several times faster than a regular expression
+    return block.replace(b"\n ", b"\n").replace(b" \n", b"\n")[1:]
 
 
 def _has_blank_line(block: bytes) -> bool:
