@@ -31,6 +31,7 @@ CONFIGS = (
     "spsw",
     "spsw_csv",
     "uci_har",
+    "pamap2",
 )
 KINDS = {  # record: file, who writes it, what it answers
     "Manifest": ("manifest.json", "release", "Which files a version has, with size and SHA-256 digest."),

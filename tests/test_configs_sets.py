@@ -10,10 +10,11 @@ from test_layouts import G, signal
 from modelreg.config import SubjectSplit, TrainConfig
 from modelreg.data import preparation, windows
 from modelreg.data.cache import Reading
-from modelreg.data.recording import Dataset
+from modelreg.data.recording import UNLABELLED, Dataset
 from modelreg.records.data import PARTS
 
 LAYOUTS = Path(__file__).parent / "layouts"
+PAMAP2 = shipped("pamap2.yaml", LAYOUTS / "pamap2")
 UCI_HAR = shipped("uci_har.yaml", LAYOUTS / "uci_har")
 
 
@@ -87,3 +88,56 @@ def test_uci_har_is_split_by_its_subjects() -> None:
     assert split.test == ("2", "4", "9", "10", "12", "13", "18", "20", "24")
     assert isinstance(split.validation, tuple)
     assert not set(split.test) & set(split.validation)
+
+
+def test_pamap2_has_three_devices_and_twelve_classes() -> None:
+    """In the order of the activity ids; transients have no class."""
+    dataset = read(PAMAP2)
+
+    assert dataset.devices == ("hand", "chest", "ankle")
+    assert [(channel.name, channel.unit) for channel in dataset.channels] == [
+        *((f"acc_{axis}", "m/s2") for axis in "xyz"),
+        *((f"gyro_{axis}", "rad/s") for axis in "xyz"),
+    ]
+    assert dataset.classes == (
+        "lying",
+        "sitting",
+        "standing",
+        "walking",
+        "running",
+        "cycling",
+        "Nordic walking",
+        "ascending stairs",
+        "descending stairs",
+        "vacuum cleaning",
+        "ironing",
+        "rope jumping",
+    )
+
+
+@pytest.mark.parametrize("device", ["hand", "chest", "ankle"])
+@pytest.mark.parametrize(
+    ("subject", "number", "label", "seed", "begin"),
+    [("anna", "101", "walk", 4, 150), ("ben", "102", "rest", 1, 300)],
+)
+def test_pamap2_has_the_values_of_each_sensor(device, subject, number, label, seed, begin) -> None:
+    """Acceleration in m/s², angular velocity in rad/s; a row of the chest is missing."""
+    recording = next(found for found in read(PAMAP2).recordings if found.subject == number)
+    values = recording.signals[device].values[begin : begin + 150]
+    there = np.isfinite(values).all(axis=1)
+    expected = np.hstack(signal(subject, label, 150, 100, seed=seed))
+
+    assert np.count_nonzero(~there) == (device == "chest")
+    np.testing.assert_allclose(values[there], expected[there], atol=1e-4)
+
+
+def test_pamap2_leaves_transients_unlabelled() -> None:
+    """A third of the miniature is activity 0, a third walking (4), a third lying (1)."""
+    labels = read(PAMAP2).recordings[0].labels
+
+    assert [set(some.tolist()) for some in np.split(labels, 3)] == [{UNLABELLED}, {3}, {0}]
+
+
+def test_pamap2_tests_on_other_subjects_than_it_validates_on() -> None:
+    """One each."""
+    assert PAMAP2.split == SubjectSplit(test=("106",), validation=("105",))

@@ -231,12 +231,12 @@ def test_numbers_may_be_separated_by_any_character(tmp_path) -> None:
 
 
 def test_classes_are_those_of_the_map(tmp_path) -> None:
-    """In its order, also those without a window; without a map the labels in natural order."""
+    """Also those without a window; without a map the labels of the files. 2 comes before 10."""
     write(tmp_path, texts(whole(3), ["s"] * 3, ["10", "10", "2"]))
     labels = {"10": "walk", "3": "run", "2": None}
 
     assert read(tmp_path, source(W, 0.5))[0].classes == ("2", "10")
-    assert read(tmp_path, source(W, 0.5, labels=labels))[0].classes == ("10", "3", "2")
+    assert read(tmp_path, source(W, 0.5, labels=labels))[0].classes == ("2", "3", "10")
 
 
 def test_other_files_are_remarked(tmp_path) -> None:

@@ -89,7 +89,7 @@ def open_below(folder: Path, path: str, where: str) -> io.BufferedReader:
 
 
 def _plan(source: WindowsSource, reading: Reading) -> _Plan:
-    """Return the files to read. Raises InputError if a part lacks one, or has two for one pattern."""
+    """Return the files to read. Raises InputError if a part has no file, or two files, for one pattern."""
     paths = paths_below(reading.base / source.path, source.path)
     used: dict[str, str] = {}
     plan: _Plan = defaultdict(dict)

@@ -31,8 +31,8 @@ def read(source: WindowsSource, reading: Reading) -> Dataset:
     if problems := list(_find_overlap_problems(source, parts, orders)):
         raise InputError(UNREADABLE, problems)
     first = source.devices[0]
-    labels = {label for part in parts.values() for label in np.unique(part.labels).tolist()}
-    classes = tuple(source.labels or sorted(labels, key=natural))
+    labels = source.labels or {label for part in parts.values() for label in np.unique(part.labels).tolist()}
+    classes = tuple(sorted(labels, key=natural))
     return Dataset(
         sources=(
             SourceRecord(
@@ -58,7 +58,7 @@ def _channels(part: Part) -> list[NDArray[np.float32]]:
 def _find_overlap_problems(
     source: WindowsSource, parts: Mapping[str, Part], orders: Mapping[str, Order]
 ) -> Iterator[Problem]:
-    """Yield a problem if windows have samples in common that are not declared, or lack those that are."""
+    """Yield a problem if windows have samples in common that are not declared, or not those that are."""
     if any(order.proven for order in orders.values()):
         return
     shifts = {name: window_overlap.find_shift(_channels(part), part.subjects) for name, part in parts.items()}
