@@ -20,7 +20,19 @@ from modelreg.rules import catalogue
 
 HEADER = "<!-- Written by scripts/write_reference.py (`make reference`). Do not edit. -->\n"
 PARSED = "<!-- not run: an example of the help, parsed against the app -->"
-CONFIGS = ("sample", "dsads", "dsads_vq", "dsads_vq_hdp_hsmm", "dsads_tcn_vae", "hapt", "hapt_hsmm", "spsw", "spsw_csv")
+CONFIGS = (
+    "sample",
+    "dsads",
+    "dsads_vq",
+    "dsads_vq_hdp_hsmm",
+    "dsads_tcn_vae",
+    "hapt",
+    "hapt_hsmm",
+    "spsw",
+    "spsw_csv",
+    "uci_har",
+    "pamap2",
+)
 KINDS = {  # record: file, who writes it, what it answers
     "Manifest": ("manifest.json", "release", "Which files a version has, with size and SHA-256 digest."),
     "RunRecord": (

@@ -41,7 +41,7 @@ def faults(read: Callable[[], object]) -> list[tuple[str, str]]:
     return [(where.rpartition("/")[2], rule) for where, rule in places(caught.value.problems)]
 
 
-def shipped(name: str, path: Path) -> TrainConfig:
-    """A shipped configuration, on other recordings."""
+def shipped(name: str, path: Path, *changes: str) -> TrainConfig:
+    """A shipped configuration, on other recordings, with other values."""
     document = strict_yaml.parse(shared_folder("configs").joinpath(name).read_text("utf-8"), name)
-    return config.settle(document, TrainConfig, name, [f"data.sources.0.path={path}"])
+    return config.settle(document, TrainConfig, name, [f"data.sources.0.path={path}", *changes])

@@ -19,6 +19,7 @@ from pathlib import Path
 import hef_builder
 import numpy as np
 import pytest
+import window_files
 from csv_folder import TEXT as CSV
 from csv_folder import channels, device, timed
 from csv_folder import source as csv_source
@@ -32,7 +33,7 @@ from test_onnx_file import GRAPH
 
 from modelreg.artifacts import bundle_archive, hef_file, npz, onnx_file, safetensors_file
 from modelreg.data.cache import Reading, map_npy
-from modelreg.data.sources import csv, csv_table, dsads, hapt, npy, spsw
+from modelreg.data.sources import csv, csv_table, dsads, hapt, npy, spsw, windows
 from modelreg.evaluation import metrics
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -368,6 +369,27 @@ def test_spsw(data) -> None:
         spsw.parse(data[0], data[1], "x.csv")
 
 
+ROWS = window_files.texts(np.arange(48.0).reshape(6, 2, 4) // 3, list("ssssst"), list("xxyyxx"))
+
+
+@pytest.mark.needs("pandas")
+@fuzz(
+    st.tuples(
+        st.sampled_from(sorted(ROWS)),
+        altered([text.encode() for text in ROWS.values()], (*NUMBERS, b"x", b"s")),
+        st.sampled_from([0, 0.25, 0.5, 0.75]),
+    ),
+    80,
+)
+def test_windows(folder, data) -> None:
+    """One file of a part."""
+    name, altered_text, overlap = data
+    for each, text in ROWS.items():
+        written(folder, f"cut/{each}", altered_text if each == name else text.encode())
+    with read_or_refused():
+        windows.read(window_files.source(4, overlap, path="cut"), Reading(folder))
+
+
 DECLARED = {
     "schema_version": 1,
     "name": "mine",
@@ -400,8 +422,8 @@ WINDOWS = {
 def test_npy_sources(folder, data) -> None:
     """Arrays, and the JSON document that declares them."""
     declared, name, array, is_declared = data
-    for each, windows in WINDOWS.items():
-        written(folder, f"npy/{each}", npy_bytes(windows) if is_declared or each != name else array)
+    for each, values in WINDOWS.items():
+        written(folder, f"npy/{each}", npy_bytes(values) if is_declared or each != name else array)
     path = written(folder, "npy/metadata.json", declared if is_declared else json.dumps(DECLARED).encode())
     with read_or_refused():
         npy.read(path)

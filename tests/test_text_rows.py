@@ -60,6 +60,20 @@ def test_rows_are_those_of_the_csv_module(table, end) -> None:
     assert ([row for _, row in found if any(row)], misfits) == ([row for row in expected if any(row)], [])
 
 
+blanks = st.text(st.sampled_from(" \t"), max_size=9)
+
+
+@given(
+    st.lists(st.tuples(blanks, st.just("1"), blanks.map(lambda text: text + " "), st.just("-2.5"), blanks), min_size=1)
+)
+def test_rows_with_any_blanks_are_their_words(table) -> None:
+    """In one block, which is not taken apart."""
+    rows = ["".join(row) for row in table]
+    found = open_table(io.BytesIO("".join(f"{row}\n" for row in rows).encode()), "x", Form("blanks", header=False)).blocks
+
+    assert [part.text for part in found if isinstance(part, Block)] == [b"1 -2.5\n" * len(rows)]
+
+
 @pytest.mark.parametrize(
     ("data", "changes"),
     [

@@ -16,10 +16,11 @@ from modelreg.data.memory_map import sha256_arrays
 from modelreg.data.message_lists import and_others, quoted
 from modelreg.data.recording import Dataset, Recording, Windows, natural
 from modelreg.data.sources import registry as sources
-from modelreg.errors import InputError, Problem
+from modelreg.errors import InputError, Notice, Problem
 from modelreg.records.audit import AuditRecord
 from modelreg.records.data import PARTS, DataRecord, Normalization, PartName, PartRecord, PartRecords, QualityReport
 from modelreg.records.model import InputSpec
+from modelreg.records.source import WindowsSource
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def prepare_and_audit(config: TrainConfig, reading: Reading) -> tuple[Prepared, 
 def _prepare(config: TrainConfig, reading: Reading) -> tuple[Prepared, splits.Parts]:
     """Return the prepared windows, and the recordings of each split after filling."""
     dataset = read_dataset(config, reading)
+    _remark_other_windows(config, reading)
     split = _named_split(config, reading)
     _refuse_time_split(dataset, config)
     windows.refuse_fold(len(dataset.devices), config.data.fold)
@@ -127,6 +129,19 @@ def read_dataset(config: TrainConfig, reading: Reading) -> Dataset:
     return pseudonyms.rename_subjects(dataset, _pseudonyms(subjects, reading))
 
 
+def _remark_other_windows(config: TrainConfig, reading: Reading) -> None:
+    """Remark each source of overlapping windows whose windows are not those that will be cut."""
+    for number, source in enumerate(config.data.sources):
+        if isinstance(source, WindowsSource) and source.shared:
+            theirs, ours = (source.window, source.hop), (config.data.window, config.data.hop)
+            if theirs != ours:
+                message = (
+                    f"the windows of the files have {theirs[0]} samples, one every {theirs[1]}; "
+                    f"the joined recordings are cut into windows of {ours[0]} samples, one every {ours[1]}"
+                )
+                reading.remark(Notice(f"data.sources.{number}", message))
+
+
 def _named_split(config: TrainConfig, reading: Reading) -> Split:
     """Return the split of a configuration, its subjects named as `read_dataset` names them."""
     return pseudonyms.rename_split(config.split, _pseudonyms((), reading)) if config.subjects else config.split
@@ -146,6 +161,9 @@ def _refuse_time_split(dataset: Dataset, config: TrainConfig) -> None:
     problems = []
     if any(source.kind == "npy" for source in dataset.sources):
         problems.append(Problem("split.by", "split.time-unknown", "windows of a source `npy` have no known time"))
+    if any(isinstance(source, WindowsSource) and not source.shared for source in config.data.sources):
+        message = "windows of a source `windows` with `overlap: 0` have no known time"
+        problems.append(Problem("split.by", "split.time-unknown", message))
     gap = splits.gap_of(config.split, config.data.window)
     reach = 2 * max(alignment.reach(r, dataset.rate_hz, config.quality.limits) for r in dataset.recordings)
     if gap < reach:

@@ -52,6 +52,7 @@ def _is_zone(name: str) -> str:
     return name
 
 
+Separator = Annotated[str, Field(min_length=1, max_length=6), AfterValidator(_separates)]
 Scale = Annotated[float, AfterValidator(_nonzero)]
 Pattern = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_compiled)]
 Zone = Annotated[str, AfterValidator(_is_zone)]
@@ -74,9 +75,7 @@ class CsvForm(Record):
         setting("Encoding of the text. A byte order mark tells it in any case.", "latin-1"),
     ] = "utf-8"
     separator: Annotated[
-        str,
-        Field(min_length=1, max_length=6),
-        AfterValidator(_separates),
+        Separator,
         setting("The character between two columns; `blanks`: any run of blanks and tabs.", ";"),
     ] = ","
     decimal: Annotated[Literal[".", ","], setting("The decimal mark of numbers.", ",")] = "."

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from modelreg.records.base import Name, Record, setting
 from modelreg.records.csv_device import (
+    BLANKS,
     ClockRule,
     Column,
     CsvChannel,
@@ -16,6 +17,7 @@ from modelreg.records.csv_device import (
     CsvPart,
     Pattern,
     Scale,
+    Separator,
     groups_of,
     refuse_twice,
 )
@@ -307,5 +309,124 @@ def _select(part: CsvPart, kept: Iterable[tuple[str, str, str | None]]) -> CsvPa
     return part.model_copy(update={"channels": tuple(c for c in part.channels if _identity(c) in kept)})
 
 
-TextSource = DsadsSource | HaptSource | SpswSource | CsvSource  # sources of text files
+class WindowChannel(Record):
+    """One channel of windows in text files: a row of a file is one window."""
+
+    name: Annotated[Name, setting("Name of the channel.", "total_acc_x")]
+    unit: Annotated[Name, setting("Unit after scaling.", "g")]
+    files: Annotated[
+        Pattern,
+        setting(
+            "Regular expression for the path below the source's folder. The group `part` names a set of files with "
+            "equal numbers of rows, such as train.",
+            "(?P<part>train|test)/total_acc_x\\.txt",
+        ),
+    ]
+    scale: Annotated[Scale, setting("Factor from the file's number to the value; -1 flips an axis.", -1)] = 1.0
+
+
+class WindowDevice(Record):
+    """One device of windows in text files: a file for each channel."""
+
+    name: Annotated[Name, setting("Name of the device.", "waist")]
+    channels: Annotated[
+        tuple[WindowChannel, ...],
+        setting("The channels and their files.", [{"name": "ax", "unit": "g", "files": "ax_\\w+\\.txt"}], min_length=1),
+    ]
+
+
+SLACK = 0.05  # samples by which `overlap` may be rounded, as 0.3333 is
+SUBJECT_FILES, LABEL_FILES = "subject_files", "label_files"
+PART = "part"  # the group of a pattern that names a set of files
+
+
+class WindowsSource(LabelledSource):
+    """Text files in which a row is one window of one channel. Windows that overlap are joined to recordings."""
+
+    kind: Annotated[Literal["windows"], setting("The kind of source.", "windows")]
+    path: Annotated[Path, setting("The folder of the files.", "data/uci_har")]
+    name: Annotated[Name, setting("Name of the data set, for records and cards.", "uci-har")]
+    license: Annotated[str, setting("Licence of the data.", "CC-BY-4.0")]
+    citation: Annotated[str, setting("How to cite the data.", "Doe 2026")]
+    rate_hz: Annotated[float, setting("Sampling rate.", 50, "Hz", gt=0)]
+    window: Annotated[int, setting("Samples of a window: numbers in a row.", 128, "samples", ge=2, le=100_000)]
+    overlap: Annotated[
+        float, setting("Share of its samples that a window has in common with the next one.", 0.5, ge=0, lt=1)
+    ]
+    devices: Annotated[
+        tuple[WindowDevice, ...],
+        setting(
+            "The devices, each with its channels.",
+            [{"name": "waist", "channels": [{"name": "ax", "unit": "g", "files": "ax_\\w+\\.txt"}]}],
+            min_length=1,
+        ),
+    ]
+    subject_files: Annotated[
+        Pattern,
+        setting(
+            "Regular expression for the files with the subject of each window, one in a row.",
+            "(?P<part>train|test)/subject\\.txt",
+        ),
+    ]
+    label_files: Annotated[
+        Pattern,
+        setting(
+            "Regular expression for the files with the label of each window, one in a row.",
+            "(?P<part>train|test)/y\\.txt",
+        ),
+    ]
+    separator: Annotated[
+        Separator,
+        setting("The character between two numbers; `blanks`: any run of blanks and tabs.", ","),
+    ] = BLANKS
+
+    @model_validator(mode="after")
+    def _whole(self) -> "WindowsSource":
+        shared = self.window * self.overlap
+        if abs(shared - self.shared) > SLACK or self.shared >= self.window:
+            raise ValueError(f"overlap: gives {shared:g} of {self.window} samples, expected a whole number below all")
+        first, *others = self.devices
+        for device in others:
+            if [(c.name, c.unit) for c in device.channels] != [(c.name, c.unit) for c in first.channels]:
+                raise ValueError("devices: every device must have the same channels, in the same order and units")
+        for names in ([device.name for device in self.devices], [channel.name for channel in first.channels]):
+            refuse_twice(names)
+        return self
+
+    @model_validator(mode="after")
+    def _names_parts(self) -> "WindowsSource":
+        groups = {name: set(re.compile(pattern).groupindex) for name, pattern in self.patterns.items()}
+        for name, found in groups.items():
+            if found - {PART}:
+                raise ValueError(f"{name}: unknown group {', '.join(sorted(found - {PART}))}, expected {PART}")
+            if found != groups[SUBJECT_FILES]:
+                raise ValueError(f"{name}: either every pattern has the group `{PART}`, or none")
+        return self
+
+    @property
+    def shared(self) -> int:
+        """Return how many samples two consecutive windows have in common."""
+        return round(self.window * self.overlap)
+
+    @property
+    def hop(self) -> int:
+        """Return the samples between the starts of two consecutive windows."""
+        return self.window - self.shared
+
+    @property
+    def channels(self) -> dict[str, WindowChannel]:
+        """Return the channels of all devices, by `device/channel`."""
+        return {f"{device.name}/{channel.name}": channel for device in self.devices for channel in device.channels}
+
+    @property
+    def patterns(self) -> dict[str, str]:
+        """Return every pattern by its setting, or by `device/channel`."""
+        return {
+            SUBJECT_FILES: self.subject_files,
+            LABEL_FILES: self.label_files,
+            **{name: channel.files for name, channel in self.channels.items()},
+        }
+
+
+TextSource = DsadsSource | HaptSource | SpswSource | CsvSource | WindowsSource  # sources of text files
 Source = Annotated[SampleSource | NpySource | TextSource, Field(discriminator="kind")]

@@ -2,8 +2,10 @@
 
 from modelreg.data.cache import Reading
 from modelreg.data.recording import Dataset
-from modelreg.data.sources import csv, dsads, hapt, npy, sample, spsw
-from modelreg.records.source import DsadsSource, HaptSource, NpySource, SampleSource, Source, SpswSource
+from modelreg.data.sources import csv, dsads, hapt, npy, sample, spsw, windows
+from modelreg.records.source import DsadsSource, HaptSource, NpySource, SampleSource, Source, SpswSource, WindowsSource
+
+NATIVE = {"hapt": hapt.read, "spsw": spsw.read}  # sources without settings
 
 
 def read(source: Source, reading: Reading) -> Dataset:
@@ -15,9 +17,9 @@ def read(source: Source, reading: Reading) -> Dataset:
             return npy.read(reading.base / source.path)
         case DsadsSource():
             return dsads.read(reading.base / source.path, source.units, reading)
-        case HaptSource():
-            return hapt.read(reading.base / source.path, reading)
-        case SpswSource():
-            return spsw.read(reading.base / source.path, reading)
+        case HaptSource() | SpswSource():
+            return NATIVE[source.kind](reading.base / source.path, reading)
+        case WindowsSource():
+            return windows.read(source, reading)
         case _:
             return csv.read(source, reading)

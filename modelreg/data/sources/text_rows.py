@@ -20,8 +20,6 @@ JOINED = "\x1f"  # between the cells of rows that were taken apart; no text has 
 PREAMBLE = 1000  # lines before the header that are searched
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
-_RUN = re.compile(rb"[ \t]+")
-_EDGE = re.compile(rb"^ | $", re.MULTILINE)
 
 
 class Form(NamedTuple):
@@ -229,7 +227,7 @@ def _even(block: bytes, count: int, form: Form, width: int) -> bytes | None:
     if form.row_end:
         block = block.replace(form.row_end.encode() + b"\n", b"\n")
     if form.separator == BLANKS:
-        block = _EDGE.sub(b"", _RUN.sub(b" ", block))
+        block = _with_single_blanks(block)
     separator = b" " if form.separator == BLANKS else form.separator.encode()
     marks = block.translate(None, bytes({*range(256)} - {*separator, *b"\n"}))
     if marks == (separator * width + b"\n") * count and block.count(separator + b"\n") == count:
@@ -237,6 +235,14 @@ def _even(block: bytes, count: int, form: Form, width: int) -> bytes | None:
     elif marks != (separator * (width - 1) + b"\n") * count:
         return None
     return None if width == 1 and _has_blank_line(block) else block
+
+
+def _with_single_blanks(block: bytes) -> bytes:
+    """Return a block without blanks at the edges of its lines, and one between two cells."""
+    block = b"\n" + block.replace(b"\t", b" ")
+    while b"  " in block:
+        block = block.replace(b"  ", b" ")  # halves each run: several times faster than a regular expression
+    return block.replace(b"\n ", b"\n").replace(b" \n", b"\n")[1:]
 
 
 def _has_blank_line(block: bytes) -> bool:
