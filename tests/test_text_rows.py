@@ -69,7 +69,8 @@ blanks = st.text(st.sampled_from(" \t"), max_size=9)
 def test_rows_with_any_blanks_are_their_words(table) -> None:
     """In one block, which is not taken apart."""
     rows = ["".join(row) for row in table]
-    found = open_table(io.BytesIO("".join(f"{row}\n" for row in rows).encode()), "x", Form("blanks", header=False)).blocks
+    text = "".join(f"{row}\n" for row in rows)
+    found = open_table(io.BytesIO(text.encode()), "x", Form("blanks", header=False)).blocks
 
     assert [part.text for part in found if isinstance(part, Block)] == [b"1 -2.5\n" * len(rows)]
 
