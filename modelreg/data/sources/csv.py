@@ -34,9 +34,18 @@ from modelreg.records.source import CsvSource
 
 PARSER = "csv-3"  # part of the cache's keys; a new number when the parsing changes
 FAR = 3  # a rate this many times off the declared one is not jitter, but another unit
+OF_LABELS = {"codes", "labels", "lines"}  # arrays of the first part only
 NOT_SAMPLES = {"lines", "counts", "groups", "ends", "rate"}  # arrays that a source's digest does not cover
 
 _Arrays = Mapping[str, Parsed]  # of one file, by name
+
+
+class _Job(NamedTuple):
+    """A file to parse, and the devices or parts that it holds."""
+
+    path: str
+    layout: Layout
+    uses: tuple[Use, ...]
 
 
 class _Texts(NamedTuple):
@@ -54,7 +63,9 @@ def read(source: CsvSource, reading: Reading) -> Dataset:
         _raise(tree.problems)
         texts = _read_texts(source, tree)
         plan = csv_plan.make(source, tree.paths, texts.lookup)
-        found = _read_all(plan.uses, source, tree, reading)
+        jobs = _jobs(plan.uses, source)
+        parsed = _read_all(jobs, source, tree, reading)
+    found = _by_use(parsed, source)
     pieces = _pieces(found, source)
     labels = _label(pieces, texts.intervals, source, reading)
     record = SourceRecord(
@@ -63,7 +74,7 @@ def read(source: CsvSource, reading: Reading) -> Dataset:
         digest=combine(_digests(found, source) | texts.digests),
         license=source.license,
         citation=source.citation,
-        rows=_count_rows(found.values()),
+        rows=_count_rows(parsed.values()),
     )
     left_out = [f"{', '.join(names)} of {device}" for device, names in source.left_out.items()]
     notes = [*(record.rows.notes() if record.rows else ())]
@@ -138,31 +149,54 @@ def _read_annotations(
     return tuple(found), list(matches)
 
 
-def _read_all(uses: Sequence[Use], source: CsvSource, tree: Tree, reading: Reading) -> dict[Use, dict[str, Parsed]]:
-    """Return the arrays of all files, read one at a time. Raises InputError with the problems of all of them."""
-    by_path: dict[str, list[Use]] = defaultdict(list)
-    for use in uses:
-        by_path[use.path].append(use)
+def _jobs(uses: Sequence[Use], source: CsvSource) -> list[_Job]:
+    """Return the files to parse: each once for all devices in it, unless they differ in clock or rows."""
     layouts = {name: Layout.of(source, name) for name in source.by_name}
-    found: dict[Use, dict[str, Parsed]] = {}
+    together: dict[tuple[str, Layout], list[Use]] = defaultdict(list)
+    for use in uses:
+        together[use.path, layouts[use.part].apart].append(use)
+    jobs = [
+        _Job(path, Layout.merged([layouts[use.part] for use in same]), tuple(same))
+        for (path, _), same in together.items()
+    ]
+    return sorted(jobs, key=lambda job: job.path)
+
+
+def _read_all(
+    jobs: Sequence[_Job], source: CsvSource, tree: Tree, reading: Reading
+) -> dict[tuple[Use, ...], dict[str, Parsed]]:
+    """Return the arrays of all files, read one at a time. Raises InputError with the problems of all of them."""
+    found: dict[tuple[Use, ...], dict[str, Parsed]] = {}
     problems: list[Problem] = []
-    for done, path in enumerate(sorted(by_path)):
-        reading.tell(done, len(by_path), path)
-        where = str(Path(source.path, path))
+    for done, job in enumerate(jobs):
+        reading.tell(done, len(jobs), job.path)
+        where = str(Path(source.path, job.path))
         try:
-            digest = tree.sha256(path)
-            for use in by_path[path]:
-                found[use] = _recall(tree, path, digest, where, layouts[use.part], reading)
+            found[job.uses] = _recall(tree, job, where, reading)
         except InputError as error:
             problems += error.problems
-    reading.tell(len(by_path), len(by_path), (reading.base / source.path).name)
-    problems += _find_unknown_labels(found, source)
+    reading.tell(len(jobs), len(jobs), (reading.base / source.path).name)
+    uses = _by_use(found, source)
+    problems += _find_unknown_labels(uses, source)
     rates, parts = _rates(source), source.by_name
-    for use, arrays in found.items():
+    for use, arrays in uses.items():
         place = str(Path(source.path, use.path))
         problems += _find_rate_problems(arrays, parts[use.part], rates[use.part], place)
     _raise(problems)
     return found
+
+
+def _by_use(found: Mapping[tuple[Use, ...], _Arrays], source: CsvSource) -> dict[Use, _Arrays]:
+    """Return the arrays of each device or part; labels are those of the first one."""
+    first = source.first
+    made: dict[Use, _Arrays] = {}
+    for uses, arrays in found.items():
+        shared = {name: parsed for name, parsed in arrays.items() if not name.startswith("values")}
+        for number, use in enumerate(uses):
+            values = arrays["values"] if len(uses) == 1 else arrays[f"values.{number}"]
+            kept = {name: parsed for name, parsed in shared.items() if use.part == first or name not in OF_LABELS}
+            made[use] = kept | {"values": values}
+    return made
 
 
 def _find_unknown_labels(found: Mapping[Use, _Arrays], source: CsvSource) -> Iterator[Problem]:
@@ -185,14 +219,14 @@ def _labels_of(use: Use, arrays: _Arrays, source: CsvSource) -> dict[str, str]:
     return {label: f":{line}" for label, line in zip(labels, lines, strict=True)}
 
 
-def _recall(tree: Tree, path: str, digest: str, where: str, layout: Layout, reading: Reading) -> dict[str, Parsed]:
-    """Return the arrays of one file for one device, parsed now or earlier."""
+def _recall(tree: Tree, job: _Job, where: str, reading: Reading) -> dict[str, Parsed]:
+    """Return the arrays of one file, parsed now or earlier."""
 
     def parse_file() -> Iterator[tuple[str, NDArray[Any]]]:
-        with tree.open(path) as stream:
-            yield from parse(stream, where, layout)
+        with tree.open(job.path) as stream:
+            yield from parse(stream, where, job.layout)
 
-    steering = files.to_line({"file": digest, **layout.to_document()})
+    steering = files.to_line({"file": tree.sha256(job.path), **job.layout.to_document()})
     return reading.recall(f"{PARSER}-{files.sha256_bytes(steering)}", parse_file)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import accumulate, pairwise
 from typing import Any, Literal, NamedTuple
 
 from modelreg.data.recording import UNREADABLE
@@ -29,6 +30,7 @@ class Layout(NamedTuple):
     subject: Column | None = None
     session: Column | None = None
     table: str | None = None  # the sheet or variable of a binary table
+    widths: tuple[int, ...] = ()  # channels of each device that is in the file, if they are several
 
     @classmethod
     def of(cls, source: CsvSource, part: str) -> "Layout":
@@ -48,6 +50,34 @@ class Layout(NamedTuple):
             session=source.session,
             table=form.table,
         )
+
+    @classmethod
+    def merged(cls, layouts: Sequence["Layout"]) -> "Layout":
+        """Return one layout of several that differ in channels, and in whether they have a label."""
+        if len(layouts) == 1:
+            return layouts[0]
+        channels = tuple(channel for layout in layouts for channel in layout.columns.channels)
+        first = layouts[0]
+        return first._replace(
+            columns=first.columns.model_copy(update={"channels": channels}),
+            label=next((layout.label for layout in layouts if layout.label is not None), None),
+            widths=tuple(len(layout.columns.channels) for layout in layouts),
+        )
+
+    @property
+    def apart(self) -> "Layout":
+        """This layout without channels and label: layouts in which it is equal can be merged."""
+        columns = self.columns
+        bare = CsvColumns.model_construct(time=columns.time, start=columns.start, rows=columns.rows, channels=())
+        return self._replace(label=None, columns=bare)
+
+    @property
+    def arrays(self) -> dict[str, slice]:
+        """The channels of each array of values: one, or one for each device that is in the file."""
+        if not self.widths:
+            return {"values": slice(None)}
+        ends = accumulate(self.widths, initial=0)
+        return {f"values.{number}": slice(*both) for number, both in enumerate(pairwise(ends))}
 
     @property
     def has_dates(self) -> bool:
@@ -73,6 +103,7 @@ class Layout(NamedTuple):
             **self._asdict(),
             **{name: _plain(getattr(self, name)) for name in ("label", "subject", "session")},
             "columns": None,
+            "widths": list(self.widths),
             "form": self.form._asdict(),
             "channels": [[_plain(c.column), _plain(c.plus), c.scale] for c in columns.channels],
             "time": _plain(columns.time),
