@@ -8,8 +8,6 @@ replaces.
 Only regular files are read, and every read has a size limit.
 """
 
-import errno
-import fcntl
 import hashlib
 import io
 import json
@@ -27,6 +25,7 @@ from typing import IO, Any, NoReturn, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from modelreg import descriptors
 from modelreg.errors import InputError, Problem
 
 DOCUMENT_LIMIT = 16 * 2**20  # bytes of a JSON, YAML or Markdown document
@@ -38,14 +37,13 @@ CANNOT_READ = "cannot read the file"
 Json: TypeAlias = Any  # the result of json.loads; the records give it types
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-_NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP)  # a file system without folder locks, such as NFS
 
 
 def open_regular(path: Path, where: str | None = None) -> io.BufferedReader:
     """Open a regular file for reading. Raises InputError for anything else, including a pipe without a writer."""
     where = where or str(path)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = descriptors.open_to_read(path)
     except OSError as error:
         raise _unreadable(where, error) from error
     except ValueError as error:  # a NUL or an unpaired surrogate in the path
@@ -240,7 +238,7 @@ def stage_new(path: Path, data: bytes, mode: int) -> Path:
     staged = temporary(path)
     with _named(path):
         staged.unlink(missing_ok=True)
-        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        descriptor = descriptors.open_new(staged, mode)
         with os.fdopen(descriptor, "wb") as file, _unlinked_on_failure(staged):
             file.write(data)
             file.flush()
@@ -255,7 +253,7 @@ def name_new(staged: Path, path: Path) -> None:
             os.link(staged, path)
     finally:
         staged.unlink()
-    _sync_folder(path.parent)
+    descriptors.sync_folder(path.parent)
 
 
 def temporary(path: Path) -> Path:
@@ -279,7 +277,7 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         staged.replace(path)
-    _sync_folder(path.parent)
+    descriptors.sync_folder(path.parent)
 
 
 @contextmanager
@@ -316,9 +314,9 @@ def staged_folder(target: Path) -> Iterator[Path]:
             raise FileExistsError(target)
         _empty(staged)
         yield staged
-        _sync_folder(staged)
+        descriptors.sync_folder(staged)
         staged.rename(target)
-    _sync_folder(target.parent)
+    descriptors.sync_folder(target.parent)
 
 
 def write_folder(target: Path, documents: Mapping[str, bytes]) -> None:
@@ -343,7 +341,7 @@ def write_all(folders: Mapping[Path, Mapping[str, bytes]], single: Mapping[Path,
         _swap(target)
     for path in single:
         temporary(path).replace(path)
-        _sync_folder(path.parent)
+        descriptors.sync_folder(path.parent)
 
 
 def _stage_folder(target: Path, documents: Mapping[str, bytes]) -> bool:
@@ -370,7 +368,7 @@ def _swap(target: Path) -> None:
         recover_folder(target)
         raise
     shutil.rmtree(old, ignore_errors=True)
-    _sync_folder(target.parent)
+    descriptors.sync_folder(target.parent)
 
 
 def recover_folder(target: Path) -> None:
@@ -399,7 +397,7 @@ def sole_writer(folder: Path, target: Path, *, wait: bool = False) -> Iterator[N
 def exclusive(folder: Path, summary: str, locked: Problem, *, wait: bool = False) -> Iterator[None]:
     """Lock a folder. Raises InputError with `locked` while another process holds the lock, or waits for it."""
     try:
-        lock = _lock(folder, wait=wait)
+        lock = descriptors.lock(folder, wait=wait)
     except (BlockingIOError, FileNotFoundError) as error:
         raise InputError(summary, [locked]) from error
     try:
@@ -411,7 +409,7 @@ def exclusive(folder: Path, summary: str, locked: Problem, *, wait: bool = False
 def is_locked(folder: Path) -> bool:
     """Return whether another process holds the lock of a folder."""
     try:
-        os.close(_lock(folder, wait=False))
+        os.close(descriptors.lock(folder, wait=False))
     except BlockingIOError:
         return True
     return False
@@ -426,41 +424,9 @@ def _removed_on_failure(folder: Path) -> Iterator[None]:
         raise
 
 
-def _lock(folder: Path, *, wait: bool) -> int:
-    """Return a descriptor that locks a folder until it is closed or the process ends.
-
-    Raises BlockingIOError or FileNotFoundError if another process holds the lock or has just renamed the folder.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        _claim(descriptor, folder, wait=wait)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _claim(descriptor: int, folder: Path, *, wait: bool) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-    if not os.path.samestat(os.fstat(descriptor), folder.stat()):
-        raise BlockingIOError(errno.EWOULDBLOCK, "renamed since it was opened")
-
-
 def _empty(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -66,7 +66,8 @@ def ablate(
         trained = {name: [_trained(*trial) for trial in trials.items()] for name, trials in planned.items()}
     except KeyboardInterrupt:
         chosen = [word for assignment in assignments or [] for word in ("--set", assignment)]
-        command = ["modelreg", "ablate", str(configuration), "--seeds", seeds, *chosen, "--out", str(folder)]
+        paths = configuration.as_posix(), "--out", folder.as_posix()
+        command = ["modelreg", "ablate", *paths, "--seeds", seeds, *chosen]
         note(f"stopped; resume with: {shlex.join(command)}")
         raise
     record = AblationRecord(

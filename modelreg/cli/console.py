@@ -41,8 +41,9 @@ def note(line: str) -> None:
 
 
 def emit_json(document: object) -> None:
-    """Print a result as one JSON document on stdout."""
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    """Print a result as one JSON document on stdout, in ASCII if the encoding of stdout is not that of JSON."""
+    ascii_only = (sys.stdout.encoding or "utf-8").lower() != "utf-8"
+    text = json.dumps(document, indent=2, ensure_ascii=ascii_only, allow_nan=False)
     sys.stdout.write(f"{json_text(text)}\n")
     _results.has_json = True
 

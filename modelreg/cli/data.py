@@ -101,7 +101,7 @@ def folds(
         return
     for fold in found:
         parts = json.dumps(fold.to_document())  # JSON is YAML
-        say(f"modelreg train {shlex.quote(str(configuration))} --set {shlex.quote(f'split={parts}')}")
+        say(f"modelreg train {shlex.quote(configuration.as_posix())} --set {shlex.quote(f'split={parts}')}")
 
 
 def _settings(source: str) -> "TrainConfig":

@@ -119,7 +119,7 @@ def _token_found(api: str) -> tuple[str, str] | tuple[None, None]:
     host = hostname(api).removeprefix("api.")  # the token of github.com is not sent to another host
     if host and which("gh"):
         command = ["gh", "auth", "token", "--hostname", host]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, check=False, encoding="utf-8", errors="replace")
         if done.returncode == 0 and done.stdout.strip():
             return "gh auth token", done.stdout.strip()
     return None, None

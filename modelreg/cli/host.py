@@ -197,7 +197,7 @@ def released_as(run: Path) -> str | None:
 def shown(path: Path) -> str:
     """Return a path relative to the working directory if it is inside, quoted for the shell."""
     here = Path.cwd()
-    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
+    return shlex.quote((path.relative_to(here) if path.is_relative_to(here) else path).as_posix())
 
 
 def ready_to_train(settings: "TrainingSettings") -> None:

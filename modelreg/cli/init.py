@@ -38,7 +38,7 @@ def init(
         note(f"{folder / name} exists and was not changed; it does not have:")
         for line in lines:
             note(f"  {line}")
-    enter = f"cd {shlex.quote(str(folder))}; " if folder != Path() else ""
+    enter = f"cd {shlex.quote(folder.as_posix())}; " if folder != Path() else ""
     say(f"next: {enter}modelreg train  (built-in configuration and recordings)")
     if not sample:
         say(f"or:   fill in {folder / release_init.MINE}; {enter}modelreg train {release_init.MINE}")

@@ -17,7 +17,7 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg import files
+from modelreg import descriptors, files
 
 SEGMENT = 256 * 2**20  # bytes of one file; sparse until written
 ALIGNED = 64  # bytes
@@ -36,7 +36,7 @@ def release(arrays: Iterable[NDArray[Any]]) -> None:
     """Release the memory of mapped arrays; the next use reads them from the file. Other arrays are unchanged."""
     maps = {id(found): found for array in arrays if (found := _map_of(array)) is not None}
     for found in maps.values():
-        found.madvise(mmap.MADV_DONTNEED)
+        descriptors.release_pages(found)
 
 
 def _map_of(array: NDArray[Any]) -> mmap.mmap | None:

@@ -25,6 +25,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from modelreg import descriptors
 from modelreg.errors import Problem
 from modelreg.records.calibration import ThresholdsRecord
 from modelreg.runtime.api_schema import JSON, Ask, Contract, Refusal
@@ -269,7 +270,7 @@ def listen(host: str, port: int) -> socket.socket:
     # asyncio turns Nagle's algorithm off only if the socket names its protocol. With Nagle, each response takes 40 ms.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        descriptors.reserve_port(listening)
         listening.bind((host, port))
         listening.listen(BACKLOG)
     except BaseException:

@@ -1,11 +1,10 @@
 """Signing keys in local files: EC P-256, P-384 or P-521, in PEM.
 
-A file with a private key or its passphrase is accepted only if its owner alone can read it.
+A file with a private key or its passphrase is accepted only if its owner alone can read it, where files have modes.
 """
 
 import os
 import shlex
-import stat
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +12,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from modelreg import files
+from modelreg import descriptors, files
 from modelreg.errors import InputError, Problem
 
 PrivateKey = ec.EllipticCurvePrivateKey
@@ -87,8 +86,7 @@ def fingerprint(key: PublicKey) -> str:
 def read_secret(path: Path) -> bytes:
     """Read a file that only its owner can read. Raises InputError with the `chmod` command otherwise."""
     with files.open_regular(path) as file:
-        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-        if mode & 0o077:
+        if mode := descriptors.others_access(file.fileno()):
             what = f"mode {mode:o} gives other users access, expected 600"
             fix = f"run `chmod 600 {shlex.quote(str(path))}`"
             raise InputError(CANNOT_READ, [Problem(str(path), "key.mode-unsafe", what, next=fix)])
