@@ -46,12 +46,11 @@ class _Group(NamedTuple):
 def parse(stream: IO[bytes], where: str, layout: Layout) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield the arrays of one file. Raises InputError with every problem.
 
-    values: float32 (rows, channels); or values.0, values.1, … of each device in the file. time: float64 (rows,) seconds,
-    if there is a time. counts: int64, those of COUNTS. groups: texts (recordings, 3), the subject, session and run of
-    each; ends: int64 (recordings,), the end of its rows. start: float64 (1,), the date in the lines before the header,
-    in seconds since 1970, and rate: float64 (1,), if they have it. If there is a label column, codes: int32 (rows,),
-    indices into labels, or UNLABELLED; lines: int64, the
-    first line of each label.
+    values: float32 (rows, channels), or values.0, values.1, … of each device. time: float64 (rows,) seconds, if there
+    is a time. counts: int64, of COUNTS. groups: texts (recordings, 3), the subject, session and run of each; ends:
+    int64 (recordings,), the end of its rows. start: float64 (1,), the date in the lines before the header, in seconds
+    since 1970, and rate: float64 (1,), if they have it. If there is a label column, codes: int32 (rows,), indices into
+    labels, or UNLABELLED; lines: int64, the first line of each label.
     """
     table = open_table(stream, where, layout.form)
     file = File(where, layout, find_places(where, table.names, layout))
