@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelreg.data.recording import UNLABELLED
+from modelreg.data.sources import csv_texts
 from modelreg.data.sources.csv_annotations import Interval, label_rows
 
 INTERVALS = {"files": r"notes\.txt", "begin": "from", "end": "to", "label": "what", "unit": "s"}
@@ -209,3 +210,20 @@ def test_settings_that_do_not_fit(changes, named) -> None:
 
     with pytest.raises(ValueError, match=named):
         source(devices=DEVICES, label=None, annotations=INTERVALS | changes)
+
+
+def test_rows_of_a_file_are_equally_spaced_without_a_time(tmp_path) -> None:
+    """The clock of the annotations then begins with the first row."""
+    texts = {"s_1.csv": "a,b\n" + "1,0\n" * 10, "notes.txt": "from,to,what\n0.02,0.06,walk\n"}
+    dataset = read(tmp_path, texts, label=None, annotations=INTERVALS)
+
+    assert dataset.recordings[0].labels.tolist() == [-1, 0, 0, 0, -1, -1, -1, -1, -1, -1]
+
+
+def test_a_table_of_annotations_has_a_limit(tmp_path, monkeypatch) -> None:
+    """A pattern that matches the recordings would read all of them."""
+    monkeypatch.setattr(csv_texts, "ROWS", 2)
+    texts = {"s_1.csv": TIMES, "notes.txt": "from,to,what\n" + "1,2,walk\n" * 3}
+    found = problems(tmp_path, texts, devices=DEVICES, label=None, annotations=INTERVALS)
+
+    assert rules(found) == [("notes.txt", "csv.too-many-rows")]

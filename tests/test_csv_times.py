@@ -2,18 +2,19 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from csv_folder import device, problems
+from csv_folder import TEXT, device, problems, read, timed
 from hypothesis import given
 from hypothesis import strategies as st
 from places import places
 from pydantic import ValidationError
 
 from modelreg.data.sources.csv_times import in_order, to_seconds
-from modelreg.records.csv_device import CsvTime
+from modelreg.records.csv_device import CsvStart, CsvTime
 
 BERLIN = ZoneInfo("Europe/Berlin")
 times = st.lists(st.integers(0, 50), min_size=1, max_size=30).map(lambda found: np.array(found, dtype=np.float64))
@@ -160,3 +161,73 @@ def test_settings_of_a_clock_that_cannot_be_are_refused(changes) -> None:
     """A form without a unit that has one, a zone of numbers, a zone that is none."""
     with pytest.raises(ValidationError):
         CsvTime(column="t", **changes)
+
+
+HEAD = "made at 30 Hz\nstart 07.05.2024 08:30:00\n"
+START = {"pattern": r"at (?P<rate>\S+) Hz\nstart (\S+) (\S+)", "format": "%d.%m.%Y %H:%M:%S"}
+
+
+def started(**changes: Any) -> dict[str, Any]:
+    """A source whose lines before the header have the date of the first row."""
+    start = [START | {"zone": "UTC"}]
+    return {"skip": 2, "devices": {"watch": device(**{"rate_hz": 30, "start": start} | changes)}}
+
+
+def test_the_date_before_the_header_starts_the_time(tmp_path) -> None:
+    """Row n is n / rate_hz later."""
+    dataset = read(tmp_path, {"s_1.csv": HEAD + TEXT}, **started())
+    time = dataset.recordings[0].signals["watch"].time
+
+    assert time.tolist() == pytest.approx([1715070600, 1715070600 + 1 / 30, 1715070600 + 2 / 30])
+
+
+def test_the_lines_before_the_header_need_no_rate(tmp_path) -> None:
+    """The configured one is used."""
+    start = {"pattern": r"start (.*)", "format": "%d.%m.%Y %H:%M:%S"}
+    dataset = read(tmp_path, {"s_1.csv": HEAD + TEXT}, **started(start=[start]))
+
+    assert dataset.recordings[0].signals["watch"].time[0] == 1715070600
+
+
+def test_the_date_before_the_header_and_a_time_are_added(tmp_path) -> None:
+    """A time may count from the start."""
+    text = HEAD + "t,a,b,label\n5,1,2,walk\n38,1,2,walk\n"
+    dataset = read(tmp_path, {"s_1.csv": text}, **started(time={"column": "t", "unit": "ms"}))
+
+    assert dataset.recordings[0].signals["watch"].time.tolist() == pytest.approx([1715070600.005, 1715070600.038])
+
+
+@pytest.mark.parametrize(
+    ("head", "changes", "rule"),
+    [
+        (HEAD.replace("start", "begin"), {}, "csv.start"),
+        (HEAD.replace("07.05", "07.13"), {}, "csv.start"),
+        (HEAD, {"rate_hz": 50}, "csv.rate-mismatch"),
+    ],
+)
+def test_lines_before_the_header_that_do_not_fit(tmp_path, head, changes, rule) -> None:
+    """Named with the file."""
+    found = problems(tmp_path, {"s_1.csv": head + TEXT}, **started(**changes))
+
+    assert [(problem.where, problem.rule) for problem in found] == [("s_1.csv", rule)]
+
+
+def test_a_start_needs_a_group() -> None:
+    """Otherwise it would find no date."""
+    with pytest.raises(ValueError, match="group"):
+        CsvStart(pattern="start (?P<rate>.*)", format="%Y")
+
+
+@pytest.mark.parametrize(("stamp", "step"), [("2024-05-07 08:30:00.5", "iso8601"), ("08:30:00.5", "time-of-day")])
+def test_a_date_in_a_numeric_time(tmp_path, stamp, step) -> None:
+    """The unit that reads it is the next step."""
+    (problem,) = problems(tmp_path, {"s_1.csv": f"t,a,b,label\n{stamp},1,2,walk\n"}, devices=timed("ms"))
+
+    assert (problem.where, problem.rule, step in problem.next) == ("s_1.csv:2", "csv.time-is-date", True)
+
+
+def test_a_number_as_a_date(tmp_path) -> None:
+    """It is probably a number of seconds or of their fractions."""
+    (problem,) = problems(tmp_path, {"s_1.csv": "t,a,b,label\n1715070600,1,2,walk\n"}, devices=timed("iso8601"))
+
+    assert (problem.rule, "ms" in problem.next) == ("csv.time-missing", True)

@@ -304,9 +304,7 @@ class CsvDevice(Record):
             raise ValueError("parts: set either parts, or files, time and channels")
         if not self.parts and not (self.files and self.channels):
             raise ValueError("files: set files and channels, or parts")
-        if self.pieces:
-            names = [channel.name for channel in self.all_channels]
-            refuse_twice(names)
+        refuse_twice([channel.name for channel in self.all_channels])
         return self
 
     @property
