@@ -10,10 +10,13 @@ import json
 import lzma
 import os
 import shutil
+import struct
 import sys
 import tarfile
 import zipfile
+import zlib
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import hef_builder
@@ -27,6 +30,7 @@ from example_run import model_spec, predictions, tensors
 from fuzzing import folder, fuzz, read_or_refused, written
 from hypothesis import strategies as st
 from mutating import altered, altered_json
+from packing import KINDS, packed
 from safetensors.numpy import save as save_tensors
 from test_dsads import text as dsads_text
 from test_onnx_file import GRAPH
@@ -34,6 +38,9 @@ from test_onnx_file import GRAPH
 from modelreg.artifacts import bundle_archive, hef_file, npz, onnx_file, safetensors_file
 from modelreg.data.cache import Reading, map_npy
 from modelreg.data.sources import csv, csv_table, dsads, hapt, npy, spsw, windows
+from modelreg.data.sources.binary_tables import SUFFIXES, read_table
+from modelreg.data.sources.containers import open_tree
+from modelreg.data.sources.file_formats import FIRST, name_format
 from modelreg.evaluation import metrics
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -427,6 +434,118 @@ def test_npy_sources(folder, data) -> None:
     path = written(folder, "npy/metadata.json", declared if is_declared else json.dumps(DECLARED).encode())
     with read_or_refused():
         npy.read(path)
+
+
+# Archives and binary tables
+
+PACKED = {kind: packed({"a.csv": CSV.encode(), "b/c.zip": zipped({"d": b"1"})}, kind) for kind in KINDS}
+CONTAINERS = [
+    *PACKED.items(),
+    (".zip", zipped({"a.csv": CSV.encode(), "b/c.tar": tar(BUNDLE)}, zipfile.ZIP_STORED)),
+    (".csv.gz", gzip.compress(CSV.encode())),
+]
+ZIP = (b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"../", b"c.zip")
+
+
+@fuzz(
+    st.sampled_from(CONTAINERS).flatmap(lambda made: st.tuples(st.just(made[0]), altered([made[1]], ZIP)))
+    | st.tuples(st.sampled_from([".tar", ".tar.gz"]), altered(TARS, FIELDS).map(checked)),
+    200,
+)
+def test_containers(folder, data) -> None:
+    """An archive is listed, and all of its files are read."""
+    suffix, contents = data
+    path = written(folder, f"packed{suffix}", gzip.compress(contents, 1) if suffix == ".tar.gz" else contents)
+    place = path.parent if suffix == ".csv.gz" else path
+    with read_or_refused(), open_tree(place, "set") as tree:
+        for name in tree.paths if place is path else [path.name]:
+            with tree.open(name) as stream:
+                while stream.read(2**20):
+                    pass
+
+
+TABLE = {"t": np.arange(20), "x": np.arange(20.0), "label": ["walk", "rest"] * 10}
+
+
+def tables_of(suffix: str) -> list[bytes]:
+    """Return small files of a format."""
+    import pandas as pd
+    from mat73_layout import mat73
+    from test_matlab import IMU, mat_5
+
+    frame = pd.DataFrame(TABLE | {"when": pd.to_datetime(TABLE["t"], unit="s", utc=True)})
+    match suffix:
+        case ".parquet":
+            writers = [partial(frame.to_parquet, compression=packing) for packing in (None, "snappy", "zstd")]
+        case ".feather":
+            writers = [partial(frame.to_feather, compression=packing) for packing in ("uncompressed", "lz4")]
+        case ".xlsx":
+            writers = [partial(frame.drop(columns="when").to_excel, index=False)]
+        case _:
+            packings = [mat_5(IMU), mat_5(IMU, compressed=True), mat73(IMU)]
+            return [*packings, mat_5({"s": IMU, "x": np.zeros((3, 2), ">i2")})] if suffix == ".mat" else NPY
+    made = [io.BytesIO() for _ in writers]
+    for write, file in zip(writers, made, strict=True):
+        write(file)
+    return [file.getvalue() for file in made]
+
+
+@pytest.mark.needs("pandas", "pyarrow", "openpyxl", "h5py", "scipy")
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_binary_tables(suffix) -> None:
+    """Files of every format, damaged anywhere."""
+
+    @fuzz(altered(tables_of(suffix), (b"PAR1", b"ARROW1", b"\x89HDF\r\n\x1a\n", *HEADER)), 60)
+    def reads(data) -> None:
+        with read_or_refused():
+            read_table(io.BytesIO(data), "x", suffix, None)
+
+    reads()
+
+
+@pytest.mark.needs("pandas", "openpyxl")
+def test_documents_of_workbooks() -> None:
+    """Behind the valid checksums of the zip."""
+    with zipfile.ZipFile(io.BytesIO(tables_of(".xlsx")[0])) as book:
+        entries = {name: book.read(name) for name in book.namelist()}
+    words = (b"<c ", b' t="s"', b' r="XFD1048576"', b"<row>", b"<!DOCTYPE a [<!ENTITY b 'c'>]>", b"&b;", b"<v>", b"</")
+
+    @fuzz(st.sampled_from(sorted(entries)).flatmap(lambda n: st.tuples(st.just(n), altered([entries[n]], words))), 60)
+    def reads(data) -> None:
+        with read_or_refused():
+            read_table(io.BytesIO(zipped(entries | dict([data]))), "x", ".xlsx", None)
+
+    reads()
+
+
+@pytest.mark.needs("scipy", "h5py")
+def test_variables_of_matlab() -> None:
+    """Behind the valid checksum of their compression."""
+    from test_matlab import IMU, mat_5
+
+    whole = mat_5({"imu": IMU})
+    words = [bytes([kind, 0, 0, 0, size, 0, 0, 0]) for kind in range(19) for size in (0, 4, 8, 255)]
+
+    @fuzz(altered([whole[128:]], words), 100)
+    def reads(data) -> None:
+        packing = zlib.compress(data)
+        with read_or_refused():
+            made = whole[:128] + struct.pack("<II", 15, len(packing)) + packing
+            read_table(io.BytesIO(made), "x", ".mat", None)
+
+    reads()
+
+
+@fuzz(
+    altered([b"t,x\n1,2\n", b"PAR1\x15", b"PK\x03\x04", b'[{"', *NPY], (b"ustar\0", b"ftyp", b".FIT")).map(
+        lambda data: data[:FIRST]
+    ),
+    60,
+)
+def test_first_bytes(data) -> None:
+    """Of any file."""
+    with read_or_refused():
+        name_format(data, "x.csv")
 
 
 # Legacy checkpoints

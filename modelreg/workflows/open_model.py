@@ -6,7 +6,6 @@ before it is read, and graphs must reproduce their test vectors.
 """
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from modelreg import files
 from modelreg.artifacts import exports
+from modelreg.data import extras
 from modelreg.data import normalization as scaling
 from modelreg.errors import InputError, Problem, VerificationFailed
 from modelreg.records.base import AnyRecord
@@ -145,10 +145,8 @@ def _optional(found: Mapping[str, bytes], name: str, record: type[AnyRecord]) ->
 
 def _need(extra: str, *packages: str, why: str) -> None:
     """Raise InputError if a package of an extra is not installed."""
-    if missing := [package for package in packages if find_spec(package) is None]:
-        step = f"install the extra [{extra}] of modelreg: `pip install '.[{extra}]'` in its checkout"
-        what = f"not installed, but required because {why}"
-        raise InputError("cannot load a model", [Problem(", ".join(missing), "install.extra-missing", what, step)])
+    if missing := extras.find_missing(extra, packages, why):
+        raise InputError("cannot load a model", [missing])
 
 
 # ONNX Runtime

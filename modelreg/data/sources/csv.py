@@ -9,8 +9,8 @@ parsing depends on.
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from modelreg import files
 from modelreg.data.cache import Parsed, Reading, combine
 from modelreg.data.recording import UNREADABLE, Dataset, Recording, Signal, natural
-from modelreg.data.sources import csv_annotations, csv_plan, csv_recordings, csv_texts
-from modelreg.data.sources.containers import Tree, asked_by, open_tree
+from modelreg.data.sources import csv_annotations, csv_plan, csv_recordings, csv_texts, file_formats
+from modelreg.data.sources.binary_tables import SUFFIXES, read_table
+from modelreg.data.sources.containers import COMPRESSED, Tree, asked_by, open_tree
 from modelreg.data.sources.csv_annotations import Interval
 from modelreg.data.sources.csv_layout import Layout
 from modelreg.data.sources.csv_plan import FIRST, Key, Use
 from modelreg.data.sources.csv_recordings import Labels, Piece
-from modelreg.data.sources.csv_table import COUNTS, parse
+from modelreg.data.sources.csv_table import COUNTS, parse, parse_table
 from modelreg.data.sources.csv_times import PER_SECOND
 from modelreg.errors import InputError, Notice, Problem
 from modelreg.records.csv_device import CsvPart
@@ -223,11 +224,35 @@ def _recall(tree: Tree, job: _Job, where: str, reading: Reading) -> dict[str, Pa
     """Return the arrays of one file, parsed now or earlier."""
 
     def parse_file() -> Iterator[tuple[str, NDArray[Any]]]:
-        with tree.open(job.path) as stream:
-            yield from parse(stream, where, job.layout)
+        try:
+            with tree.open(job.path) as stream:
+                yield from _parse(stream, job, where)
+        except InputError as error:
+            if foreign := _find_foreign(tree, job.path, where):
+                raise InputError(UNREADABLE, [foreign]) from error
+            raise
 
     steering = files.to_line({"file": tree.sha256(job.path), **job.layout.to_document()})
     return reading.recall(f"{PARSER}-{files.sha256_bytes(steering)}", parse_file)
+
+
+def _parse(stream: IO[bytes], job: _Job, where: str) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the arrays of one file. Raises InputError."""
+    stored = PurePosixPath(job.path)
+    suffix = (stored.with_suffix("") if stored.suffix.lower() in COMPRESSED else stored).suffix.lower()
+    if suffix in SUFFIXES:
+        yield from parse_table(read_table(stream, where, suffix, job.layout.table), where, job.layout)
+    else:
+        yield from parse(stream, where, job.layout)
+
+
+def _find_foreign(tree: Tree, path: str, where: str) -> Problem | None:
+    """Return the problem of a file of a format that is not read, named as what it is."""
+    try:
+        with tree.open(path) as stream:
+            return file_formats.find_foreign(stream.read(file_formats.FIRST), path, where)
+    except InputError:
+        return None  # it cannot be opened at all, which the first error says
 
 
 def _rates(source: CsvSource) -> dict[str, float]:

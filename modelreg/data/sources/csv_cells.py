@@ -6,7 +6,7 @@ cell, and so finds which rows are bad.
 
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from modelreg.data.message_lists import and_others
 from modelreg.data.sources.csv_layout import File, Role, to_number
+from modelreg.data.sources.table_columns import Columns
 from modelreg.data.sources.text_rows import Block, Misfit
 from modelreg.errors import Problem
 
@@ -97,6 +98,72 @@ def to_rows(file: File, block: Block, faults: Faults) -> Rows:
     return found.take(_stripped(found.texts["rows"]) == wanted.text) if wanted else found
 
 
+def of_table(file: File, columns: Columns, faults: Faults) -> Rows:
+    """Return the rows of a binary table that are read and fit; note the others. Lines are numbers of rows, from 1."""
+    layout, places, wanted = file.layout, file.places, file.layout.columns.rows
+    count = len(columns.values[0]) if columns.values else 0
+    lines = np.arange(1, count + 1)
+    if wanted:
+        lines = lines[to_texts(columns, places.texts["rows"]) == wanted.text]
+    wrong: list[Cell] = []
+
+    def numbers(place: int) -> NDArray[np.float64]:
+        array = columns.values[place][lines - 1]
+        if array.dtype.kind in "if":
+            values = array.astype(np.float64)
+            values[[layout.is_missing(text) for text in map(str, values.tolist())]] = np.nan
+            return values
+        texts = to_texts(columns, place)[lines - 1]
+        return _to_numbers(file, place, zip(lines.tolist(), texts, strict=True), len(lines), wrong)
+
+    stamps: NDArray[Any] | None = None
+    if places.time is not None:
+        array = columns.values[places.time][lines - 1]
+        numeric = array.dtype.kind in "if"
+        dates = to_texts(columns, places.time)[lines - 1] if layout.has_dates or not numeric else array
+        stamps = dates if layout.has_dates or numeric else numbers(places.time)
+    found = {place: numbers(place) for place in places.numbers}
+    texts = {role: to_texts(columns, place)[lines - 1] for role, place in places.texts.items()}
+    faults.cells.extend(wrong)
+    bad = {cell.line for cell in wrong}
+    good = np.array([line not in bad for line in lines.tolist()], dtype=bool)
+    return Rows(found, stamps, texts, lines.astype(np.int64)).take(good)
+
+
+def to_texts(columns: Columns, place: int) -> NDArray[Any]:
+    """Return a column of a binary table as texts without blanks at their ends: numbers as short as possible."""
+    array = columns.values[place]
+    match array.dtype.kind:
+        case "M":
+            texts = np.datetime_as_string(array, timezone="UTC" if place in columns.zoned else "naive")
+            return np.where(np.isnat(array), "", texts).astype(object)
+        case "f":
+            return np.array(
+                ["" if x != x else f"{x:.0f}" if x.is_integer() else repr(x) for x in array.tolist()], object
+            )
+        case "i":
+            return np.array([str(x) for x in array.tolist()], dtype=object)
+        case _:
+            return _stripped(array)
+
+
+def _to_numbers(
+    file: File, place: int, cells: Iterable[tuple[int, str]], count: int, wrong: list[Cell], last: int | None = None
+) -> NDArray[np.float64]:
+    """Return the numbers of a column's cells, each with its line; NaN for missing ones, and for those that are `wrong`.
+
+    `last` is the line of a row without a line end.
+    """
+    values = np.full(count, np.nan)
+    for row, (line, text) in enumerate(cells):
+        if not file.layout.is_missing(text):
+            value = to_number(text, file.layout.decimal)
+            values[row] = np.nan if value is None else value
+            if value is None:
+                wrong.append(Cell(line, place, text, cut=line == last))
+    return values
+
+
 def _stripped(texts: NDArray[Any]) -> NDArray[Any]:
     return np.array([text.strip() for text in texts], dtype=object)
 
@@ -166,15 +233,7 @@ def _of_cells(file: File, block: Block, faults: Faults) -> Rows:
         return np.array([cells[place] for _, cells in kept], dtype=object)
 
     def column(place: int) -> NDArray[np.float64]:
-        values = np.full(len(kept), np.nan)
-        for row, (line, cells) in enumerate(kept):
-            text = cells[place]
-            if not layout.is_missing(text):
-                value = to_number(text, layout.decimal)
-                values[row] = np.nan if value is None else value
-                if value is None:
-                    wrong.append(Cell(line, place, text, cut=line == last))
-        return values
+        return _to_numbers(file, place, ((line, cells[place]) for line, cells in kept), len(kept), wrong, last)
 
     numbers = {place: column(place) for place in places.numbers}
     stamps: NDArray[Any] | None = None

@@ -161,14 +161,18 @@ def _at_gaps(
     gaps = np.flatnonzero(np.diff(first.time) > gap_s)
     moments = (first.time[gaps] + first.time[gaps + 1]) / 2
     bounds = [-np.inf, *moments.tolist(), np.inf]
-    for begin, end in pairwise(bounds):
-        rows = {name: slice(*np.searchsorted(_time(signal), (begin, end))) for name, signal in signals.items()}
-        if all(found.stop > found.start for found in rows.values()):
-            cut = {
-                name: replace(signal, values=signal.values[rows[name]], time=_time(signal)[rows[name]])
-                for name, signal in signals.items()
-            }
-            yield cut, labels[next(iter(rows.values()))]
+    pieces = [{name: _between(signal, *ends) for name, signal in signals.items()} for ends in pairwise(bounds)]
+    for rows in [rows for rows in pieces if all(found.stop > found.start for found in rows.values())]:
+        cut = {
+            name: replace(signal, values=signal.values[rows[name]], time=_time(signal)[rows[name]])
+            for name, signal in signals.items()
+        }
+        yield cut, labels[next(iter(rows.values()))]
+
+
+def _between(signal: Signal, begin: float, end: float) -> slice:
+    """Return the rows of a signal between two moments."""
+    return slice(*np.searchsorted(_time(signal), (begin, end)))
 
 
 def _time(signal: Signal) -> NDArray[np.float64]:

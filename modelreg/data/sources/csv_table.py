@@ -17,6 +17,7 @@ from modelreg.data.sources import csv_cells, csv_start, csv_times
 from modelreg.data.sources.csv_cells import SHOWN, Faults, Rows
 from modelreg.data.sources.csv_layout import File, Layout, find_places, to_number
 from modelreg.data.sources.csv_times import Ordered
+from modelreg.data.sources.table_columns import Columns
 from modelreg.data.sources.text_rows import Block, Misfit, open_table
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import is_name
@@ -57,6 +58,29 @@ def parse(stream: IO[bytes], where: str, layout: Layout) -> Iterator[tuple[str, 
     yield from _start(file, table.preamble)
     faults = Faults([], [])
     rows = csv_cells.joined([csv_cells.to_rows(file, each, faults) for each in _without(table.blocks, faults)])
+    yield from _arrays(file, rows, faults)
+
+
+def parse_table(columns: Columns, where: str, layout: Layout) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the same of a binary table. Raises InputError with every problem."""
+    if problems := list(_find_left_out(columns, where, layout)):
+        raise InputError(UNREADABLE, problems)
+    file = File(where, layout, find_places(where, columns.names, layout))
+    yield from _start(file, "")
+    faults = Faults([], [])
+    yield from _arrays(file, csv_cells.of_table(file, columns, faults), faults)
+
+
+def _find_left_out(columns: Columns, where: str, layout: Layout) -> Iterator[Problem]:
+    """Yield each configured column that is not one of numbers, dates or texts."""
+    for name in dict.fromkeys([*layout.columns.named(), *layout.texts.values()]):
+        if isinstance(name, str) and name not in columns.names and (what := columns.left_out.get(name)):
+            yield Problem(where, "csv.column-missing", f"column {name!r} is not read, because it holds {what}")
+
+
+def _arrays(file: File, rows: Rows, faults: Faults) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the arrays of `parse` that come from rows."""
+    layout = file.layout
     _refuse_bad_rows(file, rows, faults)
     groups, problems = _groups(file, rows)
     if not problems:

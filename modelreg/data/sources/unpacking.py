@@ -1,6 +1,7 @@
-"""Unpack untrusted bytes within limits; damage is an InputError at its place, wherever the bytes are read."""
+"""Unpack untrusted bytes within limits. Damage is an InputError at its place, raised while the bytes are read."""
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -37,7 +38,7 @@ def explained(where: str) -> Iterator[None]:
     try:
         yield
     except _DAMAGED as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the bytes
+        if isinstance(error, OSError) and error.errno not in {None, errno.EINVAL}:  # not a place before the beginning
             problem = Problem(where, "files.unreadable", error.strerror or str(error))
         else:
             problem = Problem(where, "recordings.archive-damaged", str(error) or type(error).__name__)
