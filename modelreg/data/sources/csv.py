@@ -49,8 +49,7 @@ class _Texts(NamedTuple):
 
 def read(source: CsvSource, reading: Reading) -> Dataset:
     """Read the folder or archive. Raises InputError with file and line of every problem."""
-    scratch = reading.cache if reading.cache and reading.cache.is_dir() else None
-    with open_tree(reading.base / source.path, source.path, asked_by(_patterns(source)), scratch) as tree:
+    with open_tree(reading.base / source.path, source.path, asked_by(_patterns(source)), reading.scratch) as tree:
         _raise(tree.problems)
         texts = _read_texts(source, tree)
         plan = csv_plan.make(source, tree.paths, texts.lookup)
