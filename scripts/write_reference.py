@@ -32,6 +32,9 @@ CONFIGS = (
     "spsw_csv",
     "uci_har",
     "pamap2",
+    "wisdm",
+    "pamap2_uci_har",
+    "hapt_spsw",
 )
 KINDS = {  # record: file, who writes it, what it answers
     "Manifest": ("manifest.json", "release", "Which files a version has, with size and SHA-256 digest."),

@@ -185,11 +185,14 @@ def test_links_and_devices_of_archives_are_left_out(tmp_path) -> None:
         (r"(?:a|b/c)\.zip\/x", "b/c.zip", True),
         (r".*\.csv", "anna.zip", False),
         (r"data/.*\.csv", "anna.zip", False),
-        (r"(?P<all>a\.zip/x)", "a.zip", False),
+        (r"(?P<all>a\.zip/x)", "a.zip", True),
+        (r"(?:.*/)?x\.csv", "set/anna.zip", True),
+        (r"(?:(?:(?:(?:b|a\.zip/)x)))", "a.zip", True),
+        (r"(?:.*[/])?x\.csv", "anna.zip", False),
     ],
 )
 def test_a_pattern_asks_for_an_archive_by_its_text_before_a_slash(pattern, path, asked) -> None:
-    """That is outside any group or set."""
+    """That is outside any set; open groups end there."""
     assert asked_by([r"other", pattern])(path) is asked
 
 

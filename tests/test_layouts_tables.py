@@ -231,3 +231,38 @@ def test_a_column_by_pattern_or_number(column) -> None:
 def test_time_of_a_header_is_that_of_the_samples() -> None:
     """Row n was sampled at the start plus n / rate_hz."""
     assert np.allclose(time_of(actigraph(), "anna-1"), np.arange(360) / 30)
+
+
+def test_usc_had() -> None:
+    """MATLAB files: a matrix of six columns, the activity and the trial in the name."""
+    device = {
+        "files": r"Subject(?P<subject>\d+)/(?P<label>a\d+)t(?P<session>\d+)\.mat",
+        "rate_hz": 100,
+        "channels": three((1, 2, 3), unit="g")
+        | {f"gyro_{axis}": {"column": 4 + n, "unit": "deg/s"} for n, axis in enumerate("xyz")},
+    }
+    dataset, _ = read("usc_had", device, label=None)
+    found = values_of(dataset, "2-1-a1")
+    acceleration, turning = signal("ben", "walk", len(found), 100)
+
+    assert names_of(dataset) == ["1-1-a1", "1-1-a2", "2-1-a1", "2-1-a2"]
+    assert np.allclose(found[:, :3] * G, acceleration, atol=1e-3)
+    assert np.allclose(np.deg2rad(found[:, 3:]), turning, atol=1e-3)
+
+
+def test_sensor_logger_in_zips() -> None:
+    """A zip is a recording: the same samples as those of the folders."""
+    parts = [
+        {
+            "files": rf"(?P<subject>[a-z]+)_(?P<label>[a-z]+)-[^/]+\.zip/(?:[^/]+/)*{sensor}\.csv",
+            "time": {"column": "time", "unit": "ns"},
+            "channels": [{"name": f"{kind}_{axis}", "column": axis, "unit": unit} for axis in "xyz"],
+        }
+        for sensor, kind, unit in (("TotalAcceleration", "acc", "m/s2"), ("Gyroscope", "gyro", "rad/s"))
+    ]
+    dataset, _ = read_all("sensor_logger_zip", {"phone": {"rate_hz": 50, "parts": parts}}, label=None)
+    folders = [part | {"files": part["files"].replace("_(", "/(").replace(r"\.zip", "")} for part in parts]
+    same, _ = read_all("sensor_logger", {"phone": {"rate_hz": 50, "parts": folders}}, label=None)
+
+    assert names_of(dataset) == ["anna-1-rest", "anna-1-walk", "ben-1-rest", "ben-1-walk"]
+    assert np.array_equal(values_of(dataset, "ben-1-walk"), values_of(same, "ben-1-walk"))

@@ -15,7 +15,7 @@ from modelreg.data import merge_sources, splits
 from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import SourceRecord
-from modelreg.records.model import Channel
+from modelreg.records.model import Channel, Gravity
 
 CHANNELS = (Channel(name="x", unit="g"), Channel(name="y", unit="g"), Channel(name="z", unit="g"))
 
@@ -97,6 +97,40 @@ def test_channels_have_their_new_names_and_units() -> None:
     found = joined({"channels": [{"channel": "z", "name": "up", "unit": "m/s2"}, {"channel": "x"}]})
 
     assert found.channels == (Channel(name="up", unit="m/s2"), Channel(name="x", unit="g"))
+
+
+def stating(gravity: Gravity | None, subject: str) -> Dataset:
+    """The example with one subject, of which it is stated whether gravity is part of x and y."""
+    x, y, z = CHANNELS
+    channels = (*(c.model_copy(update={"gravity": gravity}) for c in (x, y)), z)
+    return replace(dataset(subjects=(subject,)), channels=channels)
+
+
+def test_a_channel_under_a_new_name_keeps_its_gravity() -> None:
+    """Also in another unit."""
+    up = {"channel": "x", "name": "up", "unit": "m/s2", "scale": 9.80665}
+    found = joined({"channels": [up]}, datasets=[stating("included", "p1")])
+
+    assert found.channels == (Channel(name="up", unit="m/s2", gravity="included"),)
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [(("included", "included"), "included"), (("included", None), None), ((None, "removed"), None)],
+)
+def test_gravity_is_stated_if_every_source_states_it(stated, expected) -> None:
+    """Nothing is known of the recordings of a source that does not."""
+    found = joined({}, {}, datasets=[stating(gravity, f"p{n}") for n, gravity in enumerate(stated)])
+
+    assert [channel.gravity for channel in found.channels] == [expected, expected, None]
+
+
+@pytest.mark.parametrize("stated", [("included", "removed"), (None, "included", "removed")])
+def test_accelerations_with_and_without_gravity_are_not_joined(stated) -> None:
+    """They are two quantities of one name and unit."""
+    datasets = [stating(gravity, f"p{n}") for n, gravity in enumerate(stated)]
+
+    assert places(problems_of(*[{}] * len(stated), datasets=datasets)) == [("data.sources", "sources.differ")]
 
 
 def test_devices_are_chosen_and_renamed() -> None:

@@ -1,5 +1,6 @@
 """The source windows: rows that continue each other become recordings; every sample is there once, with its label."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from packing import KINDS, packed, zipped
 from places import places
 from window_files import cut, described, faults, read, source, texts, write
 
@@ -23,6 +25,8 @@ from modelreg.data.sources import window_overlap
 from modelreg.errors import InputError, Notice
 from modelreg.records.data import PARTS, Limits
 from modelreg.records.model import InputSpec
+from modelreg.records.source import WindowsSource
+from modelreg.rules import catalogue
 
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 W, HOP = 32, 16
@@ -246,6 +250,116 @@ def test_other_files_are_remarked(tmp_path) -> None:
     assert read(tmp_path, source(W, 0.5))[1][0] == ".: 1 of 5 files match no pattern and are not read: train/X.txt"
 
 
+def anywhere(**changes: Any) -> WindowsSource:
+    """The same source, with files at any depth."""
+    document = described(W, 0.5)
+    for owner, name in [
+        (document, "subject_files"),
+        (document, "label_files"),
+        *((channel, "files") for channel in document["devices"][0]["channels"]),
+    ]:
+        owner[name] = rf"(?:.*/)?{owner[name]}"
+    return source(**(document | changes))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_archive_is_as_good_as_a_folder(tmp_path, kind) -> None:
+    """The path is that of the archive."""
+    rows = texts(whole(), ["s"] * 6, ["x"] * 6)
+    (tmp_path / f"cut{kind}").write_bytes(packed({name: text.encode() for name, text in rows.items()}, kind))
+    unpacked, _ = read(write(tmp_path / "d", rows), source(W, 0.5))
+    dataset, notices = read(tmp_path, source(W, 0.5, path=f"cut{kind}"))
+
+    assert dataset.sources == unpacked.sources
+    np.testing.assert_array_equal(values(dataset.recordings[0]), values(unpacked.recordings[0]))
+    assert notices == [f"cut{kind}: train: 6 windows are 1 recording, because 5 continue the window before"]
+
+
+def test_archives_in_a_folder_are_read_where_a_pattern_may_match_their_files(tmp_path) -> None:
+    """Also in a further archive, as UCI packs its data sets; with a folder beside."""
+    train, test = (texts(whole(seed=n), [f"s{n}"] * 6, ["x"] * 6, part) for n, part in enumerate(("train", "test")))
+    inner = zipped({f"UCI HAR Dataset/{name}": text.encode() for name, text in train.items()})
+    write(tmp_path / "d", {f"set/{name}": text for name, text in test.items()})
+    (tmp_path / "d/har.zip").write_bytes(zipped({"UCI HAR Dataset.zip": inner, "UCI HAR Dataset.names": b"x"}))
+    dataset, notices = read(tmp_path, anywhere(path="d"))
+
+    assert [(found.name, found.part) for found in dataset.recordings] == [("s0-1", "train"), ("s1-1", "test")]
+    assert notices[0] == "d: 1 of 9 files match no pattern and are not read: har.zip/UCI HAR Dataset.names"
+
+
+def test_a_fault_in_an_archive_is_named(tmp_path) -> None:
+    """The path of the archive, and that of the file in it."""
+    found = texts(whole(), ["s"] * 6, ["x"] * 6)
+    line("acc_x", 2, "1 2\n")(found)
+    (tmp_path / "cut.zip").write_bytes(zipped({name: text.encode() for name, text in found.items()}))
+
+    assert faults(tmp_path, source(W, 0.5, path="cut.zip")) == [("cut.zip/train/acc_x.txt:2", "csv.row-width")]
+
+
+def test_a_damaged_archive_is_named(tmp_path) -> None:
+    """Before it is searched for files."""
+    (tmp_path / "cut.zip").write_bytes(b"no archive")
+
+    assert faults(tmp_path, source(W, 0.5, path="cut.zip")) == [("cut.zip", "recordings.archive-damaged")]
+
+
+def test_archives_are_unpacked_next_to_the_cache(tmp_path) -> None:
+    """Where the data sets may be larger than the folder of temporary files."""
+    rows = {name: text.encode() for name, text in texts(whole(), ["s"] * 6, ["x"] * 6).items()}
+    (tmp_path / "cut.tar.xz").write_bytes(packed(rows, ".tar.xz"))
+    (tmp_path / "cache").mkdir()
+
+    assert Reading(tmp_path, tmp_path / "cache").scratch == tmp_path / "cache"
+    assert Reading(tmp_path, tmp_path / "none").scratch is None
+    assert sources.read(source(W, 0.5, path="cut.tar.xz"), Reading(tmp_path, tmp_path / "cache")).recordings
+
+
+def test_numbers_may_have_a_decimal_comma(tmp_path) -> None:
+    """As many languages write them."""
+    found = texts(whole(), ["s"] * 6, ["x"] * 6)
+    write(tmp_path, {name: text.replace(".", ",") for name, text in found.items()})
+    dataset, _ = read(tmp_path, source(W, 0.5, decimal=","))
+
+    np.testing.assert_array_equal(values(dataset.recordings[0]), signal(W + 5 * HOP))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "latin-1"])
+def test_files_may_have_another_encoding(tmp_path, encoding) -> None:
+    """Those of numbers and those of texts."""
+    for name, text in texts(whole(), ["s"] * 6, ["größe"] * 6).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(text.encode(encoding))
+    dataset, _ = read(tmp_path, source(W, 0.5, encoding=encoding.removesuffix("-le")))
+
+    assert dataset.classes == ("größe",)
+    np.testing.assert_array_equal(values(dataset.recordings[0]), signal(W + 5 * HOP))
+
+
+def test_a_text_may_mean_a_missing_value(tmp_path) -> None:
+    """The one that is configured; it is part of the cache's key."""
+    made = signal(W + HOP)
+    made[HOP + 3, 0] = -999
+    write(tmp_path / "d", texts(cut(made, W, HOP), ["s"] * 2, ["x"] * 2))
+    reading = Reading(tmp_path / "d", tmp_path / "cache")
+    plain, missing = (
+        values(sources.read(source(W, 0.5, missing=texts), reading).recordings[0]) for texts in (["NA"], ["-999"])
+    )
+
+    np.testing.assert_array_equal(plain, made)
+    np.testing.assert_array_equal(np.isnan(missing), made == -999)
+
+
+def test_gravity_is_kept(tmp_path) -> None:
+    """As it is stated for each channel."""
+    devices = flat()["devices"]
+    devices[0]["channels"][0]["gravity"] = "included"
+    dataset, _ = read(
+        write(tmp_path, texts(whole(), ["s"] * 6, ["x"] * 6, "x")), source(W, 0.5, **flat(devices=devices))
+    )
+
+    assert [channel.gravity for channel in dataset.channels] == ["included", None]
+
+
 def test_nothing_is_parsed_twice(tmp_path, monkeypatch) -> None:
     """The second reading uses the cache."""
     reading = Reading(write(tmp_path / "d", texts(whole(), ["s"] * 6, ["x"] * 6)), tmp_path / "cache")
@@ -306,6 +420,11 @@ FAULTS: dict[str, tuple[Change, list[tuple[str, str]]]] = {
     "a label less": (line("y", 6, ""), [("train/y.txt", "windows.row-count")]),
     "a blank label": (line("y", 2, "\n"), [("train/y.txt", "windows.row-count")]),
     "an invalid label": (line("y", 2, "a\x01b\n"), [("train/y.txt:2", "csv.name-invalid")]),
+    "a decimal comma": (
+        line("acc_x", 3, "1,5 " * W + "\n"),
+        [("train/acc_x.txt:3", "csv.decimal-comma")],
+    ),
+    "another encoding": (line("y", 2, "\0\n"), [("train/y.txt:2", "csv.encoding")]),
     "a broken quote": (line("y", 6, '"a\n'), [("train/y.txt:6", "csv.quotes")]),
     "no subject file": (lambda f: f.pop("train/subject.txt"), [(".", "windows.file-missing")]),
     "no channel": (lambda f: f.pop("train/acc_x.txt"), [(".", "windows.file-missing")]),
@@ -324,6 +443,21 @@ def test_a_fault_is_named(tmp_path, change, expected) -> None:
     change(found)
 
     assert faults(write(tmp_path, found), source(W, 0.5)) == expected
+
+
+SETTINGS = {"channels", "devices", "part", *WindowsSource.model_fields}
+
+
+@pytest.mark.parametrize(("change", "_"), FAULTS.values(), ids=FAULTS)
+def test_a_next_step_names_only_settings_that_the_source_has(tmp_path, change, _) -> None:
+    """Rules of rows are those of the source csv, too."""
+    found = texts(whole(), ["s"] * 6, ["x"] * 6)
+    change(found)
+    with pytest.raises(InputError) as caught:
+        read(write(tmp_path, found), source(W, 0.5))
+    steps = [problem.next or catalogue.find(problem.rule).next for problem in caught.value.problems]
+
+    assert {name for step in steps for name in re.findall(r"`(\w+)", step)} <= SETTINGS
 
 
 def test_files_of_different_length_are_named_with_their_rows(tmp_path) -> None:
@@ -557,7 +691,13 @@ def channel(**changes: Any) -> dict[str, Any]:
         {"devices": [{"name": "a", "channels": [channel(), channel()]}]},
         {"devices": [{"name": "a", "channels": [channel(files="acc_x")]}]},
         {"devices": [{"name": "a", "channels": [channel(files=r"(?P<subject>\w+)/(?P<part>\w+)")]}]},
+        {
+            "devices": [
+                {"name": name, "channels": [channel(gravity=how)]} for name, how in (("a", "removed"), ("b", None))
+            ]
+        },
         {"separator": "1"},
+        {"separator": ",", "decimal": ","},
     ],
 )
 def test_settings_that_do_not_fit_are_refused(changes) -> None:

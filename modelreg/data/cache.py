@@ -98,6 +98,11 @@ class Reading:
         with _explained(store.folder):
             return store.gather(shape, blocks)
 
+    @property
+    def scratch(self) -> Path | None:
+        """The folder of temporary files: the cache, or None for that of the system."""
+        return self.cache if self.cache and self.cache.is_dir() else None
+
     @cached_property
     def _store(self) -> MappedStore | None:
         return MappedStore(self.cache) if self.cache else None

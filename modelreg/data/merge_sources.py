@@ -42,7 +42,7 @@ class _Names(NamedTuple):
     def channel(self, theirs: Channel) -> Channel:
         """Return a channel under its common name and unit."""
         ours = self.channels[theirs.name]
-        return Channel(name=ours.name or theirs.name, unit=ours.unit or theirs.unit)
+        return Channel(name=ours.name or theirs.name, unit=ours.unit or theirs.unit, gravity=theirs.gravity)
 
 
 def join(datasets: Sequence[Dataset], settings: DataSettings, store: Store = _keep) -> Dataset:
@@ -62,6 +62,7 @@ def join(datasets: Sequence[Dataset], settings: DataSettings, store: Store = _ke
     return replace(
         renamed[0],
         sources=tuple(source for dataset in renamed for source in dataset.sources),
+        channels=_common(renamed),
         classes=classes,
         rate_hz=settings.rate_hz or _rates(renamed)[0],
         recordings=tuple(
@@ -147,6 +148,15 @@ def _select(signal: Signal, columns: Sequence[int], scales: NDArray[np.float64],
         return replace(signal, values=store((signal.values[:, columns] * scales).astype(np.float32)))
 
 
+def _common(datasets: Sequence[Dataset]) -> tuple[Channel, ...]:
+    """Return the channels; whether gravity is part of one is stated if all data sets state it."""
+    same = zip(*(dataset.channels for dataset in datasets), strict=True)
+    return tuple(
+        first if all(other.gravity for other in others) else first.model_copy(update={"gravity": None})
+        for first, *others in same
+    )
+
+
 def _classes(datasets: Iterable[Dataset]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for dataset in datasets for name in dataset.classes))
 
@@ -222,6 +232,7 @@ def _find_differences(datasets: Sequence[Dataset], settings: DataSettings) -> It
             if ours != theirs:
                 message = f"must be those of the first source, {', '.join(ours)}, found {', '.join(theirs)}"
                 yield Problem(f"data.sources.{number}.{part}", "sources.differ", message)
+    yield from _find_mixed_gravity(datasets)
     names = Counter(recording.name for dataset in datasets for recording in dataset.recordings)
     if twice := [name for name, count in names.items() if count > 1]:
         message = f"two recordings have the name {twice[0]!r}{and_others(len(twice), 'name')}"
@@ -235,6 +246,16 @@ def _find_differences(datasets: Sequence[Dataset], settings: DataSettings) -> It
     if len(ready) > 1:
         message = "windows of a source `npy` cannot be joined with recordings"
         yield Problem("data.sources", "sources.npy-mixed", message)
+
+
+def _find_mixed_gravity(datasets: Sequence[Dataset]) -> Iterator[Problem]:
+    """Yield a problem if gravity is part of a channel in some data sets, and removed in others."""
+    stated = {(c.name, c.gravity) for dataset in datasets for c in dataset.channels if c.gravity}
+    mixed = sorted(name for name, count in Counter(name for name, _ in stated).items() if count > 1)
+    if mixed:
+        message = f"gravity is part of {mixed[0]!r} in one source only{and_others(len(mixed), 'channel')}"
+        step = "read an acceleration with gravity from every source, or one without"
+        yield Problem("data.sources", "sources.differ", message, step)
 
 
 def _with_units(dataset: Dataset) -> list[str]:

@@ -56,6 +56,15 @@ Separator = Annotated[str, Field(min_length=1, max_length=6), AfterValidator(_se
 Scale = Annotated[float, AfterValidator(_nonzero)]
 Pattern = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_compiled)]
 Zone = Annotated[str, AfterValidator(_is_zone)]
+StatedGravity = Annotated[
+    Gravity | None,
+    setting(
+        "Of an acceleration: whether gravity is part of it. `modelreg data check` compares it with the values.",
+        "included",
+    ),
+]
+MissingTexts = Annotated[tuple[str, ...], setting("Texts that mean a missing value.", ["", "-999"])]
+MISSING = ("", "NaN", "nan", "NA", "N/A", "null", "NULL")
 
 
 class ColumnPattern(Record):
@@ -67,8 +76,8 @@ class ColumnPattern(Record):
 Column = Name | Annotated[int, Field(ge=1)] | ColumnPattern  # a name of the header, a number from 1, or a pattern
 
 
-class CsvForm(Record):
-    """How the lines of text files become rows and cells."""
+class TextForm(Record):
+    """How text files have numbers, and what is between them."""
 
     encoding: Annotated[
         Literal["utf-8", "utf-16", "latin-1"],
@@ -79,6 +88,17 @@ class CsvForm(Record):
         setting("The character between two columns; `blanks`: any run of blanks and tabs.", ";"),
     ] = ","
     decimal: Annotated[Literal[".", ","], setting("The decimal mark of numbers.", ",")] = "."
+
+    @model_validator(mode="after")
+    def _marks_differ(self) -> "TextForm":
+        if self.separator == self.decimal:
+            raise ValueError("separator and decimal must differ")
+        return self
+
+
+class CsvForm(TextForm):
+    """How the lines of text files become rows and cells."""
+
     row_end: Annotated[
         str | None, setting("Text at the end of each row that is not part of its last cell.", ";", min_length=1)
     ] = None
@@ -99,12 +119,6 @@ class CsvForm(Record):
         Name | None,
         setting("The sheet of .xlsx files, or the variable of .mat files. Null: the only one.", "sensor_readings"),
     ] = None
-
-    @model_validator(mode="after")
-    def _marks_differ(self) -> "CsvForm":
-        if self.separator == self.decimal:
-            raise ValueError("separator and decimal must differ")
-        return self
 
 
 class CsvAddedTime(Record):
@@ -185,13 +199,7 @@ class CsvChannel(Record):
     ] = None
     unit: Annotated[Name, setting("Unit after scaling.", "g")]
     scale: Annotated[Scale, setting("Factor from the file's number to the value; -1 flips an axis.", -1)] = 1.0
-    gravity: Annotated[
-        Gravity | None,
-        setting(
-            "Of an acceleration: whether gravity is part of it. `modelreg data check` compares it with the values.",
-            "included",
-        ),
-    ] = None
+    gravity: StatedGravity = None
 
     def named(self) -> tuple[Column, ...]:
         """Return the configured columns."""

@@ -9,15 +9,19 @@ from pydantic import Field, model_validator
 from modelreg.records.base import Name, Record, setting
 from modelreg.records.csv_device import (
     BLANKS,
+    MISSING,
     ClockRule,
     Column,
     CsvChannel,
     CsvDevice,
     CsvForm,
     CsvPart,
+    MissingTexts,
     Pattern,
     Scale,
     Separator,
+    StatedGravity,
+    TextForm,
     groups_of,
     refuse_twice,
 )
@@ -205,15 +209,7 @@ class CsvSource(LabelledSource, CsvForm):
     max_bad_rows: Annotated[
         float, setting("The largest share of a file's rows that may be skipped.", 0.01, ge=0, le=1)
     ] = 0.01
-    missing: Annotated[tuple[str, ...], setting("Texts that mean a missing value.", ["", "-999"])] = (
-        "",
-        "NaN",
-        "nan",
-        "NA",
-        "N/A",
-        "null",
-        "NULL",
-    )
+    missing: MissingTexts = MISSING
 
     @model_validator(mode="after")
     def _consistent(self) -> "CsvSource":
@@ -299,7 +295,7 @@ class CsvSource(LabelledSource, CsvForm):
         return {name: part for name, part in named.items() if part.channels}
 
 
-def _identity(channel: CsvChannel) -> tuple[str, str, str | None]:
+def _identity(channel: "CsvChannel | WindowChannel") -> tuple[str, str, str | None]:
     """Return what the channels of two devices must share to be the same."""
     return channel.name, channel.unit, channel.gravity
 
@@ -323,6 +319,7 @@ class WindowChannel(Record):
         ),
     ]
     scale: Annotated[Scale, setting("Factor from the file's number to the value; -1 flips an axis.", -1)] = 1.0
+    gravity: StatedGravity = None
 
 
 class WindowDevice(Record):
@@ -340,11 +337,11 @@ SUBJECT_FILES, LABEL_FILES = "subject_files", "label_files"
 PART = "part"  # the group of a pattern that names a set of files
 
 
-class WindowsSource(LabelledSource):
+class WindowsSource(LabelledSource, TextForm):
     """Text files in which a row is one window of one channel. Windows that overlap are joined to recordings."""
 
     kind: Annotated[Literal["windows"], setting("The kind of source.", "windows")]
-    path: Annotated[Path, setting("The folder of the files.", "data/uci_har")]
+    path: Annotated[Path, setting("The folder of the files, or an archive of them.", "data/uci_har")]
     name: Annotated[Name, setting("Name of the data set, for records and cards.", "uci-har")]
     license: Annotated[str, setting("Licence of the data.", "CC-BY-4.0")]
     citation: Annotated[str, setting("How to cite the data.", "Doe 2026")]
@@ -379,6 +376,7 @@ class WindowsSource(LabelledSource):
         Separator,
         setting("The character between two numbers; `blanks`: any run of blanks and tabs.", ","),
     ] = BLANKS
+    missing: MissingTexts = MISSING
 
     @model_validator(mode="after")
     def _whole(self) -> "WindowsSource":
@@ -387,8 +385,10 @@ class WindowsSource(LabelledSource):
             raise ValueError(f"overlap: gives {shared:g} of {self.window} samples, expected a whole number below all")
         first, *others = self.devices
         for device in others:
-            if [(c.name, c.unit) for c in device.channels] != [(c.name, c.unit) for c in first.channels]:
-                raise ValueError("devices: every device must have the same channels, in the same order and units")
+            if [_identity(channel) for channel in device.channels] != [
+                _identity(channel) for channel in first.channels
+            ]:
+                raise ValueError("devices: every device must have the same channels, in order, unit and gravity")
         for names in ([device.name for device in self.devices], [channel.name for channel in first.channels]):
             refuse_twice(names)
         return self

@@ -14,7 +14,7 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
@@ -30,6 +30,7 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 COMPRESSED = (".gz", ".bz2", ".xz")  # a single file
 DEPTH = 3  # archives in archives: those deeper stay files
 OPEN = 8  # archives at a time
+NESTED = 4  # groups in groups of a pattern that are closed at a `/`
 
 Asked = Callable[[str], bool]  # path of an archive -> whether its members are in the tree
 
@@ -56,7 +57,8 @@ def is_archive(path: str) -> bool:
 def asked_by(patterns: Iterable[str]) -> Asked:
     r"""Return a function that tells whether one of these patterns of paths asks for the members of an archive.
 
-    It does if its text before some `/` matches the path of the archive, as `(?P<subject>\w+)\.zip/.*` does. A pattern
+    It does if its text before some `/` matches the path of the archive, as `(?P<subject>\w+)\.zip/.*` does. Groups that
+    begin before the `/` and end after it end at the `/`, so that `(?:.*/)?data\.csv` asks for every archive. A pattern
     without a `/` asks for none.
     """
     texts = {pattern[:at].removesuffix("\\") for pattern in patterns for at, c in enumerate(pattern) if c == "/"}
@@ -65,11 +67,11 @@ def asked_by(patterns: Iterable[str]) -> Asked:
 
 
 def _compiled(text: str) -> re.Pattern[str] | None:
-    """Return the beginning of a pattern, or None if the pattern was cut inside a group or a set."""
-    try:
-        return re.compile(text)
-    except re.error:
-        return None
+    """Return the beginning of a pattern, its open groups closed, or None if the pattern was cut inside a set."""
+    for depth in range(NESTED + 1):
+        with suppress(re.error):
+            return re.compile(text + ")" * depth)
+    return None
 
 
 def _every(_: str) -> bool:

@@ -59,8 +59,7 @@ class _Texts(NamedTuple):
 
 def read(source: CsvSource, reading: Reading) -> Dataset:
     """Read the folder or archive. Raises InputError with file and line of every problem."""
-    scratch = reading.cache if reading.cache and reading.cache.is_dir() else None
-    with open_tree(reading.base / source.path, source.path, asked_by(_patterns(source)), scratch) as tree:
+    with open_tree(reading.base / source.path, source.path, asked_by(_patterns(source)), reading.scratch) as tree:
         _raise(tree.problems)
         texts = _read_texts(source, tree)
         plan = csv_plan.make(source, tree.paths, texts.lookup)
@@ -247,7 +246,7 @@ def _parse(stream: IO[bytes], job: _Job, where: str) -> Iterator[tuple[str, NDAr
 
 
 def _find_foreign(tree: Tree, path: str, where: str) -> Problem | None:
-    """Return the problem of a file of a format that is not read, named as what it is."""
+    """Return the problem of a file of a format that is not read, by its name."""
     try:
         with tree.open(path) as stream:
             return file_formats.find_foreign(stream.read(file_formats.FIRST), path, where)

@@ -5,6 +5,7 @@ cell, and so finds which rows are bad.
 """
 
 import io
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -111,8 +112,7 @@ def of_table(file: File, columns: Columns, faults: Faults) -> Rows:
         array = columns.values[place][lines - 1]
         if array.dtype.kind in "if":
             values = array.astype(np.float64)
-            values[[layout.is_missing(text) for text in map(str, values.tolist())]] = np.nan
-            return values
+            return np.where(np.isin(values, layout.missing_numbers), np.nan, values)
         texts = to_texts(columns, place)[lines - 1]
         return _to_numbers(file, place, zip(lines.tolist(), texts, strict=True), len(lines), wrong)
 
@@ -138,13 +138,18 @@ def to_texts(columns: Columns, place: int) -> NDArray[Any]:
             texts = np.datetime_as_string(array, timezone="UTC" if place in columns.zoned else "naive")
             return np.where(np.isnat(array), "", texts).astype(object)
         case "f":
-            return np.array(
-                ["" if x != x else f"{x:.0f}" if x.is_integer() else repr(x) for x in array.tolist()], object
-            )
+            return np.array([_shortest(number) for number in array.tolist()], dtype=object)
         case "i":
             return np.array([str(x) for x in array.tolist()], dtype=object)
         case _:
             return _stripped(array)
+
+
+def _shortest(number: float) -> str:
+    """Return a number as text: `4` for 4.0, nothing for NaN."""
+    if math.isnan(number):
+        return ""
+    return f"{number:.0f}" if number.is_integer() else repr(number)
 
 
 def _to_numbers(

@@ -96,6 +96,11 @@ class Layout(NamedTuple):
         texts, numbers = _missing(self.missing)
         return text in texts or to_number(text) in numbers
 
+    @property
+    def missing_numbers(self) -> list[float]:
+        """The numbers that mean a missing value."""
+        return [number for number in _missing(self.missing)[1] if number is not None]
+
     def to_document(self) -> dict[str, Any]:
         """Return the layout as JSON values: files are parsed equally under equal documents."""
         columns = self.columns

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from modelreg.errors import Problem
 
+CONTROL = 0.1  # share of control characters from which bytes are no text
+_CONTROL = bytes({*range(32)} - {*b"\t\n\r\f"})
 FIRST = 4096  # bytes that tell a format
 
 _TEXT = "convert it to a text table with one row for each sample"
@@ -84,13 +86,18 @@ def name_format(first: bytes, name: str) -> Format | None:
         if magic.first.match(first):
             step = magic.next or f"name it with its suffix, {magic.suffixes[0]}"
             return None if suffix in magic.suffixes else Format(magic.what, step)
-    return _BINARY if b"\0" in first and not _is_utf16(first) else None
+    return _BINARY if _is_binary(first) and not _is_utf16(first) else None
 
 
 def find_foreign(first: bytes, name: str, where: str) -> Problem | None:
     """Return the problem of a file that is not read, as `name_format` names it."""
     found = name_format(first, name)
     return Problem(where, "tables.foreign-format", f"this is {found.what}", found.next) if found else None
+
+
+def _is_binary(first: bytes) -> bool:
+    """Return whether bytes are no text: a few control characters are a damaged text."""
+    return b"\0" in first and len(first.translate(None, _CONTROL)) < (1 - CONTROL) * len(first)
 
 
 def _is_utf16(first: bytes) -> bool:

@@ -5,14 +5,12 @@ found before any file is opened, then those of all contents. Parsed arrays are k
 and of every setting that the parsing depends on.
 """
 
-import hashlib
-import io
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +19,7 @@ from modelreg import files
 from modelreg.data.cache import Parsed, Reading, combine
 from modelreg.data.message_lists import and_others, quoted
 from modelreg.data.recording import UNREADABLE, natural
+from modelreg.data.sources.containers import Tree, asked_by, open_tree
 from modelreg.data.sources.csv_layout import Layout
 from modelreg.data.sources.csv_table import COUNTS, parse
 from modelreg.data.sources.text_rows import Form, Misfit, open_table
@@ -35,9 +34,13 @@ from modelreg.records.source import (
     WindowsSource,
 )
 
-PARSER = "windows-1"  # part of the cache's keys; a new number when the parsing changes
+PARSER = "windows-2"  # part of the cache's keys; a new number when the parsing changes
 LINE = "\x1f"  # a separator that no text has: a row is one cell
 SHOWN = 40  # characters of a text
+STEPS = {  # where that of the rule names a setting that this source does not have
+    "csv.row-width": "correct the row, or download or write the file again",
+    "csv.empty": "download or write the file again",
+}
 
 _Plan = dict[str, dict[str, str]]  # part -> name of a pattern -> path below the folder
 _Arrays = dict[str, dict[str, Parsed]]  # name of a pattern -> arrays by name
@@ -53,9 +56,13 @@ class Part(NamedTuple):
 
 
 def read_parts(source: WindowsSource, reading: Reading) -> dict[str, Part]:
-    """Read every file of a source. Raises InputError with file and line of every problem."""
-    plan = _plan(source, reading)
-    found = _read_all(plan, source, reading)
+    """Read every file of a folder or archive. Raises InputError with file and line of every problem."""
+    with open_tree(
+        reading.base / source.path, source.path, asked_by(source.patterns.values()), reading.scratch
+    ) as tree:
+        _raise(tree.problems)
+        plan = _plan(source, tree.paths, reading)
+        found = _read_all(plan, source, tree, reading)
     return {
         part: Part(
             windows={name: arrays[name]["values"].values for name in source.channels},
@@ -67,30 +74,8 @@ def read_parts(source: WindowsSource, reading: Reading) -> dict[str, Part]:
     }
 
 
-def paths_below(folder: Path, shown: str) -> list[str]:
-    """Return the path of every file below a folder, hidden ones left out. Raises InputError, at the path `shown`."""
-
-    def refuse(error: OSError) -> None:
-        where = Path(shown, Path(error.filename).relative_to(folder))
-        raise InputError(UNREADABLE, [Problem(str(where), "files.unreadable", error.strerror or str(error))])
-
-    found: list[str] = []
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name).relative_to(folder).as_posix() for name in names if not name.startswith(".")]
-    return sorted(found)
-
-
-def open_below(folder: Path, path: str, where: str) -> io.BufferedReader:
-    """Open a file below a folder. Raises InputError, also for a link that leads out of the folder."""
-    if not (folder / path).resolve().is_relative_to(folder.resolve()):
-        raise InputError(UNREADABLE, [Problem(where, "csv.link", "symbolic link that leads out of the folder")])
-    return files.open_regular(folder / path, where)
-
-
-def _plan(source: WindowsSource, reading: Reading) -> _Plan:
+def _plan(source: WindowsSource, paths: Sequence[str], reading: Reading) -> _Plan:
     """Return the files to read. Raises InputError if a part has no file, or two files, for one pattern."""
-    paths = paths_below(reading.base / source.path, source.path)
     used: dict[str, str] = {}
     plan: _Plan = defaultdict(dict)
     problems: list[Problem] = []
@@ -132,7 +117,7 @@ def _find_missing(source: WindowsSource, plan: _Plan, paths: Sequence[str]) -> I
             yield Problem(f"{source.path}: {part}", "windows.file-missing", f"this part has no file of {name}")
 
 
-def _read_all(plan: _Plan, source: WindowsSource, reading: Reading) -> dict[str, _Arrays]:
+def _read_all(plan: _Plan, source: WindowsSource, tree: Tree, reading: Reading) -> dict[str, _Arrays]:
     """Return the arrays of all files, read one at a time. Raises InputError with the problems of all of them."""
     uses = [(part, name, path) for part, by_name in plan.items() for name, path in by_name.items()]
     found: dict[str, _Arrays] = defaultdict(dict)
@@ -140,9 +125,9 @@ def _read_all(plan: _Plan, source: WindowsSource, reading: Reading) -> dict[str,
     for done, (part, name, path) in enumerate(uses):
         reading.tell(done, len(uses), path)
         try:
-            found[part][name] = _recall(_File(reading.base / source.path, path, source), name, reading)
+            found[part][name] = _recall(_File(tree, path, source), name, reading)
         except InputError as error:
-            problems += error.problems
+            problems += (p._replace(next=p.next or STEPS.get(p.rule, "")) for p in error.problems)
     reading.tell(len(uses), len(uses), source.name)
     _raise(problems)
     for part, arrays in found.items():
@@ -184,45 +169,43 @@ def _raise(problems: Sequence[Problem]) -> None:
 class _File(NamedTuple):
     """One text file of a source."""
 
-    folder: Path
+    tree: Tree
     path: str
     source: WindowsSource
 
     @property
     def where(self) -> str:
-        return str(Path(self.source.path, self.path))
+        return self.tree.where(self.path)
 
-    def open(self) -> io.BufferedReader:
-        return open_below(self.folder, self.path, self.where)
+    @property
+    def form(self) -> Form:
+        return Form(separator=self.source.separator, header=False, encoding=self.source.encoding)
+
+    def open(self) -> AbstractContextManager[IO[bytes]]:
+        return self.tree.open(self.path)
 
 
 def _recall(file: _File, name: str, reading: Reading) -> dict[str, Parsed]:
     """Return the arrays of one file, parsed now or earlier."""
     source = file.source
-    with file.open() as stream:
-        document: dict[str, Any] = {"file": hashlib.file_digest(stream, "sha256").hexdigest()}
+    document: dict[str, Any] = {"file": file.tree.sha256(file.path), "encoding": source.encoding}
     if channel := source.channels.get(name):
-        document |= {"window": source.window, "separator": source.separator, "scale": channel.scale}
+        document |= {"window": source.window, "scale": channel.scale, "missing": list(source.missing)}
+        document |= {"separator": source.separator, "decimal": source.decimal}
     key = f"{PARSER}-{files.sha256_bytes(files.to_line(document))}"
     return reading.recall(key, lambda: _parse_windows(file, channel) if channel else _parse_texts(file))
 
 
 def _parse_windows(file: _File, channel: WindowChannel) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield the windows of one channel, float32 (N, W), times its scale. Raises InputError with every problem."""
-    window, form = file.source.window, Form(separator=file.source.separator, header=False)
+    window = file.source.window
     with file.open() as stream:
-        there = len(open_table(stream, file.where, form).names)
+        there = len(open_table(stream, file.where, file.form).names)
     if there != window:
         step = f"set `window: {there}`" if there > 1 else "set `separator` to the character between the numbers"
         message = f"{there:,} numbers in the first row, expected {window:,}"
         raise InputError(UNREADABLE, [Problem(file.where, "windows.row-length", message, step)])
-    columns = tuple(
-        CsvChannel(name=str(number), column=number, unit=channel.unit, scale=channel.scale)
-        for number in range(1, window + 1)
-    )
-    with file.open() as stream:
-        layout = Layout(CsvColumns(channels=columns), label=None, form=form, missing=())
-        arrays = dict(parse(stream, file.where, layout))
+    arrays = _parse_rows(file, channel)
     rows = len(arrays["values"])
     if arrays["counts"][COUNTS.index("cut")]:
         message = f"the last row is cut off, expected {window:,} numbers"
@@ -230,12 +213,29 @@ def _parse_windows(file: _File, channel: WindowChannel) -> Iterator[tuple[str, N
     yield "values", arrays["values"]
 
 
+def _parse_rows(file: _File, channel: WindowChannel) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a file whose first row is a window. Raises InputError with every problem."""
+    columns = tuple(
+        CsvChannel(name=str(number), column=number, unit=channel.unit, scale=channel.scale)
+        for number in range(1, file.source.window + 1)
+    )
+    layout = Layout(
+        CsvColumns(channels=columns),
+        label=None,
+        form=file.form,
+        missing=file.source.missing,
+        decimal=file.source.decimal,
+    )
+    with file.open() as stream:
+        return dict(parse(stream, file.where, layout))
+
+
 def _parse_texts(file: _File) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield the text of each row, (N,), and its line, (N,). Raises InputError."""
     texts: list[str] = []
     lines: list[int] = []
     with file.open() as stream:
-        for block in open_table(stream, file.where, Form(separator=LINE, header=False)).blocks:
+        for block in open_table(stream, file.where, file.form._replace(separator=LINE)).blocks:
             if isinstance(block, Misfit):
                 raise InputError(UNREADABLE, [Problem(f"{file.where}:{block.line}", "csv.quotes", block.why)])
             texts += [text.strip() for text in block.text.decode().split("\n")[:-1]]

@@ -23,7 +23,7 @@ from modelreg.records.source import WindowsSource
 
 
 def read(source: WindowsSource, reading: Reading) -> Dataset:
-    """Read the folder. Raises InputError with file and line of every problem."""
+    """Read the folder or archive. Raises InputError with file and line of every problem."""
     parts = read_parts(source, reading)
     orders = {
         name: window_overlap.find_order(_channels(part), part.subjects, source.hop) for name, part in parts.items()
@@ -43,7 +43,7 @@ def read(source: WindowsSource, reading: Reading) -> Dataset:
                 citation=source.citation,
             ),
         ),
-        channels=tuple(Channel(name=channel.name, unit=channel.unit) for channel in first.channels),
+        channels=tuple(Channel(name=c.name, unit=c.unit, gravity=c.gravity) for c in first.channels),
         devices=tuple(device.name for device in source.devices),
         classes=classes,
         rate_hz=source.rate_hz,
