@@ -77,10 +77,11 @@ def test_dates_of_a_table(tmp_path, zone) -> None:
 
 def test_rows_of_one_sensor_of_a_table(tmp_path) -> None:
     """Told by a number in a column."""
-    changes = settings("parquet", rows={"column": "trial", "text": "2"}) | {"session": None}
-    dataset = read(tmp_path, {"s.parquet": packed("parquet")}, **changes)
+    changes = settings("parquet", rows={"column": "trial", "text": "1"}) | {"session": None}
+    frame = FRAME.assign(trial=[1.0, np.nan, 1.0, 1.5])
+    dataset = read(tmp_path, {"s.parquet": packed("parquet", frame)}, **changes)
 
-    assert dataset.recordings[0].signals["watch"].values[:, 1].tolist() == [3, 4]
+    assert dataset.recordings[0].signals["watch"].values[:, 1].tolist() == [1, 3]
 
 
 def test_a_table_without_a_clock(tmp_path) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from modelreg.errors import Problem
 
-CONTROL = 0.1  # share of control characters from which bytes are no text
+CONTROL = 0.1  # share of control characters from which bytes are not text
 _CONTROL = bytes({*range(32)} - {*b"\t\n\r\f"})
 FIRST = 4096  # bytes that tell a format
 
@@ -96,7 +96,7 @@ def find_foreign(first: bytes, name: str, where: str) -> Problem | None:
 
 
 def _is_binary(first: bytes) -> bool:
-    """Return whether bytes are no text: a few control characters are a damaged text."""
+    """Return whether bytes are not text: a few control characters are a damaged text."""
     return b"\0" in first and len(first.translate(None, _CONTROL)) < (1 - CONTROL) * len(first)
 
 
