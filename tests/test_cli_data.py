@@ -93,14 +93,14 @@ def test_without_pandas_the_extra_is_named(here, capsys, monkeypatch) -> None:
 
 
 def test_a_missing_value_has_a_recommendation(here, capsys) -> None:
-    """By its rate."""
+    """By its gap."""
     write_two_device(here)
     x = np.load(here / "all_x.npy")
     x[0, 0, 0, 0] = np.nan
     np.save(here / "all_x.npy", x)
     main(["data", "check", "dataset.json"])
 
-    assert "missing values: `mean` is recommended for 1 recordings" in capsys.readouterr().out
+    assert "missing values: `interpolate` is recommended for 1 recordings" in capsys.readouterr().out
 
 
 def test_folds_are_commands(here, capsys) -> None:

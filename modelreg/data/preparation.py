@@ -10,7 +10,17 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from modelreg.config import Split, TrainConfig
-from modelreg.data import alignment, leakage_audit, merge_sources, normalization, pseudonyms, quality, splits, windows
+from modelreg.data import (
+    alignment,
+    filling,
+    leakage_audit,
+    merge_sources,
+    normalization,
+    pseudonyms,
+    quality,
+    splits,
+    windows,
+)
 from modelreg.data.cache import Reading
 from modelreg.data.memory_map import sha256_arrays
 from modelreg.data.message_lists import and_others, quoted
@@ -179,8 +189,8 @@ def _align(dataset: Dataset, config: TrainConfig) -> Iterator[Recording]:
 def _correct(parts: splits.Parts, dataset: Dataset, config: TrainConfig) -> splits.Parts:
     """Fill missing values of every split in one call, so that one error lists all of them."""
     recordings = [recording for part in parts.values() for recording in part]
-    fill = quality.fit(parts["train"], config.quality)
-    corrected = iter(quality.correct(recordings, dataset.channels, config.quality, fill))
+    fill = filling.fit(parts["train"], config.quality)
+    corrected = iter(filling.correct(recordings, dataset.channels, config.quality, fill))
     return {part: tuple(islice(corrected, len(pieces))) for part, pieces in parts.items()}
 
 

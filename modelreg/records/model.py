@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from modelreg.records.base import Count, Name, Record, setting
+from modelreg.records.base import LEFT_OUT, Count, Name, Record, setting
 
 Width = Annotated[int, Field(ge=1, le=4096)]
 OddKernel = Annotated[int, Field(ge=1, le=99, multiple_of=1)]
@@ -212,11 +212,15 @@ ModelSettings = Annotated[
 ]
 
 
+Gravity = Literal["included", "removed"]
+
+
 class Channel(Record):
     """One channel of a device's signal."""
 
     name: Name
     unit: Name
+    gravity: Annotated[Gravity | None, LEFT_OUT] = None
 
 
 class InputSpec(Record):
