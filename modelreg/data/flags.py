@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 from modelreg.records.data import Finding
 
 THRESHOLD, UNIT, RANGE = "quality.threshold", "quality.unit", "quality.range"
+REPEATED = "quality.repeated"
 
 
 class Flag(NamedTuple):
@@ -47,12 +48,19 @@ def group(flags: Iterable[Flag], order: Sequence[str]) -> tuple[Finding, ...]:
 
 
 def without_consequences(flags: Sequence[Flag]) -> Iterator[Flag]:
-    """Yield the flags, except those of range and deviation for channels in a wrong unit: one cause is one flag."""
-    explained = {(f.recording, f.device, channel) for f in flags if f.rule == UNIT for channel in f.channels}
+    """Yield the flags, except those that another flag of the same channels explains: one cause is one flag."""
+    causes = {(f.recording, f.device, channel, f.rule) for f in flags for channel in f.channels}
     for flag in flags:
-        follows = flag.rule == RANGE or (flag.rule == THRESHOLD and flag.cause.startswith("standard deviation"))
-        if not (follows and all((flag.recording, flag.device, channel) in explained for channel in flag.channels)):
+        rule = _explanation(flag)
+        if not rule or any((flag.recording, flag.device, channel, rule) not in causes for channel in flag.channels):
             yield flag
+
+
+def _explanation(flag: Flag) -> str:
+    """Return the rule of what would explain a flag; empty if nothing does."""
+    if flag.rule == RANGE or (flag.rule == THRESHOLD and flag.cause.startswith("standard deviation")):
+        return UNIT
+    return REPEATED if flag.rule == THRESHOLD and flag.cause.endswith("saturated") else ""
 
 
 def _rank(same: Sequence[Flag]) -> tuple[bool, bool, int]:

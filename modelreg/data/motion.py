@@ -44,6 +44,7 @@ class Stretch(NamedTuple):
 
     kind: Kind
     channels: tuple[str, ...]
+    start: int  # sample
     samples: int
     start_s: float  # after the first sample
     seconds: float
@@ -63,9 +64,10 @@ def measure(device: str, signal: Signal, names: Sequence[str], sensors: Sequence
     segments = {sensor: _segments(signal, sensor) for sensor in sensors if sensor.quantity != "magnetic field"}
     moving = {sensor: found for sensor, found in segments.items() if sensor.quantity == "acceleration"}
     turning = {sensor: found for sensor, found in segments.items() if sensor.quantity == "angular velocity"}
-    count = len(signal.values) // _length(signal)
-    resting = np.logical_and.reduce([np.ones(count, dtype=bool), *map(_rests, moving.values())])
-    strong = np.logical_or.reduce([np.zeros(count, dtype=bool), *(s.deviation >= STRONG * G for s in moving.values())])
+    stretches = tuple(_stretches(signal, names, sensors))
+    usable = _usable(signal, stretches)
+    resting = np.logical_and.reduce([usable, *map(_rests, moving.values())])
+    strong = usable & np.logical_or.reduce([~usable, *(s.deviation >= STRONG * G for s in moving.values())])
     still = {sensor: resting & (found.deviation <= STILL * DEGREE) for sensor, found in turning.items()}
     return Motion(
         rests=(
@@ -73,7 +75,7 @@ def measure(device: str, signal: Signal, names: Sequence[str], sensors: Sequence
             *(_rest(device, sensor, found.mean[still[sensor]]) for sensor, found in turning.items()),
         ),
         poses={sensor.channels: _spread(found.mean[resting]) for sensor, found in moving.items()},
-        stretches=tuple(_stretches(signal, names, sensors)),
+        stretches=stretches,
         turning=_spread(np.concatenate([np.empty(0), *(found.deviation[strong] for found in turning.values())])),
     )
 
@@ -103,11 +105,18 @@ def _segments(signal: Signal, sensor: Sensor) -> Segments:
     return Segments(mean, deviation)
 
 
+def _usable(signal: Signal, stretches: Sequence[Stretch]) -> NDArray[np.bool_]:
+    """Return which segments are measured, without a part in which values are repeated."""
+    length = _length(signal)
+    usable = np.ones(len(signal.values) // length, dtype=bool)
+    for stretch in stretches:
+        usable[stretch.start // length : (stretch.start + stretch.samples - 1) // length + 1] = False
+    return usable
+
+
 def _rests(found: Segments) -> NDArray[np.bool_]:
-    """Return which segments of an accelerometer rest, whatever its unit; a segment of zeros measures nothing."""
-    norm = np.linalg.norm(found.mean, axis=1)
-    zero = (norm == 0) & (found.deviation == 0)
-    return np.asarray((found.deviation <= REST * np.maximum(norm, G)) & ~zero)
+    """Return which segments of an accelerometer rest, whatever its unit."""
+    return np.asarray(found.deviation <= REST * np.maximum(np.linalg.norm(found.mean, axis=1), G))
 
 
 def _rest(device: str, sensor: Sensor, poses: Floats) -> SensorRest:
@@ -170,7 +179,7 @@ def _stretch(kind: Kind, channels: tuple[str, ...], signal: Signal, start: int, 
     time, last = signal.time, start + samples - 1
     begin = start / signal.rate_hz if time is None else float(time[start] - time[0])
     seconds = samples / signal.rate_hz if time is None else float(time[last] - time[start])
-    return Stretch(kind, channels, samples, begin, seconds)
+    return Stretch(kind, channels, start, samples, begin, seconds)
 
 
 def _repeating(values: NDArray[np.float32], columns: Sequence[int], least: int) -> Iterator[tuple[int, int]]:

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.data.flags import Flag
+from modelreg.data.flags import REPEATED, UNIT, Flag
 from modelreg.data.motion import Motion, Stretch
 from modelreg.data.sensors import DEGREE, G, Sensor
 from modelreg.records.data import ChannelQuality, SensorRest
@@ -21,7 +21,7 @@ TOLERANCE = 0.15  # g
 ENOUGH_S = 3.0  # seconds of rest in a recording, or in all recordings with less
 AGREEING = 0.75  # share of resting segments that a unit must explain
 ORIENTATIONS = 6  # resting segments that a sphere is fitted to
-SPREAD = 0.2  # g: deviation of the orientations in the direction in which they differ least
+SPREAD = 0.15  # of the norm, at most 1 g: deviation of the orientations in the direction in which they differ least
 RESIDUAL = 0.03  # g: a sphere explains the orientations
 MOST_BIAS = 5.0  # degrees per second; the offset of uncalibrated sensors (BMI160: 3, MPU-9250: 5)
 LEAST_TURN = 3.0  # degrees per second: at rest on a body in strong motion, every real set turns 8 and more
@@ -95,7 +95,7 @@ def judge(recordings: Sequence[Examined], sensors: Sequence[Sensor]) -> Iterator
         for sensor in sensors:
             if sensor.quantity == "acceleration":
                 found = list(_judge_acceleration(recordings, device, sensor))
-                wrong_unit |= any(flag.rule == "quality.unit" for flag in found)
+                wrong_unit |= any(flag.rule == UNIT for flag in found)
                 yield from found
             elif sensor.quantity == "angular velocity":
                 yield from _judge_bias(recordings, device, sensor)
@@ -121,7 +121,7 @@ def _judge_acceleration(recordings: Sequence[Examined], device: str, sensor: Sen
     spheres, sound = _spheres(cases), []
     for case, verdict in _verdicts(cases, sensor):
         sphere = spheres.get(case.examined.name)
-        if verdict.rule == "quality.unit":
+        if verdict.rule == UNIT:
             yield _verdict_flag(case, verdict)
         elif sphere and np.abs(sphere.center).max() > TOLERANCE:
             yield _offset_flag(case, sphere)
@@ -157,7 +157,7 @@ def _verdict(poses: Floats, sensor: Sensor) -> Verdict:
         if np.mean(np.abs(norms / share - 1) <= TOLERANCE) >= AGREEING:
             scale = f"multiply `scale` by {1 / share:.5g}"
             step = f"set `unit: {reading}`, or {scale}" if reading in UNITS else scale
-            return Verdict(None, "quality.unit", f"looks like {reading}, configured {sensor.unit}", (), step)
+            return Verdict(None, UNIT, f"looks like {reading}, configured {sensor.unit}", (), step)
     if norm <= TOLERANCE:
         return Verdict("removed")
     far = np.abs(np.median(poses, axis=0)) > 1 + TOLERANCE
@@ -174,7 +174,7 @@ def _verdict_flag(case: Case, verdict: Verdict) -> Flag:
     if verdict.rule == "quality.offset":
         shown = ", ".join(f"{mean[rest.channels.index(name)]:.3g}" for name in verdict.channels)
         message = f"rests at {shown} {rest.unit}, more than gravity ({rest.one:.3g}): a constant offset"
-    elif verdict.rule == "quality.unit":
+    elif verdict.rule == UNIT:
         message = f"resting norm {norm:.3g} {rest.unit}: {verdict.cause}"
     else:
         message = f"resting norm {norm:.3g} {rest.unit}, expected {rest.one:.3g}, or 0 without gravity"
@@ -196,7 +196,7 @@ def fit_sphere(poses: Floats) -> Sphere | None:
     if len(poses) < ORIENTATIONS:
         return None
     spread = np.linalg.svd(poses - poses.mean(axis=0), compute_uv=False)[-1] / np.sqrt(len(poses))
-    if spread < SPREAD:
+    if spread < SPREAD * min(float(np.median(np.linalg.norm(poses, axis=1))), 1.0):
         return None
     system = np.column_stack([2 * poses, np.ones(len(poses))])
     solved = np.linalg.lstsq(system, np.square(poses).sum(axis=1), rcond=None)[0]
@@ -232,7 +232,7 @@ def _offset_flag(case: Case, sphere: Sphere) -> Flag:
 def _scale_flag(case: Case, sphere: Sphere) -> Flag:
     rest, factor = case.rest, 1 / sphere.radius
     message = f"resting norm {rest.norm:.3g} {rest.unit} in every orientation, expected {rest.one:.3g}: a wrong scale"
-    flag = _flag(case, "quality.unit", "a wrong scale", message)
+    flag = _flag(case, UNIT, "a wrong scale", message)
     return flag._replace(next=f"multiply `scale` by {factor:.4g}, or check the measuring range of the device")
 
 
@@ -308,7 +308,7 @@ def _judge_fast_turns(recordings: Sequence[Examined], device: str, sensor: Senso
             cause = f"looks like deg/s, configured {sensor.unit}"
             message = f"values up to {fastest * DEGREE / sensor.factor:.3g} {sensor.unit}: {cause}"
             step = f"set `unit: deg/s`, or multiply `scale` by {DEGREE / sensor.factor:.5g}"
-            yield Flag(recording.name, "quality.unit", device, sensor.channels, cause, message, size=fastest, next=step)
+            yield Flag(recording.name, UNIT, device, sensor.channels, cause, message, size=fastest, next=step)
 
 
 def _judge_slow_turns(recordings: Sequence[Examined], device: str, sensor: Sensor) -> Iterator[Flag]:
@@ -323,7 +323,7 @@ def _judge_slow_turns(recordings: Sequence[Examined], device: str, sensor: Senso
     message = f"turns by {usual:.2g} degrees per second while the acceleration is strong: {cause}"
     step = f"set `unit: rad/s`, or multiply `scale` by {1 / sensor.factor:.5g}"
     for recording in recordings:
-        yield Flag(recording.name, "quality.unit", device, sensor.channels, cause, message, next=step)
+        yield Flag(recording.name, UNIT, device, sensor.channels, cause, message, next=step)
 
 
 def _judge_field(recordings: Sequence[Examined], device: str, sensor: Sensor) -> Iterator[Flag]:
@@ -338,12 +338,12 @@ def _judge_field(recordings: Sequence[Examined], device: str, sensor: Sensor) ->
                 cause = f"looks like {reading}, configured {sensor.unit}"
                 message = f"norm {raw:.3g} {sensor.unit}: {cause}"
                 step = f"set `unit: {reading}`, or multiply `scale` by {factor / sensor.factor:.5g}"
-                yield Flag(recording.name, "quality.unit", device, sensor.channels, cause, message, raw, step)
+                yield Flag(recording.name, UNIT, device, sensor.channels, cause, message, raw, step)
 
 
 # Repeated values
 
-REPEATED = {  # cause, and the next step
+CAUSES = {  # cause, and the next step
     "zero": ("filled with zeros", "write missing values as empty cells, or leave the recordings out with `drop`"),
     "held": ("repeats its last value while the device moves", "write missing values as empty cells"),
     "frozen": ("frozen while its other axes move", "check the sensor; leave the recordings out with `drop`"),
@@ -358,10 +358,8 @@ def _judge_repeated(recording: Examined, device: str) -> Iterator[Flag]:
         if not constant.issuperset(stretch.channels):
             found[stretch.kind, stretch.channels].append(stretch)
     for (kind, channels), stretches in found.items():
-        cause, step = REPEATED[kind]
+        cause, step = CAUSES[kind]
         longest = max(stretches, key=lambda stretch: stretch.seconds)
         times = f", {len(stretches):,} times" if len(stretches) > 1 else ""
         message = f"{cause} for {longest.seconds:.3g} s from second {longest.start_s:.3g}{times}"
-        yield Flag(
-            recording.name, "quality.repeated", device, channels, cause, message, size=longest.seconds, next=step
-        )
+        yield Flag(recording.name, REPEATED, device, channels, cause, message, size=longest.seconds, next=step)
