@@ -136,6 +136,19 @@ class Finding(Record):
     recordings: tuple[Name, ...] = ()  # empty: it concerns no single recording
 
 
+class Excerpt(Record):
+    """A few seconds of one class, for a picture; not part of a document."""
+
+    name: Name  # of the class
+    recording: Name
+    device: Name
+    channels: tuple[Name, ...]
+    unit: Name
+    start_s: float  # after the first sample of the recording
+    seconds: Annotated[float, Field(ge=0)]
+    values: tuple[tuple[float | None, ...], ...]  # by channel, evenly spaced; null: missing
+
+
 class QualityReport(Record):
     """The result of `modelreg data check`."""
 
