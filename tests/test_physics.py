@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from modelreg.data import device_swap, physics, quality
 from modelreg.data.recording import Dataset, Recording, Signal
 from modelreg.data.sensors import G, sensors_of, unit_of
-from modelreg.records.data import Finding, Limits, SourceRecord
+from modelreg.records.data import Limits, QualityFinding, SourceRecord
 from modelreg.records.model import Channel
 
 RATE = 50.0
@@ -73,7 +73,7 @@ def made(
     return Dataset((SOURCE,), channels(**units), ("wrist",), ("rest", "walk"), RATE, tuple(found))
 
 
-def found_in(dataset: Dataset) -> list[Finding]:
+def found_in(dataset: Dataset) -> list[QualityFinding]:
     """Return the problems."""
     return [f for f in quality.check_quality(dataset, Limits()).findings or () if f.level == "problem"]
 

@@ -128,17 +128,21 @@ def _count_saturated(values: NDArray[np.float32], ends: tuple[float, float], cha
     return count
 
 
-def judge(recording: str, quality: ChannelQuality, channel: Channel, limits: Limits) -> Iterator[Flag]:
-    """Yield every threshold that a channel exceeds."""
+def judge(
+    recording: str, quality: ChannelQuality, channel: Channel, limits: Limits, filling: str = ""
+) -> Iterator[Flag]:
+    """Yield every threshold that a channel exceeds; `filling` is the next step for missing values."""
     place = recording, quality.device, (quality.channel,)
     for name, rate, most in (
         ("NaN", quality.nan_rate, limits.max_nan_rate),
         ("Inf", quality.inf_rate, limits.max_inf_rate),
     ):
         if rate > most:
-            yield _flag(place, f"more than {most:.1%} {name}", f"{rate:.1%} {name}, above {most:.1%}", rate)
+            cause, message = f"more than {most:.1%} {name}", f"{rate:.1%} {name}, above {most:.1%}"
+            yield _flag(place, cause, message, rate)._replace(next=filling)
     if quality.std is None:
-        yield _flag(place, "no finite value", "no finite value", 0)
+        step = "check the column; leave the channel or the recordings out"
+        yield _flag(place, "no finite value", "no finite value", 0)._replace(next=step)
         return
     known = bounds(channel, limits)
     yield from _judge_spread(place, quality, known)

@@ -10,7 +10,7 @@ from modelreg.records.data import Excerpt
 from modelreg.records.model import Channel
 
 SECONDS = 5.0
-POINTS = 200  # of an excerpt; a faster signal is thinned out
+POINTS = 160  # of an excerpt; a faster signal is thinned out
 PANELS = 6  # groups of channels that are shown, over all devices
 
 

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from modelreg.records.data import Finding
+from modelreg.records.data import QualityFinding
 
 THRESHOLD, UNIT, RANGE = "quality.threshold", "quality.unit", "quality.range"
 REPEATED = "quality.repeated"
+
+MOST_NAMED = 4  # channels in a message
 
 
 class Flag(NamedTuple):
@@ -35,7 +37,7 @@ class Flag(NamedTuple):
         return device == self.other or (device == self.device and (channel in self.channels or not self.channels))
 
 
-def group(flags: Iterable[Flag], order: Sequence[str]) -> tuple[Finding, ...]:
+def group(flags: Iterable[Flag], order: Sequence[str]) -> tuple[QualityFinding, ...]:
     """Return one finding for each cause: problems first, those of physics before thresholds, then by their number.
 
     `order` has the name of every channel.
@@ -67,14 +69,16 @@ def _rank(same: Sequence[Flag]) -> tuple[bool, bool, int]:
     return same[0].level != "problem", same[0].rule == THRESHOLD, -len({flag.recording for flag in same})
 
 
-def _finding(same: Sequence[Flag], order: Sequence[str]) -> Finding:
+def _finding(same: Sequence[Flag], order: Sequence[str]) -> QualityFinding:
     first = max(same, key=lambda flag: flag.size)
     channels = {channel for flag in same for channel in flag.channels}
     recordings = dict.fromkeys([first.recording, *(flag.recording for flag in same)])
-    return Finding(
+    return QualityFinding(
         rule=first.rule,
         level=first.level,
-        where=_place(first, sorted(channels, key=order.index)),
+        where=_place(first, listed := tuple(sorted(channels, key=order.index))),
+        device=first.device,
+        channels=listed,
         cause=first.cause,
         message=first.message,
         next=first.next,
@@ -83,4 +87,7 @@ def _finding(same: Sequence[Flag], order: Sequence[str]) -> Finding:
 
 
 def _place(flag: Flag, channels: Sequence[str]) -> str:
-    return f"{flag.device} and {flag.other}" if flag.other else f"{flag.device} {', '.join(channels) or 'clock'}"
+    if flag.other:
+        return f"{flag.device} and {flag.other}"
+    several = f"{channels[0]} and {len(channels) - 1} other channels" if len(channels) > MOST_NAMED else ""
+    return f"{flag.device} {several or ', '.join(channels) or 'clock'}"

@@ -264,14 +264,16 @@ def _inform(sound: Sequence[tuple[Case, Gravity]], cases: Sequence[Case]) -> Ite
     seconds = sum(case.rest.seconds for case in cases)
     rest = cases[0].rest
     if seconds < ENOUGH_S:
+        cause = f"unknown, only {seconds:.0f} s of rest"
         message = f"{seconds:.0f} s of rest found, too little to check unit and gravity"
     elif sound:
         usual = _usual(sound)
         norm = float(np.median([case.rest.norm for case, gravity in sound if gravity == usual]))
+        cause = f"{usual}, {norm:.3g} {rest.unit} at rest"
         message = f"gravity {usual}, resting norm {norm:.3g} {rest.unit} ({seconds:,.0f} s of rest)"
     else:
         return
-    yield Flag("", "quality.gravity", rest.device, rest.channels, "gravity", message, level="information")
+    yield Flag("", "quality.gravity", rest.device, rest.channels, cause, message, level="information")
 
 
 # Gyroscopes and magnetometers

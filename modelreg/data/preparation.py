@@ -32,11 +32,11 @@ from modelreg.records.audit import AuditRecord
 from modelreg.records.data import (
     PARTS,
     DataRecord,
-    Finding,
     Normalization,
     PartName,
     PartRecord,
     PartRecords,
+    QualityFinding,
     QualityReport,
 )
 from modelreg.records.model import InputSpec
@@ -131,7 +131,7 @@ def check(config: TrainConfig, reading: Reading) -> tuple[QualityReport, Dataset
     report = quality.check_quality(dataset, config.quality.limits)
     split = _named_split(config, reading)
     present: split_advice.Presence = {}
-    advice: list[Finding] = []
+    advice: list[QualityFinding] = []
     try:
         present = split_advice.presence(dataset, split, config.data.window)
     except InputError as error:
@@ -142,7 +142,7 @@ def check(config: TrainConfig, reading: Reading) -> tuple[QualityReport, Dataset
     return report.model_copy(update={"findings": (*problems, *advice, *found[len(problems) :])}), dataset
 
 
-def advise(prepared: Prepared) -> list[Finding]:
+def advise(prepared: Prepared) -> list[QualityFinding]:
     """Return what the split of prepared recordings cannot show, each with the setting that helps."""
     parts = prepared.record.parts.items()
     present = {part: [name for name, count in record.class_windows.items() if count] for part, record in parts}

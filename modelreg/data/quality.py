@@ -246,8 +246,7 @@ def _thresholds(measured: Measured, channels: Sequence[Channel], limits: Limits)
     named = {channel.name: channel for channel in channels}
     filling = MISSING_STEP[recommend(measured.missing)]
     for quality in measured.channels:
-        for flag in channel_quality.judge(measured.name, quality, named[quality.channel], limits):
-            yield flag if flag.next else flag._replace(next=filling)
+        yield from channel_quality.judge(measured.name, quality, named[quality.channel], limits, filling)
 
 
 MISSING_STEP: Mapping[Recommendation, str] = {

@@ -11,7 +11,7 @@ from modelreg.data import splits
 from modelreg.data.message_lists import quoted
 from modelreg.data.recording import Dataset, Recording, natural, passing
 from modelreg.errors import InputError
-from modelreg.records.data import PARTS, Finding, PartName, QualityReport
+from modelreg.records.data import PARTS, PartName, QualityFinding, QualityReport
 
 TRIED = 20_000  # splits that are compared before the search for a better one ends
 BY_TIME = "--set 'split={by: time}'"
@@ -20,7 +20,7 @@ Presence = Mapping[PartName, Collection[str]]  # the classes of each split
 Holdings = Mapping[str, Collection[str]]  # the classes of each subject
 
 
-def advise(report: QualityReport, split: Split, present: Presence) -> Iterator[Finding]:
+def advise(report: QualityReport, split: Split, present: Presence) -> Iterator[QualityFinding]:
     """Yield what a split cannot show, each with the setting that helps; `present` is empty if it cannot be made."""
     subjects = sorted({recording.subject for recording in report.recordings}, key=natural)
     if len(subjects) == 1:
@@ -72,7 +72,7 @@ def _pieces(
         yield recording.part, 0, size
 
 
-def findings_of(error: InputError) -> Iterator[Finding]:
+def findings_of(error: InputError) -> Iterator[QualityFinding]:
     """Yield the problems of a split that cannot be made."""
     for problem in error.problems:
         found = _finding(problem.rule, problem.message, problem.message, problem.next)
@@ -129,7 +129,7 @@ def _ordered(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=natural))
 
 
-def _one_subject(subject: str, recordings: int, split: Split) -> Finding:
+def _one_subject(subject: str, recordings: int, split: Split) -> QualityFinding:
     what = "one recording" if recordings == 1 else "one subject"
     rule = "split.one-recording" if recordings == 1 else "split.one-subject"
     if split.by == "subject":
@@ -139,5 +139,5 @@ def _one_subject(subject: str, recordings: int, split: Split) -> Finding:
     return _finding(rule, f"only {what}", message, "record at least three subjects, and split by subject")
 
 
-def _finding(rule: str, cause: str, message: str, step: str) -> Finding:
-    return Finding(rule=rule, level="advice", where="split", cause=cause, message=message, next=step)
+def _finding(rule: str, cause: str, message: str, step: str) -> QualityFinding:
+    return QualityFinding(rule=rule, level="advice", where="split", cause=cause, message=message, next=step)

@@ -124,12 +124,14 @@ class ClassQuality(Record):
     longest_s: Annotated[float, Field(ge=0)] | None
 
 
-class Finding(Record):
+class QualityFinding(Record):
     """One cause that the check found, over all recordings that have it."""
 
     rule: Name
     level: Literal["problem", "advice", "information"]  # only a problem lowers the score and fails `--strict`
-    where: str  # device and channels, class or split
+    where: str  # device and channels, or the split
+    device: str = ""
+    channels: tuple[Name, ...] = ()
     cause: str  # without numbers of a single recording
     message: str  # of the recording with the most extreme numbers, which is the first one
     next: str = ""
@@ -158,7 +160,7 @@ class QualityReport(Record):
     sensors: Annotated[tuple[Channel, ...] | None, LEFT_OUT] = None  # the channels, with their units
     rate_hz: Annotated[float | None, LEFT_OUT] = None  # of the windows
     classes: Annotated[tuple[ClassQuality, ...] | None, LEFT_OUT] = None
-    findings: Annotated[tuple[Finding, ...] | None, LEFT_OUT] = None
+    findings: Annotated[tuple[QualityFinding, ...] | None, LEFT_OUT] = None
     recordings: tuple[RecordingQuality, ...]
 
     def by_channel(self) -> dict[tuple[str, str], list[ChannelQuality]]:
