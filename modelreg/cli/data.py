@@ -129,7 +129,7 @@ def _training(source: str, assignments: Sequence[str]) -> str:
     """Return the command that trains on the checked recordings."""
     words = ["modelreg", "train"]
     if source.endswith(".json"):
-        words += ["--set", json.dumps({"kind": "npy", "path": source}).join(["data.sources=[", "]"])]
+        words += ["--set", f"data.sources={json.dumps([{'kind': 'npy', 'path': source}], separators=(',', ':'))}"]
     elif source != "sample":
         words.append(source)
     words += [word for assignment in assignments for word in ("--set", assignment)]

@@ -155,7 +155,7 @@ def _verdict(poses: Floats, sensor: Sensor) -> Verdict:
     for reading, value in READINGS.items():
         share = value * sensor.factor / G  # the norm in g, if the values are in that unit
         if np.mean(np.abs(norms / share - 1) <= TOLERANCE) >= AGREEING:
-            scale = f"multiply `scale` by {1 / share:.5g}"
+            scale = f"multiply `scale` by {1 / share:.7g}"
             step = f"set `unit: {reading}`, or {scale}" if reading in UNITS else scale
             return Verdict(None, UNIT, f"looks like {reading}, configured {sensor.unit}", (), step)
     if norm <= TOLERANCE:
@@ -309,7 +309,7 @@ def _judge_fast_turns(recordings: Sequence[Examined], device: str, sensor: Senso
         if fastest > FASTEST and deviation > STRONGEST_TURN:
             cause = f"looks like deg/s, configured {sensor.unit}"
             message = f"values up to {fastest * DEGREE / sensor.factor:.3g} {sensor.unit}: {cause}"
-            step = f"set `unit: deg/s`, or multiply `scale` by {DEGREE / sensor.factor:.5g}"
+            step = f"set `unit: deg/s`, or multiply `scale` by {DEGREE / sensor.factor:.7g}"
             yield Flag(recording.name, UNIT, device, sensor.channels, cause, message, size=fastest, next=step)
 
 
@@ -323,7 +323,7 @@ def _judge_slow_turns(recordings: Sequence[Examined], device: str, sensor: Senso
         return
     cause = f"looks like rad/s, configured {sensor.unit}"
     message = f"turns by {usual:.2g} degrees per second while the acceleration is strong: {cause}"
-    step = f"set `unit: rad/s`, or multiply `scale` by {1 / sensor.factor:.5g}"
+    step = f"set `unit: rad/s`, or multiply `scale` by {1 / sensor.factor:.7g}"
     for recording in recordings:
         yield Flag(recording.name, UNIT, device, sensor.channels, cause, message, next=step)
 
@@ -339,7 +339,7 @@ def _judge_field(recordings: Sequence[Examined], device: str, sensor: Sensor) ->
             if EARTH[0] <= raw * factor <= EARTH[1]:
                 cause = f"looks like {reading}, configured {sensor.unit}"
                 message = f"norm {raw:.3g} {sensor.unit}: {cause}"
-                step = f"set `unit: {reading}`, or multiply `scale` by {factor / sensor.factor:.5g}"
+                step = f"set `unit: {reading}`, or multiply `scale` by {factor / sensor.factor:.7g}"
                 yield Flag(recording.name, UNIT, device, sensor.channels, cause, message, raw, step)
 
 

@@ -131,12 +131,12 @@ def check(config: TrainConfig, reading: Reading) -> tuple[QualityReport, Dataset
     report = quality.check_quality(dataset, config.quality.limits)
     split = _named_split(config, reading)
     present: split_advice.Presence = {}
-    advice: list[QualityFinding] = []
+    impossible: list[QualityFinding] = []
     try:
         present = split_advice.presence(dataset, split, config.data.window)
     except InputError as error:
-        advice += split_advice.findings_of(error)
-    advice += split_advice.advise(report, split, present)
+        impossible = list(split_advice.findings_of(error))
+    advice = list(split_advice.advise(report, split, present)) or impossible
     found = report.findings or ()
     problems = [finding for finding in found if finding.level == "problem"]
     return report.model_copy(update={"findings": (*problems, *advice, *found[len(problems) :])}), dataset

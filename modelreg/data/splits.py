@@ -114,8 +114,8 @@ def assign(subjects: Iterable[str], settings: SubjectSplit) -> dict[PartName, se
     if validation_from < 1:
         taken = len(ordered) - validation_from
         message = f"test and validation take {taken} of {len(ordered)} subjects"
-        step = "--set split.test=1 --set split.validation=1" if len(ordered) >= 3 else "--set 'split={by: time}'"
-        problems.append(Problem("split", "split.no-training", message, step))
+        step = "{by: subject, test: 1, validation: 1}" if len(ordered) >= 3 else "{by: time}"
+        problems.append(Problem("split", "split.no-training", message, f"--set 'split={step}'"))
     if problems:
         raise InputError("cannot split by subject", problems)
     return {

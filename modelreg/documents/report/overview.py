@@ -11,6 +11,8 @@ from modelreg.records.data import ClassQuality, QualityFinding, QualityReport
 from modelreg.rules import catalogue
 
 INDENT = 12  # columns of a label
+COMMAND_LINES = 4  # with one line in place of three for what is wrong
+CONTINUED = " \\"  # at the end of a line of a command
 UNBREAKABLE = "\xa0"  # a blank at which no line is broken
 
 
@@ -34,7 +36,7 @@ def rows(report: QualityReport, command: str) -> list[Row]:
         _rates(report),
         Row("gravity", tuple(known), 1, between="; "),
         Row("wrong", tuple(map(in_words, wrong)) or ("nothing was found",), 3, between=""),
-        Row("next", (next_step(wrong[0]) if wrong else command,), 2, between=""),
+        Row("next", (next_step(wrong[0]),), 2, between="") if wrong else _command(command),
     ]
     return [row for row in found if row.items]
 
@@ -108,6 +110,16 @@ def _rates(report: QualityReport) -> Row:
     if not measured:
         return Row("rate", (rate,) if rate else (), 1)
     return Row("rate", tuple(measured), 1, f"{rate}; clocks: ")
+
+
+def _command(command: str) -> Row:
+    """Return a command on lines that can be pasted, or a description of a longer one."""
+    width = 80 - INDENT - len(CONTINUED)
+    wrapped = textwrap.wrap(command, width, break_long_words=False, break_on_hyphens=False)
+    if len(wrapped) > COMMAND_LINES or any(len(line) > width for line in wrapped):
+        wrapped = ["modelreg train, with the same configuration and settings"]
+    lines = (*(f"{line}{CONTINUED}" for line in wrapped[:-1]), *wrapped[-1:])
+    return Row("next", lines, COMMAND_LINES, between="")
 
 
 # Fit rows into lines

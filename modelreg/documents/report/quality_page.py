@@ -48,7 +48,9 @@ def _overview(report: QualityReport, command: str) -> str:
     for row in overview.rows(report, command):
         items = [*row.items[:FOUND], *(["…"] if len(row.items) > FOUND else [])]
         text = (row.between or "; ").join(items)
-        shown = _step(text) if row.label == "next" else escape(f"{row.head}{text}")
+        shown = escape(f"{row.head}{text}")
+        if row.label == "next":
+            shown = _step(" ".join(item.removesuffix(overview.CONTINUED) for item in row.items))
         lines.append(f"- **{row.label}**: {shown}")
     return "\n".join(lines)
 
