@@ -232,3 +232,40 @@ def test_one_cause_is_one_entry(here, capsys, command, files, text, shown) -> No
     error = capsys.readouterr().err
     assert (error.count("error: "), error.count("next: ")) == (1, 1)
     assert [words in error for words in shown] == [True, True]
+
+
+@pytest.mark.needs("torch", "safetensors", "tensorboard", "matplotlib", "scipy")
+def test_train_says_what_the_split_cannot_show_and_what_is_wrong_with_the_sensors(here, capsys) -> None:
+    """Each with the next step; more than one problem of the sensors is counted."""
+    path = write_two_device(here)
+    x, y = np.load(here / "all_x.npy"), np.load(here / "all_y.npy")
+    y[(y == 2) & (np.load(here / "all_subject.npy") != "s1")] = 1
+    x[:, :3] /= 9.80665
+    np.save(here / "all_x.npy", x)
+    np.save(here / "all_y.npy", y)
+    settings = ["training.epochs=1", "training.threads=1", f"data.sources=[{{kind: npy, path: {path.name}}}]"]
+    main(["train", *(word for setting in settings for word in ("--set", setting))])
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+
+    assert [("'run'" in said[0], "; next: record it with another subject" in said[0]), "looks like g" in said[1]] == [
+        (True, True),
+        True,
+    ]
+    assert said[2] == "warning: 1 more problem of the sensors; list all with: modelreg data check"
+
+
+@pytest.mark.needs("torch", "safetensors", "tensorboard", "matplotlib", "scipy")
+def test_a_refusal_of_train_names_a_split_that_helps(here, capsys) -> None:
+    """A class that train misses."""
+    path = write_two_device(here)
+    y, subject = np.load(here / "all_y.npy"), np.load(here / "all_subject.npy")
+    y[(y == 2) & ~np.isin(subject, ["s4", "s5", "s10"])] = 1
+    np.save(here / "all_y.npy", y)
+    settings = [
+        f"data.sources=[{{kind: npy, path: {path.name}}}]",
+        "split={by: subject, test: [s5, s10], validation: [s4]}",
+    ]
+    code = main(["train", *(word for setting in settings for word in ("--set", setting))])
+
+    err = capsys.readouterr().err
+    assert (code, "next: --set 'split=" in err) == (3, True)

@@ -55,7 +55,7 @@ def test_the_lines_of_a_wrong_unit() -> None:
 
     assert found[-3:] == [
         "wrong       wrist acc_x, acc_y, acc_z: resting norm 0.964 m/s2: looks like g,",
-        "            configured m/s2 (r0 and 3 others)",
+        "            configured m/s2 (all 4 recordings)",
         "next        set `unit: g`, or multiply `scale` by 9.80665",
     ]
 
@@ -166,3 +166,17 @@ def test_a_command_that_does_not_fit_is_described() -> None:
     assert lines_of(report(findings=()), "modelreg train " + "x" * 99)[-1] == (
         "next        modelreg train, with the same configuration and settings"
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        ((), "d: m"),
+        (("r1",), "d: m (r1)"),
+        (("r1", "r2"), "d: m (r1 and 1 other)"),
+        (("r1", "r2", "r3"), "d: m (all 3 recordings)"),
+    ],
+)
+def test_a_finding_names_its_recordings(names, shown) -> None:
+    """The first one, and how many others."""
+    assert overview.in_words(finding("d", recordings=names), 3) == shown

@@ -169,7 +169,7 @@ def test_many_findings_are_cut() -> None:
     )
     text = page_of(example_quality_report(1, 0).model_copy(update={"findings": found}))
 
-    assert ("10 more are in quality.json." in text, "and 4 more" in text) == (True, True)
+    assert ("10 more are in quality.json." in text, "and 4 others" in text) == (True, True)
 
 
 def test_settings_in_a_next_step_are_code() -> None:

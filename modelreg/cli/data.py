@@ -16,7 +16,7 @@ from modelreg.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from modelreg.config import TrainConfig
-    from modelreg.records.data import Excerpt, QualityFinding, QualityReport
+    from modelreg.records.data import Excerpt, QualityReport
 
 SHOWN = 20  # findings printed; the page and the JSON have all
 NAMED = 5  # recordings of a finding
@@ -161,7 +161,7 @@ def _show(report: "QualityReport", command: str) -> None:
 
     for line in overview.lines(overview.rows(report, command)):
         say(line)
-    _show_findings(report.findings or ())
+    _show_findings(report)
     if classes := _class_rows(report):
         say()
         names = ("class", "duration", "subjects", "stretches", "shortest", "median", "longest")
@@ -177,17 +177,16 @@ def _show(report: "QualityReport", command: str) -> None:
     _show_scores(report)
 
 
-def _show_findings(found: Sequence["QualityFinding"]) -> None:
+def _show_findings(report: "QualityReport") -> None:
     """Print each finding with its recordings and the next step."""
     from modelreg.documents.report import overview
 
-    wrong = [finding for finding in found if finding.level != "information"]
+    wrong = [finding for finding in report.findings or () if finding.level != "information"]
     for finding in wrong[:SHOWN]:
         say()
         say(f"{finding.where}: {finding.message}  [{finding.rule}]")
-        if finding.recordings:
-            names, more = ", ".join(finding.recordings[:NAMED]), len(finding.recordings) - NAMED
-            say(f"  in {names}{f' and {more:,} others' if more > 0 else ''}")
+        if where := overview.found_in(finding, len(report.recordings), NAMED):
+            say(f"  in {where}")
         say(f"  next: {overview.next_step(finding)}")
     if len(wrong) > SHOWN:
         say(f"and {len(wrong) - SHOWN:,} more; list all with --json or --out DIR")

@@ -104,13 +104,15 @@ def _note_findings(prepared: "Prepared") -> None:
     """Print what the split cannot show, and the first thing that is wrong with the sensors, with the next step."""
     from modelreg.data import preparation
     from modelreg.documents.report import overview
+    from modelreg.documents.report.formatting import counted
 
     found = prepared.quality.findings or ()
     wrong = [finding for finding in found if finding.level == "problem" and finding.rule != THRESHOLD]
     for finding in (*preparation.advise(prepared), *wrong[:1]):
-        note(f"warning: {overview.in_words(finding)}; next: {overview.next_step(finding)}")
+        words = overview.in_words(finding, len(prepared.quality.recordings))
+        note(f"warning: {words}; next: {overview.next_step(finding)}")
     if len(wrong) > 1:
-        note(f"warning: {len(wrong) - 1} more things are wrong with the sensors: modelreg data check")
+        note(f"warning: {counted(len(wrong) - 1, 'more problem')} of the sensors; list all with: modelreg data check")
 
 
 def _settings(configuration: Path | None, assignments: list[str]) -> "TrainConfig":

@@ -29,13 +29,16 @@ class Row(NamedTuple):
 def rows(report: QualityReport, command: str) -> list[Row]:
     """Return the rows of a report; `command` trains on the recordings."""
     wrong = [finding for finding in report.findings or () if finding.level != "information"]
+    clauses = tuple(in_words(finding, len(report.recordings)) for finding in wrong)
     known = [f"{finding.device} {finding.cause}" for finding in report.findings or () if finding.level == "information"]
     found = [
         Row("recordings", (_recordings(report),), 1),
         _classes(report.classes or ()),
         _rates(report),
         Row("gravity", tuple(known), 1, between="; "),
-        Row("wrong", tuple(map(in_words, wrong)) or ("nothing was found",), 3, between=""),
+        Row(
+            "wrong", tuple(in_words(f, len(report.recordings)) for f in wrong) or ("nothing was found",), 3, between=""
+        ),
         Row("next", (next_step(wrong[0]),), 2, between="") if wrong else _command(command),
     ]
     return [row for row in found if row.items]
@@ -50,12 +53,19 @@ def lines(found: Sequence[Row], width: int = 80) -> list[str]:
     ]
 
 
-def in_words(finding: QualityFinding) -> str:
-    """Return a finding as a clause, with its recordings."""
+def in_words(finding: QualityFinding, recordings: int) -> str:
+    """Return a finding as a clause, with its recordings out of so many."""
+    where = found_in(finding, recordings, 1)
+    return f"{finding.where}: {finding.message}{f' ({where})' if where else ''}"
+
+
+def found_in(finding: QualityFinding, recordings: int, most: int) -> str:
+    """Return in which of so many recordings a finding is, with the names of `most`; empty for a finding on the set."""
     names = finding.recordings
-    others = f" and {counted(len(names) - 1, 'other')}" if len(names) > 1 else ""
-    where = f" ({names[0]}{others})" if names else ""
-    return f"{finding.where}: {finding.message}{where}"
+    if len(names) == recordings > 1:
+        return f"all {recordings:,} recordings"
+    others = len(names) - most
+    return ", ".join(names[:most]) + (f" and {counted(others, 'other')}" if others > 0 else "")
 
 
 def next_step(finding: QualityFinding) -> str:

@@ -68,7 +68,7 @@ def _findings(report: QualityReport) -> Part:
         (
             escape(finding.where),
             escape(finding.message),
-            ", ".join(map(escape, _named(finding.recordings))) or "-",
+            escape(overview.found_in(finding, len(report.recordings), NAMED)) or "-",
             _step(overview.next_step(finding)),
         )
         for finding in found[:FOUND]
@@ -76,11 +76,6 @@ def _findings(report: QualityReport) -> Part:
     header = ("where", "what", "recordings", "next")
     more = f"\n\n{len(found) - FOUND:,} more are in quality.json." if len(found) > FOUND else ""
     return f"## What is wrong\n\n{table(header, rows, words=header)}{more}", {}
-
-
-def _named(recordings: Sequence[str]) -> list[str]:
-    more = len(recordings) - NAMED
-    return [*recordings[:NAMED], *([f"and {more:,} more"] if more > 0 else [])]
 
 
 def _classes(report: QualityReport) -> Part:
