@@ -29,7 +29,7 @@ from modelreg.records.data import (
 )
 from modelreg.records.model import Channel
 
-SHORT_GAP_S = 0.2  # half a period of 2.5 Hz, the pace of fast walking: across a longer gap a line is no estimate
+SHORT_GAP_S = 0.2  # half a period of 2.5 Hz, the pace of fast walking: a line across a longer gap misses the motion
 ONE_CLASS = 0.9  # share of labelled samples that makes a recording one of a single class
 
 

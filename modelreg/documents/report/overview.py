@@ -23,7 +23,7 @@ class Row(NamedTuple):
     items: tuple[str, ...]
     most: int  # lines that it may take; those of all rows are ten
     head: str = ""  # before the items
-    between: str = ", "  # the items; empty: each has lines of its own
+    between: str = ", "  # the items; empty: each starts a line
 
 
 def rows(report: QualityReport, command: str) -> list[Row]:
@@ -36,9 +36,7 @@ def rows(report: QualityReport, command: str) -> list[Row]:
         _classes(report.classes or ()),
         _rates(report),
         Row("gravity", tuple(known), 1, between="; "),
-        Row(
-            "wrong", tuple(in_words(f, len(report.recordings)) for f in wrong) or ("nothing was found",), 3, between=""
-        ),
+        Row("wrong", clauses or ("nothing was found",), 3, between=""),
         Row("next", (next_step(wrong[0]),), 2, between="") if wrong else _command(command),
     ]
     return [row for row in found if row.items]
