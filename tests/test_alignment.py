@@ -189,7 +189,7 @@ def test_a_shifted_clock_is_found_judged_and_corrected() -> None:
         len(middle(found["phone"])) - 1
     )
 
-    assert (watch.offset_s, list(alignment.judge(watch, LIMITS)), lag) == (
+    assert (watch.offset_s, [found.message for found in alignment.judge(watch, LIMITS)], lag) == (
         3.25,
         ["starts 3.25 s after the first device, above 2 s"],
         0,
@@ -209,14 +209,14 @@ def test_jitter_is_judged() -> None:
     """Above its limit."""
     (clock,) = alignment.measure({"d": stamped(50, 20, jitter=0.8)}, LIMITS.model_copy(update={"max_jitter": 0.1}))
 
-    assert "jitter" in next(alignment.judge(clock, LIMITS.model_copy(update={"max_jitter": 0.1})))
+    assert "jitter" in next(alignment.judge(clock, LIMITS.model_copy(update={"max_jitter": 0.1}))).message
 
 
 def test_gaps_are_counted_and_judged() -> None:
     """Their number, the longest, and their share of the time."""
     (clock,) = alignment.measure({"d": gapped(2.0)}, LIMITS)
 
-    assert (clock.gaps, list(alignment.judge(clock, LIMITS)), round(clock.missing_rate, 2)) == (
+    assert (clock.gaps, [found.message for found in alignment.judge(clock, LIMITS)], round(clock.missing_rate, 2)) == (
         1,
         ["one gap longer than 0.5 s, the longest 2.02 s"],
         0.34,
@@ -228,7 +228,7 @@ def test_several_gaps_are_in_one_message() -> None:
     time = np.array([0, 1, 2, 2.02, 2.04])
     (clock,) = alignment.measure({"d": Signal(np.zeros((5, 1), np.float32), 50.0, time)}, LIMITS)
 
-    assert next(alignment.judge(clock, LIMITS)).startswith("2 gaps")
+    assert next(alignment.judge(clock, LIMITS)).message.startswith("2 gaps")
 
 
 @pytest.mark.parametrize("time", [np.zeros(1), np.zeros(3)])

@@ -14,12 +14,10 @@ from test_report_html import Reader
 from modelreg import escaping
 from modelreg.documents import model_card
 from modelreg.documents.report import formatting, html, markdown
-from modelreg.documents.report import quality as data_quality
 from modelreg.documents.report.plots import _label
 from modelreg.documents.templates import card_v2, markdown_v2
 from modelreg.escaping import one_line
 from modelreg.records.audit import AuditRecord, Finding
-from modelreg.records.data import QualityReport
 from modelreg.records.gates import Gate, GateReport, Outcome
 from modelreg.records.intervals import NoInterval
 from modelreg.records.run import ImportRecord
@@ -170,26 +168,6 @@ def test_a_card_shows_foreign_text_literally(text) -> None:
 def test_links_and_formulas_of_github_are_escaped(text) -> None:
     """GitHub turns bare addresses into links and dollar signs into formulas."""
     assert not any(part in formatting.escape(text) for part in ("http://", "www.", "$x$"))
-
-
-@given(FOREIGN)
-def test_the_page_of_data_check_shows_foreign_text_literally(text) -> None:
-    """Title, recordings and subjects, also in the drawn scores."""
-    from xml.etree import ElementTree as ET
-
-    from example_records import example_quality_report
-
-    one = example_quality_report(1, 1).recordings[0]
-    found = QualityReport(sources=(), recordings=()).model_copy(
-        update={"recordings": (one.model_copy(update={"recording": text, "subject": text, "problems": (text,)}),)}
-    )
-    read = Reader(data_quality.quality_documents(found, text)["quality.html"].decode())
-    picture = ET.fromstring(data_quality.draw_scores(found))  # noqa: S314 our own
-
-    assert read.texts["title"] == [one_line(text)]
-    assert read.texts["h1"] == [one_line(text)]
-    assert one_line(text) in read.texts["td"]
-    assert data_quality._label(text) in "".join(picture.itertext())
 
 
 @given(FOREIGN)

@@ -12,7 +12,7 @@ from two_device import CHANNELS, CLASSES, DEVICES, RATE_HZ, two_device_recording
 
 from modelreg import config
 from modelreg.config import TrainConfig
-from modelreg.data import preparation, quality
+from modelreg.data import filling, preparation
 from modelreg.data.cache import Reading
 from modelreg.data.preparation import Prepared
 from modelreg.data.recording import Dataset, Recording, Signal
@@ -182,7 +182,7 @@ def test_missing_values_are_filled_from_the_training_split(missing, oracle) -> N
         for device in DEVICES
     ]
 
-    np.testing.assert_allclose(quality.fit(recordings, settings), expected, rtol=1e-6)
+    np.testing.assert_allclose(filling.fit(recordings, settings), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("missing", STRATEGIES)

@@ -195,13 +195,6 @@ def test_an_unknown_picture_is_shown_as_its_text() -> None:
     assert (read.all("img"), read.texts["em"]) == ([], ["A plot"])
 
 
-def test_pages_are_the_same_bytes_twice() -> None:
-    """The same records, the same page."""
-    quality = example_quality_report()
-
-    assert data_quality.quality_documents(quality, "t") == data_quality.quality_documents(quality, "t")
-
-
 # All documents of an evaluation
 
 
@@ -313,66 +306,3 @@ def test_recordings_without_problems_are_stated() -> None:
 
     assert text.endswith("No recording violates a threshold.")
     assert "handling of missing values" not in text
-
-
-def test_no_recordings() -> None:
-    """An empty source gives an empty page, not an error."""
-    written = data_quality.quality_documents(example_quality_report(0), "t")
-
-    assert b"No recordings found." in written["quality.html"]
-
-
-def test_the_quality_page_and_its_record() -> None:
-    """A page for readers, and the record for programs."""
-    quality = example_quality_report()
-    written = data_quality.quality_documents(quality, "Data of <x>")
-
-    assert QualityReport.model_validate_json(written["quality.json"]) == quality
-    assert Reader(written["quality.html"].decode()).texts["h1"] == ["Data of <x>"]
-
-
-def test_the_quality_page_needs_no_matplotlib() -> None:
-    """A light installation checks data, too."""
-    import subprocess
-    import sys
-    from pathlib import Path
-
-    code = (
-        "import sys; from example_records import example_quality_report; from modelreg.documents.report import quality;"
-        "quality.quality_documents(example_quality_report(), 't'); print('matplotlib' in sys.modules)"
-    )
-    here = Path(__file__).parent
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=here)
-
-    assert answer.stdout == "False\n"
-
-
-@given(NAMES, st.lists(st.floats(0, 100), min_size=1, max_size=20))
-def test_scores_are_drawn_as_valid_svg(name, scores) -> None:
-    """For any subject and scores, all dots of its row are inside the picture."""
-    from xml.etree import ElementTree as ET
-
-    one = example_quality_report(1, 0).recordings[0]
-    recordings = tuple(one.model_copy(update={"subject": name, "score": score}) for score in scores)
-    quality = QualityReport(sources=(), recordings=recordings)
-    picture = ET.fromstring(data_quality.draw_scores(quality))  # noqa: S314 our own
-    dots = [float(dot.attrib["cx"]) for dot in picture.iter("{http://www.w3.org/2000/svg}circle")]
-
-    assert len(dots) == len({round(score) for score in scores})
-    assert all(0 < x < float(picture.attrib["width"]) for x in dots)
-
-
-def test_many_subjects_are_cut_to_the_worst() -> None:
-    """A picture has at most forty rows, and the page states this."""
-    one = example_quality_report(1, 0).recordings[0]
-    recordings = tuple(one.model_copy(update={"subject": f"p{i}", "score": float(i)}) for i in range(60))
-    text = data_quality.quality_documents(QualityReport(sources=(), recordings=recordings), "t")[
-        "quality.html"
-    ].decode()
-
-    assert "The picture shows the 40 of 60 subjects with the lowest mean score." in text
-
-
-def test_long_names_are_cut_in_the_picture() -> None:
-    """A label has at most fourteen characters."""
-    assert data_quality._label("x" * 15) == "x" * 13 + "…"

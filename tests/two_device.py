@@ -41,7 +41,7 @@ def two_device_signal(subject: int, label: int, device: int, samples: int) -> ND
     generator = np.random.default_rng((subject, label, device, samples))
     time = np.arange(samples) / RATE_HZ
     phase = generator.uniform(0, 2 * np.pi, size=9)
-    wave = np.sin(2 * np.pi * FREQUENCY_HZ[label] * time[:, None] + phase)
+    wave = np.sin(2 * np.pi * FREQUENCY_HZ[label] * time[:, None] + phase) * (FREQUENCY_HZ[label] > 0)
     level = np.concatenate([GRAVITY[label], np.zeros(3), 20 + 10 * generator.standard_normal(3)])
     noise = 0.3 * generator.standard_normal((samples, 9))
     return (level + wave * (1 + 0.2 * subject + device) + noise).astype(np.float32)

@@ -10,6 +10,7 @@ import typer
 
 from modelreg.cli import host
 from modelreg.cli.console import draw, emit_json, note, say, table
+from modelreg.cli.options import Assignments
 from modelreg.cli.progress import show_epochs
 from modelreg.errors import InputError
 
@@ -24,10 +25,7 @@ def ablate(
         Path, typer.Argument(help="Training configuration (YAML) of a model with components.", metavar="CONFIG")
     ],
     seeds: Annotated[str, typer.Option(help="Seeds to train each variant with.", metavar="N,N")] = "0,1,2",
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Override a setting of the configuration. Repeatable.", metavar="KEY=VALUE"),
-    ] = None,
+    assignments: Assignments = None,
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Folder of the runs. Default: runs/ablation-NNN.", metavar="DIR")
     ] = None,

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +11,15 @@ import typer
 
 from modelreg.cli import host
 from modelreg.cli.console import draw, emit_json, note, say, table
+from modelreg.cli.options import Assignments
 from modelreg.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from modelreg.config import TrainConfig
-    from modelreg.records.data import QualityReport
+    from modelreg.records.data import Excerpt, QualityReport
 
-SHOWN = 20  # problems printed; the page and the JSON have all
+SHOWN = 20  # findings printed; the page and the JSON have all
+NAMED = 5  # recordings of a finding
 
 app = typer.Typer(help="Check recordings and list folds.", no_args_is_help=True)
 
@@ -36,39 +39,42 @@ def check(
             show_default=False,
         ),
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 3 if a threshold is exceeded.")] = False,
+    assignments: Assignments = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 3 if a problem was found.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     out_folder: Annotated[
         Path | None,
         typer.Option("--out", help="Write quality.json and the page quality.html to this folder.", metavar="DIR"),
     ] = None,
 ) -> None:
-    """Check the quality of recordings.
+    """Check whether recordings are fit to train on.
 
-    Reports missing values, constant and saturated channels, ranges, gaps and clock jitter, every exceeded threshold,
-    and a score of 0 to 100 for each recording.
+    The first ten lines say what the recordings are, what is wrong, and what to do next. Then come the details: missing
+    values, constant, frozen and saturated channels, units, gravity and offsets, clocks, classes and the split.
 
     Example: modelreg data check sample --out quality
     """
     from modelreg import files
-    from modelreg.data import preparation, quality
+    from modelreg.data import excerpts, preparation, quality
 
     if source is None:
         source = "sample"
         note("no recordings named: checking the embedded sample recordings")
     if out_folder:
         files.refuse_unwritable(out_folder)
-    settings = host.with_pseudonyms(_settings(source))
+    settings = host.with_pseudonyms(_settings(source, assignments or []))
     typed = source.endswith(".json")  # a typed path is relative to this folder, one in a configuration to the root
     _need(settings)
     with host.reading(Path.cwd() if typed else None, new_subjects=True) as reading:
-        report = quality.check_quality(preparation.read_dataset(settings, reading), settings.quality.limits)
+        report, dataset = preparation.check(settings, reading)
+        signals = excerpts.choose(dataset) if out_folder else ()
+    command = _training(source, assignments or [])
     if out_folder:
-        _write(report, out_folder)
+        _write(report, signals, command, out_folder)
     if as_json:
         emit_json(report.to_document())
     else:
-        _show(report, problems=not strict)
+        _show(report, command)
         say(f"report: {host.shown(out_folder / 'quality.html')}" if out_folder else "for a page with plots: --out DIR")
     if strict:
         quality.refuse_broken(report)
@@ -104,19 +110,30 @@ def folds(
         say(f"modelreg train {shlex.quote(configuration.as_posix())} --set {shlex.quote(f'split={parts}')}")
 
 
-def _settings(source: str) -> "TrainConfig":
+def _settings(source: str, assignments: Sequence[str]) -> "TrainConfig":
     """Return the configuration that reads a source."""
     from modelreg import config
 
     if source == "sample":
-        return config.settle(None, config.TrainConfig, source)
+        return config.settle(None, config.TrainConfig, source, assignments)
     if source.endswith(".json"):
         npy = {"data": {"sources": [{"kind": "npy", "path": source}]}}
-        return config.settle(npy, config.TrainConfig, source)
+        return config.settle(npy, config.TrainConfig, source, assignments)
     if not source.endswith((".yaml", ".yml")):
         what = "expected `sample`, a .json file (metadata of .npy files) or a .yaml file (training configuration)"
         raise InputError("nothing was checked", [Problem(source, "recordings.source-unknown", what)])
-    return config.load(Path(source), config.TrainConfig)
+    return config.load(Path(source), config.TrainConfig, assignments)
+
+
+def _training(source: str, assignments: Sequence[str]) -> str:
+    """Return the command that trains on the checked recordings."""
+    words = ["modelreg", "train"]
+    if source.endswith(".json"):
+        words += ["--set", f"data.sources={json.dumps([{'kind': 'npy', 'path': source}], separators=(',', ':'))}"]
+    elif source != "sample":
+        words.append(source)
+    words += [word for assignment in assignments for word in ("--set", assignment)]
+    return " ".join(map(shlex.quote, words))
 
 
 def _need(settings: "TrainConfig") -> None:
@@ -127,40 +144,81 @@ def _need(settings: "TrainConfig") -> None:
         host.need_extra("train", "pandas")
 
 
-def _write(report: "QualityReport", folder: Path) -> None:
+def _write(report: "QualityReport", signals: Sequence["Excerpt"], command: str, folder: Path) -> None:
     """Write the report's documents, each atomically."""
     from modelreg import files
-    from modelreg.documents.report.quality import quality_documents
+    from modelreg.documents.report.quality_page import quality_documents
 
     folder.mkdir(parents=True, exist_ok=True)
     title = f"Quality of {', '.join(source.name for source in report.sources)}"
-    for name, data in quality_documents(report, title).items():
+    for name, data in quality_documents(report, title, signals, command).items():
         files.write_atomic(folder / name, data)
 
 
-def _show(report: "QualityReport", *, problems: bool) -> None:
-    """Print a row for each channel and each clock over all recordings, then the exceeded thresholds."""
-    for source in report.sources:
-        say(f"{source.name}: digest {source.digest[:16]}")
+def _show(report: "QualityReport", command: str) -> None:
+    """Print the overview, then the details: findings, classes, channels and clocks over all recordings."""
+    from modelreg.documents.report import overview
+
+    for line in overview.lines(overview.rows(report, command)):
+        say(line)
+    _show_findings(report)
+    if classes := _class_rows(report):
+        say()
+        names = ("class", "duration", "subjects", "stretches", "shortest", "median", "longest")
+        draw(table(names, classes, right=names[1:]), sys.stdout)
+    say()
     columns = ("device", "channel", "min", "max", "min. std", "max. std", "missing", "saturated", "constant")
     draw(table(columns, _channel_rows(report), right=columns[2:]), sys.stdout)
     if rows := _clock_rows(report):
+        say()
         header = ("clock", "rate (Hz)", "declared", "max. jitter", "gaps", "longest gap", "latest start")
         draw(table(header, rows, right=header[1:]), sys.stdout)
-    found = [(r.recording, problem) for r in report.recordings for problem in r.problems] if problems else []
-    for recording, problem in found[:SHOWN]:
-        note(f"{recording}: {problem}")
-    if len(found) > SHOWN:
-        note(f"and {len(found) - SHOWN:,} more; list all with --json or --out DIR")
+    say()
+    _show_scores(report)
+
+
+def _show_findings(report: "QualityReport") -> None:
+    """Print each finding with its recordings and the next step."""
+    from modelreg.documents.report import overview
+
+    wrong = [finding for finding in report.findings or () if finding.level != "information"]
+    for finding in wrong[:SHOWN]:
+        say()
+        say(f"{finding.where}: {finding.message}  [{finding.rule}]")
+        if where := overview.found_in(finding, len(report.recordings), NAMED):
+            say(f"  in {where}")
+        say(f"  next: {overview.next_step(finding)}")
+    if len(wrong) > SHOWN:
+        say(f"and {len(wrong) - SHOWN:,} more; list all with --json or --out DIR")
+
+
+def _show_scores(report: "QualityReport") -> None:
+    for source in report.sources:
+        say(f"{source.name}: digest {source.digest[:16]}")
     scores = [recording.score for recording in report.recordings]
     worst = min(report.recordings, key=lambda recording: recording.score)
     mean = sum(scores) / len(scores)
     say(f"{len(scores)} recordings, mean score {mean:.1f} of 100; lowest {worst.score:.1f} ({worst.recording})")
     broken = sum(bool(recording.problems) for recording in report.recordings)
-    say(f"{broken} of {len(report.recordings)} recordings exceed a threshold")
-    for advice in ("mean", "interpolate", "drop"):
+    say(f"{broken} of {len(report.recordings)} recordings have a problem")
+    for advice in ("interpolate", "drop"):
         if count := sum(recording.recommendation == advice for recording in report.recordings):
             say(f"missing values: `{advice}` is recommended for {count} recordings")
+
+
+def _class_rows(report: "QualityReport") -> list[tuple[object, ...]]:
+    from modelreg.documents.report.overview import duration
+
+    return [
+        (
+            found.name,
+            duration(found.seconds),
+            found.subjects,
+            found.stretches,
+            *("-" if x is None else duration(x) for x in (found.shortest_s, found.median_s, found.longest_s)),
+        )
+        for found in report.classes or ()
+    ]
 
 
 def _channel_rows(report: "QualityReport") -> list[tuple[object, ...]]:

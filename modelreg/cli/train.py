@@ -7,6 +7,7 @@ import typer
 
 from modelreg.cli import host
 from modelreg.cli.console import note, say
+from modelreg.cli.options import Assignments
 from modelreg.cli.phrases import counted_subjects
 from modelreg.cli.progress import show_training
 from modelreg.errors import InputError
@@ -14,9 +15,11 @@ from modelreg.registry import filenames
 
 if TYPE_CHECKING:
     from modelreg.config import TrainConfig
+    from modelreg.data.preparation import Prepared
     from modelreg.records.data import DataRecord
     from modelreg.records.run import RunRecord
 
+THRESHOLD = "quality.threshold"  # `data check` lists these
 MANY_DROPPED = 0.5  # share of a split's windows: more than this is worth a warning
 
 
@@ -25,10 +28,7 @@ def train(
         Path | None,
         typer.Argument(help="Training configuration (YAML). Default: the embedded sample.", metavar="[CONFIG]"),
     ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Override a setting of the configuration. Repeatable.", metavar="KEY=VALUE"),
-    ] = None,
+    assignments: Assignments = None,
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Folder of the new run. Default: the next one in runs/.", metavar="DIR")
     ] = None,
@@ -69,6 +69,7 @@ def train(
         else:
             prepared = training_run.start(settings, folder, reading, here, host.now())
     _note_splits(prepared.record)
+    _note_findings(prepared)
     if resume:
         _note_version(runs.load_run(folder), here.modelreg)
     host.ready_to_train(settings.training)
@@ -97,6 +98,21 @@ def _note_splits(data: "DataRecord") -> None:
         if split.dropped > MANY_DROPPED * possible:
             reason = "missing values or no label; check with: modelreg data check"
             note(f"warning: {split.dropped:,} of {possible:,} {name} windows were dropped: {reason}")
+
+
+def _note_findings(prepared: "Prepared") -> None:
+    """Print what the split cannot show, and the first thing that is wrong with the sensors, with the next step."""
+    from modelreg.data import preparation
+    from modelreg.documents.report import overview
+    from modelreg.documents.report.formatting import counted
+
+    found = prepared.quality.findings or ()
+    wrong = [finding for finding in found if finding.level == "problem" and finding.rule != THRESHOLD]
+    for finding in (*preparation.advise(prepared), *wrong[:1]):
+        words = overview.in_words(finding, len(prepared.quality.recordings))
+        note(f"warning: {words}; next: {overview.next_step(finding)}")
+    if len(wrong) > 1:
+        note(f"warning: {counted(len(wrong) - 1, 'more problem')} of the sensors; list all with: modelreg data check")
 
 
 def _settings(configuration: Path | None, assignments: list[str]) -> "TrainConfig":

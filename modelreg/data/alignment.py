@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,16 +75,34 @@ def longest_interval(rate_hz: float, limits: Limits) -> float:
     return max(limits.max_gap_s, 1.5 / rate_hz)
 
 
-def judge(clock: ClockQuality, limits: Limits) -> Iterator[str]:
+class Exceeded(NamedTuple):
+    """A threshold that a clock exceeds."""
+
+    cause: str  # without numbers of this clock
+    message: str
+    size: float
+    next: str
+
+
+def judge(clock: ClockQuality, limits: Limits) -> Iterator[Exceeded]:
     """Yield every threshold that a clock exceeds."""
     if clock.gaps:
         gaps = "one gap" if clock.gaps == 1 else f"{clock.gaps} gaps"
-        limit = longest_interval(clock.nominal_hz, limits)
-        yield f"{gaps} longer than {limit:g} s, the longest {clock.longest_gap_s:.3g} s"
+        cause = f"longer than {longest_interval(clock.nominal_hz, limits):g} s"
+        message = f"{gaps} {cause}, the longest {clock.longest_gap_s:.3g} s"
+        yield Exceeded(
+            f"gaps {cause}", message, clock.longest_gap_s, "windows with a gap are dropped; record without pauses"
+        )
     if clock.jitter > limits.max_jitter:
-        yield f"jitter of {clock.jitter:.3g} median intervals, above {limits.max_jitter:g}"
+        limit = f"{limits.max_jitter:g}"
+        message = f"jitter of {clock.jitter:.3g} median intervals, above {limit}"
+        step = "the signals are resampled to equal steps; raise `quality.limits.max_jitter` to accept it"
+        yield Exceeded(f"jitter above {limit} median intervals", message, clock.jitter, step)
     if clock.offset_s > limits.max_offset_s:
-        yield f"starts {clock.offset_s:.3g} s after the first device, above {limits.max_offset_s:g} s"
+        limit = f"{limits.max_offset_s:g} s"
+        message = f"starts {clock.offset_s:.3g} s after the first device, above {limit}"
+        step = "check whether the clocks of the devices agree; only the time that they share is used"
+        yield Exceeded(f"starts more than {limit} after the first device", message, clock.offset_s, step)
 
 
 def find_problems(recordings: Iterable[Recording]) -> Iterator[Problem]:

@@ -10,7 +10,18 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from modelreg.config import Split, TrainConfig
-from modelreg.data import alignment, leakage_audit, merge_sources, normalization, pseudonyms, quality, splits, windows
+from modelreg.data import (
+    alignment,
+    filling,
+    leakage_audit,
+    merge_sources,
+    normalization,
+    pseudonyms,
+    quality,
+    split_advice,
+    splits,
+    windows,
+)
 from modelreg.data.cache import Reading
 from modelreg.data.memory_map import sha256_arrays
 from modelreg.data.message_lists import and_others, quoted
@@ -18,7 +29,16 @@ from modelreg.data.recording import Dataset, Recording, Windows, natural
 from modelreg.data.sources import registry as sources
 from modelreg.errors import InputError, Notice, Problem
 from modelreg.records.audit import AuditRecord
-from modelreg.records.data import PARTS, DataRecord, Normalization, PartName, PartRecord, PartRecords, QualityReport
+from modelreg.records.data import (
+    PARTS,
+    DataRecord,
+    Normalization,
+    PartName,
+    PartRecord,
+    PartRecords,
+    QualityFinding,
+    QualityReport,
+)
 from modelreg.records.model import InputSpec
 from modelreg.records.source import WindowsSource
 
@@ -81,7 +101,8 @@ def _prepare(config: TrainConfig, reading: Reading) -> tuple[Prepared, splits.Pa
         part: _all_stored(pieces, divided[part], reading) for part, pieces in _correct(divided, dataset, config).items()
     }
     cut = {part: _cut(recordings, dataset, config, reading) for part, recordings in parts.items()}
-    if problems := list(_find_problems(cut, dataset)):
+    step = split_advice.step_for(split_advice.holdings(judged), split)
+    if problems := list(_find_problems(cut, dataset, step)):
         raise InputError("cannot train on these recordings", problems)
     spec = _input_spec(dataset, config)
     records = PartRecords(**{part: _part_record(cut[part], dataset.classes) for part in PARTS})
@@ -101,6 +122,33 @@ def _prepare(config: TrainConfig, reading: Reading) -> tuple[Prepared, splits.Pa
         split=split,
     )
     return prepared, parts
+
+
+def check(config: TrainConfig, reading: Reading) -> tuple[QualityReport, Dataset]:
+    """Read the recordings of a configuration, and report whether they are fit for a training with its split.
+
+    Raises InputError: unreadable recordings, sources that cannot be joined, a limit of an unknown channel.
+    """
+    dataset = read_dataset(config, reading)
+    report = quality.check_quality(dataset, config.quality.limits)
+    split = _named_split(config, reading)
+    present: split_advice.Presence = {}
+    impossible: list[QualityFinding] = []
+    try:
+        present = split_advice.presence(dataset, split, config.data.window)
+    except InputError as error:
+        impossible = list(split_advice.findings_of(error))
+    advice = list(split_advice.advise(report, split, present)) or impossible
+    found = report.findings or ()
+    problems = [finding for finding in found if finding.level == "problem"]
+    return report.model_copy(update={"findings": (*problems, *advice, *found[len(problems) :])}), dataset
+
+
+def advise(prepared: Prepared) -> list[QualityFinding]:
+    """Return what the split of prepared recordings cannot show, each with the setting that helps."""
+    parts = prepared.record.parts.items()
+    present = {part: [name for name, count in record.class_windows.items() if count] for part, record in parts}
+    return list(split_advice.advise(prepared.quality, prepared.split, present))
 
 
 def dealt(prepared: Prepared, seed: int) -> Prepared:
@@ -197,8 +245,8 @@ def _align(dataset: Dataset, config: TrainConfig) -> Iterator[Recording]:
 def _correct(parts: splits.Parts, dataset: Dataset, config: TrainConfig) -> splits.Parts:
     """Fill missing values of every split in one call, so that one error lists all of them."""
     recordings = [recording for part in parts.values() for recording in part]
-    fill = quality.fit(parts["train"], config.quality)
-    corrected = iter(quality.correct(recordings, dataset.channels, config.quality, fill))
+    fill = filling.fit(parts["train"], config.quality)
+    corrected = iter(filling.correct(recordings, dataset.channels, config.quality, fill))
     return {part: tuple(islice(corrected, len(pieces))) for part, pieces in parts.items()}
 
 
@@ -214,21 +262,21 @@ def _cut(recordings: tuple[Recording, ...], dataset: Dataset, config: TrainConfi
     return windows.fold(cut, config.data.fold)
 
 
-def _find_problems(cut: Mapping[PartName, Windows], dataset: Dataset) -> Iterator[Problem]:
+def _find_problems(cut: Mapping[PartName, Windows], dataset: Dataset, step: str) -> Iterator[Problem]:
     for part, found in cut.items():
         if not len(found.y):
             longest = max(len(recording.labels) for recording in dataset.recordings)
             message = f"no window ({found.dropped} dropped; the longest recording has {longest} samples)"
             yield Problem(part, "windows.none", message)
     yield from _find_copies(cut)
-    yield from _find_absent_classes(cut["train"], dataset.classes)
+    yield from _find_absent_classes(cut["train"], dataset.classes, step)
 
 
-def _find_absent_classes(train: Windows, classes: Sequence[str]) -> Iterator[Problem]:
+def _find_absent_classes(train: Windows, classes: Sequence[str], step: str = "") -> Iterator[Problem]:
     """Yield one problem with every class that has no window in train."""
     present = set(train.y.tolist())
     if absent := [name for number, name in enumerate(classes) if number not in present]:
-        yield Problem("train", "split.class-missing", f"no window of {quoted(absent)}")
+        yield Problem("train", "split.class-missing", f"no window of {quoted(absent)}", step)
 
 
 def _find_copies(cut: Mapping[PartName, Windows]) -> Iterator[Problem]:

@@ -103,24 +103,30 @@ def _distance(one: Recording, other: Recording) -> int:
     return second.start - (first.start + len(first.labels))
 
 
-def _by_subject(recordings: Sequence[Recording], settings: SubjectSplit) -> Parts:
-    subjects = sorted({recording.subject for recording in recordings}, key=natural)
-    problems = list(_find_named_problems(settings, subjects))
+def assign(subjects: Iterable[str], settings: SubjectSplit) -> dict[PartName, set[str]]:
+    """Return the subjects of each split. Raises InputError if a subject is unknown, or none is left for train."""
+    ordered = sorted(set(subjects), key=natural)
+    problems = list(_find_named_problems(settings, ordered))
     (test, test_count), (validation, validation_count) = _named(settings.test), _named(settings.validation)
-    free = [subject for subject in subjects if subject not in {*test, *validation}]
+    free = [subject for subject in ordered if subject not in {*test, *validation}]
     test_from = len(free) - test_count
     validation_from = test_from - validation_count
     if validation_from < 1:
-        taken = len(subjects) - validation_from
-        message = f"test and validation take {taken} of {len(subjects)} subjects"
-        problems.append(Problem("split", "split.no-training", message))
+        taken = len(ordered) - validation_from
+        message = f"test and validation take {taken} of {len(ordered)} subjects"
+        step = "{by: subject, test: 1, validation: 1}" if len(ordered) >= 3 else "{by: time}"
+        problems.append(Problem("split", "split.no-training", message, f"--set 'split={step}'"))
     if problems:
         raise InputError("cannot split by subject", problems)
-    chosen: dict[PartName, set[str]] = {
+    return {
         "train": {*free[:validation_from]},
         "validation": {*validation, *free[validation_from:test_from]},
         "test": {*test, *free[test_from:]},
     }
+
+
+def _by_subject(recordings: Sequence[Recording], settings: SubjectSplit) -> Parts:
+    chosen = assign({recording.subject for recording in recordings}, settings)
     return {part: tuple(r for r in recordings if r.subject in chosen[part]) for part in PARTS}
 
 
@@ -146,7 +152,7 @@ def _by_time(recordings: Sequence[Recording], settings: TimeSplit, window: int) 
     if gap < window:
         message = f"must be at least one window, {window} samples, found {gap}"
         problems.append(Problem("split.gap", "split.gap-too-short", message))
-    lengths = [_lengths(len(recording.labels), settings, gap) for recording in recordings]
+    lengths = [lengths_of(len(recording.labels), settings, gap) for recording in recordings]
     for recording, (train, validation, test) in zip(recordings, lengths, strict=True):
         if min(train, validation, test) < window:
             pieces = f"train {train}, validation {validation}, test {test} samples"
@@ -163,7 +169,7 @@ def _by_time(recordings: Sequence[Recording], settings: TimeSplit, window: int) 
     }
 
 
-def _lengths(samples: int, settings: TimeSplit, gap: int) -> tuple[int, int, int]:
+def lengths_of(samples: int, settings: TimeSplit, gap: int) -> tuple[int, int, int]:
     """Return the samples of train, validation and test: shares of the samples outside of the two gaps."""
     usable = max(samples - 2 * gap, 0)
     validation, test = int(usable * settings.validation), int(usable * settings.test)

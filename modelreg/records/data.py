@@ -22,7 +22,8 @@ class ChannelQuality(Record):
     nan_rate: Share
     inf_rate: Share
     constant: bool
-    saturated_rate: Share = 0.0  # samples in runs of three or more at the minimum or maximum
+    saturated_rate: Share = 0.0  # samples in runs of three or more at the end of the sensor's range
+    frozen_rate: Annotated[Share | None, LEFT_OUT] = None  # samples that repeat one value while the device moves
     mean: float | None  # null: no finite values
     std: float | None
     min: float | None
@@ -42,11 +43,24 @@ class ClockQuality(Record):
     missing_rate: Share  # share of time in gaps
 
 
-Recommendation = Literal["none", "mean", "interpolate", "drop"]
+class SensorRest(Record):
+    """What a sensor of three axes shows while its device rests, in one recording."""
+
+    device: Name
+    channels: tuple[Name, Name, Name]  # the x, y and z axis
+    quantity: Literal["acceleration", "angular velocity"]
+    unit: Name
+    one: Annotated[float, Field(gt=0)]  # 1 g, or 1 degree per second, in this unit
+    seconds: Annotated[float, Field(ge=0)]  # of rest that was found
+    mean: tuple[float, float, float] | None  # median of the axes over all rest; null: no rest was found
+    norm: Annotated[float, Field(ge=0)] | None  # median of the norm over all rest
+
+
+Recommendation = Literal["none", "mean", "interpolate", "drop"]  # mean: in reports of earlier versions only
 
 
 class RecordingQuality(Record):
-    """The quality of one recording, and the thresholds that it violates."""
+    """The quality of one recording, and everything in it that is flagged."""
 
     recording: Name
     subject: Name
@@ -55,6 +69,10 @@ class RecordingQuality(Record):
     score: Annotated[float, Field(ge=0, le=100)]  # docs/data.md defines it
     missing_rate: Share  # NaN and infinite values of the worst channel
     recommendation: Recommendation  # handling of missing values, by their rate
+    seconds: Annotated[Annotated[float, Field(ge=0)] | None, LEFT_OUT] = None  # duration, without gaps
+    class_seconds: Annotated[dict[Name, Annotated[float, Field(ge=0)]] | None, LEFT_OUT] = None  # labelled, by class
+    longest_missing_s: Annotated[Annotated[float, Field(ge=0)] | None, LEFT_OUT] = None  # null: nothing is missing
+    rests: Annotated[tuple[SensorRest, ...] | None, LEFT_OUT] = None
     clocks: tuple[ClockQuality, ...]
     channels: tuple[ChannelQuality, ...]
     problems: tuple[str, ...]
@@ -93,11 +111,56 @@ class SourceRecord(Record):
     rows: Annotated[RowCounts | None, LEFT_OUT] = None  # of text files; null: every row was read as it is
 
 
+class ClassQuality(Record):
+    """The labelled samples of one class, over all recordings. A stretch is a run of samples with this label."""
+
+    name: Name
+    seconds: Annotated[float, Field(ge=0)]
+    subjects: Count
+    recordings: Count
+    stretches: Count
+    shortest_s: Annotated[float, Field(ge=0)] | None  # null: no sample has this label
+    median_s: Annotated[float, Field(ge=0)] | None
+    longest_s: Annotated[float, Field(ge=0)] | None
+
+
+class QualityFinding(Record):
+    """One cause that the check found, over all recordings that have it."""
+
+    rule: Name
+    level: Literal["problem", "advice", "information"]  # only a problem lowers the score and fails `--strict`
+    where: str  # device and channels, or the split
+    device: str = ""
+    channels: tuple[Name, ...] = ()
+    cause: str  # without numbers of a single recording
+    message: str  # of the recording with the most extreme numbers, which is the first one
+    next: str = ""
+    recordings: tuple[Name, ...] = ()  # empty: it concerns no single recording
+
+
+class Excerpt(Record):
+    """A few seconds of one class, for a picture; not part of a document."""
+
+    name: Name  # of the class
+    recording: Name
+    device: Name
+    channels: tuple[Name, ...]
+    unit: Name
+    start_s: float  # after the first sample of the recording
+    seconds: Annotated[float, Field(ge=0)]
+    values: tuple[tuple[float | None, ...], ...]  # by channel, evenly spaced; null: missing
+
+
 class QualityReport(Record):
     """The result of `modelreg data check`."""
 
     schema_version: Literal[1] = 1
     sources: tuple[SourceRecord, ...]
+    devices: Annotated[tuple[Name, ...] | None, LEFT_OUT] = None
+    sensors: Annotated[tuple[Channel, ...] | None, LEFT_OUT] = None  # the channels, with their units
+    rate_hz: Annotated[float | None, LEFT_OUT] = None  # of the windows
+    classes: Annotated[tuple[ClassQuality, ...] | None, LEFT_OUT] = None
+    findings: Annotated[tuple[QualityFinding, ...] | None, LEFT_OUT] = None
     recordings: tuple[RecordingQuality, ...]
 
     def by_channel(self) -> dict[tuple[str, str], list[ChannelQuality]]:
