@@ -254,7 +254,7 @@ def test_a_frozen_axis_is_located(seed, column) -> None:
         f"wrist {channels()[column].name}",
         ("r1",),
     )
-    assert found.message == "frozen while its other axes move for 3 s from second 7"
+    assert found.message == "frozen for 3 s from second 7 while its other axes move"
 
 
 @pytest.mark.parametrize("seed", SEEDS)
