@@ -185,3 +185,10 @@ def test_a_command_that_does_not_fit_is_described() -> None:
 def test_a_finding_names_its_recordings(names, shown) -> None:
     """The first one, and how many others."""
     assert overview.in_words(finding("d", recordings=names), 3) == shown
+
+
+def test_a_long_step_is_broken_between_words() -> None:
+    """And so is no word."""
+    lines = lines_of(report(findings=(finding(next="word " * 20),)))
+
+    assert [line[12:].split() for line in lines[-2:]] == [["word"] * 13, ["word"] * 7]

@@ -164,9 +164,10 @@ def _listed(items: Sequence[str], most: int, width: int) -> list[str]:
 
 
 def _text(row: Row, count: int) -> str:
-    """Return the first items of a row, each unbreakable, and the number of the others."""
+    """Return the first items of a row, each unbreakable if there are several, and the number of the others."""
     left = len(row.items) - count
-    items = row.between.join(item.replace(" ", UNBREAKABLE) for item in row.items[:count])
+    blank = UNBREAKABLE if len(row.items) > 1 else " "
+    items = row.between.join(item.replace(" ", blank) for item in row.items[:count])
     return f"{row.head}{items}{f' and {left:,} more, listed below' if left else ''}"
 
 
