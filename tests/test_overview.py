@@ -101,22 +101,27 @@ def test_of_many_classes_the_scarcest_are_named() -> None:
     )
 
 
-def test_more_than_three_findings_are_counted() -> None:
+def test_findings_that_do_not_fit_are_counted() -> None:
     """The details follow."""
-    lines = lines_of(report(findings=tuple(finding(f"d{n}") for n in range(5))))
+    lines = lines_of(report(findings=tuple(finding(f"d{n}") for n in range(20))))
 
-    assert [line[12:] for line in lines if "d0" in line or "d1" in line or "more" in line] == [
-        "d0: m",
-        "d1: m",
-        "and 3 more, listed below",
-    ]
+    assert (len(lines), lines[-2].strip()) == (10, "and 14 more, listed below")
 
 
-def test_a_long_finding_is_cut_beside_others() -> None:
-    """Its full text is in the details."""
-    lines = lines_of(report(findings=(finding(), finding("d", message="word " * 40), finding())))
+def test_findings_are_shown_whole_or_on_a_line_each() -> None:
+    """Their full text is in the details."""
+    long = finding("d", message="word " * 40)
+    alone, beside = (lines_of(report(findings=(long, *[finding()] * n))) for n in (0, 4))
 
-    assert [line.endswith(" …") for line in lines if "word" in line] == [True]
+    assert [sum("word" in line for line in lines) for lines in (alone, beside)] == [4, 1]
+    assert [any(line.endswith(" …") for line in lines) for lines in (alone, beside)] == [False, True]
+
+
+def test_one_finding_that_does_not_fit_is_cut() -> None:
+    """At the last free line."""
+    lines = lines_of(report(findings=(finding("d", message="word " * 400),)))
+
+    assert (len(lines), lines[-2].endswith(" …")) == (10, True)
 
 
 def test_the_clocks_have_their_rates() -> None:
@@ -180,3 +185,10 @@ def test_a_command_that_does_not_fit_is_described() -> None:
 def test_a_finding_names_its_recordings(names, shown) -> None:
     """The first one, and how many others."""
     assert overview.in_words(finding("d", recordings=names), 3) == shown
+
+
+def test_a_long_step_is_broken_between_words() -> None:
+    """And so is no word."""
+    lines = lines_of(report(findings=(finding(next="word " * 20),)))
+
+    assert [line[12:].split() for line in lines[-2:]] == [["word"] * 13, ["word"] * 7]

@@ -112,7 +112,8 @@ def test_clean_signals_are_not_flagged(seed, units, factors) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("poses", [1, 8])
 @pytest.mark.parametrize("step", [0.04, 0.15])
-def test_coarsely_rounded_signals_are_not_flagged(seed, poses, step) -> None:
+@pytest.mark.parametrize("gravity", [0.0, G])
+def test_coarsely_rounded_signals_are_not_flagged(seed, poses, step, gravity) -> None:
     """At rest an axis repeats its value for seconds, and its highest value in long runs."""
 
     def rounded(_: int, values: Values) -> Values:
@@ -120,7 +121,7 @@ def test_coarsely_rounded_signals_are_not_flagged(seed, poses, step) -> None:
         values[:, :6] = np.round(values[:, :6] / steps) * steps
         return values
 
-    assert located(made(seed, rounded, poses=poses)) == []
+    assert located(made(seed, rounded, poses=poses, gravity=gravity)) == []
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -253,7 +254,7 @@ def test_a_frozen_axis_is_located(seed, column) -> None:
         f"wrist {channels()[column].name}",
         ("r1",),
     )
-    assert found.message == "frozen while its other axes move for 3 s from second 7"
+    assert found.message == "frozen for 3 s from second 7 while its other axes move"
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -272,6 +273,18 @@ def test_zeros_are_located(seed) -> None:
         ("r1",),
         "filled with zeros for 2 s from second 2, 2 times",
     )
+
+
+def test_zeros_between_motions_are_located_without_gravity() -> None:
+    """Every channel is 0 while the device moves."""
+
+    def zeroed(_: int, values: Values) -> Values:
+        values[400:500] = 0
+        return values
+
+    (found,) = found_in(made(0, zeroed, gravity=0.0))
+
+    assert found.cause == "filled with zeros"
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from modelreg.data import quality
 from modelreg.data.recording import Dataset, Recording, Signal
 from modelreg.data.sources import sample
 from modelreg.errors import InputError
-from modelreg.records.data import ChannelQuality, ClockQuality, Limits, SourceRecord
+from modelreg.records.base import load
+from modelreg.records.data import ChannelQuality, ClockQuality, Limits, QualityReport, SourceRecord
 from modelreg.records.model import Channel
 
 NAN, INF = np.nan, np.inf
@@ -263,3 +265,12 @@ def test_broken_thresholds_are_refused_all_at_once() -> None:
         quality.refuse_broken(quality.check_quality(Dataset((source,), ONE, ("watch",), ("a",), 50.0, flat), Limits()))
 
     assert places(caught.value.problems) == [("one", "quality.threshold"), ("two", "quality.threshold")]
+
+
+OLD = sorted((Path(__file__).parent / "made_by_0_2_0/project/runs").rglob("quality.json"))
+
+
+@pytest.mark.parametrize("path", OLD, ids=lambda path: path.parent.name)
+def test_a_report_of_an_earlier_version_keeps_its_bytes(path: Path) -> None:
+    """It has no field that it had not."""
+    assert load(path, QualityReport).to_bytes() == path.read_bytes()

@@ -246,7 +246,7 @@ def _clock_rows(report: "QualityReport") -> list[tuple[object, ...]]:
         rows.append(
             (
                 device,
-                f"{rates[0]:.1f}" if rates[0] == rates[-1] else f"{rates[0]:.1f} to {rates[-1]:.1f}",
+                " to ".join(dict.fromkeys(f"{rate:.1f}" for rate in (rates[0], rates[-1]))),
                 f"{found[0].nominal_hz:g}",
                 f"{max(clock.jitter for clock in found):.3f}",
                 sum(clock.gaps for clock in found),

@@ -8,6 +8,7 @@ from modelreg.records.data import QualityFinding
 THRESHOLD, UNIT, RANGE = "quality.threshold", "quality.unit", "quality.range"
 REPEATED = "quality.repeated"
 
+CLOCK_COST, COST = 0.9, 0.5  # what a problem of a clock, or of a channel, leaves of the share of its channels
 MOST_NAMED = 4  # channels in a message
 
 
@@ -31,6 +32,11 @@ class Flag(NamedTuple):
 
     def __str__(self) -> str:
         return f"{_place(self, self.channels)}: {self.message}"
+
+    @property
+    def cost(self) -> float:
+        """Return the factor by which it lowers the share of the channels that it concerns."""
+        return COST if self.channels or self.other else CLOCK_COST
 
     def concerns(self, device: str, channel: str) -> bool:
         """Return whether a channel of a device is less fit for use."""

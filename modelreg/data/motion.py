@@ -18,11 +18,12 @@ SEGMENT_S = 1.0
 REST = 0.05  # g, and share of the norm: the noise of sensors in phones is below 0.01 g, a step is above 0.1 g
 MOVES = 0.1  # g: an axis with this deviation moves; walking has twice as much at the waist (HAPT, DSADS)
 STRONG = 0.2  # g: a segment of walking or stronger motion
+LEAST_PULL = 0.5  # g: next to a stretch of zeros, so much shows that gravity is included
 STILL = 3.0  # degrees per second: a gyroscope with this deviation hardly turns
 TURNS = 10.0  # degrees per second
 REPEATED_S = 1.0  # shorter runs of one value occur in signals at rest that are coarsely rounded
 POSES = 64  # segments of each kind that are kept of a recording
-BLOCK = 2**20  # samples that are read in one step
+BLOCK = 2**16  # samples that are read in one step
 
 Floats = NDArray[np.float64]
 Kind = Literal["zero", "held", "frozen"]
@@ -38,8 +39,8 @@ class Segments(NamedTuple):
 class Stretch(NamedTuple):
     """Samples in which channels repeat one value.
 
-    zero: an accelerometer is 0 on all axes. held: every channel repeats its value, and the device moves before and
-    after. frozen: one axis repeats its value while the other two move.
+    zero: an accelerometer is 0 on all axes, although its gravity is included, or every channel is 0 between motions.
+    held: every channel repeats its value between motions. frozen: one axis repeats its value while the others move.
     """
 
     kind: Kind
@@ -147,20 +148,28 @@ def _spread(rows: Floats) -> Floats:
 
 def _stretches(signal: Signal, names: Sequence[str], sensors: Sequence[Sensor]) -> Iterator[Stretch]:
     """Yield the stretches of at least REPEATED_S in which channels repeat a value that a sensor would not repeat."""
-    values = signal.values
     least = max(2, round(REPEATED_S * signal.rate_hz))
     moving = [sensor for sensor in sensors if sensor.quantity == "acceleration"]
     for sensor in moving:
-        for start, samples in _long_runs((values[:, list(sensor.columns)] == 0).all(axis=1), least):
-            zero = (values[start : start + samples] == 0).all(axis=0)
-            yield _stretch("zero", tuple(names[c] for c in np.flatnonzero(zero).tolist()), signal, start, samples)
+        yield from _zeros(signal, names, sensor, least)
     if moving:
-        for start, samples in _repeating(values, range(values.shape[1]), least):
-            if values[start, moving[0].columns].any() and _moves_around(signal, moving[0], start, samples):
+        for start, samples in _repeating(signal.values, range(len(names)), least):
+            if signal.values[start].any() and _move(_sides(signal, moving[0], start, samples)):
                 yield _stretch("held", tuple(names), signal, start, samples)
     for sensor in sensors:
         if sensor.quantity != "magnetic field":
             yield from _frozen(signal, sensor, least)
+
+
+def _zeros(signal: Signal, names: Sequence[str], sensor: Sensor, least: int) -> Iterator[Stretch]:
+    """Yield the stretches in which an accelerometer is 0; without gravity, a coarse one at rest may be."""
+    all_zero = np.logical_and.reduce([signal.values[:, column] == 0 for column in sensor.columns])
+    for start, samples in _long_runs(all_zero, least):
+        zero = (signal.values[start : start + samples] == 0).all(axis=0)
+        sides = _sides(signal, sensor, start, samples)
+        every = zero.all() and len(zero) > len(sensor.columns)
+        if any(side.pull >= LEAST_PULL * G for side in sides) or (every and _move(sides)):
+            yield _stretch("zero", tuple(names[c] for c in np.flatnonzero(zero).tolist()), signal, start, samples)
 
 
 def _frozen(signal: Signal, sensor: Sensor, least: int) -> Iterator[Stretch]:
@@ -198,13 +207,25 @@ def _long_runs(flags: NDArray[np.bool_], least: int) -> Iterator[tuple[int, int]
             yield start, length
 
 
-def _moves_around(signal: Signal, sensor: Sensor, start: int, samples: int) -> bool:
-    """Return whether the device moves in the second before and in the second after a stretch, where it recorded."""
+class Side(NamedTuple):
+    """The accelerometer in the second before or after a stretch, in m/s²."""
+
+    pull: float  # norm of the mean: gravity, if it is included
+    deviation: float  # root of the mean variance of the axes
+
+
+def _sides(signal: Signal, sensor: Sensor, start: int, samples: int) -> list[Side]:
+    """Return what the device does next to a stretch, where it recorded."""
     length, end = _length(signal), start + samples
-    sides = [signal.values[max(start - length, 0) : start], signal.values[end : end + length]]
-    found = [
-        float(np.sqrt((sensor.factor * side[:, list(sensor.columns)].astype(np.float64)).var(axis=0).mean()))
-        for side in sides
-        if len(side) >= 2
+    parts = [signal.values[max(start - length, 0) : start], signal.values[end : end + length]]
+    found = (sensor.factor * part[:, list(sensor.columns)].astype(np.float64) for part in parts if len(part) >= 2)
+    return [
+        Side(float(np.linalg.norm(part.mean(axis=0))), float(np.sqrt(part.var(axis=0).mean())))
+        for part in found
+        if np.isfinite(part).all()
     ]
-    return bool(found) and all(deviation >= MOVES * G for deviation in found)
+
+
+def _move(sides: Sequence[Side]) -> bool:
+    """Return whether the device moves before and after a stretch, where that is known."""
+    return bool(sides) and all(side.deviation >= MOVES * G for side in sides)

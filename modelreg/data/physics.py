@@ -224,7 +224,7 @@ def _offset_flag(case: Case, sphere: Sphere) -> Flag:
     rest = case.rest
     found = {name: x for name, x in zip(rest.channels, sphere.center.tolist(), strict=True) if abs(x) > TOLERANCE}
     shown = ", ".join(f"{rest.one * x:.3g}" for x in found.values())
-    message = f"a constant offset of {shown} {rest.unit}, by its resting orientations"
+    message = f"a constant offset of {shown} {rest.unit}"
     flag = _flag(case, "quality.offset", "a constant offset", message)
     return flag._replace(channels=tuple(found), next=OFFSET_STEP)
 
@@ -345,10 +345,10 @@ def _judge_field(recordings: Sequence[Examined], device: str, sensor: Sensor) ->
 
 # Repeated values
 
-CAUSES = {  # cause, and the next step
-    "zero": ("filled with zeros", "write missing values as empty cells, or leave the recordings out with `drop`"),
-    "held": ("repeats its last value while the device moves", "write missing values as empty cells"),
-    "frozen": ("frozen while its other axes move", "check the sensor; leave the recordings out with `drop`"),
+REPEATS = {  # what happens, during what, and the next step
+    "zero": ("filled with zeros", "", "write missing values as empty cells, or leave the recordings out with `drop`"),
+    "held": ("repeats its last value", " while the device moves", "write missing values as empty cells"),
+    "frozen": ("frozen", " while its other axes move", "check the sensor; leave the recordings out with `drop`"),
 }
 
 
@@ -360,8 +360,9 @@ def _judge_repeated(recording: Examined, device: str) -> Iterator[Flag]:
         if not constant.issuperset(stretch.channels):
             found[stretch.kind, stretch.channels].append(stretch)
     for (kind, channels), stretches in found.items():
-        cause, step = CAUSES[kind]
+        what, meanwhile, step = REPEATS[kind]
         longest = max(stretches, key=lambda stretch: stretch.seconds)
         times = f", {len(stretches):,} times" if len(stretches) > 1 else ""
-        message = f"{cause} for {longest.seconds:.3g} s from second {longest.start_s:.3g}{times}"
-        yield Flag(recording.name, REPEATED, device, channels, cause, message, size=longest.seconds, next=step)
+        message = f"{what} for {longest.seconds:.3g} s from second {longest.start_s:.3g}{times}{meanwhile}"
+        size, cause = longest.seconds, f"{what}{meanwhile}"
+        yield Flag(recording.name, REPEATED, device, channels, cause, message, size, step)

@@ -7,6 +7,7 @@ device, subject or class.
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -272,8 +273,9 @@ def score(
     """Return 0 to 100: the mean share of usable samples over all channels.
 
     The share of a channel is: finite share * (1 - saturated share) * (1 - repeated share) * min(std / quietest, 1), and
-    0 if the channel is constant; each flag that concerns the channel halves it. `quietest` has the smallest deviation
-    by channel. The mean is multiplied by the share of time outside of gaps, for the worst clock.
+    0 if the channel is constant; each flag that concerns the channel halves it, one of its clock takes a tenth.
+    `quietest` has the smallest deviation by channel. The mean is multiplied by the share of time outside of gaps, for
+    the worst clock.
     """
     problems = [flag for flag in flags if flag.level == "problem"]
     shares = [
@@ -281,7 +283,7 @@ def score(
         * (1 - channel.saturated_rate)
         * (1 - (channel.frozen_rate or 0.0))
         * _liveliness(channel, quietest[channel.channel])
-        / 2 ** sum(flag.concerns(channel.device, channel.channel) for flag in problems)
+        * prod(flag.cost for flag in problems if flag.concerns(channel.device, channel.channel))
         for channel in channels
     ]
     covered = 1 - max((clock.missing_rate for clock in clocks), default=0.0)

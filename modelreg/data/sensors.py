@@ -65,11 +65,6 @@ class Unit(NamedTuple):
     quantity: Quantity
     factor: float
 
-    @property
-    def one_g(self) -> float:
-        """Return the acceleration of gravity in this unit."""
-        return G / self.factor
-
 
 class Sensor(NamedTuple):
     """Three channels of one sensor: the x, y and z axis."""

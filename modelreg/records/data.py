@@ -183,8 +183,12 @@ class Limits(Record):
 
     max_nan_rate: Annotated[Share, setting("Largest share of NaN in a channel.", 0.05)] = 0.05
     max_inf_rate: Annotated[Share, setting("Largest share of infinite values in a channel.", 0.01)] = 0.01
-    std_min: Annotated[float, setting("Smallest standard deviation of a channel.", 0.01, "channel unit", ge=0)] = 0.01
-    std_max: Annotated[float, setting("Largest standard deviation of a channel.", 50, "channel unit", gt=0)] = 50.0
+    std_min: Annotated[
+        float, setting("Smallest standard deviation of a channel. 0.01: by its unit.", 0.02, "channel unit", ge=0)
+    ] = 0.01
+    std_max: Annotated[
+        float, setting("Largest standard deviation of a channel. 50: by its unit.", 30, "channel unit", gt=0)
+    ] = 50.0
     max_saturated_rate: Annotated[
         Share, setting("Largest share of samples in runs of three or more at the lowest or highest value.", 0.01)
     ] = 0.01
@@ -195,7 +199,9 @@ class Limits(Record):
     ] = 0.5
     channels: Annotated[
         dict[Name, tuple[float, float]],
-        setting("Lowest and highest possible value of a channel.", {"ax": [-16, 16]}, "channel unit"),
+        setting(
+            "Lowest and highest possible value of a channel. Left out: by its unit.", {"ax": [-16, 16]}, "channel unit"
+        ),
     ] = {}
 
     @model_validator(mode="after")

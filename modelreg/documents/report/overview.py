@@ -10,6 +10,8 @@ from modelreg.escaping import one_line
 from modelreg.records.data import ClassQuality, QualityFinding, QualityReport
 from modelreg.rules import catalogue
 
+LINES = 10
+WRONG = "wrong"  # the label of the row on what is wrong
 INDENT = 12  # columns of a label
 COMMAND_LINES = 4  # with one line in place of three for what is wrong
 CONTINUED = " \\"  # at the end of a line of a command
@@ -21,9 +23,9 @@ class Row(NamedTuple):
 
     label: str
     items: tuple[str, ...]
-    most: int  # lines that it may take; those of all rows are ten
+    most: int  # lines that it may take
     head: str = ""  # before the items
-    between: str = ", "  # the items; empty: each starts a line
+    between: str = ", "  # the items; a newline: each has a line
 
 
 def rows(report: QualityReport, command: str) -> list[Row]:
@@ -36,18 +38,24 @@ def rows(report: QualityReport, command: str) -> list[Row]:
         _classes(report.classes or ()),
         _rates(report),
         Row("gravity", tuple(known), 1, between="; "),
-        Row("wrong", clauses or ("nothing was found",), 3, between=""),
-        Row("next", (next_step(wrong[0]),), 2, between="") if wrong else _command(command),
+        Row(WRONG, clauses or ("nothing was found",), 3),
+        Row("next", (next_step(wrong[0]),), 2) if wrong else _command(command),
     ]
     return [row for row in found if row.items]
 
 
 def lines(found: Sequence[Row], width: int = 80) -> list[str]:
-    """Return the rows as at most ten lines of `width` columns, without the items that do not fit."""
+    """Return the rows as at most LINES lines of `width` columns, without the items that do not fit.
+
+    What is wrong takes the lines that the others leave.
+    """
+    texts = {row.label: _joined(row, width - INDENT) for row in found if row.label != WRONG}
+    free = LINES - sum(map(len, texts.values()))
+    texts |= {row.label: _listed(row.items, free, width - INDENT) for row in found if row.label == WRONG}
     return [
         f"{'' if number else row.label:<{INDENT}}{text}"
         for row in found
-        for number, text in enumerate(_joined(row, width - INDENT) if row.between else _listed(row, width - INDENT))
+        for number, text in enumerate(texts[row.label])
     ]
 
 
@@ -127,7 +135,7 @@ def _command(command: str) -> Row:
     if len(wrapped) > COMMAND_LINES or any(len(line) > width for line in wrapped):
         wrapped = ["modelreg train, with the same configuration and settings"]
     lines = (*(f"{line}{CONTINUED}" for line in wrapped[:-1]), *wrapped[-1:])
-    return Row("next", lines, COMMAND_LINES, between="")
+    return Row("next", lines, COMMAND_LINES, between="\n")
 
 
 # Fit rows into lines
@@ -135,25 +143,31 @@ def _command(command: str) -> Row:
 
 def _joined(row: Row, width: int) -> list[str]:
     """Return as many items of a row as fit into its lines."""
+    if row.between == "\n":
+        return list(row.items)
     fitting = (_wrapped(_text(row, count), width) for count in range(len(row.items), 0, -1))
     found = next((wrapped for wrapped in fitting if len(wrapped) <= row.most), None)
     return found or _cut(_wrapped(_text(row, 1), width), row.most, width)
 
 
-def _listed(row: Row, width: int) -> list[str]:
-    """Return a line for each item, the first one on as many as are free; or the number of those that do not fit."""
-    items = list(row.items)
-    if len(items) > row.most:
-        left = len(items) - row.most + 1
-        items = [*items[: row.most - 1], f"and {left:,} more, listed below"]
-    first, *others = (_wrapped(item, width) for item in items)
-    return [*_cut(first, row.most - len(others), width), *(line for item in others for line in _cut(item, 1, width))]
+def _listed(items: Sequence[str], most: int, width: int) -> list[str]:
+    """Return the items one below the other; if they do not fit whole, one line each, and the number of the others."""
+    wrapped = [_wrapped(item, width) for item in items]
+    whole = [line for item in wrapped for line in item]
+    if len(whole) <= most:
+        return whole
+    if len(items) == 1:
+        return _cut(whole, most, width)
+    count = len(items) if len(items) <= most else most - 1
+    left = [f"and {len(items) - count:,} more, listed below"] if len(items) > count else []
+    return [*(line for item in wrapped[:count] for line in _cut(item, 1, width)), *left]
 
 
 def _text(row: Row, count: int) -> str:
-    """Return the first items of a row, each unbreakable, and the number of the others."""
+    """Return the first items of a row, each unbreakable if there are several, and the number of the others."""
     left = len(row.items) - count
-    items = row.between.join(item.replace(" ", UNBREAKABLE) for item in row.items[:count])
+    blank = UNBREAKABLE if len(row.items) > 1 else " "
+    items = row.between.join(item.replace(" ", blank) for item in row.items[:count])
     return f"{row.head}{items}{f' and {left:,} more, listed below' if left else ''}"
 
 

@@ -46,8 +46,9 @@ def _overview(report: QualityReport, command: str) -> str:
     """Return the rows that the terminal shows, in full."""
     lines = []
     for row in overview.rows(report, command):
-        items = [*row.items[:FOUND], *(["…"] if len(row.items) > FOUND else [])]
-        text = (row.between or "; ").join(items)
+        items = row.items[:1] if row.label == overview.WRONG else row.items
+        more = f", and {len(row.items) - 1:,} more, listed below" if len(items) < len(row.items) else ""
+        text = row.between.join(items) + more
         shown = escape(f"{row.head}{text}")
         if row.label == "next":
             shown = _step(" ".join(item.removesuffix(overview.CONTINUED) for item in row.items))
