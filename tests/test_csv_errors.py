@@ -67,6 +67,8 @@ def test_a_cell_is_shown_with_its_column(tmp_path) -> None:
         ("A,bb,Label", "set `channels[0].column` to 'A', `channels[1].column` to 'bb', `label` to 'Label'"),
         ("x,y,z", ""),
         ("a;b;label", "set `separator` to ';'"),
+        ("a b  label", "set `separator` to 'blanks'"),
+        ("a,b,Behaviour", "set `label` to 'Behaviour'"),
     ],
 )
 def test_a_missing_column_has_its_key_and_the_nearest_name(tmp_path, header, step) -> None:
@@ -74,6 +76,13 @@ def test_a_missing_column_has_its_key_and_the_nearest_name(tmp_path, header, ste
     (problem,) = problems(tmp_path, {"s_1.csv": f"{header}\n1,2,x\n"})
 
     assert (problem.rule, problem.next) == ("csv.column-missing", step)
+
+
+def test_a_missing_time_has_the_column_that_is_probably_one(tmp_path) -> None:
+    """By what such a column is usually called."""
+    (problem,) = problems(tmp_path, {"s_1.csv": "Timestamp,a,b,label\n1,1,2,x\n"}, devices=timed("ms"))
+
+    assert problem.next == "set `time.column` to 'Timestamp'"
 
 
 def test_one_wrong_name_is_one_message_for_all_files(tmp_path) -> None:

@@ -6,9 +6,15 @@ from difflib import get_close_matches
 
 from modelreg.data.message_lists import quoted
 from modelreg.errors import Problem
-from modelreg.records.csv_device import Column, ColumnPattern, CsvColumns
+from modelreg.records.csv_device import BLANKS, Column, ColumnPattern, CsvColumns
 
 OTHER_SEPARATORS = (";", "\t", "|", ",")
+USUAL = {  # names of a column that the configuration calls otherwise
+    "time.column": r"time|stamp|date|epoc|clock|seconds",
+    "label": r"label|activity|class|behaviou?r",
+    "subject": r"subject|user|participant|person",
+    "session": r"session|trial|visit|recording",
+}
 
 
 def find(names: Sequence[str], column: Column) -> list[int]:
@@ -64,10 +70,12 @@ def _next(names: Sequence[str], configured: Mapping[str, Column]) -> str:
     """Return which key to set to which name of the header; nothing if no name is near."""
     if len(names) == 1 and (found := [mark for mark in OTHER_SEPARATORS if mark in names[0]]):
         return f"set `separator` to {found[0]!r}"
+    if len(names) == 1 and " " in names[0]:
+        return f"set `separator` to {BLANKS!r}"
     taken = {place for column in configured.values() for place in find(names, column)}
     free = [name for place, name in enumerate(names) if name and place not in taken]
     absent = {key: column for key, column in configured.items() if not find(names, column)}
-    meant = {key: near for key, column in absent.items() if (near := _nearest(column, free))}
+    meant = {key: near for key, column in absent.items() if (near := _nearest(column, free) or _usual(key, free))}
     return f"set {', '.join(f'`{key}` to {near!r}' for key, near in meant.items())}" if meant else ""
 
 
@@ -77,6 +85,12 @@ def _nearest(name: Column, names: Sequence[str]) -> str | None:
         return None
     near = get_close_matches(name, names, n=1) or [other for other in names if _words(name) & _words(other)]
     return near[0] if near else None
+
+
+def _usual(key: str, names: Sequence[str]) -> str | None:
+    """Return the first name of the header that such a column usually has."""
+    pattern = USUAL.get(key)
+    return next((name for name in names if pattern and re.search(pattern, name, re.IGNORECASE)), None)
 
 
 def _words(name: str) -> set[str]:
