@@ -52,6 +52,11 @@ KINDS = {  # record: file, who writes it, what it answers
         "Mean and deviation of each channel, and the limits for the device.",
     ),
     "QualityReport": ("quality.json", "train, data check", "The quality of each recording."),
+    "DataDraft": (
+        "standard output",
+        "data init --json",
+        "A drafted configuration, and the reason for each setting ([your recordings](data.md)).",
+    ),
     "ModelSpec": ("model_config.json", "release", "The network: settings, input, classes, quantizer."),
     "EvalMetrics": ("eval_metrics.json", "evaluate", "The metrics on the test split, with intervals."),
     "ConfidenceRecord": ("calibration.json", "evaluate", "Temperature scaling and prediction sets."),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelreg.cli import host
+from modelreg.cli import data_init, host
 from modelreg.cli.console import draw, emit_json, note, say, table
 from modelreg.cli.options import Assignments
 from modelreg.errors import InputError, Problem
@@ -27,6 +27,9 @@ app = typer.Typer(help="Check recordings and list folds.", no_args_is_help=True)
 @app.callback()
 def _group() -> None:
     """Check recordings and list folds."""
+
+
+app.command("init")(data_init.init)
 
 
 @app.command()

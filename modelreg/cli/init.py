@@ -19,8 +19,8 @@ def init(
     """Create a registry repository.
 
     Writes modelreg.yaml, registry/, CHANGELOG.md, RELEASES.md, .gitignore, .gitattributes, a GitHub workflow, and
-    configs/mine.yaml, to be filled in for your own recordings. An existing file is never changed; the lines that it
-    does not have are printed.
+    configs/mine.yaml for your own recordings, which `modelreg data init` drafts. An existing file is never changed; the
+    lines that it does not have are printed.
 
     Example: modelreg init --sample
     """
@@ -41,4 +41,4 @@ def init(
     enter = f"cd {shlex.quote(folder.as_posix())}; " if folder != Path() else ""
     say(f"next: {enter}modelreg train  (built-in configuration and recordings)")
     if not sample:
-        say(f"or:   fill in {folder / release_init.MINE}; {enter}modelreg train {release_init.MINE}")
+        say(f"or:   {enter}modelreg data init FOLDER  (your recordings; drafts {release_init.MINE})")

@@ -38,7 +38,8 @@ gates:                            # a release must pass them; `modelreg release`
 """
 
 _MINE = """\
-# A training on your own recordings. Fill in the lines with FILL IN, then: modelreg data check configs/mine.yaml
+# A training on your own recordings. `modelreg data init FOLDER` drafts this file from a folder of recordings; or fill
+# in each line with FILL IN, then: modelreg data check configs/mine.yaml
 # One text file for each recording, with a header: a column of labels and one of each channel. The guide to recordings
 # has other layouts: several devices, time stamps, separate label columns, other separators.
 data:

@@ -12,7 +12,7 @@ OTHER_SEPARATORS = (";", "\t", "|", ",")
 USUAL = {  # names of a column that the configuration calls otherwise
     "time.column": r"time|stamp|date|epoc|clock|seconds",
     "label": r"label|activity|class|behaviou?r",
-    "subject": r"subject|user|participant|person",
+    "subject": r"subject|user|participant",
     "session": r"session|trial|visit|recording",
 }
 
