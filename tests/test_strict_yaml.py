@@ -146,9 +146,9 @@ def test_the_first_unknown_keys_have_a_suggestion(tmp_path) -> None:
 
 def test_a_nested_value_is_shown_by_its_beginning() -> None:
     """Not read to its end."""
-    value = {"a": [1, {"b": "x"}], "c": "y" * 100}
+    value = {"a": [1, {"b": "ü"}], "c": "y" * 100}
 
-    assert config_errors.shown(value) == '{"a": [1, {"b": "x"}], "c": "yyyyyyyyyyyyyyyyyyyyyyyyyyyy...'
+    assert config_errors.shown(value) == '{"a": [1, {"b": "ü"}], "c": "yyyyyyyyyyyyyyyyyyyyyyyyyyyy...'
 
 
 def test_the_place_of_a_problem_is_found_in_any_form(tmp_path) -> None:
