@@ -51,7 +51,7 @@ mutants: setup $(MUTANTS)/cosmic-ray ## change the code in 200 places and count 
 	$(MUTANTS)/python scripts/mutants.py
 
 fuzz: setup ## run the readers of foreign bytes on a hundred times as many damaged inputs as the suite; takes an hour
-	FUZZ=100 $(BIN)/python -m pytest -n 2 --dist worksteal tests/test_fuzz.py tests/test_fuzz_files.py --hypothesis-show-statistics
+	FUZZ=100 $(BIN)/python -m pytest -n 2 --dist worksteal tests/test_fuzz.py tests/test_fuzz_files.py tests/test_fuzz_remotes.py
 
 check: test ## run test, then check the wheel in a separate environment
 	bash scripts/check_wheel.sh

@@ -20,6 +20,7 @@ from modelreg.errors import Problem
 FILL_IN = "FILL IN"  # how a value begins that the user must replace
 SHOWN = 60  # characters of a value
 SUGGESTED = 3  # keys
+ADVISED = 100  # problems with a next step that fits them; a text with more of them is not a configuration
 TAG_KEYS = {"_system()": "name"}  # discriminators that are functions -> the key that they read
 
 Path = tuple[str | int, ...]
@@ -73,8 +74,9 @@ class Origin(NamedTuple):
 
 def find_problems(error: ValidationError, record: type[BaseModel], document: Any, origin: Origin) -> Iterator[Problem]:
     """Yield what is wrong with a document that `record` refused, one problem for each value, in their order."""
-    for path, details in _by_value(error.errors(), document).items():
-        yield _problem(path, details, record, origin)
+    for number, (path, details) in enumerate(_by_value(error.errors(), document).items()):
+        step = _step(path, details[0], record) if number < ADVISED else ""
+        yield _problem(path, details, origin)._replace(next=step)
 
 
 def find_blanks(document: Any, origin: Origin, path: Path = ()) -> Iterator[Problem]:
@@ -105,23 +107,30 @@ def keys_of(record: type[BaseModel], place: str = "") -> Iterator[str]:
 
 
 @cache  # of a few records; each problem with a key asks for them
-def _keys(record: type[BaseModel]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(keys_of(record)))
+def _keys(record: type[BaseModel]) -> Mapping[str, list[str]]:
+    """Return every key of a record, with the names in it."""
+    return {key: [part for part in key.replace("[]", "").split(".") if part != "<name>"] for key in keys_of(record)}
 
 
 def nearest_keys(path: Path, record: type[BaseModel]) -> list[str]:
     """Return the keys that an unknown key may mean: the same name elsewhere, the initials, or a similar spelling."""
-    known = _keys(record)
+    names = _names(path)
     unknown = str(path[-1]).lower().replace("-", "_")
-    others = [key for key in known if _parts(key) != _names(path)]
-    siblings = [key for key in others if _parts(key)[:-1] == _names(path)[:-1]]
-    return (_similar(unknown, siblings) or _similar(unknown, others))[:SUGGESTED]
+    others = {key: parts for key, parts in _keys(record).items() if parts != names}
+    siblings = [key for key, parts in others.items() if parts[:-1] == names[:-1]]
+    return (_similar(unknown, siblings) or _similar(unknown, list(others)))[:SUGGESTED]
 
 
 def shown(value: Any) -> str:
     """Return a value as YAML writes it on one line, cut to a length that a message can hold."""
-    text = f"'{value}'" if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+    if isinstance(value, str):
+        return strict_yaml.cut(f"'{value}'", SHOWN)
+    text = ""
+    for piece in json.JSONEncoder(ensure_ascii=False, default=str).iterencode(value):
+        text += piece
+        if len(text) > SHOWN:  # not the rest of a large value
+            break
+    return strict_yaml.cut(text, SHOWN)
 
 
 def _similar(unknown: str, keys: Sequence[str]) -> list[str]:
@@ -136,9 +145,11 @@ def _similar(unknown: str, keys: Sequence[str]) -> list[str]:
 def _by_value(errors: Sequence[ErrorDetails], document: Any) -> dict[Path, list[ErrorDetails]]:
     """Return the errors of each value, by the path that the user wrote, without those that follow from others."""
     placed = [(_written(error, document), error) for error in errors]
+    explained = {path[:size] for path, _ in placed for size in range(len(path))}
+    explained |= {path for path, error in placed if not _is_vague(error)}
     found: dict[Path, list[ErrorDetails]] = {}
     for path, error in placed:
-        if not any(_explains(other, where, error, path) for where, other in placed if other is not error):
+        if not _is_vague(error) or path not in explained:
             found.setdefault(path, []).append(error)
     return found
 
@@ -167,39 +178,41 @@ def _tag_key(error: ErrorDetails) -> str:
     return TAG_KEYS.get(name, name.strip("'"))
 
 
-def _explains(other: ErrorDetails, where: Path, error: ErrorDetails, path: Path) -> bool:
-    """Say whether an error only follows from another one, at the same value or inside of it.
+def _is_vague(error: ErrorDetails) -> bool:
+    """Say whether an error may only follow from another one, at the same value or inside of it.
 
     A list is too short where its entry is invalid; a mapping is not `false`, and a list not a number.
     """
-    if where[: len(path)] != path or not _is_vague(error):
-        return False
-    return len(where) > len(path) or not _is_vague(other)
-
-
-def _is_vague(error: ErrorDetails) -> bool:
     return error["type"].endswith("_type") or error["type"] in ("literal_error", "too_short")
 
 
-def _problem(path: Path, details: Sequence[ErrorDetails], record: type[BaseModel], origin: Origin) -> Problem:
+def _problem(path: Path, details: Sequence[ErrorDetails], origin: Origin) -> Problem:
     first = details[0]
     value = shown(_value(first))
     match first["type"]:
         case "extra_forbidden":
             where = origin.place(path, key_in_message=True)
-            message = f"unknown key '{path[-1]}' (value {value})"
-            return Problem(where, "config.unknown-key", message, _meant_key(path, record))
+            key = strict_yaml.cut(str(path[-1]))
+            return Problem(where, "config.unknown-key", f"unknown key '{key}' (value {value})")
         case "missing" | "union_tag_not_found" if isinstance(path[-1], str):
             return Problem(origin.place(path), "config.missing-key", f"required key '{path[-1]}' is missing")
         case "missing":
             return Problem(origin.place(path[:-1]), "config.invalid-value", f"must have more entries, found {value}")
         case "value_error" if isinstance(first["input"], dict):
             return Problem(origin.place(path), "config.inconsistent", _words(first))
+    return Problem(origin.place(path), "config.invalid-value", f"{_expected(details)}, found {value}")
+
+
+def _step(path: Path, error: ErrorDetails, record: type[BaseModel]) -> str:
+    """Return the next step for a value or key, or nothing."""
+    match error["type"]:
+        case "extra_forbidden":
+            return _meant_key(path, record)
         case "string_pattern_mismatch":
-            step = _description(path, record)
-        case _:
-            step = _meant_value(first)
-    return Problem(origin.place(path), "config.invalid-value", f"{_expected(details)}, found {value}", step)
+            return _description(path, record)
+        case "missing" | "union_tag_not_found" | "value_error":
+            return ""
+    return _meant_value(error)
 
 
 def _value(error: ErrorDetails) -> Any:
@@ -226,7 +239,7 @@ def _words(error: ErrorDetails) -> str:
 
 def _meant_key(path: Path, record: type[BaseModel]) -> str:
     """Return the next step for an unknown key."""
-    if any(_parts(key) == _names(path) for key in _keys(record)):
+    if _names(path) in _keys(record).values():
         return f"remove it: this kind of `{dotted(path[:-1])}` does not have the key"
     found = nearest_keys(path, record)
     return f"did you mean {' or '.join(found)}?" if found else ""
@@ -268,11 +281,6 @@ def _last(key: str) -> str:
 def _initials(name: str) -> str:
     words = name.split("_")
     return "".join(word[:1] for word in words) if len(words) > 1 else ""
-
-
-def _parts(key: str) -> list[str]:
-    """Return the names in a key of the schema."""
-    return [part for part in key.replace("[]", "").split(".") if part != "<name>"]
 
 
 def _names(path: Path) -> list[str]:

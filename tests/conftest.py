@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import fast_part
+import fuzz_counts
 import pytest
 import untraced
 from hypothesis import settings
@@ -27,6 +28,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     """Skip by a plugin under `--fast`; else load in a worker what is slow, for the whole suite needs all of it."""
+    if "FUZZ" in os.environ:
+        config.pluginmanager.register(fuzz_counts, "fuzz_counts")
     if config.getoption("--fast"):
         settings.load_profile("fast")
         config.pluginmanager.register(fast_part, "fast_part")

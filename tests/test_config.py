@@ -212,7 +212,7 @@ def test_all_problems_come_at_once() -> None:
         ("a: 1\nb: {c: 1, c: 2}\n", "x:2:11"),
         ("a: &x [1]\nb: *x\n", "x:2:4"),
         ("a: [1\n", "x:2:1"),
-        ("\x00", "x"),
+        ("a:\n \x00", "x:2:2"),
         ("a: !!python/object:os.system {}", "x:1:4"),
         ("- " * 3000, "x:1:201"),
     ],

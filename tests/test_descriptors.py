@@ -1,12 +1,14 @@
 """descriptors: locks of folders, and what else differs between systems."""
 
 import contextlib
+import mmap
 import os
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+from types import SimpleNamespace
 
 import pytest
 from places import places
@@ -165,3 +167,12 @@ def test_a_port_is_not_shared_on_windows(listening, monkeypatch) -> None:
     chosen = [listening.getsockopt(socket.SOL_SOCKET, name) for name in (socket.SO_KEEPALIVE, socket.SO_REUSEADDR)]
 
     assert chosen == [1, 0]
+
+
+def test_pages_are_released_where_the_system_can() -> None:
+    """A mapped file of Windows has no `madvise`."""
+    descriptors.release_pages(SimpleNamespace())
+
+    calls = []
+    descriptors.release_pages(SimpleNamespace(madvise=calls.append))
+    assert calls == [mmap.MADV_DONTNEED]

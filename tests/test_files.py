@@ -477,3 +477,20 @@ def test_an_error_of_another_file_keeps_its_name(tmp_path) -> None:
         (tmp_path / "other").read_bytes()
 
     assert caught.value.filename == str(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("path", "found"), [("a/b", True), ("a/b/c", True), ("a", False), ("a/bc", False), ("x/a/b", False), ("d", True)]
+)
+def test_a_path_lies_in_a_place_by_whole_names(path, found) -> None:
+    """`a/bc` is next to `a/b`."""
+    assert files.lies_in(path, ["a/b", "d"]) is found
+
+
+def test_a_folder_that_cannot_be_replaced_is_kept(tmp_path) -> None:
+    """It has been renamed when the rename of the new one fails."""
+    files.write_folder(tmp_path / "x", {"a": b"1"})
+    with pytest.raises(FileNotFoundError):
+        files._swap(tmp_path / "x")
+
+    assert snapshot(tmp_path) == {"x/a": b"1"}

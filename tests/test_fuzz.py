@@ -23,13 +23,14 @@ from test_records import EXAMPLES
 
 from modelreg import config, files, strict_yaml
 from modelreg.documents import changelog, model_card, releases_table
+from modelreg.errors import InputError
 from modelreg.records import base
 from modelreg.registry import references, runs, versions
 from modelreg.registry.references import Registry
 from modelreg.release.github.client import Client
 from modelreg.release.github.http_client import Secret, Server
 from modelreg.release.github.plan import RemoteAsset
-from modelreg.runtime.api_schema import Contract
+from modelreg.runtime.api_schema import Contract, Refusal
 from modelreg.verification import keys, signing
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -53,6 +54,9 @@ YAML = (
         b"!!set ",
         b"!!binary ",
         b"!!timestamp ",
+        b"!!bool ",
+        b"!!float ",
+        b"! ",
         b"? ",
         b"- ",
         b"|\n",
@@ -79,7 +83,7 @@ YAML = (
 @example(data=b"default_model: " + b"9" * 5000)
 def test_yaml_configurations(folder, record, data) -> None:
     """modelreg.yaml, and the configurations of trainings."""
-    with read_or_refused():
+    with read_or_refused("YAML"):
         config.load(written(folder, "c.yaml", data), record)
 
 
@@ -90,7 +94,7 @@ PARSED = [strict_yaml.parse(data.decode(), "") for data in (PROJECT, *SHIPPED)]
 @fuzz(altered_json(PARSED, ["gates", "model", "kind", "name", "by"]), 40)
 def test_values_of_configurations(folder, record, data) -> None:
     """With the lines of the problems: JSON is YAML."""
-    with read_or_refused():
+    with read_or_refused("YAML"):
         config.load(written(folder, "c.yaml", data), record)
 
 
@@ -101,7 +105,7 @@ def test_values_of_configurations(folder, record, data) -> None:
 )
 def test_assignments(data) -> None:
     """--set KEY=VALUE."""
-    with read_or_refused():
+    with read_or_refused("YAML"):
         config.settle(
             {"data": {"sources": [{}]}}, config.TrainConfig, "c.yaml", [data.decode("utf-8", "surrogateescape")]
         )
@@ -118,7 +122,7 @@ def test_assignments(data) -> None:
 )
 def test_json(data) -> None:
     """What is read is JSON that can be written."""
-    with read_or_refused():
+    with read_or_refused("JSON"):
         files.to_json(files.parse_json(data, "x.json"))
 
 
@@ -135,9 +139,9 @@ def test_records(record) -> None:
 
     @fuzz(altered_json(SEEDS[record], names), 10)
     def reads(data) -> None:
-        with read_or_refused():
+        with read_or_refused("JSON records"):
             base.parse(data, record, "x.json").to_bytes()
-        with read_or_refused():
+        with read_or_refused("JSON records"):
             versions.parse_document(data, record, "x.json").to_bytes()
 
     reads()
@@ -146,7 +150,7 @@ def test_records(record) -> None:
 @fuzz(altered([files.to_line(epoch().to_document()) * 3], (b"\n", b"\x85", b"\x0c")), 30)
 def test_histories(folder, data) -> None:
     """history.jsonl, a record in each line."""
-    with read_or_refused():
+    with read_or_refused("JSON records"):
         runs.read_history(written(folder, "history.jsonl", data).parent)
 
 
@@ -174,7 +178,7 @@ MARKDOWN = (
 )
 def test_changelogs(folder, data) -> None:
     """A section is found, and [Unreleased] moved."""
-    with read_or_refused():
+    with read_or_refused("Markdown"):
         text = files.read_text(written(folder, "CHANGELOG.md", data))
         changelog.section(text, "v0.1.0")
         changelog.roll(text, "v0.2.0", "2026-11-22", "- z")
@@ -184,7 +188,7 @@ def test_changelogs(folder, data) -> None:
 @fuzz(altered([(ROOT / "RELEASES.md").read_bytes()], MARKDOWN), 30)
 def test_tables_of_releases(folder, data) -> None:
     """RELEASES.md."""
-    with read_or_refused():
+    with read_or_refused("Markdown"):
         written(folder, "RELEASES.md", data)
         releases_table.is_outdated(folder)
 
@@ -192,7 +196,7 @@ def test_tables_of_releases(folder, data) -> None:
 @fuzz(altered([(VERSION / "model_card.md").read_bytes()], YAML), 30)
 def test_licenses_of_cards(folder, data) -> None:
     """In the front matter of a card."""
-    with read_or_refused():
+    with read_or_refused("YAML"):
         written(folder, "model_card.md", data)
         model_card.stated_license(model_card.read_card(folder))
 
@@ -211,9 +215,9 @@ REFERENCES = (
 def test_references(data) -> None:
     """Of a version on the command line, as the operating system passes them."""
     text = data.decode("utf-8", "surrogateescape")
-    with read_or_refused():
+    with read_or_refused("references"):
         references.version_folder(text, ROOT, lambda: Registry(ROOT, "conv2d_fsq"))
-    with read_or_refused():
+    with read_or_refused("references"):
         references.export_path(text, ROOT, lambda: Registry(ROOT, "conv2d_fsq"))
 
 
@@ -227,23 +231,23 @@ SIGNED = signing.sign({"a.json": "a" * 64}, "v0.1.0", PRIVATE)
 @fuzz(altered([PEM, keys.private_pem(PRIVATE, None), (ROOT / "tests/made_by_0_2_0/key.pub.pem").read_bytes()]), 60)
 def test_keys(folder, data) -> None:
     """PEM."""
-    with read_or_refused():
+    with read_or_refused("PEM"):
         keys.load_public(written(folder, "key.pem", data))
-    with read_or_refused():
+    with read_or_refused("PEM"):
         keys.parse_private(data, None, "key.pem")
 
 
 @fuzz(altered_json([json.loads(SIGNED)]), 60)
 def test_signatures(data) -> None:
     """The outer two layers of JSON."""
-    with read_or_refused():
+    with read_or_refused("signatures"):
         signing.signed_digests(data, PRIVATE.public_key())
 
 
 @fuzz(altered_json([json.loads(signing._decoded(json.loads(SIGNED)["dsseEnvelope"]["payload"], ""))]), 60)
 def test_signed_statements(data) -> None:
     """The innermost layer, with a valid signature."""
-    with read_or_refused():
+    with read_or_refused("signatures"):
         signing.signed_digests(signing._sealed(data, PRIVATE), PRIVATE.public_key())
 
 
@@ -307,7 +311,7 @@ ANSWER = st.tuples(
 def test_answers_of_a_server(folder, data) -> None:
     """Status, headers and body of each answer; the last one is repeated."""
     number, answers = data
-    with canned(answers) as client, read_or_refused():
+    with canned(answers) as client, read_or_refused("HTTP answers"):
         asset = RemoteAsset(2, "a.json", 3, "uploaded", None)
         (
             client.releases,
@@ -352,5 +356,6 @@ WINDOW = {"x": [[0.0] * 2] * 16, "session": "a"}
 @fuzz(altered_json([WINDOW], ["x", "session"]) | altered([json.dumps(WINDOW).encode()], (b"NaN", b"1e39")), 100)
 def test_requests(data) -> None:
     """Bodies of POST /infer."""
-    with read_or_refused():
-        CONTRACT.read(data)
+    with read_or_refused("requests"):
+        if isinstance(found := CONTRACT.read(data), Refusal):
+            raise InputError("refused", found.problems)

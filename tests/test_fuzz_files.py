@@ -59,7 +59,7 @@ DESCRIPTION = hef_builder.description()
 @fuzz(altered([hef_builder.hef(version=version) for version in range(4)], (b"\x01HEF",)), 60)
 def test_hef(data) -> None:
     """Header and checksums."""
-    with read_or_refused():
+    with read_or_refused("HEF"):
         hef_file.parse_hef(data, "x.hef")
 
 
@@ -69,14 +69,14 @@ def test_hef(data) -> None:
 )
 def test_hef_descriptions(data) -> None:
     """Behind a valid checksum."""
-    with read_or_refused():
+    with read_or_refused("HEF"):
         hef_file.parse_hef(hef_builder.sealed(data), "x.hef")
 
 
 @fuzz(altered([GRAPH, (VERSION / "onnx/head.onnx").read_bytes()]), 100)
 def test_onnx(data) -> None:
     """A graph."""
-    with read_or_refused():
+    with read_or_refused("ONNX"):
         onnx_file.read_onnx(data, "x.onnx")
 
 
@@ -124,14 +124,14 @@ HEADER = (
 )
 def test_npz(data) -> None:
     """A zip archive of arrays."""
-    with read_or_refused():
+    with read_or_refused("npz"):
         metrics.from_arrays(npz.parse_npz(data, "x.npz", 2**20), "x.npz", 3)
 
 
 @fuzz(altered(NPY, HEADER), 100)
 def test_npz_entries(data) -> None:
     """Behind a valid checksum."""
-    with read_or_refused():
+    with read_or_refused("npz"):
         metrics.from_arrays(npz.parse_npz(zipped({"y.npy": data}), "x.npz", 2**20), "x.npz", 3)
 
 
@@ -139,7 +139,7 @@ def test_npz_entries(data) -> None:
 def test_npy(folder, data) -> None:
     """An array of recordings, whose errors the source turns into problems."""
     path = written(folder, "x.npy", data)
-    with read_or_refused(), suppress(ValueError, OSError):
+    with read_or_refused("npy"), suppress(ValueError, OSError):
         map_npy(path, 2**20)
 
 
@@ -162,7 +162,7 @@ CHECKPOINTS = altered([WEIGHTS], (b"F64", b"BF16", b"shape")) | altered_json(
 @fuzz(CHECKPOINTS, 150)
 def test_safetensors(folder, data) -> None:
     """Weights, read with numpy."""
-    with read_or_refused():
+    with read_or_refused("safetensors"):
         arrays = safetensors_file.read_safetensors(written(folder, "x.safetensors", data))
         list(safetensors_file.find_tensor_problems(arrays, model_spec(), "x.safetensors"))
 
@@ -173,7 +173,7 @@ def test_checkpoints(data) -> None:
     """Weights and the state of a training, read with torch."""
     from modelreg.ml import checkpoint
 
-    with read_or_refused():
+    with read_or_refused("safetensors"):
         saved = checkpoint.parse(data, "x.safetensors")
         list(checkpoint.non_finite(saved.tensors))
 
@@ -228,7 +228,7 @@ def checked(data: bytes) -> bytes:
 )
 def test_bundles(data) -> None:
     """A .tar.gz: damaged itself, or its contents."""
-    with read_or_refused():
+    with read_or_refused("tar.gz"):
         bundle_archive.unpack_stream(io.BytesIO(data), "bundle.tar.gz")
 
 
@@ -247,11 +247,16 @@ XZ = [tar(NATIVE, form) for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tar
 )
 def test_archives_of_recordings(folder, data) -> None:
     """A .tar.xz: damaged itself, or its contents."""
-    with read_or_refused():
+    with read_or_refused("tar.xz"):
         hapt.read(written(folder, "archives/x.tar.xz", data), Reading(folder))
 
 
 # Recordings
+
+with suppress(ImportError):
+    import pandas as pd
+
+    pd.Series(["a"])  # on first use, the allocator of its texts reserves as many addresses as an example may add
 
 NUMBERS = (
     b"nan",
@@ -316,7 +321,7 @@ TABLES = [
 @fuzz(st.tuples(st.sampled_from(LAYOUTS), altered(TABLES, NUMBERS)), 120)
 def test_csv(data) -> None:
     """Text of rows and columns, by several layouts."""
-    with read_or_refused():
+    with read_or_refused("CSV"):
         dict(csv_table.parse(io.BytesIO(data[1]), "x.csv", data[0]))
 
 
@@ -328,8 +333,18 @@ def test_names_of_recordings(folder, data) -> None:
     shutil.rmtree(place, ignore_errors=True)
     with suppress(OSError, ValueError):
         written(place, os.fsdecode(data.lstrip(b"/").replace(b"..", b"")) + "_1.csv", CSV.encode())
-    with read_or_refused():
+    with read_or_refused("CSV"):
         csv.read(csv_source(path="names"), Reading(folder))
+
+
+@pytest.mark.needs("pandas")
+@fuzz(altered([gzip.compress(CSV.encode())]) | altered(TABLES, NUMBERS).map(gzip.compress), 40)
+def test_compressed_csv(folder, data) -> None:
+    """A folder with one file: damaged itself, or its text."""
+    written(folder, "compressed/anna_1.csv.gz", data)
+    devices = {"watch": device(files=r"(?P<subject>\w+)_(?P<session>\d)\.csv\.gz")}
+    with read_or_refused("CSV"):
+        csv.read(csv_source(path="compressed", devices=devices), Reading(folder))
 
 
 LINE = b",".join([b"0.5"] * 45) + b"\n"
@@ -339,7 +354,7 @@ LINE = b",".join([b"0.5"] * 45) + b"\n"
 @fuzz(altered([dsads_text(0), LINE * 125], (*NUMBERS, LINE)), 30)
 def test_dsads(data) -> None:
     """One segment."""
-    with read_or_refused():
+    with read_or_refused("DSADS"):
         dsads.parse([dsads.Segment("s01.txt", data)])
 
 
@@ -347,7 +362,7 @@ def test_dsads(data) -> None:
 @fuzz(altered([b"1 2 3\n4 5 6\n" * 20], NUMBERS), 60)
 def test_signals_of_hapt(data) -> None:
     """Three numbers a line."""
-    with read_or_refused():
+    with read_or_refused("HAPT"):
         hapt.parse("acc_exp01_user01", data, "x.txt")
 
 
@@ -359,7 +374,7 @@ def test_labels_of_hapt(folder, data) -> None:
     for name, text in NATIVE.items():
         written(place, name, text)
     written(place, "RawData/labels.txt", data)
-    with read_or_refused():
+    with read_or_refused("HAPT"):
         hapt.read(place, Reading(folder))
 
 
@@ -372,7 +387,7 @@ SPSW = b"x_acc,y_acc,z_acc,x_gyro,y_gyro,z_gyro,timestamp,label\n" + b"".join(
 @fuzz(st.tuples(st.sampled_from(["s01_01_sw", "s01_01_sp"]), altered([SPSW], (*NUMBERS, b"WALKING"))), 60)
 def test_spsw(data) -> None:
     """A device's file; that of the watch has labels."""
-    with read_or_refused():
+    with read_or_refused("SPSW"):
         spsw.parse(data[0], data[1], "x.csv")
 
 
@@ -432,7 +447,7 @@ def test_npy_sources(folder, data) -> None:
     for each, values in WINDOWS.items():
         written(folder, f"npy/{each}", npy_bytes(values) if is_declared or each != name else array)
     path = written(folder, "npy/metadata.json", declared if is_declared else json.dumps(DECLARED).encode())
-    with read_or_refused():
+    with read_or_refused("npy"):
         npy.read(path)
 
 
@@ -576,7 +591,7 @@ def test_legacy_checkpoints(folder) -> None:
 
     @fuzz(altered(seeds) | altered(pickles, PICKLES).map(repacked), 60)
     def reads(data) -> None:
-        with read_or_refused():
+        with read_or_refused("zip and pickle"):
             legacy_checkpoint.read_legacy_checkpoint(written(folder, "x.pth", data), 2**22)
 
     reads()

@@ -1,19 +1,23 @@
 """Answers, waits and bodies of the HTTP client; every answer is handled."""
 
+import io
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
-from delivering import TAG, publish, session
+import requests
+from delivering import TAG, Time, publish, session
 from fake_github import FakeGitHub
 from hypothesis import given
 from hypothesis import strategies as st
 from places import places
 
-from modelreg.errors import RemoteError
+from modelreg.errors import Problem, RemoteError
 from modelreg.release.github import answers
 from modelreg.release.github.answers import Answer
-from modelreg.release.github.http_client import API, Body, Secret
+from modelreg.release.github.http_client import API, TRIES, Body, Download, Secret, Server, Transport, _failure
+from modelreg.release.github.time_limits import Budget
 
 pytest_plugins = ["delivery_fixtures"]
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -152,3 +156,71 @@ def test_a_download_reports_its_progress(github, parcel, tmp_path) -> None:
         client.download(asset, tmp_path, lambda *what: told.append(what))
 
     assert told == [(asset.name, asset.size, asset.size)]
+
+
+def transport(time: Time, **settings) -> Transport:
+    """Return a session that sends nothing."""
+    return Transport(Server("acme/models", None, lambda: time.now, time.sleep, **settings))
+
+
+def failure(**wait) -> answers.Retry:
+    """Return a failure after which another attempt may succeed."""
+    return answers.Retry(Problem("x", "github.server-error", "500"), **wait)
+
+
+def test_each_wait_is_twice_as_long_as_the_one_before() -> None:
+    """By half a second at least."""
+    time = Time()
+    http = transport(time, jitter=min)
+    for attempt in range(TRIES - 1):
+        http.wait(attempt, failure())
+
+    assert time.slept == [0.5, 1.0, 2.0, 4.0, 8.0]
+
+
+@pytest.mark.parametrize("attempt", [TRIES - 1, TRIES + 3])
+def test_nothing_is_tried_after_the_last_attempt(attempt) -> None:
+    """Attempts count from 0. Publishing counts its own, and could come to a number beyond the last one."""
+    time = Time()
+    with pytest.raises(RemoteError) as caught:
+        transport(time).wait(attempt, failure(wait_s=1.0))
+
+    assert (time.slept, str(attempt + 1) in caught.value.summary) == ([], True)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [("certificate verify failed: CERTIFICATE_VERIFY_FAILED", RemoteError), ("reset", answers.Retry)]
+)
+def test_a_failed_connection_is_tried_again_unless_its_certificate_is_refused(text, kind) -> None:
+    """The certificate will be the same."""
+    assert type(_failure("x", requests.ConnectionError(text))) is kind
+
+
+@pytest.mark.parametrize(("status", "stored"), [(206, b"abcdef"), (200, b"def"), (226, b"def")])
+def test_only_partial_content_is_appended(tmp_path, status, stored) -> None:
+    """Any other successful answer has the whole file."""
+    (tmp_path / "part").write_bytes(b"abc")
+    response = SimpleNamespace(
+        status_code=status,
+        url="https://api.example/x",
+        request=SimpleNamespace(method="GET"),
+        headers={},
+        links={},
+        is_redirect=False,
+        raw=SimpleNamespace(read1=io.BytesIO(b"def").read),
+    )
+    download = Download("https://api.example/x", "a", len(stored), tmp_path / "part")
+    transport(Time())._store(response, download, lambda *_: None)
+
+    assert (tmp_path / "part").read_bytes() == stored
+
+
+@pytest.mark.parametrize(("whole", "left"), [(False, 10.0), (True, -90.0)])
+def test_the_time_of_transfers_counts_only_where_the_whole_command_is_bounded(whole, left) -> None:
+    """Two transfers at the same time count once."""
+    time = Time()
+    budget = Budget(lambda: time.now, 10.0, whole=whole)
+    with budget.transferring(), budget.transferring():
+        time.sleep(100.0)
+
+    assert budget.left == left

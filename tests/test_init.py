@@ -90,6 +90,15 @@ def test_settings_that_are_absent_are_printed(registry, capsys) -> None:
     assert "  above_baseline: true\n" in capsys.readouterr().err.replace("    ", "  ")
 
 
+@pytest.mark.parametrize("text", ["5", "[above_baseline]", "above_baseline"])
+def test_settings_that_are_no_mapping_have_none_of_them(registry, capsys, text) -> None:
+    """The file is left as it is."""
+    (registry / "modelreg.yaml").write_text(text)
+
+    assert main(["init"]) == 0
+    assert "above_baseline: true\n" in capsys.readouterr().err
+
+
 def test_again_changes_nothing(registry, capsys) -> None:
     """And prints nothing but the next step."""
     capsys.readouterr()

@@ -68,6 +68,13 @@ def test_a_rendered_card_has_no_difference(seed) -> None:
     )
 
 
+def test_a_card_of_thousands_of_lines_is_not_compared_line_by_line() -> None:
+    """It is not ours, and comparing takes minutes."""
+    found = list(model_card.find_differences("\n" * model_card.LINES, facts(), current()))
+
+    assert [(problem.where, problem.rule) for problem in found] == [("line 1", "card.line-mismatch")]
+
+
 def test_hugging_face_reads_the_card() -> None:
     """Its own parser finds the model's name, the library and every metric with its value."""
     from huggingface_hub import ModelCard

@@ -187,3 +187,16 @@ def test_every_plain_array_is_read_as_written(tmp_path_factory, array) -> None:
     np.testing.assert_array_equal(found["c"], array, strict=True)
     np.testing.assert_array_equal(found["f"], array, strict=True)
     assert found["c"].flags.writeable
+
+
+def test_no_object_is_written() -> None:
+    """It would be pickled."""
+    with pytest.raises(ValueError, match="Object arrays"):
+        npz.npz_bytes({"a": np.array([object()])})
+
+
+def test_an_empty_array_of_a_large_shape_is_read() -> None:
+    """A length of 0 makes it empty, whatever the others are."""
+    shape = (0, 2**47)
+
+    assert npz.parse_npz(npz.npz_bytes({"a": np.zeros(shape, np.int8)}), "x", 2**20)["a"].shape == shape

@@ -5,6 +5,8 @@ import copy
 import json
 import subprocess
 import sys
+import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -28,10 +30,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from modelreg import files
 from modelreg.config import ProjectConfig, TrainConfig
-from modelreg.errors import InputError
+from modelreg.errors import InputError, Problem
 from modelreg.records import base
-from modelreg.records.gates import Gate
+from modelreg.records.gates import Gate, GateReport
 from modelreg.records.manifest import FileEntry, Manifest, Tool
+from modelreg.records.model import ModelSpec
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import numpy as np
@@ -281,3 +284,51 @@ def test_a_document_over_the_limit_of_its_record_is_refused() -> None:
     assert [(problem.where, problem.rule) for problem in caught.value.problems] == [
         ("manifest.json", "files.too-large")
     ]
+
+
+def of_errors(outcomes: int) -> bytes:
+    """Return a report of gates whose outcomes have no key: nine errors for four bytes."""
+    return json.dumps({"schema_version": 1, "model": "m", "outcomes": [{}] * outcomes}).encode()
+
+
+def test_the_first_violations_of_a_schema_are_listed() -> None:
+    """A document can have more of them than fit into memory."""
+    rules = [problem.rule for problem in problems_in(of_errors(10_000), GateReport)]
+
+    assert (len(rules), rules[-1]) == (base.LISTED + 1, "document.more-problems")
+
+
+def test_the_violations_of_a_union_are_not_kept() -> None:
+    """Each member that does not fit may have one for every byte."""
+    document = {"name": "conv2d_fsq", "widths": [{}] * 100_000}
+    tracemalloc.start()
+    try:
+        problems = base.schema_problems({"settings": document}, ModelSpec, "x")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert ("x: settings", "document.invalid-value") in {(problem.where, problem.rule) for problem in problems}
+    assert peak < 20_000_000
+
+
+@pytest.mark.no_cover
+def test_errors_are_told_apart_in_proportional_time() -> None:
+    """Four times the errors take about four times as long."""
+
+    def seconds(outcomes: int) -> float:
+        begun = time.process_time()
+        with contextlib.suppress(InputError):
+            base.validate(of_errors(outcomes), GateReport, "x")
+        return time.process_time() - begun
+
+    short, long = seconds(500), seconds(2000)
+
+    assert long < 9 * max(short, 0.05)
+
+
+def problems_in(data: bytes, record: type[base.Record]) -> list[Problem]:
+    """Return the problems of a document."""
+    with pytest.raises(InputError) as caught:
+        base.parse(data, record, "x")
+    return caught.value.problems

@@ -245,3 +245,12 @@ def test_reading_stays_strict_without_the_schema(write_manifest, text) -> None:
 
     with pytest.raises(InputError):
         versions.read_version(folder)
+
+
+def test_a_large_document_is_read_with_its_schema() -> None:
+    """Which stops at the first errors."""
+    data = json.dumps({**MANIFEST, "files": [{}] * versions.SMALL}).encode()
+    with pytest.raises(InputError) as caught:
+        versions.parse_document(data, Manifest, "manifest.json")
+
+    assert caught.value.problems[-1].rule == "document.more-problems"

@@ -16,6 +16,7 @@ from modelreg.registry import filenames
 from modelreg.registry.version_documents import VersionDocuments
 
 LIMIT = 2**20  # bytes
+LINES = 5000  # that are compared one by one; a card has some hundred
 
 
 def render(documents: VersionDocuments) -> str:
@@ -31,6 +32,10 @@ def headline(metrics: Metrics) -> dict[str, float]:
 def find_differences(text: str, documents: VersionDocuments, templates: Templates) -> Iterator[Problem]:
     """Yield every group of lines of a card that differs from the card rendered from the records."""
     stated, rendered = text.split("\n"), templates.card(documents).split("\n")
+    if len(stated) > LINES:
+        what = f"the card has {len(stated):,} lines, rendered from the records {len(rendered):,}"
+        yield Problem("line 1", "card.line-mismatch", what)
+        return
     for tag, first, last, start, end in SequenceMatcher(None, stated, rendered, autojunk=False).get_opcodes():
         if tag != "equal":
             found, expected = " / ".join(stated[first:last])[:200], " / ".join(rendered[start:end])[:200]

@@ -4,10 +4,11 @@ Reading: bytes → strict JSON → JSON Schema (an independent check, from schem
 path of its value and the broken rule. Writing: `to_bytes`, the canonical form.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files as package_files
 from importlib.resources.abc import Traversable
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -16,6 +17,8 @@ from pydantic_core import ErrorDetails
 
 from modelreg import files
 from modelreg.errors import InputError, Problem
+
+LISTED = 1000  # violations of a JSON Schema; each takes 2 kB
 
 _COMPONENT = "[A-Za-z0-9_][A-Za-z0-9_.+-]*"  # no hidden file, `..`, backslash, control or non-ASCII character
 # Characters that a name must not contain, and characters that it must not begin or end with. \u2028 means the same to
@@ -90,9 +93,8 @@ def validate(data: bytes, record: type[AnyRecord], where: str) -> AnyRecord:
     try:
         return record.model_validate_json(data)
     except ValidationError as error:
-        found = [part for part in error.errors() if not _follows(part, error.errors())]
         document = files.parse_json(data, where)
-        problems = [_problem(dotted(where, *_written(part, document)), part) for part in found]
+        problems = [_problem(dotted(where, *_written(part, document)), part) for part in _causes(error.errors())]
         raise InputError(f"cannot read {where}", problems) from error
 
 
@@ -109,10 +111,12 @@ def _written(error: ErrorDetails, document: Any) -> Iterator[int | str]:
         yield part
 
 
-def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
-    """Return whether a list is only too short because an entry of it is invalid."""
-    place = error["loc"]
-    return error["type"] == "too_short" and any(e["loc"][: len(place)] == place and e["loc"] != place for e in errors)
+def _causes(errors: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
+    """Yield the errors, but not that a list is too short where an entry of it is invalid."""
+    broken = {error["loc"][:size] for error in errors for size in range(len(error["loc"]))}
+    for error in errors:
+        if error["type"] != "too_short" or error["loc"] not in broken:
+            yield error
 
 
 def _problem(place: str, error: ErrorDetails) -> Problem:
@@ -130,12 +134,16 @@ def _problem(place: str, error: ErrorDetails) -> Problem:
 
 
 def schema_problems(document: object, record: type[Record], where: str) -> list[Problem]:
-    """Return the violations of the record's published JSON Schema in a document."""
+    """Return the violations of the record's published JSON Schema in a document, the first `LISTED` of them."""
+    violations = _validator(record.__name__).iter_errors(document)
     try:
-        errors = sorted(_validator(record.__name__).iter_errors(document), key=lambda error: list(map(str, error.path)))
+        errors = sorted(islice(violations, LISTED), key=lambda error: list(map(str, error.path)))
+        more = next(violations, None)
     except RecursionError:  # raised while jsonschema quotes a document of brackets only
         return [Problem(where, "document.too-deep", "values are nested too deeply")]
-    return [_schema_problem(dotted(where, *error.path), error.validator, error.message[:300]) for error in errors]
+    found = [_schema_problem(dotted(where, *error.path), error.validator, error.message[:300]) for error in errors]
+    what = f"more than {LISTED:,} problems; the others are not listed"
+    return found if more is None else [*found, Problem(where, "document.more-problems", what)]
 
 
 def _schema_problem(place: str, keyword: str, message: str) -> Problem:
@@ -189,9 +197,23 @@ def shared_folder(name: str) -> Traversable:
 @cache
 def _validator(name: str) -> Any:
     from jsonschema import Draft202012Validator  # 60 ms: loaded when the first document is read
+    from jsonschema.validators import extend
 
     schema = files.parse_json((shared_folder("schemas") / f"{name}.schema.json").read_bytes(), name)
-    return Draft202012Validator(_inlined(schema, schema.get("$defs", {})))
+    checks = {"anyOf": _find_none_of, "oneOf": _find_none_of}
+    bounded = extend(Draft202012Validator, checks)  # type: ignore[no-untyped-call]  # not typed by types-jsonschema
+    return bounded(_inlined(schema, schema.get("$defs", {})))
+
+
+def _find_none_of(validator: Any, members: Sequence[Any], value: object, _: object) -> Iterator[Exception]:
+    """Yield an error if no member of a union fits a value. The members of our unions exclude one another.
+
+    jsonschema's own function keeps every error of every member, which may be one for each byte of a document.
+    """
+    from jsonschema import ValidationError as Violation
+
+    if not any(next(validator.descend(value, member), None) is None for member in members):
+        yield Violation(f"{value!r} is not valid under any of the given schemas")
 
 
 def _inlined(part: Any, definitions: Mapping[str, Any]) -> Any:

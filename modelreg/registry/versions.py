@@ -1,7 +1,8 @@
 """Versions in `registry/<model>/v<X.Y.Z>/`: load, list, resolve a reference. A version never changes.
 
-These readers check strict JSON and the record. Only `verify` also validates with the JSON Schema, which takes ten times
-as long: a version was verified when it was created.
+These readers check strict JSON and the record. Only `verify` also validates each document with the JSON Schema, which
+takes ten times as long: a version was verified when it was created. Here, only large documents are: with the schema,
+reading stops at the first errors.
 """
 
 import re
@@ -14,12 +15,13 @@ import semver
 from modelreg import files
 from modelreg.errors import InputError, Notice, Problem, RegistryError
 from modelreg.records.aliases import AliasLog
-from modelreg.records.base import AnyRecord, validate
+from modelreg.records.base import AnyRecord, parse, validate
 from modelreg.records.manifest import Manifest
 from modelreg.records.metrics import EvalMetrics
 from modelreg.registry.filenames import ALIASES, CHECKPOINT, KEEP, MANIFEST, METRICS, MODEL_CONFIG, REGISTRY, SUMS
 
 VERSION_LIMIT = 80  # characters, as records.base.VersionText has it
+SMALL = 2**16  # bytes of a document; pydantic takes 5 kB of memory for each byte of one that has only errors
 
 _MODEL = re.compile(r"[a-z][a-z0-9_]*")
 _REFERENCE = re.compile(r"(?:(?P<model>[a-z][a-z0-9_]*)@)?(?P<which>latest|v?[0-9].*|[a-z][a-z0-9_-]*)")
@@ -246,7 +248,9 @@ def same_weights(root: Path, model: str, digest: str) -> Iterator[Version]:
 
 
 def parse_document(data: bytes, record: type[AnyRecord], where: str) -> AnyRecord:
-    """Parse a document as strict JSON and as its record, without the JSON Schema."""
+    """Parse a document as strict JSON and as its record; a small one without the JSON Schema."""
+    if len(data) > SMALL:
+        return parse(data, record, where)
     files.parse_json(data, where)  # pydantic accepts duplicate keys
     return validate(data, record, where)
 

@@ -205,7 +205,8 @@ def _effective(text: str, existing: set[str]) -> Iterable[str]:
 
 def _absent_settings(text: str, existing: str) -> Iterable[str]:
     """Yield the lines of each setting that the existing settings do not have."""
-    there = strict_yaml.parse(existing, config.PROJECT_FILE) or {}
+    parsed = strict_yaml.parse(existing, config.PROJECT_FILE)
+    there = parsed if isinstance(parsed, dict) else {}
     key = None
     for line in text.splitlines():
         if line and not line.startswith((" ", "#")):
