@@ -109,6 +109,23 @@ def test_two_subjects_can_be_split_by_time_only() -> None:
     assert (found.rule, found.next) == ("split.no-training", "--set 'split={by: time}'")
 
 
+def test_recordings_that_are_too_short_for_a_split_by_time_are_one_cause() -> None:
+    """It names all of them."""
+    with pytest.raises(InputError) as caught:
+        split_advice.presence(dataset(*FOUR), TimeSplit(by="time"), 100)
+    (found,) = split_advice.findings_of(caught.value)
+
+    assert (found.rule, found.recordings) == ("split.recording-too-short", ("s0-1", "s1-1", "s2-1", "s3-1"))
+
+
+def test_a_gap_that_is_too_short_is_said_before_a_training() -> None:
+    """As the training would refuse it."""
+    with pytest.raises(InputError) as caught:
+        split_advice.presence(dataset(*FOUR), TimeSplit(by="time", gap=5), 10)
+
+    assert [problem.rule for problem in caught.value.problems] == ["split.gap-too-short"]
+
+
 def test_three_subjects_need_small_splits() -> None:
     """One for each."""
     with pytest.raises(InputError) as caught:

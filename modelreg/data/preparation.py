@@ -135,6 +135,7 @@ def check(config: TrainConfig, reading: Reading) -> tuple[QualityReport, Dataset
     present: split_advice.Presence = {}
     impossible: list[QualityFinding] = []
     try:
+        _refuse_time_split(dataset, config)
         present = split_advice.presence(dataset, split, config.data.window)
     except InputError as error:
         impossible = list(split_advice.findings_of(error))
@@ -216,7 +217,7 @@ def _refuse_time_split(dataset: Dataset, config: TrainConfig) -> None:
     reach = 2 * max(alignment.reach(r, dataset.rate_hz, config.quality.limits) for r in dataset.recordings)
     if gap < reach:
         message = f"must be at least {reach} samples, because recordings are resampled, found {gap}"
-        problems.append(Problem("split.gap", "split.gap-too-short", message))
+        problems.append(Problem("split.gap", "split.gap-too-short", message, f"--set split.gap={reach}"))
     if problems:
         raise InputError("cannot split by time", problems)
 

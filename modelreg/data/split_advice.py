@@ -10,7 +10,7 @@ from modelreg.config import Split, SubjectSplit, TimeSplit
 from modelreg.data import splits
 from modelreg.data.message_lists import quoted
 from modelreg.data.recording import Dataset, Recording, natural, passing
-from modelreg.errors import InputError
+from modelreg.errors import InputError, Problem
 from modelreg.records.data import PARTS, PartName, QualityFinding, QualityReport
 
 TRIED = 20_000  # splits that are compared before the search for a better one ends
@@ -40,7 +40,11 @@ def advise(report: QualityReport, split: Split, present: Presence) -> Iterator[Q
 
 
 def presence(dataset: Dataset, split: Split, window: int) -> Presence:
-    """Return the classes of which each split has a sample. Raises InputError if a split by subject cannot be made."""
+    """Return the classes of which each split has a sample. Raises InputError if the split cannot be made."""
+    if isinstance(split, TimeSplit):
+        samples = {r.name: _resampled(r, dataset.rate_hz) for r in dataset.recordings}
+        if problems := list(splits.find_short(samples, split, window)):
+            raise InputError("cannot split by time", problems)
     classes: dict[PartName, set[int]] = {part: set() for part in PARTS}
     subjects = (
         splits.assign({r.subject for r in dataset.recordings}, split) if isinstance(split, SubjectSplit) else None
@@ -49,6 +53,11 @@ def presence(dataset: Dataset, split: Split, window: int) -> Presence:
         for part, start, stop in _pieces(recording, dataset, split, window, subjects):
             classes[part] |= set(np.unique(recording.labels[start:stop]).tolist())
     return {part: [dataset.classes[n] for n in sorted(found) if n >= 0] for part, found in classes.items()}
+
+
+def _resampled(recording: Recording, rate_hz: float) -> int:
+    """Return the samples of a recording at the common rate, as its first device has them."""
+    return round(len(recording.labels) * rate_hz / next(iter(recording.signals.values())).rate_hz)
 
 
 def _pieces(
@@ -73,10 +82,17 @@ def _pieces(
 
 
 def findings_of(error: InputError) -> Iterator[QualityFinding]:
-    """Yield the problems of a split that cannot be made."""
+    """Yield the causes for which a split cannot be made; one of recordings names all of them."""
+    by_rule: dict[str, list[Problem]] = {}
     for problem in error.problems:
-        found = _finding(problem.rule, problem.message, problem.message, problem.next)
-        yield found.model_copy(update={"where": problem.where})
+        by_rule.setdefault(problem.rule, []).append(problem)
+    for rule, problems in by_rule.items():
+        first = problems[0]
+        found = _finding(rule, first.message, first.message, first.next)
+        if rule == "split.recording-too-short":
+            yield found.model_copy(update={"recordings": tuple(problem.where for problem in problems)})
+        else:
+            yield found.model_copy(update={"where": first.where})
 
 
 def holdings(report: QualityReport) -> dict[str, set[str]]:

@@ -148,18 +148,10 @@ def _find_named_problems(settings: SubjectSplit, subjects: Sequence[str]) -> Ite
 
 def _by_time(recordings: Sequence[Recording], settings: TimeSplit, window: int) -> Parts:
     gap = gap_of(settings, window)
-    problems = list(find_clock_problems(recordings))
-    if gap < window:
-        message = f"must be at least one window, {window} samples, found {gap}"
-        problems.append(Problem("split.gap", "split.gap-too-short", message))
-    lengths = [lengths_of(len(recording.labels), settings, gap) for recording in recordings]
-    for recording, (train, validation, test) in zip(recordings, lengths, strict=True):
-        if min(train, validation, test) < window:
-            pieces = f"train {train}, validation {validation}, test {test} samples"
-            message = f"a split has less than one window of {window} samples: {pieces}"
-            problems.append(Problem(recording.name, "split.recording-too-short", message))
-    if problems:
+    samples = {recording.name: len(recording.labels) for recording in recordings}
+    if problems := [*find_clock_problems(recordings), *find_short(samples, settings, window)]:
         raise InputError("cannot split by time", problems)
+    lengths = [lengths_of(len(recording.labels), settings, gap) for recording in recordings]
     return {
         part: tuple(
             _piece(recording, sum(sizes[:i]) + i * gap, sizes[i])
@@ -167,6 +159,20 @@ def _by_time(recordings: Sequence[Recording], settings: TimeSplit, window: int) 
         )
         for i, part in enumerate(PARTS)
     }
+
+
+def find_short(samples: Mapping[str, int], settings: TimeSplit, window: int) -> Iterator[Problem]:
+    """Yield each recording, by name and samples, with a split of less than one window; and a gap that is shorter."""
+    gap = gap_of(settings, window)
+    if gap < window:
+        message = f"must be at least one window, {window} samples, found {gap}"
+        yield Problem("split.gap", "split.gap-too-short", message)
+    for name, count in samples.items():
+        train, validation, test = lengths_of(count, settings, gap)
+        if min(train, validation, test) < window:
+            pieces = f"train {train}, validation {validation}, test {test} samples"
+            message = f"a split has less than one window of {window} samples: {pieces}"
+            yield Problem(name, "split.recording-too-short", message)
 
 
 def lengths_of(samples: int, settings: TimeSplit, gap: int) -> tuple[int, int, int]:
