@@ -220,7 +220,9 @@ def test_the_time_of_transfers_counts_only_where_the_whole_command_is_bounded(wh
     """Two transfers at the same time count once."""
     time = Time()
     budget = Budget(lambda: time.now, 10.0, whole=whole)
-    with budget.transferring(), budget.transferring():
-        time.sleep(100.0)
+    with budget.transferring():
+        with budget.transferring():
+            time.sleep(50.0)
+        time.sleep(50.0)
 
     assert budget.left == left
