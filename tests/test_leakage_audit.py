@@ -35,7 +35,8 @@ def evidence(parts: Parts, *, split: str = "subject", fitted_on: str = "train", 
     }
     digest = files.sha256_arrays(cut[fitted_on].arrays())
     scale = normalization.fit(parts[fitted_on], SPEC, per="channel", limits=Limits(), data_digest=digest)
-    return Evidence(parts, cut, scale, split, 100)
+    originals = [recording for recordings in parts.values() for recording in recordings]
+    return Evidence(parts, cut, scale, split, 100, originals)
 
 
 def changed(recording: Recording, change) -> Recording:
@@ -123,7 +124,7 @@ def test_exact_copies_are_counted() -> None:
     record = examine(evidence(parts))
 
     assert kinds(record) == {"exact_copy": 7, "near_copy": 7}
-    assert record.leaks[0].examples[0] == "copy from sample 0 = s1-walk from sample 0"
+    assert record.leaks[0].examples[0] == "copy, samples 0 to 399 = s1-walk from sample 0"
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 `splits` and `preparation` refuse the leaks that they can find. The audit checks their result: subjects and sessions,
 positions in time, contents. A near copy is a window whose correlation with a window of another split is at least NEAR,
 over all channels, each in its own standard deviations and without its mean. Neighbours are searched among random
-projections (Johnson and Lindenstrauss 1984) and then compared in full; the limits below bound time and memory. The
-audit does not find a copy whose offset is not a whole number of hops.
+projections (Johnson and Lindenstrauss 1984) and then compared in full; the limits below bound time and memory. Windows
+are compared as they were cut. Copies at any other offset are searched between whole recordings (`exact_copies`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,10 +15,11 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.data import normalization
+from modelreg.data import copied_samples, exact_copies, normalization
+from modelreg.data.copied_samples import CopiedSamples
 from modelreg.data.memory_map import passing, sha256_arrays
 from modelreg.data.recording import Recording, Windows, natural
-from modelreg.records.audit import AuditRecord, Finding, FindingKind, Severity
+from modelreg.records.audit import AuditRecord, CopySearch, Finding, FindingKind, Severity
 from modelreg.records.data import Normalization, PartName
 from modelreg.records.model import InputSpec
 
@@ -29,6 +30,10 @@ DISTANCES = 2**19  # computed in one step
 EXAMPLES = 3
 TOO_GOOD = 0.995  # accuracy on more than MANY classes
 MANY = 5
+CANNOT_FIND = (
+    "exact copies of fewer than 49 samples, or in channels that hardly change",
+    "near copies of recordings, unless windows were cut at the same samples",
+)
 SPLIT_GAP = 0.05  # largest plausible gain in accuracy of a random split over a split by subject
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -43,6 +48,7 @@ class Evidence(NamedTuple):
     normalization: Normalization
     split: Literal["subject", "time", "given"]
     window: int  # samples
+    originals: Sequence[Recording]  # before alignment: of all splits, as they were read
 
 
 class Copy(NamedTuple):
@@ -69,6 +75,7 @@ def examine(evidence: Evidence, near: float = NEAR) -> AuditRecord:
         windows={part: len(windows.y) for part, windows in evidence.windows.items()},
         compared={part: len(rows) for part, rows in searched.items()},
         findings=tuple(found),
+        copies=_search(evidence),
     )
 
 
@@ -184,15 +191,55 @@ def _overlapping(first: Windows, second: Windows, name: str, window: int) -> lis
 
 
 def _exact_copies(evidence: Evidence) -> Iterator[Finding]:
-    found: dict[tuple[PartName, PartName], list[str]] = {}
+    """Yield a finding for each two splits, of windows that are equal or contain equal samples at another offset."""
+    equal: dict[tuple[PartName, PartName], dict[int, str]] = {}
     for copy in copies(evidence.windows):
-        examples = found.setdefault((copy.earlier, copy.part), [])
-        examples.append(
-            f"{place(evidence.windows[copy.part], copy.row)}"
-            f" = {place(evidence.windows[copy.earlier], copy.earlier_row)}"
-        )
-    for pair, examples in found.items():
-        yield _finding("exact_copy", pair, "windows are bit for bit in the other split", examples)
+        origin = place(evidence.windows[copy.earlier], copy.earlier_row)
+        what = f"{place(evidence.windows[copy.part], copy.row)} = {origin}"
+        equal.setdefault((copy.earlier, copy.part), {})[copy.row] = what
+    copied = copied_samples.by_pair(
+        copied_samples.find_exact(evidence.originals, evidence.recordings, evidence.normalization.rate_hz)
+    )
+    for pair in combinations(evidence.windows, 2):
+        rows, found = equal.get(pair, {}), copied.get(pair, [])
+        if rows or found:
+            yield _copies_finding(evidence, pair, rows, found)
+
+
+def _copies_finding(
+    evidence: Evidence, pair: tuple[PartName, PartName], rows: Mapping[int, str], found: Sequence[CopiedSamples]
+) -> Finding:
+    later = evidence.windows[pair[1]]
+    more = copied_samples.rows_of(later, found, evidence.window).tolist()
+    return Finding(
+        kind="exact_copy",
+        severity="leak",
+        parts=pair,
+        count=len({*rows, *more}),
+        what="windows have samples that are bit for bit in the other split",
+        examples=tuple([*map(_shown, found), *rows.values()][:EXAMPLES]),
+    )
+
+
+def _shown(copied: CopiedSamples) -> str:
+    return f"{copied.recording}, {copied.where} = {copied.origin}"
+
+
+def _search(evidence: Evidence) -> CopySearch:
+    signals = [
+        (part, signal)
+        for part, recordings in evidence.recordings.items()
+        for recording in recordings
+        for signal in recording.signals.values()
+    ]
+    hours = dict.fromkeys(evidence.recordings, 0.0)
+    for part, signal in signals:
+        hours[part] += len(signal.values) / signal.rate_hz / 3600
+    return CopySearch(
+        hours=hours,
+        exact_bits=exact_copies.needed_bits(sum(signal.values.size for _, signal in signals)),
+        cannot_find=CANNOT_FIND,
+    )
 
 
 def _searched(windows: Windows) -> Ints:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from modelreg.records.base import Count, Name, Record, Sha256, Share
+from modelreg.records.base import LEFT_OUT, Count, Name, Record, Sha256, Share
 from modelreg.records.data import PartName
 
 FindingKind = Literal[
@@ -24,6 +24,14 @@ class Finding(Record):
     examples: tuple[str, ...] = ()  # the first few
 
 
+class CopySearch(Record):
+    """The search for copies between whole recordings of different splits, at any offset."""
+
+    hours: dict[PartName, Annotated[float, Field(ge=0)]]  # of recordings searched, over all devices
+    exact_bits: Annotated[float, Field(gt=0)]  # information of equal samples from which they are a copy
+    cannot_find: tuple[str, ...]  # copies that the search misses
+
+
 class AuditRecord(Record):
     """audit.json: the compared windows, the threshold of a near copy, and the findings."""
 
@@ -34,6 +42,7 @@ class AuditRecord(Record):
         PartName, Count
     ]  # windows searched for near copies: constant windows are skipped, and the number is limited
     findings: tuple[Finding, ...]
+    copies: Annotated[CopySearch | None, LEFT_OUT] = None  # null: an audit of modelreg 0.2 or earlier, of windows only
 
     @property
     def leaks(self) -> tuple[Finding, ...]:
