@@ -123,7 +123,7 @@ def test_exact_copies_are_counted() -> None:
     parts["test"] += (changed(parts["train"][1], lambda values: values),)
     record = examine(evidence(parts))
 
-    assert kinds(record) == {"exact_copy": 7, "near_copy": 7}
+    assert kinds(record) == {"exact_copy": 7}
     assert record.leaks[0].examples[0] == "copy, samples 0 to 399 = s1-walk from sample 0"
 
 
@@ -144,7 +144,7 @@ def test_near_copies_are_counted(change) -> None:
     record = examine(evidence(parts))
 
     assert kinds(record) == {"near_copy": 7}
-    assert "copy from sample 0 ~ s1-run from sample 0, r = " in record.leaks[-1].examples[0]
+    assert "copy, samples 1 to 399 ~ s1-run from sample 1, residual 0.0" in record.leaks[-1].examples[0]
 
 
 def test_windows_at_rest_are_not_copies() -> None:

@@ -9,9 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.data import exact_copies, tracks
+from modelreg.data import exact_copies, near_copies, tracks
 from modelreg.data.recording import Recording, Windows
 from modelreg.records.data import PartName
+from modelreg.records.model import Channel
+
+LEAST_S = 0.5  # seconds of a near copy in one of several joined windows; its ends are known to a few samples
 
 
 class CopiedSamples(NamedTuple):
@@ -24,6 +27,7 @@ class CopiedSamples(NamedTuple):
     start: int
     end: int
     earlier_start: int
+    residual: float = 0.0  # of a near copy
 
     @property
     def pair(self) -> tuple[PartName, PartName]:
@@ -49,6 +53,51 @@ def find_exact(originals: Sequence[Recording], parts: tracks.Divided, rate_hz: f
     """
     found = tracks.as_read(originals, parts, rate_hz)
     return list(_united(_placed(found, copy) for copy in exact_copies.find(found)))
+
+
+class NearCopies(NamedTuple):
+    """Nearly equal samples, and how they were searched."""
+
+    copies: list[CopiedSamples]
+    every_s: float  # between two moments that were searched
+
+
+def find_near(originals: Sequence[Recording], parts: tracks.Divided, channels: Sequence[Channel]) -> NearCopies:
+    """Return the samples of each recording that are nearly the same in an earlier split, at any offset.
+
+    The aligned recordings are compared, in the band of the slowest of the original ones.
+    """
+    lowest = min((signal.rate_hz for found in originals for signal in found.signals.values()), default=0.0)
+    found = tracks.join_windows(tracks.as_aligned(parts))
+    searched = near_copies.find(found, channels, near_copies.SHARE * lowest)
+    placed = (place for copy in searched.copies for place in _placed_near(found, copy))
+    return NearCopies(list(_united(placed)), searched.every_s)
+
+
+def _placed_near(found: Sequence[tracks.Track], copy: near_copies.NearCopy) -> Iterator[CopiedSamples]:
+    """Yield the place of a near copy; in joined windows one for each window that it reaches."""
+    one, other = found[copy.earlier], found[copy.later]
+    start, end, origin = round(copy.start), round(copy.end), round(copy.earlier_start)
+    earlier, before = _window_at(one, origin)
+    for name, first, last in other.joined or ((other.recording, 0, len(other.values)),):
+        inside = max(start, first)
+        if min(end, last) - inside > LEAST_S * other.rate_hz:
+            yield CopiedSamples(
+                part=other.part,
+                recording=name,
+                earlier=one.part,
+                earlier_recording=earlier,
+                start=round(other.aligned(0)) + inside - first,
+                end=round(other.aligned(0)) + min(end, last) - first,
+                earlier_start=max(0, round(one.aligned(0)) + origin - before + inside - start),
+                residual=copy.residual,
+            )
+
+
+def _window_at(track: tracks.Track, sample: int) -> tuple[str, int]:
+    """Return the recording that a sample of a track is in, and where it begins."""
+    held = [(name, first) for name, first, last in track.joined if first <= sample < last]
+    return held[-1] if held else (track.recording, 0)
 
 
 def rows_of(windows: Windows, copied: Iterable[CopiedSamples], window: int) -> NDArray[np.int64]:

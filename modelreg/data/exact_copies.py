@@ -1,7 +1,7 @@
 """Find runs of equal samples in two splits, at any offset.
 
 Every 32 successive samples of a channel have a hash. Of each 18 successive hashes the smallest is a seed (winnowing:
-Schleimer, Wilkerson and Aiken 2003), so that two equal runs of 49 samples share a seed wherever they begin. The
+Schleimer, Wilkerson and Aiken 2003), so that two equal runs of 49 samples share a seed at any offset. The
 channels of all recordings are searched together, so that exchanged channels are found, too. A shared seed is extended
 to the longest run of equal samples. Runs that repeat themselves, or that a coarse sensor gives by chance, hold little
 information: a run counts by the phrases of its differences (Lempel and Ziv 1976), and is a copy from a number of bits

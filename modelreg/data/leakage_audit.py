@@ -15,11 +15,11 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.data import copied_samples, exact_copies, normalization
-from modelreg.data.copied_samples import CopiedSamples
+from modelreg.data import exact_copies, near_copies, normalization
+from modelreg.data.copied_samples import CopiedSamples, NearCopies, by_pair, find_exact, find_near, rows_of
 from modelreg.data.memory_map import passing, sha256_arrays
 from modelreg.data.recording import Recording, Windows, natural
-from modelreg.records.audit import AuditRecord, CopySearch, Finding, FindingKind, Severity
+from modelreg.records.audit import AuditRecord, CopySearch, Finding, FindingKind, NearSearch, Severity
 from modelreg.records.data import Normalization, PartName
 from modelreg.records.model import InputSpec
 
@@ -32,12 +32,16 @@ TOO_GOOD = 0.995  # accuracy on more than MANY classes
 MANY = 5
 CANNOT_FIND = (
     "exact copies of fewer than 49 samples, or in channels that hardly change",
-    "near copies of recordings, unless windows were cut at the same samples",
+    "near copies shorter than 2.5 s, or without movement: less than 8 % of the sensor's standard deviation",
+    "near copies of recordings below 8 Hz, of magnetometers alone, or of one device as another",
+    "near copies that are turned, mirrored, reversed, or recorded at a rate that is not stated",
+    "near copies that are stretched by more than 2 %, or scaled by less than 0.8 or more than 1.25",
 )
 SPLIT_GAP = 0.05  # largest plausible gain in accuracy of a random split over a split by subject
 
 Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[np.int64]
+Pair: TypeAlias = tuple[PartName, PartName]  # the earlier split first
 
 
 class Evidence(NamedTuple):
@@ -63,11 +67,11 @@ class Copy(NamedTuple):
 def examine(evidence: Evidence, near: float = NEAR) -> AuditRecord:
     """Return everything that two splits have in common."""
     searched = {part: _searched(windows) for part, windows in evidence.windows.items()}
+    alike = find_near(evidence.originals, evidence.recordings, evidence.normalization.channels)
     found = [
         *_shared_subjects(evidence),
         *_overlaps(evidence),
-        *_exact_copies(evidence),
-        *_near_copies(evidence, searched, near),
+        *_copies(evidence, _similar_windows(evidence, searched, near), alike.copies),
         *_normalization_findings(evidence),
     ]
     return AuditRecord(
@@ -75,7 +79,7 @@ def examine(evidence: Evidence, near: float = NEAR) -> AuditRecord:
         windows={part: len(windows.y) for part, windows in evidence.windows.items()},
         compared={part: len(rows) for part, rows in searched.items()},
         findings=tuple(found),
-        copies=_search(evidence),
+        copies=_search(evidence, alike),
     )
 
 
@@ -190,42 +194,57 @@ def _overlapping(first: Windows, second: Windows, name: str, window: int) -> lis
 # Contents
 
 
-def _exact_copies(evidence: Evidence) -> Iterator[Finding]:
-    """Yield a finding for each two splits, of windows that are equal or contain equal samples at another offset."""
-    equal: dict[tuple[PartName, PartName], dict[int, str]] = {}
-    for copy in copies(evidence.windows):
-        origin = place(evidence.windows[copy.earlier], copy.earlier_row)
-        what = f"{place(evidence.windows[copy.part], copy.row)} = {origin}"
-        equal.setdefault((copy.earlier, copy.part), {})[copy.row] = what
-    copied = copied_samples.by_pair(
-        copied_samples.find_exact(evidence.originals, evidence.recordings, evidence.normalization.rate_hz)
-    )
-    for pair in combinations(evidence.windows, 2):
-        rows, found = equal.get(pair, {}), copied.get(pair, [])
-        if rows or found:
-            yield _copies_finding(evidence, pair, rows, found)
+class _Contents(NamedTuple):
+    """Windows and samples of one kind that are also in an earlier split."""
+
+    kind: FindingKind
+    what: str
+    windows: Mapping[Pair, Mapping[int, str]]  # rows of the later split, each with its place and origin
+    samples: Mapping[Pair, Sequence[CopiedSamples]]
 
 
-def _copies_finding(
-    evidence: Evidence, pair: tuple[PartName, PartName], rows: Mapping[int, str], found: Sequence[CopiedSamples]
-) -> Finding:
-    later = evidence.windows[pair[1]]
-    more = copied_samples.rows_of(later, found, evidence.window).tolist()
-    return Finding(
-        kind="exact_copy",
-        severity="leak",
-        parts=pair,
-        count=len({*rows, *more}),
-        what="windows have samples that are bit for bit in the other split",
-        examples=tuple([*map(_shown, found), *rows.values()][:EXAMPLES]),
+def _copies(
+    evidence: Evidence, near: Mapping[Pair, Mapping[int, str]], alike: Sequence[CopiedSamples]
+) -> list[Finding]:
+    """Return a finding for each two splits and kind, with the windows of the later one; an exact copy is not near."""
+    equal = find_exact(evidence.originals, evidence.recordings, evidence.normalization.rate_hz)
+    exact = "windows have samples that are bit for bit in the other split"
+    nearly = "windows have samples that are nearly the same in the other split"
+    contents = (
+        _Contents("exact_copy", exact, _equal_windows(evidence.windows), by_pair(equal)),
+        _Contents("near_copy", nearly, near, by_pair(alike)),
     )
+    found = []
+    counted: dict[Pair, set[int]] = {}
+    for kind, what, windows, samples in contents:
+        for pair in combinations(evidence.windows, 2):
+            known = counted.setdefault(pair, set())
+            copied = samples.get(pair, ())
+            others = {row: text for row, text in windows.get(pair, {}).items() if row not in known}
+            rows = {*others, *rows_of(evidence.windows[pair[1]], copied, evidence.window).tolist()} - known
+            if rows:
+                examples = (*map(_shown, copied), *others.values())
+                few = tuple(examples[:EXAMPLES])
+                found.append(Finding(kind=kind, severity="leak", parts=pair, count=len(rows), what=what, examples=few))
+            known |= rows
+    return found
 
 
 def _shown(copied: CopiedSamples) -> str:
-    return f"{copied.recording}, {copied.where} = {copied.origin}"
+    near = f", residual {max(copied.residual, 0):.4f}" if copied.residual else ""
+    return f"{copied.recording}, {copied.where} {'~' if near else '='} {copied.origin}{near}"
 
 
-def _search(evidence: Evidence) -> CopySearch:
+def _equal_windows(windows: Mapping[PartName, Windows]) -> dict[Pair, dict[int, str]]:
+    found: dict[Pair, dict[int, str]] = {}
+    for copy in copies(windows):
+        origin = place(windows[copy.earlier], copy.earlier_row)
+        text = f"{place(windows[copy.part], copy.row)} = {origin}"
+        found.setdefault((copy.earlier, copy.part), {})[copy.row] = text
+    return found
+
+
+def _search(evidence: Evidence, alike: NearCopies) -> CopySearch:
     signals = [
         (part, signal)
         for part, recordings in evidence.recordings.items()
@@ -238,7 +257,21 @@ def _search(evidence: Evidence) -> CopySearch:
     return CopySearch(
         hours=hours,
         exact_bits=exact_copies.needed_bits(sum(signal.values.size for _, signal in signals)),
+        near=_near_search(evidence, alike),
         cannot_find=CANNOT_FIND,
+    )
+
+
+def _near_search(evidence: Evidence, alike: NearCopies) -> NearSearch | None:
+    channels = evidence.normalization.channels
+    columns = near_copies.columns_of(channels)
+    if not columns:
+        return None
+    return NearSearch(
+        channels=tuple(channels[column].name for column in columns),
+        residual=near_copies.LIMIT,
+        residual_same_subject=near_copies.SAME_SUBJECT,
+        every_s=alike.every_s,
     )
 
 
@@ -250,8 +283,9 @@ def _searched(windows: Windows) -> Ints:
     return moving[np.linspace(0, len(moving) - 1, CAP).round().astype(np.int64)]
 
 
-def _near_copies(evidence: Evidence, searched: Mapping[PartName, Ints], near: float) -> Iterator[Finding]:
+def _similar_windows(evidence: Evidence, searched: Mapping[PartName, Ints], near: float) -> dict[Pair, dict[int, str]]:
     scale = evidence.normalization
+    found: dict[Pair, dict[int, str]] = {}
     projected = {part: _projections(windows.x, searched[part], scale) for part, windows in evidence.windows.items()}
     for one, other in combinations(evidence.windows, 2):
         first, second = evidence.windows[one], evidence.windows[other]
@@ -259,13 +293,13 @@ def _near_copies(evidence: Evidence, searched: Mapping[PartName, Ints], near: fl
             continue
         neighbours = searched[one][_nearest(projected[other], projected[one])]
         correlation = _correlations(second.x, searched[other], first.x, neighbours, scale)
-        rows = np.flatnonzero(correlation >= near).tolist()
-        examples = [
-            f"{place(second, searched[other][row])} ~ {place(first, neighbours[row])}, r = {correlation[row]:.4f}"
-            for row in rows
-        ]
-        if rows:
-            yield _finding("near_copy", (one, other), f"windows have a correlation of {near} or more", examples)
+        found[one, other] = {
+            int(searched[other][row]): (
+                f"{place(second, searched[other][row])} ~ {place(first, neighbours[row])}, r = {correlation[row]:.4f}"
+            )
+            for row in np.flatnonzero(correlation >= near).tolist()
+        }
+    return found
 
 
 def _shapes(x: Floats, scale: Normalization) -> Floats:

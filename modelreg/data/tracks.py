@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from modelreg.data import alignment
 from modelreg.data.recording import Recording
+from modelreg.data.sources import window_overlap
 from modelreg.records.data import PartName
+
+WINDOW_S = 10.0  # recordings of one length below this may be windows of longer ones
 
 Divided = Mapping[PartName, Sequence[Recording]]
 
@@ -29,6 +32,7 @@ class Track(NamedTuple):
     start: float = 0.0  # of the first sample, in samples of the aligned recording
     step: float = 1.0  # samples of the aligned recording between two samples
     moments: NDArray[np.float64] | None = None  # (samples,) the same of each sample, if they are not evenly spaced
+    joined: tuple[tuple[str, int, int], ...] = ()  # recordings that were joined: name, first and last sample
 
     def aligned(self, sample: int) -> float:
         """Return where a sample is, in samples of the aligned recording."""
@@ -54,6 +58,38 @@ def as_aligned(parts: Divided) -> tuple[Track, ...]:
         for piece in pieces
         for device, signal in piece.signals.items()
     )
+
+
+def join_windows(tracks: Sequence[Track]) -> tuple[Track, ...]:
+    """Return tracks in which the windows of one subject are joined, so that they are as long as possible.
+
+    Tracks of one length, shorter than WINDOW_S, may be windows of a source without times. They are joined by the
+    samples that they share, or in their order if they share none.
+    """
+    groups: dict[tuple[str, str, str, int], list[Track]] = {}
+    for track in tracks:
+        groups.setdefault((track.part, track.subject, track.device, len(track.values)), []).append(track)
+    return tuple(joined for group in groups.values() for joined in _joined(group))
+
+
+def _joined(group: Sequence[Track]) -> Iterator[Track]:
+    length = len(group[0].values)
+    if len(group) == 1 or not length or length >= WINDOW_S * group[0].rate_hz:
+        yield from group
+        return
+    values = np.stack([track.values for track in group])  # (N, W, C)
+    channels = [values[:, :, n] for n in range(values.shape[2])]
+    owner = np.zeros(len(group), np.int8)
+    shift = window_overlap.find_shift(channels, owner)
+    step = window_overlap.find_order(channels, owner, shift).step if shift else np.full(len(group), length)
+    step[0] = 0
+    begins = np.flatnonzero(step == 0).tolist()
+    for begin, end in zip(begins, [*begins[1:], len(group)], strict=True):
+        starts = np.cumsum(step[begin:end])
+        samples = np.stack([window_overlap.join(one[begin:end], step[begin:end]) for one in channels], axis=1)
+        names = [track.recording for track in group[begin:end]]
+        places = tuple((name, start, start + length) for name, start in zip(names, starts.tolist(), strict=True))
+        yield group[begin]._replace(values=samples, joined=places)
 
 
 def _as_read(original: Recording, piece: Recording, part: PartName, rate_hz: float) -> Iterator[Track]:

@@ -24,11 +24,21 @@ class Finding(Record):
     examples: tuple[str, ...] = ()  # the first few
 
 
+class NearSearch(Record):
+    """The search for nearly equal samples: at 12.5 Hz, and confirmed at 50 Hz by a fitted shift, scale and gain."""
+
+    channels: tuple[Name, ...]  # accelerations and angular velocities; all of unknown units if there are none
+    residual: Annotated[float, Field(gt=0)]  # largest share of the movement that differs in a copy
+    residual_same_subject: Annotated[float, Field(gt=0)]  # the same, between two recordings of one subject
+    every_s: Annotated[float, Field(gt=0)]  # seconds between two moments that were searched: 0.48 up to 800 hours
+
+
 class CopySearch(Record):
     """The search for copies between whole recordings of different splits, at any offset."""
 
     hours: dict[PartName, Annotated[float, Field(ge=0)]]  # of recordings searched, over all devices
     exact_bits: Annotated[float, Field(gt=0)]  # information of equal samples from which they are a copy
+    near: NearSearch | None  # null: no channel can be compared
     cannot_find: tuple[str, ...]  # copies that the search misses
 
 
