@@ -3,10 +3,10 @@
     python benchmarks/leakage.py DATA [SET ...] [--copies 60] [--pairs] [--conditions NAME ...]
 
 DATA has the folders dsads, hapt and spsw as docs/data.md describes them; SET is one of sample, spsw, hapt, dsads. Each
-condition plants copies of moments of train in random places of test: the same movement in another person's recording,
+condition plants copies of moments of train in random places of test: the same movement in another subject's recording,
 changed as the condition says. Movement is the largest standard deviation of a channel in hundredths of its sensor's;
 10 to 20, 20 to 50, 50 to 100 and more have equal shares as far as the set has them. `alarms` counts what is found
-elsewhere. With --pairs, all pairs of people are searched, without copies.
+elsewhere. With --pairs, all pairs of subjects are searched, without copies.
 """
 
 import argparse
@@ -60,6 +60,11 @@ class Set(NamedTuple):
     aligned: tuple[Track, ...]
     as_read: tuple[Track, ...]
     lowest_hz: float
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The lowest rate of each device."""
+        return dict.fromkeys(self.dataset.devices, self.lowest_hz)
 
 
 def load(name: str, data: Path, cache: Path) -> Set:
@@ -125,10 +130,27 @@ CONDITIONS: dict[str, Change] = {
     "rate halved, noise": lambda x, s, r: _at_rate(x, s, r, 1, 2),
     "rate doubled, noise": lambda x, s, r: _at_rate(x, s, r, 2, 1),
 }
-TURNED: dict[str, Callable[[np.random.Generator], NDArray[np.float64]]] = {
-    "permuted": lambda r: np.eye(3)[r.permutation(3)],
-    "flipped": lambda r: np.diag(r.choice([(-1, 1, 1), (1, -1, 1), (1, 1, -1), (-1, -1, 1), (-1, -1, -1)])),
-    "rotated": lambda r: np.linalg.qr(r.standard_normal((3, 3)))[0],
+
+
+def _turned(x: Floats, sigma: Floats, rng: np.random.Generator, matrix: NDArray[np.float64]) -> Floats:
+    """Turn the first two sensors, and what follows not."""
+    made = _shifted(x, rng.uniform(0, 1)).astype(np.float64)
+    for axes in (slice(0, 3), slice(3, 6)):
+        made[:, axes] = made[:, axes] @ matrix
+    return _noisy(made.astype(np.float32), sigma, rng)
+
+
+def _flip(rng: np.random.Generator) -> NDArray[np.float64]:
+    signs = [(-1, 1, 1), (1, -1, 1), (1, 1, -1), (-1, -1, 1), (-1, -1, -1)]
+    return np.diag(signs[rng.integers(len(signs))]).astype(np.float64)
+
+
+CONDITIONS |= {
+    "axes exchanged, noise": lambda x, s, r: _turned(
+        x, s, r, np.eye(3)[list([(1, 0, 2), (1, 2, 0), (2, 1, 0)][r.integers(3)])]
+    ),
+    "axes flipped, noise": lambda x, s, r: _turned(x, s, r, _flip(r)),
+    "turned, noise": lambda x, s, r: _turned(x, s, r, np.linalg.qr(r.standard_normal((3, 3)))[0]),
 }
 
 
@@ -152,7 +174,7 @@ def _movement(x: Floats, sigma: Floats, columns: Sequence[int]) -> float:
 def _origins(
     found: Sequence[Track], sigma: Floats, columns: Sequence[int], samples: int, rng: np.random.Generator
 ) -> Iterator[tuple[int, int]]:
-    """Yield endless moments of train, of each level of movement in turn as far as they are found."""
+    """Yield endless moments of train, of each level of movement, as far as they are found."""
     rate = found[0].rate_hz
     margin = int(MARGIN_S * rate)
     sources = [n for n, t in enumerate(found) if t.part == "train" and len(t.values) > samples + 2 * margin]
@@ -232,7 +254,7 @@ def near(of: Set, name: str, change: Change, copies: int) -> tuple[int, int, int
     """Plant copies and search."""
     changed, planted = plant(of.aligned, of.dataset, change, copies, seed=sorted(CONDITIONS).index(name))
     slow = of.aligned[0].rate_hz / 2 if "halved" in name else of.lowest_hz
-    found = near_copies.find(changed, of.dataset.channels, near_copies.SHARE * slow)
+    found = near_copies.find(changed, of.dataset.channels, dict.fromkeys(of.dataset.devices, slow))
     right, alarms = score(planted, found.copies, of.aligned[0].rate_hz)
     return right, len(planted), alarms
 
@@ -271,10 +293,10 @@ def exact(of: Set, copies: int, *, still: bool) -> tuple[int, int, int]:
 
 
 def all_pairs(of: Set) -> tuple[int, int, int]:
-    """Search all pairs of people, without copies."""
-    people = sorted(of.aligned, key=lambda track: track.subject)
-    apart = [track._replace(part=track.subject) for track in people]  # type: ignore[arg-type]
-    return 0, 0, len(near_copies.find(apart, of.dataset.channels, near_copies.SHARE * of.lowest_hz).copies)
+    """Search all pairs of subjects, without copies."""
+    ordered = sorted(of.aligned, key=lambda track: track.subject)
+    apart = [track._replace(part=track.subject) for track in ordered]  # type: ignore[arg-type]
+    return 0, 0, len(near_copies.find(apart, of.dataset.channels, of.rates).copies)
 
 
 def main() -> None:
@@ -295,13 +317,12 @@ def main() -> None:
             timed("exact, as configured", lambda of=of: (0, 0, len(exact_copies.find(of.as_read))))
             timed("exact, 2 s", lambda of=of: exact(of, chosen.copies, still=False))
             timed("exact, 2 s, still", lambda of=of: exact(of, chosen.copies, still=True))
-            band = near_copies.SHARE * of.lowest_hz
             timed(
                 "near, as configured",
-                lambda of=of, band=band: (0, 0, len(near_copies.find(of.aligned, of.dataset.channels, band).copies)),
+                lambda of=of: (0, 0, len(near_copies.find(of.aligned, of.dataset.channels, of.rates).copies)),
             )
             if chosen.pairs:
-                timed("near, all pairs of people", lambda of=of: all_pairs(of))
+                timed("near, all pairs of subjects", lambda of=of: all_pairs(of))
             for condition in chosen.conditions:
                 change = CONDITIONS[condition]
                 timed(condition, lambda of=of, c=condition, change=change: near(of, c, change, chosen.copies))

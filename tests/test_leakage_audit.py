@@ -266,3 +266,27 @@ def test_results_that_are_too_good_are_suspicious(accuracy, classes, split, rand
 
     assert [finding.kind for finding in found] == expected
     assert all(finding.severity == "suspicious" for finding in found)
+
+
+# What was searched
+
+
+def test_the_search_is_stated() -> None:
+    """Hours, devices, channels without the magnetic field, and the limits."""
+    found = examine(evidence(clean())).copies
+
+    assert found is not None
+    assert found.near is not None
+    assert (found.near.devices, len(found.near.channels)) == (("phone", "collar"), 6)
+    assert (found.near.residual, found.near.residual_same_subject) == (0.01, 0.005)
+    assert found.hours["test"] == pytest.approx(2 * 6 * 400 / RATE_HZ / 3600)
+
+
+def test_a_set_without_inertial_channels_states_that_it_was_not_searched() -> None:
+    """Its exact copies are."""
+    found = evidence(clean())
+    fields = tuple(channel.model_copy(update={"unit": "uT"}) for channel in CHANNELS)
+    record = examine(found._replace(normalization=found.normalization.model_copy(update={"channels": fields})))
+
+    assert record.copies is not None
+    assert record.copies.near is None

@@ -1,6 +1,7 @@
 """Nearly equal samples of two splits are found, whatever was done to them, and nothing between different people."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,6 +99,31 @@ def test_a_copy_is_found(change) -> None:
     assert INTO - 30 < found[0].start < found[-1].end < INTO + SECONDS * RATE_HZ + 30
 
 
+TURNS = {
+    "exchanged": np.eye(3)[[1, 2, 0]],
+    "mirrored": np.diag([1.0, -1.0, 1.0]),
+    "turned": np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0],
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_a_turned_sensor_is_found(turn) -> None:
+    """At the right place. Without the second search it is not."""
+    found = planted(lambda x: noisy((stretched(x, 0.3).reshape(-1, 2, 3) @ TURNS[turn]).reshape(len(x), 6)))
+    copies = find(found, CHANNELS).copies
+
+    assert copies
+    assert all(map(right, copies))
+    assert find(found, CHANNELS, turned=False).copies == []
+
+
+def test_single_axes_are_not_turned() -> None:
+    """Two channels are no sensor of three axes; they are compared as they are."""
+    found = [each._replace(values=each.values[:, :2]) for each in planted(noisy)]
+
+    assert find(found, CHANNELS[:2]).copies == find(found, CHANNELS[:2], turned=False).copies != []
+
+
 def test_different_people_have_no_copy() -> None:
     """They did the same exercises."""
     people = [track("train", real(f"s0{n}"), f"s0{n}") for n in (1, 2, 3)]
@@ -135,6 +161,7 @@ def test_missing_values_divide_a_recording() -> None:
 def test_recordings_of_one_subject_need_a_smaller_residual(monkeypatch) -> None:
     """A person repeats movements more exactly than two people do."""
     monkeypatch.setattr(near_copies, "SAME_SUBJECT", -1.0)
+    monkeypatch.setattr(near_copies, "TURNED_SAME", -1.0)
     found = planted(noisy)
 
     assert find([each._replace(subject="same") for each in found], CHANNELS).copies == []
@@ -243,7 +270,7 @@ def test_other_movements_are_no_copy() -> None:
 
 def test_slow_drifts_alone_prove_nothing() -> None:
     """A channel has to move by eight times the noise in both."""
-    small = smooth(1) / smooth(1).std() * 0.05
+    small = smooth(1) / smooth(1).std() * 0.05  # at most 0.08 in each channel
 
     assert len(fitted(small, small).pair) == 0
     assert len(fitted(4 * small, 4 * small).pair) == 1
@@ -300,6 +327,15 @@ def test_windows_are_joined(hop, samples) -> None:
     assert [len(track.values) for track in joined] == [samples]
     np.testing.assert_array_equal(joined[0].values, values[:samples])
     assert joined[0].joined[1] == ("train/1", hop, hop + 100)
+
+
+def test_windows_with_a_jump_between_them_are_not_joined() -> None:
+    """A jump resembles other jumps."""
+    found = cut(real("s01")[:800], 100, "train")
+    signals = {"watch": Signal(found[4].signals["watch"].values + 5, RATE_HZ)}
+    parts = {"train": [*found[:4], replace(found[4], signals=signals), *found[5:]]}
+
+    assert [len(track.values) for track in tracks.join_windows(tracks.as_aligned(parts))] == [400, 100, 300]
 
 
 def test_windows_that_were_cut_elsewhere_are_audited() -> None:

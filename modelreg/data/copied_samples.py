@@ -60,18 +60,22 @@ class NearCopies(NamedTuple):
 
     copies: list[CopiedSamples]
     every_s: float  # between two moments that were searched
+    devices: tuple[str, ...]  # that were searched
 
 
 def find_near(originals: Sequence[Recording], parts: tracks.Divided, channels: Sequence[Channel]) -> NearCopies:
     """Return the samples of each recording that are nearly the same in an earlier split, at any offset.
 
-    The aligned recordings are compared, in the band of the slowest of the original ones.
+    The aligned recordings are compared, in the band of the slowest original recording of each device.
     """
-    lowest = min((signal.rate_hz for found in originals for signal in found.signals.values()), default=0.0)
+    rates: dict[str, float] = {}
+    for recording in originals:
+        for device, signal in recording.signals.items():
+            rates[device] = min(signal.rate_hz, rates.get(device, signal.rate_hz))
     found = tracks.join_windows(tracks.as_aligned(parts))
-    searched = near_copies.find(found, channels, near_copies.SHARE * lowest)
+    searched = near_copies.find(found, channels, rates)
     placed = (place for copy in searched.copies for place in _placed_near(found, copy))
-    return NearCopies(list(_united(placed)), searched.every_s)
+    return NearCopies(list(_united(placed)), searched.every_s, searched.devices)
 
 
 def _placed_near(found: Sequence[tracks.Track], copy: near_copies.NearCopy) -> Iterator[CopiedSamples]:

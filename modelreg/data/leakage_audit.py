@@ -34,8 +34,9 @@ CANNOT_FIND = (
     "exact copies of fewer than 49 samples, or in channels that hardly change",
     "near copies shorter than 2.5 s, or without movement: less than 8 % of the sensor's standard deviation",
     "near copies of recordings below 8 Hz, of magnetometers alone, or of one device as another",
-    "near copies that are turned, mirrored, reversed, or recorded at a rate that is not stated",
+    "near copies that are reversed, or recorded at a rate that is not stated",
     "near copies that are stretched by more than 2 %, or scaled by less than 0.8 or more than 1.25",
+    "near copies of turned or mirrored sensors that have an offset or different gains, too",
 )
 SPLIT_GAP = 0.05  # largest plausible gain in accuracy of a random split over a split by subject
 
@@ -265,12 +266,14 @@ def _search(evidence: Evidence, alike: NearCopies) -> CopySearch:
 def _near_search(evidence: Evidence, alike: NearCopies) -> NearSearch | None:
     channels = evidence.normalization.channels
     columns = near_copies.columns_of(channels)
-    if not columns:
+    if not alike.devices:
         return None
     return NearSearch(
+        devices=alike.devices,
         channels=tuple(channels[column].name for column in columns),
         residual=near_copies.LIMIT,
         residual_same_subject=near_copies.SAME_SUBJECT,
+        residual_turned=near_copies.TURNED_LIMIT,
         every_s=alike.every_s,
     )
 

@@ -1,17 +1,18 @@
 """Find samples in two splits that are nearly equal: shifted, noisy, scaled, resampled or slightly stretched copies.
 
-Only accelerations and angular velocities are compared: different people pass the same magnetic field. Similar windows
+Only accelerations and angular velocities are compared: different subjects pass the same magnetic field. Similar windows
 are searched at 12.5 Hz (`nearest_windows`), and judged at 50 Hz (`copy_fit`). Devices are compared with themselves.
 
-The largest residual of a copy is fixed. Over 28 hours of four public sets, the smallest one between different people is
-0.033, and its tail falls with a power of 6 to 9, so that LIMIT gives less than 0.001 false alarms in such a set. Within
-a person it is 0.011, hence SAME_SUBJECT. A limit estimated from the audited set would fail where most of it is copied.
+The largest residual of a copy is fixed. Over 28 hours of four public sets, the smallest one between different subjects
+is 0.033, and its tail falls with a power of 6 to 9, so that LIMIT gives less than 0.001 false alarms in such a set.
+Within a subject it is 0.011: SAME_SUBJECT is lower. Turned axes fit more, and the smallest one is 0.013: TURNED_LIMIT
+is lower, too. A limit estimated from the audited set would fail where most of it is copied.
 
 Memory: 12 MB for each hour of a device with six channels, and 300 MB. A set of more than MOST_QUERIES windows is
 searched at fewer moments; `every_s` says at which.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
@@ -23,13 +24,16 @@ from modelreg.data import copy_fit, nearest_windows
 from modelreg.data.copy_fit import Pairs
 from modelreg.data.memory_map import release
 from modelreg.data.nearest_windows import Candidates, Coarse, Shape
-from modelreg.data.sensors import Quantity, unit_of
+from modelreg.data.sensors import Quantity, sensors_of, unit_of
 from modelreg.data.tracks import Track
 from modelreg.records.model import Channel
 
 LIMIT = 0.01  # largest residual of a copy
 SAME_SUBJECT = 0.005  # the same, between two recordings of one subject
+TURNED_LIMIT = 0.005  # of axes that are turned freely; different subjects reach 0.013
+TURNED_SAME = 0.0025
 WINDOW = Shape(samples=25, components=32, rate_hz=12.5)
+TURNED = Shape(samples=31, components=24, rate_hz=12.5)
 COARSE_HZ = 3.0  # low-pass of the search
 BAND_HZ = 10.0  # low-pass of the comparison; SHARE of a lower rate
 SHARE = 0.4
@@ -60,6 +64,7 @@ class Found(NamedTuple):
 
     copies: list[NearCopy]
     every_s: float  # between two moments that were searched
+    devices: tuple[str, ...]  # that were searched: those of at least LEAST_HZ
 
 
 class _Piece(NamedTuple):
@@ -70,63 +75,23 @@ class _Piece(NamedTuple):
     last: int
 
 
-def columns_of(channels: Sequence[Channel]) -> dict[int, Quantity | None]:
-    """Return the columns that are compared, with what they measure.
+class _Signals(NamedTuple):
+    """The pieces of a device's tracks, in deviations of each sensor."""
 
-    Those are accelerations and angular velocities; if no unit is known to be one of them, all columns that are not a
-    magnetic field.
-    """
-    units = {column: unit_of(channel) for column, channel in enumerate(channels)}
-    inertial = {n: unit.quantity for n, unit in units.items() if unit and unit.quantity != "magnetic field"}
-    return dict(inertial) or {n: None for n, unit in units.items() if unit is None}
+    pieces: list[_Piece]
+    slow: list[Floats]  # (n, C) of each piece at 12.5 Hz
+    fine: Floats  # (n, C) of all pieces at 50 Hz, one after another
+    bounds: Ints  # (pieces + 1,) in `fine`
 
 
-def find(tracks: Sequence[Track], channels: Sequence[Channel], band_hz: float = BAND_HZ) -> Found:
-    """Return the copies between tracks of different splits, which are on one clock and in the order of the splits.
+class _Pass(NamedTuple):
+    """One way to compare: the signals of its search, and the function that confirms a candidate."""
 
-    `band_hz` is the band that every recording has: SHARE of the lowest rate at which one was recorded.
-    """
-    columns = columns_of(channels)
-    found: list[NearCopy] = []
-    every = EVERY
-    for device in dict.fromkeys(track.device for track in tracks):
-        numbers = [n for n, track in enumerate(tracks) if track.device == device and columns]
-        copies, step = _of_a_device(tracks, numbers, columns, min(band_hz, BAND_HZ))
-        found += copies
-        every = max(every, step)
-    return Found(sorted(found), every / WINDOW.rate_hz)
-
-
-def _of_a_device(
-    tracks: Sequence[Track], numbers: Sequence[int], columns: dict[int, Quantity | None], band_hz: float
-) -> tuple[list[NearCopy], int]:
-    pieces = [piece for n in numbers for piece in _pieces(tracks[n], n, list(columns))]
-    if not pieces or tracks[pieces[0].track].rate_hz < LEAST_HZ:
-        return [], EVERY
-    scale = _scale(tracks, numbers, columns)
-    slow, fine = _signals(tracks, pieces, list(columns), scale, band_hz)
-    lengths = np.array([len(each) for each in slow])
-    ends = np.cumsum(lengths)
-    start = np.concatenate([np.arange(e - n, e - WINDOW.samples + 1) for n, e in zip(lengths, ends, strict=True)])
-    values = np.concatenate(slow)
-    start = start[nearest_windows.moving(values, start, WINDOW.samples)]
-    if not len(start):
-        return [], EVERY
-    coarse = Coarse(values, start, WINDOW)
-    index = nearest_windows.build(coarse)
-    fine_ends = np.cumsum([len(each) for each in fine])
-    places = _Places(pieces, np.append(0, ends), np.append(0, fine_ends))
-    signal = np.concatenate(fine)
-    every = EVERY * -(-len(start) // (EVERY * MOST_QUERIES))
-    fits: list[_Alarm] = []
-    for first, last in _parts(tracks, places, start):
-        queries = np.arange(first, last)
-        queries = queries[start[queries] % every == 0]
-        for candidates in nearest_windows.search(coarse, index, queries, first) if first else ():
-            pairs = _pairs(tracks, places, candidates)
-            confirmed = copy_fit.confirm(signal, pairs)
-            fits += _alarms(places, pairs, confirmed)
-    return list(_merged(tracks, places, fits)), every
+    shape: Shape
+    slow: list[Floats]  # of each piece
+    confirm: Callable[[Pairs], copy_fit.Fits]
+    limit: float  # largest residual of a copy
+    same_subject: float
 
 
 class _Places(NamedTuple):
@@ -146,6 +111,117 @@ class _Alarm(NamedTuple):
     residual: float
 
 
+def columns_of(channels: Sequence[Channel]) -> dict[int, Quantity | None]:
+    """Return the columns that are compared, with what they measure.
+
+    Those are accelerations and angular velocities; if no unit is known to be one of them, all columns that are not a
+    magnetic field.
+    """
+    units = {column: unit_of(channel) for column, channel in enumerate(channels)}
+    inertial = {n: unit.quantity for n, unit in units.items() if unit and unit.quantity != "magnetic field"}
+    return dict(inertial) or {n: None for n, unit in units.items() if unit is None}
+
+
+def find(
+    tracks: Sequence[Track],
+    channels: Sequence[Channel],
+    rates: Mapping[str, float] | None = None,
+    *,
+    turned: bool = True,
+) -> Found:
+    """Return the copies between tracks of different splits, which are on one clock and in the order of the splits.
+
+    `rates` is the lowest rate at which each device was recorded: all its recordings have the band of that rate. With
+    `turned`, copies of turned, exchanged or mirrored axes are searched, too.
+    """
+    columns = columns_of(channels)
+    known = rates or {}
+    every, searched = EVERY, []
+    found: list[NearCopy] = []
+    for device in dict.fromkeys(track.device for track in tracks):
+        numbers = [n for n, track in enumerate(tracks) if track.device == device]
+        lowest = min(known.get(device, np.inf), tracks[numbers[0]].rate_hz)
+        if not columns or lowest < LEAST_HZ:
+            continue
+        searched.append(device)
+        signals = _signals(tracks, numbers, columns, min(BAND_HZ, SHARE * lowest))
+        passes = [_as_they_are(signals)]
+        passes += [_turned(signals, sensors)] if turned and (sensors := _sensors(channels, list(columns))) else []
+        for comparison in passes if len(signals.pieces) else ():
+            alarms, step = _compare(tracks, signals, comparison)
+            found += _merged(tracks, signals.pieces, alarms)
+            every = max(every, step)
+    return Found(sorted(found), every / WINDOW.rate_hz, tuple(searched))
+
+
+# Signals
+
+
+def _signals(
+    tracks: Sequence[Track], numbers: Sequence[int], columns: Mapping[int, Quantity | None], band_hz: float
+) -> _Signals:
+    """Return the signals of a device for the search and for the comparison."""
+    pieces = [piece for n in numbers for piece in _pieces(tracks[n], n, list(columns))]
+    scale = _scale(tracks, numbers, columns)
+    slow, fine = [], []
+    for piece in pieces:
+        track = tracks[piece.track]
+        values = track.values[piece.first : piece.last, list(columns)] / scale
+        slow.append(_resampled(values, track.rate_hz, COARSE_HZ, WINDOW.rate_hz))
+        fine.append(_resampled(values, track.rate_hz, band_hz, copy_fit.RATE_HZ))
+        release([track.values])
+    bounds = np.cumsum([0, *map(len, fine)])
+    return _Signals(pieces, slow, np.concatenate(fine) if fine else np.empty((0, len(columns)), np.float32), bounds)
+
+
+def _as_they_are(signals: _Signals) -> _Pass:
+    return _Pass(WINDOW, signals.slow, lambda pairs: copy_fit.confirm(signals.fine, pairs), LIMIT, SAME_SUBJECT)
+
+
+def _turned(signals: _Signals, sensors: Sequence[Sequence[int]]) -> _Pass:
+    """Return the search by the lengths of each sensor's vectors, which no turn changes."""
+    axes = [signals.fine[:, list(columns)] for columns in sensors]
+    lengths = np.stack([np.linalg.norm(each, axis=1) for each in axes], axis=1).astype(np.float32)
+    bounds = pairwise(signals.bounds.tolist())
+    slow = [_resampled(lengths[a:b], copy_fit.RATE_HZ, COARSE_HZ, WINDOW.rate_hz) for a, b in bounds]
+    fine = np.concatenate(axes, axis=1)
+    return _Pass(TURNED, slow, lambda pairs: copy_fit.confirm_turned(lengths, fine, pairs), TURNED_LIMIT, TURNED_SAME)
+
+
+def _sensors(channels: Sequence[Channel], columns: Sequence[int]) -> list[list[int]]:
+    """Return the places in `columns` of the axes of each sensor."""
+    return [
+        [columns.index(column) for column in sensor.columns]
+        for sensor in sensors_of(channels)
+        if set(sensor.columns) <= set(columns)
+    ]
+
+
+# Search
+
+
+def _compare(tracks: Sequence[Track], signals: _Signals, comparison: _Pass) -> tuple[list[_Alarm], int]:
+    """Return the copies that a search finds, and the samples between two moments that were searched."""
+    shape, bounds = comparison.shape, np.cumsum([0, *map(len, comparison.slow)])
+    start = np.concatenate([np.arange(a, max(b - shape.samples + 1, a)) for a, b in pairwise(bounds.tolist())])
+    values = np.concatenate(comparison.slow)
+    start = start[nearest_windows.moving(values, start, shape.samples)]
+    every = EVERY * max(1, -(-len(start) // (EVERY * MOST_QUERIES)))
+    alarms: list[_Alarm] = []
+    if not len(start):
+        return alarms, every
+    coarse = Coarse(values, start, shape)
+    index = nearest_windows.build(coarse)
+    places = _Places(signals.pieces, bounds, signals.bounds)
+    for first, last in _parts(tracks, places, start):
+        queries = np.arange(first, last)
+        queries = queries[start[queries] % every == 0]
+        for candidates in nearest_windows.search(coarse, index, queries, first) if first else ():
+            pairs = _pairs(tracks, places, candidates, comparison)
+            alarms += _alarms(places, pairs, comparison.confirm(pairs))
+    return alarms, every
+
+
 def _pieces(track: Track, number: int, columns: Sequence[int]) -> Iterator[_Piece]:
     finite = np.isfinite(track.values[:, columns]).all(axis=1)
     changes = np.flatnonzero(np.diff(np.concatenate([[False], finite, [False]]).astype(np.int8)))
@@ -155,7 +231,7 @@ def _pieces(track: Track, number: int, columns: Sequence[int]) -> Iterator[_Piec
     release([track.values])
 
 
-def _scale(tracks: Sequence[Track], numbers: Sequence[int], columns: dict[int, Quantity | None]) -> Floats:
+def _scale(tracks: Sequence[Track], numbers: Sequence[int], columns: Mapping[int, Quantity | None]) -> Floats:
     """Return what each column is divided by: the root mean square of its sensor's standard deviations over the set."""
     sums = np.zeros((3, len(columns)))
     for n in numbers:
@@ -170,20 +246,6 @@ def _scale(tracks: Sequence[Track], numbers: Sequence[int], columns: dict[int, Q
     shared = np.array([variance[quantities == quantity].mean() for quantity in quantities])
     scale: Floats = np.sqrt(np.where(shared > 0, shared, 1)).astype(np.float32)
     return scale
-
-
-def _signals(
-    tracks: Sequence[Track], pieces: Sequence[_Piece], columns: Sequence[int], scale: Floats, band_hz: float
-) -> tuple[list[Floats], list[Floats]]:
-    """Return the signals of the search and of the comparison, (n, C) of each piece."""
-    slow, fine = [], []
-    for piece in pieces:
-        track = tracks[piece.track]
-        values = track.values[piece.first : piece.last, columns] / scale
-        slow.append(_resampled(values, track.rate_hz, COARSE_HZ, WINDOW.rate_hz))
-        fine.append(_resampled(values, track.rate_hz, band_hz, copy_fit.RATE_HZ))
-        release([track.values])
-    return slow, fine
 
 
 def _resampled(values: Floats, rate_hz: float, band_hz: float, new_hz: float) -> Floats:
@@ -206,7 +268,7 @@ def _parts(tracks: Sequence[Track], places: _Places, start: Ints) -> Iterator[tu
     yield from pairwise(bounds)
 
 
-def _pairs(tracks: Sequence[Track], places: _Places, candidates: Candidates) -> Pairs:
+def _pairs(tracks: Sequence[Track], places: _Places, candidates: Candidates, comparison: _Pass) -> Pairs:
     """Return candidates in samples at 50 Hz, with the bounds of their pieces."""
     ours = np.searchsorted(places.slow, candidates.ours, side="right") - 1
     theirs = np.searchsorted(places.slow, candidates.theirs, side="right") - 1
@@ -218,7 +280,7 @@ def _pairs(tracks: Sequence[Track], places: _Places, candidates: Candidates) -> 
         ours_high=places.fine[ours + 1],
         theirs_low=places.fine[theirs],
         theirs_high=places.fine[theirs + 1],
-        limit=np.where(subjects[ours] == subjects[theirs], SAME_SUBJECT, LIMIT),
+        limit=np.where(subjects[ours] == subjects[theirs], comparison.same_subject, comparison.limit),
     )
 
 
@@ -229,19 +291,19 @@ def _alarms(places: _Places, pairs: Pairs, fits: copy_fit.Fits) -> Iterator[_Ala
         yield _Alarm(earlier, later, origin - theirs - (start - ours), start - ours, end - ours, q)
 
 
-def _merged(tracks: Sequence[Track], places: _Places, alarms: Sequence[_Alarm]) -> Iterator[NearCopy]:
+def _merged(tracks: Sequence[Track], pieces: Sequence[_Piece], alarms: Sequence[_Alarm]) -> Iterator[NearCopy]:
     """Yield one copy for alarms of two pieces whose shifts differ little and whose times meet."""
     held: list[_Alarm] = []
     for alarm in sorted(alarms):
         if held and (alarm[:2] != held[-1][:2] or alarm.shift - held[-1].shift > NEIGHBOURS):
-            yield from _intervals(tracks, places, held)
+            yield from _intervals(tracks, pieces, held)
             held = []
         held.append(alarm)
     if held:
-        yield from _intervals(tracks, places, held)
+        yield from _intervals(tracks, pieces, held)
 
 
-def _intervals(tracks: Sequence[Track], places: _Places, alarms: Sequence[_Alarm]) -> Iterator[NearCopy]:
+def _intervals(tracks: Sequence[Track], pieces: Sequence[_Piece], alarms: Sequence[_Alarm]) -> Iterator[NearCopy]:
     whole: list[_Alarm] = []
     for alarm in sorted(alarms, key=lambda alarm: alarm.start):
         if whole and alarm.start <= whole[-1].end:
@@ -250,7 +312,7 @@ def _intervals(tracks: Sequence[Track], places: _Places, alarms: Sequence[_Alarm
             alarm = last._replace(end=max(last.end, alarm.end), residual=lowest)  # noqa: PLW2901
         whole.append(alarm)
     for alarm in whole:
-        one, other = places.pieces[alarm.earlier], places.pieces[alarm.later]
+        one, other = pieces[alarm.earlier], pieces[alarm.later]
         step = tracks[other.track].rate_hz / copy_fit.RATE_HZ
         yield NearCopy(
             earlier=one.track,

@@ -64,7 +64,8 @@ def join_windows(tracks: Sequence[Track]) -> tuple[Track, ...]:
     """Return tracks in which the windows of one subject are joined, so that they are as long as possible.
 
     Tracks of one length, shorter than WINDOW_S, may be windows of a source without times. They are joined by the
-    samples that they share, or in their order if they share none.
+    samples that they share. If they share none, two successive ones are joined where no channel jumps by more than it
+    does inside of them: a jump resembles other jumps.
     """
     groups: dict[tuple[str, str, str, int], list[Track]] = {}
     for track in tracks:
@@ -81,8 +82,7 @@ def _joined(group: Sequence[Track]) -> Iterator[Track]:
     channels = [values[:, :, n] for n in range(values.shape[2])]
     owner = np.zeros(len(group), np.int8)
     shift = window_overlap.find_shift(channels, owner)
-    step = window_overlap.find_order(channels, owner, shift).step if shift else np.full(len(group), length)
-    step[0] = 0
+    step = window_overlap.find_order(channels, owner, shift).step if shift else length * _continue(values)
     begins = np.flatnonzero(step == 0).tolist()
     for begin, end in zip(begins, [*begins[1:], len(group)], strict=True):
         starts = np.cumsum(step[begin:end])
@@ -90,6 +90,14 @@ def _joined(group: Sequence[Track]) -> Iterator[Track]:
         names = [track.recording for track in group[begin:end]]
         places = tuple((name, start, start + length) for name, start in zip(names, starts.tolist(), strict=True))
         yield group[begin]._replace(values=samples, joined=places)
+
+
+def _continue(values: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return 1 for each window (N, W, C) that may continue the one before, else 0."""
+    inside = np.abs(np.diff(values, axis=1)).max(axis=1)  # (N, C)
+    jumps = np.abs(values[1:, 0] - values[:-1, -1])
+    smooth = (jumps <= np.maximum(inside[1:], inside[:-1])).all(axis=1)
+    return np.concatenate([[0], smooth]).astype(np.intp)
 
 
 def _as_read(original: Recording, piece: Recording, part: PartName, rate_hz: float) -> Iterator[Track]:

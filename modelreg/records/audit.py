@@ -27,9 +27,11 @@ class Finding(Record):
 class NearSearch(Record):
     """The search for nearly equal samples: at 12.5 Hz, and confirmed at 50 Hz by a fitted shift, scale and gain."""
 
+    devices: tuple[Name, ...]  # each is compared with itself; those below 8 Hz are not
     channels: tuple[Name, ...]  # accelerations and angular velocities; all of unknown units if there are none
     residual: Annotated[float, Field(gt=0)]  # largest share of the movement that differs in a copy
     residual_same_subject: Annotated[float, Field(gt=0)]  # the same, between two recordings of one subject
+    residual_turned: Annotated[float, Field(gt=0)]  # the same, if the axes of a sensor are turned or mirrored
     every_s: Annotated[float, Field(gt=0)]  # seconds between two moments that were searched: 0.48 up to 800 hours
 
 
