@@ -13,7 +13,9 @@ searched at fewer moments; `every_s` says at which.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
@@ -147,8 +149,9 @@ def find(
         signals = _signals(tracks, numbers, columns, min(BAND_HZ, SHARE * lowest))
         passes = [_as_they_are(signals)]
         passes += [_turned(signals, sensors)] if turned and (sensors := _sensors(channels, list(columns))) else []
-        for comparison in passes if len(signals.pieces) else ():
-            alarms, step = _compare(tracks, signals, comparison)
+        with ThreadPoolExecutor(len(passes)) as threads:  # array operations let other threads work meanwhile
+            results = list(threads.map(partial(_compare, tracks, signals), passes if signals.pieces else ()))
+        for alarms, step in results:
             found += _merged(tracks, signals.pieces, alarms)
             every = max(every, step)
     return Found(sorted(found), every / WINDOW.rate_hz, tuple(searched))
