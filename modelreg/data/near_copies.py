@@ -8,7 +8,10 @@ is 0.033, and its tail falls with a power of 6 to 9, so that LIMIT gives less th
 Within a subject it is 0.011: SAME_SUBJECT is lower. Turned axes fit more, and the smallest one is 0.013: TURNED_LIMIT
 is lower, too. A limit estimated from the audited set would fail where most of it is copied.
 
-Memory: 12 MB for each hour of a device with six channels, and 300 MB. A set of more than MOST_QUERIES windows is
+Products of matrices differ in the last bits of float32 between processors: residuals by about 0.0001, and the ends of a
+copy by a few samples.
+
+Memory: 25 MB for each hour of a device with six channels, and 300 MB. A set of more than MOST_QUERIES windows is
 searched at fewer moments; `every_s` says at which.
 """
 
