@@ -6,7 +6,7 @@ DATA has the folders dsads, hapt and spsw as docs/data.md describes them; SET is
 condition plants copies of moments of train in random places of test: the same movement in another subject's recording,
 changed as the condition says. Movement is the largest standard deviation of a channel in hundredths of its sensor's;
 10 to 20, 20 to 50, 50 to 100 and more have equal shares as far as the set has them. `alarms` counts what is found
-elsewhere. With --pairs, all pairs of subjects are searched, without copies.
+elsewhere, or in another recording. With --pairs, all pairs of subjects are searched, without copies.
 """
 
 import argparse
@@ -230,12 +230,12 @@ def score(planted: Sequence[Plant], copies: Sequence[near_copies.NearCopy], rate
         shift = (copy.earlier_start - copy.start) - (p.first - p.at)
         return copy.earlier == p.origin and copy.later == p.into and abs(shift) < 0.3 * rate
 
+    def is_in(copy: near_copies.NearCopy, p: Plant) -> bool:
+        return copy.later == p.into and copy.start < p.at + p.samples and copy.end > p.at
+
     return (
-        sum(
-            any(is_of(copy, p) and copy.start < p.at + p.samples and copy.end > p.at for copy in copies)
-            for p in planted
-        ),
-        sum(not any(is_of(copy, p) for p in planted) for copy in copies),
+        sum(any(is_of(copy, p) and is_in(copy, p) for copy in copies) for p in planted),
+        sum(not any(is_in(copy, p) and copy.earlier == p.origin for p in planted) for copy in copies),
     )
 
 
