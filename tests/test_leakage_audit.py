@@ -35,7 +35,8 @@ def evidence(parts: Parts, *, split: str = "subject", fitted_on: str = "train", 
     }
     digest = files.sha256_arrays(cut[fitted_on].arrays())
     scale = normalization.fit(parts[fitted_on], SPEC, per="channel", limits=Limits(), data_digest=digest)
-    return Evidence(parts, cut, scale, split, 100)
+    originals = [recording for recordings in parts.values() for recording in recordings]
+    return Evidence(parts, cut, scale, split, 100, originals)
 
 
 def changed(recording: Recording, change) -> Recording:
@@ -122,8 +123,8 @@ def test_exact_copies_are_counted() -> None:
     parts["test"] += (changed(parts["train"][1], lambda values: values),)
     record = examine(evidence(parts))
 
-    assert kinds(record) == {"exact_copy": 7, "near_copy": 7}
-    assert record.leaks[0].examples[0] == "copy from sample 0 = s1-walk from sample 0"
+    assert kinds(record) == {"exact_copy": 7}
+    assert record.leaks[0].examples[0] == "copy, samples 0 to 399 = s1-walk from sample 0"
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_near_copies_are_counted(change) -> None:
     record = examine(evidence(parts))
 
     assert kinds(record) == {"near_copy": 7}
-    assert "copy from sample 0 ~ s1-run from sample 0, r = " in record.leaks[-1].examples[0]
+    assert "copy, samples 1 to 399 ~ s1-run from sample 1, residual 0.0" in record.leaks[-1].examples[0]
 
 
 def test_windows_at_rest_are_not_copies() -> None:
@@ -265,3 +266,27 @@ def test_results_that_are_too_good_are_suspicious(accuracy, classes, split, rand
 
     assert [finding.kind for finding in found] == expected
     assert all(finding.severity == "suspicious" for finding in found)
+
+
+# What was searched
+
+
+def test_the_search_is_stated() -> None:
+    """Hours, devices, channels without the magnetic field, and the limits."""
+    found = examine(evidence(clean())).copies
+
+    assert found is not None
+    assert found.near is not None
+    assert (found.near.devices, len(found.near.channels)) == (("phone", "collar"), 6)
+    assert (found.near.residual, found.near.residual_same_subject) == (0.01, 0.005)
+    assert found.hours["test"] == pytest.approx(2 * 6 * 400 / RATE_HZ / 3600)
+
+
+def test_a_set_without_inertial_channels_states_that_it_was_not_searched() -> None:
+    """Its exact copies are."""
+    found = evidence(clean())
+    fields = tuple(channel.model_copy(update={"unit": "uT"}) for channel in CHANNELS)
+    record = examine(found._replace(normalization=found.normalization.model_copy(update={"channels": fields})))
+
+    assert record.copies is not None
+    assert record.copies.near is None

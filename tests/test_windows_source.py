@@ -610,7 +610,7 @@ def dealt(dataset: Dataset) -> leakage_audit.Evidence:
     parts = windows.deal({part: recut(replace(dataset, recordings=found)) for part, found in thirds.items()}, 0)
     spec = InputSpec(channels=dataset.channels, devices=dataset.devices, timesteps=W, rate_hz=50.0)
     scale = fit(dataset.recordings, spec, per="channel", limits=Limits(), data_digest="0" * 64)
-    return leakage_audit.Evidence(thirds, parts, scale, "time", W)
+    return leakage_audit.Evidence(thirds, parts, scale, "time", W, dataset.recordings)
 
 
 def leaks(evidence: leakage_audit.Evidence) -> set[str]:

@@ -128,7 +128,7 @@ def find_problems(recordings: Iterable[Recording]) -> Iterator[Problem]:
 
 
 def _find_apart(recording: Recording) -> Iterator[Problem]:
-    start, end = _shared(recording.signals)
+    start, end = shared_times(recording.signals)
     if start > end:
         spans = ", ".join(f"{d} {t[0]:.3f} to {t[-1]:.3f} s" for d, t in _times(recording.signals).items())
         yield Problem(recording.name, "recordings.devices-apart", spans)
@@ -163,7 +163,7 @@ def align(recording: Recording, rate_hz: float, limits: Limits) -> Recording:
         return recording
     signals = recording.signals
     times = _times(signals)
-    start, end = _shared(signals)
+    start, end = shared_times(signals)
     grid = Grid(start + np.arange(int((end - start) * rate_hz + SAME) + 1) / rate_hz, rate_hz)
     return replace(
         recording,
@@ -187,7 +187,7 @@ def join(recording: Recording, rate_hz: float) -> tuple[Signal, NDArray[np.intp]
     limits = Limits()
     whole = align(replace(recording, labels=np.arange(len(first.values), dtype=np.int32)), rate_hz, limits)
     values = np.concatenate([signal.values for signal in whole.signals.values()], axis=1)
-    start, _ = _shared(recording.signals)
+    start, _ = shared_times(recording.signals)
     stamped = first.time is not None
     time = start + np.arange(len(values)) / rate_hz if stamped else None
     return Signal(values, rate_hz, time), whole.labels.astype(np.intp)
@@ -215,7 +215,7 @@ def _times(signals: Mapping[str, Signal]) -> dict[str, Times]:
     }
 
 
-def _shared(signals: Mapping[str, Signal]) -> tuple[float, float]:
+def shared_times(signals: Mapping[str, Signal]) -> tuple[float, float]:
     """Return the first and last moment at which every device was recording."""
     times = _times(signals).values()
     return max(float(time[0]) for time in times), min(float(time[-1]) for time in times)

@@ -3,8 +3,8 @@
 `splits` and `preparation` refuse the leaks that they can find. The audit checks their result: subjects and sessions,
 positions in time, contents. A near copy is a window whose correlation with a window of another split is at least NEAR,
 over all channels, each in its own standard deviations and without its mean. Neighbours are searched among random
-projections (Johnson and Lindenstrauss 1984) and then compared in full; the limits below bound time and memory. The
-audit does not find a copy whose offset is not a whole number of hops.
+projections (Johnson and Lindenstrauss 1984) and then compared in full; the limits below bound time and memory. Windows
+are compared as they were cut. Copies at any other offset are searched between whole recordings (`exact_copies`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,10 +15,11 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.data import normalization
+from modelreg.data import exact_copies, near_copies, normalization
+from modelreg.data.copied_samples import CopiedSamples, NearCopies, by_pair, find_exact, find_near, rows_of
 from modelreg.data.memory_map import passing, sha256_arrays
 from modelreg.data.recording import Recording, Windows, natural
-from modelreg.records.audit import AuditRecord, Finding, FindingKind, Severity
+from modelreg.records.audit import AuditRecord, CopySearch, Finding, FindingKind, NearSearch, Severity
 from modelreg.records.data import Normalization, PartName
 from modelreg.records.model import InputSpec
 
@@ -29,10 +30,19 @@ DISTANCES = 2**19  # computed in one step
 EXAMPLES = 3
 TOO_GOOD = 0.995  # accuracy on more than MANY classes
 MANY = 5
+CANNOT_FIND = (
+    "exact copies of fewer than 49 samples, or in channels that hardly change",
+    "near copies shorter than 2.5 s, or without movement: less than 8 % of the sensor's standard deviation",
+    "near copies of recordings below 8 Hz, of magnetometers alone, or of one device as another",
+    "near copies that are reversed, or recorded at a rate that is not stated",
+    "near copies that are stretched by more than 2 %, or scaled by less than 0.8 or more than 1.25",
+    "near copies of turned or mirrored sensors that have an offset or different gains, too",
+)
 SPLIT_GAP = 0.05  # largest plausible gain in accuracy of a random split over a split by subject
 
 Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[np.int64]
+Pair: TypeAlias = tuple[PartName, PartName]  # the earlier split first
 
 
 class Evidence(NamedTuple):
@@ -43,6 +53,7 @@ class Evidence(NamedTuple):
     normalization: Normalization
     split: Literal["subject", "time", "given"]
     window: int  # samples
+    originals: Sequence[Recording]  # before alignment: of all splits, as they were read
 
 
 class Copy(NamedTuple):
@@ -57,11 +68,11 @@ class Copy(NamedTuple):
 def examine(evidence: Evidence, near: float = NEAR) -> AuditRecord:
     """Return everything that two splits have in common."""
     searched = {part: _searched(windows) for part, windows in evidence.windows.items()}
+    alike = find_near(evidence.originals, evidence.recordings, evidence.normalization.channels)
     found = [
         *_shared_subjects(evidence),
         *_overlaps(evidence),
-        *_exact_copies(evidence),
-        *_near_copies(evidence, searched, near),
+        *_copies(evidence, _similar_windows(evidence, searched, near), alike.copies),
         *_normalization_findings(evidence),
     ]
     return AuditRecord(
@@ -69,6 +80,7 @@ def examine(evidence: Evidence, near: float = NEAR) -> AuditRecord:
         windows={part: len(windows.y) for part, windows in evidence.windows.items()},
         compared={part: len(rows) for part, rows in searched.items()},
         findings=tuple(found),
+        copies=_search(evidence, alike),
     )
 
 
@@ -183,16 +195,87 @@ def _overlapping(first: Windows, second: Windows, name: str, window: int) -> lis
 # Contents
 
 
-def _exact_copies(evidence: Evidence) -> Iterator[Finding]:
-    found: dict[tuple[PartName, PartName], list[str]] = {}
-    for copy in copies(evidence.windows):
-        examples = found.setdefault((copy.earlier, copy.part), [])
-        examples.append(
-            f"{place(evidence.windows[copy.part], copy.row)}"
-            f" = {place(evidence.windows[copy.earlier], copy.earlier_row)}"
-        )
-    for pair, examples in found.items():
-        yield _finding("exact_copy", pair, "windows are bit for bit in the other split", examples)
+class _Contents(NamedTuple):
+    """Windows and samples of one kind that are also in an earlier split."""
+
+    kind: FindingKind
+    what: str
+    windows: Mapping[Pair, Mapping[int, str]]  # rows of the later split, each with its place and origin
+    samples: Mapping[Pair, Sequence[CopiedSamples]]
+
+
+def _copies(
+    evidence: Evidence, near: Mapping[Pair, Mapping[int, str]], alike: Sequence[CopiedSamples]
+) -> list[Finding]:
+    """Return a finding for each two splits and kind, with the windows of the later one; an exact copy is not near."""
+    equal = find_exact(evidence.originals, evidence.recordings, evidence.normalization.rate_hz)
+    exact = "windows have samples that are bit for bit in the other split"
+    nearly = "windows have samples that are nearly the same in the other split"
+    contents = (
+        _Contents("exact_copy", exact, _equal_windows(evidence.windows), by_pair(equal)),
+        _Contents("near_copy", nearly, near, by_pair(alike)),
+    )
+    found = []
+    counted: dict[Pair, set[int]] = {}
+    for kind, what, windows, samples in contents:
+        for pair in combinations(evidence.windows, 2):
+            known = counted.setdefault(pair, set())
+            copied = samples.get(pair, ())
+            others = {row: text for row, text in windows.get(pair, {}).items() if row not in known}
+            rows = {*others, *rows_of(evidence.windows[pair[1]], copied, evidence.window).tolist()} - known
+            if rows:
+                examples = (*map(_shown, copied), *others.values())
+                few = tuple(examples[:EXAMPLES])
+                found.append(Finding(kind=kind, severity="leak", parts=pair, count=len(rows), what=what, examples=few))
+            known |= rows
+    return found
+
+
+def _shown(copied: CopiedSamples) -> str:
+    near = f", residual {max(copied.residual, 0):.4f}" if copied.residual else ""
+    return f"{copied.recording}, {copied.where} {'~' if near else '='} {copied.origin}{near}"
+
+
+def _equal_windows(windows: Mapping[PartName, Windows]) -> dict[Pair, dict[int, str]]:
+    found: dict[Pair, dict[int, str]] = {}
+    for copy in copies(windows):
+        origin = place(windows[copy.earlier], copy.earlier_row)
+        text = f"{place(windows[copy.part], copy.row)} = {origin}"
+        found.setdefault((copy.earlier, copy.part), {})[copy.row] = text
+    return found
+
+
+def _search(evidence: Evidence, alike: NearCopies) -> CopySearch:
+    signals = [
+        (part, signal)
+        for part, recordings in evidence.recordings.items()
+        for recording in recordings
+        for signal in recording.signals.values()
+    ]
+    hours = dict.fromkeys(evidence.recordings, 0.0)
+    for part, signal in signals:
+        hours[part] += len(signal.values) / signal.rate_hz / 3600
+    return CopySearch(
+        hours=hours,
+        exact_bits=exact_copies.needed_bits(sum(signal.values.size for _, signal in signals)),
+        near=_near_search(evidence, alike),
+        cannot_find=CANNOT_FIND,
+    )
+
+
+def _near_search(evidence: Evidence, alike: NearCopies) -> NearSearch | None:
+    channels = evidence.normalization.channels
+    columns = near_copies.columns_of(channels)
+    if not alike.devices:
+        return None
+    return NearSearch(
+        devices=alike.devices,
+        channels=tuple(channels[column].name for column in columns),
+        residual=near_copies.LIMIT,
+        residual_same_subject=near_copies.SAME_SUBJECT,
+        residual_turned=near_copies.TURNED_LIMIT,
+        every_s=alike.every_s,
+    )
 
 
 def _searched(windows: Windows) -> Ints:
@@ -203,8 +286,9 @@ def _searched(windows: Windows) -> Ints:
     return moving[np.linspace(0, len(moving) - 1, CAP).round().astype(np.int64)]
 
 
-def _near_copies(evidence: Evidence, searched: Mapping[PartName, Ints], near: float) -> Iterator[Finding]:
+def _similar_windows(evidence: Evidence, searched: Mapping[PartName, Ints], near: float) -> dict[Pair, dict[int, str]]:
     scale = evidence.normalization
+    found: dict[Pair, dict[int, str]] = {}
     projected = {part: _projections(windows.x, searched[part], scale) for part, windows in evidence.windows.items()}
     for one, other in combinations(evidence.windows, 2):
         first, second = evidence.windows[one], evidence.windows[other]
@@ -212,13 +296,13 @@ def _near_copies(evidence: Evidence, searched: Mapping[PartName, Ints], near: fl
             continue
         neighbours = searched[one][_nearest(projected[other], projected[one])]
         correlation = _correlations(second.x, searched[other], first.x, neighbours, scale)
-        rows = np.flatnonzero(correlation >= near).tolist()
-        examples = [
-            f"{place(second, searched[other][row])} ~ {place(first, neighbours[row])}, r = {correlation[row]:.4f}"
-            for row in rows
-        ]
-        if rows:
-            yield _finding("near_copy", (one, other), f"windows have a correlation of {near} or more", examples)
+        found[one, other] = {
+            int(searched[other][row]): (
+                f"{place(second, searched[other][row])} ~ {place(first, neighbours[row])}, r = {correlation[row]:.4f}"
+            )
+            for row in np.flatnonzero(correlation >= near).tolist()
+        }
+    return found
 
 
 def _shapes(x: Floats, scale: Normalization) -> Floats:

@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import NamedTuple
 
 from modelreg.config import Split, TrainConfig
 from modelreg.data import (
     alignment,
+    copied_samples,
     filling,
     leakage_audit,
     merge_sources,
@@ -23,6 +25,7 @@ from modelreg.data import (
     windows,
 )
 from modelreg.data.cache import Reading
+from modelreg.data.copied_samples import CopiedSamples
 from modelreg.data.memory_map import sha256_arrays
 from modelreg.data.message_lists import and_others, quoted
 from modelreg.data.recording import Dataset, Recording, Windows, natural
@@ -62,31 +65,40 @@ class Prepared:
         return names if len(names) > 1 else ()
 
 
-def prepare(config: TrainConfig, reading: Reading) -> Prepared:
+class _Made(NamedTuple):
+    """The prepared windows, and the recordings that they were made of."""
+
+    prepared: Prepared
+    parts: splits.Parts  # after filling
+    originals: tuple[Recording, ...]  # as they were read
+
+
+def prepare(config: TrainConfig, reading: Reading, *, refuse_copies: bool = False) -> Prepared:
     """Read, align, split, fill and cut the recordings of a configuration.
 
     Raises InputError: unreadable recordings, sources that cannot be joined, clocks that cannot be aligned, a split that
-    cannot be made, a split without windows, a class without a window in train, a constant channel; with
-    `quality.strict` also an exceeded threshold.
+    cannot be made, a split without windows, a class without a window in train, a constant channel, equal windows in two
+    splits; with `refuse_copies` also equal samples in two splits, at any offset; with `quality.strict` also an exceeded
+    threshold.
     """
-    return _prepare(config, reading)[0]
+    return _prepare(config, reading, refuse_copies=refuse_copies).prepared
 
 
 def prepare_and_audit(config: TrainConfig, reading: Reading) -> tuple[Prepared, AuditRecord]:
     """Return what `prepare` returns, and the leakage audit of its splits."""
-    prepared, parts = _prepare(config, reading)
+    made = _prepare(config, reading)
     evidence = leakage_audit.Evidence(
-        recordings=parts,
-        windows=prepared.windows,
-        normalization=prepared.normalization,
+        recordings=made.parts,
+        windows=made.prepared.windows,
+        normalization=made.prepared.normalization,
         split=config.split.by,
         window=config.data.window,
+        originals=made.originals,
     )
-    return prepared, leakage_audit.examine(evidence)
+    return made.prepared, leakage_audit.examine(evidence)
 
 
-def _prepare(config: TrainConfig, reading: Reading) -> tuple[Prepared, splits.Parts]:
-    """Return the prepared windows, and the recordings of each split after filling."""
+def _prepare(config: TrainConfig, reading: Reading, *, refuse_copies: bool = False) -> _Made:
     dataset = read_dataset(config, reading)
     _remark_other_windows(config, reading)
     split = _named_split(config, reading)
@@ -102,7 +114,8 @@ def _prepare(config: TrainConfig, reading: Reading) -> tuple[Prepared, splits.Pa
     }
     cut = {part: _cut(recordings, dataset, config, reading) for part, recordings in parts.items()}
     step = split_advice.step_for(split_advice.holdings(judged), split)
-    if problems := list(_find_problems(cut, dataset, step)):
+    copied = copied_samples.find_exact(dataset.recordings, parts, dataset.rate_hz) if refuse_copies else []
+    if problems := [*_find_problems(cut, dataset, step), *_find_copies(cut, copied)]:
         raise InputError("cannot train on these recordings", problems)
     spec = _input_spec(dataset, config)
     records = PartRecords(**{part: _part_record(cut[part], dataset.classes) for part in PARTS})
@@ -121,7 +134,7 @@ def _prepare(config: TrainConfig, reading: Reading) -> tuple[Prepared, splits.Pa
         classes=dataset.classes,
         split=split,
     )
-    return prepared, parts
+    return _Made(prepared, parts, dataset.recordings)
 
 
 def check(config: TrainConfig, reading: Reading) -> tuple[QualityReport, Dataset]:
@@ -269,7 +282,6 @@ def _find_problems(cut: Mapping[PartName, Windows], dataset: Dataset, step: str)
             longest = max(len(recording.labels) for recording in dataset.recordings)
             message = f"no window ({found.dropped} dropped; the longest recording has {longest} samples)"
             yield Problem(part, "windows.none", message)
-    yield from _find_copies(cut)
     yield from _find_absent_classes(cut["train"], dataset.classes, step)
 
 
@@ -280,16 +292,25 @@ def _find_absent_classes(train: Windows, classes: Sequence[str], step: str = "")
         yield Problem("train", "split.class-missing", f"no window of {quoted(absent)}", step)
 
 
-def _find_copies(cut: Mapping[PartName, Windows]) -> Iterator[Problem]:
-    """Yield one problem for each recording with windows that a recording of an earlier split has, too."""
-    found: dict[tuple[str, str], list[int]] = {}
-    for copy in leakage_audit.copies(cut):
-        name, other = cut[copy.part].recording_of(copy.row), cut[copy.earlier].recording_of(copy.earlier_row)
-        key = f"{copy.part}: {name}", f"{copy.earlier}: {other}"
-        found.setdefault(key, []).append(int(cut[copy.part].start[copy.row]))
-    for (where, other), starts in found.items():
-        message = f"window from sample {starts[0]} is also in {other}{and_others(len(starts), 'window')}"
-        yield Problem(where, "split.windows-shared", message)
+def _find_copies(cut: Mapping[PartName, Windows], copied: Iterable[CopiedSamples]) -> Iterator[Problem]:
+    """Yield one problem for each recording with samples or windows that a recording of an earlier split has, too."""
+    samples: dict[tuple[str, str], list[CopiedSamples]] = {}
+    for copy in copied:
+        key = f"{copy.part}: {copy.recording}", f"{copy.earlier}: {copy.earlier_recording}"
+        samples.setdefault(key, []).append(copy)
+    for (where, other), places in samples.items():
+        first = places[0]
+        message = f"{first.where} are also in {other} from sample {first.earlier_start}"
+        yield Problem(where, "split.windows-shared", f"{message}{and_others(len(places), 'place')}")
+    windows: dict[tuple[str, str], list[int]] = {}
+    for equal in leakage_audit.copies(cut):
+        name, other = cut[equal.part].recording_of(equal.row), cut[equal.earlier].recording_of(equal.earlier_row)
+        key = f"{equal.part}: {name}", f"{equal.earlier}: {other}"
+        windows.setdefault(key, []).append(int(cut[equal.part].start[equal.row]))
+    for (where, other), starts in windows.items():
+        if (where, other) not in samples:
+            message = f"window from sample {starts[0]} is also in {other}{and_others(len(starts), 'window')}"
+            yield Problem(where, "split.windows-shared", message)
 
 
 def _input_spec(dataset: Dataset, config: TrainConfig) -> InputSpec:

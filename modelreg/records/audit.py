@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from modelreg.records.base import Count, Name, Record, Sha256, Share
+from modelreg.records.base import LEFT_OUT, Count, Name, Record, Sha256, Share
 from modelreg.records.data import PartName
 
 FindingKind = Literal[
@@ -24,6 +24,26 @@ class Finding(Record):
     examples: tuple[str, ...] = ()  # the first few
 
 
+class NearSearch(Record):
+    """The search for nearly equal samples: at 12.5 Hz, and confirmed at 50 Hz by a fitted shift, scale and gain."""
+
+    devices: tuple[Name, ...]  # each is compared with itself; those below 8 Hz are not
+    channels: tuple[Name, ...]  # accelerations and angular velocities; all of unknown units if there are none
+    residual: Annotated[float, Field(gt=0)]  # largest share of the movement that differs in a copy
+    residual_same_subject: Annotated[float, Field(gt=0)]  # the same, between two recordings of one subject
+    residual_turned: Annotated[float, Field(gt=0)]  # the same, if the axes of a sensor are turned or mirrored
+    every_s: Annotated[float, Field(gt=0)]  # seconds between two moments that were searched: 0.48 up to 800 hours
+
+
+class CopySearch(Record):
+    """The search for copies between whole recordings of different splits, at any offset."""
+
+    hours: dict[PartName, Annotated[float, Field(ge=0)]]  # of recordings searched, over all devices
+    exact_bits: Annotated[float, Field(gt=0)]  # information of equal samples from which they are a copy
+    near: NearSearch | None  # null: no channel can be compared
+    cannot_find: tuple[str, ...]  # copies that the search misses
+
+
 class AuditRecord(Record):
     """audit.json: the compared windows, the threshold of a near copy, and the findings."""
 
@@ -34,6 +54,7 @@ class AuditRecord(Record):
         PartName, Count
     ]  # windows searched for near copies: constant windows are skipped, and the number is limited
     findings: tuple[Finding, ...]
+    copies: Annotated[CopySearch | None, LEFT_OUT] = None  # null: an audit of modelreg 0.2 or earlier, of windows only
 
     @property
     def leaks(self) -> tuple[Finding, ...]:

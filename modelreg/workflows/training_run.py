@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 def start(config: TrainConfig, folder: Path, reading: Reading, environment: Environment, now: str) -> Prepared:
     """Create a run's folder and return its training data. Raises InputError if the folder exists or data are unfit."""
     run_checks.refuse_existing(folder)
-    prepared = preparation.prepare(config, reading)
+    prepared = preparation.prepare(config, reading, refuse_copies=True)
     begin(config, folder, prepared, environment, now)
     return prepared
 

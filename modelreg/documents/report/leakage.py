@@ -13,6 +13,9 @@ def section(audit: AuditRecord, chance: RandomSplit | None, accuracy: float) -> 
         "The audit compares subjects, sessions, times and window contents. A near copy has a correlation of at least "
         f"{audit.near:g}."
     )
+    if audit.copies:
+        how += " Whole recordings were searched for copies at any offset. The search cannot find "
+        how += f"{'; '.join(audit.copies.cannot_find)}."
     more = f"{how}\n\n{leaky(chance, accuracy)} This accuracy is a reference only." if chance else how
     if not audit.findings:
         return f"## Leakage\n\n**No leakage found between train, validation and test** ({windows}).\n\n{more}"
