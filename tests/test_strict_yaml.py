@@ -2,11 +2,11 @@
 
 import contextlib
 import re
-import time
 from pathlib import Path
 
 import pytest
 from places import places
+from timing import processor_seconds
 
 from modelreg import config, config_errors, strict_yaml
 from modelreg.errors import InputError, Problem
@@ -120,10 +120,12 @@ MANY = {
 def seconds(text: str, path: Path, record) -> float:
     """Return the processor time of reading settings."""
     path.write_text(text)
-    begun = time.process_time()
-    with contextlib.suppress(InputError):
-        config.load(path, record)
-    return time.process_time() - begun
+
+    def read() -> None:
+        with contextlib.suppress(InputError):
+            config.load(path, record)
+
+    return processor_seconds(read)
 
 
 @pytest.mark.no_cover
