@@ -408,7 +408,7 @@ def test_windows(folder, data) -> None:
     name, altered_text, overlap = data
     for each, text in ROWS.items():
         written(folder, f"cut/{each}", altered_text if each == name else text.encode())
-    with read_or_refused():
+    with read_or_refused("windows"):
         windows.read(window_files.source(4, overlap, path="cut"), Reading(folder))
 
 
@@ -472,7 +472,7 @@ def test_containers(folder, data) -> None:
     suffix, contents = data
     path = written(folder, f"packed{suffix}", gzip.compress(contents, 1) if suffix == ".tar.gz" else contents)
     place = path.parent if suffix == ".csv.gz" else path
-    with read_or_refused(), open_tree(place, "set") as tree:
+    with read_or_refused("archives"), open_tree(place, "set") as tree:
         for name in tree.paths if place is path else [path.name]:
             with tree.open(name) as stream:
                 while stream.read(2**20):
@@ -512,7 +512,7 @@ def test_binary_tables(suffix) -> None:
 
     @fuzz(altered(tables_of(suffix), (b"PAR1", b"ARROW1", b"\x89HDF\r\n\x1a\n", *HEADER)), 60)
     def reads(data) -> None:
-        with read_or_refused():
+        with read_or_refused("binary tables"):
             read_table(io.BytesIO(data), "x", suffix, None)
 
     reads()
@@ -527,7 +527,7 @@ def test_documents_of_workbooks() -> None:
 
     @fuzz(st.sampled_from(sorted(entries)).flatmap(lambda n: st.tuples(st.just(n), altered([entries[n]], words))), 60)
     def reads(data) -> None:
-        with read_or_refused():
+        with read_or_refused("binary tables"):
             read_table(io.BytesIO(zipped(entries | dict([data]))), "x", ".xlsx", None)
 
     reads()
@@ -544,7 +544,7 @@ def test_variables_of_matlab() -> None:
     @fuzz(altered([whole[128:]], words), 100)
     def reads(data) -> None:
         packing = zlib.compress(data)
-        with read_or_refused():
+        with read_or_refused("binary tables"):
             made = whole[:128] + struct.pack("<II", 15, len(packing)) + packing
             read_table(io.BytesIO(made), "x", ".mat", None)
 
@@ -559,7 +559,7 @@ def test_variables_of_matlab() -> None:
 )
 def test_first_bytes(data) -> None:
     """Of any file."""
-    with read_or_refused():
+    with read_or_refused("first bytes"):
         name_format(data, "x.csv")
 
 
