@@ -12,6 +12,8 @@ from modelreg.cli.main import main
 from modelreg.records.base import validate
 from modelreg.records.draft import DataDraft
 
+pytestmark = pytest.mark.needs("pandas", "clevercsv")
+
 
 @pytest.fixture
 def registry(tmp_path, monkeypatch, capsys) -> Path:

@@ -126,8 +126,8 @@ def _parse_header(data: bytes, where: str) -> dict[str, TensorEntry]:
     document.pop("__metadata__", None)
     try:
         return _Header.model_validate_json(files.to_json(document)).root
-    except ValidationError as error:
-        raise _invalid(where, f"invalid header ({error.error_count()} errors)") from error
+    except (ValidationError, RecursionError) as error:  # RecursionError: values nested nearly as deep as JSON is read
+        raise _invalid(where, "invalid header: expected the dtype, shape and offsets of each tensor") from error
 
 
 def _invalid(where: str, what: str) -> InputError:
