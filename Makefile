@@ -33,10 +33,10 @@ test: setup lint ## run lint and every test, with branch coverage
 
 FAST = .fast/$(shell $(PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
 
-fast: ## run the tests that need no torch: make fast PYTHON=python3.13
+fast: ## run the tests that need no torch: make fast PYTHON=python3.13 [TESTS=...]
 	$(PYTHON) -m venv $(FAST)
 	$(FAST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
-	$(FAST)/bin/python -m pytest --fast -n 2 --dist worksteal
+	$(FAST)/bin/python -m pytest --fast -n 2 --dist worksteal $(TESTS)
 
 kills: setup ## kill every command at every change that it makes, and run it again; takes an hour
 	KILL_STEP=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests/test_kill_matrix.py tests/test_kill_matrix_training.py
