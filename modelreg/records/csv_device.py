@@ -213,18 +213,24 @@ class CsvRows(Record):
     text: Annotated[str, setting("The text in that column.", "accelerometer", max_length=100)]
 
 
+# Settings of a part that a device without parts has itself
+TimeColumn = Annotated[CsvTime | None, setting(TIME, {"column": "t", "unit": "ms"})]
+Starts = Annotated[
+    tuple[CsvStart, ...],
+    setting(START, [{"pattern": "Start Time (\\S+)\\s+Start Date (\\S+)", "format": "%H:%M:%S %m/%d/%Y"}]),
+]
+SomeRows = Annotated[
+    CsvRows | None, setting("The rows to read, if not all. Null: all.", {"column": "sensor", "text": "accelerometer"})
+]
+OwnForm = Annotated[CsvForm | None, setting("Form of these files. Null: that of the source.", {"separator": ";"})]
+
+
 class CsvColumns(Record):
     """The columns of a file."""
 
-    time: Annotated[CsvTime | None, setting(TIME, {"column": "t", "unit": "ms"})] = None
-    start: Annotated[
-        tuple[CsvStart, ...],
-        setting(START, [{"pattern": "Start Time (\\S+)\\s+Start Date (\\S+)", "format": "%H:%M:%S %m/%d/%Y"}]),
-    ] = ()
-    rows: Annotated[
-        CsvRows | None,
-        setting("The rows to read, if not all. Null: all.", {"column": "sensor", "text": "accelerometer"}),
-    ] = None
+    time: TimeColumn = None
+    start: Starts = ()
+    rows: SomeRows = None
     channels: Annotated[
         tuple[CsvChannel, ...],
         setting("The channels and their columns.", [{"name": "ax", "column": "x", "unit": "g"}], min_length=1),
@@ -245,9 +251,7 @@ class CsvPart(CsvColumns):
         Annotated[float, Field(gt=0)] | None,
         setting("Nominal rate of the sensor. Null: that of the device.", 100, "Hz"),
     ] = None
-    form: Annotated[CsvForm | None, setting("Form of these files. Null: that of the source.", {"separator": ";"})] = (
-        None
-    )
+    form: OwnForm = None
 
     @model_validator(mode="after")
     def _is_clear(self) -> "CsvPart":
@@ -274,18 +278,10 @@ class CsvDevice(Record):
     name: Annotated[Name, setting("Name of the device.", "watch")]
     rate_hz: Annotated[float, setting("Nominal rate.", 50, "Hz", gt=0)]
     files: Annotated[Pattern | None, setting(FILES, "(?P<subject>\\w+)\\.csv")] = None
-    form: Annotated[CsvForm | None, setting("Form of these files. Null: that of the source.", {"separator": ";"})] = (
-        None
-    )
-    time: Annotated[CsvTime | None, setting(TIME, {"column": "t", "unit": "ms"})] = None
-    start: Annotated[
-        tuple[CsvStart, ...],
-        setting(START, [{"pattern": "Start Time (\\S+)\\s+Start Date (\\S+)", "format": "%H:%M:%S %m/%d/%Y"}]),
-    ] = ()
-    rows: Annotated[
-        CsvRows | None,
-        setting("The rows to read, if not all. Null: all.", {"column": "sensor", "text": "accelerometer"}),
-    ] = None
+    form: OwnForm = None
+    time: TimeColumn = None
+    start: Starts = ()
+    rows: SomeRows = None
     channels: Annotated[
         tuple[CsvChannel, ...],
         setting("The channels and their columns.", [{"name": "ax", "column": "x", "unit": "g"}]),

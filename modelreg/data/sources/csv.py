@@ -27,6 +27,7 @@ from modelreg.data.sources.csv_plan import FIRST, Key, Use
 from modelreg.data.sources.csv_recordings import Labels, Piece
 from modelreg.data.sources.csv_table import COUNTS, parse, parse_table
 from modelreg.data.sources.csv_times import PER_SECOND
+from modelreg.data.sources.source_notes import find_unmapped
 from modelreg.errors import InputError, Notice, Problem
 from modelreg.records.csv_device import CsvPart
 from modelreg.records.data import RowCounts, SourceRecord
@@ -208,7 +209,7 @@ def _find_unknown_labels(found: Mapping[Use, _Arrays], source: CsvSource) -> Ite
         if use.part == first
         for name, place in _labels_of(use, arrays, source).items()
     ]
-    yield from csv_recordings.find_unknown(labels, source)
+    yield from find_unmapped(labels, source)
 
 
 def _labels_of(use: Use, arrays: _Arrays, source: CsvSource) -> dict[str, str]:
@@ -365,7 +366,7 @@ def _label(
     if source.annotations is None:
         return {key: piece.labels or csv_recordings.of_path(key, piece, source) for key, piece in first.items()}
     found, used, notes = csv_recordings.annotate(first, intervals, source.annotations)
-    _raise(list(csv_recordings.find_unknown([(each.label, each.where) for each in used], source)))
+    _raise(list(find_unmapped([(each.label, each.where) for each in used], source)))
     for note in notes:
         reading.remark(Notice(source.path, note))
     return found

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from modelreg.data.message_lists import and_others, quoted
 from modelreg.data.recording import UNREADABLE
 from modelreg.data.sources.csv_texts import Row
+from modelreg.data.sources.source_notes import unmatched
 from modelreg.errors import InputError, Notice, Problem
 from modelreg.records.base import is_name
 from modelreg.records.source import CsvSource
@@ -144,17 +145,13 @@ def find_gaps(plan: Mapping[Key, Mapping[str, str]], devices: Sequence[str], sho
 
 def _strays(
     source: CsvSource, paths: Sequence[str], matches: Mapping[str, Sequence[tuple[object, str]]]
-) -> list[Notice]:
-    """Return a notice if files match no pattern."""
+) -> Iterator[Notice]:
+    """Yield a notice if files match no pattern."""
     read = {path for found in matches.values() for _, path in found}
     if source.annotations:
         read |= {path for path in paths if re.fullmatch(source.annotations.files, path)}
     read |= {source.lookup.file} if source.lookup else set()
-    strays = [path for path in paths if path not in read]
-    if not strays:
-        return []
-    message = f"{len(strays)} of {len(paths)} files match no pattern and are not read: {', '.join(strays[:3])}"
-    return [Notice(source.path, message)]
+    return unmatched(paths, read, source.path)
 
 
 def by_id(rows: Iterable[Row], where: str) -> dict[str, Row]:

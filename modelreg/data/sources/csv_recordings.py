@@ -1,6 +1,6 @@
 """Make recordings of the rows of text files: label them, cut them at gaps, and join the parts of each device."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -102,16 +102,6 @@ def _clock(signal: Signal, settings: CsvAnnotations) -> NDArray[np.float64]:
     if signal.time is None:
         return np.arange(len(signal.values)) / signal.rate_hz
     return signal.time - signal.time[0] if settings.clock == "start" else signal.time
-
-
-def find_unknown(labels: Iterable[tuple[str, str]], source: CsvSource) -> Iterator[Problem]:
-    """Yield the first place of each label that `labels` does not map, from pairs of a label and its place."""
-    known = set(source.labels or ())
-    for name, where in labels if source.labels else ():
-        if name not in known:
-            known.add(name)
-            message = f"label {name!r} is not in `labels` (which has {quoted(list(source.labels or ()))})"
-            yield Problem(where, "sources.label-unmapped", message)
 
 
 class _Device(NamedTuple):

@@ -22,8 +22,9 @@ from modelreg.data.recording import UNREADABLE, natural
 from modelreg.data.sources.containers import Tree, asked_by, open_tree
 from modelreg.data.sources.csv_layout import Layout
 from modelreg.data.sources.csv_table import COUNTS, parse
+from modelreg.data.sources.source_notes import find_unmapped, unmatched
 from modelreg.data.sources.text_rows import Form, Misfit, open_table
-from modelreg.errors import InputError, Notice, Problem
+from modelreg.errors import InputError, Problem
 from modelreg.records.base import is_name
 from modelreg.records.csv_device import CsvChannel, CsvColumns
 from modelreg.records.source import (
@@ -87,9 +88,8 @@ def _plan(source: WindowsSource, paths: Sequence[str], reading: Reading) -> _Pla
                 problems += _find_twice(str(Path(source.path, path)), path != first and first, (name, other))
     problems += _find_missing(source, plan, paths)
     _raise(problems)
-    if strays := [path for path in paths if path not in used]:
-        message = f"{len(strays)} of {len(paths)} files match no pattern and are not read: {', '.join(strays[:3])}"
-        reading.remark(Notice(source.path, message))
+    for notice in unmatched(paths, used, source.path):
+        reading.remark(notice)
     return {part: plan[part] for part in sorted(plan, key=natural)}
 
 
@@ -132,7 +132,7 @@ def _read_all(plan: _Plan, source: WindowsSource, tree: Tree, reading: Reading) 
     _raise(problems)
     for part, arrays in found.items():
         problems += _find_counts(source, plan[part], arrays)
-    problems += _find_unmapped(source, plan, found)
+    problems += find_unmapped(_labels(source, plan, found), source)
     _raise(problems)
     return found
 
@@ -148,17 +148,12 @@ def _find_counts(source: WindowsSource, paths: Mapping[str, str], arrays: _Array
             yield Problem(str(Path(source.path, paths[name])), "windows.row-count", message)
 
 
-def _find_unmapped(source: WindowsSource, plan: _Plan, found: Mapping[str, _Arrays]) -> Iterator[Problem]:
-    """Yield the first place of each label that `labels` does not map."""
-    known = set(source.labels or ())
-    for part, by_name in found.items() if source.labels else ():
-        arrays = by_name[LABEL_FILES]
-        for text, line in zip(arrays["texts"].values.tolist(), arrays["lines"].values.tolist(), strict=True):
-            if text not in known:
-                known.add(text)
-                message = f"label {text!r} is not in `labels` (which has {quoted(list(source.labels or ()))})"
-                where = f"{Path(source.path, plan[part][LABEL_FILES])}:{line}"
-                yield Problem(where, "sources.label-unmapped", message)
+def _labels(source: WindowsSource, plan: _Plan, found: Mapping[str, _Arrays]) -> Iterator[tuple[str, str]]:
+    """Yield the label of each row, and its place."""
+    for part, by_name in found.items():
+        texts, lines = (by_name[LABEL_FILES][name].values.tolist() for name in ("texts", "lines"))
+        place = Path(source.path, plan[part][LABEL_FILES])
+        yield from zip(texts, (f"{place}:{line}" for line in lines), strict=True)
 
 
 def _raise(problems: Sequence[Problem]) -> None:
