@@ -1,5 +1,6 @@
 """A file that is not read is named by what it is, from its first bytes; text and readable files are not."""
 
+import contextlib
 import gzip
 import io
 import sqlite3
@@ -22,9 +23,9 @@ MOVESENSE = b'{"data": [{"acc": {"Timestamp": 1, "ArrayAcc": [{"x": 0.1}]}}]}'
 
 def database() -> bytes:
     """Return an SQLite database."""
-    connection = sqlite3.connect(":memory:")
-    connection.execute("CREATE TABLE acc (t, x)")
-    return connection.serialize()
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE acc (t, x)")
+        return connection.serialize()
 
 
 def array() -> bytes:
