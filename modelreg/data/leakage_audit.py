@@ -10,12 +10,14 @@ are compared as they were cut. Copies at any other offset are searched between w
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import combinations
+from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modelreg.data import exact_copies, near_copies, normalization
+from modelreg.data.cache import Reading
 from modelreg.data.copied_samples import CopiedSamples, NearCopies, by_pair, find_exact, find_near, rows_of
 from modelreg.data.memory_map import passing, sha256_arrays
 from modelreg.data.recording import Recording, Windows, natural
@@ -24,6 +26,7 @@ from modelreg.records.data import Normalization, PartName
 from modelreg.records.model import InputSpec
 
 NEAR = 0.99
+NOTHING_KEPT = Reading(Path())
 CAP = 20_000  # windows of a split that are searched for near copies, evenly spaced
 DIMENSIONS = 64  # of the projections; the error of a squared distance has a standard deviation of 18 %
 DISTANCES = 2**19  # computed in one step
@@ -65,10 +68,10 @@ class Copy(NamedTuple):
     earlier_row: int
 
 
-def examine(evidence: Evidence, near: float = NEAR) -> AuditRecord:
-    """Return everything that two splits have in common."""
+def examine(evidence: Evidence, reading: Reading = NOTHING_KEPT, near: float = NEAR) -> AuditRecord:
+    """Return everything that two splits have in common; `reading` keeps what the search for near copies found."""
     searched = {part: _searched(windows) for part, windows in evidence.windows.items()}
-    alike = find_near(evidence.originals, evidence.recordings, evidence.normalization.channels)
+    alike = find_near(evidence.originals, evidence.recordings, evidence.normalization.channels, reading)
     found = [
         *_shared_subjects(evidence),
         *_overlaps(evidence),

@@ -95,7 +95,7 @@ def prepare_and_audit(config: TrainConfig, reading: Reading) -> tuple[Prepared, 
         window=config.data.window,
         originals=made.originals,
     )
-    return made.prepared, leakage_audit.examine(evidence)
+    return made.prepared, leakage_audit.examine(evidence, reading)
 
 
 def _prepare(config: TrainConfig, reading: Reading, *, refuse_copies: bool = False) -> _Made:
