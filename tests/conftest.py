@@ -46,9 +46,11 @@ def pytest_pyfunc_call(pyfuncitem):
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory):
-    """Keep what is read in a folder of this session: tests know nothing of the user's cache."""
+    """Keep what is read in a folder of this session, which workers share: tests know nothing of the user's cache."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "modelreg-cache"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("MODELREG_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patched.setenv("MODELREG_CACHE", str(folder))
         yield
 
 
