@@ -1,5 +1,6 @@
 """What every test shares: a bounded hypothesis profile and the paths of the checkout."""
 
+import inspect
 import os
 import signal
 from pathlib import Path
@@ -42,6 +43,14 @@ def pytest_pyfunc_call(pyfuncitem):
     """Let nothing trace a test marked `no_cover`: in a worker, pytest-cov stops but one of its two tracers."""
     if pyfuncitem.get_closest_marker("no_cover"):
         pyfuncitem.obj = untraced.untraced(pyfuncitem.obj)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef, request):
+    """Let nothing trace the fixtures of a module whose tests are all marked `no_cover`; generators are traced."""
+    own = fixturedef.baseid.endswith(".py") and not inspect.isgeneratorfunction(fixturedef.func)
+    if own and request.node.getparent(pytest.Module).get_closest_marker("no_cover"):
+        fixturedef.func = untraced.untraced(fixturedef.func)
 
 
 @pytest.fixture(scope="session", autouse=True)
