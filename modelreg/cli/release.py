@@ -127,7 +127,7 @@ def release(
     evaluates = "evaluate" in draft.steps
     plan = _completed(draft, ports, dry_run=dry_run)
     _warn_of_unchecked(addition)
-    _warn_of_privacy(root, folder)
+    _warn_of_publication(root, folder)
     if dry_run:
         _show_plan(plan, as_json=as_json)
         return
@@ -228,15 +228,16 @@ def _evaluate(run: Path) -> None:
     note(f"accuracy {measured.accuracy:.4f}, macro F1 {measured.macro_f1:.4f} on the test split")
 
 
-def _warn_of_privacy(root: Path, run: Path) -> None:
-    """Note tracked files that look like recordings, and subject ids that look like names."""
+def _warn_of_publication(root: Path, run: Path) -> None:
+    """Note tracked recordings, subject ids that look like names, and data whose licence or origin is not stated."""
     from modelreg.records.base import load
     from modelreg.records.data import DataRecord
-    from modelreg.release import privacy
+    from modelreg.release import from_run, privacy
 
     note_all(privacy.find_recordings(git.tracked(root)))
-    parts = load(run / filenames.DATA, DataRecord).parts
-    note_all(privacy.find_names(subject for _, part in parts.items() for subject in part.subjects))
+    data = load(run / filenames.DATA, DataRecord)
+    note_all(privacy.find_names(subject for _, part in data.parts.items() for subject in part.subjects))
+    note_all(from_run.find_unstated(data.sources))
 
 
 def _warn_of_unchecked(addition: "Addition | None") -> None:

@@ -100,6 +100,9 @@ class RowCounts(Record):
         return tuple(text for text, count in said.items() if count)
 
 
+NOT_STATED = "not stated"  # licence or citation in a draft of `data init`
+
+
 class SourceRecord(Record):
     """A source of recordings."""
 

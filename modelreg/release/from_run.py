@@ -1,6 +1,6 @@
 """Create a version from a run: what a run must have for that, and the files that the version takes from it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from modelreg import files
@@ -8,9 +8,9 @@ from modelreg.artifacts import exports
 from modelreg.config import TrainConfig
 from modelreg.documents import model_card, provenance
 from modelreg.documents.report.formatting import escape
-from modelreg.errors import Failure, InputError, Problem
+from modelreg.errors import Failure, InputError, Notice, Problem
 from modelreg.records.base import load
-from modelreg.records.data import DataRecord
+from modelreg.records.data import NOT_STATED, DataRecord, SourceRecord
 from modelreg.records.gates import GateReport
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import RunRecord
@@ -46,6 +46,15 @@ def changelog_entry(folder: Path, model: str, tag: str) -> str:
         f"{measured.macro_f1:.3f} on {measured.windows:,} windows of {subjects} {seen}. Checkpoint SHA-256 "
         f"`{measured.checkpoint_sha256[:16]}…`."
     )
+
+
+def find_unstated(sources: Iterable[SourceRecord]) -> Iterator[Notice]:
+    """Yield a notice for each source whose licence or citation is still the one of a draft."""
+    for source in sources:
+        left = [name for name in ("license", "citation") if getattr(source, name) == NOT_STATED]
+        if left:
+            step = "write who recorded the data, and who may use them, into the configuration, and train again"
+            yield Notice(f"data source {source.name}", f"{' and '.join(left)} {NOT_STATED}; {step}")
 
 
 def find_failures(folder: Path, run: RunRecord) -> Iterator[Failure]:
