@@ -339,8 +339,8 @@ def _divided(use: Use, arrays: _Arrays, rate_hz: float, *, timed: bool) -> Itera
     """Yield the recordings of one file."""
     values = {name: parsed.values for name, parsed in arrays.items()}
     begin = 0
-    for (subject, session, run), end in zip(values["groups"].tolist(), values["ends"].tolist(), strict=True):
-        session = session or use.key.session or FIRST  # noqa: PLW2901
+    for (subject, stated, run), end in zip(values["groups"].tolist(), values["ends"].tolist(), strict=True):
+        session = stated or use.key.session or FIRST
         name = session if run == "1" else f"{session}.{run}"
         rows = slice(begin, end)
         time = values["time"][rows] if timed else None
