@@ -475,3 +475,12 @@ def test_names_that_differ_are_numbers(tmp_path) -> None:
     found = groups.make(heads(tmp_path).tables, ["a.csv", "b.csv"])[0]
 
     assert [found.reference(place) for place in range(4)] == [1, "ax", 3, 4]
+
+
+def test_a_device_of_which_no_file_was_read_has_no_group(tmp_path) -> None:
+    """Its columns are not known."""
+    for name in ("watch/a.csv", "watch/b.csv"):
+        draft_files.write(tmp_path, name, draft_files.plain())
+    (found,) = groups.make(heads(tmp_path).tables, ["Watch/a.csv", "Watch/b.csv", "watch/a.csv", "watch/b.csv"])
+
+    assert (found.device, found.paths) == ("watch", ("watch/a.csv", "watch/b.csv"))
