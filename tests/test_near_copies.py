@@ -353,6 +353,16 @@ def test_windows_that_were_cut_elsewhere_are_audited(tmp_path) -> None:
     assert {copy.earlier_recording for copy in found} <= {recording.name for recording in parts["train"]}
 
 
+def test_a_window_that_a_copy_hardly_reaches_is_not_named() -> None:
+    """The ends of a near copy are known to a few samples."""
+    parts = {"train": cut(real("s01")[:500], 100, "train"), "test": cut(real("s02")[:500], 100, "test")}
+    found = tracks.join_windows(tracks.as_aligned(parts))
+    earlier, later = (next(n for n, track in enumerate(found) if track.part == part) for part in ("train", "test"))
+    copy = NearCopy(earlier, later, 100.0, 100.0, 220.0, 0.1)
+
+    assert [place.recording for place in copied_samples._placed_near(found, copy)] == ["test/1"]
+
+
 def divided(values: np.ndarray, copy: np.ndarray) -> dict[str, list[Recording]]:
     """A recording in train, and another one in test."""
     return {

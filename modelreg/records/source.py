@@ -247,8 +247,8 @@ class CsvSource(LabelledSource, CsvForm):
                 raise ValueError(f"{name}: set only one of a column, a group (?P<{name}>...){others}")
         if "subject" not in given:
             raise ValueError(
-                "subject: set a column, a group (?P<subject>...) in the patterns, lookup, or one_subject, because splits"
-                " are by subject"
+                "subject: set a column, a group (?P<subject>...) in the patterns, lookup, or one_subject: splits are "
+                "by subject"
             )
         if "label" not in given:
             raise ValueError("label: set a column, a group (?P<label>...) in the patterns, lookup, or annotations")
