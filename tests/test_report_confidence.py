@@ -1,6 +1,7 @@
 """The sections and pictures on temperature scaling, prediction sets and leakage."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 from example_records import (
@@ -14,10 +15,11 @@ from example_records import (
 )
 
 from modelreg.documents.report import calibration as calibration_section
-from modelreg.documents.report import formatting, markdown, render
+from modelreg.documents.report import formatting, markdown, recommendations, render
 from modelreg.documents.report.calibration import PICTURES
 from modelreg.documents.report.html import PNG
-from modelreg.documents.templates import calibration_v2
+from modelreg.documents.templates import calibration_v2, card_v2
+from modelreg.documents.templates.markdown_v2 import escape
 from modelreg.evaluation import calibration, calibration_v1
 from modelreg.records.audit import AuditRecord, Finding
 
@@ -105,9 +107,8 @@ def test_a_declined_temperature_is_never_called_calibrated() -> None:
 def test_prediction_sets_say_what_they_promise_and_what_they_did() -> None:
     """Level, mean over subjects, lowest subject and size, of both kinds."""
     found = worth()
-    pooled = re.search(
-        r"target of 90 %: the true class is in ([\d.]+) % of the sets .* A set has ([\d.]+) of 4", text_of(found)
-    )
+    said = r"target of 90 %, fitted on 10 subjects: the true class is in ([\d.]+) % .* A set has ([\d.]+) of 4 classes"
+    pooled = re.search(said, text_of(found))
 
     assert pooled
     assert pooled.groups() == (
@@ -115,6 +116,56 @@ def test_prediction_sets_say_what_they_promise_and_what_they_did() -> None:
         f"{found.sets['pooled'].mean_size:.2f}",
     )
     assert "promise of 90 %" in text_of(found)
+
+
+def advice(found):
+    """Return the recommendations on calibration and prediction sets."""
+    metrics = example_metrics().model_copy(update={"confidence": found})
+    named = recommendations.recommendations(metrics, example_data_record(), example_run_record(), (), None)
+    return [each.finding for each in named if "scaling is" in each.finding or "rediction sets" in each.finding]
+
+
+@pytest.mark.parametrize("fitted", [1.0, 2.0])
+def test_the_recommendations_say_whether_temperature_scaling_is_applied(fitted) -> None:
+    """With the sentence of the report."""
+    found = worth(fitted=fitted)
+
+    assert calibration_v2.temperature(found.temperature) in advice(found)
+
+
+def test_sets_that_miss_their_level_have_a_recommendation() -> None:
+    """Of both kinds: a model that is wrong on the test split, unlike on the fitted subjects."""
+    fine, missed = worth(), worth(scale=-1.0)
+
+    assert [len(advice(found)) for found in (fine, missed)] == [1, 3]
+
+
+def test_remaining_miscalibration_is_that_of_what_is_applied() -> None:
+    """Without scaling the model is under-confident; with it, nothing is left to recommend."""
+    found = worth()
+    metrics = example_metrics().model_copy(update={"confidence": found})
+    plain = metrics.model_copy(update={"confidence": None})
+    named = [
+        [each.finding for each in recommendations._calibration(evaluated) if "confident" in each.finding]
+        for evaluated in (plain, metrics)
+    ]
+
+    assert [len(each) for each in named] == [1, 0]
+
+
+@pytest.mark.parametrize("fitted", [1.0, 2.0])
+def test_the_card_has_the_sentences(fitted) -> None:
+    """Of temperature scaling, prediction sets and abstention."""
+    found = worth(fitted=fitted)
+    facts = SimpleNamespace(metrics=example_metrics().model_copy(update={"confidence": found}))
+    text = card_v2._calibration(facts)
+
+    assert all(escape(sentence) in text for sentence in calibration_v2.sentences(found))
+
+
+def test_the_card_of_a_run_without_this_calibration_has_no_section() -> None:
+    """As for a run that modelreg 0.2 evaluated."""
+    assert card_v2._calibration(SimpleNamespace(metrics=example_metrics())) == ""
 
 
 def test_a_promise_that_is_not_possible_is_stated_with_the_highest_level() -> None:

@@ -33,8 +33,7 @@ def section(found: ConfidenceMetrics | ConfidenceMetricsV1, pictures: Mapping[st
         return OUTDATED
     return f"""## Temperature scaling
 
-{words.temperature(found.temperature)}
-{_verdict(found)}
+{words.temperature(found.temperature)}{_verdict(found)}
 
 {_errors(found)}
 
@@ -49,24 +48,20 @@ def section(found: ConfidenceMetrics | ConfidenceMetricsV1, pictures: Mapping[st
 {_abstention(found)}{pictures["risk"]}"""
 
 
-def is_applied(found: ConfidenceMetrics) -> bool:
-    """Return whether temperature scaling is applied."""
-    return found.temperature.outcome == "applied"
+def is_applied(found: ConfidenceMetrics | ConfidenceMetricsV1 | None) -> bool:
+    """Return whether temperature scaling is applied, with evidence that it helps."""
+    return isinstance(found, ConfidenceMetrics) and found.temperature.outcome == "applied"
 
 
 def _verdict(found: ConfidenceMetrics) -> str:
+    """Return the verdict on the scaled probabilities; that on the unscaled ones is in the section on calibration."""
+    if not is_applied(found):
+        return ""
     error = found.after.equal_mass
-    when = " (after temperature scaling)" if is_applied(found) else ""
-    numbers = f"{number(error.error)}{when}"
+    numbers = f"\n**The calibration error is {number(error.error)} (after temperature scaling)"
     if error.error <= error.null_high:
-        return (
-            f"**The calibration error is {numbers}, within the {number(error.null_high)} expected by chance: no "
-            "miscalibration detected.**"
-        )
-    return (
-        f"**The calibration error is {numbers}, above the {number(error.null_high)} expected by chance: the model is "
-        "miscalibrated.**"
-    )
+        return f"{numbers}, within the {number(error.null_high)} expected by chance: no miscalibration detected.**"
+    return f"{numbers}, above the {number(error.null_high)} expected by chance: the model is miscalibrated.**"
 
 
 def _errors(found: ConfidenceMetrics) -> str:
@@ -184,6 +179,6 @@ def _abstention(found: ConfidenceMetrics) -> str:
     by_sets = f"{words.abstention(pooled)}\n\n" if isinstance(pooled, SetMetrics) else ""
     rows = [(percent(point.answered), number(point.confidence), percent(point.error)) for point in curve.points[1::2]]
     return f"""{by_sets}If only the most confident windows are answered, the error among them decreases. The area under
-this risk-coverage curve is {number(curve.area)}: the error averaged over all shares of answered windows, best if low.
+this risk-coverage curve is {curve.area:.3f}: the error averaged over all shares of answered windows, best if low.
 
 {table(("answered windows", "lowest confidence", "error"), rows)}"""

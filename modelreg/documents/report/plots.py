@@ -183,7 +183,7 @@ def draw_risk(found: ConfidenceMetrics, *, dark: bool = False) -> bytes:
             point = (pooled.singletons, 1 - pooled.singleton_accuracy)
             axes.plot(*point, "D", color=use.orange, label="pooled sets of one class")
         axes.set(xlabel="answered windows (share)", ylabel="error (share of answered windows)", xlim=(0, 1.02))
-        axes.set(ylim=(0, None), title=f"Risk and coverage: area {number(curve.area)}")
+        axes.set(ylim=(0, None), title=f"Error of the most confident windows (area {curve.area:.3f})")
         axes.grid(alpha=0.3)
         figure.legend(loc="outside upper center", ncols=2)
 

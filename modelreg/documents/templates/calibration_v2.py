@@ -60,20 +60,24 @@ def sets(found: ConfidenceMetrics, kind: SetKind) -> str:
         ends = f"{_percent(each.interval.low)} to {_percent(each.interval.high)}"
         span = f" ({100 * each.interval.level:g} % interval {ends})"
     lowest = min(row.coverage for row in each.per_subject.values() if row.coverage is not None)
-    promise = "a target of" if kind == "pooled" else "a promise of"
+    promise = f"with a {'target' if kind == 'pooled' else 'promise'} of {level}"
+    fitted = f"fitted on {_subjects(found.temperature.subjects)}"
     return (
-        f"{NAMES[kind]}, with {promise} {level}: the true class is in {_percent(each.subject_mean)} of the sets{span}, "
-        f"on average over {_judged(each, found)}; in {_percent(lowest)} for the worst subject. A set has "
+        f"{NAMES[kind]}, {promise}, {fitted}: the true class is in {_percent(each.subject_mean)} of the sets{span}, on "
+        f"average over {_judged(each, found)}; in {_percent(lowest)} for the worst subject. A set has "
         f"{each.mean_size:.2f} of {len(each.per_class)} classes on average."
     )
 
 
 def _judged(each: SetMetrics, found: ConfidenceMetrics) -> str:
-    count = len(each.per_subject)
-    subjects = "1 subject" if count == 1 else f"{count} subjects"
+    subjects = _subjects(len(each.per_subject))
     return (
         f"{subjects} of the test split" if found.judged_on == "test_split" else f"{subjects}, each left out of the fit"
     )
+
+
+def _subjects(count: int) -> str:
+    return "1 subject" if count == 1 else f"{count} subjects"
 
 
 def abstention(pooled: SetMetrics) -> str:
