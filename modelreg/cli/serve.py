@@ -72,11 +72,12 @@ def serve(
     from modelreg.runtime import bundle_loader, server
     from modelreg.runtime import smoothing as smoothers
     from modelreg.runtime.pipeline import Pipeline, open_backend, sha256_of
-    from modelreg.runtime.postprocess import SetChoice
+    from modelreg.runtime.postprocess import SetChoice, calibration
 
     key = _read_key(api_key_file) if api_key_file else None
     loaded = bundle_loader.read_export(this_host.export_path(reference), compiled=backend == "hailo")
     choice = SetChoice(_KINDS[sets], _RULES[abstain])
+    calibration(loaded.calibration, choice)  # refuses sets that the model does not have, without any backend
 
     def open_pipeline() -> Pipeline:
         return Pipeline(loaded, open_backend(loaded, backend, threads), choice)
