@@ -19,7 +19,8 @@ from modelreg.data.columns import Unreadable
 from modelreg.data.frames import Moments, Recording
 from modelreg.data.unfit_windows import Unfit
 from modelreg.errors import InputError, ModelregError, Notice, Problem, RegistryError, VerificationFailed
-from modelreg.evaluation import calibration
+from modelreg.evaluation import calibration, conformal
+from modelreg.records.calibration import ABSTAIN_RULES, SETS, AbstainRule, SetKind
 from modelreg.records.model import Channel
 from modelreg.registry import references
 from modelreg.registry import versions as stored
@@ -62,9 +63,10 @@ class Predictions:
 
     classes: tuple[str, ...]
     labels: NDArray[np.int64]  # (N,) index of the most probable class
-    probabilities: NDArray[np.float64]  # (N, K), after temperature scaling where the model is calibrated
-    sets: tuple[tuple[str, ...], ...] | None  # LAC prediction set of each window; None: the version has no thresholds
+    probabilities: NDArray[np.float64]  # (N, K), after temperature scaling where calibration.json applies it
+    sets: tuple[tuple[str, ...], ...] | None  # prediction set of each window; None: the version has no threshold
     codes: NDArray[np.int64] | None  # (N,) index of the code; None: the model has no quantizer
+    abstained: NDArray[np.bool_] | None  # (N,) whether the model abstains from naming one class; None: no sets
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -138,20 +140,34 @@ class Model:
     def __repr__(self) -> str:
         return f"<modelreg.Model {self.reference}: {len(self.classes)} classes, windows {self.shape}>"
 
-    def predict(self, windows: ArrayLike) -> Predictions:
+    def predict(
+        self, windows: ArrayLike, *, sets: SetKind = "pooled", abstain: AbstainRule = "not_single"
+    ) -> Predictions:
         """Classify windows (N, C, D, T) in raw units; the model normalizes them.
 
-        Raises InputError if the shape is another, a value is missing, or a value is outside the sensor's limits.
+        `sets` chooses the prediction sets: `pooled`, or `new_subject` where the version has that threshold. `abstain`
+        is the rule of `Predictions.abstained`: `not_single` (the set is empty or has several classes), `empty` or
+        `never`. Raises InputError if the shape is another, a value is missing, or a value is outside the sensor's
+        limits; for sets that the version does not have; and for another rule.
         """
+        self._refuse_choice(sets, abstain)
         x = self._checked(windows)
         outputs = self._opened.engine.compute(x)
         overflowing = np.flatnonzero(~np.isfinite(outputs.logits).all(axis=1))
         if len(overflowing):
             where = cut_recording.places("window", overflowing)
             _refuse([Problem(where, "predict.overflow", "values so large that the network overflows")])
-        return self._predictions(outputs)
+        return self._predictions(outputs, sets, abstain)
 
-    def predict_recording(self, recording: Recording, *, time: str = "time", hop: int | None = None) -> Timeline:
+    def predict_recording(
+        self,
+        recording: Recording,
+        *,
+        time: str = "time",
+        hop: int | None = None,
+        sets: SetKind = "pooled",
+        abstain: AbstainRule = "not_single",
+    ) -> Timeline:
         """Cut a recording into windows and classify each.
 
         `recording` is a pandas or polars data frame, or a mapping of names to arrays, with a column for each channel in
@@ -160,8 +176,9 @@ class Model:
         of the training. Samples are resampled to the model's rate as on the device. A window in a gap, with a missing
         value or with a value outside the sensor's limits is left out, with a notice. A gap of up to 0.5 s, or as long
         as the version allows, is interpolated without a notice. Raises InputError if a column is missing, or the rate
-        differs from the model's by more than 2 %.
+        differs from the model's by more than 2 %. `sets` and `abstain` are those of `predict`.
         """
+        self._refuse_choice(sets, abstain)
         spec, limits = self._opened.spec.input, self._opened.normalization.limits
         hop = self._opened.hop if hop is None else hop
         if hop is None:
@@ -186,7 +203,7 @@ class Model:
         codes = None if outputs.codes is None else outputs.codes[finite]
         start = cuts.start[finite]
         end = start + (spec.timesteps - 1) / spec.rate_hz
-        predictions = self._predictions(Outputs(outputs.logits[finite], codes))
+        predictions = self._predictions(Outputs(outputs.logits[finite], codes), sets, abstain)
         return Timeline(read.moments(start), read.moments(end), predictions, notices)
 
     def _checked(self, windows: ArrayLike) -> NDArray[np.float32]:
@@ -205,15 +222,27 @@ class Model:
         _refuse([_unfit(found) for found in unfit])
         return x
 
-    def _predictions(self, outputs: Outputs) -> Predictions:
+    def _refuse_choice(self, sets: SetKind, abstain: AbstainRule) -> None:
+        for name, given, known in (("sets", sets, SETS), ("abstain", abstain, ABSTAIN_RULES)):
+            if given not in known:
+                what = f"is {columns.shown(given)}, expected {' or '.join(known)}"
+                _refuse([Problem(name, "predict.argument-invalid", what)])
+        fitted = self._opened.calibration
+        limit = "the version has no calibration.json" if fitted is None else calibration.limit_of(fitted, sets)
+        if sets == "new_subject" and isinstance(limit, str):
+            _refuse([Problem("sets", "predict.no-threshold", limit)])
+
+    def _predictions(self, outputs: Outputs, kind: SetKind, rule: AbstainRule) -> Predictions:
         fitted = self._opened.calibration
         if fitted is None:
-            probabilities, lac = calibration.probabilities(outputs.logits, 1.0), None
+            probabilities, members = calibration.probabilities(outputs.logits, 1.0), None
         else:
-            answers = calibration.apply(outputs.logits, fitted)
-            probabilities, lac = answers.probabilities, answers.sets.get("lac")
-        sets = None if lac is None else tuple(self._named(members) for members in lac)
-        return Predictions(self.classes, probabilities.argmax(axis=1), probabilities, sets, outputs.codes)
+            probabilities, members = calibration.apply(outputs.logits, fitted, kind)
+        sets = None if members is None else tuple(self._named(each) for each in members)
+        abstained = (
+            None if sets is None else np.array([conformal.abstains(len(each), rule) for each in sets], dtype=bool)
+        )
+        return Predictions(self.classes, probabilities.argmax(axis=1), probabilities, sets, outputs.codes, abstained)
 
     def _named(self, members: NDArray[np.bool_]) -> tuple[str, ...]:
         return tuple(self.classes[number] for number in np.flatnonzero(members))

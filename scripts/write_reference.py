@@ -60,6 +60,7 @@ KINDS = {  # record: file, who writes it, what it answers
     "ModelSpec": ("model_config.json", "release", "The network: settings, input, classes, quantizer."),
     "EvalMetrics": ("eval_metrics.json", "evaluate", "The metrics on the test split, with intervals."),
     "ConfidenceRecord": ("calibration.json", "evaluate", "Temperature scaling and prediction sets."),
+    "ConfidenceRecordV1": ("calibration.json", "evaluate of modelreg 0.2", "The same, of schema version 1."),
     "AuditRecord": ("audit.json", "evaluate", "The leakage audit."),
     "CrossValidation": ("crossval.json", "evaluate --protocol", "Cross-validation by subject."),
     "RandomSplit": ("random_split.json", "evaluate --protocol random", "What a split that leaks would have reported."),

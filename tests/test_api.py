@@ -138,6 +138,37 @@ def test_an_empty_batch_has_no_predictions(which, request) -> None:
     assert (len(found), found.probabilities.shape, found.names) == (0, (0, 7), ())
 
 
+CALIBRATED = PROJECT / folder_of("conv2d_fsq@v0.1.0")
+
+
+@pytest.mark.parametrize("rule", ["not_single", "empty", "never"])
+def test_a_model_abstains_by_the_chosen_rule(rule) -> None:
+    """The labels stay the most probable classes."""
+    windows = npz.read_npz(CALIBRATED / "onnx" / "test_vectors.npz")["windows_raw"]
+    found = modelreg.load(CALIBRATED).predict(windows, abstain=rule)
+    sizes = np.array([len(each) for each in found.sets])
+    expected = {"not_single": sizes != 1, "empty": sizes == 0, "never": np.zeros(len(sizes), dtype=bool)}
+
+    np.testing.assert_array_equal(found.abstained, expected[rule])
+    np.testing.assert_array_equal(found.labels, found.probabilities.argmax(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("choice", "place"),
+    [
+        ({"abstain": "sometimes"}, ("abstain", "predict.argument-invalid")),
+        ({"sets": "lac"}, ("sets", "predict.argument-invalid")),
+        ({"sets": "new_subject"}, ("sets", "predict.no-threshold")),
+    ],
+)
+@pytest.mark.parametrize("folder", [CALIBRATED, VERSION], ids=["calibrated", "not calibrated"])
+def test_a_choice_that_a_version_does_not_have_is_refused(folder, choice, place) -> None:
+    """Sets for a new subject are in no document of modelreg 0.2."""
+    with pytest.raises(modelreg.InputError) as caught:
+        modelreg.load(folder).predict(np.zeros((0, 6, 1, 100)), **choice)
+    assert places(caught.value.problems) == [place]
+
+
 @pytest.mark.parametrize("reference", EXPORTED)
 def test_a_calibrated_version_gives_what_the_device_gives(reference) -> None:
     """Probabilities after temperature scaling and LAC sets, for each system."""
@@ -149,6 +180,7 @@ def test_a_calibrated_version_gives_what_the_device_gives(reference) -> None:
 
     np.testing.assert_allclose(found.probabilities, [answer.probabilities for answer in answers], rtol=1e-12)
     assert found.sets == tuple(tuple(found.classes[n] for n in answer.members) for answer in answers)
+    assert found.abstained.tolist() == [answer.abstains for answer in answers]
     assert (found.codes is None) == all(answer.code_index is None for answer in answers)
     assert found.codes is None or found.codes.tolist() == [answer.code_index for answer in answers]
 

@@ -1,227 +1,320 @@
-"""calibration.json: its fit, its contents, and its effect."""
+"""calibration.json: its fit, the decision on the temperature, and how it is judged on subjects left out."""
+
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from example_records import SUBJECTS, example_predictions
-from hypothesis import given
+from example_records import example_predictions
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 
-from modelreg.evaluation import calibration
-from modelreg.evaluation.calibration import Division, Origin, apply, divide, fit_calibration, measure_calibration
+from modelreg import errors
+from modelreg.evaluation import calibration, calibration_v1
+from modelreg.evaluation.calibration import Origin, apply, fit_calibration, limit_of, measure_calibration
 from modelreg.evaluation.metrics import Predictions
 from modelreg.records import base
-from modelreg.records.calibration import SETS, ConfidenceMetrics, ConfidenceRecord, ThresholdsRecord
-from modelreg.records.metrics import EvaluationSettings, Reason
+from modelreg.records.calibration import (
+    SETS,
+    ConfidenceMetrics,
+    ConfidenceRecord,
+    NoThreshold,
+    Threshold,
+    kind_of,
+)
+from modelreg.records.calibration_v1 import ConfidenceMetricsV1, ConfidenceRecordV1
+from modelreg.records.metrics import EvaluationSettings
 
 QUICK = EvaluationSettings(replicates=100)
 ORIGIN = Origin(("a", "b", "c", "d"), "a" * 64, "b" * 64)
 
 
-def validation(subjects: int = 2, recordings: int = 2, windows: int = 60, seed: int = 0) -> Predictions:
-    """Return predictions of a fair model; each subject has the same number of recordings."""
-    names = [f"v{i}" for i in range(subjects)]
-    found = example_predictions(subjects=names, windows=windows, seed=seed)
-    number = np.arange(len(found.y)) % recordings
-    labels = [f"{name}-r{n}" for name, n in zip(found.subject, number, strict=True)]
-    return found._replace(recording=np.array(labels))
+def drawn(subjects: int = 12, *, sharpness: float = 1.0, windows: int = 80, seed: int = 0) -> Predictions:
+    """Return windows whose labels follow softmax(logits / sharpness); subjects have different numbers of them."""
+    rng = np.random.default_rng(seed)
+    member = np.repeat(np.arange(subjects), windows + 3 * np.arange(subjects))
+    logits = rng.normal(scale=1.5, size=(len(member), 4))
+    p = np.exp(log_softmax(logits, axis=1))
+    y = (rng.random((len(member), 1)) > p.cumsum(axis=1)).sum(axis=1).clip(max=3)
+    names = np.array([f"s{i:02}" for i in member])
+    return Predictions((logits * sharpness).astype(np.float32), y, names, names, np.arange(len(member)))
 
 
-def thresholds(record: ConfidenceRecord) -> ThresholdsRecord:
-    """Return the thresholds, which must exist."""
-    assert isinstance(record.conformal, ThresholdsRecord)
-    return record.conformal
+# Temperature
 
 
-# Dividing
+@pytest.mark.parametrize("sharpness", [0.4, 3.0])
+def test_a_temperature_that_helps_every_subject_is_applied(sharpness) -> None:
+    """It is the inverse of the error in the logits."""
+    found = fit_calibration(drawn(sharpness=sharpness), ORIGIN).temperature
+
+    assert (found.outcome, found.value) == ("applied", pytest.approx(sharpness, rel=0.1))
 
 
-@pytest.mark.parametrize(("subjects", "by"), [(1, "recording"), (2, "subject"), (5, "subject")])
-def test_several_subjects_are_divided(subjects, by) -> None:
-    """Else recordings are; every name and every window is in exactly one half."""
-    found = validation(subjects)
-    division = divide(found)
+def test_a_temperature_without_an_effect_is_declined() -> None:
+    """The fitted value is kept in the record, and 1 is applied."""
+    found = fit_calibration(drawn(), ORIGIN).temperature
 
-    assert isinstance(division, Division)
-    assert division.by == by
-    names = getattr(found, by)
-    assert not set(names[division.temperature]) & set(names[division.conformal])
-    assert (division.temperature ^ division.conformal).all()
+    assert (found.outcome, found.value, found.fitted != 1) == ("declined", 1.0, True)
 
 
-@given(st.integers(2, 9), st.integers(0, 2**32))
-def test_halves_have_similar_sizes(recordings, seed) -> None:
-    """Of equal recordings, each half has at least a third."""
-    division = divide(validation(1, recordings, windows=10 * recordings, seed=seed))
+def test_a_temperature_that_helps_few_subjects_is_declined() -> None:
+    """Two of twelve are over-confident by far: the pooled log loss improves, that of most subjects does not."""
+    predictions = drawn()
+    odd = np.isin(predictions.subject, ["s00", "s01"])
+    logits = np.where(odd[:, None], 6 * predictions.logits, predictions.logits)
+    found = fit_calibration(predictions._replace(logits=logits), ORIGIN).temperature
 
-    assert isinstance(division, Division)
-    assert 1 / 3 <= division.conformal.mean() <= 2 / 3
-
-
-def test_recordings_of_one_class_each_are_paired() -> None:
-    """With two recordings of every class, each half gets one of each."""
-    y = np.repeat([0, 1, 2], 20)
-    names = np.array([f"{k}-{side}" for k in range(3) for side in ("left", "right") for _ in range(10)])
-    found = Predictions(np.zeros((60, 3), np.float32), y, np.full(60, "s"), names, np.arange(60))
-    division = divide(found)
-
-    assert isinstance(division, Division)
-    assert [np.bincount(y[half]).tolist() for half in division[1:]] == [[10, 10, 10]] * 2
+    assert (found.outcome, found.fitted > 1.2) == ("declined", True)
 
 
+@pytest.mark.parametrize(("subjects", "gains"), [(1, 0), (2, 2), (4, 4)])
+def test_few_subjects_cannot_judge_a_temperature(subjects, gains) -> None:
+    """However large the effect on them is."""
+    found = fit_calibration(drawn(subjects, sharpness=5.0), ORIGIN).temperature
+
+    assert (found.outcome, found.value, len(found.per_subject)) == ("too_few_subjects", 1.0, gains)
+
+
+def test_a_fit_at_its_bound_is_refused() -> None:
+    """Every window is right: the log loss decreases with the temperature until the bound."""
+    predictions = drawn()
+    logits = np.eye(4, dtype=np.float32)[predictions.y]
+    found = fit_calibration(predictions._replace(logits=logits), ORIGIN).temperature
+
+    assert (found.outcome, found.value, found.at_bound) == ("at_bound", 1.0, True)
+
+
+def loss(predictions: Predictions, temperature: float) -> float:
+    """Return scipy's mean log loss."""
+    log_p = log_softmax(predictions.logits.astype(np.float64) / temperature, axis=1)
+    return float(-log_p[np.arange(len(log_p)), predictions.y].mean())
+
+
+def test_gains_equal_those_of_another_minimizer() -> None:
+    """Each subject's, at the temperature that scipy finds for all others; mean and standard error are over subjects."""
+    predictions = drawn(6, sharpness=1.5)
+    found = fit_calibration(predictions, ORIGIN).temperature
+    expected = []
+    for name in np.unique(predictions.subject):
+        mine, others = (
+            predictions.rows(chosen) for chosen in (predictions.subject == name, predictions.subject != name)
+        )
+        best = minimize_scalar(lambda log_t, fit=others: loss(fit, np.exp(log_t)), bounds=(-3, 3), method="bounded")
+        expected.append(loss(mine, 1.0) - loss(mine, np.exp(best.x)))
+    gains = [row.log_loss_before - row.log_loss_after for row in found.per_subject.values()]
+
+    assert gains == pytest.approx(expected, abs=1e-6)
+    assert (found.gain, found.error) == pytest.approx((np.mean(expected), np.std(expected, ddof=1) / 6**0.5), abs=1e-6)
+
+
+@settings(max_examples=10)
 @given(st.integers(0, 2**32))
-def test_the_order_of_windows_does_not_change_the_division(seed) -> None:
-    """Names decide, not positions."""
-    found = validation(3, 3)
-    order = np.random.default_rng(seed).permutation(len(found.y))
-    one, other = divide(found), divide(found.rows(order))
+def test_more_miscalibration_gives_a_larger_gain(seed) -> None:
+    """Of the same windows, with logits that are too large by 1.5, 3 and 6."""
+    gains = [
+        fit_calibration(drawn(6, sharpness=s, windows=40, seed=seed), ORIGIN).temperature.gain for s in (1.5, 3.0, 6.0)
+    ]
 
-    assert isinstance(one, Division)
-    assert isinstance(other, Division)
-    np.testing.assert_array_equal(one.conformal[order], other.conformal)
+    assert gains == sorted(gains)
 
 
-def test_one_recording_cannot_be_divided() -> None:
-    """There is a reason."""
-    assert divide(validation(1, 1)) == Reason(
-        reason="the validation part has one recording; temperature and thresholds need two"
+@settings(max_examples=10)
+@given(st.integers(0, 2**32))
+def test_the_order_of_windows_and_the_names_of_subjects_change_nothing(seed) -> None:
+    """Temperature, gains and thresholds, but for the last bits of sums."""
+    rng = np.random.default_rng(seed)
+    predictions = drawn(10, sharpness=2.0, windows=20)
+    order, names = (
+        rng.permutation(len(predictions.y)),
+        {f"s{i:02}": f"t{n:02}" for i, n in enumerate(rng.permutation(10))},
     )
+    renamed = np.array([names[name] for name in predictions.subject])
+    one = fit_calibration(predictions, ORIGIN)
+    other = fit_calibration(predictions._replace(subject=renamed).rows(order), ORIGIN)
 
-
-def test_one_recording_of_each_class_cannot_be_divided() -> None:
-    """Each half would miss classes."""
-    y = np.repeat([0, 1], 10)
-    names = np.array([f"r{k}" for k in y])
-    found = divide(Predictions(np.zeros((20, 2), np.float32), y, np.full(20, "s"), names, np.arange(20)))
-
-    assert isinstance(found, Reason)
-    assert "validate on two subjects" in found.reason
-
-
-# Fitting
-
-
-def test_the_fitted_windows_are_recorded() -> None:
-    """Names, counts and digests of each half."""
-    record = fit_calibration(validation(), ORIGIN, level=0.95)
-    one, other = record.temperature.fitted_on, thresholds(record).fitted_on
-
-    assert {*one.subjects, *other.subjects} == {"v0", "v1"}
-    assert one.windows == sum(one.class_windows.values()) == 60
-    assert one.predictions_sha256 != other.predictions_sha256
-
-
-def test_thresholds_do_not_depend_on_the_temperature_half() -> None:
-    """Other logits in that half change only the temperature."""
-    found = validation()
-    division = divide(found)
-    assert isinstance(division, Division)
-    logits = found.logits.copy()
-    logits[division.conformal] = logits[division.conformal][::-1]
-    one, other = (
-        fit_calibration(found, ORIGIN, level=0.95),
-        fit_calibration(found._replace(logits=logits), ORIGIN, level=0.95),
+    assert (other.temperature.value, other.temperature.gain, other.temperature.error) == pytest.approx(
+        (one.temperature.value, one.temperature.gain, one.temperature.error), abs=1e-12
     )
-
-    assert one.temperature == other.temperature
-    assert thresholds(one).lac != thresholds(other).lac
+    assert [limit_of(other, kind) for kind in SETS] == pytest.approx([limit_of(one, kind) for kind in SETS], abs=1e-12)
 
 
-def test_without_division_the_temperature_has_all_windows() -> None:
-    """The record has a reason instead of thresholds."""
-    record = fit_calibration(validation(1, 1), ORIGIN, level=0.95)
+def test_the_order_of_windows_does_not_change_what_is_judged() -> None:
+    """Fitted windows in another order are still judged by leaving their subjects out."""
+    predictions = drawn(10, sharpness=2.0, windows=20)
+    record = fit_calibration(predictions, ORIGIN)
+    shuffled = predictions.rows(np.random.default_rng(0).permutation(len(predictions.y)))
 
-    assert isinstance(record.conformal, Reason)
-    assert (record.temperature.fitted_on.windows, record.divided_by) == (60, None)
-
-
-def test_few_windows_give_full_sets() -> None:
-    """Six windows guarantee nothing at 90 %: no threshold, and every class in every set."""
-    found = validation(windows=6)
-    record = fit_calibration(found, ORIGIN, level=0.95)
-
-    assert (thresholds(record).lac, thresholds(record).aps) == (None, None)
-    assert all(sets.all() for sets in apply(found.logits, record).sets.values())
+    assert measure_calibration(shuffled, record, QUICK) == measure_calibration(predictions, record, QUICK)
+    assert fit_calibration(shuffled, ORIGIN) == record
 
 
-def test_the_record_is_read_back_from_its_bytes() -> None:
-    """Schema and record agree."""
-    for found in (validation(), validation(1, 1), validation(windows=6)):
-        record = fit_calibration(found, ORIGIN, level=0.95)
-        assert base.parse(record.to_bytes(), ConfidenceRecord, "x") == record
-
-
-def test_halves_that_share_a_recording_are_refused() -> None:
+def test_a_value_that_contradicts_its_outcome_is_refused() -> None:
     """In any document."""
-    document = fit_calibration(validation(), ORIGIN, level=0.95).to_document()
-    document["conformal"]["fitted_on"] = document["temperature"]["fitted_on"]
+    document = fit_calibration(drawn(), ORIGIN).to_document()
+    document["temperature"]["value"] = document["temperature"]["fitted"]
 
-    with pytest.raises(ValidationError, match="fitted on the same recordings: v"):
+    with pytest.raises(ValidationError, match="value must be that of"):
         ConfidenceRecord.model_validate(document, strict=False)
 
 
-# Applying and measuring
+# Thresholds
 
 
-def test_fitted_windows_are_covered() -> None:
-    """At least 90 % of the windows that the thresholds were fitted on, for every method."""
-    found = validation(windows=200)
-    record = fit_calibration(found, ORIGIN, level=0.95)
-    division = divide(found)
-    assert isinstance(division, Division)
-    rows = np.flatnonzero(division.conformal)
-    answers = apply(found.logits[rows], record)
+def test_thresholds_use_every_window() -> None:
+    """Also those that the temperature was fitted on: the judgement leaves each subject out of both."""
+    predictions = drawn()
+    record = fit_calibration(predictions, ORIGIN)
+    own = np.sort(1 - apply(predictions.logits, record).probabilities[np.arange(len(predictions.y)), predictions.y])
 
-    assert set(answers.sets) == set(SETS)
-    assert all(sets[np.arange(len(rows)), found.y[rows]].mean() >= 0.9 for sets in answers.sets.values())
+    assert limit_of(record) == pytest.approx(own[int(np.ceil((len(own) + 1) * 0.9)) - 1] + 1e-5, abs=1e-12)
+    assert record.fitted_on.windows == len(predictions.y)
+
+
+@pytest.mark.parametrize(("subjects", "highest"), [(1, 0.5), (3, 0.75), (8, 8 / 9)])
+def test_few_subjects_promise_nothing_to_a_new_one(subjects, highest) -> None:
+    """The record says what they could promise; a set of every class is never returned."""
+    record = fit_calibration(drawn(subjects), ORIGIN)
+    found = record.sets.new_subject
+
+    assert isinstance(found, NoThreshold)
+    assert (found.count, found.needed, found.highest_level) == (subjects, 9, pytest.approx(highest))
+    assert apply(drawn(1).logits, record, "new_subject").sets is None
+
+
+def test_few_windows_give_no_pooled_threshold() -> None:
+    """Six windows promise at most 6/7."""
+    found = fit_calibration(example_predictions(subjects=("v",), windows=6), ORIGIN).sets.pooled
+
+    assert isinstance(found, NoThreshold)
+    assert (found.units, found.highest_level) == ("windows", pytest.approx(6 / 7))
+
+
+def test_the_record_is_read_back_from_its_bytes() -> None:
+    """Schema and record agree, with and without gains and thresholds."""
+    for found in (drawn(), drawn(1), example_predictions(subjects=("v",), windows=6)):
+        record = fit_calibration(found, ORIGIN)
+        assert base.parse(record.to_bytes(), kind_of(record.to_bytes(), "x"), "x") == record
 
 
 def test_the_last_bits_of_another_runtime_change_no_set() -> None:
     """Many windows have exactly the score of the threshold."""
     rng = np.random.default_rng(0)
     codes = rng.normal(size=(5, 4)).astype(np.float32)
-    found = validation(windows=200)
-    found = found._replace(logits=codes[rng.integers(5, size=400)])
-    record = fit_calibration(found, ORIGIN, level=0.95)
-    noisy = found.logits + rng.normal(scale=1e-6, size=(400, 4)).astype(np.float32)
+    found = example_predictions(windows=200)
+    found = found._replace(logits=codes[rng.integers(5, size=len(found.y))])
+    record = fit_calibration(found, ORIGIN)
+    noisy = found.logits + rng.normal(scale=1e-6, size=found.logits.shape).astype(np.float32)
 
-    for method, sets in apply(found.logits, record).sets.items():
-        np.testing.assert_array_equal(apply(noisy, record).sets[method], sets)
-
-
-def test_probabilities_are_those_of_the_temperature() -> None:
-    """They are softmax(logits / T)."""
-    found = validation()
-    record = fit_calibration(found, ORIGIN, level=0.95)
-    odds = np.exp(found.logits.astype(np.float64) / record.temperature.value)
-
-    np.testing.assert_allclose(apply(found.logits, record).probabilities, odds / odds.sum(axis=1, keepdims=True))
+    np.testing.assert_array_equal(apply(noisy, record).sets, apply(found.logits, record).sets)
 
 
-def test_calibration_is_measured_before_and_after() -> None:
-    """With both temperatures, and the coverage of every method."""
-    record = fit_calibration(validation(), ORIGIN, level=0.95)
-    found = measure_calibration(example_predictions(subjects=SUBJECTS), record, QUICK)
+# Judged on other predictions
 
-    assert (found.before.temperature, found.after.temperature) == (1.0, record.temperature.value)
-    assert not isinstance(found.sets, Reason)
-    assert list(found.sets) == list(SETS)
+
+def test_other_predictions_are_judged_as_a_test_split() -> None:
+    """With the temperature and the thresholds of the record."""
+    record = fit_calibration(drawn(sharpness=3.0), ORIGIN)
+    tested = drawn(6, sharpness=3.0, seed=1)
+    found = measure_calibration(tested, record, QUICK)
+    sets = apply(tested.logits, record).sets
+
+    assert sets is not None
+    assert (found.judged_on, found.after.temperature) == ("test_split", record.temperature.value)
+    assert found.sets["pooled"].coverage == pytest.approx(sets[np.arange(len(sets)), tested.y].mean())
+    assert found.after.equal_mass.error < found.before.equal_mass.error
     assert ConfidenceMetrics.model_validate_json(found.to_bytes()) == found
 
 
-def test_without_thresholds_the_reason_is_kept() -> None:
-    """In place of the sets."""
-    record = fit_calibration(validation(1, 1), ORIGIN, level=0.95)
+def test_a_declined_temperature_changes_no_metric() -> None:
+    """Nothing is scaled, so that before and after are equal."""
+    found = measure_calibration(drawn(6, seed=1), fit_calibration(drawn(), ORIGIN), QUICK)
 
-    assert measure_calibration(example_predictions(), record, QUICK).sets == record.conformal
-    assert apply(example_predictions().logits, record).sets == {}
+    assert found.after == found.before
+
+
+# Judged by leaving subjects out
+
+
+def test_fitted_predictions_are_judged_by_leaving_each_subject_out() -> None:
+    """Fit on all others and apply to each subject: temperature, thresholds, coverage and calibration error."""
+    predictions = drawn(11, sharpness=2.0)
+    record = fit_calibration(predictions, ORIGIN)
+    found = measure_calibration(predictions, record, QUICK)
+    scaled, covered = np.zeros(predictions.logits.shape), dict.fromkeys(SETS, 0)
+    for name in np.unique(predictions.subject):
+        mine = predictions.subject == name
+        others = fit_calibration(predictions.rows(~mine), ORIGIN)
+        scaled[mine] = predictions.logits[mine].astype(np.float64) / others.temperature.fitted
+        for kind in SETS:
+            sets = apply(predictions.logits[mine], others, kind).sets
+            covered[kind] += sets[np.arange(mine.sum()), predictions.y[mine]].sum()
+
+    assert (record.temperature.outcome, found.judged_on) == ("applied", "left_out_subjects")
+    assert {kind: found.sets[kind].coverage for kind in SETS} == pytest.approx(
+        {kind: count / len(predictions.y) for kind, count in covered.items()}
+    )
+    assert found.after.log_loss == pytest.approx(loss(predictions._replace(logits=scaled), 1.0))
+
+
+def test_leaving_one_of_nine_subjects_out_leaves_no_promise() -> None:
+    """Nine can promise 90 % to a new subject, but the eight others cannot show it on one of them."""
+    predictions = drawn(9)
+    record = fit_calibration(predictions, ORIGIN)
+    found = measure_calibration(predictions, record, QUICK).sets["new_subject"]
+
+    assert isinstance(record.sets.new_subject, Threshold)
+    assert isinstance(found, NoThreshold)
+    assert (found.count, "left out" in found.reason) == (8, True)
+
+
+def test_one_subject_alone_is_judged_without_sets() -> None:
+    """No other subject is left to fit on."""
+    predictions = drawn(1)
+    found = measure_calibration(predictions, fit_calibration(predictions, ORIGIN), QUICK)
+
+    assert [type(found.sets[kind]) for kind in SETS] == [NoThreshold] * 2
+
+
+def test_exchangeable_subjects_are_covered_on_average() -> None:
+    """By both kinds, over 20 draws; the sets for a new subject cover at least as many and are larger."""
+    measured = []
+    for seed in range(20):
+        predictions = drawn(11, windows=30, seed=seed)
+        found = measure_calibration(predictions, fit_calibration(predictions, ORIGIN), QUICK).sets
+        measured.append([(found[kind].subject_mean, found[kind].mean_size) for kind in SETS])
+    (pooled, size), (new, larger) = np.mean(measured, axis=0)
+
+    assert pooled == pytest.approx(0.9, abs=0.02)
+    assert (new >= 0.9, larger > size) == (True, True)
+
+
+# Schema version 1, and devices
+
+
+def test_a_document_of_modelreg_0_2_is_applied_and_measured() -> None:
+    """By its own rules: the LAC threshold, and metrics of its version."""
+    first = calibration_v1.fit_calibration(example_predictions(subjects=("v1", "v2")), ORIGIN, level=0.95)
+    logits = example_predictions().logits
+    sets = apply(logits, first).sets
+    found = measure_calibration(example_predictions(), first, QUICK)
+
+    assert (kind_of(first.to_bytes(), "x"), type(found)) == (ConfidenceRecordV1, ConfidenceMetricsV1)
+    np.testing.assert_array_equal(sets, calibration_v1.apply(logits, first).sets["lac"])
+    assert isinstance(limit_of(first, "new_subject"), str)
+
+
+def test_a_document_that_is_not_json_is_refused() -> None:
+    """As any other document."""
+    with pytest.raises(errors.InputError):
+        kind_of(b"{", "calibration.json")
 
 
 def test_apply_needs_numpy_only() -> None:
     """A device has no scipy and no torch."""
-    import subprocess
-    import sys
-
     probe = (
         "import sys, modelreg.evaluation.calibration; "
         "print([m for m in ('scipy', 'torch', 'jsonschema') if m in sys.modules])"
@@ -231,6 +324,6 @@ def test_apply_needs_numpy_only() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_alpha_is_ten_percent() -> None:
-    """The default target of the coverage is 90 %."""
-    assert fit_calibration(validation(), ORIGIN, level=0.95).alpha == calibration.ALPHA == 0.1
+def test_the_constants_are_those_of_the_documentation() -> None:
+    """Target 90 %, two standard errors, five subjects."""
+    assert (calibration.ALPHA, calibration.FACTOR, calibration.SUBJECTS) == (0.1, 2.0, 5)

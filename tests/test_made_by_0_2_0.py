@@ -26,7 +26,7 @@ from modelreg.experiment import classify
 from modelreg.records.aliases import AliasLog
 from modelreg.records.audit import AuditRecord, RandomSplit
 from modelreg.records.base import load, parse
-from modelreg.records.calibration import ConfidenceRecord
+from modelreg.records.calibration_v1 import ConfidenceRecordV1
 from modelreg.records.crossval import CrossValidation
 from modelreg.records.data import DataRecord, Normalization, QualityReport
 from modelreg.records.export import BundleRecord, ParityRecord
@@ -58,7 +58,7 @@ RECORDS = {
     "aliases.json": AliasLog,
     "audit.json": AuditRecord,
     "bundle.json": BundleRecord,
-    "calibration.json": ConfidenceRecord,
+    "calibration.json": ConfidenceRecordV1,
     "config.json": TrainConfig,
     "crossval.json": CrossValidation,
     "data.json": DataRecord,

@@ -86,6 +86,13 @@ def test_the_key_of_a_file_is_read(tmp_path) -> None:
     assert serve._read_key(tmp_path / "key") == KEY
 
 
+def test_sets_that_a_version_does_not_promise_are_not_served(capsys) -> None:
+    """Exit 3: v0.2.0 has no calibration."""
+    code = main(["serve", str(VERSION), "--sets", "new-subject"])
+
+    assert (code, "[predict.no-threshold]" in capsys.readouterr().err) == (3, True)
+
+
 def test_a_changed_version_is_not_served(tmp_path, capsys) -> None:
     """Exit 4, with the name of the file."""
     shutil.copytree(VERSION, tmp_path / "v0.2.0")

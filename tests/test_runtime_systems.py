@@ -24,12 +24,16 @@ from modelreg.export import parity
 from modelreg.ml import factory
 from modelreg.records.base import validate
 from modelreg.records.calibration import (
+    ABSTAIN_RULES,
+    SETS,
     ConfidenceRecord,
-    CoverageBand,
-    FittedWindows,
-    TemperatureRecord,
-    ThresholdsRecord,
+    NoThreshold,
+    SetThresholds,
+    TemperatureFit,
+    Threshold,
 )
+from modelreg.records.calibration_parts import FittedWindows
+from modelreg.records.calibration_v1 import ConfidenceRecordV1, CoverageBand, TemperatureRecord, ThresholdsRecord
 from modelreg.records.hsmm import CategoricalEmission, HsmmSpec
 from modelreg.records.metrics import Reason
 from modelreg.records.model import Conv2dVqSettings
@@ -37,7 +41,7 @@ from modelreg.registry import filenames
 from modelreg.runtime import bundle_loader, postprocess
 from modelreg.runtime.api_schema import Contract
 from modelreg.runtime.pipeline import Pipeline, open_backend
-from modelreg.runtime.postprocess import Answer, softmax
+from modelreg.runtime.postprocess import Answer, SetChoice, softmax
 from modelreg.runtime.smoothing import Durations, Hysteresis, Majority, choose
 
 SYSTEMS = tuple(SETTINGS)
@@ -211,7 +215,7 @@ def test_its_memory_is_constant_and_its_tables_are_shared(durations) -> None:
 
 def test_temperature_scaling_does_not_change_smoothing(tmp_path, durations) -> None:
     """The duration model was fitted on logits without temperature scaling, as `evaluate` uses them."""
-    loaded = load(tmp_path, "conv2d_fsq_hsmm", {filenames.CALIBRATION: calibration(temperature=3.0).to_bytes()})
+    loaded = load(tmp_path, "conv2d_fsq_hsmm", {filenames.CALIBRATION: calibration().to_bytes()})
     pipeline, smoother = opened(loaded), choose(loaded.durations)
     answers = [pipeline.infer(window) for window in windows().x]
     expected = sequences.smooth(log_softmax(np.stack([answer.logits for answer in answers])), durations)
@@ -282,9 +286,41 @@ def test_a_duration_model_of_other_classes_is_refused(tmp_path, durations, missi
 # Calibration
 
 
-def calibration(temperature: float = 2.0, *, thresholds: bool = True, **changes: object) -> ConfidenceRecord:
-    """A calibration record."""
-    fitted = FittedWindows(subjects=("s",), recordings=("r",), windows=9, class_windows={}, predictions_sha256="a" * 64)
+FITTED = FittedWindows(subjects=("s",), recordings=("r",), windows=9, class_windows={}, predictions_sha256="a" * 64)
+HALF = Threshold(limit=0.5)
+NO_PROMISE = NoThreshold(reason="one subject", units="subjects", count=1, needed=9, highest_level=0.5)
+
+
+def calibration(
+    limit: Threshold | NoThreshold = HALF, new: Threshold | NoThreshold = NO_PROMISE, **changes: object
+) -> ConfidenceRecord:
+    """A calibration record with a temperature that is applied."""
+    record = ConfidenceRecord(
+        classes=CLASSES,
+        alpha=0.1,
+        checkpoint_sha256=example_systems.CHECKPOINT,
+        validation_digest="b" * 64,
+        fitted_on=FITTED,
+        temperature=TemperatureFit(
+            value=2.0,
+            outcome="applied",
+            reason="it helps",
+            fitted=2.0,
+            gain=0.1,
+            error=0.01,
+            factor=2.0,
+            subjects=5,
+            subjects_needed=5,
+            at_bound=False,
+            per_subject={},
+        ),
+        sets=SetThresholds(pooled=limit, new_subject=new),
+    )
+    return record.model_copy(update=changes)
+
+
+def first_calibration(temperature: float = 2.0, *, thresholds: bool = True) -> ConfidenceRecordV1:
+    """A calibration record as modelreg 0.2 wrote it."""
     sets = ThresholdsRecord(
         lac=0.5,
         aps=0.6,
@@ -292,30 +328,36 @@ def calibration(temperature: float = 2.0, *, thresholds: bool = True, **changes:
         raps_penalty=0.0,
         raps_free=0,
         coverage=CoverageBand(low=0.8, high=1.0, level=0.95),
-        fitted_on=fitted.model_copy(update={"recordings": ("q",)}),
+        fitted_on=FITTED.model_copy(update={"recordings": ("q",)}),
     )
-    record = ConfidenceRecord(
+    return ConfidenceRecordV1(
         classes=CLASSES,
         alpha=0.1,
         checkpoint_sha256=example_systems.CHECKPOINT,
         validation_digest="b" * 64,
         divided_by="recording",
         temperature=TemperatureRecord(
-            value=temperature, at_bound=False, log_loss_before=1.0, log_loss_after=0.9, fitted_on=fitted
+            value=temperature, at_bound=False, log_loss_before=1.0, log_loss_after=0.9, fitted_on=FITTED
         ),
         conformal=sets if thresholds else Reason(reason="one recording"),
     )
-    return record.model_copy(update=changes)
 
 
-@pytest.mark.parametrize("thresholds", [True, False], ids=["sets", "temperature only"])
-def test_a_calibration_is_applied(tmp_path, thresholds) -> None:
+RECORDS = {
+    "sets": calibration(),
+    "temperature only": calibration(NO_PROMISE),
+    "version 1": first_calibration(),
+    "version 1, temperature only": first_calibration(thresholds=False),
+}
+
+
+@pytest.mark.parametrize("record", RECORDS.values(), ids=list(RECORDS))
+def test_a_calibration_is_applied(tmp_path, record) -> None:
     """Probabilities and sets equal those of `evaluation.calibration.apply`."""
-    record = calibration(thresholds=thresholds)
     pipeline = opened(load(tmp_path, "conv2d_vq", {filenames.CALIBRATION: record.to_bytes()}))
     answers = [pipeline.infer(window) for window in windows().x[:20]]
     expected = evaluation_calibration.apply(np.stack([answer.logits for answer in answers]), record)
-    members = [tuple(np.flatnonzero(row)) for row in expected.sets["lac"]] if thresholds else [None] * 20
+    members = [None] * 20 if expected.sets is None else [tuple(np.flatnonzero(row)) for row in expected.sets]
 
     np.testing.assert_allclose([answer.probabilities for answer in answers], expected.probabilities, rtol=1e-12)
     assert [answer.members for answer in answers] == members
@@ -324,18 +366,49 @@ def test_a_calibration_is_applied(tmp_path, thresholds) -> None:
 @given(
     seed=st.integers(0, 2**32 - 1),
     scale=st.sampled_from([0.0, 0.3, 3.0, 300.0]),
-    limit=st.sampled_from([None, 0.0, 0.5, 0.9, 1.0]),
+    limit=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
+    kind=st.sampled_from(SETS),
 )
-def test_the_set_of_one_window_equals_that_of_many(seed, scale, limit) -> None:
+def test_the_set_of_one_window_equals_that_of_many(seed, scale, limit, kind) -> None:
     """With ties, certain windows, and thresholds that no class or every class meets."""
     logits = (np.random.default_rng(seed).integers(-3, 4, (12, 3)) * scale).astype(np.float32)
-    record = calibration()
-    record = record.model_copy(update={"conformal": record.conformal.model_copy(update={"lac": limit})})
-    expected = evaluation_calibration.apply(logits, record).sets["lac"]
+    record = calibration(Threshold(limit=limit), Threshold(limit=(1 + limit) / 2))
+    expected = evaluation_calibration.apply(logits, record, kind).sets
+    calibrate = postprocess.calibration(record, SetChoice(kind))
 
-    assert [postprocess.calibration(record)(row).members for row in logits] == [
-        tuple(np.flatnonzero(row)) for row in expected
-    ]
+    assert [calibrate(row).members for row in logits] == [tuple(np.flatnonzero(row)) for row in expected]
+
+
+@pytest.mark.parametrize("limit", [None, 0.3])
+def test_a_threshold_of_version_1_may_be_infinite(limit) -> None:
+    """Too few windows gave sets of every class, as they were released."""
+    record = first_calibration()
+    record = record.model_copy(update={"conformal": record.conformal.model_copy(update={"lac": limit})})
+    members = postprocess.calibration(record)(np.array([3.0, 0.0, 0.0], np.float32)).members
+
+    assert members == ((0, 1, 2) if limit is None else ())
+
+
+@pytest.mark.parametrize("rule", ABSTAIN_RULES)
+def test_a_model_abstains_by_the_chosen_rule(rule) -> None:
+    """From sets of no, one and two classes; the label stays the most probable class."""
+    calibrate = postprocess.calibration(calibration(Threshold(limit=0.55)), SetChoice("pooled", rule))
+    found = [calibrate(np.array(logits, np.float32)) for logits in ((0, 0, 0), (9, 0, 0), (9, 9, 0))]
+
+    assert [len(each.members) for each in found] == [0, 1, 2]
+    assert [each.abstains for each in found] == {
+        "never": [False, False, False],
+        "empty": [True, False, False],
+        "not_single": [True, False, True],
+    }[rule]
+
+
+@pytest.mark.parametrize("record", [None, calibration(), first_calibration()], ids=["none", "no promise", "version 1"])
+def test_sets_that_are_not_promised_are_refused(record) -> None:
+    """Not silently every class."""
+    with pytest.raises(InputError) as caught:
+        postprocess.calibration(record, SetChoice("new_subject"))
+    assert places(caught.value.problems) == [("sets", "predict.no-threshold")]
 
 
 @pytest.mark.allow_hosts(["127.0.0.1"])
@@ -347,7 +420,9 @@ def test_a_calibrated_model_returns_its_set(tmp_path) -> None:
         document = json.loads(client.ask("GET", "/openapi.json")[2])
     schema = document["paths"]["/infer"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
 
-    assert (set(said["set"]) <= set(CLASSES), "set" in schema["required"]) == (True, True)
+    assert set(said["set"]) <= set(CLASSES)
+    assert said["abstain"] == (len(said["set"]) != 1)
+    assert {"set", "abstain"} <= set(schema["required"])
 
 
 @pytest.mark.parametrize(

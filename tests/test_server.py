@@ -476,7 +476,7 @@ def test_a_folded_window_is_sent_in_time_order() -> None:
 
 def test_a_set_and_a_state_are_named() -> None:
     """With a calibrated model and with a session."""
-    answer = Pipeline.load(VERSION).infer(example().test.x[0])._replace(members=(1, 4))
+    answer = Pipeline.load(VERSION).infer(example().test.x[0])._replace(members=(1, 4), abstains=True)
     said = json.loads(Contract(example().spec).answer(answer, 2))
 
-    assert (said["set"], said["state"]) == (["ABD", "ER"], "FEL")
+    assert (said["set"], said["abstain"], said["state"]) == (["ABD", "ER"], True, "FEL")

@@ -82,7 +82,7 @@ def test_a_run_has_its_documented_files(finished) -> None:
         *("validation.npz", "calibration.json", "audit.json"),
         *("report.md", "report.html"),
         *("classes.png", "confusion.png", "curves.png", "reliability.png", "subjects.png"),
-        *("temperature.png", "coverage.png"),
+        *("coverage.png", "risk.png"),
     }
 
 

@@ -1,5 +1,6 @@
 """calibration: calibration.json of a version and its metrics follow from the predictions."""
 
+import example_run
 import numpy as np
 import pytest
 from example_run import CLASSES, write_registry, write_run
@@ -7,41 +8,77 @@ from example_version import edit, make_version, reseal
 
 from modelreg import files
 from modelreg.artifacts import npz
-from modelreg.evaluation import calibration, metrics
+from modelreg.evaluation import calibration, calibration_v1, metrics
 from modelreg.records.base import load
 from modelreg.records.metrics import EvalMetrics
 from modelreg.registry import filenames
 from modelreg.verification import integrity
 
+VALIDATED = ("s3", "s3b", "s3c", "s3d", "s3e", "s3f")
 
-def calibrate(run):
-    """Add the calibration that `evaluate` fits on the validation split: 24 windows of two recordings."""
-    measured = load(run / filenames.METRICS, EvalMetrics)
+
+def validation_of(measured):
+    """Return predictions for the validation split, which has windows of six subjects."""
     part = measured.protocol.parts.validation
     rng = np.random.default_rng(1)
     y = np.repeat(np.arange(len(CLASSES)), [part.class_windows[name] for name in CLASSES])
-    validation = metrics.Predictions(
-        logits=(rng.normal(size=(len(y), len(CLASSES))) + 2 * np.eye(len(CLASSES))[y]).astype(np.float32),
-        y=y,
-        subject=np.full(len(y), part.subjects[0]),
-        recording=np.array([f"r{n % 2}" for n in range(len(y))]),
-        start=np.arange(len(y)) * 8,
-    )
-    origin = calibration.Origin(CLASSES, measured.checkpoint_sha256, part.digest)
-    record = calibration.fit_calibration(validation, origin, level=measured.settings.level)
-    tested = metrics.from_arrays(npz.read_npz(run / filenames.PREDICTIONS), filenames.PREDICTIONS, len(CLASSES))
-    found = calibration.measure_calibration(tested, record, measured.settings)
+    names = np.array([part.subjects[n % len(part.subjects)] for n in range(len(y))])
+    logits = (3 * rng.normal(size=(len(y), len(CLASSES))) + 2 * np.eye(len(CLASSES))[y]).astype(np.float32)
+    return metrics.Predictions(logits, y, names, names, np.arange(len(y)) * 8)
+
+
+def calibrate(run, fit=lambda validation, origin, level: calibration.fit_calibration(validation, origin)):
+    """Add the calibration that `evaluate` fits on the validation split."""
+    measured = load(run / filenames.METRICS, EvalMetrics)
+    validation = validation_of(measured)
+    write(run, measured, fit(validation, origin_of(measured), measured.settings.level))
     (run / filenames.VALIDATION).write_bytes(npz.npz_bytes(validation.arrays()))
-    (run / filenames.CALIBRATION).write_bytes(record.to_bytes())
-    (run / filenames.METRICS).write_bytes(measured.model_copy(update={"confidence": found}).to_bytes())
     return run
 
 
+def origin_of(measured):
+    """Return where the calibration of a run comes from."""
+    return calibration.Origin(CLASSES, measured.checkpoint_sha256, measured.protocol.parts.validation.digest)
+
+
+def write(run, measured, record):
+    """Write a calibration, and the metrics of its effect on the recorded predictions."""
+    found = calibration.measure_calibration(predictions_of(run), record, measured.settings)
+    (run / filenames.CALIBRATION).write_bytes(record.to_bytes())
+    (run / filenames.METRICS).write_bytes(measured.model_copy(update={"confidence": found}).to_bytes())
+
+
+def predictions_of(run):
+    """Return the recorded predictions."""
+    return metrics.from_arrays(npz.read_npz(run / filenames.PREDICTIONS), filenames.PREDICTIONS, len(CLASSES))
+
+
 @pytest.fixture
-def version(tmp_path):
+def run(tmp_path, monkeypatch):
+    """A run with six validation subjects, in a registry."""
+    monkeypatch.setitem(example_run.SUBJECTS, "validation", VALIDATED)
+    return write_run(write_registry(tmp_path) / "runs" / "conv2d_fsq-001")
+
+
+@pytest.fixture
+def version(run):
     """A version with a calibration."""
-    root = write_registry(tmp_path)
-    return make_version(root, calibrate(write_run(root / "runs" / "conv2d_fsq-001")))
+    return make_version(run.parents[1], calibrate(run))
+
+
+@pytest.fixture
+def first_version(run):
+    """A version with a calibration of schema version 1."""
+    fit = calibration_v1.fit_calibration
+    return make_version(run.parents[1], calibrate(run, lambda v, origin, level: fit(v, origin, level=level)))
+
+
+@pytest.fixture
+def out_of_fold(run):
+    """A version whose calibration was fitted on the recorded predictions of every subject."""
+    measured = load(run / filenames.METRICS, EvalMetrics)
+    write(run, measured, calibration.fit_calibration(predictions_of(run), origin_of(measured)))
+    return make_version(run.parents[1], run)
 
 
 def places_of(version):
@@ -72,8 +109,19 @@ def test_a_calibrated_version_verifies(version) -> None:
 @pytest.mark.parametrize(
     ("change", "place"),
     [
-        (lambda d: d["temperature"].update(value=2.0), "calibration.json: temperature.value"),
-        (lambda d: d["conformal"].update(lac=0.99), "calibration.json: conformal.lac"),
+        (lambda d: d["temperature"].update(fitted=2.0, value=2.0), "calibration.json: temperature.fitted"),
+        (lambda d: d["temperature"].update(gain=0.5), "calibration.json: temperature.gain"),
+        (lambda d: d["temperature"].update(reason="it helps"), "calibration.json: temperature.reason"),
+        (
+            lambda d: d["temperature"]["per_subject"]["s3b"].update(log_loss_after=0.1),
+            "calibration.json: temperature.per_subject.s3b.log_loss_after",
+        ),
+        (
+            lambda d: d["temperature"]["per_subject"]["s3b"].update(temperature=0.9),
+            "calibration.json: temperature.per_subject.s3b.temperature",
+        ),
+        (lambda d: d["sets"]["pooled"].update(limit=0.99), "calibration.json: sets.pooled.limit"),
+        (lambda d: d["sets"].update(new_subject={"limit": 0.99}), "calibration.json: sets.new_subject.limit"),
         (lambda d: d.update(checkpoint_sha256="0" * 64), "calibration.json: checkpoint_sha256"),
         (lambda d: d.update(validation_digest="0" * 64), "calibration.json: validation_digest"),
         (lambda d: d.update(classes=["a", "b", "c"]), "calibration.json: classes"),
@@ -87,17 +135,51 @@ def test_a_calibration_that_was_changed_is_found(version, change, place) -> None
     assert place in places_of(version)
 
 
+@pytest.mark.parametrize(
+    "change", [lambda d: d["temperature"].update(value=2.0), lambda d: d["conformal"].update(raps=1)]
+)
+def test_a_changed_calibration_of_version_1_is_found(first_version, change) -> None:
+    """It is fitted again by the rules of its version; unchanged, it verifies."""
+    before = places_of(first_version)
+    change_calibration(first_version, change)
+
+    assert (before, any(place.startswith("calibration.json: ") for place in places_of(first_version))) == ([], True)
+
+
+def test_a_calibration_on_out_of_fold_predictions_verifies_without_a_validation_split(out_of_fold) -> None:
+    """It is fitted again on predictions.npz, each subject left out in turn."""
+    assert (places_of(out_of_fold), (out_of_fold / "validation.npz").exists()) == ([], False)
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda d: d["temperature"].update(gain=0.5), "calibration.json: temperature.gain"),
+        (
+            lambda d: d["temperature"]["per_subject"]["s5"].update(temperature=1.5),
+            "calibration.json: temperature.per_subject.s5.temperature",
+        ),
+        (lambda d: d["fitted_on"].update(predictions_sha256="0" * 64), "eval_metrics.json: confidence.judged_on"),
+    ],
+)
+def test_a_changed_calibration_on_out_of_fold_predictions_is_found(out_of_fold, change, place) -> None:
+    """Gains, temperatures, and which predictions it was fitted on."""
+    change_calibration(out_of_fold, change)
+
+    assert place in places_of(out_of_fold)
+
+
 def test_without_its_asset_the_metrics_are_still_compared(version) -> None:
-    """A clone has no validation.npz, but another temperature gives other metrics on the test split."""
+    """A clone has no validation.npz, but another threshold gives other metrics on the test split."""
     (version / "validation.npz").unlink()
     change_calibration_only(version)
 
-    assert "eval_metrics.json: confidence.after.temperature" in places_of(version)
+    assert "eval_metrics.json: confidence.sets.pooled.coverage" in places_of(version)
 
 
 def change_calibration_only(version):
-    """Change the temperature and the manifest, without validation.npz."""
-    edit(version / "calibration.json", lambda d: d["temperature"].update(value=2.0))
+    """Change the threshold and the manifest, without validation.npz."""
+    edit(version / "calibration.json", lambda d: d["sets"]["pooled"].update(limit=0.123))
     path = version / "calibration.json"
 
     def update(document):
@@ -110,10 +192,10 @@ def change_calibration_only(version):
 
 def test_changed_metrics_are_found(version) -> None:
     """The coverage is computed again."""
-    edit(version / "eval_metrics.json", lambda d: d["confidence"]["sets"]["lac"].update(coverage=0.9))
+    edit(version / "eval_metrics.json", lambda d: d["confidence"]["sets"]["pooled"].update(coverage=0.5))
     reseal(version)
 
-    assert "eval_metrics.json: confidence.sets.lac.coverage" in places_of(version)
+    assert "eval_metrics.json: confidence.sets.pooled.coverage" in places_of(version)
 
 
 @pytest.mark.parametrize("name", ["calibration.json", "validation.npz"])

@@ -134,6 +134,7 @@ def warn_of_leaks(folder: Path) -> None:
 def show(measured: "EvalMetrics") -> None:
     """Print the main metrics of an evaluation."""
     from modelreg.documents.model_card import headline
+    from modelreg.records.calibration import ConfidenceMetrics
     from modelreg.records.metrics import Interval
 
     protocol = measured.protocol
@@ -147,25 +148,14 @@ def show(measured: "EvalMetrics") -> None:
     reasons = {interval.reason for interval in measured.intervals.values() if not isinstance(interval, Interval)}
     for reason in sorted(reasons):
         say(f"no interval: {reason}")
-    if measured.confidence:
+    if isinstance(measured.confidence, ConfidenceMetrics):
         _show_confidence(measured.confidence)
     say(f"test-set evaluations so far: {protocol.evaluations}")
 
 
 def _show_confidence(found: "ConfidenceMetrics") -> None:
-    """Print the effect of temperature scaling and the coverage of the prediction sets."""
-    from modelreg.records.intervals import Reason
+    """Print whether temperature scaling is applied, and what the prediction sets did."""
+    from modelreg.documents.templates import calibration_v2
 
-    before, after = found.before.equal_mass, found.after.equal_mass
-    say(
-        f"temperature scaling (T = {found.after.temperature:.3f}): calibration error {before.error:.4f} before, "
-        f"{after.error:.4f} after (up to {after.null_high:.4f} expected by chance)"
-    )
-    if isinstance(found.sets, Reason):
-        say(f"no prediction sets: {found.sets.reason}")
-        return
-    shown = [
-        f"{name.upper()} covers {each.coverage * 100:.1f} %, {each.mean_size:.2f} classes on average"
-        for name, each in found.sets.items()
-    ]
-    say(f"prediction sets (target {(1 - found.alpha) * 100:.0f} %): {'; '.join(shown)}")
+    for sentence in calibration_v2.sentences(found):
+        say(sentence)

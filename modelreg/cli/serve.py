@@ -13,11 +13,14 @@ from modelreg.cli.console import note, say, show_error
 from modelreg.errors import InputError, Problem
 
 if TYPE_CHECKING:
+    from modelreg.records.calibration import AbstainRule, SetKind
     from modelreg.runtime.pipeline import Pipeline
     from modelreg.runtime.worker import Open
 
 SERVE = ("onnxruntime", "starlette", "uvicorn", "prometheus_client", "msgspec")  # the packages of the extra [serve]
 SHORTEST_KEY = 16
+_KINDS: "dict[str, SetKind]" = {"pooled": "pooled", "new-subject": "new_subject"}
+_RULES: "dict[str, AbstainRule]" = {"not-single": "not_single", "empty": "empty", "never": "never"}
 
 
 def serve(
@@ -40,6 +43,14 @@ def serve(
             help="How to smooth the `state` of a session. Default: durations if the model has them, else majority."
         ),
     ] = None,
+    sets: Annotated[
+        Literal["pooled", "new-subject"],
+        typer.Option(help="The prediction sets: pooled, or with a promise for a new subject (larger)."),
+    ] = "pooled",
+    abstain: Annotated[
+        Literal["not-single", "empty", "never"],
+        typer.Option(help="The model abstains if the set has not exactly one class, only if it is empty, or never."),
+    ] = "not-single",
     api_key_file: Annotated[
         Path | None,
         typer.Option(help="A file with the API key of requests; required unless on loopback.", metavar="FILE"),
@@ -61,16 +72,21 @@ def serve(
     from modelreg.runtime import bundle_loader, server
     from modelreg.runtime import smoothing as smoothers
     from modelreg.runtime.pipeline import Pipeline, open_backend, sha256_of
+    from modelreg.runtime.postprocess import SetChoice, calibration
 
     key = _read_key(api_key_file) if api_key_file else None
     loaded = bundle_loader.read_export(this_host.export_path(reference), compiled=backend == "hailo")
+    choice = SetChoice(_KINDS[sets], _RULES[abstain])
+    calibration(loaded.calibration, choice)  # refuses sets that the model does not have, without any backend
 
     def open_pipeline() -> Pipeline:
-        return Pipeline(loaded, open_backend(loaded, backend, threads))
+        return Pipeline(loaded, open_backend(loaded, backend, threads), choice)
 
     smoother = smoothers.choose(loaded.durations, smoothing)
     first = _try(open_pipeline)
-    served = server.Served(loaded, backend, sha256_of(loaded, backend), open_pipeline, first, key, smoother)
+    served = server.Served(
+        loaded, backend, sha256_of(loaded, backend), open_pipeline, first, key, smoother, sets=choice.kind
+    )
     with server.listen(host, port) as listening:
         place = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
         say(f"{loaded.spec.settings.name} on {backend} at {place}")

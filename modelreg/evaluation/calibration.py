@@ -1,192 +1,289 @@
-"""Fit calibration.json on the validation split, apply it to logits, and measure its effect on another split.
+"""Fit calibration.json on predictions for unseen subjects, apply it to logits, and judge it on subjects left out.
 
-The temperature and the thresholds are fitted on different windows of the validation split: of different subjects if
-there are several, else of different recordings. Windows of one recording are too similar to be divided.
-`apply` needs numpy and the record only: devices use it. Letters: N windows, K classes.
+Two kinds of predictions are fitted on, and judged:
+
+- of a hold-out run: fitted on the validation split, judged on the test split;
+- out-of-fold predictions of every subject, each by a model that never saw it: fitted on all, and judged by leaving each
+  subject out: temperature and thresholds of a subject are then fitted on all others.
+
+Temperature scaling is applied only where it helps subjects that it was not fitted on. Whether it is applied is decided
+on all fitted subjects. `apply` needs numpy and the record only: devices use it. Letters: N windows, K classes.
 """
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg import files
-from modelreg.evaluation import conformal, temperature_scaling, tolerance
+from modelreg.evaluation import calibration_v1, conformal, risk_coverage, temperature_scaling, tolerance
+from modelreg.evaluation.calibration_parts import Origin, digest, fitted_on, probabilities
 from modelreg.evaluation.metrics import Floats, Ints, Predictions
+from modelreg.evaluation.temperature_scaling import Temperature
 from modelreg.records.calibration import (
     SETS,
+    AnyConfidenceRecord,
     ConfidenceMetrics,
     ConfidenceRecord,
-    FittedWindows,
-    SetMetrics,
-    SetName,
-    TemperatureRecord,
-    ThresholdsRecord,
+    NoThreshold,
+    Outcome,
+    SetKind,
+    SetThresholds,
+    SubjectGain,
+    TemperatureDecision,
+    TemperatureFit,
+    Threshold,
 )
-from modelreg.records.metrics import EvaluationSettings, Reason
+from modelreg.records.calibration_v1 import ConfidenceMetricsV1, ConfidenceRecordV1, ThresholdsRecord
+from modelreg.records.metrics import EvaluationSettings
+
+__all__ = ["Answers", "Origin", "apply", "fit_calibration", "limit_of", "measure_calibration", "probabilities"]
 
 ALPHA = 0.1
+# The gain must exceed its standard error this many times: the one-sided t test of a gain above 0, at 6 % for 5
+# subjects, 4 % for 10 and 2 % for many. A temperature without an effect has a gain below 0, so fewer are accepted: 6 of
+# 400 simulated models of 5 subjects, 1 of 400 of 10. A factor of 1 would accept one in six of a gain of 0.
+FACTOR = 2.0
+SUBJECTS = 5  # fewer give a standard error that is itself unknown by more than a third; intervals need as many
 
-
-class Origin(NamedTuple):
-    """The origin of the predictions for the validation split."""
-
-    classes: tuple[str, ...]
-    checkpoint_sha256: str  # of the weights
-    validation_digest: str  # of the split, as in data.json
-
-
-class Division(NamedTuple):
-    """The windows of the validation split, divided into two halves."""
-
-    by: Literal["subject", "recording"]
-    temperature: NDArray[np.bool_]  # (N,) windows for temperature scaling
-    conformal: NDArray[np.bool_]  # (N,) windows for the conformal thresholds: all others
+_REASONS: dict[Outcome, str] = {  # calibration.json stores them and `verify` compares them: they must not change
+    "applied": "the log loss of subjects left out of the fit improves by more than 2 standard errors",
+    "declined": "the log loss of subjects left out of the fit does not improve by more than 2 standard errors",
+    "at_bound": "a fit ended at a bound of its search, 0.05 to 20.1",
+}
 
 
 class Answers(NamedTuple):
-    """Calibrated probabilities and prediction sets of windows."""
+    """Probabilities at the temperature that is applied, and prediction sets of windows."""
 
     probabilities: Floats  # (N, K)
-    sets: dict[SetName, NDArray[np.bool_]]  # (N, K) by method; empty if no thresholds were fitted
+    sets: NDArray[np.bool_] | None  # (N, K); None: no threshold of this kind
 
 
-def divide(validation: Predictions) -> Division | Reason:
-    """Divide windows by subject, or by recording if there is one subject; return a Reason if that is impossible.
+# Fit
 
-    Subjects (recordings) are assigned from large to small, each to the half that makes the class counts of both halves
-    more equal; ties go to the conformal half. Therefore a class with a single recording is in the conformal half.
+
+def fit_calibration(predictions: Predictions, origin: Origin, *, alpha: float = ALPHA) -> ConfidenceRecord:
+    """Fit temperature and thresholds on predictions for subjects that the model did not see, N >= 1.
+
+    The order of the windows does not matter.
     """
-    by: Literal["subject", "recording"] = "subject" if len(set(validation.subject.tolist())) > 1 else "recording"
-    names, member = np.unique(getattr(validation, by), return_inverse=True)
-    if len(names) < 2:
-        # calibration.json stores these reasons and `verify` compares them: they must not change
-        return Reason(reason="the validation part has one recording; temperature and thresholds need two")
-    counts = np.zeros((len(names), validation.logits.shape[1]), dtype=np.int64)
-    np.add.at(counts, (member, validation.y), 1)
-    chosen = _halve(counts)[member]
-    if chosen.all():
-        what = "each class has windows of one recording; temperature and thresholds need two: validate on two subjects"
-        return Reason(reason=what)
-    return Division(by, ~chosen, chosen)
-
-
-def _halve(counts: Ints) -> NDArray[np.bool_]:
-    """Return for each unit (U,) whether it is in the conformal half, from its windows per class (U, K)."""
-    chosen = np.zeros(len(counts), dtype=bool)
-    lead = np.zeros(counts.shape[1], dtype=np.int64)  # surplus of the conformal half, by class
-    for unit in np.argsort(-counts.sum(axis=1), kind="stable"):
-        chosen[unit] = np.abs(lead + counts[unit]).sum() <= np.abs(lead - counts[unit]).sum()
-        lead += counts[unit] if chosen[unit] else -counts[unit]
-    return chosen
-
-
-def fit_calibration(validation: Predictions, origin: Origin, *, level: float, alpha: float = ALPHA) -> ConfidenceRecord:
-    """Fit temperature and thresholds on predictions for the validation split, N >= 1.
-
-    `level` is that of the expected range of the coverage. If windows cannot be divided, all of them are used for the
-    temperature, and the record has a reason instead of thresholds.
-    """
-    division = divide(validation)
-    if isinstance(division, Reason):
-        temperature = _temperature(validation, origin.classes)
-        return _record(origin, alpha, None, temperature, division)
-    tuning, fitted = (validation.rows(chosen) for chosen in (division.temperature, division.conformal))
-    temperature = _temperature(tuning, origin.classes)
-    tuning_p, fitted_p = (probabilities(each.logits, temperature.value) for each in (tuning, fitted))
-    ranks = conformal.choose_ranks(tuning_p, tuning.y, alpha)
-    own = {method: conformal.true_scores(conformal.scores(fitted_p, method, ranks), fitted.y) for method in SETS}
-    limits = {method: conformal.threshold(scores, alpha) for method, scores in own.items()}
-    thresholds = ThresholdsRecord(
-        **{method: None if limit is None else limit + tolerance.SCORE for method, limit in limits.items()},
-        raps_penalty=ranks.penalty,
-        raps_free=ranks.free,
-        coverage=conformal.coverage_band(len(fitted.y), alpha, level),
-        fitted_on=_fitted_on(fitted, origin.classes),
-    )
-    return _record(origin, alpha, division.by, temperature, thresholds)
-
-
-def _record(
-    origin: Origin,
-    alpha: float,
-    by: Literal["subject", "recording"] | None,
-    temperature: TemperatureRecord,
-    thresholds: ThresholdsRecord | Reason,
-) -> ConfidenceRecord:
+    predictions = _in_order(predictions)
+    subjects, member = np.unique(predictions.subject, return_inverse=True)
+    temperature = _fit_temperature(predictions, subjects.tolist(), member)
+    scored = 1 - probabilities(predictions.logits, temperature.value)
     return ConfidenceRecord(
         classes=origin.classes,
         alpha=alpha,
         checkpoint_sha256=origin.checkpoint_sha256,
         validation_digest=origin.validation_digest,
-        divided_by=by,
+        fitted_on=fitted_on(predictions, origin.classes),
         temperature=temperature,
-        conformal=thresholds,
+        sets=_thresholds(conformal.true_scores(scored, predictions.y), member, alpha),
     )
 
 
-def _temperature(windows: Predictions, classes: Sequence[str]) -> TemperatureRecord:
-    found = temperature_scaling.fit_temperature(windows.logits, windows.y)
-    return TemperatureRecord(
-        value=found.value,
-        at_bound=found.at_bound,
-        log_loss_before=found.before,
-        log_loss_after=found.after,
-        fitted_on=_fitted_on(windows, classes),
+def _in_order(predictions: Predictions) -> Predictions:
+    """Sort windows by recording and start; windows of the same place by their values."""
+    values = (predictions.y, *predictions.logits.T)
+    return predictions.rows(np.lexsort((*values, predictions.start, predictions.recording, predictions.subject)))
+
+
+def _fit_temperature(predictions: Predictions, subjects: list[str], member: Ints) -> TemperatureFit:
+    """Fit the temperature on all subjects, and decide by its effect on each subject left out of the fit."""
+    whole = temperature_scaling.fit_temperature(predictions.logits, predictions.y)
+    gains = _subject_gains(predictions, subjects, member) if len(subjects) > 1 else {}
+    each = np.array([row.log_loss_before - row.log_loss_after for row in gains.values()])
+    gain, error = (float(each.mean()), float(each.std(ddof=1) / np.sqrt(len(each)))) if gains else (None, None)
+    outcome, reason = _decide(whole, gains, gain, error, len(subjects))
+    return TemperatureFit(
+        value=whole.value if outcome == "applied" else 1.0,
+        outcome=outcome,
+        reason=reason,
+        fitted=whole.value,
+        at_bound=whole.at_bound,
+        gain=gain,
+        error=error,
+        factor=FACTOR,
+        subjects=len(subjects),
+        subjects_needed=SUBJECTS,
+        per_subject=gains,
     )
 
 
-def _fitted_on(windows: Predictions, classes: Sequence[str]) -> FittedWindows:
-    counts = np.bincount(windows.y, minlength=len(classes)).tolist()
-    return FittedWindows(
-        subjects=tuple(np.unique(windows.subject).tolist()),
-        recordings=tuple(np.unique(windows.recording).tolist()),
-        windows=len(windows.y),
-        class_windows=dict(zip(classes, counts, strict=True)),
-        predictions_sha256=files.sha256_arrays(windows._replace(code=None).arrays()),
+def _subject_gains(predictions: Predictions, subjects: list[str], member: Ints) -> dict[str, SubjectGain]:
+    gains = {}
+    for number, name in enumerate(subjects):
+        mine, others = predictions.rows(member == number), predictions.rows(member != number)
+        found = temperature_scaling.fit_temperature(others.logits, others.y)
+        before, after = (temperature_scaling.log_loss(mine.logits, mine.y, t) for t in (1.0, found.value))
+        gains[name] = SubjectGain(
+            windows=len(mine.y),
+            temperature=found.value,
+            at_bound=found.at_bound,
+            log_loss_before=before,
+            log_loss_after=after,
+        )
+    return gains
+
+
+def _decide(
+    whole: Temperature, gains: dict[str, SubjectGain], gain: float | None, error: float | None, subjects: int
+) -> tuple[Outcome, str]:
+    """Return whether temperature scaling is applied, and why."""
+    outcome: Outcome
+    if whole.at_bound or any(row.at_bound for row in gains.values()):
+        outcome = "at_bound"
+    elif gain is None or error is None:
+        return "too_few_subjects", "it was fitted on one subject, so its effect on another subject cannot be judged"
+    elif subjects < SUBJECTS:
+        why = (
+            f"it was fitted on {subjects} subjects, and its effect on another subject is judged on at least {SUBJECTS}"
+        )
+        return "too_few_subjects", why
+    else:
+        outcome = "applied" if gain > FACTOR * error else "declined"
+    return outcome, _REASONS[outcome]
+
+
+def _thresholds(own: Floats, member: Ints, alpha: float, but: str = "") -> SetThresholds:
+    """Return both thresholds of the scores (N,) of true classes; `member` (N,) are their subjects."""
+    return SetThresholds(
+        pooled=_threshold(conformal.threshold(own, alpha), "windows", len(own), alpha, but),
+        new_subject=_threshold(
+            conformal.hierarchical_threshold(own, member, alpha), "subjects", len(np.unique(member)), alpha, but
+        ),
     )
 
 
-def probabilities(logits: NDArray[np.float32], temperature: float) -> Floats:
-    """Return softmax(logits / temperature), (N, K)."""
-    return np.exp(temperature_scaling.log_probabilities(logits, temperature))
+def _threshold(
+    limit: float | None, units: Literal["windows", "subjects"], count: int, alpha: float, but: str
+) -> Threshold | NoThreshold:
+    if limit is not None:
+        return Threshold(limit=limit + tolerance.SCORE)
+    needed = conformal.units_needed(alpha)
+    return NoThreshold(
+        reason=f"a level of {100 * (1 - alpha):.4g} % needs at least {needed} {units}; available: {count}{but}",
+        units=units,
+        count=count,
+        needed=needed,
+        highest_level=conformal.highest_level(count),
+    )
 
 
-def apply(logits: NDArray[np.float32], record: ConfidenceRecord) -> Answers:
-    """Return calibrated probabilities of logits (N, K), and the prediction sets of every method."""
+# Apply
+
+
+def apply(logits: NDArray[np.float32], record: AnyConfidenceRecord, kind: SetKind = "pooled") -> Answers:
+    """Return the probabilities of logits (N, K), and their prediction sets of one kind."""
     p = probabilities(logits, record.temperature.value)
-    fitted = record.conformal
-    if isinstance(fitted, Reason):
-        return Answers(p, {})
-    ranks = conformal.Ranks(fitted.raps_penalty, fitted.raps_free)
-    limits: dict[SetName, float | None] = {"lac": fitted.lac, "aps": fitted.aps, "raps": fitted.raps}
-    return Answers(
-        p, {name: conformal.sets_of(conformal.scores(p, name, ranks), limit) for name, limit in limits.items()}
-    )
+    limit = limit_of(record, kind)
+    return Answers(p, None if isinstance(limit, str) else conformal.sets_of(1 - p, limit))
+
+
+def limit_of(record: AnyConfidenceRecord, kind: SetKind = "pooled") -> float | str:
+    """Return the threshold of 1 - p of prediction sets, or why there is none.
+
+    A document of schema version 1 has a pooled threshold of its score `lac`, which is infinite for too few windows.
+    """
+    if isinstance(record, ConfidenceRecord):
+        found = record.sets.pooled if kind == "pooled" else record.sets.new_subject
+        return found.limit if isinstance(found, Threshold) else found.reason
+    if kind == "new_subject":
+        return "calibration.json is of schema version 1, which has no thresholds for a new subject"
+    if not isinstance(record.conformal, ThresholdsRecord):
+        return record.conformal.reason
+    return np.inf if record.conformal.lac is None else record.conformal.lac
+
+
+# Judge
+
+
+@overload
+def measure_calibration(
+    predictions: Predictions, record: ConfidenceRecord, settings: EvaluationSettings
+) -> ConfidenceMetrics: ...
+
+
+@overload
+def measure_calibration(
+    predictions: Predictions, record: ConfidenceRecordV1, settings: EvaluationSettings
+) -> ConfidenceMetricsV1: ...
 
 
 def measure_calibration(
-    predictions: Predictions, record: ConfidenceRecord, settings: EvaluationSettings
-) -> ConfidenceMetrics:
-    """Return the calibration and coverage of predictions that the record was not fitted on, N >= 1."""
+    predictions: Predictions, record: AnyConfidenceRecord, settings: EvaluationSettings
+) -> ConfidenceMetrics | ConfidenceMetricsV1:
+    """Return calibration and coverage on subjects that the record was not fitted on, N >= 1.
+
+    If the record was fitted on these same predictions, each subject is left out of the fit that judges it.
+    """
+    if isinstance(record, ConfidenceRecordV1):
+        return calibration_v1.measure_calibration(predictions, record, settings)
+    predictions = _in_order(predictions)
+    same = digest(predictions) == record.fitted_on.predictions_sha256
+    judged = _left_out(predictions, record) if same else _held_out(predictions, record)
+    before = temperature_scaling.measure_calibration_error(predictions, settings)
+    scaled = record.temperature.outcome == "applied"
+    correct = predictions.logits.argmax(axis=1) == predictions.y
     return ConfidenceMetrics(
         alpha=record.alpha,
-        before=temperature_scaling.measure_calibration_error(predictions, settings),
-        after=temperature_scaling.measure_calibration_error(predictions, settings, record.temperature.value),
-        sets=_measure_sets(predictions, record, settings),
+        judged_on="left_out_subjects" if same else "test_split",
+        temperature=TemperatureDecision(
+            **{name: getattr(record.temperature, name) for name in TemperatureDecision.model_fields}
+        ),
+        before=before,
+        after=temperature_scaling.measure_calibration_error(
+            predictions, settings, record.temperature.value, judged.temperature
+        )
+        if scaled
+        else before,
+        sets={
+            kind: sets
+            if isinstance(sets := judged.sets[kind], NoThreshold)
+            else conformal.measure(sets, predictions, record.classes, settings)
+            for kind in SETS
+        },
+        risk_coverage=risk_coverage.measure(judged.probabilities.max(axis=1), correct),
     )
 
 
-def _measure_sets(
-    predictions: Predictions, record: ConfidenceRecord, settings: EvaluationSettings
-) -> dict[SetName, SetMetrics] | Reason:
-    fitted = record.conformal
-    if isinstance(fitted, Reason):
-        return fitted
-    windows, tested = fitted.fitted_on.windows, len(predictions.y)
-    expected = conformal.coverage_band(windows, record.alpha, settings.level, tested)
-    return {
-        name: conformal.measure(sets, predictions, record.classes, expected, settings)
-        for name, sets in apply(predictions.logits, record).sets.items()
-    }
+class _Judged(NamedTuple):
+    """What a calibration that was fitted on other subjects gives for windows."""
+
+    temperature: Floats  # (N,)
+    probabilities: Floats  # (N, K)
+    sets: dict[SetKind, NDArray[np.bool_] | NoThreshold]  # (N, K)
+
+
+def _held_out(predictions: Predictions, record: ConfidenceRecord) -> _Judged:
+    p = probabilities(predictions.logits, record.temperature.value)
+    temperature = np.full(len(p), record.temperature.value)
+    return _Judged(temperature, p, {kind: _sets(1 - p, getattr(record.sets, kind)) for kind in SETS})
+
+
+def _left_out(predictions: Predictions, record: ConfidenceRecord) -> _Judged:
+    """Apply to each subject the temperature and the thresholds that are fitted on all others."""
+    subjects, member = np.unique(predictions.subject, return_inverse=True)
+    temperature = np.ones(len(member))
+    p = probabilities(predictions.logits, 1.0)
+    scaled = p
+    sets: dict[SetKind, NDArray[np.bool_] | NoThreshold] = {kind: np.zeros(p.shape, dtype=bool) for kind in SETS}
+    for number, name in enumerate(subjects.tolist()):
+        mine = member == number
+        if record.temperature.outcome == "applied":
+            value = record.temperature.per_subject[name].temperature
+            temperature[mine], scaled = value, probabilities(predictions.logits, value)
+            p[mine] = scaled[mine]
+        own = conformal.true_scores(1 - scaled, predictions.y)
+        thresholds = _thresholds(own[~mine], member[~mine], record.alpha, " with one subject left out")
+        for kind in SETS:
+            found, whole = _sets(1 - scaled[mine], getattr(thresholds, kind)), sets[kind]
+            if isinstance(found, NoThreshold) or isinstance(whole, NoThreshold):
+                sets[kind] = found if isinstance(found, NoThreshold) else whole
+            else:
+                whole[mine] = found
+    return _Judged(temperature, p, sets)
+
+
+def _sets(scored: Floats, found: Threshold | NoThreshold) -> NDArray[np.bool_] | NoThreshold:
+    return found if isinstance(found, NoThreshold) else conformal.sets_of(scored, found.limit)

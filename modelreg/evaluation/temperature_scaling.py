@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from modelreg.evaluation import bootstrap, metrics
 from modelreg.evaluation.metrics import Floats, Ints, Predictions
-from modelreg.records.calibration import BrierParts, CalibrationError, CalibrationMetrics, Reliability
+from modelreg.records.calibration_parts import BrierParts, CalibrationError, CalibrationMetrics, Reliability
 from modelreg.records.metrics import EvaluationSettings, Interval, NoInterval
 
 LOG_BOUND = 3.0  # search range from exp(-3) to exp(3), or 0.05 to 20
-HALVINGS = 50  # give the logarithm with an error of 5e-15
+CLOSE = 1e-14  # of log T: the search ends with a smaller step
+STEPS = 100  # at most; halving alone needs 50
 
 
 class Temperature(NamedTuple):
@@ -57,25 +58,37 @@ class _Binning(NamedTuple):
 def fit_temperature(logits: NDArray[np.float32], y: Ints) -> Temperature:
     """Return the T that minimizes the log loss of softmax(logits / T); logits (N, K), N >= 1 (Guo 2017).
 
-    The log loss is convex in 1/T, so its slope changes sign once, and bisection of log T finds this point. T is 1 if
+    The log loss is convex in 1/T, so its slope changes sign once, and a search over log T finds this point. T is 1 if
     the loss does not depend on it.
     """
     log_t = _best_log_temperature(logits.astype(np.float64), y)
     value = float(np.exp(log_t))
-    before, after = (metrics.log_loss(log_probabilities(logits, t), y) for t in (1.0, value))
+    before, after = (log_loss(logits, y, t) for t in (1.0, value))
     return Temperature(value, abs(log_t) == LOG_BOUND, before, after)
 
 
-def log_probabilities(logits: NDArray[np.float32], temperature: float = 1.0) -> Floats:
-    """Return the logarithm of softmax(logits / temperature), (N, K), computed in float64."""
-    return metrics.log_softmax(logits.astype(np.float64) / temperature)
+def log_loss(logits: NDArray[np.float32], y: Ints, temperature: float) -> float:
+    """Return the mean log loss of softmax(logits / temperature), in nats."""
+    return metrics.log_loss(log_probabilities(logits, temperature), y)
+
+
+def log_probabilities(logits: NDArray[np.float32], temperature: float | Floats = 1.0) -> Floats:
+    """Return the logarithm of softmax(logits / temperature), (N, K), computed in float64.
+
+    `temperature` is one number, or that of each window (N,).
+    """
+    divisor = temperature if isinstance(temperature, float) else temperature[:, None]
+    return metrics.log_softmax(logits.astype(np.float64) / divisor)
 
 
 def measure_calibration_error(
-    predictions: Predictions, settings: EvaluationSettings, temperature: float = 1.0
+    predictions: Predictions, settings: EvaluationSettings, temperature: float = 1.0, each: Floats | None = None
 ) -> CalibrationMetrics:
-    """Return the calibration of the probabilities of N >= 1 windows at a temperature."""
-    log_p = log_probabilities(predictions.logits, temperature)
+    """Return the calibration of the probabilities of N >= 1 windows at a temperature.
+
+    With `each` (N,), every window is measured at its own temperature, and the record states `temperature`.
+    """
+    log_p = log_probabilities(predictions.logits, temperature if each is None else each)
     p, top = np.exp(log_p).round(12), predictions.logits.argmax(axis=1)  # equal but for the last bits: equal
     binnings = (
         _of_top_class(p, top, equal_width, settings.ece_bins),
@@ -282,22 +295,39 @@ def _within_bins(p: Floats, y: Ints, binning: _Binning, pooled: Bins) -> float:
 
 
 def _best_log_temperature(logits: Floats, y: Ints) -> float:
+    """Find where the slope changes its sign: by Newton's method, and by bisection where that leaves the bracket."""
     logits -= logits.max(axis=1, keepdims=True)
-    if _slope(logits, y, 0.0) == 0:
+    at, found = 0.0, _slope(logits, y, 0.0)
+    if found.slope == 0:
         return 0.0
     low, high = -LOG_BOUND, LOG_BOUND
-    if _slope(logits, y, low) <= 0:
+    if _slope(logits, y, low).slope <= 0:
         return low
-    if _slope(logits, y, high) >= 0:
+    if _slope(logits, y, high).slope >= 0:
         return high
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _slope(logits, y, middle) > 0 else (low, middle)
-    return (low + high) / 2
+    for _ in range(STEPS):
+        low, high = (at, high) if found.slope > 0 else (low, at)
+        newton = at + found.slope / found.change if found.change > 0 else low
+        middle = newton if low < newton < high else (low + high) / 2
+        if abs(middle - at) <= CLOSE:
+            return middle
+        at, found = middle, _slope(logits, y, middle)
+        if found.slope == 0:
+            return at
+    return at
 
 
-def _slope(logits: Floats, y: Ints, log_t: float) -> float:
-    """Return the slope of the log loss in 1/T: the mean expected logit minus the mean logit of the true class."""
+class _Slope(NamedTuple):
+    """The slope of the log loss in 1/T, and how fast it decreases with log T."""
+
+    slope: float
+    change: float
+
+
+def _slope(logits: Floats, y: Ints, log_t: float) -> _Slope:
+    """Return the mean expected logit minus the mean logit of the true class, and the variance of the logit over T."""
     p = np.exp(metrics.log_softmax(logits * math.exp(-log_t)))
     expected = (p * logits).sum(axis=1)
-    return float((expected - logits[np.arange(len(y)), y]).mean())
+    variance = (p * (logits - expected[:, None]) ** 2).sum(axis=1).mean()
+    slope = (expected - logits[np.arange(len(y)), y]).mean()
+    return _Slope(float(slope), float(variance) * math.exp(-log_t))

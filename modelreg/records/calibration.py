@@ -1,163 +1,155 @@
-"""Calibration: calibration errors, temperature scaling, conformal prediction sets and their coverage."""
+"""Calibration, schema version 2: temperature scaling that is applied where it helps, and prediction sets.
 
-from typing import Annotated, Literal
+Both are judged on subjects that they were not fitted on. Documents of modelreg 0.2 have the records of calibration_v1.
+"""
+
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from modelreg import files
 from modelreg.records.base import Count, Name, Record, Sha256, Share
-from modelreg.records.intervals import Interval, NoInterval, Reason
+from modelreg.records.calibration_parts import CalibrationMetrics, CoverageRow, FittedWindows, NonNegative
+from modelreg.records.calibration_v1 import ConfidenceRecordV1
+from modelreg.records.intervals import Interval, NoInterval
 
-NonNegative = Annotated[float, Field(ge=0)]
-SetName = Literal["lac", "aps", "raps"]
-SETS: tuple[SetName, ...] = ("lac", "aps", "raps")
-
-
-class ReliabilityBin(Record):
-    """One bin of the reliability diagram."""
-
-    count: Count
-    confidence: Share
-    accuracy: Share
+Positive = Annotated[float, Field(gt=0)]
+Outcome = Literal["applied", "declined", "too_few_subjects", "at_bound"]
+SetKind = Literal["pooled", "new_subject"]
+SETS: tuple[SetKind, ...] = ("pooled", "new_subject")
+AbstainRule = Literal["never", "empty", "not_single"]
+ABSTAIN_RULES: tuple[AbstainRule, ...] = ("never", "empty", "not_single")
 
 
-class CalibrationError(Record):
-    """A calibration error, the error expected from a perfectly calibrated model, and an interval."""
+class TemperatureDecision(Record):
+    """Whether temperature scaling is applied, and why: p = softmax(logits / value) (Guo 2017).
 
-    error: NonNegative
-    bins: Count  # that contain windows; summed over the classes if each class has its own bins
-    null_mean: NonNegative  # mean error of a perfectly calibrated model with these probabilities
-    null_high: NonNegative  # 95 % quantile of that error: a smaller error is not evidence of miscalibration
-    interval: Interval | NoInterval  # over subjects; biased upwards, because resampling increases an absolute value
-
-
-class Reliability(CalibrationError):
-    """A calibration error of the top class, and its reliability diagram."""
-
-    table: tuple[ReliabilityBin, ...]  # bins with windows
-
-
-class BrierParts(Record):
-    """brier = reliability.error - resolution + uncertainty + within_bins; each is a sum over classes.
-
-    The decomposition of Murphy 1973 requires equal forecasts within a bin. within_bins is the remainder for unequal
-    forecasts (Stephenson, Coelho, Jolliffe 2008): their variance minus twice their covariance with the outcomes.
+    It is applied if the mean over subjects of the gain exceeds `factor` times its standard error. The gain of a subject
+    is the decrease of its log loss at the temperature that was fitted on all other subjects.
     """
 
-    reliability: CalibrationError
-    resolution: NonNegative
-    resolution_interval: Interval | NoInterval
-    uncertainty: NonNegative
-    within_bins: float
-
-
-class CalibrationMetrics(Record):
-    """The calibration of probabilities at one temperature."""
-
-    temperature: Annotated[float, Field(gt=0)]
-    log_loss: NonNegative
-    brier: Annotated[float, Field(ge=0, le=2)]
-    equal_width: Reliability  # ECE of the top class, bins (low, high] of equal width (Naeini 2015)
-    equal_mass: Reliability  # ECE of the top class, bins of equal numbers of windows
-    class_wise: CalibrationError  # mean over classes of the ECE of each class, equal width (Kull 2019, eq. 3)
-    adaptive: CalibrationError  # the same with bins of equal mass (Nixon 2019, ACE)
-    parts: BrierParts
-
-
-class FittedWindows(Record):
-    """The windows of the validation split that a parameter was fitted on."""
-
-    subjects: Annotated[tuple[Name, ...], Field(min_length=1)]
-    recordings: Annotated[tuple[Name, ...], Field(min_length=1)]
-    windows: Annotated[int, Field(ge=1)]
-    class_windows: dict[Name, Count]
-    predictions_sha256: Sha256  # over logits, labels, subjects, recordings and starts
-
-
-class TemperatureRecord(Record):
-    """p = softmax(logits / value), fitted by the log loss (Guo 2017)."""
-
-    value: Annotated[float, Field(gt=0)]
-    at_bound: bool  # the log loss would decrease further beyond the bounds of the search
-    log_loss_before: NonNegative  # on the windows of fitted_on
-    log_loss_after: NonNegative
-    fitted_on: FittedWindows
-
-
-class CoverageBand(Record):
-    """The range of a coverage with probability `level`, if all windows are exchangeable."""
-
-    low: Share
-    high: Share
-    level: Share
-
-
-class ThresholdsRecord(Record):
-    """Split-conformal thresholds: a class is in the set if its score is at most the threshold.
-
-    null: too few windows for this alpha, so every set contains every class. The module
-    modelreg/evaluation/conformal.py defines the scores.
-    """
-
-    lac: float | None
-    aps: float | None
-    raps: float | None
-    raps_penalty: NonNegative  # per rank above raps_free; both are chosen on the windows of the temperature
-    raps_free: Count
-    coverage: CoverageBand  # of these thresholds on new windows: a Beta distribution
-    fitted_on: FittedWindows
-
-
-class ConfidenceRecord(Record):
-    """calibration.json: temperature and thresholds, fitted on the validation split."""
-
-    schema_version: Literal[1] = 1
-    classes: Annotated[tuple[Name, ...], Field(min_length=2)]
-    alpha: Annotated[float, Field(gt=0, lt=1)]  # largest allowed share of sets without the true class
-    checkpoint_sha256: Sha256  # of the weights that computed the logits
-    validation_digest: Sha256  # of the validation split, as in data.json
-    divided_by: (
-        Literal["subject", "recording"] | None
-    )  # how windows were divided for temperature and thresholds; null: not divided
-    temperature: TemperatureRecord
-    conformal: ThresholdsRecord | Reason
+    value: Positive  # that is applied; 1 unless the outcome is `applied`
+    outcome: Outcome
+    reason: str
+    fitted: Positive  # on the windows of all subjects
+    gain: float | None  # mean over subjects, in nats; null: one subject
+    error: NonNegative | None  # standard error of the gain
+    factor: NonNegative
+    subjects: Count
+    subjects_needed: Count
 
     @model_validator(mode="after")
-    def _apart(self) -> "ConfidenceRecord":
-        if isinstance(self.conformal, Reason):
-            return self
-        shared = set(self.temperature.fitted_on.recordings) & set(self.conformal.fitted_on.recordings)
-        if shared or self.divided_by is None:
-            raise ValueError(
-                f"temperature and thresholds were fitted on the same recordings: {', '.join(sorted(shared))}"
-            )
+    def _has_its_value(self) -> "TemperatureDecision":
+        if self.value != (self.fitted if self.outcome == "applied" else 1.0):
+            raise ValueError("value must be that of `fitted` if the outcome is `applied`, else 1")
         return self
 
 
-class CoverageRow(Record):
-    """The sets of one class or one subject."""
+class SubjectGain(Record):
+    """The effect of a temperature on one subject, which it was not fitted on."""
 
     windows: Count
-    coverage: Share | None  # null: no windows
-    mean_size: NonNegative | None
+    temperature: Positive  # fitted on the windows of all other subjects
+    at_bound: bool  # the log loss would decrease further beyond the bounds of the search
+    log_loss_before: NonNegative  # mean over the windows of the subject, in nats
+    log_loss_after: NonNegative  # with this temperature
+
+
+class TemperatureFit(TemperatureDecision):
+    """A decision, and the fits behind it."""
+
+    at_bound: bool  # of `fitted`
+    per_subject: dict[Name, SubjectGain]  # empty: one subject
+
+
+class Threshold(Record):
+    """A class is in the prediction set of a window if 1 - its probability is at most `limit`."""
+
+    limit: float
+
+
+class NoThreshold(Record):
+    """Why no threshold promises the level 1 - alpha: there are too few windows, or too few subjects."""
+
+    reason: str
+    units: Literal["windows", "subjects"]
+    count: Count
+    needed: Count
+    highest_level: Share  # that so many can promise: count / (count + 1)
+
+
+class SetThresholds(Record):
+    """Conformal thresholds (modelreg/evaluation/conformal.py)."""
+
+    pooled: Threshold | NoThreshold  # holds on average over windows like the fitted ones
+    new_subject: Threshold | NoThreshold  # holds for a window of a new subject: each subject is one unit
+
+
+class ConfidenceRecord(Record):
+    """calibration.json: temperature scaling and prediction sets, fitted on predictions for unseen subjects."""
+
+    schema_version: Literal[2] = 2
+    classes: Annotated[tuple[Name, ...], Field(min_length=2)]
+    alpha: Annotated[float, Field(gt=0, lt=1)]  # largest allowed share of sets without the true class
+    checkpoint_sha256: Sha256  # of the weights that the calibration belongs to
+    validation_digest: Sha256  # of the validation split, as in data.json
+    score: Literal["lac"] = "lac"  # of a class: 1 - its probability (Sadinle 2019)
+    fitted_on: FittedWindows
+    temperature: TemperatureFit
+    sets: SetThresholds
+
+
+AnyConfidenceRecord = ConfidenceRecord | ConfidenceRecordV1
+
+
+def kind_of(data: bytes, where: str) -> type[AnyConfidenceRecord]:
+    """Return the record that reads a calibration.json, by its schema version. Raises InputError."""
+    if len(data) > ConfidenceRecord.SIZE_LIMIT:
+        return ConfidenceRecord  # which refuses it
+    document: Any = files.parse_json(data, where)
+    first = isinstance(document, dict) and document.get("schema_version") == 1
+    return ConfidenceRecordV1 if first else ConfidenceRecord
 
 
 class SetMetrics(Record):
-    """Coverage and size of the prediction sets of one method."""
+    """Coverage and size of prediction sets on subjects that they were not fitted on."""
 
-    coverage: Share
+    coverage: Share  # of all windows
+    subject_mean: Share  # mean of the coverages of the subjects
+    interval: Interval | NoInterval  # of subject_mean, over subjects
     mean_size: NonNegative
     empty: Share  # share of sets without a class
-    singletons: Share
-    interval: Interval | NoInterval  # of the coverage, over subjects
-    expected: CoverageBand  # of the coverage of this number of windows, if exchangeable with those of fitted_on
+    singletons: Share  # share of sets with one class
+    singleton_accuracy: Share | None  # of these; null: there are none
     per_class: dict[Name, CoverageRow]
     per_subject: dict[Name, CoverageRow]
 
 
+class RiskPoint(Record):
+    """The error if only the most confident windows are answered."""
+
+    answered: Share  # of all windows
+    confidence: Share  # the lowest of the answered windows
+    error: Share  # share of the answered windows
+
+
+class RiskCoverage(Record):
+    """Error against the share of answered windows, most confident first (El-Yaniv, Wiener 2010)."""
+
+    area: Share  # mean over k of the error of the k most confident windows
+    points: Annotated[tuple[RiskPoint, ...], Field(min_length=1)]
+
+
 class ConfidenceMetrics(Record):
-    """The effect of calibration.json on a split that it was not fitted on."""
+    """The effect of calibration.json on subjects that it was not fitted on.
+
+    Measured on the test split, or on the fitted predictions themselves with each subject left out of the fit.
+    """
 
     alpha: Annotated[float, Field(gt=0, lt=1)]
+    judged_on: Literal["test_split", "left_out_subjects"]
+    temperature: TemperatureDecision
     before: CalibrationMetrics  # without temperature scaling
-    after: CalibrationMetrics  # with temperature scaling
-    sets: dict[SetName, SetMetrics] | Reason
+    after: CalibrationMetrics  # with what is applied; equal to `before` if it is not
+    sets: dict[SetKind, SetMetrics | NoThreshold]
+    risk_coverage: RiskCoverage

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from modelreg.records.base import Count, Name, Record, Sha256, Share
-from modelreg.records.calibration import CalibrationMetrics
+from modelreg.records.calibration_parts import CalibrationMetrics
 from modelreg.records.metrics import EvaluationSettings, Metrics
 
 ProtocolName = Literal["loso", "kfold-subject"]

@@ -27,7 +27,7 @@ class Gate(Record):
         ),
     ] = None
     inside: Annotated[
-        Name | None, setting("Path of an interval that must contain the number.", "confidence.sets.lac.interval")
+        Name | None, setting("Path of an interval that must contain the number.", "confidence.sets.pooled.interval")
     ] = None
     contains: Annotated[float | None, setting("The path names an interval, which must contain this number.", 0.9)] = (
         None

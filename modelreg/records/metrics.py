@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from modelreg.records.base import LEFT_OUT, Count, Name, Record, Sha256, Share, setting
-from modelreg.records.calibration import ConfidenceMetrics, ReliabilityBin
+from modelreg.records.calibration import ConfidenceMetrics
+from modelreg.records.calibration_parts import ReliabilityBin
+from modelreg.records.calibration_v1 import ConfidenceMetricsV1
 from modelreg.records.data import PartRecord, PartRecords
 from modelreg.records.int8 import Int8Summary
 from modelreg.records.intervals import Interval, NoInterval, Reason
@@ -198,8 +200,8 @@ class EvalMetrics(Metrics):
     settings: EvaluationSettings  # with these, the same predictions give the same record
     protocol: Protocol
     temporal: TemporalMetrics | None = None  # of systems with durations; follows from the predictions and hsmm.json
-    confidence: ConfidenceMetrics | None = (
-        None  # of calibration.json; null: evaluated by a modelreg without calibration
+    confidence: ConfidenceMetrics | ConfidenceMetricsV1 | None = (
+        None  # of calibration.json, by its schema version; null: evaluated by a modelreg without calibration
     )
     int8: Annotated[Int8Summary | None, LEFT_OUT] = None  # of int8.json, after an export for a device
     checkpoint_sha256: Sha256  # of the weights that predicted

@@ -3,7 +3,7 @@
 A window is sent in raw units in time order: (T, C) for a model of one device, (D, T, C) for several devices. Every
 response has `latent` (the encoder's output) and `motif_scores` (the probabilities in class order), which the EdgeInfer
 service reads. A TCN-VAE returns only these. A classifier also returns the label and, where the model has them, the code
-and the prediction set; it supports sessions.
+and the prediction set with whether the model abstains; it supports sessions.
 """
 
 from typing import Annotated, Any, NamedTuple
@@ -85,7 +85,7 @@ class Contract:
         if answer.code_index is not None:
             fields["codes"] = [answer.code_index]
         if answer.members is not None:
-            fields["set"] = [classes[member] for member in answer.members]
+            fields |= {"set": [classes[member] for member in answer.members], "abstain": bool(answer.abstains)}
         if state is not None:
             fields["state"] = classes[state]
         return fields
@@ -143,12 +143,15 @@ class Contract:
         classes = list(self._spec.classes)
         name = {"enum": classes}
         code = _array({"type": "integer", "minimum": 0}, 1, "The index of the window's code")
-        members = {"type": "array", "items": name, "description": "The prediction set"}
+        sets = {
+            "set": {"type": "array", "items": name, "description": "The prediction set; it may be empty"},
+            "abstain": {"type": "boolean", "description": "Whether the set does not allow to name one class"},
+        }
         return {
             "label": {**name, "description": "The most probable class"},
             "probabilities": {"type": "object", "properties": dict.fromkeys(classes, SCORE), "required": classes},
             **({} if self._spec.levels is None else {"codes": code}),
-            **({"set": members} if self._sets else {}),
+            **(sets if self._sets else {}),
             "state": {**name, "description": "The class after smoothing, with `session`"},
         }
 

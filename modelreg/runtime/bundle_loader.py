@@ -16,7 +16,7 @@ from modelreg import files
 from modelreg.artifacts import bundle_archive, exports, graph_interface, npz, onnx_file
 from modelreg.errors import InputError, Problem, VerificationFailed
 from modelreg.records.base import AnyRecord
-from modelreg.records.calibration import ConfidenceRecord
+from modelreg.records.calibration import AnyConfidenceRecord, kind_of
 from modelreg.records.data import Normalization
 from modelreg.records.export import (
     CODE,
@@ -46,7 +46,7 @@ class Package(NamedTuple):
     graphs: Mapping[GraphName, bytes]
     parity: ParityRecord
     vectors: Mapping[str, NDArray[np.float32]] | None  # None: the export is older than test vectors
-    calibration: ConfidenceRecord | None  # None: not calibrated
+    calibration: AnyConfidenceRecord | None  # None: not calibrated
     durations: HsmmSpec | None  # None: the model system has none
     bundle: BundleRecord | None  # None: not read from a bundle
     hef: bytes | None
@@ -186,7 +186,7 @@ def _package(
         graphs=graphs,
         parity=versions.parse_document(found[filenames.PARITY], ParityRecord, filenames.PARITY),
         vectors=_vectors(found, spec),
-        calibration=_optional(found, filenames.CALIBRATION, ConfidenceRecord),
+        calibration=parse_calibration(found),
         durations=_optional(found, filenames.HSMM, HsmmSpec),
         bundle=bundle,
         hef=hef,
@@ -196,12 +196,20 @@ def _package(
     return made
 
 
+def parse_calibration(found: Mapping[str, bytes]) -> AnyConfidenceRecord | None:
+    """Return the calibration.json among files, of any schema version; None if there is none. Raises InputError."""
+    data = found.get(filenames.CALIBRATION)
+    if data is None:
+        return None
+    return versions.parse_document(data, kind_of(data, filenames.CALIBRATION), filenames.CALIBRATION)
+
+
 def _optional(found: Mapping[str, bytes], name: str, record: type[AnyRecord]) -> AnyRecord | None:
     return versions.parse_document(found[name], record, name) if name in found else None
 
 
 def find_strangers(
-    spec: ModelSpec, calibration: ConfidenceRecord | None, durations: HsmmSpec | None, checkpoint_sha256: str
+    spec: ModelSpec, calibration: AnyConfidenceRecord | None, durations: HsmmSpec | None, checkpoint_sha256: str
 ) -> Iterator[Problem]:
     """Yield a problem for each document of the host part that is missing or belongs to another model."""
     if spec.smooths and durations is None:

@@ -18,7 +18,7 @@ from modelreg.runtime import backends, bundle_loader, self_test
 from modelreg.runtime.backends import Backend, BackendName, Floats
 from modelreg.runtime.bundle_loader import Package
 from modelreg.runtime.normalization import Scale
-from modelreg.runtime.postprocess import Answer, Host, calibration
+from modelreg.runtime.postprocess import BY_DEFAULT, Answer, Host, SetChoice, calibration
 from modelreg.runtime.smoothing import Smoother
 from modelreg.runtime.streaming import ClockJump, Cut, Cutter, Gap, Late, Missing, Times, Window
 
@@ -45,29 +45,30 @@ Event = Prediction | Refused | Missing | Gap | ClockJump | Late
 class Pipeline(AbstractContextManager["Pipeline"]):
     """One model on one backend; not thread-safe."""
 
-    def __init__(self, loaded: Package, backend: Backend) -> None:
-        """Raises VerificationFailed if the backend does not reproduce the test vectors."""
+    def __init__(self, loaded: Package, backend: Backend, choice: SetChoice = BY_DEFAULT) -> None:
+        """Raises VerificationFailed if the backend does not reproduce the test vectors, InputError for `choice`."""
         self.package, self.backend = loaded, backend
         self.spec = loaded.spec
         self._scale = Scale(loaded.normalization)
         self._on_chip = backend.name == "hailo" and loaded.bundle is not None and loaded.bundle.normalization == "chip"
-        calibrate = calibration(loaded.calibration) if loaded.calibration else None
-        self._host = Host(loaded.spec, loaded.graphs["head"], calibrate)
         with ExitStack() as failing:
             failing.callback(backend.close)
+            self._host = Host(loaded.spec, loaded.graphs["head"], calibration(loaded.calibration, choice))
             if problems := list(self_test.find_problems(loaded, self.answer, on_chip=backend.name == "hailo")):
                 raise VerificationFailed(f"{self.name}: the self-test failed, the model was not loaded", problems)
             failing.pop_all()
 
     @classmethod
-    def load(cls, path: Path, backend: BackendName = "onnxruntime", threads: int = 1) -> "Pipeline":
+    def load(
+        cls, path: Path, backend: BackendName = "onnxruntime", threads: int = 1, choice: SetChoice = BY_DEFAULT
+    ) -> "Pipeline":
         """Load a bundle (folder or .tar.gz), a version or a run.
 
-        Raises VerificationFailed if a file was changed or the self-test fails, InputError if no export exists,
-        BackendError if the backend is not available.
+        Raises VerificationFailed if a file was changed or the self-test fails, InputError if no export exists or its
+        calibration.json does not have the chosen prediction sets, BackendError if the backend is not available.
         """
         loaded = bundle_loader.read_export(path, compiled=backend == "hailo")
-        return cls(loaded, open_backend(loaded, backend, threads))
+        return cls(loaded, open_backend(loaded, backend, threads), choice)
 
     @property
     def name(self) -> str:

@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg.artifacts import ort_session
-from modelreg.records.calibration import ConfidenceRecord, ThresholdsRecord
+from modelreg.errors import InputError, Problem
+from modelreg.evaluation import conformal
+from modelreg.evaluation.calibration import limit_of
+from modelreg.records.calibration import AbstainRule, AnyConfidenceRecord, SetKind
 from modelreg.records.export import CODE, LOGITS, PROJECTION
 from modelreg.records.model import FsqSpec, ModelSpec, VqSpec
 from modelreg.runtime.backends import Floats
@@ -28,32 +31,51 @@ class Answer(NamedTuple):
     logits: Floats  # (K,)
     probabilities: Doubles  # (K,)
     label: int  # the most probable class
-    members: tuple[int, ...] | None  # of the prediction set; None: the model is not calibrated
+    members: tuple[int, ...] | None = None  # of the prediction set; None: no threshold
+    abstains: bool | None = None  # from naming one class, by the rule of SetChoice; None: no prediction set
 
 
 class Calibrated(NamedTuple):
-    """The calibrated probabilities and prediction set of one window."""
+    """The probabilities and the prediction set of one window."""
 
     probabilities: Doubles  # (K,)
     members: tuple[int, ...] | None  # classes of the prediction set; None without a threshold
+    abstains: bool | None = None  # None without a threshold
+
+
+class SetChoice(NamedTuple):
+    """Which prediction sets a user wants, and when the model abstains."""
+
+    kind: SetKind = "pooled"
+    abstain: AbstainRule = "not_single"
 
 
 Calibrate = Callable[[Floats], Calibrated]  # takes logits (K,)
+BY_DEFAULT = SetChoice()
 
 
-def calibration(record: ConfidenceRecord) -> Calibrate:
-    """Return a function that applies a calibration.json: temperature scaling and LAC sets, which may be empty.
+def calibration(record: AnyConfidenceRecord | None, choice: SetChoice = BY_DEFAULT) -> Calibrate:
+    """Return a function that applies a calibration.json: the temperature and prediction sets, which may be empty.
 
-    It gives the results of `evaluation.calibration.apply` for a single window, in a fifth of the time.
+    It gives the results of `evaluation.calibration.apply` for a single window, in a fifth of the time. Without a
+    calibration.json it is the softmax. Raises InputError if sets for a new subject were chosen and cannot be promised.
     """
-    temperature, fitted = record.temperature.value, record.conformal
-    if not isinstance(fitted, ThresholdsRecord):
+    limit = "the model has no calibration.json" if record is None else limit_of(record, choice.kind)
+    if isinstance(limit, str) and choice.kind != BY_DEFAULT.kind:
+        raise InputError(
+            "cannot make prediction sets for a new subject", [Problem("sets", "predict.no-threshold", limit)]
+        )
+    if record is None:
+        return uncalibrated
+    temperature = record.temperature.value
+    if isinstance(limit, str):
         return lambda logits: Calibrated(softmax(logits.astype(np.float64) / temperature), None)
-    limit = np.inf if fitted.lac is None else fitted.lac
+    highest, rule = limit, choice.abstain
 
     def calibrate(logits: Floats) -> Calibrated:
         probabilities = softmax(logits.astype(np.float64) / temperature)
-        return Calibrated(probabilities, tuple(np.flatnonzero(1 - probabilities <= limit).tolist()))
+        members = tuple(np.flatnonzero(1 - probabilities <= highest).tolist())
+        return Calibrated(probabilities, members, conformal.abstains(len(members), rule))
 
     return calibrate
 
@@ -71,7 +93,7 @@ class Host:
         """Return the answer to a projection (d,)."""
         *codes, logits = (rows[0] for rows in self._session.run(self._names, {PROJECTION: projection[None]}))
         code = codes[0] if codes else NO_CODE
-        probabilities, members = self._calibrate(logits)
+        probabilities, members, abstains = self._calibrate(logits)
         return Answer(
             projection=projection,
             code=code,
@@ -80,6 +102,7 @@ class Host:
             probabilities=probabilities,
             label=int(probabilities.argmax()),
             members=members,
+            abstains=abstains,
         )
 
 

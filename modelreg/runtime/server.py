@@ -27,7 +27,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from modelreg import descriptors
 from modelreg.errors import Problem
-from modelreg.records.calibration import ThresholdsRecord
+from modelreg.evaluation.calibration import limit_of
+from modelreg.records.calibration import SetKind
 from modelreg.runtime.api_schema import JSON, Ask, Contract, Refusal
 from modelreg.runtime.backends import Floats
 from modelreg.runtime.bundle_loader import Package
@@ -54,6 +55,7 @@ class Served(NamedTuple):
     smoother: Smoother = Majority()
     bounds: Bounds = Bounds()
     limits: ClientLimits = ClientLimits()
+    sets: SetKind = "pooled"  # those of open_pipeline
 
 
 class _Sidecar:
@@ -62,7 +64,7 @@ class _Sidecar:
     def __init__(self, served: Served) -> None:
         self.served, self.started = served, perf_counter()
         calibration = served.package.calibration
-        sets = calibration is not None and isinstance(calibration.conformal, ThresholdsRecord)
+        sets = calibration is not None and not isinstance(limit_of(calibration, served.sets), str)
         self.contract = Contract(served.package.spec, sets=sets)
         self.worker = Worker(served.open_pipeline, served.first, served.bounds)
         self.sessions = Sessions(served.smoother, served.bounds.sessions)

@@ -1,20 +1,23 @@
-"""Check that calibration.json follows from validation.npz, and its metrics from predictions.npz. Requires only numpy.
+"""Check that calibration.json follows from the predictions that it was fitted on, and its metrics. Requires only numpy.
 
-Temperature scaling and conformal thresholds are fitted again on the validation split (validation.npz) and evaluated
-again on the test split (predictions.npz). Numbers may differ in the last bits: exponentials differ between machines.
+Temperature scaling and conformal thresholds are fitted again, by the rules of the document's schema version: on the
+validation split (validation.npz), or on the out-of-fold predictions of all subjects (predictions.npz). They are judged
+again on predictions.npz. Numbers may differ in the last bits: exponentials differ between machines.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
+from modelreg import files
 from modelreg.artifacts import npz
 from modelreg.errors import Problem
-from modelreg.evaluation import calibration, tolerance
+from modelreg.evaluation import calibration, calibration_v1, tolerance
 from modelreg.evaluation import metrics as scores
 from modelreg.evaluation.metrics import Predictions
 from modelreg.records.base import load
-from modelreg.records.calibration import ConfidenceRecord
+from modelreg.records.calibration import AnyConfidenceRecord, ConfidenceMetrics, ConfidenceRecord, kind_of
 from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
@@ -29,21 +32,33 @@ def find_problems(here: VersionFiles, spec: ModelSpec, data: DataRecord, metrics
 
     Raises InputError if a file cannot be read.
     """
-    for name in (filenames.CALIBRATION, filenames.VALIDATION):
+    for name in dict.fromkeys((filenames.CALIBRATION, _fitted_file(metrics))):
         if metrics.confidence and name not in here.digests:
             yield unlisted(name)
         elif name in here.digests and not metrics.confidence:
             yield from equal(filenames.METRICS, "confidence", None, f"metrics of {name}")
     if filenames.CALIBRATION not in here.present:
         return
-    record = load(here.folder / filenames.CALIBRATION, ConfidenceRecord)
+    record = read(here.folder / filenames.CALIBRATION)
     yield from _find_strangers(record, here, spec, data)
     if record.classes != spec.classes:
         return
-    if filenames.VALIDATION in here.present:
-        yield from _find_fitting_problems(_read(here, filenames.VALIDATION, spec), record, data, metrics)
+    if (name := _fitted_file(metrics)) in here.present:
+        yield from _find_fitting_problems(_read(here, name, spec), record, data, metrics)
     if filenames.PREDICTIONS in here.present and metrics.confidence:
         yield from _find_metric_problems(_read(here, filenames.PREDICTIONS, spec), record, metrics)
+
+
+def read(path: Path) -> AnyConfidenceRecord:
+    """Read a calibration.json of any schema version. Raises InputError."""
+    return load(path, kind_of(files.read_bytes(path, ConfidenceRecord.SIZE_LIMIT), path.name))
+
+
+def _fitted_file(measured: EvalMetrics) -> str:
+    """Return the file of the predictions that the calibration was fitted on."""
+    found = measured.confidence
+    left_out = isinstance(found, ConfidenceMetrics) and found.judged_on == "left_out_subjects"
+    return filenames.PREDICTIONS if left_out else filenames.VALIDATION
 
 
 def _read(here: VersionFiles, name: str, spec: ModelSpec) -> Predictions:
@@ -51,7 +66,7 @@ def _read(here: VersionFiles, name: str, spec: ModelSpec) -> Predictions:
 
 
 def _find_strangers(
-    record: ConfidenceRecord, here: VersionFiles, spec: ModelSpec, data: DataRecord
+    record: AnyConfidenceRecord, here: VersionFiles, spec: ModelSpec, data: DataRecord
 ) -> Iterator[Problem]:
     for key, stated, other in (
         ("classes", record.classes, spec.classes),
@@ -62,22 +77,34 @@ def _find_strangers(
 
 
 def _find_fitting_problems(
-    validation: Predictions, record: ConfidenceRecord, data: DataRecord, measured: EvalMetrics
+    fitted: Predictions, record: AnyConfidenceRecord, data: DataRecord, measured: EvalMetrics
 ) -> Iterator[Problem]:
-    """Check that the predictions cover the whole validation split, and fit on them again."""
+    """Fit again; predictions for the validation split must cover all of it."""
+    if _fitted_file(measured) == filenames.VALIDATION:
+        yield from _find_gaps(fitted, record, data)
+    again = _fit(fitted, record, measured)
+    found = tolerance.differences((), record.to_document(), again.to_document(), tolerance.RECOMPUTED)
+    yield from (problem.under(filenames.CALIBRATION) for problem in found)
+
+
+def _find_gaps(validation: Predictions, record: AnyConfidenceRecord, data: DataRecord) -> Iterator[Problem]:
     split = data.parts.validation
     counts = np.bincount(validation.y, minlength=len(record.classes)).tolist()
     windows = dict(zip(record.classes, counts, strict=True))
     yield from equal(filenames.VALIDATION, "subjects", sorted(set(validation.subject.tolist())), sorted(split.subjects))
     yield from equal(filenames.VALIDATION, "windows of each class", windows, split.class_windows)
+
+
+def _fit(fitted: Predictions, record: AnyConfidenceRecord, measured: EvalMetrics) -> AnyConfidenceRecord:
+    """Fit again by the rules of the record's schema version."""
     origin = calibration.Origin(record.classes, record.checkpoint_sha256, record.validation_digest)
-    again = calibration.fit_calibration(validation, origin, level=measured.settings.level, alpha=record.alpha)
-    found = tolerance.differences((), record.to_document(), again.to_document(), tolerance.RECOMPUTED)
-    yield from (problem.under(filenames.CALIBRATION) for problem in found)
+    if isinstance(record, ConfidenceRecord):
+        return calibration.fit_calibration(fitted, origin, alpha=record.alpha)
+    return calibration_v1.fit_calibration(fitted, origin, level=measured.settings.level, alpha=record.alpha)
 
 
 def _find_metric_problems(
-    predictions: Predictions, record: ConfidenceRecord, measured: EvalMetrics
+    predictions: Predictions, record: AnyConfidenceRecord, measured: EvalMetrics
 ) -> Iterator[Problem]:
     stated = measured.confidence.to_document() if measured.confidence else {}
     again = calibration.measure_calibration(predictions, record, measured.settings).to_document()

@@ -22,7 +22,8 @@ from modelreg.errors import InputError, Problem
 from modelreg.evaluation import metrics, temperature_scaling
 from modelreg.evaluation.metrics import Predictions
 from modelreg.records.base import Clock, load
-from modelreg.records.calibration import ConfidenceMetrics
+from modelreg.records.calibration import ConfidenceMetrics, SetMetrics
+from modelreg.records.calibration_v1 import ConfidenceMetricsV1
 from modelreg.records.crossval import SPREAD, CrossValidation, FoldRecord, ProtocolName, Spread
 from modelreg.records.intervals import Reason
 from modelreg.records.metrics import EvalMetrics
@@ -157,7 +158,7 @@ def _predictions(fold: Fold, measured: EvalMetrics) -> Predictions:
     return found._replace(code=None, cluster=None)
 
 
-def _confidence(fold: Fold, measured: EvalMetrics) -> ConfidenceMetrics:
+def _confidence(fold: Fold, measured: EvalMetrics) -> ConfidenceMetrics | ConfidenceMetricsV1:
     if measured.confidence is None:
         what = f"{METRICS} has no calibration: an earlier version of modelreg wrote it"
         raise InputError("cannot pool the folds", [Problem(str(fold.folder), "evaluate.calibration-missing", what)])
@@ -169,7 +170,7 @@ def _joined(parts: Sequence[Predictions]) -> Predictions:
     return Predictions(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
-def _record(fold: Fold, measured: EvalMetrics, found: ConfidenceMetrics) -> FoldRecord:
+def _record(fold: Fold, measured: EvalMetrics, found: ConfidenceMetrics | ConfidenceMetricsV1) -> FoldRecord:
     return FoldRecord(
         name=fold.folder.name,
         tested=measured.protocol.tested.subjects,
@@ -181,10 +182,18 @@ def _record(fold: Fold, measured: EvalMetrics, found: ConfidenceMetrics) -> Fold
         ece=found.before.equal_mass.error,
         ece_after=found.after.equal_mass.error,
         temperature=found.after.temperature,
-        coverage=None if isinstance(found.sets, Reason) else found.sets["lac"].coverage,
+        coverage=_coverage(found),
         checkpoint_sha256=measured.checkpoint_sha256,
         predictions_sha256=measured.predictions_sha256,
     )
+
+
+def _coverage(found: ConfidenceMetrics | ConfidenceMetricsV1) -> float | None:
+    """Return the coverage of the prediction sets; None if the validation split gives no threshold."""
+    if isinstance(found, ConfidenceMetricsV1):
+        return None if isinstance(found.sets, Reason) else found.sets["lac"].coverage
+    pooled = found.sets["pooled"]
+    return pooled.coverage if isinstance(pooled, SetMetrics) else None
 
 
 def _spread(values: Sequence[float]) -> Spread:

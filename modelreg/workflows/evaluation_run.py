@@ -90,7 +90,7 @@ def _calibrate(folder: Path, config: TrainConfig, spec: ModelSpec, prepared: Pre
     origin = calibration.Origin(
         spec.classes, files.sha256(folder / CHECKPOINT), prepared.record.parts[CALIBRATED_ON].digest
     )
-    fitted = calibration.fit_calibration(validation, origin, level=config.evaluation.level)
+    fitted = calibration.fit_calibration(validation, origin)
     files.write_atomic(folder / VALIDATION, npz.npz_bytes(validation.arrays()))
     files.write_atomic(folder / CALIBRATION, fitted.to_bytes())
 

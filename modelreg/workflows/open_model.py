@@ -18,7 +18,7 @@ from modelreg.data import extras
 from modelreg.data import normalization as scaling
 from modelreg.errors import InputError, Problem, VerificationFailed
 from modelreg.records.base import AnyRecord
-from modelreg.records.calibration import ConfidenceRecord
+from modelreg.records.calibration import AnyConfidenceRecord
 from modelreg.records.data import DataRecord, Normalization
 from modelreg.records.hsmm import HsmmSpec
 from modelreg.records.manifest import Manifest
@@ -56,7 +56,7 @@ class OpenModel(NamedTuple):
     reference: str
     spec: ModelSpec
     normalization: Normalization
-    calibration: ConfidenceRecord | None  # None: not calibrated
+    calibration: AnyConfidenceRecord | None  # None: not calibrated
     hop: int | None  # samples between training windows; None: not recorded, as in a bundle
     engine: Engine
 
@@ -190,7 +190,7 @@ class _OnnxEngine:
 def _with_torch(reference: str, spec: ModelSpec, found: Mapping[str, bytes]) -> OpenModel:
     from modelreg.ml import prediction
 
-    calibration = _optional(found, filenames.CALIBRATION, ConfidenceRecord)
+    calibration = bundle_loader.parse_calibration(found)
     durations = _optional(found, filenames.HSMM, HsmmSpec)
     digest = files.sha256_bytes(found[filenames.CHECKPOINT])
     if strangers := list(bundle_loader.find_strangers(spec, calibration, durations, digest)):

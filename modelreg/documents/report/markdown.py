@@ -190,15 +190,16 @@ independent, so the error expected by chance is probably larger."""
 
 def _calibration_verdict(metrics: EvalMetrics) -> str:
     ece, high = metrics.calibration.ece, metrics.calibration.null_high
+    when = " before temperature scaling" if calibration.is_applied(metrics.confidence) else ""
     if ece <= high:
         return (
-            f"**The calibration error is {number(ece)}, within the {number(high)} expected by chance: no "
+            f"**The calibration error is {number(ece)}{when}, within the {number(high)} expected by chance: no "
             "miscalibration detected.**"
         )
     confidence = mean_confidence(metrics)
     direction = "above" if confidence > metrics.accuracy else "below"
     return (
-        f"**The calibration error is {number(ece)}, above the {number(high)} expected by chance: the model is "
+        f"**The calibration error is {number(ece)}{when}, above the {number(high)} expected by chance: the model is "
         f"miscalibrated.** The mean confidence is {number(confidence)}, {direction} the accuracy of "
         f"{number(metrics.accuracy)}."
     )

@@ -13,9 +13,10 @@ import numpy as np
 
 from modelreg.documents.report.formatting import HEADLINE, number
 from modelreg.escaping import one_line
-from modelreg.records.calibration import SETS, ConfidenceMetrics, ReliabilityBin
+from modelreg.records.calibration import SETS, ConfidenceMetrics, SetKind, SetMetrics
+from modelreg.records.calibration_parts import ReliabilityBin
 from modelreg.records.comparison import Difference
-from modelreg.records.intervals import Interval, Reason
+from modelreg.records.intervals import Interval
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import Epoch
 
@@ -154,24 +155,39 @@ def draw_temperature(found: ConfidenceMetrics, *, dark: bool = False) -> bytes:
 
 
 def draw_coverage(found: ConfidenceMetrics, *, dark: bool = False) -> bytes:
-    """Draw the coverage of the prediction sets by class and by subject; `found` has sets."""
-    sets = {} if isinstance(found.sets, Reason) else found.sets
-    rows = {name: {**sets[name].per_class, **sets[name].per_subject} for name in SETS if name in sets}
+    """Draw the coverage of the prediction sets by class and by subject; `found` has sets of at least one kind."""
+    sets: dict[SetKind, SetMetrics] = {kind: each for kind in SETS if isinstance(each := found.sets[kind], SetMetrics)}
+    rows = {kind: {**each.per_class, **each.per_subject} for kind, each in sets.items()}
     places = [name for name, row in next(iter(rows.values())).items() if row.windows]
 
     def draw(figure: "Figure", use: Colours) -> None:
         axes = figure.subplots()
-        _bars(
-            axes,
-            list(map(_label, places)),
-            {m.upper(): [of[p].coverage or 0.0 for p in places] for m, of in rows.items()},
-            use,
-        )
+        bars = {kind.replace("_", " "): [of[place].coverage or 0.0 for place in places] for kind, of in rows.items()}
+        _bars(axes, list(map(_label, places)), bars, use)
         axes.axvline(1 - found.alpha, color=use.ink, linestyle=":", label=f"target: {1 - found.alpha:g}")
-        axes.set(ylabel="class, subject", xlabel="coverage (share of windows)")
+        axes.set(ylabel="class, subject", xlabel="coverage (share of windows)", title="Coverage of the prediction sets")
         axes.figure.legend(loc="outside upper center", ncols=4)
 
-    return _png(draw, 6.4, 1.5 + 0.5 * len(places), dark=dark)
+    return _png(draw, 6.4, 1.8 + 0.5 * len(places), dark=dark)
+
+
+def draw_risk(found: ConfidenceMetrics, *, dark: bool = False) -> bytes:
+    """Draw the risk-coverage curve, and the pooled sets of one class as a point."""
+
+    def draw(figure: "Figure", use: Colours) -> None:
+        axes, curve = figure.subplots(), found.risk_coverage
+        answered, error = [point.answered for point in curve.points], [point.error for point in curve.points]
+        axes.plot(answered, error, color=use.blue, marker="o", markersize=4, label="by confidence")
+        pooled = found.sets["pooled"]
+        if isinstance(pooled, SetMetrics) and pooled.singleton_accuracy is not None:
+            point = (pooled.singletons, 1 - pooled.singleton_accuracy)
+            axes.plot(*point, "D", color=use.orange, label="pooled sets of one class")
+        axes.set(xlabel="answered windows (share)", ylabel="error (share of answered windows)", xlim=(0, 1.02))
+        axes.set(ylim=(0, None), title=f"Error of the most confident windows (area {curve.area:.3f})")
+        axes.grid(alpha=0.3)
+        figure.legend(loc="outside upper center", ncols=2)
+
+    return _png(draw, 5.4, 4.4, dark=dark)
 
 
 def _png(draw: Callable[["Figure", Colours], None], width: float, height: float, *, dark: bool) -> bytes:

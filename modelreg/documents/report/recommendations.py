@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 from modelreg.documents.report.formatting import counted, escape, listed, number, percent
 from modelreg.documents.report.health import ailments
+from modelreg.documents.templates import calibration_v2
 from modelreg.documents.templates.card_v2 import UNKNOWN_TRAINING
+from modelreg.records.calibration import SETS, ConfidenceMetrics, NoThreshold, Outcome, SetMetrics
 from modelreg.records.data import DataRecord, QualityReport
 from modelreg.records.metrics import CodeUsage, EvalMetrics, NoInterval
 from modelreg.records.run import Epoch, RunRecord
@@ -22,6 +24,13 @@ SUBJECT_ERRORS = 3.0  # standard errors; more than 2, because overlapping window
 ONE_SIDED = 0.5  # smallest share of the calibration error that the mean gap must explain: over- or under-confident
 OVERFIT_RISE = 0.2  # relative rise of the validation loss above its minimum: less is normal fluctuation
 IMBALANCE = 10.0  # largest class / smallest class: above, the plain loss hardly depends on the smallest class
+MISSED = 0.05  # of the coverage, if there is no interval: a few subjects vary by as much
+SCALING: dict[Outcome, str] = {
+    "applied": "Nothing is to be done: `predict`, exports and `serve` apply it.",
+    "declined": "Use the probabilities as they are: a temperature would not reliably help another subject.",
+    "too_few_subjects": "To find out whether it helps, validate on at least 5 subjects: see `split.validation`.",
+    "at_bound": "Calibrate on more subjects: the model is nearly always right, or nearly always wrong, on these.",
+}
 DROPPED_SHARE = 0.10  # of the windows of a split
 TEST_SUBJECTS = {  # where the test subjects are configured, by the kind of the split
     "subject": "`split.test`",
@@ -51,6 +60,8 @@ def recommendations(
         *_confused(metrics, data),
         *_subjects(metrics),
         *_calibration(metrics),
+        *_scaling(metrics),
+        *_sets(metrics),
         *_imbalance(data),
         *_dropped(data),
         *_unfinished(run),
@@ -184,12 +195,18 @@ def _subjects(metrics: EvalMetrics) -> Iterator[Advice]:
 
 
 def _calibration(metrics: EvalMetrics) -> Iterator[Advice]:
-    calibration, confidence = metrics.calibration, mean_confidence(metrics)
-    if calibration.ece <= calibration.null_high:
+    """Yield miscalibration that remains after what is applied."""
+    found = metrics.confidence
+    error, high, table, when = metrics.calibration.ece, metrics.calibration.null_high, metrics.calibration.table, ""
+    if isinstance(found, ConfidenceMetrics) and found.temperature.outcome == "applied":
+        after = found.after.equal_mass
+        error, high, table, when = after.error, after.null_high, after.table, " after temperature scaling"
+    if error <= high:
         return
+    confidence = sum(row.count * row.confidence for row in table) / metrics.windows
     gap = confidence - metrics.accuracy
     means = f"mean confidence {number(confidence)}, accuracy {number(metrics.accuracy)}"
-    if abs(gap) < ONE_SIDED * calibration.ece:
+    if abs(gap) < ONE_SIDED * error:
         what = "miscalibrated: its confidence is too high for some windows and too low for others"
         advice = "Do not interpret confidences as probabilities."
     elif gap > 0:
@@ -199,10 +216,42 @@ def _calibration(metrics: EvalMetrics) -> Iterator[Advice]:
         what = "under-confident"
         advice = "Reduce `training.label_smoothing` if it is set, or increase `training.epochs`."
     yield Advice(
-        f"The model is {what} ({means}). The calibration error of {number(calibration.ece)} exceeds the "
-        f"{number(calibration.null_high)} expected by chance.",
+        f"The model is {what} ({means}). The calibration error{when} of {number(error)} exceeds the {number(high)} "
+        "expected by chance.",
         advice,
     )
+
+
+def _scaling(metrics: EvalMetrics) -> Iterator[Advice]:
+    """Yield whether temperature scaling is applied, and why."""
+    found = metrics.confidence
+    if isinstance(found, ConfidenceMetrics):
+        yield Advice(calibration_v2.temperature(found.temperature), SCALING[found.temperature.outcome])
+
+
+def _sets(metrics: EvalMetrics) -> Iterator[Advice]:
+    """Yield prediction sets that miss their level, and a promise that is not possible."""
+    found = metrics.confidence
+    if not isinstance(found, ConfidenceMetrics):
+        return
+    for kind in SETS:
+        each = found.sets[kind]
+        if isinstance(each, NoThreshold):
+            yield Advice(
+                escape(calibration_v2.sets(found, kind)), f"If you need it, calibrate on {each.needed} {each.units}."
+            )
+        elif _misses(each, 1 - found.alpha):
+            yield Advice(
+                escape(calibration_v2.sets(found, kind)),
+                "Do not rely on the level for new subjects. Calibrate on more subjects: see `split.validation`.",
+            )
+
+
+def _misses(sets: SetMetrics, level: float) -> bool:
+    """Return whether the coverage is below the level: by its interval, or by more than MISSED without one."""
+    if isinstance(sets.interval, NoInterval):
+        return sets.subject_mean < level - MISSED
+    return sets.interval.high < level
 
 
 # Training

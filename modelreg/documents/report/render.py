@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
-from modelreg.documents.report import plots
+from modelreg.documents.report import calibration, plots
 from modelreg.documents.report.formatting import NO_CHECKS, Checks
 from modelreg.documents.report.html import html
 from modelreg.documents.report.markdown import markdown
-from modelreg.records.calibration import ConfidenceMetrics
+from modelreg.records.calibration import ConfidenceMetrics, SetMetrics
 from modelreg.records.data import DataRecord
-from modelreg.records.intervals import Reason
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import Epoch, RunRecord
 from modelreg.registry import filenames
@@ -32,7 +31,7 @@ def documents(
         "classes": lambda dark: plots.draw_classes(metrics, dark=dark),
         "reliability": lambda dark: plots.draw_reliability(metrics, dark=dark),
         "subjects": lambda dark: plots.draw_subjects(metrics, dark=dark),
-        **(_confidence_pictures(found) if (found := metrics.confidence) else {}),
+        **(_confidence_pictures(found) if isinstance(found := metrics.confidence, ConfidenceMetrics) else {}),
     }
     drawn = {f"{name}.png": (of(False), of(True)) for name, of in draw.items()}
     paths = {name.removesuffix(".png"): name for name in drawn}
@@ -43,7 +42,9 @@ def documents(
 
 
 def _confidence_pictures(found: ConfidenceMetrics) -> dict[str, Callable[[bool], bytes]]:
+    applied, sets = calibration.is_applied(found), any(isinstance(each, SetMetrics) for each in found.sets.values())
     return {
-        "temperature": lambda dark: plots.draw_temperature(found, dark=dark),
-        **({} if isinstance(found.sets, Reason) else {"coverage": lambda dark: plots.draw_coverage(found, dark=dark)}),
+        **({"temperature": lambda dark: plots.draw_temperature(found, dark=dark)} if applied else {}),
+        **({"coverage": lambda dark: plots.draw_coverage(found, dark=dark)} if sets else {}),
+        "risk": lambda dark: plots.draw_risk(found, dark=dark),
     }

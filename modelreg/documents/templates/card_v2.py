@@ -1,8 +1,8 @@
 """The model card, template version 2. Once a modelreg is released with it, this module never changes.
 
 The front matter follows Hugging Face's modelcard metadata, with a `model-index` of the metrics. Every phrase of the
-card is in this module, in architecture_v2 or in gates_v2. They import records and each other only, so that a released
-card renders to the same bytes forever. The code of "How to use" names only the public API of modelreg.
+card is in this module, in architecture_v2, calibration_v2 or gates_v2. They import records and each other only, so that
+a released card renders to the same bytes forever. The code of "How to use" names only the public API of modelreg.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
-from modelreg.documents.templates import architecture_v2, gates_v2
+from modelreg.documents.templates import architecture_v2, calibration_v2, gates_v2
 from modelreg.documents.templates.facts import Facts
 from modelreg.documents.templates.markdown_v2 import UNSAFE, escape, table
+from modelreg.records.calibration import ConfidenceMetrics
 from modelreg.records.data import DataRecord, RowCounts
 from modelreg.records.export import PROJECTION
 from modelreg.records.int8 import Int8Scheme
@@ -39,6 +40,7 @@ def render(facts: Facts) -> str:
         _intended_use,
         _protocol,
         _results,
+        _calibration,
         _smoothing,
         _estimate,
         _gates,
@@ -244,6 +246,14 @@ def _interval(metrics: EvalMetrics, name: str) -> str:
     if isinstance(interval, Interval):
         return f"{interval.low:.4f} to {interval.high:.4f} ({100 * interval.level:g} %)"
     return "" if interval is None else "none"
+
+
+def _calibration(facts: Facts) -> str:
+    found = facts.metrics.confidence
+    if not isinstance(found, ConfidenceMetrics):
+        return ""
+    lines = "\n".join(f"- {escape(sentence)}" for sentence in calibration_v2.sentences(found))
+    return f"## Confidence and prediction sets\n\n{lines}"
 
 
 def _smoothing(facts: Facts) -> str:

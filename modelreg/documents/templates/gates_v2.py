@@ -28,13 +28,21 @@ NAMES = {  # of the paths that projects usually gate; any other path is its own 
     "log_loss": "log loss",
     "brier": "Brier score",
     "calibration.ece": "calibration error",
+    "confidence.risk_coverage.area": "area under the risk-coverage curve",
     "confidence.before.equal_mass.error": "calibration error (before temperature scaling)",
     "confidence.after.equal_mass.error": "calibration error (after temperature scaling)",
     **{
-        f"confidence.sets.{method}.{field}": f"{words} of the {method.upper()} prediction sets"
-        for method in ("lac", "aps", "raps")
+        f"confidence.sets.{kind}.{field}": f"{words} of the {which}"
+        for kind, which in (
+            ("pooled", "pooled prediction sets"),
+            ("new_subject", "prediction sets for a new subject"),
+            ("lac", "LAC prediction sets"),
+            ("aps", "APS prediction sets"),
+            ("raps", "RAPS prediction sets"),
+        )
         for field, words in (
             ("coverage", "coverage"),
+            ("subject_mean", "mean coverage over subjects"),
             ("interval", "coverage interval"),
             ("expected", "expected coverage"),
             ("mean_size", "mean size"),
