@@ -1,7 +1,8 @@
 """Check that calibration.json follows from validation.npz, and its metrics from predictions.npz. Requires only numpy.
 
 Temperature scaling and conformal thresholds are fitted again on the validation split (validation.npz) and evaluated
-again on the test split (predictions.npz). Numbers may differ in the last bits: exponentials differ between machines.
+again on the test split (predictions.npz). Those of a cross-fitted version are fitted on predictions.npz. Numbers may
+differ in the last bits: exponentials differ between machines.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from modelreg.evaluation import metrics as scores
 from modelreg.evaluation.metrics import Predictions
 from modelreg.records.base import load
 from modelreg.records.calibration import ConfidenceRecord
-from modelreg.records.data import DataRecord
+from modelreg.records.data import DataRecord, PartRecord
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
 from modelreg.registry import filenames
@@ -29,7 +30,9 @@ def find_problems(here: VersionFiles, spec: ModelSpec, data: DataRecord, metrics
 
     Raises InputError if a file cannot be read.
     """
-    for name in (filenames.CALIBRATION, filenames.VALIDATION):
+    crossfitted = data.parts.validation is None
+    source = filenames.PREDICTIONS if crossfitted else filenames.VALIDATION
+    for name in (filenames.CALIBRATION, *([] if crossfitted else [filenames.VALIDATION])):
         if metrics.confidence and name not in here.digests:
             yield unlisted(name)
         elif name in here.digests and not metrics.confidence:
@@ -37,11 +40,12 @@ def find_problems(here: VersionFiles, spec: ModelSpec, data: DataRecord, metrics
     if filenames.CALIBRATION not in here.present:
         return
     record = load(here.folder / filenames.CALIBRATION, ConfidenceRecord)
-    yield from _find_strangers(record, here, spec, data)
+    fitted_on = data.parts.validation or data.parts.train
+    yield from _find_strangers(record, here, spec, fitted_on)
     if record.classes != spec.classes:
         return
-    if filenames.VALIDATION in here.present:
-        yield from _find_fitting_problems(_read(here, filenames.VALIDATION, spec), record, data, metrics)
+    if source in here.present:
+        yield from _find_fitting_problems(_read(here, source, spec), source, record, fitted_on, metrics)
     if filenames.PREDICTIONS in here.present and metrics.confidence:
         yield from _find_metric_problems(_read(here, filenames.PREDICTIONS, spec), record, metrics)
 
@@ -51,25 +55,24 @@ def _read(here: VersionFiles, name: str, spec: ModelSpec) -> Predictions:
 
 
 def _find_strangers(
-    record: ConfidenceRecord, here: VersionFiles, spec: ModelSpec, data: DataRecord
+    record: ConfidenceRecord, here: VersionFiles, spec: ModelSpec, fitted_on: PartRecord
 ) -> Iterator[Problem]:
     for key, stated, other in (
         ("classes", record.classes, spec.classes),
         ("checkpoint_sha256", record.checkpoint_sha256, here.digests.get(filenames.CHECKPOINT)),
-        ("validation_digest", record.validation_digest, data.parts.validation.digest),
+        ("validation_digest", record.validation_digest, fitted_on.digest),
     ):
         yield from equal(filenames.CALIBRATION, key, stated, other)
 
 
 def _find_fitting_problems(
-    validation: Predictions, record: ConfidenceRecord, data: DataRecord, measured: EvalMetrics
+    validation: Predictions, name: str, record: ConfidenceRecord, split: PartRecord, measured: EvalMetrics
 ) -> Iterator[Problem]:
-    """Check that the predictions cover the whole validation split, and fit on them again."""
-    split = data.parts.validation
+    """Check that the predictions of a file cover the whole split, and fit on them again."""
     counts = np.bincount(validation.y, minlength=len(record.classes)).tolist()
     windows = dict(zip(record.classes, counts, strict=True))
-    yield from equal(filenames.VALIDATION, "subjects", sorted(set(validation.subject.tolist())), sorted(split.subjects))
-    yield from equal(filenames.VALIDATION, "windows of each class", windows, split.class_windows)
+    yield from equal(name, "subjects", sorted(set(validation.subject.tolist())), sorted(split.subjects))
+    yield from equal(name, "windows of each class", windows, split.class_windows)
     origin = calibration.Origin(record.classes, record.checkpoint_sha256, record.validation_digest)
     again = calibration.fit_calibration(validation, origin, level=measured.settings.level, alpha=record.alpha)
     found = tolerance.differences((), record.to_document(), again.to_document(), tolerance.RECOMPUTED)
