@@ -15,7 +15,6 @@ from modelreg.data import exact_copies, near_copies, tracks
 from modelreg.data.cache import Reading
 from modelreg.data.memory_map import sha256_arrays
 from modelreg.data.recording import Recording, Windows
-from modelreg.records.data import PartName
 from modelreg.records.model import Channel
 
 SEARCH = "near-copies-1"  # part of the cache's keys; a new number when the search or a limit changes
@@ -25,9 +24,9 @@ LEAST_S = 0.5  # seconds of a near copy in one of several joined windows; its en
 class CopiedSamples(NamedTuple):
     """Samples of a recording that are also in a recording of an earlier split; places in the aligned recordings."""
 
-    part: PartName
+    part: str
     recording: str
-    earlier: PartName
+    earlier: str
     earlier_recording: str
     start: int
     end: int
@@ -35,7 +34,7 @@ class CopiedSamples(NamedTuple):
     residual: float = 0.0  # of a near copy
 
     @property
-    def pair(self) -> tuple[PartName, PartName]:
+    def pair(self) -> tuple[str, str]:
         """The two splits, the earlier one first."""
         return self.earlier, self.part
 
@@ -149,9 +148,9 @@ def rows_of(windows: Windows, copied: Iterable[CopiedSamples], window: int) -> N
     return np.flatnonzero(contains)
 
 
-def by_pair(copied: Iterable[CopiedSamples]) -> Mapping[tuple[PartName, PartName], list[CopiedSamples]]:
+def by_pair(copied: Iterable[CopiedSamples]) -> Mapping[tuple[str, str], list[CopiedSamples]]:
     """Return the copies of each two splits."""
-    found: dict[tuple[PartName, PartName], list[CopiedSamples]] = {}
+    found: dict[tuple[str, str], list[CopiedSamples]] = {}
     for copy in copied:
         found.setdefault(copy.pair, []).append(copy)
     return found

@@ -22,7 +22,7 @@ from modelreg.data.copied_samples import CopiedSamples, NearCopies, by_pair, fin
 from modelreg.data.memory_map import passing, sha256_arrays
 from modelreg.data.recording import Recording, Windows, natural
 from modelreg.records.audit import AuditRecord, CopySearch, Finding, FindingKind, NearSearch, Severity
-from modelreg.records.data import Normalization, PartName
+from modelreg.records.data import Normalization
 from modelreg.records.model import InputSpec
 
 NEAR = 0.99
@@ -45,26 +45,27 @@ SPLIT_GAP = 0.05  # largest plausible gain in accuracy of a random split over a 
 
 Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[np.int64]
-Pair: TypeAlias = tuple[PartName, PartName]  # the earlier split first
+Pair: TypeAlias = tuple[str, str]  # two splits, the earlier one first; or two folds of a cross-fitted run
 
 
 class Evidence(NamedTuple):
     """The result of a preparation, to be audited."""
 
-    recordings: Mapping[PartName, Sequence[Recording]]  # after splitting and filling
-    windows: Mapping[PartName, Windows]  # cut from them
+    recordings: Mapping[str, Sequence[Recording]]  # after splitting and filling; of a cross-fitted run by fold
+    windows: Mapping[str, Windows]  # cut from them
     normalization: Normalization
     split: Literal["subject", "time", "given"]
     window: int  # samples
     originals: Sequence[Recording]  # before alignment: of all splits, as they were read
+    together: tuple[Sequence[Recording], Windows] | None = None  # of all folds; None: one of the splits is train
 
 
 class Copy(NamedTuple):
     """A window that is also in an earlier split."""
 
-    part: PartName
+    part: str
     row: int
-    earlier: PartName
+    earlier: str
     earlier_row: int
 
 
@@ -100,7 +101,7 @@ def suspicions(
         yield Finding(kind="random_split", severity="suspicious", parts=("test",), count=0, what=what)
 
 
-def copies(windows: Mapping[PartName, Windows]) -> Iterator[Copy]:
+def copies(windows: Mapping[str, Windows]) -> Iterator[Copy]:
     """Yield each window that is bit for bit in an earlier split: the same recording under two names.
 
     Windows in which every channel is constant are ignored: a device at rest may repeat itself.
@@ -160,7 +161,7 @@ def _sorted(names: set[str]) -> list[str]:
 
 
 def _finding(
-    kind: FindingKind, parts: tuple[PartName, ...], what: str, examples: Sequence[str], severity: Severity = "leak"
+    kind: FindingKind, parts: tuple[str, ...], what: str, examples: Sequence[str], severity: Severity = "leak"
 ) -> Finding:
     """Return a finding that counts all examples and keeps the first few."""
     few = tuple(examples[:EXAMPLES])
@@ -239,7 +240,7 @@ def _shown(copied: CopiedSamples) -> str:
     return f"{copied.recording}, {copied.where} {'~' if near else '='} {copied.origin}{near}"
 
 
-def _equal_windows(windows: Mapping[PartName, Windows]) -> dict[Pair, dict[int, str]]:
+def _equal_windows(windows: Mapping[str, Windows]) -> dict[Pair, dict[int, str]]:
     found: dict[Pair, dict[int, str]] = {}
     for copy in copies(windows):
         origin = place(windows[copy.earlier], copy.earlier_row)
@@ -289,7 +290,7 @@ def _searched(windows: Windows) -> Ints:
     return moving[np.linspace(0, len(moving) - 1, CAP).round().astype(np.int64)]
 
 
-def _similar_windows(evidence: Evidence, searched: Mapping[PartName, Ints], near: float) -> dict[Pair, dict[int, str]]:
+def _similar_windows(evidence: Evidence, searched: Mapping[str, Ints], near: float) -> dict[Pair, dict[int, str]]:
     scale = evidence.normalization
     found: dict[Pair, dict[int, str]] = {}
     projected = {part: _projections(windows.x, searched[part], scale) for part, windows in evidence.windows.items()}
@@ -346,7 +347,8 @@ def _correlations(x: Floats, rows: Ints, others: Floats, partners: Ints, scale: 
 def _normalization_findings(evidence: Evidence) -> Iterator[Finding]:
     """Fit the normalization again on train, and yield differences."""
     stated = evidence.normalization
-    digest = sha256_arrays(evidence.windows["train"].arrays())
+    recordings, windows = evidence.together or (evidence.recordings["train"], evidence.windows["train"])
+    digest = sha256_arrays(windows.arrays())
     if stated.data_digest != digest:
         what = "data_digest is not the digest of train"
         yield _finding("normalization", ("train",), what, [stated.data_digest])
@@ -357,8 +359,6 @@ def _normalization_findings(evidence: Evidence) -> Iterator[Finding]:
         rate_hz=stated.rate_hz,
         fold=stated.fold,
     )
-    again = normalization.fit(
-        evidence.recordings["train"], spec, per=stated.per, limits=stated.limits, data_digest=stated.data_digest
-    )
+    again = normalization.fit(recordings, spec, per=stated.per, limits=stated.limits, data_digest=stated.data_digest)
     if again != stated:
         yield _finding("normalization", ("train",), "a fit on train gives other values", ["mean and std"])

@@ -17,6 +17,7 @@ from modelreg.records.run import RunRecord
 from modelreg.registry import filenames, runs
 from modelreg.registry.version_documents import VersionDocuments
 
+FOLD_FILES = (filenames.CHECKPOINT, filenames.NORMALIZATION)
 COPIED = (filenames.CHECKPOINT, filenames.PREDICTIONS, filenames.NORMALIZATION, filenames.DATA, filenames.RUN)
 
 
@@ -25,6 +26,18 @@ def find_refusals(folder: Path, run: RunRecord) -> Iterator[Problem]:
     if run.status != "trained":
         resume = f"finish the training with `modelreg train --resume {folder}`"
         yield Problem(str(folder), "run.not-trained", "the training of this run is not finished", resume)
+
+
+def find_fold_problems(folder: Path, run: RunRecord) -> Iterator[Problem]:
+    """Yield why the weights of a run's folds cannot be released: there are no folds, or their files are not here."""
+    if run.folds is None:
+        what = "has no folds: it is not a cross-fitted run"
+        yield Problem(str(folder), "release.no-folds", what)
+    for fold in run.folds or ():
+        for name in FOLD_FILES:
+            if not (folder / filenames.FOLDS / fold.name / name).is_file():
+                place = f"{folder}/{filenames.FOLDS}/{fold.name}/{name}"
+                yield Problem(place, "run.file-missing", "missing, so the fold cannot be released")
 
 
 def find_metrics_problem(folder: Path, run: RunRecord) -> Problem | None:
@@ -41,6 +54,8 @@ def changelog_entry(folder: Path, model: str, tag: str) -> str:
     names = ", ".join(escape(source.name) for source in data.sources)
     subjects = len(protocol.tested.subjects)
     seen = "subjects that the model was not trained on" if not protocol.known_subjects else "the test split"
+    if protocol.folds is not None:
+        seen = f"subjects, each predicted by one of {len(protocol.folds)} models that never saw the subject"
     return (
         f"### Added\n\n- {model} {tag}, trained on {names}: accuracy {measured.accuracy:.3f}, macro F1 "
         f"{measured.macro_f1:.3f} on {measured.windows:,} windows of {subjects} {seen}. Checkpoint SHA-256 "
@@ -121,6 +136,15 @@ def stage(
             (staged / name).parent.mkdir(exist_ok=True)
             files.write_atomic(staged / name, content)
     return documents
+
+
+def stage_folds(staged: Path, folder: Path) -> None:
+    """Copy the weights of each fold, and the normalization that they need, into the version."""
+    for fold in runs.load_run(folder).folds or ():
+        for name in FOLD_FILES:
+            place = staged / filenames.FOLDS / fold.name
+            place.mkdir(parents=True, exist_ok=True)
+            files.copy_atomic(folder / filenames.FOLDS / fold.name / name, place / name)
 
 
 def _digests(staged: Path, run: RunRecord) -> dict[str, str]:
