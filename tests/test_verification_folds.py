@@ -139,11 +139,33 @@ def test_changed_predictions_are_found(version) -> None:
     assert not any("kfold3-01" in where for where in found)
 
 
-def test_a_calibration_that_does_not_follow_is_found(version) -> None:
-    """It is fitted again on the pooled predictions."""
-    edit(version / "calibration.json", lambda d: d.update(validation_digest="0" * 64))
+@pytest.mark.parametrize(
+    ("change", "where", "rule"),
+    [
+        (lambda d: d.update(validation_digest="0" * 64), "calibration.json: validation_digest", "record-mismatch"),
+        (lambda d: d["temperature"].update(gain=0.5), "calibration.json: temperature.gain", "value-mismatch"),
+        (
+            lambda d: _last_gain(d).update(temperature=1.5),
+            "calibration.json: temperature.per_subject.",
+            "value-mismatch",
+        ),
+        (
+            lambda d: d["fitted_on"].update(predictions_sha256="0" * 64),
+            "eval_metrics.json: confidence.judged_on",
+            "value-mismatch",
+        ),
+    ],
+    ids=["digest", "gain", "temperature", "predictions"],
+)
+def test_a_calibration_that_does_not_follow_is_found(version, change, where, rule) -> None:
+    """It is fitted again on the pooled predictions, and judged on each subject left out of the fit."""
+    edit(version / "calibration.json", change)
 
-    assert ("calibration.json: validation_digest", "verify.record-mismatch") in found_in(version)
+    assert any((at[: len(where)], found) == (where, f"verify.{rule}") for at, found in found_in(version))
+
+
+def _last_gain(document):
+    return list(document["temperature"]["per_subject"].values())[-1]
 
 
 def test_missing_predictions_of_the_final_model_are_found(version) -> None:
