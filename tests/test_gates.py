@@ -3,7 +3,9 @@
 import json
 from functools import partial
 
+import numpy as np
 import pytest
+from example_records import example_predictions
 from example_release import carry_out, now
 from example_run import write_registry, write_run
 from hypothesis import given
@@ -18,10 +20,11 @@ from modelreg.documents import template_versions
 from modelreg.documents.templates import card_v1, gates_v2
 from modelreg.documents.templates.gates_v2 import describe
 from modelreg.errors import GateFailed
-from modelreg.evaluation import gates
+from modelreg.evaluation import calibration, gates
 from modelreg.evaluation.gates import Older
 from modelreg.records import base
 from modelreg.records.gates import Against, Gate, GateReport, Outcome, Waiver
+from modelreg.records.metrics import EvaluationSettings
 from modelreg.registry import filenames
 from modelreg.release import init
 from modelreg.release.plan import Request, gate_outcomes
@@ -43,6 +46,37 @@ check = partial(gates.check_gates, describe=describe)
 def outcome(path: str, **bounds: object) -> Outcome:
     """Judge one gate on METRICS."""
     return check(METRICS, {path: Gate.model_validate(bounds)}, OLDER)[0]
+
+
+# The documented gates on calibration and prediction sets
+
+DOCUMENTED = {
+    "confidence.after.equal_mass.error": Gate(max=0.05),
+    "confidence.sets.pooled.subject_mean": Gate(min=0.87),
+    "confidence.sets.pooled.interval": Gate(contains=0.9),
+}
+
+
+def calibrated(scale: float, subjects: int) -> dict[str, object]:
+    """Return the metrics of out-of-fold predictions; the labels follow softmax(2 * logits)."""
+    fair = example_predictions(subjects=[f"s{number:02}" for number in range(subjects)], windows=100)
+    found = fair._replace(logits=(fair.logits * scale).astype(np.float32))
+    record = calibration.fit_calibration(found, calibration.Origin(tuple("abcd"), "a" * 64, "b" * 64))
+    measured = calibration.measure_calibration(found, record, EvaluationSettings(replicates=100))
+    return {"confidence": measured.to_document()}
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0], ids=["scaling applied", "scaling declined"])
+def test_the_documented_gates_on_calibration_are_met(scale) -> None:
+    """By a model whose calibration holds for subjects left out, with and without temperature scaling."""
+    assert [each.verdict for each in check(calibrated(scale, 12), DOCUMENTED)] == ["met"] * 3
+
+
+def test_gates_on_calibration_fail_where_it_cannot_be_judged() -> None:
+    """Four subjects have no interval, and no evidence for the temperature that their logits need."""
+    failed = {each.path for each in check(calibrated(20.0, 4), DOCUMENTED) if each.verdict == "FAILS"}
+
+    assert failed >= {"confidence.after.equal_mass.error", "confidence.sets.pooled.interval"}
 
 
 # The forms of a gate
