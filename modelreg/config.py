@@ -73,11 +73,22 @@ class SubjectSplit(Record):
 
     by: Annotated[Literal["subject"], setting("The kind of split.", "subject")] = "subject"
     test: Annotated[
-        Subjects, setting("The test subjects: a number takes the highest ids, a list names them.", 3, "subjects")
+        Subjects,
+        setting(
+            "The test subjects: a number takes the highest ids, a list names them. Not used by a cross-fitted run "
+            "(`evaluation.protocol`), which tests every subject.",
+            3,
+            "subjects",
+        ),
     ] = 3
     validation: Annotated[
         Subjects,
-        setting("The validation subjects. A number takes the highest ids that remain.", ["s06", "s07"], "subjects"),
+        setting(
+            "The validation subjects. A number takes the highest ids that remain; in a cross-fitted run it is the "
+            "number of validation subjects of each fold.",
+            ["s06", "s07"],
+            "subjects",
+        ),
     ] = 1
 
 
@@ -228,6 +239,14 @@ class TrainConfig(Record):
             exclude_if=lambda value: value is None,
         ),
     ] = None
+
+    @model_validator(mode="after")
+    def _folds_subjects(self) -> "TrainConfig":
+        counted = isinstance(self.split, SubjectSplit) and isinstance(self.split.validation, int)
+        if self.evaluation.crossfitted and not counted:
+            needs = "needs split.by: subject, with a number of subjects as split.validation"
+            raise ValueError(f"evaluation.protocol: {self.evaluation.protocol} {needs}")
+        return self
 
 
 _WORD = "[A-Za-z0-9_][A-Za-z0-9_-]*"  # no `..`, no hidden part, no option: what git takes as a tag

@@ -1,5 +1,6 @@
 """What every test shares: a bounded hypothesis profile and the paths of the checkout."""
 
+import inspect
 import os
 import signal
 from pathlib import Path
@@ -44,11 +45,21 @@ def pytest_pyfunc_call(pyfuncitem):
         pyfuncitem.obj = untraced.untraced(pyfuncitem.obj)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef, request):
+    """Let nothing trace the fixtures of a module whose tests are all marked `no_cover`; generators are traced."""
+    own = fixturedef.baseid.endswith(".py") and not inspect.isgeneratorfunction(fixturedef.func)
+    if own and request.node.getparent(pytest.Module).get_closest_marker("no_cover"):
+        fixturedef.func = untraced.untraced(fixturedef.func)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory):
-    """Keep what is read in a folder of this session: tests know nothing of the user's cache."""
+    """Keep what is read in a folder of this session, which workers share: tests know nothing of the user's cache."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "modelreg-cache"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("MODELREG_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patched.setenv("MODELREG_CACHE", str(folder))
         yield
 
 

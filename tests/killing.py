@@ -19,6 +19,8 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+import untraced
+
 KILLED = -signal.SIGKILL
 ALWAYS = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate")
 TESTS = Path(__file__).parent
@@ -65,7 +67,7 @@ def killer(*, torch: bool = False, **environment: str) -> Iterator[Callable[[Job
 
     command = [sys.executable, str(TESTS / "killing.py"), *(["torch"] if torch else [])]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**untraced.environment(), **environment}
     ) as process:
         yield kill
 

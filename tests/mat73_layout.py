@@ -34,7 +34,7 @@ def _write(group: h5py.Group, name: str, value: Any) -> h5py.HLObject:
     if isinstance(value, list):
         stored = group.file.require_group("#refs#")
         cells = [_write(stored, f"{name}{n}", each).ref for n, each in enumerate(value)]
-        return _dataset(group, name, np.array([cells], h5py.ref_dtype), "cell")
+        return _dataset(group, name, np.array([cells], h5py.ref_dtype), "cell", empty=not value)
     kind = KINDS[value.dtype.str[1:]]
     return _dataset(group, name, (value.astype("u1") if kind == "logical" else value).T, kind, empty=not value.size)
 

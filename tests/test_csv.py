@@ -9,6 +9,7 @@ from csv_folder import FILES, TEXT, channels, device, read, source, timed, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import composite
+from pydantic import ValidationError
 
 from modelreg.data.cache import Reading
 from modelreg.data.recording import UNLABELLED
@@ -204,6 +205,23 @@ def test_a_path_may_give_the_label(tmp_path) -> None:
         ("s-1-NA", "1", None),
         ("s-1-lie down", "1", "lie down"),
     ]
+
+
+def test_all_recordings_may_be_of_one_subject(tmp_path) -> None:
+    """Whoever records only themselves has no subject in the paths."""
+    devices = {"watch": device(files=r"(?P<session>\w+)\.csv")}
+    dataset = read(tmp_path, {"1.csv": TEXT, "2.csv": TEXT}, devices=devices, one_subject="anna")
+
+    assert [(found.name, found.subject) for found in dataset.recordings] == [("anna-1", "anna"), ("anna-2", "anna")]
+
+
+@pytest.mark.parametrize(
+    ("files", "column"), [(FILES, None), (r"(?P<session>\w+)\.csv", "who")], ids=["in the path", "in a column"]
+)
+def test_a_subject_has_one_source(files, column) -> None:
+    """One subject of all recordings, and another source of it, contradict each other."""
+    with pytest.raises(ValidationError, match="subject: set only one of"):
+        source(devices={"watch": device(files=files)}, subject=column, one_subject="anna")
 
 
 def test_a_dropped_recording_is_not_read(tmp_path) -> None:

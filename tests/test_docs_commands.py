@@ -31,9 +31,10 @@ LINES = sorted(
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory) -> tuple[Path, dict[str, str]]:
-    """A home for the commands: `modelreg` on the path, one epoch a training."""
+    """A home for the commands: `modelreg` on the path, one epoch a training, the cache of all tests."""
     folder = tmp_path_factory.mktemp("docs")
-    return folder, docs_commands.environment(folder, untraced.environment(), fast=True)
+    variables = docs_commands.environment(folder, untraced.environment(), fast=True)
+    return folder, {**variables, "MODELREG_CACHE": os.environ["MODELREG_CACHE"]}
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,17 @@ import draft_files
 import numpy as np
 import pytest
 from draft_files import G
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from test_layouts import LAYOUTS
 
+from modelreg.data import physics, sensors
 from modelreg.data.draft import clock, columns, dialect, groups, headers, norms, tables, words
 from modelreg.data.draft.headers import Triple
 from modelreg.data.draft.tables import Table
 from modelreg.data.sources.containers import open_tree
 from modelreg.records.csv_device import CsvForm
+from modelreg.records.model import Channel
 
 HEADERS = {
     "time,gFx,gFy,gFz,wx,wy,wz": [("acc", None, "g", "", (1, 2, 3)), ("gyro", None, None, "", (4, 5, 6))],
@@ -56,11 +60,34 @@ def test_the_sensors_of_a_header(header, found) -> None:
 
 @pytest.mark.parametrize(
     ("text", "unit"),
-    [("m/s²", "m/s2"), ("m/s^2", "m/s2"), ("G", "g"), ("°/s", "deg/s"), ("µT", "uT"), ("rad/s", "rad/s"), ("V", None)],
+    [
+        *(("m/s²", "m/s2"), ("m/s^2", "m/s2"), ("cm/s²", "cm/s2"), ("G", "g"), ("milli-g", "mg"), ("°/s", "deg/s")),
+        *(("µT", "uT"), ("rad/s", "rad/s"), ("V", None), ("µs", "us"), ("Milliseconds", "ms"), ("s", "s")),
+    ],
 )
 def test_units(text, unit) -> None:
-    """By one of their spellings."""
-    assert words.unit_of(text) == unit
+    """By one of their spellings, in brackets."""
+    assert headers.unit_in(f"x ({text})") == unit
+
+
+@pytest.mark.parametrize("text", [text for spellings in sensors.FACTORS.values() for text in spellings])
+def test_a_draft_has_the_unit_that_data_check_reads(text) -> None:
+    """Of every spelling, the quantity and the factor stay."""
+    unit = headers.unit_in(f"x ({text})")
+
+    assert unit is not None
+    assert sensors.read_unit(unit) == sensors.read_unit(text) is not None
+
+
+def test_gauss_is_a_unit_of_magnetometers_only() -> None:
+    """Elsewhere G is gravity."""
+    assert [headers.unit_in(name) for name in ("Magnetometer x (G)", "Accelerometer x (G)")] == ["gauss", "g"]
+
+
+@pytest.mark.parametrize("text", [text for spellings in words.vocabulary().time_units.values() for text in spellings])
+def test_no_unit_of_time_is_one_of_a_sensor(text) -> None:
+    """A column of times would be one of a sensor."""
+    assert sensors.read_unit(text) is None
 
 
 def forms() -> dict[str, dict[str, Any]]:
@@ -343,6 +370,24 @@ def test_gravity_was_removed(stated, one) -> None:
     assert (verdict.unit, verdict.gravity) == (stated, "removed")
 
 
+@given(st.sampled_from([*sensors.FACTORS["acceleration"]]), st.booleans(), st.floats(0.8, 1.2))
+def test_what_a_draft_says_of_gravity_data_check_confirms(unit, stated, norm) -> None:
+    """Where a draft says that gravity is included, `data check` finds no other unit and no other norm."""
+    values = np.full((50, 3), norm * (sensors.one_g(unit) or 0.0) / np.sqrt(3))
+    verdict = norms.judge(norms.rest([values]), unit if stated else None)
+    assume(verdict.gravity == "included")
+
+    (sensor,) = sensors.sensors_of([Channel(name=f"acc_{axis}", unit=str(verdict.unit)) for axis in "xyz"])
+    assert physics._verdict(values * sensor.factor / G, sensor).gravity == "included"
+
+
+def test_a_stated_unit_is_tried_first() -> None:
+    """1 g is 981 cm/s²: its norm is nearly that of 1,000 mg."""
+    resting = norms.rest([draft_files.motion(one=100 * G, moving=False)[1]])
+
+    assert [norms.judge(resting, stated).unit for stated in ("cm/s2", None)] == ["cm/s2", "mg"]
+
+
 def test_a_norm_that_is_neither() -> None:
     """Raw counts, for example."""
     assert norms.judge(norms.rest([draft_files.motion(one=16384.0)[1]])).unit is None
@@ -430,3 +475,12 @@ def test_names_that_differ_are_numbers(tmp_path) -> None:
     found = groups.make(heads(tmp_path).tables, ["a.csv", "b.csv"])[0]
 
     assert [found.reference(place) for place in range(4)] == [1, "ax", 3, 4]
+
+
+def test_a_device_of_which_no_file_was_read_has_no_group(tmp_path) -> None:
+    """Its columns are not known."""
+    for name in ("watch/a.csv", "watch/b.csv"):
+        draft_files.write(tmp_path, name, draft_files.plain())
+    (found,) = groups.make(heads(tmp_path).tables, ["Watch/a.csv", "Watch/b.csv", "watch/a.csv", "watch/b.csv"])
+
+    assert (found.device, found.paths) == ("watch", ("watch/a.csv", "watch/b.csv"))

@@ -236,6 +236,20 @@ def test_a_column_that_repeats_the_path_is_not_read(mine) -> None:
     assert ("subject" in source, source["devices"][0]["files"]) == (False, r"data_(?P<subject>\d+)\.csv")
 
 
+def test_a_column_that_repeats_a_part_of_the_path(mine) -> None:
+    """Other parts of the path differ from it."""
+    for subject in ("101", "102"):
+        for activity in ("walk", "rest"):
+            rows = [(subject, f"{n / 50:.2f}", 0.1, 5.9, 7.8) for n in range(120)]
+            write(mine, f"{activity}_{subject}.csv", table("user,t,ax,ay,az", rows))
+    source = drafts.source(drafts.draft(mine))
+
+    assert ("subject" in source, source["devices"][0]["files"]) == (
+        False,
+        r"(?P<label>[a-z]+)_(?P<subject>\d+)\.csv",
+    )
+
+
 def test_a_pattern_excludes_other_files(mine) -> None:
     """By their names, if there are few."""
     for subject in ("anna", "ben", "cleo"):
@@ -321,6 +335,15 @@ def test_codes_have_names_in_a_file(mine) -> None:
     assert drafts.blanks(proposal) == [f"{SOURCE}.labels.0"]
 
 
+def test_a_file_that_numbers_codes_has_no_names(mine) -> None:
+    """Each code has a row, and no column is a text."""
+    for subject in ("P1", "P2", "P3"):
+        write(mine, f"{subject}.csv", labelled([1, 2, 3]))
+    write(mine, "duration_key.txt", "1 10.5\n2 20.5\n3 30.5\n")
+
+    assert drafts.source(drafts.draft(mine))["labels"] == {"1": "1", "2": "2", "3": "3"}
+
+
 def test_texts_that_mean_no_label(mine) -> None:
     """They become null."""
     for subject in ("P1", "P2", "P3"):
@@ -375,6 +398,31 @@ def test_a_file_with_the_subjects_of_recordings(mine) -> None:
     assert {each.subject for each in dataset.recordings} == set(proposal.subjects or ())
 
 
+def test_the_key_of_a_file_with_the_subjects_is_any_column(mine) -> None:
+    """It has the values of a piece of the paths."""
+    rows = []
+    for number in range(1, 9):
+        write(mine, f"data/{number:03d}.csv", plain())
+        rows.append((f"P{number // 2}", "walk" if number % 2 else "rest", f"{number:03d}"))
+    write(mine, "participants.csv", table("participant,activity,recording_id", rows))
+    proposal = drafts.draft(mine)
+
+    assert drafts.source(proposal)["lookup"]["key"] == "recording_id"
+    assert (proposal.subjects, proposal.labels) == (("P0", "P1", "P2", "P3", "P4"), ("rest", "walk"))
+
+
+def test_a_file_that_repeats_the_paths_says_nothing_more(mine) -> None:
+    """Its only name is the piece of the paths that is its key."""
+    numbers = [f"{number:03d}" for number in range(1, 9)]
+    for number in numbers:
+        write(mine, f"{number}.csv", plain())
+    write(mine, "people.csv", table("participant,age", [(number, 30) for number in numbers]))
+    proposal = drafts.draft(mine)
+
+    assert "lookup" not in drafts.source(proposal)
+    assert drafts.blanks(proposal) == [f"{SOURCE}.subject", f"{SOURCE}.label"]
+
+
 def test_one_folder_around_everything_is_the_subject(mine) -> None:
     """If nothing else is."""
     for activity in ("walk", "sit", "run"):
@@ -391,6 +439,51 @@ def test_what_nothing_says_is_left_to_the_user(mine) -> None:
         write(mine, f"2024-05-0{day}_08-30-00/acc.csv", plain(header="t,x,y,z"))
 
     assert drafts.blanks(drafts.draft(mine)) == [f"{SOURCE}.subject", f"{SOURCE}.label"]
+
+
+def test_three_axes_that_nothing_names_are_left_out(mine) -> None:
+    """They have no gravity, next to an accelerometer that has."""
+    time, acceleration, _ = draft_files.motion()
+    rows = [(f"{t:.2f}", *np.round(a, 4), 1, 2, 3) for t, a in zip(time, acceleration, strict=True)]
+    for subject in ("s1", "s2"):
+        for activity in ("walk", "sit"):
+            write(mine, f"{subject}/{activity}.csv", table("t,ax,ay,az,hand x,hand y,hand z", rows))
+    proposal = drafts.draft(mine)
+
+    assert [channel["name"] for channel in drafts.source(proposal)["devices"][0]["channels"]] == [
+        "acc_x",
+        "acc_y",
+        "acc_z",
+    ]
+    assert "hand x (not known what it measures)" in drafts.why(proposal, f"{SOURCE}.devices")
+
+
+def test_rows_of_other_sensors_are_left_out(mine) -> None:
+    """Number 2 of Android is a magnetometer."""
+    time, acceleration, turning = draft_files.motion()
+    rows = [
+        (int(1e9 * t), sensor, *np.round(values[n], 4))
+        for n, t in enumerate(time)
+        for sensor, values in ((1, acceleration), (2, 40 * acceleration), (4, turning))
+    ]
+    for subject in ("s1", "s2"):
+        for activity in ("walk", "sit"):
+            write(mine, f"{subject}/{activity}.csv", table("", rows))
+    (device,) = drafts.source(drafts.draft(mine))["devices"]
+
+    assert [part["rows"]["text"] for part in device["parts"]] == ["1", "4"]
+
+
+def test_files_of_a_shape_of_which_none_is_a_table_are_in_no_group(mine) -> None:
+    """Only as many files as are opened are looked at."""
+    for number in range(300):
+        write(mine, f"notes/n{number}.txt", "")
+    for subject in ("s1", "s2", "s3"):
+        for activity in ("walk", "sit"):
+            write(mine, f"{subject}/{activity}.csv", plain())
+    proposal = drafts.draft(mine)
+
+    assert (proposal.matched, proposal.opened) == (6, 200)
 
 
 def test_numbers_that_nothing_names_are_left_to_the_user(mine) -> None:
@@ -562,6 +655,11 @@ def test_an_archive_is_a_folder(tmp_path) -> None:
 
 FAULTS = {
     "an empty folder": ({}, ["draft.nothing-found"]),
+    "a file of an unknown format": ({"a.xyz": b"\0\1\2"}, ["draft.nothing-found"]),
+    "an unknown and a known format": (
+        {"a.xyz": b"\0\1\2", "b.cwa": b"MD\xfc\x03" + bytes(2000)},
+        ["draft.foreign"],
+    ),
     "notes only": ({"readme.txt": b"hello\n"}, ["draft.no-signal"]),
     "binary recordings": (
         {"a.cwa": b"MD\xfc\x03" + bytes(2000), "b.cwa": b"MD\xfc\x03" + bytes(2000)},

@@ -107,6 +107,13 @@ def test_numbers_that_files_share_are_a_subject() -> None:
     assert roles.assign(shape, ["subject", "label"], {}).roles == {0: "subject", 1: "label"}
 
 
+def test_parts_that_tell_recordings_apart_only_together_and_not_side_by_side() -> None:
+    """A group of a pattern cannot have both without the part between them: no session is named."""
+    shape = paths.shapes([f"{a}/s{n}/{b}.csv" for a in ("foo", "bar") for n in (1, 2) for b in ("left", "right")])[0]
+
+    assert roles.assign(shape, ["subject"], {}).roles == {1: "subject"}
+
+
 def test_the_most_common_depth_comes_first() -> None:
     """Files in other depths are other shapes."""
     found = paths.shapes(["a.csv", "s1/a.csv", "s2/a.csv"])

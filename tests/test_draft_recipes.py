@@ -1,5 +1,6 @@
 """Known formats without a miniature, each on small files by its documents; and the rules of all recipes."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,6 +139,17 @@ def test_subjects_in_a_file_that_cannot_be_read(tmp_path) -> None:
     found = drafts.draft(folder)
 
     assert (found.name, found.subjects) == ("uci_har", None)
+
+
+def test_an_empty_line_has_no_subject(tmp_path) -> None:
+    """In the file that names the subject of each window."""
+    from test_layouts import LAYOUTS
+
+    folder = shutil.copytree(LAYOUTS / "uci_har", tmp_path / "mine")
+    with (folder / "train/subject_train.txt").open("a") as file:
+        file.write("\n")
+
+    assert drafts.draft(folder).subjects == ("1", "2")
 
 
 def test_a_set_with_windows_of_few_subjects(tmp_path) -> None:

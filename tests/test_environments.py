@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import untraced
 from delivering import git
 from example_run import write_registry, write_run
 
@@ -16,7 +17,7 @@ from modelreg.config import ProjectConfig
 
 VERSION = "registry/conv2d_fsq/v0.1.0"
 IDENTITY = {f"GIT_{role}_{part}": "t@example.org" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
-LEFT = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+LEFT = {name: value for name, value in untraced.environment().items() if not name.startswith("GIT_")}
 
 
 @pytest.fixture(scope="module")

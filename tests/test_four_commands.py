@@ -9,7 +9,10 @@ from modelreg import config
 from modelreg.cli.main import main
 from modelreg.registry import filenames
 
-pytestmark = pytest.mark.needs("torch", "onnx", "onnxsim", "onnxruntime", "tensorboard", "matplotlib", "pandas")
+pytestmark = [
+    pytest.mark.no_cover,
+    pytest.mark.needs("torch", "onnx", "onnxsim", "onnxruntime", "tensorboard", "matplotlib", "pandas"),
+]
 COMMANDS = (["train"], ["release", "v0.2.0"], ["verify"], ["export", "--target", "hailo8"])
 VERSION = "registry/conv2d_fsq/v0.2.0"
 

@@ -26,7 +26,7 @@ from modelreg.release.github.http_client import Download, Secret, Server
 from modelreg.release.github.plan import RemoteAsset
 
 __all__ = ["folder"]  # a fixture
-pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+pytestmark = [pytest.mark.no_cover, pytest.mark.allow_hosts(["127.0.0.1"])]
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from modelreg import files
 from modelreg.cli.main import main
 from modelreg.config import ProjectConfig
 
+pytestmark = pytest.mark.no_cover  # a thousand times what other tests do once
+
 WHO = {f"GIT_{role}_{part}": "t@example.org" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
 
 

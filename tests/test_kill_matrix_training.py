@@ -12,7 +12,7 @@ from test_training_run import TINY, make_registry
 
 from modelreg.cli.main import main
 
-pytestmark = pytest.mark.needs("torch", "matplotlib", "onnx")
+pytestmark = [pytest.mark.no_cover, pytest.mark.needs("torch", "matplotlib", "onnx")]
 RUN = "runs/conv2d_fsq-001"
 TRAIN = ("train", "tiny.yaml")
 STAGES = {  # each starts from the one before, with one more command

@@ -450,7 +450,7 @@ def test_the_number_of_fields_is_limited(monkeypatch) -> None:
     assert rules(mat73({f"v{n}": T for n in range(5)})) == [("x", "tables.invalid")]
 
 
-@pytest.mark.parametrize("value", [np.empty((0, 3)), ""])
+@pytest.mark.parametrize("value", [np.empty((0, 3)), "", []])
 def test_an_empty_array_has_no_rows(value) -> None:
     """MATLAB stores its shape in its place."""
     assert rules(mat73({"x": value})) == [("x", "tables.none")]

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelreg.data import copied_samples, copy_fit, near_copies, nearest_windows, tracks
+from modelreg.data.cache import Reading
 from modelreg.data.near_copies import NearCopy, columns_of, find
 from modelreg.data.recording import Recording, Signal
 from modelreg.data.sources import sample
@@ -338,15 +339,86 @@ def test_windows_with_a_jump_between_them_are_not_joined() -> None:
     assert [len(track.values) for track in tracks.join_windows(tracks.as_aligned(parts))] == [400, 100, 300]
 
 
-def test_windows_that_were_cut_elsewhere_are_audited() -> None:
+def test_windows_that_were_cut_elsewhere_are_audited(tmp_path) -> None:
     """Each window with copied samples is named, at its own samples."""
     values = real("s01")[:1500].copy()
     other = noisy(values).astype(np.float32)
     parts = {"train": cut(values, 50, "train"), "test": cut(other, 50, "test", 13)}
     originals = [*parts["train"], *parts["test"]]
-    found = copied_samples.find_near(originals, parts, CHANNELS).copies
+    found = copied_samples.find_near(originals, parts, CHANNELS, Reading(tmp_path)).copies
     names = {copy.recording for copy in found}
 
     assert names >= {f"test/{n}" for n in range(1, len(parts["test"]) - 1)}
     assert all(0 <= copy.start < copy.end <= 100 for copy in found)
     assert {copy.earlier_recording for copy in found} <= {recording.name for recording in parts["train"]}
+
+
+def test_a_window_that_a_copy_hardly_reaches_is_not_named() -> None:
+    """The ends of a near copy are known to a few samples."""
+    parts = {"train": cut(real("s01")[:500], 100, "train"), "test": cut(real("s02")[:500], 100, "test")}
+    found = tracks.join_windows(tracks.as_aligned(parts))
+    earlier, later = (next(n for n, track in enumerate(found) if track.part == part) for part in ("train", "test"))
+    copy = NearCopy(earlier, later, 100.0, 100.0, 220.0, 0.1)
+
+    assert [place.recording for place in copied_samples._placed_near(found, copy)] == ["test/1"]
+
+
+def divided(values: np.ndarray, copy: np.ndarray) -> dict[str, list[Recording]]:
+    """A recording in train, and another one in test."""
+    return {
+        part: [Recording(part, part, "1", {"watch": Signal(found, RATE_HZ)}, np.zeros(len(found), np.int32))]
+        for part, found in {"train": values, "test": copy}.items()
+    }
+
+
+def search(parts, reading: Reading, channels=CHANNELS) -> copied_samples.NearCopies:
+    """What the search finds between two splits."""
+    return copied_samples.find_near([*parts["train"], *parts["test"]], parts, channels, reading)
+
+
+@pytest.fixture
+def copied():
+    """Two splits, the second one a noisy copy of the first one."""
+    values = real("s01")[:1500].copy()
+    return divided(values, noisy(values).astype(np.float32))
+
+
+def test_a_search_is_made_once(copied, tmp_path, monkeypatch) -> None:
+    """With a cache, the same splits give the same copies without a second search."""
+    reading = Reading(tmp_path, cache=tmp_path / "cache")
+    first = search(copied, reading)
+    monkeypatch.delattr(near_copies, "find")
+
+    assert first.copies
+    assert search(copied, reading) == first
+
+
+def test_a_search_that_found_nothing_is_kept_too(tmp_path, monkeypatch) -> None:
+    """It is the usual case."""
+    apart = divided(real("s01")[:1500], real("s02")[:1500])
+    reading = Reading(tmp_path, cache=tmp_path / "cache")
+    first = search(apart, reading)
+    monkeypatch.delattr(near_copies, "find")
+
+    assert first.copies == []
+    assert search(apart, reading) == first
+
+
+@pytest.mark.parametrize("change", ["value", "subject", "split", "rate", "unit"])
+def test_what_the_search_depends_on_makes_another_one(copied, tmp_path, change) -> None:
+    """A kept result is of these samples, subjects, splits, rates and units."""
+    reading = Reading(tmp_path, cache=tmp_path / "cache")
+    search(copied, reading)
+    channels, (one,) = CHANNELS, copied["test"]
+    signal = one.signals["watch"]
+    if change == "value":
+        signal = replace(signal, values=np.where(signal.values == signal.values[0], 1, signal.values))
+    elif change == "rate":
+        signal = replace(signal, rate_hz=49.0)
+    elif change == "unit":
+        channels = tuple(channel.model_copy(update={"unit": "g"}) for channel in CHANNELS)
+    other = replace(one, signals={"watch": signal}, subject="other" if change == "subject" else one.subject)
+    parts = {"train": copied["train"], "validation" if change == "split" else "test": [other]}
+    copied_samples.find_near([*copied["train"], other], parts, channels, reading)
+
+    assert len(list((tmp_path / "cache").glob(f"{copied_samples.SEARCH}-*"))) == 2

@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import untraced
 from delivering import TAG, tree
 
 from modelreg.cli.main import app, main
@@ -51,7 +52,7 @@ print(model.predict(np.zeros((1, *model.shape), np.float32)).probabilities.shape
 def run(*command: str, cwd: Path = ROOT, **environment: str) -> "subprocess.CompletedProcess[bytes]":
     """Run Python in a folder."""
     path = os.pathsep.join([str(TESTS), str(ROOT)])
-    everything = {**os.environ, "PYTHONPATH": path, **environment}
+    everything = {**untraced.environment(), "PYTHONPATH": path, **environment}
     return subprocess.run([sys.executable, *command], cwd=cwd, env=everything, capture_output=True, check=False)
 
 

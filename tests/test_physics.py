@@ -453,6 +453,8 @@ def test_rows_without_a_deviation_are_left_out() -> None:
         ("acc_x", "m·s⁻²", ("acceleration", 1.0)),
         ("acc_x", "G", ("acceleration", G)),
         ("mag_x", "G", ("magnetic field", 100.0)),
+        ("acc_x", "Gs", ("acceleration", G)),
+        ("mag_x", "Gs", ("magnetic field", 100.0)),
         ("acc_x", "mg", ("acceleration", G / 1000)),
         ("Mag X", "mG", ("magnetic field", 0.1)),
         ("wx", "Deg/s", ("angular velocity", np.pi / 180)),

@@ -276,16 +276,18 @@ def test_unknown_limit_is_refused() -> None:
     ]
 
 
-def test_a_window_in_two_parts_is_refused(tmp_path: Path) -> None:
-    """The same recording under two names is a leak: one problem for each pair of recordings."""
+@pytest.mark.parametrize("refuse_copies", [False, True])
+def test_a_window_in_two_parts_is_refused(tmp_path: Path, *, refuse_copies: bool) -> None:
+    """The same recording under two names is a leak: one problem for each pair, also if its samples were compared."""
     path = write_two_device(tmp_path)
     x, subject = np.load(tmp_path / "all_x.npy"), np.load(tmp_path / "all_subject.npy")
     x[subject == "s10"] = x[subject == "s1"]
     np.save(tmp_path / "all_x.npy", x)
-    problems = problems_of(lambda: prepare(settings(data=NPY), Reading(path.parent)))
+    problems = problems_of(lambda: prepare(settings(data=NPY), Reading(path.parent), refuse_copies=refuse_copies))
 
     assert {problem.rule for problem in problems} == {"split.windows-shared"}
     assert all("train: all/" in problem.message for problem in problems)
+    assert len({problem.where for problem in problems}) == len(problems) == np.count_nonzero(subject == "s10")
 
 
 def test_a_device_at_rest_may_repeat_itself(tmp_path: Path) -> None:

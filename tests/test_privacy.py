@@ -1,8 +1,9 @@
-"""A release warns of recordings that git tracks and of subject ids that are names."""
+"""A release warns of tracked recordings, of subject ids that are names, and of data of unknown origin."""
 
 import pytest
 
-from modelreg.release import privacy
+from modelreg.records.data import NOT_STATED, SourceRecord
+from modelreg.release import from_run, privacy
 
 CODES = ["s01", "p1", "subject-7", "user_12", "dog3", "12", "S7", "ab12", "participant 4", "subject-001", "x"]
 NAMES = ["anna", "Anna_2", "bob smith", "müller", "s_anna", "李小龙"]
@@ -35,3 +36,17 @@ def test_other_files_are_not(path) -> None:
 def test_one_notice_for_all_files() -> None:
     """Ten thousand files are one cause."""
     assert len(list(privacy.find_recordings(f"data/{n}.csv" for n in range(10_000)))) == 1
+
+
+@pytest.mark.parametrize(
+    ("terms", "citation", "said"),
+    [(NOT_STATED, NOT_STATED, "license and citation"), ("CC0-1.0", NOT_STATED, "citation"), ("CC0-1.0", "Us", None)],
+)
+def test_what_a_draft_left_open_is_noticed(terms, citation, said) -> None:
+    """By source, before the data are published as somebody's."""
+    source = SourceRecord(kind="csv", name="mine", digest="a" * 64, license=terms, citation=citation)
+    found = [
+        (notice.where, notice.message.partition(f" {NOT_STATED}")[0]) for notice in from_run.find_unstated([source])
+    ]
+
+    assert found == ([("data source mine", said)] if said else [])

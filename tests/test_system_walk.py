@@ -31,7 +31,7 @@ evaluation: {{replicates: 100}}
 """
 
 
-pytestmark = pytest.mark.needs("torch", "matplotlib")
+pytestmark = [pytest.mark.no_cover, pytest.mark.needs("torch", "matplotlib")]
 
 
 @pytest.fixture(scope="module")

@@ -73,14 +73,6 @@ def first_version(run):
     return make_version(run.parents[1], calibrate(run, lambda v, origin, level: fit(v, origin, level=level)))
 
 
-@pytest.fixture
-def out_of_fold(run):
-    """A version whose calibration was fitted on the recorded predictions of every subject."""
-    measured = load(run / filenames.METRICS, EvalMetrics)
-    write(run, measured, calibration.fit_calibration(predictions_of(run), origin_of(measured)))
-    return make_version(run.parents[1], run)
-
-
 def places_of(version):
     """Return the places of a version's problems."""
     return [problem.where for problem in integrity.inspect(version).problems]
@@ -144,29 +136,6 @@ def test_a_changed_calibration_of_version_1_is_found(first_version, change) -> N
     change_calibration(first_version, change)
 
     assert (before, any(place.startswith("calibration.json: ") for place in places_of(first_version))) == ([], True)
-
-
-def test_a_calibration_on_out_of_fold_predictions_verifies_without_a_validation_split(out_of_fold) -> None:
-    """It is fitted again on predictions.npz, each subject left out in turn."""
-    assert (places_of(out_of_fold), (out_of_fold / "validation.npz").exists()) == ([], False)
-
-
-@pytest.mark.parametrize(
-    ("change", "place"),
-    [
-        (lambda d: d["temperature"].update(gain=0.5), "calibration.json: temperature.gain"),
-        (
-            lambda d: d["temperature"]["per_subject"]["s5"].update(temperature=1.5),
-            "calibration.json: temperature.per_subject.s5.temperature",
-        ),
-        (lambda d: d["fitted_on"].update(predictions_sha256="0" * 64), "eval_metrics.json: confidence.judged_on"),
-    ],
-)
-def test_a_changed_calibration_on_out_of_fold_predictions_is_found(out_of_fold, change, place) -> None:
-    """Gains, temperatures, and which predictions it was fitted on."""
-    change_calibration(out_of_fold, change)
-
-    assert place in places_of(out_of_fold)
 
 
 def test_without_its_asset_the_metrics_are_still_compared(version) -> None:

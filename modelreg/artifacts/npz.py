@@ -22,8 +22,15 @@ LIMIT = 512 * 2**20  # bytes of a file of predictions or samples, packed or unpa
 
 _DAMAGED_HEADER = (ValueError, TypeError, OverflowError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError)
 _DAMAGED_ARCHIVE = (
-    *(OSError, ValueError, TypeError, EOFError, OverflowError, struct.error, zlib.error, zipfile.BadZipFile),
+    OSError,
+    ValueError,
+    TypeError,
+    EOFError,
+    OverflowError,
     NotImplementedError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
 )
 
 

@@ -11,7 +11,11 @@ from modelreg.cli.phrases import metric_name
 from modelreg.registry import filenames
 
 if TYPE_CHECKING:
-    from modelreg.records.crossval import CrossValidation, ProtocolName
+    from modelreg.config import TrainingSettings
+    from modelreg.data.cache import Reading
+    from modelreg.records.crossval import CrossValidation
+    from modelreg.records.metrics import ProtocolName
+    from modelreg.workflows.cross_validation import Place
 
 
 COLUMNS = ("metric", "pooled", "mean ± deviation of folds", "lowest fold")
@@ -27,15 +31,8 @@ def cross_validate(folder: Path, protocol: "ProtocolName", folds: int, jobs: int
     settings = load(folder / filenames.CONFIG, TrainConfig).training
     with host.reading() as reading:
         found = cross_validation.plan(folder, protocol, folds, reading)
-        place = cross_validation.Place(
-            base=reading.base,
-            cache=reading.cache,
-            pseudonyms=reading.pseudonyms,
-            training=host.describe(settings),
-            evaluation=host.describe(settings.model_copy(update={"device": "cpu"})),
-            clock=host.now,
-        )
-    _warn_of_threads(jobs, settings.threads)
+        place = place_of(reading, settings)
+    warn_of_threads(jobs, settings.threads)
     done = sum(map(cross_validation.is_finished, found))
     host.ready_to_train(settings)
     for number, fold in enumerate(cross_validation.train(found, place, jobs), done + 1):
@@ -51,12 +48,26 @@ def cross_validate(folder: Path, protocol: "ProtocolName", folds: int, jobs: int
     say(f"saved: {host.shown(folder / filenames.CROSSVAL)} (the model card states test-split metrics instead)")
 
 
-def _warn_of_threads(jobs: int, threads: int) -> None:
+def place_of(reading: "Reading", settings: "TrainingSettings") -> "Place":
+    """Return what the training of a fold needs, in this process or in another."""
+    from modelreg.workflows.cross_validation import Place
+
+    return Place(
+        base=reading.base,
+        cache=reading.cache,
+        pseudonyms=reading.pseudonyms,
+        training=host.describe(settings),
+        evaluation=host.describe(settings.model_copy(update={"device": "cpu"})),
+        clock=host.now,
+    )
+
+
+def warn_of_threads(jobs: int, threads: int) -> None:
     """Warn of more threads than cores: each fold then waits for the others."""
     cores = os.cpu_count() or 1
     if jobs > 1 and jobs * threads > cores:
         note(
-            f"warning: {jobs} jobs of {threads} threads (training.threads of the run) on {cores} cores are slower than "
+            f"warning: {jobs} jobs of {threads} threads (training.threads) on {cores} cores are slower than "
             f"fewer jobs; use --jobs {max(cores // threads, 1)}"
         )
 

@@ -108,9 +108,10 @@ def folds(
     if as_json:
         emit_json([fold.to_document() for fold in found])
         return
+    alone = " --protocol holdout" if settings.evaluation.crossfitted else ""
     for fold in found:
         parts = json.dumps(fold.to_document())  # JSON is YAML
-        say(f"modelreg train {shlex.quote(configuration.as_posix())} --set {shlex.quote(f'split={parts}')}")
+        say(f"modelreg train {shlex.quote(configuration.as_posix())}{alone} --set {shlex.quote(f'split={parts}')}")
 
 
 def _settings(source: str, assignments: Sequence[str]) -> "TrainConfig":

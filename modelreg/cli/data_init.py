@@ -101,9 +101,10 @@ def _show(record: "DataDraft") -> None:
         ("duration", _duration(record.hours)),
     ]
     for name, text in rows:
-        for line in wrap(text, WIDTH - NAMES, break_long_words=False) or [""]:
-            say(f"{name:<{NAMES}}{line}")
-            name = ""  # noqa: PLW2901
+        first, further = f"{name:<{NAMES}}", " " * NAMES
+        lines = wrap(text, WIDTH, initial_indent=first, subsequent_indent=further, break_long_words=False)
+        for line in lines or [first]:
+            say(line)
     columns = ("device", "channels", "units", "rate (Hz)", "time")
     devices = [
         (d.name, _axes(d.channels), ", ".join(d.units), "?" if d.rate_hz is None else f"{d.rate_hz:g}", d.clock)

@@ -41,7 +41,8 @@ def evaluate(
     """Compute the metrics of a run on its test split.
 
     The predictions are saved with the run. The test subjects were not used for training, unless the split is by time.
-    Each test-set evaluation is counted, and the model card states the count.
+    Each test-set evaluation is counted, and the model card states the count. The metrics of a cross-fitted run are
+    those of its folds, for subjects that the predicting model never saw.
 
     --protocol loso (leave one subject out) and kfold-subject train the run's configuration once for each fold, in
     RUN/folds/. To resume an interrupted cross-validation, run the same command again.
@@ -134,11 +135,15 @@ def warn_of_leaks(folder: Path) -> None:
 def show(measured: "EvalMetrics") -> None:
     """Print the main metrics of an evaluation."""
     from modelreg.documents.model_card import headline
+    from modelreg.documents.templates import card_v2
     from modelreg.records.calibration import ConfidenceMetrics
     from modelreg.records.metrics import Interval
 
     protocol = measured.protocol
-    say(f"{measured.model}: {measured.windows:,} test windows of {counted_subjects(protocol.tested.subjects)}")
+    kind = "test windows" if protocol.folds is None else "windows, predicted out of fold,"
+    say(f"{measured.model}: {measured.windows:,} {kind} of {counted_subjects(protocol.tested.subjects)}")
+    if protocol.folds is not None:
+        say(card_v2.estimates(protocol))
     rows = []
     for name, value in headline(measured).items():
         interval = measured.interval(name)
@@ -150,7 +155,8 @@ def show(measured: "EvalMetrics") -> None:
         say(f"no interval: {reason}")
     if isinstance(measured.confidence, ConfidenceMetrics):
         _show_confidence(measured.confidence)
-    say(f"test-set evaluations so far: {protocol.evaluations}")
+    if protocol.folds is None:
+        say(f"test-set evaluations so far: {protocol.evaluations}")
 
 
 def _show_confidence(found: "ConfidenceMetrics") -> None:

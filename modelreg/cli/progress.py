@@ -114,15 +114,47 @@ def show_epochs(epochs: Iterator["Epoch"], settings: "TrainingSettings") -> None
         pass
 
 
+def show_folds(folds: Iterator[str], done: int, total: int, stream: TextIO) -> None:
+    """Show each finished fold: a bar with the remaining time on a terminal, else a line with the name of the fold."""
+    if not stream.isatty():
+        for number, name in enumerate(folds, done + 1):
+            note(f"fold {number} of {total} finished: {name}")
+        return
+    from rich import progress
+    from rich.console import Console
+
+    columns = (
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left:"),
+        progress.TimeRemainingColumn(),
+    )
+    console = Console(file=stream, markup=False, highlight=False, emoji=False)
+    with progress.Progress(*columns, console=console) as bar:
+        task = bar.add_task(_fold(done, total), total=total, completed=done)
+        for number, _ in enumerate(folds, done + 1):
+            bar.update(task, completed=number, description=_fold(number, total))
+
+
+def _fold(done: int, total: int) -> str:
+    return f"fold {min(done + 1, total)} of {total}"
+
+
 def _plain(epochs: Iterator["Epoch"], settings: "TrainingSettings") -> Iterator["Epoch"]:
     """Print a line for each epoch; `*` marks the best so far."""
     for epoch in epochs:
         mark = "*" if epoch.best else " "
-        loss = f"loss {epoch.train_loss:.4f}, val {epoch.validation_loss:.4f}"
-        accuracy = f"accuracy {epoch.train_accuracy:.3f}, val {epoch.validation_accuracy:.3f}"
+        loss = f"loss {epoch.train_loss:.4f}{_beside(epoch.validation_loss, '.4f')}"
+        accuracy = f"accuracy {epoch.train_accuracy:.3f}{_beside(epoch.validation_accuracy, '.3f')}"
         codes = "".join(f"; {name} {text}" for name, text in _codes(epoch).items())
         note(f"epoch {epoch.number:3}/{settings.epochs}{mark} {loss}; {accuracy}{codes}")
         yield epoch
+
+
+def _beside(value: float | None, form: str) -> str:
+    """Return a number of the validation split, after that of the train split; empty without a validation split."""
+    return "" if value is None else f", val {value:{form}}"
 
 
 def live(epochs: Iterator["Epoch"], total: int, stream: TextIO) -> Iterator["Epoch"]:
@@ -159,9 +191,9 @@ def _cells(epoch: "Epoch") -> dict[str, str]:
     return {
         "epoch": f"{epoch.number}{'*' if epoch.best else ' '}",
         "loss": f"{epoch.train_loss:.4f}",
-        "val loss": f"{epoch.validation_loss:.4f}",
+        **({} if epoch.validation_loss is None else {"val loss": f"{epoch.validation_loss:.4f}"}),
         "acc": f"{epoch.train_accuracy:.3f}",
-        "val acc": f"{epoch.validation_accuracy:.3f}",
+        **({} if epoch.validation_accuracy is None else {"val acc": f"{epoch.validation_accuracy:.3f}"}),
         **(steps if len(codes) <= 2 else {}),
         **codes,
     }

@@ -80,6 +80,9 @@ def release(
     ] = None,
     passphrase_file: PassphraseFile = None,
     allow_older: Annotated[bool, typer.Option("--allow-older", help="Allow a version below the newest one.")] = False,
+    with_folds: Annotated[
+        bool, typer.Option("--with-folds", help="Add the weights of the folds of a cross-fitted run.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Allow weights that another version has.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the steps without taking them.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the steps as JSON.")] = False,
@@ -116,6 +119,7 @@ def release(
         tag=tag,
         publish=publish,
         sign=bool(sign_key),
+        with_folds=with_folds,
         addition=addition,
     )
     ports = _ports(root, project)
@@ -127,7 +131,7 @@ def release(
     evaluates = "evaluate" in draft.steps
     plan = _completed(draft, ports, dry_run=dry_run)
     _warn_of_unchecked(addition)
-    _warn_of_privacy(root, folder)
+    _warn_of_publication(root, folder)
     if dry_run:
         _show_plan(plan, as_json=as_json)
         return
@@ -221,22 +225,25 @@ def _signing(signer: "PrivateKey") -> Callable[[Path], None]:
 def _evaluate(run: Path) -> None:
     """Evaluate a run on its test split, and print its main metrics to stderr: stdout has the steps."""
     from modelreg.cli import evaluate
+    from modelreg.documents.templates import card_v2
 
     note(f"{host.shown(run)} is not evaluated yet; evaluating it")
     measured = evaluate.measure(run)
     evaluate.warn(run)
-    note(f"accuracy {measured.accuracy:.4f}, macro F1 {measured.macro_f1:.4f} on the test split")
+    judged = card_v2.evaluated_on(measured.protocol)
+    note(f"accuracy {measured.accuracy:.4f}, macro F1 {measured.macro_f1:.4f} on the {judged}")
 
 
-def _warn_of_privacy(root: Path, run: Path) -> None:
-    """Note tracked files that look like recordings, and subject ids that look like names."""
+def _warn_of_publication(root: Path, run: Path) -> None:
+    """Note tracked recordings, subject ids that look like names, and data whose licence or origin is not stated."""
     from modelreg.records.base import load
     from modelreg.records.data import DataRecord
-    from modelreg.release import privacy
+    from modelreg.release import from_run, privacy
 
     note_all(privacy.find_recordings(git.tracked(root)))
-    parts = load(run / filenames.DATA, DataRecord).parts
-    note_all(privacy.find_names(subject for _, part in parts.items() for subject in part.subjects))
+    data = load(run / filenames.DATA, DataRecord)
+    note_all(privacy.find_names(subject for _, part in data.parts.items() for subject in part.subjects))
+    note_all(from_run.find_unstated(data.sources))
 
 
 def _warn_of_unchecked(addition: "Addition | None") -> None:

@@ -135,8 +135,11 @@ def _show_run(folder: Path, *, as_json: bool) -> None:
 
 def _show_metrics(measured: "EvalMetrics") -> None:
     from modelreg.documents import model_card
+    from modelreg.documents.templates import card_v2
 
     say(f"tested on {measured.windows:,} windows of {counted_subjects(tuple(measured.per_subject))}")
+    if said := card_v2.estimates(measured.protocol):
+        say(said)
     if measured.protocol.known_subjects:
         say(f"these subjects were also in the training data: {NOT_NEW}")
     headline = [(metric_name(name), f"{value:.4f}") for name, value in model_card.headline(measured).items()]

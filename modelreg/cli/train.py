@@ -1,11 +1,11 @@
 """`modelreg train`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from modelreg.cli import host
+from modelreg.cli import cross_fitting, crossval, host
 from modelreg.cli.console import note, say
 from modelreg.cli.options import Assignments
 from modelreg.cli.phrases import counted_subjects
@@ -33,8 +33,23 @@ def train(
         Path | None, typer.Option("--out", help="Folder of the new run. Default: the next one in runs/.", metavar="DIR")
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume an interrupted run.", metavar="RUN")] = None,
+    protocol: Annotated[
+        Literal["holdout", "loso", "kfold-subject"] | None,
+        typer.Option(
+            help="holdout: one model. loso, kfold-subject: one for each fold of subjects, and a final one on all "
+            "subjects. Default: that of the configuration."
+        ),
+    ] = None,
+    folds: Annotated[int | None, typer.Option(min=2, help="Number of folds of kfold-subject.", metavar="K")] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Number of folds to train in parallel, each in a process.", metavar="N")
+    ] = 1,
 ) -> None:
     """Train a model.
+
+    --protocol loso (leave one subject out) and kfold-subject train a cross-fitted run: a model for each fold of
+    subjects, in RUN/folds/, then the final model on all subjects. Its metrics are those of the folds, for subjects
+    that the predicting model never saw.
 
     Each epoch is saved before the next begins, so that an interrupted training can be resumed. `*` marks the best epoch
     so far. The training loss includes label smoothing; the validation loss is the plain cross-entropy.
@@ -43,8 +58,8 @@ def train(
 
     Example: modelreg train --set training.epochs=20
     """
-    if resume and (configuration or assignments or out_folder):
-        raise typer.BadParameter("a run is resumed with its own configuration: pass --resume alone")
+    if resume and (configuration or assignments or out_folder or protocol or folds):
+        raise typer.BadParameter("a run is resumed with its own configuration: pass --resume alone, or with --jobs")
     host.need_extra("train", "torch", "safetensors", "tensorboard", "matplotlib", "scipy", "pandas")
     from modelreg import config, files
     from modelreg.records.base import load
@@ -55,33 +70,51 @@ def train(
         runs.load_run(resume)  # raises the error of a folder that is not a run
         folder, settings = resume, load(resume / filenames.CONFIG, config.TrainConfig)
     else:
-        settings = _settings(configuration, assignments or [])
-        place = host.workplace() / "runs"
-        if left := runs.interrupted(place):
-            shown = host.shown(left)
-            note(f"notice: the training of {shown} is not finished; to resume it: modelreg train --resume {shown}")
-        folder = out_folder or runs.next_folder(place, settings.model.name)
+        settings = _settings(configuration, [*(assignments or []), *cross_fitting.assigned(protocol, folds)])
+        folder = out_folder or _next_folder(settings.model.name)
+    if jobs > 1 and not settings.evaluation.crossfitted:
+        raise typer.BadParameter("trains folds in parallel, and this configuration has none", param_hint="--jobs")
     files.refuse_unwritable(folder)
-    here = host.describe(settings.training)
     with host.reading(new_subjects=not resume) as reading:
+        place = crossval.place_of(reading, settings.training)
         if resume:
-            prepared = training_run.reopen(folder, reading, here)
+            prepared = training_run.reopen(folder, reading, place.training)
         else:
-            prepared = training_run.start(settings, folder, reading, here, host.now())
+            prepared = training_run.start(settings, folder, reading, place.training, host.now())
     _note_splits(prepared.record)
     _note_findings(prepared)
     if resume:
-        _note_version(runs.load_run(folder), here.modelreg)
+        _note_version(runs.load_run(folder), place.training.modelreg)
     host.ready_to_train(settings.training)
     shown = host.shown(folder)
     try:
-        show_training(training_run.train(folder, prepared, here, host.now), settings.training, shown)
+        if settings.evaluation.crossfitted:
+            cross_fitting.train(folder, prepared, place, settings.training, jobs)
+        else:
+            show_training(training_run.train(folder, prepared, place.training, host.now), settings.training, shown)
     except InputError:
         training_run.discard_if_empty(folder)
         raise
-    trained = runs.load_run(folder)
-    say(f"{shown}: best epoch {trained.best_epoch}, validation loss {trained.best_validation_loss:.4f}")
+    say(f"{shown}: {_result(runs.load_run(folder))}")
     say(f"next: modelreg evaluate {shown}")
+
+
+def _next_folder(model: str) -> Path:
+    """Return the folder of the next run; print a notice if the training of the newest one is not finished."""
+    from modelreg.registry import runs
+
+    place = host.workplace() / "runs"
+    if left := runs.interrupted(place):
+        shown = host.shown(left)
+        note(f"notice: the training of {shown} is not finished; to resume it: modelreg train --resume {shown}")
+    return runs.next_folder(place, model)
+
+
+def _result(trained: "RunRecord") -> str:
+    """Return the result of a training in a line."""
+    if trained.folds:
+        return cross_fitting.result(trained)
+    return f"best epoch {trained.best_epoch}, validation loss {trained.best_validation_loss:.4f}"
 
 
 def _note_version(run: "RunRecord", version: str) -> None:
@@ -98,6 +131,8 @@ def _note_splits(data: "DataRecord") -> None:
         if split.dropped > MANY_DROPPED * possible:
             reason = "missing values or no label; check with: modelreg data check"
             note(f"warning: {split.dropped:,} of {possible:,} {name} windows were dropped: {reason}")
+    if data.folds:
+        cross_fitting.note_folds(data.folds)
 
 
 def _note_findings(prepared: "Prepared") -> None:

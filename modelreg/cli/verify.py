@@ -59,6 +59,12 @@ def verify(
     retrain: Annotated[
         bool, typer.Option("--retrain", help="As --reproduce, and train again from the recorded configuration.")
     ] = False,
+    fold: Annotated[
+        str | None,
+        typer.Option(
+            help="With --retrain: also train this fold of a cross-fitted version again, or `all`.", metavar="NAME"
+        ),
+    ] = None,
     data_folder: Annotated[
         Path | None,
         typer.Option("--data", help="With --reproduce: folder of the recordings, or its parent.", metavar="DIR"),
@@ -74,6 +80,8 @@ def verify(
     """
     single = {"--remote": remote, "--device": device, "--reproduce": reproduce, "--retrain": retrain}
     _refuse_misuse(reference, [name for name, given in single.items() if given], changed=changed)
+    if fold and not retrain:
+        raise typer.BadParameter("requires --retrain", param_hint="--fold")
     from modelreg.registry.version_notes import read_notes
     from modelreg.verification.verify import CheckResult, Options, Ports, verify_registry
     from modelreg.verification.verify import verify as verify_version
@@ -86,7 +94,7 @@ def verify(
         device=device,
         reproduce="training" if retrain else "predictions" if reproduce else None,
     )
-    ports = Ports(fetch_release=_fetch_release, run_on_device=_device_runner(), reproduce=reproducer(data_folder))
+    ports = Ports(fetch_release=_fetch_release, run_on_device=_device_runner(), reproduce=reproducer(data_folder, fold))
     folders, removed = _changed() if changed else (_folders(reference), [])
     found = [verify_version(folder, options, ports) for folder in folders]
     around = verify_registry(host.project()[0]) if reference is None and (found or not changed) else CheckResult((), ())

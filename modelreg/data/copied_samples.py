@@ -1,6 +1,7 @@
 """Find samples of a recording that a recording of another split has, too: places, windows and messages.
 
-`exact_copies` and `near_copies` search tracks; here their results become places in the aligned recordings.
+`exact_copies` and `near_copies` search tracks; here their results become places in the aligned recordings. What a
+search for near copies found is kept in the cache: another evaluation of the same splits needs no second search.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,20 +10,23 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from modelreg import files
 from modelreg.data import exact_copies, near_copies, tracks
+from modelreg.data.cache import Reading
+from modelreg.data.memory_map import sha256_arrays
 from modelreg.data.recording import Recording, Windows
-from modelreg.records.data import PartName
 from modelreg.records.model import Channel
 
+SEARCH = "near-copies-1"  # part of the cache's keys; a new number when the search or a limit changes
 LEAST_S = 0.5  # seconds of a near copy in one of several joined windows; its ends are known to a few samples
 
 
 class CopiedSamples(NamedTuple):
     """Samples of a recording that are also in a recording of an earlier split; places in the aligned recordings."""
 
-    part: PartName
+    part: str
     recording: str
-    earlier: PartName
+    earlier: str
     earlier_recording: str
     start: int
     end: int
@@ -30,7 +34,7 @@ class CopiedSamples(NamedTuple):
     residual: float = 0.0  # of a near copy
 
     @property
-    def pair(self) -> tuple[PartName, PartName]:
+    def pair(self) -> tuple[str, str]:
         """The two splits, the earlier one first."""
         return self.earlier, self.part
 
@@ -63,7 +67,9 @@ class NearCopies(NamedTuple):
     devices: tuple[str, ...]  # that were searched
 
 
-def find_near(originals: Sequence[Recording], parts: tracks.Divided, channels: Sequence[Channel]) -> NearCopies:
+def find_near(
+    originals: Sequence[Recording], parts: tracks.Divided, channels: Sequence[Channel], reading: Reading
+) -> NearCopies:
     """Return the samples of each recording that are nearly the same in an earlier split, at any offset.
 
     The aligned recordings are compared, in the band of the slowest original recording of each device.
@@ -73,9 +79,38 @@ def find_near(originals: Sequence[Recording], parts: tracks.Divided, channels: S
         for device, signal in recording.signals.items():
             rates[device] = min(signal.rate_hz, rates.get(device, signal.rate_hz))
     found = tracks.join_windows(tracks.as_aligned(parts))
-    searched = near_copies.find(found, channels, rates)
+    searched = _search_near(found, channels, rates, reading)
     placed = (place for copy in searched.copies for place in _placed_near(found, copy))
     return NearCopies(list(_united(placed)), searched.every_s, searched.devices)
+
+
+def _search_near(
+    found: Sequence[tracks.Track], channels: Sequence[Channel], rates: Mapping[str, float], reading: Reading
+) -> near_copies.Found:
+    """Search for near copies in tracks, or return what the same search found before."""
+    devices = list(rates)
+
+    def search() -> Iterator[tuple[str, NDArray[np.float64] | NDArray[np.int64]]]:
+        made = near_copies.find(found, channels, rates)
+        yield "tracks", np.array([copy[:2] for copy in made.copies], np.int64).reshape(-1, 2)
+        yield "places", np.array([copy[2:] for copy in made.copies], np.float64).reshape(-1, 4)
+        yield "every_s", np.array([made.every_s])
+        yield "devices", np.array([devices.index(device) for device in made.devices], np.int64)
+
+    kept = {name: array.values.tolist() for name, array in reading.recall(_key(found, channels, rates), search).items()}
+    copies = [near_copies.NearCopy(*pair, *places) for pair, places in zip(kept["tracks"], kept["places"], strict=True)]
+    return near_copies.Found(copies, kept["every_s"][0], tuple(devices[number] for number in kept["devices"]))
+
+
+def _key(found: Sequence[tracks.Track], channels: Sequence[Channel], rates: Mapping[str, float]) -> str:
+    """Return the name of a search in the cache: everything that its result depends on."""
+    document = {
+        "tracks": [[track.part, track.subject, track.device, track.rate_hz] for track in found],
+        "values": sha256_arrays({f"{number:08d}": track.values for number, track in enumerate(found)}),
+        "channels": [channel.to_document() for channel in channels],
+        "rates": rates,
+    }
+    return f"{SEARCH}-{files.sha256_bytes(files.to_line(document))}"
 
 
 def _placed_near(found: Sequence[tracks.Track], copy: near_copies.NearCopy) -> Iterator[CopiedSamples]:
@@ -113,9 +148,9 @@ def rows_of(windows: Windows, copied: Iterable[CopiedSamples], window: int) -> N
     return np.flatnonzero(contains)
 
 
-def by_pair(copied: Iterable[CopiedSamples]) -> Mapping[tuple[PartName, PartName], list[CopiedSamples]]:
+def by_pair(copied: Iterable[CopiedSamples]) -> Mapping[tuple[str, str], list[CopiedSamples]]:
     """Return the copies of each two splits."""
-    found: dict[tuple[PartName, PartName], list[CopiedSamples]] = {}
+    found: dict[tuple[str, str], list[CopiedSamples]] = {}
     for copy in copied:
         found.setdefault(copy.pair, []).append(copy)
     return found

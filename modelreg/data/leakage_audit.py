@@ -10,20 +10,23 @@ are compared as they were cut. Copies at any other offset are searched between w
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import combinations
+from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modelreg.data import exact_copies, near_copies, normalization
+from modelreg.data.cache import Reading
 from modelreg.data.copied_samples import CopiedSamples, NearCopies, by_pair, find_exact, find_near, rows_of
 from modelreg.data.memory_map import passing, sha256_arrays
 from modelreg.data.recording import Recording, Windows, natural
 from modelreg.records.audit import AuditRecord, CopySearch, Finding, FindingKind, NearSearch, Severity
-from modelreg.records.data import Normalization, PartName
+from modelreg.records.data import Normalization
 from modelreg.records.model import InputSpec
 
 NEAR = 0.99
+NOTHING_KEPT = Reading(Path())
 CAP = 20_000  # windows of a split that are searched for near copies, evenly spaced
 DIMENSIONS = 64  # of the projections; the error of a squared distance has a standard deviation of 18 %
 DISTANCES = 2**19  # computed in one step
@@ -42,33 +45,34 @@ SPLIT_GAP = 0.05  # largest plausible gain in accuracy of a random split over a 
 
 Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[np.int64]
-Pair: TypeAlias = tuple[PartName, PartName]  # the earlier split first
+Pair: TypeAlias = tuple[str, str]  # two splits, the earlier one first; or two folds of a cross-fitted run
 
 
 class Evidence(NamedTuple):
     """The result of a preparation, to be audited."""
 
-    recordings: Mapping[PartName, Sequence[Recording]]  # after splitting and filling
-    windows: Mapping[PartName, Windows]  # cut from them
+    recordings: Mapping[str, Sequence[Recording]]  # after splitting and filling; of a cross-fitted run by fold
+    windows: Mapping[str, Windows]  # cut from them
     normalization: Normalization
     split: Literal["subject", "time", "given"]
     window: int  # samples
     originals: Sequence[Recording]  # before alignment: of all splits, as they were read
+    together: tuple[Sequence[Recording], Windows] | None = None  # of all folds; None: one of the splits is train
 
 
 class Copy(NamedTuple):
     """A window that is also in an earlier split."""
 
-    part: PartName
+    part: str
     row: int
-    earlier: PartName
+    earlier: str
     earlier_row: int
 
 
-def examine(evidence: Evidence, near: float = NEAR) -> AuditRecord:
-    """Return everything that two splits have in common."""
+def examine(evidence: Evidence, reading: Reading = NOTHING_KEPT, near: float = NEAR) -> AuditRecord:
+    """Return everything that two splits have in common; `reading` keeps what the search for near copies found."""
     searched = {part: _searched(windows) for part, windows in evidence.windows.items()}
-    alike = find_near(evidence.originals, evidence.recordings, evidence.normalization.channels)
+    alike = find_near(evidence.originals, evidence.recordings, evidence.normalization.channels, reading)
     found = [
         *_shared_subjects(evidence),
         *_overlaps(evidence),
@@ -97,7 +101,7 @@ def suspicions(
         yield Finding(kind="random_split", severity="suspicious", parts=("test",), count=0, what=what)
 
 
-def copies(windows: Mapping[PartName, Windows]) -> Iterator[Copy]:
+def copies(windows: Mapping[str, Windows]) -> Iterator[Copy]:
     """Yield each window that is bit for bit in an earlier split: the same recording under two names.
 
     Windows in which every channel is constant are ignored: a device at rest may repeat itself.
@@ -157,7 +161,7 @@ def _sorted(names: set[str]) -> list[str]:
 
 
 def _finding(
-    kind: FindingKind, parts: tuple[PartName, ...], what: str, examples: Sequence[str], severity: Severity = "leak"
+    kind: FindingKind, parts: tuple[str, ...], what: str, examples: Sequence[str], severity: Severity = "leak"
 ) -> Finding:
     """Return a finding that counts all examples and keeps the first few."""
     few = tuple(examples[:EXAMPLES])
@@ -236,7 +240,7 @@ def _shown(copied: CopiedSamples) -> str:
     return f"{copied.recording}, {copied.where} {'~' if near else '='} {copied.origin}{near}"
 
 
-def _equal_windows(windows: Mapping[PartName, Windows]) -> dict[Pair, dict[int, str]]:
+def _equal_windows(windows: Mapping[str, Windows]) -> dict[Pair, dict[int, str]]:
     found: dict[Pair, dict[int, str]] = {}
     for copy in copies(windows):
         origin = place(windows[copy.earlier], copy.earlier_row)
@@ -286,7 +290,7 @@ def _searched(windows: Windows) -> Ints:
     return moving[np.linspace(0, len(moving) - 1, CAP).round().astype(np.int64)]
 
 
-def _similar_windows(evidence: Evidence, searched: Mapping[PartName, Ints], near: float) -> dict[Pair, dict[int, str]]:
+def _similar_windows(evidence: Evidence, searched: Mapping[str, Ints], near: float) -> dict[Pair, dict[int, str]]:
     scale = evidence.normalization
     found: dict[Pair, dict[int, str]] = {}
     projected = {part: _projections(windows.x, searched[part], scale) for part, windows in evidence.windows.items()}
@@ -343,7 +347,8 @@ def _correlations(x: Floats, rows: Ints, others: Floats, partners: Ints, scale: 
 def _normalization_findings(evidence: Evidence) -> Iterator[Finding]:
     """Fit the normalization again on train, and yield differences."""
     stated = evidence.normalization
-    digest = sha256_arrays(evidence.windows["train"].arrays())
+    recordings, windows = evidence.together or (evidence.recordings["train"], evidence.windows["train"])
+    digest = sha256_arrays(windows.arrays())
     if stated.data_digest != digest:
         what = "data_digest is not the digest of train"
         yield _finding("normalization", ("train",), what, [stated.data_digest])
@@ -354,8 +359,6 @@ def _normalization_findings(evidence: Evidence) -> Iterator[Finding]:
         rate_hz=stated.rate_hz,
         fold=stated.fold,
     )
-    again = normalization.fit(
-        evidence.recordings["train"], spec, per=stated.per, limits=stated.limits, data_digest=stated.data_digest
-    )
+    again = normalization.fit(recordings, spec, per=stated.per, limits=stated.limits, data_digest=stated.data_digest)
     if again != stated:
         yield _finding("normalization", ("train",), "a fit on train gives other values", ["mean and std"])

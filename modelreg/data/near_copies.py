@@ -313,10 +313,11 @@ def _intervals(tracks: Sequence[Track], pieces: Sequence[_Piece], alarms: Sequen
     whole: list[_Alarm] = []
     for alarm in sorted(alarms, key=lambda alarm: alarm.start):
         if whole and alarm.start <= whole[-1].end:
-            last = whole.pop()
+            last = whole[-1]
             lowest = min(last.residual, alarm.residual)
-            alarm = last._replace(end=max(last.end, alarm.end), residual=lowest)  # noqa: PLW2901
-        whole.append(alarm)
+            whole[-1] = last._replace(end=max(last.end, alarm.end), residual=lowest)
+        else:
+            whole.append(alarm)
     for alarm in whole:
         one, other = pieces[alarm.earlier], pieces[alarm.later]
         step = tracks[other.track].rate_hz / copy_fit.RATE_HZ

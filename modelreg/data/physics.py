@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from modelreg.data.flags import REPEATED, UNIT, Flag
 from modelreg.data.motion import Motion, Stretch
-from modelreg.data.sensors import DEGREE, G, Sensor
+from modelreg.data.sensors import ACCELERATION_UNITS, DEGREE, FACTORS, G, Sensor
 from modelreg.records.data import ChannelQuality, SensorRest
 
 # Uncalibrated sensors of consumer devices are off by up to 0.08 g and 3 % (MPU-6050), together 0.11 g in the norm.
@@ -33,9 +33,7 @@ NEAR_IRON = (5.0, 1000.0)  # µT: what a magnetometer may show on average
 
 # What 1 g is in other units, and after common mistakes of scale.
 READINGS: Mapping[str, float] = {
-    "g": 1.0,
-    "m/s2": G,
-    "mg": 1000.0,
+    **{unit: G / FACTORS["acceleration"][unit] for unit in ACCELERATION_UNITS},
     "m/s2 that were multiplied by 9.81 once more": G * G,
     "raw counts (2,048 per g)": 2048.0,
     "raw counts (4,096 per g)": 4096.0,
@@ -43,8 +41,7 @@ READINGS: Mapping[str, float] = {
     "raw counts (16,384 per g)": 16384.0,
 }
 
-UNITS = ("g", "m/s2", "mg")  # of the readings, those that are units
-FIELD_UNITS: Mapping[str, float] = {"uT": 1.0, "gauss": 100.0, "mgauss": 0.1, "nT": 0.001, "T": 1e6}  # to µT
+FIELD_UNITS = {unit: FACTORS["magnetic field"][unit] for unit in ("uT", "gauss", "mgauss", "nT", "T")}  # to µT
 OFFSET_STEP = "subtract the offset, or calibrate the accelerometer"
 
 Floats = NDArray[np.float64]
@@ -156,7 +153,7 @@ def _verdict(poses: Floats, sensor: Sensor) -> Verdict:
         share = value * sensor.factor / G  # the norm in g, if the values are in that unit
         if np.mean(np.abs(norms / share - 1) <= TOLERANCE) >= AGREEING:
             scale = f"multiply `scale` by {1 / share:.7g}"
-            step = f"set `unit: {reading}`, or {scale}" if reading in UNITS else scale
+            step = f"set `unit: {reading}`, or {scale}" if reading in ACCELERATION_UNITS else scale
             return Verdict(None, UNIT, f"looks like {reading}, configured {sensor.unit}", (), step)
     if norm <= TOLERANCE:
         return Verdict("removed")

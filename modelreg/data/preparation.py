@@ -2,6 +2,9 @@
 
 read → join → align → split → fill missing values → cut → fit the normalization on train. Nothing here mixes splits:
 quality and alignment depend on one recording alone; filled values and the normalization depend on train alone.
+
+Of a cross-fitted run, these are the data of its final model: train has all subjects, and there is no other split. A
+fold is a run, whose data are prepared from its configuration.
 """
 
 from collections import Counter
@@ -9,6 +12,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
+
+import numpy as np
 
 from modelreg.config import Split, TrainConfig
 from modelreg.data import (
@@ -35,6 +40,7 @@ from modelreg.records.audit import AuditRecord
 from modelreg.records.data import (
     PARTS,
     DataRecord,
+    FoldSplit,
     Normalization,
     PartName,
     PartRecord,
@@ -42,6 +48,7 @@ from modelreg.records.data import (
     QualityFinding,
     QualityReport,
 )
+from modelreg.records.metrics import DEFAULT_FOLDS, ProtocolName
 from modelreg.records.model import InputSpec
 from modelreg.records.source import WindowsSource
 
@@ -85,17 +92,26 @@ def prepare(config: TrainConfig, reading: Reading, *, refuse_copies: bool = Fals
 
 
 def prepare_and_audit(config: TrainConfig, reading: Reading) -> tuple[Prepared, AuditRecord]:
-    """Return what `prepare` returns, and the leakage audit of its splits."""
+    """Return what `prepare` returns, and the leakage audit of its splits; of a cross-fitted run, of its folds."""
     made = _prepare(config, reading)
+    recordings: dict[str, Sequence[Recording]] = dict(made.parts.items())
+    found: dict[str, Windows] = dict(made.prepared.windows.items())
+    together = None
+    if folds := made.prepared.record.folds:
+        together = made.parts["train"], made.prepared.windows["train"]
+        groups = {fold.name: fold.test for fold in folds}
+        recordings = {name: [r for r in together[0] if r.subject in group] for name, group in groups.items()}
+        found = {name: windows.of_subjects(together[1], group, reading.gather) for name, group in groups.items()}
     evidence = leakage_audit.Evidence(
-        recordings=made.parts,
-        windows=made.prepared.windows,
+        recordings=recordings,
+        windows=found,
         normalization=made.prepared.normalization,
         split=config.split.by,
         window=config.data.window,
         originals=made.originals,
+        together=together,
     )
-    return made.prepared, leakage_audit.examine(evidence)
+    return made.prepared, leakage_audit.examine(evidence, reading)
 
 
 def _prepare(config: TrainConfig, reading: Reading, *, refuse_copies: bool = False) -> _Made:
@@ -108,17 +124,22 @@ def _prepare(config: TrainConfig, reading: Reading, *, refuse_copies: bool = Fal
     if config.quality.strict:
         quality.refuse_broken(judged)
     recordings = _all_stored(_align(dataset, config), dataset.recordings, reading)
-    divided = splits.split(recordings, split, config.data.window)
+    protocol = config.evaluation.crossfitted
+    divided: splits.Parts = {"train": recordings} if protocol else splits.split(recordings, split, config.data.window)
     parts = {
         part: _all_stored(pieces, divided[part], reading) for part, pieces in _correct(divided, dataset, config).items()
     }
     cut = {part: _cut(recordings, dataset, config, reading) for part, recordings in parts.items()}
-    step = split_advice.step_for(split_advice.holdings(judged), split)
-    copied = copied_samples.find_exact(dataset.recordings, parts, dataset.rate_hz) if refuse_copies else []
-    if problems := [*_find_problems(cut, dataset, step), *_find_copies(cut, copied)]:
+    step = "" if protocol else split_advice.step_for(split_advice.holdings(judged), split)
+    compared = _compared(parts, cut, reading, protocol, refuse_copies=refuse_copies)
+    copied = (
+        copied_samples.find_exact(dataset.recordings, compared.recordings, dataset.rate_hz) if refuse_copies else []
+    )
+    if problems := [*_find_problems(cut, dataset, step), *_find_copies(compared.windows, copied)]:
         raise InputError("cannot train on these recordings", problems)
     spec = _input_spec(dataset, config)
-    records = PartRecords(**{part: _part_record(cut[part], dataset.classes) for part in PARTS})
+    records = PartRecords(**{part: _part_record(cut[part], dataset.classes) for part in cut})
+    folds = _folds(protocol, config, cut["train"], dataset.classes, reading) if protocol else None
     prepared = Prepared(
         windows=cut,
         normalization=normalization.fit(
@@ -128,13 +149,76 @@ def _prepare(config: TrainConfig, reading: Reading, *, refuse_copies: bool = Fal
             limits=config.quality.limits,
             data_digest=records.train.digest,
         ),
-        record=_data_record(dataset, config, records),
+        record=_data_record(dataset, config, records, folds),
         quality=judged,
         input=spec,
         classes=dataset.classes,
         split=split,
     )
     return _Made(prepared, parts, dataset.recordings)
+
+
+class _Compared(NamedTuple):
+    """What must not have equal samples or windows: the splits; of a cross-fitted run, the subjects."""
+
+    recordings: dict[str, Sequence[Recording]]
+    windows: dict[str, Windows]
+
+
+def _compared(
+    parts: splits.Parts,
+    cut: Mapping[PartName, Windows],
+    reading: Reading,
+    protocol: ProtocolName | None,
+    *,
+    refuse_copies: bool,
+) -> _Compared:
+    """Return what is compared. Subjects are compared before a training; later, the data must be those of that time."""
+    if protocol is None:
+        return _Compared(dict(parts.items()), dict(cut.items()))
+    if not refuse_copies:
+        return _Compared({}, {})
+    every = cut["train"]
+    return _Compared(
+        {name: [recording for recording in parts["train"] if recording.subject == name] for name in every.subjects},
+        {name: windows.of_subjects(every, [name], reading.gather) for name in every.subjects},
+    )
+
+
+def _folds(
+    protocol: ProtocolName, config: TrainConfig, every: Windows, classes: Sequence[str], reading: Reading
+) -> tuple[FoldSplit, ...]:
+    """Return the folds of the subjects with windows.
+
+    Raises InputError for too few subjects, and for a class without a window in the train split of a fold.
+    """
+    held = {number: every.subjects[number] for number in sorted(set(every.subject.tolist()))}
+    validating = splits.validating(config.split)
+    divided = splits.named_folds(protocol, config.evaluation.folds or DEFAULT_FOLDS, held.values(), validating)
+    found, problems = [], []
+    for name, split in divided.items():
+        tested, validated = splits.named(split.test), splits.named(split.validation)
+        trained = [subject for subject in held.values() if subject not in {*tested, *validated}]
+        own = windows.of_subjects(every, tested, reading.gather)
+        learnt = np.isin(every.subject, [number for number, subject in held.items() if subject in trained])
+        present = set(every.y[learnt].tolist())
+        if absent := [each for number, each in enumerate(classes) if number not in present]:
+            what = f"no window of {quoted(absent)} in train: too few subjects have it"
+            step = "record the class with more subjects, or drop it with `labels` of its source (null)"
+            problems.append(Problem(name, "split.class-missing", what, step))
+        found.append(
+            FoldSplit(
+                name=name,
+                train=tuple(sorted(trained, key=natural)),
+                validation=validated,
+                test=tested,
+                windows=len(own.y),
+                digest=sha256_arrays(own.arrays()),
+            )
+        )
+    if problems:
+        raise InputError("cannot train on these folds of subjects", problems)
+    return tuple(found)
 
 
 def check(config: TrainConfig, reading: Reading) -> tuple[QualityReport, Dataset]:
@@ -148,14 +232,23 @@ def check(config: TrainConfig, reading: Reading) -> tuple[QualityReport, Dataset
     present: split_advice.Presence = {}
     impossible: list[QualityFinding] = []
     try:
-        _refuse_time_split(dataset, config)
-        present = split_advice.presence(dataset, split, config.data.window)
+        if config.evaluation.crossfitted:
+            _refuse_few_subjects(dataset, config, config.evaluation.crossfitted)
+        else:
+            _refuse_time_split(dataset, config)
+            present = split_advice.presence(dataset, split, config.data.window)
     except InputError as error:
         impossible = list(split_advice.findings_of(error))
     advice = list(split_advice.advise(report, split, present)) or impossible
     found = report.findings or ()
     problems = [finding for finding in found if finding.level == "problem"]
     return report.model_copy(update={"findings": (*problems, *advice, *found[len(problems) :])}), dataset
+
+
+def _refuse_few_subjects(dataset: Dataset, config: TrainConfig, protocol: ProtocolName) -> None:
+    """Raise InputError if the subjects cannot be divided into the folds of a configuration."""
+    subjects = {recording.subject for recording in dataset.recordings}
+    splits.named_folds(protocol, config.evaluation.folds or DEFAULT_FOLDS, subjects, splits.validating(config.split))
 
 
 def advise(prepared: Prepared) -> list[QualityFinding]:
@@ -292,7 +385,7 @@ def _find_absent_classes(train: Windows, classes: Sequence[str], step: str = "")
         yield Problem("train", "split.class-missing", f"no window of {quoted(absent)}", step)
 
 
-def _find_copies(cut: Mapping[PartName, Windows], copied: Iterable[CopiedSamples]) -> Iterator[Problem]:
+def _find_copies(cut: Mapping[str, Windows], copied: Iterable[CopiedSamples]) -> Iterator[Problem]:
     """Yield one problem for each recording with samples or windows that a recording of an earlier split has, too."""
     samples: dict[tuple[str, str], list[CopiedSamples]] = {}
     for copy in copied:
@@ -303,7 +396,7 @@ def _find_copies(cut: Mapping[PartName, Windows], copied: Iterable[CopiedSamples
         message = f"{first.where} are also in {other} from sample {first.earlier_start}"
         yield Problem(where, "split.windows-shared", f"{message}{and_others(len(places), 'place')}")
     windows: dict[tuple[str, str], list[int]] = {}
-    for equal in leakage_audit.copies(cut):
+    for equal in leakage_audit.copies(cut) if cut else ():
         name, other = cut[equal.part].recording_of(equal.row), cut[equal.earlier].recording_of(equal.earlier_row)
         key = f"{equal.part}: {name}", f"{equal.earlier}: {other}"
         windows.setdefault(key, []).append(int(cut[equal.part].start[equal.row]))
@@ -337,7 +430,9 @@ def _part_record(part: Windows, classes: Sequence[str]) -> PartRecord:
     )
 
 
-def _data_record(dataset: Dataset, config: TrainConfig, parts: PartRecords) -> DataRecord:
+def _data_record(
+    dataset: Dataset, config: TrainConfig, parts: PartRecords, folds: tuple[FoldSplit, ...] | None
+) -> DataRecord:
     return DataRecord(
         sources=dataset.sources,
         classes=dataset.classes,
@@ -351,4 +446,5 @@ def _data_record(dataset: Dataset, config: TrainConfig, parts: PartRecords) -> D
         split=config.split.by,
         gap=splits.gap_of(config.split, config.data.window),
         parts=parts,
+        folds=folds,
     )

@@ -10,51 +10,65 @@ Quantity: TypeAlias = Literal["acceleration", "angular velocity", "magnetic fiel
 G = 9.80665  # m/s², the standard acceleration of gravity; on Earth it is between 9.78 and 9.83
 DEGREE = 0.017453292519943295  # rad
 
-# Factors to m/s², rad/s and µT. Keys are written as `_plain` writes units; case matters first, because mg is not mG.
-_ACCELERATION = {
-    "m/s2": 1.0,
-    "m/s/s": 1.0,
-    "ms-2": 1.0,
-    "cm/s2": 0.01,
-    "mm/s2": 0.001,
-    "g": G,
-    "gn": G,
-    "g0": G,
-    "gforce": G,
-    "mg": G / 1000,
-    "milli-g": G / 1000,
-    "ug": G / 1_000_000,
+# The unit that factors are to, of each quantity.
+BASE: Mapping[Quantity, str] = {"acceleration": "m/s2", "angular velocity": "rad/s", "magnetic field": "uT"}
+
+# Factors to m/s², rad/s and µT. Keys are written as `_PLAIN` writes units; case matters first, because mg is not mG.
+# Of the spellings of one unit, the first is the usual one.
+FACTORS: Mapping[Quantity, Mapping[str, float]] = {
+    "acceleration": {
+        "m/s2": 1.0,
+        "m/s/s": 1.0,
+        "ms-2": 1.0,
+        "m.s-2": 1.0,
+        "m/sec2": 1.0,
+        "mps2": 1.0,
+        "ms2": 1.0,
+        "cm/s2": 0.01,
+        "mm/s2": 0.001,
+        "g": G,
+        "gs": G,
+        "gn": G,
+        "g0": G,
+        "gforce": G,
+        "mg": G / 1000,
+        "milli-g": G / 1000,
+        "ug": G / 1_000_000,
+    },
+    "angular velocity": {
+        "rad/s": 1.0,
+        "rads-1": 1.0,
+        "rad/sec": 1.0,
+        "rads": 1.0,
+        "rps": 1.0,
+        "mrad/s": 0.001,
+        "deg/s": DEGREE,
+        "degs-1": DEGREE,
+        "deg/sec": DEGREE,
+        "degs": DEGREE,
+        "degree/s": DEGREE,
+        "degrees/s": DEGREE,
+        "degrees/second": DEGREE,
+        "dps": DEGREE,
+        "°/s": DEGREE,
+        "mdps": DEGREE / 1000,
+    },
+    "magnetic field": {
+        "uT": 1.0,
+        "ut": 1.0,
+        "microtesla": 1.0,
+        "nT": 0.001,
+        "nt": 0.001,
+        "mT": 1000.0,
+        "T": 1_000_000.0,
+        "tesla": 1_000_000.0,
+        "gauss": 100.0,
+        "Ga": 100.0,
+        "mgauss": 0.1,
+    },
 }
-_ANGULAR_VELOCITY = {
-    "rad/s": 1.0,
-    "rads-1": 1.0,
-    "rad/sec": 1.0,
-    "mrad/s": 0.001,
-    "deg/s": DEGREE,
-    "degs-1": DEGREE,
-    "deg/sec": DEGREE,
-    "degree/s": DEGREE,
-    "degrees/s": DEGREE,
-    "degrees/second": DEGREE,
-    "dps": DEGREE,
-    "°/s": DEGREE,
-    "mdps": DEGREE / 1000,
-}
-_MAGNETIC_FIELD = {
-    "uT": 1.0,
-    "ut": 1.0,
-    "microtesla": 1.0,
-    "nT": 0.001,
-    "nt": 0.001,
-    "mT": 1000.0,
-    "T": 1_000_000.0,
-    "tesla": 1_000_000.0,
-    "gauss": 100.0,
-    "Gs": 100.0,
-    "Ga": 100.0,
-    "mgauss": 0.1,
-}
-_GAUSS = {"G": 100.0, "mG": 0.1}  # on a channel named as a magnetometer; on another one, G is gravity
+ACCELERATION_UNITS = ("m/s2", "g", "mg")  # those that the norm of a resting accelerometer tells apart
+_GAUSS = {"G": 100.0, "Gs": 100.0, "mG": 0.1}  # on a channel named as a magnetometer; on another one, G is gravity
 _PLAIN = str.maketrans({"²": "2", "⁻": "-", "¹": "1", "µ": "u", "μ": "u", "^": "", "·": "", "*": "", " ": "", "º": "°"})
 AXES = "xyz"
 
@@ -79,19 +93,30 @@ class Sensor(NamedTuple):
 
 def unit_of(channel: Channel) -> Unit | None:
     """Return what a channel measures; None for a unit that is not one of acceleration, rotation or magnetic field."""
-    plain = channel.unit.translate(_PLAIN).strip("()[]")
-    if "mag" in channel.name.lower() and plain in _GAUSS:
+    return read_unit(channel.unit, channel.name)
+
+
+def read_unit(text: str, name: str = "") -> Unit | None:
+    """Return what a unit measures; `name` is that of the channel or column: G is gauss for a magnetometer, else 1 g."""
+    plain = text.translate(_PLAIN).strip("()[]")
+    if "mag" in name.lower() and plain in _GAUSS:
         return Unit("magnetic field", _GAUSS[plain])
-    tables: Mapping[Quantity, Mapping[str, float]] = {
-        "acceleration": _ACCELERATION,
-        "angular velocity": _ANGULAR_VELOCITY,
-        "magnetic field": _MAGNETIC_FIELD,
-    }
     for spelled in (plain, plain.lower()):
-        for quantity, factors in tables.items():
+        for quantity, factors in FACTORS.items():
             if spelled in factors:
                 return Unit(quantity, factors[spelled])
     return None
+
+
+def usual_spelling(unit: Unit) -> str:
+    """Return the first of the spellings of a unit."""
+    return next(spelled for spelled, factor in FACTORS[unit.quantity].items() if factor == unit.factor)
+
+
+def one_g(unit: str) -> float | None:
+    """Return what 1 g is in a unit; None if it is not one of acceleration."""
+    found = read_unit(unit)
+    return G / found.factor if found and found.quantity == "acceleration" else None
 
 
 def sensors_of(channels: Sequence[Channel]) -> tuple[Sensor, ...]:

@@ -16,6 +16,7 @@ from modelreg.data.message_lists import did_you_mean, quoted
 from modelreg.data.recording import Recording, Signal, find_clock_problems, natural
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import PARTS, PartName
+from modelreg.records.metrics import ProtocolName
 
 Parts: TypeAlias = dict[PartName, tuple[Recording, ...]]
 
@@ -65,7 +66,8 @@ def leave_one_out(subjects: Iterable[str], validation: int = 1) -> tuple[Subject
     ring = sorted(set(subjects), key=natural)
     if len(ring) < validation + 2:
         message = f"needs {validation + 2} subjects (1 test, {validation} validation, 1 train), found {len(ring)}"
-        raise InputError("cannot leave one subject out", [Problem("subjects", "split.too-few-subjects", message)])
+        problem = Problem("subjects", "split.too-few-subjects", message, _fewer(len(ring), validation))
+        raise InputError("cannot leave one subject out", [problem])
     return tuple(
         SubjectSplit(test=(name,), validation=tuple(ring[(n + i) % len(ring)] for i in range(1, validation + 1)))
         for n, name in enumerate(ring)
@@ -82,12 +84,42 @@ def by_folds(subjects: Iterable[str], folds: int, validation: int = 1) -> tuple[
     largest = -(-len(ring) // max(folds, 1))
     if folds < 2 or len(ring) < folds or len(ring) - largest - validation < 1:
         message = f"too few for {folds} folds with {validation} for validation and 1 for training, found {len(ring)}"
-        raise InputError("cannot make folds of subjects", [Problem("subjects", "split.too-few-subjects", message)])
+        problem = Problem("subjects", "split.too-few-subjects", message, _fewer(len(ring), validation))
+        raise InputError("cannot make folds of subjects", [problem])
     found = []
     for n in range(folds):
         others = [name for i in range(1, folds) for name in ring[(n + i) % folds :: folds]]
         found.append(SubjectSplit(test=tuple(ring[n::folds]), validation=tuple(others[:validation])))
     return tuple(found)
+
+
+def _fewer(subjects: int, validation: int) -> str:
+    """Return what makes folds of so many subjects possible."""
+    most = next((folds for folds in range(subjects, 1, -1) if subjects + -subjects // folds > validation), None)
+    if most:
+        return f"use at most {most} folds (`--folds {most}`), or record more subjects"
+    if validation > 1 and subjects > 2:
+        return f"--set split.validation={subjects - 2}"
+    return "record more subjects, or evaluate by time: --set evaluation.protocol=holdout --set 'split={by: time}'"
+
+
+def named_folds(
+    protocol: ProtocolName, folds: int, subjects: Iterable[str], validation: int
+) -> dict[str, SubjectSplit]:
+    """Return the split of each fold by the name of its folder: `loso-01`, `kfold5-01`.
+
+    Raises InputError if there are too few subjects.
+    """
+    divided = leave_one_out(subjects, validation) if protocol == "loso" else by_folds(subjects, folds, validation)
+    named = "loso" if protocol == "loso" else f"kfold{folds}"
+    return {f"{named}-{number:02d}": split for number, split in enumerate(divided, 1)}
+
+
+def validating(settings: Split) -> int:
+    """Return the number of validation subjects of a fold: that of the split, or one if it is not by subject."""
+    if not isinstance(settings, SubjectSplit):
+        return 1
+    return settings.validation if isinstance(settings.validation, int) else len(settings.validation)
 
 
 def _by_name(recordings: Sequence[Recording]) -> Mapping[str, list[Recording]]:
@@ -132,7 +164,12 @@ def _by_subject(recordings: Sequence[Recording], settings: SubjectSplit) -> Part
 
 def _named(subjects: int | tuple[str, ...]) -> tuple[tuple[str, ...], int]:
     """Return the subjects that a setting names, and how many others it takes."""
-    return ((), subjects) if isinstance(subjects, int) else (subjects, 0)
+    return named(subjects), subjects if isinstance(subjects, int) else 0
+
+
+def named(subjects: int | tuple[str, ...]) -> tuple[str, ...]:
+    """Return the subjects that a setting names; a number names none."""
+    return () if isinstance(subjects, int) else subjects
 
 
 def _find_named_problems(settings: SubjectSplit, subjects: Sequence[str]) -> Iterator[Problem]:

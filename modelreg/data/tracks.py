@@ -13,17 +13,16 @@ from numpy.typing import NDArray
 from modelreg.data import alignment
 from modelreg.data.recording import Recording
 from modelreg.data.sources import window_overlap
-from modelreg.records.data import PartName
 
 WINDOW_S = 10.0  # recordings of one length below this may be windows of longer ones
 
-Divided = Mapping[PartName, Sequence[Recording]]
+Divided = Mapping[str, Sequence[Recording]]  # by the name of the split or the fold
 
 
 class Track(NamedTuple):
     """The samples of one device of a recording, or of a piece of it."""
 
-    part: PartName
+    part: str
     recording: str
     subject: str
     device: str
@@ -100,7 +99,7 @@ def _continue(values: NDArray[np.float32]) -> NDArray[np.intp]:
     return np.concatenate([[0], smooth]).astype(np.intp)
 
 
-def _as_read(original: Recording, piece: Recording, part: PartName, rate_hz: float) -> Iterator[Track]:
+def _as_read(original: Recording, piece: Recording, part: str, rate_hz: float) -> Iterator[Track]:
     resampled = alignment.is_resampled(original, rate_hz)
     origin = alignment.shared_times(original.signals)[0] if resampled else 0.0
     end = piece.start + len(piece.labels)

@@ -5,7 +5,7 @@ label), or under `pure` the label of all its samples. A window without such a la
 and counted.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
@@ -115,6 +115,21 @@ def _pooled(parts: Sequence[Windows]) -> Windows:
         subjects=tuple(name for part in parts for name in part.subjects),
         recordings=tuple(name for part in parts for name in part.recordings),
         domains=tuple(name for part in parts for name in part.domains),
+    )
+
+
+def of_subjects(windows: Windows, subjects: Collection[str], gather: Gather = gather) -> Windows:
+    """Return the windows of some subjects, in their order; `gather` makes one array of them."""
+    chosen = [number for number, name in enumerate(windows.subjects) if name in subjects]
+    rows = np.flatnonzero(np.isin(windows.subject, chosen))
+    blocks = (windows.x[rows[at : at + BLOCK]] for at in range(0, len(rows), BLOCK))
+    return replace(
+        windows,
+        x=gather((len(rows), *windows.x.shape[1:]), blocks),
+        y=windows.y[rows],
+        subject=windows.subject[rows],
+        recording=windows.recording[rows],
+        start=windows.start[rows],
     )
 
 

@@ -1,6 +1,7 @@
 """Render the software bill of materials (SBOM), bom.cdx.json, and find where one differs from its version's records.
 
-The format is CycloneDX 1.6 with a machine-readable model card. The template is `templates/sbom_v1.py`.
+The format is CycloneDX 1.6 with a machine-readable model card. The templates are `templates/sbom_v1.py` and its
+successors.
 """
 
 from collections.abc import Iterator, Mapping

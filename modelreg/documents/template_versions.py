@@ -8,7 +8,7 @@ names the number of its templates.
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from modelreg.documents.templates import card_v1, card_v2, gates_v1, gates_v2, sbom_v1
+from modelreg.documents.templates import card_v1, card_v2, gates_v1, gates_v2, sbom_v1, sbom_v2
 from modelreg.documents.templates.facts import Facts
 from modelreg.errors import InputError, Problem
 from modelreg.records.gates import Finding, Gate, RuleFinding
@@ -30,10 +30,10 @@ def _describe_v1(path: str, gate: Gate, finding: Finding | RuleFinding) -> str:
 
 
 UNSTATED = 1  # of manifests that name no templates
-CURRENT = 2  # of new versions; until modelreg 0.3 is released with them, card_v2 and gates_v2 may still change
+CURRENT = 2  # of new versions; until modelreg 0.3 is released with them, card_v2, gates_v2 and sbom_v2 may still change
 TEMPLATES = {
     1: Templates(card_v1.render, sbom_v1.render, _describe_v1),
-    2: Templates(card_v2.render, sbom_v1.render, gates_v2.describe),
+    2: Templates(card_v2.render, sbom_v2.render, gates_v2.describe),
 }
 
 

@@ -108,8 +108,8 @@ def compute(
         per_class=_per_class(classes, scores),
         per_subject=_per_subject(subjects, by_subject),
         confusion=tuple(map(tuple, pooled.tolist())),
-        codes=_code_usage(predictions.code, levels),
-        clusters=_cluster_usage(predictions.cluster),
+        codes=code_usage(predictions.code, levels),
+        clusters=cluster_usage(predictions.cluster),
         intervals=intervals(by_subject, settings),
     )
 
@@ -337,7 +337,7 @@ def reliability(counts: Ints, confidence: Floats, accuracy: Floats) -> tuple[Rel
     return tuple(ReliabilityBin(count=n, confidence=c, accuracy=a) for n, c, a in columns)
 
 
-def _code_usage(code: Ints | None, levels: tuple[int, ...] | None) -> CodeUsage | None:
+def code_usage(code: Ints | None, levels: tuple[int, ...] | None) -> CodeUsage | None:
     """Return the usage of codes; index = sum of digit_i * product of the levels before i (Mentzer 2023, app. A)."""
     if code is None or levels is None:
         return None
@@ -360,7 +360,8 @@ def _code_usage(code: Ints | None, levels: tuple[int, ...] | None) -> CodeUsage 
     )
 
 
-def _cluster_usage(cluster: Ints | None) -> ClusterUsage | None:
+def cluster_usage(cluster: Ints | None) -> ClusterUsage | None:
+    """Return the usage of clusters, by the cluster of each window (N,)."""
     if cluster is None:
         return None
     share = np.unique(cluster, return_counts=True)[1] / len(cluster)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,10 +51,11 @@ class Subject(NamedTuple):
     scale: Normalization
     graphs: Mapping[GraphName, bytes]
     calibration: Floats  # (N, C, D, T), raw
-    test: Windows  # the test split, raw
+    test: Windows  # raw: the test split; of a cross-fitted run, the windows of all subjects
     on_chip: bool  # whether the chip normalizes, and therefore rounds raw values
     checkpoint_sha256: str
     normalization_sha256: str
+    part: Literal["test", "train"] = "test"  # the split of `test`
 
 
 class _Answers(NamedTuple):
@@ -93,6 +94,7 @@ def estimate(subject: Subject) -> Int8Estimate:
         checkpoint_sha256=subject.checkpoint_sha256,
         normalization_sha256=subject.normalization_sha256,
         calibration_windows=len(subject.calibration),
+        part=subject.part,
         windows=len(windows),
         accuracy=accuracy,
         macro_f1=macro_f1,

@@ -10,10 +10,13 @@ Learning rate schedules:
   `patience` such epochs.
 - onecycle: the published policy with momentum, one step per batch, over all epochs.
 - cosine: from the learning rate to 0 over all epochs.
+
+A `Course` trains without a validation split, for a number of epochs that is known before: the final model of a
+cross-fitted run. Its schedule is planned over all epochs of the settings; that of plateau is given, rate by rate.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -41,6 +44,13 @@ from modelreg.records.run import Epoch
 VALIDATION_BATCH = 512
 
 
+class Course(NamedTuple):
+    """A training whose end is known: no validation loss decides on its epochs and its learning rates."""
+
+    epochs: int
+    rates: Sequence[float] | None = None  # of each epoch; None: those of the scheduler
+
+
 class Snapshot(NamedTuple):
     """The result of an epoch: its line in the history, and everything that the next epoch needs."""
 
@@ -57,7 +67,7 @@ class Snapshot(NamedTuple):
 def fit(
     network: Network,
     train: Part,
-    validation: Part,
+    validation: Part | Course,
     settings: TrainingSettings,
     resume: Saved | None = None,
     augmentation: Augmentation | None = None,
@@ -68,24 +78,30 @@ def fit(
     """
     if problems := list(find_problems(network, train, validation, settings)):
         raise InputError("cannot train", problems)
-    learn, test = batches.on_device(train, settings.device), batches.on_device(validation, settings.device)
+    learn = batches.on_device(train, settings.device)
+    course, held = (validation, None) if isinstance(validation, Course) else (None, validation)
+    test = None if held is None else batches.on_device(held, settings.device)
     if resume is None:
         network.prepare(learn.y, learn.streams)
-    loop = _Loop(network, settings, batches.order(train, settings.batch_size, network.chunk), augmentation)
+    loop = _Loop(network, settings, batches.order(train, settings.batch_size, network.chunk), augmentation, course)
     if resume is not None:
         loop.restore(resume)
     objective = partial(_objective, network, _criterion(learn.y, network.classes, settings))
     while not loop.ended:
         with repeatable(settings, loop.random):
-            rate = loop.rate
+            rate = loop.begin()
             learned = _run(network.train(), loop.batches(learn), objective, loop.step)
-            with torch.no_grad():
-                tested = _run(loop.judged.eval(), batches.in_order(test, VALIDATION_BATCH), _classification)
+            tested = None
+            if test is not None:
+                with torch.no_grad():
+                    tested = _run(loop.judged.eval(), batches.in_order(test, VALIDATION_BATCH), _classification)
             epoch = loop.close(rate, learned, tested)
         yield loop.snapshot(epoch)
 
 
-def find_problems(network: Network, train: Part, validation: Part, settings: TrainingSettings) -> Iterator[Problem]:
+def find_problems(
+    network: Network, train: Part, validation: Part | Course, settings: TrainingSettings
+) -> Iterator[Problem]:
     """Yield why this training cannot start."""
     if settings.device == "cuda" and not torch.cuda.is_available():
         yield Problem("training.device", "train.no-cuda-device", "is cuda, but PyTorch finds no CUDA device")
@@ -93,7 +109,8 @@ def find_problems(network: Network, train: Part, validation: Part, settings: Tra
         what = f"is {settings.batch_size}, must be at least {2 * network.chunk} (2 chunks of {network.chunk} windows)"
         yield Problem("training.batch_size", "train.batch-too-small", what)
     yield from _split_problems("train", train, network, least=2)
-    yield from _split_problems("validation", validation, network, least=1)
+    if not isinstance(validation, Course):
+        yield from _split_problems("validation", validation, network, least=1)
 
 
 class State(Record):
@@ -103,7 +120,7 @@ class State(Record):
     windows: Count
     epoch: Count  # the last finished one
     best_epoch: Count
-    best_loss: float
+    best_loss: float | None  # null: there is no validation split
     optimizer: list[dict[str, Any]]
     scheduler: dict[str, Any]  # non-finite numbers are null
 
@@ -138,9 +155,15 @@ class _Loop:
     """Everything that changes from epoch to epoch."""
 
     def __init__(
-        self, network: Network, settings: TrainingSettings, order: Order, augmentation: Augmentation | None
+        self,
+        network: Network,
+        settings: TrainingSettings,
+        order: Order,
+        augmentation: Augmentation | None,
+        course: Course | None,
     ) -> None:
         self.network = network
+        self.course = course
         self.augmentation = augmentation
         self.settings = settings
         self.order = order
@@ -173,14 +196,18 @@ class _Loop:
         """The network that is validated and saved."""
         return self.average.network if self.average else self.network
 
-    @property
-    def rate(self) -> float:
-        """The learning rate of the next step."""
+    def begin(self) -> float:
+        """Set the learning rate of the next epoch if the course states it; return that of its first step."""
+        if self.course and self.course.rates:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.course.rates[self.epoch]
         return float(self.optimizer.param_groups[0]["lr"])
 
     @property
     def ended(self) -> bool:
         """Whether all epochs are finished, or the patience of plateau is exceeded."""
+        if self.course:
+            return self.epoch >= self.course.epochs
         bad_epochs = self.epoch - self.best_epoch if self.settings.scheduler == "plateau" else 0
         return self.epoch >= self.settings.epochs or bad_epochs >= self.settings.patience
 
@@ -197,14 +224,15 @@ class _Loop:
             self.average.follow(self.network, self.taken + 1)
         return norm
 
-    def close(self, rate: float, learned: _Pass, tested: _Pass) -> Epoch:
+    def close(self, rate: float, learned: _Pass, tested: _Pass | None) -> Epoch:
         """Finish an epoch and update the scheduler. Raises InputError if training diverged."""
         self.epoch += 1
         _refuse_divergence(self.epoch, learned, tested)
-        if best := tested.loss < self.best_loss:
+        if best := tested is not None and tested.loss < self.best_loss:
             self.best_epoch, self.best_loss = self.epoch, tested.loss
         if isinstance(self.scheduler, ReduceLROnPlateau):
-            self.scheduler.step(tested.loss)
+            if tested is not None:
+                self.scheduler.step(tested.loss)
         elif isinstance(self.scheduler, CosineAnnealingLR):
             self.scheduler.step()
         codes = None if self.network.levels is None else usage(learned.code_index, self.network.levels)
@@ -212,8 +240,8 @@ class _Loop:
             number=self.epoch,
             train_loss=learned.loss,
             train_accuracy=learned.accuracy,
-            validation_loss=tested.loss,
-            validation_accuracy=tested.accuracy,
+            validation_loss=tested and tested.loss,
+            validation_accuracy=tested and tested.accuracy,
             learning_rate=rate,
             gradient_norm=float(learned.norms.mean()),
             perplexity=codes and codes.perplexity,
@@ -248,7 +276,7 @@ class _Loop:
             "windows": self.windows,
             "epoch": self.epoch,
             "best_epoch": self.best_epoch,
-            "best_loss": self.best_loss,
+            "best_loss": self.best_loss if math.isfinite(self.best_loss) else None,
             "optimizer": checkpoint.finite(self.optimizer.state_dict()["param_groups"]),
             "scheduler": checkpoint.finite(self.scheduler.state_dict()),
         }
@@ -272,7 +300,8 @@ class _Loop:
         self.random = _under("random.", saved.tensors)
         self.shuffles.set_state(self.random.pop("shuffles"))
         self.augments.set_state(self.random.pop("augmentation"))
-        self.epoch, self.best_epoch, self.best_loss = state.epoch, state.best_epoch, state.best_loss
+        self.epoch, self.best_epoch = state.epoch, state.best_epoch
+        self.best_loss = math.inf if state.best_loss is None else state.best_loss
 
     def _other_settings(self, state: State) -> Iterator[Problem]:
         for name in TrainingSettings.model_fields:
@@ -359,13 +388,13 @@ def _run(
     )
 
 
-def _refuse_divergence(epoch: int, learned: _Pass, tested: _Pass) -> None:
+def _refuse_divergence(epoch: int, learned: _Pass, tested: _Pass | None) -> None:
     """Raise InputError with epoch and step if a loss or a gradient is NaN or Inf."""
     good = learned.losses.isfinite() & learned.norms.isfinite()
     if not good.all():
         where = f"epoch {epoch}, step {int(good.int().argmin()) + 1} of {len(good)}"
         raise InputError("training stopped", [_divergence(where)])
-    if not tested.losses.isfinite().all():
+    if tested is not None and not tested.losses.isfinite().all():
         raise InputError("training stopped", [_divergence(f"epoch {epoch}, validation")])
 
 

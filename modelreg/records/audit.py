@@ -18,7 +18,7 @@ class Finding(Record):
 
     kind: FindingKind
     severity: Severity  # by_design: a split by time shares subjects between its splits
-    parts: tuple[PartName, ...]
+    parts: tuple[Name, ...]  # splits; or folds of a cross-fitted run
     count: Count  # subjects, sessions or windows (of the later split)
     what: str
     examples: tuple[str, ...] = ()  # the first few
@@ -38,7 +38,7 @@ class NearSearch(Record):
 class CopySearch(Record):
     """The search for copies between whole recordings of different splits, at any offset."""
 
-    hours: dict[PartName, Annotated[float, Field(ge=0)]]  # of recordings searched, over all devices
+    hours: dict[Name, Annotated[float, Field(ge=0)]]  # of recordings searched, over all devices
     exact_bits: Annotated[float, Field(gt=0)]  # information of equal samples from which they are a copy
     near: NearSearch | None  # null: no channel can be compared
     cannot_find: tuple[str, ...]  # copies that the search misses
@@ -49,9 +49,9 @@ class AuditRecord(Record):
 
     schema_version: Literal[1] = 1
     near: Annotated[float, Field(gt=0, le=1)]  # smallest correlation of a near copy
-    windows: dict[PartName, Count]
+    windows: dict[Name, Count]  # by split; of a cross-fitted run, those of the subjects of each fold
     compared: dict[
-        PartName, Count
+        Name, Count
     ]  # windows searched for near copies: constant windows are skipped, and the number is limited
     findings: tuple[Finding, ...]
     copies: Annotated[CopySearch | None, LEFT_OUT] = None  # null: an audit of modelreg 0.2 or earlier, of windows only

@@ -6,9 +6,8 @@ from pydantic import Field
 
 from modelreg.records.base import Count, Name, Record, Sha256, Share
 from modelreg.records.calibration_parts import CalibrationMetrics
-from modelreg.records.metrics import EvaluationSettings, Metrics
+from modelreg.records.metrics import EvaluationSettings, Metrics, ProtocolName
 
-ProtocolName = Literal["loso", "kfold-subject"]
 SpreadName = Literal["accuracy", "balanced_accuracy", "macro_f1", "ece", "ece_after"]
 SPREAD: tuple[SpreadName, ...] = ("accuracy", "balanced_accuracy", "macro_f1", "ece", "ece_after")
 

@@ -100,6 +100,9 @@ class RowCounts(Record):
         return tuple(text for text, count in said.items() if count)
 
 
+NOT_STATED = "not stated"  # licence or citation in a draft of `data init`
+
+
 class SourceRecord(Record):
     """A source of recordings."""
 
@@ -252,24 +255,45 @@ class PartRecord(Record):
 
 
 class PartRecords(Record):
-    """The three splits; all are required."""
+    """The three splits. A cross-fitted run has only `train`, with all subjects: its folds have the others."""
 
     train: PartRecord
-    validation: PartRecord
-    test: PartRecord
+    validation: Annotated[PartRecord | None, LEFT_OUT] = None
+    test: Annotated[PartRecord | None, LEFT_OUT] = None
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> "PartRecords":
+        if (self.validation is None) != (self.test is None):
+            raise ValueError("validation and test: give both, or neither")
+        return self
 
     def __getitem__(self, name: PartName) -> PartRecord:
-        part: PartRecord = getattr(self, name)
+        """Return a split. Raises KeyError if there is none of this name."""
+        part: PartRecord | None = getattr(self, name)
+        if part is None:
+            raise KeyError(name)
         return part
 
     def items(self) -> Iterator[tuple[PartName, PartRecord]]:
-        """Yield each split with its name: train, validation, test."""
+        """Yield each split that exists with its name: train, validation, test."""
         for name in PARTS:
-            yield name, self[name]
+            if getattr(self, name) is not None:
+                yield name, self[name]
+
+
+class FoldSplit(Record):
+    """One fold of a cross-fitted run: the subjects of each split, and the windows of its test subjects."""
+
+    name: Name  # of its folder
+    train: Annotated[tuple[Name, ...], Field(min_length=1)]
+    validation: Annotated[tuple[Name, ...], Field(min_length=1)]
+    test: Annotated[tuple[Name, ...], Field(min_length=1)]
+    windows: Annotated[int, Field(ge=1)]  # of the test subjects
+    digest: Sha256  # over these windows, as the final model's data has them
 
 
 class DataRecord(Record):
-    """data.json: the data that the model was trained and tested on, and its splits."""
+    """data.json: the data that the model was trained and tested on, and its splits or its folds."""
 
     schema_version: Literal[1] = 1
     sources: tuple[SourceRecord, ...]
@@ -284,6 +308,7 @@ class DataRecord(Record):
     split: Literal["subject", "time", "given", "random"]  # random: the reference of the leakage audit only
     gap: Count  # samples between the splits, if the split is by time
     parts: PartRecords
+    folds: Annotated[tuple[FoldSplit, ...] | None, LEFT_OUT] = None  # of a cross-fitted run
 
 
 class NpyFiles(Record):

@@ -25,7 +25,7 @@ class LayerNoise(Record):
 
 
 class Int8Scheme(Record):
-    """One scheme of weight scales, and its metrics on the test split."""
+    """One scheme of weight scales, and its metrics on the split of the estimate."""
 
     accuracy: Share
     macro_f1: Share
@@ -74,7 +74,7 @@ class Int8Estimate(Record):
     checkpoint_sha256: Sha256
     normalization_sha256: Sha256
     calibration_windows: Annotated[int, Field(ge=1)]
-    part: Literal["test"] = "test"
+    part: Literal["test", "train"] = "test"  # train: of a cross-fitted run, whose final model has no unseen windows
     windows: Annotated[int, Field(ge=1)]
     accuracy: Share  # of the same graphs in float32
     macro_f1: Share

@@ -1,4 +1,4 @@
-"""eval_metrics.json: metrics computed from the recorded predictions for the test split."""
+"""eval_metrics.json: metrics computed from recorded predictions for subjects that the predicting model never saw."""
 
 from typing import Annotated, Literal
 
@@ -20,16 +20,21 @@ __all__ = [
     "CodeUsage",
     "EvalMetrics",
     "EvaluationSettings",
+    "FoldMetrics",
     "Interval",
     "Metrics",
     "NoInterval",
     "Protocol",
+    "ProtocolName",
     "Reason",
     "ReliabilityBin",
     "SegmentScores",
     "SubjectMetrics",
     "TemporalMetrics",
 ]
+
+ProtocolName = Literal["loso", "kfold-subject"]  # those that train a model for each fold of subjects
+DEFAULT_FOLDS = 5  # of kfold-subject, if no other number is given
 
 
 class Bounds(Record):
@@ -63,8 +68,27 @@ class HealthBounds(Record):
 
 
 class EvaluationSettings(Record):
-    """Settings of intervals and of the expected calibration error, and bounds for warnings."""
+    """The evaluation protocol, settings of intervals and of the expected calibration error, and bounds for warnings."""
 
+    protocol: Annotated[
+        Literal["holdout", ProtocolName],
+        setting(
+            "`holdout`: one model, tested on the test split. `kfold-subject` and `loso` (leave one subject out): one "
+            "model for each fold of subjects, and a final model trained on all subjects. The metrics are those of the "
+            "predictions for each subject by the model of the fold that never saw the subject.",
+            "kfold-subject",
+            exclude_if=lambda value: value == "holdout",
+        ),
+    ] = "holdout"
+    folds: Annotated[
+        Annotated[int, Field(ge=2, le=1000)] | None,
+        setting(
+            f"Number of folds of `kfold-subject`. Null: {DEFAULT_FOLDS}.",
+            10,
+            "folds",
+            exclude_if=lambda value: value is None,
+        ),
+    ] = None
     ece_bins: Annotated[int, setting("Bins of the calibration error.", 15, ge=2, le=100)] = 15
     replicates: Annotated[
         int, setting("Bootstrap replicates of intervals and null bands.", 1000, ge=100, le=100_000)
@@ -74,6 +98,17 @@ class EvaluationSettings(Record):
     health: Annotated[
         HealthBounds, setting("Bounds whose breach `evaluate` warns about.", {"perplexity": {"min": 2}})
     ] = HealthBounds()
+
+    @property
+    def crossfitted(self) -> ProtocolName | None:
+        """Return the protocol if it trains a model for each fold, else None."""
+        return None if self.protocol == "holdout" else self.protocol
+
+    @model_validator(mode="after")
+    def _has_folds(self) -> "EvaluationSettings":
+        if self.folds is not None and self.protocol != "kfold-subject":
+            raise ValueError("folds: needs protocol: kfold-subject")
+        return self
 
 
 class ClassMetrics(Record):
@@ -145,23 +180,51 @@ class TemporalMetrics(Record):
     smoothed: SegmentScores
 
 
-class Protocol(Record):
-    """The evaluation protocol: the evaluated split, the subjects of all splits, and the number of evaluations."""
+class FoldMetrics(Record):
+    """One fold of a cross-fitted run: its test subjects, and the metrics of its model on them."""
 
-    kind: Literal["holdout"] = "holdout"
-    part: Literal["test"] = "test"  # the only split that was not used for a selection
+    name: Name
+    tested: Annotated[tuple[Name, ...], Field(min_length=1)]
+    validated: Annotated[tuple[Name, ...], Field(min_length=1)]
+    windows: Annotated[int, Field(ge=1)]
+    accuracy: Share
+    balanced_accuracy: Share
+    macro_f1: Share
+    codes: CodeUsage | None  # of the fold's own quantizer; null: no quantizer
+    clusters: ClusterUsage | None = None
+    checkpoint_sha256: Sha256
+    predictions_sha256: Sha256  # of the fold's own predictions.npz, whose rows are in that of the run
+
+
+class Protocol(Record):
+    """The evaluation protocol: the evaluated split, the subjects of all splits, and the number of evaluations.
+
+    A cross-fitted run tests all subjects, each in one fold; its only split is `train`, that of the final model.
+    """
+
+    kind: Literal["holdout", ProtocolName] = "holdout"
+    part: Literal["test"] = "test"  # the only split that was not used for a selection; or those of the folds
     split: Literal["subject", "time", "given"]
     parts: PartRecords
     evaluations: Annotated[int, Field(ge=1)]  # test-set evaluations of this run, including this one
+    folds: Annotated[tuple[FoldMetrics, ...] | None, LEFT_OUT] = None
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> "Protocol":
+        if (self.folds is None) != (self.kind == "holdout") or (self.folds is None) != (self.parts.test is not None):
+            raise ValueError(f"kind {self.kind}: needs {'a test split' if self.kind == 'holdout' else 'folds'} only")
+        return self
 
     @property
     def tested(self) -> PartRecord:
-        """Return the evaluated split."""
-        return self.parts[self.part]
+        """Return the evaluated split; of a cross-fitted run, the split of all subjects."""
+        return self.parts[self.part] if self.folds is None else self.parts.train
 
     @property
     def known_subjects(self) -> tuple[str, ...]:
-        """Return the test subjects that are also in another split."""
+        """Return the test subjects that the predicting model knew: those in another split of the run or the fold."""
+        if self.folds is not None:
+            return tuple(sorted(name for fold in self.folds for name in {*fold.tested} & {*fold.validated}))
         seen = {name for other, part in self.parts.items() if other != self.part for name in part.subjects}
         return tuple(sorted(seen.intersection(self.tested.subjects)))
 
@@ -204,8 +267,9 @@ class EvalMetrics(Metrics):
         None  # of calibration.json, by its schema version; null: evaluated by a modelreg without calibration
     )
     int8: Annotated[Int8Summary | None, LEFT_OUT] = None  # of int8.json, after an export for a device
-    checkpoint_sha256: Sha256  # of the weights that predicted
+    checkpoint_sha256: Sha256  # of the weights that predicted; of a cross-fitted run, of the final model
     predictions_sha256: Sha256
+    fitted_sha256: Annotated[Sha256 | None, LEFT_OUT] = None  # of fitted.npz of a cross-fitted run
 
     @model_validator(mode="after")
     def _covers_every_class(self) -> "EvalMetrics":

@@ -51,6 +51,16 @@ class ImportRecord(Record):
     normalization_sha256: Sha256 | None = None  # of the imported file; null: fitted on the train split
 
 
+class TrainedFold(Record):
+    """A fold of a cross-fitted run: what the final model takes from it, and the digests of its files."""
+
+    name: Name
+    best_epoch: Annotated[int, Field(ge=1)]
+    validation_loss: float  # of that epoch
+    checkpoint_sha256: Sha256
+    predictions_sha256: Sha256
+
+
 class RunRecord(Record):
     """run.json.
 
@@ -75,6 +85,8 @@ class RunRecord(Record):
     resumed_by: Annotated[tuple[Name, ...] | None, LEFT_OUT] = (
         None  # versions of modelreg that resumed it, if different
     )
+    folds: Annotated[tuple[TrainedFold, ...] | None, LEFT_OUT] = None  # of a cross-fitted run, when it is trained
+    learning_rates: Annotated[tuple[float, ...] | None, LEFT_OUT] = None  # of each epoch, if the folds determine them
 
     @property
     def trained_by(self) -> str:
@@ -86,7 +98,9 @@ class RunRecord(Record):
         best = (self.best_epoch, self.best_validation_loss)
         if self.imported and (self.epochs or best != (None, None)):
             raise ValueError("imported: a run with imported weights must not have epochs")
-        if self.status == "trained" and not self.imported and None in best:
+        if self.folds is not None and (self.imported or best != (None, None)):
+            raise ValueError("folds: a cross-fitted run has no best epoch, and is not imported")
+        if self.status == "trained" and not self.imported and self.folds is None and None in best:
             raise ValueError("trained: best_epoch and best_validation_loss are required")
         return self
 
@@ -97,8 +111,8 @@ class Epoch(Record):
     number: Count
     train_loss: float
     train_accuracy: Share
-    validation_loss: float
-    validation_accuracy: Share
+    validation_loss: float | None  # null: trained without a validation split, as the final model of a cross-fitted run
+    validation_accuracy: Share | None
     learning_rate: float
     gradient_norm: float  # mean over steps, before clipping
     perplexity: float | None  # of the codes, over the train split; null: no quantizer

@@ -167,6 +167,10 @@ class CsvSource(LabelledSource, CsvForm):
     subject: Annotated[
         Column | None, setting("The column of the subject in every file. Null: the group of the patterns.", "user")
     ] = None
+    one_subject: Annotated[
+        Name | None,
+        setting("The subject of all recordings, if there is only one.", "anna", exclude_if=lambda value: value is None),
+    ] = None
     session: Annotated[
         Column | None, setting("The column of the session in every file. Null: the group of the patterns.", "trial")
     ] = None
@@ -236,13 +240,15 @@ class CsvSource(LabelledSource, CsvForm):
             raise ValueError("lookup: requires a group (?P<id>...) in the patterns, and a group `id` requires lookup")
         columns = [name for name in ("subject", "session", "label") if getattr(self, name) is not None]
         given = [*groups[0], *lookup, *columns, *(["label"] if self.annotations else [])]
+        given += ["subject"] if self.one_subject else []
         for name in ("subject", "session", "label"):
             if given.count(name) > 1:
-                raise ValueError(f"{name}: set only one of a column, a group (?P<{name}>...), and another file")
+                others = ", another file, and one_subject" if name == "subject" else ", and another file"
+                raise ValueError(f"{name}: set only one of a column, a group (?P<{name}>...){others}")
         if "subject" not in given:
             raise ValueError(
-                "subject: set a column, a group (?P<subject>...) in the patterns, or lookup, because splits are by "
-                "subject"
+                "subject: set a column, a group (?P<subject>...) in the patterns, lookup, or one_subject: splits are "
+                "by subject"
             )
         if "label" not in given:
             raise ValueError("label: set a column, a group (?P<label>...) in the patterns, lookup, or annotations")

@@ -15,6 +15,7 @@ RUN = "run.json"
 METRICS = "eval_metrics.json"
 PREDICTIONS = "predictions.npz"
 VALIDATION = "validation.npz"  # predictions that calibration.json was fitted on
+FITTED = "fitted.npz"  # cross-fitted runs only: the final model's predictions for the windows it was trained on
 CALIBRATION = "calibration.json"  # versions of modelreg 0.1 have neither file
 HSMM = "hsmm.json"  # systems with durations only
 ENCODER = "encoder.safetensors"  # tcn_vae only: the weights of the device part
@@ -28,6 +29,7 @@ QUALITY = "quality.json"
 AUDIT = "audit.json"
 CROSSVAL = "crossval.json"
 RANDOM_SPLIT = "random_split.json"  # metrics of a random split, which leaks subjects
+FOLDS = "folds"  # folder of the runs of each fold
 REPORT = "report.md"
 PAGE = "report.html"
 

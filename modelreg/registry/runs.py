@@ -9,7 +9,7 @@ from modelreg import files
 from modelreg.errors import InputError, Problem
 from modelreg.records.base import load, parse
 from modelreg.records.run import Epoch, RunRecord
-from modelreg.registry.filenames import CALIBRATION, ENCODER, HISTORY, HSMM, RUN, VALIDATION
+from modelreg.registry.filenames import CALIBRATION, ENCODER, FITTED, HISTORY, HSMM, RUN, VALIDATION
 
 ABLATION = "ablation"  # not a model name: these folders contain the runs of a grid
 _NAME = re.compile(rf"(?!{ABLATION}-)(?P<model>[a-z][a-z0-9_]*)-(?P<number>[0-9]{{3,}})")
@@ -102,8 +102,8 @@ def parts(folder: Path) -> tuple[str, ...]:
 
 
 def calibrated(folder: Path) -> tuple[str, ...]:
-    """Return the names of the calibration and of the validation predictions that it was fitted on."""
-    return tuple(name for name in (CALIBRATION, VALIDATION) if (folder / name).is_file())
+    """Return the names of the calibration, and of the predictions that a run has for other splits than the test."""
+    return tuple(name for name in (CALIBRATION, VALIDATION, FITTED) if (folder / name).is_file())
 
 
 def seal(folder: Path, names: Iterable[str]) -> dict[str, str]:

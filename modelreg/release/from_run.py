@@ -1,6 +1,6 @@
 """Create a version from a run: what a run must have for that, and the files that the version takes from it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from modelreg import files
@@ -8,15 +8,16 @@ from modelreg.artifacts import exports
 from modelreg.config import TrainConfig
 from modelreg.documents import model_card, provenance
 from modelreg.documents.report.formatting import escape
-from modelreg.errors import Failure, InputError, Problem
+from modelreg.errors import Failure, InputError, Notice, Problem
 from modelreg.records.base import load
-from modelreg.records.data import DataRecord
+from modelreg.records.data import NOT_STATED, DataRecord, SourceRecord
 from modelreg.records.gates import GateReport
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import RunRecord
 from modelreg.registry import filenames, runs
 from modelreg.registry.version_documents import VersionDocuments
 
+FOLD_FILES = (filenames.CHECKPOINT, filenames.NORMALIZATION)
 COPIED = (filenames.CHECKPOINT, filenames.PREDICTIONS, filenames.NORMALIZATION, filenames.DATA, filenames.RUN)
 
 
@@ -25,6 +26,18 @@ def find_refusals(folder: Path, run: RunRecord) -> Iterator[Problem]:
     if run.status != "trained":
         resume = f"finish the training with `modelreg train --resume {folder}`"
         yield Problem(str(folder), "run.not-trained", "the training of this run is not finished", resume)
+
+
+def find_fold_problems(folder: Path, run: RunRecord) -> Iterator[Problem]:
+    """Yield why the weights of a run's folds cannot be released: there are no folds, or their files are not here."""
+    if run.folds is None:
+        what = "has no folds: it is not a cross-fitted run"
+        yield Problem(str(folder), "release.no-folds", what)
+    for fold in run.folds or ():
+        for name in FOLD_FILES:
+            if not (folder / filenames.FOLDS / fold.name / name).is_file():
+                place = f"{folder}/{filenames.FOLDS}/{fold.name}/{name}"
+                yield Problem(place, "run.file-missing", "missing, so the fold cannot be released")
 
 
 def find_metrics_problem(folder: Path, run: RunRecord) -> Problem | None:
@@ -41,11 +54,22 @@ def changelog_entry(folder: Path, model: str, tag: str) -> str:
     names = ", ".join(escape(source.name) for source in data.sources)
     subjects = len(protocol.tested.subjects)
     seen = "subjects that the model was not trained on" if not protocol.known_subjects else "the test split"
+    if protocol.folds is not None:
+        seen = f"subjects, each predicted by one of {len(protocol.folds)} models that never saw the subject"
     return (
         f"### Added\n\n- {model} {tag}, trained on {names}: accuracy {measured.accuracy:.3f}, macro F1 "
         f"{measured.macro_f1:.3f} on {measured.windows:,} windows of {subjects} {seen}. Checkpoint SHA-256 "
         f"`{measured.checkpoint_sha256[:16]}…`."
     )
+
+
+def find_unstated(sources: Iterable[SourceRecord]) -> Iterator[Notice]:
+    """Yield a notice for each source whose licence or citation is still the one of a draft."""
+    for source in sources:
+        left = [name for name in ("license", "citation") if getattr(source, name) == NOT_STATED]
+        if left:
+            step = "write who recorded the data, and who may use them, into the configuration, and train again"
+            yield Notice(f"data source {source.name}", f"{' and '.join(left)} {NOT_STATED}; {step}")
 
 
 def find_failures(folder: Path, run: RunRecord) -> Iterator[Failure]:
@@ -112,6 +136,15 @@ def stage(
             (staged / name).parent.mkdir(exist_ok=True)
             files.write_atomic(staged / name, content)
     return documents
+
+
+def stage_folds(staged: Path, folder: Path) -> None:
+    """Copy the weights of each fold, and the normalization that they need, into the version."""
+    for fold in runs.load_run(folder).folds or ():
+        for name in FOLD_FILES:
+            place = staged / filenames.FOLDS / fold.name
+            place.mkdir(parents=True, exist_ok=True)
+            files.copy_atomic(folder / filenames.FOLDS / fold.name / name, place / name)
 
 
 def _digests(staged: Path, run: RunRecord) -> dict[str, str]:

@@ -50,6 +50,7 @@ class Request:
     tag: bool = False
     sign: bool = False
     publish: bool = False
+    with_folds: bool = False  # the weights of the folds of a cross-fitted run
     addition: patch.Addition | None = None
 
     @property
@@ -266,6 +267,8 @@ def _refusals(drafted: Plan, run: RunRecord, number: semver.Version) -> Iterator
         yield from patch.find_refusals(drafted.run, number, drafted.addition)
     else:
         yield from ((InputError, problem) for problem in from_run.find_refusals(drafted.run, run))
+        if drafted.request.with_folds and run.status == "trained":
+            yield from ((InputError, problem) for problem in from_run.find_fold_problems(drafted.run, run))
         if drafted.folder.exists():
             return
         yield from ((RegistryError, problem) for problem in _same_weights(drafted, run))

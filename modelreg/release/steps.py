@@ -156,7 +156,8 @@ def write_table(root: Path) -> None:
 
 def _assets(root: Path) -> list[Path]:
     """Return the paths that the binaries of a version would have, to find out whether git ignores them."""
-    names = [*filenames.ASSETS, filenames.VALIDATION, *(f"{filenames.ONNX}/{name}" for name in filenames.GRAPH_FILES)]
+    names = [*filenames.ASSETS, filenames.VALIDATION, filenames.FITTED]
+    names += (f"{filenames.ONNX}/{name}" for name in filenames.GRAPH_FILES)
     return [root / filenames.REGISTRY / "model" / "v0.0.0" / name for name in names]
 
 
@@ -167,6 +168,8 @@ def _stage(staged: Path, plan: Plan, outcomes: tuple[Outcome, ...]) -> None:
     else:
         report = GateReport(outcomes=outcomes) if outcomes else None
         documents = from_run.stage(staged, plan.run, plan.version, plan.project.license, report)
+        if plan.request.with_folds:
+            from_run.stage_folds(staged, plan.run)
     stored: Stored = "git" if plan.project.assets == "committed" else "asset"
     paths = sorted(path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file())
     entries = [_entry(staged, path, stored) for path in paths]

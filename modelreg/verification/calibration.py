@@ -17,8 +17,8 @@ from modelreg.evaluation import calibration, calibration_v1, tolerance
 from modelreg.evaluation import metrics as scores
 from modelreg.evaluation.metrics import Predictions
 from modelreg.records.base import load
-from modelreg.records.calibration import AnyConfidenceRecord, ConfidenceMetrics, ConfidenceRecord, kind_of
-from modelreg.records.data import DataRecord
+from modelreg.records.calibration import AnyConfidenceRecord, ConfidenceRecord, kind_of
+from modelreg.records.data import DataRecord, PartRecord
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.model import ModelSpec
 from modelreg.registry import filenames
@@ -32,7 +32,8 @@ def find_problems(here: VersionFiles, spec: ModelSpec, data: DataRecord, metrics
 
     Raises InputError if a file cannot be read.
     """
-    for name in dict.fromkeys((filenames.CALIBRATION, _fitted_file(metrics))):
+    source = filenames.PREDICTIONS if data.parts.validation is None else filenames.VALIDATION
+    for name in (filenames.CALIBRATION, *([] if source == filenames.PREDICTIONS else [source])):
         if metrics.confidence and name not in here.digests:
             yield unlisted(name)
         elif name in here.digests and not metrics.confidence:
@@ -40,11 +41,12 @@ def find_problems(here: VersionFiles, spec: ModelSpec, data: DataRecord, metrics
     if filenames.CALIBRATION not in here.present:
         return
     record = read(here.folder / filenames.CALIBRATION)
-    yield from _find_strangers(record, here, spec, data)
+    fitted_on = data.parts.validation or data.parts.train
+    yield from _find_strangers(record, here, spec, fitted_on)
     if record.classes != spec.classes:
         return
-    if (name := _fitted_file(metrics)) in here.present:
-        yield from _find_fitting_problems(_read(here, name, spec), record, data, metrics)
+    if source in here.present:
+        yield from _find_fitting_problems(_read(here, source, spec), source, record, fitted_on, metrics)
     if filenames.PREDICTIONS in here.present and metrics.confidence:
         yield from _find_metric_problems(_read(here, filenames.PREDICTIONS, spec), record, metrics)
 
@@ -54,45 +56,32 @@ def read(path: Path) -> AnyConfidenceRecord:
     return load(path, kind_of(files.read_bytes(path, ConfidenceRecord.SIZE_LIMIT), path.name))
 
 
-def _fitted_file(measured: EvalMetrics) -> str:
-    """Return the file of the predictions that the calibration was fitted on."""
-    found = measured.confidence
-    left_out = isinstance(found, ConfidenceMetrics) and found.judged_on == "left_out_subjects"
-    return filenames.PREDICTIONS if left_out else filenames.VALIDATION
-
-
 def _read(here: VersionFiles, name: str, spec: ModelSpec) -> Predictions:
     return scores.from_arrays(npz.read_npz(here.folder / name), name, len(spec.classes))
 
 
 def _find_strangers(
-    record: AnyConfidenceRecord, here: VersionFiles, spec: ModelSpec, data: DataRecord
+    record: AnyConfidenceRecord, here: VersionFiles, spec: ModelSpec, fitted_on: PartRecord
 ) -> Iterator[Problem]:
     for key, stated, other in (
         ("classes", record.classes, spec.classes),
         ("checkpoint_sha256", record.checkpoint_sha256, here.digests.get(filenames.CHECKPOINT)),
-        ("validation_digest", record.validation_digest, data.parts.validation.digest),
+        ("validation_digest", record.validation_digest, fitted_on.digest),
     ):
         yield from equal(filenames.CALIBRATION, key, stated, other)
 
 
 def _find_fitting_problems(
-    fitted: Predictions, record: AnyConfidenceRecord, data: DataRecord, measured: EvalMetrics
+    fitted: Predictions, name: str, record: AnyConfidenceRecord, split: PartRecord, measured: EvalMetrics
 ) -> Iterator[Problem]:
-    """Fit again; predictions for the validation split must cover all of it."""
-    if _fitted_file(measured) == filenames.VALIDATION:
-        yield from _find_gaps(fitted, record, data)
+    """Check that the predictions of a file cover the whole split, and fit on them again."""
+    counts = np.bincount(fitted.y, minlength=len(record.classes)).tolist()
+    windows = dict(zip(record.classes, counts, strict=True))
+    yield from equal(name, "subjects", sorted(set(fitted.subject.tolist())), sorted(split.subjects))
+    yield from equal(name, "windows of each class", windows, split.class_windows)
     again = _fit(fitted, record, measured)
     found = tolerance.differences((), record.to_document(), again.to_document(), tolerance.RECOMPUTED)
     yield from (problem.under(filenames.CALIBRATION) for problem in found)
-
-
-def _find_gaps(validation: Predictions, record: AnyConfidenceRecord, data: DataRecord) -> Iterator[Problem]:
-    split = data.parts.validation
-    counts = np.bincount(validation.y, minlength=len(record.classes)).tolist()
-    windows = dict(zip(record.classes, counts, strict=True))
-    yield from equal(filenames.VALIDATION, "subjects", sorted(set(validation.subject.tolist())), sorted(split.subjects))
-    yield from equal(filenames.VALIDATION, "windows of each class", windows, split.class_windows)
 
 
 def _fit(fitted: Predictions, record: AnyConfidenceRecord, measured: EvalMetrics) -> AnyConfidenceRecord:

@@ -23,9 +23,11 @@ are named in parentheses.
 11. latency.json was measured on this version's graphs (`bench.other-graphs`).
 12. hsmm.json and encoder.safetensors follow from the checkpoint (`verify.derived-mismatch`), and the smoothed metrics
     from hsmm.json (derived_models.py).
-13. calibration.json follows from the predictions that it was fitted on: validation.npz, or predictions.npz if they are
-    out-of-fold (`verify.value-mismatch`); and its metrics from predictions.npz (calibration.py).
-14. model_card.md, gates.json and bom.cdx.json are rendered from the records by the templates that the manifest names
+13. calibration.json follows from the predictions that it was fitted on: validation.npz, or predictions.npz of a
+    cross-fitted version (`verify.value-mismatch`); and its metrics from predictions.npz (calibration.py).
+14. The folds of a cross-fitted version are those of data.json and run.json, test every subject once, and follow from
+    predictions.npz (folds.py: `verify.test-subject-known`, `verify.value-mismatch`).
+15. model_card.md, gates.json and bom.cdx.json are rendered from the records by the templates that the manifest names
     (rendered_texts.py).
 
 These checks cannot show that the predictions come from the weights and the data. `verify --reproduce` predicts again.
@@ -40,8 +42,8 @@ from modelreg import files
 from modelreg.artifacts import exports, npz, safetensors_file
 from modelreg.documents import provenance as statements
 from modelreg.errors import InputError, Notice, Problem
+from modelreg.evaluation import fold_metrics, tolerance
 from modelreg.evaluation import metrics as scores
-from modelreg.evaluation import tolerance
 from modelreg.records import fsq
 from modelreg.records.base import load, paired_leaves
 from modelreg.records.data import DataRecord, Normalization
@@ -53,7 +55,7 @@ from modelreg.records.provenance import Provenance
 from modelreg.records.run import RunRecord
 from modelreg.registry import filenames
 from modelreg.registry.version_documents import VersionDocuments
-from modelreg.verification import calibration, derived_models, rendered_texts
+from modelreg.verification import calibration, derived_models, folds, rendered_texts
 from modelreg.verification import exports as export_checks
 from modelreg.verification.version_files import VersionFiles, equal
 
@@ -266,7 +268,11 @@ def _prediction_problems(here: VersionFiles, spec: ModelSpec, metrics: EvalMetri
     if name not in here.present:
         return
     predictions = scores.from_arrays(npz.read_npz(here.folder / name), name, len(spec.classes))
-    again = scores.compute(predictions, classes=spec.classes, levels=spec.levels, settings=metrics.settings)
+    again = (
+        fold_metrics.compute_pooled(predictions, spec.classes, metrics.settings)
+        if metrics.protocol.folds
+        else scores.compute(predictions, classes=spec.classes, levels=spec.levels, settings=metrics.settings)
+    )
     yield from (problem.under(filenames.METRICS) for problem in scores.differences(metrics, again))
     stated, expected = ("none" if codes is None else "one for each window" for codes in (predictions.code, spec.levels))
     yield from equal(name, "codes", stated, expected)
@@ -302,6 +308,7 @@ RULES = (
     Rule("latency.json", _latency_problems, (filenames.LATENCY,)),
     Rule("hsmm.json and encoder.safetensors", derived_models.find_problems, derived_models.READ),
     Rule("the calibration", calibration.find_problems, calibration.READ),
+    Rule("the folds", folds.find_problems, folds.READ),
     Rule("the model card", rendered_texts.find_card_problems),
     Rule("the gates", rendered_texts.find_gate_problems, rendered_texts.GATES_READ),
     Rule("the software bill of materials", rendered_texts.find_sbom_problems, (filenames.SBOM,)),

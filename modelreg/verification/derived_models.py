@@ -33,7 +33,9 @@ def find_problems(
             yield unlisted(name)
         else:
             yield from equal(RUN, f"files.{name}", run.files.get(name), here.digests[name])
-    stated, expected = ("present" if each else "missing" for each in (metrics.temporal, spec.smooths))
+    stated, expected = (
+        "present" if each else "missing" for each in (metrics.temporal, spec.smooths and not metrics.protocol.folds)
+    )
     yield from equal(METRICS, "temporal", stated, expected)
     present = here.present.intersection(required(spec))
     if ENCODER in present and CHECKPOINT in here.present:

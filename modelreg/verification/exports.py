@@ -12,7 +12,7 @@ from modelreg import files
 from modelreg.artifacts import bundle_archive, bundle_hef, exports, graph_interface, hef_compatibility, npz, onnx_file
 from modelreg.errors import InputError, Notice, Problem
 from modelreg.records.base import load
-from modelreg.records.data import DataRecord
+from modelreg.records.data import DataRecord, PartName
 from modelreg.records.export import (
     GRAPHS,
     HAILO,
@@ -178,7 +178,9 @@ def _find_estimate_problems(
 ) -> Iterator[Problem]:
     yield from _find_strangers(where, estimate, here, spec)
     yield from equal(where, f"int8 of {filenames.BUNDLE}", record.int8 or estimate.summary, estimate.summary)
-    yield from equal(where, "windows", estimate.windows, data.parts.test.windows)
+    judged: PartName = "test" if data.parts.test else "train"
+    yield from equal(where, "part", estimate.part, judged)
+    yield from equal(where, "windows", estimate.windows, data.parts[judged].windows)
 
 
 def _sealed_again(bundle: Mapping[str, bytes], record: BundleRecord) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""The model card, the gates and the software bill of materials (SBOM) of a version, rendered again (check 14)."""
+"""The model card, the gates and the software bill of materials (SBOM) of a version, rendered again (check 15)."""
 
 from collections.abc import Iterator
 

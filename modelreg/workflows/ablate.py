@@ -13,22 +13,32 @@ from modelreg.records.base import Clock, load
 from modelreg.records.metrics import EvalMetrics
 from modelreg.records.run import Environment, Epoch
 from modelreg.registry import filenames, runs
-from modelreg.workflows import evaluation_run, training_run
+from modelreg.workflows import cross_fitting, evaluation_run, training_run
 from modelreg.workflows.ablation_grid import Trained
+from modelreg.workflows.cross_validation import Place
 
 
 def train(
     config: TrainConfig, folder: Path, reading: Reading, environment: Environment, clock: Clock
 ) -> Iterator[Epoch]:
-    """Train a run to its end and yield its epochs; resume an interrupted run, and skip a trained one."""
+    """Train a run to its end and yield its epochs; resume an interrupted run, and skip a trained one.
+
+    Of a cross-fitted run, train the folds, and yield the epochs of the final model.
+    """
     if not folder.exists():
-        yield from training_run.train(
-            folder, training_run.start(config, folder, reading, environment, clock()), environment, clock
-        )
-        return
-    if runs.load_run(folder).status == "training":
+        prepared = training_run.start(config, folder, reading, environment, clock())
+    elif runs.load_run(folder).status == "training":
         prepared = training_run.reopen(folder, reading, environment)
-        yield from training_run.train(folder, prepared, environment, clock)
+    else:
+        return
+    if config.evaluation.crossfitted:
+        on_cpu = environment.model_copy(update={"device": "cpu"})
+        place = Place(reading.base, reading.cache, reading.pseudonyms, environment, on_cpu, clock)
+        for _ in cross_fitting.train_folds(folder, place):
+            pass
+        yield from cross_fitting.train_final(folder, prepared, place)
+        return
+    yield from training_run.train(folder, prepared, environment, clock)
 
 
 def evaluate(folder: Path, reading: Reading, environment: Environment, clock: Clock) -> None:

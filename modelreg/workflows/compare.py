@@ -103,12 +103,27 @@ def _predictions(path: Path, measured: EvalMetrics) -> metrics.Predictions | Rea
     return metrics.from_arrays(npz.read_npz(path), path.name, len(measured.classes))
 
 
+def _refuse_other_protocol(
+    one: Candidate, other: Candidate, first: metrics.Predictions, second: metrics.Predictions
+) -> None:
+    """Raise InputError for a cross-fitted and a hold-out run, unless both predicted the same windows."""
+    kinds = [each.contender.metrics.protocol for each in (one, other)]
+    windows = [set(zip(each.recording.tolist(), each.start.tolist(), strict=True)) for each in (first, second)]
+    if (kinds[0].folds is None) == (kinds[1].folds is None) or windows[0] == windows[1]:
+        return
+    names = [f"{each.contender.reference} ({each.contender.metrics.protocol.kind})" for each in (one, other)]
+    what = f"{' and '.join(names)} predicted other windows: one model tests all subjects by folds, the other some"
+    problem = Problem("protocol", "compare.other-protocol", what, "compare two runs with the same evaluation protocol")
+    raise InputError("cannot compare", [problem])
+
+
 def _paired(one: Candidate, other: Candidate) -> PairedComparison | Reason:
     if isinstance(one.predictions, Reason):
         return one.predictions
     if isinstance(other.predictions, Reason):
         return other.predictions
     first, second = one.contender.metrics, other.contender.metrics
+    _refuse_other_protocol(one, other, one.predictions, other.predictions)
     return paired_comparison.compare(
         Side(one.predictions, first.classes), Side(other.predictions, second.classes), second.settings
     )

@@ -19,20 +19,18 @@ from modelreg.config import SubjectSplit, TrainConfig
 from modelreg.data import preparation, splits
 from modelreg.data.cache import Reading
 from modelreg.errors import InputError, Problem
-from modelreg.evaluation import metrics, temperature_scaling
+from modelreg.evaluation import fold_metrics, metrics, temperature_scaling
 from modelreg.evaluation.metrics import Predictions
 from modelreg.records.base import Clock, load
 from modelreg.records.calibration import ConfidenceMetrics, SetMetrics
 from modelreg.records.calibration_v1 import ConfidenceMetricsV1
-from modelreg.records.crossval import SPREAD, CrossValidation, FoldRecord, ProtocolName, Spread
+from modelreg.records.crossval import SPREAD, CrossValidation, FoldRecord, Spread
 from modelreg.records.intervals import Reason
-from modelreg.records.metrics import EvalMetrics
+from modelreg.records.metrics import EvalMetrics, ProtocolName
 from modelreg.records.run import Environment
 from modelreg.registry import runs
-from modelreg.registry.filenames import CONFIG, METRICS, PREDICTIONS
+from modelreg.registry.filenames import CONFIG, FOLDS, METRICS, PREDICTIONS
 from modelreg.workflows import evaluation_run, run_checks, training_run
-
-FOLDS = "folds"
 
 
 class Fold(NamedTuple):
@@ -51,35 +49,26 @@ class Place(NamedTuple):
     training: Environment
     evaluation: Environment
     clock: Clock
+    refuse_copies: bool = True  # False: the subjects were compared before
 
 
 def plan(folder: Path, protocol: ProtocolName, folds: int, reading: Reading) -> tuple[Fold, ...]:
     """Return the folds of a run. Raises InputError if there are too few subjects or another plan has its folders."""
     config = run_checks.repeatable(folder, "cross-validate")
+    run_checks.refuse_crossfitted(folder, config, "cannot cross-validate")
     subjects = {recording.subject for recording in preparation.read_dataset(config, reading).recordings}
-    validation = _validating(config)
-    if protocol == "loso":
-        named = "loso"
-        divided = splits.leave_one_out(subjects, validation)
-    else:
-        named = f"kfold{folds}"
-        divided = splits.by_folds(subjects, folds, validation)
-    found = tuple(
-        Fold(folder / FOLDS / f"{named}-{number:02d}", config.model_copy(update={"split": split}))
-        for number, split in enumerate(divided, 1)
-    )
+    divided = splits.named_folds(protocol, folds, subjects, splits.validating(config.split))
+    found = tuple(fold_of(folder, config, name, split) for name, split in divided.items())
     what = f"{CONFIG} differs from the configuration or the subjects of this cross-validation"
     planned = {fold.folder: fold.config for fold in found}
     run_checks.refuse_others(planned, "cannot resume this cross-validation", what)
     return found
 
 
-def _validating(config: TrainConfig) -> int:
-    """Return the number of validation subjects of a fold: that of the run, or one if it is not split by subject."""
-    if not isinstance(config.split, SubjectSplit):
-        return 1
-    validation = config.split.validation
-    return validation if isinstance(validation, int) else len(validation)
+def fold_of(folder: Path, config: TrainConfig, name: str, split: SubjectSplit) -> Fold:
+    """Return a fold of a run, which is a hold-out run."""
+    alone = config.evaluation.model_copy(update={"protocol": "holdout", "folds": None})
+    return Fold(folder / FOLDS / name, config.model_copy(update={"split": split, "evaluation": alone}))
 
 
 def train(folds: Sequence[Fold], place: Place, jobs: int = 1) -> Iterator[Fold]:
@@ -98,16 +87,18 @@ def train(folds: Sequence[Fold], place: Place, jobs: int = 1) -> Iterator[Fold]:
 
 
 def run_fold(fold: Fold, place: Place) -> None:
-    """Train or resume a fold, then evaluate it on its test subjects."""
+    """Train or resume a fold, then evaluate it on its test subjects. It has no leakage audit and no report."""
     reading = Reading(place.base, place.cache, pseudonyms=place.pseudonyms)
+    prepared = None
     if not fold.folder.exists():
-        prepared = training_run.start(fold.config, fold.folder, reading, place.training, place.clock())
+        here, now = place.training, place.clock()
+        prepared = training_run.start(fold.config, fold.folder, reading, here, now, refuse_copies=place.refuse_copies)
     elif runs.load_run(fold.folder).status == "training":
         prepared = training_run.reopen(fold.folder, reading, place.training)
-    if runs.load_run(fold.folder).status == "training":
+    if prepared and runs.load_run(fold.folder).status == "training":
         for _ in training_run.train(fold.folder, prepared, place.training, place.clock):
             pass
-    evaluation_run.assess(fold.folder, reading, place.evaluation, place.clock)
+    evaluation_run.assess_fold(fold.folder, reading, place.evaluation, place.clock, prepared)
 
 
 def is_finished(fold: Fold) -> bool:
@@ -130,7 +121,7 @@ def pool(protocol: ProtocolName, folds: Sequence[Fold]) -> CrossValidation:
     first, settings = measured[0], measured[0].settings
     parts = [_predictions(fold, each) for fold, each in zip(folds, measured, strict=True)]
     confidences = [_confidence(fold, each) for fold, each in zip(folds, measured, strict=True)]
-    together = _joined(parts)
+    together = fold_metrics.pool(parts)
     scaled = [part.logits / np.float32(found.after.temperature) for part, found in zip(parts, confidences, strict=True)]
     records = tuple(map(_record, folds, measured, confidences))
     return CrossValidation(
@@ -165,16 +156,11 @@ def _confidence(fold: Fold, measured: EvalMetrics) -> ConfidenceMetrics | Confid
     return measured.confidence
 
 
-def _joined(parts: Sequence[Predictions]) -> Predictions:
-    names = parts[0].arrays()
-    return Predictions(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
-
-
 def _record(fold: Fold, measured: EvalMetrics, found: ConfidenceMetrics | ConfidenceMetricsV1) -> FoldRecord:
     return FoldRecord(
         name=fold.folder.name,
         tested=measured.protocol.tested.subjects,
-        validated=measured.protocol.parts.validation.subjects,
+        validated=measured.protocol.parts["validation"].subjects,
         windows=measured.windows,
         accuracy=measured.accuracy,
         balanced_accuracy=measured.balanced_accuracy,

@@ -194,17 +194,23 @@ def _bundle(
 
 
 def _estimate(origin: _Origin, proof: Proof, settings: ExportSettings) -> Int8Estimate:
-    """Estimate the accuracy on the test split in 8 bits, calibrated on the bundle's calibration windows."""
+    """Estimate the accuracy in 8 bits, calibrated on the bundle's calibration windows.
+
+    It is that on the test split; of a cross-fitted run, whose final model has no unseen windows, on those of all
+    subjects. The loss in 8 bits can be read from both, the accuracy itself from the test split only.
+    """
     train = origin.prepared.windows["train"]
+    unseen = origin.prepared.windows.get(evaluation_run.HELD_OUT)
     subject = int8.Subject(
         spec=origin.spec,
         scale=origin.prepared.normalization,
         graphs=proof.graphs,
         calibration=train.x[hailo.balanced(train.y, settings.calibration_windows)],
-        test=origin.prepared.windows[evaluation_run.HELD_OUT],
+        test=train if unseen is None else unseen,
         on_chip=settings.normalization == "chip",
         checkpoint_sha256=proof.parity.checkpoint_sha256,
         normalization_sha256=proof.parity.normalization_sha256,
+        part="train" if unseen is None else "test",
     )
     return int8.estimate(subject)
 
@@ -217,8 +223,12 @@ def _host_files(origin: _Origin) -> dict[str, bytes]:
 
 
 def _vectors(origin: _Origin) -> dict[str, NDArray[np.float32]]:
-    """Return validation windows with the outputs of torch: a compiled model is compared with these."""
-    raw = spread(origin.prepared.windows["validation"].x, hailo.VECTORS)
+    """Return windows with the outputs of torch: a compiled model is compared with these.
+
+    They are of the validation split; of a cross-fitted run, of all subjects.
+    """
+    found = origin.prepared.windows
+    raw = spread(found.get("validation", found["train"]).x, hailo.VECTORS)
     windows = scaling.apply(raw, origin.prepared.normalization)
     answers = parity.of_torch(origin.network, windows)._asdict()
     named = {name: values for name, values in answers.items() if values.shape[1]}  # a code only where there is one

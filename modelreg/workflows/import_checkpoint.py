@@ -129,6 +129,10 @@ def start(folder: Path, inputs: Inputs, reading: Reading, environment: Environme
     """
     run_checks.refuse_existing(folder)
     older, config = inputs.older, inputs.config
+    if config.evaluation.crossfitted:
+        what = f"is {config.evaluation.protocol}, but an import trains no folds: its weights are tested as they are"
+        step = "--set evaluation.protocol=holdout"
+        raise InputError("no run was created", [Problem("evaluation.protocol", "import.cross-fitted", what, step)])
     prepared = preparation.prepare(config, reading)
     channels, rows, _ = prepared.input.shape
     if misfits := list(find_misfits(older.adopted.needs, Shape(channels, rows, len(prepared.classes)))):

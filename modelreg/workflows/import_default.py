@@ -68,7 +68,11 @@ def find_problems(older: Older) -> Iterator[Problem]:
 def settle(older: Older) -> TrainConfig:
     """Return the configuration of an import without one, if `find_problems` finds nothing."""
     document = settings.default()
-    return import_checkpoint.settle(older, {**document, "model": {"name": older.model, **_defaults(older)}}, DEFAULT)
+    evaluation = {
+        key: value for key, value in document.get("evaluation", {}).items() if key not in ("protocol", "folds")
+    }
+    made = {**document, "evaluation": evaluation, "model": {"name": older.model, **_defaults(older)}}
+    return import_checkpoint.settle(older, made, DEFAULT)
 
 
 def describe(older: Older, config: TrainConfig) -> Iterator[Notice]:

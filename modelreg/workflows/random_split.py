@@ -46,6 +46,7 @@ def measure_random_split(folder: Path, reading: Reading, environment: Environmen
 
 
 def _refuse_incomparable(folder: Path, config: TrainConfig) -> None:
+    run_checks.refuse_crossfitted(folder, config, "nothing was trained")
     if config.split.by != "subject":
         what = f"the run is split by {config.split.by}, expected by subject"
         raise InputError("nothing was trained", [Problem(str(folder), "evaluate.not-split-by-subject", what)])

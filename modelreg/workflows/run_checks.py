@@ -38,6 +38,13 @@ def repeatable(folder: Path, action: str) -> TrainConfig:
     return load(folder / CONFIG, TrainConfig)
 
 
+def refuse_crossfitted(folder: Path, config: TrainConfig, summary: str) -> None:
+    """Raise InputError if a run is cross-fitted: it has no test split."""
+    if config.evaluation.crossfitted:
+        what = f"its protocol is {config.evaluation.protocol}: every subject is tested by a fold"
+        raise InputError(summary, [Problem(str(folder), "evaluate.cross-fitted", what)])
+
+
 def refuse_existing(folder: Path) -> None:
     """Raise InputError if the folder of a new run exists already."""
     if folder.exists():

@@ -2,13 +2,16 @@
 
 A run's folder appears whole, with everything that its training needs. Then every epoch writes the weights if they are
 the best so far, the history, and last the state to resume from. Training a new run and resuming one are the same call.
+
+The final model of a cross-fitted run has no validation split: its folds determine its epochs (`FoldsOutcome`), and its
+weights are those of the last epoch.
 """
 
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -22,13 +25,14 @@ from modelreg.evaluation import sequences
 from modelreg.records.base import Clock, load
 from modelreg.records.data import Normalization
 from modelreg.records.model import ModelSpec, TcnVaeSettings
-from modelreg.records.run import Environment, Epoch, RunRecord
+from modelreg.records.run import Environment, Epoch, RunRecord, TrainedFold
 from modelreg.registry import runs
 from modelreg.registry.filenames import (
     CHECKPOINT,
     CONFIG,
     DATA,
     ENCODER,
+    FOLDS,
     HISTORY,
     HSMM,
     LAST,
@@ -43,18 +47,32 @@ if TYPE_CHECKING:
     from modelreg.ml.batches import Part
 
 
-def start(config: TrainConfig, folder: Path, reading: Reading, environment: Environment, now: str) -> Prepared:
+class FoldsOutcome(NamedTuple):
+    """What the folds of a cross-fitted run determine of its final model."""
+
+    folds: tuple[TrainedFold, ...]
+    epochs: int
+    learning_rates: tuple[float, ...] | None  # of each epoch; None: the scheduler determines them
+
+
+def start(
+    config: TrainConfig,
+    folder: Path,
+    reading: Reading,
+    environment: Environment,
+    now: str,
+    *,
+    refuse_copies: bool = True,
+) -> Prepared:
     """Create a run's folder and return its training data. Raises InputError if the folder exists or data are unfit."""
     run_checks.refuse_existing(folder)
-    prepared = preparation.prepare(config, reading, refuse_copies=True)
+    prepared = preparation.prepare(config, reading, refuse_copies=refuse_copies)
     begin(config, folder, prepared, environment, now)
     return prepared
 
 
 def begin(config: TrainConfig, folder: Path, prepared: Prepared, environment: Environment, now: str) -> None:
     """Create a run's folder for prepared data."""
-    from modelreg.ml import factory
-
     documents = {
         CONFIG: config.model_copy(update={"split": prepared.split}).to_bytes(),
         DATA: prepared.record.to_bytes(),
@@ -62,9 +80,7 @@ def begin(config: TrainConfig, folder: Path, prepared: Prepared, environment: En
         QUALITY: prepared.quality.to_bytes(),
     }
     record = RunRecord(
-        model=factory.spec(
-            config.model, prepared.input, prepared.classes, prepared.domains, prepared.record.parts.train.recordings
-        ),
+        model=spec_of(config, prepared),
         seed=config.training.seed,
         status="training",
         started=now,
@@ -79,6 +95,14 @@ def begin(config: TrainConfig, folder: Path, prepared: Prepared, environment: En
     runs.create(folder, documents, record)
 
 
+def spec_of(config: TrainConfig, prepared: Prepared) -> ModelSpec:
+    """Return the model that a configuration gives for prepared data."""
+    from modelreg.ml import factory
+
+    recordings = prepared.record.parts.train.recordings
+    return factory.spec(config.model, prepared.input, prepared.classes, prepared.domains, recordings)
+
+
 def reopen(folder: Path, reading: Reading, environment: Environment) -> Prepared:
     """Return the training data of a run to resume. Raises InputError if it cannot be resumed."""
     run, config = run_checks.load_checked(folder, status="training")
@@ -86,18 +110,22 @@ def reopen(folder: Path, reading: Reading, environment: Environment) -> Prepared
     return preparation.prepare(config, reading)
 
 
-def train(folder: Path, prepared: Prepared, environment: Environment, clock: Clock) -> Iterator[Epoch]:
-    """Train a started run to its end; yield each epoch when it is on disk.
+def train(
+    folder: Path, prepared: Prepared, environment: Environment, clock: Clock, outcome: FoldsOutcome | None = None
+) -> Iterator[Epoch]:
+    """Train a started run to its end; yield each epoch when it is on disk. `outcome` is that of a cross-fitted run.
 
     Raises InputError if the run, its data or its environment have changed since the start: only then does a resumed
     training give the same bytes as an uninterrupted one. Another version of modelreg may resume a run, so that an
     upgrade does not end an interrupted training; run.json records it. One process may train a run at a time.
     """
     with files.sole_writer(folder, folder):
-        yield from _train(folder, prepared, environment, clock)
+        yield from _train(folder, prepared, environment, clock, outcome)
 
 
-def _train(folder: Path, prepared: Prepared, environment: Environment, clock: Clock) -> Iterator[Epoch]:
+def _train(
+    folder: Path, prepared: Prepared, environment: Environment, clock: Clock, outcome: FoldsOutcome | None
+) -> Iterator[Epoch]:
     from modelreg.ml import checkpoint, factory, training
 
     run, config = run_checks.load_checked(folder, status="training")
@@ -111,18 +139,23 @@ def _train(folder: Path, prepared: Prepared, environment: Environment, clock: Cl
     run = _record_version(folder, run, environment)
     with _board(folder, len(history)) as draw:
         epochs = training.fit(
-            network, parts["train"], parts["validation"], config.training, resume, _augmentation(folder, config)
+            network,
+            parts["train"],
+            training.Course(outcome.epochs, outcome.learning_rates) if outcome else parts["validation"],
+            config.training,
+            resume,
+            _augmentation(folder, config),
         )
         for snapshot in epochs:
             history.append(snapshot.epoch)
-            if snapshot.epoch.best:
+            if snapshot.epoch.best or (outcome and snapshot.epoch.number == outcome.epochs):
                 files.write_atomic(folder / CHECKPOINT, checkpoint.checkpoint_bytes(snapshot.weights))
             files.write_atomic(folder / HISTORY, b"".join(map(_line, history)))
             files.write_atomic(last, checkpoint.checkpoint_bytes(snapshot.tensors, snapshot.state))
             draw(snapshot.epoch)
             yield snapshot.epoch
     _write_parts(folder, run.model)
-    files.write_atomic(folder / RUN, _trained(folder, run, config, history, clock()).to_bytes())
+    files.write_atomic(folder / RUN, _trained(folder, run, config, history, outcome, clock()).to_bytes())
 
 
 def _refuse_other_environment(run: RunRecord, environment: Environment) -> None:
@@ -152,8 +185,8 @@ def _write_parts(folder: Path, spec: ModelSpec) -> None:
 
 
 def discard_if_empty(folder: Path) -> None:
-    """Remove a run that failed before the end of its first epoch: it cannot be resumed."""
-    if not (folder / HISTORY).exists():
+    """Remove a run that failed before the end of the first epoch of any training in it: nothing is lost."""
+    if not (folder / HISTORY).exists() and not any((folder / FOLDS).glob(f"*/{HISTORY}")):
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -188,19 +221,31 @@ def _augmentation(folder: Path, config: TrainConfig) -> "Augmentation | None":
     return augmentation.make(config.augmentation, names, augmentation.Scale(mean, std))
 
 
-def _trained(folder: Path, run: RunRecord, config: TrainConfig, history: list[Epoch], now: str) -> RunRecord:
+def _trained(
+    folder: Path,
+    run: RunRecord,
+    config: TrainConfig,
+    history: list[Epoch],
+    outcome: FoldsOutcome | None,
+    now: str,
+) -> RunRecord:
     """Return the record of a finished run, with the digests of its weights and its history."""
-    best = next(epoch for epoch in reversed(history) if epoch.best)
     changes = {
         "status": "trained",
         "finished": now,
         "epochs": len(history),
+        "files": run.files | runs.seal(folder, (CHECKPOINT, HISTORY, *runs.parts(folder))),
+    }
+    if outcome:
+        final = {"stopped": "epochs", "folds": outcome.folds, "learning_rates": outcome.learning_rates}
+        return run.model_copy(update=changes | final)
+    best = next(epoch for epoch in reversed(history) if epoch.best)
+    chosen = {
         "best_epoch": best.number,
         "best_validation_loss": best.validation_loss,
         "stopped": "epochs" if len(history) == config.training.epochs else "patience",
-        "files": run.files | runs.seal(folder, (CHECKPOINT, HISTORY, *runs.parts(folder))),
     }
-    return run.model_copy(update=changes)
+    return run.model_copy(update=changes | chosen)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from fake_github.exchange import Exchange, Request, Response
 HOSTS = {"api": "https://api.github.com", "uploads": "https://uploads.github.com"}
 SLASHED = re.compile(r"^(/repos/[^/]+/[^/]+/(?:git/ref|git/matching-refs|commits|releases/tags)/)(.+)$")
 BINARY = "application/octet-stream"
+IDENTIFIER = re.compile(rb'(?<="node_id":")\w+|(?<=untagged-)\w+|[0-9]+')
 
 
 @cache
@@ -46,7 +47,7 @@ def check(request: Request, response: Response, repository: str = "acme/models")
 
 
 def check_all(exchanges: Iterable[Exchange]) -> int:
-    """Check every exchange that has a contract and return their number; if only numbers differ, they count once."""
+    """Check every exchange that has a contract and return their number; if only numbers differ, one is checked."""
     bound = [(e.request, e.response) for e in exchanges if e.response and _has_contract(e.request, e.response)]
     for request, response in bound:
         if (kind := _without_numbers(request, response)) not in _checked:
@@ -59,11 +60,11 @@ _checked: set[bytes] = set()
 
 
 def _without_numbers(request: Request, response: Response) -> bytes:
-    """Return an exchange with every number replaced by 0: counters, times and ports are not new cases."""
+    """Return an exchange with every number and identifier replaced by 0: counters, times, ports are not new cases."""
     names = " ".join(sorted(request.headers.keys() | response.headers.keys()))
     kind = request.headers.get("content-type")
     heads = f"{request.origin} {request.method} {request.target} {kind} {response.status} {names}".encode()
-    return re.sub(rb"[0-9]+", b"0", b" ".join((heads, request.body, response.body)))
+    return IDENTIFIER.sub(b"0", b" ".join((heads, request.body, response.body)))
 
 
 def _has_contract(request: Request, response: Response) -> bool:

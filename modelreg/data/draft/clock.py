@@ -135,7 +135,7 @@ def _numeric(columns: Sequence[Column], place: int) -> tuple[CsvTime, str] | Non
 
 def _stated_unit(name: str) -> Any:
     """Return the unit of time that a name states: `epoc (ms)`, `t_s`, `seconds_elapsed`."""
-    units = [unit_in(name), *(words.unit_of(word) for word in words.split(name))]
+    units = [unit_in(name), *(words.time_unit_of(word) for word in words.split(name))]
     return next((unit for unit in units if unit in csv_times.PER_SECOND), None)
 
 

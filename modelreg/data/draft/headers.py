@@ -1,15 +1,21 @@
 """Read the names of columns: `Linear Acceleration x (m/s^2)` is the x axis of an acceleration without gravity."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from modelreg.data import sensors
 from modelreg.data.draft import words
 from modelreg.data.draft.words import Quantity, QuantityWords
 from modelreg.records.model import Gravity
 
 Axis = Literal["x", "y", "z"]
 AXES: tuple[Axis, ...] = ("x", "y", "z")
+_QUANTITIES: Mapping[sensors.Quantity, Quantity] = {
+    "acceleration": "acc",
+    "angular velocity": "gyro",
+    "magnetic field": "mag",
+}
 _UNIT = re.compile(r"[(\[]([^()\[\]]*)[)\]]\s*$")
 
 
@@ -36,7 +42,10 @@ class Triple(NamedTuple):
 def unit_in(name: str) -> str | None:
     """Return the unit in brackets at the end of a name, in its usual spelling."""
     found = _UNIT.search(name)
-    return words.unit_of(found[1]) if found else None
+    if found is None:
+        return None
+    read = sensors.read_unit(found[1], name)
+    return sensors.usual_spelling(read) if read else words.time_unit_of(found[1])
 
 
 def meaning(name: str) -> Meaning | None:
@@ -88,9 +97,8 @@ def _quantity(entry: QuantityWords, unit: str | None) -> Quantity:
 
 
 def _by_unit(unit: str | None) -> Quantity | None:
-    if unit in {"m/s2", "g", "mg"}:
-        return "acc"
-    return "gyro" if unit in {"rad/s", "deg/s"} else "mag" if unit == "uT" else None
+    read = sensors.read_unit(unit or "")
+    return _QUANTITIES[read.quantity] if read else None
 
 
 def _named_g(triple: Triple, *, has_acceleration: bool) -> Triple:

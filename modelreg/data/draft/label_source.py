@@ -90,10 +90,8 @@ def marks(found: Annotations | None, devices: Devices, subjects: Sequence[str]) 
     settings["begin"] = found.column(place.begin)
     if place.status is not None:
         settings["events"] = _events(found, place.status)
-    elif place.end is not None:
-        settings["end"] = found.column(place.end)
-    elif place.duration is not None:
-        settings["duration"] = found.column(place.duration)
+    ends = {"end": place.end, "duration": place.duration}
+    settings |= {role: found.column(own) for role, own in ends.items() if own is not None}
     settings["label"] = found.column(place.label)
     settings["unit"] = unit
     if found.time.format:

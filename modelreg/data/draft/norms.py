@@ -1,4 +1,8 @@
-"""What three columns measure, by their size while the device hardly moves: 9.81 m/s², 1 g, or nothing."""
+"""What three columns measure, by their size while the device hardly moves: 9.81 m/s², 1 g, or nothing.
+
+`motion` and `physics` measure rest in segments of one second, of channels whose sensors and units are configured. A
+draft decides these first, and has neither a rate nor a time: its segments are rows, and the quietest of them are rest.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -6,15 +10,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from modelreg.data.sensors import ACCELERATION_UNITS, one_g
 from modelreg.records.model import Gravity
 
-G = 9.80665  # m/s²
-NEAR = 0.12  # share of 1 g by which sensors of phones and watches are off
+NEAR = 0.12  # share of 1 g: less than the tolerance of physics.py, because it also finds sensors without names
 NOTHING = 0.25  # share of the motion that is left of gravity after it was removed
 SEGMENT = 25  # rows
 FASTEST = 35.0  # rad/s: 2,000 degrees per second, the range of most gyroscopes
 TURNING = 0.1  # rad/s: 99 of 100 values are below it while a device rests, whatever its noise
-UNITS = {"m/s2": G, "g": 1.0, "mg": 1000.0}  # what 1 g is
 
 Floats = NDArray[np.float64]
 
@@ -23,7 +26,7 @@ class Rest(NamedTuple):
     """The size of three columns in their quietest segments."""
 
     norm: float  # of the mean of a segment
-    motion: float  # median deviation of all segments, of the norm of three axes
+    motion: float  # deviation of the three axes together, which a quarter of all segments exceed
 
 
 class Verdict(NamedTuple):
@@ -57,11 +60,11 @@ def judge(found: Rest | None, stated: str | None = None) -> Verdict:
     """Return unit and gravity of an acceleration; `stated` is the unit that its header states."""
     if found is None:
         return Verdict(stated, None, "no values in the files that were read")
-    for unit, one in UNITS.items():
-        if abs(found.norm - one) <= NEAR * one:
+    for unit in filter(None, (stated, *ACCELERATION_UNITS)):
+        one = one_g(unit)
+        if one and abs(found.norm - one) <= NEAR * one:
             return Verdict(unit, "included", _included(found, unit, stated))
-    one = UNITS.get(stated or "", 0.0)
-    if found.norm <= NOTHING * (one or found.motion):
+    if found.norm <= NOTHING * (one_g(stated or "") or found.motion):
         return Verdict(stated, "removed", f"the norm at rest is {found.norm:.2g}, so gravity was removed")
     return Verdict(stated, None, f"the norm at rest is {found.norm:.4g}, neither 1 g nor 0")
 

@@ -13,7 +13,6 @@ FEWEST_SUBJECTS = 3  # one for each split
 SECONDS = 2.0  # of a window
 MULTIPLE = 4  # of the samples of a window: networks halve it twice
 SMALLEST = 8  # samples
-NOT_STATED = "not stated"
 
 
 class Device(NamedTuple):

@@ -7,6 +7,7 @@ layout, and its recipe is a whole configuration.
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -117,9 +118,10 @@ class Recipe(Record):
     def document(self) -> dict[str, Any]:
         """Return the configuration of a set."""
         if self.config is None:
-            return json.loads(json.dumps(self.configuration))  # type: ignore[no-any-return]
+            return deepcopy(self.configuration or {})
         text = (shared_folder("configs") / self.config).read_text("utf-8")
-        return strict_yaml.parse(text, self.config)  # type: ignore[no-any-return]
+        document: dict[str, Any] = strict_yaml.parse(text, self.config)
+        return document
 
 
 class Match(NamedTuple):

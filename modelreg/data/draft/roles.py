@@ -150,10 +150,10 @@ def _sessions(shape: Shape, names: Names) -> None:
         return
     free = [number for number in range(len(shape.slots)) if names.roles.get(number) in (None, "session")]
     for number in free:
-        trial = {**{n: r for n, r in names.roles.items() if r != "session"}, number: "session"}
-        if _are_unique(shape, names._replace(roles=trial)):  # type: ignore[arg-type]
+        trial: dict[int, Role] = {**{n: r for n, r in names.roles.items() if r != "session"}, number: "session"}
+        if _are_unique(shape, names._replace(roles=trial)):
             names.roles.clear()
-            names.roles.update(trial)  # type: ignore[arg-type]
+            names.roles.update(trial)
             names.why["session"] = "it tells recordings of the same subject and label apart"
             return
     if free and free == list(range(free[0], free[-1] + 1)):

@@ -10,11 +10,12 @@ from modelreg.data.draft import headers, norms, words
 from modelreg.data.draft.groups import Group
 from modelreg.data.draft.headers import Triple
 from modelreg.data.draft.words import Quantity
+from modelreg.data.sensors import one_g
 from modelreg.records.model import Gravity
 
 QUANTITIES: tuple[Quantity, ...] = ("acc", "gyro")  # that a model gets
 WIDEST = 60  # columns of a table without names; more are rows of windows or features
-MOVES = 0.1  # 1 g: an accelerometer that deviates more is moved
+MOVES = 0.1  # g: an accelerometer whose axes together deviate more is moved
 
 NEXT_TO = "three numbers after those of an accelerometer"
 
@@ -108,8 +109,8 @@ def _moves(group: Group) -> bool:
     for triple in headers.triples(_names(group)):
         if triple.quantity == "acc":
             found = norms.rest(values(group, triple.places))
-            one = norms.judge(found, triple.unit).unit
-            return found is not None and found.motion > MOVES * norms.UNITS.get(one or "g", 1.0)
+            unit = norms.judge(found, triple.unit).unit
+            return found is not None and found.motion > MOVES * (one_g(unit or "g") or 1.0)
     return True
 
 

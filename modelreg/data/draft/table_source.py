@@ -15,17 +15,21 @@ from modelreg.data.draft.commented import Noted
 from modelreg.data.draft.groups import Group
 from modelreg.data.draft.naming import Named
 from modelreg.data.draft.parts import Part, channels
-from modelreg.data.draft.proposal import NOT_STATED, Device, form, source_name
+from modelreg.data.draft.proposal import Device, form, source_name
 from modelreg.data.draft.units import Factors
 from modelreg.data.sources.containers import Tree
 from modelreg.records.csv_device import ClockRule, CsvForm
+from modelreg.records.data import NOT_STATED
 
 LONGEST_GAP_S = 5.0  # a longer one begins a new recording
 RULES: tuple[ClockRule, ...] = ("strict", "sort", "drop", "restart")  # a later one also does for an earlier one
 FEW_BAD = 0.01  # the share of bad rows that is skipped by default
 AGAIN = "then run `modelreg data init` again; or write the name of a column here"
 NO_DATES = f"{FILL_IN}: these times are dates, and the recordings have none; set `time` or `start` of the device"
-NO_SUBJECT = f"put the recordings of each subject into a folder of its name, {AGAIN}"
+NO_SUBJECT = (
+    "if all recordings are of one subject, write `one_subject: NAME` in place of this line; else put the recordings of "
+    f"each subject into a folder of its name, {AGAIN}"
+)
 
 
 class Survey(NamedTuple):

@@ -2,14 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from math import radians
 from typing import Any, NamedTuple
 
-from modelreg.data.draft.norms import G
 from modelreg.data.draft.parts import Part
-
-_COMMON = {"m/s2": ("m/s2", 1.0), "g": ("m/s2", G), "mg": ("m/s2", G / 1000)}
-_COMMON |= {"rad/s": ("rad/s", 1.0), "deg/s": ("rad/s", radians(1))}
+from modelreg.data.sensors import BASE, read_unit
 
 
 class Factor(NamedTuple):
@@ -28,8 +24,8 @@ def common(parts: Sequence[Part]) -> Factors:
     for part in parts:
         for sensor in part.sensors:
             found[sensor.quantity].add(sensor.unit or "")
-    mixed = {unit for units in found.values() if len(units) > 1 for unit in units if unit in _COMMON}
-    return {unit: Factor(*_COMMON[unit]) for unit in sorted(mixed)}
+    mixed = sorted({unit for units in found.values() if len(units) > 1 for unit in units})
+    return {unit: Factor(BASE[read.quantity], read.factor) for unit in mixed if (read := read_unit(unit))}
 
 
 def converted(channel: Mapping[str, Any], factors: Factors) -> dict[str, Any]:

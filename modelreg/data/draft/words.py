@@ -18,7 +18,7 @@ LONG = 4  # letters from which a word of an activity also begins longer words
 Quantity = Literal["acc", "gyro", "mag", "gravity", "other"]
 
 _WORD = re.compile(r"\d+|[^\W\d_]+")
-_PLAIN = str.maketrans("µμ²⁻¹", "uu2-1", " ^")
+_PLAIN = str.maketrans("µμ", "uu", " ")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -37,7 +37,7 @@ class Vocabulary(Record):
 
     quantities: tuple[QuantityWords, ...]
     noise: frozenset[str]
-    units: dict[str, tuple[str, ...]]
+    time_units: dict[str, tuple[str, ...]]
     columns: dict[str, frozenset[str]]
     starts: frozenset[str]
     stops: frozenset[str]
@@ -84,13 +84,10 @@ def measured(words: Sequence[str], *, letters: bool) -> tuple[QuantityWords, tup
     return None
 
 
-def unit_of(text: str) -> str | None:
-    """Return a unit by one of its spellings; None for another text."""
-    plain = text.translate(_PLAIN)
-    for unit, spellings in vocabulary().units.items():
-        if plain in spellings or plain.lower() in spellings:
-            return unit
-    return None
+def time_unit_of(text: str) -> str | None:
+    """Return a unit of time by one of its spellings; None for another text."""
+    plain = text.translate(_PLAIN).lower()
+    return next((unit for unit, spellings in vocabulary().time_units.items() if plain in spellings), None)
 
 
 def is_activity(name: str) -> bool:

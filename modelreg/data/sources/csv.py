@@ -65,8 +65,7 @@ def read(source: CsvSource, reading: Reading) -> Dataset:
         texts = _read_texts(source, tree)
         plan = csv_plan.make(source, tree.paths, texts.lookup)
         jobs = _jobs(plan.uses, source)
-        parsed = _read_all(jobs, source, tree, reading)
-    found = _by_use(parsed, source)
+        found, rows = _read_all(jobs, source, tree, reading)
     pieces = _pieces(found, source)
     labels = _label(pieces, texts.intervals, source, reading)
     record = SourceRecord(
@@ -75,10 +74,10 @@ def read(source: CsvSource, reading: Reading) -> Dataset:
         digest=combine(_digests(found, source) | texts.digests),
         license=source.license,
         citation=source.citation,
-        rows=_count_rows(parsed.values()),
+        rows=rows,
     )
     left_out = [f"{', '.join(names)} of {device}" for device, names in source.left_out.items()]
-    notes = [*(record.rows.notes() if record.rows else ())]
+    notes = [*(rows.notes() if rows else ())]
     notes += [f"channels that not every device has are left out: {'; '.join(left_out)}"] if left_out else []
     for notice in [*plan.notices, *(Notice(source.path, note) for note in notes)]:
         reading.remark(notice)
@@ -165,8 +164,11 @@ def _jobs(uses: Sequence[Use], source: CsvSource) -> list[_Job]:
 
 def _read_all(
     jobs: Sequence[_Job], source: CsvSource, tree: Tree, reading: Reading
-) -> dict[tuple[Use, ...], dict[str, Parsed]]:
-    """Return the arrays of all files, read one at a time. Raises InputError with the problems of all of them."""
+) -> tuple[dict[Use, _Arrays], RowCounts | None]:
+    """Return the arrays of each device or part, and what was done to the rows of all files, read one at a time.
+
+    Raises InputError with the problems of all of them.
+    """
     found: dict[tuple[Use, ...], dict[str, Parsed]] = {}
     problems: list[Problem] = []
     for done, job in enumerate(jobs):
@@ -184,7 +186,7 @@ def _read_all(
         place = str(Path(source.path, use.path))
         problems += _find_rate_problems(arrays, parts[use.part], rates[use.part], place)
     _raise(problems)
-    return found
+    return uses, _count_rows(found.values())
 
 
 def _by_use(found: Mapping[tuple[Use, ...], _Arrays], source: CsvSource) -> dict[Use, _Arrays]:
@@ -339,8 +341,8 @@ def _divided(use: Use, arrays: _Arrays, rate_hz: float, *, timed: bool) -> Itera
     """Yield the recordings of one file."""
     values = {name: parsed.values for name, parsed in arrays.items()}
     begin = 0
-    for (subject, session, run), end in zip(values["groups"].tolist(), values["ends"].tolist(), strict=True):
-        session = session or use.key.session or FIRST  # noqa: PLW2901
+    for (subject, stated, run), end in zip(values["groups"].tolist(), values["ends"].tolist(), strict=True):
+        session = stated or use.key.session or FIRST
         name = session if run == "1" else f"{session}.{run}"
         rows = slice(begin, end)
         time = values["time"][rows] if timed else None

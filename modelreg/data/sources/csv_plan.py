@@ -100,7 +100,7 @@ def _key(
             return None
         names |= {name: row.texts[name] for name in source.lookup.given}
     session = "" if source.session is not None else FIRST
-    return Key(names.get("subject", ""), names.get("session") or session, names.get("label"))
+    return Key(names.get("subject") or source.one_subject or "", names.get("session") or session, names.get("label"))
 
 
 def _is_dropped(key: Key, source: CsvSource) -> bool:

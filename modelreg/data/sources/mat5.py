@@ -98,11 +98,12 @@ def read(data: bytes, limit: int, where: str) -> Variables:
     order = {b"IM": _Order("<"), b"MI": _Order(">")}.get(data[_HEADER - 2 : _HEADER])
     if order is None:
         raise ValueError("neither in little-endian nor in big-endian order")
-    for kind, contents in order.elements(memoryview(data)[_HEADER:]):
+    for element in order.elements(memoryview(data)[_HEADER:]):
+        kind, contents = element
         if kind == _COMPRESSED:
-            contents = memoryview(_inflated(contents, limit, where))  # noqa: PLW2901
-            limit -= len(contents)
-            kind, contents = _next(order.elements(contents))  # noqa: PLW2901
+            inflated = memoryview(_inflated(contents, limit, where))
+            limit -= len(inflated)
+            kind, contents = _next(order.elements(inflated))
         if kind != _MATRIX:
             raise ValueError(f"a variable of type {kind}, expected {_MATRIX}")
         name, load = _matrix(contents, order, 0)

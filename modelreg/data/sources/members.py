@@ -5,13 +5,14 @@ members is bounded; so is each piece of an archive that is read at once, because
 as the archive states.
 """
 
+import io
 import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any, NamedTuple
 
-from modelreg.artifacts.tar_stream import Readable
+from modelreg.artifacts.tar_stream import Readable, each_member
 from modelreg.data.recording import UNREADABLE
 from modelreg.data.sources.unpacking import find_expansion
 from modelreg.errors import InputError, Problem
@@ -45,10 +46,11 @@ class _Found(NamedTuple):
     fault: tuple[str, str, str] | None = None  # rule, message, next step
 
 
-class _Pieces:
+class _Pieces(io.RawIOBase):
     """A file of which only short pieces are read."""
 
     def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()
         self._file = file
         self.size = file.seek(0, 2)
         file.seek(0)
@@ -117,7 +119,7 @@ def _of_zip(info: zipfile.ZipInfo) -> _Found:
 def read_tar(file: IO[bytes], where: str) -> Archive:
     """List a tar that is not compressed. Raises InputError and the errors of tarfile."""
     pieces = _Pieces(file)
-    with tarfile.open(fileobj=pieces, mode="r:") as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=pieces, mode="r:") as archive:
         entries = _entries(_of_tar(archive), where)
         pieces.seek(archive.offset)
     if pieces.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile ends at a damaged header as at the end
@@ -125,10 +127,9 @@ def read_tar(file: IO[bytes], where: str) -> Archive:
     return Archive(entries, lambda content: _Window(pieces, *content))
 
 
-def _of_tar(archive: Any) -> Iterator[_Found]:
+def _of_tar(archive: tarfile.TarFile) -> Iterator[_Found]:
     places: dict[str, tuple[int, int]] = {}
-    while (member := archive.next()) is not None:
-        archive.members = []  # tarfile keeps them all
+    for member in each_member(archive):
         if member.size < 0:
             raise tarfile.ReadError(f"{member.name!r} has {member.size:,} bytes")
         if member.isreg():

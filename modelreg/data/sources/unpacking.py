@@ -12,7 +12,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,8 +27,17 @@ KEPT_FREE = 2**30  # bytes of the disk that unpacked archives leave free
 
 _OPENERS: dict[str, Any] = {".gz": gzip.open, ".tgz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _DAMAGED = (
-    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError),
-    *(ValueError, NotImplementedError, OverflowError, MemoryError),
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    NotImplementedError,
+    OverflowError,
+    MemoryError,
 )
 
 
@@ -105,19 +114,22 @@ def unpacked(stored: Readable, path: str, where: str) -> Iterator[IO[bytes]]:
 def spooled(stream: Readable, where: str, scratch: Path | None) -> IO[bytes]:
     """Return an unnamed temporary file of all bytes of a stream. Raises InputError if the disk is too small."""
     try:
-        file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 returned
-        try:
-            left = shutil.disk_usage(scratch or tempfile.gettempdir()).free - KEPT_FREE
-            while block := stream.read(files.BLOCK):
-                left -= len(block)
-                if left < 0:
-                    raise OSError(f"less than {KEPT_FREE:,} bytes would be left")  # noqa: TRY301 one message of both
-                file.write(block)
+        with ExitStack() as opened:
+            file = opened.enter_context(tempfile.TemporaryFile(dir=scratch))
+            _copy(stream, file, shutil.disk_usage(scratch or tempfile.gettempdir()).free - KEPT_FREE)
             file.seek(0)
-        except BaseException:
-            file.close()
-            raise
+            opened.pop_all()
     except OSError as error:
         problem = Problem(where, "recordings.archive-space", f"unpacking needs disk space: {error.strerror or error}")
         raise InputError(UNREADABLE, [problem]) from error
     return file
+
+
+def _copy(stream: Readable, file: IO[bytes], limit: int) -> None:
+    """Write all bytes of a stream. Raises OSError if there are more than `limit`."""
+    left = limit
+    while block := stream.read(files.BLOCK):
+        left -= len(block)
+        if left < 0:
+            raise OSError(f"less than {KEPT_FREE:,} bytes would be left")
+        file.write(block)

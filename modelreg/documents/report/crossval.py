@@ -1,10 +1,13 @@
-"""Render the section of a report on cross-validation, from crossval.json."""
+"""Render the section of a report on cross-validation, from crossval.json, and the folds of a cross-fitted run."""
+
+from collections.abc import Sequence
 
 from modelreg.documents.report.formatting import counted, escape, listed, number, percent, table
+from modelreg.documents.templates.card_v2 import PROTOCOLS
 from modelreg.records.crossval import CrossValidation
 from modelreg.records.intervals import Interval
+from modelreg.records.metrics import FoldMetrics
 
-PROTOCOLS = {"loso": "leave one subject out", "kfold-subject": "k-fold by subject"}
 NAMES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -71,3 +74,40 @@ def _folds(found: CrossValidation) -> str:
         "LAC coverage",
     )
     return table(header, rows, words=("test subjects",))
+
+
+def folds(found: Sequence[FoldMetrics] | None) -> str:
+    """Return the folds of a cross-fitted run as a table; empty for other runs."""
+    if found is None:
+        return ""
+    rows = [
+        (
+            escape(fold.name),
+            listed(fold.tested),
+            listed(fold.validated),
+            f"{fold.windows:,}",
+            number(fold.accuracy),
+            number(fold.balanced_accuracy),
+            number(fold.macro_f1),
+            f"`{fold.checkpoint_sha256[:12]}`",
+        )
+        for fold in found
+    ]
+    names = ("fold", "test subjects", "validation subjects", "windows")
+    header = (*names, "accuracy", "balanced accuracy", "macro F1", "weights")
+    return f"\n\n{table(header, rows, words=(*names[1:3], 'weights'))}"
+
+
+def codes(found: Sequence[FoldMetrics]) -> str:
+    """Return the use of the codes in each fold as a table; empty without a quantizer."""
+    rows = [
+        (
+            escape(fold.name),
+            f"{fold.codes.used:,} of {fold.codes.total:,} ({percent(fold.codes.used_share)})",
+            number(fold.codes.perplexity),
+            ", ".join(map(str, fold.codes.levels_used)),
+        )
+        for fold in found
+        if fold.codes
+    ]
+    return table(("fold", "codes used", "perplexity", "levels used by dimension"), rows) if rows else ""

@@ -2,6 +2,7 @@
 
 from modelreg.documents.report.formatting import counted, escape
 from modelreg.records.audit import AuditRecord, Finding, RandomSplit
+from modelreg.records.data import PARTS
 
 NAMES = {"leak": "Leakage", "suspicious": "Suspicious", "by_design": "By design of the split"}
 
@@ -18,10 +19,15 @@ def section(audit: AuditRecord, chance: RandomSplit | None, accuracy: float) -> 
         how += f"{'; '.join(audit.copies.cannot_find)}."
     more = f"{how}\n\n{leaky(chance, accuracy)} This accuracy is a reference only." if chance else how
     if not audit.findings:
-        return f"## Leakage\n\n**No leakage found between train, validation and test** ({windows}).\n\n{more}"
+        return f"## Leakage\n\n**No leakage found between {_compared(audit)}** ({windows}).\n\n{more}"
     found = sorted(audit.findings, key=lambda finding: list(NAMES).index(finding.severity))
     doubt = "**The metrics below are not valid: the splits share data.**\n\n" if audit.leaks else ""
     return f"## Leakage\n\n{doubt}{chr(10).join(map(_item, found))}\n\n{windows.capitalize()}. {more}"
+
+
+def _compared(audit: AuditRecord) -> str:
+    """Return what was compared: the splits, or the folds of a cross-fitted run."""
+    return "train, validation and test" if set(audit.windows) <= set(PARTS) else "the test subjects of different folds"
 
 
 def leaky(chance: RandomSplit, accuracy: float) -> str:

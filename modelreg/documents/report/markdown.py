@@ -16,7 +16,16 @@ from modelreg.documents.report.formatting import (
     table,
 )
 from modelreg.documents.report.recommendations import Advice, mean_confidence, recommendations, starved
-from modelreg.documents.templates.card_v2 import NO_GIT, UNKNOWN_TRAINING, cutting, imported
+from modelreg.documents.templates.card_v2 import (
+    FITTED,
+    NEW_QUANTIZERS,
+    NO_GIT,
+    UNKNOWN_TRAINING,
+    cutting,
+    estimates,
+    evaluated_on,
+    imported,
+)
 from modelreg.records.data import DataRecord
 from modelreg.records.metrics import EvalMetrics, Interval
 from modelreg.records.run import Epoch, ImportRecord, RunRecord
@@ -33,6 +42,10 @@ CURVES = """
 
 The training loss is the optimized loss, including label smoothing, class weights and dropout if they are configured.
 The validation loss is the plain cross-entropy. Therefore the training loss can be higher than the validation loss."""
+FINAL_CURVES = """
+
+The curves are those of the final model, which has no validation split: the folds chose the number of epochs. The
+training loss is the optimized loss, including label smoothing, class weights and dropout if they are configured."""
 STOPPED = {
     "patience": "Early stopping ended the training.",
     "epochs": "All configured epochs were trained.",
@@ -66,7 +79,10 @@ def markdown(
         durations.section(metrics.temporal) if metrics.temporal else "",
         _import_section(run.imported)
         if run.imported
-        else _training_section(run) + _picture(pictures, "curves") + CURVES + _terms(history, run.best_epoch),
+        else _training_section(run)
+        + _picture(pictures, "curves")
+        + (CURVES if run.folds is None else FINAL_CURVES)
+        + _terms(history, run.best_epoch),
         data_quality.section(checks.quality) if checks.quality else "",
     )
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -83,9 +99,10 @@ def _headline_section(metrics: EvalMetrics) -> str:
     calibration, base = metrics.calibration, metrics.baselines
     rows.append(("expected calibration error (ECE)", number(calibration.ece), ""))
     subjects = counted(len(metrics.per_subject), "subject")
+    said = f"{text}\n\n" if (text := estimates(metrics.protocol)) else ""
     return f"""## Results
 
-Metrics on {counted(metrics.windows, "window")} of {subjects} ({metrics.protocol.part} split):
+{said}Metrics on {counted(metrics.windows, "window")} of {subjects} ({evaluated_on(metrics.protocol)}):
 
 {table(("metric", "value", "interval over subjects"), rows)}
 
@@ -128,7 +145,7 @@ def _protocol_section(metrics: EvalMetrics, data: DataRecord) -> str:
 
 Data: {sources}, at {data.rate_hz:g} Hz.{notes} {cutting(data)} {_shared_subjects(metrics)} {_evaluations(metrics)}
 
-{table(header, rows, words=("subjects", "digest"))}
+{table(header, rows, words=("subjects", "digest"))}{crossval.folds(metrics.protocol.folds)}
 
 Digests: weights `{metrics.checkpoint_sha256[:12]}`, predictions `{metrics.predictions_sha256[:12]}`."""
 
@@ -136,6 +153,8 @@ Digests: weights `{metrics.checkpoint_sha256[:12]}`, predictions `{metrics.predi
 def _shared_subjects(metrics: EvalMetrics) -> str:
     """Return whether the test subjects are in another split, in a sentence."""
     part = metrics.protocol.part
+    if metrics.protocol.folds is not None:
+        return "No subject is in the test split of two folds, or in two splits of one fold."
     if known := metrics.protocol.known_subjects:
         return (
             f"**Subjects of the {part} split that are also in another split: {listed(known)}. These metrics do not "
@@ -146,6 +165,8 @@ def _shared_subjects(metrics: EvalMetrics) -> str:
 
 def _evaluations(metrics: EvalMetrics) -> str:
     part, times = metrics.protocol.part, metrics.protocol.evaluations
+    if metrics.protocol.folds is not None:
+        return "Every fold was evaluated **once**, right after its training."
     if times == 1:
         return f"The {part} split was evaluated **once** with this run."
     return (
@@ -206,6 +227,9 @@ def _calibration_verdict(metrics: EvalMetrics) -> str:
 
 
 def _codes_section(metrics: EvalMetrics, run: RunRecord) -> str:
+    if metrics.protocol.folds is not None:
+        table_ = crossval.codes(metrics.protocol.folds)
+        return f"## Codes\n\n{NEW_QUANTIZERS}\n\n{table_}" if table_ else ""
     if (codes := metrics.codes) is None:
         return ""
     levels = run.model.grid
@@ -243,11 +267,17 @@ def _training_section(run: RunRecord) -> str:
     return f"""## Training
 
 - Model: `{settings.name}`, {run.model.parameters:,} parameters
-- Epochs: {run.epochs}, seed {run.seed}. {STOPPED[run.stopped]}{best}
+- Epochs: {run.epochs}, seed {run.seed}. {_stopped(run)}{best}
 - Time: {run.started} to {run.finished or "now"}
 - Software: modelreg {escape(environment.modelreg)}{resumed}; Python {escape(environment.python)}; {packages}
 - Hardware: {escape(environment.device)} ({escape(environment.machine)}, {environment.threads} threads)
 - Working directory: {commit}"""
+
+
+def _stopped(run: RunRecord) -> str:
+    if run.folds is None:
+        return STOPPED[run.stopped]
+    return f"Trained on all subjects, for the median of the best epochs of {len(run.folds)} folds. {FITTED}"
 
 
 def _terms(history: Sequence[Epoch], best: int | None) -> str:

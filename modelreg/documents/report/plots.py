@@ -220,9 +220,13 @@ def _confusion(figure: "Figure", metrics: EvalMetrics, use: Colours) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    title = f"Confusion matrix ({metrics.windows:,} {metrics.protocol.part} windows)"
+    title = f"Confusion matrix ({metrics.windows:,} {_kind(metrics)} windows)"
     axes.set(xlabel="predicted class", ylabel="true class", title=title)
     figure.colorbar(image, ax=axes, label="share of true class", fraction=0.04, pad=0.02)
+
+
+def _kind(metrics: EvalMetrics) -> str:
+    return metrics.protocol.part if metrics.protocol.folds is None else "out-of-fold"
 
 
 def _shades(use: Colours) -> "Colormap":
@@ -244,8 +248,11 @@ def _curves(figure: "Figure", history: Sequence[Epoch], best: int, use: Colours)
     for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for part, colour, line in (("train", use.blue, "-"), ("validation", use.orange, "--")):
             values = [getattr(epoch, f"{part}_{what}") for epoch in history]
+            if None in values:
+                continue  # there is no validation split
             axes.plot(epochs, values, color=colour, linestyle=line, marker="o" if len(epochs) < 3 else "", label=part)
-        axes.axvline(best, color=use.faint, linestyle=":", label=f"best epoch: {best}")
+        if best:
+            axes.axvline(best, color=use.faint, linestyle=":", label=f"best epoch: {best}")
         axes.set(xlabel="epoch", ylabel=what, xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 
 from modelreg.documents.report import overview, quality_pictures
 from modelreg.documents.report.formatting import counted, escape, percent, table
@@ -134,7 +135,7 @@ def _signals(excerpts: Sequence[Excerpt]) -> Part:
         path, names = f"signals-{number}.svg", ", ".join(channels)
         texts.append(f"**{escape(f'{device}: {names} in {unit}')}**")
         texts.append(f"![{escape(f'{names} of {device} during each class')}]({path})")
-        pictures[path] = both(lambda use, found=found: quality_pictures.signals(found, use))  # type: ignore[misc]
+        pictures[path] = both(partial(quality_pictures.signals, found))
     most = max(map(len, grouped.values()))
     if most > COLUMNS:
         texts.append(f"Shown are the first {COLUMNS} of {most:,} classes.")

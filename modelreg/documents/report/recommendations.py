@@ -28,7 +28,8 @@ MISSED = 0.05  # of the coverage, if there is no interval: a few subjects vary b
 SCALING: dict[Outcome, str] = {
     "applied": "Nothing is to be done: `predict`, exports and `serve` apply it.",
     "declined": "Use the probabilities as they are: a temperature would not reliably help another subject.",
-    "too_few_subjects": "To find out whether it helps, validate on at least 5 subjects: see `split.validation`.",
+    "too_few_subjects": "To find out whether it helps another subject, train with `--protocol kfold-subject`: then all "
+    "subjects judge it.",
     "at_bound": "Calibrate on more subjects: the model is nearly always right, or nearly always wrong, on these.",
 }
 DROPPED_SHARE = 0.10  # of the windows of a split
@@ -112,9 +113,14 @@ def _intervals(metrics: EvalMetrics) -> Iterator[Advice]:
     for reason in reasons:
         yield Advice(
             f"No interval: {escape(reason)}.",
-            f"Add subjects to the test split: see {TEST_SUBJECTS[metrics.protocol.split]}. Without an interval, the "
-            "uncertainty of the metrics is unknown.",
+            f"{_more_subjects(metrics)} Without an interval, the uncertainty of the metrics is unknown.",
         )
+
+
+def _more_subjects(metrics: EvalMetrics) -> str:
+    if metrics.protocol.folds is not None:
+        return "Record more subjects."
+    return f"Add subjects to the test split: see {TEST_SUBJECTS[metrics.protocol.split]}."
 
 
 def _untested(metrics: EvalMetrics) -> Iterator[Advice]:
@@ -237,14 +243,19 @@ def _sets(metrics: EvalMetrics) -> Iterator[Advice]:
     for kind in SETS:
         each = found.sets[kind]
         if isinstance(each, NoThreshold):
-            yield Advice(
-                escape(calibration_v2.sets(found, kind)), f"If you need it, calibrate on {each.needed} {each.units}."
-            )
+            needed = f"It needs {each.needed} {each.units}."
+            yield Advice(escape(calibration_v2.sets(found, kind)), f"{needed} {_more_calibration(metrics)}")
         elif _misses(each, 1 - found.alpha):
             yield Advice(
                 escape(calibration_v2.sets(found, kind)),
-                "Do not rely on the level for new subjects. Calibrate on more subjects: see `split.validation`.",
+                f"Do not rely on the level for new subjects. {_more_calibration(metrics)}",
             )
+
+
+def _more_calibration(metrics: EvalMetrics) -> str:
+    if metrics.protocol.folds is not None:
+        return "Record more subjects."
+    return "Train with `--protocol kfold-subject` to calibrate on every subject."
 
 
 def _misses(sets: SetMetrics, level: float) -> bool:
@@ -299,13 +310,16 @@ def _unfinished(run: RunRecord) -> Iterator[Advice]:
 
 def _overfit(history: Sequence[Epoch]) -> Iterator[Advice]:
     """Yield overfitting: the validation loss rose well above its minimum while the training loss decreased."""
-    if not history:
+    losses = {epoch.number: epoch.validation_loss for epoch in history if epoch.validation_loss is not None}
+    if not losses:
         return
-    best, last = min(history, key=lambda epoch: epoch.validation_loss), history[-1]
-    if last.validation_loss > (1 + OVERFIT_RISE) * best.validation_loss and last.train_loss < best.train_loss:
+    lowest = min(losses, key=losses.__getitem__)
+    best, last = next(epoch for epoch in history if epoch.number == lowest), history[-1]
+    risen = losses.get(last.number, losses[lowest])
+    if risen > (1 + OVERFIT_RISE) * losses[lowest] and last.train_loss < best.train_loss:
         yield Advice(
             f"Overfitting: from epoch {best.number} to epoch {last.number}, the validation loss rose from "
-            f"{number(best.validation_loss)} to {number(last.validation_loss)} while the training loss fell from "
+            f"{number(losses[lowest])} to {number(risen)} while the training loss fell from "
             f"{number(best.train_loss)} to {number(last.train_loss)}.",
             f"The report uses the weights of epoch {best.number}. To reduce overfitting, set `model.dropout`, "
             "`training.weight_decay` or the settings of `augmentation`.",

@@ -17,7 +17,7 @@ from modelreg.records.calibration import ConfidenceMetrics
 from modelreg.records.data import DataRecord, RowCounts
 from modelreg.records.export import PROJECTION
 from modelreg.records.int8 import Int8Scheme
-from modelreg.records.metrics import EvalMetrics, Interval, Metrics
+from modelreg.records.metrics import EvalMetrics, Interval, Metrics, Protocol
 from modelreg.records.run import ImportRecord, RunRecord
 
 UNKNOWN_TRAINING = "The training data is unknown: the test subjects may have been in it."
@@ -52,6 +52,10 @@ def render(facts: Facts) -> str:
 
 
 COMPILER_RECOMMENDS = 1024  # calibration windows
+KNOWN_WINDOWS = (
+    "**The weights were trained on these windows**, because no subject was left out: the table shows the loss in 8 "
+    "bits, and not the accuracy on new subjects."
+)
 
 NO_GIT = {  # why there is no commit; None: an older modelreg did not say
     "no commit": "in a git repository without a commit",
@@ -72,6 +76,30 @@ def cutting(data: DataRecord) -> str:
     return (
         f"Recordings are split {how}. Windows of {data.window} samples are then cut from each split, one every "
         f"{data.hop} samples. The label of a window is {labels[data.labels]}."
+    )
+
+
+PROTOCOLS = {"loso": "leave one subject out", "kfold-subject": "k-fold by subject"}
+NEW_QUANTIZERS = "Every fold has another quantizer: codes are counted by fold."
+FITTED = (
+    "`fitted.npz` has the predictions of the released weights for the windows that they were trained on: "
+    "`modelreg verify --reproduce` compares them, to show that the weights are these. They do not estimate the quality."
+)
+
+
+def evaluated_on(protocol: Protocol) -> str:
+    """Return what the metrics were computed from."""
+    return f"{protocol.part} split" if protocol.folds is None else "out-of-fold predictions"
+
+
+def estimates(protocol: Protocol) -> str:
+    """Return what the metrics of a cross-fitted run estimate, in a sentence; empty for others."""
+    if protocol.folds is None:
+        return ""
+    return (
+        f"The metrics estimate how this training recipe does on a new subject, by {len(protocol.folds)} models that "
+        f"never saw the subjects they predict ({PROTOCOLS[protocol.kind]}); the released weights were trained on all "
+        f"{len(protocol.parts.train.subjects)} subjects and were not tested."
     )
 
 
@@ -97,7 +125,7 @@ def _front_matter(facts: Facts) -> dict[str, Any]:
         "dataset": {
             "type": source.name,
             "name": source.name,
-            "split": metrics.protocol.part,
+            "split": metrics.protocol.part if metrics.protocol.folds is None else "out-of-fold",
             "revision": metrics.protocol.tested.digest,
         },
         "metrics": [
@@ -152,13 +180,14 @@ def _intended_use(facts: Facts) -> str:
         if protocol.known_subjects
         else ""
     )
+    said = f"\n\n{text}" if (text := estimates(protocol)) else ""
     return f"""## Intended use and limitations
 
 {doubt}For recordings with the same channels, units, sampling rate and sensor placement as {like}.
 
 Every window gets one of the classes, also a window of other behaviour. The model was not tested on other movements,
 devices, placements or sampling rates. The class with the lowest recall is {escape(weakest)}
-({tested[weakest].recall:.4f}).{shared}"""
+({tested[weakest].recall:.4f}).{said}{shared}"""
 
 
 def _protocol(facts: Facts) -> str:
@@ -178,14 +207,39 @@ def _protocol(facts: Facts) -> str:
         for each in data.sources
     )
     times = "once" if protocol.evaluations == 1 else f"{protocol.evaluations} times"
+    seen = f" The {protocol.part} split was evaluated **{times}** with this run." if protocol.folds is None else ""
     header = ("split", "subjects", "recordings", "windows", "dropped windows", "digest")
     return f"""## Data and evaluation protocol
 
 {sources}
 
-{cutting(data)} {_scale(facts.run)} The {protocol.part} split was evaluated **{times}** with this run.
+{cutting(data)} {_scale(facts.run)}{seen}
 
-{table(header, "llrrrl", rows)}"""
+{table(header, "llrrrl", rows)}{_folds(protocol)}"""
+
+
+def _folds(protocol: Protocol) -> str:
+    if protocol.folds is None:
+        return ""
+    rows = [
+        (
+            escape(fold.name),
+            ", ".join(map(escape, fold.tested)),
+            ", ".join(map(escape, fold.validated)),
+            f"{fold.windows:,}",
+            f"{fold.accuracy:.4f}",
+            f"{fold.macro_f1:.4f}",
+            f"`{fold.checkpoint_sha256[:16]}`",
+        )
+        for fold in protocol.folds
+    ]
+    header = ("fold", "test subjects", "validation subjects", "windows", "accuracy", "macro F1", "weights")
+    return f"""
+
+The train split is that of the released weights. The metrics are those of the folds, of which each was trained on the
+subjects that it neither tests nor validates with:
+
+{table(header, "lllrrrl", rows)}"""
 
 
 def _rows(counts: RowCounts | None) -> str:
@@ -228,7 +282,7 @@ def _results(facts: Facts) -> str:
     reason = f"\n\nNo interval: {escape(missing)}." if missing else ""
     return f"""## Results
 
-Metrics on {metrics.windows:,} windows of the {metrics.protocol.part} split. Baselines: the majority class has an
+Metrics on {_windows(metrics)}. Baselines: the majority class has an
 accuracy of {base.majority_accuracy:.4f}, a uniform random guess of {base.uniform_accuracy:.4f}.
 
 {table(("metric", "value", "interval over subjects"), "lrl", values)}{reason}
@@ -239,6 +293,14 @@ On as many windows, a perfectly calibrated model has an ECE of {calibration.null
 {table(("class", "precision", "recall", "F1", "support"), "lrrrr", classes)}
 
 {table(("subject", "accuracy", "macro F1", "windows"), "lrrr", subjects)}"""
+
+
+def _windows(metrics: EvalMetrics) -> str:
+    """Return how many windows were evaluated, and of what."""
+    protocol = metrics.protocol
+    if protocol.folds is None:
+        return f"{metrics.windows:,} windows of the {protocol.part} split"
+    return f"{metrics.windows:,} windows of {len(protocol.tested.subjects)} subjects, by {evaluated_on(protocol)}"
 
 
 def _interval(metrics: EvalMetrics, name: str) -> str:
@@ -302,7 +364,8 @@ part, calibrated on {found.calibration_windows:,} windows of the train split. On
         clipped.strip(),
         "" if found.arithmetic else unsteady,
     )
-    return "\n\n".join(filter(None, ("## Accuracy in 8 bits (estimate)", intro, *parts)))
+    known = KNOWN_WINDOWS if found.part == "train" else ""
+    return "\n\n".join(filter(None, ("## Accuracy in 8 bits (estimate)", intro, known, *parts)))
 
 
 def _scheme(name: str, scheme: Int8Scheme) -> Sequence[str]:
@@ -390,6 +453,11 @@ def _how(run: RunRecord) -> str:
         else ""
     )
     epochs = "1 epoch" if run.epochs == 1 else f"{run.epochs} epochs"
+    if run.folds is not None:
+        return (
+            f"Trained on all subjects for {epochs} with seed {run.seed}: the median of the best epochs of "
+            f"{len(run.folds)} folds. The weights are those of the last epoch. {FITTED}{resumed}"
+        )
     return (
         f"Trained for {epochs} with seed {run.seed}. The weights are those of epoch {run.best_epoch}, which "
         f"had the lowest validation loss ({run.best_validation_loss:.4f}).{resumed}"

@@ -306,6 +306,8 @@ def _numbers(measured: EvalMetrics) -> str:
     tested = ", ".join(map(escape, protocol.tested.subjects))
     known = ", ".join(map(escape, protocol.known_subjects))
     trained = f"the model was also trained on {known}" if known else "the model was trained on none of them"
+    if protocol.folds is not None:
+        trained = f"each predicted by one of {len(protocol.folds)} models that never saw the subject"
     head = f"Metrics on {measured.windows} windows of {tested} ({trained}):"
     return f"{head}\n\n| metric | value |\n|---|---:|\n{rows}"
 
