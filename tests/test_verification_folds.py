@@ -279,3 +279,32 @@ def test_a_hold_out_run_has_no_folds_to_release(place, capsys) -> None:  # noqa:
     assert main(["train", "tiny.yaml", "--set", "training.epochs=1"]) == 0
 
     assert (main(["release", "v0.2.0", "--with-folds"]), "[release.no-folds]" in capsys.readouterr().err) == (3, True)
+
+
+# The calibration on the pooled predictions
+
+
+def change_calibration(version, change):
+    """Change calibration.json."""
+    edit(version / "calibration.json", change)
+
+
+def test_the_calibration_is_judged_by_leaving_subjects_out(version) -> None:
+    """It was fitted on the predictions that the metrics are computed from."""
+    assert json.loads((version / "eval_metrics.json").read_text())["confidence"]["judged_on"] == "left_out_subjects"
+
+
+def test_a_changed_gain_of_a_subject_is_found(version) -> None:
+    """Its temperature is fitted again on all other subjects."""
+    name = next(iter(json.loads((version / "calibration.json").read_text())["temperature"]["per_subject"]))
+    change_calibration(version, lambda d: d["temperature"]["per_subject"][name].update(log_loss_after=0.1))
+    changed = f"calibration.json: temperature.per_subject.{name}.log_loss_after"
+
+    assert (changed, "verify.value-mismatch") in found_in(version)
+
+
+def test_other_fitted_predictions_are_found(version) -> None:
+    """The digest says that the judged predictions are those of the fit."""
+    change_calibration(version, lambda d: d["fitted_on"].update(predictions_sha256="0" * 64))
+
+    assert ("eval_metrics.json: confidence.judged_on", "verify.value-mismatch") in found_in(version)

@@ -32,8 +32,8 @@ def find_problems(here: VersionFiles, spec: ModelSpec, data: DataRecord, metrics
 
     Raises InputError if a file cannot be read.
     """
-    source = filenames.VALIDATION if data.parts.validation else filenames.PREDICTIONS
-    for name in dict.fromkeys((filenames.CALIBRATION, source)):
+    source = filenames.PREDICTIONS if data.parts.validation is None else filenames.VALIDATION
+    for name in (filenames.CALIBRATION, *([] if source == filenames.PREDICTIONS else [source])):
         if metrics.confidence and name not in here.digests:
             yield unlisted(name)
         elif name in here.digests and not metrics.confidence and name != filenames.PREDICTIONS:
@@ -41,12 +41,12 @@ def find_problems(here: VersionFiles, spec: ModelSpec, data: DataRecord, metrics
     if filenames.CALIBRATION not in here.present:
         return
     record = read(here.folder / filenames.CALIBRATION)
-    split = data.parts.validation or data.parts.train
-    yield from _find_strangers(record, here, spec, split)
+    fitted_on = data.parts.validation or data.parts.train
+    yield from _find_strangers(record, here, spec, fitted_on)
     if record.classes != spec.classes:
         return
     if source in here.present:
-        yield from _find_fitting_problems(_read(here, source, spec), source, record, split, metrics)
+        yield from _find_fitting_problems(_read(here, source, spec), source, record, fitted_on, metrics)
     if filenames.PREDICTIONS in here.present and metrics.confidence:
         yield from _find_metric_problems(_read(here, filenames.PREDICTIONS, spec), record, metrics)
 

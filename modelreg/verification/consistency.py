@@ -23,8 +23,8 @@ are named in parentheses.
 11. latency.json was measured on this version's graphs (`bench.other-graphs`).
 12. hsmm.json and encoder.safetensors follow from the checkpoint (`verify.derived-mismatch`), and the smoothed metrics
     from hsmm.json (derived_models.py).
-13. calibration.json follows from the predictions that it was fitted on: validation.npz, or predictions.npz if they are
-    out-of-fold (`verify.value-mismatch`); and its metrics from predictions.npz (calibration.py).
+13. calibration.json follows from the predictions that it was fitted on: validation.npz, or predictions.npz of a
+    cross-fitted version (`verify.value-mismatch`); and its metrics from predictions.npz (calibration.py).
 14. The folds of a cross-fitted version are those of data.json and run.json, test every subject once, and follow from
     predictions.npz (folds.py: `verify.test-subject-known`, `verify.value-mismatch`).
 15. model_card.md, gates.json and bom.cdx.json are rendered from the records by the templates that the manifest names

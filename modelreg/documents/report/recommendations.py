@@ -28,7 +28,8 @@ MISSED = 0.05  # of the coverage, if there is no interval: a few subjects vary b
 SCALING: dict[Outcome, str] = {
     "applied": "Nothing is to be done: `predict`, exports and `serve` apply it.",
     "declined": "Use the probabilities as they are: a temperature would not reliably help another subject.",
-    "too_few_subjects": "To find out whether it helps, validate on at least 5 subjects: see `split.validation`.",
+    "too_few_subjects": "To find out whether it helps another subject, train with `--protocol kfold-subject`: then all "
+    "subjects judge it.",
     "at_bound": "Calibrate on more subjects: the model is nearly always right, or nearly always wrong, on these.",
 }
 DROPPED_SHARE = 0.10  # of the windows of a split
@@ -242,14 +243,19 @@ def _sets(metrics: EvalMetrics) -> Iterator[Advice]:
     for kind in SETS:
         each = found.sets[kind]
         if isinstance(each, NoThreshold):
-            yield Advice(
-                escape(calibration_v2.sets(found, kind)), f"If you need it, calibrate on {each.needed} {each.units}."
-            )
+            needed = f"It needs {each.needed} {each.units}."
+            yield Advice(escape(calibration_v2.sets(found, kind)), f"{needed} {_more_calibration(metrics)}")
         elif _misses(each, 1 - found.alpha):
             yield Advice(
                 escape(calibration_v2.sets(found, kind)),
-                "Do not rely on the level for new subjects. Calibrate on more subjects: see `split.validation`.",
+                f"Do not rely on the level for new subjects. {_more_calibration(metrics)}",
             )
+
+
+def _more_calibration(metrics: EvalMetrics) -> str:
+    if metrics.protocol.folds is not None:
+        return "Record more subjects."
+    return "Train with `--protocol kfold-subject` to calibrate on every subject."
 
 
 def _misses(sets: SetMetrics, level: float) -> bool:

@@ -11,10 +11,17 @@ from modelreg.records.intervals import Interval
 
 NAMES: dict[SetKind, str] = {"pooled": "Pooled prediction sets", "new_subject": "Prediction sets for a new subject"}
 
+FOLDS = (
+    "Temperature and prediction sets were fitted on the predictions of the models of the folds, and are applied to the "
+    "released model, which was trained on all subjects: the numbers describe this recipe on a new subject."
+)
+
 
 def sentences(found: ConfidenceMetrics) -> Iterator[str]:
     """Yield what was done and what it did, in plain text: temperature, calibration error, sets, abstention."""
     yield temperature(found.temperature)
+    if found.judged_on == "left_out_subjects":
+        yield FOLDS
     yield calibration_error(found)
     for kind in SETS:
         yield sets(found, kind)
