@@ -36,7 +36,7 @@ def find_problems(here: VersionFiles, spec: ModelSpec, data: DataRecord, metrics
     for name in (filenames.CALIBRATION, *([] if source == filenames.PREDICTIONS else [source])):
         if metrics.confidence and name not in here.digests:
             yield unlisted(name)
-        elif name in here.digests and not metrics.confidence and name != filenames.PREDICTIONS:
+        elif name in here.digests and not metrics.confidence:
             yield from equal(filenames.METRICS, "confidence", None, f"metrics of {name}")
     if filenames.CALIBRATION not in here.present:
         return
