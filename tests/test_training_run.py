@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import untraced
+from example_run import epoch
 from two_device import write_two_device
 
 from modelreg import __version__, files
@@ -17,7 +18,8 @@ from modelreg.cli.main import main
 from modelreg.config import TrainConfig
 from modelreg.records.base import load
 from modelreg.records.run import RunRecord
-from modelreg.registry import filenames
+from modelreg.registry import filenames, runs
+from modelreg.workflows import training_run
 
 pytestmark = pytest.mark.needs("torch", "matplotlib")  # they train
 NOW = "2026-11-21T10:00:00Z"
@@ -160,7 +162,8 @@ import os
 from pathlib import Path
 from modelreg.cli.main import main
 from modelreg.ml import training
-from modelreg.registry import filenames
+from modelreg.registry import filenames, runs
+from modelreg.workflows import training_run
 real, count = Path.replace, 0
 def dying(self, target):
     global count
@@ -345,6 +348,41 @@ def test_the_walk_ends_in_a_verified_version(finished, monkeypatch, capsys) -> N
     assert main(["verify", "--complete"]) == 0
 
 
-def test_tensorboard_has_events(finished) -> None:
-    """An event file with scalars."""
-    assert list((finished / "runs/conv2d_fsq-001/tensorboard").glob("events.*"))
+def test_tensorboard_has_every_number_of_an_epoch(finished) -> None:
+    """Flat as in history.jsonl, and under the tags that the predecessors used."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished / "runs/conv2d_fsq-001/tensorboard")).Reload()
+    last = runs.read_history(finished / "runs/conv2d_fsq-001")[-1]
+    shown = {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"]}
+
+    assert shown == pytest.approx(training_run.scalars(last))
+    assert shown.keys() >= {"train_loss", "loss/train", "codebook/usage", "codebook/perplexity", "accuracy/behavior"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "tags"),
+    [
+        ({"active_clusters": 4, "mean_duration": 9.5}, {"hdp/active_clusters": 4, "hsmm/mean_duration": 9.5}),
+        ({"terms": {"commitment": 0.1}}, {"loss/commitment": 0.1, "commitment": 0.1}),
+    ],
+)
+def test_a_part_of_a_system_has_its_tags(changes, tags) -> None:
+    """Clusters, durations, and each term of the loss."""
+    shown = training_run.scalars(epoch().model_copy(update=changes))
+
+    assert tags.items() <= shown.items()
+
+
+def test_a_number_that_an_epoch_lacks_has_no_tag() -> None:
+    """No quantizer, no validation split."""
+    lacking = {"perplexity": None, "used_share": None, "validation_loss": None, "validation_accuracy": None}
+    shown = training_run.scalars(epoch().model_copy(update=lacking))
+
+    assert not shown.keys() & {
+        *lacking,
+        "codebook/perplexity",
+        "codebook/usage",
+        "loss/validation",
+        "accuracy/behavior",
+    }

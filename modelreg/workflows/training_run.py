@@ -42,6 +42,17 @@ from modelreg.registry.filenames import (
 )
 from modelreg.workflows import run_checks
 
+GROUPED = {  # TensorBoard tags, by which the predecessors of modelreg logged an epoch, and what they hold
+    "loss/train": "train_loss",
+    "loss/validation": "validation_loss",
+    "accuracy/train": "train_accuracy",
+    "accuracy/behavior": "validation_accuracy",
+    "codebook/perplexity": "perplexity",
+    "codebook/usage": "used_share",
+    "hdp/active_clusters": "active_clusters",
+    "hsmm/mean_duration": "mean_duration",
+}
+
 if TYPE_CHECKING:
     from modelreg.ml.augmentation import Augmentation
     from modelreg.ml.batches import Part
@@ -256,8 +267,16 @@ def _board(folder: Path, epochs: int) -> Iterator[Callable[[Epoch], None]]:
     with SummaryWriter(str(folder / "tensorboard"), purge_step=epochs + 1) as writer:
 
         def draw(epoch: Epoch) -> None:
-            for name, value in {**epoch.to_document(), **epoch.terms}.items():
-                if isinstance(value, float | int) and name not in ("number", "best"):
-                    writer.add_scalar(name, value, epoch.number)
+            for tag, value in scalars(epoch).items():
+                writer.add_scalar(tag, value, epoch.number)
 
         yield draw
+
+
+def scalars(epoch: Epoch) -> dict[str, float]:
+    """Return the numbers of an epoch by their TensorBoard tags: flat as in history.jsonl, and those of `GROUPED`."""
+    document = epoch.to_document()
+    flat = {name: document[name] for name in document if name not in ("number", "best", "terms")} | epoch.terms
+    grouped = {tag: document.get(name) for tag, name in GROUPED.items()}
+    grouped |= {f"loss/{name}": value for name, value in epoch.terms.items()}
+    return {tag: value for tag, value in {**flat, **grouped}.items() if value is not None}
