@@ -1,7 +1,7 @@
 """Check that the numbers of a cross-fitted version follow from its pooled out-of-fold predictions. Requires only numpy.
 
 Every subject must be tested in exactly one fold, and must not be in another split of that fold. The numbers of a fold,
-and the digest of its own predictions, are computed again from the rows of its test subjects in predictions.npz.
+and the digest of its predictions, are computed again from the rows of its test subjects in predictions.npz.
 """
 
 import math

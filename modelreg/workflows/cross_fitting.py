@@ -76,7 +76,7 @@ def read_outcome(folder: Path) -> FoldsOutcome:
 
 
 def recorded_outcome(run: RunRecord) -> FoldsOutcome | None:
-    """Return what run.json says of the folds; None if it is no cross-fitted run."""
+    """Return what run.json says of the folds; None for a hold-out run."""
     return None if run.folds is None else FoldsOutcome(run.folds, run.epochs, run.learning_rates)
 
 

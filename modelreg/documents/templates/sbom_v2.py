@@ -14,7 +14,7 @@ from modelreg.documents.templates import sbom_v1
 from modelreg.documents.templates.facts import Facts
 from modelreg.records.metrics import Protocol
 
-TESTED = "Trained on "  # how the sentence of version 1 begins that says on whom the weights were tested
+TESTED = "Trained on "  # the sentence of version 1 on the tested subjects begins so
 SLICE = "out-of-fold"
 
 
