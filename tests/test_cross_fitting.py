@@ -1,6 +1,7 @@
 """cross_fitting: a model for each fold of subjects, and a final one on all subjects; killed anywhere, it resumes."""
 
 import json
+import shlex
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -9,15 +10,18 @@ import example_run
 import numpy as np
 import pytest
 from cross_fitted import NAMES, RESUME, RUN, TRAIN, VERSION, bytes_of, crossed, make_crossed, place  # noqa: F401 fixtures
+from example_version import edit
 from places import places
 
 from modelreg import config as settings
 from modelreg import files
 from modelreg.artifacts import npz
+from modelreg.cli import host
 from modelreg.cli.main import main
 from modelreg.config import TrainConfig
 from modelreg.data import preparation, splits
 from modelreg.data.cache import Reading
+from modelreg.documents.report import recommendations
 from modelreg.documents.templates import card_v2
 from modelreg.errors import InputError
 from modelreg.evaluation import metrics
@@ -25,9 +29,10 @@ from modelreg.records.audit import AuditRecord
 from modelreg.records.base import load
 from modelreg.records.calibration import ConfidenceRecord
 from modelreg.records.data import DataRecord, Normalization
-from modelreg.records.metrics import EvalMetrics, EvaluationSettings
+from modelreg.records.metrics import EvalMetrics, EvaluationSettings, NoInterval
+from modelreg.records.run import RunRecord
 from modelreg.registry import runs
-from modelreg.workflows import cross_fitting
+from modelreg.workflows import ablate, cross_fitting
 
 pytestmark = pytest.mark.needs("torch", "matplotlib")  # they train
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "codes", "windows")
@@ -228,6 +233,30 @@ def test_a_changed_fold_is_not_taken(killed, tmp_path, monkeypatch, capsys) -> N
     assert (main(RESUME), "[run.file-changed]" in capsys.readouterr().err) == (3, True)
 
 
+def test_ctrl_c_in_a_fold_prints_the_command_that_resumes(tmp_path, monkeypatch, capsys) -> None:
+    """Exit 130, and the run stays."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+        yield
+
+    make_crossed(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cross_fitting, "train_folds", interrupted)
+
+    assert (main(TRAIN), f"modelreg train --resume {RUN}" in capsys.readouterr().err) == (130, True)
+    assert (tmp_path / RUN).exists()
+
+
+def test_the_final_model_waits_for_every_fold(killed, tmp_path) -> None:
+    """The folds that are not finished are named."""
+    root = shutil.copytree(killed / "between folds", tmp_path / "copy")
+    with pytest.raises(InputError) as refused:
+        cross_fitting.read_outcome(root / RUN)
+
+    assert places(refused.value.problems) == [(str(root / RUN / "folds/kfold3-03"), "run.not-trained")]
+
+
 def test_a_run_that_failed_in_its_first_fold_is_removed(tmp_path, monkeypatch) -> None:
     """A learning rate at which the loss is not finite."""
     make_crossed(tmp_path)
@@ -332,6 +361,27 @@ def test_the_audit_compares_the_subjects_of_different_folds(tmp_path) -> None:
     audited = preparation.prepare_and_audit(config, Reading(tmp_path))[1]
 
     assert {finding.parts for finding in audited.leaks} == {("kfold3-01", "kfold3-02")}
+
+
+def test_a_check_of_the_data_says_what_the_folds_need(tmp_path) -> None:
+    """`data check` of a configuration with more folds than subjects; as it is, nothing is wrong with the split."""
+    make_crossed(tmp_path)
+    config = settings.load(tmp_path / "crossed.yaml", TrainConfig)
+    many = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"folds": 9})})
+    found = [preparation.check(each, Reading(tmp_path))[0].findings for each in (config, many)]
+
+    assert [[f.rule for f in each if f.rule.startswith("split.")] for each in found] == [[], ["split.too-few-subjects"]]
+
+
+def test_commands_of_single_folds_have_one_model(tmp_path, monkeypatch, capsys) -> None:
+    """`data folds` of a cross-fitted configuration prints lines that can be run."""
+    make_crossed(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    assert main(["data", "folds", "crossed.yaml"]) == 0
+    first = shlex.split(capsys.readouterr().out.splitlines()[0])[1:]
+
+    assert main([*first, "--set", "training.epochs=1"]) == 0
 
 
 # The evaluation
@@ -458,6 +508,51 @@ def test_a_hold_out_run_is_not_paired(place, capsys) -> None:  # noqa: F811
         3,
         True,
     )
+
+
+def test_a_cross_fitted_configuration_is_ablated(tmp_path) -> None:
+    """Its run is trained and evaluated as `train` and `evaluate` do; a finished one is left."""
+    make_crossed(tmp_path)
+    config = settings.load(tmp_path / "crossed.yaml", TrainConfig, ["training.epochs=1"])
+    here, reading, folder = host.describe(config.training), Reading(tmp_path), tmp_path / "runs/full-seed0"
+    epochs = [len(list(ablate.train(config, folder, reading, here, host.now))) for _ in range(2)]
+    ablate.evaluate(folder, reading, here, host.now)
+
+    assert (epochs, ablate.read_trained(folder).measured.windows) == ([1, 0], 108)
+
+
+def test_few_subjects_are_not_to_be_added_to_a_test_split(crossed) -> None:  # noqa: F811
+    """There is none: more must be recorded."""
+    reason = NoInterval(reason="too few subjects")
+    metrics_ = measured_of(crossed).model_copy(update={"intervals": {"accuracy": reason}})
+    data, run = load(crossed / RUN / "data.json", DataRecord), runs.load_run(crossed / RUN)
+    made = recommendations.recommendations(metrics_, data, run, runs.read_history(crossed / RUN), None)
+    found = [each.advice for each in made if "too few" in each.finding]
+
+    assert [advice.startswith("Record more subjects.") for advice in found] == [True]
+
+
+@pytest.mark.parametrize(
+    ("record", "name", "change"),
+    [
+        (DataRecord, "data.json", lambda d: d["parts"].update(test=d["parts"]["train"])),
+        (RunRecord, "run.json", lambda d: d.update(best_epoch=1, best_validation_loss=0.5)),
+    ],
+)
+def test_mixed_documents_are_refused(crossed, tmp_path, record, name, change) -> None:  # noqa: F811
+    """A test split without validation; a best epoch where the folds have them."""
+    shutil.copy(crossed / RUN / name, tmp_path)
+    edit(tmp_path / name, change)
+    with pytest.raises(InputError) as refused:
+        load(tmp_path / name, record)
+
+    assert {problem.rule for problem in refused.value.problems} == {"document.invalid-value"}
+
+
+def test_a_split_that_a_cross_fitted_run_does_not_have_is_a_key_error(crossed) -> None:  # noqa: F811
+    """By its name."""
+    with pytest.raises(KeyError, match="test"):
+        load(crossed / RUN / "data.json", DataRecord).parts["test"]
 
 
 def test_documents_of_hold_out_runs_are_as_before() -> None:

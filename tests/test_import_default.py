@@ -74,6 +74,24 @@ def test_a_checkpoint_that_fits_the_sample_needs_no_configuration(place, capsys,
     assert f"next: modelreg evaluate runs/{model}-001" in said.out
 
 
+def test_the_default_without_a_configuration_trains_no_folds(place, monkeypatch) -> None:
+    """Although the built-in configuration may."""
+    document = config.default() | {"evaluation": {"protocol": "loso", "replicates": 100}}
+    monkeypatch.setattr(config, "default", lambda: document)
+    assert bring(FITTING["conv2d_fsq"]().state_dict(), "conv2d_fsq") == 0
+    settings = load(place / "runs/conv2d_fsq-001" / filenames.CONFIG, TrainConfig).evaluation
+
+    assert (settings.protocol, settings.replicates) == ("holdout", 100)
+
+
+def test_a_cross_fitted_configuration_is_not_imported(place, capsys) -> None:
+    """Exit 3: nothing is trained."""
+    (place / "folds.yaml").write_text("evaluation: {protocol: loso}\nmodel: {levels: [8, 8, 8, 8, 8, 8, 8, 8]}\n")
+
+    assert bring(FITTING["conv2d_fsq"]().state_dict(), "conv2d_fsq", "--config", "folds.yaml") == 3
+    assert "[import.cross-fitted]" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("model", ENCODERS)
 def test_an_encoder_alone_is_imported_as_one(place, capsys, model) -> None:
     """Its missing heads are listed, and it has no metrics."""

@@ -57,6 +57,28 @@ def show(made, total, stderr) -> None:
         progress.show_training(made, TrainingSettings(epochs=total), "runs/m-001")
 
 
+def test_folds_are_a_bar_on_a_terminal(terminal) -> None:
+    """The fold that is trained now, out of all; after the last one, the last one."""
+    progress.show_folds(iter(["runs/m-001/folds/loso-02", "runs/m-001/folds/loso-03"]), 1, 3, terminal)
+    said = " ".join(terminal.frames())
+
+    assert ("fold 2 of 3" in said, "fold 3 of 3" in terminal.frames()[-1], "fold 4" in said) == (True, True, False)
+
+
+def test_folds_are_lines_elsewhere(capsys) -> None:
+    """One for each finished fold, with its name."""
+    progress.show_folds(iter(["runs/m-001/folds/loso-02"]), 1, 3, io.StringIO())
+
+    assert capsys.readouterr().err == "fold 2 of 3 finished: runs/m-001/folds/loso-02\n"
+
+
+def test_epochs_without_a_validation_split_have_no_such_columns(terminal) -> None:
+    """Those of the final model of a cross-fitted run."""
+    show(epochs(1, validation_loss=None, validation_accuracy=None), 1, terminal)
+
+    assert "val" not in terminal.frames()[-1]
+
+
 def test_the_last_epochs_are_drawn(terminal) -> None:
     """Eight of them, under their heading."""
     show(epochs(12), 12, terminal)

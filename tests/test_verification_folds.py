@@ -5,14 +5,23 @@ import shutil
 
 import numpy as np
 import pytest
-from cross_fitted import NAMES, RUN, VERSION, crossed, place  # noqa: F401 fixtures
+import tiny_systems
+from cross_fitted import NAMES, RUN, VERSION, crossed, make_crossed, place  # noqa: F401 fixtures
 from example_version import edit, reseal
 
 from modelreg import files
 from modelreg.artifacts import npz
 from modelreg.cli.main import main
+from modelreg.config import TrainConfig
+from modelreg.data import preparation
+from modelreg.data.cache import Reading
+from modelreg.errors import InputError
 from modelreg.evaluation import metrics
+from modelreg.records.base import load
+from modelreg.records.run import RunRecord
 from modelreg.verification import integrity
+from modelreg.workflows import reproduce
+from modelreg.workflows.cross_validation import Fold
 
 pytestmark = pytest.mark.needs("torch", "matplotlib")  # the fixture trains
 FOLD = "eval_metrics.json: protocol.folds.kfold3-02"
@@ -60,6 +69,29 @@ def test_changed_codes_of_a_fold_are_found(version, name) -> None:
     edit(version / "eval_metrics.json", lambda d: d["protocol"]["folds"][1]["codes"].update({name: 1}))
 
     assert found_in(version) == {(f"{FOLD}.codes.{name}", "verify.value-mismatch")}
+
+
+def test_predictions_that_are_not_here_are_not_needed(version) -> None:
+    """Assets of the release: the documents are still compared."""
+    for name in ("predictions.npz", "fitted.npz", "checkpoint.safetensors"):
+        (version / name).unlink()
+
+    assert integrity.inspect(version).problems == ()
+
+
+def test_a_fold_without_a_prediction_is_found(version) -> None:
+    """Its test subject is in no row of predictions.npz."""
+    change_fold(version, "tested", ["s99"])
+    change_split(version, lambda fold: fold.update(test=["s99"]))
+
+    assert (f"{FOLD}.windows", "verify.record-mismatch") in found_in(version)
+
+
+def test_a_run_without_its_folds_is_found(version) -> None:
+    """run.json of another run."""
+    edit(version / "run.json", lambda d: (d.pop("folds"), d.update(best_epoch=1, best_validation_loss=0.5)))
+
+    assert ("run.json: folds", "verify.record-mismatch") in found_in(version)
 
 
 def test_a_changed_number_of_windows_is_found(version) -> None:
@@ -230,6 +262,58 @@ def test_other_predictions_of_a_fold_are_found(place, capsys) -> None:  # noqa: 
     ) == (3, True)
 
 
+def change_fitted(root, shift):
+    """Change fitted.npz of a version, so that its weights give other bytes."""
+    path = root / VERSION / "fitted.npz"
+    old = metrics.Predictions(**npz.read_npz(path))
+    path.write_bytes(npz.npz_bytes(old._replace(logits=old.logits + np.float32(shift)).arrays()))
+    edit(root / VERSION / "eval_metrics.json", lambda d: d.update(fitted_sha256=files.sha256(path)))
+
+
+@pytest.mark.parametrize(("shift", "rules"), [(1e-6, []), (0.1, ["reproduce.logits-mismatch"])])
+def test_other_predictions_of_the_final_model_are_compared(place, shift, rules) -> None:  # noqa: F811
+    """Within the tolerance they pass."""
+    change_fitted(place, shift)
+    found = reproduce.reproduce(place / VERSION, Reading(place / "data")).problems
+
+    assert [(p.where, p.rule) for p in found] == [("fitted.npz", rule) for rule in rules]
+
+
+def test_without_its_predictions_the_final_model_is_not_judged(place) -> None:  # noqa: F811
+    """Other bytes may be those of another machine."""
+    change_fitted(place, 1e-6)
+    (place / VERSION / "fitted.npz").unlink()
+    with pytest.raises(InputError) as refused:
+        reproduce.reproduce(place / VERSION, Reading(place / "data"))
+
+    assert [(p.where, p.rule) for p in refused.value.problems] == [("fitted.npz", "version.asset-missing")]
+
+
+def test_the_rows_of_a_fold_are_compared(place) -> None:  # noqa: F811
+    """Where the digest differs, as on another machine."""
+    edit(place / VERSION / "run.json", lambda d: d["folds"][0].update(predictions_sha256="0" * 64))
+    found = reproduce.reproduce(place / VERSION, Reading(place / "data"), [place / RUN])
+
+    assert found.problems == ()
+    assert {n.where: n.message for n in found.notices}["folds/kfold3-01"].startswith("reproduced: logits within")
+
+
+@pytest.mark.parametrize(("changes", "rules"), [({}, ["reproduce.weights-mismatch"]), ({"python": "3.99.0"}, [])])
+def test_other_weights_of_a_fold_are_judged_by_the_environment(place, tmp_path, changes, rules) -> None:  # noqa: F811
+    """In the same one they are a problem; in another one they are expected, and so are those of the final model."""
+    version, again = place / VERSION, shutil.copytree(place / RUN / "folds/kfold3-01", tmp_path / "kfold3-02")
+    here = load(version / "run.json", RunRecord).environment.model_copy(update=changes)
+    config = load(again / "config.json", TrainConfig)
+    prepared = preparation.prepare(load(place / RUN / "config.json", TrainConfig), Reading(place))
+    found = [
+        reproduce.judge_fold(version, Fold(again, config), here),
+        reproduce.judge_training(version, again, prepared, here),
+    ]
+
+    assert [[p.rule for p in each.problems] for each in found] == [rules, rules]
+    assert [len(each.notices) for each in found] == [1 - len(rules)] * 2
+
+
 def test_the_final_model_and_a_fold_are_trained_again(place, capsys) -> None:  # noqa: F811
     """The version has all that its final training needs; a fold is named."""
     shutil.rmtree(place / RUN)
@@ -303,8 +387,16 @@ def test_a_changed_gain_of_a_subject_is_found(version) -> None:
     assert (changed, "verify.value-mismatch") in found_in(version)
 
 
-def test_other_fitted_predictions_are_found(version) -> None:
-    """The digest says that the judged predictions are those of the fit."""
-    change_calibration(version, lambda d: d["fitted_on"].update(predictions_sha256="0" * 64))
+# Other systems
 
-    assert ("eval_metrics.json: confidence.judged_on", "verify.value-mismatch") in found_in(version)
+
+@pytest.mark.parametrize("name", ["conv2d_vq_hdp_hsmm", "tcn_vae"])
+def test_every_system_can_be_cross_fitted(name, tmp_path, monkeypatch) -> None:
+    """With a mixture, with durations, without codes: released, verified, and reproduced in each fold."""
+    make_crossed(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    model = ["--set", f"model={json.dumps(tiny_systems.SYSTEMS[name])}", "--set", "training.epochs=1"]
+    words = (["train", "crossed.yaml", *model], ["evaluate"], ["release", "v0.1.0"])
+
+    assert [main(line) for line in words] == [0, 0, 0]
+    assert main(["verify", f"{name}@v0.1.0", "--reproduce", "--data", "data"]) == 0

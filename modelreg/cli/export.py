@@ -101,7 +101,8 @@ def show_estimate(estimate: "Int8Estimate") -> None:
     """Print the estimated loss in 8 bits."""
     from modelreg.records import int8
 
-    say(f"8-bit estimate by ONNX Runtime, without Hailo's compiler, on {estimate.windows:,} test windows:")
+    seen = "test windows" if estimate.part == "test" else "windows of its training, which show the loss alone"
+    say(f"8-bit estimate by ONNX Runtime, without Hailo's compiler, on {estimate.windows:,} {seen}:")
     if estimate.arithmetic is None:
         say(f"  {int8.UNSTEADY}; export again")
     for name, scheme in (("per channel", estimate.per_channel), ("per tensor", estimate.per_tensor)):

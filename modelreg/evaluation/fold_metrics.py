@@ -1,6 +1,6 @@
 """The metrics of the folds of a cross-fitted run, from its pooled predictions. Needs numpy only, for `verify`.
 
-Each fold has another quantizer and another mixture: codes are counted by fold, and never over all folds.
+Every fold has another quantizer and another mixture: codes are counted by fold, and never over all folds.
 """
 
 from collections.abc import Collection

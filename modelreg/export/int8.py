@@ -112,7 +112,7 @@ def find_clipped(made: Int8Estimate) -> Iterator[Problem]:
     """Yield each channel whose usual range exceeds that of the calibration set: the chip would clip it."""
     for channel in made.input:
         if not channel.covered:
-            usual = f"99.8 % of the test values are between {channel.usual_low:.3g} and {channel.usual_high:.3g}"
+            usual = f"99.8 % of the values are between {channel.usual_low:.3g} and {channel.usual_high:.3g}"
             seen = f"the calibration set covers {channel.low:.3g} to {channel.high:.3g}"
             message = f"{usual}, but {seen}; {channel.clipped:.2%} of the values are outside"
             yield Problem(f"channel {channel.channel}", "export.range-not-calibrated", message)

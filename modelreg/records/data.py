@@ -308,7 +308,9 @@ class DataRecord(Record):
     split: Literal["subject", "time", "given", "random"]  # random: the reference of the leakage audit only
     gap: Count  # samples between the splits, if the split is by time
     parts: PartRecords
-    folds: Annotated[tuple[FoldSplit, ...] | None, LEFT_OUT] = None  # of a cross-fitted run
+    folds: Annotated[Annotated[tuple[FoldSplit, ...], Field(min_length=2)] | None, LEFT_OUT] = (
+        None  # of a cross-fitted run
+    )
 
 
 class NpyFiles(Record):

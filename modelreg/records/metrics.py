@@ -207,7 +207,7 @@ class Protocol(Record):
     split: Literal["subject", "time", "given"]
     parts: PartRecords
     evaluations: Annotated[int, Field(ge=1)]  # test-set evaluations of this run, including this one
-    folds: Annotated[tuple[FoldMetrics, ...] | None, LEFT_OUT] = None
+    folds: Annotated[Annotated[tuple[FoldMetrics, ...], Field(min_length=2)] | None, LEFT_OUT] = None
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> "Protocol":

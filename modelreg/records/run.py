@@ -85,7 +85,9 @@ class RunRecord(Record):
     resumed_by: Annotated[tuple[Name, ...] | None, LEFT_OUT] = (
         None  # versions of modelreg that resumed it, if different
     )
-    folds: Annotated[tuple[TrainedFold, ...] | None, LEFT_OUT] = None  # of a cross-fitted run, when it is trained
+    folds: Annotated[Annotated[tuple[TrainedFold, ...], Field(min_length=2)] | None, LEFT_OUT] = (
+        None  # of a cross-fitted run, when it is trained
+    )
     learning_rates: Annotated[tuple[float, ...] | None, LEFT_OUT] = None  # of each epoch, if the folds determine them
 
     @property

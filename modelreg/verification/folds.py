@@ -17,7 +17,7 @@ from modelreg.evaluation import metrics as scores
 from modelreg.records.data import DataRecord, FoldSplit
 from modelreg.records.metrics import EvalMetrics, FoldMetrics
 from modelreg.records.model import ModelSpec
-from modelreg.records.run import RunRecord
+from modelreg.records.run import RunRecord, TrainedFold
 from modelreg.registry import filenames
 from modelreg.verification.version_files import VersionFiles, equal, unlisted
 
@@ -50,14 +50,11 @@ def find_problems(
             filenames.METRICS, f"protocol.folds.{fold.name}.checkpoint_sha256", fold.checkpoint_sha256, weights
         )
     yield from _find_division_problems(divided, data.parts.train.subjects)
-    yield from _find_final_problems(run)
+    yield from _find_final_problems(run, trained) if trained else ()
     if filenames.PREDICTIONS in here.present:
         yield from _find_value_problems(here, spec, measured)
     if filenames.FITTED in here.present:
         yield from _find_fitted_problems(here, spec, data)
-    if filenames.VALIDATION in here.digests:
-        what = f"lists {filenames.VALIDATION}, but a cross-fitted version has no validation split"
-        yield Problem(filenames.MANIFEST, "manifest.file-unexpected", what)
 
 
 def _find_differences(fold: FoldMetrics, split: FoldSplit) -> Iterator[Problem]:
@@ -86,12 +83,12 @@ def _find_division_problems(folds: Sequence[FoldSplit], subjects: Sequence[str])
         yield from equal(filenames.DATA, f"subjects of folds.{fold.name}", everyone, sorted(subjects))
 
 
-def _find_final_problems(run: RunRecord) -> Iterator[Problem]:
+def _find_final_problems(run: RunRecord, trained: Sequence[TrainedFold]) -> Iterator[Problem]:
     """Check that the final model was trained for the median of the folds' best epochs."""
-    epochs = math.ceil(statistics.median(fold.best_epoch for fold in run.folds or ()))
+    epochs = math.ceil(statistics.median(fold.best_epoch for fold in trained))
     yield from equal(filenames.RUN, "epochs", run.epochs, epochs)
-    if run.learning_rates is not None:
-        yield from equal(filenames.RUN, "number of learning_rates", len(run.learning_rates), epochs)
+    rates = epochs if run.learning_rates is None else len(run.learning_rates)
+    yield from equal(filenames.RUN, "number of learning_rates", rates, epochs)
 
 
 def _find_value_problems(here: VersionFiles, spec: ModelSpec, folds: Sequence[FoldMetrics]) -> Iterator[Problem]:

@@ -9,11 +9,12 @@ import math
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from modelreg import files
 from modelreg.config import SubjectSplit, TrainConfig
 from modelreg.data.preparation import Prepared
-from modelreg.errors import InputError, Problem
+from modelreg.errors import Problem
 from modelreg.records.base import load
 from modelreg.records.data import DataRecord
 from modelreg.records.run import Epoch, RunRecord, TrainedFold
@@ -75,18 +76,15 @@ def read_outcome(folder: Path) -> FoldsOutcome:
 
 
 def recorded_outcome(run: RunRecord) -> FoldsOutcome | None:
-    """Return what run.json says of the folds; None for any other run than a cross-fitted one."""
+    """Return what run.json says of the folds; None for a hold-out run."""
     return None if run.folds is None else FoldsOutcome(run.folds, run.epochs, run.learning_rates)
 
 
 def _trained(fold: Fold, run: RunRecord) -> TrainedFold:
-    if run.best_epoch is None or run.best_validation_loss is None:
-        problem = Problem(str(fold.folder), "run.imported", "the fold has no best epoch: it was not trained here")
-        raise InputError("cannot train the final model", [problem])
+    best: dict[str, Any] = {"best_epoch": run.best_epoch, "validation_loss": run.best_validation_loss}
     return TrainedFold(
         name=fold.folder.name,
-        best_epoch=run.best_epoch,
-        validation_loss=run.best_validation_loss,
+        **best,
         checkpoint_sha256=files.sha256(fold.folder / CHECKPOINT),
         predictions_sha256=files.sha256(fold.folder / PREDICTIONS),
     )

@@ -79,7 +79,7 @@ def refuse_other_data(folder: Path, prepared: Prepared) -> None:
     recorded, scale = load(folder / DATA, DataRecord), load(folder / NORMALIZATION, Normalization)
     now, then = prepared.record.to_document(), recorded.to_document()
     what = "the recordings now give another value than the recorded one"
-    places = [f"{DATA}: {name}" for name in then if now[name] != then[name]]
+    places = [f"{DATA}: {name}" for name in then if now.get(name) != then[name]]
     if scale.fitted_on == "train" and prepared.normalization != scale:
         places.append(NORMALIZATION)
     refuse("the data have changed", [Problem(place, "run.data-changed", what) for place in places])

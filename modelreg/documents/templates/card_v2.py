@@ -365,7 +365,7 @@ part, calibrated on {found.calibration_windows:,} windows of the train split. On
         "" if found.arithmetic else unsteady,
     )
     known = KNOWN_WINDOWS if found.part == "train" else ""
-    return "\n\n".join(filter(None, ("## Accuracy in 8 bits (estimate)", intro, known, *parts)))
+    return "\n\n".join(filter(None, ("## Accuracy in 8 bits (estimate)", intro, parts[0], known, *parts[1:])))
 
 
 def _scheme(name: str, scheme: Int8Scheme) -> Sequence[str]:

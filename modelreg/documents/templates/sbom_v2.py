@@ -14,7 +14,7 @@ from modelreg.documents.templates import sbom_v1
 from modelreg.documents.templates.facts import Facts
 from modelreg.records.metrics import Protocol
 
-TESTED = "Trained on "  # how a sentence of version 1 begins: it says how many subjects tested the weights
+TESTED = "Trained on "  # the sentence of version 1 on the tested subjects begins so
 SLICE = "out-of-fold"
 
 
