@@ -289,12 +289,24 @@ def test_planted_subject_is_found(by: str) -> None:
     ("start", "leaking"), [(0, True), (99, True), (100, True), (109, True), (110, False), (300, False)]
 )
 @pytest.mark.parametrize("order", [1, -1])
-def test_planted_overlap_is_found(start: int, leaking: bool, order: int) -> None:
-    """Pieces of one recording must be a gap apart, and must not overlap."""
-    pieces = [piece("s1", length=100), piece("s1", start=start, length=50)][::order]
+@pytest.mark.parametrize("origin", [0, 75])
+def test_planted_overlap_is_found(start: int, leaking: bool, order: int, origin: int) -> None:
+    """Pieces of one recording must be a gap apart, and must not overlap, wherever in it they are."""
+    pieces = [piece("s1", start=origin, length=100), piece("s1", start=origin + start, length=50)][::order]
     found = leaks("time", WINDOW, train=pieces[:1], test=pieces[1:])
 
     assert bool(found) == leaking
+
+
+@pytest.mark.parametrize(
+    ("subjects", "step"), [(2, "by: time"), (3, "by: subject, test: 1"), (4, "by: subject, test: 1")]
+)
+def test_a_split_that_needs_too_many_subjects_names_a_possible_one(subjects: int, step: str) -> None:
+    """By subject from three of them on."""
+    with pytest.raises(InputError) as caught:
+        splits.assign([f"s{n}" for n in range(subjects)], SubjectSplit(test=3, validation=1))
+
+    assert step in caught.value.problems[0].next
 
 
 def test_planted_overlap_by_subject_is_found() -> None:
