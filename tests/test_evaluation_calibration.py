@@ -88,6 +88,16 @@ def test_a_fit_at_its_bound_is_refused() -> None:
     assert (found.outcome, found.value, found.at_bound) == ("at_bound", 1.0, True)
 
 
+def test_a_fit_at_its_bound_without_one_subject_is_refused() -> None:
+    """Only one subject has wrong windows: the fit that leaves it out ends at the bound."""
+    predictions = drawn()
+    right = predictions.subject != "s00"
+    chosen = np.where(right, predictions.y, np.arange(len(right)) % 4)
+    found = fit_calibration(predictions._replace(logits=np.eye(4, dtype=np.float32)[chosen]), ORIGIN).temperature
+
+    assert (found.at_bound, found.outcome, found.value) == (False, "at_bound", 1.0)
+
+
 def loss(predictions: Predictions, temperature: float) -> float:
     """Return scipy's mean log loss."""
     log_p = log_softmax(predictions.logits.astype(np.float64) / temperature, axis=1)
