@@ -563,3 +563,15 @@ def test_documents_of_hold_out_runs_are_as_before() -> None:
 
     assert [new & set(each) for each in written] == [set(), set(), set()]
     assert list(written[2]["parts"]) == ["train", "validation", "test"]
+
+
+def test_folds_name_subjects_by_their_pseudonyms(tmp_path, monkeypatch) -> None:
+    """No id of a subject is in a document of the run or of a fold."""
+    make_crossed(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "modelreg.yaml").write_text("default_model: conv2d_fsq\nsubjects: pseudonyms\n")
+    assert [main([*TRAIN, "--set", "training.epochs=1"]), main(["evaluate"])] == [0, 0]
+    folds = load(tmp_path / RUN / "data.json", DataRecord).folds
+
+    assert sorted(name for fold in folds for name in fold.test) == [f"subject-00{number}" for number in range(1, 7)]
+    assert set(SUBJECTS).isdisjoint(np.unique(predictions_of(tmp_path / RUN / "predictions.npz").subject).tolist())
