@@ -332,7 +332,7 @@ def test_another_digit_anywhere_in_the_card_is_found(version, made, data) -> Non
     ("name", "change_", "problem"),
     [
         ("eval_metrics.json", lambda d: d["protocol"].update(part="train"), "protocol.part"),
-        ("eval_metrics.json", lambda d: d["protocol"]["parts"].pop("test"), "'test'"),
+        ("eval_metrics.json", lambda d: d["protocol"]["parts"].pop("test"), "protocol.parts"),
         ("eval_metrics.json", lambda d: d.update(surprise=1), "surprise"),
         ("eval_metrics.json", lambda d: d.update(codes=None), "codes"),
         ("eval_metrics.json", lambda d: d["classes"].append("extra"), "per_class"),
