@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,13 @@ UNREADABLE = "cannot read the recordings"
 PASSING = 2**20  # bytes of recordings after which the memory of mapped ones is released
 
 
+class PartClock(NamedTuple):
+    """The time stamps of one of several parts of a device, as they were read."""
+
+    time: NDArray[np.float64]  # (samples,) seconds, on the clock of the device
+    rate_hz: float  # nominal
+
+
 @dataclass(frozen=True, slots=True)
 class Signal:
     """The samples of one device, on its own clock."""
@@ -25,6 +32,7 @@ class Signal:
     values: NDArray[np.float32]  # (samples, channels); NaN and Inf are missing values
     rate_hz: float  # nominal
     time: NDArray[np.float64] | None = None  # (samples,) seconds, never falling; None: sample n is at n / rate_hz
+    parts: tuple[PartClock, ...] = ()  # if several were joined on a grid, which is `time`
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,7 @@ class Recording:
             yield signal.values
             if signal.time is not None:
                 yield signal.time
+            yield from (part.time for part in signal.parts)
 
 
 def passing(recordings: Iterable[Recording]) -> Iterator[Recording]:
