@@ -97,6 +97,27 @@ class Dataset:
     recordings: tuple[Recording, ...]
 
 
+class Dropped(NamedTuple):
+    """The windows that were dropped, each counted once, by the first reason that it has."""
+
+    unlabelled: int = 0  # with a sample without a label under `pure`, with more of these than of any class otherwise
+    mixed: int = 0  # of several labels, under `pure`
+    missing: int = 0  # with a missing value
+
+    @property
+    def total(self) -> int:
+        """Return the number of all dropped windows."""
+        return sum(self)
+
+    def __str__(self) -> str:
+        """Return the reasons with their numbers: `120 unlabelled, 14 with missing values`."""
+        named = {"unlabelled": self.unlabelled, "of several labels": self.mixed, "with missing values": self.missing}
+        return ", ".join(f"{count:,} {reason}" for reason, count in named.items() if count)
+
+
+NONE_DROPPED = Dropped()
+
+
 @dataclass(frozen=True)
 class Windows:
     """The windows of one split, in recording order."""
@@ -109,7 +130,12 @@ class Windows:
     subjects: tuple[str, ...]
     recordings: tuple[str, ...]
     domains: tuple[str, ...] = ()  # of each recording: the name of its source
-    dropped: int = 0
+    why: Dropped = NONE_DROPPED
+
+    @property
+    def dropped(self) -> int:
+        """Return the number of windows that were dropped."""
+        return self.why.total
 
     def recording_of(self, row: int) -> str:
         """Return the name of the recording of a window."""
