@@ -85,6 +85,39 @@ def test_a_missing_time_has_the_column_that_is_probably_one(tmp_path) -> None:
     assert problem.next == "set `time.column` to 'Timestamp'"
 
 
+OTHER = TEXT.replace(",b,", ",b (g),")
+
+
+@pytest.mark.parametrize("name", ["ben_2", "b.n_2"])
+def test_a_column_that_one_file_of_many_lacks_is_not_set(tmp_path, name) -> None:
+    """The setting is right for the others; the pattern in the step leaves this recording out, and no other."""
+    texts = {"ben_1.csv": TEXT, "anna_1.csv": TEXT, f"{name}.csv": OTHER}
+    files = r"(?P<subject>[\w.]+)_(?P<session>\w+)\.csv"
+    (found,) = problems(tmp_path, texts, devices={"watch": device(files=files)})
+    pattern = re.search(r"drop: \['(.*)'\]", found.next)
+
+    assert (found.where, found.rule, "column`" in found.next) == (f"{name}.csv", "csv.column-missing", False)
+    assert pattern
+    kept = read(tmp_path, {}, devices={"watch": device(files=files)}, drop=[pattern[1]]).recordings
+    assert [recording.name for recording in kept] == ["anna-1", "ben-1"]
+
+
+def test_a_column_that_half_of_the_files_lack_may_be_set(tmp_path) -> None:
+    """It is not known which are right."""
+    found = problems(tmp_path, {"ben_1.csv": TEXT, "ben_2.csv": OTHER})
+
+    assert [problem.next for problem in found] == ["set `channels[1].column` to 'b (g)'"]
+
+
+def test_a_column_that_one_file_of_several_subjects_lacks(tmp_path) -> None:
+    """Its recordings are not known before it is read."""
+    texts = {f"{name}.csv": f"who,{TEXT}".replace("\n", "\np,").removesuffix("p,") for name in "xy"}
+    texts["z.csv"] = texts["x.csv"].replace(",b,", ",c,")
+    (found,) = problems(tmp_path, texts, devices={"watch": device(files=r".*\.csv")}, subject="who", clock="restart")
+
+    assert (found.where, "`files`" in found.next, "drop" in found.next) == ("z.csv", True, False)
+
+
 def test_one_wrong_name_is_one_message_for_all_files(tmp_path) -> None:
     """With the names of the header; only the file differs."""
     found = problems(tmp_path, {f"s{n:02d}_1.csv": "t,a (m/s²),b,label\n0,1,2,x\n" for n in range(54)})

@@ -93,6 +93,14 @@ def test_a_format_that_its_suffix_states_is_not_foreign(name) -> None:
     assert name_format(packed({"a.csv": b"1,2\n"}, name[1:])[:FIRST], name.upper()) is None
 
 
+def test_a_workbook_that_is_called_csv_can_be_saved_as_csv_or_renamed() -> None:
+    """The suffix alone does not read it: that needs the extra."""
+    found = name_format(zipped({"[Content_Types].xml": b"", "xl/workbook.xml": b""}), "ben-2.csv")
+
+    assert found
+    assert ("CSV" in found.next, ".xlsx" in found.next, "modelreg[formats]" in found.next) == (True, True, True)
+
+
 def test_a_workbook_may_be_any_zip() -> None:
     """Its first member is not always the same."""
     assert name_format(zipped({"customXml/item1.xml": b""}), "a.xlsx") is None

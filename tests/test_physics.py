@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from modelreg.data import device_swap, physics, quality
@@ -193,6 +195,50 @@ def test_a_wrong_unit_of_some_recordings_is_located(seed) -> None:
     dataset = made(seed, lambda n, values: values * np.repeat([1 / G if n == 2 else 1, 1, 1], 3))
 
     assert located(dataset) == [("quality.unit", ACC, ("r2",))]
+
+
+@given(
+    seed=st.integers(0, 50),
+    other=st.integers(0, 3),
+    unit=st.sampled_from(["g", "mg"]),
+    subjects=st.sampled_from([("a", "a", "a", "a"), ("a", "a", "b", "b"), ("a", "b", "c", "d")]),
+)
+@settings(max_examples=25, deadline=None)
+def test_another_unit_of_one_recording_is_its_only_finding(seed, other, unit, subjects) -> None:
+    """Also if its subject has others, whose orientations give a sphere; the step names it, since `unit` is of all."""
+    factor = {"g": 1 / G, "mg": 1000 / G}[unit]
+    dataset = made(seed, lambda n, values: values * np.repeat([factor if n == other else 1, 1, 1], 3), poses=8)
+    recordings = zip(dataset.recordings, subjects, strict=True)
+    dataset = replace(dataset, recordings=tuple(replace(found, subject=subject) for found, subject in recordings))
+
+    (found,) = found_in(dataset)
+
+    assert (found.rule, found.where, found.recordings) == ("quality.unit", ACC, (f"r{other}",))
+    assert (f"drop: ['r{other}']" in found.next, "`unit" in found.next) == (True, False)
+
+
+def test_the_step_for_another_unit_of_most_recordings_names_the_others() -> None:
+    """The setting is right for those that show the unit, and wrong for the others."""
+    (found,) = found_in(made(0, lambda n, values: values * np.repeat([1 / G if n else 1, 1, 1], 3)))
+
+    assert ("set `unit: g`" in found.next, "drop: ['r0']" in found.next) == (True, True)
+
+
+def test_another_unit_of_one_magnetometer_is_named() -> None:
+    """Its field is not that of the Earth."""
+    (found,) = found_in(made(0, lambda n, values: values * np.repeat([1, 1, 0.01 if n == 1 else 1], 3)))
+
+    assert (found.rule, found.recordings, "drop: ['r1']" in found.next) == ("quality.unit", ("r1",), True)
+
+
+def test_a_unit_is_named_before_an_offset_of_more_recordings() -> None:
+    """The offset may be a consequence, and its advice must not come first."""
+
+    def changed(number: int, values: Values) -> Values:
+        values[:, 1] += 66.0 * (number > 1)
+        return values * np.repeat([1 / G if number == 0 else 1, 1, 1], 3)
+
+    assert [finding.rule for finding in found_in(made(0, changed))] == ["quality.unit", "quality.offset"]
 
 
 @pytest.mark.parametrize("seed", SEEDS)

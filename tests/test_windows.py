@@ -14,7 +14,7 @@ from two_device import CLASSES, two_device_recordings
 
 from modelreg.data import memory_map
 from modelreg.data.memory_map import MappedStore, is_mapped
-from modelreg.data.recording import UNLABELLED, Recording, Signal, Windows
+from modelreg.data.recording import UNLABELLED, Dropped, Recording, Signal, Windows
 from modelreg.data.windows import cut, deal, fold
 from modelreg.errors import InputError
 
@@ -86,6 +86,34 @@ def test_windows_are_those_of_a_loop(labels: list[list[int]], window: int, hop: 
 
     np.testing.assert_equal(as_list(windows), expected)
     assert windows.dropped == possible - len(expected)
+
+
+@pytest.mark.parametrize(
+    ("labels", "rule", "missing", "why"),
+    [
+        ([0, 0, 0, 0], "majority", [], Dropped()),
+        ([-1, -1, -1, 0], "majority", [], Dropped(unlabelled=1)),
+        ([0, 0, 1, 1], "majority", [], Dropped()),
+        ([0, 0, 1, 1], "pure", [], Dropped(mixed=1)),
+        ([0, 0, 0, -1], "pure", [], Dropped(unlabelled=1)),
+        ([0, 0, 1, -1], "pure", [], Dropped(unlabelled=1)),
+        ([0, 0, 0, 0], "pure", [2], Dropped(missing=1)),
+        ([0, 0, 1, 1], "pure", [2], Dropped(mixed=1)),
+        ([-1, -1, -1, -1], "majority", [2], Dropped(unlabelled=1)),
+    ],
+)
+def test_a_dropped_window_has_one_reason(labels: list[int], rule: Any, missing: list[int], why: Dropped) -> None:
+    """The label before a missing value."""
+    values = np.zeros((4, 1), np.float32)
+    values[missing] = np.nan
+    recording = recording_of(labels, signals={"d": Signal(values, 50.0)})
+
+    assert cut([recording], classes=K, window=4, hop=1, labels=rule).why == why
+
+
+def test_reasons_are_named_with_their_numbers() -> None:
+    """Those that no window has are left out."""
+    assert str(Dropped(unlabelled=1485, missing=2)) == "1,485 unlabelled, 2 with missing values"
 
 
 @given(labels=LABELS, rows=st.sampled_from([1, 2]))

@@ -16,7 +16,6 @@ from modelreg.registry import filenames
 if TYPE_CHECKING:
     from modelreg.config import TrainConfig
     from modelreg.data.preparation import Prepared
-    from modelreg.records.data import DataRecord
     from modelreg.records.run import RunRecord
 
 THRESHOLD = "quality.threshold"  # `data check` lists these
@@ -81,7 +80,7 @@ def train(
             prepared = training_run.reopen(folder, reading, place.training)
         else:
             prepared = training_run.start(settings, folder, reading, place.training, host.now())
-    _note_splits(prepared.record)
+    _note_splits(prepared)
     _note_findings(prepared)
     if resume:
         _note_version(runs.load_run(folder), place.training.modelreg)
@@ -123,14 +122,16 @@ def _note_version(run: "RunRecord", version: str) -> None:
         note(f"notice: modelreg {version} resumes a run of modelreg {run.trained_by}; {filenames.RUN} records both")
 
 
-def _note_splits(data: "DataRecord") -> None:
-    """Print the size of each split, and a warning if most of its windows were dropped."""
+def _note_splits(prepared: "Prepared") -> None:
+    """Print the size of each split, why windows were dropped, and a warning if most of them were."""
+    data = prepared.record
     for name, split in data.parts.items():
-        note(f"{name}: {split.windows:,} windows of {counted_subjects(split.subjects)}, {split.dropped:,} dropped")
+        why = f" ({prepared.windows[name].why})" if split.dropped else ""
+        note(f"{name}: {split.windows:,} windows of {counted_subjects(split.subjects)}, {split.dropped:,} dropped{why}")
         possible = split.windows + split.dropped
         if split.dropped > MANY_DROPPED * possible:
-            reason = "missing values or no label; check with: modelreg data check"
-            note(f"warning: {split.dropped:,} of {possible:,} {name} windows were dropped: {reason}")
+            check = "check with: modelreg data check"
+            note(f"warning: {split.dropped:,} of {possible:,} {name} windows were dropped; {check}")
     if data.folds:
         cross_fitting.note_folds(data.folds)
 

@@ -5,7 +5,7 @@ over the time in which all of them recorded. Faster signals pass a low-pass filt
 Kaiser-windowed FIR filter of zero phase), so that frequencies above half the new rate do not alias.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.data.recording import UNLABELLED, Recording, Signal
+from modelreg.data.recording import UNLABELLED, PartClock, Recording, Signal
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import ClockQuality, Limits
 
@@ -24,6 +24,7 @@ EARLY = 0.05  # a clock this share faster than a multiple of the rate counts as 
 DRIFT = 0.1  # steps: the largest error of the last sample that an approximate ratio of rates may cause
 FINEST = 10  # steps per sample at most, if time stamps come in bursts
 SPARSE = 10_000  # a clock that spans this many times the duration of its samples has a wrong time stamp
+LOST_S, LOST_SHARE = 1.0, 0.05  # seconds, or share of the time, that parts of one device may not share
 
 UNALIGNED = "cannot align the devices"
 
@@ -50,18 +51,24 @@ class Grid:
 
 
 def measure(signals: Mapping[str, Signal], limits: Limits) -> Iterator[ClockQuality]:
-    """Yield the quality of each device's clock, for devices with time stamps."""
-    stamps = {device: signal.time for device, signal in signals.items() if signal.time is not None and len(signal.time)}
-    earliest = min((time[0] for time in stamps.values()), default=0.0)
-    for device, time in stamps.items():
+    """Yield the quality of each device's clock, for devices with time stamps; of several parts, that of each."""
+    clocks = [
+        (device, number, clock)
+        for device, signal in signals.items()
+        for number, clock in _clocks(signal)
+        if len(clock.time)
+    ]
+    earliest = min((clock.time[0] for _, _, clock in clocks), default=0.0)
+    for device, number, (time, rate_hz) in clocks:
         intervals = np.diff(time)
         passing = intervals[intervals > 0]
         usual = float(np.median(passing)) if len(passing) else 0.0
-        gaps = intervals > longest_interval(signals[device].rate_hz, limits)
+        gaps = intervals > longest_interval(rate_hz, limits)
         yield ClockQuality(
             device=device,
+            part=number,
             rate_hz=float(1 / intervals[~gaps].mean()) if usual and not gaps.all() else 0.0,
-            nominal_hz=signals[device].rate_hz,
+            nominal_hz=rate_hz,
             offset_s=float(time[0] - earliest),
             jitter=float(np.std(intervals[~gaps]) / usual) if usual and not gaps.all() else 0.0,
             gaps=int(np.count_nonzero(gaps)),
@@ -70,13 +77,21 @@ def measure(signals: Mapping[str, Signal], limits: Limits) -> Iterator[ClockQual
         )
 
 
+def _clocks(signal: Signal) -> Iterator[tuple[int | None, PartClock]]:
+    """Yield the clock of a signal, or of each of its parts with its number; nothing without time stamps."""
+    if signal.parts:
+        yield from enumerate(signal.parts, 1)
+    elif signal.time is not None:
+        yield None, PartClock(signal.time, signal.rate_hz)
+
+
 def longest_interval(rate_hz: float, limits: Limits) -> float:
     """Return the longest interval in seconds that is not a gap; the usual interval of a slow device never is."""
     return max(limits.max_gap_s, 1.5 / rate_hz)
 
 
 class Exceeded(NamedTuple):
-    """A threshold that a clock exceeds."""
+    """A threshold that the clocks of a device exceed."""
 
     cause: str  # without numbers of this clock
     message: str
@@ -85,7 +100,33 @@ class Exceeded(NamedTuple):
 
 
 def judge(clock: ClockQuality, limits: Limits) -> Iterator[Exceeded]:
-    """Yield every threshold that a clock exceeds."""
+    """Yield every threshold that a clock exceeds, with the number of its part if the device has several."""
+    for found in _exceeded(clock, limits):
+        if clock.part is None:
+            yield found
+        else:
+            part = f"part {clock.part}"
+            yield found._replace(cause=f"{part}: {found.cause}", message=f"{part}: {found.message}")
+
+
+def judge_parts(parts: Sequence[PartClock]) -> Iterator[Exceeded]:
+    """Yield the time that is lost because the parts of one device do not begin and end together."""
+    if not (stamped := [part.time for part in parts if len(part.time)]):
+        return
+    starts, ends = [float(time[0]) for time in stamped], [float(time[-1]) for time in stamped]
+    late, early = max(starts) - min(starts), max(ends) - min(ends)
+    lost, whole = late + early, max(ends) - min(starts)
+    if lost > LOST_S or lost > LOST_SHARE * whole:
+        yield Exceeded(
+            "its parts do not begin and end together",
+            f"{lost:.3g} s of {whole:.3g} s are lost: its parts start up to {late:.3g} s and end up to {early:.3g} s "
+            "apart",
+            lost,
+            "start and stop all sensors together; only the time that all parts of a device share is used",
+        )
+
+
+def _exceeded(clock: ClockQuality, limits: Limits) -> Iterator[Exceeded]:
     if clock.gaps:
         gaps = "one gap" if clock.gaps == 1 else f"{clock.gaps} gaps"
         cause = f"longer than {longest_interval(clock.nominal_hz, limits):g} s"
@@ -100,9 +141,10 @@ def judge(clock: ClockQuality, limits: Limits) -> Iterator[Exceeded]:
         yield Exceeded(f"jitter above {limit} median intervals", message, clock.jitter, step)
     if clock.offset_s > limits.max_offset_s:
         limit = f"{limits.max_offset_s:g} s"
-        message = f"starts {clock.offset_s:.3g} s after the first device, above {limit}"
+        first = "device" if clock.part is None else "part"
+        message = f"starts {clock.offset_s:.3g} s after the first {first}, above {limit}"
         step = "check whether the clocks of the devices agree; only the time that they share is used"
-        yield Exceeded(f"starts more than {limit} after the first device", message, clock.offset_s, step)
+        yield Exceeded(f"starts more than {limit} after the first {first}", message, clock.offset_s, step)
 
 
 def find_problems(recordings: Iterable[Recording]) -> Iterator[Problem]:
@@ -179,7 +221,7 @@ def join(recording: Recording, rate_hz: float) -> tuple[Signal, NDArray[np.intp]
     """Return the channels of all signals of a recording as one signal, and its samples of the first one.
 
     Several signals are resampled to one grid of `rate_hz`, as `align` does it with its default limits. The grid keeps
-    the time of their clocks. Raises InputError if they cannot be aligned.
+    the time of their clocks, which are the `parts` of the joined signal. Raises InputError if they cannot be aligned.
     """
     first = next(iter(recording.signals.values()))
     if len(recording.signals) == 1:
@@ -190,7 +232,8 @@ def join(recording: Recording, rate_hz: float) -> tuple[Signal, NDArray[np.intp]
     start, _ = shared_times(recording.signals)
     stamped = first.time is not None
     time = start + np.arange(len(values)) / rate_hz if stamped else None
-    return Signal(values, rate_hz, time), whole.labels.astype(np.intp)
+    parts = tuple(PartClock(s.time, s.rate_hz) for s in recording.signals.values() if s.time is not None)
+    return Signal(values, rate_hz, time, parts), whole.labels.astype(np.intp)
 
 
 def is_resampled(recording: Recording, rate_hz: float) -> bool:

@@ -9,6 +9,7 @@ THRESHOLD, UNIT, RANGE = "quality.threshold", "quality.unit", "quality.range"
 REPEATED = "quality.repeated"
 
 CLOCK_COST, COST = 0.9, 0.5  # what a problem of a clock, or of a channel, leaves of the share of its channels
+LEVELS = ("problem", "advice", "information")
 MOST_NAMED = 4  # channels in a message
 
 
@@ -28,7 +29,7 @@ class Flag(NamedTuple):
     size: float = 0.0  # of its numbers: the finding shows the message of the largest one
     next: str = ""
     other: str = ""
-    level: Literal["problem", "information"] = "problem"
+    level: Literal["problem", "advice", "information"] = "problem"
 
     def __str__(self) -> str:
         return f"{_place(self, self.channels)}: {self.message}"
@@ -44,7 +45,7 @@ class Flag(NamedTuple):
 
 
 def group(flags: Iterable[Flag], order: Sequence[str]) -> tuple[QualityFinding, ...]:
-    """Return one finding for each cause: problems first, those of physics before thresholds, then by their number.
+    """Return one finding for each cause: problems first, units first of all, thresholds last, then by their number.
 
     `order` has the name of every channel.
     """
@@ -71,8 +72,9 @@ def _explanation(flag: Flag) -> str:
     return REPEATED if flag.rule == THRESHOLD and flag.cause.endswith("saturated") else ""
 
 
-def _rank(same: Sequence[Flag]) -> tuple[bool, bool, int]:
-    return same[0].level != "problem", same[0].rule == THRESHOLD, -len({flag.recording for flag in same})
+def _rank(same: Sequence[Flag]) -> tuple[int, bool, bool, int]:
+    level, rule = LEVELS.index(same[0].level), same[0].rule
+    return level, rule == THRESHOLD, rule != UNIT, -len({flag.recording for flag in same})
 
 
 def _finding(same: Sequence[Flag], order: Sequence[str]) -> QualityFinding:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg.data.flags import REPEATED, UNIT, Flag
+from modelreg.data.message_lists import leave_out
 from modelreg.data.motion import Motion, Stretch
 from modelreg.data.sensors import ACCELERATION_UNITS, DEGREE, FACTORS, G, Sensor
 from modelreg.records.data import ChannelQuality, SensorRest
@@ -42,6 +43,7 @@ READINGS: Mapping[str, float] = {
 }
 
 FIELD_UNITS = {unit: FACTORS["magnetic field"][unit] for unit in ("uT", "gauss", "mgauss", "nT", "T")}  # to µT
+LOOKS_LIKE = "looks like"  # the beginning of the cause that names another unit
 OFFSET_STEP = "subtract the offset, or calibrate the accelerometer"
 
 Floats = NDArray[np.float64]
@@ -115,21 +117,49 @@ def _judge_acceleration(recordings: Sequence[Examined], device: str, sensor: Sen
         for rest in recording.motions[device].rests
         if rest.channels == sensor.channels
     ]
-    spheres, sound = _spheres(cases), []
-    for case, verdict in _verdicts(cases, sensor):
+    judged = list(_verdicts(cases, sensor))
+    other_unit = {case.examined.name for case, verdict in judged if verdict.rule == UNIT}
+    spheres = _spheres([case for case in cases if case.examined.name not in other_unit])
+    found, sound = [], []
+    for case, verdict in judged:
         sphere = spheres.get(case.examined.name)
         if verdict.rule == UNIT:
-            yield _verdict_flag(case, verdict)
+            found.append(_verdict_flag(case, verdict))
         elif sphere and np.abs(sphere.center).max() > TOLERANCE:
-            yield _offset_flag(case, sphere)
+            found.append(_offset_flag(case, sphere))
         elif sphere and verdict.gravity is None:
-            yield _scale_flag(case, sphere)
+            found.append(_scale_flag(case, sphere))
         elif verdict.gravity is None:
-            yield _verdict_flag(case, verdict)
+            found.append(_verdict_flag(case, verdict))
         else:
             sound.append((case, verdict.gravity))
+    yield from _name_exceptions(found, [case.examined.name for case, _ in judged], sensor)
     yield from _judge_gravity(sound, sensor)
     yield from _inform(sound, cases)
+
+
+def _name_exceptions(flags: Sequence[Flag], judged: Sequence[str], sensor: Sensor) -> Iterator[Flag]:
+    """Yield the flags with the step for another unit of only some of the judged recordings.
+
+    A setting applies to all files. It is right as it is if all recordings show the same unit. If most of them do, the
+    others must be converted as well. If few of them do, the setting is wrong.
+    """
+    showing: dict[str, list[str]] = defaultdict(list)
+    for flag in flags:
+        if flag.rule == UNIT:
+            showing[flag.cause].append(flag.recording)
+    for flag in flags:
+        names = showing.get(flag.cause, [])
+        others = [name for name in judged if name not in names]
+        if flag.rule != UNIT or not others:
+            yield flag
+        elif len(names) > len(others):
+            yield flag._replace(next=f"{flag.next}; convert the other files, or {leave_out(others)}")
+        else:
+            files = "this file" if len(names) == 1 else "these files"
+            known = flag.cause.startswith(LOOKS_LIKE)
+            step = f"convert {files} to {sensor.unit}" if known else f"correct the scale of {files}"
+            yield flag._replace(next=f"{step}, or {leave_out(names)}")
 
 
 def _verdicts(cases: Sequence[Case], sensor: Sensor) -> Iterator[tuple[Case, Verdict]]:
@@ -154,7 +184,7 @@ def _verdict(poses: Floats, sensor: Sensor) -> Verdict:
         if np.mean(np.abs(norms / share - 1) <= TOLERANCE) >= AGREEING:
             scale = f"multiply `scale` by {1 / share:.7g}"
             step = f"set `unit: {reading}`, or {scale}" if reading in ACCELERATION_UNITS else scale
-            return Verdict(None, UNIT, f"looks like {reading}, configured {sensor.unit}", (), step)
+            return Verdict(None, UNIT, f"{LOOKS_LIKE} {reading}, configured {sensor.unit}", (), step)
     if norm <= TOLERANCE:
         return Verdict("removed")
     far = np.abs(np.median(poses, axis=0)) > 1 + TOLERANCE
@@ -298,7 +328,10 @@ def _judge_bias(recordings: Sequence[Examined], device: str, sensor: Sensor) -> 
 
 
 def _judge_fast_turns(recordings: Sequence[Examined], device: str, sensor: Sensor) -> Iterator[Flag]:
-    """Yield recordings that turn faster than any gyroscope measures, not in single samples only."""
+    """Yield recordings that turn faster than any gyroscope measures, not in single samples only.
+
+    Whether the other recordings are in the configured unit is not known: the slower ones may be in this unit too.
+    """
     for recording in recordings:
         found = [c for c in recording.channels if c.device == device and c.channel in sensor.channels and c.std]
         fastest = sensor.factor / DEGREE * max((max(c.max or 0.0, -(c.min or 0.0)) for c in found), default=0.0)
@@ -327,17 +360,20 @@ def _judge_slow_turns(recordings: Sequence[Examined], device: str, sensor: Senso
 
 def _judge_field(recordings: Sequence[Examined], device: str, sensor: Sensor) -> Iterator[Flag]:
     """Yield recordings whose magnetic field is not that of the Earth in the configured unit, but in another one."""
+    flags, judged = [], []
     for recording in recordings:
         found = [c for c in recording.channels if c.device == device and c.channel in sensor.channels]
         raw = float(np.sqrt(sum((c.mean or 0.0) ** 2 + (c.std or 0.0) ** 2 for c in found)))
+        judged += [recording.name] if raw else []
         if not raw or NEAR_IRON[0] <= raw * sensor.factor <= NEAR_IRON[1]:
             continue
         for reading, factor in FIELD_UNITS.items():
             if EARTH[0] <= raw * factor <= EARTH[1]:
-                cause = f"looks like {reading}, configured {sensor.unit}"
+                cause = f"{LOOKS_LIKE} {reading}, configured {sensor.unit}"
                 message = f"norm {raw:.3g} {sensor.unit}: {cause}"
                 step = f"set `unit: {reading}`, or multiply `scale` by {factor / sensor.factor:.7g}"
-                yield Flag(recording.name, UNIT, device, sensor.channels, cause, message, raw, step)
+                flags.append(Flag(recording.name, UNIT, device, sensor.channels, cause, message, raw, step))
+    yield from _name_exceptions(flags, judged, sensor)
 
 
 # Repeated values

@@ -55,6 +55,7 @@ class Measured(NamedTuple):
     clocks: tuple[ClockQuality, ...]
     channels: tuple[ChannelQuality, ...]
     motions: dict[str, motion.Motion]  # by device
+    parted: dict[str, tuple[alignment.Exceeded, ...]]  # by device: the time that its parts do not share
 
     @property
     def label(self) -> str:
@@ -158,6 +159,7 @@ def _measure(recording: Recording, channels: Sequence[Channel], classes: Sequenc
             for quality in channel_quality.measure(device, signal, channels, motions[device])
         ),
         motions=motions,
+        parted={device: tuple(alignment.judge_parts(signal.parts)) for device, signal in recording.signals.items()},
     )
 
 
@@ -244,6 +246,8 @@ def _thresholds(measured: Measured, channels: Sequence[Channel], limits: Limits)
     for clock in measured.clocks:
         for found in alignment.judge(clock, limits):
             yield Flag(measured.name, THRESHOLD, clock.device, (), *found)
+    for device, exceeded in measured.parted.items():
+        yield from (Flag(measured.name, THRESHOLD, device, (), *found, level="advice") for found in exceeded)
     named = {channel.name: channel for channel in channels}
     filling = MISSING_STEP[recommend(measured.missing)]
     for quality in measured.channels:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,13 @@ UNREADABLE = "cannot read the recordings"
 PASSING = 2**20  # bytes of recordings after which the memory of mapped ones is released
 
 
+class PartClock(NamedTuple):
+    """The time stamps of one of several parts of a device, as they were read."""
+
+    time: NDArray[np.float64]  # (samples,) seconds, on the clock of the device
+    rate_hz: float  # nominal
+
+
 @dataclass(frozen=True, slots=True)
 class Signal:
     """The samples of one device, on its own clock."""
@@ -25,6 +32,7 @@ class Signal:
     values: NDArray[np.float32]  # (samples, channels); NaN and Inf are missing values
     rate_hz: float  # nominal
     time: NDArray[np.float64] | None = None  # (samples,) seconds, never falling; None: sample n is at n / rate_hz
+    parts: tuple[PartClock, ...] = ()  # if several were joined on a grid, which is `time`
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,7 @@ class Recording:
             yield signal.values
             if signal.time is not None:
                 yield signal.time
+            yield from (part.time for part in signal.parts)
 
 
 def passing(recordings: Iterable[Recording]) -> Iterator[Recording]:
@@ -88,6 +97,27 @@ class Dataset:
     recordings: tuple[Recording, ...]
 
 
+class Dropped(NamedTuple):
+    """The windows that were dropped, each counted once, by the first reason that it has."""
+
+    unlabelled: int = 0  # with a sample without a label under `pure`, with more of these than of any class otherwise
+    mixed: int = 0  # of several labels, under `pure`
+    missing: int = 0  # with a missing value
+
+    @property
+    def total(self) -> int:
+        """Return the number of all dropped windows."""
+        return sum(self)
+
+    def __str__(self) -> str:
+        """Return the reasons with their numbers: `120 unlabelled, 14 with missing values`."""
+        named = {"unlabelled": self.unlabelled, "of several labels": self.mixed, "with missing values": self.missing}
+        return ", ".join(f"{count:,} {reason}" for reason, count in named.items() if count)
+
+
+NONE_DROPPED = Dropped()
+
+
 @dataclass(frozen=True)
 class Windows:
     """The windows of one split, in recording order."""
@@ -100,7 +130,12 @@ class Windows:
     subjects: tuple[str, ...]
     recordings: tuple[str, ...]
     domains: tuple[str, ...] = ()  # of each recording: the name of its source
-    dropped: int = 0
+    why: Dropped = NONE_DROPPED
+
+    @property
+    def dropped(self) -> int:
+        """Return the number of windows that were dropped."""
+        return self.why.total
 
     def recording_of(self, row: int) -> str:
         """Return the name of the recording of a window."""

@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from modelreg.data.memory_map import Gather, gather
-from modelreg.data.recording import UNLABELLED, Recording, Windows, find_clock_problems, passing
+from modelreg.data.recording import UNLABELLED, Dropped, Recording, Windows, find_clock_problems, passing
 from modelreg.errors import InputError, Problem
 from modelreg.records.data import PartName
 
@@ -31,7 +31,7 @@ class _Cut(NamedTuple):
 
     y: NDArray[np.int64]  # (n,)
     start: NDArray[np.int64]  # (n,)
-    dropped: int
+    why: Dropped
 
 
 def cut(
@@ -70,7 +70,7 @@ def cut(
         subjects=subjects,
         recordings=tuple(recording.name for recording in recordings),
         domains=tuple(recording.domain for recording in recordings),
-        dropped=sum(piece.dropped for piece in cuts),
+        why=Dropped(*(sum(counts) for counts in zip(*(piece.why for piece in cuts), strict=True))),
     )
 
 
@@ -156,13 +156,16 @@ def _refuse_mixed(recordings: Sequence[Recording]) -> None:
 
 def _cut_one(recording: Recording, *, classes: int, window: int, hop: int, pure: bool) -> _Cut:
     start = np.arange(0, len(recording.labels) - window + 1, hop, dtype=np.int64)
-    y, keep = _label(recording.labels, start, classes=classes, window=window, pure=pure)
+    label = _label(recording.labels, start, classes=classes, window=window, pure=pure)
     missing = np.zeros(len(recording.labels) + 1, dtype=np.int64)  # samples before each one that have a missing value
     for signal in recording.signals.values():
         missing[1:] += ~np.isfinite(signal.values).all(axis=1)
     np.cumsum(missing, out=missing)
-    keep &= missing[start + window] == missing[start]
-    return _Cut(y[keep], recording.start + start[keep], int(np.count_nonzero(~keep)))
+    labelled = ~(label.unlabelled | label.mixed)
+    complete = missing[start + window] == missing[start]
+    keep = labelled & complete
+    reasons = (label.unlabelled, label.mixed, labelled & ~complete)
+    return _Cut(label.y[keep], recording.start + start[keep], Dropped(*(int(np.count_nonzero(one)) for one in reasons)))
 
 
 def _shape(recording: Recording) -> tuple[int, int]:
@@ -182,15 +185,24 @@ def _blocks(recording: Recording, start: NDArray[np.int64], window: int) -> Iter
         yield np.stack([view[start[at : at + BLOCK]] for view in views], axis=2)
 
 
-def _label(
-    labels: NDArray[np.int32], start: NDArray[np.int64], *, classes: int, window: int, pure: bool
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the label of each window, and whether it has one; no label counts as an additional last class."""
+class _Labels(NamedTuple):
+    """The labels of windows, and which windows have none that counts."""
+
+    y: NDArray[np.int64]  # (n,)
+    unlabelled: NDArray[np.bool_]  # (n,)
+    mixed: NDArray[np.bool_]  # (n,)
+
+
+def _label(labels: NDArray[np.int32], start: NDArray[np.int64], *, classes: int, window: int, pure: bool) -> _Labels:
+    """Return the label of each window, and which windows have none; no label counts as an additional last class."""
     known = np.where(labels == UNLABELLED, classes, labels)
     bears = known[:, None] == np.arange(classes + 1)  # (S, K + 1)
     before = np.zeros((len(known) + 1, classes + 1), dtype=np.int32)
     np.cumsum(bears, axis=0, out=before[1:])
     counts = before[start + window] - before[start]  # (n, K + 1)
     best = counts.argmax(axis=1)
-    keep = best < classes
-    return best, keep & (counts.max(axis=1) == window) if pure else keep
+    most = counts.max(axis=1)
+    if not pure:
+        return _Labels(best, best == classes, np.zeros(len(best), np.bool_))
+    unlabelled = counts[:, classes] > 0
+    return _Labels(best, unlabelled, ~unlabelled & (most < window))

@@ -34,6 +34,9 @@ class ClockQuality(Record):
     """The time stamps of one device in one recording; intervals are those between consecutive samples."""
 
     device: Name
+    part: Annotated[Annotated[int, Field(ge=1)] | None, LEFT_OUT] = (
+        None  # number of the part, if the device has several files
+    )
     rate_hz: float  # samples per second, outside of gaps
     nominal_hz: float  # as declared by the source
     offset_s: float  # first sample, relative to the earliest first sample of all devices
@@ -41,6 +44,11 @@ class ClockQuality(Record):
     gaps: Count  # intervals longer than the limit
     longest_gap_s: Annotated[float, Field(ge=0)]  # the longest interval, whether it is a gap or not
     missing_rate: Share  # share of time in gaps
+
+    @property
+    def name(self) -> str:
+        """Return the device, and the number of the part if it has several files."""
+        return self.device if self.part is None else f"{self.device} part {self.part}"
 
 
 class SensorRest(Record):
@@ -174,10 +182,10 @@ class QualityReport(Record):
         return found
 
     def by_clock(self) -> dict[str, list[ClockQuality]]:
-        """Return the quality of each device's clock, over all recordings with a clock."""
+        """Return the quality of each device's clock, or of each of its parts, over all recordings with a clock."""
         found: dict[str, list[ClockQuality]] = {}
         for clock in (clock for recording in self.recordings for clock in recording.clocks):
-            found.setdefault(clock.device, []).append(clock)
+            found.setdefault(clock.name, []).append(clock)
         return found
 
 

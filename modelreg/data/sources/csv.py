@@ -7,7 +7,7 @@ parsing depends on.
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from modelreg import files
 from modelreg.data.cache import Parsed, Reading, combine
+from modelreg.data.message_lists import leave_out
 from modelreg.data.recording import UNREADABLE, Dataset, Recording, Signal, natural
 from modelreg.data.sources import csv_annotations, csv_plan, csv_recordings, csv_texts, file_formats
 from modelreg.data.sources.binary_tables import SUFFIXES, read_table
@@ -40,6 +41,9 @@ OF_LABELS = {"codes", "labels", "lines"}  # arrays of the first part only
 NOT_SAMPLES = {"lines", "counts", "groups", "ends", "rate"}  # arrays that a source's digest does not cover
 
 _Arrays = Mapping[str, Parsed]  # of one file, by name
+
+
+COLUMN = "csv.column-missing"
 
 
 class _Job(NamedTuple):
@@ -170,16 +174,17 @@ def _read_all(
     Raises InputError with the problems of all of them.
     """
     found: dict[tuple[Use, ...], dict[str, Parsed]] = {}
-    problems: list[Problem] = []
+    failed: dict[_Job, Sequence[Problem]] = {}
     for done, job in enumerate(jobs):
         reading.tell(done, len(jobs), job.path)
         where = str(Path(source.path, job.path))
         try:
             found[job.uses] = _recall(tree, job, where, reading)
         except InputError as error:
-            problems += error.problems
+            failed[job] = error.problems
     reading.tell(len(jobs), len(jobs), (reading.base / source.path).name)
     uses = _by_use(found, source)
+    problems = [*_point_at_few(failed, uses, source)]
     problems += _find_unknown_labels(uses, source)
     rates, parts = _rates(source), source.by_name
     for use, arrays in uses.items():
@@ -187,6 +192,23 @@ def _read_all(
         problems += _find_rate_problems(arrays, parts[use.part], rates[use.part], place)
     _raise(problems)
     return uses, _count_rows(found.values())
+
+
+def _point_at_few(
+    failed: Mapping[_Job, Sequence[Problem]], read: Iterable[Use], source: CsvSource
+) -> Iterator[Problem]:
+    """Yield the problems. If most files of a part have the columns, the step is about the few files without them."""
+    sound = Counter(use.part for use in read)
+    lacking = [job for job, problems in failed.items() if any(problem.rule == COLUMN for problem in problems)]
+    without = Counter(use.part for job in lacking for use in job.uses)
+    few = [job for job in lacking if all(without[use.part] < sound[use.part] for use in job.uses)]
+    names = list(dict.fromkeys(use.key.name for job in few for use in job.uses))
+    again = "export this file again as the others" if len(few) == 1 else "export these files again as the others"
+    leaving = "match only the others with `files`" if csv_plan.is_by_columns(source) else leave_out(names)
+    for job, problems in failed.items():
+        for problem in problems:
+            of_few = job in few and problem.rule == COLUMN
+            yield problem._replace(next=f"{again}, or {leaving}") if of_few else problem
 
 
 def _by_use(found: Mapping[tuple[Use, ...], _Arrays], source: CsvSource) -> dict[Use, _Arrays]:

@@ -13,6 +13,9 @@ FIRST = 4096  # bytes that tell a format
 
 _TEXT = "convert it to a text table with one row for each sample"
 _OTHER = "name only files of recordings with `files`"
+_WORKBOOK = (
+    "save it as CSV from Excel; or rename it to .xlsx, for which `files` must match, and install modelreg[formats]"
+)
 _UNPACK = "unpack it, and name the folder"
 
 
@@ -52,7 +55,7 @@ _KNOWN = (  # the first one that fits
     _magic(rb"MATLAB (5\.0|7\.3) MAT-file", "a MATLAB file", suffixes=(".mat",)),
     _magic(rb"\x89HDF\r\n\x1a\n", "an HDF5 file", f"{_TEXT}, or to Parquet", (".mat",)),
     _magic(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an .xls workbook, or one with a password", "save it as plain .xlsx"),
-    _magic(rb"PK\x03\x04.{26}(xl/|_rels/|docProps/|\[Content_Types\])", "a workbook", suffixes=(".xlsx",)),
+    _magic(rb"PK\x03\x04.{26}(xl/|_rels/|docProps/|\[Content_Types\])", "a workbook", _WORKBOOK, (".xlsx",)),
     _magic(rb"PK(\x03\x04|\x05\x06)", "a zip archive", suffixes=(".zip", ".xlsx")),
     _magic(rb"\x1f\x8b", "compressed by gzip", suffixes=(".gz", ".tgz")),
     _magic(rb"BZh[1-9]1AY&SY", "compressed by bzip2", suffixes=(".bz2",)),
