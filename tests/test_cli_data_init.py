@@ -156,14 +156,27 @@ def test_names_of_subjects_are_not_in_the_draft(registry) -> None:
 
 
 def test_a_set_with_its_own_source(registry, capsys) -> None:
-    """Its devices are those of the source, and its duration is not counted."""
+    """Its devices are those of the source, and its recordings are counted when they are read."""
     for subject in (1, 2, 3):
         draft_files.hapt(registry / "data/hapt", subject)
     main(["data", "init", "data/hapt"])
     printed = capsys.readouterr().out
 
-    assert "duration    not counted" in printed
+    assert "recordings  counted by data check (a file may hold several)" in printed
+    assert "duration    counted by data check" in printed
     assert "device  " not in printed
+
+
+def test_what_is_not_used_is_printed(registry, capsys) -> None:
+    """A line for each cause, before the next step."""
+    lines = plain(600).splitlines()
+    lines[6] = "0.12,0.1"
+    write(registry / "data/mine", "s2/sit.csv", "\n".join(lines) + "\n")
+    main(["data", "init", "data/mine"])
+    printed = capsys.readouterr().out.splitlines()
+
+    assert [line.partition(":")[0] for line in printed[-3:]] == ["skipped", "wrote configs/mine.yaml", "next"]
+    assert "s2/sit.csv, line 7" in printed[-3]
 
 
 def test_a_long_list_and_hours(registry, capsys) -> None:

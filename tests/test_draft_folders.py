@@ -12,9 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelreg import strict_yaml
+from modelreg.data import preparation
+from modelreg.data.cache import Reading
 from modelreg.data.draft import commented, drafting, stamp
 from modelreg.data.draft.proposal import split, window
-from modelreg.errors import InputError
+from modelreg.errors import InputError, Notice
 from modelreg.records.csv_device import CsvForm
 
 SOURCE = "data.sources.0"
@@ -216,6 +218,107 @@ def test_sensors_of_a_device_with_other_rates_and_forms(mine) -> None:
     assert [part.get("form") for part in parts] == [None, {"separator": ";"}]
 
 
+def signals(header: str, *, one: float = draft_files.G) -> str:
+    """A table whose columns are a time, an acceleration and an angular velocity: those that a header names."""
+    time, acceleration, turning = draft_files.motion(one=one)
+    names = dict(zip(("acc_x", "acc_y", "acc_z"), acceleration.T, strict=True))
+    names |= dict(zip(("gyro_x", "gyro_y", "gyro_z"), turning.T, strict=True))
+    names |= dict(zip(("mag_x", "mag_y", "mag_z"), acceleration.T, strict=True))
+    names["t"] = time
+    columns = [np.round(names[name.split(" ")[0]], 4) for name in header.split(",")]
+    return table(header, zip(*columns, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("header", "channels"),
+    [
+        ("t,acc_x,acc_z,gyro_x,gyro_y,gyro_z", ["acc_x", "acc_z", "gyro_x", "gyro_y", "gyro_z"]),
+        ("t,acc_y,gyro_x,gyro_y,gyro_z", ["acc_y", "gyro_x", "gyro_y", "gyro_z"]),
+        ("t,acc_x,acc_y,acc_z,gyro_z,gyro_y", ["acc_x", "acc_y", "acc_z", "gyro_y", "gyro_z"]),
+    ],
+)
+def test_a_sensor_without_some_axes_keeps_the_others(mine, header, channels) -> None:
+    """In the order of the axes; a comment names those that are missing."""
+    for subject in ("s1", "s2"):
+        for activity in ("walk", "sit"):
+            write(mine, f"{subject}/{activity}.csv", signals(header))
+    proposal = drafts.draft(mine)
+    found = drafts.source(proposal)["devices"][0]["channels"]
+
+    assert [(channel["name"], channel["column"]) for channel in found] == [(name, name) for name in channels]
+    assert "was found" in drafts.why(proposal, f"{SOURCE}.devices.0.channels")
+    assert proposal.left_out == ()
+
+
+def test_recordings_with_two_axes_of_an_accelerometer_are_read(mine) -> None:
+    """Their unit is in the names of the columns."""
+    for subject in ("s1", "s2"):
+        for activity in ("walk", "sit"):
+            text = signals("t,acc_x (m/s2),acc_z (m/s2),gyro_x,gyro_y,gyro_z")
+            write(mine, f"{subject}/{activity}.csv", text)
+    values = drafts.read(mine, drafts.draft(mine)).recordings[0].signals["device"].values
+
+    assert values.shape[1] == 5
+
+
+def test_a_sensor_that_a_model_does_not_get_is_named(mine) -> None:
+    """Each of its columns."""
+    for subject in ("s1", "s2"):
+        for activity in ("walk", "sit"):
+            write(mine, f"{subject}/{activity}.csv", signals("t,acc_x,acc_y,acc_z,mag_x,mag_z"))
+    proposal = drafts.draft(mine)
+
+    assert proposal.left_out[0].startswith("left out: 1 sensor: mag_x, mag_z (")
+    assert "mag_x, mag_z" in drafts.why(proposal, f"{SOURCE}.devices")
+
+
+def sensor_logger(folder: Path) -> None:
+    """Write two files for each recording of three subjects."""
+    time, acceleration, turning = draft_files.motion()
+    for subject in ("anna", "ben", "cleo"):
+        for activity in ("walk", "sit"):
+            for name, values in (("TotalAcceleration", acceleration), ("Gyroscope", turning)):
+                rows = [
+                    (int(1e9 * t) + 10**18, f"{t:.3f}", *np.round(v[::-1], 4))
+                    for t, v in zip(time, values, strict=True)
+                ]
+                header = "time,seconds_elapsed,z,y,x"
+                write(folder, f"{subject}_{activity}/{name}.csv", table(header, rows))
+
+
+def without_last_column(path: Path) -> None:
+    """Remove a column of a file."""
+    path.write_text("".join(f"{line.rpartition(',')[0]}\n" for line in path.read_text().splitlines()))
+
+
+@pytest.mark.parametrize("format_", [None, "tables"])
+def test_a_file_without_a_column_is_named(mine, format_) -> None:
+    """It is left out with its recording, for this reason; reading finds nothing else to say."""
+    sensor_logger(mine)
+    without_last_column(mine / "ben_walk/TotalAcceleration.csv")
+    proposal = drafts.draft(mine, format_)
+    why = drafts.why(proposal, f"{SOURCE}.drop")
+
+    notices: list[Notice] = []
+    preparation.read_dataset(drafts.settings(proposal), Reading(mine.parent, remark=notices.append))
+
+    assert "left out: ben_walk/TotalAcceleration.csv has no column x (5 others have it)" in proposal.left_out
+    assert (drafts.source(proposal)["drop"], "has no column x" in why) == (["ben-1-walk"], True)
+    assert [notice for notice in notices if "no pattern" in notice.message] == []
+
+
+def test_a_workbook_with_the_suffix_of_a_text_is_named(mine) -> None:
+    """With the next step, and how many others there are."""
+    for subject in ("s1", "s2", "s3"):
+        for activity in ("walk", "sit"):
+            write(mine, f"{subject}/{activity}.csv", plain())
+    for name in ("s1/walk.csv", "s2/walk.csv"):
+        (mine / name).write_bytes(draft_files.packed({"xl/workbook.xml": b"<a/>"}))
+    (line,) = drafts.draft(mine).left_out
+
+    assert line.startswith("cannot be read: s1/walk.csv (and 1 other file): this is a workbook; ")
+
+
 def test_files_in_other_depths_are_counted(mine) -> None:
     """They are not read."""
     for subject in ("s1", "s2", "s3"):
@@ -284,6 +387,32 @@ def test_missing_values_and_bad_rows(mine) -> None:
 
     assert (source["missing"][-2:], source["on_bad_row"]) == (["-999", "off"], "skip")
     assert np.isnan(values).all(axis=1).sum() == 2
+
+
+@pytest.mark.parametrize(("cut", "said"), [([7], "1 row has"), ([7, 9], "2 rows have")])
+def test_the_place_of_a_bad_row_is_named(mine, cut, said) -> None:
+    """With the file and the line, from 1."""
+    for subject in ("s1", "s2"):
+        for activity in ("walk", "sit"):
+            write(mine, f"{subject}/{activity}.csv", plain())
+    lines = plain().splitlines()
+    for line in cut:
+        lines[line - 1] = "0.40,1.0"
+    write(mine, "s2/sit.csv", "\n".join(lines) + "\n")
+    proposal = drafts.draft(mine)
+    (line,) = proposal.left_out
+
+    assert drafts.why(proposal, f"{SOURCE}.on_bad_row").startswith(f"{said} ")
+    assert (line.startswith(f"skipped: {said} "), line.endswith("s2/sit.csv, line 7)")) == (True, True)
+
+
+def test_a_quick_training_is_next_to_the_epochs(mine) -> None:
+    """The option that the comment names is one of the draft."""
+    for subject in ("s1", "s2"):
+        for activity in ("walk", "sit"):
+            write(mine, f"{subject}/{activity}.csv", plain())
+
+    assert "--set training.epochs=" in drafts.why(drafts.draft(mine), "training.epochs")
 
 
 def test_many_bad_rows(mine) -> None:
@@ -455,7 +584,7 @@ def test_three_axes_that_nothing_names_are_left_out(mine) -> None:
         "acc_y",
         "acc_z",
     ]
-    assert "hand x (not known what it measures)" in drafts.why(proposal, f"{SOURCE}.devices")
+    assert "hand x, hand y, hand z (not known what it measures)" in drafts.why(proposal, f"{SOURCE}.devices")
 
 
 def test_rows_of_other_sensors_are_left_out(mine) -> None:

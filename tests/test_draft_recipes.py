@@ -234,6 +234,22 @@ def test_the_unit_of_an_export_is_that_of_its_values(tmp_path) -> None:
     assert "but the norm at rest is 1" in drafts.why(found, "data.sources.0.devices.0.channels")
 
 
+@pytest.mark.parametrize(("one", "gravity"), [(draft_files.G, "included"), (1.0, "removed"), (0.0, "removed")])
+def test_gravity_in_values_is_stronger_than_the_rule_of_an_export(tmp_path, one, gravity) -> None:
+    """Sensor Logger writes Accelerometer without gravity. A norm that is not 9.81 m/s2 contradicts nothing."""
+    time, acceleration, _ = draft_files.motion(one=one)
+    rows = [(int(1e9 * t) + 10**18, f"{t:.3f}", *np.round(a[::-1], 4)) for t, a in zip(time, acceleration, strict=True)]
+    for subject in ("anna", "ben"):
+        text = draft_files.table("time,seconds_elapsed,z,y,x", rows)
+        draft_files.write(tmp_path / "mine", f"{subject}/walk/Accelerometer.csv", text)
+    found = drafts.draft(tmp_path / "mine")
+    channels = drafts.source(found)["devices"][0]["channels"]
+    why = drafts.why(found, "data.sources.0.devices.0.channels")
+
+    assert [(channel["unit"], channel["gravity"]) for channel in channels] == [("m/s2", gravity)] * 3
+    assert ("writes Accelerometer without gravity" in why, "but the norm" in why) == (True, gravity == "included")
+
+
 def test_every_format_is_on_the_page() -> None:
     """Under the name that `--as` takes."""
     page = (Path(__file__).parents[1] / "docs" / "data.md").read_text("utf-8")

@@ -15,6 +15,7 @@ from modelreg.errors import InputError, Problem
 if TYPE_CHECKING:
     from modelreg.records.draft import DataDraft
 
+LATER = "counted by data check (a file may hold several)"
 SHOWN = 8  # subjects or classes that are listed
 WIDTH, NAMES = 80, 12  # characters of a line, and of the names before the texts
 
@@ -64,6 +65,8 @@ def init(
         emit_json(record.to_document())
         return
     _show(record)
+    for line in record.left_out:
+        say(line)
     for blank in record.fill_in:
         note(f"{shown}:{blank.line}: FILL IN {blank.setting}: {blank.text}")
     say(f"wrote {shown}")
@@ -95,7 +98,7 @@ def _show(record: "DataDraft") -> None:
     rows = [
         ("format", record.title),
         ("files", f"{record.files:,}: {record.matched:,} with recordings, {record.opened:,} opened"),
-        ("recordings", "by rows, not counted" if record.recordings is None else f"{record.recordings:,}"),
+        ("recordings", LATER if record.recordings is None else f"{record.recordings:,}"),
         ("subjects", _listed(record.subjects)),
         ("classes", _listed(record.classes)),
         ("duration", _duration(record.hours)),
@@ -125,7 +128,7 @@ def _axes(channels: Sequence[str]) -> str:
 
 def _duration(hours: float | None) -> str:
     if hours is None:
-        return "not counted"
+        return "counted by data check"
     return f"{hours:.3g} h" if hours >= 1 else f"{60 * hours:.3g} min"
 
 

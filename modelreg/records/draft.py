@@ -48,6 +48,7 @@ class DataDraft(Record):
     files: Count  # of the folder
     matched: Count  # files with recordings
     opened: Count  # files that were opened
+    left_out: tuple[str, ...] = ()  # sensors, files and rows that are not used: a line for each cause
     decisions: tuple[DraftDecision, ...]
     fill_in: tuple[DraftBlank, ...]
     configuration: dict[str, Any]

@@ -74,7 +74,7 @@ def joinable(found: Devices) -> tuple[Devices, str]:
         other = _start(parts[0])
         if start is not None and other is not None and abs(other - start) > APART_S:
             why.append(f"the clock of {name} has other times, so it cannot be joined")
-        elif not _shared_sensors([*kept.values(), parts]):
+        elif not _shared_channels([*kept.values(), parts]):
             why.append(f"{name} has no sensor that the others have")
         else:
             kept[name] = parts
@@ -95,10 +95,11 @@ def _with_equal_gravity(found: Devices) -> Devices:
     return found._replace(parts=parts)
 
 
-def _shared_sensors(devices: Sequence[Sequence[Part]]) -> set[tuple[str, str | None]]:
-    """Return the quantity and gravity of the sensors that all devices have."""
-    found: list[set[tuple[str, str | None]]] = [
-        {(sensor.quantity, sensor.gravity) for part in parts for sensor in part.sensors} for parts in devices
+def _shared_channels(devices: Sequence[Sequence[Part]]) -> set[tuple[str, str | None, str]]:
+    """Return the quantity, gravity and axis of the channels that all devices have."""
+    found: list[set[tuple[str, str | None, str]]] = [
+        {(sensor.quantity, sensor.gravity, axis) for part in parts for sensor in part.sensors for axis in sensor.axes}
+        for parts in devices
     ]
     return set.intersection(*found)
 

@@ -1,7 +1,7 @@
 """Draft the configuration of a folder: survey it, recognize known formats, decide, and say why."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from modelreg.data.draft import (
     set_source,
     table_source,
     tables,
+    unused,
     words,
 )
 from modelreg.data.draft import groups as grouping
@@ -62,7 +63,7 @@ def draft(tree: Tree, place: Place, as_: str | None = None) -> Proposal:
     survey, name = _survey(tree, place, grouped, known, as_)
     if not survey.signals:
         raise InputError(NOTHING, [_no_signal(place, grouped)])
-    return _of_tables(survey, place, name, heads)
+    return _of_tables(survey, place, name, heads, grouped)
 
 
 def _refuse_nothing(tree: Tree, place: Place, heads: Heads) -> None:
@@ -124,11 +125,12 @@ def _survey(
     return Survey(tree, tuple(signals), tuple(group for group in grouped if group.paths not in used)), None
 
 
-def _of_tables(survey: Survey, place: Place, name: str | None, heads: Heads) -> Proposal:
+def _of_tables(survey: Survey, place: Place, name: str | None, heads: Heads, grouped: Sequence[Group]) -> Proposal:
     """Return the configuration of text tables."""
     drafted = table_source.draft(survey, place.path, place.name)
     source = drafted.source
-    _drop_incomplete(source, survey.tree.paths)
+    without = unused.without(drafted.used, grouped)
+    _drop_incomplete(source, survey.tree.paths, without)
     data: dict[str, Any] = {"sources": [source]}
     if drafted.rates_differ and drafted.rate_hz:
         data["rate_hz"] = Noted(drafted.rate_hz, "the devices have different rates; the lowest one")
@@ -149,6 +151,7 @@ def _of_tables(survey: Survey, place: Place, name: str | None, heads: Heads) -> 
         hours=_hours(survey.signals),
         matched=matched,
         opened=len(heads.tables) + len(heads.not_tables),
+        left_out=tuple(unused.lines(survey.tree, heads, drafted.used, drafted.left_out, without)),
     )
 
 
@@ -156,8 +159,13 @@ def _split(drafted: Drafted) -> Any:
     return proposal.split(None if drafted.subjects is None else len(drafted.subjects))
 
 
-def _drop_incomplete(source: dict[str, Any], paths: Sequence[str]) -> None:
-    """Leave out the recordings that have no file of some device, if a source is whole."""
+def _drop_incomplete(
+    source: dict[str, Any], paths: Sequence[str], without: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """Leave out the recordings that have no file of some device, if a source is whole.
+
+    `without` has the files that exist without some columns, by what is missing.
+    """
     document = {"data": {"sources": [plain(source)]}}
     if any(config_blanks(document)):
         return
@@ -168,7 +176,9 @@ def _drop_incomplete(source: dict[str, Any], paths: Sequence[str]) -> None:
     if found and len(found) <= DROPPED:
         patterns = [proposal.escaped(key) for key in found]
         absent = ", ".join(sorted({name for names in found.values() for name in names}))
-        source["drop"] = Noted(patterns, f"they have no file of {absent}")
+        files = [f"{own[0]}{and_others(len(own), 'file')} {text}" for text, own in (without or {}).items()]
+        reason = f"they have no file of {absent} with its columns: {'; '.join(files)}" if files else ""
+        source["drop"] = Noted(patterns, reason or f"they have no file of {absent}")
 
 
 def config_blanks(node: Any) -> Iterator[str]:
@@ -266,6 +276,7 @@ def to_record(found: Proposal, text: str, where: str, files: int) -> DataDraft:
         files=files,
         matched=found.matched,
         opened=found.opened,
+        left_out=found.left_out,
         decisions=tuple(
             DraftDecision(setting=each.setting, value=each.value, evidence=each.why)
             for each in commented.decisions(found.document)

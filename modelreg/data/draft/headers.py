@@ -16,6 +16,7 @@ _QUANTITIES: Mapping[sensors.Quantity, Quantity] = {
     "angular velocity": "gyro",
     "magnetic field": "mag",
 }
+_Key = tuple[Quantity | None, Gravity | None, str | None, str]  # of a sensor
 _UNIT = re.compile(r"[(\[]([^()\[\]]*)[)\]]\s*$")
 
 
@@ -63,18 +64,46 @@ def meaning(name: str) -> Meaning | None:
     return None
 
 
+class Partial(NamedTuple):
+    """The axes of one sensor of which others are missing: columns of a table, from 0, in the order of the axes."""
+
+    quantity: Quantity | None  # None: the names are only those of axes
+    gravity: Gravity | None
+    unit: str | None
+    rest: str
+    places: dict[Axis, int]
+
+
 def triples(names: Sequence[str]) -> list[Triple]:
     """Return the sensors of three axes in a header, in the order of their columns."""
-    found: dict[tuple[Quantity | None, Gravity | None, str | None, str], dict[Axis, int]] = {}
-    for place, name in enumerate(names):
-        if said := meaning(name):
-            found.setdefault((said.quantity, said.gravity, said.unit, said.rest), {}).setdefault(said.axis, place)
     whole = [
-        Triple(*key, places=(axes["x"], axes["y"], axes["z"])) for key, axes in found.items() if len(axes) == len(AXES)
+        Triple(*key, places=(axes["x"], axes["y"], axes["z"]))
+        for key, axes in _by_sensor(names).items()
+        if len(axes) == len(AXES)
     ]
     has_acceleration = any(triple.quantity == "acc" for triple in whole)
     settled = [_named_g(triple, has_acceleration=has_acceleration) for triple in whole]
     return sorted(settled, key=lambda triple: min(triple.places))
+
+
+def partials(names: Sequence[str]) -> list[Partial]:
+    """Return the sensors of one or two axes in a header, those of two axes first."""
+    found = [
+        Partial(*key, places={axis: axes[axis] for axis in AXES if axis in axes})
+        for key, axes in _by_sensor(names).items()
+        if len(axes) < len(AXES)
+    ]
+    return sorted(found, key=lambda partial: (-len(partial.places), min(partial.places.values())))
+
+
+def _by_sensor(names: Sequence[str]) -> dict[_Key, dict[Axis, int]]:
+    """Return the first column of each axis of what is measured, with gravity, unit and further words."""
+    found: dict[_Key, dict[Axis, int]] = {}
+    for place, name in enumerate(names):
+        if said := meaning(name):
+            key = (said.quantity, said.gravity, said.unit, said.rest)
+            found.setdefault(key, {}).setdefault(said.axis, place)
+    return found
 
 
 def _readings(parts: Sequence[str]) -> Iterator[tuple[Axis, list[str]]]:

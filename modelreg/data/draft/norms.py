@@ -75,8 +75,8 @@ def _included(found: Rest, unit: str, stated: str | None) -> str:
 
 
 def rotation_unit(arrays: Sequence[Floats], *, moves: bool) -> tuple[str | None, str]:
-    """Return the unit of a gyroscope, and the reason; `moves`: its device moves in these arrays (n, 3)."""
-    values = np.abs(np.concatenate([np.empty((0, 3)), *arrays]))
+    """Return the unit of a gyroscope, and the reason; `moves`: its device moves in these arrays (n, axes)."""
+    values = np.abs(np.concatenate([np.empty(0), *(array.ravel() for array in arrays)]))
     values = values[np.isfinite(values)]
     if not len(values):
         return None, "no values in the files that were read"

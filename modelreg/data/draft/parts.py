@@ -90,7 +90,18 @@ def of_fit(fit: Fit, recipe: Recipe) -> Part:
     own = tuple(_sensor(group, table, number) for table in fit.recipes for number in range(len(table.sensors)))
     starts = recipe.starts if first.starts else ()
     used = tuple(start for start in starts if any(re.search(start.pattern, t.preamble) for t in group.tables))
-    return Part(group, group.device or recipe.device or "", found, time, rate, why, used, None, own, ())
+    return Part(
+        group,
+        group.device or recipe.device or "",
+        found,
+        time,
+        rate,
+        why,
+        used,
+        None,
+        own,
+        tuple(sensors.unused(group, own)),
+    )
 
 
 def _devices(found: Sequence[Sensor]) -> list[str]:
@@ -159,24 +170,28 @@ def _added(group: Group) -> set[int]:
 
 
 def _sensor(group: Group, table: TableRecipe, number: int) -> Sensor:
-    """Return a sensor of an export; its unit is that of the values, if gravity shows another one."""
+    """Return a sensor of an export; its values decide on unit and gravity where the rule of the export cannot be true.
+
+    An acceleration without gravity may have any norm while it moves: only 1 g in the unit of the export contradicts it.
+    """
     recipe = table.sensors[number]
     positions = [[recipes.place(group, column) or 0 for column in recipe.columns(axis)] for axis in AXES]
     x, y, z = (position[0] for position in positions)
     added = (positions[0][1], positions[1][1], positions[2][1]) if recipe.plus else None
-    unit, why = recipe.unit, table.why
+    unit, gravity, why = recipe.unit, recipe.gravity, table.why
     if recipe.name == "acc" and not added:
         verdict = norms.judge(norms.rest(sensors.values(group, (x, y, z))), recipe.unit)
-        if verdict.gravity == "included" and verdict.unit != recipe.unit:
-            unit, why = verdict.unit or unit, f"{why}; but {verdict.why}"
-    return Sensor(recipe.name, unit, recipe.gravity, (x, y, z), added, "", why)
+        differs = (verdict.unit == recipe.unit) if gravity == "removed" else (verdict.unit != recipe.unit)
+        if verdict.gravity == "included" and differs:
+            unit, gravity, why = verdict.unit or unit, "included", f"{why}; but {verdict.why}"
+    return Sensor(recipe.name, unit, gravity, (x, y, z), added, "", why)
 
 
 def channels(part: Part) -> list[dict[str, Any]]:
     """Return the settings of the channels of a part."""
     made = [] if part.sensors else _unknown(part)
     for sensor in part.sensors:
-        for number, axis in enumerate(AXES):
+        for number, axis in enumerate(sensor.axes):
             channel: dict[str, Any] = {
                 "name": f"{sensor.quantity}_{axis}",
                 "column": part.group.reference(sensor.places[number]),

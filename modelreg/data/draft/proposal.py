@@ -13,6 +13,7 @@ FEWEST_SUBJECTS = 3  # one for each split
 SECONDS = 2.0  # of a window
 MULTIPLE = 4  # of the samples of a window: networks halve it twice
 SMALLEST = 8  # samples
+QUICK = "for a quick try: --set training.epochs=5"
 
 
 class Device(NamedTuple):
@@ -39,6 +40,7 @@ class Proposal(NamedTuple):
     hours: float | None
     matched: int  # files that are read for recordings
     opened: int  # files that were opened
+    left_out: tuple[str, ...] = ()  # a line for each cause: sensors, files and rows that are not used
 
     @property
     def blanks(self) -> list[tuple[str, str]]:
@@ -97,7 +99,7 @@ def training() -> dict[str, Any]:
     return {
         "model": {"name": "conv2d_fsq"},
         "training": {
-            "epochs": 40,
+            "epochs": Noted(40, QUICK),
             "scheduler": "onecycle",
             "optimizer": "adamw",
             "learning_rate": 0.002,

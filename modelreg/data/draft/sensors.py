@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from modelreg.data.draft import headers, norms, words
 from modelreg.data.draft.groups import Group
-from modelreg.data.draft.headers import Triple
+from modelreg.data.draft.headers import AXES, Axis, Triple
 from modelreg.data.draft.words import Quantity
 from modelreg.data.sensors import one_g
 from modelreg.records.model import Gravity
@@ -17,6 +17,7 @@ QUANTITIES: tuple[Quantity, ...] = ("acc", "gyro")  # that a model gets
 WIDEST = 60  # columns of a table without names; more are rows of windows or features
 MOVES = 0.1  # g: an accelerometer whose axes together deviate more is moved
 
+UNKNOWN = "not known what it measures"
 NEXT_TO = "three numbers after those of an accelerometer"
 
 Floats = NDArray[np.float64]
@@ -24,23 +25,24 @@ Rows = NDArray[np.intp]
 
 
 class Sensor(NamedTuple):
-    """Three columns of one sensor."""
+    """The columns of one sensor: of three axes, or of those that its files have."""
 
     quantity: Quantity
     unit: str | None  # None: not known
     gravity: Gravity | None
-    places: tuple[int, int, int]  # of the x, y and z axis
-    added: tuple[int, int, int] | None  # columns that are added: gravity
+    places: tuple[int, ...]  # of the axes
+    added: tuple[int, ...] | None  # columns that are added: gravity
     device: str  # words of the columns' names that are left
     why: str
     event: str | None = None  # the text of the rows of this sensor
+    axes: tuple[Axis, ...] = AXES
 
 
 class Found(NamedTuple):
     """The sensors that a model gets, and the others."""
 
     kept: tuple[Sensor, ...]
-    left_out: tuple[str, ...]  # the first column of each, with the reason
+    left_out: tuple[str, ...]  # the columns of each, with the reason
 
 
 def find(group: Group, taken: set[int], event: int | None = None) -> Found:
@@ -56,14 +58,68 @@ def find(group: Group, taken: set[int], event: int | None = None) -> Found:
         own = [sensor for sensor in judged if sensor.device == device]
         for quantity in QUANTITIES:
             kept += _best([sensor for sensor in own if sensor.quantity == quantity], own)
+    partly = list(_partly(group, taken))
+    devices = {sensor.device for sensor in kept}
+    for sensor in partly:
+        known = {(each.device, each.quantity) for each in kept}
+        has_device = sensor.device in devices or not devices
+        if has_device and sensor.quantity in QUANTITIES and (sensor.device, sensor.quantity) not in known:
+            kept.append(sensor)
+    order = list(dict.fromkeys(sensor.device for sensor in kept))
+    kept.sort(key=lambda sensor: (order.index(sensor.device), sensor.quantity))
+    return Found(tuple(kept), tuple(_left_out(group, [*judged, *partly], kept)))
+
+
+def unused(group: Group, used: Sequence[Sensor]) -> Iterator[str]:
+    """Yield the columns of each further sensor in the files that an export describes, with what they measure."""
+    taken = {place for sensor in used for place in (*sensor.places, *(sensor.added or ()))}
+    found: list[tuple[Quantity | None, tuple[int, ...]]] = [
+        (each.quantity, each.places) for each in headers.triples(_names(group))
+    ]
+    found += [(each.quantity, tuple(each.places.values())) for each in headers.partials(_names(group))]
+    for quantity, places in found:
+        if not taken & {*places} and _are_numeric(group, places):
+            yield f"{_named(group, places)} ({quantity or UNKNOWN})"
+
+
+def _left_out(group: Group, every: Sequence[Sensor], kept: Sequence[Sensor]) -> Iterator[str]:
+    """Yield the columns of each sensor that is not used, with the reason."""
     used = {place for sensor in kept for place in (*sensor.places, *(sensor.added or ()))}
-    others = [sensor for sensor in judged if not used & {*sensor.places}]
-    left = tuple(f"{group.first.names[sensor.places[0]]} ({sensor.why})" for sensor in others)
-    return Found(tuple(kept), left)
+    for sensor in every:
+        if not used & {*sensor.places}:
+            yield f"{_named(group, sensor.places)} ({sensor.why})"
 
 
-def values(group: Group, places: tuple[int, int, int], rows: Sequence[Rows] | None = None) -> list[Floats]:
-    """Return three columns of each table (n, 3), of all rows or of some."""
+def _named(group: Group, places: Sequence[int]) -> str:
+    return ", ".join(group.first.names[place] for place in places)
+
+
+def _are_numeric(group: Group, places: Sequence[int]) -> bool:
+    return all(group.first.columns[place].is_numeric for place in places)
+
+
+def _partly(group: Group, taken: set[int]) -> Iterator[Sensor]:
+    """Yield the sensors without columns of some axes. The norm of an acceleration says nothing then."""
+    for found in headers.partials(_names(group)):
+        places = tuple(found.places.values())
+        if taken & {*places} or not _are_numeric(group, places):
+            continue
+        said = group.sensor
+        quantity = found.quantity or (said.quantity if said else None)
+        gravity = found.gravity or (said.gravity if said and said.quantity == quantity else None)
+        absent = [axis for axis in AXES if axis not in found.places]
+        which = f"{' and '.join(absent)} {'axis' if len(absent) == 1 else 'axes'}"
+        source = "the names of the columns" if found.quantity else "the path" if quantity else UNKNOWN
+        unit, why = found.unit, f"{source}; no column of its {which} was found"
+        if unit is None and quantity == "gyro":
+            unit, reason = norms.rotation_unit(values(group, places), moves=_moves(group))
+            why = f"{why}; {reason}"
+        axes = tuple(found.places)
+        yield Sensor(quantity or "other", unit, gravity, places, None, found.rest, why, axes=axes)
+
+
+def values(group: Group, places: Sequence[int], rows: Sequence[Rows] | None = None) -> list[Floats]:
+    """Return some columns of each table (n, number of places), of all rows or of some."""
     found = []
     for number, table in enumerate(group.tables):
         stacked = np.stack([table.columns[place].numbers for place in places], axis=1)
@@ -99,7 +155,7 @@ def _judge(group: Group, triple: Triple, event: str | None = None, rows: Sequenc
         return Sensor(
             "gyro", unit, None, triple.places, None, triple.rest, "; ".join(filter(None, (source, why))), event
         )
-    why = f"by {source}" if quantity else "not known what it measures"
+    why = f"{quantity}, by {source}" if quantity else UNKNOWN
     unit = norms.judge(norms.rest(arrays), triple.unit).unit if quantity == "gravity" else triple.unit
     return Sensor(quantity or "other", unit, gravity, triple.places, None, triple.rest, why, event)
 

@@ -50,6 +50,8 @@ class Drafted(NamedTuple):
     subjects: tuple[str, ...] | None
     labels: tuple[str, ...] | None
     recordings: int | None
+    used: tuple[Part, ...]
+    left_out: tuple[str, ...]  # sensors
 
 
 def draft(survey: Survey, path: str, folder: str) -> Drafted:
@@ -86,6 +88,8 @@ def draft(survey: Survey, path: str, folder: str) -> Drafted:
         subjects,
         labelled.labels,
         _count(found, named),
+        found.every,
+        found.left_out,
     )
 
 
@@ -245,10 +249,14 @@ def _rows(found: Devices) -> dict[str, Any]:
     bad = sum(table.bad for table in tables)
     share = bad / max(sum(table.rows for table in tables) + bad, 1)
     if bad:
-        settings["on_bad_row"] = Noted("skip", f"{bad} rows in what was read have another number of columns")
+        settings["on_bad_row"] = Noted("skip", f"{_said_bad(bad)} another number of columns, in what was read")
     if share > FEW_BAD / 2:
         settings["max_bad_rows"] = Noted(min(1.0, round(2 * share + 0.005, 2)), f"{share:.1%} in what was read")
     return settings
+
+
+def _said_bad(count: int) -> str:
+    return "1 row has" if count == 1 else f"{count:,} rows have"
 
 
 def _longest_gap(found: Devices) -> float:

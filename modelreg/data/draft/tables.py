@@ -61,6 +61,7 @@ class Table(NamedTuple):
     whole: bool  # the file ends here
     bad: int  # rows with another number of columns
     read: int  # bytes
+    first_bad: int | None = None  # the line of the first of them
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -195,16 +196,20 @@ def _parsed(path: str, text: str, form: CsvForm, *, whole: bool, where: str) -> 
     try:
         opened = open_table(io.BytesIO(data), where, Form.of(form)._replace(encoding="utf-8"))
         rows: list[list[str]] = []
-        bad = 0
+        bad: list[int] = []
         for block in opened.blocks:
             if isinstance(block, Block):
                 rows += [row.split(block.separator) for row in block.text.decode().split("\n")[:-1]]
-            else:
-                bad += not block.cut
+            elif not block.cut:
+                bad.append(block.line)
     except InputError:
         return None
     columns = tuple(_columns(opened.names, rows, form.decimal)) if rows else ()
-    return Table(path, form, columns, opened.preamble, whole, bad, len(data)) if columns else None
+    return (
+        Table(path, form, columns, opened.preamble, whole, len(bad), len(data), min(bad, default=None))
+        if columns
+        else None
+    )
 
 
 def _columns(names: Sequence[str], rows: Sequence[Sequence[str]], decimal: str) -> Iterator[Column]:

@@ -14,6 +14,7 @@ from modelreg.errors import InputError, Notice, Problem
 from modelreg.records.base import is_name
 from modelreg.records.source import CsvSource
 
+_EXCLUDED = re.compile(r"\(\?!\(\?:(?:[^()\\]|\\.)*\)\$\)")  # at the beginning of a pattern: files that it names
 FIRST = "1"  # the session of files that name none
 
 
@@ -146,12 +147,20 @@ def find_gaps(plan: Mapping[Key, Mapping[str, str]], devices: Sequence[str], sho
 def _strays(
     source: CsvSource, paths: Sequence[str], matches: Mapping[str, Sequence[tuple[object, str]]]
 ) -> Iterator[Notice]:
-    """Yield a notice if files match no pattern."""
+    """Yield a notice if files match no pattern, and are not excluded by their names at the beginning of one."""
     read = {path for found in matches.values() for _, path in found}
+    for part in source.by_name.values():
+        read |= {path for path in paths if re.fullmatch(_without_exclusions(part.files), path)}
     if source.annotations:
         read |= {path for path in paths if re.fullmatch(source.annotations.files, path)}
     read |= {source.lookup.file} if source.lookup else set()
     return unmatched(paths, read, source.path)
+
+
+def _without_exclusions(pattern: str) -> str:
+    """Return a pattern without the names of files at its beginning that it excludes."""
+    excluded = _EXCLUDED.match(pattern)
+    return pattern[excluded.end() :] if excluded else pattern
 
 
 def by_id(rows: Iterable[Row], where: str) -> dict[str, Row]:
