@@ -251,7 +251,7 @@ def test_train_says_what_the_split_cannot_show_and_what_is_wrong_with_the_sensor
         (True, True),
         True,
     ]
-    assert said[2] == "warning: 1 more problem of the sensors; list all with: modelreg data check"
+    assert said[2] == "warning: 1 more problem; list all with: modelreg data check"
 
 
 @pytest.mark.needs("torch", "safetensors", "tensorboard", "matplotlib", "scipy")

@@ -1,5 +1,7 @@
 """Labels of recordings from intervals in files of their own."""
 
+import json
+
 import numpy as np
 import pytest
 from csv_folder import problems, read, timed
@@ -227,3 +229,181 @@ def test_a_table_of_annotations_has_a_limit(tmp_path, monkeypatch) -> None:
     found = problems(tmp_path, texts, devices=DEVICES, label=None, annotations=INTERVALS)
 
     assert rules(found) == [("notes.txt", "csv.too-many-rows")]
+
+
+PHONE = {
+    "phone": {
+        "rate_hz": 1,
+        "parts": [
+            {
+                "files": rf"(?P<subject>[a-z]+)/(?P<session>\w+)/{name}\.csv",
+                "time": {"column": "t", "unit": "s"},
+                "channels": [{"name": channel, "column": column, "unit": unit}],
+            }
+            for name, channel, column, unit in (("acc", "acc_x", "a", "g"), ("gyro", "gyro_x", "b", "rad/s"))
+        ],
+    }
+}
+WALKS = {f"{who}/{who}_{n}/{part}.csv": TIMES for who in ("anna", "ben") for n in (1, 2) for part in ("acc", "gyro")}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "anna/anna_2/acc.csv",
+        "anna/anna_2/gyro.csv",
+        "anna/anna_2/acc",
+        "anna_2/gyro.csv",
+        "anna_2/gyro",
+        "anna/anna_2",
+        "anna_2",
+        "./anna_2/",
+        "anna\\anna_2",
+    ],
+)
+def test_a_text_that_names_a_recording(tmp_path, text) -> None:
+    """Any part's file, its end without the suffix, and the folder."""
+    notes = f"from,to,what,path\n0,9,walk,{text}\n0,9,rest,ben_1\n"
+    settings = {"devices": PHONE, "label": None, "annotations": INTERVALS | {"file": "path"}}
+    dataset = read(tmp_path, WALKS | {"notes.txt": notes}, **settings)
+
+    walking = [r.name for r in dataset.recordings if dataset.classes.index("walk") in r.labels]
+    assert walking == ["anna-anna_2"]
+
+
+@pytest.mark.parametrize("text", ["acc.csv", "acc", "gyro"])
+def test_a_text_that_names_several_recordings(tmp_path, text) -> None:
+    """Which one is meant is not known."""
+    texts = WALKS | {"notes.txt": f"from,to,what,path\n0,9,rest,ben_1\n0,9,walk,{text}\n"}
+    found = problems(tmp_path, texts, devices=PHONE, label=None, annotations=INTERVALS | {"file": "path"})
+
+    assert rules(found) == [("notes.txt:3", "csv.annotation-ambiguous")]
+
+
+def test_a_subject_makes_a_file_clear(tmp_path) -> None:
+    """The name of a file that every subject has."""
+    texts = {f"{who}/{name}": text for who in "pq" for name, text in (("1.csv", TIMES),)}
+    texts |= {"notes.txt": "from,to,what,who,path\n0,9,walk,p,1.csv\n0,9,rest,q,1.csv\n"}
+    devices = {"watch": DEVICES["watch"] | {"files": r"(?P<subject>\w)/(?P<session>\d)\.csv"}}
+    annotations = INTERVALS | {"subject": "who", "file": "path"}
+    dataset = read(tmp_path, texts, devices=devices, label=None, annotations=annotations)
+
+    assert [dataset.classes[r.labels[0]] for r in dataset.recordings] == ["walk", "rest"]
+
+
+def test_a_whole_path_counts_before_the_end_of_another(tmp_path) -> None:
+    """Otherwise no text would name the file in the outer folder."""
+    devices = {"watch": DEVICES["watch"] | {"files": r"(?:(?P<session>old)/)?(?P<subject>\w+)\.csv"}}
+    notes = "from,to,what,path\n0,9,walk,p.csv\n0,9,rest,old/p.csv\n"
+    texts = {"p.csv": TIMES, "old/p.csv": TIMES, "notes.txt": notes}
+    dataset = read(tmp_path, texts, devices=devices, label=None, annotations=INTERVALS | {"file": "path"})
+
+    assert {r.session: dataset.classes[r.labels[0]] for r in dataset.recordings} == {"1": "walk", "old": "rest"}
+
+
+def test_a_file_of_several_recordings_is_named_by_design(tmp_path) -> None:
+    """Its rows are divided by a column."""
+    text = "who,t,a,b\n" + "".join(f"{who},{n},{n},0\n" for who in "pq" for n in range(5))
+    devices = {"watch": DEVICES["watch"] | {"files": r"(?P<session>\w+)\.csv"}}
+    annotations = INTERVALS | {"file": "path"}
+    texts = {"all.csv": text, "notes.txt": "from,to,what,path\n0,2,walk,all\n3,4,rest,all\n"}
+    dataset = read(tmp_path, texts, devices=devices, subject="who", label=None, annotations=annotations)
+
+    assert [sorted(set(r.labels.tolist())) for r in dataset.recordings] == [[0, 1], [0, 1]]
+
+
+names = st.lists(st.sampled_from(["anna", "ben", "walk_1", "walk.2", "acc"]), min_size=1, max_size=4)
+paths_of_files = names.map(lambda parts: "/".join(parts) + ".csv")
+
+
+@given(st.lists(paths_of_files, min_size=1, max_size=6, unique=True), st.data())
+def test_the_path_of_a_file_names_its_recording_alone(paths, data) -> None:
+    """Whatever the other files are called."""
+    from modelreg.data.sources.annotation_matching import Target, match
+    from modelreg.records.csv_names import CsvAnnotations
+
+    targets = [Target(f"r{n}", "s", f"{n}", (path,)) for n, path in enumerate(paths)]
+    number = data.draw(st.integers(0, len(paths) - 1))
+    asked = Interval(0.0, 1.0, "walk", "", "", "", paths[number])
+
+    assert match([asked], targets, CsvAnnotations(**INTERVALS, file="path")) == {asked: (number,)}
+
+
+def test_the_message_of_annotations_of_nobody_has_both_sides(tmp_path) -> None:
+    """The column, its text, a file of a recording, and what to write."""
+    texts = WALKS | {"notes.txt": "from,to,what,path\n0,9,walk,anna_walk_7\n"}
+    (found,) = problems(tmp_path, texts, devices=PHONE, label=None, annotations=INTERVALS | {"file": "path"})
+
+    assert found.rule == "csv.annotations-unmatched"
+    assert "'path' has 'anna_walk_7'" in found.message
+    assert "anna/anna_1/acc.csv" in found.message
+    assert "'anna_1'" in found.next
+
+
+def findings(tmp_path, notes: str, **changes) -> list[tuple[str, str]]:
+    """Return rule and level of what reading finds in the annotations of two recordings."""
+    settings = {"devices": DEVICES, "label": None, "annotations": INTERVALS | {"subject": "who"}} | changes
+    dataset = read(tmp_path, {"s_1.csv": TIMES, "q_1.csv": TIMES, "notes.txt": notes}, **settings)
+    return [(finding.rule, finding.level) for finding in dataset.findings]
+
+
+def test_annotations_that_fit_are_not_wrong(tmp_path) -> None:
+    """Each is for a recording, and none overlaps."""
+    assert not findings(tmp_path, "from,to,what,who\n0,4,walk,s\n4,9,rest,s\n0,9,rest,q\n")
+
+
+def test_annotations_without_a_recording_are_wrong(tmp_path) -> None:
+    """Others are for one."""
+    notes = "from,to,what,who\n0,4,walk,s\n0,9,rest,anna\n"
+
+    assert findings(tmp_path, notes) == [("csv.annotation-unused", "problem")]
+
+
+def test_annotations_of_dropped_recordings_are_not_wrong(tmp_path) -> None:
+    """Their recording is left out on purpose."""
+    assert not findings(tmp_path, "from,to,what,who\n0,4,walk,s\n4,9,rest,s\n0,9,rest,q\n", drop=["q-.*"])
+
+
+def test_annotations_of_dropped_parts_of_a_file_are_not_wrong(tmp_path) -> None:
+    """Also where a column names the recordings."""
+    text = "who,t,a,b\n" + "".join(f"{who},{n},{n},0\n" for who in "pq" for n in range(5))
+    devices = {"watch": DEVICES["watch"] | {"files": r"(?P<session>\w+)\.csv"}}
+    texts = {"all.csv": text, "notes.txt": "from,to,what,who\n0,2,walk,p\n3,4,rest,q\n"}
+    annotations = INTERVALS | {"subject": "who"}
+    settings = {"devices": devices, "subject": "who", "label": None, "annotations": annotations, "drop": ["q-.*"]}
+
+    assert not read(tmp_path, texts, **settings).findings
+
+
+@pytest.mark.parametrize(
+    ("overlap", "expected"), [("unlabelled", [("csv.annotations-overlap", "problem")]), ("later", [])]
+)
+def test_rows_that_lose_their_label_are_wrong(tmp_path, overlap, expected) -> None:
+    """With `later` the configuration says which label counts."""
+    annotations = INTERVALS | {"subject": "who", "overlap": overlap}
+
+    assert findings(tmp_path, "from,to,what,who\n0,4,walk,s\n3,6,rest,s\n", annotations=annotations) == expected
+
+
+def test_the_check_counts_what_is_wrong_with_labels(tmp_path) -> None:
+    """An annotation of nobody, an overlap and a class that all rows lose are problems, which `--strict` refuses."""
+    from csv_folder import source, write
+
+    from modelreg.config import TrainConfig
+    from modelreg.data import preparation, quality
+    from modelreg.data.cache import Reading
+    from modelreg.errors import InputError
+
+    notes = "from,to,what,who\n0,4,walk,s\n5,8,rest,s\n5,8,run,s\n0,1,walk,anna\n"
+    folder = write(tmp_path, {"s_1.csv": TIMES, "q_1.csv": TIMES, "notes.txt": notes})
+    labels = {"walk": "walk", "rest": "rest", "run": "run"}
+    mine = source(devices=DEVICES, label=None, annotations=INTERVALS | {"subject": "who"}, labels=labels)
+    data = {"sources": [mine.to_document()], "window": 8, "hop": 8}
+    config = TrainConfig.model_validate_json(json.dumps({"data": data}))
+    report, _ = preparation.check(config, Reading(folder))
+
+    expected = {"csv.annotation-unused", "csv.annotations-overlap", "quality.class-empty"}
+    assert expected <= {finding.rule for finding in report.findings or () if finding.level == "problem"}
+    with pytest.raises(InputError) as caught:
+        quality.refuse_broken(report)
+    assert expected <= {problem.rule for problem in caught.value.problems}

@@ -731,6 +731,51 @@ def test_annotations_whose_recordings_are_not_named(mine) -> None:
     assert drafts.blanks(drafts.draft(mine)) == [f"{SOURCE}.annotations.subject"]
 
 
+def test_the_blank_of_annotations_lists_the_columns_left(mine) -> None:
+    """Without those of the times and the label."""
+    annotated(mine, "start,end,label,rater,device\n0,6,walk,x,1\n6,12,rest,x,1\n", "labels.csv")
+    (text,) = (text for place, text in drafts.draft(mine).blanks if place == f"{SOURCE}.annotations.subject")
+
+    assert "rater, device;" in text
+
+
+@pytest.mark.parametrize("named", ["{}", "{}/Accelerometer.csv", "{}/Gyroscope", "data/{}"])
+def test_annotations_that_name_folders_of_recordings(mine, named) -> None:
+    """Each folder has a file for each sensor."""
+    rows = [(n * 20_000_000, 0.1 * (n % 7), 0.2 * (n % 5), 9.8 - 0.1 * (n % 3)) for n in range(600)]
+    lines = []
+    for folder in ("anna_walk_1", "anna_walk_2", "ben_walk_1", "ben_walk_2", "cleo_walk_1", "cleo_walk_2"):
+        for sensor in ("Accelerometer", "Gyroscope"):
+            write(mine, f"data/{folder}/{sensor}.csv", table("time,x,y,z", rows))
+        text = named.format(folder)
+        lines += [f"0,6,walk,{text}", f"6,12,rest,{text}"]
+    write(mine, "labels.csv", "\n".join(["start,end,label,file", *lines, ""]))
+    proposal = drafts.draft(mine)
+
+    assert drafts.source(proposal)["annotations"]["file"] == "file"
+    assert f"{SOURCE}.annotations.subject" not in drafts.blanks(proposal)
+
+
+def test_annotations_of_several_recordings_of_one_subject(mine) -> None:
+    """Each label would be that of every recording."""
+    for number in (1, 2):
+        write(mine, f"anna/take_{number}.csv", plain(600))
+    write(mine, "labels.csv", "start,end,label\n0,6,walk\n6,12,rest\n")
+
+    assert f"{SOURCE}.annotations.subject" in drafts.blanks(drafts.draft(mine))
+
+
+def test_a_column_of_sensors_does_not_name_recordings(mine) -> None:
+    """Every folder has files of these names."""
+    rows = [(n * 20_000_000, 0.1 * (n % 7), 0.2 * (n % 5), 9.8 - 0.1 * (n % 3)) for n in range(600)]
+    for folder in ("anna_walk_1", "ben_walk_1", "cleo_walk_1"):
+        for sensor in ("Accelerometer", "Gyroscope"):
+            write(mine, f"{folder}/{sensor}.csv", table("time,x,y,z", rows))
+    write(mine, "labels.csv", "start,end,label,sensor\n0,6,walk,Accelerometer\n6,12,rest,Gyroscope\n")
+
+    assert "file" not in drafts.source(drafts.draft(mine))["annotations"]
+
+
 def test_annotations_of_one_recording(mine) -> None:
     """Need no name."""
     annotated(mine, "start,end,label\n0,6,walk\n6,12,rest\n", "labels.csv", ("s1",))

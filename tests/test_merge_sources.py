@@ -14,7 +14,7 @@ from modelreg.config import DataSettings, TrainConfig
 from modelreg.data import merge_sources, splits
 from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal
 from modelreg.errors import InputError, Problem
-from modelreg.records.data import SourceRecord
+from modelreg.records.data import QualityFinding, SourceRecord
 from modelreg.records.model import Channel, Gravity
 
 CHANNELS = (Channel(name="x", unit="g"), Channel(name="y", unit="g"), Channel(name="z", unit="g"))
@@ -64,6 +64,17 @@ def test_without_maps_nothing_changes() -> None:
         for new, old in zip(found.recordings, made.recordings, strict=True)
         for d in "AB"
     )
+
+
+def test_what_every_reader_found_is_kept() -> None:
+    """Of all sources, in their order."""
+    one, two = (
+        QualityFinding(rule="csv.annotation-unused", level="problem", where="annotations", cause=name, message=name)
+        for name in ("one", "two")
+    )
+    made = [replace(dataset(subjects=(name,)), findings=(each,)) for name, each in (("p1", one), ("p2", two))]
+
+    assert joined({}, {}, datasets=made).findings == (one, two)
 
 
 def test_labels_merge_and_drop() -> None:

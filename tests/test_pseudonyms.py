@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from modelreg.data import preparation, pseudonyms
 from modelreg.data.cache import Reading
 from modelreg.data.recording import Dataset, Recording
 from modelreg.errors import InputError
+from modelreg.records.data import QualityFinding
 from modelreg.registry import filenames
 
 TRAINED = pytest.mark.needs("torch", "pandas", "matplotlib", "tensorboard")
@@ -87,6 +89,20 @@ def test_a_letter_that_a_pattern_takes_for_another_is_replaced() -> None:
     renamed = pseudonyms.rename_subjects(dataset(("ann\u0131_walk", "anni")), {"anni": "subject-001"})
 
     assert [recording.name for recording in renamed.recordings] == ["subject-001_walk"]
+
+
+def test_what_a_reader_found_names_nobody() -> None:
+    """Its message has paths, and texts of a table that may name people without a recording."""
+    found = QualityFinding(
+        rule="csv.annotation-unused",
+        level="problem",
+        where="annotations",
+        cause="unused",
+        message="zoe.csv:2: 'zoe'",
+    )
+    renamed = pseudonyms.rename_subjects(replace(dataset(("anna-1", "anna")), findings=(found,)), NAMES)
+
+    assert "zoe" not in str([each.to_document() for each in renamed.findings])
 
 
 def test_two_recordings_never_become_one() -> None:

@@ -148,7 +148,7 @@ def _note_findings(prepared: "Prepared") -> None:
         words = overview.in_words(finding, len(prepared.quality.recordings))
         note(f"warning: {words}; next: {overview.next_step(finding)}")
     if len(wrong) > 1:
-        note(f"warning: {counted(len(wrong) - 1, 'more problem')} of the sensors; list all with: modelreg data check")
+        note(f"warning: {counted(len(wrong) - 1, 'more problem')}; list all with: modelreg data check")
 
 
 def _settings(configuration: Path | None, assignments: list[str]) -> "TrainConfig":

@@ -73,6 +73,7 @@ def join(datasets: Sequence[Dataset], settings: DataSettings, store: Store = _ke
             for dataset in renamed
             for recording in dataset.recordings
         ),
+        findings=tuple(finding for dataset in renamed for finding in dataset.findings),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from modelreg.config import Split, SubjectSplit, TrainConfig
 from modelreg.data.recording import Dataset, Recording, natural
 from modelreg.errors import InputError, Problem
+from modelreg.records.data import QualityFinding
 
 FORM = re.compile("subject-([0-9]{3,})")
 SHORT = 3  # characters; a shorter id, and a number, is replaced only where it is a whole word of a recording's name
@@ -39,7 +40,12 @@ def rename_subjects(dataset: Dataset, names: Mapping[str, str]) -> Dataset:
         what = "two recordings have this name once subject ids are replaced"
         problems = [Problem(name, "pseudonyms.same-recording-name", what) for name in twice]
         raise InputError("cannot replace subject ids", problems)
-    return replace(dataset, recordings=recordings)
+    return replace(dataset, recordings=recordings, findings=tuple(map(_unnamed, dataset.findings)))
+
+
+def _unnamed(finding: QualityFinding) -> QualityFinding:
+    """Return a finding without its message, whose paths and names may hold any subject id."""
+    return finding.model_copy(update={"message": finding.cause})
 
 
 def rename_split(split: Split, names: Mapping[str, str]) -> Split:

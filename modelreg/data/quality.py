@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from modelreg.data import alignment, channel_quality, device_swap, motion, physics
 from modelreg.data.flags import THRESHOLD, Flag, group, without_consequences
 from modelreg.data.memory_map import release
+from modelreg.data.message_lists import quoted
 from modelreg.data.recording import UNLABELLED, Dataset, Recording, Signal, passing
 from modelreg.data.sensors import Sensor, sensors_of
 from modelreg.errors import InputError, Problem
@@ -24,6 +25,7 @@ from modelreg.records.data import (
     ClassQuality,
     ClockQuality,
     Limits,
+    QualityFinding,
     QualityReport,
     Recommendation,
     RecordingQuality,
@@ -31,6 +33,7 @@ from modelreg.records.data import (
 from modelreg.records.model import Channel
 
 SHORT_GAP_S = 0.2  # half a period of 2.5 Hz, the pace of fast walking: a line across a longer gap misses the motion
+LABELS = "labels"  # the place of what is wrong with the labels of all recordings
 ONE_CLASS = 0.9  # share of labelled samples that makes a recording one of a single class
 
 
@@ -74,15 +77,26 @@ def check_quality(dataset: Dataset, limits: Limits) -> QualityReport:
     flagged: dict[str, list[Flag]] = defaultdict(list)
     for flag in flags:
         flagged[flag.recording].append(flag)
+    classes = tuple(_class_quality(name, measured) for name in dataset.classes)
+    grouped = group(flags, [channel.name for channel in channels])
+    of_labels = (*dataset.findings, *_find_empty(classes))
     return QualityReport(
         sources=dataset.sources,
         devices=dataset.devices,
         sensors=channels,
         rate_hz=dataset.rate_hz,
-        classes=tuple(_class_quality(name, measured) for name in dataset.classes),
-        findings=group(flags, [channel.name for channel in channels]),
+        classes=classes,
+        findings=(*of_labels, *grouped),
         recordings=tuple(_quality(found, flagged[found.name], channels, limits) for found in measured),
     )
+
+
+def _find_empty(classes: Sequence[ClassQuality]) -> Iterator[QualityFinding]:
+    """Yield what is wrong if classes have no sample."""
+    if empty := [found.name for found in classes if not found.seconds]:
+        message = f"no sample of {quoted(empty)}"
+        cause = "classes without a sample"
+        yield QualityFinding(rule="quality.class-empty", level="problem", where=LABELS, cause=cause, message=message)
 
 
 def measure(recording: Recording, channels: Sequence[Channel], limits: Limits) -> RecordingQuality:
@@ -125,11 +139,11 @@ def refuse_unknown_limits(dataset: Dataset, limits: Limits) -> None:
 
 
 def refuse_broken(report: QualityReport) -> None:
-    """Raise InputError with everything that is flagged: one problem for each cause and recording."""
+    """Raise InputError with everything that is flagged: a problem for each cause and recording, or for all."""
     broken = [
         Problem(recording, finding.rule, f"{finding.where}: {finding.cause}", finding.next)
         for finding in report.findings or ()
-        for recording in finding.recordings
+        for recording in finding.recordings or (LABELS,)
         if finding.level == "problem"
     ]
     if broken:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from modelreg.data.memory_map import release
 from modelreg.errors import Problem
-from modelreg.records.data import PartName, SourceRecord
+from modelreg.records.data import PartName, QualityFinding, SourceRecord
 from modelreg.records.model import Channel
 
 UNLABELLED = -1
@@ -95,6 +95,7 @@ class Dataset:
     classes: tuple[str, ...]
     rate_hz: float
     recordings: tuple[Recording, ...]
+    findings: tuple[QualityFinding, ...] = ()  # what a reader found wrong with the labels
 
 
 class Dropped(NamedTuple):

@@ -59,7 +59,11 @@ class CsvAnnotations(CsvForm, Moment):
     session: Annotated[Column | None, setting("The column of the session. Null: the group, or any.", "session")] = None
     file: Annotated[
         Column | None,
-        setting("The column with the recording's file: its name, or its path below the source's folder.", "file"),
+        setting(
+            "The column with the recording's file: its path below the source's folder or the end of it, without the "
+            "suffix or with it; or the path of its folder, or the end of that.",
+            "file",
+        ),
     ] = None
     rows: Annotated[
         CsvRows | None,

@@ -1,7 +1,7 @@
 """Find the files that say when each label begins and ends, and how their times relate to the recordings."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from modelreg.data.draft import headers, words
 from modelreg.data.draft.groups import Group
 from modelreg.data.draft.tables import Column
-from modelreg.data.sources import csv_times
+from modelreg.data.sources import annotation_matching, csv_times
 from modelreg.records.csv_device import CsvForm, CsvTime, TimeUnit
 
 MOST = 0.5  # share of the texts of a column that are files or subjects of recordings
@@ -199,21 +199,40 @@ def _relation(begins: Floats, spans: Sequence[Span]) -> tuple[str | None, str]:
     return "recording", "the times and the time stamps of the recordings begin near 0"
 
 
-def linked(found: Annotations, paths: Sequence[str], subjects: frozenset[str]) -> tuple[dict[str, Any], str]:
-    """Return the settings that connect rows with recordings, and the reason; nothing if no column does."""
-    files = {name for path in paths for name in (path, PurePosixPath(path).name, PurePosixPath(path).stem)}
+def columns_left(found: Annotations) -> list[str]:
+    """Return the names of the columns that neither the label nor a time is in; of files without names, the numbers."""
+    used = {place for place in found.marks if place is not None}
+    every = enumerate(found.group.first.columns)
+    return [str(found.column(place)) for place, _ in every if place not in used or place in _recordings(found.marks)]
+
+
+def linked(found: Annotations, paths: Sequence[Sequence[str]], subjects: frozenset[str]) -> tuple[dict[str, Any], str]:
+    """Return the settings that connect rows with recordings, and the reason; nothing if no column does.
+
+    `paths` are those of each part of the recordings.
+    """
+    files = _known_names(paths)
     for role, known in (("file", files), ("subject", subjects)):
         place = getattr(found.marks, role)
         texts = found.texts(place)
         if texts and len(texts & known) >= MOST * len(texts):
             return {role: found.column(place)}, f"the column has the {role} of each recording"
-    for place in range(len(found.group.first.columns)):
+    used = {place for place in found.marks if place is not None} - _recordings(found.marks)
+    for place in sorted(set(range(len(found.group.first.columns))) - used):
         texts = found.texts(place)
         for role, known in (("file", files), ("subject", subjects)):
-            if (
-                texts
-                and len(texts & known) >= MOST * len(texts)
-                and place not in {found.marks.label, found.marks.begin}
-            ):
+            if texts and len(texts & known) >= MOST * len(texts):
                 return {role: found.column(place)}, f"the column has the {role} of each recording"
     return {}, ""
+
+
+def _recordings(marks: Marks) -> set[int]:
+    """Return the columns that may say which recording a row is for."""
+    return {place for place in (marks.subject, marks.session, marks.file) if place is not None}
+
+
+def _known_names(paths: Sequence[Sequence[str]]) -> frozenset[str]:
+    """Return the texts that name one file of a part, and no other of it."""
+    counts = [Counter(name for path in own for name in annotation_matching.names_of(path)) for own in paths]
+    every = {name for own in counts for name in own}
+    return frozenset(name for name in every if all(own[name] <= 1 for own in counts))

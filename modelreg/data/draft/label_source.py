@@ -27,7 +27,10 @@ NO_LABEL = (
     "put the recordings of each activity into a folder of its name, then run `modelreg data init` again; or write the "
     "name of a column here"
 )
-UNLINKED = "the column with the subject of each row; or remove this line if all rows are for every recording"
+UNLINKED = (
+    "write `file: COLUMN` or `subject: COLUMN` in its place; remove this line only if every recording has the same "
+    "labels at the same times"
+)
 
 
 class Labelled(NamedTuple):
@@ -121,7 +124,7 @@ def _tier(found: Annotations, place: int) -> dict[str, Any]:
 
 def _linked(found: Annotations, devices: Devices, subjects: frozenset[str]) -> tuple[str, dict[str, Any], str]:
     """Return the pattern of the files, the column that names recordings, and the reason."""
-    paths = [path for part in devices.every for path in part.group.paths]
+    paths = [part.group.paths for part in devices.every]
     link, why = annotation_files.linked(found, paths, subjects)
     shape = path_shapes.shapes(found.group.paths)[0]
     if link:
@@ -130,6 +133,15 @@ def _linked(found: Annotations, devices: Devices, subjects: frozenset[str]) -> t
     names = path_roles.assign(shape, needed, {"subject": subjects}) if subjects else None
     if names and "subject" in names.roles.values():
         return shape.pattern(names.roles), {}, f"subject: {names.why['subject']}"
-    if len(subjects) <= 1:
+    if len(subjects) <= 1 and not _needs_names(found, devices):
         return shape.pattern({}), {}, ""
-    return shape.pattern({}), {"subject": f"{FILL_IN}: {UNLINKED}"}, ""
+    left = annotation_files.columns_left(found)
+    there = f"the columns left are {', '.join(left)}" if left else "there is no column left that says it"
+    return shape.pattern({}), {"subject": f"{FILL_IN}: which recording a row is for: {there}; {UNLINKED}"}, ""
+
+
+def _needs_names(found: Annotations, devices: Devices) -> bool:
+    """Return whether one file has the annotations of several recordings, and its times do not tell them apart."""
+    several = any(len(part.group.paths) > 1 for part in devices.every)
+    dated = found.is_dated or any(span.is_absolute for span in assembly.spans(devices))
+    return several and len(found.group.paths) == 1 and not dated

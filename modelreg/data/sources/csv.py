@@ -20,6 +20,7 @@ from modelreg.data.cache import Parsed, Reading, combine
 from modelreg.data.message_lists import leave_out
 from modelreg.data.recording import UNREADABLE, Dataset, Recording, Signal, natural
 from modelreg.data.sources import csv_annotations, csv_plan, csv_recordings, csv_texts, file_formats
+from modelreg.data.sources.annotation_matching import Target
 from modelreg.data.sources.binary_tables import SUFFIXES, read_table
 from modelreg.data.sources.containers import COMPRESSED, Tree, asked_by, open_tree
 from modelreg.data.sources.csv_annotations import Interval
@@ -31,7 +32,7 @@ from modelreg.data.sources.csv_times import PER_SECOND
 from modelreg.data.sources.source_notes import find_unmapped
 from modelreg.errors import InputError, Notice, Problem
 from modelreg.records.csv_device import CsvPart
-from modelreg.records.data import RowCounts, SourceRecord
+from modelreg.records.data import QualityFinding, RowCounts, SourceRecord
 from modelreg.records.model import Channel
 from modelreg.records.source import CsvSource
 
@@ -71,7 +72,8 @@ def read(source: CsvSource, reading: Reading) -> Dataset:
         jobs = _jobs(plan.uses, source)
         found, rows = _read_all(jobs, source, tree, reading)
     pieces = _pieces(found, source)
-    labels = _label(pieces, texts.intervals, source, reading)
+    dropped = _dropped(found, plan.dropped, source)
+    labels, findings = _label(pieces, texts.intervals, dropped, source, reading)
     record = SourceRecord(
         kind="csv",
         name=source.name,
@@ -93,6 +95,7 @@ def read(source: CsvSource, reading: Reading) -> Dataset:
         classes=classes,
         rate_hz=source.devices[0].rate_hz,
         recordings=_recordings(pieces, labels, source, classes, reading),
+        findings=findings,
     )
 
 
@@ -382,18 +385,37 @@ def _divided(use: Use, arrays: _Arrays, rate_hz: float, *, timed: bool) -> Itera
 
 
 def _label(
-    pieces: Mapping[Key, Mapping[str, Piece]], intervals: Sequence[Interval], source: CsvSource, reading: Reading
-) -> dict[Key, Labels]:
-    """Return the labels of each recording's first part. Raises InputError if annotations do not fit."""
+    pieces: Mapping[Key, Mapping[str, Piece]],
+    intervals: Sequence[Interval],
+    dropped: Sequence[Target],
+    source: CsvSource,
+    reading: Reading,
+) -> tuple[dict[Key, Labels], tuple[QualityFinding, ...]]:
+    """Return the labels of each recording's first part, and what is wrong. Raises InputError if no annotation fits."""
     name = source.first
-    first = {key: parts[name] for key, parts in pieces.items()}
     if source.annotations is None:
-        return {key: piece.labels or csv_recordings.of_path(key, piece, source) for key, piece in first.items()}
-    found, used, notes = csv_recordings.annotate(first, intervals, source.annotations)
+        first = {key: parts[name] for key, parts in pieces.items()}
+        return {key: piece.labels or csv_recordings.of_path(key, piece, source) for key, piece in first.items()}, ()
+    found, used, notes, findings = csv_recordings.annotate(pieces, name, intervals, source.annotations, dropped)
     _raise(list(find_unmapped([(each.label, each.where) for each in used], source)))
     for note in notes:
         reading.remark(Notice(source.path, note))
-    return found
+    return found, findings
+
+
+def _dropped(found: Mapping[Use, _Arrays], unread: Sequence[Use], source: CsvSource) -> list[Target]:
+    """Return the recordings that `drop` leaves out: of files that are not read, and of parts of files."""
+    rates, parts = _rates(source), source.by_name
+    divided = [
+        (key, use.path)
+        for use, arrays in found.items()
+        for key, _ in _divided(use, arrays, rates[use.part], timed=parts[use.part].time is not None)
+        if source.drops(key.name)
+    ]
+    paths: dict[Key, list[str]] = defaultdict(list)
+    for key, path in [*((use.key, use.path) for use in unread), *divided]:
+        paths[key].append(path)
+    return [Target(key.name, key.subject, key.session, tuple(own)) for key, own in paths.items()]
 
 
 def _recordings(

@@ -6,7 +6,6 @@ and the next begins, that of the next.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -35,11 +34,6 @@ class Interval(NamedTuple):
     subject: str
     session: str
     file: str
-
-    def fits(self, subject: str, session: str, path: str) -> bool:
-        """Return whether the interval is for a recording, whose file has a path below the source's folder."""
-        names = {path, PurePosixPath(path).name, PurePosixPath(path).stem}
-        return self.subject in {"", subject} and self.session in {"", session} and (not self.file or self.file in names)
 
 
 class Labelled(NamedTuple):

@@ -44,6 +44,7 @@ class Plan(NamedTuple):
 
     uses: tuple[Use, ...]
     notices: tuple[Notice, ...]
+    dropped: tuple[Use, ...]  # files of recordings that `drop` leaves out
 
 
 def make(source: CsvSource, paths: Sequence[str], lookup: Mapping[str, Row]) -> Plan:
@@ -56,12 +57,14 @@ def make(source: CsvSource, paths: Sequence[str], lookup: Mapping[str, Row]) -> 
     for name, found in matches.items():
         if not found:
             problems.append(_none_found(name, paths, source))
-    uses = [
+    every = [
         Use(name, path, key)
         for name, found in matches.items()
         for match, path in found
-        if (key := _key(match, path, source, lookup, problems)) and not _is_dropped(key, source)
+        if (key := _key(match, path, source, lookup, problems))
     ]
+    uses = [use for use in every if not _is_dropped(use.key, source)]
+    dropped = tuple(use for use in every if _is_dropped(use.key, source))
     if not is_by_columns(source):
         problems += find_copies(uses, source)
     problems += [problem for use in uses for problem in _find_invalid_names(use, source)]
@@ -74,7 +77,7 @@ def make(source: CsvSource, paths: Sequence[str], lookup: Mapping[str, Row]) -> 
         problems += find_gaps(by_key, [name for name, found in matches.items() if found], source.path)
     if problems:
         raise InputError(UNREADABLE, dict.fromkeys(problems))
-    return Plan(tuple(uses), tuple(_strays(source, paths, matches)))
+    return Plan(tuple(uses), tuple(_strays(source, paths, matches)), dropped)
 
 
 def is_by_columns(source: CsvSource) -> bool:

@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 
 from modelreg.data import alignment
 from modelreg.data.cache import Reading
-from modelreg.data.message_lists import and_others, quoted
+from modelreg.data.message_lists import and_others
 from modelreg.data.recording import UNLABELLED, UNREADABLE, Recording, Signal
-from modelreg.data.sources import csv_annotations
+from modelreg.data.sources import annotation_matching, csv_annotations
+from modelreg.data.sources.annotation_matching import Target
 from modelreg.data.sources.csv_annotations import Interval
 from modelreg.data.sources.csv_plan import Key
-from modelreg.errors import InputError, Problem
+from modelreg.errors import InputError
 from modelreg.records.csv_names import CsvAnnotations
+from modelreg.records.data import QualityFinding
 from modelreg.records.source import CsvSource
 
 
@@ -58,27 +60,69 @@ class Annotated(NamedTuple):
     labels: dict[Key, Labels]
     used: tuple[Interval, ...]  # those that are for a recording
     notes: tuple[str, ...]  # on what does not fit
+    findings: tuple[QualityFinding, ...]  # what of that is wrong
 
 
-def annotate(first: Mapping[Key, Piece], intervals: Sequence[Interval], settings: CsvAnnotations) -> Annotated:
-    """Return the labels of recordings by intervals. Raises InputError if no interval is for a recording."""
-    found: dict[Key, Labels] = {}
-    used: dict[Interval, None] = {}
-    overlapping = 0
-    for key, piece in first.items():
-        mine = [each for each in intervals if each.fits(key.subject, key.session, piece.path)]
-        used |= dict.fromkeys(mine)
-        made = csv_annotations.label_rows(_clock(piece.signal, settings), mine, later=settings.overlap == "later")
-        found[key] = Labels(made.codes, made.names)
-        overlapping += made.overlapping
+def annotate(
+    pieces: Mapping[Key, Mapping[str, Piece]],
+    first: str,
+    intervals: Sequence[Interval],
+    settings: CsvAnnotations,
+    dropped: Sequence[Target] = (),
+) -> Annotated:
+    """Return the labels of the part `first` of recordings by intervals; `dropped` are recordings that are not read.
+
+    Raises InputError if no interval is for a recording, or if the file of one is that of several recordings.
+    """
+    kept = [Target(key.name, key.subject, key.session, _paths(parts, first)) for key, parts in pieces.items()]
+    matched = annotation_matching.match(intervals, [*kept, *dropped], settings)
+    mine: list[list[Interval]] = [[] for _ in kept]
+    for interval in intervals:
+        for number in matched[interval]:
+            if number < len(kept):
+                mine[number].append(interval)
+    used = tuple(interval for interval in intervals if any(number < len(kept) for number in matched[interval]))
     if not used:
-        names = quoted([key.name for key in first])
-        problem = Problem(
-            intervals[0].where, "csv.annotations-unmatched", f"no annotation is for a recording ({names})"
-        )
-        raise InputError(UNREADABLE, [problem])
-    unused = [interval.where for interval in intervals if interval not in used]
-    return Annotated(found, tuple(used), tuple(_notes(found, overlapping, unused, settings)))
+        raise InputError(UNREADABLE, [annotation_matching.unmatched(intervals[0], kept, settings)])
+    found: dict[Key, Labels] = {}
+    overlapping: dict[str, int] = {}
+    for (key, parts), own in zip(pieces.items(), mine, strict=True):
+        clock = _clock(parts[first].signal, settings)
+        made = csv_annotations.label_rows(clock, own, later=settings.overlap == "later")
+        found[key] = Labels(made.codes, made.names)
+        overlapping[key.name] = made.overlapping
+    unused = [interval for interval in intervals if not matched[interval]]
+    rows = sum(len(labels.codes) for labels in found.values())
+    findings = [*_find_unused(unused, len(intervals), settings), *_find_overlaps(overlapping, rows, settings)]
+    notes = _notes(found, sum(overlapping.values()), [interval.where for interval in unused], settings)
+    return Annotated(found, used, tuple(notes), tuple(findings))
+
+
+def _paths(parts: Mapping[str, Piece], first: str) -> tuple[str, ...]:
+    """Return the paths of all parts of a recording, that of one part first."""
+    return tuple(dict.fromkeys([parts[first].path, *(piece.path for piece in parts.values())]))
+
+
+def _find_unused(unused: Sequence[Interval], count: int, settings: CsvAnnotations) -> Iterator[QualityFinding]:
+    """Yield what is wrong if annotations are for no recording."""
+    if unused:
+        place = f"the first is {unused[0].where}, where {annotation_matching.described(unused[0], settings)}"
+        message = f"{len(unused):,} of {count:,} annotations are for no recording: {place}"
+        yield _finding("csv.annotation-unused", "annotations without a recording", message)
+
+
+def _find_overlaps(overlapping: Mapping[str, int], rows: int, settings: CsvAnnotations) -> Iterator[QualityFinding]:
+    """Yield what is wrong if rows lose their labels; `overlapping` has the rows of each recording, of all `rows`."""
+    count = sum(overlapping.values())
+    if count and settings.overlap == "unlabelled":
+        most = max(overlapping, key=lambda name: overlapping[name])
+        share = f"{count:,} of {rows:,} rows ({count / rows:.1%})"
+        message = f"{share} are in annotations of different labels, and have no label; most in {most!r}"
+        yield _finding("csv.annotations-overlap", "rows in annotations of different labels", message)
+
+
+def _finding(rule: str, cause: str, message: str) -> QualityFinding:
+    return QualityFinding(rule=rule, level="problem", where="annotations", cause=cause, message=message)
 
 
 def _notes(
