@@ -5,6 +5,7 @@ import shutil
 from itertools import chain
 
 import pytest
+from example_records import CLASSES, SETTINGS, example_predictions
 from hypothesis import given
 from hypothesis import strategies as st
 from test_training_run import TINY, make_registry
@@ -13,6 +14,8 @@ from modelreg.cli.main import main
 from modelreg.config import TimeSplit
 from modelreg.data import splits
 from modelreg.errors import InputError
+from modelreg.evaluation import calibration_v1
+from modelreg.evaluation.calibration import Origin
 from modelreg.records.base import load
 from modelreg.records.crossval import CrossValidation
 from modelreg.records.run import RunRecord
@@ -191,3 +194,14 @@ def test_a_run_that_was_not_evaluated_gets_no_report(place) -> None:
 def test_one_validates_where_the_run_was_not_split_by_subject() -> None:
     """A split by time names no subjects."""
     assert splits.validating(TimeSplit(by="time")) == 1
+
+
+@pytest.mark.parametrize(("subjects", "known"), [(("v1", "v2"), True), (("v1",), False)])
+def test_the_coverage_of_a_fold_of_an_earlier_version_is_that_of_lac(subjects, known) -> None:
+    """None where its validation split gave no threshold."""
+    origin = Origin(CLASSES, "a" * 64, "b" * 64)
+    fitted = calibration_v1.fit_calibration(example_predictions(subjects=subjects), origin, level=0.95)
+    found = calibration_v1.measure_calibration(example_predictions(), fitted, SETTINGS)
+    coverage = cross_validation._coverage(found)
+
+    assert coverage == (found.sets["lac"].coverage if known else None)

@@ -323,6 +323,11 @@ def test_a_document_that_is_not_json_is_refused() -> None:
         kind_of(b"{", "calibration.json")
 
 
+def test_a_document_over_its_limit_is_not_parsed_for_its_version() -> None:
+    """The record refuses it by its size."""
+    assert kind_of(b"{" * (ConfidenceRecord.SIZE_LIMIT + 1), "calibration.json") is ConfidenceRecord
+
+
 def test_apply_needs_numpy_only() -> None:
     """A device has no scipy and no torch."""
     probe = (

@@ -18,7 +18,7 @@ from modelreg.errors import ModelregError, RemoteError
 from modelreg.release.github.http_client import Transport
 
 pytest_plugins = ["delivery_fixtures"]
-pytestmark = [pytest.mark.no_cover, pytest.mark.allow_hosts(["127.0.0.1"])]
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
 REFUSALS = ("401", "403_denied", "404", "422_immutable")
 LIMITS = ("403_secondary", "403_primary", "429")

@@ -3,6 +3,7 @@
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from example_records import (
     CLASSES,
@@ -116,6 +117,28 @@ def test_prediction_sets_say_what_they_promise_and_what_they_did() -> None:
         f"{found.sets['pooled'].mean_size:.2f}",
     )
     assert "promise of 90 %" in text_of(found)
+
+
+def without_thresholds():
+    """Return a calibration that was fitted on too few windows for a threshold of either kind."""
+    fair = example_predictions(subjects=("v1",), seed=1)
+    few = fair.rows(np.arange(len(fair.y)) < 5)
+    return calibration.measure_calibration(example_predictions(), calibration.fit_calibration(few, ORIGIN), SETTINGS)
+
+
+def test_without_a_threshold_the_report_has_the_reasons_and_no_table() -> None:
+    """Five windows of one subject promise nothing at 90 %."""
+    section = text_of(without_thresholds()).partition("## Prediction sets")[2]
+
+    assert "needs at least 9 windows; available: 5" in section
+    assert "| prediction sets |" not in section
+
+
+def test_without_a_threshold_nothing_is_said_of_abstention() -> None:
+    """The sets decide when the model abstains."""
+    said = list(calibration_v2.sentences(without_thresholds()))
+
+    assert not any("abstains" in sentence for sentence in said)
 
 
 def advice(found):

@@ -10,6 +10,7 @@ from tiny_systems import ALL, CLASSES, SHAPE, SYSTEMS, network_of, part, setting
 from torch import nn
 
 from modelreg.artifacts import safetensors_file
+from modelreg.documents.templates import architecture_v2
 from modelreg.ml import batches, checkpoint, factory, training
 from modelreg.ml.checkpoint import Saved
 from modelreg.ml.conv2d import Conv2dNetwork
@@ -76,6 +77,13 @@ def test_the_record_counts_what_is_built(name) -> None:
     assert spec.parameters == sum(parameter.numel() for parameter in network.parameters())
     assert safetensors_file.shapes(spec) == built
     assert safetensors_file.parameter_count(built) == spec.parameters
+
+
+def test_a_card_says_how_a_system_of_tokens_decides() -> None:
+    """By the mean of the codes of all timesteps."""
+    said = architecture_v2.describe(spec_of("conv2d_vq_tokens"))
+
+    assert "The classifier uses the mean code of a window." in said
 
 
 @every_form

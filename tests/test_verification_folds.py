@@ -349,6 +349,15 @@ def test_a_version_may_have_the_weights_of_its_folds(place, capsys) -> None:  # 
     assert {f"folds/{name}" for name in NAMES} < set(notices(capsys))
 
 
+def test_missing_weights_of_a_fold_are_not_released(place, capsys) -> None:  # noqa: F811
+    """Exit 3; the place is their file."""
+    (place / RUN / "folds/kfold3-02/checkpoint.safetensors").unlink()
+    code = main(["release", "v0.2.0", "--force", "--with-folds", "--run", RUN])
+    said = "".join(capsys.readouterr().err.split())
+
+    assert (code, "kfold3-02/checkpoint.safetensors:missing" in said, "[run.file-missing]" in said) == (3, True, True)
+
+
 def test_other_weights_of_a_fold_are_found(place) -> None:  # noqa: F811
     """Against the digests in the metrics."""
     assert main(["release", "v0.2.0", "--force", "--with-folds", "--run", RUN]) == 0

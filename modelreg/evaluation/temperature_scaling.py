@@ -305,15 +305,12 @@ def _best_log_temperature(logits: Floats, y: Ints) -> float:
         return low
     if _slope(logits, y, high).slope >= 0:
         return high
-    for _ in range(STEPS):
+    steps, before = 0, math.inf
+    while steps < STEPS and abs(at - before) > CLOSE and found.slope != 0:
         low, high = (at, high) if found.slope > 0 else (low, at)
         newton = at + found.slope / found.change if found.change > 0 else low
-        middle = newton if low < newton < high else (low + high) / 2
-        if abs(middle - at) <= CLOSE:
-            return middle
-        at, found = middle, _slope(logits, y, middle)
-        if found.slope == 0:
-            return at
+        before, at = at, newton if low < newton < high else (low + high) / 2
+        found, steps = _slope(logits, y, at), steps + 1
     return at
 
 
