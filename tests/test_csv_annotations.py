@@ -340,6 +340,23 @@ def test_the_message_of_annotations_of_nobody_has_both_sides(tmp_path) -> None:
     assert "'anna_1'" in found.next
 
 
+@pytest.mark.parametrize(
+    ("files", "subject", "name", "said"),
+    [
+        (r"(?P<subject>\w+)_notes\.txt", None, "zoe_notes.txt", "group 'subject' of the path has 'zoe'"),
+        (r"notes\.txt", {"pattern": "w.o"}, "notes.txt", "column 'w.o' has 'zoe'"),
+    ],
+    ids=["group", "pattern"],
+)
+def test_the_message_names_what_has_the_text(tmp_path, files, subject, name, said) -> None:
+    """A group of the path of the annotations, or a pattern of columns."""
+    texts = {"s_1.csv": TIMES, name: "from,to,what,who\n1,2,walk,zoe\n"}
+    settings = INTERVALS | {"files": files} | ({"subject": subject} if subject else {})
+    (found,) = problems(tmp_path, texts, devices=DEVICES, label=None, annotations=settings)
+
+    assert said in found.message
+
+
 def findings(tmp_path, notes: str, **changes) -> list[tuple[str, str]]:
     """Return rule and level of what reading finds in the annotations of two recordings."""
     settings = {"devices": DEVICES, "label": None, "annotations": INTERVALS | {"subject": "who"}} | changes

@@ -147,7 +147,7 @@ def test_a_file_of_another_form_is_left_out(mine) -> None:
     proposal = drafts.draft(mine)
 
     assert (proposal.subjects, proposal.labels) == (("s1", "s2", "s3"), ("sit", "walk"))
-    assert "not matched: 1 files" in drafts.why(proposal, f"{SOURCE}.devices.0.files")
+    assert "not matched: 1 file " in drafts.why(proposal, f"{SOURCE}.devices.0.files")
 
 
 def test_sensors_whose_files_are_named_otherwise(mine) -> None:
@@ -319,6 +319,58 @@ def test_a_workbook_with_the_suffix_of_a_text_is_named(mine) -> None:
     assert line.startswith("cannot be read: s1/walk.csv (and 1 other file): this is a workbook; ")
 
 
+def six(folder: Path, text: str) -> None:
+    """Write the same text for two activities of three subjects."""
+    for subject in ("s1", "s2", "s3"):
+        for activity in ("walk", "sit"):
+            write(folder, f"{subject}/{activity}.csv", text)
+
+
+def test_a_file_that_is_no_table_is_named(mine) -> None:
+    """It has the name of one."""
+    six(mine, plain())
+    (mine / "s1/walk.csv").write_text("hello world, this is\nnot a table at all\n")
+
+    assert drafts.draft(mine).left_out[0].startswith("cannot be read: s1/walk.csv: no rows and columns were found")
+
+
+def test_a_file_with_another_separator_is_named_by_its_sensor(mine) -> None:
+    """It has all columns, and is left out all the same."""
+    six(mine, plain())
+    (mine / "s1/walk.csv").write_text((mine / "s1/walk.csv").read_text().replace(",", ";"))
+    (line,) = drafts.draft(mine).left_out
+
+    assert line.startswith("left out: 1 sensor: acc of 1 file (")
+
+
+def test_without_times_the_missing_column_is_that_of_a_sensor(mine) -> None:
+    """Nothing is said of a time."""
+    six(mine, "".join(f"{line.partition(',')[2]}\n" for line in signals("t,acc_x,acc_y,acc_z").splitlines()))
+    without_last_column(mine / "s1/walk.csv")
+
+    assert "left out: s1/walk.csv has no column acc_z (5 others have it)" in drafts.draft(mine).left_out
+
+
+def test_columns_of_text_are_no_axes(mine) -> None:
+    """Whatever their names are."""
+    header, *rows = signals("t,acc_x,acc_y,acc_z,mag_x,mag_z").splitlines()
+    six(mine, "\n".join([header, *(f"{row.rpartition(',')[0]},north" for row in rows)]) + "\n")
+
+    assert drafts.draft(mine).left_out == ()
+
+
+def test_further_sensors_in_the_files_of_an_export_are_named(mine) -> None:
+    """The export is described without them."""
+    sensor_logger(mine)
+    for path in mine.rglob("TotalAcceleration.csv"):
+        header, *rows = path.read_text().splitlines()
+        more = [f"{header},mag_x,mag_y,mag_z", *(f"{row},{n % 7},{n % 5},{n % 3}" for n, row in enumerate(rows))]
+        path.write_text("\n".join(more) + "\n")
+    (line,) = drafts.draft(mine).left_out
+
+    assert line.startswith("left out: 1 sensor: mag_x, mag_y, mag_z (mag)")
+
+
 def test_files_in_other_depths_are_counted(mine) -> None:
     """They are not read."""
     for subject in ("s1", "s2", "s3"):
@@ -326,7 +378,7 @@ def test_files_in_other_depths_are_counted(mine) -> None:
             write(mine, f"{subject}/{activity}.csv", plain())
     write(mine, "s1/extra/walk.csv", plain())
 
-    assert "not matched: 1 files" in drafts.why(drafts.draft(mine), f"{SOURCE}.devices.0.files")
+    assert "not matched: 1 file in" in drafts.why(drafts.draft(mine), f"{SOURCE}.devices.0.files")
 
 
 def test_a_column_that_repeats_the_path_is_not_read(mine) -> None:

@@ -199,7 +199,8 @@ def _explain_names(devices: Sequence[Any], named: Named) -> None:
     first = devices[0]["parts"][0] if "parts" in devices[0] else devices[0]
     why = [f"{role}: {text}" for role, text in named.names.why.items() if role in named.names.roles.values()]
     if named.strays:
-        why.append(f"not matched: {named.strays} files in other depths or of other suffixes")
+        noun = "file" if named.strays == 1 else "files"
+        why.append(f"not matched: {named.strays} {noun} in other depths or of other suffixes")
     if why:
         first["files"] = Noted(first["files"], "\n".join(why))
 

@@ -10,7 +10,7 @@ from modelreg.data.draft.tables import Heads
 from modelreg.data.message_lists import and_others
 from modelreg.data.sources import file_formats
 from modelreg.data.sources.containers import Tree
-from modelreg.errors import InputError, Problem
+from modelreg.errors import Problem
 
 SHOWN = 3  # sensors in a line
 
@@ -68,12 +68,9 @@ def _unreadable(tree: Tree, heads: Heads, used: Sequence[Part]) -> Iterator[str]
 
 
 def _foreign(tree: Tree, path: str) -> Problem:
-    """Return why a file is not a table, by its first bytes."""
-    try:
-        with tree.open(path) as stream:
-            known = file_formats.name_format(stream.read(file_formats.FIRST), path)
-    except InputError as error:
-        return error.problems[0]
+    """Return why a file is not a table, by its first bytes. Raises InputError if it cannot be read any more."""
+    with tree.open(path) as stream:
+        known = file_formats.name_format(stream.read(file_formats.FIRST), path)
     if known:
         return Problem(path, "draft.foreign", f"this is {known.what}", known.next)
     return Problem(path, "draft.nothing-found", "no rows and columns were found", "export it again, or remove it")

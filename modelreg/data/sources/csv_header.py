@@ -42,7 +42,7 @@ def find_problems(
     for shown, places in {_shown(column): find(names, column) for column in configured.values()}.items():
         if len(places) > 1:
             found = quoted([names[place] for place in places])
-            message = f"the header has {len(places)} columns for {shown}: {found}"
+            message = f"the header has {len(places)} columns {shown}: {found}"
             yield Problem(where, "csv.column-ambiguous", message)
 
 
