@@ -10,6 +10,7 @@ from places import places
 from modelreg import files
 from modelreg.documents.report.formatting import escape
 from modelreg.records.manifest import FileEntry, Manifest, Tool
+from modelreg.records.metrics import FoldMetrics
 from modelreg.registry import filenames
 from modelreg.release.github import plan
 from modelreg.release.github.plan import (
@@ -344,7 +345,25 @@ def test_content_types_follow_the_suffix(name, kind) -> None:
     assert asset(name).content_type == kind
 
 
-def expected_of(version: str = "1.0.0", *, highest: bool = True, subjects: tuple[str, ...] = ()) -> ExpectedRelease:
+def fold(number: int) -> FoldMetrics:
+    """Return a fold that tests one subject."""
+    return FoldMetrics(
+        name=f"kfold3-{number:02d}",
+        tested=(f"s{number}",),
+        validated=("v",),
+        windows=1,
+        accuracy=1.0,
+        balanced_accuracy=1.0,
+        macro_f1=1.0,
+        codes=None,
+        checkpoint_sha256="a" * 64,
+        predictions_sha256="b" * 64,
+    )
+
+
+def expected_of(
+    version: str = "1.0.0", *, highest: bool = True, subjects: tuple[str, ...] = (), folds: int = 0
+) -> ExpectedRelease:
     """Return the release of a version with the example's metrics."""
     import numpy as np
     from example_run import eval_metrics, predictions
@@ -354,6 +373,10 @@ def expected_of(version: str = "1.0.0", *, highest: bool = True, subjects: tuple
         test = measured.protocol.tested.model_copy(update={"subjects": subjects})
         parts = measured.protocol.parts.model_copy(update={"test": test})
         measured = measured.model_copy(update={"protocol": measured.protocol.model_copy(update={"parts": parts})})
+    if folds:
+        named = tuple(map(fold, range(folds)))
+        crossed = measured.protocol.model_copy(update={"kind": "kfold-subject", "folds": named})
+        measured = measured.model_copy(update={"protocol": crossed})
     made = manifest("a").model_copy(update={"version": version})
     found = plan.assets_of(made, "b" * 64, 10, None)
     return plan.expected_release(made, f"v{version}", "### Added\n\n- x", measured, found, highest=highest)
@@ -367,6 +390,14 @@ def test_notes_contain_changes_metrics_instructions_and_the_marker() -> None:
         part in body
         for part in ("### Added", "| accuracy |", "sha256sum -c m-v1.0.0-sha256sum.txt", expected_of().marker)
     )
+
+
+def test_the_notes_of_a_cross_fitted_version_do_not_say_that_it_was_tested() -> None:
+    """The models of its folds were."""
+    body = expected_of(folds=3).body
+
+    assert "(each predicted by one of 3 models that never saw the subject)" in body
+    assert "the model was" not in body
 
 
 def test_a_name_in_the_notes_cannot_forge_markdown() -> None:
