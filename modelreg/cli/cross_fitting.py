@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from modelreg.cli import host
 from modelreg.cli.console import note
 from modelreg.cli.crossval import warn_of_threads
-from modelreg.cli.phrases import counted_subjects
+from modelreg.cli.phrases import counted, counted_subjects
 from modelreg.cli.progress import show_folds, show_training
 
 if TYPE_CHECKING:
@@ -40,7 +40,10 @@ def train(folder: Path, prepared: "Prepared", place: "Place", settings: "Trainin
         note(f"stopped; resume with: modelreg train --resume {host.shown(folder)}")
         raise
     epochs = cross_fitting.read_outcome(folder).epochs
-    note(f"final model: trained on all subjects for {_counted(epochs)}, the median of the best epochs of the folds")
+    note(
+        f"final model: trained on all subjects for {counted(epochs, 'epoch')}, "
+        "the median of the best epochs of the folds"
+    )
     final = settings.model_copy(update={"epochs": epochs})
     show_training(cross_fitting.train_final(folder, prepared, place), final, host.shown(folder))
 
@@ -53,8 +56,5 @@ def note_folds(folds: "tuple[FoldSplit, ...]") -> None:
 
 def result(trained: "RunRecord") -> str:
     """Return the result of a cross-fitted training in a line."""
-    return f"{len(trained.folds or ())} folds, and a final model trained on all subjects for {_counted(trained.epochs)}"
-
-
-def _counted(epochs: int) -> str:
-    return "1 epoch" if epochs == 1 else f"{epochs} epochs"
+    epochs = counted(trained.epochs, "epoch")
+    return f"{len(trained.folds or ())} folds, and a final model trained on all subjects for {epochs}"

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from modelreg.cli.phrases import counted
 from modelreg.cli.wrapping import wrap
 from modelreg.errors import ModelregError, Notice, Problem
 from modelreg.escaping import one_line
@@ -27,7 +28,7 @@ def lines_of(error: ModelregError, width: int | None = None) -> list[str]:
         space = LINES - len(found) - len(conclusion) - (1 if shown < len(entries) - 1 else 0)
         if len(entry) > space:
             left = sum(map(len, causes[shown:]))
-            found.append(f"and {_counted(left, 'more problem')}, of {_counted(len(causes) - shown, 'rule')}")
+            found.append(f"and {counted(left, 'more problem')}, of {counted(len(causes) - shown, 'rule')}")
             break
         found += entry
     return [*found, *conclusion]
@@ -85,7 +86,7 @@ def _several(problems: Sequence[Problem], places: Mapping[str, Sequence[str]]) -
         if steps[message] and not same:
             yield f"{INDENT}{INDENT}next: {one_line(steps[message])}"
     if left := len(problems) - sum(len(those) for _, those in shown):
-        yield f"{INDENT}and {_counted(left, 'more problem')} of this rule"
+        yield f"{INDENT}and {counted(left, 'more problem')} of this rule"
     yield from _next_line(problems[0] if same else problems[0]._replace(next=""))
 
 
@@ -102,7 +103,7 @@ def _placed(places: Sequence[str]) -> str:
     separator = "; " if any("," in place for place in places[:PLACES]) else ", "
     named = separator.join(places[:PLACES])
     left = len(places) - PLACES
-    return f"{named} and {_counted(left, 'other')}" if left > 0 else named
+    return f"{named} and {counted(left, 'other')}" if left > 0 else named
 
 
 def _conclusion(error: ModelregError) -> str:
@@ -111,10 +112,6 @@ def _conclusion(error: ModelregError) -> str:
     if not error.problems:
         return f"error: {summary}"
     return summary if len(error.problems) == 1 else f"{summary} ({len(error.problems)} problems)"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _wrapped(lines: Iterable[str], width: int | None) -> list[str]:

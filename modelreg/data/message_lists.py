@@ -21,10 +21,15 @@ def did_you_mean(name: str, names: Sequence[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else ""
 
 
+def counted(count: int, noun: str) -> str:
+    """Return `1 file` or `1,200 files`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def and_others(count: int, noun: str = "row") -> str:
     """Return ` (and 11,999 other rows)` after the first of `count` rows; nothing if there is only one."""
     others = count - 1
-    return f" (and {others:,} other {noun}{'' if others == 1 else 's'})" if others else ""
+    return f" (and {counted(others, f'other {noun}')})" if others else ""
 
 
 def leave_out(names: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from modelreg.data.draft import headers, words
 from modelreg.data.draft.groups import Group
 from modelreg.data.draft.tables import Column
+from modelreg.data.message_lists import counted
 from modelreg.data.sources import annotation_matching, csv_times
 from modelreg.records.csv_device import CsvForm, CsvTime, TimeUnit
 
@@ -86,8 +87,7 @@ def find(groups: Sequence[Group]) -> Annotations | None:
             for text in table.columns[marks.label].texts.tolist():
                 labels[text] = labels.get(text, 0) + 1
         kind = "START and STOP" if marks.status is not None else "an end" if marks.end is not None else "a duration"
-        files = "1 file" if len(group.paths) == 1 else f"{len(group.paths)} files"
-        why = f"{files} with a label, a beginning and {kind} in each row"
+        why = f"{counted(len(group.paths), 'file')} with a label, a beginning and {kind} in each row"
         return Annotations(group, marks, time, dict(sorted(labels.items())), why)
     return None
 

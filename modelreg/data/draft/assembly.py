@@ -9,6 +9,7 @@ import numpy as np
 from modelreg.data.draft.annotations import Span
 from modelreg.data.draft.parts import Part
 from modelreg.data.draft.sensors import Sensor
+from modelreg.data.message_lists import counted
 
 LONGEST = 60  # characters of a device's name
 DEVICE = "device"  # the name of a device that nothing names
@@ -37,16 +38,12 @@ def devices(found: Sequence[Part]) -> Devices:
     used = {id(sensor) for parts in chosen.values() for part in parts for sensor in part.sensors}
     left = [text for part in found for text in part.left_out]
     left += [
-        f"{sensor.quantity} of {len(part.group.paths)} {_files(part.group.paths)} ({sensor.why})"
+        f"{sensor.quantity} of {counted(len(part.group.paths), 'file')} ({sensor.why})"
         for part in found
         for sensor in part.sensors
         if id(sensor) not in used
     ]
     return Devices(chosen, tuple(dict.fromkeys(left)))
-
-
-def _files(paths: Sequence[str]) -> str:
-    return "file" if len(paths) == 1 else "files"
 
 
 def _best(parts: Sequence[Part]) -> Iterator[Part]:

@@ -17,6 +17,7 @@ from modelreg.data.draft.naming import Named
 from modelreg.data.draft.parts import Part, channels
 from modelreg.data.draft.proposal import Device, form, source_name
 from modelreg.data.draft.units import Factors
+from modelreg.data.message_lists import counted
 from modelreg.data.sources.containers import Tree
 from modelreg.records.csv_device import ClockRule, CsvForm
 from modelreg.records.data import NOT_STATED
@@ -199,8 +200,7 @@ def _explain_names(devices: Sequence[Any], named: Named) -> None:
     first = devices[0]["parts"][0] if "parts" in devices[0] else devices[0]
     why = [f"{role}: {text}" for role, text in named.names.why.items() if role in named.names.roles.values()]
     if named.strays:
-        noun = "file" if named.strays == 1 else "files"
-        why.append(f"not matched: {named.strays} {noun} in other depths or of other suffixes")
+        why.append(f"not matched: {counted(named.strays, 'file')} in other depths or of other suffixes")
     if why:
         first["files"] = Noted(first["files"], "\n".join(why))
 

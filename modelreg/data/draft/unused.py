@@ -7,7 +7,7 @@ from modelreg.data.draft import tables
 from modelreg.data.draft.groups import Group
 from modelreg.data.draft.parts import Part
 from modelreg.data.draft.tables import Heads
-from modelreg.data.message_lists import and_others
+from modelreg.data.message_lists import and_others, counted
 from modelreg.data.sources import file_formats
 from modelreg.data.sources.containers import Tree
 from modelreg.errors import Problem
@@ -21,8 +21,7 @@ def lines(
     """Yield a line for each cause: how often, where first, and what to do. `without` is the result of `without`."""
     if sensors:
         more = f"; and {len(sensors) - SHOWN} others" if len(sensors) > SHOWN else ""
-        noun = "sensor" if len(sensors) == 1 else "sensors"
-        yield f"left out: {len(sensors)} {noun}: {'; '.join(sensors[:SHOWN])}{more}"
+        yield f"left out: {counted(len(sensors), 'sensor')}: {'; '.join(sensors[:SHOWN])}{more}"
     for text, paths in without.items():
         yield f"left out: {paths[0]}{and_others(len(paths), 'file')} {text}"
     yield from _unreadable(tree, heads, used)
