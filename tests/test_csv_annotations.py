@@ -176,8 +176,15 @@ def test_no_file_of_annotations(tmp_path) -> None:
     assert rules(found) == [(".", "csv.files-missing")]
 
 
-def test_what_does_not_fit_is_reported(tmp_path) -> None:
-    """Overlaps, time outside of every annotation, and annotations of nobody."""
+@pytest.mark.parametrize(
+    ("overlap", "expected"),
+    [
+        ("later", ["1 row is in annotations of different labels", "30.0% of the rows are outside of every annotation"]),
+        ("unlabelled", ["30.0% of the rows are outside of every annotation"]),  # the overlap is a finding
+    ],
+)
+def test_what_does_not_fit_and_is_not_wrong_is_a_notice(tmp_path, overlap, expected) -> None:
+    """Time outside of every annotation, and overlaps that a rule decides."""
     from csv_folder import source, write
 
     from modelreg.data.cache import Reading
@@ -186,14 +193,10 @@ def test_what_does_not_fit_is_reported(tmp_path) -> None:
     notes = "from,to,what,who\n0,4,walk,s\n3,6,rest,s\n0,1,walk,anna\n"
     folder = write(tmp_path, {"s_1.csv": TIMES, "notes.txt": notes})
     found = []
-    settings = source(devices=DEVICES, label=None, annotations=INTERVALS | {"subject": "who"})
+    settings = source(devices=DEVICES, label=None, annotations=INTERVALS | {"subject": "who", "overlap": overlap})
     csv.read(settings, Reading(folder, remark=found.append))
 
-    assert [notice.message.partition(",")[0].partition(":")[0] for notice in found] == [
-        "1 rows are in annotations of different labels",
-        "30.0% of the rows are outside of every annotation",
-        "annotation without a recording",
-    ]
+    assert [notice.message.partition(",")[0] for notice in found] == expected
 
 
 @pytest.mark.parametrize(
@@ -424,3 +427,6 @@ def test_the_check_counts_what_is_wrong_with_labels(tmp_path) -> None:
     with pytest.raises(InputError) as caught:
         quality.refuse_broken(report)
     assert expected <= {problem.rule for problem in caught.value.problems}
+    of_all = sum(f.level == "problem" and not f.recordings for f in report.findings or ())
+    mean = sum(recording.score for recording in report.recordings) / len(report.recordings)
+    assert report.score == pytest.approx(mean * 0.9**of_all) and of_all >= 3

@@ -199,10 +199,8 @@ def _show_findings(report: "QualityReport") -> None:
 def _show_scores(report: "QualityReport") -> None:
     for source in report.sources:
         say(f"{source.name}: digest {source.digest[:16]}")
-    scores = [recording.score for recording in report.recordings]
     worst = min(report.recordings, key=lambda recording: recording.score)
-    mean = sum(scores) / len(scores)
-    say(f"{len(scores)} recordings, mean score {mean:.1f} of 100; lowest {worst.score:.1f} ({worst.recording})")
+    say(f"score {report.score:.1f} of 100; lowest of a recording {worst.score:.1f} ({worst.recording})")
     broken = sum(bool(recording.problems) for recording in report.recordings)
     say(f"{broken} of {len(report.recordings)} recordings have a problem")
     for advice in ("interpolate", "drop"):

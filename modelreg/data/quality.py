@@ -141,10 +141,7 @@ def refuse_unknown_limits(dataset: Dataset, limits: Limits) -> None:
 def refuse_broken(report: QualityReport) -> None:
     """Raise InputError with everything that is flagged: a problem for each cause and recording, or for all."""
     broken = [
-        Problem(recording, finding.rule, f"{finding.where}: {finding.cause}", finding.next)
-        for finding in report.findings or ()
-        for recording in finding.recordings or (LABELS,)
-        if finding.level == "problem"
+        problem for finding in report.findings or () if finding.level == "problem" for problem in _problems(finding)
     ]
     if broken:
         raise InputError("the recordings exceed thresholds", broken)
@@ -312,3 +309,11 @@ def _liveliness(channel: ChannelQuality, quietest: float) -> float:
     if channel.std is None or channel.constant:
         return 0.0
     return min(channel.std / quietest, 1.0) if quietest else 1.0
+
+
+def _problems(finding: QualityFinding) -> Iterator[Problem]:
+    """Yield a problem for each recording of a finding, or one for all of them."""
+    if not finding.recordings:
+        yield Problem(finding.where, finding.rule, finding.message, finding.next)
+    for recording in finding.recordings:
+        yield Problem(recording, finding.rule, f"{finding.where}: {finding.cause}", finding.next)

@@ -1,6 +1,7 @@
 """Records of the data: quality, splits and normalization."""
 
 from collections.abc import Iterator
+from statistics import fmean
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -162,6 +163,9 @@ class Excerpt(Record):
     values: tuple[tuple[float | None, ...], ...]  # by channel, evenly spaced; null: missing
 
 
+SHARED_COST = 0.9  # what a problem of no single recording, as of labels, leaves of the score of all
+
+
 class QualityReport(Record):
     """The result of `modelreg data check`."""
 
@@ -173,6 +177,15 @@ class QualityReport(Record):
     classes: Annotated[tuple[ClassQuality, ...] | None, LEFT_OUT] = None
     findings: Annotated[tuple[QualityFinding, ...] | None, LEFT_OUT] = None
     recordings: tuple[RecordingQuality, ...]
+
+    @property
+    def score(self) -> float:
+        """Return the mean score of the recordings, of which each problem that is of no single one takes a tenth.
+
+        Raises StatisticsError if there is no recording.
+        """
+        shared = sum(each.level == "problem" and not each.recordings for each in self.findings or ())
+        return fmean(recording.score for recording in self.recordings) * SHARED_COST**shared
 
     def by_channel(self) -> dict[tuple[str, str], list[ChannelQuality]]:
         """Return the quality by device and channel, over all recordings with that channel."""

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from modelreg.data import alignment
 from modelreg.data.cache import Reading
-from modelreg.data.message_lists import and_others
 from modelreg.data.recording import UNLABELLED, UNREADABLE, Recording, Signal
 from modelreg.data.sources import annotation_matching, csv_annotations
 from modelreg.data.sources.annotation_matching import Target
@@ -94,7 +93,7 @@ def annotate(
     unused = [interval for interval in intervals if not matched[interval]]
     rows = sum(len(labels.codes) for labels in found.values())
     findings = [*_find_unused(unused, len(intervals), settings), *_find_overlaps(overlapping, rows, settings)]
-    notes = _notes(found, sum(overlapping.values()), [interval.where for interval in unused], settings)
+    notes = _notes(found, sum(overlapping.values()), settings)
     return Annotated(found, used, tuple(notes), tuple(findings))
 
 
@@ -125,20 +124,16 @@ def _finding(rule: str, cause: str, message: str) -> QualityFinding:
     return QualityFinding(rule=rule, level="problem", where="annotations", cause=cause, message=message)
 
 
-def _notes(
-    found: Mapping[Key, Labels], overlapping: int, unused: Sequence[str], settings: CsvAnnotations
-) -> Iterator[str]:
-    """Yield a sentence for each thing that does not fit."""
+def _notes(found: Mapping[Key, Labels], overlapping: int, settings: CsvAnnotations) -> Iterator[str]:
+    """Yield a sentence for each thing that does not fit and is not wrong."""
     rows = sum(len(labels.codes) for labels in found.values())
     unlabelled = sum(int(np.count_nonzero(labels.codes == UNLABELLED)) for labels in found.values())
     later = settings.overlap == "later"
-    if overlapping:
-        outcome = "have that of the later one" if later else "have no label"
-        yield f"{overlapping:,} rows are in annotations of different labels, and {outcome}"
+    if overlapping and later:
+        have = "row is" if overlapping == 1 else "rows are"
+        yield f"{overlapping:,} {have} in annotations of different labels, with that of the later one"
     if outside := unlabelled - (0 if later else overlapping):
         yield f"{outside / rows:.1%} of the rows are outside of every annotation, and have no label"
-    if unused:
-        yield f"annotation without a recording: {unused[0]}{and_others(len(unused))}"
 
 
 def _clock(signal: Signal, settings: CsvAnnotations) -> NDArray[np.float64]:

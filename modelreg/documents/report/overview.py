@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Sequence
-from statistics import fmean
 from typing import NamedTuple
 
 from modelreg.documents.report.formatting import counted
@@ -92,9 +91,8 @@ def _recordings(report: QualityReport) -> str:
         return f"none in {names}"
     subjects = len({recording.subject for recording in report.recordings})
     seconds = sum(recording.seconds or 0.0 for recording in report.recordings)
-    score = fmean(recording.score for recording in report.recordings)
     count = f"{len(report.recordings):,} of {counted(subjects, 'subject')}"
-    return f"{count}, {duration(seconds)}; score {score:.1f} of 100; {names}"
+    return f"{count}, {duration(seconds)}; score {report.score:.1f} of 100; {names}"
 
 
 def _classes(found: Sequence[ClassQuality]) -> Row:

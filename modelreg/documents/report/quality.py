@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from statistics import fmean
 
 from modelreg.documents.report.formatting import counted, escape, number, percent, table
 from modelreg.records.data import QualityReport, RecordingQuality
@@ -18,13 +17,13 @@ def section(quality: QualityReport, picture: str = "") -> str:
     """
     if not quality.recordings:
         return "## Data quality\n\nNo recordings found."
-    parts = (_scores(quality.recordings) + picture, _channels(quality), _clocks(quality), _worst(quality.recordings))
+    parts = (_scores(quality) + picture, _channels(quality), _clocks(quality), _worst(quality.recordings))
     return "\n\n".join(("## Data quality", *(part for part in parts if part)))
 
 
-def _scores(recordings: Sequence[RecordingQuality]) -> str:
+def _scores(quality: QualityReport) -> str:
+    recordings = quality.recordings
     lowest = min(recordings, key=lambda recording: recording.score)
-    mean = fmean(recording.score for recording in recordings)
     samples = sum(recording.samples for recording in recordings)
     labelled = sum(recording.labelled for recording in recordings)
     subjects = len({recording.subject for recording in recordings})
@@ -33,8 +32,8 @@ def _scores(recordings: Sequence[RecordingQuality]) -> str:
     missing = f" Recommended handling of missing values: {what}." if what else ""
     return (
         f"{counted(len(recordings), 'recording')} of {counted(subjects, 'subject')} with {counted(samples, 'sample')}, "
-        f"{labelled:,} labelled. The mean quality score is {number(mean)} of 100, the lowest {number(lowest.score)} "
-        f"({escape(lowest.recording)}).{missing}"
+        f"{labelled:,} labelled. The quality score is {number(quality.score)} of 100, the lowest of a "
+        f"recording {number(lowest.score)} ({escape(lowest.recording)}).{missing}"
     )
 
 
