@@ -15,8 +15,8 @@ CROSSED = (
     .replace("evaluation: {replicates: 100}", "evaluation: {replicates: 100, protocol: kfold-subject, folds: 3}")
 )
 NAMES = ("kfold3-01", "kfold3-02", "kfold3-03")
-TRAIN = ["train", "crossed.yaml"]
-RESUME = ["train", "--resume", RUN]
+TRAIN = ["train", "crossed.yaml", "--jobs", "1"]  # in this process, where tests change what it does
+RESUME = ["train", "--resume", RUN, "--jobs", "1"]
 
 
 def make_crossed(root):

@@ -17,8 +17,9 @@ from modelreg import config as settings
 from modelreg import files
 from modelreg.artifacts import npz
 from modelreg.cli import host
+from modelreg.cli.crossval import fitting_jobs, settle_jobs
 from modelreg.cli.main import main
-from modelreg.config import TrainConfig
+from modelreg.config import TrainConfig, TrainingSettings
 from modelreg.data import preparation, splits
 from modelreg.data.cache import Reading
 from modelreg.documents.report import recommendations
@@ -306,6 +307,26 @@ def test_folds_without_a_cross_fitted_run_have_no_jobs(tmp_path, monkeypatch) ->
     monkeypatch.chdir(tmp_path)
 
     assert main(["train", "tiny.yaml", "--jobs", "2"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("threads", "folds", "cores", "device", "expected"),
+    [(1, 5, 2, "cpu", 2), (2, 5, 2, "cpu", 1), (4, 5, 2, "cpu", 1), (1, 5, 64, "cpu", 5), (1, 5, 64, "cuda", 1)],
+)
+def test_folds_train_in_parallel_where_cores_are_free(threads, folds, cores, device, expected) -> None:
+    """Never more than there are folds, and one at a time on a GPU."""
+    settings = TrainingSettings(threads=threads, device=device)
+
+    assert fitting_jobs(settings, folds, cores) == expected
+
+
+@pytest.mark.parametrize(("jobs", "warned"), [(None, False), (1, False), (2, False), (3, True)])
+def test_more_threads_than_cores_are_warned_of(monkeypatch, capsys, jobs, warned) -> None:
+    """Three jobs of two threads on four cores; a number that nobody gave always fits."""
+    monkeypatch.setattr("modelreg.cli.host.usable_cores", lambda: 4)
+    settled = settle_jobs(jobs, TrainingSettings(threads=2), 5)
+
+    assert (settled, "warning: " in capsys.readouterr().err) == (jobs or 2, warned)
 
 
 def change_arrays(root, change):

@@ -24,7 +24,7 @@ from modelreg.workflows import cross_validation
 
 pytestmark = pytest.mark.needs("torch", "matplotlib")  # they train
 RUN = "runs/conv2d_fsq-001"
-COMMAND = ["evaluate", RUN, "--protocol", "kfold-subject", "--folds", "3"]
+COMMAND = ["evaluate", RUN, "--protocol", "kfold-subject", "--folds", "3", "--jobs", "1"]
 
 
 @pytest.fixture(scope="module")

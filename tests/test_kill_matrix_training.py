@@ -24,7 +24,7 @@ STAGES = {  # each starts from the one before, with one more command
 LEGACY = TINY[: TINY.index("model:")] + "model: {levels: [8, 8, 8, 8, 8, 8, 8, 8]}\nevaluation: {replicates: 100}\n"
 MATRIX = [  # where a command starts, its line, and the changes at which it is killed: a sample, for it takes long
     ("trained", ("evaluate",), (12,)),
-    ("evaluated", ("evaluate", RUN, "--protocol", "kfold-subject", "--folds", "2"), (90,)),
+    ("evaluated", ("evaluate", RUN, "--protocol", "kfold-subject", "--folds", "2", "--jobs", "1"), (90,)),
     ("evaluated", ("evaluate", RUN, "--protocol", "random"), (55,)),
     ("start", ("ablate", "ablation.yaml", "--seeds", "0"), (60,)),
     ("evaluated", ("export", "--target", "hailo8"), (44,)),

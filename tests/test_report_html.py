@@ -244,7 +244,8 @@ def test_scores_are_summed_up() -> None:
     """Number, mean score, lowest score and handling of missing values."""
     assert section(example_quality_report()).splitlines()[2] == (
         r"30 recordings of 7 subjects with 150,000 samples, 144,000 labelled. The quality score is 80.50 of 100, "
-        r"the lowest of a recording 55.00 (s04-\<r24\>). Recommended handling of missing values: interpolate in 25 recordings."
+        r"the lowest of a recording 55.00 (s04-\<r24\>). "
+        r"Recommended handling of missing values: interpolate in 25 recordings."
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from modelreg.cli import host
 from modelreg.cli.console import note
-from modelreg.cli.crossval import warn_of_threads
+from modelreg.cli.crossval import settle_jobs
 from modelreg.cli.phrases import counted, counted_subjects
 from modelreg.cli.progress import show_folds, show_training
 
@@ -26,12 +26,12 @@ def assigned(protocol: str | None, folds: int | None) -> list[str]:
     return [*number, *([f"evaluation.protocol={protocol}"] if protocol else [])]
 
 
-def train(folder: Path, prepared: "Prepared", place: "Place", settings: "TrainingSettings", jobs: int) -> None:
+def train(folder: Path, prepared: "Prepared", place: "Place", settings: "TrainingSettings", jobs: int | None) -> None:
     """Train every fold that is not finished, then the final model. On Ctrl-C, print the command that resumes it."""
     from modelreg.workflows import cross_fitting, cross_validation
 
-    warn_of_threads(jobs, settings.threads)
     planned = cross_fitting.plan(folder)
+    jobs = settle_jobs(jobs, settings, len(planned))
     done = sum(map(cross_validation.is_finished, planned))
     finished = (host.shown(fold.folder) for fold in cross_fitting.train_folds(folder, place, jobs))
     try:

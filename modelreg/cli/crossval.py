@@ -1,6 +1,5 @@
 """`modelreg evaluate --protocol`: cross-validation by subject."""
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +17,11 @@ if TYPE_CHECKING:
     from modelreg.workflows.cross_validation import Place
 
 
+PARALLEL_FOLDS = "Number of folds to train in parallel, each in a process. Default: as many as fit on the cores."
 COLUMNS = ("metric", "pooled", "mean ± deviation of folds", "lowest fold")
 
 
-def cross_validate(folder: Path, protocol: "ProtocolName", folds: int, jobs: int, *, as_json: bool) -> None:
+def cross_validate(folder: Path, protocol: "ProtocolName", folds: int, jobs: int | None, *, as_json: bool) -> None:
     """Train unfinished folds, pool all folds, write crossval.json and, if the run was evaluated, its report."""
     from modelreg import files
     from modelreg.config import TrainConfig
@@ -32,7 +32,7 @@ def cross_validate(folder: Path, protocol: "ProtocolName", folds: int, jobs: int
     with host.reading() as reading:
         found = cross_validation.plan(folder, protocol, folds, reading)
         place = place_of(reading, settings)
-    warn_of_threads(jobs, settings.threads)
+    jobs = settle_jobs(jobs, settings, len(found))
     done = sum(map(cross_validation.is_finished, found))
     host.ready_to_train(settings)
     for number, fold in enumerate(cross_validation.train(found, place, jobs), done + 1):
@@ -62,14 +62,24 @@ def place_of(reading: "Reading", settings: "TrainingSettings") -> "Place":
     )
 
 
-def warn_of_threads(jobs: int, threads: int) -> None:
-    """Warn of more threads than cores: each fold then waits for the others."""
-    cores = os.cpu_count() or 1
-    if jobs > 1 and jobs * threads > cores:
+def settle_jobs(jobs: int | None, settings: "TrainingSettings", folds: int) -> int:
+    """Return how many folds to train in parallel: as many as the cores have threads for, if no number is given.
+
+    Warns of more threads than cores: each fold then waits for the others.
+    """
+    cores = host.usable_cores()
+    fitting = fitting_jobs(settings, folds, cores)
+    if jobs and jobs > 1 and jobs * settings.threads > cores:
         note(
-            f"warning: {jobs} jobs of {threads} threads (training.threads) on {cores} cores are slower than "
-            f"fewer jobs; use --jobs {max(cores // threads, 1)}"
+            f"warning: {jobs} jobs of {settings.threads} threads (training.threads) on {cores} cores are slower than "
+            f"fewer jobs; use --jobs {max(cores // settings.threads, 1)}"
         )
+    return jobs or fitting
+
+
+def fitting_jobs(settings: "TrainingSettings", folds: int, cores: int) -> int:
+    """Return how many of `folds` can train in parallel on `cores`; one at a time on a GPU."""
+    return 1 if settings.device == "cuda" else max(min(folds, cores // settings.threads), 1)
 
 
 def _show(found: "CrossValidation") -> None:

@@ -9,7 +9,7 @@ import typer
 
 from modelreg.cli import host
 from modelreg.cli.console import draw, emit_json, note, say, table
-from modelreg.cli.crossval import cross_validate
+from modelreg.cli.crossval import PARALLEL_FOLDS, cross_validate
 from modelreg.cli.phrases import NOT_NEW, counted_subjects, metric_name
 from modelreg.cli.random_split import compare_with_chance
 from modelreg.registry import filenames
@@ -33,9 +33,7 @@ def evaluate(
         ),
     ] = "holdout",
     folds: Annotated[int, typer.Option(min=2, help="Number of folds of kfold-subject.", metavar="N")] = 5,
-    jobs: Annotated[
-        int, typer.Option(min=1, help="Number of folds to train in parallel, each in a process.", metavar="N")
-    ] = 1,
+    jobs: Annotated[int | None, typer.Option(min=1, help=PARALLEL_FOLDS, metavar="N")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the resulting document as JSON.")] = False,
 ) -> None:
     """Compute the metrics of a run on its test split.

@@ -91,6 +91,11 @@ def _registry() -> "Registry":
     return Registry(root, settings.default_model, settings.tag_format)
 
 
+def usable_cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def hardware() -> "Hardware":
     """Return a record of this machine's hardware."""
     from modelreg.records.latency import Hardware

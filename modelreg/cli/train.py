@@ -40,9 +40,7 @@ def train(
         ),
     ] = None,
     folds: Annotated[int | None, typer.Option(min=2, help="Number of folds of kfold-subject.", metavar="K")] = None,
-    jobs: Annotated[
-        int, typer.Option(min=1, help="Number of folds to train in parallel, each in a process.", metavar="N")
-    ] = 1,
+    jobs: Annotated[int | None, typer.Option(min=1, help=crossval.PARALLEL_FOLDS, metavar="N")] = None,
 ) -> None:
     """Train a model.
 
@@ -71,7 +69,7 @@ def train(
     else:
         settings = _settings(configuration, [*(assignments or []), *cross_fitting.assigned(protocol, folds)])
         folder = out_folder or _next_folder(settings.model.name)
-    if jobs > 1 and not settings.evaluation.crossfitted:
+    if jobs and jobs > 1 and not settings.evaluation.crossfitted:
         raise typer.BadParameter("trains folds in parallel, and this configuration has none", param_hint="--jobs")
     files.refuse_unwritable(folder)
     with host.reading(new_subjects=not resume) as reading:
