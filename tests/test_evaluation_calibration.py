@@ -192,6 +192,7 @@ def test_few_subjects_promise_nothing_to_a_new_one(subjects, highest) -> None:
 
     assert isinstance(found, NoThreshold)
     assert (found.count, found.needed, found.highest_level) == (subjects, 9, pytest.approx(highest))
+    assert "90 %" in found.reason
     assert apply(drawn(1).logits, record, "new_subject").sets is None
 
 
