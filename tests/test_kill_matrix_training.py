@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from cross_fitted import CROSSED
 from killing import Job, failed, killer
 from legacy_networks import PooledFsq, seeded
 from test_ablation import TINY as ABLATION
@@ -34,6 +35,7 @@ MATRIX = [  # where a command starts, its line, and the changes at which it is k
     ("evaluated", ("compare", RUN, RUN, "--html", "comparison.html"), (2,)),
 ]
 TRAINED = (2, 30, 44)  # of 50 changes
+CROSS_FITTED = (60, 230)  # of fewer than 300
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,7 @@ def _start(root: Path) -> None:
     (root / "tiny.yaml").write_text(TINY.replace("epochs: 6", "epochs: 2"))
     (root / "ablation.yaml").write_text(ABLATION.replace("epochs: 2", "epochs: 1"))
     (root / "old.yaml").write_text(LEGACY)
+    (root / "crossed.yaml").write_text(CROSSED)
     torch.save(seeded(PooledFsq, classes=3).state_dict(), root / "old.pth")
 
 
@@ -96,4 +99,15 @@ def test_a_killed_training_is_resumed(stage, kill, tmp_path) -> None:
     others = [each.output for each in failed(found)]
 
     assert (found[0].code, found[-1].code) == (3, 0)
+    assert all("[run.not-a-run]" in output or "[run.already-trained]" in output for output in others)
+
+
+def test_a_killed_cross_fitted_training_is_resumed(stage, kill, tmp_path) -> None:
+    """Killed in its first fold, and near its end."""
+    command, again = ("train", "crossed.yaml", "--jobs", "1"), ("train", "--resume", RUN, "--jobs", "1")
+    found = kill(Job(str(stage("start")), str(tmp_path / "copy"), command, again=again, at=CROSS_FITTED))
+
+    others = [each.output for each in failed(found)]
+
+    assert found[len(found) // 2].code == 0
     assert all("[run.not-a-run]" in output or "[run.already-trained]" in output for output in others)
