@@ -39,6 +39,12 @@ def evidence(parts: Parts, *, split: str = "subject", fitted_on: str = "train", 
     return Evidence(parts, cut, scale, split, 100, originals)
 
 
+def without_motion(found: Evidence) -> Evidence:
+    """The same with channels of a magnetometer, which are not searched in whole recordings."""
+    fields = tuple(channel.model_copy(update={"unit": "uT"}) for channel in CHANNELS)
+    return found._replace(normalization=found.normalization.model_copy(update={"channels": fields}))
+
+
 def changed(recording: Recording, change) -> Recording:
     """The same recording under another name and subject, its values changed."""
     signals = {name: Signal(change(signal.values), RATE_HZ) for name, signal in recording.signals.items()}
@@ -170,10 +176,10 @@ def test_a_split_of_windows_at_rest_is_not_compared() -> None:
 
 
 def test_splits_after_one_at_rest_are_compared() -> None:
-    """Train does not move, but validation is in test."""
+    """Train does not move, but validation is in test. No channel is searched in whole recordings: windows must do."""
     parts = clean()
     parts["test"] += (changed(parts["validation"][0], lambda values: values * np.float32(1.2)),)
-    found = evidence(parts)
+    found = without_motion(evidence(parts))
     train = replace(found.windows["train"], x=np.ones_like(found.windows["train"].x))
 
     assert kinds(examine(found._replace(windows={**found.windows, "train": train})))["near_copy"] == 7
@@ -284,9 +290,7 @@ def test_the_search_is_stated() -> None:
 
 def test_a_set_without_inertial_channels_states_that_it_was_not_searched() -> None:
     """Its exact copies are."""
-    found = evidence(clean())
-    fields = tuple(channel.model_copy(update={"unit": "uT"}) for channel in CHANNELS)
-    record = examine(found._replace(normalization=found.normalization.model_copy(update={"channels": fields})))
+    record = examine(without_motion(evidence(clean())))
 
     assert record.copies is not None
     assert record.copies.near is None
