@@ -68,18 +68,24 @@ def settle_jobs(jobs: int | None, settings: "TrainingSettings", folds: int) -> i
     Warns of more threads than cores: each fold then waits for the others.
     """
     cores = host.usable_cores()
-    fitting = fitting_jobs(settings, folds, cores)
-    if jobs and jobs > 1 and jobs * settings.threads > cores:
+    if jobs is None:
+        return fitting_jobs(settings, folds, cores)
+    if jobs > (most := _most_jobs(settings.threads, cores)):
         note(
             f"warning: {jobs} jobs of {settings.threads} threads (training.threads) on {cores} cores are slower than "
-            f"fewer jobs; use --jobs {max(cores // settings.threads, 1)}"
+            f"fewer jobs; use --jobs {most}"
         )
-    return jobs or fitting
+    return jobs
 
 
 def fitting_jobs(settings: "TrainingSettings", folds: int, cores: int) -> int:
     """Return how many of `folds` can train in parallel on `cores`; one at a time on a GPU."""
-    return 1 if settings.device == "cuda" else max(min(folds, cores // settings.threads), 1)
+    return 1 if settings.device == "cuda" else min(folds, _most_jobs(settings.threads, cores))
+
+
+def _most_jobs(threads: int, cores: int) -> int:
+    """Return how many jobs have a core for each of their threads; at least one."""
+    return max(cores // threads, 1)
 
 
 def _show(found: "CrossValidation") -> None:

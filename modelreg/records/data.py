@@ -180,9 +180,9 @@ class QualityReport(Record):
 
     @property
     def score(self) -> float:
-        """Return the mean score of the recordings, of which each problem that is of no single one takes a tenth.
+        """Return the mean score of the recordings, times SHARED_COST for each problem that belongs to no single one.
 
-        Raises StatisticsError if there is no recording.
+        Raises StatisticsError if there are no recordings.
         """
         shared = sum(each.level == "problem" and not each.recordings for each in self.findings or ())
         return fmean(recording.score for recording in self.recordings) * SHARED_COST**shared
