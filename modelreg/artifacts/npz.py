@@ -27,7 +27,7 @@ _DAMAGED_ARCHIVE = (
     TypeError,
     EOFError,
     OverflowError,
-    NotImplementedError,
+    NotImplementedError,  # raised by zipfile for a compression that it does not know
     struct.error,
     zlib.error,
     zipfile.BadZipFile,

@@ -29,6 +29,7 @@ PREFIXES = ("module.", "_orig_mod.")  # of nn.DataParallel and of torch.compile
 
 _OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch's magic number, pickled: format before torch 1.6
 _PICKLES = 5  # in a file of that format: magic number, version, system, document, keys of the storages
+# zipfile raises NotImplementedError for a compression that it does not know
 _BAD_ARCHIVE = (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, EOFError, OSError, struct.error)
 _DAMAGED = (
     *(UnpicklingError, RuntimeError, LookupError, AssertionError, ValueError, TypeError, AttributeError),

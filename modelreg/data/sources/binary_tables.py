@@ -215,6 +215,7 @@ _KINDS = {
         _read_xlsx,
         (
             *(ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, OSError, EOFError),
+            # SyntaxError is that of XML; zipfile raises NotImplementedError for a compression that it does not know
             *(SyntaxError, NotImplementedError, zipfile.BadZipFile, zlib.error, struct.error),
         ),
     ),

@@ -35,7 +35,7 @@ _DAMAGED = (
     EOFError,
     OSError,
     ValueError,
-    NotImplementedError,
+    NotImplementedError,  # raised by zipfile for a compression that it does not know
     OverflowError,
     MemoryError,
 )
